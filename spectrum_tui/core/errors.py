@@ -1,0 +1,87 @@
+"""The one family of errors that reaches a user: a message, what to do about it, and where."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SpectrumError(Exception):
+    """Something the user can act on; never shown with a traceback.
+
+    `message` is one line that says what is wrong, `hint` one line that says what to do.
+    `field` names the input that caused it ("model", "revision", "batch_size", "device",
+    "top_percent", "output_dir", "types"), so that a screen can show it beside that input.
+    """
+
+    title: ClassVar[str] = "Error"
+
+    def __init__(self, message: str, hint: str = "", *, field: str = "") -> None:
+        super().__init__(message)
+        self.message = " ".join(message.split())
+        self.hint = " ".join(hint.split())
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class InputError(SpectrumError):
+    """A value that cannot be used as it was given (batch size 0, 101 %, no such device)."""
+
+    title = "Cannot use this value"
+
+
+class CheckpointError(SpectrumError):
+    """A folder or file that does not hold readable safetensors weights of a model."""
+
+    title = "Cannot read the model"
+
+
+class HubError(SpectrumError):
+    """The model hub refused, did not know the model, or could not be reached."""
+
+    title = "Cannot get the model"
+
+
+class ResultsError(SpectrumError):
+    """A file of saved scores that cannot be read as one."""
+
+    title = "Cannot read the scores"
+
+
+class SelectionError(SpectrumError):
+    """A selection that must not be written: it would train nothing, or not what it says."""
+
+    title = "Nothing to write"
+
+
+class OutputError(SpectrumError):
+    """A file that could not be written (no permission, disk full)."""
+
+    title = "Cannot write"
+
+
+class ScanError(SpectrumError):
+    """The scan as a whole could not go on; what was finished is kept."""
+
+    title = "The scan stopped"
+
+
+_FAMILY: list[type[SpectrumError]] = [SpectrumError, *SpectrumError.__subclasses__()]
+_BY_NAME = {cls.__name__: cls for cls in _FAMILY}
+
+
+def to_dict(error: SpectrumError) -> dict[str, str]:
+    """The error as plain strings, to cross from the worker process to the app."""
+    return {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "field": error.field,
+    }
+
+
+def from_dict(data: dict[str, str]) -> SpectrumError:
+    """The error that `to_dict` described."""
+    cls = _BY_NAME.get(data["kind"], SpectrumError)
+    return cls(data["message"], data["hint"], field=data["field"])

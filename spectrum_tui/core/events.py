@@ -1,0 +1,65 @@
+"""What a scan reports while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class ScanStarted:
+    """The plan: how many layers, how much work (units of `core.spectra.cost`), how it runs."""
+
+    layers: int
+    cost: float
+    types: dict[str, int]
+    device: str
+    batch_size: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStarted:
+    """A matrix is in work now."""
+
+    layer: str
+    type: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDone:
+    """A layer's score is on disk. `resumed`: it was there from an earlier scan, not computed."""
+
+    layer: str
+    type: str
+    shape: tuple[int, ...]
+    snr: float
+    cost: float
+    bytes: int
+    seconds: float
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFailed:
+    """A layer that has no score, and why."""
+
+    layer: str
+    type: str
+    shape: tuple[int, ...]
+    reason: str
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScanEnded:
+    """The last event, always sent: all done, or stopped by the user with the rest kept."""
+
+    reason: Literal["finished", "stopped"]
+    done: int
+    failed: int
+    remaining: int
+
+
+ScanEvent = ScanStarted | LayerStarted | LayerDone | LayerFailed | ScanEnded

@@ -1,0 +1,110 @@
+"""Where files go, what they are called, and how they are written: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectrum_tui.core.errors import OutputError
+
+APP_NAME = "spectrum-tui"
+
+
+def cache_dir() -> Path:
+    """The program's own cache folder; SPECTRUM_TUI_CACHE overrides the platform's choice."""
+    override = os.environ.get("SPECTRUM_TUI_CACHE")
+    if override:
+        return Path(override)
+    from platformdirs import user_cache_path
+
+    return user_cache_path(APP_NAME, appauthor=False)
+
+
+def slug(model: str) -> str:
+    """The model's part of a file name: the reference tool's rule, on an id or a folder's name.
+
+    Never a path: whatever was typed, the slug has no separator and is not empty.
+
+    >>> slug("Qwen/Qwen2_5-7B"), slug("/data/my_model/")
+    ('Qwen-Qwen2-5-7B', 'my-model')
+    """
+    path = Path(model).expanduser()
+    is_folder = path.is_absolute() or model.startswith(("~", ".")) or path.is_dir()
+    name = path.resolve().name if is_folder else model
+    safe = name.replace("/", "-").replace("\\", "-").replace("_", "-").strip()
+    safe = "".join(c for c in safe if c.isprintable())
+    return safe if safe.strip(".-") else "model"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFiles:
+    """The three files of a scan, named as the reference tool names them."""
+
+    folder: Path
+    slug: str
+
+    @property
+    def scores(self) -> Path:
+        """`{layer: {"snr", "type"}}`."""
+        return self.folder / "model_snr_results" / f"snr_results_{self.slug}.json"
+
+    @property
+    def sorted_scores(self) -> Path:
+        """`{type: {layer: snr}}`, highest first."""
+        return self.folder / f"snr_results_{self.slug}_sorted.json"
+
+    def recipe(self, percent: int) -> Path:
+        """The `unfrozen_parameters` YAML of one percentage."""
+        return self.folder / f"snr_results_{self.slug}_unfrozenparameters_{percent}percent.yaml"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one step; on any failure the old file is still there.
+
+    Raises OutputError when the folder cannot be made or the file not written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, text.encode("utf-8"))
+    except OSError as exc:
+        raise cannot_write(path, exc) from None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)  # mkstemp's own 0600 would hide the file from a group
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def cannot_write(path: Path, exc: OSError) -> OutputError:
+    """The error for a file that the system will not let us write."""
+    reason = exc.strerror or type(exc).__name__
+    return OutputError(
+        f"Cannot write {path}: {reason}.",
+        "Free some space or choose another --output-dir; finished scores are kept.",
+        field="output_dir",
+    )
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OutputError now rather than after the scan, when `folder` takes no files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as exc:
+        raise cannot_write(folder, exc) from None

@@ -1,0 +1,115 @@
+"""Layer types: the unit within which layers are ranked against each other, and how they group.
+
+A type is the reference tool's: the module path after its first numeric component
+(`model.layers.7.mlp.down_proj` is of type `mlp.down_proj`), or the whole path where there is none
+(`lm_head`). Groups exist for the eye only; they never change a ranking.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Group(StrEnum):
+    """The branches of the layer tree, in the order that they are shown."""
+
+    ATTENTION = "attention"
+    MLP = "MLP"
+    EXPERTS = "experts"
+    EMBEDDINGS = "embeddings and head"
+    NORMS = "norms"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class TypeInfo:
+    """One layer type of a model: what the layers screen shows on a line.
+
+    `cost` is the estimated work of its matrices in the units of `core.spectra.cost`;
+    a type of 1-D weights (`one_dimensional`) costs nothing and always scores 1.0.
+    """
+
+    name: str
+    group: Group
+    layers: int
+    parameters: int
+    cost: float
+    one_dimensional: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "group", Group(self.group))  # a plain string after JSON
+
+
+_INPUT_EMBEDDING = re.compile(
+    r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings|shared)$"
+)
+_OUTPUT_HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output_projection)$")
+_GROUP_PATTERNS = tuple(
+    (group, re.compile(pattern, re.IGNORECASE))
+    for group, pattern in (
+        (Group.EXPERTS, r"experts?(\.|$|_)|block_sparse_moe\.gate|mlp\.(gate|router)$"),
+        (Group.NORMS, r"norm|(^|\.)ln(_?\w+)?$"),
+        (Group.EMBEDDINGS, r"embed|(^|\.)(wte|wpe|shared|lm_head)$"),
+        (Group.ATTENTION, r"att(entio)?n|(^|[._])[qkvo]_proj|qkv|query|key|value"),
+        (Group.MLP, r"mlp|ffn|feed_?forward|dense|(^|\.)(fc\d?|w[123]|wi|wo|lin\d)(\.|$)"),
+    )
+)
+_INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)")
+
+
+def layer_type(layer: str) -> str:
+    """The type of the layer with this module path; never empty.
+
+    >>> layer_type("model.layers.7.mlp.down_proj"), layer_type("lm_head"), layer_type("proj.2")
+    ('mlp.down_proj', 'lm_head', 'proj.*')
+    """
+    parts = layer.split(".")
+    first = next((i for i, part in enumerate(parts) if part.isdigit()), None)
+    if first is None:
+        return layer
+    # A container of bare layers ("proj.2") would give the empty type, which in the
+    # reference matches every layer of the model.
+    return ".".join(parts[first + 1 :]) or ".".join([*parts[:first], "*"])
+
+
+def group_of(type_name: str) -> Group:
+    """The branch of the tree that a type belongs to, judged by its name."""
+    for group, pattern in _GROUP_PATTERNS:
+        if pattern.search(type_name):
+            return group
+    return Group.OTHER
+
+
+def is_input_embedding(layer: str) -> bool:
+    """Whether the layer is the table of token embeddings (not of positions)."""
+    return bool(_INPUT_EMBEDDING.search(layer))
+
+
+def is_output_head(layer: str) -> bool:
+    """Whether the layer maps hidden states to the vocabulary."""
+    return bool(_OUTPUT_HEAD.search(layer))
+
+
+def family(type_name: str) -> str:
+    """The type with every index replaced, so that the experts of a model share one tree node.
+
+    >>> family("mlp.experts.17.down_proj")
+    'mlp.experts.*.down_proj'
+    """
+    return _INDEX.sub("*", type_name)
+
+
+def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+    """A sort key under which layer 2 comes before layer 10."""
+    return tuple(
+        (0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)
+    )
+
+
+def in_tree_order(types: Iterable[TypeInfo]) -> list[TypeInfo]:
+    """The types by group, then naturally by name: the order of the tree and of the scan."""
+    rank = {group: i for i, group in enumerate(Group)}
+    return sorted(types, key=lambda t: (rank[t.group], natural_key(t.name)))

@@ -1,0 +1,188 @@
+"""From stored tensors to the layers that are scored and the parameter names a trainer uses.
+
+The names are the checkpoint's own, which for dense language models are the names of
+`model.named_parameters()`. Which architecture needs which renaming is decided here and nowhere
+else: everything downstream takes `ModelLayers` as the truth.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spectrum_tui.core.checkpoint import Checkpoint, Tensor
+from spectrum_tui.core.layer_types import (
+    Group,
+    group_of,
+    is_input_embedding,
+    is_output_head,
+    layer_type,
+    natural_key,
+)
+from spectrum_tui.core.results import HeadParameter
+from spectrum_tui.core.spectra import SCORABLE
+
+NAMING = "checkpoint"
+
+_BUFFER = re.compile(
+    r"(^|\.)(inv_freq|position_ids|token_type_ids|masked_bias|attn\.bias|num_batches_tracked"
+    r"|running_mean|running_var|e_score_correction_bias|final_logits_bias)$"
+)
+"""Stored with the weights but not parameters: nothing that trains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A module with a weight: the unit that is scored, selected and unfrozen.
+
+    `rows` x `columns` is the weight as a matrix; rows is 1 for a 1-D weight. `parameters` are
+    the names that train when it is selected (weight, then bias), `numel` their elements.
+    """
+
+    name: str
+    type: str
+    weight: Tensor
+    rows: int
+    columns: int
+    parameters: tuple[str, ...]
+    numel: int
+
+    @property
+    def one_dimensional(self) -> bool:
+        """Whether its score is 1.0 by definition."""
+        return self.rows == 1 and len(self.weight.shape) < 2
+
+
+@dataclass(frozen=True)
+class ModelLayers:
+    """The layers in natural order, and everything of the model that is not scored.
+
+    `skipped` are (parameter, reason). `total_parameters` counts each tied tensor once and no
+    buffers.
+    """
+
+    layers: tuple[Layer, ...]
+    head: tuple[HeadParameter, ...]
+    skipped: tuple[tuple[str, str], ...]
+    total_parameters: int
+
+
+def model_layers(checkpoint: Checkpoint) -> ModelLayers:
+    """The layers of a checkpoint, under the checkpoint's own names."""
+    buffers = [t for t in checkpoint.tensors if _BUFFER.search(t.name)]
+    tied = _tied_head(checkpoint)
+    stored = {t.name: t for t in checkpoint.tensors if not _BUFFER.search(t.name)}
+    duplicates = {alias: stored.pop(alias) for alias in tied if alias in stored}
+    layers: list[Layer] = []
+    skipped = [(t.name, "a buffer, not a parameter") for t in buffers]
+    skipped += [(name, f"tied to {tied[name]}, scored there") for name in duplicates]
+    for tensor in sorted(stored.values(), key=lambda t: natural_key(t.name)):
+        if is_bias(tensor.name):
+            continue
+        reason = _unscored(tensor)
+        if reason:
+            skipped.append((tensor.name, reason))
+        else:
+            layers.append(_layer(tensor, stored))
+    return ModelLayers(
+        tuple(layers),
+        _head(layers, tied),
+        tuple(skipped),
+        sum(t.numel for t in stored.values()),
+    )
+
+
+def is_bias(name: str) -> bool:
+    """Whether a parameter is a bias: never scored, trained with the layer that it belongs to."""
+    return name.endswith((".bias", "_bias"))
+
+
+def _unscored(tensor: Tensor) -> str:
+    """Why a parameter has no score; empty when it has one."""
+    if not tensor.name.endswith(".weight"):
+        return "not the weight of a layer"
+    if tensor.dtype not in SCORABLE:
+        return f"stored as {tensor.dtype} (quantised): scan the full-precision model"
+    if tensor.numel == 0 or not tensor.shape:
+        return "has no elements"
+    if len(tensor.shape) > 2 and group_of(tensor.name.removesuffix(".weight")) is Group.EXPERTS:
+        return f"experts fused into a {len(tensor.shape)}-D parameter"
+    return ""
+
+
+def _layer(weight: Tensor, stored: Mapping[str, Tensor]) -> Layer:
+    name = weight.name.removesuffix(".weight")
+    bias = stored.get(f"{name}.bias")
+    members = (weight, bias) if bias else (weight,)
+    # A convolution is the matrix (out channels, everything else), as in its forward pass.
+    rows = weight.shape[0] if len(weight.shape) > 1 else 1
+    return Layer(
+        name,
+        layer_type(name),
+        weight,
+        rows,
+        weight.numel // rows,
+        tuple(t.name for t in members),
+        sum(t.numel for t in members),
+    )
+
+
+def _head(layers: list[Layer], tied: Mapping[str, str]) -> tuple[HeadParameter, ...]:
+    """The input embeddings and output heads, in the model's order."""
+    aliases: dict[str, tuple[str, ...]] = {}
+    for alias, name in tied.items():
+        aliases[name] = (*aliases.get(name, ()), alias)
+    found = [layer for layer in layers if is_input_embedding(layer.name)]
+    found += [layer for layer in layers if is_output_head(layer.name)]
+    return tuple(
+        HeadParameter(layer.weight.name, layer.weight.numel, aliases.get(layer.weight.name, ()))
+        for layer in found
+    )
+
+
+def _tied_head(checkpoint: Checkpoint) -> dict[str, str]:
+    """{output head: input embedding} for a head that is the embedding's own tensor.
+
+    The configuration decides; where both are stored all the same, only equal bytes are tied:
+    transformers unties two that differ.
+    """
+    if not _ties_embeddings(checkpoint.config):
+        return {}
+    weights = {t.name: t for t in checkpoint.tensors if t.name.endswith(".weight")}
+    inputs = [t for n, t in weights.items() if is_input_embedding(n.removesuffix(".weight"))]
+    heads = [t for n, t in weights.items() if is_output_head(n.removesuffix(".weight"))]
+    return {
+        head.name: table.name
+        for head in heads
+        for table in inputs[:1]
+        if head.shape == table.shape and same_bytes(head, table)
+    }
+
+
+def _ties_embeddings(config: Mapping[str, Any]) -> bool:
+    text = config.get("text_config")
+    inner = text if isinstance(text, Mapping) else {}
+    return bool(config.get("tie_word_embeddings", inner.get("tie_word_embeddings", False)))
+
+
+def same_bytes(a: Tensor, b: Tensor, samples: int = 64, length: int = 4096) -> bool:
+    """Whether two tensors agree in `samples` evenly spread pieces of `length` bytes.
+
+    Two tables that were trained apart differ everywhere, so 256 KB tell what reading twice
+    1.2 GB would. Tensors of a model that is not local count as equal, as configured.
+    """
+    if a.dtype != b.dtype or a.nbytes != b.nbytes:
+        return False
+    if not (Path(a.file).is_file() and Path(b.file).is_file()):
+        return True
+    steps = range(0, a.nbytes, max(length, a.nbytes // samples))
+    with Path(a.file).open("rb") as file_a, Path(b.file).open("rb") as file_b:
+        return all(
+            os.pread(file_a.fileno(), min(length, a.nbytes - at), a.start + at)
+            == os.pread(file_b.fileno(), min(length, b.nbytes - at), b.start + at)
+            for at in steps
+        )

@@ -1,0 +1,72 @@
+"""Numbers as people read them: counts, bytes, durations, scores."""
+
+from __future__ import annotations
+
+import math
+
+_COUNT_UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+_BYTE_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def count(value: float) -> str:
+    """A number of parameters: `8.03 B`, `494 M`, `17`."""
+    for size, unit in _COUNT_UNITS:
+        if value >= size * 0.9995:
+            return f"{three_digits(value / size)} {unit}"
+    return f"{value:.0f}"
+
+
+def size(value: float) -> str:
+    """A number of bytes in decimal units, as the hub shows them: `16.1 GB`."""
+    for unit_size, unit in _BYTE_UNITS:
+        if value >= unit_size * 0.9995:
+            return f"{three_digits(value / unit_size)} {unit}"
+    return f"{value:.0f} B"
+
+
+def three_digits(value: float) -> str:
+    """Three significant digits, without an exponent below 1000."""
+    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{decimals}f}"
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3 min 20 s`, `2 h 05 min`; a dash when it is not known."""
+    if not math.isfinite(seconds) or seconds < 0:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def about(seconds: float) -> str:
+    """An estimated duration, no more exact than it can be: `about 4 min`, `less than 1 s`."""
+    if not math.isfinite(seconds) or seconds < 0:
+        return "–"
+    if seconds < 1:
+        return "less than 1 s"
+    if seconds < 57:
+        return f"about {seconds:.0f} s" if seconds < 10 else f"about {round(seconds / 5) * 5} s"
+    if seconds < 3570:
+        return f"about {round(seconds / 60)} min"
+    return f"about {duration(round(seconds / 300) * 300)}"
+
+
+def score(value: float) -> str:
+    """An SNR in at most 8 characters: `0.4312`, `12.31`, `4.5e25`, `∞`, `–`."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞"
+    if value >= 1e5 or 0 < value < 1e-4:
+        return f"{value:.1e}".replace("e+", "e")
+    return f"{value:.4f}" if value < 10 else f"{value:.2f}"
+
+
+def percent(share: float) -> str:
+    """A share of 1 as a percentage: `12.5 %`, `0.03 %`."""
+    value = share * 100
+    return f"{value:.1f} %" if value >= 0.1 or value == 0 else f"{value:.2g} %"

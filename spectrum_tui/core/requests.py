@@ -1,0 +1,118 @@
+"""What a front end asks of the core, and what it gets to know about a model before a scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from spectrum_tui.core.layer_types import TypeInfo
+
+DEMO = "demo"
+"""The model name under which the built-in demonstration model is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRequest:
+    """One scan, as the command line or the layers screen asks for it.
+
+    `types` are exact type names, empty for every type of matrices. `batch_size` is how many
+    matrices are in work at once, 0 to choose by the device. `fresh` ignores earlier scores.
+    """
+
+    model: str
+    revision: str = ""
+    types: tuple[str, ...] = ()
+    batch_size: int = 0
+    device: str = "auto"
+    output_dir: str = "."
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """What headers alone tell about a model.
+
+    `origin`: a local folder, a snapshot in the hub's cache, only on the hub, or the demo.
+    `folder` is "" while nothing is local. `revision` is the commit of a hub model.
+    `dtypes` counts bytes per stored type. `finished` layers were scored by an earlier scan of
+    exactly these files. `skipped` are (parameter, reason) that will have no score.
+    """
+
+    model: str
+    origin: Literal["folder", "cache", "hub", "demo"]
+    folder: str
+    revision: str
+    architecture: str
+    parameters: int
+    tensors: int
+    shards: int
+    nbytes: int
+    local_bytes: int
+    dtypes: dict[str, int]
+    types: tuple[TypeInfo, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+    finished: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a scan can start without a download."""
+        return bool(self.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """The answer to an inspection; `request` is the number that asked for it."""
+
+    request: int
+    summary: ModelSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A request that could not be served: the fields of a `SpectrumError` (`errors.to_dict`)."""
+
+    request: int
+    error: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadProgress:
+    """Bytes fetched so far of all that is needed (`total` 0 until known), bytes per second."""
+
+    request: int
+    done: int
+    total: int
+    speed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """The model is local now; the summary says where."""
+
+    request: int
+    summary: ModelSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """Models in the hub's local cache, and saved score files, newest first."""
+
+    models: tuple[str, ...]
+    results: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker has torch: which devices exist, and seconds per unit of `core.spectra.cost`."""
+
+    devices: tuple[str, ...]
+    seconds_per_cost: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultReady:
+    """A scan's scores are on disk: `path` opens with `core.store.load_result`."""
+
+    path: str
+    complete: bool

@@ -1,0 +1,114 @@
+"""Scores in memory: columns for tens of thousands of layers, and where they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Generation(StrEnum):
+    """Which rule a score file was made by: what an empty noise part was divided as.
+
+    The reference tool wrote Infinity until April 2025 and divides by 1.0 since; the two rank
+    differently (a norm is Infinity in the one and 1.0 in the other).
+    """
+
+    CURRENT = "noise 1.0 where empty"
+    BEFORE_2025_04 = "Infinity where no noise (before April 2025)"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """One row per layer, in the order of the file (types together, layers in natural order).
+
+    `type_ids[i]` indexes `type_names`. `snr` is NaN where there is no score, and may be +inf.
+    `rows` and `columns` are the matrix as scored (0 where unknown); `numel[i]` counts every
+    parameter that trains with layer i, its bias included (0 where unknown).
+    `parameters[i]` are the names to write. `problems` says per row why there is no score.
+    """
+
+    layers: list[str]
+    type_names: list[str]
+    type_ids: IntArray
+    snr: FloatArray
+    rows: IntArray
+    columns: IntArray
+    numel: IntArray
+    parameters: list[tuple[str, ...]]
+    problems: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def has_shapes(self) -> bool:
+        """Whether sizes are known (they are not in a score file of another tool)."""
+        return bool(len(self)) and bool(self.numel.any())
+
+    def shape(self, row: int) -> str:
+        """`4096 × 1024`, or a dash where it is unknown."""
+        if not self.rows[row]:
+            return "–"
+        if self.rows[row] == 1:
+            return f"{self.columns[row]}"
+        return f"{self.rows[row]} × {self.columns[row]}"
+
+
+@dataclass(frozen=True, slots=True)
+class HeadParameter:
+    """An input embedding or output head: trained as in the reference unless switched off.
+
+    `numel` is 0 where unknown. `tied` names other parameters that are this same tensor.
+    """
+
+    name: str
+    numel: int
+    tied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where scores come from: written into every file made of them."""
+
+    model: str
+    revision: str = ""
+    architecture: str = ""
+    dtypes: str = ""
+    metric: str = "spectrum"
+    naming: str = "checkpoint"
+    device: str = ""
+    finished: str = ""
+    version: str = ""
+    generation: Generation = Generation.CURRENT
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A scan's outcome, or a score file read back.
+
+    `total_parameters` of the whole model (0 where unknown); `planned` is how many layers the
+    scan was asked for, so that a stopped scan can say "37 of 224". `skipped` lists what of the
+    model has no score on purpose, with the reason. `source` is the file it was read from.
+    """
+
+    scores: Scores
+    head: tuple[HeadParameter, ...]
+    provenance: Provenance
+    total_parameters: int
+    planned: int
+    skipped: tuple[tuple[str, str], ...] = ()
+    source: str = ""
+    head_is_guessed: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned layer was reached (failed ones count as reached)."""
+        return len(self.scores) >= self.planned

@@ -1,0 +1,65 @@
+"""Frozen dataclasses as JSON lines: how the scan process and the app talk to each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from spectrum_tui.core import events, requests
+from spectrum_tui.core.layer_types import TypeInfo
+
+_KINDS: dict[str, type[Any]] = {
+    cls.__name__: cls
+    for cls in (
+        TypeInfo,
+        events.ScanStarted,
+        events.LayerStarted,
+        events.LayerDone,
+        events.LayerFailed,
+        events.ScanEnded,
+        requests.ScanRequest,
+        requests.ModelSummary,
+        requests.Inspected,
+        requests.Failed,
+        requests.DownloadProgress,
+        requests.Downloaded,
+        requests.Suggestions,
+        requests.Ready,
+        requests.ResultReady,
+    )
+}
+
+
+def encode(message: Any) -> str:
+    """One line of JSON, without the newline."""
+    return json.dumps(_plain(message), ensure_ascii=True)
+
+
+def decode(line: str) -> Any:
+    """The message that `encode` wrote; raises ValueError for anything else."""
+    message = json.loads(line, object_hook=_revive)
+    if type(message).__name__ not in _KINDS:
+        raise ValueError("not a message")
+    return message
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = (f.name for f in dataclasses.fields(value))
+        fields = {name: _plain(getattr(value, name)) for name in names}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _revive(data: dict[str, Any]) -> Any:
+    cls = _KINDS.get(data.get("kind", ""))
+    if cls is None:
+        return data
+    return cls(**{key: _frozen(value) for key, value in data.items() if key != "kind"})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
