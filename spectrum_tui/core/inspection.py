@@ -1,0 +1,185 @@
+"""From what a user typed to a described model: a folder, a cached or a hub model, or the demo."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from spectrum_tui.core import demo, hub
+from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint, unreadable
+from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.journal import journal_path, read_journal
+from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
+from spectrum_tui.core.naming import Layer, ModelLayers, model_layers
+from spectrum_tui.core.requests import DEMO, ModelSummary
+from spectrum_tui.core.scan import layer_cost
+
+Origin = Literal["folder", "cache", "hub", "demo"]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A model read from its headers: what a screen shows, and what a scan needs."""
+
+    summary: ModelSummary
+    checkpoint: Checkpoint
+    model: ModelLayers
+
+
+def inspect_model(model: str, revision: str = "") -> Inspection:
+    """Describe a model without its weights; raises CheckpointError or HubError with a field.
+
+    "demo" is the demonstration model (`./demo` is a folder); an existing folder wins over a hub
+    id, the hub's local cache over the network.
+    """
+    model = model.strip()
+    if model == DEMO:
+        return _describe(model, "demo", read_checkpoint(demo.make_demo_model()))
+    folder = local_folder(model)
+    if folder is not None:
+        return _describe(display_name(folder), "folder", _read_folder(folder))
+    hub.validate(model)
+    found = hub.find_local(model, revision)
+    if found is not None:
+        return _describe(model, "cache", read_checkpoint(found[0]), revision=found[1])
+    remote = hub.read_remote(model, revision)
+    return _describe(
+        model, "hub", remote.checkpoint, revision=remote.commit, local=remote.local_bytes
+    )
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder that was meant, None for a hub id; raises for a path that leads nowhere."""
+    if not model:
+        raise CheckpointError(
+            "No model is given.", "Give a folder or a model id like org/name.", field="model"
+        )
+    try:
+        path = Path(model).expanduser()
+        if path.is_dir():
+            return path
+        if path.is_file():
+            raise CheckpointError(
+                f"{model} is a file.", "Give the folder that it lies in.", field="model"
+            )
+    except (OSError, ValueError, RuntimeError):
+        raise CheckpointError(
+            f"{model!r} is not a usable path.", "Give a folder or a model id.", field="model"
+        ) from None
+    if path.is_absolute() or model.startswith((".", "~")):
+        raise CheckpointError(
+            f"There is no folder {model}.", "Check the path for a typing error.", field="model"
+        )
+    return None
+
+
+def display_name(folder: Path) -> str:
+    """What a local model is called in files and on the screen: never its whole path.
+
+    A snapshot in the hub's cache is called by its id, `models--org--name` being `org/name`.
+    """
+    path = folder.resolve()
+    repository = path.parent.parent.name
+    if path.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/", 1)
+    return path.name or "model"
+
+
+def _read_folder(folder: Path) -> Checkpoint:
+    try:
+        return read_checkpoint(folder)
+    except OSError as exc:
+        raise unreadable(folder, exc) from None
+
+
+def _describe(
+    name: str, origin: Origin, checkpoint: Checkpoint, *, revision: str = "", local: int = -1
+) -> Inspection:
+    model = model_layers(checkpoint)
+    if not model.layers:
+        reason = model.skipped[0][1] if model.skipped else "the files are empty"
+        raise CheckpointError(
+            f"{name} has no weight that can be scored ({reason}).",
+            "Scan the full-precision model that it was made from.",
+            field="model",
+        )
+    is_local = origin != "hub"
+    finished = read_journal(journal_path(checkpoint.fingerprint)) if is_local else {}
+    summary = ModelSummary(
+        name,
+        origin,
+        str(checkpoint.folder) if is_local else "",
+        revision,
+        _architecture(checkpoint),
+        model.total_parameters,
+        len(checkpoint.tensors),
+        len(checkpoint.shards),
+        checkpoint.nbytes,
+        checkpoint.nbytes if local < 0 else local,
+        _dtypes(checkpoint),
+        tuple(summarise_types(model.layers)),
+        model.skipped,
+        sum(layer.name in finished for layer in model.layers),
+    )
+    return Inspection(summary, checkpoint, model)
+
+
+def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:
+    """The layer types of a model with their sizes, in tree order."""
+    members: dict[str, list[Layer]] = {}
+    for layer in layers:
+        members.setdefault(layer.type, []).append(layer)
+    return in_tree_order(
+        TypeInfo(
+            name,
+            group_of(name),
+            len(group),
+            sum(layer.numel for layer in group),
+            sum(layer_cost(layer) for layer in group),
+            all(layer.one_dimensional for layer in group),
+        )
+        for name, group in members.items()
+    )
+
+
+def _architecture(checkpoint: Checkpoint) -> str:
+    names = checkpoint.config.get("architectures")
+    if isinstance(names, list) and names and isinstance(names[0], str):
+        return names[0]
+    return str(checkpoint.config.get("model_type", "")) or "unknown"
+
+
+def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for tensor in checkpoint.tensors:
+        counts[tensor.dtype] += tensor.nbytes
+    return dict(counts.most_common())
+
+
+def fetch(
+    inspection: Inspection,
+    *,
+    progress: Callable[[int, int, float], None],
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Inspection:
+    """Download a hub model that was inspected, and describe its local snapshot.
+
+    `progress` gets bytes done, bytes in all and bytes per second. Raises HubError, OutputError.
+    """
+    summary = inspection.summary
+    if summary.is_local:
+        return inspection
+    remote = hub.read_remote(summary.model, summary.revision)
+    hub.download(
+        remote.repo_id,
+        remote.commit,
+        remote.files,
+        progress=progress,
+        cancelled=cancelled,
+        revision=remote.revision,
+        blobs=remote.blobs,
+    )
+    return inspect_model(summary.model, summary.revision)

@@ -1,0 +1,1 @@
+"""What a selection is written as: one file per kind of output."""

@@ -1,0 +1,167 @@
+"""The `unfrozen_parameters` YAML, in the one form that every known trainer reads alike.
+
+One full parameter name a line, at column 0, unquoted, no inline comment: consumers match the
+names as regular expressions, as prefixes, as substrings or read the lines without a YAML parser,
+and this form is right in all of them. Comments stand on lines of their own.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.requests import DEMO
+from spectrum_tui.core.results import BoolArray, IntArray, Provenance
+from spectrum_tui.core.selection import NEVER, Selection
+
+KEY = "unfrozen_parameters:"
+_PLAIN = re.compile(r"[A-Za-z_][\w.\-/\[\]]*", re.ASCII)
+"""Names that YAML reads as a plain string and that stay on one line."""
+
+
+class SpectrumYaml:
+    """All lines that any percentage may need, prepared once; `view` picks from them.
+
+    The preview and the file are the same lines, so that what is shown is what is written.
+    A step of the percentage costs 0.3 ms at 60,000 layers.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.result = selection.result
+        scores = self.result.scores
+        self._lines: list[str] = []
+        rows: list[int] = []
+        self._type_of_header: dict[int, int] = {}
+        for row in np.lexsort((selection.rank, scores.type_ids)).tolist():
+            type_id = int(scores.type_ids[row])
+            if not rows or type_id != scores.type_ids[rows[-1]]:
+                self._type_of_header[len(rows)] = type_id
+                self._lines.append("")  # written by `header`: it counts what is selected
+                rows.append(row)
+            for name in scores.parameters[row]:
+                self._lines.append(f"- {name}")
+                rows.append(row)
+        self._rows: IntArray = np.asarray(rows, dtype=np.int64)
+        self._headers = np.fromiter(self._type_of_header.keys(), np.int64)
+        self._header_types = np.fromiter(self._type_of_header.values(), np.int64)
+        in_head = {f"- {h.name}" for h in self.result.head}
+        self._outside_head = np.fromiter((line not in in_head for line in self._lines), np.bool_)
+
+    def view(self, percent: int, *, head: bool) -> YamlView:
+        """The YAML of the `percent` highest, with or without embeddings and head."""
+        scores = self.result.scores
+        mask = self.selection.mask(percent)
+        shown = mask[self._rows]
+        selected = np.bincount(scores.type_ids[mask], minlength=len(scores.type_names))
+        shown[self._headers] = selected[self._header_types] > 0
+        if head:
+            shown &= self._outside_head
+        return YamlView(self, self._opening(percent, head), shown, selected)
+
+    def candidate(self, number: int, selected: IntArray) -> str:
+        """Line `number` of all candidates, given how many of each type are selected."""
+        type_id = self._type_of_header.get(number)
+        if type_id is None:
+            return self._lines[number]
+        name = one_line(self.result.scores.type_names[type_id])
+        return f"# {name}: {selected[type_id]} of {self.selection.counts[type_id]}"
+
+    def text(self, percent: int, *, head: bool) -> str:
+        """The whole file; raises SelectionError where it would train no ranked layer."""
+        self._check(percent)
+        return self.view(percent, head=head).text()
+
+    def _check(self, percent: int) -> None:
+        least = self.selection.smallest_percent()
+        if percent < least == NEVER:
+            raise SelectionError("No layer has a score, so there is nothing to select.", "")
+        if percent < least:
+            raise SelectionError(
+                f"{percent} % selects no layer of any type.",
+                f"The smallest percentage that selects one here is {least} %.",
+                field="top_percent",
+            )
+        mask = self.selection.mask(percent)
+        rows = np.flatnonzero(mask)
+        for row in rows:
+            for name in self.result.scores.parameters[row]:
+                if not _PLAIN.fullmatch(name):
+                    raise SelectionError(
+                        f"The parameter name {name!r} cannot stand unquoted in YAML.",
+                        "Trainers that read the file line by line would not match it.",
+                    )
+
+    def _opening(self, percent: int, head: bool) -> list[str]:
+        lines = [*provenance_comment(self.result.provenance, percent, self._note()), KEY]
+        if head and self.result.head:
+            guess = ", names assumed" if self.result.head_is_guessed else ""
+            lines.append(f"# embeddings and output head{guess}")
+            lines += [f"- {h.name}" for h in self.result.head]
+        return lines
+
+    def _note(self) -> str:
+        if self.result.complete:
+            return ""
+        return f"partial: {len(self.result.scores)} of {self.result.planned} layers scanned"
+
+
+class YamlView:
+    """A YAML file as lines: `len` and `line(i)` cost nothing, `text` builds it whole."""
+
+    def __init__(
+        self, recipe: SpectrumYaml, opening: list[str], shown: BoolArray, selected: IntArray
+    ) -> None:
+        self._recipe = recipe
+        self._opening = opening
+        self._index = np.flatnonzero(shown)
+        self._selected = selected
+
+    def __len__(self) -> int:
+        return len(self._opening) + len(self._index)
+
+    def line(self, number: int) -> str:
+        """Line `number`, counted from 0."""
+        if number < len(self._opening):
+            return self._opening[number]
+        at = int(self._index[number - len(self._opening)])
+        return self._recipe.candidate(at, self._selected)
+
+    def text(self) -> str:
+        """The file's content, newline at the end."""
+        candidate, selected = self._recipe.candidate, self._selected
+        body = (candidate(at, selected) for at in self._index.tolist())
+        return "\n".join([*self._opening, *body, ""])
+
+
+def provenance_comment(origin: Provenance, percent: int, note: str) -> list[str]:
+    """Full-line comments that say what the file is and what it was made of."""
+    source = " · ".join(
+        filter(None, (origin.model, origin.revision[:12], origin.architecture, origin.dtypes))
+    )
+    how = " · ".join(
+        filter(
+            None,
+            (
+                f"spectrum-tui {origin.version}" if origin.version else "scores of another tool",
+                f"metric {origin.metric}",
+                f"names as in the {origin.naming}",
+                origin.finished,
+                note,
+            ),
+        )
+    )
+    demo = ["# a demonstration: the model's weights are random"] if origin.model == DEMO else []
+    return [
+        *demo,
+        f"# Spectrum: the top {percent} % of each layer type by signal-to-noise ratio",
+        f"# {one_line(source)}",
+        f"# {one_line(how)}",
+    ]
+
+
+def one_line(text: str) -> str:
+    """Text that stays inside its comment, whatever a model or layer was called."""
+    return "".join(c if c.isprintable() else " " for c in text)

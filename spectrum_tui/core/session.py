@@ -1,0 +1,145 @@
+"""One scan from request to files: the path that the command line and the app share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+
+from spectrum_tui import __version__
+from spectrum_tui.core import store
+from spectrum_tui.core.errors import InputError, ScanError
+from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanEvent
+from spectrum_tui.core.files import cache_dir, check_writable
+from spectrum_tui.core.inspection import Inspection, inspect_model
+from spectrum_tui.core.layer_types import TypeInfo
+from spectrum_tui.core.naming import NAMING, Layer
+from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.results import Provenance, Result, Scores
+from spectrum_tui.core.scan import ScanPlan, make_plan, scan
+from spectrum_tui.core.scores import METRIC
+
+
+def run_scan(
+    request: ScanRequest,
+    inspection: Inspection | None = None,
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[ScanEvent | ResultReady]:
+    """Scan a local model and write its score files; ends with ResultReady.
+
+    A stopped scan's scores are kept in the program's cache, not in the output folder, where
+    another tool would take them for the whole model. Raises SpectrumError.
+    """
+    if inspection is None:
+        inspection = inspect_model(request.model, request.revision)
+    if not inspection.summary.is_local:
+        raise ScanError(f"{request.model} is not downloaded yet.", "Download it first.")
+    check_writable(Path(request.output_dir))
+    plan = make_plan(
+        inspection.checkpoint,
+        choose_layers(inspection, request.types),
+        device=request.device,
+        batch_size=request.batch_size,
+        fresh=request.fresh,
+    )
+    done: dict[str, float] = {}
+    failed: dict[str, str] = {}
+    finished = False
+    for event in scan(plan, cancelled=cancelled):
+        if isinstance(event, LayerDone):
+            done[event.layer] = event.snr
+        elif isinstance(event, LayerFailed):
+            failed[event.layer] = event.reason
+        finished = isinstance(event, ScanEnded) and event.reason == "finished"
+        yield event
+    if failed and not done:
+        layer, reason = next(iter(failed.items()))
+        raise ScanError(
+            f"None of {len(failed)} layers could be scored; {layer}: {reason}.",
+            "Check that the files are the full-precision weights, or download them again.",
+        )
+    if done:
+        result = build_result(inspection, plan, done, failed)
+        folder = Path(request.output_dir) if finished else cache_dir() / "stopped"
+        files = store.save_scores(result, folder)
+        yield ResultReady(str(files.scores), finished)
+
+
+def match_types(types: Iterable[TypeInfo], patterns: Iterable[str]) -> tuple[str, ...]:
+    """The types that any shell-style pattern matches; every type of matrices without one.
+
+    Raises InputError for a pattern that matches nothing.
+    """
+    types = list(types)
+    patterns = list(patterns)
+    if not patterns:
+        return tuple(t.name for t in types if not t.one_dimensional)
+    names = [t.name for t in types]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise InputError(
+                f"No layer type matches {pattern!r}.",
+                f"This model has: {', '.join(names[:12])}{' …' if len(names) > 12 else ''}",
+                field="types",
+            )
+    return tuple(name for name in names if any(fnmatchcase(name, p) for p in patterns))
+
+
+def choose_layers(inspection: Inspection, types: tuple[str, ...]) -> list[Layer]:
+    """The layers of the chosen types, types in tree order, layers in the model's."""
+    chosen = types or match_types(inspection.summary.types, ())
+    if not chosen:
+        raise InputError(
+            "The model has no type of matrices to scan.", "Name the types to scan.", field="types"
+        )
+    place = {t.name: i for i, t in enumerate(inspection.summary.types)}
+    wanted = [layer for layer in inspection.model.layers if layer.type in set(chosen)]
+    return sorted(wanted, key=lambda layer: place[layer.type])
+
+
+def build_result(
+    inspection: Inspection, plan: ScanPlan, done: dict[str, float], failed: dict[str, str]
+) -> Result:
+    """The result of a scan, finished or not, from the scores and failures so far."""
+    layers = [layer for layer in plan.layers if layer.name in done or layer.name in failed]
+    type_names = list(dict.fromkeys(layer.type for layer in layers))
+    place = {name: i for i, name in enumerate(type_names)}
+    scores = Scores(
+        [layer.name for layer in layers],
+        type_names,
+        np.array([place[layer.type] for layer in layers], np.int64),
+        np.array([done.get(layer.name, np.nan) for layer in layers], np.float64),
+        np.array([layer.rows for layer in layers], np.int64),
+        np.array([layer.columns for layer in layers], np.int64),
+        np.array([layer.numel for layer in layers], np.int64),
+        [layer.parameters for layer in layers],
+        {i: failed[layer.name] for i, layer in enumerate(layers) if layer.name in failed},
+    )
+    model = inspection.model
+    return Result(
+        scores,
+        model.head,
+        _provenance(inspection, plan.device),
+        model.total_parameters,
+        len(plan.layers),
+        model.skipped,
+    )
+
+
+def _provenance(inspection: Inspection, device: str) -> Provenance:
+    summary = inspection.summary
+    return Provenance(
+        model=summary.model,
+        revision=summary.revision,
+        architecture=summary.architecture,
+        dtypes="/".join(summary.dtypes),
+        metric=METRIC,
+        naming=NAMING,
+        device=device,
+        finished=time.strftime("%Y-%m-%d", time.gmtime()),
+        version=__version__,
+    )

@@ -1,0 +1,249 @@
+"""Score files: written in the reference tool's format, read back from it and from its kin.
+
+The flat `{layer: {"snr", "type"}}` file is what other tools read. What is richer (shapes, bias
+names, provenance, failures) lies in the program's cache under the hash of the flat file's
+content, so that it is found wherever the file was moved, and never for a file that was edited.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spectrum_tui.core.errors import OutputError, ResultsError
+from spectrum_tui.core.files import OutputFiles, cache_dir, slug, write_text
+from spectrum_tui.core.layer_types import (
+    Group,
+    group_of,
+    is_input_embedding,
+    is_output_head,
+    layer_type,
+)
+from spectrum_tui.core.results import (
+    FloatArray,
+    Generation,
+    HeadParameter,
+    IntArray,
+    Provenance,
+    Result,
+    Scores,
+)
+
+Row = tuple[str, str, float]
+"""(layer, type, snr)."""
+
+
+def save_scores(result: Result, output_dir: Path) -> OutputFiles:
+    """Write the flat and the sorted score file; raises OutputError, leaving old files whole."""
+    files = OutputFiles(output_dir, slug(result.provenance.model))
+    text = flat_text(result)
+    write_text(files.scores, text)
+    write_text(files.sorted_scores, sorted_text(result))
+    # Without the details the scores still open, only without sizes.
+    with contextlib.suppress(OutputError):
+        write_text(_details_path(text), json.dumps(_details(result)))
+    return files
+
+
+def flat_text(result: Result) -> str:
+    """`{layer: {"snr", "type"}}` as the reference writes it; failed layers are left out."""
+    rows = {layer: {"snr": snr, "type": kind} for layer, kind, snr in _scored(result.scores)}
+    return json.dumps(rows, indent=4)
+
+
+def sorted_text(result: Result) -> str:
+    """`{type: {layer: snr}}`, highest first, ties in file order."""
+    types: dict[str, dict[str, float]] = {}
+    for layer, kind, snr in sorted(_scored(result.scores), key=lambda row: -row[2]):
+        types.setdefault(kind, {})[layer] = snr
+    in_order = {name: types[name] for name in result.scores.type_names if name in types}
+    return json.dumps(in_order, indent=4)
+
+
+def load_result(path: Path) -> Result:
+    """Read a score file of this program or of another; raises ResultsError."""
+    text = _read(path)
+    details = _read_details(_details_path(text))
+    if details is not None:
+        return _from_details(details, path)
+    rows = parse_rows(text, path.name)
+    return _imported(rows, path)
+
+
+def parse_rows(text: str, name: str) -> list[Row]:
+    """The rows of a flat or a sorted score file, in file order; NaN and Infinity allowed."""
+    if not text.strip():
+        raise ResultsError(
+            f"{name} is blank: it holds no scores.", "Scan the model to make new ones."
+        )
+    try:
+        data = json.loads(text)
+        rows = list(_rows(data))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise ResultsError(
+            f"{name} is not a score file.",
+            'It should map each layer to its "snr" and "type", or each type to its layers.',
+        ) from None
+    if not rows:
+        raise ResultsError(f"{name} holds no layer.", "Scan the model to make new scores.")
+    return rows
+
+
+def _rows(data: Mapping[str, Any]) -> Iterator[Row]:
+    for key, value in data.items():
+        if "snr" in value and not isinstance(value["snr"], dict):
+            yield key, str(value.get("type") or layer_type(key)), _number(value["snr"])
+        else:
+            for layer, snr in value.items():
+                yield layer, key, _number(snr)
+
+
+def _number(value: object) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(value)
+    return float(value)
+
+
+def _scored(scores: Scores) -> Iterator[Row]:
+    names = scores.type_names
+    snrs = scores.snr.tolist()
+    for row, (layer, type_id) in enumerate(zip(scores.layers, scores.type_ids, strict=True)):
+        if row not in scores.problems:
+            yield layer, names[type_id], snrs[row]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ResultsError(f"{path.name} is not a text file.", "Give a scores .json.") from None
+    except OSError as exc:
+        reason = exc.strerror or type(exc).__name__
+        raise ResultsError(f"{path} cannot be read ({reason}).", "Check the path.") from None
+
+
+def _details_path(text: str) -> Path:
+    digest = hashlib.sha256(text.strip().encode("utf-8", "surrogatepass")).hexdigest()
+    return cache_dir() / "results" / f"{digest[:40]}.json"
+
+
+def _details(result: Result) -> dict[str, Any]:
+    scores = result.scores
+    return {
+        "layers": scores.layers,
+        "type_names": scores.type_names,
+        "type_ids": scores.type_ids.tolist(),
+        "snr": scores.snr.tolist(),
+        "rows": scores.rows.tolist(),
+        "columns": scores.columns.tolist(),
+        "numel": scores.numel.tolist(),
+        "parameters": scores.parameters,
+        "problems": list(scores.problems.items()),
+        "head": [asdict(h) for h in result.head],
+        "provenance": asdict(result.provenance),
+        "total_parameters": result.total_parameters,
+        "planned": result.planned,
+        "skipped": result.skipped,
+    }
+
+
+def _read_details(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _from_details(data: dict[str, Any], path: Path) -> Result:
+    scores = Scores(
+        data["layers"],
+        data["type_names"],
+        _ints(data["type_ids"]),
+        _floats(data["snr"]),
+        _ints(data["rows"]),
+        _ints(data["columns"]),
+        _ints(data["numel"]),
+        [tuple(names) for names in data["parameters"]],
+        dict(data["problems"]),
+    )
+    origin = data["provenance"]
+    origin["generation"] = Generation(origin["generation"])
+    return Result(
+        scores,
+        tuple(HeadParameter(h["name"], h["numel"], tuple(h["tied"])) for h in data["head"]),
+        Provenance(**origin),
+        data["total_parameters"],
+        data["planned"],
+        tuple((name, reason) for name, reason in data["skipped"]),
+        str(path),
+    )
+
+
+def _imported(rows: list[Row], path: Path) -> Result:
+    """A result from rows alone: no sizes, names and head by the reference's conventions."""
+    layers = [row[0] for row in rows]
+    type_names = list(dict.fromkeys(row[1] for row in rows))
+    position = {name: i for i, name in enumerate(type_names)}
+    unknown = np.zeros(len(rows), np.int64)
+    scores = Scores(
+        layers,
+        type_names,
+        _ints([position[row[1]] for row in rows]),
+        _floats([row[2] for row in rows]),
+        unknown,
+        unknown,
+        unknown,
+        [(weight_name(layer),) for layer in layers],
+    )
+    head, guessed = _assumed_head(layers)
+    model = path.stem.removeprefix("snr_results_").removesuffix("_sorted")
+    origin = Provenance(model, generation=generation(rows))
+    return Result(scores, head, origin, 0, len(rows), (), str(path), guessed)
+
+
+def weight_name(layer: str) -> str:
+    """The weight of a module path; a name that already is a parameter's stays.
+
+    >>> weight_name("model.layers.1.mlp.down_proj")
+    'model.layers.1.mlp.down_proj.weight'
+    """
+    return layer if layer.endswith((".weight", ".bias")) else f"{layer}.weight"
+
+
+def _assumed_head(layers: list[str]) -> tuple[tuple[HeadParameter, ...], bool]:
+    """Embeddings and head among the layers, else the two names that the reference writes."""
+    inputs = [layer for layer in layers if is_input_embedding(layer)]
+    outputs = [layer for layer in layers if is_output_head(layer)]
+    guessed = not inputs or not outputs
+    if any(layer.startswith("model.layers.") for layer in layers):
+        inputs = inputs or ["model.embed_tokens"]
+        outputs = outputs or ["lm_head"]
+    names = [weight_name(layer) for layer in (*inputs, *outputs)]
+    return tuple(HeadParameter(name, 0) for name in names), guessed and bool(names)
+
+
+def generation(rows: list[Row]) -> Generation:
+    """By which rule a file was made, told by its norms: Infinity or 1.0 for every one."""
+    norms = {snr for _, kind, snr in rows if group_of(kind) is Group.NORMS}
+    if norms == {math.inf}:
+        return Generation.BEFORE_2025_04
+    return Generation.CURRENT if norms == {1.0} else Generation.UNKNOWN
+
+
+def _ints(values: list[int]) -> IntArray:
+    return np.asarray(values, dtype=np.int64)
+
+
+def _floats(values: list[float]) -> FloatArray:
+    return np.asarray(values, dtype=np.float64)
