@@ -1,0 +1,225 @@
+"""The commands without a screen: data on stdout, progress and words on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from spectrum_tui.core import store
+from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
+from spectrum_tui.core.files import OutputFiles, check_writable, write_text
+from spectrum_tui.core.inspection import Inspection, fetch, inspect_model
+from spectrum_tui.core.numbers import count, duration, size
+from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.results import Result
+from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.session import match_types, run_scan
+from spectrum_tui.scan_progress import ScanProgress, Snapshot
+from spectrum_tui.settings import Settings
+
+
+def run_yaml_command(results: Path, percent: int, *, output: str | None, head: bool) -> int:
+    """Write the YAML of saved scores to `output` or stdout; raises SpectrumError."""
+    recipe = SpectrumYaml(Selection(store.load_result(results)))
+    text = recipe.text(percent, head=head)
+    if output is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        write_text(Path(output), text)
+        _say(f"wrote {output}")
+    return 0
+
+
+def run_scan_command(
+    settings: Settings, *, patterns: Sequence[str], as_json: bool, fresh: bool, head: bool
+) -> int:
+    """Scan a model and write its files; returns the exit code, raises SpectrumError."""
+    check_writable(Path(settings.output_dir))
+    inspection = _local(inspect_model(settings.model, settings.revision))
+    request = ScanRequest(
+        settings.model,
+        settings.revision,
+        match_types(inspection.summary.types, patterns),
+        settings.batch_size,
+        settings.device,
+        settings.output_dir,
+        fresh,
+    )
+    scan = _Scan()
+    ready = scan.run(request, inspection)
+    if scan.interrupted:
+        return _interrupted(scan.progress.snapshot())
+    if ready is None:
+        return 1
+    result = store.load_result(Path(ready.path))
+    files = OutputFiles(Path(settings.output_dir), Path(ready.path).stem[len("snr_results_") :])
+    text = SpectrumYaml(Selection(result)).text(settings.top_percent, head=head)
+    write_text(files.recipe(settings.top_percent), text)
+    _print_result(result, files, settings.top_percent, as_json=as_json)
+    return 1 if scan.progress.snapshot().failed else 0
+
+
+class _Scan:
+    """A scan with its progress on stderr; the first Ctrl-C stops it gently, the second hard."""
+
+    def __init__(self) -> None:
+        self.progress = ScanProgress()
+        self.interrupted = False
+        self._line = _StatusLine()
+
+    def run(self, request: ScanRequest, inspection: Inspection) -> ResultReady | None:
+        before = signal.signal(signal.SIGINT, self._on_interrupt)
+        ready = None
+        self.progress.begin()
+        try:
+            for event in run_scan(request, inspection, cancelled=lambda: self.interrupted):
+                if isinstance(event, ResultReady):
+                    ready = event
+                    continue
+                self.progress.feed(event)
+                self._report(event)
+        finally:
+            self._line.clear()
+            signal.signal(signal.SIGINT, before)
+        return ready
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.interrupted:
+            # Threads may be inside a matrix for seconds; everything finished is on disk.
+            os._exit(130)
+        self.interrupted = True
+        _say("stopping after the matrices in work (Ctrl-C again to stop at once)")
+
+    def _report(self, event: object) -> None:
+        match event:
+            case ScanStarted():
+                self._line.clear()
+                _say(f"{event.layers} layers on {event.device}, {event.batch_size} at a time")
+                for note in event.notes:
+                    _say(note)
+            case LayerFailed():
+                self._line.clear()
+                _say(f"failed: {_data(event.layer)}: {_data(event.reason)}")
+            case LayerDone() | ScanEnded():
+                self._line.show(self.progress.snapshot())
+
+
+class _StatusLine:
+    """One line that is redrawn on a terminal; a line every ten seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._period = 0.1 if self._terminal else 10.0
+        self._last = time.monotonic() - self._period + 0.1
+        self._shown = False
+
+    def show(self, state: Snapshot) -> None:
+        now = time.monotonic()
+        if now - self._last < self._period:
+            return
+        self._last = now
+        left = f", about {duration(state.eta)} left" if state.eta is not None else ""
+        text = f"{state.share:4.0%}  {state.done + state.failed}/{state.layers} layers{left}"
+        if self._terminal:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+            self._shown = True
+        else:
+            _say(text.strip())
+
+    def clear(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False
+
+
+def _local(inspection: Inspection) -> Inspection:
+    """The model on this machine, downloaded first where it is not."""
+    summary = inspection.summary
+    _say(
+        f"{_data(summary.model)}: {summary.architecture}, {count(summary.parameters)} parameters, "
+        f"{size(summary.nbytes)}"
+    )
+    if summary.is_local:
+        return inspection
+    last = [0.0]
+
+    def report(done: int, total: int, speed: float) -> None:
+        now = time.monotonic()
+        if now - last[0] >= (1.0 if sys.stderr.isatty() else 10.0):
+            last[0] = now
+            _say(f"downloading {size(done)} of {size(total)}, {size(speed)}/s")
+
+    return fetch(inspection, progress=report)
+
+
+def _interrupted(state: Snapshot) -> int:
+    _say(
+        f"interrupted: {state.done} of {state.layers} layers are kept; "
+        "the same command goes on from there"
+    )
+    return 130
+
+
+def _print_result(result: Result, files: OutputFiles, percent: int, *, as_json: bool) -> None:
+    paths = (files.scores, files.sorted_scores, files.recipe(percent))
+    if as_json:
+        sys.stdout.write(json.dumps(_as_json(result, files, percent), indent=2) + "\n")
+    else:
+        sys.stdout.write("".join(f"{path}\n" for path in paths))
+    sys.stdout.flush()
+    failed = len(result.scores.problems)
+    _say(f"{len(result.scores) - failed} layers scored" + (f", {failed} failed" if failed else ""))
+
+
+def _as_json(result: Result, files: OutputFiles, percent: int) -> dict[str, Any]:
+    """What `scan --json` prints. A score that is infinite is null with "infinite": true, since
+    strict JSON has no Infinity."""
+    scores = result.scores
+    mask = Selection(result).mask(percent)
+    rows = []
+    for i, layer in enumerate(scores.layers):
+        snr = float(scores.snr[i])
+        row: dict[str, Any] = {
+            "layer": layer,
+            "type": scores.type_names[scores.type_ids[i]],
+            "snr": snr if math.isfinite(snr) else None,
+            "selected": bool(mask[i]),
+        }
+        if math.isinf(snr):
+            row["infinite"] = True
+        if i in scores.problems:
+            row["problem"] = scores.problems[i]
+        rows.append(row)
+    return {
+        "model": result.provenance.model,
+        "revision": result.provenance.revision,
+        "top_percent": percent,
+        "files": {
+            "scores": str(files.scores),
+            "sorted": str(files.sorted_scores),
+            "yaml": str(files.recipe(percent)),
+        },
+        "layers": rows,
+    }
+
+
+def _data(text: str) -> str:
+    """Text from a file or argument, safe on a terminal: no control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

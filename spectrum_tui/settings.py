@@ -1,0 +1,48 @@
+"""What the user chose: given on the command line, changed on the setup screen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spectrum_tui.core.errors import InputError
+
+DEFAULT_PERCENT = 50
+"""The percentage of the reference tool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`batch_size` 0 and device "auto" leave the choice to the machine."""
+
+    model: str = ""
+    revision: str = ""
+    batch_size: int = 0
+    device: str = "auto"
+    top_percent: int = DEFAULT_PERCENT
+    output_dir: str = "."
+
+
+def parse_percent(text: str) -> int:
+    """A whole percentage from 1 to 100; raises InputError."""
+    return _whole(text, 1, 100, "top_percent", "The percentage", "1 to 100")
+
+
+def parse_batch_size(text: str) -> int:
+    """How many matrices are in work at once, 0 for `auto`; raises InputError."""
+    if text.strip().lower() in ("", "auto"):
+        return 0
+    return _whole(text, 1, 1024, "batch_size", "The batch size", "1 or more, or auto")
+
+
+def _whole(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
+    try:
+        value = int(text.strip().removesuffix("%"))
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise InputError(
+            f"{what} {text.strip()!r} is not usable.",
+            f"Give a whole number, {allowed}.",
+            field=field,
+        )
+    return value

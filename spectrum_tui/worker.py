@@ -1,0 +1,180 @@
+"""The scan as a process of its own: requests as JSON lines on stdin, events on stdout.
+
+A process, because torch inside the app would stall its keys (imports 0.3 s, garbage collection
+0.2 s), hold its exit for the matrix in work, and take the screen along when the system kills it
+for memory. It ends when its stdin closes; what it finished is in the journal by then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spectrum_tui.core import errors, wire
+from spectrum_tui.core.requests import (
+    Downloaded,
+    DownloadProgress,
+    Failed,
+    Inspected,
+    Ready,
+    ScanRequest,
+    Suggestions,
+)
+
+Request = Mapping[str, Any]
+
+
+class Worker:
+    """Serves one request after another; "stop" reaches a scan while it runs."""
+
+    def __init__(self, out: int) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._torch_ready = threading.Event()
+
+    def run(self) -> None:
+        """Serve until stdin closes."""
+        threading.Thread(target=self._import_torch, daemon=True).start()
+        threading.Thread(target=self._serve, daemon=True).start()
+        for line in sys.stdin:
+            with contextlib.suppress(ValueError):
+                self._receive(json.loads(line))
+        # A thread may be inside a matrix for seconds, and a normal exit would wait for it.
+        os._exit(0)
+
+    def _receive(self, request: Request) -> None:
+        if request.get("do") == "stop":
+            self._stop.set()
+        else:
+            self._requests.put(request)
+
+    def _serve(self) -> None:
+        while True:
+            request = self._requests.get()
+            try:
+                self._answer(request)
+            except errors.SpectrumError as exc:
+                self._send(Failed(request.get("request", 0), errors.to_dict(exc)))
+            except BrokenPipeError:
+                os._exit(0)
+            except Exception as exc:
+                traceback.print_exc()
+                error = errors.SpectrumError(
+                    f"Unexpected: {type(exc).__name__}: {exc}", "Details are in the log file."
+                )
+                self._send(Failed(request.get("request", 0), errors.to_dict(error)))
+
+    def _answer(self, request: Request) -> None:
+        match request.get("do"):
+            case "inspect":
+                self._inspect(request)
+            case "download":
+                self._download(request)
+            case "suggest":
+                self._suggest(request)
+            case "scan":
+                self._scan(request)
+
+    def _inspect(self, request: Request) -> None:
+        from spectrum_tui.core.inspection import inspect_model
+
+        found = inspect_model(request["model"], request["revision"])
+        self._send(Inspected(request["request"], found.summary))
+
+    def _download(self, request: Request) -> None:
+        from spectrum_tui.core.inspection import fetch, inspect_model
+
+        number = request["request"]
+
+        def report(done: int, total: int, speed: float) -> None:
+            self._send(DownloadProgress(number, done, total, speed))
+
+        found = inspect_model(request["model"], request["revision"])
+        self._send(Downloaded(number, fetch(found, progress=report).summary))
+
+    def _suggest(self, request: Request) -> None:
+        from spectrum_tui.core import hub
+
+        folder = Path(request["output_dir"]).expanduser() / "model_snr_results"
+        with contextlib.suppress(OSError):
+            files = sorted(folder.glob("*.json"), key=lambda p: -p.stat().st_mtime)
+            self._send(Suggestions(tuple(hub.cached_models()), tuple(map(str, files))))
+            return
+        self._send(Suggestions(tuple(hub.cached_models()), ()))
+
+    def _scan(self, request: Request) -> None:
+        from spectrum_tui.core.session import run_scan
+
+        fields = {k: v for k, v in request.items() if k not in ("do", "request")}
+        fields["types"] = tuple(fields.get("types", ()))
+        self._stop.clear()
+        self._torch_ready.wait()
+        for event in run_scan(ScanRequest(**fields), cancelled=self._stop.is_set):
+            self._send(event)
+
+    def _import_torch(self) -> None:
+        """Import torch while the user is still choosing, and measure the machine."""
+        try:
+            from spectrum_tui.core.scan import available_devices
+
+            devices = available_devices()
+            gc.collect()
+            gc.freeze()  # 180,000 objects that never die: 0.1 s less in every full collection
+            self._send(Ready(devices, {device: seconds_per_cost(device) for device in devices}))
+        finally:
+            self._torch_ready.set()
+
+    def _send(self, message: object) -> None:
+        data = wire.encode(message).encode() + b"\n"
+        with self._lock:
+            while data:
+                data = data[os.write(self._out, data) :]
+
+
+def seconds_per_cost(device: str) -> float:
+    """Seconds per unit of `spectra.cost` on this device, all of it used: for a first estimate.
+
+    Measured on one Gram matrix with its eigenvalues (512 x 512, 10 to 50 ms); a CPU scan
+    has a worker on each core.
+    """
+    import torch
+
+    from spectrum_tui.core import spectra
+    from spectrum_tui.core.scan import default_batch_size
+
+    if device == "mps":
+        return seconds_per_cost("cpu")
+    n = 512
+    matrix = torch.randn(n, n, dtype=torch.float64, device=device)
+    best = float("inf")
+    for _ in range(3):
+        begin = time.perf_counter()
+        torch.linalg.eigvalsh(matrix.T @ matrix).cpu()
+        best = min(best, time.perf_counter() - begin)
+    cores = default_batch_size(device) if device == "cpu" else 1
+    return best / spectra.cost(n, n) / cores
+
+
+def main() -> None:
+    """Entry point of `python -m spectrum_tui.worker`."""
+    out = os.dup(1)
+    os.dup2(2, 1)  # what a library prints goes to the log, not between the events
+    with contextlib.suppress(OSError):
+        os.nice(10)  # keys of the app stay at 8 ms while every core computes; costs 10 % at most
+    Worker(out).run()
+
+
+if __name__ == "__main__":
+    main()
