@@ -41,21 +41,27 @@ _BAD_JSON = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Rec
 
 _WRONG_FORMATS = (
     (
-        "adapter_config.json",
+        re.compile(r"adapter_config\.json$"),
         "holds a LoRA/PEFT adapter, not a model.",
         "Scan the base model, or merge the adapter into it first.",
     ),
     (
-        ".gguf",
+        re.compile(r"consolidated.*\.safetensors$"),
+        "holds only consolidated weights, whose layers have other names.",
+        "Use the Transformers version of this model (model.safetensors).",
+    ),
+    (
+        re.compile(r".*\.gguf$"),
         "holds only GGUF weights, which are quantised and named differently.",
         "Scan the original safetensors repository of this model.",
     ),
     (
-        (".bin", ".pt", ".pth"),
+        re.compile(r"(?!training_args|optimizer|scheduler|scaler|rng_state).*\.(bin|pt|pth)$"),
         "holds only PyTorch .bin weights.",
         "Save it as safetensors first: model.save_pretrained(folder).",
     ),
 )
+"""What a place without safetensors may hold instead, by the start of a file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +125,16 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json as a mapping; empty where there is none."""
     path = folder / "config.json"
+    text = _text(path)
+    return {} if text is None else parse_config(text, str(path))
+
+
+def _text(path: Path) -> str | None:
+    """The text of a file, None where there is no file."""
     try:
-        return parse_config(path.read_bytes().decode("utf-8", "replace"), str(path))
+        return path.read_bytes().decode("utf-8", "replace")
     except FileNotFoundError:
-        return {}
+        return None
     except OSError as exc:
         raise unreadable(path, exc) from None
 
@@ -142,13 +154,13 @@ def shard_names(folder: Path) -> list[str]:
     """The safetensors files that make up the model, in the order transformers looks for them."""
     try:
         files = sorted(p.name for p in folder.iterdir() if p.is_file() or p.is_symlink())
-        if (folder / SINGLE_FILE).is_file():
-            return [SINGLE_FILE]
-        index = folder / INDEX_FILE
-        listed = index.read_bytes().decode("utf-8", "replace") if index.is_file() else None
+        is_single = (folder / SINGLE_FILE).is_file()
     except OSError as exc:
         raise unreadable(folder, exc) from None
-    return choose_shards(files, listed, str(folder), "Finish the download and try again.")
+    if is_single:
+        return [SINGLE_FILE]
+    index = _text(folder / INDEX_FILE)
+    return choose_shards(files, index, str(folder), "Finish the download and try again.")
 
 
 def choose_shards(files: Iterable[str], index: str | None, where: str, hint: str) -> list[str]:
@@ -192,9 +204,9 @@ def model_files(files: Iterable[str]) -> list[str]:
 
 def no_weights(where: str, files: Iterable[str]) -> CheckpointError:
     """The error for a place without safetensors weights, by what lies there instead."""
-    names = list(files)
-    for suffix, message, hint in _WRONG_FORMATS:
-        if any(name.endswith(suffix) for name in names):
+    names = [name.rsplit("/")[-1] for name in files]
+    for pattern, message, hint in _WRONG_FORMATS:
+        if any(pattern.match(name) for name in names):
             return CheckpointError(f"{where} {message}", hint, field="model")
     return CheckpointError(
         f"{where} holds no weights (*.safetensors).",
@@ -293,15 +305,23 @@ def _check_apart(tensors: Sequence[Tensor]) -> None:
 
 
 def _tensor(key: str, entry: Mapping[str, Any], file: str, base: int) -> Tensor:
-    start, end = (int(offset) for offset in entry["data_offsets"])
-    shape = tuple(int(n) for n in entry["shape"])
-    tensor = Tensor(key, shape, str(entry["dtype"]), file, base + start, base + end)
-    bits = BITS.get(tensor.dtype)
-    if start < 0 or end < start or min(shape, default=0) < 0:
+    start, end = map(_natural, entry["data_offsets"])
+    shape = tuple(map(_natural, entry["shape"]))
+    dtype = entry["dtype"]
+    tensor = Tensor(key, shape, dtype, file, base + start, base + end)
+    bits = BITS.get(dtype)
+    if end < start or not isinstance(dtype, str):
         raise ValueError(key)
     if bits is not None and tensor.numel * bits != tensor.nbytes * 8:
         raise ValueError(key)
     return tensor
+
+
+def _natural(value: object) -> int:
+    """`value` if it is a whole number of at least 0: JSON also has 1.5, true and 1e999."""
+    if type(value) is not int or value < 0:
+        raise ValueError(value)
+    return value
 
 
 def unreadable(path: Path, exc: OSError) -> CheckpointError:

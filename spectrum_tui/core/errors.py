@@ -17,12 +17,17 @@ class SpectrumError(Exception):
 
     def __init__(self, message: str, hint: str = "", *, field: str = "") -> None:
         super().__init__(message)
-        self.message = " ".join(message.split())
-        self.hint = " ".join(hint.split())
+        self.message = _one_line(message)
+        self.hint = _one_line(hint)
         self.field = field
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
+
+
+def _one_line(text: str) -> str:
+    """Names from a file may hold control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 class InputError(SpectrumError):

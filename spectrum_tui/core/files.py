@@ -31,9 +31,12 @@ def slug(model: str) -> str:
     >>> slug("Qwen/Qwen2_5-7B"), slug("/data/my_model/")
     ('Qwen-Qwen2-5-7B', 'my-model')
     """
-    path = Path(model).expanduser()
-    is_folder = path.is_absolute() or model.startswith(("~", ".")) or path.is_dir()
-    name = path.resolve().name if is_folder else model
+    name = model
+    # Not every text can be asked for as a path: a NUL, an unknown ~user, 300 characters.
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        path = Path(model).expanduser()
+        if path.is_absolute() or model.startswith(("~", ".")) or path.is_dir():
+            name = path.resolve().name
     safe = name.replace("/", "-").replace("\\", "-").replace("_", "-").strip()
     safe = "".join(c for c in safe if c.isprintable())
     return safe if safe.strip(".-") else "model"
@@ -64,11 +67,15 @@ class OutputFiles:
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` in one step; on any failure the old file is still there.
 
+    A link is followed; a pipe or device (`-o /dev/stdout`) is written to, never replaced.
     Raises OutputError when the folder cannot be made or the file not written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, text.encode("utf-8"))
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            path.write_bytes(text.encode("utf-8"))
+        else:
+            _replace(Path(os.path.realpath(path)), text.encode("utf-8"))
     except OSError as exc:
         raise cannot_write(path, exc) from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,11 +22,15 @@ Origin = Literal["folder", "cache", "hub", "demo"]
 
 @dataclass(frozen=True)
 class Inspection:
-    """A model read from its headers: what a screen shows, and what a scan needs."""
+    """A model read from its headers: what a screen shows, and what a scan needs.
+
+    `files` are what a download fetches of a model that is only on the hub.
+    """
 
     summary: ModelSummary
     checkpoint: Checkpoint
     model: ModelLayers
+    files: hub.HubFiles | None = None
 
 
 def inspect_model(model: str, revision: str = "") -> Inspection:
@@ -40,15 +44,16 @@ def inspect_model(model: str, revision: str = "") -> Inspection:
         return _describe(model, "demo", read_checkpoint(demo.make_demo_model()))
     folder = local_folder(model)
     if folder is not None:
-        return _describe(display_name(folder), "folder", _read_folder(folder))
+        return _describe(model, "folder", _read_folder(folder), name=display_name(folder))
     hub.validate(model)
     found = hub.find_local(model, revision)
     if found is not None:
         return _describe(model, "cache", read_checkpoint(found[0]), revision=found[1])
     remote = hub.read_remote(model, revision)
-    return _describe(
+    found_there = _describe(
         model, "hub", remote.checkpoint, revision=remote.commit, local=remote.local_bytes
     )
+    return replace(found_there, files=remote.files)
 
 
 def local_folder(model: str) -> Path | None:
@@ -96,20 +101,26 @@ def _read_folder(folder: Path) -> Checkpoint:
 
 
 def _describe(
-    name: str, origin: Origin, checkpoint: Checkpoint, *, revision: str = "", local: int = -1
+    typed: str,
+    origin: Origin,
+    checkpoint: Checkpoint,
+    *,
+    name: str = "",
+    revision: str = "",
+    local: int = -1,
 ) -> Inspection:
     model = model_layers(checkpoint)
     if not model.layers:
         reason = model.skipped[0][1] if model.skipped else "the files are empty"
         raise CheckpointError(
-            f"{name} has no weight that can be scored ({reason}).",
+            f"{typed} has no weight that can be scored ({reason}).",
             "Scan the full-precision model that it was made from.",
             field="model",
         )
     is_local = origin != "hub"
     finished = read_journal(journal_path(checkpoint.fingerprint)) if is_local else {}
     summary = ModelSummary(
-        name,
+        typed,
         origin,
         str(checkpoint.folder) if is_local else "",
         revision,
@@ -123,6 +134,8 @@ def _describe(
         tuple(summarise_types(model.layers)),
         model.skipped,
         sum(layer.name in finished for layer in model.layers),
+        name or typed,
+        _notes(model),
     )
     return Inspection(summary, checkpoint, model)
 
@@ -143,6 +156,17 @@ def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:
         )
         for name, group in members.items()
     )
+
+
+def _notes(model: ModelLayers) -> tuple[str, ...]:
+    """What of the model cannot be scored, where that is more than norms' worth of it."""
+    scored = sum(layer.numel for layer in model.layers)
+    left_out = 1.0 - scored / model.total_parameters if model.total_parameters else 0.0
+    if left_out < 0.01:
+        return ()
+    reasons = Counter(reason for _, reason in model.skipped if not reason.startswith("a buffer"))
+    reason, count = reasons.most_common(1)[0] if reasons else ("biases", 0)
+    return (f"{left_out:.0%} of the parameters have no score ({count}: {reason})",)
 
 
 def _architecture(checkpoint: Checkpoint) -> str:
@@ -169,17 +193,7 @@ def fetch(
 
     `progress` gets bytes done, bytes in all and bytes per second. Raises HubError, OutputError.
     """
-    summary = inspection.summary
-    if summary.is_local:
+    if inspection.files is None:
         return inspection
-    remote = hub.read_remote(summary.model, summary.revision)
-    hub.download(
-        remote.repo_id,
-        remote.commit,
-        remote.files,
-        progress=progress,
-        cancelled=cancelled,
-        revision=remote.revision,
-        blobs=remote.blobs,
-    )
-    return inspect_model(summary.model, summary.revision)
+    hub.download(inspection.files, progress=progress, cancelled=cancelled)
+    return inspect_model(inspection.summary.model, inspection.summary.revision)

@@ -50,10 +50,11 @@ def read_journal(path: Path) -> dict[str, Entry]:
 def _parse(line: str) -> Entry | None:
     try:
         data = json.loads(line)
-        score = Score(**data.pop("score"))
-        return Entry(score=score, **data)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        entry = Entry(score=Score(**data.pop("score")), **data)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+    known = isinstance(entry.layer, str) and isinstance(entry.score.snr, float)
+    return entry if known else None
 
 
 class Journal:
@@ -82,9 +83,10 @@ class Journal:
     def append(self, entry: Entry) -> None:
         """Write one entry and wait until it is on disk."""
         assert self._file is not None
-        line = json.dumps(asdict(entry)).encode() + b"\n"
+        rest = json.dumps(asdict(entry)).encode() + b"\n"
         try:
-            self._file.write(line)
+            while rest:  # an almost full disk takes a part of the line before it refuses
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as exc:
             raise cannot_write(self.path, exc) from None

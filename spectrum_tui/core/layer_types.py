@@ -105,7 +105,7 @@ def family(type_name: str) -> str:
 def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
     """A sort key under which layer 2 comes before layer 10."""
     return tuple(
-        (0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)
+        (0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)
     )
 
 

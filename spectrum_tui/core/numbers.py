@@ -61,7 +61,7 @@ def score(value: float) -> str:
         return "–"
     if math.isinf(value):
         return "∞"
-    if value >= 1e5 or 0 < value < 1e-4:
+    if value >= 99999.995 or 0 < value < 1e-4:
         return f"{value:.1e}".replace("e+", "e")
     return f"{value:.4f}" if value < 10 else f"{value:.2f}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from spectrum_tui.core.layer_types import TypeInfo
@@ -35,7 +35,9 @@ class ModelSummary:
     `origin`: a local folder, a snapshot in the hub's cache, only on the hub, or the demo.
     `folder` is "" while nothing is local. `revision` is the commit of a hub model.
     `dtypes` counts bytes per stored type. `finished` layers were scored by an earlier scan of
-    exactly these files. `skipped` are (parameter, reason) that will have no score.
+    exactly these files. `skipped` are (parameter, reason) that will have no score. `model` is as
+    it was typed, `name` what the model is called in files and on screens. `notes` are what the
+    user should know before scanning.
     """
 
     model: str
@@ -52,7 +54,8 @@ class ModelSummary:
     types: tuple[TypeInfo, ...]
     skipped: tuple[tuple[str, str], ...] = ()
     finished: int = 0
-    notes: tuple[str, ...] = field(default=())
+    name: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def is_local(self) -> bool:

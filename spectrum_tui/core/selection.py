@@ -33,7 +33,8 @@ class Selection:
     `threshold[i]` is the smallest whole percentage that selects layer i, so that a slider step
     is one comparison (0.01 ms for 50,000 layers, where sorting again takes 65 ms).
     `rank[i]` counts from 1 within the layer's type, 0 for a layer without a score;
-    `counts[t]` is n of type t.
+    `counts[t]` is n of type t. `in_head` marks the layers that are embeddings or head, which
+    train while the head is on, whatever their rank, and never while it is off.
     """
 
     def __init__(self, result: Result) -> None:
@@ -42,6 +43,7 @@ class Selection:
         self.counts = counted(scores)
         self.rank = ranks(scores)
         self.threshold = thresholds(self.rank, self.counts[scores.type_ids])
+        self.in_head = _in_head(result)
         self._numel_in_head = _numel_in_head(result)
         self._tables = {on: self._totals_table(on) for on in (True, False)}
 
@@ -50,7 +52,7 @@ class Selection:
         return np.asarray(self.threshold <= percent)
 
     def totals(self, percent: int, *, head: bool) -> Totals:
-        """Layers selected and parameters that train at `percent`, head on or off."""
+        """Layers that are selected and train, and all parameters that train, at `percent`."""
         layers, parameters = self._tables[head]
         trained = int(parameters[percent])
         whole = self.result.total_parameters
@@ -63,7 +65,9 @@ class Selection:
     def _totals_table(self, head: bool) -> tuple[IntArray, IntArray]:
         """Layers and parameters at every percentage 0..100."""
         limit = self.threshold.astype(np.int64)
-        numel = self.result.scores.numel - (self._numel_in_head if head else 0)
+        if not head:
+            limit[self.in_head] = NEVER
+        numel = self.result.scores.numel - self._numel_in_head
         layers = np.bincount(limit, minlength=NEVER + 1).cumsum()[:101]
         trained = np.bincount(limit, weights=numel, minlength=NEVER + 1).cumsum()[:101]
         extra = sum(h.numel for h in self.result.head) if head else 0
@@ -99,6 +103,13 @@ def thresholds(rank: IntArray, n: IntArray) -> npt.NDArray[np.uint8]:
         percent = -(-100 * rank // np.maximum(n, 1))
     percent[(rank == 0) | (rank > n)] = NEVER
     return percent.astype(np.uint8)
+
+
+def _in_head(result: Result) -> BoolArray:
+    """Per row, whether it is one of the embeddings or heads."""
+    head = {name for h in result.head for name in (h.name, *h.tied)}
+    rows = result.scores.parameters
+    return np.fromiter((not head.isdisjoint(names) for names in rows), np.bool_, len(rows))
 
 
 def _numel_in_head(result: Result) -> IntArray:

@@ -133,7 +133,7 @@ def build_result(
 def _provenance(inspection: Inspection, device: str) -> Provenance:
     summary = inspection.summary
     return Provenance(
-        model=summary.model,
+        model=summary.name,
         revision=summary.revision,
         architecture=summary.architecture,
         dtypes="/".join(summary.dtypes),

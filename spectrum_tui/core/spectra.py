@@ -124,6 +124,9 @@ def gram_singular_values(matrix: StoredMatrix, device: str) -> tuple[FloatArray,
     for chunk in matrix.chunks(device):
         gram.addmm_(chunk.T, chunk)
     if not bool(torch.isfinite(gram.diagonal()).all()):
+        if matrix.tensor.dtype == "F64":  # perhaps only the squares overflow: QR will tell
+            unknown = np.full(matrix.short, np.nan)
+            return unknown, unknown
         raise UnscorableError("holds NaN or Inf")
     eigenvalues = torch.linalg.eigvalsh(gram).flip(0).clamp_(min=0.0).cpu().numpy()
     values: FloatArray = np.sqrt(eigenvalues)

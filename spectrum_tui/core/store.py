@@ -73,7 +73,9 @@ def load_result(path: Path) -> Result:
     text = _read(path)
     details = _read_details(_details_path(text))
     if details is not None:
-        return _from_details(details, path)
+        # Those of another version are as good as none: the scores still open.
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+            return _from_details(details, path)
     rows = parse_rows(text, path.name)
     return _imported(rows, path)
 
@@ -87,7 +89,7 @@ def parse_rows(text: str, name: str) -> list[Row]:
     try:
         data = json.loads(text)
         rows = list(_rows(data))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         raise ResultsError(
             f"{name} is not a score file.",
             'It should map each layer to its "snr" and "type", or each type to its layers.',
@@ -177,6 +179,9 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
         [tuple(names) for names in data["parameters"]],
         dict(data["problems"]),
     )
+    columns = (scores.type_ids, scores.snr, scores.rows, scores.columns, scores.numel)
+    if {len(scores.parameters), *map(len, columns)} != {len(scores)}:
+        raise ValueError("columns of different lengths")
     origin = data["provenance"]
     origin["generation"] = Generation(origin["generation"])
     return Result(

@@ -38,7 +38,10 @@ def encode(message: Any) -> str:
 
 def decode(line: str) -> Any:
     """The message that `encode` wrote; raises ValueError for anything else."""
-    message = json.loads(line, object_hook=_revive)
+    try:
+        message = json.loads(line, object_hook=_revive)
+    except TypeError:
+        raise ValueError("not the fields of a message") from None
     if type(message).__name__ not in _KINDS:
         raise ValueError("not a message")
     return message

@@ -17,8 +17,8 @@ from spectrum_tui.core.results import BoolArray, IntArray, Provenance
 from spectrum_tui.core.selection import NEVER, Selection
 
 KEY = "unfrozen_parameters:"
-_PLAIN = re.compile(r"[A-Za-z_][\w.\-/\[\]]*", re.ASCII)
-"""Names that YAML reads as a plain string and that stay on one line."""
+_PLAIN = re.compile(r"[A-Za-z_][\w.\-/]*", re.ASCII)
+"""Names that YAML reads as a plain string and that, as a regular expression, match themselves."""
 
 
 class SpectrumYaml:
@@ -49,16 +49,19 @@ class SpectrumYaml:
         self._header_types = np.fromiter(self._type_of_header.values(), np.int64)
         in_head = {f"- {h.name}" for h in self.result.head}
         self._outside_head = np.fromiter((line not in in_head for line in self._lines), np.bool_)
+        self._line_types = scores.type_ids[self._rows]
 
     def view(self, percent: int, *, head: bool) -> YamlView:
         """The YAML of the `percent` highest, with or without embeddings and head."""
         scores = self.result.scores
         mask = self.selection.mask(percent)
-        shown = mask[self._rows]
+        if not head:
+            mask &= ~self.selection.in_head
+        shown = mask[self._rows] & self._outside_head
+        shown[self._headers] = False
         selected = np.bincount(scores.type_ids[mask], minlength=len(scores.type_names))
-        shown[self._headers] = selected[self._header_types] > 0
-        if head:
-            shown &= self._outside_head
+        lines = np.bincount(self._line_types[shown], minlength=len(scores.type_names))
+        shown[self._headers] = lines[self._header_types] > 0
         return YamlView(self, self._opening(percent, head), shown, selected)
 
     def candidate(self, number: int, selected: IntArray) -> str:
@@ -71,10 +74,10 @@ class SpectrumYaml:
 
     def text(self, percent: int, *, head: bool) -> str:
         """The whole file; raises SelectionError where it would train no ranked layer."""
-        self._check(percent)
+        self._check(percent, head)
         return self.view(percent, head=head).text()
 
-    def _check(self, percent: int) -> None:
+    def _check(self, percent: int, head: bool) -> None:
         least = self.selection.smallest_percent()
         if percent < least == NEVER:
             raise SelectionError("No layer has a score, so there is nothing to select.", "")
@@ -85,14 +88,21 @@ class SpectrumYaml:
                 field="top_percent",
             )
         mask = self.selection.mask(percent)
-        rows = np.flatnonzero(mask)
-        for row in rows:
-            for name in self.result.scores.parameters[row]:
-                if not _PLAIN.fullmatch(name):
-                    raise SelectionError(
-                        f"The parameter name {name!r} cannot stand unquoted in YAML.",
-                        "Trainers that read the file line by line would not match it.",
-                    )
+        if not head:
+            mask &= ~self.selection.in_head
+        rows = np.flatnonzero(mask).tolist()
+        if not rows:
+            raise SelectionError(
+                "Only embeddings and output head are selected, and they are switched off.",
+                "Switch them on, or scan more layer types.",
+            )
+        names = [name for row in rows for name in self.result.scores.parameters[row]]
+        for name in [*names, *(h.name for h in self.result.head if head)]:
+            if not _PLAIN.fullmatch(name):
+                raise SelectionError(
+                    f"The parameter name {name!r} cannot stand in this file.",
+                    "Trainers read the names as patterns, and would match others or none.",
+                )
 
     def _opening(self, percent: int, head: bool) -> list[str]:
         lines = [*provenance_comment(self.result.provenance, percent, self._note()), KEY]

@@ -1,0 +1,22 @@
+"""The Hugging Face hub: what is local, what a model holds there, and fetching it.
+
+Importing this loads none of the hub's client; `remote` and `download` do when they are used.
+"""
+
+from spectrum_tui.core.hub.cache import HubFiles, cached_models, find_local
+from spectrum_tui.core.hub.errors import is_model_id, translate, validate
+from spectrum_tui.core.hub.remote import RemoteCheckpoint, read_remote
+from spectrum_tui.core.hub.transfer import DownloadCancelled, download
+
+__all__ = [
+    "DownloadCancelled",
+    "HubFiles",
+    "RemoteCheckpoint",
+    "cached_models",
+    "download",
+    "find_local",
+    "is_model_id",
+    "read_remote",
+    "translate",
+    "validate",
+]

@@ -1,0 +1,167 @@
+"""What of a hub model is already on this machine, by the layout of the hub's standard cache.
+
+`models--org--name/{blobs,refs,snapshots}`: a ref names a commit, a snapshot folder of that commit
+holds links into the blobs. Read directly, because the client's own look-ups answer for a partial
+snapshot too, and its scan of the whole cache takes seconds on a large one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectrum_tui.core.checkpoint import shard_names
+from spectrum_tui.core.errors import CheckpointError, OutputError
+from spectrum_tui.core.files import write_text
+from spectrum_tui.core.hub.errors import cache_root, is_model_id
+
+LEFTOVER_AGE = 60.0
+"""Seconds without a write after which a partial file belongs to no running download."""
+
+_PREFIX = "models--"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class HubFiles:
+    """The files of one commit that a scan needs: `sizes` in bytes, `blobs` their cache names.
+
+    `revision` is the name under which the commit was asked for, "" for the main branch.
+    """
+
+    repo_id: str
+    revision: str
+    commit: str
+    sizes: Mapping[str, int]
+    blobs: Mapping[str, str]
+
+    @property
+    def folder(self) -> Path:
+        """Where they are once they are downloaded."""
+        return snapshot_folder(self.repo_id, self.commit)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+        return sum(self.sizes.values())
+
+    def cached(self) -> frozenset[str]:
+        """Those that need no download; a blob of another commit counts: it is only linked."""
+        folder, blobs = self.folder, repo_folder(self.repo_id) / "blobs"
+        return frozenset(
+            name
+            for name in self.sizes
+            if (folder / name).is_file()
+            or (self.blobs.get(name) and (blobs / self.blobs[name]).is_file())
+        )
+
+    def cached_bytes(self) -> int:
+        """Bytes of those that need no download."""
+        return sum(self.sizes[name] for name in self.cached())
+
+    def missing(self) -> list[str]:
+        """Those that the snapshot folder lacks."""
+        return [name for name in self.sizes if not (self.folder / name).is_file()]
+
+
+def repo_folder(repo_id: str) -> Path:
+    """Where the cache keeps `repo_id`."""
+    return cache_root() / (_PREFIX + repo_id.replace("/", "--"))
+
+
+def is_commit(text: str) -> bool:
+    """Whether `text` is the full name of a commit."""
+    return _COMMIT.fullmatch(text) is not None
+
+
+def snapshot_folder(repo_id: str, commit: str) -> Path:
+    """Where the cache keeps the files of one commit."""
+    return repo_folder(repo_id) / "snapshots" / commit
+
+
+def cached_models() -> list[str]:
+    """Ids of the models in the cache that have safetensors files, newest first; never fails."""
+    found: list[tuple[float, str]] = []
+    with contextlib.suppress(OSError, ImportError):
+        for folder in cache_root().iterdir():
+            model = folder.name.removeprefix(_PREFIX).replace("--", "/")
+            if folder.name.startswith(_PREFIX) and is_model_id(model):
+                found.extend((changed, model) for changed in _last_change(folder))
+    return [model for _, model in sorted(found, key=lambda item: (-item[0], item[1]))]
+
+
+def _last_change(folder: Path) -> list[float]:
+    """When the newest snapshot with weights changed, as a list of one; else empty."""
+    try:
+        snapshots = [s for s in (folder / "snapshots").iterdir() if any(s.glob("*.safetensors"))]
+        return [max(s.stat().st_mtime for s in snapshots)] if snapshots else []
+    except OSError:
+        return []
+
+
+def find_local(repo_id: str, revision: str = "") -> tuple[Path, str] | None:
+    """The snapshot folder and commit of `repo_id`, if every shard of it is in the cache."""
+    if not is_model_id(repo_id):
+        return None
+    try:
+        commit = _commit(repo_id, revision or "main")
+        folder = snapshot_folder(repo_id, commit)
+        return (folder, commit) if commit and is_complete(folder) else None
+    except (OSError, ValueError):  # ValueError: a revision with a null byte, a ref that is not text
+        return None
+
+
+def _commit(repo_id: str, revision: str) -> str:
+    """The commit that `revision` stood for when it was last asked of the hub, or ""."""
+    if is_commit(revision):
+        return revision
+    ref = _ref(repo_id, revision)
+    commit = ref.read_text(encoding="utf-8").strip() if ref and ref.is_file() else ""
+    return commit if is_commit(commit) else ""
+
+
+def _ref(repo_id: str, revision: str) -> Path | None:
+    """The file of a ref; None for a name that would lead out of the folder of refs."""
+    parts = revision.split("/")
+    strange = "\\" in revision or not revision.isprintable()
+    if strange or not all(parts) or {".", ".."}.intersection(parts):
+        return None
+    return repo_folder(repo_id) / "refs" / Path(*parts)
+
+
+def remember_revision(repo_id: str, revision: str, commit: str) -> None:
+    """Note which commit `revision` is, so that it is found again without the hub."""
+    ref = _ref(repo_id, revision or "main")
+    if ref is not None and revision != commit:
+        with contextlib.suppress(OutputError):  # the model is there all the same
+            write_text(ref, commit)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether `folder` has every shard of its model."""
+    try:
+        return all((folder / name).is_file() for name in shard_names(folder))
+    except CheckpointError:
+        return False
+
+
+def remove_leftovers(repo_id: str) -> None:
+    """Delete what killed downloads left of `repo_id`: the client never takes a part up again.
+
+    Only files whose lock is free and which nobody wrote to for a minute: on some network file
+    systems the lock is free for everyone, but a running download writes all the time.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = repo_folder(repo_id)
+    for part in (folder / "blobs").glob("*.incomplete"):
+        lock = cache_root() / ".locks" / folder.name / f"{part.name.split('.')[0]}.lock"
+        with contextlib.suppress(OSError, Timeout, NotImplementedError):
+            if time.time() - part.stat().st_mtime > LEFTOVER_AGE:
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(lock, timeout=0):
+                    part.unlink()

@@ -1,0 +1,297 @@
+"""What the model hub's many exceptions mean, in one line each and with what to do about it.
+
+The hub's client reports one cause in several classes, often hidden behind "not in the cache"
+with the real one as `__cause__`, and its texts may quote request headers. So errors are told
+apart by class name and status along the chain of causes, and their own text is never shown:
+a token cannot leak from here. Names rather than classes, because the client's HTTP library is
+`httpx` or `httpx2` by version and importing either costs 0.3 s.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from spectrum_tui.core import numbers
+from spectrum_tui.core.errors import HubError, OutputError, SpectrumError
+
+_ID = re.compile(r"(?:\b[\w.-]{1,96}\b/)?\b[\w.-]{1,96}\b", re.ASCII)
+_URL = re.compile(r"https?://[^/\s]+/([^/\s]+/[^/\s?#]+)")
+_FILE_IN_URL = re.compile(r"/resolve/[^/]+/(.+)$")
+_NOT_A_HUB = "FileMetadataError", "JSONDecodeError", "DecodingError"
+_CUT = "ReadError", "WriteError", "RemoteProtocolError"
+_BAD_TOKEN = "LocalProtocolError", "UnicodeEncodeError"
+"""What the HTTP library raises for a token that cannot stand in a header."""
+
+_REASONS = (
+    (("name or service", "name resolution", "nodename", "getaddrinfo"), "no such host"),
+    (("refused",), "connection refused"),
+    (("certificate", "ssl"), "its certificate is not trusted"),
+    (("unreachable",), "network unreachable"),
+)
+
+
+def is_model_id(model: str) -> bool:
+    """Whether the hub would accept `model` as an id: `name` or `org/name`."""
+    return (
+        len(model) <= 96
+        and _ID.fullmatch(model) is not None
+        and "--" not in model
+        and ".." not in model
+        and not model.endswith(".git")
+    )
+
+
+def validate(model: str) -> None:
+    """Raise HubError for a `model` that cannot be an id on the hub."""
+    if not is_model_id(model):
+        raise not_an_id(model)
+
+
+def not_an_id(model: str) -> HubError:
+    """The error for a `model` that the hub would not accept as an id."""
+    hint = "Give a folder that exists, or an id as on huggingface.co: Qwen/Qwen3-0.6B."
+    url = _URL.match(model.strip())
+    if url and is_model_id(url[1]):
+        hint = f"Give the id alone: {url[1]}."
+    message = f"{_shown(model)} is neither a folder nor a model id like org/name."
+    return HubError(message, hint, field="model")
+
+
+def _shown(text: str) -> str:
+    """`text` in quotes, safe to print: at most 80 characters, no control characters."""
+    clean = "".join(c if c.isprintable() else "?" for c in text)
+    return f"'{clean}'" if len(clean) <= 80 else f"'{clean[:79]}…'"
+
+
+def endpoint() -> str:
+    """The hub's address without the credentials that HF_ENDPOINT may hold."""
+    from huggingface_hub import constants
+
+    try:
+        parts = urlsplit(constants.ENDPOINT)
+        host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+    except ValueError:  # a port that is no number
+        return "HF_ENDPOINT"
+    return f"{parts.scheme}://{host}" if parts.scheme and host else "HF_ENDPOINT"
+
+
+def hush_client() -> None:
+    """Silence the client's warnings: they quote addresses, and would land on a screen."""
+    import huggingface_hub.utils  # sets the level itself when it is first imported
+
+    logging.getLogger(huggingface_hub.__name__).setLevel(logging.ERROR)
+
+
+def _host() -> str:
+    return endpoint().split("://")[-1]
+
+
+def translate(exc: BaseException, repo_id: str, revision: str = "") -> SpectrumError:
+    """The error to show for `exc`, raised by the hub's client while it fetched `repo_id`."""
+    links = list(chain(exc))
+    for link in links:
+        if isinstance(link, SpectrumError):
+            return link
+    for rule in (_by_class, _by_status, _by_network, _by_system):
+        for link in links:
+            error = rule(link, repo_id, revision)
+            if error is not None:
+                return error
+    if "LocalEntryNotFoundError" in _names(exc):
+        message = f"{repo_id} is not in the local cache."
+        return HubError(message, "Check the connection and try again.", field="model")
+    message = f"{repo_id} could not be read from {_host()} ({type(exc).__name__})."
+    return HubError(message, "Try again, or give a local folder.", field="model")
+
+
+def is_transient(exc: BaseException) -> bool:
+    """Whether the same request may well succeed in a second: a server error, a cut connection."""
+    names = [_names(link) for link in chain(exc)]
+    if any(_status(link) in (408, 500, 502, 503, 504) for link in chain(exc)):
+        return True
+    passing = {*_CUT, "ReadTimeout", "WriteTimeout"}
+    return any(passing & each for each in names) or _is_short_file(exc)
+
+
+def chain(exc: BaseException) -> Iterator[BaseException]:
+    """`exc` and what it came from, each once."""
+    seen: set[int] = set()
+    link: BaseException | None = exc
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _names(exc: BaseException) -> set[str]:
+    return {cls.__name__ for cls in type(exc).__mro__}
+
+
+def _status(exc: BaseException) -> int:
+    status = getattr(getattr(exc, "response", None), "status_code", 0)
+    return status if isinstance(status, int) else 0
+
+
+def _is_short_file(exc: BaseException) -> bool:
+    """The client's plain OSError for a file that came with another size than announced."""
+    return isinstance(exc, OSError) and "Consistency check failed" in str(exc)
+
+
+def _by_class(exc: BaseException, repo_id: str, revision: str) -> SpectrumError | None:
+    names = _names(exc)
+    for name, describe in _CLASSES:
+        if name in names:
+            return describe(exc, repo_id, revision)
+    return None
+
+
+def _gated(exc: BaseException, repo_id: str, revision: str) -> SpectrumError:
+    message = f"{repo_id} is gated: its licence must be accepted first."
+    hint = f"Accept it at {endpoint()}/{repo_id}, then run `hf auth login`."
+    return HubError(message, hint, field="model")
+
+
+def _disabled(exc: BaseException, repo_id: str, revision: str) -> SpectrumError:
+    message = f"{repo_id} was disabled by the hub."
+    return HubError(message, f"See {endpoint()}/{repo_id}.", field="model")
+
+
+def _not_found(exc: BaseException, repo_id: str, revision: str) -> SpectrumError:
+    message = f"There is no model {repo_id} on {_host()}, or it is private."
+    hint = "Check the name; for a private model run `hf auth login` first."
+    return HubError(message, hint, field="model")
+
+
+def _no_revision(exc: BaseException, repo_id: str, revision: str) -> SpectrumError:
+    message = f"{repo_id} has no revision {_shown(revision or 'main')}."
+    hint = f"Give a branch, tag or commit listed at {endpoint()}/{repo_id}/commits/main."
+    return HubError(message, hint, field="revision")
+
+
+def _no_file(exc: BaseException, repo_id: str, revision: str) -> SpectrumError:
+    message = f"{repo_id} lacks {_missing_file(exc)}."
+    return HubError(message, "Try another revision of the model.", field="model")
+
+
+def _bad_id(exc: BaseException, repo_id: str, revision: str) -> SpectrumError:
+    return not_an_id(repo_id)
+
+
+_CLASSES = (
+    ("GatedRepoError", _gated),  # a subclass of RepositoryNotFoundError, so before it
+    ("DisabledRepoError", _disabled),
+    ("RepositoryNotFoundError", _not_found),
+    ("RevisionNotFoundError", _no_revision),
+    ("RemoteEntryNotFoundError", _no_file),
+    ("HFValidationError", _bad_id),
+)
+
+
+def _missing_file(exc: BaseException) -> str:
+    path = urlsplit(str(getattr(getattr(exc, "request", None), "url", ""))).path
+    match = _FILE_IN_URL.search(unquote(path))
+    return f"the file {match[1]}" if match else "a file of the model"
+
+
+def _by_status(exc: BaseException, repo_id: str, revision: str) -> SpectrumError | None:
+    status = _status(exc)
+    if status == 401:
+        return _bad_token()
+    if status == 403:
+        message = f"Your Hugging Face token may not read {repo_id}."
+        hint = "Use a token with read access to it: `hf auth login`."
+        return HubError(message, hint, field="model")
+    if status == 429:
+        message = f"{_host()} answers no more requests for now (429, rate limit)."
+        hint = f"Try again {_after(exc)}; `hf auth login` raises the limit."
+        return HubError(message, hint, field="model")
+    if status >= 400:
+        message = f"{_host()} has a problem of its own (HTTP {status})."
+        return HubError(message, "Try again in a few minutes.", field="model")
+    return None
+
+
+def _bad_token() -> HubError:
+    message = "Your Hugging Face token is invalid or has expired."
+    return HubError(message, "Run `hf auth login`, or correct HF_TOKEN.", field="model")
+
+
+def _after(exc: BaseException) -> str:
+    headers = getattr(getattr(exc, "response", None), "headers", {})
+    seconds = str(headers.get("retry-after", ""))
+    usable = seconds.isascii() and seconds.isdigit() and len(seconds) < 6
+    return f"in {numbers.duration(float(seconds))}" if usable else "in a few minutes"
+
+
+def _by_system(exc: BaseException, repo_id: str, revision: str) -> SpectrumError | None:
+    if not isinstance(exc, OSError) or _status(exc):
+        return None
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full()
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        message = f"The model cache {cache_root()} cannot be written ({exc.strerror})."
+        hint = "Correct its permissions, or set HF_HOME to another folder."
+        return OutputError(message, hint, field="model")
+    return None
+
+
+def disk_full(needed: int = 0, free: int = 0) -> OutputError:
+    """The error for a cache disk without room, with the figures where they are known."""
+    message = f"The disk of the model cache {cache_root()} is full."
+    if needed:
+        message = (
+            f"The download needs {numbers.size(needed)}, and the disk of the model cache "
+            f"{cache_root()} has {numbers.size(free)} free."
+        )
+    hint = "Free some space, or set HF_HOME to a folder on a larger disk."
+    return OutputError(message, hint, field="model")
+
+
+def cache_root() -> Path:
+    """The hub's own cache folder, where every tool of the ecosystem looks."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def _by_network(exc: BaseException, repo_id: str, revision: str) -> SpectrumError | None:
+    names = _names(exc)
+    retry = "Check the connection and try again; finished files are kept."
+    if "OfflineModeIsEnabled" in names:
+        message = f"{repo_id} is not in the local cache, and offline mode is on (HF_HUB_OFFLINE)."
+        hint = "Unset HF_HUB_OFFLINE, or give a local folder."
+    elif names.intersection(_BAD_TOKEN):
+        return _bad_token()
+    elif names.intersection(_NOT_A_HUB):
+        return not_a_hub()
+    elif names.intersection(("TimeoutException", "TimeoutError")):
+        message, hint = f"{_host()} did not answer in time.", retry
+    elif names.intersection(_CUT) or _is_short_file(exc):
+        message, hint = f"The connection to {_host()} broke off.", retry
+    elif names.intersection(("TransportError", "InvalidURL", "ConnectionError")):
+        message = f"Cannot reach {_host()}{_reason(exc)}."
+        hint = "Check the connection, the proxy and HF_ENDPOINT."
+    else:
+        return None
+    return HubError(message, hint, field="model")
+
+
+def not_a_hub() -> HubError:
+    """The error for answers that no hub gives: a login page, a mirror that lacks something."""
+    message = f"{_host()} does not answer as a model hub does."
+    hint = "Check HF_ENDPOINT, a proxy or a login page in between; then try again."
+    return HubError(message, hint, field="model")
+
+
+def _reason(exc: BaseException) -> str:
+    """Why a connection failed, in fixed words: the exception's text may quote headers."""
+    text = str(exc).lower()
+    for marks, reason in _REASONS:
+        if any(mark in text for mark in marks):
+            return f" ({reason})"
+    return ""

@@ -1,0 +1,269 @@
+"""A model hub on 127.0.0.1 that serves folders as repositories, and fails on request.
+
+Only what the hub's client asks for when it reads or downloads a model: the model's description,
+the tree of its files, and the files themselves with their ETags and byte ranges. Point
+HF_ENDPOINT at `FakeHub.url` before huggingface_hub is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import unquote, urlsplit
+
+GOOD_TOKEN = "hf_goodgoodgood"
+CHUNK = 64 * 1024
+
+_API = re.compile(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?/?")
+_FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_IS_LFS = (".safetensors", ".bin", ".gguf")
+
+Headers = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request that the hub answered."""
+
+    method: str
+    path: str
+    range: str
+    status: int
+
+
+class RefusedError(Exception):
+    """An answer other than success, with the hub's own error code in a header."""
+
+    def __init__(self, status: int, code: str = "", message: str = "", **headers: str) -> None:
+        super().__init__(status, code)
+        self.status = status
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        if code or message:
+            self.headers |= {"X-Error-Code": code, "X-Error-Message": message or code}
+
+
+@dataclass
+class FakeHub:
+    """The hub; a context manager. What it shall do wrong may be changed while it runs.
+
+    `failures` maps a part of "GET /path" to the statuses of its next requests. `cuts` maps a
+    part of a path to the bytes after which the connection is closed, once. `delay` is the time
+    between two chunks of a file. A path with `stalled` in it gets one chunk and then silence.
+    `no_ranges` answers every range with the whole file.
+    """
+
+    repos: Mapping[str, Path]
+    gated: frozenset[str] = frozenset()
+    private: frozenset[str] = frozenset()
+    failures: dict[str, list[int]] = field(default_factory=dict)
+    cuts: dict[str, int] = field(default_factory=dict)
+    delay: float = 0.0
+    stalled: str = ""
+    no_ranges: bool = False
+    requests: list[Request] = field(default_factory=list)
+    bytes_sent: int = 0
+    _server: ThreadingHTTPServer | None = None
+
+    @property
+    def url(self) -> str:
+        """The endpoint, while the hub runs."""
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> FakeHub:
+        hub = self
+
+        class Handler(_Handler):
+            owner = hub
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        # The default poll of 0.5 s is what shutting down would wait for.
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.shutdown()
+        self._server.server_close()
+
+    def forget(self) -> None:
+        """Start counting anew, with nothing going wrong."""
+        self.requests.clear()
+        self.failures.clear()
+        self.cuts.clear()
+        self.bytes_sent, self.delay, self.no_ranges = 0, 0.0, False
+        self.stalled = ""
+
+    def fetched(self, name: str) -> list[Request]:
+        """The requests that were for the contents of the file `name`."""
+        return [r for r in self.requests if r.method == "GET" and r.path.endswith(f"/{name}")]
+
+    def files(self, repo: str) -> dict[str, Path]:
+        """The files of a repository by their names in it."""
+        folder = self.repos[repo]
+        paths = sorted(p for p in folder.rglob("*") if p.is_file())
+        return {p.relative_to(folder).as_posix(): p for p in paths}
+
+    def commit(self, repo: str) -> str:
+        """The one commit of a repository: a hash of its contents."""
+        digest = hashlib.sha1(repo.encode())
+        for name, path in self.files(repo).items():
+            digest.update(f"{name} {oid(path)}".encode())
+        return digest.hexdigest()
+
+    def check(self, repo: str, token: str, revision: str, *, contents: bool) -> None:
+        """Raise what the real hub answers to someone with this `token`."""
+        if token and token != GOOD_TOKEN:
+            raise RefusedError(401, "", "Invalid credentials in Authorization header")
+        if repo not in self.repos or (repo in self.private and not token):
+            raise RefusedError(404 if token else 401, "RepoNotFound", "Repository not found")
+        if contents and repo in self.gated:
+            raise RefusedError(
+                403 if token else 401, "GatedRepo", f"Access to {repo} is restricted."
+            )
+        if revision not in ("main", self.commit(repo)):
+            raise RefusedError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+
+    def describe(self, repo: str) -> dict[str, object]:
+        """The model's description with the sizes of its files."""
+        return {
+            "_id": "1",
+            "id": repo,
+            "modelId": repo,
+            "sha": self.commit(repo),
+            "private": repo in self.private,
+            "gated": "manual" if repo in self.gated else False,
+            "tags": [],
+            "downloads": 0,
+            "likes": 0,
+            "siblings": [
+                {"rfilename": name, "size": path.stat().st_size, "blobId": oid(path), **lfs(path)}
+                for name, path in self.files(repo).items()
+            ],
+        }
+
+    def tree(self, repo: str) -> list[dict[str, object]]:
+        """The files as the tree lists them."""
+        return [
+            {"type": "file", "path": name, "size": path.stat().st_size, "oid": oid(path)}
+            | {key: {"oid": value["sha256"], **value} for key, value in lfs(path).items()}
+            for name, path in self.files(repo).items()
+        ]
+
+
+def oid(path: Path) -> str:
+    """The file's name among the blobs of the cache."""
+    hasher = hashlib.sha256 if path.name.endswith(_IS_LFS) else hashlib.sha1
+    return hasher(path.read_bytes()).hexdigest()
+
+
+def lfs(path: Path) -> dict[str, dict[str, object]]:
+    """What the hub adds for a file that is kept in large file storage."""
+    if not path.name.endswith(_IS_LFS):
+        return {}
+    return {"lfs": {"sha256": oid(path), "size": path.stat().st_size, "pointerSize": 134}}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    owner: FakeHub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        """Nothing on stderr."""
+
+    def do_HEAD(self) -> None:
+        self._serve()
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def _serve(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        try:
+            self._fail_if_asked(path)
+            if match := _API.fullmatch(path):
+                self._serve_api(match[1], match[2] or "revision", match[3] or "main")
+            elif match := _FILE.fullmatch(path):
+                self._serve_file(match[1], match[2], match[3])
+            else:
+                raise RefusedError(404)
+        except RefusedError as refused:
+            self._answer(refused.status, b"{}", refused.headers)
+        except OSError:  # the client hung up: a cancelled download
+            self.close_connection = True
+
+    def _fail_if_asked(self, path: str) -> None:
+        for part, statuses in self.owner.failures.items():
+            if part in f"{self.command} {path}" and statuses:
+                status = statuses.pop(0)
+                raise RefusedError(status, **({"Retry_After": "7"} if status == 429 else {}))
+
+    def _token(self) -> str:
+        return (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+
+    def _serve_api(self, repo: str, what: str, revision: str) -> None:
+        hub = self.owner
+        hub.check(repo, self._token(), revision, contents=False)
+        answer = hub.tree(repo) if what == "tree" else hub.describe(repo)
+        self._answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+
+    def _serve_file(self, repo: str, revision: str, name: str) -> None:
+        hub = self.owner
+        hub.check(repo, self._token(), revision, contents=True)
+        path = hub.files(repo).get(name)
+        if path is None:
+            raise RefusedError(404, "EntryNotFound", "Entry not found")
+        data, etag = path.read_bytes(), f'"{oid(path)}"'
+        headers = {"ETag": etag, "X-Repo-Commit": hub.commit(repo), "Accept-Ranges": "bytes"}
+        if name.endswith(_IS_LFS):
+            headers |= {"X-Linked-ETag": etag, "X-Linked-Size": str(len(data))}
+        wanted = _RANGE.fullmatch(self.headers.get("Range") or "")
+        if wanted is None or hub.no_ranges:
+            self._answer(200, data, headers)
+            return
+        start, end = int(wanted[1]), min(int(wanted[2] or len(data)) + 1, len(data))
+        if start >= len(data):
+            raise RefusedError(416)
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
+        self._answer(206, data[start:end], headers)
+
+    def _answer(self, status: int, body: bytes, headers: Headers) -> None:
+        wanted = self.headers.get("Range") or ""
+        self.owner.requests.append(Request(self.command, self.path, wanted, status))
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self._send(body, self._cut() if status < 300 else None)
+
+    def _cut(self) -> int | None:
+        part = next((p for p in self.owner.cuts if p in self.path), None)
+        return None if part is None else self.owner.cuts.pop(part)
+
+    def _send(self, body: bytes, cut: int | None) -> None:
+        for start in range(0, len(body), CHUNK):
+            chunk = body[start : start + CHUNK][: None if cut is None else max(cut - start, 0)]
+            self.wfile.write(chunk)
+            self.owner.bytes_sent += len(chunk)
+            if cut is not None and start + CHUNK >= cut:
+                self.close_connection = True
+                return
+            time.sleep(self.owner.delay)
+            while self.owner.stalled and self.owner.stalled in self.path:
+                time.sleep(0.02)

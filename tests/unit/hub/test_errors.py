@@ -1,0 +1,169 @@
+"""Everything that can go wrong on the way to the hub is said in one line, with a hint."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from spectrum_tui.core.hub.errors import is_transient, translate
+from tests.fake_hub import FakeHub
+from tests.unit.hub.scripts import error, run, shard_name
+
+
+def test_what_the_hub_refuses(fake: FakeHub, tmp_path: Path) -> None:
+    host = fake.url.removeprefix("http://")
+    names = ("org/missing", "org/private", "org/gated", "a/b/c")
+    script = f"answer = [told(name) for name in {names}] + [told('org/single', 'v9')]"
+    check = "Check the name; for a private model run `hf auth login` first."
+    assert run(fake.url, tmp_path, script, token="") == [
+        error(f"There is no model org/missing on {host}, or it is private.", check),
+        error(f"There is no model org/private on {host}, or it is private.", check),
+        error(
+            "org/gated is gated: its licence must be accepted first.",
+            f"Accept it at {fake.url}/org/gated, then run `hf auth login`.",
+        ),
+        error(
+            "'a/b/c' is neither a folder nor a model id like org/name.",
+            "Give a folder that exists, or an id as on huggingface.co: Qwen/Qwen3-0.6B.",
+        ),
+        error(
+            "org/single has no revision 'v9'.",
+            f"Give a branch, tag or commit listed at {fake.url}/org/single/commits/main.",
+            "revision",
+        ),
+    ]
+
+
+def test_with_a_token_the_private_is_found_and_the_gated_still_not(
+    fake: FakeHub, tmp_path: Path
+) -> None:
+    script = "answer = [told('org/private'), told('org/gated')['message'], told('org/missing')]"
+    private, gated, missing = run(fake.url, tmp_path, script)
+    assert private == fake.commit("org/private")
+    assert gated == "org/gated is gated: its licence must be accepted first."
+    assert missing["message"].startswith("There is no model org/missing on ")
+
+
+def test_a_token_that_is_wrong(fake: FakeHub, tmp_path: Path) -> None:
+    expected = error(
+        "Your Hugging Face token is invalid or has expired.",
+        "Run `hf auth login`, or correct HF_TOKEN.",
+    )
+    script = """
+import os
+answer = []
+for bad in ("hf_badsecret", "hf_bad\\tsecret\\x01", "hf_bad\u00e9secret"):
+    os.environ["HF_TOKEN"] = bad
+    answer.append(told("org/single"))
+"""
+    assert run(fake.url, tmp_path, script) == [expected] * 3
+
+
+def test_what_the_hub_cannot_do_now(fake: FakeHub, tmp_path: Path) -> None:
+    host = fake.url.removeprefix("http://")
+    fake.failures |= {"org/single": [429], "org/many": [503] * 9, "org/bin": [403]}
+    script = "answer = [told(f'org/{name}') for name in ('single', 'many', 'bin')]"
+    assert run(fake.url, tmp_path, script) == [
+        error(
+            f"{host} answers no more requests for now (429, rate limit).",
+            "Try again in 7 s; `hf auth login` raises the limit.",
+        ),
+        error(f"{host} has a problem of its own (HTTP 503).", "Try again in a few minutes."),
+        error(
+            "Your Hugging Face token may not read org/bin.",
+            "Use a token with read access to it: `hf auth login`.",
+        ),
+    ]
+
+
+def test_repositories_without_usable_weights(fake: FakeHub, tmp_path: Path) -> None:
+    names = (
+        "bin", "gguf", "adapter", "nothing", "pointer", "garbage", "lacking", "outside", "badindex",
+    )  # fmt: skip
+    answer = run(fake.url, tmp_path, f"answer = [told(f'org/{{name}}') for name in {names}]")
+    assert {(each["kind"], each["field"]) for each in answer} == {("CheckpointError", "model")}
+    assert all(each["hint"] for each in answer)
+    assert [each["message"] for each in answer] == [
+        "org/bin holds only PyTorch .bin weights.",
+        "org/gguf holds only GGUF weights, which are quantised and named differently.",
+        "org/adapter holds a LoRA/PEFT adapter, not a model.",
+        "org/nothing holds no weights (*.safetensors).",
+        "model.safetensors is a Git LFS pointer, not the weights.",
+        "model.safetensors is not a safetensors file (its header does not fit).",
+        f"1 of 2 shards are missing, first {shard_name(1)}.",
+        "model.safetensors.index.json points outside the model folder "
+        "('../../private/model.safetensors').",
+        "model.safetensors.index.json is not a valid shard index.",
+    ]
+    damaged = "The model is damaged on the hub itself: use another revision or repository."
+    assert [each["hint"] == damaged for each in answer[4:7]] == [True] * 3
+
+
+def test_offline(fake: FakeHub, tmp_path: Path) -> None:
+    script = "answer = told('org/single')"
+    assert run(fake.url, tmp_path, script, HF_HUB_OFFLINE="1") == error(
+        "org/single is not in the local cache, and offline mode is on (HF_HUB_OFFLINE).",
+        "Unset HF_HUB_OFFLINE, or give a local folder.",
+    )
+    assert not fake.requests
+
+
+def test_nobody_at_the_endpoint(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound but not listening: refused, and nobody else takes it
+        host = f"127.0.0.1:{unused.getsockname()[1]}"
+        answer = run(f"http://user:hunter2@{host}", tmp_path, "answer = told('org/single')")
+    assert answer == error(
+        f"Cannot reach {host} (connection refused).",
+        "Check the connection, the proxy and HF_ENDPOINT.",
+    )
+    answer = run("no address", tmp_path, "answer = told('org/single')")
+    assert answer["message"] == "Cannot reach HF_ENDPOINT."
+
+
+def test_something_else_at_the_endpoint(fake: FakeHub, tmp_path: Path) -> None:
+    script = """
+from huggingface_hub import HfApi, hf_api
+answer = []
+for sha in ("../../etc", None):
+    info = hf_api.ModelInfo(id="org/single", sha=sha, siblings=[])
+    HfApi.model_info = lambda *args, **options: info
+    answer.append(told("org/single")["message"])
+"""
+    message = f"{fake.url.removeprefix('http://')} does not answer as a model hub does."
+    assert run(fake.url, tmp_path, script) == [message, message]
+
+
+class TimeoutException(Exception):  # noqa: N818 - the HTTP library's name
+    """Named as the HTTP library's base class of those."""
+
+
+class LocalEntryNotFoundError(FileNotFoundError):
+    """Named as the client's error that hides the real one."""
+
+
+@pytest.mark.parametrize(
+    ("cause", "message", "transient"),
+    [
+        (type("ReadTimeout", (TimeoutException,), {})(), "did not answer in time.", True),
+        (type("ConnectTimeout", (TimeoutException,), {})(), "did not answer in time.", False),
+        (type("ReadError", (Exception,), {})("hf_secret"), "broke off.", True),
+        (OSError(28, "No space left on device"), "is full.", False),
+        (PermissionError(13, "Permission denied"), "cannot be written (Permission denied).", False),
+        (json.JSONDecodeError("hf_secret", "", 0), "does not answer as a model hub does.", False),
+        (RuntimeError("hf_secret"), "org/x is not in the local cache.", False),
+    ],
+)
+def test_the_real_cause_is_found_behind_not_in_the_cache(
+    cause: Exception, message: str, transient: bool
+) -> None:
+    outer = LocalEntryNotFoundError("not in the cache, hf_secret")
+    outer.__cause__ = cause
+    told = translate(outer, "org/x")
+    assert told.message.endswith(message)
+    assert told.field == "model" and told.hint
+    assert "secret" not in str(told)
+    assert is_transient(outer) is transient

@@ -1,0 +1,48 @@
+"""What can be a model id on the hub."""
+
+from __future__ import annotations
+
+import pytest
+
+from spectrum_tui.core import hub
+from spectrum_tui.core.errors import HubError
+
+IDS = ("gpt2", "Qwen/Qwen3-0.6B", "a/b_c.d", "x" * 96)
+NO_IDS = (
+    "", " ", "a/b/c", "./model", "../x", "/data/model", "~/model", "a b", "a--b", "a..b", "a/b.git",
+    "org/", "/org", "-a/b", "a/b-", "café/x", "C:\\models\\x", "x" * 97, "a/b\n", "a[/b][red]",
+    "a/\x1b[2J",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("model", IDS)
+def test_an_id_is_accepted(model: str) -> None:
+    hub.validate(model)
+
+
+@pytest.mark.parametrize("model", NO_IDS)
+def test_what_is_no_id_is_said_to_be_none(model: str) -> None:
+    with pytest.raises(HubError) as caught:
+        hub.validate(model)
+    error = caught.value
+    assert error.field == "model"
+    assert error.message.endswith("is neither a folder nor a model id like org/name.")
+    assert error.hint
+    assert error.message.isprintable() and len(error.message) < 150
+
+
+def test_the_hubs_own_rule_is_the_same_or_wider() -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    for model in IDS:
+        validate_repo_id(model)
+    for model in NO_IDS:
+        with pytest.raises(HFValidationError):
+            validate_repo_id(model)
+
+
+def test_an_address_is_answered_with_the_id_in_it() -> None:
+    with pytest.raises(HubError) as caught:
+        hub.validate("https://huggingface.co/Qwen/Qwen3-0.6B/tree/main?x=1")
+    assert caught.value.hint == "Give the id alone: Qwen/Qwen3-0.6B."
