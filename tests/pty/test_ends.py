@@ -1,0 +1,179 @@
+"""The app in a real terminal, and every way in which it can end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.pty.terminal import ALT_SCREEN_OFF, CURSOR_ON, PROGRAM, Terminal, processes_with
+
+SMALL = 12
+CONTINUE = "\x0e"
+QUIT = "\x11"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Twelve small matrices, and one that keeps a core busy for half a minute."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    tensors = {
+        f"model.layers.{i}.mlp.down_proj.weight": rng.standard_normal((64, 96)).astype(np.float16)
+        for i in range(SMALL)
+    }
+    long = rng.standard_normal((6000, 6000), dtype=np.float32).astype(np.float16)
+    save_file({**tensors, "model.layers.0.mlp.up_proj.weight": long}, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    return folder
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """This process's environment with a cache folder that marks the test's own processes."""
+    yield {**os.environ, "SPECTRUM_TUI_CACHE": str(tmp_path / "cache")}
+    for pid in processes_with(str(tmp_path / "cache")):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def scanning(tmp_path: Path, model: Path, environment: dict[str, str]) -> Iterator[Terminal]:
+    """The app in the middle of the long matrix, all small ones done."""
+    with Terminal((*PROGRAM, str(model)), environment, cwd=tmp_path) as terminal:
+        start_scan(terminal)
+        yield terminal
+
+
+def start_scan(terminal: Terminal) -> None:
+    """From the start of the app to the long matrix."""
+    terminal.wait_for("13 tensors|2 of matrices")
+    terminal.send(CONTINUE)
+    terminal.wait_for("down_proj")
+    terminal.send("s")
+    terminal.wait_for(rf"{SMALL} of {SMALL + 1}", timeout=60)
+
+
+def journal(tmp_path: Path) -> list[str]:
+    """The layers that are on disk."""
+    files = list((tmp_path / "cache" / "scans").glob("*.jsonl"))
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    return [json.loads(line)["layer"] for line in lines]
+
+
+def no_process_left(tmp_path: Path, seconds: float = 3.0) -> bool:
+    """Whether every process of the test is gone, waiting a little."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not list(processes_with(str(tmp_path / "cache"))):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def worker_of(terminal: Terminal, tmp_path: Path) -> int:
+    """The scan's process."""
+    (pid,) = (p for p in processes_with(str(tmp_path / "cache")) if p != terminal.pid)
+    return pid
+
+
+def restored(terminal: Terminal) -> bool:
+    """Whether the shell would find its terminal as it was."""
+    shown = ALT_SCREEN_OFF in terminal.received and CURSOR_ON in terminal.received
+    return shown and terminal.modes() == terminal.modes_before
+
+
+def test_quit_in_the_middle_of_a_long_matrix(scanning: Terminal, tmp_path: Path) -> None:
+    scanning.send(QUIT)
+    scanning.wait_for(r"\(y\)")
+    begin = time.monotonic()
+    scanning.send("y")
+    assert scanning.wait(10) == 130
+    # Far from the half minute of the matrix; tests/benchmarks/bench_app.py prints the figure.
+    assert time.monotonic() - begin < 5.0
+    assert restored(scanning)
+    assert no_process_left(tmp_path)
+    assert len(journal(tmp_path)) == SMALL
+
+
+def test_a_killed_worker_is_said_and_the_scan_goes_on(scanning: Terminal, tmp_path: Path) -> None:
+    os.kill(worker_of(scanning, tmp_path), signal.SIGKILL)
+    screen = scanning.wait_for(r"(?s)SIGKILL.*Go on", timeout=10)
+    assert "memory" in screen
+    scanning.send("g")
+    scanning.wait_for(rf"(?s)Scanning.*{SMALL} of {SMALL + 1}", timeout=60)
+    assert sorted(journal(tmp_path)) == sorted(set(journal(tmp_path))), "computed again"
+
+
+def test_sigterm_restores_the_terminal(scanning: Terminal, tmp_path: Path) -> None:
+    scanning.signal(signal.SIGTERM)
+    assert scanning.wait(5) == 128 + signal.SIGTERM
+    assert restored(scanning)
+    assert no_process_left(tmp_path)
+
+
+def test_a_terminal_that_goes_away(scanning: Terminal, tmp_path: Path) -> None:
+    scanning.hang_up()
+    assert scanning.wait(5) == 128 + signal.SIGHUP
+    assert no_process_left(tmp_path)
+    assert len(journal(tmp_path)) == SMALL
+
+
+def test_sigterm_while_the_terminal_is_stalled(scanning: Terminal, tmp_path: Path) -> None:
+    # Nobody reads the pty any more, as when a line is cut: its buffer fills up and the app's
+    # writes block. Ending must not depend on them.
+    for _ in range(60):
+        scanning.send("?\x1b")
+        time.sleep(0.05)
+    scanning.signal(signal.SIGTERM)
+    end = time.monotonic() + 5
+    while time.monotonic() < end and scanning.status is None:
+        pid, status = os.waitpid(scanning.pid, os.WNOHANG)
+        if pid:
+            scanning.status = os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    assert scanning.status == 128 + signal.SIGTERM
+    assert no_process_left(tmp_path)
+
+
+def test_kill_9_then_resume_without_computing_again(
+    scanning: Terminal, tmp_path: Path, model: Path, environment: dict[str, str]
+) -> None:
+    scanning.signal(signal.SIGKILL)
+    assert scanning.wait(5) == -signal.SIGKILL
+    assert no_process_left(tmp_path), "the worker outlived the app"
+    before = journal(tmp_path)
+    with Terminal((*PROGRAM, str(model)), environment, cwd=tmp_path) as again:
+        again.wait_for(rf"{SMALL} of {SMALL + 1} layers are scored")
+        start_scan(again)
+        assert journal(tmp_path) == before
+        again.wait_for(f"{SMALL} came from an earlier scan")
+
+
+def test_redirected_stdout_holds_data_only(tmp_path: Path, environment: dict[str, str]) -> None:
+    out = tmp_path / "out.json"
+    arguments = (*PROGRAM, "scan", "--demo", "--json", "--types", "mlp.down_proj")
+    with Terminal(arguments, environment, cwd=tmp_path, stdout=out) as terminal:
+        terminal.pump(0.1)
+        assert terminal.wait(60) == 0
+        assert "12 layers scored" in terminal.screen()
+    data = json.loads(out.read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert len(data["layers"]) == 12
+
+
+def test_the_app_draws_on_stderr_and_leaves_stdout_alone(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    out = tmp_path / "out"
+    with Terminal(PROGRAM, environment, cwd=tmp_path, stdout=out) as terminal:
+        terminal.wait_for("Model")
+        terminal.send(QUIT)
+        assert terminal.wait(5) == 0
+    assert out.read_bytes() == b""
