@@ -83,7 +83,8 @@ def _scan(arguments: list[str]) -> int:
     options = _scan_parser().parse_args(arguments)
     settings = _settings(options)
     if not settings.model:
-        raise InputError("No model is given.", f"For example: {PROGRAM} scan org/name")
+        hint = "Put MODEL before --types." if options.types else f"Say {PROGRAM} scan org/name."
+        raise InputError("No model is given.", hint)
     from spectrum_tui.headless import run_scan_command
 
     return run_scan_command(
@@ -125,9 +126,15 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _results_file(model: str) -> Path | None:
     """The saved scores that were meant, if MODEL names a file of them."""
-    path = Path(model).expanduser()
-    if model.endswith(".json") or path.is_file():
-        if not path.is_file():
+    try:
+        path = Path(model).expanduser()
+        is_file = path.is_file()
+    except (OSError, ValueError, RuntimeError):  # an unknown ~user, 300 characters
+        raise InputError(
+            f"{model!r} is not a usable path.", "Give a folder or a model id.", field="model"
+        ) from None
+    if model.endswith(".json") or is_file:
+        if not is_file:
             raise InputError(f"There is no file {model}.", "Check the path.", field="model")
         if path.suffix == ".json":
             return path

@@ -15,7 +15,7 @@ from typing import Any
 
 from spectrum_tui.core import store
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
-from spectrum_tui.core.files import OutputFiles, check_writable, write_text
+from spectrum_tui.core.files import OutputFiles, check_writable, output_folder, write_text
 from spectrum_tui.core.inspection import Inspection, fetch, inspect_model
 from spectrum_tui.core.numbers import count, duration, size
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
@@ -44,8 +44,10 @@ def run_scan_command(
     settings: Settings, *, patterns: Sequence[str], as_json: bool, fresh: bool, head: bool
 ) -> int:
     """Scan a model and write its files; returns the exit code, raises SpectrumError."""
-    check_writable(Path(settings.output_dir))
-    inspection = _local(inspect_model(settings.model, settings.revision))
+    output = output_folder(settings.output_dir)
+    inspection = inspect_model(settings.model, settings.revision)
+    check_writable(output)  # before a download and a scan, not after
+    inspection = _local(inspection)
     request = ScanRequest(
         settings.model,
         settings.revision,
@@ -62,7 +64,7 @@ def run_scan_command(
     if ready is None:
         return 1
     result = store.load_result(Path(ready.path))
-    files = OutputFiles(Path(settings.output_dir), Path(ready.path).stem[len("snr_results_") :])
+    files = OutputFiles(output, Path(ready.path).stem[len("snr_results_") :])
     text = SpectrumYaml(Selection(result)).text(settings.top_percent, head=head)
     write_text(files.recipe(settings.top_percent), text)
     _print_result(result, files, settings.top_percent, as_json=as_json)
@@ -148,7 +150,7 @@ def _local(inspection: Inspection) -> Inspection:
     """The model on this machine, downloaded first where it is not."""
     summary = inspection.summary
     _say(
-        f"{_data(summary.model)}: {summary.architecture}, {count(summary.parameters)} parameters, "
+        f"{_data(summary.name)}: {summary.architecture}, {count(summary.parameters)} parameters, "
         f"{size(summary.nbytes)}"
     )
     if summary.is_local:

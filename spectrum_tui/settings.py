@@ -24,7 +24,9 @@ class Settings:
 
 def parse_percent(text: str) -> int:
     """A whole percentage from 1 to 100; raises InputError."""
-    return _whole(text, 1, 100, "top_percent", "The percentage", "1 to 100")
+    return _whole(
+        text.strip().removesuffix("%"), 1, 100, "top_percent", "The percentage", "1 to 100"
+    )
 
 
 def parse_batch_size(text: str) -> int:
@@ -36,7 +38,7 @@ def parse_batch_size(text: str) -> int:
 
 def _whole(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
     try:
-        value = int(text.strip().removesuffix("%"))
+        value = int(text)
     except ValueError:
         value = low - 1
     if not low <= value <= high:

@@ -17,7 +17,6 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core import errors, wire
@@ -106,8 +105,9 @@ class Worker:
 
     def _suggest(self, request: Request) -> None:
         from spectrum_tui.core import hub
+        from spectrum_tui.core.files import output_folder
 
-        folder = Path(request["output_dir"]).expanduser() / "model_snr_results"
+        folder = output_folder(request["output_dir"]) / "model_snr_results"
         with contextlib.suppress(OSError):
             files = sorted(folder.glob("*.json"), key=lambda p: -p.stat().st_mtime)
             self._send(Suggestions(tuple(hub.cached_models()), tuple(map(str, files))))

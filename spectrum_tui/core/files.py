@@ -38,8 +38,17 @@ def slug(model: str) -> str:
         if path.is_absolute() or model.startswith(("~", ".")) or path.is_dir():
             name = path.resolve().name
     safe = name.replace("/", "-").replace("\\", "-").replace("_", "-").strip()
-    safe = "".join(c for c in safe if c.isprintable())
+    # 150: with what is put around it, below the 255 bytes of a file name even in UTF-8.
+    safe = "".join(c for c in safe if c.isprintable()).encode()[:150].decode(errors="ignore")
     return safe if safe.strip(".-") else "model"
+
+
+def output_folder(typed: str) -> Path:
+    """The folder that was meant: `~` is the home folder, nothing is the current one."""
+    try:
+        return Path(typed or ".").expanduser()
+    except RuntimeError:
+        return Path(typed)  # no such user: a folder of that very name, as in a shell
 
 
 @dataclass(frozen=True, slots=True)

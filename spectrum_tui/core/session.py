@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from spectrum_tui import __version__
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import InputError, ScanError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanEvent
-from spectrum_tui.core.files import cache_dir, check_writable
+from spectrum_tui.core.files import cache_dir, check_writable, output_folder
 from spectrum_tui.core.inspection import Inspection, inspect_model
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.naming import NAMING, Layer
@@ -38,7 +37,8 @@ def run_scan(
         inspection = inspect_model(request.model, request.revision)
     if not inspection.summary.is_local:
         raise ScanError(f"{request.model} is not downloaded yet.", "Download it first.")
-    check_writable(Path(request.output_dir))
+    output = output_folder(request.output_dir)
+    check_writable(output)
     plan = make_plan(
         inspection.checkpoint,
         choose_layers(inspection, request.types),
@@ -64,7 +64,7 @@ def run_scan(
         )
     if done:
         result = build_result(inspection, plan, done, failed)
-        folder = Path(request.output_dir) if finished else cache_dir() / "stopped"
+        folder = output if finished else cache_dir() / "stopped"
         files = store.save_scores(result, folder)
         yield ResultReady(str(files.scores), finished)
 

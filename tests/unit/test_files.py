@@ -1,0 +1,229 @@
+"""Files are written whole or not at all, under names that are never paths."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.files import OutputFiles, cache_dir, check_writable, slug, write_text
+
+
+def left_over(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.rglob("*") if p.name.endswith(".part"))
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("Qwen/Qwen2_5-7B", "Qwen-Qwen2-5-7B"),
+        ("meta-llama/Meta-Llama-3-8B", "meta-llama-Meta-Llama-3-8B"),
+        ("gpt2", "gpt2"),
+        ("/data/my_model", "my-model"),
+        ("/data/my_model/", "my-model"),
+        ("demo", "demo"),
+        ("/", "model"),
+    ],
+)
+def test_slug(model: str, expected: str) -> None:
+    assert slug(model) == expected
+
+
+def test_slug_of_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "my_model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "my_model")
+    assert slug(".") == slug("../my_model") == "my-model"
+    assert slug("..") == "a"
+    monkeypatch.chdir(tmp_path)
+    assert slug("a/my_model") == "my-model"  # a folder, not the id of a repository
+
+
+NASTY = [
+    "../../etc/passwd",
+    "..",
+    ".",
+    "/..",
+    "a/../../b",
+    "..\\..\\b",
+    "C:\\x",
+    "a\0b",
+    "~nobody-of-this-name/x",
+    "~",
+    "\n",
+    "...",
+    "a\x1b[31m",
+    "-",
+    "a" * 300 + "/b",
+    "\udcff",
+]
+
+
+@pytest.mark.parametrize("model", NASTY, ids=repr)
+def test_slug_is_never_a_path(model: str, tmp_path: Path) -> None:
+    name = slug(model)
+    assert name
+    assert name.isprintable()
+    assert name not in (".", "..")
+    assert not set("/\\\0\n") & set(name)
+    folder = tmp_path / "out"
+    files = OutputFiles(folder, name)
+    for path in (files.scores, files.sorted_scores, files.recipe(7)):
+        assert Path(os.path.normpath(path)).is_relative_to(folder)
+
+
+def test_slug_of_any_text_is_a_file_name() -> None:
+    rng = random.Random(4)
+    for _ in range(500):
+        text = "".join(rng.choice("./\\_~a \n\0é\u2028-") for _ in range(rng.randrange(8)))
+        name = slug(text)
+        assert name.strip(".-"), text
+        assert not set("/\\\0\n") & set(name), text
+
+
+def test_names_are_those_of_the_reference_tool(tmp_path: Path) -> None:
+    files = OutputFiles(tmp_path, slug("Qwen/Qwen2_5-7B"))
+    assert files.scores == tmp_path / "model_snr_results/snr_results_Qwen-Qwen2-5-7B.json"
+    assert files.sorted_scores == tmp_path / "snr_results_Qwen-Qwen2-5-7B_sorted.json"
+    assert files.recipe(25).name == "snr_results_Qwen-Qwen2-5-7B_unfrozenparameters_25percent.yaml"
+
+
+def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "x.yaml"
+    write_text(path, "old")
+    write_text(path, "new – ∞\n")
+    assert path.read_bytes() == "new – ∞\n".encode()
+    assert [p.name for p in path.parent.iterdir()] == ["x.yaml"]
+
+
+def test_others_may_read_what_the_umask_allows(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "x", "text")
+        assert os.umask(0o027) == 0o027  # left as it was
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "chmod", "mkstemp"])
+def test_a_full_disk_leaves_the_old_file(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.json"
+    write_text(path, "old")
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    target = {
+        "fsync": "os.fsync",
+        "replace": "pathlib.Path.replace",
+        "chmod": "pathlib.Path.chmod",
+        "mkstemp": "tempfile.mkstemp",
+    }[step]
+    monkeypatch.setattr(target, full)
+    with pytest.raises(OutputError, match="No space left") as caught:
+        write_text(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert left_over(tmp_path) == []
+    assert caught.value.hint
+    assert caught.value.field == "output_dir"
+
+
+def test_an_interrupt_in_the_middle_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.json"
+    write_text(path, "old")
+
+    def interrupt(handle: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert left_over(tmp_path) == []
+
+
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    """The system itself refuses to let a file grow: writes come up short, then fail."""
+    path = tmp_path / "x.json"
+    path.write_text("old")
+    code = """
+import resource, sys
+from pathlib import Path
+from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.files import write_text
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_text(Path(sys.argv[1]), "x" * 100_000)
+except OutputError as exc:
+    print(exc)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert "Cannot write" in run.stdout
+    assert path.read_text() == "old"
+    assert left_over(tmp_path) == []
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(OutputError):
+        check_writable(tmp_path / "out")
+    for path in (tmp_path / "out" / "x", tmp_path):
+        with pytest.raises(OutputError):
+            write_text(path, "text")
+    assert (tmp_path / "out").read_text() == "in the way"
+    assert left_over(tmp_path) == []
+
+
+def test_a_name_too_long_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="File name too long"):
+        write_text(tmp_path / ("x" * 300), "text")
+    assert left_over(tmp_path) == []
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert [p.name for p in target.parent.iterdir()] == ["target"]
+
+
+def test_a_device_is_written_to_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_text(pipe, "text")  # as `-o /dev/stdout` or `-o /dev/null`
+        assert stat.S_ISFIFO(pipe.stat().st_mode)
+        assert os.read(reader, 100) == b"text"
+    finally:
+        os.close(reader)
+
+
+def test_check_writable_leaves_nothing(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_cache_folder_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECTRUM_TUI_CACHE", str(tmp_path / "here"))
+    assert cache_dir() == tmp_path / "here"
+    monkeypatch.delenv("SPECTRUM_TUI_CACHE")
+    assert cache_dir().name == "spectrum-tui"

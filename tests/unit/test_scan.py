@@ -1,0 +1,229 @@
+"""The scan: its scores, the order of its events, cancelling, threads, devices."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from spectrum_tui.core import scan as scan_module
+from spectrum_tui.core import spectra
+from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint
+from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.events import (
+    LayerDone,
+    LayerFailed,
+    LayerStarted,
+    ScanEnded,
+    ScanStarted,
+)
+from spectrum_tui.core.journal import journal_path, read_journal
+from spectrum_tui.core.naming import model_layers
+from spectrum_tui.core.scan import choose_device, default_batch_size, layer_cost, make_plan, scan
+from tests import checkpoints, oracle
+from tests.checkpoints import llama, save
+from tests.scans import (
+    StopAfter,
+    is_matrix,
+    journal_of,
+    resumed,
+    run,
+    scores_of,
+    spy_on_scores,
+    wait_for_threads,
+)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the weights whose scores were computed."""
+    return spy_on_scores(monkeypatch)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("place", ["single", "sharded", "hub cache"])
+def test_every_score_is_that_of_an_svd(place: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    tensors = llama(2, dtype=dtype, bias=True)
+    if place == "hub cache":
+        folder = checkpoints.save_in_hub_cache(tmp_path, "org/name", tensors, shards=2)
+        assert all(p.is_symlink() for p in folder.iterdir())
+    else:
+        folder = save(tmp_path / "m", tensors, shards=1 if place == "single" else 3)
+    scores = scores_of(run(folder))
+    weights = {n.removesuffix(".weight"): t for n, t in tensors.items() if n.endswith(".weight")}
+    assert scores.keys() == weights.keys()
+    for layer, snr in scores.items():
+        assert oracle.close(snr, oracle.snr(oracle.as_matrix(weights[layer]))), layer
+
+
+def test_the_batch_size_changes_no_score(tmp_path: Path) -> None:
+    folder = save(tmp_path, {**llama(3), **checkpoints.experts(1)})
+    runs = [scores_of(run(folder, batch_size=n, fresh=True)) for n in (1, 2, 8)]
+    for other in runs[1:]:
+        assert other.keys() == runs[0].keys()
+        for layer, snr in other.items():
+            assert oracle.close(snr, runs[0][layer], 1e-12), layer
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_the_order_of_events(batch_size: int, tmp_path: Path) -> None:
+    tensors = checkpoints.spoil(llama(2), "model.layers.1.mlp.up_proj", float("nan"))
+    folder = save(tmp_path, tensors)
+    events = run(folder, batch_size=batch_size)
+    planned = [layer.name for layer in model_layers(read_checkpoint(folder)).layers]
+    first, last = events[0], events[-1]
+    assert isinstance(first, ScanStarted)
+    assert isinstance(last, ScanEnded)
+    assert [type(e) for e in events].count(ScanStarted) == 1
+    assert [type(e) for e in events].count(ScanEnded) == 1
+    assert first.layers == len(planned) == sum(first.types.values())
+    assert first.batch_size == batch_size
+    ends = [e for e in events if isinstance(e, LayerDone | LayerFailed)]
+    assert Counter(e.layer for e in ends) == Counter(planned)
+    assert sum(e.cost for e in ends) == pytest.approx(first.cost)
+    in_work: set[str] = set()
+    for event in events:
+        if isinstance(event, LayerStarted):
+            in_work.add(event.layer)
+            assert len(in_work) <= 2 * batch_size  # a finished one may still wait to be read
+        elif isinstance(event, LayerFailed) or (isinstance(event, LayerDone) and not event.resumed):
+            in_work.remove(event.layer)  # KeyError: it ended before it began
+    assert not in_work
+    assert (last.reason, last.done, last.failed, last.remaining) == (
+        "finished",
+        len(planned) - 1,
+        1,
+        0,
+    )
+
+
+def test_the_costliest_matrix_comes_first(tmp_path: Path) -> None:
+    folder = save(tmp_path, llama(2))
+    started = [e.layer for e in run(folder, batch_size=1) if isinstance(e, LayerStarted)]
+    layers = {layer.name: layer for layer in model_layers(read_checkpoint(folder)).layers}
+    costs = [layer_cost(layers[name]) for name in started]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[0] > costs[-1]
+
+
+def test_one_dimensional_weights_score_one_without_work(
+    tmp_path: Path, computed: list[str]
+) -> None:
+    folder = save(tmp_path, llama(2))
+    events = run(folder, only=lambda layer: layer.one_dimensional)
+    assert set(scores_of(events).values()) == {1.0}
+    assert len(scores_of(events)) == 5
+    assert computed == []
+
+
+def test_each_score_is_on_disk_before_its_event(tmp_path: Path) -> None:
+    folder = save(tmp_path, llama(2))
+    checkpoint = read_checkpoint(folder)
+    layers = [x for x in model_layers(checkpoint).layers if is_matrix(x)]
+    for event in scan(make_plan(checkpoint, layers, device="cpu", batch_size=2)):
+        if isinstance(event, LayerDone):
+            on_disk = read_journal(journal_path(checkpoint.fingerprint))
+            assert on_disk[event.layer].score.snr == event.snr
+
+
+def test_a_second_scan_computes_nothing(tmp_path: Path, computed: list[str]) -> None:
+    folder = save(tmp_path, llama(2))
+    first = run(folder)
+    count = len(computed)
+    second = run(folder)
+    assert len(computed) == count > 0
+    assert scores_of(second) == scores_of(first)
+    assert resumed(second) == set(scores_of(first))
+    assert isinstance(second[-1], ScanEnded)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_cancelling_keeps_what_is_finished(
+    batch_size: int, tmp_path: Path, computed: list[str]
+) -> None:
+    folder = save(tmp_path, llama(4))
+    events = run(folder, batch_size=batch_size, only=is_matrix, cancelled=StopAfter(computed, 5))
+    end = events[-1]
+    assert isinstance(end, ScanEnded)
+    kept = scores_of(events)
+    assert end.done == len(kept) == len(computed) >= 5
+    assert end.remaining == 4 * 7 + 2 - len(kept)
+    assert end.reason == ("stopped" if end.remaining else "finished")
+    assert read_journal(journal_of(folder)).keys() == kept.keys()
+    started = {e.layer for e in events if isinstance(e, LayerStarted)}
+    assert started == kept.keys()  # what was begun is finished
+
+    before = list(computed)
+    computed.clear()
+    rest = run(folder, batch_size=batch_size, only=is_matrix)
+    assert not set(before) & set(computed)
+    assert len(before) + len(computed) == 4 * 7 + 2
+    assert resumed(rest) == kept.keys()
+    assert {k: v for k, v in scores_of(rest).items() if k in kept} == kept
+
+
+def test_cancelled_before_it_began(tmp_path: Path, computed: list[str]) -> None:
+    folder = save(tmp_path, llama(6))
+    events = run(folder, batch_size=1, only=is_matrix, cancelled=lambda: True)
+    assert isinstance(events[-1], ScanEnded)
+    assert events[-1].reason == "stopped"
+    assert len(computed) <= 2
+
+
+def test_a_consumer_that_goes_away_leaves_no_threads(tmp_path: Path, computed: list[str]) -> None:
+    folder = save(tmp_path, llama(4))
+    checkpoint = read_checkpoint(folder)
+    plan = make_plan(checkpoint, model_layers(checkpoint).layers, device="cpu", batch_size=2)
+    threads, events = threading.active_count(), scan(plan)
+    seen = 0
+    for event in events:
+        seen += isinstance(event, LayerDone) and not event.resumed
+        if seen == 3:
+            break
+    events.close()  # type: ignore[attr-defined]
+    wait_for_threads(threads)
+    assert len(read_journal(plan.journal)) >= 3
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_torch_threads_come_back_and_workers_end(batch_size: int, tmp_path: Path) -> None:
+    folder = save(tmp_path, llama(1))
+    before, threads = torch.get_num_threads(), threading.active_count()
+    torch.set_num_threads(3)
+    try:
+        run(folder, batch_size=batch_size)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    wait_for_threads(threads)
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == ("cpu", ())
+    assert choose_device(" CPU ") == ("cpu", ())
+    assert choose_device("auto")[0] in scan_module.available_devices()
+    assert choose_device("")[0] == choose_device("auto")[0]
+    for unknown in ("cuda:99", "tpu", "cuda:x", "gpu"):
+        with pytest.raises(InputError, match=unknown) as caught:
+            choose_device(unknown)
+        assert "cpu" in caught.value.hint
+        assert caught.value.field == "device"
+
+
+def test_mps_has_no_float64_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_module, "available_devices", lambda: ("cpu", "mps"))
+    device, (note,) = choose_device("mps")
+    assert device == "cpu"
+    assert "float64" in note
+
+
+def test_plan(tmp_path: Path) -> None:
+    checkpoint: Checkpoint = read_checkpoint(save(tmp_path, llama(1)))
+    layers = model_layers(checkpoint).layers
+    plan = make_plan(checkpoint, layers, device="cpu")
+    assert plan.batch_size == default_batch_size("cpu") >= 1
+    assert plan.cost == sum(spectra.cost(x.rows, x.columns) for x in layers)
+    assert make_plan(checkpoint, layers, device="cpu", batch_size=7).batch_size == 7

@@ -1,0 +1,281 @@
+"""Nothing is lost: resuming, torn journals, failed layers, full disks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from spectrum_tui.core import spectra
+from spectrum_tui.core.checkpoint import Tensor, read_checkpoint
+from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.events import (
+    ScanEnded,
+)
+from spectrum_tui.core.journal import read_journal
+from spectrum_tui.core.naming import model_layers
+from spectrum_tui.core.scan import make_plan, scan
+from spectrum_tui.core.scores import Score
+from tests import checkpoints
+from tests.checkpoints import Tensors, llama, save
+from tests.scans import (
+    failures_of,
+    is_matrix,
+    journal_of,
+    resumed,
+    run,
+    scores_of,
+    spy_on_scores,
+    wait_for_threads,
+)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the weights whose scores were computed."""
+    return spy_on_scores(monkeypatch)
+
+
+def touched(folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
+    return path
+
+
+def test_a_changed_file_is_scanned_anew(tmp_path: Path, computed: list[str]) -> None:
+    folder = save(tmp_path, llama(1))
+    old = scores_of(run(folder, only=is_matrix))
+    count = len(computed)
+    touched(folder)
+    assert not resumed(run(folder, only=is_matrix))
+    assert len(computed) == 2 * count
+    changed = llama(1)
+    changed["model.layers.0.mlp.up_proj.weight"][0] *= 3
+    save(folder, changed)
+    touched(folder)
+    new = scores_of(run(folder, only=is_matrix))
+    assert len(computed) == 3 * count
+    assert {k for k in new if new[k] != old[k]} == {"model.layers.0.mlp.up_proj"}
+
+
+def test_another_model_of_the_same_names_is_not_resumed_from(
+    tmp_path: Path, computed: list[str]
+) -> None:
+    run(save(tmp_path / "a", llama(1)))
+    events = run(save(tmp_path / "b", llama(1, hidden=64)), only=is_matrix)
+    assert not resumed(events)
+
+
+def test_fresh_computes_everything_again(tmp_path: Path, computed: list[str]) -> None:
+    folder = save(tmp_path, llama(1))
+    run(folder, only=is_matrix)
+    count = len(computed)
+    events = run(folder, only=is_matrix, fresh=True)
+    assert len(computed) == 2 * count
+    assert not resumed(events)
+    assert len(journal_of(folder).read_text().splitlines()) == count
+
+
+def test_other_types_later_keep_what_was_scored(tmp_path: Path, computed: list[str]) -> None:
+    folder = save(tmp_path, llama(2))
+    run(folder, only=lambda x: x.type == "mlp.up_proj")
+    assert len(computed) == 2
+    run(folder, only=lambda x: x.type.startswith("mlp."))
+    assert len(computed) == 6
+    assert len(read_journal(journal_of(folder))) == 6
+
+
+TORN = [b'{"layer": "model.layers.0.mlp.up_pr', b"", b"\xff\xfe\x00", b"[" * 50_000]
+FOREIGN = [
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"layer": "x", "score": 3, "seconds": 1, "rule": "spectrum-1"}',
+    b'{"layer": ["x"], "score": {"snr": 1, "largest": 1, "sigma": 0, "threshold": 0, '
+    b'"signal": 1}, "seconds": 1, "rule": "spectrum-1"}',
+    b'{"layer": "model.embed_tokens", "score": {"snr": "high", "largest": 1, "sigma": 0, '
+    b'"threshold": 0, "signal": 1}, "seconds": 1, "rule": "spectrum-1"}',
+]
+
+
+@pytest.mark.parametrize("torn", TORN, ids=["half", "nothing", "bytes", "deep"])
+def test_a_torn_last_line_costs_one_layer(torn: bytes, tmp_path: Path, computed: list[str]) -> None:
+    folder = save(tmp_path, llama(1))
+    run(folder, only=is_matrix)
+    journal, count = journal_of(folder), len(computed)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]) + torn)
+    computed.clear()
+    run(folder, only=is_matrix)
+    assert len(computed) == 1
+    assert len(read_journal(journal)) == count  # the new line was not glued to the torn one
+
+
+@pytest.mark.parametrize("line", FOREIGN, ids=range(len(FOREIGN)))
+def test_a_foreign_line_is_passed_over(line: bytes, tmp_path: Path, computed: list[str]) -> None:
+    folder = save(tmp_path, llama(1))
+    first = scores_of(run(folder, only=is_matrix))
+    count = len(computed)
+    journal = journal_of(folder)
+    journal.write_bytes(journal.read_bytes() + line + b"\n")
+    assert scores_of(run(folder, only=is_matrix)) == first
+    assert len(computed) == count
+
+
+def test_scores_of_another_rule_are_not_reused(tmp_path: Path, computed: list[str]) -> None:
+    folder = save(tmp_path, llama(1))
+    run(folder, only=is_matrix)
+    journal, count = journal_of(folder), len(computed)
+    journal.write_text(journal.read_text().replace('"spectrum-1"', '"spectrum-0"'))
+    run(folder, only=is_matrix)
+    assert len(computed) == 2 * count
+
+
+def test_an_infinite_score_is_resumed_as_infinite(tmp_path: Path, computed: list[str]) -> None:
+    folder = save(tmp_path, {"low.weight": torch.diag(torch.tensor([2.0, 1.0] + [0.0] * 14))})
+    assert scores_of(run(folder)) == {"low": float("inf")}
+    assert scores_of(run(folder)) == {"low": float("inf")}
+    assert len(computed) == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda t, n: checkpoints.spoil(t, n, float("nan")), "holds NaN or Inf"),
+        (lambda t, n: checkpoints.spoil(t, n, float("inf")), "holds NaN or Inf"),
+        (checkpoints.zero, "is all zero"),
+    ],
+    ids=["nan", "inf", "zero"],
+)
+def test_a_matrix_without_a_score_fails_alone(
+    spoil: Callable[[Tensors, str], Tensors], reason: str, tmp_path: Path
+) -> None:
+    bad = "model.layers.0.self_attn.q_proj"
+    events = run(save(tmp_path, spoil(llama(1), bad)))
+    assert failures_of(events) == {bad: reason}
+    assert len(scores_of(events)) == 7 + 3 + 2 - 1
+    assert bad not in read_journal(journal_of(tmp_path))
+
+
+def test_a_shard_cut_short_after_its_header_was_read(tmp_path: Path) -> None:
+    folder = save(tmp_path, llama(2), shards=2)
+    checkpoint = read_checkpoint(folder)
+    layers = [x for x in model_layers(checkpoint).layers if is_matrix(x)]
+    shard = folder / checkpoint.shards[0]
+    kept = {x.name for x in layers if not x.weight.file.endswith(shard.name)}
+    data = shard.read_bytes()
+    shard.write_bytes(data[: int.from_bytes(data[:8], "little") + 8 + 10])
+    events = list(scan(make_plan(checkpoint, layers, device="cpu", batch_size=2)))
+    assert scores_of(events).keys() == kept
+    assert len(failures_of(events)) == len(layers) - len(kept)
+    assert all(shard.name in reason for reason in failures_of(events).values())
+    assert isinstance(events[-1], ScanEnded)
+    assert events[-1].reason == "finished"
+
+
+def test_a_shard_that_is_gone(tmp_path: Path) -> None:
+    folder = save(tmp_path, llama(1))
+    checkpoint = read_checkpoint(folder)
+    (folder / "model.safetensors").unlink()
+    layers = [x for x in model_layers(checkpoint).layers if is_matrix(x)]
+    events = list(scan(make_plan(checkpoint, layers, device="cpu")))
+    assert len(failures_of(events)) == len(layers)
+    assert all("\n" not in reason for reason in failures_of(events).values())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUDA out of memory.\nTried to allocate"), MemoryError(), RuntimeError("")],
+    ids=repr,
+)
+def test_out_of_memory_fails_one_layer_with_a_line(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = spectra.score_tensor
+
+    def fail_on_head(tensor: Tensor, rows: int, columns: int, device: str) -> Score:
+        if tensor.name == "lm_head.weight":
+            raise error
+        return real(tensor, rows, columns, device)
+
+    monkeypatch.setattr(spectra, "score_tensor", fail_on_head)
+    events = run(save(tmp_path, llama(1)), only=is_matrix)
+    (reason,) = failures_of(events).values()
+    assert reason
+    assert "\n" not in reason
+    assert len(scores_of(events)) == 8
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_full_disk_stops_the_scan_and_keeps_everything_before(
+    batch_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[str]
+) -> None:
+    folder = save(tmp_path, llama(3))
+    real = os.fsync
+    synced = 0
+
+    def full_after_six(handle: int) -> None:
+        nonlocal synced
+        synced += 1
+        if synced > 6:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    monkeypatch.setattr("os.fsync", full_after_six)
+    checkpoint = read_checkpoint(folder)
+    layers = [x for x in model_layers(checkpoint).layers if is_matrix(x)]
+    plan = make_plan(checkpoint, layers, device="cpu", batch_size=batch_size)
+    threads, torch_threads = threading.active_count(), torch.get_num_threads()
+    with pytest.raises(OutputError, match="No space left"):
+        list(scan(plan))
+    assert torch.get_num_threads() == torch_threads
+    wait_for_threads(threads)
+    assert len(read_journal(plan.journal)) >= 6
+    monkeypatch.setattr("os.fsync", real)
+    computed.clear()
+    kept = len(read_journal(plan.journal))
+    assert isinstance(list(scan(plan))[-1], ScanEnded)
+    assert len(computed) == len(layers) - kept
+
+
+_FILL = """
+import resource, sys
+from pathlib import Path
+from spectrum_tui.core.journal import Entry, Journal
+from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.scores import Score
+resource.setrlimit(resource.RLIMIT_FSIZE, (1100, 1100))
+sure = 0
+with Journal(Path(sys.argv[1])) as journal:
+    try:
+        for i in range(100):
+            journal.append(Entry(f"layer.{i}", Score(1.0, 1.0, 0.0, 0.0, 1), 0.5))
+            sure += 1
+    except OutputError:
+        print(sure)
+"""
+
+
+def test_an_append_that_came_up_short_is_not_called_written(tmp_path: Path) -> None:
+    """At a real limit the last write is cut rather than refused."""
+    path = tmp_path / "j.jsonl"
+    done = subprocess.run(
+        [sys.executable, "-c", _FILL, str(path)], capture_output=True, text=True, check=True
+    )
+    assert path.stat().st_size == 1100
+    assert len(read_journal(path)) == int(done.stdout) > 3
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SPECTRUM_TUI_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(OutputError):
+        run(save(tmp_path / "m", llama(1)))

@@ -1,0 +1,98 @@
+"""Every message crosses the line between the processes unchanged, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from spectrum_tui.core import errors, events, requests
+from spectrum_tui.core.layer_types import Group, TypeInfo
+from spectrum_tui.core.wire import decode, encode
+
+TYPE = TypeInfo("a[/b][red]", Group.OTHER, 3, 99, 1.5e9, True)
+SUMMARY = requests.ModelSummary(
+    model="org/näme\n",
+    origin="cache",
+    folder="/x y/z",
+    revision="abc",
+    architecture="LlamaForCausalLM",
+    parameters=8_000_000_000,
+    tensors=291,
+    shards=4,
+    nbytes=2**40,
+    local_bytes=17,
+    dtypes={"BF16": 12, "kind": 3},
+    types=(TYPE, TypeInfo("mlp.up_proj", Group.MLP, 1, 2, 3.0)),
+    skipped=(("x.weight", "why\u2028not"), ("y", "z")),
+    finished=5,
+    notes=("a note",),
+)
+MESSAGES = [
+    TYPE,
+    events.ScanStarted(2, 3.5, {"mlp.up_proj": 2, "kind": 1}, "cuda:0", 8, ("n",)),
+    events.LayerStarted("l", "t", (3, 4)),
+    events.LayerDone("l", "t", (3,), 0.1 + 0.2, 1e12, 77, 0.25, True),
+    events.LayerDone("l", "t", (2, 3, 4, 5), math.inf, 0.0, 1, 0.0),
+    events.LayerFailed("l", "t", (), "holds NaN or Inf", 1.0),
+    events.ScanEnded("stopped", 1, 2, 3),
+    requests.ScanRequest("m", "r", ("a", "b"), 4, "cpu", "/o", True),
+    SUMMARY,
+    requests.Inspected(7, SUMMARY),
+    requests.Failed(8, errors.to_dict(errors.CheckpointError("m", "h", field="model"))),
+    requests.DownloadProgress(1, 2**41, 2**42, 1e6),
+    requests.Downloaded(3, SUMMARY),
+    requests.Suggestions(("a", "b"), ()),
+    requests.Ready(("cpu",), {"cpu": 1e-11}),
+    requests.ResultReady("/p", False),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
+def test_round_trip(message: Any) -> None:
+    line = encode(message)
+    assert "\n" not in line
+    assert line.isascii()
+    back = decode(line)
+    assert back == message
+    assert type(back) is type(message)
+
+
+def test_every_event_and_answer_can_cross() -> None:
+    covered = {type(m) for m in MESSAGES}
+    for module in (events, requests):
+        public = {
+            cls
+            for cls in vars(module).values()
+            if isinstance(cls, type) and cls.__module__ == module.__name__
+        }
+        assert public <= covered
+
+
+def test_a_group_is_a_group_again() -> None:
+    back = decode(encode(TYPE))
+    assert back.group is Group.OTHER
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "17",
+        '"ScanEnded"',
+        "Traceback (most recent call last):",
+        json.dumps({"kind": "Unheard"}),
+        json.dumps({"kind": []}),
+        json.dumps({"kind": "ScanEnded"}),
+        json.dumps({"kind": "ScanEnded", "reason": "finished", "nonsense": 1}),
+        encode(MESSAGES[2])[:-5],
+    ],
+)
+def test_anything_else_is_a_value_error(line: str) -> None:
+    with pytest.raises(ValueError):
+        decode(line)
