@@ -1,0 +1,1 @@
+"""The widgets that Textual does not have, one file each."""

@@ -1,0 +1,41 @@
+"""Text cut to terminal cells: what line views share when they lay out columns.
+
+Names come out of files, so they may hold anything: wide characters, line breaks, escape codes.
+"""
+
+from __future__ import annotations
+
+from rich.cells import cell_len, set_cell_size
+
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_CONTROL = dict.fromkeys([*range(32), *range(127, 160)], "�")
+
+
+def printable(text: str) -> str:
+    """The text with control characters replaced: an escape code would reach the terminal."""
+    return text if text.isprintable() else text.translate(_CONTROL)
+
+
+def keep_end(text: str, width: int) -> str:
+    """Exactly `width` cells; a longer text loses its beginning, as the end tells names apart.
+
+    >>> keep_end("mlp.experts.17.down_proj", 12), keep_end("lm_head", 9)
+    ('…7.down_proj', 'lm_head  ')
+    """
+    text = printable(text)
+    if cell_len(text) > width > 0:
+        while cell_len(text) >= width:
+            text = text[1:]
+        text = f"…{text}"
+    return set_cell_size(text, max(0, width))
+
+
+def bar(share: float, width: int) -> str:
+    """A bar of exactly `width` cells in eighths of a cell; any share above 0 is visible.
+
+    >>> bar(0.5, 4), bar(0.001, 4), bar(0.0, 2)
+    ('██  ', '▏   ', '  ')
+    """
+    eighths = min(8 * width, max(round(share * 8 * width), 1 if share > 0 else 0))
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(width)

@@ -1,0 +1,328 @@
+"""The base of every view that draws one line per row, whatever the number of rows.
+
+Only visible lines are ever built, so 60,000 rows open as fast as 60. A change repaints the rows
+that changed and nothing else: each repainted line costs 0.1 to 0.25 ms inside Textual, so a whole
+view costs 10 ms and a row 0.3 ms.
+
+A subclass sets `HEADER_LINES` and `HAS_CURSOR`, implements `render_row` (and `render_header`),
+names its styles in `COMPONENT_CLASSES` and asks for them with `line_style`. It says how many rows
+there are with `resize_lines`, and what changed with `refresh_row` or `refresh_rows`.
+This is the one file that uses Textual's semi-private API, in `resize_lines`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.scrollbar import ScrollBar
+from textual.strip import Strip
+from textual.widget import Widget
+
+REPAINT_ALL = 20
+"""From this many changed rows on, one repaint of the view is cheaper than one for each row."""
+
+
+class LineView(ScrollView, inherit_bindings=False):
+    """Rows under an optional fixed header, with an optional cursor row.
+
+    Give it a fixed or `fr` height: its height never follows the number of rows.
+    """
+
+    ALLOW_SELECT = False
+    HEADER_LINES: ClassVar[int] = 0
+    """Lines at the top that do not scroll; drawn by `render_header`."""
+    HAS_CURSOR: ClassVar[bool] = True
+    """Whether the movement keys move a cursor row; they scroll where they do not."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"line-view--cursor", "line-view--header"}
+    DEFAULT_CSS = """
+    LineView {
+        background: $surface;
+        color: $foreground;
+        overflow-x: hidden;
+        overflow-y: scroll;
+        scrollbar-size: 1 1;
+        & > .line-view--cursor { background: $foreground 10%; }
+        & > .line-view--header { color: $text-muted; text-style: bold; }
+        &:focus > .line-view--cursor {
+            background: $block-cursor-background;
+            color: $block-cursor-foreground;
+            text-style: $block-cursor-text-style;
+        }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", show=False, tooltip="One row up"),
+        Binding("down,j", "move(1)", "Down", show=False, tooltip="One row down"),
+        Binding("pageup,ctrl+u", "page(-1)", "Page up", show=False, tooltip="One page up"),
+        Binding("pagedown,ctrl+d", "page(1)", "Page down", show=False, tooltip="One page down"),
+        Binding("home,g", "first", "First", show=False, tooltip="To the first row"),
+        Binding("end,G", "last", "Last", show=False, tooltip="To the last row"),
+    ]
+
+    cursor: reactive[int] = reactive(0, repaint=False, init=False)
+    """The row under the cursor; clamped to the rows there are."""
+
+    class CursorMoved(Message):
+        """The cursor is on another row now."""
+
+        def __init__(self, view: LineView, row: int) -> None:
+            super().__init__()
+            self.view = view
+            self.row = row
+
+        @property
+        def control(self) -> LineView:
+            """The view whose cursor moved."""
+            return self.view
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest position matters."""
+            return isinstance(message, LineView.CursorMoved) and message.view is self.view
+
+    def __init__(
+        self, lines: int = 0, *, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self._line_styles: dict[tuple[str, ...], Style] = {}
+        self._line_count = 0
+        self._view_size: tuple[tuple[Size, bool, bool] | None, Size] = (None, Size(0, 0))
+        self.resize_lines(0, lines)
+
+    # -- what a subclass draws ----------------------------------------------------------------
+
+    def render_row(self, row: int, width: int) -> Strip:
+        """The strip of row `row` (counted from 0), at best `width` cells wide."""
+        raise NotImplementedError
+
+    def render_header(self, line: int, width: int) -> Strip:
+        """The strip of header line `line`; called for `HEADER_LINES` lines."""
+        return Strip.blank(width, self.line_style("line-view--header"))
+
+    def render_line(self, y: int) -> Strip:
+        """Textual's line API: header, rows, and blank lines below the last row."""
+        width = self.view_size.width
+        if y < self.HEADER_LINES:
+            strip = self.render_header(y, width)
+        else:
+            row = y - self.HEADER_LINES + self.scroll_offset.y
+            if row >= self.line_count:
+                return Strip.blank(width, self.line_style())
+            strip = self.render_row(row, width)
+        left = self.scroll_offset.x
+        return strip.crop_extend(left, left + width, self.line_style())
+
+    def line_style(self, *components: str) -> Style:
+        """The widget's style with these component classes laid over it in order, cached.
+
+        Backgrounds with an alpha blend into what is below them, and a colour is mixed with the
+        background it ends up on: `line_style("odd", "dim")` is the dim text of an odd row.
+        """
+        style = self._line_styles.get(components)
+        if style is None:
+            style = self._line_styles[components] = self._blend(components)
+        return style
+
+    def _blend(self, components: tuple[str, ...]) -> Style:
+        _, background = self.background_colors
+        node: Any = self.styles
+        colour = node.color
+        auto = node.auto_color
+        text_style = self.text_style
+        for name in components:
+            node = self.get_component_styles(name)
+            if node.has_rule("background"):
+                background += node.background
+            if node.has_rule("color") or node.has_rule("auto_color"):
+                colour, auto = node.color, node.auto_color
+            text_style += node.text_style
+        if auto:
+            colour = background.get_contrast_text(colour.a)
+        flat = background + colour
+        return text_style + Style.from_color(flat.rich_color, background.rich_color)
+
+    def notify_style_update(self) -> None:
+        """Forget the cached styles: the theme, the focus or a class changed."""
+        super().notify_style_update()
+        self._line_styles.clear()
+        self._view_size = (None, Size(0, 0))
+
+    # -- how many rows, and which changed -----------------------------------------------------
+
+    @property
+    def line_count(self) -> int:
+        """The number of rows, header not counted."""
+        return self._line_count
+
+    def resize_lines(self, width: int, height: int) -> None:
+        """Say that there are `height` rows of `width` cells, without a layout of the screen.
+
+        `virtual_size` is a layout reactive: to assign it lays out the whole screen, which turns
+        a 6 ms step into three frames and 83 ms. Safe because overflow-y is `scroll`, so that no
+        scrollbar comes or goes. The rows themselves are not repainted: say which changed.
+        """
+        self._line_count = height
+        size = Size(width, height + self.HEADER_LINES)
+        self.set_reactive(Widget.virtual_size, size)
+        if self.is_mounted:
+            self._scroll_update(size)
+            self.cursor = self.validate_cursor(self.cursor)
+
+    @property
+    def view_size(self) -> Size:
+        """The cells that are drawn on: `size` without the scrollbars, which lie inside it."""
+        known = (self.outer_size, self.show_vertical_scrollbar, self.show_horizontal_scrollbar)
+        if known != self._view_size[0]:  # asked for by every line, and 60 us to work out
+            across, down = self.scrollbar_size_vertical, self.scrollbar_size_horizontal
+            size = Size(max(0, self.size.width - across), max(0, self.size.height - down))
+            self._view_size = (known, size)
+        return self._view_size[1]
+
+    @property
+    def page_lines(self) -> int:
+        """How many rows fit into the view."""
+        return max(0, self.view_size.height - self.HEADER_LINES)
+
+    @property
+    def visible_rows(self) -> range:
+        """The rows that are in view now."""
+        top = self.scroll_offset.y
+        return range(top, min(self.line_count, top + self.page_lines))
+
+    def row_at(self, y: int) -> int | None:
+        """The row on line `y` of the content, None on the header and below the last row."""
+        row = y - self.HEADER_LINES + self.scroll_offset.y
+        return row if y >= self.HEADER_LINES and row < self.line_count else None
+
+    def refresh_row(self, row: int) -> None:
+        """Repaint one row, if it is in view."""
+        self.refresh_rows((row,))
+
+    def refresh_rows(self, rows: Iterable[int]) -> None:
+        """Repaint those of the rows that are in view."""
+        top, width = self.scroll_offset.y, self.view_size.width
+        in_view = range(top, top + self.page_lines)
+        header = self.HEADER_LINES
+        regions = [Region(0, row - top + header, width, 1) for row in rows if row in in_view]
+        if len(regions) >= REPAINT_ALL:
+            self.refresh()
+        elif regions:
+            self.refresh(*regions)
+
+    # -- cursor and scrolling -----------------------------------------------------------------
+
+    def validate_cursor(self, row: int) -> int:
+        """Keep the cursor on a row that exists."""
+        return max(0, min(row, self.line_count - 1))
+
+    def watch_cursor(self, old: int, new: int) -> None:
+        """Repaint the two rows and keep the cursor in view."""
+        self.refresh_rows({old, new})
+        self.show_row(new)
+        self.post_message(self.CursorMoved(self, new))
+
+    def show_row(self, row: int) -> None:
+        """Scroll as little as brings `row` into view."""
+        top, page = self.scroll_offset.y, self.page_lines
+        if page == 0:
+            return
+        if row < top:
+            self.scroll_to(y=row)
+        elif row >= top + page:
+            self.scroll_to(y=row - page + 1)
+
+    def scroll_to(
+        self,
+        x: float | None = None,
+        y: float | None = None,
+        **options: Any,
+    ) -> None:
+        """Scroll at once: an animation is many repaints of the whole view over a slow line."""
+        super().scroll_to(x, y, **{**options, "animate": False})
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Repaint the rows, and the scrollbar only if that looks different.
+
+        Its lines cost as much as those of the view, and a page of 60,000 rows moves its thumb by
+        a tenth of the smallest step that it can draw.
+        """
+        if self.show_vertical_scrollbar:
+            bar = self.vertical_scrollbar
+            bar.set_reactive(ScrollBar.position, new_value)
+            eighths = 8 * self.view_size.height / max(1, self.virtual_size.height)
+            if int(old_value * eighths) != int(new_value * eighths):
+                bar.refresh()
+        if round(old_value) != round(new_value):
+            self.refresh(self.size.region)
+
+    def action_move(self, rows: int) -> None:
+        """Move the cursor (or scroll) by some rows."""
+        self._go(self._position() + rows)
+
+    def action_page(self, pages: int) -> None:
+        """Move by pages, with one row in common."""
+        self._go(self._position() + pages * max(1, self.page_lines - 1))
+
+    def action_first(self) -> None:
+        """Go to the first row."""
+        self._go(0)
+
+    def action_last(self) -> None:
+        """Go to the last row."""
+        self._go(self.line_count - 1)
+
+    def _position(self) -> int:
+        return self.cursor if self.HAS_CURSOR else self.scroll_offset.y
+
+    def _go(self, row: int) -> None:
+        if self.HAS_CURSOR:
+            self.cursor = row
+        else:
+            self.scroll_to(y=max(0, min(row, self.line_count)))
+
+    def on_resize(self) -> None:
+        """Keep the cursor in view when the view gets smaller."""
+        if self.HAS_CURSOR:
+            self.show_row(self.cursor)
+
+    def on_focus(self) -> None:
+        """Show the cursor as the one that keys move."""
+        if self.HAS_CURSOR:
+            self.refresh_row(self.cursor)
+
+    def on_blur(self) -> None:
+        """Show the cursor as resting."""
+        if self.HAS_CURSOR:
+            self.refresh_row(self.cursor)
+
+    def on_click(self, event: events.Click) -> None:
+        """Send a click to `click_header` or `click_row`."""
+        offset = event.get_content_offset(self)
+        if offset is None:
+            return
+        if offset.y < self.HEADER_LINES:
+            self.click_header(offset.x)
+            return
+        row = self.row_at(offset.y)
+        if row is not None:
+            self.click_row(row, offset.x + self.scroll_offset.x)
+
+    def click_row(self, row: int, x: int) -> None:
+        """A click on column `x` of a row: moves the cursor. Override to do more."""
+        if self.HAS_CURSOR:
+            self.cursor = row
+
+    def click_header(self, x: int) -> None:
+        """A click on column `x` of the header: nothing. Override to do more."""
+
+    def with_cursor(self, row: int) -> tuple[str, ...]:
+        """The component class of the cursor for `line_style`, empty on every other row."""
+        return ("line-view--cursor",) if self.HAS_CURSOR and row == self.cursor else ()
