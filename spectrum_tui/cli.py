@@ -7,6 +7,7 @@ one line with a hint; 130 interrupted, with everything finished kept.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -73,6 +74,8 @@ def _app(arguments: list[str]) -> int:
             "The app needs a terminal on stdin and stderr.",
             f"Without one, use `{PROGRAM} scan {settings.model or 'MODEL'}`.",
         )
+    # Collections while importing cost 0.06 s before the first frame; the app turns them on again.
+    gc.disable()
     from spectrum_tui.app import SpectrumApp
     from spectrum_tui.terminal import run_app
 

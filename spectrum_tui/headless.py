@@ -67,7 +67,7 @@ def run_scan_command(
     files = OutputFiles(output, Path(ready.path).stem[len("snr_results_") :])
     text = SpectrumYaml(Selection(result)).text(settings.top_percent, head=head)
     write_text(files.recipe(settings.top_percent), text)
-    _print_result(result, files, settings.top_percent, as_json=as_json)
+    _print_result(result, files, settings.top_percent, head=head, as_json=as_json)
     return 1 if scan.progress.snapshot().failed else 0
 
 
@@ -174,10 +174,12 @@ def _interrupted(state: Snapshot) -> int:
     return 130
 
 
-def _print_result(result: Result, files: OutputFiles, percent: int, *, as_json: bool) -> None:
+def _print_result(
+    result: Result, files: OutputFiles, percent: int, *, head: bool, as_json: bool
+) -> None:
     paths = (files.scores, files.sorted_scores, files.recipe(percent))
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(result, files, percent), indent=2) + "\n")
+        sys.stdout.write(json.dumps(_as_json(result, files, percent, head=head), indent=2) + "\n")
     else:
         sys.stdout.write("".join(f"{path}\n" for path in paths))
     sys.stdout.flush()
@@ -185,11 +187,11 @@ def _print_result(result: Result, files: OutputFiles, percent: int, *, as_json: 
     _say(f"{len(result.scores) - failed} layers scored" + (f", {failed} failed" if failed else ""))
 
 
-def _as_json(result: Result, files: OutputFiles, percent: int) -> dict[str, Any]:
+def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) -> dict[str, Any]:
     """What `scan --json` prints. A score that is infinite is null with "infinite": true, since
     strict JSON has no Infinity."""
     scores = result.scores
-    mask = Selection(result).mask(percent)
+    mask = Selection(result).trained(percent, head=head)
     rows = []
     for i, layer in enumerate(scores.layers):
         snr = float(scores.snr[i])
@@ -197,7 +199,7 @@ def _as_json(result: Result, files: OutputFiles, percent: int) -> dict[str, Any]
             "layer": layer,
             "type": scores.type_names[scores.type_ids[i]],
             "snr": snr if math.isfinite(snr) else None,
-            "selected": bool(mask[i]),
+            "trains": bool(mask[i]),
         }
         if math.isinf(snr):
             row["infinite"] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from dataclasses import dataclass
@@ -109,9 +110,11 @@ def _replace(path: Path, data: bytes) -> None:
 def cannot_write(path: Path, exc: OSError) -> OutputError:
     """The error for a file that the system will not let us write."""
     reason = exc.strerror or type(exc).__name__
+    full = exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    way_out = "Free some space" if full else "Choose another output folder"
     return OutputError(
         f"Cannot write {path}: {reason}.",
-        "Free some space or choose another --output-dir; finished scores are kept.",
+        f"{way_out}; finished scores are kept.",
         field="output_dir",
     )
 

@@ -14,7 +14,7 @@ from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.journal import journal_path, read_journal
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.naming import Layer, ModelLayers, model_layers
-from spectrum_tui.core.requests import DEMO, ModelSummary
+from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
 from spectrum_tui.core.scan import layer_cost
 
 Origin = Literal["folder", "cache", "hub", "demo"]
@@ -41,7 +41,7 @@ def inspect_model(model: str, revision: str = "") -> Inspection:
     """
     model = model.strip()
     if model == DEMO:
-        return _describe(model, "demo", read_checkpoint(demo.make_demo_model()))
+        return _describe(model, "demo", read_checkpoint(demo.make_demo_model()), name=DEMO_NAME)
     folder = local_folder(model)
     if folder is not None:
         return _describe(model, "folder", _read_folder(folder), name=display_name(folder))

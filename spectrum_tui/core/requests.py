@@ -8,7 +8,9 @@ from typing import Literal
 from spectrum_tui.core.layer_types import TypeInfo
 
 DEMO = "demo"
-"""The model name under which the built-in demonstration model is known."""
+"""What is typed for the demonstration model (a folder of that name is `./demo`)."""
+DEMO_NAME = "spectrum-tui-demo"
+"""What the demonstration model is called in files, so that none is taken for a real model's."""
 
 
 @dataclass(frozen=True, slots=True)

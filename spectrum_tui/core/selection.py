@@ -47,9 +47,16 @@ class Selection:
         self._numel_in_head = _numel_in_head(result)
         self._tables = {on: self._totals_table(on) for on in (True, False)}
 
-    def mask(self, percent: int) -> BoolArray:
-        """The layers that `percent` selects by rank (embeddings and head not added)."""
-        return np.asarray(self.threshold <= percent)
+    def mask(self, percent: int, *, head: bool = True) -> BoolArray:
+        """The layers that `percent` selects by rank, less the embeddings and head where those
+        are off. Where they are on, `in_head` train besides, whatever their rank."""
+        chosen = np.asarray(self.threshold <= percent)
+        return chosen if head else chosen & ~self.in_head
+
+    def trained(self, percent: int, *, head: bool) -> BoolArray:
+        """The layers that train: those selected, and embeddings and head where they are on."""
+        chosen = self.mask(percent, head=head)
+        return chosen | self.in_head if head else chosen
 
     def totals(self, percent: int, *, head: bool) -> Totals:
         """Layers that are selected and train, and all parameters that train, at `percent`."""

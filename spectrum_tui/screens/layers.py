@@ -19,7 +19,7 @@ from spectrum_tui.settings import Settings
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.layer_tree import LayerTree
 from spectrum_tui.widgets.plan_panel import Plan, PlanPanel
-from spectrum_tui.widgets.step_bar import StepBar
+from spectrum_tui.widgets.step_bar import StepBar, model_label
 
 
 class LayersScreen(Screen[None]):
@@ -64,7 +64,7 @@ class LayersScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Steps, tree and plan, keys."""
         size = numbers.count(self.summary.parameters)
-        yield StepBar(step=2, detail=f"{printable(self.summary.name)} · {size}")
+        yield StepBar(step=2, detail=f"{printable(model_label(self.summary))} · {size}")
         with Container(id="body"):
             yield self.tree_view
             yield self.panel

@@ -164,7 +164,7 @@ def test_redirected_stdout_holds_data_only(tmp_path: Path, environment: dict[str
         terminal.pump(0.1)
         assert terminal.wait(60) == 0
         assert "12 layers scored" in terminal.screen()
-    data = json.loads(out.read_text(), parse_constant=lambda name: pytest.fail(name))
+    data = json.loads(out.read_text(), parse_constant=pytest.fail)
     assert len(data["layers"]) == 12
 
 

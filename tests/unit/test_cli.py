@@ -117,7 +117,7 @@ class TestScan:
         failed = rows["model.layers.0.mlp.up_proj"]
         assert failed["snr"] is None
         assert failed["problem"] == "holds NaN or Inf"
-        assert not failed["selected"]
+        assert not failed["trains"]
         infinite = rows["model.layers.1.mlp.up_proj"]
         assert infinite["snr"] is None
         assert infinite["infinite"] is True
@@ -178,7 +178,7 @@ class TestScan:
 
     def test_demo(self, capsys: Capture) -> None:
         assert main(["scan", "--demo", "--types", "self_attn.k_proj"]) == 0
-        assert "random" in Path(RECIPE.format("demo", 50)).read_text()
+        assert "random" in Path(RECIPE.format("spectrum-tui-demo", 50)).read_text()
 
     def test_a_percentage_too_small_keeps_the_scores(self, model: Path, capsys: Capture) -> None:
         assert main(["scan", str(model), "--top-percent", "3"]) == 2

@@ -16,7 +16,7 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.inspection import inspect_model
 from spectrum_tui.core.naming import model_layers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.requests import DEMO
+from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.scan import make_plan
 from spectrum_tui.core.selection import Selection
@@ -288,7 +288,7 @@ def test_a_stopped_scan_a_guessed_head_and_the_demo_are_labelled() -> None:
     assert "partial: 28 of 100" in text
     text = SpectrumYaml(Selection(made.result(sizes=False))).text(50, head=True)
     assert "names assumed" in text
-    text = SpectrumYaml(Selection(made.result(model=DEMO))).text(50, head=True)
+    text = SpectrumYaml(Selection(made.result(model=DEMO_NAME))).text(50, head=True)
     assert "random" in text
 
 

@@ -12,7 +12,7 @@ import re
 import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.requests import DEMO
+from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import BoolArray, IntArray, Provenance
 from spectrum_tui.core.selection import NEVER, Selection
 
@@ -87,10 +87,7 @@ class SpectrumYaml:
                 f"The smallest percentage that selects one here is {least} %.",
                 field="top_percent",
             )
-        mask = self.selection.mask(percent)
-        if not head:
-            mask &= ~self.selection.in_head
-        rows = np.flatnonzero(mask).tolist()
+        rows = np.flatnonzero(self.selection.mask(percent, head=head)).tolist()
         if not rows:
             raise SelectionError(
                 "Only embeddings and output head are selected, and they are switched off.",
@@ -163,9 +160,11 @@ def provenance_comment(origin: Provenance, percent: int, note: str) -> list[str]
             ),
         )
     )
-    demo = ["# a demonstration: the model's weights are random"] if origin.model == DEMO else []
+    demo = (
+        ["# a demonstration: the model's weights are random"] if origin.model == DEMO_NAME else []
+    )
     return [
-        *demo,
+        *([made_up] if origin.model == DEMO_NAME else []),
         f"# Spectrum: the top {percent} % of each layer type by signal-to-noise ratio",
         f"# {one_line(source)}",
         f"# {one_line(how)}",

@@ -1,0 +1,249 @@
+"""The app's side of the worker: sends requests, sorts answers, notices when the worker dies.
+
+Nothing here waits: requests are queued, answers are read on a daemon thread. What comes often
+(progress) goes into shared objects that screens poll; what must not be lost is posted to the app.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from textual.message import Message
+
+from spectrum_tui.core import wire
+from spectrum_tui.core.events import (
+    LayerDone,
+    LayerFailed,
+    LayerStarted,
+    ScanEnded,
+    ScanStarted,
+)
+from spectrum_tui.core.requests import (
+    Downloaded,
+    DownloadProgress,
+    Failed,
+    Inspected,
+    Ready,
+    ResultReady,
+    ScanRequest,
+    Suggestions,
+)
+from spectrum_tui.scan_progress import ScanProgress
+from spectrum_tui.worker_process import WorkerProcess, default_command
+
+Task = Literal["inspect", "download", "scan"]
+Answer = Inspected | Failed | Downloaded | Suggestions | Ready | ScanEnded | ResultReady
+MEMORY_SECONDS = 1.0
+"""How often the worker's memory is looked up during a scan."""
+
+
+@dataclass
+class WorkerSaid(Message):
+    """An answer of the worker; `task` is what a `Failed` belongs to."""
+
+    answer: Answer
+    task: Task | None = None
+
+
+@dataclass
+class WorkerDied(Message):
+    """The worker is gone without being asked: how, its log, and the tasks that are lost."""
+
+    reason: str
+    log: str
+    lost: frozenset[Task]
+
+
+class ScanRunner:
+    """Owns the worker process; a dead one is replaced at the next request.
+
+    `post` must be safe to call from any thread (`App.post_message`).
+    """
+
+    def __init__(
+        self, post: Callable[[Message], object], command: Sequence[str] | None = None
+    ) -> None:
+        self._post = post
+        self._command = list(command) if command is not None else default_command()
+        self._numbers = itertools.count(1)
+        self._lock = threading.RLock()
+        self._worker: WorkerProcess | None = None
+        self._open: dict[int, Task] = {}
+        self._stop_when_started = False
+        self._closed = False
+        self.progress = ScanProgress()
+        self.download: DownloadProgress | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id, None while there is none."""
+        worker = self._worker
+        return worker.pid if worker is not None else None
+
+    def start(self) -> None:
+        """Start a worker if there is none, so that its imports are done when it is needed."""
+        with self._lock:
+            if self._worker is None and not self._closed:
+                self._worker = WorkerProcess(self._command, self)
+
+    def inspect(self, model: str, revision: str) -> int:
+        """Read a model's headers; an earlier inspection's answer is dropped from now on."""
+        return self._ask("inspect", model=model, revision=revision)
+
+    def fetch(self, model: str, revision: str) -> int:
+        """Download a model."""
+        self.download = None
+        return self._ask("download", model=model, revision=revision)
+
+    def suggest(self, output_dir: str) -> None:
+        """Ask for local models and earlier results."""
+        self._send({"do": "suggest", "output_dir": output_dir})
+
+    def scan(self, request: ScanRequest) -> int:
+        """Start or go on with a scan; its events go to `progress`."""
+        self._stop_when_started = False
+        self.progress.begin()
+        return self._ask("scan", **dataclasses.asdict(request))
+
+    def collect(self, request: ScanRequest) -> int:
+        """Have the scores that a dead worker left behind written as a result.
+
+        A scan that stops as soon as it has started: it reads the journal and keeps what is there.
+        """
+        number = self.scan(request)
+        self._stop_when_started = True
+        return number
+
+    def stop(self) -> None:
+        """End the scan after the matrices in work."""
+        self.progress.stopping()
+        self._send({"do": "stop"})
+
+    def force_stop(self) -> None:
+        """End the scan now: what is in work is lost, everything finished is on disk."""
+        self.progress.end("stopped", "Ended at once; the matrices in work were not kept.")
+        self._replace_worker()
+
+    def cancel_download(self) -> None:
+        """End a download now; whole files that are there stay there."""
+        with self._lock:
+            if "download" in self._open.values():
+                self.download = None
+                self._replace_worker()
+
+    def close(self) -> None:
+        """End the worker for good; takes half a second at the most."""
+        worker = self._retire()
+        if worker is not None:
+            worker.close()
+
+    def kill(self) -> None:
+        """End the worker for good and at once."""
+        worker = self._retire()
+        if worker is not None:
+            worker.kill()
+
+    def _retire(self) -> WorkerProcess | None:
+        with self._lock:
+            self._closed = True
+            worker, self._worker = self._worker, None
+            return worker
+
+    def _replace_worker(self) -> None:
+        with self._lock:
+            worker, self._worker = self._worker, None
+            self._open.clear()
+            if worker is not None:
+                worker.kill()
+            self.start()
+
+    def _ask(self, task: Task, **fields: object) -> int:
+        number = next(self._numbers)
+        with self._lock:
+            for old in [n for n, what in self._open.items() if what == task]:
+                del self._open[old]
+            self._open[number] = task
+            self._send({"do": task, "request": number, **fields})
+        return number
+
+    def _send(self, request: dict[str, object]) -> None:
+        with self._lock:
+            self.start()
+            if self._worker is not None:
+                self._worker.send(request)
+
+    # -- called on the worker's threads --------------------------------------------------------
+
+    def on_idle(self, process: WorkerProcess) -> float | None:
+        """Look up the memory while a scan runs; otherwise sleep until there is a request."""
+        if not self.progress.live:
+            return None
+        self.progress.set_memory(process.memory())
+        return MEMORY_SECONDS
+
+    def on_line(self, process: WorkerProcess, line: str) -> None:
+        """Sort one line of the worker; anything that is no message is ignored."""
+        try:
+            message = wire.decode(line)
+        except (ValueError, TypeError):
+            return
+        with self._lock:
+            if process is self._worker:
+                self._take(message)
+
+    def on_end(self, process: WorkerProcess, reason: str) -> None:
+        """Tell the app, unless the process was ended on purpose."""
+        with self._lock:
+            if process is not self._worker:
+                return
+            self._worker = None
+            lost = frozenset(self._open.values())
+            self._open.clear()
+            self.download = None
+            if "scan" in lost:
+                self.progress.end("died", f"The scan process {reason}.")
+        self._post(WorkerDied(reason, process.log, lost))
+
+    def _take(self, message: object) -> None:
+        match message:
+            case ScanStarted():
+                self.progress.feed(message)
+                if self._stop_when_started:
+                    self.stop()
+            case LayerStarted() | LayerDone() | LayerFailed():
+                self.progress.feed(message)
+            case ScanEnded():
+                self.progress.feed(message)
+                if not message.done and not message.failed:
+                    self._settle_task("scan")  # nothing was scored: no result will come
+                self._post(WorkerSaid(message))
+            case DownloadProgress():
+                if message.request in self._open:
+                    self.download = message
+            case ResultReady():
+                self._settle_task("scan")
+                self._post(WorkerSaid(message))
+            case Inspected() | Downloaded() | Failed():
+                self._settle(message)
+            case Suggestions() | Ready():
+                self._post(WorkerSaid(message))
+
+    def _settle(self, answer: Inspected | Downloaded | Failed) -> None:
+        """Post an answer that is still wanted."""
+        task = self._open.pop(answer.request, None)
+        if task is None:
+            return
+        if task == "scan" and isinstance(answer, Failed):
+            error = answer.error
+            self.progress.end(
+                "failed", f"{error.get('message', '')} {error.get('hint', '')}".strip()
+            )
+        self._post(WorkerSaid(answer, task))
+
+    def _settle_task(self, task: Task) -> None:
+        self._open = {number: what for number, what in self._open.items() if what != task}

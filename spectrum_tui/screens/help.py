@@ -1,0 +1,157 @@
+"""What a screen is for and every key that works on it, made from the bindings themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
+
+from rich.cells import cell_len
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import ActiveBinding, Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Static
+
+PURPOSES = {
+    "SetupScreen": (
+        "Say which model to look at: a folder with safetensors files, or a Hugging Face id. "
+        "Enter reads the headers only; then you see what it is and whether it must be downloaded. "
+        "Arrow down from the model field reaches local models, earlier scores and the demo."
+    ),
+    "LayersScreen": (
+        "Choose the layer types to score. Layers compete only with layers of their own type, so a "
+        "type that is left out changes nothing for the others. Norms start unchecked: a weight of "
+        "one dimension always scores 1.0."
+    ),
+    "ScanScreen": (
+        "Every matrix gets a signal-to-noise ratio; each score is on disk before it is shown. "
+        "Stop whenever you like: going on later starts from what is there. The time left counts "
+        "the work of the matrices that remain, not their number."
+    ),
+    "ResultsScreen": (
+        "The slider takes the best so many percent of every layer type, and everything below "
+        "follows it: which layers, how many parameters would train, and the YAML to save. "
+        "Save writes the file that your trainer reads."
+    ),
+}
+"""What each screen is for, by the name of its class."""
+
+
+BUILT_IN = {
+    "app.focus_next": ("Next", "To the next field or list"),
+    "app.focus_previous": ("Previous", "To the field or list before"),
+    "screen.copy_text": ("Copy text", "Copy what is marked with the mouse"),
+    "command_palette": ("Commands", "Search everything that can be done"),
+    "press": ("Press", "Press the button"),
+    "show_overlay": ("Open", "Open the list of devices"),
+}
+"""Textual's own keys that are worth telling; it has no tooltips for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHelp:
+    """The keys of one action, as shown, with what it does."""
+
+    keys: str
+    description: str
+    tooltip: str
+
+
+def purpose_of(screen: Screen[Any]) -> str:
+    """The paragraph for this screen."""
+    return PURPOSES.get(type(screen).__name__, "")
+
+
+def keys_of(app: App[Any], screen: Screen[Any]) -> list[KeyHelp]:
+    """Every described binding that is active on this screen, one entry for each action.
+
+    The screen's own first, then the focused widget's, the app's, and Textual's.
+    """
+    order = {screen: 0, app: 2}
+
+    def place(one: ActiveBinding) -> int:
+        return 3 if one.binding.action in BUILT_IN else order.get(one.node, 1)
+
+    found: dict[tuple[object, str], tuple[list[str], KeyHelp]] = {}
+    for node, binding, _, _ in sorted(screen.active_bindings.values(), key=place):
+        entry = BUILT_IN.get(binding.action) or (binding.description, binding.tooltip)
+        if all(entry):
+            keys, _ = found.setdefault((node, binding.action), ([], KeyHelp("", *entry)))
+            keys.append(app.get_key_display(binding))
+    return [replace(entry, keys=", ".join(dict.fromkeys(keys))) for keys, entry in found.values()]
+
+
+def commands_of(app: App[Any], screen: Screen[Any]) -> list[SystemCommand]:
+    """What the keys of the screen and of the app do, for the palette."""
+    commands: dict[str, SystemCommand] = {}
+    for node, binding, enabled, _ in screen.active_bindings.values():
+        if node in (screen, app) and enabled and binding.description and not binding.system:
+            run = partial(app.run_action, binding.action, node)
+            command = SystemCommand(binding.description, binding.tooltip, run)
+            commands.setdefault(binding.description, command)
+    return list(commands.values())
+
+
+class HelpScreen(ModalScreen[None]):
+    """A paragraph, then the keys; escape, F1 or ? closes it."""
+
+    DEFAULT_CSS = """
+    HelpScreen {
+        align: center middle;
+        background: $background 60%;
+        & > Vertical {
+            width: 78; max-width: 96%; height: auto; max-height: 94%; padding: 1 2 0 2;
+            border: round $primary; background: $surface;
+            border-title-color: $primary; border-subtitle-color: $foreground 70%;
+        }
+        & #purpose { margin: 0 0 1 0; }
+        & VerticalScroll { height: auto; max-height: 24; scrollbar-size: 1 1; }
+        & Horizontal { height: auto; }
+        & .help--key { color: $accent; text-style: bold; padding: 0 2 0 0; }
+        & .help--what { width: 18; padding: 0 2 0 0; }
+        & .help--more { width: 1fr; color: $foreground 70%; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f1,question_mark,q", "close", "Close", tooltip="Close the help"),
+        Binding("up,k", "scroll(-1)", "Up", show=False, tooltip="One line up"),
+        Binding("down,j", "scroll(1)", "Down", show=False, tooltip="One line down"),
+        Binding("pageup", "scroll(-10)", "Page up", show=False, tooltip="Ten lines up"),
+        Binding("pagedown", "scroll(10)", "Page down", show=False, tooltip="Ten lines down"),
+    ]
+
+    def __init__(self, purpose: str, keys: Iterable[KeyHelp]) -> None:
+        super().__init__()
+        self._purpose = purpose
+        self._keys = list(keys)
+
+    def compose(self) -> ComposeResult:
+        """The paragraph and a line for each key."""
+        width = max((cell_len(key.keys) for key in self._keys), default=0) + 2
+        with Vertical() as box:
+            box.border_title = "Help"
+            box.border_subtitle = "esc closes"
+            if self._purpose:
+                yield Static(self._purpose, markup=False, id="purpose")
+            with VerticalScroll(can_focus=False):
+                for key in self._keys:
+                    yield self._line(key, min(width, 24))
+
+    def _line(self, key: KeyHelp, width: int) -> Horizontal:
+        keys = Static(key.keys, markup=False, classes="help--key")
+        keys.styles.width = width
+        return Horizontal(
+            keys,
+            Static(key.description, markup=False, classes="help--what"),
+            Static(key.tooltip, markup=False, classes="help--more"),
+        )
+
+    def action_close(self) -> None:
+        """Back to the screen below."""
+        self.dismiss(None)
+
+    def action_scroll(self, lines: int) -> None:
+        """Scroll the keys."""
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

@@ -1,0 +1,315 @@
+"""The results: move the slider, see what it means in layers and parameters, save the YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Static
+
+from spectrum_tui.core import numbers
+from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.results import Result
+from spectrum_tui.core.selection import Selection
+from spectrum_tui.screens.result_notes import (
+    FROZEN_HEAD,
+    Ties,
+    facts,
+    head_text,
+    result_label,
+    totals_text,
+)
+from spectrum_tui.screens.save import SaveScreen
+from spectrum_tui.settings import Settings
+from spectrum_tui.widgets.cells import printable
+from spectrum_tui.widgets.heatmap import Heatmap
+from spectrum_tui.widgets.percent_slider import PercentSlider
+from spectrum_tui.widgets.score_pane import FilterInput, ScorePane
+from spectrum_tui.widgets.score_table import ScoreTable
+from spectrum_tui.widgets.step_bar import StepBar
+from spectrum_tui.widgets.totals_line import TotalsLine
+from spectrum_tui.widgets.view_bar import ViewBar
+from spectrum_tui.widgets.yaml_preview import YamlPreview
+
+TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
+VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))
+WIDE = 160
+"""Columns from which the YAML stands beside the table."""
+CLIPBOARD_LIMIT = 75_000
+"""Bytes that terminals take by OSC 52 for certain; some cut what is longer."""
+
+
+class ResultsScreen(Screen[None]):
+    """Slider and totals above; table, heat map or YAML below."""
+
+    AUTO_FOCUS = "PercentSlider"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - as in Textual
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012 - as in Textual
+    DEFAULT_CSS = """
+    ResultsScreen {
+        layout: vertical;
+        & > #header {
+            height: auto;
+            padding: 0 1;
+            & > #ties { height: 1; color: $warning; text-wrap: nowrap; }
+            & > #notes { height: auto; }
+        }
+        &.-tall > #header { padding: 1 2 1 2; }
+        & > ViewBar { margin: 0 1; }
+        & > #body { height: 1fr; padding: 0 1; }
+        & ScorePane, & Heatmap, & YamlPreview { display: none; width: 1fr; height: 1fr; }
+        &.-table ScorePane, &.-heat Heatmap, &.-yaml YamlPreview { display: block; }
+        &.-wide YamlPreview { display: block; width: 36%; margin: 0 0 0 1; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "right", "percent(1)", "Percent", key_display="←→", tooltip="One percent less or more"
+        ),
+        Binding("plus", "percent(1)", "1 % more", show=False, tooltip="One percent more"),
+        Binding("left,minus", "percent(-1)", "1 % less", show=False, tooltip="One percent less"),
+        Binding("shift+right", "percent(10)", "10 % more", show=False, tooltip="Ten percent more"),
+        Binding("shift+left", "percent(-10)", "10 % less", show=False, tooltip="Ten percent less"),
+        Binding("w,ctrl+s", "save", "Save", tooltip="Write the YAML and the scores to a folder"),
+        Binding("c", "copy", "Copy", tooltip="Put the YAML on the clipboard, over SSH too"),
+        Binding("e", "head", "Embeddings", tooltip="Train or freeze embeddings and head"),
+        Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
+        Binding("s", "sort", "Sort", tooltip="Sort by file order, SNR, layer or type"),
+        Binding("S", "reverse", "Reverse", show=False, tooltip="Turn the order around"),
+        Binding("n", "jump(1)", "Next selected", show=False, tooltip="To the next selected layer"),
+        Binding("N", "jump(-1)", "Previous", show=False, tooltip="To the selected layer before"),
+        Binding("t", "view('Table')", "Table", show=False, tooltip="Show the table of layers"),
+        Binding("m", "view('Heat map')", "Heat map", show=False, tooltip="Show the heat map"),
+        Binding("y", "view('YAML')", "YAML", show=False, tooltip="Show the file as it is saved"),
+        Binding("escape", "back", "Back", show=False, tooltip="Clear the filter, or go back"),
+    ]
+
+    def __init__(self, result: Result, settings: Settings) -> None:
+        super().__init__(classes="-table")
+        self.result = result
+        self.settings = settings
+        self.selection = Selection(result)
+        self.recipe = SpectrumYaml(self.selection)
+        self.head = bool(result.head)
+        self.saved: Path | None = None
+        self.view_name = TABLE
+        self._ties = Ties(self.selection)
+        self._make_widgets()
+
+    def _make_widgets(self) -> None:
+        percent = self.settings.top_percent
+        self.slider = PercentSlider(percent, self.apply)
+        self.pane = ScorePane(self.selection)
+        self.heatmap: Heatmap | None = None  # made when it is looked at: 0.3 s at 60,000 layers
+        self.preview = YamlPreview(self.recipe.view(percent, head=self.head), self._longest_line())
+        self.bar = ViewBar(VIEWS)
+        self.totals = TotalsLine(id="totals")
+        self._ties_line = Static(markup=False, id="ties")
+        self._notes = Static(markup=False, id="notes")
+
+    def _longest_line(self) -> int:
+        """Cells of the longest line that any percentage brings: a name, or an opening comment."""
+        opening = self.recipe.view(100, head=self.head)
+        lines = [len(opening.line(number)) for number in range(min(4, len(opening)))]
+        names = [2 + len(name) for row in self.result.scores.parameters for name in row]
+        return max(lines + names)
+
+    def compose(self) -> ComposeResult:
+        """Steps, slider and totals, views, keys."""
+        yield StepBar(step=4, detail=printable(result_label(self.result)))
+        with Vertical(id="header"):
+            yield self.slider
+            yield self.totals
+            yield self._ties_line
+            yield self._notes
+        yield self.bar
+        with Horizontal(id="body"):
+            yield self.pane
+            yield self.preview
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Show the percentage that the settings ask for."""
+        self._ties_line.display = self._ties.possible
+        self._show_notes()
+        self._show_order()
+        self.apply(self.percent)
+
+    @property
+    def percent(self) -> int:
+        """The percentage that is shown."""
+        return self.slider.value
+
+    @property
+    def table(self) -> ScoreTable:
+        """The table of layers."""
+        return self.pane.table
+
+    def apply(self, percent: int) -> None:
+        """Show what `percent` selects: everything is repainted in one frame, without a layout.
+
+        A hidden view is left as it is until it is shown: a hidden widget that asks for a repaint
+        makes the next frame work out the whole screen again.
+        """
+        mask = self.selection.mask(percent, head=self.head)
+        if self.view_name == TABLE:
+            self.pane.set_mask(mask)
+        if self.view_name == HEAT and self.heatmap is not None:
+            self.heatmap.set_mask(mask)
+        if self.view_name == YAML or self.size.width >= WIDE:
+            self.preview.show(self.recipe.view(percent, head=self.head))
+        left = totals_text(self.selection, percent, head=self.head)
+        self.totals.show(left, head_text(self.result, head=self.head))
+        if self._ties.possible:
+            self._ties_line.update(self._ties_text(percent), layout=False)
+
+    def _ties_text(self, percent: int) -> Content:
+        text = self._ties.text(percent)
+        if text:
+            return Content(f"! {text}")
+        return Content.styled("No ties at the cut: scores alone decide", "$foreground 60%")
+
+    def _show_notes(self) -> None:
+        lines = []
+        if found := facts(self.result):
+            lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
+        if self.result.head and not self.head:
+            lines.append(Content.styled(f"! {FROZEN_HEAD}", "$warning"))
+        if self.saved is not None:
+            lines.append(Content.styled(f"✓ Saved {printable(str(self.saved))}", "$success"))
+        self._notes.update(Content("\n").join(lines))
+        self._notes.display = bool(lines)
+
+    # -- views --------------------------------------------------------------------------------
+
+    def on_resize(self, event: Resize) -> None:
+        """Offer the YAML as a view where it does not stand beside the others."""
+        wide = event.size.width >= WIDE
+        self.bar.show_names(VIEWS[:2] if wide else VIEWS)
+        self._switch(TABLE if wide and self.view_name == YAML else self.view_name)
+
+    def action_view(self, name: str) -> None:
+        """Show a view, and give it the keys unless the slider has them."""
+        if name != YAML or self.size.width < WIDE:
+            self._switch(name)
+        if self.focused is not self.slider:
+            self.call_after_refresh(self._widget(name).focus)  # it may only be mounted now
+
+    def _widget(self, name: str) -> Widget:
+        if name == HEAT and self.heatmap is not None:
+            return self.heatmap
+        return self.preview if name == YAML else self.table
+
+    def _switch(self, name: str) -> None:
+        self.view_name = self.bar.current = name
+        if name == HEAT and self.heatmap is None:
+            self.heatmap = Heatmap(self.selection)
+            self.query_one("#body").mount(self.heatmap, before=self.preview)
+        self.set_class(name == TABLE, "-table")
+        self.set_class(name == HEAT, "-heat")
+        self.set_class(name == YAML, "-yaml")
+        self._show_order()
+        self.apply(self.percent)
+
+    @on(ViewBar.Chosen)
+    def _view_chosen(self, event: ViewBar.Chosen) -> None:
+        self.action_view(event.name)
+
+    @on(ScoreTable.Reordered)
+    def _show_order(self) -> None:
+        by = f"sorted by {self.table.sort}{', reversed' if self.table.reverse else ''}"
+        self.bar.note = by if self.view_name == TABLE else ""
+
+    # -- keys ---------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what this result has a use for."""
+        if isinstance(self.focused, FilterInput):
+            return action == "back"  # every other key is text for the filter
+        return bool(self.result.head) if action == "head" else True
+
+    def action_percent(self, by: int) -> None:
+        """Move the slider, whatever has the focus."""
+        self.slider.action_step(by)
+
+    def action_head(self) -> None:
+        """Train embeddings and head, as the reference does, or freeze them."""
+        self.head = not self.head
+        self.pane.set_head(self.head)
+        self._show_notes()
+        self.apply(self.percent)
+
+    def action_sort(self) -> None:
+        """Sort the table otherwise."""
+        self._show_table()
+        self.table.action_sort()
+
+    def action_reverse(self) -> None:
+        """Turn the table around."""
+        self._show_table()
+        self.table.action_reverse()
+
+    def action_jump(self, step: int) -> None:
+        """Go to another selected layer."""
+        self._show_table()
+        self.table.action_jump(step)
+
+    def action_filter(self) -> None:
+        """Type what layers or types must contain."""
+        self._show_table()
+        self.pane.open_filter()
+
+    def _show_table(self) -> None:
+        if self.view_name != TABLE:
+            self._switch(TABLE)
+
+    def action_back(self) -> None:
+        """Clear the filter if there is one, else leave."""
+        if self.pane.filtering:
+            self.pane.close_filter()
+        else:
+            self.dismiss()
+
+    # -- taking it away -----------------------------------------------------------------------
+
+    def text(self) -> str:
+        """The YAML of what is shown; raises SelectionError where it would train nothing."""
+        return self.recipe.text(self.percent, head=self.head)
+
+    def action_copy(self) -> None:
+        """Put the YAML on the clipboard of the terminal, wherever that runs."""
+        try:
+            text = self.text()
+        except SelectionError as error:
+            self.notify(str(error), title=error.title, severity="error", markup=False)
+            return
+        self.app.copy_to_clipboard(text)
+        self._say_copied(text.count("\n"), len(text.encode()))
+
+    def _say_copied(self, lines: int, nbytes: int) -> None:
+        said, title = f"{lines:,} lines, {numbers.size(nbytes)}.", "Copied the YAML"
+        if nbytes <= CLIPBOARD_LIMIT:
+            self.notify(said, title=title, markup=False)
+            return
+        said += " Some terminals cut a copy this long: press w to save a file instead."
+        self.notify(said, title=title, severity="warning", markup=False)
+
+    def action_save(self) -> None:
+        """Ask where to write the files."""
+        dialog = SaveScreen(self.result, self.percent, self.text, self.settings.output_dir)
+        self.app.push_screen(dialog, self._after_save)
+
+    def _after_save(self, path: Path | None) -> None:
+        if path is not None:
+            self.saved = path
+            self._show_notes()
+            self.notify(f"{path.name}\nin {path.parent.absolute()}", title="Saved", markup=False)

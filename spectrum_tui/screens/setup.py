@@ -1,0 +1,392 @@
+"""The first screen: which model, how to scan it, and what the model turns out to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.screen import Screen
+from textual.suggester import SuggestFromList
+from textual.widgets import Button, Footer, Input, Select
+
+from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.requests import (
+    DEMO,
+    DownloadProgress,
+    Failed,
+    ModelSummary,
+    Ready,
+    Suggestions,
+)
+from spectrum_tui.messages import (
+    DownloadCancelled,
+    DownloadRequested,
+    InspectRequested,
+    LayersRequested,
+    OpenRequested,
+)
+from spectrum_tui.settings import Settings, parse_batch_size, parse_percent
+from spectrum_tui.widgets.field import Field
+from spectrum_tui.widgets.found_panel import FoundPanel
+from spectrum_tui.widgets.model_choices import ModelChoices
+from spectrum_tui.widgets.step_bar import StepBar, model_label
+
+DOWNLOAD_SECONDS = 0.2
+"""Between two looks at a running download."""
+
+
+class SetupScreen(Screen[None]):
+    """Type a model, enter reads its headers, enter goes on."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (112, "-wide")]  # noqa: RUF012 (Textual's type)
+    DEFAULT_CSS = """
+    SetupScreen {
+        & #form { height: auto; border: round $panel; padding: 0 1; border-title-color: $primary; }
+        & #form:focus-within { border: round $primary; }
+        & #lower { height: 1fr; layout: vertical; }
+        & #choices, & #found {
+            height: 1fr; border: round $panel !important; padding: 0 1;
+            border-title-color: $primary; background: $background;
+        }
+        & #choices { text-wrap: nowrap; text-overflow: ellipsis; }
+        & #choices:focus, & #found:focus-within { border: round $primary !important; }
+        &.-narrow #found { display: none; }
+        &.-narrow.-has-model #found { display: block; }
+        &.-narrow.-has-model #choices { display: none; }
+        &.-wide #form { padding: 1 2; }
+        &.-wide #lower { layout: horizontal; }
+        &.-wide #choices, &.-wide #found { width: 1fr; height: 100%; padding: 1 2; }
+        &.-wide Field { margin: 0 0 1 0; }
+        &.-wide #field-output_dir { margin: 0; }
+        &.-wide Field { grid-columns: 15 35 1fr; }
+        &.-wide Field.-stacked { grid-columns: 15 1fr; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+n", "continue", "Continue", tooltip="Choose the layers of this model"),
+        Binding("d", "download", "Download", tooltip="Fetch the model into the hub's cache"),
+        Binding(
+            "escape", "cancel", "Cancel", key_display="esc", tooltip="Stop the download or reading"
+        ),
+        Binding(
+            "escape", "other", "Other model", key_display="esc", tooltip="Back to the model field"
+        ),
+        Binding(
+            "down", "choices", "Choices", show=False, tooltip="From the model field to the list"
+        ),
+    ]
+
+    def __init__(
+        self, settings: Settings, download: Callable[[], DownloadProgress | None] = lambda: None
+    ) -> None:
+        """`download` tells how far the running download is; asked five times a second."""
+        super().__init__()
+        self.settings = settings
+        self._download = download
+        self.summary: ModelSummary | None = None
+        self._found = FoundPanel(id="found")
+        self._ready: Ready | None = None
+
+    def compose(self) -> ComposeResult:
+        """Six fields above, the list of choices and what was found below."""
+        yield StepBar(1)
+        with Vertical(id="form"):
+            yield from self._fields()
+        with Container(id="lower"):
+            yield ModelChoices(id="choices")
+            yield self._found
+        yield Footer(compact=True, show_command_palette=False)
+
+    def _fields(self) -> ComposeResult:
+        old = self.settings
+        model = Input(
+            old.model,
+            placeholder="folder, or org/name on Hugging Face",
+            id="model",
+            compact=True,
+            suggester=SuggestFromList([DEMO], case_sensitive=False),
+        )
+        yield Field(
+            "model",
+            "Model",
+            model,
+            "A folder of safetensors or a Hugging Face id; enter reads it",
+            stacked=True,
+        )
+        revision = Input(old.revision, placeholder="main", id="revision", compact=True)
+        yield Field("revision", "Revision", revision, "Branch, tag or commit of a hub model")
+        batch = Input(str(old.batch_size or "auto"), id="batch_size", compact=True)
+        yield Field(
+            "batch_size",
+            "Batch size",
+            batch,
+            "Matrices in work at once: memory and speed, never the scores",
+        )
+        yield Field("device", "Device", self._device_select(), "Where the matrices are worked on")
+        percent = Input(str(old.top_percent), id="top_percent", compact=True)
+        yield Field("top_percent", "Top percent", percent, "To start with; a slider later")
+        output = Input(old.output_dir, placeholder=".", id="output_dir", compact=True)
+        yield Field("output_dir", "Output folder", output, "For the scores and the YAML")
+
+    def _device_select(self) -> Select[str]:
+        names = list(dict.fromkeys(["auto", self.settings.device]))
+        options = [(name, name) for name in names]
+        return Select(
+            options, value=self.settings.device, allow_blank=False, id="device", compact=True
+        )
+
+    def on_mount(self) -> None:
+        """Name the panels, and read a model that was given on the command line at once."""
+        self.query_one("#form").border_title = "Model and settings"
+        self.query_one("#choices").border_title = "Local models and earlier scores"
+        self._input("model").focus()
+        if self.settings.model:
+            self.call_after_refresh(self._inspect)
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def set_ready(self, ready: Ready) -> None:
+        """The devices that exist are known now."""
+        self._ready = ready
+        select = self._select()
+        chosen = str(select.value)
+        names = list(dict.fromkeys(["auto", *ready.devices, chosen]))
+        select.set_options([(name, name) for name in names])
+        select.value = chosen
+        self._check_device()
+
+    def set_suggestions(self, suggestions: Suggestions) -> None:
+        """Local models and earlier scores are known now."""
+        known = [*suggestions.models, DEMO]
+        self._input("model").suggester = SuggestFromList(known, case_sensitive=False)
+        self.query_one(ModelChoices).suggest(suggestions)
+
+    def show_summary(self, summary: ModelSummary) -> None:
+        """The inspection's or the download's answer."""
+        self.summary = summary
+        self._field("model").show_help()
+        self._field("revision").show_help()
+        self._found.show_found(summary)
+        self._show_found_panel(True)
+        self.query_one(StepBar).detail = model_label(summary)
+        if self.focused is None or self.focused.id in ("model", "revision", "cancel"):
+            self.query_one("#continue" if summary.is_local else "#download", Button).focus()
+
+    def show_failure(self, failed: Failed) -> None:
+        """Put an error beside the field that caused it; on the model where that is unknown."""
+        error = failed.error
+        self.show_error(error.get("field", ""), error.get("message", ""), error.get("hint", ""))
+
+    def show_error(self, name: str, message: str, hint: str = "") -> None:
+        """Show an error beside a field, and give up what was going on."""
+        fields = {field.id for field in self.query(Field)}
+        field = self._field(name if f"field-{name}" in fields else "model")
+        if self._found.state == "downloading" and self.summary is not None:
+            self._found.show_found(self.summary)
+        elif self.summary is None:
+            self._clear_found()
+        if self._field("model") is not field:
+            self._field("model").show_help()
+        field.show_error(message, hint)
+        field.control.focus()
+        self.refresh_bindings()
+
+    def _poll_download(self) -> None:
+        if self._found.state == "downloading":
+            self._found.show_download(self._download())
+            self.set_timer(DOWNLOAD_SECONDS, self._poll_download)
+
+    # -- what the user does --------------------------------------------------------------------
+
+    @on(Input.Submitted, "#model")
+    @on(Input.Submitted, "#revision")
+    def model_submitted(self) -> None:
+        """Enter: read the model, or go on where it was read already."""
+        if self.summary is not None:
+            self.action_continue()
+        else:
+            self._inspect()
+
+    @on(Input.Submitted)
+    def value_submitted(self, event: Input.Submitted) -> None:
+        """Enter in another field: check it, then go on as far as possible."""
+        if event.input.id not in ("model", "revision") and self._read_settings() is not None:
+            self.action_continue()
+
+    @on(Input.Changed, "#model")
+    @on(Input.Changed, "#revision")
+    def model_changed(self, event: Input.Changed) -> None:
+        """What was found belongs to another model now."""
+        self.query_one(ModelChoices).narrow(self._input("model").value.strip())
+        asked = (self.settings.model, self.settings.revision)
+        if self._typed() != asked:
+            if self._found.state == "downloading":
+                self.post_message(DownloadCancelled())
+            self._clear_found()
+            for name in ("model", "revision"):
+                self._field(name).show_help()
+
+    @on(Input.Changed)
+    def value_changed(self, event: Input.Changed) -> None:
+        """An error stays only until its value is mended."""
+        name = event.input.id or ""
+        if name not in ("model", "revision") and self._field(name).error:
+            self._read_settings()
+
+    @on(Input.Blurred)
+    def value_left(self, event: Input.Blurred) -> None:
+        """Leaving a field checks it."""
+        if event.input.id in ("batch_size", "top_percent"):
+            self._read_settings()
+
+    @on(Select.Changed, "#device")
+    def device_changed(self) -> None:
+        """A device that exists clears the error."""
+        self._check_device()
+
+    @on(ModelChoices.ModelChosen)
+    def model_chosen(self, event: ModelChoices.ModelChosen) -> None:
+        """Take a line of the list as the model, and read it."""
+        self._input("model").focus()
+        self._input("model").value = event.model
+        self._input("revision").value = ""
+        self._inspect()
+
+    @on(ModelChoices.ResultChosen)
+    def result_chosen(self, event: ModelChoices.ResultChosen) -> None:
+        """Open earlier scores."""
+        self.post_message(OpenRequested(event.path))
+
+    @on(Button.Pressed, "#continue")
+    def action_continue(self) -> None:
+        """Go on to the layers, or say what is missing."""
+        settings = self._read_settings()
+        if self.summary is None:
+            self._inspect()
+        elif not self.summary.is_local:
+            self.action_download()
+        elif settings is not None:
+            self.post_message(LayersRequested(self.summary, settings))
+
+    @on(Button.Pressed, "#download")
+    def action_download(self) -> None:
+        """Fetch the model."""
+        if self.summary is None or self.summary.is_local or self._found.state != "found":
+            return
+        self._found.show_download(None)
+        self.set_timer(DOWNLOAD_SECONDS, self._poll_download)
+        self.query_one("#cancel", Button).focus()
+        self.refresh_bindings()
+        self.post_message(DownloadRequested(self.summary.model, self.summary.revision))
+
+    @on(Button.Pressed, "#cancel")
+    def action_cancel(self) -> None:
+        """Stop the download, or stop waiting for the headers."""
+        if self._found.state == "downloading" and self.summary is not None:
+            self.post_message(DownloadCancelled())
+            self._found.show_found(self.summary)
+            self.query_one("#download", Button).focus()
+            self.refresh_bindings()
+        else:
+            self.action_other()
+
+    def action_other(self) -> None:
+        """Back to the model field and the list."""
+        self._clear_found()
+        self._field("model").show_help()
+        self._input("model").focus()
+
+    def action_choices(self) -> None:
+        """From the model field down to the list."""
+        if not self.has_class("-narrow", "-has-model"):
+            self.query_one(ModelChoices).focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer only what works now."""
+        if action == "download":
+            remote = self.summary is not None and not self.summary.is_local
+            return remote and self._found.state == "found"
+        if action == "continue":
+            return self.is_mounted and (self.summary is not None or self._typed()[0] != "")
+        if action == "cancel":
+            return self.is_mounted and self._found.state in ("reading", "downloading")
+        if action == "other":
+            return self.is_mounted and self._found.state == "found"
+        if action == "choices":
+            return self.focused is not None and self.focused.id == "model"
+        return True
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _field(self, name: str) -> Field:
+        return self.query_one(f"#field-{name}", Field)
+
+    def _input(self, name: str) -> Input:
+        return self.query_one(f"#{name}", Input)
+
+    def _select(self) -> Select[str]:
+        select: Select[str] = self.query_one("#device", Select)
+        return select
+
+    def _typed(self) -> tuple[str, str]:
+        return self._input("model").value.strip(), self._input("revision").value.strip()
+
+    def _inspect(self) -> None:
+        model, revision = self._typed()
+        path = Path(model).expanduser()
+        if path.suffix == ".json":
+            self.post_message(OpenRequested(path))
+            return
+        self.settings = replace(self.settings, model=model, revision=revision)
+        self.summary = None
+        self._field("model").show_help(f"Reading the headers of {model} …")
+        self._found.show_reading(model)
+        self.refresh_bindings()
+        self.post_message(InspectRequested(model, revision))
+
+    def _clear_found(self) -> None:
+        self.summary = None
+        self.settings = replace(self.settings, model="", revision="")
+        self._found.show_empty()
+        self._show_found_panel(False)
+        self.query_one(StepBar).detail = ""
+
+    def _show_found_panel(self, show: bool) -> None:
+        self.set_class(show, "-has-model")
+        self.refresh_bindings()
+
+    def _read_settings(self) -> Settings | None:
+        """The settings if every value is usable; errors go beside their fields."""
+        model, revision = self._typed()
+        batch_size = self._parse("batch_size")
+        percent = self._parse("top_percent")
+        if batch_size is None or percent is None or not self._check_device():
+            return None
+        output_dir = self._input("output_dir").value.strip() or "."
+        device = str(self._select().value)
+        return Settings(model, revision, batch_size, device, percent, output_dir)
+
+    def _parse(self, name: str) -> int | None:
+        parser = parse_batch_size if name == "batch_size" else parse_percent
+        try:
+            value = parser(self._input(name).value)
+        except InputError as exc:
+            self._field(name).show_error(exc.message, exc.hint)
+            return None
+        self._field(name).show_help()
+        return value
+
+    def _check_device(self) -> bool:
+        device = str(self._select().value)
+        field = self._field("device")
+        if self._ready is None or device in ("auto", *self._ready.devices):
+            field.show_help()
+            return True
+        field.show_error(f"There is no {device} on this machine.", "Choose another.")
+        return False

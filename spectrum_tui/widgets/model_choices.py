@@ -1,0 +1,99 @@
+"""What can be opened without typing: local models, earlier scores, the demonstration model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from spectrum_tui.core.requests import DEMO, Suggestions
+
+
+class ModelChoices(OptionList):
+    """A list of `Suggestions`, narrowed by what is typed in the model field."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", "Choose", tooltip="Take the marked line", show=False),
+        Binding("j", "cursor_down", "Down", tooltip="One line down", show=False),
+        Binding("k", "cursor_up", "Up", tooltip="One line up", show=False),
+    ]
+
+    @dataclass
+    class ModelChosen(Message):
+        """A model's name was picked."""
+
+        model: str
+
+    @dataclass
+    class ResultChosen(Message):
+        """A file of saved scores was picked."""
+
+        path: Path
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, compact=True, markup=False)
+        self._suggestions = Suggestions((), ())
+        self._filter = ""
+        self._shown: list[tuple[str, str]] = []
+
+    def on_mount(self) -> None:
+        """The demonstration model is there before the worker says anything."""
+        self._fill()
+
+    def on_focus(self) -> None:
+        """Enter takes the first line at once."""
+        if self.highlighted is None:
+            self.highlighted = 0
+
+    def suggest(self, suggestions: Suggestions) -> None:
+        """Show these models and results."""
+        self._suggestions = suggestions
+        self._fill()
+
+    def narrow(self, text: str) -> None:
+        """Show only what contains this text; everything where nothing does."""
+        if text.lower() != self._filter:
+            self._filter = text.lower()
+            self._fill()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Say what was picked, as a model or as a file."""
+        event.stop()
+        kind, value = self._shown[event.option_index]
+        if kind == "scores":
+            self.post_message(self.ResultChosen(Path(value)))
+        else:
+            self.post_message(self.ModelChosen(value))
+
+    def _fill(self) -> None:
+        everything = [
+            *(("model", model) for model in self._suggestions.models),
+            *(("scores", path) for path in self._suggestions.results),
+            ("demo", DEMO),
+        ]
+        names = [value.lower() for _, value in everything]
+        matching = [item for item in everything if self._filter in item[1].lower()]
+        shown = everything if not matching or self._filter in names else matching
+        if shown != self._shown or not self.option_count:
+            self._shown = shown
+            self.clear_options()
+            self.add_options([Option(_line(kind, value)) for kind, value in shown])
+
+
+def _line(kind: str, value: str) -> Content:
+    if kind == "demo":
+        text, note = value, "a small demonstration model, nothing to download"
+    elif kind == "scores":
+        path = Path(value)
+        text, note = path.name, str(path.parent)
+    else:
+        text, note = value, ""
+    label = {"model": "local model", "scores": "scores", "demo": "demo"}[kind]
+    dim = "$foreground 60%"
+    return Content.assemble((f"{label:<13}", dim), Content(text), (f"  {note}", dim))

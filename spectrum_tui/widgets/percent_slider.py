@@ -1,0 +1,226 @@
+"""The percentage slider: one row that keys, digits, the mouse and the wheel all move.
+
+It calls `on_change` while it handles the key, before anything is drawn: the thumb, the table, the
+preview and the totals then share one frame. A message alone would paint the thumb first and the
+rest one 60 Hz tick later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.reactive import reactive
+from textual.strip import Strip
+from textual.timer import Timer
+from textual.widget import Widget
+
+LOWEST, HIGHEST = 1, 100
+"""0 % selects nothing, and an empty selection is never written."""
+TYPING_SECONDS = 1.0
+"""How long typed digits still belong to one number."""
+_TEXT = "Top {} % of each type"
+
+
+class PercentSlider(Widget, can_focus=True):
+    """A whole percentage from 1 to 100."""
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "percent-slider--text",
+        "percent-slider--fill",
+        "percent-slider--thumb",
+        "percent-slider--track",
+    }
+    DEFAULT_CSS = """
+    PercentSlider {
+        height: 1;
+        width: 1fr;
+        min-width: 30;
+        & > .percent-slider--text { color: $foreground; text-style: bold; }
+        & > .percent-slider--fill { color: $primary; }
+        & > .percent-slider--thumb { color: $foreground; }
+        & > .percent-slider--track { color: $foreground 25%; }
+        &:focus > .percent-slider--text { color: $accent; text-style: bold; }
+        &:focus > .percent-slider--thumb { color: $accent; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "step(-1)", "1 % less", show=False, tooltip="One percent less"),
+        Binding(
+            "right", "step(1)", "Percent", key_display="←→", tooltip="One percent less or more"
+        ),
+        Binding("l", "step(1)", "1 % more", show=False, tooltip="One percent more"),
+        Binding(
+            "shift+left,pagedown", "step(-10)", "10 % less", show=False, tooltip="Ten percent less"
+        ),
+        Binding(
+            "shift+right,pageup", "step(10)", "10 % more", show=False, tooltip="Ten percent more"
+        ),
+        Binding("home", "set(1)", "1 %", show=False, tooltip="The least: 1 %"),
+        Binding("end", "set(100)", "100 %", show=False, tooltip="Every layer: 100 %"),
+    ]
+
+    value: reactive[int] = reactive(50, init=False)
+    """The percentage; values outside 1..100 are clamped."""
+
+    class Changed(Message):
+        """The percentage is another one now."""
+
+        def __init__(self, slider: PercentSlider, value: int) -> None:
+            super().__init__()
+            self.slider = slider
+            self.value = value
+
+        @property
+        def control(self) -> PercentSlider:
+            """The slider that moved."""
+            return self.slider
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest value matters."""
+            return isinstance(message, PercentSlider.Changed) and message.slider is self.slider
+
+    def __init__(
+        self,
+        value: int = 50,
+        on_change: Callable[[int], None] | None = None,
+        *,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        self._styles_cached: dict[str, Style] = {}
+        super().__init__(id=id, classes=classes)
+        self.set_reactive(PercentSlider.value, self.validate_value(value))
+        self._on_change = on_change
+        self._typed = ""
+        self._typing: Timer | None = None
+        self._dragging = False
+
+    def validate_value(self, value: int) -> int:
+        """Keep the value inside 1..100."""
+        return max(LOWEST, min(HIGHEST, value))
+
+    def watch_value(self, value: int) -> None:
+        """Tell the owner at once, and everyone else by message."""
+        if self._on_change is not None:
+            self._on_change(value)
+        self.post_message(self.Changed(self, value))
+
+    def action_step(self, by: int) -> None:
+        """Move by some percent."""
+        self._end_typing()
+        self.value += by
+
+    def action_set(self, value: int) -> None:
+        """Go to a percentage."""
+        self._end_typing()
+        self.value = value
+
+    # -- typed digits -------------------------------------------------------------------------
+
+    def on_key(self, event: events.Key) -> None:
+        """Digits make a number: `7`, `75`, `100`; backspace takes the last one back."""
+        if event.key == "backspace" and self._typed:
+            typed = self._typed[:-1]
+        elif event.character is not None and event.character in "0123456789":
+            typed = self._typed + event.character
+            if int(typed) > HIGHEST:
+                typed = event.character
+            typed = typed.lstrip("0")
+        else:
+            return
+        event.stop()
+        self._type(typed)
+
+    def _type(self, typed: str) -> None:
+        self._end_typing()
+        self._typed = typed
+        if typed:
+            self._typing = self.set_timer(TYPING_SECONDS, self._end_typing)
+            self.value = int(typed)
+
+    def _end_typing(self) -> None:
+        if self._typing is not None:
+            self._typing.stop()
+            self._typing = None
+        self._typed = ""
+        self.refresh()
+
+    # -- mouse --------------------------------------------------------------------------------
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """Jump to the pointer and follow it."""
+        event.stop()
+        self._dragging = True
+        self.capture_mouse()
+        self._to_pointer(event)
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Follow a drag, also outside the widget."""
+        if self._dragging:
+            event.stop()
+            self._to_pointer(event)
+
+    def on_mouse_up(self, event: events.MouseUp) -> None:
+        """End a drag."""
+        if self._dragging:
+            event.stop()
+            self.release_mouse()
+
+    def on_mouse_release(self) -> None:
+        """The mouse is free again, whoever freed it."""
+        self._dragging = False
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """One percent more."""
+        event.stop()
+        self.action_step(1)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """One percent less."""
+        event.stop()
+        self.action_step(-1)
+
+    def _to_pointer(self, event: events.MouseEvent) -> None:
+        cell = event.x - self.gutter.left - len(self._text())
+        share = cell / (self._track_cells() - 1)
+        self.action_set(round(LOWEST + share * (HIGHEST - LOWEST)))
+
+    # -- drawing ------------------------------------------------------------------------------
+
+    def _text(self) -> str:
+        shown = f"{self._typed}_" if self._typed else f"{self.value}"
+        return _TEXT.format(shown).ljust(len(_TEXT) + 2)
+
+    def _track_cells(self) -> int:
+        return max(2, self.content_size.width - len(self._text()))
+
+    def _style(self, part: str) -> Style:
+        style = self._styles_cached.get(part)
+        if style is None:
+            style = self.get_component_rich_style(f"percent-slider--{part}")
+            self._styles_cached[part] = style
+        return style
+
+    def notify_style_update(self) -> None:
+        """Forget the styles: the theme or the focus changed."""
+        super().notify_style_update()
+        self._styles_cached.clear()
+
+    def render_line(self, y: int) -> Strip:
+        """The sentence, then the track with the thumb on it."""
+        cells = self._track_cells()
+        thumb = round((self.value - LOWEST) * (cells - 1) / (HIGHEST - LOWEST))
+        segments = [
+            Segment(self._text(), self._style("text")),
+            Segment("━" * thumb, self._style("fill")),
+            Segment("●", self._style("thumb")),
+            Segment("─" * (cells - 1 - thumb), self._style("track")),
+        ]
+        return Strip(segments).adjust_cell_length(self.content_size.width, self.rich_style)

@@ -1,0 +1,74 @@
+"""A row of views to choose from, of which one is shown: tabs that take a single line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+
+class ViewBar(Widget):
+    """Names to click; the key of each is underlined in its name. `note` stands at the right."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    ViewBar { height: 1; width: 1fr; text-wrap: nowrap; }
+    """
+
+    current: reactive[str] = reactive("")
+    note: reactive[str] = reactive("")
+
+    class Chosen(Message):
+        """A name was clicked."""
+
+        def __init__(self, bar: ViewBar, name: str) -> None:
+            super().__init__()
+            self.bar = bar
+            self.name = name
+
+        @property
+        def control(self) -> ViewBar:
+            """The bar that was clicked."""
+            return self.bar
+
+    def __init__(self, names: Sequence[tuple[str, str]], *, id: str | None = None) -> None:
+        """`names` are (name, its key); the first one is current."""
+        super().__init__(id=id)
+        self._names = list(names)
+        self.set_reactive(ViewBar.current, self._names[0][0])
+
+    def show_names(self, names: Sequence[tuple[str, str]]) -> None:
+        """Offer other names, as where a view is in sight anyway."""
+        if list(names) != self._names:
+            self._names = list(names)
+            self.refresh()
+
+    def render(self) -> Content:
+        """The names with the current one as a block, the note at the right edge."""
+        parts = [self._label(name, key) for name, key in self._names]
+        bar = Content.assemble(*parts)
+        room = self.size.width - bar.cell_length - 1
+        if len(self.note) > room:
+            return bar
+        return Content.assemble(bar, (self.note.rjust(room), "$foreground 60%"))
+
+    def _label(self, name: str, key: str) -> Content:
+        at = name.lower().find(key)
+        style = "bold $background on $primary" if name == self.current else "$foreground 80%"
+        underlined = f"{style} underline"
+        return Content.assemble(
+            (" " + name[:at], style), (name[at], underlined), (name[at + 1 :] + " ", style)
+        )
+
+    def on_click(self, event: events.Click) -> None:
+        """Choose the clicked name."""
+        x = event.x
+        for name, _ in self._names:
+            if x < len(name) + 2:
+                self.post_message(self.Chosen(self, name))
+                return
+            x -= len(name) + 2

@@ -1,0 +1,153 @@
+"""A worker without torch: speaks the protocol, and does exactly what a control file tells it to.
+
+`python fake_worker.py CONTROL`: answers "inspect" and "suggest" by itself; for downloads and scans
+it waits for lines in CONTROL (see `_obey`), so that a test decides when what happens. Every
+request that comes in is appended to CONTROL.log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from spectrum_tui.core import wire
+from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
+from spectrum_tui.core.layer_types import Group, TypeInfo
+from spectrum_tui.core.requests import (
+    DEMO,
+    Downloaded,
+    DownloadProgress,
+    Failed,
+    Inspected,
+    ModelSummary,
+    Ready,
+    ResultReady,
+    Suggestions,
+)
+
+LAYERS = 6
+TYPES = (
+    TypeInfo("mlp.down_proj", Group.MLP, LAYERS, LAYERS * 64, LAYERS * 10.0),
+    TypeInfo("input_layernorm", Group.NORMS, LAYERS, LAYERS * 8, 0.0, one_dimensional=True),
+)
+REMOTE = "org/remote"
+
+
+def summary(model: str, *, local: bool = True) -> ModelSummary:
+    origin: Any = "demo" if model == DEMO else "cache" if local else "hub"
+    return ModelSummary(
+        model, origin, "/models/x" if local else "", "c0ffee" * 6, "LlamaForCausalLM",
+        1000, 12, 1, 2000, 2000 if local else 0, {"BF16": 2000}, TYPES, name=model,
+    )  # fmt: skip
+
+
+class FakeWorker:
+    def __init__(self, control: Path) -> None:
+        self.control = control
+        self.log = control.with_suffix(".log")
+        self.lock = threading.Lock()
+        self.number = 0
+        self.model = ""
+        self.folder = Path()
+        self.scores: dict[str, dict[str, object]] = {}
+        # Lines that are there already were for a process that died.
+        self.obeyed = len(control.read_text(encoding="utf-8").splitlines())
+
+    def run(self) -> None:
+        self.send(Ready(("cpu", "fake:0"), {"cpu": 1.0}))
+        threading.Thread(target=self._watch, daemon=True).start()
+        for line in sys.stdin:
+            request = json.loads(line)
+            with self.lock, self.log.open("a", encoding="utf-8") as log:
+                log.write(line)
+            getattr(self, request["do"])(request)
+        os._exit(0)
+
+    def send(self, message: object) -> None:
+        os.write(1, wire.encode(message).encode() + b"\n")
+
+    def inspect(self, request: dict[str, Any]) -> None:
+        number, model = request["request"], request["model"]
+        if model in ("good", DEMO, "a[/b][red]"):
+            self.send(Inspected(number, summary(model)))
+        elif model == REMOTE:
+            self.send(Inspected(number, summary(model, local=False)))
+        elif model == "no-such-revision":
+            self.send(Failed(number, _error("There is no revision v9.", "Check it.", "revision")))
+        elif model != "silent":
+            self.send(Failed(number, _error(f"There is no model {model}.", "Check it.", "model")))
+
+    def suggest(self, request: dict[str, Any]) -> None:
+        self.send(Suggestions(("good", REMOTE), ()))
+
+    def download(self, request: dict[str, Any]) -> None:
+        self.number, self.model = request["request"], request["model"]
+
+    def scan(self, request: dict[str, Any]) -> None:
+        self.number, self.folder = request["request"], Path(request["output_dir"])
+        self.send(ScanStarted(LAYERS, LAYERS * 10.0, {"mlp.down_proj": LAYERS}, "cpu", 2))
+
+    def stop(self, request: dict[str, Any]) -> None:
+        self.end("stopped")
+
+    def end(self, reason: Any) -> None:
+        self.send(ScanEnded(reason, len(self.scores), 0, LAYERS - len(self.scores)))
+        if self.scores:
+            path = self.folder / "model_snr_results" / "snr_results_good.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self.scores), encoding="utf-8")
+            self.send(ResultReady(str(path), reason == "finished"))
+
+    def _watch(self) -> None:
+        done = self.obeyed
+        while True:
+            lines = self.control.read_text(encoding="utf-8").splitlines()
+            for line in lines[done:]:
+                self._obey(line.split())
+            done = len(lines)
+            time.sleep(0.005)
+
+    def _obey(self, words: list[str]) -> None:
+        """`progress DONE TOTAL`, `downloaded`, `refuse TEXT`, `work N`, `layer N`, `bad N`,
+        `finish`, `junk`, `die SIGNAL`, `exit CODE`; N is the number of a layer."""
+        match words:
+            case ["progress", done, total]:
+                self.send(DownloadProgress(self.number, int(done), int(total), 100.0))
+            case ["downloaded"]:
+                self.send(Downloaded(self.number, summary(self.model)))
+            case ["refuse", *text]:
+                self.send(Failed(self.number, _error(" ".join(text), "Mend it.", "output_dir")))
+            case ["work", n]:
+                self.send(LayerStarted(*_layer(n)))
+            case ["layer", n]:
+                name, kind, shape = _layer(n)
+                self.scores[name] = {"snr": 0.5 + int(n), "type": kind}
+                self.send(LayerDone(name, kind, shape, 0.5 + int(n), 10.0, 128, 0.1))
+            case ["bad", n]:
+                self.send(LayerFailed(*_layer(n), "contains NaN", 10.0))
+            case ["finish"]:
+                self.end("finished")
+            case ["junk"]:
+                os.write(1, b'not json\n{"kind": "Nonsense"}\n[1]\n\n{"kind": "Ready"}\n')
+            case ["die", number]:
+                os.kill(os.getpid(), signal.Signals[number])
+            case ["exit", code]:
+                os._exit(int(code))
+
+
+def _layer(n: str) -> tuple[str, str, tuple[int, int]]:
+    return f"model.layers.{n}.mlp.down_proj", "mlp.down_proj", (8, 8)
+
+
+def _error(message: str, hint: str, field: str) -> dict[str, str]:
+    return {"kind": "SpectrumError", "message": message, "hint": hint, "field": field}
+
+
+if __name__ == "__main__":
+    FakeWorker(Path(sys.argv[1])).run()

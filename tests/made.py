@@ -1,0 +1,135 @@
+"""Made-up results in the shape of a Llama, for tests that need scores but no scan.
+
+`made.result(layers=2, types=3)` has 6 layers; every number in it is the same in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from spectrum_tui.core.results import (
+    Generation,
+    HeadParameter,
+    Provenance,
+    Result,
+    Scores,
+)
+
+TYPES = (
+    ("mlp.down_proj", 4096, 14336),
+    ("mlp.gate_proj", 14336, 4096),
+    ("mlp.up_proj", 14336, 4096),
+    ("self_attn.k_proj", 1024, 4096),
+    ("self_attn.o_proj", 4096, 4096),
+    ("self_attn.q_proj", 4096, 4096),
+    ("self_attn.v_proj", 1024, 4096),
+)
+"""Type, rows and columns of an 8 B Llama; more types than these are experts."""
+HEAD = (
+    HeadParameter("model.embed_tokens.weight", 128256 * 4096),
+    HeadParameter("lm_head.weight", 128256 * 4096),
+)
+
+
+def type_of(number: int) -> tuple[str, int, int]:
+    """Type `number`: one of TYPES, then `mlp.experts.0.down_proj` and so on."""
+    if number < len(TYPES):
+        return TYPES[number]
+    expert, part = divmod(number - len(TYPES), 3)
+    return f"mlp.experts.{expert}.{('down', 'gate', 'up')[part]}_proj", 1536, 5120
+
+
+def result(
+    *,
+    layers: int = 12,
+    types: int = 7,
+    bias: bool = False,
+    norms: bool = False,
+    head: bool = True,
+    sizes: bool = True,
+    planned: int | None = None,
+    failed: Mapping[int, str] | None = None,
+    snr: Mapping[int, float] | None = None,
+    names: Mapping[int, str] | None = None,
+    model: str = "made/llama",
+) -> Result:
+    """A result of `layers` × `types` layers, types together as in a real one.
+
+    `bias` gives every layer a bias, `norms` adds a type of norms (1.0 each). `failed` maps rows
+    to reasons, `snr` rows to scores and `names` rows to layer names that replace the made-up
+    ones. `sizes=False` is a score file of another tool: no shapes, assumed head, no version.
+    `planned` above the number of layers is a scan that was stopped.
+    """
+    kinds = [type_of(number) for number in range(types)]
+    if norms:
+        kinds.append(("input_layernorm", 1, 4096))
+    scores = _scores(kinds, layers, bias=bias, sizes=sizes)
+    for row, value in (snr or {}).items():
+        scores.snr[row] = value
+    for row, reason in (failed or {}).items():
+        scores.snr[row] = np.nan
+        scores.problems[row] = reason
+    for row, name in (names or {}).items():
+        scores.layers[row] = name
+        scores.parameters[row] = (f"{name}.weight",)
+    heads = HEAD if sizes else tuple(HeadParameter(h.name, 0) for h in HEAD)
+    return Result(
+        scores,
+        heads if head else (),
+        _provenance(model, sizes),
+        int(scores.numel.sum()) + sum(h.numel for h in HEAD) if sizes else 0,
+        len(scores) if planned is None else planned,
+        source="" if sizes else f"snr_results_{model.replace('/', '-')}.json",
+        head_is_guessed=head and not sizes,
+    )
+
+
+def _scores(kinds: list[tuple[str, int, int]], layers: int, *, bias: bool, sizes: bool) -> Scores:
+    names = [f"model.layers.{i}.{kind}" for kind, _, _ in kinds for i in range(layers)]
+    rows = np.repeat([r for _, r, _ in kinds], layers)
+    columns = np.repeat([c for _, _, c in kinds], layers)
+    known = 1 if sizes else 0
+    ends = (".weight", ".bias") if bias else (".weight",)
+    return Scores(
+        names,
+        [kind for kind, _, _ in kinds],
+        np.repeat(np.arange(len(kinds)), layers),
+        _snr(kinds, layers),
+        rows * known,
+        columns * known,
+        (rows * columns + (rows if bias else 0)) * known,
+        [tuple(name + end for end in ends) for name in names],
+    )
+
+
+def _snr(
+    kinds: list[tuple[str, int, int]], layers: int
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Each type on a scale of its own, with a hump over the depth and noise on it."""
+    rng = np.random.default_rng(0)
+    depth = np.linspace(0, 1, layers)
+    values = []
+    for number, (_, rows, _) in enumerate(kinds):
+        if rows == 1:
+            values.append(np.ones(layers))
+            continue
+        middle, scale = rng.uniform(0.1, 0.9), 0.05 * 3.0 ** (number * 5 % 7)
+        hump = 0.25 + np.exp(-(((depth - middle) / 0.25) ** 2))
+        values.append(scale * hump * rng.lognormal(0, 0.3, layers))
+    return np.concatenate(values)
+
+
+def _provenance(model: str, own: bool) -> Provenance:
+    if not own:
+        return Provenance(model, generation=Generation.UNKNOWN)
+    return Provenance(
+        model,
+        revision="8cde5ca8380496c9a6cc7ef3a8b46a0372a1d920",
+        architecture="LlamaForCausalLM",
+        dtypes="bf16",
+        device="cpu",
+        finished="2026-01-31 12:00 UTC",
+        version="0.1.0",
+    )

@@ -1,0 +1,492 @@
+"""The results screen: one frame a step, true words, and files that equal the preview."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from textual import events
+from textual.app import App
+from textual.binding import Binding
+from textual.pilot import Pilot
+from textual.widget import Widget
+from textual.widgets import Button, Checkbox, Footer, Input, Static
+from textual.widgets._footer import FooterKey
+
+from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.results import Generation, Result
+from spectrum_tui.screens.results import HEAT, TABLE, YAML, ResultsScreen
+from spectrum_tui.screens.save import SaveScreen
+from spectrum_tui.settings import Settings
+from spectrum_tui.widgets.heatmap import Heatmap
+from spectrum_tui.widgets.percent_slider import PercentSlider
+from spectrum_tui.widgets.score_rows import Sort
+from spectrum_tui.widgets.score_table import ScoreTable
+from spectrum_tui.widgets.view_bar import ViewBar
+from spectrum_tui.widgets.yaml_preview import YamlPreview
+from tests import made
+
+INF = math.inf
+
+
+class Host(App[None]):
+    """Shows the screen and counts frames."""
+
+    def __init__(self, result: Result, percent: int = 50, output_dir: Path | str = ".") -> None:
+        super().__init__()
+        self.results = ResultsScreen(
+            result, Settings(top_percent=percent, output_dir=str(output_dir))
+        )
+        self.frames = 0
+
+    def on_mount(self) -> None:
+        self.push_screen(self.results)
+
+    def post_display_hook(self) -> None:
+        self.frames += 1
+
+    def text(self, selector: str) -> str:
+        return str(self.results.query_one(selector, Static).content)
+
+    @property
+    def totals(self) -> str:
+        return self.results.totals.left
+
+    @property
+    def notes(self) -> str:
+        return self.text("#notes")
+
+    @property
+    def preview_text(self) -> str:
+        return self.results.preview.view.text()
+
+    def footer(self) -> dict[str, str]:
+        keys = self.screen.query_one(Footer).query(FooterKey)
+        return {key.key_display: key.description for key in keys}
+
+
+async def settled(pilot: Pilot[None]) -> None:
+    """Past the preview's debounce, workers done, everything drawn."""
+    await pilot.pause(0.15)
+    await pilot.app.workers.wait_for_complete()
+    await pilot.pause()
+
+
+# -- the slider --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (160, 50)])
+@pytest.mark.parametrize("view", ["t", "m", "y"])
+async def test_a_step_is_one_frame_without_a_layout(
+    size: tuple[int, int], view: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The scrollbar's own frame comes once the slider rests: later than any test looks.
+    monkeypatch.setattr("spectrum_tui.widgets.yaml_preview.SETTLE_SECONDS", 60)
+    app = Host(made.result(layers=32, norms=True))
+    async with app.run_test(size=size) as pilot:
+        await pilot.press(view)
+        await settled(pilot)
+        layouts: list[object] = []
+        app.results.screen_layout_refresh_signal.subscribe(app.results, layouts.append)
+        app.results.slider.focus()
+        for key in ("shift+right", "shift+left", "7"):
+            await settled(pilot)
+            before, app.frames = app.totals, 0
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+            for _ in range(20):
+                await pilot.pause()
+                if app.frames:
+                    break
+            assert app.totals != before
+            assert app.frames == 1, key
+        assert layouts == []
+
+
+async def test_a_step_changes_everything_that_is_shown() -> None:
+    app = Host(made.result(layers=32))
+    async with app.run_test(size=(160, 50)) as pilot:
+        for key, percent in (("right", 51), ("shift+left", 41), ("home", 1), ("end", 100)):
+            await pilot.press(key)
+            screen = app.results
+            assert screen.percent == percent
+            assert (screen.table.mask == screen.selection.mask(percent)).all()
+            assert app.preview_text == screen.recipe.view(percent, head=True).text()
+            assert f"{int(screen.table.mask.sum())} of 224 layers" in app.totals or percent == 1
+
+
+async def test_the_slider_keys_work_from_the_table_too() -> None:
+    app = Host(made.result(layers=32))
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.results.table.focus()
+        await pilot.press("right", "plus", "minus", "left", "left", "shift+right", "shift+left")
+        assert app.results.percent == 49
+
+
+async def test_starts_at_the_percentage_of_the_settings() -> None:
+    app = Host(made.result(), percent=25)
+    async with app.run_test(size=(80, 24)):
+        assert app.results.percent == 25
+        assert isinstance(app.screen.focused, PercentSlider)
+
+
+# -- totals and notes --------------------------------------------------------------------------
+
+
+async def test_totals_are_true() -> None:
+    result = made.result(layers=32, bias=True)
+    app = Host(result)
+    async with app.run_test(size=(120, 40)):
+        scores, mask = result.scores, app.results.selection.mask(50)
+        trained = int(scores.numel[mask].sum()) + 2 * 128256 * 4096
+        share = 100 * trained / result.total_parameters
+        assert app.totals.startswith("112 of 224 layers · ")
+        assert f"{trained / 1e9:.2f} B of 8.03 B parameters train ({share:.1f} %)" in app.totals
+        assert app.results.totals.right == "with embeddings and head (1.05 B)"
+        assert str(app.results.totals.render()).endswith("head (1.05 B)")
+
+
+async def test_embeddings_switch_changes_yaml_totals_and_says_what_it_does() -> None:
+    app = Host(made.result(layers=32))
+    async with app.run_test(size=(120, 40)) as pilot:
+        on = app.totals
+        await pilot.press("y")
+        assert "- lm_head.weight\n" in app.preview_text
+        await pilot.press("e")
+        assert "lm_head" not in app.preview_text
+        assert "embed_tokens" not in app.preview_text
+        assert app.totals != on
+        assert "use_reentrant: false" in app.notes
+        assert "enable_input_require_grads()" in app.notes
+        assert app.results.text() == app.preview_text
+        await pilot.press("e")
+        assert "lm_head" in app.preview_text
+        assert not app.results.query_one("#notes").display
+        assert app.totals == on
+
+
+async def test_a_model_without_embeddings_offers_no_switch() -> None:
+    app = Host(made.result(head=False))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert "Embeddings" not in app.footer().values()
+        await pilot.press("e")
+        assert not app.results.query_one("#notes").display
+
+
+async def test_partial_failed_and_hostile_names_are_said() -> None:
+    failed = {3: "not finite", 5: "unreadable [red]"}
+    app = Host(made.result(planned=300, failed=failed, names={0: "a[/b][red]"}), percent=100)
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert "84 of 300 layers scanned (stopped)" in app.notes
+        assert "2 failed (✗), never selected" in app.notes
+        assert "82 of 84 layers" in app.totals
+        await pilot.press("y")
+        assert "- a[/b][red].weight\n" in app.preview_text
+
+
+async def test_scores_of_another_tool() -> None:
+    imported = made.result(layers=32, sizes=False)
+    old = replace(imported.provenance, generation=Generation.BEFORE_2025_04)
+    app = Host(replace(imported, provenance=old))
+    async with app.run_test(size=(120, 40)):
+        assert "112 of 224 layers · sizes unknown: scores of another tool" in app.totals
+        assert "imported scores, ∞ where no noise (before April 2025)" in app.notes
+        assert "names assumed: model.embed_tokens.weight, lm_head.weight" in app.notes
+
+
+async def test_ties_at_infinity_are_said_where_they_decide() -> None:
+    app = Host(made.result(layers=32, snr=dict.fromkeys(range(12), INF)), percent=25)
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert "mlp.down_proj: 12 layers tie at ∞; file order decides" in app.text("#ties")
+        await pilot.press("5", "0")
+        assert "No ties" in app.text("#ties")
+
+
+async def test_several_types_with_ties() -> None:
+    ties = dict.fromkeys((*range(12), *range(32, 44)), INF)
+    app = Host(made.result(layers=32, snr=ties, norms=True), percent=25)
+    async with app.run_test(size=(80, 24)):
+        assert "3 types have ties at the cut, some at ∞" in app.text("#ties")
+
+
+async def test_no_line_on_ties_where_none_can_be() -> None:
+    app = Host(made.result())
+    async with app.run_test(size=(80, 24)):
+        assert not app.results.query_one("#ties").display
+
+
+async def test_a_percentage_that_selects_nothing_says_which_would() -> None:
+    app = Host(made.result(layers=10), percent=5)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        assert app.totals == "No layer is selected: a type gets its first layer at 10 %"
+        await pilot.press("c")
+        await pilot.pause()
+        assert "The smallest percentage that selects one here is 10 %" in str(
+            next(iter(app._notifications)).message
+        )
+        assert app.clipboard == ""
+
+
+# -- views -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("key", "name"), [("t", TABLE), ("m", HEAT), ("y", YAML)])
+async def test_views_by_key(key: str, name: str) -> None:
+    shown: dict[str, type[Widget]] = {TABLE: ScoreTable, HEAT: Heatmap, YAML: YamlPreview}
+    app = Host(made.result())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press(key)
+        await pilot.pause()
+        for other, widget in shown.items():
+            found = app.results.query(widget)
+            assert any(w.region.area > 0 for w in found) == (other == name)
+
+
+async def test_views_by_click() -> None:
+    app = Host(made.result())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.click(ViewBar, offset=(10, 0))
+        assert app.results.view_name == HEAT
+        await pilot.click(ViewBar, offset=(20, 0))
+        assert app.results.view_name == YAML
+        await pilot.click(ViewBar, offset=(2, 0))
+        assert app.results.view_name == TABLE
+
+
+async def test_the_yaml_stands_beside_from_160_columns() -> None:
+    app = Host(made.result())
+    async with app.run_test(size=(160, 50)) as pilot:
+        screen = app.results
+        assert screen.table.region.right <= screen.preview.region.x
+        await pilot.press("y")
+        assert screen.view_name == TABLE
+        await pilot.resize_terminal(100, 30)
+        await pilot.press("y", "right")
+        await pilot.pause()
+        assert screen.preview.region.area > 0
+        assert screen.table.region.area == 0
+        await pilot.resize_terminal(170, 30)
+        await pilot.pause()
+        assert screen.table.region.area > 0
+        assert (screen.table.mask == screen.selection.mask(51)).all()
+
+
+async def test_nothing_overlaps_or_is_cut_at_80x24() -> None:
+    app = Host(made.result(layers=32, planned=300, failed={0: "x"}))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("e")
+        await settled(pilot)
+        screen = app.results
+        notes = screen.query_one("#notes")
+        assert notes.region.bottom <= screen.table.region.y
+        assert screen.table.region.height >= 10
+        assert screen.query_one(Footer).region.bottom == 24
+        assert len(app.totals) < 78
+
+
+# -- keys of the table -------------------------------------------------------------------------
+
+
+async def test_sort_filter_and_jump_lead_to_the_table() -> None:
+    app = Host(made.result(layers=32))
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = app.results.table
+        await pilot.press("m", "s")
+        assert (app.results.view_name, table.sort) == (TABLE, Sort.SNR)
+        await pilot.press("S")
+        assert table.reverse
+        await pilot.press("y", "n")
+        assert app.results.view_name == TABLE
+        assert table.mask[table.order[table.cursor]]
+        cursor = table.cursor
+        await pilot.press("n", "N")
+        assert table.cursor == cursor
+        await pilot.press("y", "slash", *"w/s5", "backspace")
+        assert table.containing == "w/s"
+        assert app.results.percent == 50, "keys are text for the filter"
+        await pilot.press("escape")
+        assert len(table.order) == 224
+        assert app.screen is app.results
+        await pilot.press("escape")
+        assert app.screen is not app.results
+
+
+async def test_escape_ends_a_filter_that_was_kept() -> None:
+    app = Host(made.result(layers=32))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("slash", *"up_proj", "enter")
+        assert app.results.table.has_focus
+        await pilot.press("escape")
+        assert app.screen is app.results
+        assert len(app.results.table.order) == 224
+
+
+async def test_the_footer_shows_the_keys_that_work() -> None:
+    app = Host(made.result())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        keys = {"←→": "Percent", "w": "Save", "c": "Copy", "e": "Embeddings"}
+        assert app.footer() == {**keys, "/": "Filter", "s": "Sort"}
+        app.results.table.focus()
+        await settled(pilot)
+        assert app.footer() == {**keys, "/": "Filter", "s": "Sort"}
+        await pilot.press("slash")
+        await settled(pilot)
+        assert set(app.footer().values()) == {"Clear filter", "To the rows"}
+
+
+@pytest.mark.parametrize("owner", [ResultsScreen, SaveScreen])
+def test_every_key_is_explained(owner: type[ResultsScreen] | type[SaveScreen]) -> None:
+    for binding in owner.BINDINGS:
+        assert isinstance(binding, Binding)
+        assert binding.description
+        assert binding.tooltip
+
+
+# -- taking it away ----------------------------------------------------------------------------
+
+
+async def test_copy_says_how_much() -> None:
+    app = Host(made.result(layers=32))
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.press("c")
+        assert app.clipboard == app.results.text()
+        said = next(iter(app._notifications))
+        assert said.message.startswith(f"{app.clipboard.count(chr(10))} lines, ")
+        assert said.severity == "information"
+
+
+async def test_copy_of_much_points_to_saving() -> None:
+    app = Host(made.result(layers=60, types=70))
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.press("c")
+        said = next(iter(app._notifications))
+        assert "press w to save" in said.message
+        assert said.severity == "warning"
+
+
+@pytest.mark.parametrize("key", ["w", "ctrl+s"])
+async def test_save_writes_what_the_preview_shows(tmp_path: Path, key: str) -> None:
+    result = made.result(layers=32, bias=True, model="made/llama_1")
+    app = Host(result, percent=30, output_dir=tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("y", key)
+        await settled(pilot)
+        names = [
+            "snr_results_made-llama-1_unfrozenparameters_30percent.yaml",
+            "model_snr_results/snr_results_made-llama-1.json",
+            "snr_results_made-llama-1_sorted.json",
+        ]
+        listing = str(app.screen.query_one("#files", Static).content)
+        assert listing.split() == [word for name in names for word in ("new", name)]
+        await pilot.press("enter")
+        await settled(pilot)
+        assert app.screen is app.results
+        assert (tmp_path / names[0]).read_text(encoding="utf-8") == app.preview_text
+        assert all((tmp_path / name).is_file() for name in names)
+        assert names[0] in app.notes
+        listed = yaml.safe_load(app.preview_text)["unfrozen_parameters"]
+        assert len(listed) == 2 + 2 * int(app.results.selection.mask(30).sum())
+
+
+async def test_save_says_what_it_replaces(tmp_path: Path) -> None:
+    app = Host(made.result(), output_dir=tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        for state in ("new", "replaces"):
+            await pilot.press("w")
+            await settled(pilot)
+            assert str(app.screen.query_one("#files", Static).content).count(state) == 3
+            await pilot.click("#save")
+            await settled(pilot)
+            assert app.screen is app.results
+
+
+async def test_save_into_another_folder_and_the_yaml_alone(tmp_path: Path) -> None:
+    app = Host(made.result(), output_dir=tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("w")
+        app.screen.query_one(Input).value = str(tmp_path / "new" / "folder")
+        app.screen.query_one(Checkbox).value = False
+        await settled(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert [p.name for p in tmp_path.iterdir()] == ["new"]
+        (written,) = (tmp_path / "new" / "folder").iterdir()
+        assert written.suffix == ".yaml"
+
+
+async def test_imported_scores_save_the_yaml_alone(tmp_path: Path) -> None:
+    app = Host(made.result(sizes=False), output_dir=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("w")
+        await settled(pilot)
+        assert not app.screen.query_one(Checkbox).value
+        await pilot.press("enter")
+        await settled(pilot)
+        assert [p.suffix for p in tmp_path.iterdir()] == [".yaml"]
+
+
+async def test_an_error_is_shown_in_the_dialog_and_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    app = Host(made.result(), output_dir=tmp_path / "file" / "below")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("w")
+        await settled(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert isinstance(app.screen, SaveScreen)
+        error = app.screen.query_one("#error", Static)
+        assert "Cannot write" in str(error.content)
+        assert error.region.height > 0
+        assert app.screen.query_one("#save", Button).region.bottom < 24
+        assert [p.name for p in tmp_path.iterdir()] == ["file"]
+        app.screen.query_one(Input).value = str(tmp_path)
+        await settled(pilot)
+        assert error.region.height == 0
+        await pilot.press("ctrl+s")
+        await settled(pilot)
+        assert app.results.saved is not None
+
+
+async def test_scores_that_cannot_be_written_leave_no_yaml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("Cannot write it: No space left.", "Free some space.")
+
+    monkeypatch.setattr("spectrum_tui.core.store.write_text", full)
+    app = Host(made.result(), output_dir=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("w", "enter")
+        await settled(pilot)
+        error = str(app.screen.query_one("#error", Static).content)
+        assert error == "✗ Cannot write it: No space left. Free some space."
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_empty_selection_is_refused(tmp_path: Path) -> None:
+    app = Host(made.result(layers=10), percent=5, output_dir=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("w", "enter")
+        await settled(pilot)
+        assert "5 % selects no layer" in str(app.screen.query_one("#error", Static).content)
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("cancel", ["escape", "#cancel"])
+async def test_cancel_writes_nothing(tmp_path: Path, cancel: str) -> None:
+    app = Host(made.result(), output_dir=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("w")
+        await settled(pilot)
+        if cancel == "escape":
+            await pilot.press("escape")
+        else:
+            await pilot.click(cancel)
+        await settled(pilot)
+        assert app.screen is app.results
+        assert list(tmp_path.iterdir()) == []
+        assert app.results.saved is None

@@ -1,0 +1,396 @@
+"""The setup screen by itself: what it asks for, and where answers and errors appear."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.message import Message
+from textual.pilot import Pilot
+from textual.screen import Screen
+from textual.widgets import Button, Footer, Input, Select
+
+from spectrum_tui import messages as ask
+from spectrum_tui.base_app import BaseApp
+from spectrum_tui.core.requests import (
+    DEMO,
+    DownloadProgress,
+    Failed,
+    ModelSummary,
+    Ready,
+    Suggestions,
+)
+from spectrum_tui.screens.setup import SetupScreen
+from spectrum_tui.settings import Settings
+from spectrum_tui.widgets.field import Field
+from spectrum_tui.widgets.found_panel import FoundPanel
+from spectrum_tui.widgets.model_choices import ModelChoices
+from spectrum_tui.widgets.step_bar import StepBar
+from tests.fake_worker import REMOTE, summary
+from tests.ui.worker_control import until
+
+SIZE = (80, 24)
+NASTY = "a[/b][red]"
+
+
+class Host(BaseApp):
+    """Shows the screen and keeps what it posts."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.asked: list[Message] = []
+        self.download: DownloadProgress | None = None
+        self.setup = SetupScreen(settings, lambda: self.download)
+
+    def get_default_screen(self) -> Screen[Any]:
+        return self.setup
+
+    def on_inspect_requested(self, message: ask.InspectRequested) -> None:
+        self.asked.append(message)
+
+    def on_download_requested(self, message: ask.DownloadRequested) -> None:
+        self.asked.append(message)
+
+    def on_download_cancelled(self, message: ask.DownloadCancelled) -> None:
+        self.asked.append(message)
+
+    def on_open_requested(self, message: ask.OpenRequested) -> None:
+        self.asked.append(message)
+
+    def on_layers_requested(self, message: ask.LayersRequested) -> None:
+        self.asked.append(message)
+
+    def field(self, name: str) -> Field:
+        return self.setup.query_one(f"#field-{name}", Field)
+
+    def value(self, name: str) -> Input:
+        return self.setup.query_one(f"#{name}", Input)
+
+    @property
+    def found(self) -> FoundPanel:
+        return self.setup.query_one(FoundPanel)
+
+    def facts(self) -> dict[str, str]:
+        return dict(self.found.facts)
+
+
+def host(**settings: Any) -> Host:
+    return Host(Settings(**settings))
+
+
+async def type_in(pilot: Pilot[Any], app: Host, name: str, text: str) -> None:
+    app.value(name).focus()
+    app.value(name).value = text
+    await pilot.pause()
+
+
+async def test_type_enter_enter() -> None:
+    """The natural path: the model, enter reads it, enter goes on."""
+    app = host(output_dir="/out")
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"good", "enter")
+        assert app.asked == [ask.InspectRequested("good", "")]
+        assert app.found.state == "reading"
+        app.setup.show_summary(summary("good"))
+        await pilot.pause()
+        assert app.focused is app.setup.query_one("#continue", Button)
+        await pilot.press("enter")
+        expected = Settings("good", "", 0, "auto", 50, "/out")
+        assert app.asked[1:] == [ask.LayersRequested(summary("good"), expected)]
+
+
+async def test_every_value_reaches_the_settings() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        app.setup.set_ready(Ready(("cpu", "cuda:0"), {}))
+        values = {"model": "good", "revision": "v2", "batch_size": "4", "top_percent": "25 %"}
+        for name, value in values.items():
+            await type_in(pilot, app, name, value)
+        await type_in(pilot, app, "output_dir", "/scores")
+        app.setup.query_one("#device", Select).value = "cuda:0"
+        await type_in(pilot, app, "model", "good")
+        await pilot.press("enter")
+        assert app.asked == [ask.InspectRequested("good", "v2")]
+        app.setup.show_summary(summary("good"))
+        await pilot.press("ctrl+n")
+        message = app.asked[-1]
+        assert isinstance(message, ask.LayersRequested)
+        assert message.settings == Settings("good", "v2", 4, "cuda:0", 25, "/scores")
+
+
+async def test_a_model_of_the_command_line_is_read_at_once() -> None:
+    app = host(model="good", revision="v1")
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        assert app.asked == [ask.InspectRequested("good", "v1")]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
+    told = replace(
+        summary("good"),
+        dtypes={"BF16": 1800, "F32": 200},
+        finished=5,
+        skipped=(("lm_head.weight", "tied"), ("x", "y")),
+        notes=("a note",),
+    )
+    app = host()
+    async with app.run_test(size=size) as pilot:
+        await pilot.press(*"good", "enter")
+        app.setup.show_summary(told)
+        await pilot.pause()
+        assert app.facts() == {
+            "Architecture": "LlamaForCausalLM",
+            "Parameters": "1.00 K in 12 tensors",
+            "Weights": "2.00 kB in 1 file: BF16 1.80 kB, F32 200 B",
+            "Commit": "c0ffeec0ffee",
+            "On this disk": "all of it",
+            "Layer types": "1 of matrices, 1 others",
+            "Earlier scan": "5 of 12 layers are scored already",
+            "Not scored": "lm_head.weight and 1 more: tied",
+            "Note": "a note",
+        }
+        assert app.found.region.bottom <= size[1] - 1
+        button = app.setup.query_one("#continue", Button)
+        assert app.found.region.contains_region(button.region)
+
+
+async def test_the_demonstration_model_says_what_it_is() -> None:
+    app = host(model=DEMO)
+    async with app.run_test(size=SIZE) as pilot:
+        app.setup.show_summary(summary(DEMO))
+        await pilot.pause()
+        assert app.facts()["Model"].startswith("demonstration model")
+        assert app.setup.query_one(StepBar).detail == "demonstration model"
+
+
+async def test_names_are_never_markup() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        app.setup.set_suggestions(Suggestions((NASTY,), (f"/{NASTY}.json",)))
+        await type_in(pilot, app, "model", NASTY)
+        await pilot.press("enter")
+        odd = replace(summary(NASTY), architecture=NASTY, skipped=((NASTY, NASTY),))
+        app.setup.show_summary(odd)
+        await pilot.pause()
+        assert app.facts()["Architecture"] == NASTY
+        app.setup.show_error("model", f"There is no {NASTY}.", NASTY)
+        await pilot.pause()
+        assert app.field("model").error == f"There is no {NASTY}."
+        assert NASTY in app.export_screenshot().replace("&#160;", " ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("batch_size", "0", "The batch size '0' is not usable."),
+        ("batch_size", "-3", "The batch size '-3' is not usable."),
+        ("batch_size", "abc", "The batch size 'abc' is not usable."),
+        ("top_percent", "0", "The percentage '0' is not usable."),
+        ("top_percent", "101", "The percentage '101' is not usable."),
+        ("top_percent", "abc", "The percentage 'abc' is not usable."),
+    ],
+)
+async def test_unusable_values_are_said_beside_their_field(
+    name: str, value: str, message: str
+) -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"good", "enter")
+        app.setup.show_summary(summary("good"))
+        await type_in(pilot, app, name, value)
+        await pilot.press("ctrl+n")
+        assert app.field(name).error == message
+        assert app.field(name).has_class("-error")
+        assert not any(isinstance(m, ask.LayersRequested) for m in app.asked)
+        others = [f for f in app.setup.query(Field) if f.error and f is not app.field(name)]
+        assert others == []
+        app.value(name).value = "7"
+        await pilot.pause()
+        assert app.field(name).error == ""
+        await pilot.press("ctrl+n")
+        assert isinstance(app.asked[-1], ask.LayersRequested)
+
+
+async def test_leaving_a_field_checks_it() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        await type_in(pilot, app, "batch_size", "0")
+        await pilot.press("tab")
+        assert app.field("batch_size").error
+
+
+@pytest.mark.parametrize("name", ["model", "revision", "device", "output_dir", "", "types"])
+async def test_an_error_appears_beside_its_field(name: str) -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"good", "enter")
+        error = {"kind": "HubError", "message": "No.", "hint": "Do this.", "field": name}
+        app.setup.show_failure(Failed(1, error))
+        await pilot.pause()
+        shown = app.field(name if name not in ("", "types") else "model")
+        assert shown.error == "No."
+        assert [f for f in app.setup.query(Field) if f.error] == [shown]
+        assert "✗ No. Do this." in shown.help_text
+        assert app.found.state == "empty"
+
+
+async def test_an_error_goes_when_the_model_changes() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"goo", "enter")
+        app.setup.show_error("model", "There is no goo.")
+        await pilot.press("d")
+        assert app.field("model").error == ""
+
+
+async def test_another_model_drops_what_was_found() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"good", "enter")
+        app.setup.show_summary(summary("good"))
+        await type_in(pilot, app, "model", "other")
+        assert app.found.state == "empty" and app.setup.summary is None
+        await pilot.press("enter")
+        assert app.asked[-1] == ask.InspectRequested("other", "")
+
+
+async def test_a_device_that_is_not_there() -> None:
+    app = host(model="good", device="cuda:3")
+    async with app.run_test(size=SIZE) as pilot:
+        app.setup.show_summary(summary("good"))
+        app.setup.set_ready(Ready(("cpu",), {}))
+        await pilot.press("ctrl+n")
+        assert app.field("device").error == "There is no cuda:3 on this machine."
+        assert not any(isinstance(m, ask.LayersRequested) for m in app.asked)
+        app.setup.query_one("#device", Select).value = "cpu"
+        await pilot.pause()
+        assert app.field("device").error == ""
+
+
+async def test_the_list_offers_models_scores_and_the_demo() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        app.setup.set_suggestions(Suggestions(("org/one",), ("/x/snr_results_two.json",)))
+        await pilot.press("down")
+        choices = app.setup.query_one(ModelChoices)
+        assert app.focused is choices and choices.option_count == 3
+        await pilot.press("enter")
+        assert app.asked == [ask.InspectRequested("org/one", "")]
+        assert app.value("model").value == "org/one"
+
+
+async def test_earlier_scores_open_from_the_list_and_from_the_field() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        app.setup.set_suggestions(Suggestions((), ("/x/snr_results_two.json",)))
+        await pilot.press("down", "enter")
+        await type_in(pilot, app, "model", "/x/other.json")
+        await pilot.press("enter")
+        paths = [Path("/x/snr_results_two.json"), Path("/x/other.json")]
+        assert app.asked == [ask.OpenRequested(path) for path in paths]
+
+
+async def test_typing_narrows_the_list() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        app.setup.set_suggestions(Suggestions(("org/one", "org/two"), ()))
+        choices = app.setup.query_one(ModelChoices)
+        await pilot.press(*"TWO")
+        assert choices.option_count == 1
+        await pilot.press(*"xyz")
+        assert choices.option_count == 3
+
+
+async def test_inline_suggestion_is_taken_with_the_right_arrow() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        app.setup.set_suggestions(Suggestions(("org/one",), ()))
+        await pilot.press(*"or")
+        await pilot.pause(0.05)
+        await pilot.press("right")
+        assert app.value("model").value == "org/one"
+
+
+async def remote(pilot: Pilot[Any], app: Host) -> ModelSummary:
+    told = summary(REMOTE, local=False)
+    await type_in(pilot, app, "model", REMOTE)
+    await pilot.press("enter")
+    app.setup.show_summary(told)
+    await pilot.pause()
+    return told
+
+
+@pytest.mark.parametrize("way", ["d", "enter", "ctrl+n", "click"])
+async def test_download_with_progress(way: str) -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        told = await remote(pilot, app)
+        await (pilot.click("#download") if way == "click" else pilot.press(way))
+        assert app.asked[-1] == ask.DownloadRequested(REMOTE, told.revision)
+        app.download = DownloadProgress(1, 1_200_000_000, 11_300_000_000, 31e6)
+        await until(pilot, lambda: "1.20 GB of 11.3 GB" in app.found.status)
+        assert app.found.status.endswith("31.0 MB/s · about 5 min 26 s left")
+        app.setup.show_summary(summary(REMOTE))
+        await pilot.pause()
+        assert app.found.state == "found"
+        assert app.focused is app.setup.query_one("#continue", Button)
+
+
+@pytest.mark.parametrize("way", ["escape", "enter", "click"])
+async def test_download_cancelled(way: str) -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        await remote(pilot, app)
+        await pilot.press("d")
+        await (pilot.click("#cancel") if way == "click" else pilot.press(way))
+        assert isinstance(app.asked[-1], ask.DownloadCancelled)
+        assert app.found.state == "found"
+        assert app.focused is app.setup.query_one("#download", Button)
+
+
+async def test_another_model_cancels_the_download() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        await remote(pilot, app)
+        await pilot.press("d")
+        await type_in(pilot, app, "model", "other")
+        assert isinstance(app.asked[-1], ask.DownloadCancelled)
+
+
+async def test_a_failed_download_can_be_tried_again() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        told = await remote(pilot, app)
+        await pilot.press("d")
+        app.setup.show_error("output_dir", "The disk is full.")
+        await pilot.pause()
+        assert app.found.state == "found" and app.setup.summary == told
+        app.setup.query_one("#download", Button).focus()
+        await pilot.press("enter")
+        assert isinstance(app.asked[-1], ask.DownloadRequested)
+
+
+async def test_escape_gives_up_waiting_and_goes_back_to_the_field() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"good", "enter", "escape")
+        assert app.found.state == "empty"
+        await pilot.press("enter")
+        app.setup.show_summary(summary("good"))
+        await pilot.press("escape")
+        assert app.found.state == "empty" and app.focused is app.value("model")
+
+
+async def test_everything_fits_without_scrolling() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"good", "enter")
+        app.setup.show_summary(summary("good"))
+        await pilot.pause()
+        assert app.setup.max_scroll_y == 0
+        footer = app.setup.query_one(Footer).region
+        for widget in app.setup.query("Field, #continue").results():
+            assert widget.region.height and widget.region.bottom <= footer.y
