@@ -160,9 +160,7 @@ def provenance_comment(origin: Provenance, percent: int, note: str) -> list[str]
             ),
         )
     )
-    demo = (
-        ["# a demonstration: the model's weights are random"] if origin.model == DEMO_NAME else []
-    )
+    made_up = "# a demonstration: the model's weights are random"
     return [
         *([made_up] if origin.model == DEMO_NAME else []),
         f"# Spectrum: the top {percent} % of each layer type by signal-to-noise ratio",
