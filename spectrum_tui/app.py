@@ -153,6 +153,8 @@ class SpectrumApp(BaseApp):
                 self.setup_screen.show_summary(summary)
             case Failed() if message.task != "scan":
                 self.setup_screen.show_failure(message.answer)
+            case Failed():
+                self._scan_refused(message.answer)
             case Suggestions():
                 self.setup_screen.set_suggestions(message.answer)
             case Ready():
@@ -162,6 +164,15 @@ class SpectrumApp(BaseApp):
                 path = self._session.arrived(message.answer)
                 if path is not None:
                     self._load(path)
+
+    def _scan_refused(self, failed: Failed) -> None:
+        """A scan that never began: what is wrong stands in a field of the first screen."""
+        if self.runner.progress.snapshot().layers or not failed.error.get("field"):
+            return  # the scan screen says it
+        self.close_modals()
+        while self.screen is not self.setup_screen:
+            self.pop_screen()
+        self.setup_screen.show_failure(failed)
 
     @on(WorkerDied)
     def _worker_died(self, message: WorkerDied) -> None:

@@ -35,7 +35,6 @@ class BaseApp(App[None]):
             "ctrl+q",
             "quit",
             "Quit",
-            show=False,
             priority=True,
             tooltip="Leave; finished scores are kept",
         ),

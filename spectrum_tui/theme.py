@@ -21,7 +21,8 @@ DARK = Theme(
     variables={
         "border": "#2fb5a5",
         "border-blurred": "#223040",
-        "footer-background": "#161e27",
+        "boost": "#1c2733",
+        "footer-background": "#1c2733",
         "footer-key-foreground": "#c3d94e",
         "footer-description-foreground": "#a9b8c6",
         "block-cursor-background": "#2fb5a5",
@@ -59,6 +60,7 @@ LIGHT = Theme(
     variables={
         "border": "#0b7a70",
         "border-blurred": "#b4c2cd",
+        "boost": "#dfe7ed",
         "footer-background": "#dfe7ed",
         "footer-key-foreground": "#0b7a70",
         "footer-description-foreground": "#3c4c5b",

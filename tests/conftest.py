@@ -14,6 +14,8 @@ _FIXED = {"COLORTERM": "truecolor", "TERM": "xterm-256color", "HF_HUB_OFFLINE": 
 
 
 def _is_foreign(name: str) -> bool:
+    if name == "TEXTUAL_SNAPSHOT_TEMPDIR":  # the snapshot plugin's own, set before this file
+        return False
     return name in _UNSET or name.startswith(_UNSET_PREFIXES)
 
 

@@ -45,7 +45,7 @@ def slug(model: str) -> str:
 
 
 def output_folder(typed: str) -> Path:
-    """The folder that was meant: `~` is the home folder, nothing is the current one."""
+    """The folder or file that was meant: `~` is the home folder, nothing the current one."""
     try:
         return Path(typed or ".").expanduser()
     except RuntimeError:

@@ -55,6 +55,11 @@ def about(seconds: float) -> str:
     return f"about {duration(round(seconds / 300) * 300)}"
 
 
+def shape(*sizes: int) -> str:
+    """The shape of a matrix or vector: `4096 × 14336`, without separators as configs have it."""
+    return " × ".join(map(str, sizes))
+
+
 def score(value: float) -> str:
     """An SNR in at most 8 characters: `0.4312`, `12.31`, `4.5e25`, `∞`, `–`."""
     if math.isnan(value):
@@ -70,3 +75,8 @@ def percent(share: float) -> str:
     """A share of 1 as a percentage: `12.5 %`, `0.03 %`."""
     value = share * 100
     return f"{value:.1f} %" if value >= 0.1 or value == 0 else f"{value:.2g} %"
+
+
+def short_percent(share: float) -> str:
+    """A share in at most 7 characters, for columns: `12.5 %`, `<0.1 %`, a dash for nothing."""
+    return "–" if not share else percent(share) if share >= 0.001 else "<0.1 %"

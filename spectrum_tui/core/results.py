@@ -8,6 +8,8 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from spectrum_tui.core import numbers
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -58,8 +60,8 @@ class Scores:
         if not self.rows[row]:
             return "–"
         if self.rows[row] == 1:
-            return f"{self.columns[row]}"
-        return f"{self.rows[row]} × {self.columns[row]}"
+            return numbers.shape(self.columns[row])
+        return numbers.shape(self.rows[row], self.columns[row])
 
 
 @dataclass(frozen=True, slots=True)

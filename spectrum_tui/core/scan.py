@@ -17,7 +17,8 @@ from pathlib import Path
 
 from spectrum_tui.core import spectra
 from spectrum_tui.core.checkpoint import Checkpoint
-from spectrum_tui.core.errors import InputError, SpectrumError
+from spectrum_tui.core.devices import pick_device
+from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
@@ -83,20 +84,10 @@ def available_devices() -> tuple[str, ...]:
 
 def choose_device(wanted: str) -> tuple[str, tuple[str, ...]]:
     """(device to compute on, notes for the user); raises InputError where it does not exist."""
-    devices = available_devices()
-    wanted = wanted.strip().lower() or "auto"
-    if wanted == "auto":
-        return next((d for d in devices if d.startswith("cuda")), "cpu"), ()
-    wanted = "cuda:0" if wanted == "cuda" else wanted
-    if wanted not in devices:
-        raise InputError(
-            f"There is no device {wanted!r} here.",
-            f"Give auto or one of: {', '.join(devices)}.",
-            field="device",
-        )
-    if wanted == "mps":
+    name = pick_device(wanted, available_devices())
+    if name == "mps":
         return "cpu", ("MPS has no float64: the scan runs on the CPU.",)
-    return wanted, ()
+    return name, ()
 
 
 def default_batch_size(device: str) -> int:

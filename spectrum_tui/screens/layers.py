@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
-from textual.widgets import Button, Footer
+from textual.widgets import Button
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.requests import ModelSummary, Ready
@@ -17,6 +17,7 @@ from spectrum_tui.messages import ScanRequested
 from spectrum_tui.screens.unscored import UnscoredScreen
 from spectrum_tui.settings import Settings
 from spectrum_tui.widgets.cells import printable
+from spectrum_tui.widgets.key_footer import KeyFooter
 from spectrum_tui.widgets.layer_tree import LayerTree
 from spectrum_tui.widgets.plan_panel import Plan, PlanPanel
 from spectrum_tui.widgets.step_bar import StepBar, model_label
@@ -68,7 +69,7 @@ class LayersScreen(Screen[None]):
         with Container(id="body"):
             yield self.tree_view
             yield self.panel
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         """The tree has the keys."""

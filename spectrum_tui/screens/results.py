@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.events import Resize
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SelectionError
@@ -32,6 +32,7 @@ from spectrum_tui.screens.save import SaveScreen
 from spectrum_tui.settings import Settings
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.heatmap import Heatmap
+from spectrum_tui.widgets.key_footer import KeyFooter
 from spectrum_tui.widgets.percent_slider import PercentSlider
 from spectrum_tui.widgets.score_pane import FilterInput, ScorePane
 from spectrum_tui.widgets.score_table import ScoreTable
@@ -63,8 +64,7 @@ class ResultsScreen(Screen[None]):
             & > #ties { height: 1; color: $warning; text-wrap: nowrap; }
             & > #notes { height: auto; }
         }
-        &.-tall > #header { padding: 1 2 1 2; }
-        & > ViewBar { margin: 0 1; }
+        &.-tall > #header { padding: 1; }
         & > #body { height: 1fr; padding: 0 1; }
         & ScorePane, & Heatmap, & YamlPreview { display: none; width: 1fr; height: 1fr; }
         &.-table ScorePane, &.-heat Heatmap, &.-yaml YamlPreview { display: block; }
@@ -135,7 +135,7 @@ class ResultsScreen(Screen[None]):
         with Horizontal(id="body"):
             yield self.pane
             yield self.preview
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         """Show the percentage that the settings ask for."""
@@ -213,6 +213,7 @@ class ResultsScreen(Screen[None]):
         self.view_name = self.bar.current = name
         if name == HEAT and self.heatmap is None:
             self.heatmap = Heatmap(self.selection)
+            self.heatmap.set_head(self.head)
             self.query_one("#body").mount(self.heatmap, before=self.preview)
         self.set_class(name == TABLE, "-table")
         self.set_class(name == HEAT, "-heat")
@@ -245,6 +246,8 @@ class ResultsScreen(Screen[None]):
         """Train embeddings and head, as the reference does, or freeze them."""
         self.head = not self.head
         self.pane.set_head(self.head)
+        if self.heatmap is not None:
+            self.heatmap.set_head(self.head)
         self._show_notes()
         self.apply(self.percent)
 

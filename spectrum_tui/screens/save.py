@@ -17,7 +17,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, Input, Label, Static
 
 from spectrum_tui.core.errors import SpectrumError
-from spectrum_tui.core.files import OutputFiles, check_writable, slug, write_text
+from spectrum_tui.core.files import OutputFiles, check_writable, output_folder, slug, write_text
 from spectrum_tui.core.results import Result
 from spectrum_tui.widgets.cells import printable
 
@@ -66,12 +66,13 @@ class SaveScreen(ModalScreen[Path | None]):
             max-width: 100;
             height: auto;
             max-height: 100%;
-            padding: 0 2;
+            padding: 1 2;
             border: round $primary;
+            border-title-color: $primary;
+            border-subtitle-color: $foreground 70%;
             background: $surface;
             & > Label { color: $foreground 70%; }
-            & > #folder { border: round $panel; background: $surface; }
-            & > #folder:focus { border: round $accent; }
+            & > #folder { background: $panel; padding: 0 1; margin: 0 0 1 0; }
             & > #scores { border: none; padding: 0; background: $surface; }
             & > #files { height: auto; margin: 1 0 0 0; }
             & > #error { height: auto; display: none; color: $error; margin: 1 0 0 0; }
@@ -98,12 +99,12 @@ class SaveScreen(ModalScreen[Path | None]):
         self.result = result
         self.percent = percent
         self._text = text
-        self._folder = Input(output_dir, id="folder", select_on_focus=False)
+        self._folder = Input(output_dir, id="folder", select_on_focus=False, compact=True)
         own = bool(result.provenance.version)
         self._scores = Checkbox("Also the scores (two JSON files)", own, id="scores")
         self._files = Static(markup=False, id="files")
         self._error = Static(markup=False, id="error")
-        self._button = Button("Save", variant="primary", id="save")
+        self._button = Button("Save", variant="primary", id="save", compact=True)
 
     def compose(self) -> ComposeResult:
         """Folder, what will be written, buttons."""
@@ -116,7 +117,7 @@ class SaveScreen(ModalScreen[Path | None]):
             yield self._files
             yield self._error
             with Horizontal(id="buttons"):
-                yield Button("Cancel", id="cancel")
+                yield Button("Cancel", id="cancel", compact=True)
                 yield self._button
 
     def on_mount(self) -> None:
@@ -127,7 +128,7 @@ class SaveScreen(ModalScreen[Path | None]):
     @property
     def folder(self) -> Path:
         """The folder as typed; empty is the current one."""
-        return Path(self._folder.value.strip() or ".").expanduser()
+        return output_folder(self._folder.value.strip())
 
     def on_resize(self) -> None:
         """Long names are folded at the width."""

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Button, Footer, Static
+from textual.widgets import Button, Static
 
 from spectrum_tui.core import numbers
 from spectrum_tui.messages import (
@@ -21,6 +21,7 @@ from spectrum_tui.messages import (
     StopRequested,
 )
 from spectrum_tui.scan_progress import InWork, Phase, ScanProgress, Snapshot
+from spectrum_tui.widgets.key_footer import KeyFooter
 from spectrum_tui.widgets.scan_summary import ScanSummary
 from spectrum_tui.widgets.score_feed import ScoreFeed
 from spectrum_tui.widgets.step_bar import StepBar
@@ -46,17 +47,18 @@ class ScanScreen(Screen[None]):
         & #types { width: 1fr; height: 100%; padding: 0 1; }
         & #scores { width: 1fr; height: 100%; padding: 0 1; }
         &.-wide #scores { width: 1.3fr; }
-        & #types:focus, & #scores:focus { border: round $primary; }
+        & #types:focus, & #scores:focus { border: round $accent; }
         &.-over #work, &.-only-failures #types { display: none; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s,escape", "stop", "Stop", tooltip="Stop after the matrices in work; keep all"),
+        Binding("s", "stop", "Stop", tooltip="Stop after the matrices in work; keep all"),
         Binding("s", "force", "Stop at once", tooltip="Do not wait for the matrices in work"),
         Binding("g", "go_on", "Go on", tooltip="Continue with the layers that have no score"),
         Binding("r", "results", "Results", tooltip="Look at what has been scored so far"),
-        Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the layers"),
         Binding("f", "failures", "Failures", tooltip="Show failures only, or every score"),
+        Binding("escape", "stop", "Stop", show=False, tooltip="Stop after the matrices in work"),
+        Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the layers"),
     ]
 
     def __init__(self, progress: ScanProgress, model: str) -> None:
@@ -79,7 +81,7 @@ class ScanScreen(Screen[None]):
         with Container(id="lists"):
             yield self._types
             yield self._scores
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         """Begin to poll."""
@@ -108,10 +110,17 @@ class ScanScreen(Screen[None]):
         if over and scan.phase != self._phase:
             self.query_one("#go-on", Button).focus()
         self._phase, self._failed = scan.phase, scan.failed
-        most = 8 if self.has_class("-high") else 3
-        self._work.styles.height = 2 + max(1, min(most, scan.batch_size))
+        self._size_work(scan.batch_size)
         self.set_class(over, "-over")
         self.refresh_bindings()
+
+    def on_resize(self) -> None:
+        """More matrices in work are shown where the screen is high."""
+        self._size_work(self._progress.snapshot().batch_size)
+
+    def _size_work(self, batch_size: int) -> None:
+        most = 8 if self.has_class("-high") else 3
+        self._work.styles.height = 2 + max(1, min(most, batch_size))
 
     def _show_scores(self, scan: Snapshot) -> None:
         if self._only_failures:
@@ -136,12 +145,11 @@ class ScanScreen(Screen[None]):
             yield Content.styled(waiting, "$foreground 60%")
 
     def _work_line(self, work: InWork, now: float) -> Content:
-        shape = " × ".join(f"{n:,}" for n in work.shape)
         since = numbers.duration(now - work.since)
         return Content.assemble(
             ("● ", "$accent"),
             (f"{since:>7}  ", "$foreground 60%"),
-            (f"{shape:>17}  ", "$foreground 60%"),
+            (f"{numbers.shape(*work.shape):>15}  ", "$foreground 60%"),
             Content(work.layer),
         )
 

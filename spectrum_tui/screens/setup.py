@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -13,9 +12,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.screen import Screen
 from textual.suggester import SuggestFromList
-from textual.widgets import Button, Footer, Input, Select
+from textual.widgets import Button, Input, Select
 
+from spectrum_tui.core.devices import pick_device
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.requests import (
     DEMO,
     DownloadProgress,
@@ -34,6 +35,7 @@ from spectrum_tui.messages import (
 from spectrum_tui.settings import Settings, parse_batch_size, parse_percent
 from spectrum_tui.widgets.field import Field
 from spectrum_tui.widgets.found_panel import FoundPanel
+from spectrum_tui.widgets.key_footer import KeyFooter
 from spectrum_tui.widgets.model_choices import ModelChoices
 from spectrum_tui.widgets.step_bar import StepBar, model_label
 
@@ -45,25 +47,28 @@ class SetupScreen(Screen[None]):
     """Type a model, enter reads its headers, enter goes on."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (112, "-wide")]  # noqa: RUF012 (Textual's type)
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]  # noqa: RUF012 (Textual's type)
     DEFAULT_CSS = """
     SetupScreen {
         & #form { height: auto; border: round $panel; padding: 0 1; border-title-color: $primary; }
-        & #form:focus-within { border: round $primary; }
+        & #form:focus-within { border: round $accent; }
         & #lower { height: 1fr; layout: vertical; }
         & #choices, & #found {
             height: 1fr; border: round $panel !important; padding: 0 1;
-            border-title-color: $primary; background: $background;
+            border-title-color: $primary; background: $surface;
+            border-subtitle-color: $foreground 50%;
         }
         & #choices { text-wrap: nowrap; text-overflow: ellipsis; }
-        & #choices:focus, & #found:focus-within { border: round $primary !important; }
+        & #choices:focus, & #found:focus-within { border: round $accent !important; }
         &.-narrow #found { display: none; }
         &.-narrow.-has-model #found { display: block; }
         &.-narrow.-has-model #choices { display: none; }
-        &.-wide #form { padding: 1 2; }
         &.-wide #lower { layout: horizontal; }
-        &.-wide #choices, &.-wide #found { width: 1fr; height: 100%; padding: 1 2; }
-        &.-wide Field { margin: 0 0 1 0; }
-        &.-wide #field-output_dir { margin: 0; }
+        &.-wide #choices, &.-wide #found { width: 1fr; height: 100%; }
+        &.-wide.-high #form, &.-wide.-high #choices, &.-wide.-high #found { padding: 1 2; }
+        &.-wide.-high Field { margin: 0 0 1 0; }
+        &.-wide.-high #field-output_dir { margin: 0; }
+        &.-wide.-high #found.-found #found-groups { display: block; }
         &.-wide Field { grid-columns: 15 35 1fr; }
         &.-wide Field.-stacked { grid-columns: 15 1fr; }
     }
@@ -101,7 +106,7 @@ class SetupScreen(Screen[None]):
         with Container(id="lower"):
             yield ModelChoices(id="choices")
             yield self._found
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyFooter()
 
     def _fields(self) -> ComposeResult:
         old = self.settings
@@ -122,12 +127,7 @@ class SetupScreen(Screen[None]):
         revision = Input(old.revision, placeholder="main", id="revision", compact=True)
         yield Field("revision", "Revision", revision, "Branch, tag or commit of a hub model")
         batch = Input(str(old.batch_size or "auto"), id="batch_size", compact=True)
-        yield Field(
-            "batch_size",
-            "Batch size",
-            batch,
-            "Matrices in work at once: memory and speed, never the scores",
-        )
+        yield Field("batch_size", "Batch size", batch, "Matrices at once; scores stay the same")
         yield Field("device", "Device", self._device_select(), "Where the matrices are worked on")
         percent = Input(str(old.top_percent), id="top_percent", compact=True)
         yield Field("top_percent", "Top percent", percent, "To start with; a slider later")
@@ -145,6 +145,7 @@ class SetupScreen(Screen[None]):
         """Name the panels, and read a model that was given on the command line at once."""
         self.query_one("#form").border_title = "Model and settings"
         self.query_one("#choices").border_title = "Local models and earlier scores"
+        self.query_one("#choices").border_subtitle = "↓ from the model field, enter takes a line"
         self._input("model").focus()
         if self.settings.model:
             self.call_after_refresh(self._inspect)
@@ -313,7 +314,8 @@ class SetupScreen(Screen[None]):
             remote = self.summary is not None and not self.summary.is_local
             return remote and self._found.state == "found"
         if action == "continue":
-            return self.is_mounted and (self.summary is not None or self._typed()[0] != "")
+            busy = not self.is_mounted or self._found.state in ("reading", "downloading")
+            return not busy and (self.summary is not None or self._typed()[0] != "")
         if action == "cancel":
             return self.is_mounted and self._found.state in ("reading", "downloading")
         if action == "other":
@@ -339,9 +341,11 @@ class SetupScreen(Screen[None]):
 
     def _inspect(self) -> None:
         model, revision = self._typed()
-        path = Path(model).expanduser()
-        if path.suffix == ".json":
-            self.post_message(OpenRequested(path))
+        asked = (self.settings.model, self.settings.revision)
+        if self._found.state == "reading" and (model, revision) == asked:
+            return  # a second enter would only begin anew
+        if model.endswith(".json"):
+            self.post_message(OpenRequested(output_folder(model)))
             return
         self.settings = replace(self.settings, model=model, revision=revision)
         self.summary = None
@@ -385,8 +389,11 @@ class SetupScreen(Screen[None]):
     def _check_device(self) -> bool:
         device = str(self._select().value)
         field = self._field("device")
-        if self._ready is None or device in ("auto", *self._ready.devices):
-            field.show_help()
-            return True
-        field.show_error(f"There is no {device} on this machine.", "Choose another.")
-        return False
+        try:
+            if self._ready is not None:
+                pick_device(device, self._ready.devices)
+        except InputError as exc:
+            field.show_error(exc.message, exc.hint)
+            return False
+        field.show_help()
+        return True

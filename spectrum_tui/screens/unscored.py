@@ -12,9 +12,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.strip import Strip
-from textual.widgets import Footer
 
 from spectrum_tui.widgets.cells import keep_end, printable
+from spectrum_tui.widgets.key_footer import KeyFooter
 from spectrum_tui.widgets.line_view import LineView
 
 
@@ -65,8 +65,8 @@ class UnscoredScreen(ModalScreen[None]):
         width: 90%;
         max-width: 110;
         height: 80%;
-        border: round $accent;
-        border-title-color: $foreground;
+        border: round $primary;
+        border-title-color: $primary;
         padding: 0 1;
         background: $surface;
     }
@@ -84,7 +84,7 @@ class UnscoredScreen(ModalScreen[None]):
         frame = Vertical(UnscoredLines(self.skipped))
         frame.border_title = f"{parameters(len(self.skipped))} without a score"
         yield frame
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
 
 def parameters(count: int) -> str:

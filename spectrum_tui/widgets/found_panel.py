@@ -9,13 +9,17 @@ from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.widgets import Button, ProgressBar, Static
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.requests import DownloadProgress, ModelSummary
+from spectrum_tui.core.layer_types import Group
+from spectrum_tui.core.requests import DEMO, DownloadProgress, ModelSummary
+from spectrum_tui.widgets.cells import bar
 
 State = Literal["empty", "reading", "found", "downloading"]
 
+DEMO_FACT = "demonstration model: made-up weights, to try things out"
 HOW_IT_GOES = (
     ("1  Model", "Enter a folder or a Hugging Face id, then press enter. Only headers are read."),
     ("2  Layers", "Tick the layer types to compare; you see how long it will take."),
@@ -24,12 +28,37 @@ HOW_IT_GOES = (
 )
 
 
+class GroupShares(Static):
+    """Where the parameters are: a bar for each group of layer types."""
+
+    ALLOW_SELECT = False
+
+    def show(self, summary: ModelSummary) -> None:
+        """Show the groups of this model, in the order of the layer tree."""
+        held: dict[Group, int] = {}
+        for info in summary.types:
+            held[info.group] = held.get(info.group, 0) + info.parameters
+        whole = max(1, sum(held.values()))
+        lines = [Content.styled("Where the parameters are", "dim")]
+        for group in sorted(held, key=list(Group).index):
+            lines.append(_share_line(group, held[group], held[group] / whole))
+        self.update(Content("\n").join(lines))
+
+
+def _share_line(group: Group, parameters: int, share: float) -> Content:
+    figures = f"{numbers.count(parameters):>7}{numbers.short_percent(share):>9}"
+    return Content.assemble(
+        (f"{group:<21}", "dim"), (bar(share, 14), "$primary on $panel"), f"  {figures}"
+    )
+
+
 class FoundPanel(Vertical):
     """Four states: how it goes, reading, found, downloading."""
 
     DEFAULT_CSS = """
     FoundPanel {
         & > #found-facts { height: 1fr; scrollbar-size: 1 1; }
+        & #found-groups { display: none; margin: 1 0 0 0; }
         & > #found-bar { width: 1fr; height: 1; display: none; }
         & > #found-bar > Bar { width: 1fr; }
         & > #found-actions { height: 1; display: none; }
@@ -48,6 +77,7 @@ class FoundPanel(Vertical):
         self._state: State = "empty"
         self.facts: list[tuple[str, str]] = []
         self._table = Static()
+        self._groups = GroupShares(id="found-groups")
         self._bar = ProgressBar(show_eta=False, id="found-bar")
         self._status = ""
         self._hint = Static("", markup=False)
@@ -56,6 +86,7 @@ class FoundPanel(Vertical):
         """Facts, a line of download progress, buttons."""
         with VerticalScroll(id="found-facts", can_focus=False):
             yield self._table
+            yield self._groups
         yield self._bar
         with Horizontal(id="found-actions"):
             yield Button("Continue", id="continue", variant="primary", compact=True)
@@ -85,13 +116,15 @@ class FoundPanel(Vertical):
     def show_reading(self, model: str) -> None:
         """The headers are being read."""
         self._become("reading", "Reading")
-        self._show([("Model", model), ("", "Reading the headers …")])
+        name = DEMO_FACT if model == DEMO else model
+        self._show([("Model", name), ("", "Reading the headers …")])
 
     def show_found(self, summary: ModelSummary) -> None:
         """The model is known."""
         self._become("found", "Found")
         self.set_class(not summary.is_local, "-remote")
         self._show(list(_fact_lines(summary)))
+        self._groups.show(summary)
         missing = summary.nbytes - summary.local_bytes
         self.query_one("#download", Button).label = f"Download {numbers.size(missing)}"
         self._tell(
@@ -144,7 +177,7 @@ def _figures(progress: DownloadProgress) -> str:
 
 def _fact_lines(summary: ModelSummary) -> Iterator[tuple[str, str]]:
     if summary.origin == "demo":
-        yield "Model", "demonstration model: made-up weights, to try things out"
+        yield "Model", DEMO_FACT
     yield "Architecture", summary.architecture
     yield "Parameters", f"{numbers.count(summary.parameters)} in {summary.tensors:,} tensors"
     yield "Weights", _weights(summary)

@@ -38,6 +38,7 @@ class HeatFoot(Widget):
         self.matrix = matrix
         self.grid = grid
         self._mask: BoolArray = np.zeros(len(matrix.scores), bool)
+        self._in_head: BoolArray = np.zeros(len(matrix.scores), bool)
         self.set_reactive(HeatFoot.cell, grid.cell)
 
     def set_mask(self, mask: BoolArray) -> None:
@@ -47,6 +48,11 @@ class HeatFoot(Widget):
         self._mask = mask
         if changed:
             self.refresh()
+
+    def set_head(self, in_head: BoolArray) -> None:
+        """These layers train whatever their rank."""
+        self._in_head = in_head
+        self.refresh()
 
     @property
     def members(self) -> IntArray:
@@ -86,8 +92,14 @@ class HeatFoot(Widget):
             f"{type_name} · SNR {numbers.score(float(scores.snr[layer]))} · "
             f"rank {self.selection.rank[layer]} of {self.selection.counts[kind]} · "
         )
-        chosen = ("● selected", "bold $text-success") if self._mask[layer] else ("not selected", "")
-        return title, Content.assemble(facts, chosen)
+        return title, Content.assemble(facts, self._chosen(layer))
+
+    def _chosen(self, layer: int) -> tuple[str, str]:
+        if self._mask[layer]:
+            return "● selected", "bold $text-success"
+        if self._in_head[layer]:
+            return "◆ trains with embeddings and head", "bold $text-success"
+        return "not selected", ""
 
     def _several(self, layers: IntArray) -> tuple[Content, Content]:
         row, column = self.cell or (0, 0)
@@ -119,6 +131,8 @@ class HeatFoot(Widget):
         signs = [("●", "selected")]
         if (marks > 1).any():
             signs.append(("◐", "in part"))
+        if self._in_head.any():
+            signs.append(("◆", "trains anyway"))
         if (cells == Cell.INFINITE).any():
             signs.append(("∞", "infinite"))
         if (cells == Cell.NO_SCORE).any():

@@ -5,6 +5,9 @@ Viridis rises evenly in luminance, so it survives a greyscale terminal and colou
 
 from __future__ import annotations
 
+from rich.color import Color
+from rich.style import Style
+
 from spectrum_tui.widgets.heat_matrix import LEVELS
 
 Rgb = tuple[int, int, int]
@@ -59,3 +62,14 @@ def _ink(ground: Rgb) -> Rgb:
 
 RAMP: tuple[Rgb, ...] = tuple(_step(level) for level in range(LEVELS))
 INKS: tuple[Rgb, ...] = tuple(_ink(ground) for ground in RAMP)
+
+_STYLES: dict[int, Style] = {}
+
+
+def ramp_style(level: int) -> Style:
+    """The ink that is readable on this step of the ramp, on its colour."""
+    style = _STYLES.get(level)
+    if style is None:
+        ink, ground = Color.from_rgb(*INKS[level]), Color.from_rgb(*RAMP[level])
+        style = _STYLES[level] = Style(color=ink, bgcolor=ground, bold=True)
+    return style

@@ -8,7 +8,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 from rich.cells import cell_len
-from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
 from textual import events, on
@@ -25,12 +24,13 @@ from spectrum_tui.core.selection import Selection
 from spectrum_tui.widgets.cells import keep_end
 from spectrum_tui.widgets.heat_foot import HeatFoot
 from spectrum_tui.widgets.heat_layout import HeatLayout
-from spectrum_tui.widgets.heat_matrix import Cell, HeatMatrix
+from spectrum_tui.widgets.heat_matrix import Cell, HeatMatrix, Mark
 from spectrum_tui.widgets.heat_profile import MAX_HEIGHT, MIN_HEIGHT, HeatProfile
-from spectrum_tui.widgets.heat_ramp import INKS, RAMP, density_of
+from spectrum_tui.widgets.heat_ramp import density_of, ramp_style
 from spectrum_tui.widgets.line_view import LineView
 
 MARKS = (" ", "◐", "●")
+IN_HEAD = "◆"
 REPAINT_ALL_CELLS = 60
 """From this many changed cells on, one repaint is cheaper than a region for each."""
 
@@ -87,6 +87,8 @@ class HeatGrid(LineView):
         self.matrix = matrix
         self.selected: IntArray = np.zeros(matrix.shape, np.int64)
         self.marks = matrix.marks(self.selected)
+        self.in_head: BoolArray = np.zeros(matrix.shape, np.bool_)
+        """The cells of embeddings and head, where those train whatever their rank."""
         self._levels = matrix.levels(one_scale=False)
         self.first = 0
         """The leftmost layer column in view."""
@@ -110,6 +112,16 @@ class HeatGrid(LineView):
             self.refresh()
         elif regions:
             self.refresh(*regions)
+
+    def set_head(self, in_head: BoolArray) -> None:
+        """Mark these cells as training without being ranked."""
+        self.in_head = in_head
+        self.refresh()
+
+    def mark(self, row: int, column: int) -> str:
+        """What stands on a cell: selected, in part, or training without being selected."""
+        mark = int(self.marks[row, column])
+        return IN_HEAD if mark == Mark.NONE and self.in_head[row, column] else MARKS[mark]
 
     def _cell_regions(self, cells: IntArray) -> Iterator[Region]:
         rows = self.visible_rows
@@ -230,24 +242,25 @@ class HeatGrid(LineView):
 
     def _cell(self, row: int, column: int, width: int) -> tuple[str, Style]:
         """Text and style of a cell: the value by colour (or density), the mark on top."""
-        kind, mark = self.matrix.cells[row, column], int(self.marks[row, column])
+        kind, mark = self.matrix.cells[row, column], self.mark(row, column)
         cursor = self.has_focus and (row, column) == self.cell
         if kind == Cell.VALUE and not self.in_colour:
             level = int(self._levels[row, column])
-            text = MARKS[mark] + density_of(level) * (width - 1)
+            text = mark + density_of(level) * (width - 1)
             return text, self.line_style(*(("heat--cursor",) if cursor else ()))
         if kind == Cell.VALUE:
-            text, style = MARKS[mark], _ramp_style(int(self._levels[row, column]))
+            text, style = mark, ramp_style(int(self._levels[row, column]))
         else:
             text, style = self._sign(kind, mark, width)
         return text.center(width), self.line_style("heat--cursor") if cursor else style
 
-    def _sign(self, kind: int, mark: int, width: int) -> tuple[str, Style]:
+    def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
         """What has no place on the ramp; a selected ∞ has its mark beside it, or is reversed."""
-        if kind == Cell.INFINITE and mark and width > 1:
-            return f"{MARKS[mark]}∞", self.line_style("heat--infinite")
+        marked = mark != MARKS[Mark.NONE]
+        if kind == Cell.INFINITE and marked and width > 1:
+            return f"{mark}∞", self.line_style("heat--infinite")
         if kind == Cell.INFINITE:
-            return "∞", self.line_style("heat--infinite-selected" if mark else "heat--infinite")
+            return "∞", self.line_style("heat--infinite-selected" if marked else "heat--infinite")
         if kind == Cell.NO_SCORE:
             return "✗", self.line_style("heat--no-score")
         return "·", self.line_style("heat--dim")
@@ -326,7 +339,7 @@ class HeatGrid(LineView):
 class Heatmap(Vertical):
     """The grid; below it, what is known of one cell, and where there is room its whole row."""
 
-    DEFAULT_CSS = "Heatmap { padding: 0 1; background: $surface; }"
+    DEFAULT_CSS = "Heatmap { background: $surface; }"
 
     def __init__(self, selection: Selection, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -356,6 +369,13 @@ class Heatmap(Vertical):
         if (before != self.grid.marks[row : row + 1]).any():
             self.profile.refresh()
 
+    def set_head(self, on: bool) -> None:
+        """Mark embeddings and head as training whatever their rank, or no longer."""
+        layers = self.foot.selection.in_head if on else np.zeros(len(self.matrix.scores), np.bool_)
+        members = self.matrix.selected(layers)
+        self.grid.set_head((members > 0) & (members == self.matrix.counts))
+        self.foot.set_head(layers)
+
     def on_resize(self) -> None:
         """Give the profile what the grid leaves, or nothing where that is too little."""
         needed = len(self.matrix.labels) + HeatGrid.HEADER_LINES + self.foot.size.height
@@ -375,15 +395,3 @@ class Heatmap(Vertical):
     def _scale_changed(self, event: HeatGrid.ScaleChanged) -> None:
         event.stop()
         self.foot.refresh()
-
-
-_STYLES: dict[int, Style] = {}
-
-
-def _ramp_style(level: int) -> Style:
-    """The ink that is readable on this step of the ramp, on its colour."""
-    style = _STYLES.get(level)
-    if style is None:
-        ink, ground = Color.from_rgb(*INKS[level]), Color.from_rgb(*RAMP[level])
-        style = _STYLES[level] = Style(color=ink, bgcolor=ground, bold=True)
-    return style

@@ -145,7 +145,7 @@ class TreeLines(LineView):
         share = model.share(node)
         text = f"{model.layers(node):>{columns.layers},}" if columns.layers else ""
         text += f"{_aligned_count(model.parameters(node)):>{columns.parameters}}"
-        text += f"{_short_percent(share):>{columns.share}}" if columns.share else ""
+        text += f"{numbers.short_percent(share):>{columns.share}}" if columns.share else ""
         kind = ("layer-tree--off",) if state is Check.OFF else ()
         yield Segment(text, self.line_style(*kind, *cursor))
         if columns.bar:
@@ -244,11 +244,6 @@ def _aligned_count(count: int) -> str:
     return text if text[-1].isalpha() else f"{text}  "
 
 
-def _short_percent(share: float) -> str:
-    """A share in at most 8 cells; a dash for a 1-D weight, which is no work."""
-    return "–" if not share else numbers.percent(share) if share >= 0.001 else "<0.1 %"
-
-
 _BOX_STYLES = ("layer-tree--box-off", "layer-tree--box-part", "layer-tree--box-on")
 
 
@@ -258,7 +253,7 @@ class LayerTree(Vertical):
     DEFAULT_CSS = """
     LayerTree {
         border: round $panel;
-        border-title-color: $foreground;
+        border-title-color: $primary;
         border-subtitle-color: $text-muted;
         padding: 0 0 0 1;
         background: $surface;
@@ -325,6 +320,8 @@ class LayerTree(Vertical):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Escape leaves the filter where there is one, and the screen where there is none."""
+        if action == "filter":
+            return not self.query_one(Input).has_focus  # there it is a character
         return self.has_class("-filter") if action == "show_all" else True
 
     @on(Input.Changed)

@@ -88,10 +88,11 @@ class ModelChoices(OptionList):
 
 def _line(kind: str, value: str) -> Content:
     if kind == "demo":
-        text, note = value, "a small demonstration model, nothing to download"
+        text, note = value, "demonstration model, no download"
     elif kind == "scores":
         path = Path(value)
-        text, note = path.name, str(path.parent)
+        folder = path.parent.parent if path.parent.name == "model_snr_results" else path.parent
+        text, note = path.stem.removeprefix("snr_results_"), f"in {folder}"
     else:
         text, note = value, ""
     label = {"model": "local model", "scores": "scores", "demo": "demo"}[kind]

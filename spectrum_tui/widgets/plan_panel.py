@@ -22,7 +22,7 @@ LABEL = 13
 """Width of the labels in the table."""
 MUTED = "$foreground 60%"
 NORMS = "Norms start unchecked: 1-D weights all score 1.0 and rank by file order."
-NOTHING_CHECKED = "Check at least one type first."
+NOTHING_CHECKED = "Check at least one type."
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class PlanPanel(Vertical):
     DEFAULT_CSS = """
     PlanPanel {
         border: round $panel;
-        border-title-color: $foreground;
+        border-title-color: $primary;
         padding: 0 1;
         height: auto;
         max-height: 50%;

@@ -22,7 +22,6 @@ class ScoreFeed(LineView):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"feed--score", "feed--dim", "feed--bad"}
     DEFAULT_CSS = """
     ScoreFeed {
-        background: $background;
         & > .feed--score { color: $accent; text-style: bold; }
         & > .feed--dim { color: $foreground 60%; }
         & > .feed--bad { color: $error; text-style: bold; }
@@ -50,7 +49,7 @@ class ScoreFeed(LineView):
         event = self._rows[row]
         if isinstance(event, LayerFailed):
             return self._failure(event, width)
-        shape = " × ".join(str(n) for n in event.shape) if width >= 56 else ""
+        shape = numbers.shape(*event.shape) if width >= 56 else ""
         room = max(8, width - 10 - (15 if shape else 0))
         return Strip(
             [

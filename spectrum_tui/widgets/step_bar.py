@@ -61,9 +61,12 @@ class StepBar(Widget):
 
     def _too_small(self) -> Content:
         width, height = self.app.size
+        needed = f"{MIN_WIDTH}×{MIN_HEIGHT}"
+        if width < 54:  # the longer sentence
+            return Content.styled(f"Please enlarge the terminal to {needed}.", "bold $warning")
         return Content.assemble(
             ("Please enlarge the terminal: ", "bold $warning"),
-            (f"{width}×{height} now, at least {MIN_WIDTH}×{MIN_HEIGHT} needed.", "$foreground"),
+            (f"{width}×{height} now, {needed} needed.", "$foreground"),
         )
 
 

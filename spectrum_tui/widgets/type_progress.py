@@ -25,7 +25,6 @@ class TypeProgressView(LineView):
     }
     DEFAULT_CSS = """
     TypeProgressView {
-        background: $background;
         & > .types--bar { color: $primary; }
         & > .types--track { color: $foreground 25%; }
         & > .types--done { color: $success; }

@@ -1,7 +1,9 @@
 """How long a user waits for the app: `python tests/benchmarks/bench_app.py`.
 
-On a real pty: `--help`, the first paint, and a key (`?`, then escape) while a scan uses every
-core. Prints medians and 95th percentiles in milliseconds.
+On a real pty: `--help`, the first paint, a key (`?`, then escape) while a scan uses every core,
+and quitting in the middle of a matrix that takes half a minute. Prints the load of the machine,
+medians and 95th percentiles in milliseconds. Names of measurements as arguments choose some:
+`help`, `paint`, `keys`, `quit`.
 """
 
 from __future__ import annotations
@@ -17,11 +19,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import numpy as np
+from safetensors.numpy import save_file
+
 from tests.benchmarks.bench_memory import write_checkpoint
 from tests.pty.terminal import PROGRAM, Terminal
 
 RUNS = 7
 KEYS = 40
+CONTINUE, QUIT, ESCAPE = "\x0e", "\x11", "\x1b"
 
 
 def show(what: str, seconds: Sequence[float]) -> None:
@@ -46,18 +52,27 @@ def first_paint(environment: dict[str, str], folder: Path) -> float:
         return time.perf_counter() - begin
 
 
+def to_scan(terminal: Terminal) -> None:
+    """From the start of the app to its scan."""
+    terminal.wait_for("LlamaForCausalLM", timeout=60)
+    terminal.send(CONTINUE)
+    terminal.wait_for("This scan", timeout=60)
+    terminal.send("s")
+    terminal.wait_for("In work now", timeout=60)
+
+
 def keys_during_scan(environment: dict[str, str], folder: Path) -> list[float]:
     """Seconds from a key to the screen that it brings, while every core computes."""
     waits = []
     with Terminal((*PROGRAM, "./model"), environment, cwd=folder, columns=120, rows=40) as terminal:
-        terminal.wait_for("BF16")
-        terminal.send("\x0e")
-        terminal.wait_for("about")
-        terminal.send("s")
-        terminal.wait_for("in work", timeout=60)
+        to_scan(terminal)
+        terminal.wait_for("× ", timeout=60)
         terminal.pump(2.0)
         for _ in range(KEYS):
-            for key, pattern in (("?", r"(?i)keys"), ("\x1b", r"in work")):
+            for key, pattern in (
+                ("?", "esc closes"),
+                (ESCAPE, "In work now(?s:(?!esc closes).)*$"),
+            ):
                 begin = time.perf_counter()
                 terminal.send(key)
                 terminal.wait_for(pattern)
@@ -66,7 +81,34 @@ def keys_during_scan(environment: dict[str, str], folder: Path) -> list[float]:
     return waits
 
 
+def quit_in_a_matrix(environment: dict[str, str], folder: Path) -> float:
+    """Seconds from the answer "leave" to the end of the process, a long matrix being in work."""
+    with Terminal((*PROGRAM, "./long"), environment, cwd=folder) as terminal:
+        to_scan(terminal)
+        terminal.wait_for("8,?192 × 8,?192", timeout=60)
+        terminal.pump(1.0)
+        terminal.send(QUIT)
+        terminal.wait_for("Leave")
+        begin = time.perf_counter()
+        terminal.send("y")
+        terminal.wait(30)
+        return time.perf_counter() - begin
+
+
+def write_long_matrix(folder: Path) -> None:
+    """A model of one matrix of 8,192 x 8,192: its eigenvalues take half a minute on a core."""
+    folder.mkdir()
+    matrix = np.random.default_rng(0).standard_normal((8192, 8192), dtype=np.float32)
+    save_file(
+        {"model.layers.0.mlp.up_proj.weight": matrix.astype(np.float16)},
+        folder / "model.safetensors",
+    )
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+
+
 def main() -> None:
+    wanted = sys.argv[1:] or ["help", "paint", "keys", "quit"]
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         environment = {
@@ -76,11 +118,18 @@ def main() -> None:
             "HF_HOME": f"{name}/hf",
             "HF_HUB_OFFLINE": "1",
         }
-        show("--help", [timed((*PROGRAM, "--help")) for _ in range(RUNS)])
-        show("first paint", [first_paint(environment, folder) for _ in range(RUNS)])
-        (folder / "model").mkdir()
-        write_checkpoint(folder / "model", 2e9)
-        show("key while every core computes", keys_during_scan(environment, folder))
+        if "help" in wanted:
+            show("--help", [timed((*PROGRAM, "--help")) for _ in range(RUNS)])
+        if "paint" in wanted:
+            show("first paint", [first_paint(environment, folder) for _ in range(RUNS)])
+        if "quit" in wanted:
+            write_long_matrix(folder / "long")
+            runs = [quit_in_a_matrix(environment, folder) for _ in range(3)]
+            show("quit in the middle of a matrix", runs)
+        if "keys" in wanted:
+            (folder / "model").mkdir()
+            write_checkpoint(folder / "model", 2e9)
+            show("key while every core computes", keys_during_scan(environment, folder))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Input, Select
+from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app import SpectrumApp
 from spectrum_tui.screens.confirm import ConfirmScreen
@@ -327,7 +329,8 @@ async def test_footers_are_short_and_described(app: SpectrumApp, control: Contro
                 for one in screen.active_bindings.values()
                 if one.binding.show and one.enabled and not one.binding.system
             ]
-            assert len({binding.action for binding in shown}) <= 7, screen
+            await until(pilot, partial(screen.query, FooterKey))
+            assert len(screen.query(FooterKey)) <= 7, screen
             assert all(binding.description and binding.tooltip for binding in shown), screen
 
 

@@ -160,6 +160,8 @@ async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
 async def test_the_demonstration_model_says_what_it_is() -> None:
     app = host(model=DEMO)
     async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.asked)  # it is read at once: no answer comes before
+        assert app.facts()["Model"].startswith("demonstration model")
         app.setup.show_summary(summary(DEMO))
         await pilot.pause()
         assert app.facts()["Model"].startswith("demonstration model")
@@ -263,7 +265,7 @@ async def test_a_device_that_is_not_there() -> None:
         app.setup.show_summary(summary("good"))
         app.setup.set_ready(Ready(("cpu",), {}))
         await pilot.press("ctrl+n")
-        assert app.field("device").error == "There is no cuda:3 on this machine."
+        assert app.field("device").error == "There is no device 'cuda:3' here."
         assert not any(isinstance(m, ask.LayersRequested) for m in app.asked)
         app.setup.query_one("#device", Select).value = "cpu"
         await pilot.pause()

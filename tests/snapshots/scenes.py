@@ -1,0 +1,272 @@
+"""Every screen in its states, made of frozen data: no scan, no clock, no blinking cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from textual.pilot import Pilot
+from textual.screen import Screen
+from textual.widgets import Input
+
+from spectrum_tui.base_app import BaseApp
+from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
+from spectrum_tui.core.layer_types import Group, TypeInfo
+from spectrum_tui.core.requests import DownloadProgress, ModelSummary, Ready, Suggestions
+from spectrum_tui.core.results import Result
+from spectrum_tui.scan_progress import ScanProgress
+from spectrum_tui.screens.layers import LayersScreen
+from spectrum_tui.screens.results import ResultsScreen
+from spectrum_tui.screens.scan import ScanScreen
+from spectrum_tui.screens.setup import SetupScreen
+from spectrum_tui.settings import Settings
+from spectrum_tui.theme import DARK
+from spectrum_tui.widgets.found_panel import FoundPanel
+from tests import made
+
+MODEL = "made/llama-8b"
+READY = Ready(("cpu", "cuda:0"), {"cpu": 2.0, "cuda:0": 0.5})
+SUGGESTIONS = Suggestions(
+    (MODEL, "made/mixtral-8x7b", "made/small-135m"),
+    ("/home/you/work/model_snr_results/snr_results_made-llama-8b.json",),
+)
+NO_SUCH_MODEL = (
+    "There is no model made/lama-8b on the hub, or it is private.",
+    "Check the name; for a private model, log in with `hf auth login`.",
+)
+DEPTH = 32
+
+
+class Shown(BaseApp):
+    """One screen by itself; `prepare` brings it into its state before the picture."""
+
+    def __init__(self, screen: Screen[Any], theme: str = DARK.name) -> None:
+        super().__init__()
+        self.theme = theme
+        self.animation_level = "none"
+        self.shown = screen
+
+    def get_default_screen(self) -> Screen[Any]:
+        return self.shown
+
+
+Prepare = Callable[[Pilot[Any]], Awaitable[None]]
+
+
+def still(*keys: str, before: Callable[[], object] = lambda: None) -> Prepare:
+    """Do `before`, press keys, and hold every cursor still."""
+
+    async def prepare(pilot: Pilot[Any]) -> None:
+        await pilot.pause()
+        before()
+        await pilot.pause()
+        await pilot.press(*keys)
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        for field in pilot.app.screen.query(Input):
+            field.cursor_blink = False
+        await pilot.pause()
+
+    return prepare
+
+
+# -- setup -------------------------------------------------------------------------------------
+
+
+def llama() -> ModelSummary:
+    """What headers tell about a model of 8 B."""
+    groups = {"mlp": Group.MLP, "self_attn": Group.ATTENTION}
+    matrices = [
+        TypeInfo(name, groups[name.split(".")[0]], DEPTH, DEPTH * rows * columns, rows / 400)
+        for name, rows, columns in made.TYPES
+    ]
+    norms = [
+        TypeInfo(name, Group.NORMS, DEPTH, DEPTH * 4096, 0.0, one_dimensional=True)
+        for name in ("input_layernorm", "post_attention_layernorm")
+    ]
+    head = [
+        TypeInfo(name, Group.EMBEDDINGS, 1, 128256 * 4096, 12.0)
+        for name in ("model.embed_tokens", "lm_head")
+    ]
+    return ModelSummary(
+        model=MODEL,
+        origin="cache",
+        folder="/models/llama",
+        revision="8cde5ca8380496c9a6cc7ef3a8b46a0372a1d920",
+        architecture="LlamaForCausalLM",
+        parameters=8_030_261_248,
+        tensors=291,
+        shards=4,
+        nbytes=16_060_522_496,
+        local_bytes=16_060_522_496,
+        dtypes={"BF16": 16_060_522_496},
+        types=(*matrices, *norms, *head),
+        name=MODEL,
+    )
+
+
+def mixture() -> ModelSummary:
+    """A model of 160 experts a layer, with what is worth knowing about it."""
+    experts = [
+        TypeInfo(f"mlp.experts.{expert}.{part}_proj", Group.EXPERTS, 24, 24 * 7_864_320, 1.2)
+        for expert in range(160)
+        for part in ("down", "gate", "up")
+    ]
+    gate = TypeInfo("mlp.gate", Group.EXPERTS, 24, 24 * 819_200, 0.4)
+    plain = llama()
+    return replace(
+        plain,
+        model="made/mixture",
+        name="made/mixture",
+        types=(*plain.types, *experts, gate),
+        parameters=98_600_000_000,
+        finished=37,
+        skipped=(("model.rotary.inv_freq", "a buffer, not a parameter"),),
+    )
+
+
+def remote() -> ModelSummary:
+    """A model that is not on this machine."""
+    return replace(llama(), origin="hub", folder="", local_bytes=0)
+
+
+def setup(state: str) -> tuple[SetupScreen, Prepare]:
+    """The setup screen: empty, found, on_the_hub, downloading or error."""
+    screen = SetupScreen(Settings(output_dir="."), _third_fetched)
+
+    def before() -> None:
+        screen.set_ready(READY)
+        screen.set_suggestions(SUGGESTIONS)
+        match state:
+            case "found":
+                _show(screen, llama())
+            case "on_the_hub":
+                _show(screen, remote())
+            case "downloading":
+                _show(screen, remote())
+                screen.action_download()
+                screen.query_one(FoundPanel).show_download(_third_fetched())
+            case "error":
+                _type(screen, "made/lama-8b")
+                screen.show_error("model", *NO_SUCH_MODEL)
+
+    return screen, still(before=before)
+
+
+def _third_fetched() -> DownloadProgress:
+    return DownloadProgress(1, 5_300_000_000, 16_060_522_496, 84_000_000.0)
+
+
+def _type(screen: SetupScreen, model: str) -> None:
+    field = screen.query_one("#model", Input)
+    with field.prevent(Input.Changed):
+        field.value = model
+
+
+def _show(screen: SetupScreen, summary: ModelSummary) -> None:
+    _type(screen, summary.model)
+    screen.show_summary(summary)
+
+
+# -- layers ------------------------------------------------------------------------------------
+
+
+def layers(summary: ModelSummary) -> LayersScreen:
+    """The layers screen on a measured machine."""
+    screen = LayersScreen(summary, Settings(device="cpu", output_dir="."))
+    screen.set_ready(READY)
+    return screen
+
+
+# -- scan --------------------------------------------------------------------------------------
+
+
+class Clock:
+    time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def progress(*, failures: bool = False) -> ScanProgress:
+    """A scan of 224 layers, 76 s on its way."""
+    clock = Clock()
+    scan = ScanProgress(clock)
+    scan.begin()
+    types = {name: DEPTH for name, _, _ in made.TYPES}
+    scan.feed(ScanStarted(7 * DEPTH, 7 * DEPTH * 10.0, types, "cpu", 4))
+    clock.time = 1.0
+    snr = made.result(layers=DEPTH).scores.snr
+    for number in range(75):
+        kind, rows, columns = made.TYPES[number // DEPTH]
+        layer = f"model.layers.{number % DEPTH}.{kind}"
+        clock.time += 1.0
+        if failures and number in (40, 70):
+            scan.feed(LayerFailed(layer, kind, (rows, columns), "contains NaN", 10.0))
+            continue
+        nbytes = 2 * rows * columns
+        score = float(snr[number])
+        scan.feed(LayerDone(layer, kind, (rows, columns), score, 10.0, nbytes, 4.0))
+    for number in range(75, 79):
+        kind, rows, columns = made.TYPES[number // DEPTH]
+        clock.time += 0.25
+        scan.feed(LayerStarted(f"model.layers.{number % DEPTH}.{kind}", kind, (rows, columns)))
+    scan.set_memory(1_340_000_000)
+    return scan
+
+
+def scan_screen(state: str) -> ScanScreen:
+    """The scan screen: running, stopping, stopped, died or failures."""
+    scan = progress(failures=state == "failures")
+    match state:
+        case "stopping":
+            scan.stopping()
+        case "stopped":
+            scan.feed(ScanEnded("stopped", 75, 0, 149))
+        case "died":
+            scan.end("died", "The scan process was killed (SIGKILL; out of memory?).")
+    return ScanScreen(scan, MODEL)
+
+
+# -- results -----------------------------------------------------------------------------------
+
+
+def with_head() -> Result:
+    """Scores of a whole model, embeddings and head among them."""
+    plain = made.result(layers=DEPTH, types=7, norms=True, model=MODEL)
+    names = ("model.embed_tokens", "lm_head")
+    scores = plain.scores
+    return replace(
+        plain,
+        scores=replace(
+            scores,
+            layers=[*scores.layers, *names],
+            type_names=[*scores.type_names, *names],
+            type_ids=np.append(scores.type_ids, [8, 9]),
+            snr=np.append(scores.snr, [0.8341, 2.117]),
+            rows=np.append(scores.rows, [128256, 128256]),
+            columns=np.append(scores.columns, [4096, 4096]),
+            numel=np.append(scores.numel, [h.numel for h in made.HEAD]),
+            parameters=[*scores.parameters, *((h.name,) for h in made.HEAD)],
+        ),
+        planned=plain.planned + 2,
+    )
+
+
+def partial() -> Result:
+    """A stopped scan with failures."""
+    failed = {3: "contains NaN", 40: "contains infinity"}
+    return made.result(layers=DEPTH, planned=256, failed=failed, model=MODEL)
+
+
+def foreign() -> Result:
+    """Scores of another tool: no sizes, ties at infinity, an assumed head."""
+    infinite = dict.fromkeys((1, 5, 9, 33), float("inf"))
+    return made.result(layers=DEPTH, sizes=False, snr=infinite, model=MODEL)
+
+
+def results(result: Result, percent: int = 25) -> ResultsScreen:
+    """The results screen at a percentage."""
+    return ResultsScreen(result, Settings(top_percent=percent, output_dir="scores"))

@@ -1,0 +1,151 @@
+"""What every screen looks like in its states; `pytest --snapshot-update` accepts a new look.
+
+Look at each picture before accepting it: tests/snapshots/__snapshots__/*/*.svg.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.results import Result
+from spectrum_tui.screens.confirm import ConfirmScreen
+from spectrum_tui.theme import LIGHT
+from tests.snapshots import scenes
+from tests.snapshots.conftest import CWD, Look
+from tests.snapshots.scenes import still
+
+SMALL, LARGE, WIDE = (80, 24), (120, 40), (160, 50)
+Size = tuple[int, int]
+at_both_sizes = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+
+
+# -- setup -------------------------------------------------------------------------------------
+
+
+@at_both_sizes
+@pytest.mark.parametrize("state", ["empty", "found", "on_the_hub", "downloading", "error"])
+def test_setup(look: Look, state: str, size: Size) -> None:
+    screen, prepare = scenes.setup(state)
+    look(screen, size, prepare)
+
+
+# -- layers ------------------------------------------------------------------------------------
+
+
+@at_both_sizes
+@pytest.mark.parametrize("state", ["default", "filtered", "experts", "nothing_checked"])
+def test_layers(look: Look, state: str, size: Size) -> None:
+    summary = scenes.mixture() if state == "experts" else scenes.llama()
+    keys = {
+        "default": (),
+        "filtered": ("slash", *"proj"),
+        "experts": ("down", "down", "down"),
+        "nothing_checked": ("n", "s"),
+    }[state]
+    look(scenes.layers(summary), size, still(*keys))
+
+
+# -- scan --------------------------------------------------------------------------------------
+
+
+@at_both_sizes
+@pytest.mark.parametrize("state", ["running", "stopping", "stopped", "died", "failures"])
+def test_scan(look: Look, state: str, size: Size) -> None:
+    screen = scenes.scan_screen(state)
+    look(screen, size, still(before=screen.poll))
+
+
+# -- results -----------------------------------------------------------------------------------
+
+
+@at_both_sizes
+@pytest.mark.parametrize(
+    ("state", "keys"),
+    [
+        ("table", ()),
+        ("heat_map", ("m",)),
+        ("yaml", ("y",)),
+        ("filter", ("slash", *"down")),
+        ("embeddings_off", ("e", "m")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_results(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:
+    look(scenes.results(scenes.with_head()), size, still(*keys))
+
+
+@at_both_sizes
+@pytest.mark.parametrize("state", ["partial", "foreign"])
+def test_results_of_other_scans(look: Look, state: str, size: Size) -> None:
+    result: Result = getattr(scenes, state)()
+    look(scenes.results(result), size, still("tab", "down", "down", "down"))
+
+
+def test_results_with_nothing_selected(look: Look) -> None:
+    look(scenes.results(scenes.with_head(), percent=2), SMALL)
+
+
+@pytest.mark.parametrize("key", ["t", "m"])
+def test_wide_results(look: Look, key: str) -> None:
+    look(scenes.results(scenes.with_head()), WIDE, still(key))
+
+
+# -- over the screens --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_save(look: Look, size: Size, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "cwd", lambda: CWD)
+    replaced = tmp_path / "scores" / "snr_results_made-llama-8b_unfrozenparameters_25percent.yaml"
+    replaced.parent.mkdir()
+    replaced.touch()
+    look(scenes.results(scenes.with_head()), size, still("w"))
+
+
+def test_save_refused(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("Cannot write scores: No space left on device.", "Free some space.")
+
+    monkeypatch.setattr(Path, "cwd", lambda: CWD)
+    monkeypatch.setattr("spectrum_tui.screens.save.write_files", full)
+    look(scenes.results(scenes.with_head()), SMALL, still("w", "enter"))
+
+
+@at_both_sizes
+def test_help(look: Look, size: Size) -> None:
+    look(scenes.results(scenes.with_head()), size, still("f1"))
+
+
+def test_confirm(look: Look) -> None:
+    screen = scenes.scan_screen("running")
+    detail = "Every finished score is on disk. The next scan of this model goes on there."
+    question = ConfirmScreen("Leave while scanning?", detail, "Leave", "Keep scanning")
+    look(screen, SMALL, still(before=lambda: screen.app.push_screen(question)))
+
+
+def test_too_small(look: Look) -> None:
+    look(scenes.layers(scenes.llama()), (58, 14))
+
+
+# -- other colours -----------------------------------------------------------------------------
+
+
+def test_results_without_colour(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    look(scenes.results(scenes.with_head()), LARGE, still("m"))
+
+
+def test_layers_without_colour(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    look(scenes.layers(scenes.llama()), SMALL)
+
+
+def test_results_in_light(look: Look) -> None:
+    look(scenes.results(scenes.with_head()), LARGE, theme=LIGHT.name)
+
+
+def test_layers_in_light(look: Look) -> None:
+    look(scenes.layers(scenes.llama()), LARGE, theme=LIGHT.name)
