@@ -1,0 +1,59 @@
+"""The parameters that a trainer will have, from headers and config.json alone.
+
+Three ways, the first that can be had: transformers' own conversion rules, a match of names by
+suffix, the checkpoint's own names. The plan says which, and why it was not the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from spectrum_tui.core.checkpoint import Checkpoint
+from spectrum_tui.core.naming.assemble import assemble
+from spectrum_tui.core.naming.mapping import map_sources
+from spectrum_tui.core.naming.model_class import (
+    NoModelClassError,
+    Reason,
+    empty_model,
+    first_line,
+)
+from spectrum_tui.core.naming.parameters import ParameterPlan, StoredSource, plain_source
+from spectrum_tui.core.naming.stored import stored_plan
+from spectrum_tui.core.naming.suffix import match_sources
+from spectrum_tui.core.naming.transformers_api import distrust, quiet
+
+_HINTS = {
+    Reason.NO_TRANSFORMERS: "Install transformers for exact names.",
+    Reason.UNKNOWN_MODEL_TYPE: "A newer transformers may know it.",
+    Reason.MISSING_DEPENDENCY: "Install it for exact names.",
+}
+
+
+def plan_parameters(
+    checkpoint: Checkpoint,
+    *,
+    model_class: str = "",
+    sources: Iterable[StoredSource] | None = None,
+) -> ParameterPlan:
+    """The plan of a checkpoint; reads a tensor only to compare two that should be tied.
+
+    `sources` are its tensors after dequantisation; by default every tensor is taken as its own
+    values. `model_class` overrides the class (InputError when it does not fit). A model that
+    cannot be known has a plan with a `banner`, never an error.
+    """
+    found = tuple(map(plain_source, checkpoint.tensors)) if sources is None else tuple(sources)
+    try:
+        model = empty_model(checkpoint.config, model_class)
+    except NoModelClassError as exc:
+        hint = _HINTS.get(exc.reason, "")
+        banner = f"Names as stored in the checkpoint: {exc}. {hint}".rstrip()
+        return stored_plan(checkpoint, found, banner)
+    reason = distrust()
+    if not reason:
+        try:
+            with quiet():
+                return assemble(model, map_sources(model, found), naming="transformers")
+        except Exception as exc:  # code of another version than was tried
+            reason = first_line(exc)
+    banner = f"Names matched by suffix: the rules of this transformers failed ({reason})."
+    return assemble(model, match_sources(model, found), naming="suffix", banner=banner)
