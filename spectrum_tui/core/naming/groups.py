@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from spectrum_tui.core.naming.parameters import StoredSource
 from spectrum_tui.core.naming.transformers_api import Converter
@@ -21,7 +22,8 @@ class Group:
     patterns: tuple[str, ...] = ()
     converter: Converter | None = None
 
-    def by_pattern(self) -> dict[str, list[StoredSource]]:
+    @cached_property
+    def by_pattern(self) -> Mapping[str, Sequence[StoredSource]]:
         """The sources of each of the converter's patterns, in the order they are joined in."""
         found: dict[str, list[StoredSource]] = {}
         for pattern in self.converter.patterns if self.converter else ():

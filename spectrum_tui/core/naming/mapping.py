@@ -12,7 +12,7 @@ from spectrum_tui.core.naming.transformers_api import Renamer
 
 def map_sources(model: Any, sources: Iterable[StoredSource]) -> Mapped:
     """Where transformers' loader would put every source: its loop, without reading a tensor."""
-    renamer = Renamer(model)
+    renamer = Renamer.of(model)
     by_name = names(sources)
     collected: dict[str, list[tuple[str, StoredSource]]] = {}
     first_pattern: dict[str, str] = {}

@@ -107,20 +107,31 @@ class Renamer:
     order of experts is the order in which they arrive.
     """
 
-    def __init__(self, model: Any) -> None:
-        from transformers.conversion_mapping import get_model_conversion_mapping
-        from transformers.core_model_loading import WeightConverter, WeightRenaming
+    def __init__(self, transforms: Sequence[Any], prefix: str, state: Mapping[str, Any]) -> None:
+        from transformers.core_model_loading import (
+            WeightConverter,
+            WeightRenaming,
+            rename_source_key,
+        )
 
-        transforms = get_model_conversion_mapping(model)
+        self._rename = rename_source_key
         self._renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
         self._converters = [t for t in transforms if isinstance(t, WeightConverter)]
-        self._prefix = model.base_model_prefix
-        self._state: Mapping[str, Any] = model.state_dict()
+        self._prefix = prefix
+        self._state = state
         self._by_pattern = {
             pattern: Converter(converter)
             for converter in self._converters
             for pattern in converter.source_patterns
         }
+
+    @classmethod
+    def of(cls, model: Any) -> Renamer:
+        """With the rules for a model of transformers."""
+        from transformers.conversion_mapping import get_model_conversion_mapping
+
+        rules = get_model_conversion_mapping(model)
+        return cls(rules, model.base_model_prefix, model.state_dict())
 
     @staticmethod
     def in_order(names: Iterator[str]) -> list[str]:
@@ -139,10 +150,8 @@ class Renamer:
     def _apply(
         self, name: str, renamings: list[Any], converters: list[Any]
     ) -> tuple[str, str | None]:
-        from transformers.core_model_loading import rename_source_key
-
         # Positionally: the fourth parameter changed its name between 5.9 and 5.14.
-        renamed = rename_source_key(name, renamings, converters, self._prefix, self._state)
+        renamed = self._rename(name, renamings, converters, self._prefix, self._state)
         return str(renamed[0]), renamed[1]
 
     def converter(self, pattern: str) -> Converter | None:
@@ -238,16 +247,13 @@ def _self_check() -> str:
         WeightRenaming,
     )
 
-    renamer = Renamer.__new__(Renamer)
     converter = WeightConverter(
         ["experts.*.gate.weight", "experts.*.up.weight"],
         "experts.gate_up",
         operations=[MergeModulelist(dim=0), Concatenate(dim=1)],
     )
-    renamer._renamings = [WeightRenaming("old", "new")]
-    renamer._converters = [converter]
-    renamer._prefix = "base"
-    renamer._state = {"base.new.experts.gate_up": torch.empty(0), "base.plain": torch.empty(0)}
+    state = {"base.new.experts.gate_up": torch.empty(0), "base.plain": torch.empty(0)}
+    renamer = Renamer([WeightRenaming("old", "new"), converter], "base", state)
     stored = {
         f"old.experts.{i}.{part}.weight": torch.full((1, 2), float(10 * i + (part == "up")))
         for i in (10, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -169,14 +169,14 @@ class ConvertedGroup:
         if converter is None or not converter.single_target or not converter.expert_wise:
             return False
         if converter.merges:
-            return all(_alike(s, experts) for s in self.group.by_pattern().values())
+            return all(_alike(s, experts) for s in self.group.by_pattern.values())
         return all(source.shape[:1] == (experts,) for source in self.group.sources)
 
     def _items(self, expert: int, meta: bool) -> list[Item]:
         converter = self.group.converter
         merges = converter is not None and converter.merges
         items = []
-        for pattern, sources in self.group.by_pattern().items():
+        for pattern, sources in self.group.by_pattern.items():
             wanted = sources[expert : expert + 1] if expert >= 0 and merges else sources
             rows = expert if expert >= 0 and not merges else -1
             items += [Item(pattern, s.name, _loader(s, rows, meta)) for s in wanted]
@@ -220,6 +220,10 @@ class ConvertedValues:
 
     def can_read_expert(self) -> bool:
         """Whether a slice is read without reading the others."""
+        return self._sliceable
+
+    @cached_property
+    def _sliceable(self) -> bool:
         return self.made.sliceable(self.experts)
 
     def matrices(self, parameter: RuntimeParameter) -> tuple[MatrixRef, ...]:
@@ -234,7 +238,7 @@ class ConvertedValues:
         return tuple(self._computed_experts(parameter))
 
     def _stored_experts(self, parameter: RuntimeParameter) -> Iterator[MatrixRef]:
-        by_pattern = self.made.group.by_pattern()
+        by_pattern = self.made.group.by_pattern
         for expert in range(parameter.experts):
             for place, sources in enumerate(by_pattern.values()):
                 source = sources[expert]

@@ -31,7 +31,7 @@ def how_made(name: str, group: Group, experts: int = 0, halves: Halves | None = 
 
 
 def _operation(operation: str, group: Group, experts: int, halves: Halves | None) -> str:
-    parts = len(group.by_pattern())
+    parts = len(group.by_pattern)
     match operation:
         case "MergeModulelist":
             count = experts or len(group.sources) // max(parts, 1)
