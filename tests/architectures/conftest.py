@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from tests.architectures.layouts import LAYOUTS, split_in_shards, write_layout
 from tests.architectures.tiny import ARCHITECTURES
+
+ALL_BUILD_FROM = 23
+"""The minor version of transformers 5 from which every architecture here must build."""
 
 Row = tuple[str, str, int, int, int]
 """Architecture, layout, parameters of the trainer's model, those matched, expert slices."""
@@ -27,7 +31,7 @@ class TinyModels:
         if not ARCHITECTURES[name].available:
             pytest.skip(f"this transformers has no {ARCHITECTURES[name].model}")
         if name not in self._models:
-            self._models = {name: ARCHITECTURES[name].build()}
+            self._models = {name: _built(name)}
         return self._models[name]
 
     def folder(self, name: str, layout: str = "transformers-4", shards: int = 1) -> Path:
@@ -38,6 +42,16 @@ class TinyModels:
         if shards > 1:
             return split_in_shards(self.folder(name, layout), place, shards)
         return write_layout(self.model(name), name, layout, place)
+
+
+def _built(name: str) -> Any:
+    """The model, unless this is an older transformers that has faults of its own in it."""
+    try:
+        return ARCHITECTURES[name].build()
+    except Exception:
+        if int(transformers.__version__.split(".")[1]) >= ALL_BUILD_FROM:
+            raise
+        pytest.skip(f"transformers {transformers.__version__} cannot build {name}")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.naming import plan as planning
 from spectrum_tui.core.naming import transformers_api
 from spectrum_tui.core.naming.plan import plan_parameters
@@ -74,6 +75,28 @@ def test_rules_that_break_on_a_model_give_way_to_suffixes(
     assert "changed" in plan.banner
 
 
+def test_matching_that_breaks_leaves_the_stored_names(
+    tiny: TinyModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("changed")
+
+    monkeypatch.setattr(planning, "map_sources", broken)
+    monkeypatch.setattr(planning, "match_sources", broken)
+    plan = plan_parameters(read_checkpoint(tiny.folder("llama")))
+    assert (plan.naming, len(plan.parameters)) == ("checkpoint", 21)
+    assert "changed" in plan.banner
+
+
+def test_a_file_that_breaks_off_is_an_error_of_the_file(tiny: TinyModels, tmp_path: Path) -> None:
+    folder = rewrite(tiny.folder("llama_tied", "published"), tmp_path / "m")
+    checkpoint = read_checkpoint(folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:3000])
+    with pytest.raises(CheckpointError, match="ends in the middle"):
+        plan_parameters(checkpoint)
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [
@@ -81,6 +104,7 @@ def test_rules_that_break_on_a_model_give_way_to_suffixes(
         ({"model_type": "x", "auto_map": {"AutoConfig": "a.B"}}, "never run"),
         ({"model_type": None}, "does not say"),
         ({"hidden_size": "wide"}, "refuses"),
+        ({"num_hidden_layers": -1.5}, "refuses"),
     ],
 )
 def test_without_a_class_the_names_are_those_stored(

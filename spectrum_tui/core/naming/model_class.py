@@ -66,9 +66,13 @@ def empty_model(raw: Mapping[str, Any], model_class: str = "") -> Any:
         with transformers_api.quiet():
             config = load_config(raw)
             chosen, config = resolve_class(config, model_class)
-            return _build(chosen, config)
+            return transformers_api.meta_model(chosen, config)
+    except (NoModelClassError, InputError):
+        raise
     except ImportError as exc:
         raise NoModelClassError(_import_reason(exc), first_line(exc)) from None
+    except Exception as exc:  # config.json is anybody's, and so is what a class makes of it
+        raise NoModelClassError(Reason.CANNOT_BUILD, first_line(exc)) from None
 
 
 def load_config(raw: Mapping[str, Any]) -> Any:
@@ -85,14 +89,7 @@ def load_config(raw: Mapping[str, Any]) -> Any:
     # folder, and the name of one must not decide anything.
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(dict(raw)))
-        try:
-            return AutoConfig.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
-            )
-        except ImportError:
-            raise
-        except Exception as exc:  # config.json is anybody's, and so is what reading it raises
-            raise NoModelClassError(Reason.CANNOT_BUILD, first_line(exc)) from None
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def resolve_class(config: Any, model_class: str = "") -> tuple[Any, Any]:
@@ -106,7 +103,8 @@ def resolve_class(config: Any, model_class: str = "") -> tuple[Any, Any]:
         if chosen is None:
             raise _no_such_class(model_class, config)
         return chosen, config
-    names = [str(name) for name in getattr(config, "architectures", None) or ()]
+    listed = getattr(config, "architectures", None)
+    names = [n for n in listed if isinstance(n, str)] if isinstance(listed, list) else []
     if not model_class:
         for name in names:
             if (chosen := _named_class(name, config)) is not None:
@@ -153,16 +151,6 @@ def _auto_class(name: str, config: Any, names: list[str]) -> tuple[Any, Any] | N
     # As the Auto classes do: a text model is built from the text part of the configuration.
     wants_text = inner is not None and chosen.config_class is inner
     return chosen, config.get_text_config() if wants_text else config
-
-
-def _build(model_class: Any, config: Any) -> Any:
-    try:
-        return transformers_api.meta_model(model_class, config)
-    except ImportError:
-        raise
-    except Exception as exc:  # a model class is code that meets a configuration of anybody's
-        detail = f"{model_class.__name__}: {first_line(exc)}"
-        raise NoModelClassError(Reason.CANNOT_BUILD, detail) from None
 
 
 def _no_such_class(name: str, config: Any) -> InputError:

@@ -7,10 +7,12 @@ suffix, the checkpoint's own names. The plan says which, and why it was not the 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from spectrum_tui.core.checkpoint import Checkpoint
+from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.naming.assemble import assemble
 from spectrum_tui.core.naming.mapping import map_sources
 from spectrum_tui.core.naming.model_class import (
@@ -19,7 +21,7 @@ from spectrum_tui.core.naming.model_class import (
     empty_model,
     first_line,
 )
-from spectrum_tui.core.naming.parameters import ParameterPlan, StoredSource, plain_source
+from spectrum_tui.core.naming.parameters import Naming, ParameterPlan, StoredSource, plain_source
 from spectrum_tui.core.naming.stored import stored_plan
 from spectrum_tui.core.naming.suffix import match_sources
 from spectrum_tui.core.naming.transformers_api import distrust, quiet
@@ -59,13 +61,29 @@ def _plan(
         return stored_plan(checkpoint, found, banner)
     reason = distrust()
     if not reason:
-        try:
-            with quiet():
-                return assemble(model, map_sources(model, found), naming="transformers")
-        except Exception as exc:  # code of another version than was tried
-            reason = first_line(exc)
+        plan, reason = _attempt(model, found, "transformers")
+        if plan is not None:
+            return plan
     banner = f"Names matched by suffix: the rules of this transformers failed ({reason})."
-    return assemble(model, match_sources(model, found), naming="suffix", banner=banner)
+    plan, reason = _attempt(model, found, "suffix", banner)
+    if plan is not None:
+        return plan
+    banner = f"Names as stored in the checkpoint: they could not be matched ({reason})."
+    return stored_plan(checkpoint, found, banner)
+
+
+def _attempt(
+    model: Any, sources: Sequence[StoredSource], naming: Naming, banner: str = ""
+) -> tuple[ParameterPlan | None, str]:
+    """(the plan, "") or (None, why it failed): the code that is tried here is of any version."""
+    place = map_sources if naming == "transformers" else match_sources
+    try:
+        with quiet():
+            return assemble(model, place(model, sources), naming=naming, banner=banner), ""
+    except SpectrumError:
+        raise
+    except Exception as exc:
+        return None, first_line(exc)
 
 
 @contextmanager
