@@ -132,7 +132,7 @@ def test_stored_names_know_fused_experts_ties_and_buffers(tiny: TinyModels, tmp_
     assert plan.buffers == ("rotary_emb.inv_freq",)
     assert plan.by_name["model.embed_tokens.weight"].aliases == ("lm_head.weight",)
     assert "lm_head.weight" not in plan.by_name
-    assert (fused.experts, len(plan.matrices(fused))) == (4, 8)
+    assert (fused.experts, len(plan.matrices(fused))) == (12, 24)
     assert plan.can_read_expert(fused)
 
 
@@ -187,8 +187,8 @@ def test_words_for_how_a_parameter_is_made(tiny: TinyModels) -> None:
     plan = plan_parameters(read_checkpoint(tiny.folder("mixtral")))
     place = "model.layers.0.mlp"
     how = {name: parameter.how for name, parameter in plan.by_name.items()}
-    assert how[f"{place}.experts.gate_up_proj"] == "4 experts merged, gate and up joined"
-    assert how[f"{place}.experts.down_proj"] == "4 experts merged"
+    assert how[f"{place}.experts.gate_up_proj"] == "12 experts merged, gate and up joined"
+    assert how[f"{place}.experts.down_proj"] == "12 experts merged"
     assert how["lm_head.weight"] == "as stored"
     stored = "model.layers.0.block_sparse_moe.gate.weight"
     assert how[f"{place}.gate.weight"] == f"stored as {stored}"

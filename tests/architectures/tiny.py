@@ -144,7 +144,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         {"num_heads": 8, "head_dim": 8, "expand": 2, "n_groups": 1},
     ),
     # experts
-    "mixtral": _text("Mixtral", TEXT, HEADS, LOCAL),
+    # more than ten experts: in the order of their names, 10 comes before 2
+    "mixtral": _text("Mixtral", TEXT, HEADS, LOCAL, {"num_local_experts": 12}),
     "qwen2_moe": _text("Qwen2Moe", TEXT, MOE, {"shared_expert_intermediate_size": 40}),
     "qwen3_moe": _text("Qwen3Moe", TEXT, HEADS, MOE),
     "olmoe": _text("Olmoe", TEXT, {"num_experts": 4, "num_experts_per_tok": 2}),

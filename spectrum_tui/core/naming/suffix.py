@@ -7,13 +7,11 @@ architectures and none of them wrongly; fused experts and some vision towers wer
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spectrum_tui.core.naming.groups import Group, Mapped, renamed
 from spectrum_tui.core.naming.parameters import StoredSource
-from spectrum_tui.core.naming.transformers_api import class_renames
 
 MIN_SHARED = 3
 """Dotted parts that two names must share at their end to be taken for the same."""
@@ -24,11 +22,11 @@ Shapes = Mapping[str, tuple[int, ...]]
 def match_sources(model: Any, sources: Iterable[StoredSource]) -> Mapped:
     """Sources to parameters of the same shape: by name, by prefix, then by a unique suffix."""
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    renames, prefix = class_renames(model), f"{model.base_model_prefix}."
+    prefix = f"{model.base_model_prefix}."
     groups: dict[str, Group] = {}
     left = []
     for source in sources:
-        likely = _candidates(source.name, renames, prefix)
+        likely = (source.name, prefix + source.name, source.name.removeprefix(prefix))
         target = next((name for name in likely if shapes.get(name) == source.shape), None)
         if target is None:
             left.append(source)
@@ -43,18 +41,6 @@ def match_sources(model: Any, sources: Iterable[StoredSource]) -> Mapped:
         else:
             groups[target] = renamed(target, source)
     return Mapped(tuple(groups.values()), tuple(unexpected))
-
-
-def _candidates(name: str, renames: Mapping[str, str], prefix: str) -> Iterator[str]:
-    changed = name
-    for pattern, replacement in renames.items():
-        changed = re.sub(pattern, re.sub(r"^\^|\(.*?\)", "", replacement), name)
-        if changed != name:
-            break
-    for known in (name, changed):
-        yield known
-        yield prefix + known
-        yield known.removeprefix(prefix)
 
 
 def _by_last_part(shapes: Shapes) -> dict[str, list[str]]:

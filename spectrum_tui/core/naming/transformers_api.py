@@ -167,7 +167,7 @@ def version() -> str:
 
 
 def meta_model(model_class: Any, config: Any) -> Any:
-    """The model without memory for its weights, its ties made as after loading."""
+    """The model without memory for its weights, tied ones being one object as after loading."""
     import torch
 
     config = deepcopy(config)
@@ -178,9 +178,7 @@ def meta_model(model_class: Any, config: Any) -> Any:
         # Not no_init_weights: that leaves out the tying of weights as well.
         if safe := _meta_safe_creation():
             stack.enter_context(safe())
-        model = model_class(config)
-        model.tie_weights()
-    return model
+        return model_class(config)
 
 
 def _meta_safe_creation() -> Any:
@@ -195,11 +193,6 @@ def ignored_patterns(model: Any) -> tuple[str, ...]:
     """Patterns of stored names that the class knows and does not want."""
     found = getattr(model, "_keys_to_ignore_on_load_unexpected", None)
     return tuple(found or ())
-
-
-def class_renames(model: Any) -> Mapping[str, str]:
-    """{pattern: replacement} that a model class of transformers 4.52 and later carries."""
-    return getattr(type(model), "_checkpoint_conversion_mapping", None) or {}
 
 
 def auto_model_class(auto_class: Any, config: Any) -> tuple[Any, ...]:
