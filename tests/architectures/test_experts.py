@@ -163,6 +163,7 @@ def test_what_has_no_score_says_why(tiny: TinyModels) -> None:
         ((4, 64, 32), (4, 32, 32), Halves(1)),
         ((4, 32, 64), (4, 32, 32), Halves(2)),
         ((4, 48, 32), None, Halves(1)),
+        ((4, 32, 32), (4, 32, 32), None),
         ((4, 47, 32), None, None),
     ],
 )

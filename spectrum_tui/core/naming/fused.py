@@ -51,14 +51,14 @@ def halves_in(
         axis = _axis(shape, other, module)
         # Before 5.14 the experts did not say it themselves; this is the one that interleaves.
         concatenated = getattr(module, "is_concatenated", model_type != "gpt_oss")
-        return Halves(axis, not concatenated) if shape[axis] % 2 == 0 else None
+        return Halves(axis, not concatenated) if axis and shape[axis] % 2 == 0 else None
     return None
 
 
 def _axis(shape: Shape, back: Shape | None, module: Any) -> int:
-    if back is not None and len(back) == 3:
-        if (shape[1], shape[2]) == (2 * back[2], back[1]):
-            return 1
-        if (shape[1], shape[2]) == (back[2], 2 * back[1]):
-            return 2
-    return 2 if getattr(module, "is_transposed", False) else 1
+    """1 or 2; 0 where the sizes say that this is one matrix under the name of two."""
+    if back is None or len(back) != 3:
+        return 2 if getattr(module, "is_transposed", False) else 1
+    if (shape[1], shape[2]) == (2 * back[2], back[1]):
+        return 1
+    return 2 if (shape[1], shape[2]) == (back[2], 2 * back[1]) else 0
