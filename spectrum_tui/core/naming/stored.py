@@ -1,15 +1,14 @@
-"""From stored tensors to the layers that are scored and the parameter names a trainer uses.
+"""The checkpoint's own names: a preview from headers alone, and what is left without a class.
 
-The names are the checkpoint's own, which for dense language models are the names of
-`model.named_parameters()`. Which architecture needs which renaming is decided here and nowhere
-else: everything downstream takes `ModelLayers` as the truth.
+For dense language models they are the names of `model.named_parameters()`; for others they are
+what can be shown before torch and transformers are imported, or when these do not know the model.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,9 @@ from spectrum_tui.core.layer_types import (
     layer_type,
     natural_key,
 )
+from spectrum_tui.core.naming.fused import experts_in, halves_in, is_convolution
+from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter, StoredSource
+from spectrum_tui.core.naming.values import DirectValues
 from spectrum_tui.core.results import HeadParameter
 from spectrum_tui.core.spectra import SCORABLE
 
@@ -186,3 +188,38 @@ def same_bytes(a: Tensor, b: Tensor, samples: int = 64, length: int = 4096) -> b
             == os.pread(file_b.fileno(), min(length, b.nbytes - at), b.start + at)
             for at in steps
         )
+
+
+def stored_plan(
+    checkpoint: Checkpoint, sources: Iterable[StoredSource], banner: str
+) -> ParameterPlan:
+    """Every source a parameter of its own name, because nothing knows better; see `banner`."""
+    by_name = {source.name: source for source in sources}
+    buffers = tuple(name for name in by_name if _BUFFER.search(name))
+    tied = {alias: n for alias, n in _tied_head(checkpoint).items() if alias in by_name}
+    kept = {n: s for n, s in by_name.items() if n not in tied and n not in set(buffers)}
+    shapes = {name: source.shape for name, source in kept.items()}
+    model_type = str(checkpoint.config.get("model_type", ""))
+    parameters = []
+    for name, source in kept.items():
+        experts = experts_in(name, source.shape)
+        halves = halves_in(name, source.shape, shapes.get, model_type=model_type)
+        parameter = RuntimeParameter(
+            name,
+            source.shape,
+            source.dtype,
+            (source,),
+            "dequantised" if source.decode else "as stored",
+            tuple(alias for alias, table in tied.items() if table == name),
+            experts,
+            halves if experts else None,
+            not experts and is_convolution(source.shape),
+        )
+        parameters.append(parameter)
+    return ParameterPlan(
+        tuple(sorted(parameters, key=lambda p: natural_key(p.name))),
+        "checkpoint",
+        buffers=buffers,
+        banner=banner,
+        values={name: DirectValues(source) for name, source in kept.items()},
+    )
