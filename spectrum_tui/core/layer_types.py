@@ -29,7 +29,8 @@ class TypeInfo:
     """One layer type of a model: what the layers screen shows on a line.
 
     `cost` is the estimated work of its matrices in the units of `core.spectra.cost`;
-    a type of 1-D weights (`one_dimensional`) costs nothing and always scores 1.0.
+    a type of 1-D weights (`one_dimensional`) costs nothing and always scores 1.0. `matrices`
+    counts each expert's of a fused parameter; `tower` is set where a model has several.
     """
 
     name: str
@@ -38,11 +39,20 @@ class TypeInfo:
     parameters: int
     cost: float
     one_dimensional: bool = False
+    matrices: int = 0
+    tower: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "group", Group(self.group))  # a plain string after JSON
 
 
+LANGUAGE = "language"
+"""The tower of everything that is not told apart as another one."""
+_TOWERS = (
+    ("projector", re.compile(r"projector|connector|merger|aligner", re.IGNORECASE)),
+    ("vision", re.compile(r"vision|visual|image", re.IGNORECASE)),
+    ("audio", re.compile(r"audio|speech", re.IGNORECASE)),
+)
 _INPUT_EMBEDDING = re.compile(
     r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings|shared)$"
 )
@@ -81,6 +91,15 @@ def group_of(type_name: str) -> Group:
         if pattern.search(type_name):
             return group
     return Group.OTHER
+
+
+def tower_of(layer: str) -> str:
+    """The part of a multimodal model that a layer belongs to, judged by its path.
+
+    >>> tower_of("model.visual.blocks.3.attn.qkv"), tower_of("model.language_model.norm")
+    ('vision', 'language')
+    """
+    return next((name for name, pattern in _TOWERS if pattern.search(layer)), LANGUAGE)
 
 
 def is_input_embedding(layer: str) -> bool:

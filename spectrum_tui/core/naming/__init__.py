@@ -6,13 +6,15 @@ transformers) gives the exact parameters, with where their values are stored.
 
 from __future__ import annotations
 
-from spectrum_tui.core.naming.stored import (
-    NAMING,
-    Layer,
-    ModelLayers,
-    is_bias,
-    model_layers,
-    same_bytes,
-)
+from spectrum_tui.core.naming.layers import Layer, ModelLayers, is_bias, plan_layers
+from spectrum_tui.core.naming.stored import NAMING, model_layers, same_bytes
 
-__all__ = ["NAMING", "Layer", "ModelLayers", "is_bias", "model_layers", "same_bytes"]
+__all__ = [
+    "NAMING",
+    "Layer",
+    "ModelLayers",
+    "is_bias",
+    "model_layers",
+    "plan_layers",
+    "same_bytes",
+]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from spectrum_tui.core.checkpoint import Tensor
 from spectrum_tui.core.naming.reading import read_elements, read_rows, read_tensor
-from spectrum_tui.core.spectra import SCORABLE
+from spectrum_tui.core.spectra import SCORABLE, MatrixValues
 
 if TYPE_CHECKING:
     import torch
@@ -152,19 +152,6 @@ class RuntimeParameter:
         if len(self.shape) > 2 and not self.convolution:
             return f"a {len(self.shape)}-D parameter that is not a convolution"
         return ""
-
-
-class MatrixValues(Protocol):
-    """Where the rows of a matrix are read from."""
-
-    @property
-    def by_rows(self) -> bool:
-        """Whether reading it in pieces costs no more than at once."""
-        ...
-
-    def read_rows(self, start: int, stop: int) -> torch.Tensor:
-        """Rows [start, stop), on the CPU, in the type that the values have when decoded."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

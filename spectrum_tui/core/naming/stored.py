@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,54 +22,24 @@ from spectrum_tui.core.layer_types import (
     natural_key,
 )
 from spectrum_tui.core.naming.fused import experts_in, halves_in, is_convolution
+from spectrum_tui.core.naming.layers import (
+    Layer,
+    ModelLayers,
+    head_of,
+    is_bias,
+    with_towers,
+)
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter, StoredSource
 from spectrum_tui.core.naming.values import DirectValues
-from spectrum_tui.core.results import HeadParameter
 from spectrum_tui.core.spectra import SCORABLE
 
-NAMING = "checkpoint"
+NAMING = "the checkpoint"
 
 _BUFFER = re.compile(
     r"(^|\.)(inv_freq|position_ids|token_type_ids|masked_bias|attn\.bias|num_batches_tracked"
     r"|running_mean|running_var|e_score_correction_bias|final_logits_bias)$"
 )
 """Stored with the weights but not parameters: nothing that trains."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A module with a weight: the unit that is scored, selected and unfrozen.
-
-    `rows` x `columns` is the weight as a matrix; rows is 1 for a 1-D weight. `parameters` are
-    the names that train when it is selected (weight, then bias), `numel` their elements.
-    """
-
-    name: str
-    type: str
-    weight: Tensor
-    rows: int
-    columns: int
-    parameters: tuple[str, ...]
-    numel: int
-
-    @property
-    def one_dimensional(self) -> bool:
-        """Whether its score is 1.0 by definition."""
-        return self.rows == 1 and len(self.weight.shape) < 2
-
-
-@dataclass(frozen=True)
-class ModelLayers:
-    """The layers in natural order, and everything of the model that is not scored.
-
-    `skipped` are (parameter, reason). `total_parameters` counts each tied tensor once and no
-    buffers.
-    """
-
-    layers: tuple[Layer, ...]
-    head: tuple[HeadParameter, ...]
-    skipped: tuple[tuple[str, str], ...]
-    total_parameters: int
 
 
 def model_layers(checkpoint: Checkpoint) -> ModelLayers:
@@ -90,17 +59,16 @@ def model_layers(checkpoint: Checkpoint) -> ModelLayers:
             skipped.append((tensor.name, reason))
         else:
             layers.append(_layer(tensor, stored))
+    aliases: dict[str, tuple[str, ...]] = {}
+    for alias, name in tied.items():
+        aliases[name] = (*aliases.get(name, ()), alias)
     return ModelLayers(
-        tuple(layers),
-        _head(layers, tied),
+        tuple(with_towers(layers)),
+        head_of(layers, aliases),
         tuple(skipped),
         sum(t.numel for t in stored.values()),
+        tuple(stored),
     )
-
-
-def is_bias(name: str) -> bool:
-    """Whether a parameter is a bias: never scored, trained with the layer that it belongs to."""
-    return name.endswith((".bias", "_bias"))
 
 
 def _unscored(tensor: Tensor) -> str:
@@ -125,24 +93,12 @@ def _layer(weight: Tensor, stored: Mapping[str, Tensor]) -> Layer:
     return Layer(
         name,
         layer_type(name),
-        weight,
+        weight.shape,
         rows,
         weight.numel // rows,
         tuple(t.name for t in members),
         sum(t.numel for t in members),
-    )
-
-
-def _head(layers: list[Layer], tied: Mapping[str, str]) -> tuple[HeadParameter, ...]:
-    """The input embeddings and output heads, in the model's order."""
-    aliases: dict[str, tuple[str, ...]] = {}
-    for alias, name in tied.items():
-        aliases[name] = (*aliases.get(name, ()), alias)
-    found = [layer for layer in layers if is_input_embedding(layer.name)]
-    found += [layer for layer in layers if is_output_head(layer.name)]
-    return tuple(
-        HeadParameter(layer.weight.name, layer.weight.numel, aliases.get(layer.weight.name, ()))
-        for layer in found
+        weight.nbytes,
     )
 
 

@@ -154,7 +154,7 @@ def provenance_comment(origin: Provenance, percent: int, note: str) -> list[str]
             (
                 f"spectrum-tui {origin.version}" if origin.version else "scores of another tool",
                 f"metric {origin.metric}",
-                f"names as in the {origin.naming}",
+                f"names as in {origin.naming}",
                 origin.finished,
                 note,
             ),
