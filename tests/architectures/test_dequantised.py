@@ -57,7 +57,7 @@ def test_fp8_experts_are_merged_after_decoding(tiny: TinyModels, tmp_path: Path)
     source = tiny.folder("qwen3_moe")
     config = {"quantization_config": FP8, **dtype}
     folder = rewrite(source, tmp_path / "fp8", _quantised, config)
-    plain = rewrite(folder, tmp_path / "plain", _plain, {"quantization_config": None, **dtype})
+    plain = rewrite(source, tmp_path / "plain", lambda t: _plain(_quantised(t)), dtype)
     model, _ = load_as_a_trainer(plain, "Qwen3MoeForCausalLM")
     wanted = dict(model.named_parameters())
 
