@@ -61,6 +61,16 @@ def test_only_the_head_stored(tiny: TinyModels, tmp_path: Path) -> None:
     assert aliases == [HEAD]
 
 
+def test_stored_twice_in_two_types(tiny: TinyModels, tmp_path: Path) -> None:
+    def rounded_and_wide(tensors: Tensors) -> Tensors:
+        table = tensors[EMBEDDING].bfloat16()
+        return tensors | {EMBEDDING: table, HEAD: table.float()}
+
+    names, aliases = _compared(rewrite(tiny.folder("llama_tied"), tmp_path / "m", rounded_and_wide))
+    assert HEAD not in names
+    assert aliases == [HEAD]
+
+
 @pytest.mark.parametrize("block", [100, 2**22])
 def test_stored_twice_and_different(
     block: int, tiny: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -114,10 +114,11 @@ def equal_sources(a: StoredSource, b: StoredSource) -> bool:
     if a.decode or b.decode:
         return torch.equal(a.read(), b.read())
     total = a.parts[0].numel
-    return all(
-        torch.equal(*(s.read_elements(at, min(BLOCK, total - at)) for s in (a, b)))
-        for at in range(0, total, BLOCK)
-    )
+    for at in range(0, total, BLOCK):
+        x, y = (source.read_elements(at, min(BLOCK, total - at)) for source in (a, b))
+        if not torch.equal(x, y if x.dtype == y.dtype else y.to(x.dtype)):
+            return False
+    return True
 
 
 @dataclass(frozen=True)
