@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spectrum_tui.core import errors, wire
 from spectrum_tui.core.requests import (
@@ -26,9 +26,13 @@ from spectrum_tui.core.requests import (
     Failed,
     Inspected,
     Ready,
+    Refined,
     ScanRequest,
     Suggestions,
 )
+
+if TYPE_CHECKING:
+    from spectrum_tui.core.inspection import Inspection
 
 Request = Mapping[str, Any]
 
@@ -91,6 +95,21 @@ class Worker:
 
         found = inspect_model(request["model"], request["revision"])
         self._send(Inspected(request["request"], found.summary))
+        self._refine(request, found)
+
+    def _refine(self, request: Request, found: Inspection) -> None:
+        """Send the exact names, kept from last time where nothing changed, unless the user has
+        gone on to another model meanwhile."""
+        from spectrum_tui.core.refinement import refined_summary
+
+        self._torch_ready.wait()
+        if found.summary.is_local and self._requests.empty():
+            summary = refined_summary(
+                found,
+                model_class=request.get("model_class", ""),
+                allow_gptq=request.get("allow_gptq", False),
+            )
+            self._send(Refined(request["request"], summary))
 
     def _download(self, request: Request) -> None:
         from spectrum_tui.core.inspection import fetch, inspect_model
@@ -101,7 +120,9 @@ class Worker:
             self._send(DownloadProgress(number, done, total, speed))
 
         found = inspect_model(request["model"], request["revision"])
-        self._send(Downloaded(number, fetch(found, progress=report).summary))
+        local = fetch(found, progress=report)
+        self._send(Downloaded(number, local.summary))
+        self._refine(request, local)
 
     def _suggest(self, request: Request) -> None:
         from spectrum_tui.core import hub
