@@ -218,7 +218,7 @@ def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:
             sum(layer.numel for layer in group),
             sum(layer.cost for layer in group),
             all(layer.one_dimensional for layer in group),
-            sum(layer.matrix_count for layer in group),
+            max(layer.experts for layer in group),
             group[0].tower,
         )
         for name, group in members.items()

@@ -29,8 +29,8 @@ class TypeInfo:
     """One layer type of a model: what the layers screen shows on a line.
 
     `cost` is the estimated work of its matrices in the units of `core.spectra.cost`;
-    a type of 1-D weights (`one_dimensional`) costs nothing and always scores 1.0. `matrices`
-    counts each expert's of a fused parameter; `tower` is set where a model has several.
+    a type of 1-D weights (`one_dimensional`) costs nothing and always scores 1.0. `experts`
+    are how many are fused in each of its parameters; `tower` is set where a model has several.
     """
 
     name: str
@@ -39,7 +39,7 @@ class TypeInfo:
     parameters: int
     cost: float
     one_dimensional: bool = False
-    matrices: int = 0
+    experts: int = 0
     tower: str = ""
 
     def __post_init__(self) -> None:
@@ -129,6 +129,14 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def in_tree_order(types: Iterable[TypeInfo]) -> list[TypeInfo]:
-    """The types by group, then naturally by name: the order of the tree and of the scan."""
+    """The types by tower (language first), group, and naturally by name: the order of the tree
+    and of the scan."""
     rank = {group: i for i, group in enumerate(Group)}
-    return sorted(types, key=lambda t: (rank[t.group], natural_key(t.name)))
+    towers = ("", LANGUAGE, "vision", "audio", "projector")
+    return sorted(types, key=lambda t: (towers.index(t.tower), rank[t.group], natural_key(t.name)))
+
+
+def starts_checked(kind: TypeInfo) -> bool:
+    """Whether a type is scanned unless the user says otherwise: matrices, and where a model has
+    several towers those of its language model."""
+    return not kind.one_dimensional and kind.tower in ("", LANGUAGE)

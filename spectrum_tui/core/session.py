@@ -14,7 +14,7 @@ from spectrum_tui.core.errors import InputError, ScanError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanEvent
 from spectrum_tui.core.files import cache_dir, check_writable, output_folder
 from spectrum_tui.core.inspection import Inspection, inspect_model, with_exact_names
-from spectrum_tui.core.layer_types import LANGUAGE, TypeInfo
+from spectrum_tui.core.layer_types import TypeInfo, starts_checked
 from spectrum_tui.core.naming import NAMING, Layer
 from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.results import Provenance, Result, Scores
@@ -82,7 +82,7 @@ def match_types(types: Iterable[TypeInfo], patterns: Iterable[str]) -> tuple[str
     types = list(types)
     patterns = list(patterns)
     if not patterns:
-        return tuple(t.name for t in types if starts_chosen(t))
+        return tuple(t.name for t in types if starts_checked(t))
     names = [t.name for t in types]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -92,11 +92,6 @@ def match_types(types: Iterable[TypeInfo], patterns: Iterable[str]) -> tuple[str
                 field="types",
             )
     return tuple(name for name in names if any(fnmatchcase(name, p) for p in patterns))
-
-
-def starts_chosen(kind: TypeInfo) -> bool:
-    """Whether a type is scanned unless the user says otherwise: matrices, language first."""
-    return not kind.one_dimensional and kind.tower in ("", LANGUAGE)
 
 
 def choose_layers(inspection: Inspection, types: tuple[str, ...]) -> list[Layer]:

@@ -120,7 +120,7 @@ class TreeLines(LineView):
         yield Segment(indent + arrow, self.line_style("layer-tree--dim", *cursor))
         yield Segment(f"{BOXES[state]} ", self.line_style(_BOX_STYLES[state], *cursor))
         room = width - len(indent) - _LABEL_AT
-        note = "" if leaf else self._note(node)
+        note = self._experts(node) if leaf else self._note(node)
         name = keep_end(model.labels[node], min(room - len(note), cell_len(model.labels[node])))
         style = self.line_style(*(() if leaf and state else (kind,)), *cursor)
         yield Segment(name, style)
@@ -128,10 +128,15 @@ class TreeLines(LineView):
             note.ljust(room - cell_len(name)), self.line_style("layer-tree--dim", *cursor)
         )
 
+    def _experts(self, node: int) -> str:
+        """`48 × 128 experts` of a type whose parameters each hold many."""
+        info = self.model.type_at(node)
+        return f"  {info.layers} × {info.experts} experts" if info and info.experts else ""
+
     def _note(self, node: int) -> str:
         """How much of a branch is checked: `×160` of a family, `3 of 4` where it is a part."""
         checked, whole = self.model.counts(node)
-        family = self.model.depth[node] > 0
+        family = not self.model.is_group[node]
         if 0 < checked < whole:
             return f" ×{checked} of {whole}" if family else f"  {checked} of {whole} types"
         if family:
