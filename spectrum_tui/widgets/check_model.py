@@ -47,7 +47,8 @@ class _Builder:
 
     def leaf(self, info: TypeInfo, parent: int) -> None:
         """Append one layer type below `parent`."""
-        self.leaves.append(self.branch(info.name, parent))
+        label = info.name.removeprefix(f"{info.tower}:")
+        self.leaves.append(self.branch(label, parent))
         self.types.append(info)
 
     def add(self, types: Sequence[TypeInfo]) -> None:
@@ -83,8 +84,8 @@ class CheckModel:
 
     A model with several towers has each as a branch of its own above its groups. Types of
     matrices (of the language model) start checked, others unchecked. Towers and groups start
-    unfolded, families folded. `visible` are the nodes on show, in order; `scope` marks the types that
-    match the filter: what toggling reaches.
+    unfolded, families folded. `visible` are the nodes on show, in order; `scope` marks the types
+    that match the filter: what toggling reaches.
     """
 
     def __init__(self, types: Sequence[TypeInfo]) -> None:
