@@ -118,6 +118,15 @@ class CheckModel:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def adopt(self, before: CheckModel) -> None:
+        """Check what was checked before; types that were not there keep their own start."""
+        was = dict(
+            zip((t.name for t in before.types), before.on[before.leaf].tolist(), strict=True)
+        )
+        now = zip(self.types, self.on[self.leaf].tolist(), strict=True)
+        self.on[self.leaf] = [was.get(info.name, start) for info, start in now]
+        self._recount()
+
     def type_at(self, node: int) -> TypeInfo | None:
         """The type that a node is, None for a branch."""
         return self._type_at.get(node)

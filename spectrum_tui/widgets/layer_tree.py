@@ -159,6 +159,13 @@ class TreeLines(LineView):
             yield Segment(blocks, self.line_style(*kind, *cursor))
         yield Segment(" ", self.line_style(*cursor))
 
+    def show(self, model: CheckModel) -> None:
+        """Show another tree from its first line."""
+        self.model = model
+        self.resize_lines(0, len(model.visible))
+        self.cursor = 0
+        self.refresh()
+
     # -- checking --------------------------------------------------------------------------
 
     def action_check(self) -> None:
@@ -308,6 +315,16 @@ class LayerTree(Vertical):
     def checked(self) -> tuple[str, ...]:
         """Names of the checked types, in tree order."""
         return self.model.checked
+
+    def replace_types(self, types: Sequence[TypeInfo]) -> None:
+        """Show other types; those that were there before keep their boxes."""
+        if tuple(types) == self.model.types:
+            return
+        before, self.model = self.model, CheckModel(types)
+        self.model.adopt(before)
+        self.model.filter(self.query_one(Input).value)
+        self.lines.show(self.model)
+        self.post_message(self.Changed(self))
 
     def checked_types(self) -> tuple[TypeInfo, ...]:
         """The checked types, in tree order."""

@@ -171,9 +171,19 @@ class PlanPanel(Vertical):
         self.ready: Ready | None = None
         self.fresh = False
         self.border_title = "This scan"
-        self.figures = Figures()
-        self.figures.set_reactive(Figures.plan, plan)
-        self.figures.set_reactive(Figures.time, self._estimate(plan))
+        self.figures = self._figures(plan)
+
+    def _figures(self, plan: Plan) -> Figures:
+        figures = Figures()
+        figures.set_reactive(Figures.plan, plan)
+        figures.set_reactive(Figures.time, self._estimate(plan))
+        return figures
+
+    def replace_summary(self, summary: ModelSummary, plan: Plan) -> None:
+        """More is known of the model now; the notes may be others."""
+        self.summary = summary
+        self.figures = self._figures(plan)
+        self.refresh(recompose=True)
 
     def compose(self) -> ComposeResult:
         """The model where there is room, the figures, and the notes that this model needs."""
@@ -197,6 +207,7 @@ class PlanPanel(Vertical):
         kinds = " + ".join(sorted(summary.dtypes, key=summary.dtypes.__getitem__, reverse=True))
         return table(
             ("model", printable(summary.architecture) or "unknown architecture"),
+            ("names", printable(summary.naming) or "as stored; exact ones follow"),
             ("stored as", printable(kinds) or "–"),
             ("size", f"{numbers.size(summary.nbytes)} in {files}"),
             ("device", settings.device),

@@ -1,4 +1,4 @@
-"""The tiny models, written once in a session, and the table of what was matched."""
+"""The tiny models, written once in a session, and the tables of what was matched and trained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ ALL_BUILD_FROM = 23
 """The minor version of transformers 5 from which every architecture here must build."""
 
 Row = tuple[str, str, int, int, int]
-"""Architecture, layout, parameters of the trainer's model, those matched, expert slices."""
+"""Architecture, layout, parameters of the trainer's model; then those matched and expert slices,
+or recipes applied and those that trained what was meant."""
 
 
 class TinyModels:
@@ -62,13 +63,35 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """One line for each architecture: its parameters, and how many are named and equal."""
+    """The tables: what was matched, and what trained as it was meant to."""
+    _matched_table(terminalreporter, _rows(terminalreporter, "matched"))
+    _trained_table(terminalreporter, _rows(terminalreporter, "trained"))
+
+
+def _rows(terminalreporter: Any, property_name: str) -> list[Row]:
     reports = [
         r for outcome in ("passed", "failed") for r in terminalreporter.stats.get(outcome, ())
     ]
-    rows: list[Row] = [
-        value for report in reports for key, value in report.user_properties if key == "matched"
+    return [
+        value for report in reports for key, value in report.user_properties if key == property_name
     ]
+
+
+def _trained_table(terminalreporter: Any, rows: list[Row]) -> None:
+    """One line for each architecture: recipes read in every way, and those that trained right."""
+    if not rows:
+        return
+    terminalreporter.section("recipes applied to the model of from_pretrained")
+    heads = ("architecture", "layout", "parameters", "recipes", "trainable as intended")
+    terminalreporter.write_line("{:18}{:16}{:>12}{:>10}{:>23}".format(*heads))
+    for row in rows:
+        terminalreporter.write_line("{:18}{:16}{:>12}{:>10}{:>23}".format(*row))
+    right, tried = sum(row[4] for row in rows), sum(row[3] for row in rows)
+    terminalreporter.write_line(f"{right} of {tried} as intended")
+
+
+def _matched_table(terminalreporter: Any, rows: list[Row]) -> None:
+    """One line for each architecture: its parameters, and how many are named and equal."""
     if not rows:
         return
     terminalreporter.section("parameters matched with from_pretrained")

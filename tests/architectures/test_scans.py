@@ -25,6 +25,8 @@ from tests.architectures.trainers import embeddings, of_every_trainer
 
 CASES = [(name, "published") for name in ARCHITECTURES]
 CASES += [(name, layout) for name in FUSED for layout in ("transformers-4", "fused")]
+NAMED_LIKE_A_HEAD = {"wav2vec2": {"lm_head.weight"}}
+"""Not the output embeddings by the model's own word: it has no vocabulary of tokens."""
 PERCENTAGES = (34, 50, 75, 100)
 
 
@@ -75,7 +77,8 @@ def test_a_recipe_trains_what_was_selected(
         result = scanned(folder, tmp_path / "out", everything=everything)
         assert set(result.names) == names
         heads = {head.name for head in result.head}
-        assert heads == embeddings(model), "heads"
+        assert heads - embeddings(model) == NAMED_LIKE_A_HEAD.get(name, set())
+        assert heads >= embeddings(model)
         for percent in PERCENTAGES:
             best = intended(result, percent, names)
             for head in (True, False):

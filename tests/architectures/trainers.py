@@ -50,6 +50,7 @@ def embeddings(model: Any) -> set[str]:
             module = part()
         except NotImplementedError:
             continue
-        if isinstance(getattr(module, "weight", None), torch.nn.Parameter):
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, torch.nn.Parameter) and weight.ndim == 2:
             found.add(id(module.weight))
     return {name for name, parameter in model.named_parameters() if id(parameter) in found}

@@ -54,6 +54,7 @@ def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") ->
             (e.parameter.name, e.stored_shape, e.parameter.shape) for e in entries if e.mismatched
         ),
         buffers=tuple(name for name in model.state_dict() if name not in named),
+        embeddings=_embeddings(model, aliases),
         model_class=type(model).__name__,
         transformers_version=version(),
         banner=banner,
@@ -86,6 +87,26 @@ def _aliases(weights: Mapping[str, Any], made: Made) -> dict[str, tuple[str, ...
         else:
             aliases[canonical] = (*aliases[canonical], name)
     return aliases
+
+
+def _embeddings(model: Any, aliases: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The parameters of the model's input and output embeddings, a tied one once.
+
+    Names alone do not tell: Mamba's table is `backbone.embeddings`. What a vision model calls
+    its input embeddings is a convolution.
+    """
+    canonical = {also: name for name, others in aliases.items() for also in (name, *others)}
+    names = {id(module): name for name, module in model.named_modules()}
+    found = []
+    for part in (model.get_input_embeddings, model.get_output_embeddings):
+        try:
+            module = part()
+        except (NotImplementedError, AttributeError):
+            continue
+        weight = getattr(module, "weight", None)
+        if getattr(weight, "ndim", 0) == 2:
+            found.append(canonical.get(f"{names.get(id(module))}.weight", ""))
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
 def _same_values(

@@ -93,10 +93,9 @@ def plan_layers(plan: ParameterPlan) -> ModelLayers:
             layers.append(_layer(parameter, plan))
     skipped += [(name, "no parameter of the model") for name in plan.unexpected]
     skipped += [(name, "not used by the model's class") for name in plan.ignored]
-    aliases = {p.name: p.aliases for p in plan.parameters}
     return ModelLayers(
         tuple(with_towers(layers)),
-        head_of(layers, aliases),
+        _head(plan, layers),
         tuple(skipped),
         sum(p.numel for p in plan.parameters),
         tuple(p.name for p in plan.parameters),
@@ -122,6 +121,14 @@ def _layer(parameter: RuntimeParameter, plan: ParameterPlan) -> Layer:
         parameter.experts,
         matrices=matrices,
     )
+
+
+def _head(plan: ParameterPlan, layers: Iterable[Layer]) -> tuple[HeadParameter, ...]:
+    """What the model calls its embeddings, stored or not, and what is named like one."""
+    aliases = {p.name: p.aliases for p in plan.parameters}
+    known = [plan.by_name[name] for name in plan.embeddings]
+    named = [head for head in head_of(layers, aliases) if head.name not in plan.embeddings]
+    return (*(HeadParameter(p.name, p.numel, p.aliases) for p in known), *named)
 
 
 def with_towers(layers: Iterable[Layer]) -> list[Layer]:

@@ -230,7 +230,9 @@ class ParameterPlan:
     checkpoint lacks included (`missing`). `unexpected` and `ignored` are stored tensors that no
     parameter comes from: the model's class names the ignored ones itself (old masks, layers
     for multi-token prediction). `mismatched` are (name, stored shape, the model's shape).
-    `banner` says why the names are not the model's own; empty when they are.
+    `embeddings` are the tables that turn tokens into vectors and vectors into tokens, as the
+    model itself knows them. `banner` says why the names are not the model's own; empty when
+    they are.
     """
 
     parameters: tuple[RuntimeParameter, ...]
@@ -240,6 +242,7 @@ class ParameterPlan:
     ignored: tuple[str, ...] = ()
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
     buffers: tuple[str, ...] = ()
+    embeddings: tuple[str, ...] = ()
     model_class: str = ""
     transformers_version: str = ""
     banner: str = ""
