@@ -72,7 +72,7 @@ class Worker:
     def _serve(self) -> None:
         while True:
             request = self._requests.get()
-            self._guarded(request, lambda: self._answer(request))
+            self._guarded(request, partial(self._answer, request))
 
     def _guarded(self, request: Request, work: Callable[[], None]) -> None:
         """Do the work for a request; whatever goes wrong becomes its answer."""

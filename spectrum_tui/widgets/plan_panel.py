@@ -207,7 +207,7 @@ class PlanPanel(Vertical):
         kinds = " + ".join(sorted(summary.dtypes, key=summary.dtypes.__getitem__, reverse=True))
         return table(
             ("model", printable(summary.architecture) or "unknown architecture"),
-            ("names", printable(summary.naming) or "as stored; exact ones follow"),
+            ("names", printable(_whose_names(summary))),
             ("stored as", printable(kinds) or "–"),
             ("size", f"{numbers.size(summary.nbytes)} in {files}"),
             ("device", settings.device),
@@ -262,3 +262,9 @@ def _note(text: str, action: str, key: str, label: str) -> Content:
     """A sentence, then a key with what it does, as in the footer; a click does it too."""
     link = f"[@click=screen.{action}][b]{key}[/] {label}[/]"
     return Content.from_markup(f"$text {link}", text=text)
+
+
+def _whose_names(summary: ModelSummary) -> str:
+    """Where the parameter names come from; the class stands on the line above."""
+    short = summary.naming.replace(f" {summary.architecture}", "")
+    return short or "as stored; exact follow"
