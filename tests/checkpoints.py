@@ -21,7 +21,6 @@ from safetensors.torch import save_file
 
 Tensors = dict[str, torch.Tensor]
 
-CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
 UNKNOWN = {"architectures": ["LlamaForCausalLM"], "model_type": "of-our-own"}
 ODD_NAME = "a[/b][red]"
 """A layer name that is markup in a screen and a character class in a pattern."""
@@ -118,7 +117,7 @@ def config_for(tensors: Tensors) -> dict[str, Any]:
     layers = sum(name.endswith("mlp.gate_proj.weight") for name in tensors)
     bias = "model.layers.0.self_attn.q_proj.bias" in tensors
     whole = llama(layers, bias=bias) if layers else {}
-    if not layers or not tensors.keys() <= whole.keys() or "model.embed_tokens.weight" not in tensors:
+    if not {"model.embed_tokens.weight"} <= tensors.keys() <= whole.keys():
         return UNKNOWN
     vocabulary, hidden = tensors["model.embed_tokens.weight"].shape
     return {

@@ -208,7 +208,9 @@ def test_only_the_head_and_that_switched_off_is_refused(tmp_path: Path) -> None:
     inspection = inspect_model(str(save(tmp_path, llama(1))))
     layers = [x for x in inspection.model.layers if x.name == "lm_head"]
     plan = make_plan(inspection.checkpoint, layers, device="cpu")
-    recipe = SpectrumYaml(Selection(build_result(inspection, plan, {"lm_head": done(layers[0], 1.0)}, {})))
+    recipe = SpectrumYaml(
+        Selection(build_result(inspection, plan, {"lm_head": done(layers[0], 1.0)}, {}))
+    )
     assert "lm_head.weight" in by_yaml(recipe.text(100, head=True))
     with pytest.raises(SelectionError, match="switched off"):
         recipe.text(100, head=False)
