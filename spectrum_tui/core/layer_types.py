@@ -60,7 +60,10 @@ _OUTPUT_HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output_projection)$")
 _GROUP_PATTERNS = tuple(
     (group, re.compile(pattern, re.IGNORECASE))
     for group, pattern in (
-        (Group.EXPERTS, r"experts?(\.|$|_)|block_sparse_moe\.gate|mlp\.(gate|router)$"),
+        (
+            Group.EXPERTS,
+            r"experts?(\.|$|_)|(^|\.)router(\.|$)|(^|\.)(block_sparse_moe|mlp|feed_forward|mixer)\.gate$",
+        ),
         (Group.NORMS, r"norm|(^|\.)ln(_?\w+)?$"),
         (Group.EMBEDDINGS, r"embed|(^|\.)(wte|wpe|shared|lm_head)$"),
         (Group.ATTENTION, r"att(entio)?n|(^|[._])[qkvo]_proj|qkv|query|key|value"),
@@ -86,7 +89,8 @@ def layer_type(layer: str) -> str:
 
 
 def group_of(type_name: str) -> Group:
-    """The branch of the tree that a type belongs to, judged by its name."""
+    """The branch of the tree that a type belongs to, judged by its name without the tower's."""
+    type_name = type_name.rpartition(":")[2]
     for group, pattern in _GROUP_PATTERNS:
         if pattern.search(type_name):
             return group

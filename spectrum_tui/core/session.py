@@ -76,13 +76,14 @@ def run_scan(
 def match_types(types: Iterable[TypeInfo], patterns: Iterable[str]) -> tuple[str, ...]:
     """The types that any shell-style pattern matches; every type of matrices without one.
 
-    Of a model with several towers the language model's alone. Raises InputError for a pattern
-    that matches nothing.
+    Of a model with several towers the language model's alone, where there is one. Raises
+    InputError for a pattern that matches nothing.
     """
     types = list(types)
     patterns = list(patterns)
     if not patterns:
-        return tuple(t.name for t in types if starts_checked(t))
+        language = tuple(t.name for t in types if starts_checked(t))
+        return language or tuple(t.name for t in types if not t.one_dimensional)
     names = [t.name for t in types]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):

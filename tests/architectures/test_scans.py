@@ -75,7 +75,7 @@ def test_a_recipe_trains_what_was_selected(
     record_property: Callable[[str, object], None],
 ) -> None:
     folder = tiny.folder(name, layout)
-    model, info = load_as_a_trainer(folder, ARCHITECTURES[name].model)
+    model, _ = load_as_a_trainer(folder, ARCHITECTURES[name].model)
     names = {name for name, _ in model.named_parameters()}
     tried, right = 0, 0
     for everything in (False, True):

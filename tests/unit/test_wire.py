@@ -32,7 +32,7 @@ SUMMARY = requests.ModelSummary(
     naming="transformers 5.23.0 LlamaForCausalLM",
     model_class="LlamaForCausalLM",
 )
-EXPERTS = TypeInfo("mlp.experts.down_proj", Group.EXPERTS, 48, 9, 1.0, False, 6144, "language")
+EXPERTS = TypeInfo("mlp.experts.down_proj", Group.EXPERTS, 48, 9, 1.0, False, 128, "language")
 MESSAGES = [
     TYPE,
     EXPERTS,
