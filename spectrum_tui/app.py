@@ -27,6 +27,7 @@ from spectrum_tui.core.requests import (
     Inspected,
     ModelSummary,
     Ready,
+    Refined,
     ResultReady,
     Suggestions,
 )
@@ -86,11 +87,14 @@ class SpectrumApp(BaseApp):
     @on(ask.InspectRequested)
     def _inspect(self, message: ask.InspectRequested) -> None:
         self.runner.cancel_download()
-        self.runner.inspect(message.model, message.revision)
+        self.runner.inspect(self._asked_for(message.model, message.revision))
 
     @on(ask.DownloadRequested)
     def _download(self, message: ask.DownloadRequested) -> None:
-        self.runner.fetch(message.model, message.revision)
+        self.runner.fetch(self._asked_for(message.model, message.revision))
+
+    def _asked_for(self, model: str, revision: str) -> Settings:
+        return replace(self.settings, model=model, revision=revision)
 
     @on(ask.DownloadCancelled)
     def _cancel_download(self) -> None:
@@ -151,8 +155,10 @@ class SpectrumApp(BaseApp):
         match message.answer:
             case Inspected(summary=summary) | Downloaded(summary=summary):
                 self.setup_screen.show_summary(summary)
+            case Refined(summary=summary):
+                self._refine(summary)
             case Failed() if message.task != "scan":
-                self.setup_screen.show_failure(message.answer)
+                self._show_failure(message.answer)
             case Failed():
                 self._scan_refused(message.answer)
             case Suggestions():
@@ -173,6 +179,23 @@ class SpectrumApp(BaseApp):
         while self.screen is not self.setup_screen:
             self.pop_screen()
         self.setup_screen.show_failure(failed)
+
+    def _refine(self, summary: ModelSummary) -> None:
+        """The names are a trainer's now; the layers screen takes them over in place."""
+        self.setup_screen.show_summary(summary)
+        if self._summary is None:
+            return
+        self._summary = summary
+        for screen in self.screen_stack:
+            if hasattr(screen, "refine"):
+                screen.refine(summary)
+
+    def _show_failure(self, failure: Failed) -> None:
+        self.setup_screen.show_failure(failure)
+        if self.screen is not self.setup_screen:  # the user has gone on meanwhile
+            error = failure.error
+            text = f"{error['message']} {error['hint']}"
+            self.notify(text, severity="error", timeout=30, markup=False)
 
     @on(WorkerDied)
     def _worker_died(self, message: WorkerDied) -> None:

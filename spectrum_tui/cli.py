@@ -124,6 +124,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         device=options.device,
         top_percent=parse_percent(options.top_percent),
         output_dir=options.output_dir,
+        model_class=options.model_class,
+        allow_gptq=options.allow_gptq,
     )
 
 
@@ -197,6 +199,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:0, mps (auto)")
     add("--revision", default="", metavar="R", help="branch, tag or commit on the hub")
     add("--output-dir", default=".", metavar="DIR", help="where the files go (.)")
+    add(
+        "--model-class",
+        default="",
+        metavar="CLASS",
+        help="transformers class whose parameter names are written (as trainers choose it)",
+    )
+    add("--allow-gptq", action="store_true", help="scan GPTQ weights, which are a rounded copy")
 
 
 def _add_percent_option(parser: argparse.ArgumentParser) -> None:

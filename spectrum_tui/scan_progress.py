@@ -17,6 +17,7 @@ from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
     LayerStarted,
+    MatrixDone,
     ScanEnded,
     ScanEvent,
     ScanStarted,
@@ -169,6 +170,8 @@ class ScanProgress:
                 case LayerStarted():
                     work = InWork(event.layer, event.shape, self._clock())
                     self._in_work[event.layer] = work
+                case MatrixDone():
+                    self._matrix_done(event)
                 case LayerDone():
                     self._layer_done(event)
                 case LayerFailed():
@@ -220,20 +223,31 @@ class ScanProgress:
         state.types = {name: TypeProgress(total) for name, total in event.types.items()}
         self._restart_windows()
 
+    def _matrix_done(self, event: MatrixDone) -> None:
+        self._account(event.layer, event.type, event.cost)
+        self._work_done(event)
+
     def _layer_done(self, event: LayerDone) -> None:
         state = self._state
         state.done += 1
-        state.bytes_done += event.bytes
         self._account(event.layer, event.type, event.cost).done += 1
         if event.resumed:
-            # Read back, not computed: it must not make the machine look faster than it is.
             state.resumed += 1
+        else:
+            self._recent.appendleft(event)
+        if not event.parts or event.resumed:  # else its matrices were counted one by one
+            self._work_done(event)
+
+    def _work_done(self, event: MatrixDone | LayerDone) -> None:
+        """Bytes and rates of one matrix."""
+        self._state.bytes_done += event.bytes
+        if event.resumed:
+            # Read back, not computed: it must not make the machine look faster than it is.
             self._restart_windows()
             return
         self._last = self._clock()
         self._rates.add(self._last, event.cost, event.bytes)
         self._long_rates.add(self._last, event.cost, event.bytes)
-        self._recent.appendleft(event)
 
     def _layer_failed(self, event: LayerFailed) -> None:
         self._state.failed += 1

@@ -20,6 +20,7 @@ from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
     LayerStarted,
+    MatrixDone,
     ScanEnded,
     ScanStarted,
 )
@@ -29,15 +30,17 @@ from spectrum_tui.core.requests import (
     Failed,
     Inspected,
     Ready,
+    Refined,
     ResultReady,
     ScanRequest,
     Suggestions,
 )
 from spectrum_tui.scan_progress import ScanProgress
+from spectrum_tui.settings import Settings
 from spectrum_tui.worker_process import WorkerProcess, default_command
 
 Task = Literal["inspect", "download", "scan"]
-Answer = Inspected | Failed | Downloaded | Suggestions | Ready | ScanEnded | ResultReady
+Answer = Inspected | Refined | Failed | Downloaded | Suggestions | Ready | ScanEnded | ResultReady
 MEMORY_SECONDS = 1.0
 """How often the worker's memory is looked up during a scan."""
 
@@ -74,6 +77,7 @@ class ScanRunner:
         self._lock = threading.RLock()
         self._worker: WorkerProcess | None = None
         self._open: dict[int, Task] = {}
+        self._refining = 0
         self._stop_when_started = False
         self._closed = False
         self.progress = ScanProgress()
@@ -91,14 +95,14 @@ class ScanRunner:
             if self._worker is None and not self._closed:
                 self._worker = WorkerProcess(self._command, self)
 
-    def inspect(self, model: str, revision: str) -> int:
+    def inspect(self, settings: Settings) -> int:
         """Read a model's headers; an earlier inspection's answer is dropped from now on."""
-        return self._ask("inspect", model=model, revision=revision)
+        return self._ask("inspect", **_described(settings))
 
-    def fetch(self, model: str, revision: str) -> int:
+    def fetch(self, settings: Settings) -> int:
         """Download a model."""
         self.download = None
-        return self._ask("download", model=model, revision=revision)
+        return self._ask("download", **_described(settings))
 
     def suggest(self, output_dir: str) -> None:
         """Ask for local models and earlier results."""
@@ -215,7 +219,7 @@ class ScanRunner:
                 self.progress.feed(message)
                 if self._stop_when_started:
                     self.stop()
-            case LayerStarted() | LayerDone() | LayerFailed():
+            case LayerStarted() | MatrixDone() | LayerDone() | LayerFailed():
                 self.progress.feed(message)
             case ScanEnded():
                 self.progress.feed(message)
@@ -230,14 +234,21 @@ class ScanRunner:
                 self._post(WorkerSaid(message))
             case Inspected() | Downloaded() | Failed():
                 self._settle(message)
+            case Refined():
+                if message.request == self._refining:
+                    self._post(WorkerSaid(message, "inspect"))
             case Suggestions() | Ready():
                 self._post(WorkerSaid(message))
 
     def _settle(self, answer: Inspected | Downloaded | Failed) -> None:
         """Post an answer that is still wanted."""
         task = self._open.pop(answer.request, None)
+        if task is None and answer.request == self._refining:
+            task = "inspect"  # the exact names could not be had
         if task is None:
             return
+        if isinstance(answer, Inspected | Downloaded):
+            self._refining = answer.request  # the exact names follow
         if task == "scan" and isinstance(answer, Failed):
             error = answer.error
             self.progress.end(
@@ -247,3 +258,13 @@ class ScanRunner:
 
     def _settle_task(self, task: Task) -> None:
         self._open = {number: what for number, what in self._open.items() if what != task}
+
+
+def _described(settings: Settings) -> dict[str, object]:
+    """What a model is asked for by: which, and how its parameters are named."""
+    return {
+        "model": settings.model,
+        "revision": settings.revision,
+        "model_class": settings.model_class,
+        "allow_gptq": settings.allow_gptq,
+    }

@@ -31,6 +31,8 @@ class ScanSession:
             settings.device,
             settings.output_dir,
             fresh,
+            settings.model_class,
+            settings.allow_gptq,
         )
         self._run(request)
 

@@ -12,7 +12,8 @@ DEFAULT_PERCENT = 50
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`batch_size` 0 and device "auto" leave the choice to the machine."""
+    """`batch_size` 0 and device "auto" leave the choice to the machine, an empty `model_class` to
+    what trainers do; `allow_gptq` scans weights that are only a rounded copy."""
 
     model: str = ""
     revision: str = ""
@@ -20,6 +21,8 @@ class Settings:
     device: str = "auto"
     top_percent: int = DEFAULT_PERCENT
     output_dir: str = "."
+    model_class: str = ""
+    allow_gptq: bool = False
 
 
 def parse_percent(text: str) -> int:

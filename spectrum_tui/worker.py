@@ -16,8 +16,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from spectrum_tui.core import errors, wire
 from spectrum_tui.core.requests import (
@@ -26,9 +27,16 @@ from spectrum_tui.core.requests import (
     Failed,
     Inspected,
     Ready,
+    Refined,
     ScanRequest,
     Suggestions,
 )
+
+HEAD_START = 1.0
+"""Seconds that a first request has before the imports begin."""
+
+if TYPE_CHECKING:
+    from spectrum_tui.core.inspection import Inspection
 
 Request = Mapping[str, Any]
 
@@ -42,6 +50,8 @@ class Worker:
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._torch_ready = threading.Event()
+        self._previewed = threading.Event()
+        self._newest = 0
 
     def run(self) -> None:
         """Serve until stdin closes."""
@@ -62,18 +72,22 @@ class Worker:
     def _serve(self) -> None:
         while True:
             request = self._requests.get()
-            try:
-                self._answer(request)
-            except errors.SpectrumError as exc:
-                self._send(Failed(request.get("request", 0), errors.to_dict(exc)))
-            except BrokenPipeError:
-                os._exit(0)
-            except Exception as exc:
-                traceback.print_exc()
-                error = errors.SpectrumError(
-                    f"Unexpected: {type(exc).__name__}: {exc}", "Details are in the log file."
-                )
-                self._send(Failed(request.get("request", 0), errors.to_dict(error)))
+            self._guarded(request, partial(self._answer, request))
+
+    def _guarded(self, request: Request, work: Callable[[], None]) -> None:
+        """Do the work for a request; whatever goes wrong becomes its answer."""
+        try:
+            work()
+        except errors.SpectrumError as exc:
+            self._send(Failed(request.get("request", 0), errors.to_dict(exc)))
+        except BrokenPipeError:
+            os._exit(0)
+        except Exception as exc:
+            traceback.print_exc()
+            error = errors.SpectrumError(
+                f"Unexpected: {type(exc).__name__}: {exc}", "Details are in the log file."
+            )
+            self._send(Failed(request.get("request", 0), errors.to_dict(error)))
 
     def _answer(self, request: Request) -> None:
         match request.get("do"):
@@ -91,6 +105,28 @@ class Worker:
 
         found = inspect_model(request["model"], request["revision"])
         self._send(Inspected(request["request"], found.summary))
+        self._previewed.set()
+        self._refine_later(request, found)
+
+    def _refine_later(self, request: Request, found: Inspection) -> None:
+        """Find the exact names beside whatever is asked next: the imports take seconds."""
+        self._newest = request["request"]
+        if found.summary.is_local:
+            refine = partial(self._guarded, request, partial(self._refine, request, found))
+            threading.Thread(target=refine, daemon=True).start()
+
+    def _refine(self, request: Request, found: Inspection) -> None:
+        """Send the exact names, unless the user has gone on to another model meanwhile."""
+        from spectrum_tui.core.refinement import refined_summary
+
+        self._torch_ready.wait()
+        if request["request"] == self._newest:
+            summary = refined_summary(
+                found,
+                model_class=request.get("model_class", ""),
+                allow_gptq=request.get("allow_gptq", False),
+            )
+            self._send(Refined(request["request"], summary))
 
     def _download(self, request: Request) -> None:
         from spectrum_tui.core.inspection import fetch, inspect_model
@@ -101,7 +137,9 @@ class Worker:
             self._send(DownloadProgress(number, done, total, speed))
 
         found = inspect_model(request["model"], request["revision"])
-        self._send(Downloaded(number, fetch(found, progress=report).summary))
+        local = fetch(found, progress=report)
+        self._send(Downloaded(number, local.summary))
+        self._refine_later(request, local)
 
     def _suggest(self, request: Request) -> None:
         from spectrum_tui.core import hub
@@ -126,6 +164,9 @@ class Worker:
 
     def _import_torch(self) -> None:
         """Import torch while the user is still choosing, and measure the machine."""
+        # A model named on the command line is described first: an import beside it makes the
+        # headers, which take 0.1 s alone, take seconds.
+        self._previewed.wait(HEAD_START)
         try:
             from spectrum_tui.core.scan import available_devices
 

@@ -3,6 +3,7 @@
 `save(folder, llama())` is a Llama of two layers in one file; `save(folder, llama(), shards=3)`
 the same in three with an index; `save_in_hub_cache(cache, "org/name", llama())` the same as
 huggingface_hub lays it out, blobs behind symlinks. Every number is the same in every run.
+Tensors that are no Llama's are saved as an architecture that nobody knows, under their own names.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from safetensors.torch import save_file
 
 Tensors = dict[str, torch.Tensor]
 
-CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+UNKNOWN = {"architectures": ["LlamaForCausalLM"], "model_type": "of-our-own"}
 ODD_NAME = "a[/b][red]"
 """A layer name that is markup in a screen and a character class in a pattern."""
 
@@ -111,6 +112,28 @@ def zero(tensors: Tensors, layer: str) -> Tensors:
     return {**tensors, name: torch.zeros_like(tensors[name])}
 
 
+def config_for(tensors: Tensors) -> dict[str, Any]:
+    """The configuration that `llama` has for these tensors; of an unknown model for others."""
+    layers = sum(name.endswith("mlp.gate_proj.weight") for name in tensors)
+    bias = "model.layers.0.self_attn.q_proj.bias" in tensors
+    whole = llama(layers, bias=bias) if layers else {}
+    if not {"model.embed_tokens.weight"} <= tensors.keys() <= whole.keys():
+        return UNKNOWN
+    vocabulary, hidden = tensors["model.embed_tokens.weight"].shape
+    return {
+        # of the two, only Qwen2 has a bias on q, k and v and none on o
+        "architectures": ["Qwen2ForCausalLM" if bias else "LlamaForCausalLM"],
+        "model_type": "qwen2" if bias else "llama",
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "intermediate_size": tensors["model.layers.0.mlp.gate_proj.weight"].shape[0],
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": False,
+    }
+
+
 def save(
     folder: Path,
     tensors: Tensors,
@@ -118,9 +141,9 @@ def save(
     shards: int = 1,
     config: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a model folder; `config` is added to that of a Llama. Returns the folder."""
+    """Write a model folder; `config` is added to one that fits. Returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({**CONFIG, **(config or {})}))
+    (folder / "config.json").write_text(json.dumps({**config_for(tensors), **(config or {})}))
     whole = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
     if shards == 1:
         save_file(whole, folder / "model.safetensors", {"format": "pt"})

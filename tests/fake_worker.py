@@ -44,6 +44,7 @@ def summary(model: str, *, local: bool = True) -> ModelSummary:
     return ModelSummary(
         model, origin, "/models/x" if local else "", "c0ffee" * 6, "LlamaForCausalLM",
         1000, 12, 1, 2000, 2000 if local else 0, {"BF16": 2000}, TYPES, name=model,
+        naming="the checkpoint",
     )  # fmt: skip
 
 

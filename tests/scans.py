@@ -10,28 +10,53 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.core import spectra
-from spectrum_tui.core.checkpoint import Tensor, read_checkpoint
+from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
     ScanEvent,
 )
 from spectrum_tui.core.journal import journal_path
-from spectrum_tui.core.naming import Layer, model_layers
+from spectrum_tui.core.naming import Layer, plan_layers
+from spectrum_tui.core.naming.parameters import StoredSource, Window, plain_source
+from spectrum_tui.core.naming.stored import stored_plan
 from spectrum_tui.core.scan import make_plan, scan
 from spectrum_tui.core.scores import Score
+from spectrum_tui.core.spectra import MatrixValues
+
+
+def layers_of(checkpoint: Checkpoint) -> tuple[Layer, ...]:
+    """Every layer under the name that it is stored by, with where its matrices are."""
+    sources = map(plain_source, checkpoint.tensors)
+    return plan_layers(stored_plan(checkpoint, sources, "")).layers
+
+
+def source_of(values: MatrixValues) -> StoredSource:
+    """The stored tensor that a matrix is, or is cut from."""
+    assert isinstance(values, Window)
+    return values.source
+
+
+def file_of(layer: Layer) -> str:
+    """The file that a layer's weight lies in."""
+    return source_of(layer.matrices[0].values).parts[0].file
+
+
+def done(layer: Layer, snr: float) -> LayerDone:
+    """What a scan says of a layer with this score."""
+    return LayerDone(layer.name, layer.type, layer.shape, snr, layer.cost, layer.nbytes, 0.0)
 
 
 def spy_on_scores(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the weights whose scores are computed from now on."""
     names: list[str] = []
-    real = spectra.score_tensor
+    real = spectra.score_matrix
 
-    def spy(tensor: Tensor, rows: int, columns: int, device: str) -> Score:
-        names.append(tensor.name)
-        return real(tensor, rows, columns, device)
+    def spy(values: MatrixValues, rows: int, columns: int, device: str) -> Score:
+        names.append(source_of(values).name)
+        return real(values, rows, columns, device)
 
-    monkeypatch.setattr(spectra, "score_tensor", spy)
+    monkeypatch.setattr(spectra, "score_matrix", spy)
     return names
 
 
@@ -44,7 +69,7 @@ def run(
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[ScanEvent]:
     checkpoint = read_checkpoint(folder)
-    layers = [layer for layer in model_layers(checkpoint).layers if only(layer)]
+    layers = [layer for layer in layers_of(checkpoint) if only(layer)]
     plan = make_plan(checkpoint, layers, device="cpu", batch_size=batch_size, fresh=fresh)
     return list(scan(plan, cancelled=cancelled))
 

@@ -28,8 +28,27 @@ class LayerStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class MatrixDone:
+    """One of several matrices of a layer is done (an expert); its score is NaN where it failed.
+
+    `layer` is the matrix's own name. What is reported here, `LayerDone` does not count again.
+    """
+
+    layer: str
+    type: str
+    snr: float
+    cost: float
+    bytes: int
+    seconds: float
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LayerDone:
-    """A layer's score is on disk. `resumed`: it was there from an earlier scan, not computed."""
+    """A layer's score is on disk. `resumed`: it was there from an earlier scan, not computed.
+
+    `parts` are (label, SNR) of its matrices where it has several: its own SNR is their mean.
+    """
 
     layer: str
     type: str
@@ -39,6 +58,7 @@ class LayerDone:
     bytes: int
     seconds: float
     resumed: bool = False
+    parts: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +82,4 @@ class ScanEnded:
     remaining: int
 
 
-ScanEvent = ScanStarted | LayerStarted | LayerDone | LayerFailed | ScanEnded
+ScanEvent = ScanStarted | LayerStarted | MatrixDone | LayerDone | LayerFailed | ScanEnded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,9 +13,10 @@ from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint, unreadable
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.journal import journal_path, read_journal
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
-from spectrum_tui.core.naming import Layer, ModelLayers, model_layers
+from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
+from spectrum_tui.core.naming.parameters import ParameterPlan
+from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
-from spectrum_tui.core.scan import layer_cost
 
 Origin = Literal["folder", "cache", "hub", "demo"]
 
@@ -109,16 +110,14 @@ def _describe(
     revision: str = "",
     local: int = -1,
 ) -> Inspection:
+    """The preview: what headers tell, under the checkpoint's own names."""
+    quantisation = detect(checkpoint.config, checkpoint.tensors, allow_lossy_gptq=True)
+    if quantisation.refuse:
+        raise CheckpointError(quantisation.refuse, SCAN_INSTEAD, field="model")
     model = model_layers(checkpoint)
-    if not model.layers:
-        reason = model.skipped[0][1] if model.skipped else "the files are empty"
-        raise CheckpointError(
-            f"{typed} has no weight that can be scored ({reason}).",
-            "Scan the full-precision model that it was made from.",
-            field="model",
-        )
+    if not quantisation.method:
+        _check_scorable(typed, model)
     is_local = origin != "hub"
-    finished = read_journal(journal_path(checkpoint.fingerprint)) if is_local else {}
     summary = ModelSummary(
         typed,
         origin,
@@ -133,11 +132,77 @@ def _describe(
         _dtypes(checkpoint),
         tuple(summarise_types(model.layers)),
         model.skipped,
-        sum(layer.name in finished for layer in model.layers),
+        _finished(checkpoint, model) if is_local else 0,
         name or typed,
-        _notes(model),
+        tuple(filter(None, (quantisation.banner,))),
     )
     return Inspection(summary, checkpoint, model)
+
+
+def with_exact_names(
+    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
+) -> Inspection:
+    """The same model under the names that a trainer will have; needs torch and transformers.
+
+    Raises CheckpointError for what cannot be scanned, InputError (field "model_class") for a
+    class that does not fit. Where the names cannot be known, `summary.notes` say why.
+    """
+    from spectrum_tui.core.naming.plan import plan_parameters, without_collections
+    from spectrum_tui.core.quantised.fold import fold
+
+    checkpoint = inspection.checkpoint
+    with without_collections():
+        folded = fold(checkpoint, allow_gptq=allow_gptq)
+        plan = plan_parameters(checkpoint, model_class=model_class, sources=folded.sources)
+        model = plan_layers(plan)
+    dropped = tuple((name, "only used by an inference engine") for name in folded.dropped)
+    model = replace(model, skipped=(*model.skipped, *dropped))
+    _check_scorable(inspection.summary.model, model)
+    banners = (folded.quantisation.banner, plan.banner, *_mismatches(plan))
+    summary = replace(
+        inspection.summary,
+        parameters=model.total_parameters,
+        types=tuple(summarise_types(model.layers)),
+        skipped=model.skipped,
+        finished=_finished(checkpoint, model),
+        notes=(*filter(None, banners), *_notes(model)),
+        naming=naming_of(plan),
+        model_class=plan.model_class,
+    )
+    return replace(inspection, summary=summary, model=model)
+
+
+def naming_of(plan: ParameterPlan) -> str:
+    """Whose names these are, for screens and the YAML's header."""
+    if plan.naming == "checkpoint":
+        return NAMING
+    matched = " matched by suffix" if plan.naming == "suffix" else ""
+    return f"transformers {plan.transformers_version} {plan.model_class}{matched}"
+
+
+def _mismatches(plan: ParameterPlan) -> Iterator[str]:
+    if plan.mismatched:
+        name, stored, expected = plan.mismatched[0]
+        yield (
+            f"{len(plan.mismatched)} parameters do not have the shape that config.json says, "
+            f"first {name}: {list(stored)} stored, {list(expected)} expected"
+        )
+
+
+def _check_scorable(typed: str, model: ModelLayers) -> None:
+    if not model.layers:
+        reason = model.skipped[0][1] if model.skipped else "the files are empty"
+        raise CheckpointError(
+            f"{typed} has no weight that can be scored ({reason}).", SCAN_INSTEAD, field="model"
+        )
+
+
+def _finished(checkpoint: Checkpoint, model: ModelLayers) -> int:
+    """How many layers an earlier scan of exactly these files has scored."""
+    known = read_journal(journal_path(checkpoint.fingerprint))
+    if not known:
+        return 0
+    return sum(known.keys() >= set(layer.matrix_names) for layer in model.layers)
 
 
 def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:
@@ -151,8 +216,10 @@ def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:
             group_of(name),
             len(group),
             sum(layer.numel for layer in group),
-            sum(layer_cost(layer) for layer in group),
+            sum(layer.cost for layer in group),
             all(layer.one_dimensional for layer in group),
+            max(layer.experts for layer in group),
+            group[0].tower,
         )
         for name, group in members.items()
     )

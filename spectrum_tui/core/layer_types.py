@@ -29,7 +29,8 @@ class TypeInfo:
     """One layer type of a model: what the layers screen shows on a line.
 
     `cost` is the estimated work of its matrices in the units of `core.spectra.cost`;
-    a type of 1-D weights (`one_dimensional`) costs nothing and always scores 1.0.
+    a type of 1-D weights (`one_dimensional`) costs nothing and always scores 1.0. `experts`
+    are how many are fused in each of its parameters; `tower` is set where a model has several.
     """
 
     name: str
@@ -38,11 +39,20 @@ class TypeInfo:
     parameters: int
     cost: float
     one_dimensional: bool = False
+    experts: int = 0
+    tower: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "group", Group(self.group))  # a plain string after JSON
 
 
+LANGUAGE = "language"
+"""The tower of everything that is not told apart as another one."""
+_TOWERS = (
+    ("projector", re.compile(r"projector|connector|merger|aligner", re.IGNORECASE)),
+    ("vision", re.compile(r"vision|visual|image", re.IGNORECASE)),
+    ("audio", re.compile(r"audio|speech", re.IGNORECASE)),
+)
 _INPUT_EMBEDDING = re.compile(
     r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings|shared)$"
 )
@@ -50,7 +60,10 @@ _OUTPUT_HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output_projection)$")
 _GROUP_PATTERNS = tuple(
     (group, re.compile(pattern, re.IGNORECASE))
     for group, pattern in (
-        (Group.EXPERTS, r"experts?(\.|$|_)|block_sparse_moe\.gate|mlp\.(gate|router)$"),
+        (
+            Group.EXPERTS,
+            r"experts?(\.|$|_)|(^|\.)router(\.|$)|(^|\.)(block_sparse_moe|mlp|feed_forward|mixer)\.gate$",
+        ),
         (Group.NORMS, r"norm|(^|\.)ln(_?\w+)?$"),
         (Group.EMBEDDINGS, r"embed|(^|\.)(wte|wpe|shared|lm_head)$"),
         (Group.ATTENTION, r"att(entio)?n|(^|[._])[qkvo]_proj|qkv|query|key|value"),
@@ -76,11 +89,21 @@ def layer_type(layer: str) -> str:
 
 
 def group_of(type_name: str) -> Group:
-    """The branch of the tree that a type belongs to, judged by its name."""
+    """The branch of the tree that a type belongs to, judged by its name without the tower's."""
+    type_name = type_name.rpartition(":")[2]
     for group, pattern in _GROUP_PATTERNS:
         if pattern.search(type_name):
             return group
     return Group.OTHER
+
+
+def tower_of(layer: str) -> str:
+    """The part of a multimodal model that a layer belongs to, judged by its path.
+
+    >>> tower_of("model.visual.blocks.3.attn.qkv"), tower_of("model.language_model.norm")
+    ('vision', 'language')
+    """
+    return next((name for name, pattern in _TOWERS if pattern.search(layer)), LANGUAGE)
 
 
 def is_input_embedding(layer: str) -> bool:
@@ -110,6 +133,14 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def in_tree_order(types: Iterable[TypeInfo]) -> list[TypeInfo]:
-    """The types by group, then naturally by name: the order of the tree and of the scan."""
+    """The types by tower (language first), group, and naturally by name: the order of the tree
+    and of the scan."""
     rank = {group: i for i, group in enumerate(Group)}
-    return sorted(types, key=lambda t: (rank[t.group], natural_key(t.name)))
+    towers = ("", LANGUAGE, "vision", "audio", "projector")
+    return sorted(types, key=lambda t: (towers.index(t.tower), rank[t.group], natural_key(t.name)))
+
+
+def starts_checked(kind: TypeInfo) -> bool:
+    """Whether a type is scanned unless the user says otherwise: matrices, and where a model has
+    several towers those of its language model."""
+    return not kind.one_dimensional and kind.tower in ("", LANGUAGE)

@@ -17,7 +17,9 @@ DEMO_NAME = "spectrum-tui-demo"
 class ScanRequest:
     """One scan, as the command line or the layers screen asks for it.
 
-    `types` are exact type names, empty for every type of matrices. `batch_size` is how many
+    `types` are exact type names, empty for every type of matrices (of the language model where
+    there are several towers). `model_class` overrides the class whose names are used, and
+    `allow_gptq` scans GPTQ weights, which are a rounded copy. `batch_size` is how many
     matrices are in work at once, 0 to choose by the device. `fresh` ignores earlier scores.
     """
 
@@ -28,6 +30,8 @@ class ScanRequest:
     device: str = "auto"
     output_dir: str = "."
     fresh: bool = False
+    model_class: str = ""
+    allow_gptq: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,8 @@ class ModelSummary:
     `dtypes` counts bytes per stored type. `finished` layers were scored by an earlier scan of
     exactly these files. `skipped` are (parameter, reason) that will have no score. `model` is as
     it was typed, `name` what the model is called in files and on screens. `notes` are what the
-    user should know before scanning.
+    user should know before scanning. `naming` says whose the parameter names are and
+    `model_class` which class gave them; both are empty in a preview from headers.
     """
 
     model: str
@@ -58,6 +63,8 @@ class ModelSummary:
     finished: int = 0
     name: str = ""
     notes: tuple[str, ...] = ()
+    naming: str = ""
+    model_class: str = ""
 
     @property
     def is_local(self) -> bool:
@@ -68,6 +75,14 @@ class ModelSummary:
 @dataclass(frozen=True, slots=True)
 class Inspected:
     """The answer to an inspection; `request` is the number that asked for it."""
+
+    request: int
+    summary: ModelSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """The same model under the names that a trainer will have; follows `Inspected`."""
 
     request: int
     summary: ModelSummary

@@ -35,6 +35,8 @@ class Scores:
     `rows` and `columns` are the matrix as scored (0 where unknown); `numel[i]` counts every
     parameter that trains with layer i, its bias included (0 where unknown).
     `parameters[i]` are the names to write. `problems` says per row why there is no score.
+    `parts` are (label, SNR) of each matrix of a row that has several (experts); its SNR is their
+    mean.
     """
 
     layers: list[str]
@@ -46,6 +48,7 @@ class Scores:
     numel: IntArray
     parameters: list[tuple[str, ...]]
     problems: dict[int, str] = field(default_factory=dict)
+    parts: dict[int, tuple[tuple[str, float], ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -56,12 +59,13 @@ class Scores:
         return bool(len(self)) and bool(self.numel.any())
 
     def shape(self, row: int) -> str:
-        """`4096 × 1024`, or a dash where it is unknown."""
+        """`4096 × 1024`, `256 × 2048 × 7168` for experts, or a dash where it is unknown."""
         if not self.rows[row]:
             return "–"
         if self.rows[row] == 1:
             return numbers.shape(self.columns[row])
-        return numbers.shape(self.rows[row], self.columns[row])
+        parts = (len(self.parts[row]),) if row in self.parts else ()
+        return numbers.shape(*parts, self.rows[row], self.columns[row])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Provenance:
     architecture: str = ""
     dtypes: str = ""
     metric: str = "spectrum"
-    naming: str = "checkpoint"
+    naming: str = "the checkpoint"
     device: str = ""
     finished: str = ""
     version: str = ""
@@ -98,7 +102,8 @@ class Result:
 
     `total_parameters` of the whole model (0 where unknown); `planned` is how many layers the
     scan was asked for, so that a stopped scan can say "37 of 224". `skipped` lists what of the
-    model has no score on purpose, with the reason. `source` is the file it was read from.
+    model has no score on purpose, with the reason. `source` is the file it was read from,
+    `names` all parameters of the model (empty where they are not known).
     """
 
     scores: Scores
@@ -109,6 +114,7 @@ class Result:
     skipped: tuple[tuple[str, str], ...] = ()
     source: str = ""
     head_is_guessed: bool = False
+    names: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:

@@ -13,8 +13,8 @@ from spectrum_tui.core import store
 from spectrum_tui.core.errors import InputError, ScanError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanEvent
 from spectrum_tui.core.files import cache_dir, check_writable, output_folder
-from spectrum_tui.core.inspection import Inspection, inspect_model
-from spectrum_tui.core.layer_types import TypeInfo
+from spectrum_tui.core.inspection import Inspection, inspect_model, with_exact_names
+from spectrum_tui.core.layer_types import TypeInfo, starts_checked
 from spectrum_tui.core.naming import NAMING, Layer
 from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.results import Provenance, Result, Scores
@@ -39,6 +39,10 @@ def run_scan(
         raise ScanError(f"{request.model} is not downloaded yet.", "Download it first.")
     output = output_folder(request.output_dir)
     check_writable(output)
+    if not inspection.summary.naming:
+        inspection = with_exact_names(
+            inspection, model_class=request.model_class, allow_gptq=request.allow_gptq
+        )
     plan = make_plan(
         inspection.checkpoint,
         choose_layers(inspection, request.types),
@@ -46,12 +50,12 @@ def run_scan(
         batch_size=request.batch_size,
         fresh=request.fresh,
     )
-    done: dict[str, float] = {}
+    done: dict[str, LayerDone] = {}
     failed: dict[str, str] = {}
     finished = False
     for event in scan(plan, cancelled=cancelled):
         if isinstance(event, LayerDone):
-            done[event.layer] = event.snr
+            done[event.layer] = event
         elif isinstance(event, LayerFailed):
             failed[event.layer] = event.reason
         finished = isinstance(event, ScanEnded) and event.reason == "finished"
@@ -72,12 +76,14 @@ def run_scan(
 def match_types(types: Iterable[TypeInfo], patterns: Iterable[str]) -> tuple[str, ...]:
     """The types that any shell-style pattern matches; every type of matrices without one.
 
-    Raises InputError for a pattern that matches nothing.
+    Of a model with several towers the language model's alone, where there is one. Raises
+    InputError for a pattern that matches nothing.
     """
     types = list(types)
     patterns = list(patterns)
     if not patterns:
-        return tuple(t.name for t in types if not t.one_dimensional)
+        language = tuple(t.name for t in types if starts_checked(t))
+        return language or tuple(t.name for t in types if not t.one_dimensional)
     names = [t.name for t in types]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -102,22 +108,28 @@ def choose_layers(inspection: Inspection, types: tuple[str, ...]) -> list[Layer]
 
 
 def build_result(
-    inspection: Inspection, plan: ScanPlan, done: dict[str, float], failed: dict[str, str]
+    inspection: Inspection, plan: ScanPlan, done: dict[str, LayerDone], failed: dict[str, str]
 ) -> Result:
     """The result of a scan, finished or not, from the scores and failures so far."""
     layers = [layer for layer in plan.layers if layer.name in done or layer.name in failed]
     type_names = list(dict.fromkeys(layer.type for layer in layers))
     place = {name: i for i, name in enumerate(type_names)}
+    snrs = {name: event.snr for name, event in done.items()}
     scores = Scores(
         [layer.name for layer in layers],
         type_names,
         np.array([place[layer.type] for layer in layers], np.int64),
-        np.array([done.get(layer.name, np.nan) for layer in layers], np.float64),
+        np.array([snrs.get(layer.name, np.nan) for layer in layers], np.float64),
         np.array([layer.rows for layer in layers], np.int64),
         np.array([layer.columns for layer in layers], np.int64),
         np.array([layer.numel for layer in layers], np.int64),
         [layer.parameters for layer in layers],
         {i: failed[layer.name] for i, layer in enumerate(layers) if layer.name in failed},
+        {
+            i: done[layer.name].parts
+            for i, layer in enumerate(layers)
+            if layer.name in done and done[layer.name].parts
+        },
     )
     model = inspection.model
     return Result(
@@ -127,6 +139,7 @@ def build_result(
         model.total_parameters,
         len(plan.layers),
         model.skipped,
+        names=model.names,
     )
 
 
@@ -138,7 +151,7 @@ def _provenance(inspection: Inspection, device: str) -> Provenance:
         architecture=summary.architecture,
         dtypes="/".join(summary.dtypes),
         metric=METRIC,
-        naming=NAMING,
+        naming=summary.naming or NAMING,
         device=device,
         finished=time.strftime("%Y-%m-%d", time.gmtime()),
         version=__version__,

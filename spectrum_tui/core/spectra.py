@@ -9,16 +9,12 @@ decomposition, as accurate as an SVD of the whole matrix, computes them again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from spectrum_tui.core.checkpoint import Tensor, unreadable
-from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.results import FloatArray
 from spectrum_tui.core.scores import (
     EPS,
@@ -54,27 +50,36 @@ def cost(rows: int, columns: int) -> float:
     return 2.0 * short * short * long + 5.0 * short**3 + 40.0 * short * long + 1e7
 
 
-def score_tensor(tensor: Tensor, rows: int, columns: int, device: str) -> Score:
+class MatrixValues(Protocol):
+    """Where the rows of a matrix are read from."""
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether reading it in pieces costs no more than at once."""
+        ...
+
+    def read_rows(self, start: int, stop: int) -> torch.Tensor:
+        """Rows [start, stop), on the CPU, in the type that the values have when decoded."""
+        ...
+
+
+def score_matrix(values: MatrixValues, rows: int, columns: int, device: str) -> Score:
     """The Spectrum score of a stored matrix, within 1e-9 of a float64 SVD.
 
     Raises UnscorableError (the matrix has no score) or CheckpointError (it cannot be read).
     """
-    matrix = StoredMatrix(tensor, rows, columns)
-    values, errors = gram_singular_values(matrix, device)
-    if relative_error_bound(values, errors, rows, columns) > TOLERANCE:
-        values = qr_singular_values(matrix, device)
-    return spectrum_score(values, rows, columns)
+    matrix = StoredMatrix(values, rows, columns)
+    singular, errors = gram_singular_values(matrix, device)
+    if relative_error_bound(singular, errors, rows, columns) > TOLERANCE:
+        singular = qr_singular_values(matrix, device)
+    return spectrum_score(singular, rows, columns)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMatrix:
-    """A rows x columns view of a tensor on disk, read by plain reads of byte ranges.
+    """A rows x columns matrix on disk, and the pieces that it is worked on in."""
 
-    Not through a memory map: a long-lived map makes resident memory grow with the file
-    (+385 MB measured for a 384 MB file), and a truncated file would be a SIGBUS.
-    """
-
-    tensor: Tensor
+    values: MatrixValues
     rows: int
     columns: int
 
@@ -86,29 +91,22 @@ class StoredMatrix:
     def chunks(self, device: str) -> Iterator[torch.Tensor]:
         """Float64 pieces with `short` columns each, that stacked have the same singular values.
 
-        A tall matrix is read in blocks of rows; of a wide one the stored bytes are held and
-        blocks of its columns are widened and transposed.
+        A tall matrix is read in blocks of rows; of a wide one, and of one that can only be
+        decoded whole, the stored values are held and blocks of them are widened.
         """
         import torch
 
         step = max(1, CHUNK_ELEMENTS // self.short)
-        if self.rows >= self.columns:
+        tall = self.rows >= self.columns
+        if tall and self.values.by_rows:
             for start in range(0, self.rows, step):
-                block = self.read_rows(start, min(start + step, self.rows))
+                block = self.values.read_rows(start, min(start + step, self.rows))
                 yield block.to(device).to(torch.float64)
-        else:
-            whole = self.read_rows(0, self.rows).to(device)
-            for start in range(0, self.columns, step):
-                yield whole[:, start : start + step].to(torch.float64).T
-
-    def read_rows(self, start: int, stop: int) -> torch.Tensor:
-        """Rows [start, stop) in their stored type, on the CPU."""
-        import torch
-
-        row_bytes = self.tensor.nbytes // self.rows
-        buffer = torch.empty((stop - start) * row_bytes, dtype=torch.uint8)
-        _read_into(self.tensor, buffer.numpy().data, self.tensor.start + start * row_bytes)
-        return buffer.view(_torch_dtype(self.tensor.dtype)).view(stop - start, self.columns)
+            return
+        whole = self.values.read_rows(0, self.rows).to(device)
+        whole = whole if tall else whole.T
+        for start in range(0, len(whole), step):
+            yield whole[start : start + step].to(torch.float64)
 
 
 def gram_singular_values(matrix: StoredMatrix, device: str) -> tuple[FloatArray, FloatArray]:
@@ -124,10 +122,9 @@ def gram_singular_values(matrix: StoredMatrix, device: str) -> tuple[FloatArray,
     for chunk in matrix.chunks(device):
         gram.addmm_(chunk.T, chunk)
     if not bool(torch.isfinite(gram.diagonal()).all()):
-        if matrix.tensor.dtype == "F64":  # perhaps only the squares overflow: QR will tell
-            unknown = np.full(matrix.short, np.nan)
-            return unknown, unknown
-        raise UnscorableError("holds NaN or Inf")
+        # NaN, or float64 values whose squares overflow: the QR way will tell.
+        unknown = np.full(matrix.short, np.nan)
+        return unknown, unknown
     eigenvalues = torch.linalg.eigvalsh(gram).flip(0).clamp_(min=0.0).cpu().numpy()
     values: FloatArray = np.sqrt(eigenvalues)
     slack = 4.0 * np.sqrt(max(matrix.rows, matrix.columns)) * EPS * eigenvalues[0]
@@ -149,32 +146,3 @@ def qr_singular_values(matrix: StoredMatrix, device: str) -> FloatArray:
         raise UnscorableError("holds NaN or Inf")
     values: FloatArray = torch.linalg.svdvals(triangle).cpu().numpy()
     return values
-
-
-def _torch_dtype(name: str) -> torch.dtype:
-    import torch
-
-    return {
-        "F64": torch.float64,
-        "F32": torch.float32,
-        "F16": torch.float16,
-        "BF16": torch.bfloat16,
-    }[name]
-
-
-def _read_into(tensor: Tensor, buffer: memoryview, offset: int) -> None:
-    path = Path(tensor.file)
-    try:
-        with path.open("rb", buffering=0) as file:
-            filled = 0
-            while filled < len(buffer):
-                count = os.preadv(file.fileno(), [buffer[filled:]], offset + filled)
-                if count == 0:
-                    raise CheckpointError(
-                        f"{path.name} ends in the middle of {tensor.name}.",
-                        "The file changed during the scan; download it again.",
-                        field="model",
-                    )
-                filled += count
-    except OSError as exc:
-        raise unreadable(path, exc) from None

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +37,9 @@ from spectrum_tui.core.results import (
     Result,
     Scores,
 )
+
+_FUSED_EXPERTS = re.compile(r"(^|\.)experts\.[a-z_]+$")
+"""All experts in one parameter, which has no `.weight` after it."""
 
 Row = tuple[str, str, float]
 """(layer, type, snr)."""
@@ -151,11 +155,13 @@ def _details(result: Result) -> dict[str, Any]:
         "numel": scores.numel.tolist(),
         "parameters": scores.parameters,
         "problems": list(scores.problems.items()),
+        "parts": list(scores.parts.items()),
         "head": [asdict(h) for h in result.head],
         "provenance": asdict(result.provenance),
         "total_parameters": result.total_parameters,
         "planned": result.planned,
         "skipped": result.skipped,
+        "names": result.names,
     }
 
 
@@ -178,6 +184,7 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
         _ints(data["numel"]),
         [tuple(names) for names in data["parameters"]],
         dict(data["problems"]),
+        {row: tuple((label, snr) for label, snr in parts) for row, parts in data["parts"]},
     )
     columns = (scores.type_ids, scores.snr, scores.rows, scores.columns, scores.numel)
     if {len(scores.parameters), *map(len, columns)} != {len(scores)}:
@@ -192,6 +199,7 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
         data["planned"],
         tuple((name, reason) for name, reason in data["skipped"]),
         str(path),
+        names=tuple(data["names"]),
     )
 
 
@@ -223,7 +231,9 @@ def weight_name(layer: str) -> str:
     >>> weight_name("model.layers.1.mlp.down_proj")
     'model.layers.1.mlp.down_proj.weight'
     """
-    return layer if layer.endswith((".weight", ".bias")) else f"{layer}.weight"
+    if layer.endswith((".weight", ".bias")) or _FUSED_EXPERTS.search(layer):
+        return layer
+    return f"{layer}.weight"
 
 
 def _assumed_head(layers: list[str]) -> tuple[tuple[HeadParameter, ...], bool]:

@@ -59,17 +59,21 @@ class LayersScreen(Screen[None]):
         self.summary = summary
         self.settings = settings
         self.fresh = False
+        self._scan_when_refined = False
         self.tree_view = LayerTree(summary.types)
         self.panel = PlanPanel(summary, settings, self._plan())
 
     def compose(self) -> ComposeResult:
         """Steps, tree and plan, keys."""
-        size = numbers.count(self.summary.parameters)
-        yield StepBar(step=2, detail=f"{printable(model_label(self.summary))} · {size}")
+        yield StepBar(step=2, detail=self._detail())
         with Container(id="body"):
             yield self.tree_view
             yield self.panel
         yield KeyFooter()
+
+    def _detail(self) -> str:
+        size = numbers.count(self.summary.parameters)
+        return f"{printable(model_label(self.summary))} · {size}"
 
     def on_mount(self) -> None:
         """The tree has the keys."""
@@ -90,10 +94,31 @@ class LayersScreen(Screen[None]):
     def action_scan(self) -> None:
         """Ask for the scan, or say that nothing is checked."""
         checked = self.tree_view.checked
-        if checked:
-            self.post_message(ScanRequested(checked, self.fresh))
-        else:
+        if not checked:
             self.panel.refuse()
+        elif not self.summary.naming:
+            self._scan_when_refined = True
+            self.notify("The scan begins when the exact names are known, in a few seconds.")
+        else:
+            self.post_message(ScanRequested(checked, self.fresh))
+
+    def refine(self, summary: ModelSummary) -> None:
+        """Take over the exact names in place; what the user checked stays checked.
+
+        A scan that was asked for meanwhile begins, unless other types stand there now.
+        """
+        before = self.tree_view.checked
+        self.summary = summary
+        self.tree_view.replace_types(summary.types)
+        self.panel.replace_summary(summary, self._plan())
+        self.query_one(StepBar).detail = self._detail()
+        self.refresh_bindings()
+        if self._scan_when_refined:
+            self._scan_when_refined = False
+            if self.tree_view.checked == before:
+                self.action_scan()
+            else:
+                self.notify("Some names are others now: look again, then press s.", timeout=10)
 
     def action_fresh(self) -> None:
         """Compute the scores of an earlier scan again, or keep them."""

@@ -87,6 +87,7 @@ class ResultsScreen(Screen[None]):
         Binding("S", "reverse", "Reverse", show=False, tooltip="Turn the order around"),
         Binding("n", "jump(1)", "Next selected", show=False, tooltip="To the next selected layer"),
         Binding("N", "jump(-1)", "Previous", show=False, tooltip="To the selected layer before"),
+        Binding("x", "experts", "Experts", show=False, tooltip="List every expert of this layer"),
         Binding("t", "view('Table')", "Table", show=False, tooltip="Show the table of layers"),
         Binding("m", "view('Heat map')", "Heat map", show=False, tooltip="Show the heat map"),
         Binding("y", "view('YAML')", "YAML", show=False, tooltip="Show the file as it is saved"),
@@ -236,6 +237,8 @@ class ResultsScreen(Screen[None]):
         """Only what this result has a use for."""
         if isinstance(self.focused, FilterInput):
             return action == "back"  # every other key is text for the filter
+        if action == "experts":
+            return bool(self.result.scores.parts) and self.view_name == TABLE
         return bool(self.result.head) if action == "head" else True
 
     def action_percent(self, by: int) -> None:
@@ -265,6 +268,15 @@ class ResultsScreen(Screen[None]):
         """Go to another selected layer."""
         self._show_table()
         self.table.action_jump(step)
+
+    def action_experts(self) -> None:
+        """List the scores that the current layer's is the mean of."""
+        from spectrum_tui.screens.experts import ExpertsScreen
+
+        row = self.table.current
+        if row is not None and row in self.result.scores.parts:
+            scores = self.result.scores
+            self.app.push_screen(ExpertsScreen(scores.layers[row], scores.parts[row]))
 
     def action_filter(self) -> None:
         """Type what layers or types must contain."""

@@ -7,14 +7,16 @@ millisecond, where a tree of node objects takes 0.6 s.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from itertools import compress, groupby
 
 import numpy as np
 
-from spectrum_tui.core.layer_types import TypeInfo, family, in_tree_order
+from spectrum_tui.core.layer_types import LANGUAGE, TypeInfo, family, in_tree_order, starts_checked
 from spectrum_tui.core.results import BoolArray, FloatArray, IntArray
+
+_TOWERS = {LANGUAGE: "language model", "vision": "vision tower", "audio": "audio tower"}
 
 
 class Check(IntEnum):
@@ -34,6 +36,7 @@ class _Builder:
         self.parent: list[int] = []
         self.leaves: list[int] = []
         self.types: list[TypeInfo] = []
+        self.groups: list[int] = []
 
     def branch(self, label: str, parent: int) -> int:
         """Append a node below `parent` (-1 for the root) and return its index."""
@@ -44,13 +47,21 @@ class _Builder:
 
     def leaf(self, info: TypeInfo, parent: int) -> None:
         """Append one layer type below `parent`."""
-        self.leaves.append(self.branch(info.name, parent))
+        label = info.name.removeprefix(f"{info.tower}:")
+        self.leaves.append(self.branch(label, parent))
         self.types.append(info)
 
     def add(self, types: Sequence[TypeInfo]) -> None:
-        """Append every type: group ▸ type, or group ▸ family ▸ type."""
-        for group, in_group in groupby(in_tree_order(types), key=lambda info: info.group):
-            branch = self.branch(str(group), -1)
+        """Append every type: group ▸ type or group ▸ family ▸ type, below a tower if it has one."""
+        for tower, in_tower in groupby(in_tree_order(types), key=lambda info: info.tower):
+            root = self.branch(_TOWERS.get(tower, tower), -1) if tower else -1
+            self.groups += [root] if tower else []
+            self._add_groups(in_tower, root)
+
+    def _add_groups(self, types: Iterable[TypeInfo], root: int) -> None:
+        for group, in_group in groupby(types, key=lambda info: info.group):
+            branch = self.branch(str(group), root)
+            self.groups.append(branch)
             families: dict[str, list[TypeInfo]] = {}
             for info in in_group:
                 families.setdefault(family(info.name), []).append(info)
@@ -71,9 +82,10 @@ class _Builder:
 class CheckModel:
     """Groups ▸ types, with the experts of a model below one family; only types have a state.
 
-    Types of matrices start checked, types of 1-D weights unchecked. Groups start unfolded,
-    families folded. `visible` are the nodes on show, in order; `scope` marks the types that
-    match the filter: what toggling reaches.
+    A model with several towers has each as a branch of its own above its groups. Types of
+    matrices (of the language model) start checked, others unchecked. Towers and groups start
+    unfolded, families folded. `visible` are the nodes on show, in order; `scope` marks the types
+    that match the filter: what toggling reaches.
     """
 
     def __init__(self, types: Sequence[TypeInfo]) -> None:
@@ -86,14 +98,17 @@ class CheckModel:
         self.end = built.ends()
         self.leaf = self.end == np.arange(len(self.labels)) + 1
         self.on: BoolArray = np.zeros(len(self.labels), bool)
-        self.on[self.leaf] = [not info.one_dimensional for info in self.types]
+        self.on[self.leaf] = [starts_checked(info) for info in self.types]
+        self.is_group: BoolArray = np.zeros(len(self.labels), bool)
+        self.is_group[built.groups] = True
+        self._type_at = dict(zip(built.leaves, self.types, strict=True))
         self._leaves = _prefix(self.leaf)
         self._layers = self._sums([info.layers for info in self.types])
         self._parameters = self._sums([info.parameters for info in self.types])
         self._cost = self._sums([info.cost for info in self.types])
         self._levels = [np.flatnonzero(self.depth == d) for d in range(1, self._depths())]
         self._lowered = [label.lower() for label in self.labels]
-        self.unfolded = self.depth == 0
+        self.unfolded = self.is_group.copy()
         self.scope: BoolArray = self.leaf.copy()
         self._before_filter: BoolArray | None = None
         self._shown: BoolArray = np.ones(len(self.labels), bool)
@@ -102,6 +117,19 @@ class CheckModel:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def adopt(self, before: CheckModel) -> None:
+        """Check what was checked before; types that were not there keep their own start."""
+        was = dict(
+            zip((t.name for t in before.types), before.on[before.leaf].tolist(), strict=True)
+        )
+        now = zip(self.types, self.on[self.leaf].tolist(), strict=True)
+        self.on[self.leaf] = [was.get(info.name, start) for info, start in now]
+        self._recount()
+
+    def type_at(self, node: int) -> TypeInfo | None:
+        """The type that a node is, None for a branch."""
+        return self._type_at.get(node)
 
     # -- what is checked -------------------------------------------------------------------
 
@@ -206,7 +234,7 @@ class CheckModel:
         hits = _prefix(hit)
         inside = hits[self.end] - hits[:-1] > 0
         self.unfolded = np.where(hit, before, inside) & ~self.leaf
-        self.unfolded |= (self.depth == 0) & inside
+        self.unfolded |= self.is_group & inside
         self._shown = shown | inside
 
     def _reveal(self) -> None:

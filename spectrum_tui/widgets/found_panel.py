@@ -179,6 +179,8 @@ def _fact_lines(summary: ModelSummary) -> Iterator[tuple[str, str]]:
     if summary.origin == "demo":
         yield "Model", DEMO_FACT
     yield "Architecture", summary.architecture
+    if summary.naming:
+        yield "Names", f"as in {summary.naming}"
     yield "Parameters", f"{numbers.count(summary.parameters)} in {summary.tensors:,} tensors"
     yield "Weights", _weights(summary)
     if summary.revision:

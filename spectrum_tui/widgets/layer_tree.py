@@ -120,7 +120,7 @@ class TreeLines(LineView):
         yield Segment(indent + arrow, self.line_style("layer-tree--dim", *cursor))
         yield Segment(f"{BOXES[state]} ", self.line_style(_BOX_STYLES[state], *cursor))
         room = width - len(indent) - _LABEL_AT
-        note = "" if leaf else self._note(node)
+        note = self._experts(node) if leaf else self._note(node)
         name = keep_end(model.labels[node], min(room - len(note), cell_len(model.labels[node])))
         style = self.line_style(*(() if leaf and state else (kind,)), *cursor)
         yield Segment(name, style)
@@ -128,10 +128,15 @@ class TreeLines(LineView):
             note.ljust(room - cell_len(name)), self.line_style("layer-tree--dim", *cursor)
         )
 
+    def _experts(self, node: int) -> str:
+        """`48 × 128 experts` of a type whose parameters each hold many."""
+        info = self.model.type_at(node)
+        return f"  {info.layers} × {info.experts} experts" if info and info.experts else ""
+
     def _note(self, node: int) -> str:
         """How much of a branch is checked: `×160` of a family, `3 of 4` where it is a part."""
         checked, whole = self.model.counts(node)
-        family = self.model.depth[node] > 0
+        family = not self.model.is_group[node]
         if 0 < checked < whole:
             return f" ×{checked} of {whole}" if family else f"  {checked} of {whole} types"
         if family:
@@ -153,6 +158,13 @@ class TreeLines(LineView):
             blocks = f" {bar(share, columns.bar - 1)}"
             yield Segment(blocks, self.line_style(*kind, *cursor))
         yield Segment(" ", self.line_style(*cursor))
+
+    def show(self, model: CheckModel) -> None:
+        """Show another tree from its first line."""
+        self.model = model
+        self.resize_lines(0, len(model.visible))
+        self.cursor = 0
+        self.refresh()
 
     # -- checking --------------------------------------------------------------------------
 
@@ -298,6 +310,16 @@ class LayerTree(Vertical):
     def checked(self) -> tuple[str, ...]:
         """Names of the checked types, in tree order."""
         return self.model.checked
+
+    def replace_types(self, types: Sequence[TypeInfo]) -> None:
+        """Show other types; those that were there before keep their boxes."""
+        if tuple(types) == self.model.types:
+            return
+        before, self.model = self.model, CheckModel(types)
+        self.model.adopt(before)
+        self.model.filter(self.query_one(Input).value)
+        self.lines.show(self.model)
+        self.post_message(self.Changed(self))
 
     def checked_types(self) -> tuple[TypeInfo, ...]:
         """The checked types, in tree order."""

@@ -171,9 +171,19 @@ class PlanPanel(Vertical):
         self.ready: Ready | None = None
         self.fresh = False
         self.border_title = "This scan"
-        self.figures = Figures()
-        self.figures.set_reactive(Figures.plan, plan)
-        self.figures.set_reactive(Figures.time, self._estimate(plan))
+        self.figures = self._figures(plan)
+
+    def _figures(self, plan: Plan) -> Figures:
+        figures = Figures()
+        figures.set_reactive(Figures.plan, plan)
+        figures.set_reactive(Figures.time, self._estimate(plan))
+        return figures
+
+    def replace_summary(self, summary: ModelSummary, plan: Plan) -> None:
+        """More is known of the model now; the notes may be others."""
+        self.summary = summary
+        self.figures = self._figures(plan)
+        self.refresh(recompose=True)
 
     def compose(self) -> ComposeResult:
         """The model where there is room, the figures, and the notes that this model needs."""
@@ -197,6 +207,7 @@ class PlanPanel(Vertical):
         kinds = " + ".join(sorted(summary.dtypes, key=summary.dtypes.__getitem__, reverse=True))
         return table(
             ("model", printable(summary.architecture) or "unknown architecture"),
+            ("names", printable(_whose_names(summary))),
             ("stored as", printable(kinds) or "–"),
             ("size", f"{numbers.size(summary.nbytes)} in {files}"),
             ("device", settings.device),
@@ -251,3 +262,9 @@ def _note(text: str, action: str, key: str, label: str) -> Content:
     """A sentence, then a key with what it does, as in the footer; a click does it too."""
     link = f"[@click=screen.{action}][b]{key}[/] {label}[/]"
     return Content.from_markup(f"$text {link}", text=text)
+
+
+def _whose_names(summary: ModelSummary) -> str:
+    """Where the parameter names come from; the class stands on the line above."""
+    short = summary.naming.replace(f" {summary.architecture}", "")
+    return short or "as stored; exact follow"

@@ -23,6 +23,7 @@ from spectrum_tui.core.requests import (
     Suggestions,
 )
 from spectrum_tui.scan_runner import ScanRunner, WorkerDied, WorkerSaid
+from spectrum_tui.settings import Settings
 from spectrum_tui.worker_process import describe_exit
 from tests.ui.worker_control import Control, wait_for
 
@@ -82,7 +83,7 @@ def test_start_is_idempotent_and_ready_comes_by_itself(desk: Desk) -> None:
 
 def test_inspection_and_suggestions(desk: Desk, control: Control) -> None:
     desk.runner.suggest("/out")
-    desk.runner.inspect("good", "v1")
+    desk.runner.inspect(Settings("good", "v1"))
     assert desk.wait(Suggestions).models == ("good", "org/remote")
     assert desk.wait(Inspected).summary.model == "good"
     assert control.requests("suggest") == [{"do": "suggest", "output_dir": "/out"}]
@@ -90,7 +91,7 @@ def test_inspection_and_suggestions(desk: Desk, control: Control) -> None:
 
 
 def test_a_failure_says_what_it_belongs_to(desk: Desk) -> None:
-    desk.runner.inspect("nothing", "")
+    desk.runner.inspect(Settings("nothing", ""))
     failed = desk.wait(Failed)
     assert (failed.error["field"], failed.error["message"]) == (
         "model",
@@ -102,8 +103,8 @@ def test_a_failure_says_what_it_belongs_to(desk: Desk) -> None:
 def test_only_the_newest_inspection_is_answered(desk: Desk) -> None:
     desk.runner.start()
     desk.wait(Ready)
-    desk.runner.inspect("good", "")
-    newest = desk.runner.inspect("a[/b][red]", "")
+    desk.runner.inspect(Settings("good", ""))
+    newest = desk.runner.inspect(Settings("a[/b][red]", ""))
     assert desk.wait(Inspected).request == newest
     desk.runner.suggest("")  # answered in order: nothing else is on its way
     desk.wait(Suggestions)
@@ -114,7 +115,7 @@ def test_lines_that_are_no_messages_are_ignored(desk: Desk, control: Control) ->
     desk.runner.start()
     desk.wait(Ready)
     control.tell("junk")
-    desk.runner.inspect("good", "")
+    desk.runner.inspect(Settings("good", ""))
     assert desk.wait(Inspected)
     assert not desk.deaths()
 
@@ -178,7 +179,7 @@ def test_a_killed_worker_is_reported_once_and_replaced(
     view = desk.runner.progress.snapshot()
     assert view.phase == "died"
     assert view.reason == "The scan process was killed (SIGKILL; out of memory?)."
-    desk.runner.inspect("good", "")
+    desk.runner.inspect(Settings("good", ""))
     assert desk.wait(Inspected)
     assert len(desk.deaths()) == 1
 
@@ -195,7 +196,7 @@ def test_a_worker_that_ends_while_idle_loses_nothing(desk: Desk, control: Contro
 
 def test_a_worker_that_cannot_start_is_reported() -> None:
     desk = Desk(["/no/such/program"])
-    desk.runner.inspect("good", "")
+    desk.runner.inspect(Settings("good", ""))
     wait_for(desk.deaths)
     assert desk.deaths()[0].reason == "could not be started: No such file or directory"
     assert desk.deaths()[0].lost == {"inspect"}
@@ -215,7 +216,7 @@ def test_the_scores_of_a_dead_worker_can_be_collected(
 
 
 def test_download_progress_is_polled_and_the_end_is_posted(desk: Desk, control: Control) -> None:
-    number = desk.runner.fetch("org/remote", "")
+    number = desk.runner.fetch(Settings("org/remote", ""))
     wait_for(lambda: control.requests("download"))
     control.tell("progress 500 2000")
     wait_for(lambda: desk.runner.download is not None)
@@ -230,7 +231,7 @@ def test_download_progress_is_polled_and_the_end_is_posted(desk: Desk, control: 
 def test_a_cancelled_download_ends_its_process(desk: Desk, control: Control) -> None:
     desk.runner.start()
     desk.wait(Ready)
-    desk.runner.fetch("org/remote", "")
+    desk.runner.fetch(Settings("org/remote", ""))
     wait_for(lambda: control.requests("download"))
     pid = desk.runner.pid
     assert pid is not None
@@ -256,7 +257,7 @@ def test_nothing_is_left_behind(desk: Desk, way: str) -> None:
     assert pid is not None and os.getsid(pid) == pid != os.getsid(0)
     getattr(desk.runner, way)()
     wait_for(lambda: not alive(pid))
-    desk.runner.inspect("good", "")
+    desk.runner.inspect(Settings("good", ""))
     assert desk.runner.pid is None and not desk.deaths()
 
 

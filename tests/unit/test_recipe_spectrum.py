@@ -23,6 +23,7 @@ from spectrum_tui.core.selection import Selection
 from spectrum_tui.core.session import build_result
 from tests import checkpoints, made
 from tests.checkpoints import Tensors, llama, save
+from tests.scans import done
 
 PERCENTS = (1, 8, 9, 25, 33, 50, 66, 99, 100)
 
@@ -75,7 +76,9 @@ def scanned(folder: Path, *, failed: tuple[str, ...] = ()) -> tuple[Result, list
     inspection = inspect_model(str(folder))
     layers = inspection.model.layers
     plan = make_plan(inspection.checkpoint, layers, device="cpu")
-    scores = {x.name: (i * 37 % 101) / 7 for i, x in enumerate(layers) if x.name not in failed}
+    scores = {
+        x.name: done(x, (i * 37 % 101) / 7) for i, x in enumerate(layers) if x.name not in failed
+    }
     names = [t.name for t in inspection.checkpoint.tensors]
     return build_result(inspection, plan, scores, dict.fromkeys(failed, "is all zero")), names
 
@@ -205,7 +208,9 @@ def test_only_the_head_and_that_switched_off_is_refused(tmp_path: Path) -> None:
     inspection = inspect_model(str(save(tmp_path, llama(1))))
     layers = [x for x in inspection.model.layers if x.name == "lm_head"]
     plan = make_plan(inspection.checkpoint, layers, device="cpu")
-    recipe = SpectrumYaml(Selection(build_result(inspection, plan, {"lm_head": 1.0}, {})))
+    recipe = SpectrumYaml(
+        Selection(build_result(inspection, plan, {"lm_head": done(layers[0], 1.0)}, {}))
+    )
     assert "lm_head.weight" in by_yaml(recipe.text(100, head=True))
     with pytest.raises(SelectionError, match="switched off"):
         recipe.text(100, head=False)

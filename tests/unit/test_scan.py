@@ -21,14 +21,14 @@ from spectrum_tui.core.events import (
     ScanStarted,
 )
 from spectrum_tui.core.journal import journal_path, read_journal
-from spectrum_tui.core.naming import model_layers
-from spectrum_tui.core.scan import choose_device, default_batch_size, layer_cost, make_plan, scan
+from spectrum_tui.core.scan import choose_device, default_batch_size, make_plan, scan
 from tests import checkpoints, oracle
 from tests.checkpoints import llama, save
 from tests.scans import (
     StopAfter,
     is_matrix,
     journal_of,
+    layers_of,
     resumed,
     run,
     scores_of,
@@ -73,7 +73,7 @@ def test_the_order_of_events(batch_size: int, tmp_path: Path) -> None:
     tensors = checkpoints.spoil(llama(2), "model.layers.1.mlp.up_proj", float("nan"))
     folder = save(tmp_path, tensors)
     events = run(folder, batch_size=batch_size)
-    planned = [layer.name for layer in model_layers(read_checkpoint(folder)).layers]
+    planned = [layer.name for layer in layers_of(read_checkpoint(folder))]
     first, last = events[0], events[-1]
     assert isinstance(first, ScanStarted)
     assert isinstance(last, ScanEnded)
@@ -103,8 +103,8 @@ def test_the_order_of_events(batch_size: int, tmp_path: Path) -> None:
 def test_the_costliest_matrix_comes_first(tmp_path: Path) -> None:
     folder = save(tmp_path, llama(2))
     started = [e.layer for e in run(folder, batch_size=1) if isinstance(e, LayerStarted)]
-    layers = {layer.name: layer for layer in model_layers(read_checkpoint(folder)).layers}
-    costs = [layer_cost(layers[name]) for name in started]
+    layers = {layer.name: layer for layer in layers_of(read_checkpoint(folder))}
+    costs = [layers[name].cost for name in started]
     assert costs == sorted(costs, reverse=True)
     assert costs[0] > costs[-1]
 
@@ -122,7 +122,7 @@ def test_one_dimensional_weights_score_one_without_work(
 def test_each_score_is_on_disk_before_its_event(tmp_path: Path) -> None:
     folder = save(tmp_path, llama(2))
     checkpoint = read_checkpoint(folder)
-    layers = [x for x in model_layers(checkpoint).layers if is_matrix(x)]
+    layers = [x for x in layers_of(checkpoint) if is_matrix(x)]
     for event in scan(make_plan(checkpoint, layers, device="cpu", batch_size=2)):
         if isinstance(event, LayerDone):
             on_disk = read_journal(journal_path(checkpoint.fingerprint))
@@ -176,7 +176,7 @@ def test_cancelled_before_it_began(tmp_path: Path, computed: list[str]) -> None:
 def test_a_consumer_that_goes_away_leaves_no_threads(tmp_path: Path, computed: list[str]) -> None:
     folder = save(tmp_path, llama(4))
     checkpoint = read_checkpoint(folder)
-    plan = make_plan(checkpoint, model_layers(checkpoint).layers, device="cpu", batch_size=2)
+    plan = make_plan(checkpoint, layers_of(checkpoint), device="cpu", batch_size=2)
     threads, events = threading.active_count(), scan(plan)
     seen = 0
     for event in events:
@@ -222,7 +222,7 @@ def test_mps_has_no_float64_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_plan(tmp_path: Path) -> None:
     checkpoint: Checkpoint = read_checkpoint(save(tmp_path, llama(1)))
-    layers = model_layers(checkpoint).layers
+    layers = layers_of(checkpoint)
     plan = make_plan(checkpoint, layers, device="cpu")
     assert plan.batch_size == default_batch_size("cpu") >= 1
     assert plan.cost == sum(spectra.cost(x.rows, x.columns) for x in layers)

@@ -14,24 +14,27 @@ import pytest
 import torch
 
 from spectrum_tui.core import spectra
-from spectrum_tui.core.checkpoint import Tensor, read_checkpoint
+from spectrum_tui.core.checkpoint import read_checkpoint
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.events import (
     ScanEnded,
 )
 from spectrum_tui.core.journal import read_journal
-from spectrum_tui.core.naming import model_layers
 from spectrum_tui.core.scan import make_plan, scan
 from spectrum_tui.core.scores import Score
+from spectrum_tui.core.spectra import MatrixValues
 from tests import checkpoints
 from tests.checkpoints import Tensors, llama, save
 from tests.scans import (
     failures_of,
+    file_of,
     is_matrix,
     journal_of,
+    layers_of,
     resumed,
     run,
     scores_of,
+    source_of,
     spy_on_scores,
     wait_for_threads,
 )
@@ -168,9 +171,9 @@ def test_a_matrix_without_a_score_fails_alone(
 def test_a_shard_cut_short_after_its_header_was_read(tmp_path: Path) -> None:
     folder = save(tmp_path, llama(2), shards=2)
     checkpoint = read_checkpoint(folder)
-    layers = [x for x in model_layers(checkpoint).layers if is_matrix(x)]
+    layers = [x for x in layers_of(checkpoint) if is_matrix(x)]
     shard = folder / checkpoint.shards[0]
-    kept = {x.name for x in layers if not x.weight.file.endswith(shard.name)}
+    kept = {x.name for x in layers if not file_of(x).endswith(shard.name)}
     data = shard.read_bytes()
     shard.write_bytes(data[: int.from_bytes(data[:8], "little") + 8 + 10])
     events = list(scan(make_plan(checkpoint, layers, device="cpu", batch_size=2)))
@@ -185,7 +188,7 @@ def test_a_shard_that_is_gone(tmp_path: Path) -> None:
     folder = save(tmp_path, llama(1))
     checkpoint = read_checkpoint(folder)
     (folder / "model.safetensors").unlink()
-    layers = [x for x in model_layers(checkpoint).layers if is_matrix(x)]
+    layers = [x for x in layers_of(checkpoint) if is_matrix(x)]
     events = list(scan(make_plan(checkpoint, layers, device="cpu")))
     assert len(failures_of(events)) == len(layers)
     assert all("\n" not in reason for reason in failures_of(events).values())
@@ -199,14 +202,14 @@ def test_a_shard_that_is_gone(tmp_path: Path) -> None:
 def test_out_of_memory_fails_one_layer_with_a_line(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = spectra.score_tensor
+    real = spectra.score_matrix
 
-    def fail_on_head(tensor: Tensor, rows: int, columns: int, device: str) -> Score:
-        if tensor.name == "lm_head.weight":
+    def fail_on_head(values: MatrixValues, rows: int, columns: int, device: str) -> Score:
+        if source_of(values).name == "lm_head.weight":
             raise error
-        return real(tensor, rows, columns, device)
+        return real(values, rows, columns, device)
 
-    monkeypatch.setattr(spectra, "score_tensor", fail_on_head)
+    monkeypatch.setattr(spectra, "score_matrix", fail_on_head)
     events = run(save(tmp_path, llama(1)), only=is_matrix)
     (reason,) = failures_of(events).values()
     assert reason
@@ -231,7 +234,7 @@ def test_a_full_disk_stops_the_scan_and_keeps_everything_before(
 
     monkeypatch.setattr("os.fsync", full_after_six)
     checkpoint = read_checkpoint(folder)
-    layers = [x for x in model_layers(checkpoint).layers if is_matrix(x)]
+    layers = [x for x in layers_of(checkpoint) if is_matrix(x)]
     plan = make_plan(checkpoint, layers, device="cpu", batch_size=batch_size)
     threads, torch_threads = threading.active_count(), torch.get_num_threads()
     with pytest.raises(OutputError, match="No space left"):
@@ -252,6 +255,7 @@ from pathlib import Path
 from spectrum_tui.core.journal import Entry, Journal
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.scores import Score
+from spectrum_tui.core.spectra import MatrixValues
 resource.setrlimit(resource.RLIMIT_FSIZE, (1100, 1100))
 sure = 0
 with Journal(Path(sys.argv[1])) as journal:

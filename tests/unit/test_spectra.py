@@ -14,13 +14,14 @@ from safetensors.torch import save_file
 from spectrum_tui.core import spectra
 from spectrum_tui.core.checkpoint import Tensor, read_checkpoint
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.naming.parameters import Window, plain_source
 from spectrum_tui.core.scores import UnscorableError, relative_error_bound, spectrum_score
 from spectrum_tui.core.spectra import (
     StoredMatrix,
     cost,
     gram_singular_values,
     qr_singular_values,
-    score_tensor,
+    score_matrix,
 )
 from tests import oracle
 from tests.checkpoints import matrix
@@ -64,8 +65,18 @@ def of_rows(tensor: torch.Tensor) -> tuple[int, int]:
     return rows, tensor.numel() // rows
 
 
+def values_of(tensor: Tensor) -> Window:
+    """All of a stored tensor, as the matrix of its first dimension by the rest."""
+    width = tensor.numel // (tensor.shape[0] if len(tensor.shape) > 1 else 1)
+    return Window(plain_source(tensor), 0, width)
+
+
+def in_file(folder: Path, tensor: torch.Tensor) -> StoredMatrix:
+    return StoredMatrix(values_of(stored(folder, tensor)), *of_rows(tensor))
+
+
 def program(folder: Path, tensor: torch.Tensor) -> float:
-    return score_tensor(stored(folder, tensor), *of_rows(tensor), "cpu").snr
+    return score_matrix(values_of(stored(folder, tensor)), *of_rows(tensor), "cpu").snr
 
 
 def with_spectrum(rows: int, columns: int, values: oracle.Array) -> torch.Tensor:
@@ -90,7 +101,7 @@ def test_the_size_of_the_pieces_does_not_matter(
 ) -> None:
     tensor = matrix("pieces", *shape)
     monkeypatch.setattr(spectra, "CHUNK_ELEMENTS", chunk)
-    weight = StoredMatrix(stored(tmp_path, tensor), *shape)
+    weight = in_file(tmp_path, tensor)
     true = oracle.singular_values(tensor.numpy())
     np.testing.assert_allclose(gram_singular_values(weight, "cpu")[0], true, rtol=1e-9)
     np.testing.assert_allclose(qr_singular_values(weight, "cpu"), true, rtol=1e-11)
@@ -191,7 +202,7 @@ def test_the_slow_way_is_taken_where_squaring_loses_too_much(
     assert len(qr_calls) == 1
     assert oracle.close(got, oracle.snr(tensor.numpy()))
     # And it was needed, or at least not provably needless: the fast way has no such bound.
-    weight = StoredMatrix(stored(tmp_path, tensor), 64, 96)
+    weight = in_file(tmp_path, tensor)
     fast, errors = gram_singular_values(weight, "cpu")
     assert relative_error_bound(fast, errors, 64, 96) > spectra.TOLERANCE
 
@@ -199,7 +210,7 @@ def test_the_slow_way_is_taken_where_squaring_loses_too_much(
 def test_the_fast_way_alone_would_be_wrong(tmp_path: Path) -> None:
     values = np.concatenate((np.linspace(2, 1, 4), np.geomspace(1e-8, 1e-10, 60)))
     tensor = with_spectrum(64, 96, values)
-    fast, _ = gram_singular_values(StoredMatrix(stored(tmp_path, tensor), 64, 96), "cpu")
+    fast, _ = gram_singular_values(in_file(tmp_path, tensor), "cpu")
     wanted = oracle.snr(tensor.numpy())
     assert not oracle.close(spectrum_score(fast, 64, 96).snr, wanted)
     assert oracle.close(program(tmp_path, tensor), wanted)
@@ -218,7 +229,7 @@ def test_the_bound_bounds_the_true_error(shape: tuple[int, int], tmp_path: Path)
     finite = 0
     for values in spectra_to_bound():
         tensor = with_spectrum(*shape, values)
-        weight = StoredMatrix(stored(tmp_path, tensor), *shape)
+        weight = in_file(tmp_path, tensor)
         fast, errors = gram_singular_values(weight, "cpu")
         true = oracle.singular_values(tensor.numpy())
         own = 50 * np.finfo(np.float64).eps * true[0]  # of the oracle itself
@@ -259,14 +270,14 @@ def test_the_smallest_number_that_is_not_zero(tmp_path: Path) -> None:
 
 def test_a_tall_matrix_is_never_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
-    read_rows = StoredMatrix.read_rows
+    read_rows = Window.read_rows
 
-    def spy(self: StoredMatrix, start: int, stop: int) -> torch.Tensor:
+    def spy(self: Window, start: int, stop: int) -> torch.Tensor:
         block = read_rows(self, start, stop)
         reads.append(block.numel() * block.element_size())
         return block
 
-    monkeypatch.setattr(StoredMatrix, "read_rows", spy)
+    monkeypatch.setattr(Window, "read_rows", spy)
     monkeypatch.setattr(spectra, "CHUNK_ELEMENTS", 4096)
     tensor = matrix("tall", 3000, 30)
     program(tmp_path, tensor)
@@ -279,7 +290,7 @@ def test_a_wide_matrix_is_widened_in_pieces(
 ) -> None:
     monkeypatch.setattr(spectra, "CHUNK_ELEMENTS", 4096)
     tensor = matrix("wide", 30, 3000, dtype=torch.bfloat16)
-    weight = StoredMatrix(stored(tmp_path, tensor), 30, 3000)
+    weight = in_file(tmp_path, tensor)
     pieces = list(weight.chunks("cpu"))
     assert max(p.numel() for p in pieces) <= 4096
     assert all(p.dtype is torch.float64 and p.shape[1] == 30 for p in pieces)
@@ -291,10 +302,10 @@ def test_a_file_cut_short_since_its_header_was_read(tmp_path: Path) -> None:
     path = Path(tensor.file)
     path.write_bytes(path.read_bytes()[: tensor.start + 100])
     with pytest.raises(CheckpointError, match=r"ends in the middle of w\.weight"):
-        score_tensor(tensor, 64, 64, "cpu")
+        score_matrix(values_of(tensor), 64, 64, "cpu")
     path.unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
-        score_tensor(tensor, 64, 64, "cpu")
+        score_matrix(values_of(tensor), 64, 64, "cpu")
 
 
 def test_cost_grows_with_the_work() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def same(a: Result, b: Result) -> bool:
     return (
         all(np.array_equal(getattr(x, n), getattr(y, n), equal_nan=True) for n in arrays)
         and (x.layers, x.type_names, x.parameters) == (y.layers, y.type_names, y.parameters)
-        and x.problems == y.problems
+        and (x.problems, x.parts, a.names) == (y.problems, y.parts, b.names)
         and (a.head, a.provenance, a.total_parameters) == (b.head, b.provenance, b.total_parameters)
         and (a.planned, a.skipped, a.head_is_guessed) == (b.planned, b.skipped, b.head_is_guessed)
     )
@@ -183,6 +184,18 @@ def test_round_trip_with_every_detail(result: Result, tmp_path: Path) -> None:
     assert same(back, result)
     assert back.source == str(files.scores)
     assert back.provenance.generation is Generation.CURRENT
+
+
+def test_experts_and_names_come_back(tmp_path: Path) -> None:
+    result = made.result(layers=2, types=1, snr={0: 1.5, 1: 2.0})
+    result.scores.parts[0] = (("expert 0 gate", 1.0), ("expert 0 up", math.inf))
+    names = tuple(name for row in result.scores.parameters for name in row)
+    origin = replace(result.provenance, naming="transformers 5.23.0 MixtralForCausalLM")
+    result = replace(result, names=(*names, "model.norm.weight"), provenance=origin)
+    back = load_result(save_scores(result, tmp_path).scores)
+    assert same(back, result)
+    assert back.scores.shape(0).startswith("2 × 4096 × ")
+    assert back.scores.shape(1).count("×") == 1
 
 
 def test_written_as_the_reference_writes_it(tmp_path: Path) -> None:

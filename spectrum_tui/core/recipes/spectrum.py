@@ -7,18 +7,15 @@ and this form is right in all of them. Comments stand on lines of their own.
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.recipes.check import check_names
 from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import BoolArray, IntArray, Provenance
 from spectrum_tui.core.selection import NEVER, Selection
 
 KEY = "unfrozen_parameters:"
-_PLAIN = re.compile(r"[A-Za-z_][\w.\-/]*", re.ASCII)
-"""Names that YAML reads as a plain string and that, as a regular expression, match themselves."""
 
 
 class SpectrumYaml:
@@ -94,12 +91,8 @@ class SpectrumYaml:
                 "Switch them on, or scan more layer types.",
             )
         names = [name for row in rows for name in self.result.scores.parameters[row]]
-        for name in [*names, *(h.name for h in self.result.head if head)]:
-            if not _PLAIN.fullmatch(name):
-                raise SelectionError(
-                    f"The parameter name {name!r} cannot stand in this file.",
-                    "Trainers read the names as patterns, and would match others or none.",
-                )
+        heads = [h.name for h in self.result.head if head]
+        check_names([*heads, *names], self.result.names)
 
     def _opening(self, percent: int, head: bool) -> list[str]:
         lines = [*provenance_comment(self.result.provenance, percent, self._note()), KEY]
@@ -154,7 +147,7 @@ def provenance_comment(origin: Provenance, percent: int, note: str) -> list[str]
             (
                 f"spectrum-tui {origin.version}" if origin.version else "scores of another tool",
                 f"metric {origin.metric}",
-                f"names as in the {origin.naming}",
+                f"names as in {origin.naming}",
                 origin.finished,
                 note,
             ),

@@ -1,16 +1,14 @@
-"""From stored tensors to the layers that are scored and the parameter names a trainer uses.
+"""The checkpoint's own names: a preview from headers alone, and what is left without a class.
 
-The names are the checkpoint's own, which for dense language models are the names of
-`model.named_parameters()`. Which architecture needs which renaming is decided here and nowhere
-else: everything downstream takes `ModelLayers` as the truth.
+For dense language models they are the names of `model.named_parameters()`; for others they are
+what can be shown before torch and transformers are imported, or when these do not know the model.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,52 +21,25 @@ from spectrum_tui.core.layer_types import (
     layer_type,
     natural_key,
 )
-from spectrum_tui.core.results import HeadParameter
+from spectrum_tui.core.naming.fused import experts_in, halves_in, is_convolution
+from spectrum_tui.core.naming.layers import (
+    Layer,
+    ModelLayers,
+    head_of,
+    is_bias,
+    with_towers,
+)
+from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter, StoredSource
+from spectrum_tui.core.naming.values import DirectValues
 from spectrum_tui.core.spectra import SCORABLE
 
-NAMING = "checkpoint"
+NAMING = "the checkpoint"
 
 _BUFFER = re.compile(
     r"(^|\.)(inv_freq|position_ids|token_type_ids|masked_bias|attn\.bias|num_batches_tracked"
     r"|running_mean|running_var|e_score_correction_bias|final_logits_bias)$"
 )
 """Stored with the weights but not parameters: nothing that trains."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A module with a weight: the unit that is scored, selected and unfrozen.
-
-    `rows` x `columns` is the weight as a matrix; rows is 1 for a 1-D weight. `parameters` are
-    the names that train when it is selected (weight, then bias), `numel` their elements.
-    """
-
-    name: str
-    type: str
-    weight: Tensor
-    rows: int
-    columns: int
-    parameters: tuple[str, ...]
-    numel: int
-
-    @property
-    def one_dimensional(self) -> bool:
-        """Whether its score is 1.0 by definition."""
-        return self.rows == 1 and len(self.weight.shape) < 2
-
-
-@dataclass(frozen=True)
-class ModelLayers:
-    """The layers in natural order, and everything of the model that is not scored.
-
-    `skipped` are (parameter, reason). `total_parameters` counts each tied tensor once and no
-    buffers.
-    """
-
-    layers: tuple[Layer, ...]
-    head: tuple[HeadParameter, ...]
-    skipped: tuple[tuple[str, str], ...]
-    total_parameters: int
 
 
 def model_layers(checkpoint: Checkpoint) -> ModelLayers:
@@ -88,17 +59,16 @@ def model_layers(checkpoint: Checkpoint) -> ModelLayers:
             skipped.append((tensor.name, reason))
         else:
             layers.append(_layer(tensor, stored))
+    aliases: dict[str, tuple[str, ...]] = {}
+    for alias, name in tied.items():
+        aliases[name] = (*aliases.get(name, ()), alias)
     return ModelLayers(
-        tuple(layers),
-        _head(layers, tied),
+        tuple(with_towers(layers)),
+        head_of(layers, aliases),
         tuple(skipped),
         sum(t.numel for t in stored.values()),
+        tuple(stored),
     )
-
-
-def is_bias(name: str) -> bool:
-    """Whether a parameter is a bias: never scored, trained with the layer that it belongs to."""
-    return name.endswith((".bias", "_bias"))
 
 
 def _unscored(tensor: Tensor) -> str:
@@ -123,24 +93,12 @@ def _layer(weight: Tensor, stored: Mapping[str, Tensor]) -> Layer:
     return Layer(
         name,
         layer_type(name),
-        weight,
+        weight.shape,
         rows,
         weight.numel // rows,
         tuple(t.name for t in members),
         sum(t.numel for t in members),
-    )
-
-
-def _head(layers: list[Layer], tied: Mapping[str, str]) -> tuple[HeadParameter, ...]:
-    """The input embeddings and output heads, in the model's order."""
-    aliases: dict[str, tuple[str, ...]] = {}
-    for alias, name in tied.items():
-        aliases[name] = (*aliases.get(name, ()), alias)
-    found = [layer for layer in layers if is_input_embedding(layer.name)]
-    found += [layer for layer in layers if is_output_head(layer.name)]
-    return tuple(
-        HeadParameter(layer.weight.name, layer.weight.numel, aliases.get(layer.weight.name, ()))
-        for layer in found
+        weight.nbytes,
     )
 
 
@@ -186,3 +144,38 @@ def same_bytes(a: Tensor, b: Tensor, samples: int = 64, length: int = 4096) -> b
             == os.pread(file_b.fileno(), min(length, b.nbytes - at), b.start + at)
             for at in steps
         )
+
+
+def stored_plan(
+    checkpoint: Checkpoint, sources: Iterable[StoredSource], banner: str
+) -> ParameterPlan:
+    """Every source a parameter of its own name, because nothing knows better; see `banner`."""
+    by_name = {source.name: source for source in sources}
+    buffers = tuple(name for name in by_name if _BUFFER.search(name))
+    tied = {alias: n for alias, n in _tied_head(checkpoint).items() if alias in by_name}
+    kept = {n: s for n, s in by_name.items() if n not in tied and n not in set(buffers)}
+    shapes = {name: source.shape for name, source in kept.items()}
+    model_type = str(checkpoint.config.get("model_type", ""))
+    parameters = []
+    for name, source in kept.items():
+        experts = experts_in(name, source.shape)
+        halves = halves_in(name, source.shape, shapes.get, model_type=model_type)
+        parameter = RuntimeParameter(
+            name,
+            source.shape,
+            source.dtype,
+            (source,),
+            "dequantised" if source.decode else "as stored",
+            tuple(alias for alias, table in tied.items() if table == name),
+            experts,
+            halves if experts else None,
+            not experts and is_convolution(source.shape),
+        )
+        parameters.append(parameter)
+    return ParameterPlan(
+        tuple(sorted(parameters, key=lambda p: natural_key(p.name))),
+        "checkpoint",
+        buffers=buffers,
+        banner=banner,
+        values={name: DirectValues(source) for name, source in kept.items()},
+    )

@@ -1,0 +1,204 @@
+"""From a model without weights and where every stored tensor goes, to the plan of parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from spectrum_tui.core.naming.fused import experts_in, halves_in, is_convolution
+from spectrum_tui.core.naming.groups import Group, Mapped
+from spectrum_tui.core.naming.parameters import (
+    Naming,
+    ParameterPlan,
+    ParameterValues,
+    RuntimeParameter,
+    StoredSource,
+)
+from spectrum_tui.core.naming.transformers_api import ignored_patterns, version
+from spectrum_tui.core.naming.values import ConvertedGroup, ConvertedValues, DirectValues, LastMade
+from spectrum_tui.core.naming.words import how_made, size
+
+Shape = tuple[int, ...]
+Made = Mapping[str, tuple[ConvertedGroup, Shape]]
+"""{parameter: (the group that makes it, the shape that it comes out with)}"""
+
+ALWAYS_IGNORED = (r"rotary_emb\.inv_freq$", r"(^|\.)position_ids$")
+BLOCK = 2**22
+"""Elements that are compared at one time: 8 MiB of bfloat16 from each of two tensors."""
+
+
+def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") -> ParameterPlan:
+    """The plan: every parameter in the model's order, under the name that it has there."""
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    made = _made(model, mapped.groups, shapes)
+    aliases = _aliases(weights, made)
+    describe = _Describer(model, shapes)
+    entries = [
+        _entry(RuntimeParameter(name, shapes[name], "", (), aliases=also), made, describe)
+        for name, also in aliases.items()
+    ]
+    parameters = tuple(entry.parameter for entry in entries)
+    named = {n for p in parameters for n in (p.name, *p.aliases)}
+    unexpected, ignored = _split_ignored(model, mapped.unexpected)
+    return ParameterPlan(
+        parameters,
+        naming,
+        missing=tuple(p.name for p in parameters if not p.sources),
+        unexpected=unexpected,
+        ignored=ignored,
+        mismatched=tuple(
+            (e.parameter.name, e.stored_shape, e.parameter.shape) for e in entries if e.mismatched
+        ),
+        buffers=tuple(name for name in model.state_dict() if name not in named),
+        embeddings=_embeddings(model, aliases),
+        model_class=type(model).__name__,
+        transformers_version=version(),
+        banner=banner,
+        values={e.parameter.name: e.values for e in entries if e.values is not None},
+    )
+
+
+def _made(model: Any, groups: Iterable[Group], shapes: Mapping[str, Shape]) -> Made:
+    last = LastMade()
+    made: dict[str, tuple[ConvertedGroup, Shape]] = {}
+    for group in groups:
+        converted = ConvertedGroup(group, model, last)
+        for name, shape in converted.shapes(shapes.get(group.target, ())).items():
+            made[name] = (converted, shape)
+    return made
+
+
+def _aliases(weights: Mapping[str, Any], made: Made) -> dict[str, tuple[str, ...]]:
+    """{parameter: its other names}, in the model's order.
+
+    Names are tied when they are one object in the model. Where several of them are stored and
+    differ, transformers unties them, and each is a parameter.
+    """
+    first: dict[int, str] = {}
+    aliases: dict[str, tuple[str, ...]] = {}
+    for name, weight in weights.items():
+        canonical = first.setdefault(id(weight), name)
+        if canonical == name or not _same_values(made.get(canonical), made.get(name)):
+            aliases[name] = ()
+        else:
+            aliases[canonical] = (*aliases[canonical], name)
+    return aliases
+
+
+def _embeddings(model: Any, aliases: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The parameters of the model's input and output embeddings, a tied one once.
+
+    Names alone do not tell: Mamba's table is `backbone.embeddings`. What a vision model calls
+    its input embeddings is a convolution.
+    """
+    canonical = {also: name for name, others in aliases.items() for also in (name, *others)}
+    names = {id(module): name for name, module in model.named_modules()}
+    found = []
+    for part in (model.get_input_embeddings, model.get_output_embeddings):
+        try:
+            module = part()
+        except (NotImplementedError, AttributeError):
+            continue
+        weight = getattr(module, "weight", None)
+        if getattr(weight, "ndim", 0) == 2:
+            found.append(canonical.get(f"{names.get(id(module))}.weight", ""))
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _same_values(
+    a: tuple[ConvertedGroup, Shape] | None, b: tuple[ConvertedGroup, Shape] | None
+) -> bool:
+    """Whether two tied names hold the same; True where only one of them is stored."""
+    if a is None or b is None or a[0] is b[0]:
+        return True
+    groups = (a[0].group, b[0].group)
+    if any(group.converter for group in groups):
+        return False
+    return equal_sources(groups[0].sources[0], groups[1].sources[0])
+
+
+def equal_sources(a: StoredSource, b: StoredSource) -> bool:
+    """Whether two stored tensors are equal, compared in blocks until they differ.
+
+    Those of a model that is not on this machine count as equal, as the configuration says.
+    """
+    import torch
+
+    if a.shape != b.shape:
+        return False
+    if not all(Path(part.file).is_file() for part in (*a.parts, *b.parts)):
+        return True
+    if a.decode or b.decode:
+        return torch.equal(a.read(), b.read())
+    total = a.parts[0].numel
+    for at in range(0, total, BLOCK):
+        x, y = (source.read_elements(at, min(BLOCK, total - at)) for source in (a, b))
+        if not torch.equal(x, y if x.dtype == y.dtype else y.to(x.dtype)):
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class _Entry:
+    parameter: RuntimeParameter
+    stored_shape: Shape = ()
+    values: ParameterValues | None = None
+
+    @property
+    def mismatched(self) -> bool:
+        return bool(self.parameter.sources) and self.values is None
+
+
+def _entry(parameter: RuntimeParameter, made: Made, describe: _Describer) -> _Entry:
+    """The parameter with its sources and values, from itself or from a tied name."""
+    target = next((n for n in (parameter.name, *parameter.aliases) if n in made), "")
+    if not target:
+        return _Entry(replace(parameter, how="not stored: starts from random values"))
+    converted, shape = made[target]
+    group = converted.group
+    parameter = replace(parameter, dtype=group.sources[0].dtype, sources=group.sources)
+    if shape != parameter.shape:
+        stored = f"stored as {size(shape)}" if shape else "its stored tensors do not fit together"
+        problem = f"{stored}, the model has {size(parameter.shape)}"
+        return _Entry(replace(parameter, problem=problem), shape)
+    parameter = describe(parameter, group)
+    if group.converter is None:
+        return _Entry(parameter, shape, DirectValues(group.sources[0]))
+    return _Entry(parameter, shape, ConvertedValues(converted, target, parameter.experts))
+
+
+class _Describer:
+    """Adds what the model's modules tell of a parameter: experts, halves, convolutions."""
+
+    def __init__(self, model: Any, shapes: Mapping[str, Shape]) -> None:
+        self._modules = dict(model.named_modules())
+        self._shapes = shapes
+        self._model_type = str(getattr(model.config, "model_type", ""))
+
+    def __call__(self, parameter: RuntimeParameter, group: Group) -> RuntimeParameter:
+        name, shape = parameter.name, parameter.shape
+        module = self._modules.get(name.rpartition(".")[0])
+        experts = experts_in(name, shape, module)
+        halves = (
+            halves_in(name, shape, self._shapes.get, module=module, model_type=self._model_type)
+            if experts
+            else None
+        )
+        return replace(
+            parameter,
+            how=how_made(name, group, experts, halves),
+            experts=experts,
+            halves=halves,
+            convolution=not experts and is_convolution(shape, module),
+        )
+
+
+def _split_ignored(model: Any, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(unexpected, ignored): the latter are those that the class itself does not want."""
+    pattern = re.compile("|".join(f"(?:{p})" for p in (*ALWAYS_IGNORED, *ignored_patterns(model))))
+    ignored = tuple(name for name in names if pattern.search(name))
+    return tuple(name for name in names if name not in set(ignored)), ignored

@@ -1,0 +1,163 @@
+"""The layers of a model: what is scored, ranked and unfrozen, made from its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import prod
+
+from spectrum_tui.core import spectra
+from spectrum_tui.core.layer_types import (
+    LANGUAGE,
+    is_input_embedding,
+    is_output_head,
+    layer_type,
+    tower_of,
+)
+from spectrum_tui.core.naming.parameters import MatrixRef, ParameterPlan, RuntimeParameter
+from spectrum_tui.core.results import HeadParameter
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A module with a weight: the unit that is scored, selected and unfrozen.
+
+    `shape` is the weight's, `rows` x `columns` that of each of its `matrix_count` matrices (one,
+    but for fused experts); rows is 1 for a 1-D weight. `parameters` are the names that train
+    when it is selected (weight, then bias), `numel` their elements, `nbytes` its bytes on disk.
+    `matrices` say where the values are; a preview from headers has none.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    rows: int
+    columns: int
+    parameters: tuple[str, ...]
+    numel: int
+    nbytes: int
+    matrix_count: int = 1
+    experts: int = 0
+    tower: str = ""
+    matrices: tuple[MatrixRef, ...] = ()
+
+    @property
+    def one_dimensional(self) -> bool:
+        """Whether its score is 1.0 by definition."""
+        return len(self.shape) < 2
+
+    @property
+    def matrix_names(self) -> tuple[str, ...]:
+        """The names of its matrices: its own, and which of it where there are several."""
+        labels = [matrix.label for matrix in self.matrices] or [""]
+        return tuple(f"{self.name} [{label}]" if label else self.name for label in labels)
+
+    @property
+    def cost(self) -> float:
+        """Estimated work, in the units of `spectra.cost`."""
+        return self.matrix_count * spectra.cost(self.rows, self.columns)
+
+
+@dataclass(frozen=True)
+class ModelLayers:
+    """The layers of a model, and everything of it that is not scored.
+
+    `skipped` are (parameter, reason). `total_parameters` counts each tied tensor once and no
+    buffers. `names` are all parameters, as a trainer will see them.
+    """
+
+    layers: tuple[Layer, ...]
+    head: tuple[HeadParameter, ...]
+    skipped: tuple[tuple[str, str], ...]
+    total_parameters: int
+    names: tuple[str, ...] = ()
+
+
+def is_bias(name: str) -> bool:
+    """Whether a parameter is a bias: never scored, trained with the layer that it belongs to."""
+    return name.endswith((".bias", "_bias"))
+
+
+def plan_layers(plan: ParameterPlan) -> ModelLayers:
+    """The layers of a plan, in the model's order."""
+    layers: list[Layer] = []
+    skipped: list[tuple[str, str]] = []
+    for parameter in plan.parameters:
+        if is_bias(parameter.name):
+            continue
+        vector = len(parameter.shape) == 1 and parameter.name.endswith(".weight")
+        reason = "" if vector and parameter.sources else parameter.unscored
+        if reason:
+            skipped.append((parameter.name, reason))
+        else:
+            layers.append(_layer(parameter, plan))
+    skipped += [(name, "no parameter of the model") for name in plan.unexpected]
+    skipped += [(name, "not used by the model's class") for name in plan.ignored]
+    return ModelLayers(
+        tuple(with_towers(layers)),
+        _head(plan, layers),
+        tuple(skipped),
+        sum(p.numel for p in plan.parameters),
+        tuple(p.name for p in plan.parameters),
+    )
+
+
+def _layer(parameter: RuntimeParameter, plan: ParameterPlan) -> Layer:
+    name = parameter.name.removesuffix(".weight")
+    bias = plan.by_name.get(f"{name}.bias") or plan.by_name.get(f"{parameter.name}_bias")
+    members = (parameter, bias) if bias else (parameter,)
+    matrices = plan.matrices(parameter)
+    rows, columns = (matrices[0].rows, matrices[0].columns) if matrices else (1, parameter.numel)
+    return Layer(
+        name,
+        layer_type(name),
+        parameter.shape,
+        rows,
+        columns,
+        tuple(p.name for p in members),
+        sum(p.numel for p in members),
+        parameter.nbytes,
+        max(1, len(matrices)),
+        parameter.experts,
+        matrices=matrices,
+    )
+
+
+def _head(plan: ParameterPlan, layers: Iterable[Layer]) -> tuple[HeadParameter, ...]:
+    """What the model calls its embeddings, stored or not, and what is named like one."""
+    aliases = {p.name: p.aliases for p in plan.parameters}
+    known = [plan.by_name[name] for name in plan.embeddings]
+    named = [head for head in head_of(layers, aliases) if head.name not in plan.embeddings]
+    return (*(HeadParameter(p.name, p.numel, p.aliases) for p in known), *named)
+
+
+def with_towers(layers: Iterable[Layer]) -> list[Layer]:
+    """The layers with their tower where the model has several: each a ranking of its own.
+
+    The types of the language model keep the reference's names; those of a vision tower are
+    called `vision:mlp.fc1`.
+    """
+    layers = list(layers)
+    towers = [tower_of(layer.name) for layer in layers]
+    if len(set(towers)) < 2:
+        return layers
+    return [
+        replace(
+            layer, tower=tower, type=layer.type if tower == LANGUAGE else f"{tower}:{layer.type}"
+        )
+        for layer, tower in zip(layers, towers, strict=True)
+    ]
+
+
+def head_of(
+    layers: Iterable[Layer], aliases: dict[str, tuple[str, ...]]
+) -> tuple[HeadParameter, ...]:
+    """The input embeddings and output heads, with the names that are tied to them."""
+    layers = list(layers)
+    found = [layer for layer in layers if is_input_embedding(layer.name)]
+    found += [layer for layer in layers if is_output_head(layer.name)]
+    return tuple(
+        HeadParameter(name, prod(layer.shape), aliases.get(name, ()))
+        for layer in found
+        for name in layer.parameters[:1]
+    )

@@ -1,0 +1,274 @@
+"""What a plan is made of: stored tensors, the parameters they become, the matrices scored.
+
+A checkpoint's tensors and a model's parameters are not the same list. A quantised weight is
+stored as several tensors (`StoredSource`), experts are joined into one parameter
+(`RuntimeParameter`), and what is scored is a window into the stored data (`MatrixRef`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from spectrum_tui.core.checkpoint import Tensor
+from spectrum_tui.core.naming.reading import read_elements, read_rows, read_tensor
+from spectrum_tui.core.spectra import SCORABLE, MatrixValues
+
+if TYPE_CHECKING:
+    import torch
+
+Decoder = Callable[[Sequence["torch.Tensor"]], "torch.Tensor"]
+"""From the parts of a source, in their order, to its full-precision values."""
+
+Naming = Literal["transformers", "suffix", "checkpoint"]
+"""How the parameter names were found; only the first two are a model's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSource:
+    """One tensor as a loader sees it: stored as it is, or dequantised from several parts.
+
+    `shape` and `dtype` (a safetensors name) are those of the decoded values. Without `decode`
+    there is one part, which is the values. `row_aligned`: row i of the values comes from row i
+    of every part, so that rows can be decoded without the rest.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    parts: tuple[Tensor, ...]
+    decode: Decoder | None = None
+    row_aligned: bool = True
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on disk."""
+        return sum(part.nbytes for part in self.parts)
+
+    def read(self) -> torch.Tensor:
+        """The values, decoded."""
+        if self.decode is None:
+            return read_tensor(self.parts[0])
+        return self.decode([read_tensor(part) for part in self.parts])
+
+    def read_rows(self, start: int, stop: int) -> torch.Tensor:
+        """The slices [start, stop) of the first dimension, reading no more where that can be."""
+        if self.decode is None:
+            return read_rows(self.parts[0], start, stop)
+        if not self.row_aligned:
+            return self.read()[start:stop]
+        return self.decode([read_rows(part, start, stop) for part in self.parts])
+
+    def read_elements(self, first: int, count: int) -> torch.Tensor:
+        """`count` values from `first` on in row-major order, as a flat tensor."""
+        if self.decode is None:
+            return read_elements(self.parts[0], first, count)
+        width = prod(self.shape[1:])
+        start, stop = first // width, -(-(first + count) // width)
+        rows = self.read_rows(start, stop).reshape(-1)
+        return rows[first - start * width :][:count]
+
+
+def plain_source(tensor: Tensor) -> StoredSource:
+    """A tensor that is stored as its values."""
+    return StoredSource(tensor.name, tensor.shape, tensor.dtype, (tensor,))
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """How a fused expert matrix holds its gate and up parts.
+
+    `axis` of the `[experts, a, b]` parameter along which they lie; `interleaved` when they
+    alternate (gate, up, gate, up) instead of following each other.
+    """
+
+    axis: int
+    interleaved: bool = False
+
+    def cut(self, expert: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(gate, up) of one expert's matrix."""
+        axis, size = self.axis - 1, expert.shape[self.axis - 1]
+        if self.interleaved:
+            gate, up = (expert.movedim(axis, 0)[i::2].movedim(0, axis) for i in (0, 1))
+            return gate, up
+        return expert.narrow(axis, 0, size // 2), expert.narrow(axis, size // 2, size // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeParameter:
+    """One of `model.named_parameters()`: what a trainer freezes and unfreezes.
+
+    `dtype` is the stored one (a safetensors name, "" where nothing is stored), `how` says in
+    words how the stored tensors become it, `aliases` are the other names of a tied parameter.
+    `experts` is the number of experts fused in it, 0 for any other parameter; `halves` is set
+    when each of them is a gate and an up matrix in one. `problem` says why the stored values
+    are of no use.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    sources: tuple[StoredSource, ...]
+    how: str = ""
+    aliases: tuple[str, ...] = ()
+    experts: int = 0
+    halves: Halves | None = None
+    convolution: bool = False
+    problem: str = ""
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on disk."""
+        return sum(source.nbytes for source in self.sources)
+
+    @property
+    def unscored(self) -> str:
+        """Why it has no matrix to score; empty when it has."""
+        if not self.sources:
+            return "not stored in the checkpoint"
+        if self.problem:
+            return self.problem
+        if self.name.endswith((".bias", "_bias")):
+            return "a bias"
+        if not self.numel:
+            return "has no elements"
+        if self.dtype not in SCORABLE:
+            return f"stored as {self.dtype} (quantised): scan the full-precision model"
+        return "" if self.experts else self._not_a_matrix()
+
+    def _not_a_matrix(self) -> str:
+        if len(self.shape) < 2:
+            return "a vector"
+        if not self.name.endswith("weight"):
+            return "not the weight of a layer"
+        if len(self.shape) > 2 and not self.convolution:
+            return f"a {len(self.shape)}-D parameter that is not a convolution"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Rows of a source seen as rows of `width` elements, and some of their columns.
+
+    `kept` is (start, stop, step) of the columns; an empty tuple keeps all of them.
+    Every matrix that is stored as it is scored is one: a weight, a convolution as (out, rest),
+    an expert in a fused tensor, the gate or the up half of it.
+    """
+
+    source: StoredSource
+    first: int
+    width: int
+    kept: tuple[int, ...] = ()
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether the values are stored as they are, not decoded whole for any part."""
+        return self.source.decode is None
+
+    def read_rows(self, start: int, stop: int) -> torch.Tensor:
+        """Rows [start, stop) of the window; reads the bytes of these rows only."""
+        count = (stop - start) * self.width
+        flat = self.source.read_elements((self.first + start) * self.width, count)
+        rows = flat.view(stop - start, self.width)
+        return rows[:, slice(*self.kept)] if self.kept else rows
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixRef:
+    """One matrix that is scored: all of a parameter, one expert, or one expert's gate or up.
+
+    `label` tells it from the others of its parameter ("expert 17 gate"), and is empty for the
+    only one. A matrix may be the transpose of what the model holds: that never changes its
+    singular values.
+    """
+
+    parameter: str
+    label: str
+    rows: int
+    columns: int
+    values: MatrixValues
+    expert: int = -1
+
+    def read(self) -> torch.Tensor:
+        """The whole matrix."""
+        return self.values.read_rows(0, self.rows)
+
+
+class ParameterValues(Protocol):
+    """Where the values of one parameter come from."""
+
+    def read(self) -> torch.Tensor:
+        """All of them, in the parameter's shape."""
+        ...
+
+    def read_expert(self, index: int) -> torch.Tensor:
+        """The slice `index` of the first dimension."""
+        ...
+
+    def can_read_expert(self) -> bool:
+        """Whether a slice is read without reading the others."""
+        ...
+
+    def matrices(self, parameter: RuntimeParameter) -> tuple[MatrixRef, ...]:
+        """The matrices that are scored for this parameter."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterPlan:
+    """The parameters of a model, and where each one's values are stored.
+
+    `parameters` has every one of `model.named_parameters()` in that order, those that the
+    checkpoint lacks included (`missing`). `unexpected` and `ignored` are stored tensors that no
+    parameter comes from: the model's class names the ignored ones itself (old masks, layers
+    for multi-token prediction). `mismatched` are (name, stored shape, the model's shape).
+    `embeddings` are the tables that turn tokens into vectors and vectors into tokens, as the
+    model itself knows them. `banner` says why the names are not the model's own; empty when
+    they are.
+    """
+
+    parameters: tuple[RuntimeParameter, ...]
+    naming: Naming
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+    buffers: tuple[str, ...] = ()
+    embeddings: tuple[str, ...] = ()
+    model_class: str = ""
+    transformers_version: str = ""
+    banner: str = ""
+    values: Mapping[str, ParameterValues] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, RuntimeParameter]:
+        """The parameters under their names, aliases not among them."""
+        return {parameter.name: parameter for parameter in self.parameters}
+
+    def read(self, parameter: RuntimeParameter) -> torch.Tensor:
+        """Its values as stored; KeyError for one that is missing or mismatched."""
+        return self.values[parameter.name].read()
+
+    def read_expert(self, parameter: RuntimeParameter, index: int) -> torch.Tensor:
+        """One expert's slice of a fused parameter."""
+        return self.values[parameter.name].read_expert(index)
+
+    def can_read_expert(self, parameter: RuntimeParameter) -> bool:
+        """Whether one expert is read without reading the others."""
+        values = self.values.get(parameter.name)
+        return bool(parameter.experts and values is not None and values.can_read_expert())
+
+    def matrices(self, parameter: RuntimeParameter) -> tuple[MatrixRef, ...]:
+        """The matrices that are scored for it; none where `parameter.unscored` says why."""
+        values = self.values.get(parameter.name)
+        if values is None or parameter.unscored:
+            return ()
+        return values.matrices(parameter)

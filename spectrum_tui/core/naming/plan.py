@@ -1,0 +1,101 @@
+"""The parameters that a trainer will have, from headers and config.json alone.
+
+Three ways, the first that can be had: transformers' own conversion rules, a match of names by
+suffix, the checkpoint's own names. The plan says which, and why it was not the first.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from spectrum_tui.core.checkpoint import Checkpoint
+from spectrum_tui.core.errors import SpectrumError
+from spectrum_tui.core.naming.assemble import assemble
+from spectrum_tui.core.naming.mapping import map_sources
+from spectrum_tui.core.naming.model_class import (
+    NoModelClassError,
+    Reason,
+    empty_model,
+    first_line,
+)
+from spectrum_tui.core.naming.parameters import Naming, ParameterPlan, StoredSource, plain_source
+from spectrum_tui.core.naming.stored import stored_plan
+from spectrum_tui.core.naming.suffix import match_sources
+from spectrum_tui.core.naming.transformers_api import distrust, quiet
+
+_HINTS = {
+    Reason.NO_TRANSFORMERS: "Install transformers for exact names.",
+    Reason.UNKNOWN_MODEL_TYPE: "A newer transformers may know it.",
+    Reason.MISSING_DEPENDENCY: "Install it for exact names.",
+}
+
+
+def plan_parameters(
+    checkpoint: Checkpoint,
+    *,
+    model_class: str = "",
+    sources: Iterable[StoredSource] | None = None,
+) -> ParameterPlan:
+    """The plan of a checkpoint; reads a tensor only to compare two that should be tied.
+
+    `sources` are its tensors after dequantisation; by default every tensor is taken as its own
+    values. `model_class` overrides the class (InputError when it does not fit). A model that
+    cannot be known has a plan with a `banner`, never an error.
+    """
+    with without_collections():
+        return _plan(checkpoint, model_class, sources)
+
+
+def _plan(
+    checkpoint: Checkpoint, model_class: str, sources: Iterable[StoredSource] | None
+) -> ParameterPlan:
+    found = tuple(map(plain_source, checkpoint.tensors)) if sources is None else tuple(sources)
+    try:
+        model = empty_model(checkpoint.config, model_class)
+    except NoModelClassError as exc:
+        hint = _HINTS.get(exc.reason, "")
+        banner = f"Names as stored in the checkpoint: {exc}. {hint}".rstrip()
+        return stored_plan(checkpoint, found, banner)
+    reason = distrust()
+    if not reason:
+        plan, reason = _attempt(model, found, "transformers")
+        if plan is not None:
+            return plan
+    banner = f"Names matched by suffix: the rules of this transformers failed ({reason})."
+    plan, reason = _attempt(model, found, "suffix", banner)
+    if plan is not None:
+        return plan
+    banner = f"Names as stored in the checkpoint: they could not be matched ({reason})."
+    return stored_plan(checkpoint, found, banner)
+
+
+def _attempt(
+    model: Any, sources: Sequence[StoredSource], naming: Naming, banner: str = ""
+) -> tuple[ParameterPlan | None, str]:
+    """(the plan, "") or (None, why it failed): the code that is tried here is of any version."""
+    place = map_sources if naming == "transformers" else match_sources
+    try:
+        with quiet():
+            return assemble(model, place(model, sources), naming=naming, banner=banner), ""
+    except SpectrumError:
+        raise
+    except Exception as exc:
+        return None, first_line(exc)
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Without the garbage collector, which looks through all of torch and transformers each time.
+
+    Of 37,000 tensors the plan took 2.1 s with it and 1.4 s without; nothing made here is garbage.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

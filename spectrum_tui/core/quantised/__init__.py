@@ -1,0 +1,1 @@
+"""Quantised checkpoints as the full-precision weights that a trainer would load from them."""

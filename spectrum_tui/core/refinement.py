@@ -1,0 +1,58 @@
+"""The description of a model under exact names, kept so that a second look takes no time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from spectrum_tui.core import wire
+from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.files import cache_dir, write_text
+from spectrum_tui.core.inspection import Inspection, with_exact_names
+from spectrum_tui.core.journal import journal_path, read_journal
+from spectrum_tui.core.requests import ModelSummary
+
+
+def refined_summary(
+    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
+) -> ModelSummary:
+    """The summary under a trainer's names, from the cache where files, class and transformers
+    are those of last time; raises what `with_exact_names` raises."""
+    path = _cache_path(inspection, f"{model_class} {allow_gptq}")
+    kept = _read(path)
+    if kept is None:
+        exact = with_exact_names(inspection, model_class=model_class, allow_gptq=allow_gptq)
+        kept = exact.summary, [list(layer.matrix_names) for layer in exact.model.layers]
+        # A cache that cannot be written costs time, not the answer.
+        with contextlib.suppress(OutputError):
+            write_text(path, f"{wire.encode(kept[0])}\n{json.dumps(kept[1])}\n")
+    summary, matrices = kept
+    known = read_journal(journal_path(inspection.checkpoint.fingerprint)).keys()
+    now = inspection.summary
+    return replace(
+        summary,
+        model=now.model,
+        folder=now.folder,
+        name=now.name,
+        finished=sum(known >= set(names) for names in matrices) if known else 0,
+    )
+
+
+def _cache_path(inspection: Inspection, choices: str) -> Path:
+    from transformers import __version__
+
+    config = repr(sorted(inspection.checkpoint.config.items(), key=lambda item: item[0]))
+    key = "\0".join((inspection.checkpoint.fingerprint, __version__, choices, config))
+    return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
+
+
+def _read(path: Path) -> tuple[ModelSummary, list[list[str]]] | None:
+    try:
+        first, second = path.read_text(encoding="utf-8").splitlines()
+        summary, matrices = wire.decode(first), json.loads(second)
+    except (OSError, ValueError):
+        return None
+    return (summary, matrices) if isinstance(summary, ModelSummary) else None

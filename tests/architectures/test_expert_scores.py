@@ -1,0 +1,222 @@
+"""Scores of a mixture of experts: the mean over the matrices of all experts, whatever the layout.
+
+Compared with numpy's SVD of each expert, cut by hand from the stored tensors or from the model
+that a trainer loads.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.events import LayerDone, LayerFailed, MatrixDone, ScanEvent, ScanStarted
+from spectrum_tui.core.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.journal import journal_path, read_journal
+from spectrum_tui.core.layer_types import Group
+from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.session import run_scan
+from spectrum_tui.core.store import load_result
+from tests import oracle
+from tests.architectures.compare import load_as_a_trainer
+from tests.architectures.conftest import TinyModels
+from tests.architectures.layouts import LAYOUTS, Tensors, rewrite
+from tests.architectures.test_experts import FUSED, ONE_BY_ONE
+from tests.architectures.test_scans import scanned
+from tests.architectures.tiny import ARCHITECTURES
+
+PARTS = {"gate_up_proj": ("gate_proj", "up_proj", "w1", "w3"), "down_proj": ("down_proj", "w2")}
+"""What the stored matrices of a fused parameter are called."""
+
+
+def scores_of(folder: Path, output: Path) -> dict[str, float]:
+    scores = scanned(folder, output).scores
+    return dict(zip(scores.layers, scores.snr.tolist(), strict=True))
+
+
+def mean(matrices: list[torch.Tensor]) -> float:
+    return float(np.mean([oracle.snr(m.detach().double().numpy()) for m in matrices]))
+
+
+def stored_experts(stored: Tensors, layer: str) -> list[torch.Tensor]:
+    """The matrices stored one by one that are fused in `layer`."""
+    place = re.search(r"layers\.(\d+)\.", layer)
+    assert place
+    leaves = "|".join(PARTS[layer.rpartition(".")[2]])
+    pattern = re.compile(rf"\.layers\.{place[1]}\..*\.experts\.\d+\.({leaves})\.weight$")
+    return [tensor for name, tensor in stored.items() if pattern.search(name)]
+
+
+@pytest.mark.parametrize("layout", ["transformers-4", "fused"])
+@pytest.mark.parametrize("name", ONE_BY_ONE)
+def test_a_score_is_the_mean_over_the_svd_of_each_expert(
+    name: str, layout: str, tiny: TinyModels, tmp_path: Path
+) -> None:
+    stored = load_file(tiny.folder(name, "transformers-4") / "model.safetensors")
+    scores = scores_of(tiny.folder(name, layout), tmp_path)
+    fused = [layer for layer in scores if re.search(r"\.experts\.\w+$", layer)]
+    assert fused
+    for layer in fused:
+        experts = stored_experts(stored, layer)
+        assert len(experts) % 4 == 0 and experts
+        assert oracle.close(scores[layer], mean(experts)), layer
+
+
+@pytest.mark.parametrize("name", ["gpt_oss", "llama4_text"])
+def test_experts_that_were_always_fused(name: str, tiny: TinyModels, tmp_path: Path) -> None:
+    folder = tiny.folder(name)
+    model, _ = load_as_a_trainer(folder, ARCHITECTURES[name].model)
+    checked = 0
+    for layer, score in scores_of(folder, tmp_path).items():
+        if not layer.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            continue
+        matrices = list(model.get_parameter(layer))
+        if layer.endswith("gate_up_proj") and name == "gpt_oss":
+            matrices = [half for m in matrices for half in (m[:, 0::2], m[:, 1::2])]
+        elif layer.endswith("gate_up_proj"):
+            matrices = [half for m in matrices for half in m.chunk(2, dim=1)]
+        assert oracle.close(score, mean(matrices)), layer
+        checked += 1
+    assert checked == 4
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_every_layout_has_the_same_scores(name: str, tiny: TinyModels, tmp_path: Path) -> None:
+    first, *others = (scores_of(tiny.folder(name, layout), tmp_path / layout) for layout in LAYOUTS)
+    for other in others:
+        assert list(other) == list(first)
+        oracle.assert_all_close(list(other.values()), list(first.values()), 1e-12)
+
+
+def test_the_parts_are_the_experts_and_come_back_from_disk(
+    tiny: TinyModels, tmp_path: Path
+) -> None:
+    stored = load_file(tiny.folder("mixtral") / "model.safetensors")
+    scores = scanned(tiny.folder("mixtral"), tmp_path).scores
+    row = scores.layers.index("model.layers.1.mlp.experts.gate_up_proj")
+    parts = dict(scores.parts[row])
+    assert list(parts) == [f"expert {i} {half}" for i in range(12) for half in ("gate", "up")]
+    for i in (0, 2, 10, 11):
+        for half, leaf in (("gate", "w1"), ("up", "w3")):
+            name = f"model.layers.1.block_sparse_moe.experts.{i}.{leaf}.weight"
+            assert oracle.close(parts[f"expert {i} {half}"], oracle.snr(stored[name].numpy()))
+    assert scores.snr[row] == pytest.approx(np.mean(list(parts.values())), rel=1e-14)
+    assert scores.shape(row) == "24 × 48 × 32"
+    assert scores.numel[row] == 12 * 96 * 32
+
+
+@pytest.mark.parametrize(
+    ("name", "router", "count"),
+    [
+        ("mixtral", "mlp.gate", "num_local_experts"),
+        ("gpt_oss", "mlp.router", "num_local_experts"),
+        ("jamba", "feed_forward.router", "num_experts"),
+    ],
+)
+def test_the_router_is_a_type_of_its_own(
+    name: str, router: str, count: str, tiny: TinyModels
+) -> None:
+    types = with_exact_names(inspect_model(str(tiny.folder(name)))).summary.types
+    (found,) = [t for t in types if t.name == router]
+    experts = [t for t in types if ".experts." in t.name]
+    assert found.group == Group.EXPERTS
+    assert (found.layers, found.experts) == (2, 0)
+    assert {t.name.rpartition(".")[2] for t in experts} == {"gate_up_proj", "down_proj"}
+    assert all(t.experts == ARCHITECTURES[name].options[count] for t in experts)
+
+
+KILLED = """
+import os, signal, sys
+from spectrum_tui.core.events import MatrixDone
+from spectrum_tui.core.requests import ScanRequest
+from spectrum_tui.core.session import run_scan
+seen = 0
+for event in run_scan(ScanRequest(sys.argv[1], batch_size=1, device="cpu", output_dir=sys.argv[2])):
+    seen += isinstance(event, MatrixDone)
+    if seen == 30:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def parts_of(events: list[ScanEvent | ResultReady], *, resumed: bool) -> list[str]:
+    return [e.layer for e in events if isinstance(e, MatrixDone) and e.resumed is resumed]
+
+
+def test_killed_between_two_experts_it_goes_on_with_the_next(
+    tiny: TinyModels, tmp_path: Path
+) -> None:
+    folder = tiny.folder("mixtral", "fused")
+    command = [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "out")]
+    killed = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    kept = read_journal(journal_path(read_checkpoint(folder).fingerprint))
+    of_experts = {name for name in kept if "[expert " in name}
+    assert len(of_experts) >= 30
+    request = ScanRequest(str(folder), device="cpu", output_dir=str(tmp_path / "out"))
+    events = list(run_scan(request))
+    computed = parts_of(events, resumed=False)
+    assert computed and not set(computed) & set(kept)
+    assert len(computed) + len(of_experts) == 2 * 12 * 3
+    cut = {name.partition(" [")[0] for name in of_experts}
+    assert cut & {name.partition(" [")[0] for name in computed}, "no layer was cut in the middle"
+    again = scores_of(folder, tmp_path / "fresh")
+    assert {e.layer: e.snr for e in events if isinstance(e, LayerDone)}.items() <= again.items()
+    journal_path(read_checkpoint(folder).fingerprint).unlink()
+    fresh = scores_of(folder, tmp_path / "fresh")
+    oracle.assert_all_close(list(again.values()), list(fresh.values()), 1e-12)
+
+
+def test_what_was_kept_is_reported_again(tiny: TinyModels, tmp_path: Path) -> None:
+    folder = tiny.folder("qwen3_moe", "fused")
+    request = ScanRequest(str(folder), device="cpu", output_dir=str(tmp_path))
+    first = list(run_scan(request))
+    journal = journal_path(read_checkpoint(folder).fingerprint)
+    lines = journal.read_text().splitlines(keepends=True)
+    lost = [line for line in lines if "layers.1.mlp.experts" in line and "[expert 2" in line]
+    assert len(lost) == 3
+    journal.write_text("".join(line for line in lines if line not in lost))
+    second = list(run_scan(request))
+    assert len(parts_of(second, resumed=False)) == 3
+    assert len(parts_of(second, resumed=True)) == (4 - 1) + (8 - 2)
+    for events in (first, second):
+        started = events[0]
+        assert isinstance(started, ScanStarted)
+        done = [e for e in events if isinstance(e, MatrixDone | LayerDone)]
+        assert sum(e.cost for e in done) == pytest.approx(started.cost)
+    ends = [{e.layer: e.snr for e in run if isinstance(e, LayerDone)} for run in (first, second)]
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("layout", ["transformers-4", "fused"])
+def test_one_bad_expert_fails_its_layer_and_is_named(
+    layout: str, tiny: TinyModels, tmp_path: Path
+) -> None:
+    def spoil(tensors: Tensors) -> Tensors:
+        if layout == "fused":
+            name = "model.layers.1.mlp.experts.gate_up_proj"
+            tensors[name][2, -1, -1] = float("nan")  # expert 2, in the half of up
+        else:
+            tensors["model.layers.1.mlp.experts.2.up_proj.weight"][-1, -1] = float("nan")
+        return tensors
+
+    folder = rewrite(tiny.folder("qwen3_moe", layout), tmp_path / "m", spoil)
+    request = ScanRequest(str(folder), device="cpu", output_dir=str(tmp_path / "out"))
+    events = list(run_scan(request))
+    (failed,) = [e for e in events if isinstance(e, LayerFailed)]
+    assert failed.layer == "model.layers.1.mlp.experts.gate_up_proj"
+    assert failed.reason == "expert 2 up: holds NaN or Inf"
+    ready = events[-1]
+    assert isinstance(ready, ResultReady)
+    scores = load_result(Path(ready.path)).scores
+    row = scores.layers.index(failed.layer)
+    assert np.isnan(scores.snr[row])
+    assert scores.problems == {row: failed.reason}
+    assert np.isfinite(np.delete(scores.snr, row)).all()

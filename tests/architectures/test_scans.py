@@ -1,0 +1,99 @@
+"""From a scan to a trainer: the recipe unfreezes exactly what was selected, in every model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.results import Result
+from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.session import run_scan
+from spectrum_tui.core.store import load_result
+from tests import oracle
+from tests.architectures.compare import load_as_a_trainer
+from tests.architectures.conftest import TinyModels
+from tests.architectures.test_experts import FUSED
+from tests.architectures.tiny import ARCHITECTURES
+from tests.architectures.trainers import embeddings, of_every_trainer
+
+CASES = [(name, "published") for name in ARCHITECTURES]
+CASES += [(name, layout) for name in FUSED for layout in ("transformers-4", "fused")]
+NAMED_LIKE_A_HEAD = {"wav2vec2": {"lm_head.weight"}}
+"""Not the output embeddings by the model's own word: it has no vocabulary of tokens."""
+PERCENTAGES = (34, 50, 75, 100)
+
+
+def scanned(folder: Path, output: Path, *, everything: bool = True) -> Result:
+    """The result of a scan of all types, or of those that start chosen, read back from disk."""
+    inspection = with_exact_names(inspect_model(str(folder)))
+    types = tuple(t.name for t in inspection.summary.types) if everything else ()
+    request = ScanRequest(str(folder), types=types, device="cpu", output_dir=str(output))
+    *_, ready = run_scan(request, inspection)
+    assert isinstance(ready, ResultReady) and ready.complete
+    return load_result(Path(ready.path))
+
+
+def intended(result: Result, percent: int, parameters: set[str]) -> set[str]:
+    """What the best of each type are, bias included, by the rule typed again."""
+    scores = result.scores
+    types: dict[str, dict[str, float]] = {}
+    for layer, type_id, snr in zip(scores.layers, scores.type_ids, scores.snr, strict=True):
+        types.setdefault(scores.type_names[type_id], {})[layer] = float(snr)
+    layers = {layer for of_type in types.values() for layer in oracle.selected(of_type, percent)}
+    names = {f"{layer}{end}" for layer in layers for end in ("", ".weight", ".bias", "_bias")}
+    return names & parameters
+
+
+def of_the_same_modules(heads: set[str], names: set[str]) -> set[str]:
+    """Heads with their biases: a head that is off does not train at all."""
+    modules = {head.rpartition(".")[0] for head in heads}
+    return {name for name in names if name.rpartition(".")[0] in modules}
+
+
+def recipe(result: Result, percent: int, *, head: bool) -> str:
+    """The text of the file, empty where there is nothing to write."""
+    try:
+        return SpectrumYaml(Selection(result)).text(percent, head=head)
+    except SelectionError as exc:
+        if "smallest percentage" in exc.message + exc.hint:
+            return ""
+        raise
+
+
+@pytest.mark.parametrize(("name", "layout"), CASES)
+def test_a_recipe_trains_what_was_selected(
+    name: str,
+    layout: str,
+    tiny: TinyModels,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    folder = tiny.folder(name, layout)
+    model, _ = load_as_a_trainer(folder, ARCHITECTURES[name].model)
+    names = {name for name, _ in model.named_parameters()}
+    tried, right = 0, 0
+    for everything in (False, True):
+        result = scanned(folder, tmp_path / "out", everything=everything)
+        assert set(result.names) == names
+        heads = {head.name for head in result.head}
+        assert heads - embeddings(model) == NAMED_LIKE_A_HEAD.get(name, set())
+        assert heads >= embeddings(model)
+        for percent in PERCENTAGES:
+            best = intended(result, percent, names)
+            for head in (True, False):
+                wanted = best | heads if head else best - of_the_same_modules(heads, names)
+                text = recipe(result, percent, head=head)
+                if not text:
+                    continue
+                for how, trains in of_every_trainer(model, text).items():
+                    tried += 1
+                    right += trains == wanted
+                    assert trains == wanted, (how, percent, head, trains ^ wanted)
+    record_property("trained", (name, layout, len(names), tried, right))
+    assert tried

@@ -1,0 +1,46 @@
+"""Quantised checkpoints on disk, folded as the scan does it: what the tests of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.naming.parameters import StoredSource
+from spectrum_tui.core.quantised.fold import Folded, fold
+from tests.checkpoints import Tensors, save
+
+INSTEAD = "Scan the full-precision model that it was made from."
+LAYER = "model.layers.0.mlp.down_proj"
+
+
+def config(method: str, **settings: Any) -> dict[str, Any]:
+    return {"dtype": "bfloat16", "quantization_config": {"quant_method": method, **settings}}
+
+
+def of_layer(stored: Tensors, layer: str = LAYER) -> Tensors:
+    return {f"{layer}.{leaf}": tensor for leaf, tensor in stored.items()}
+
+
+def folded(
+    folder: Path, tensors: Tensors, entry: Mapping[str, Any] | None = None, *, gptq: bool = False
+) -> Folded:
+    save(folder, tensors, config=entry)
+    return fold(read_checkpoint(folder), allow_gptq=gptq)
+
+
+def by_name(result: Folded) -> dict[str, StoredSource]:
+    return {source.name: source for source in result.sources}
+
+
+def the_weight(result: Folded, layer: str = LAYER) -> StoredSource:
+    """The decoded weight, described rightly and with nothing left of its companions."""
+    (source,) = result.sources
+    values = source.read()
+    assert source.name == f"{layer}.weight"
+    assert source.shape == tuple(values.shape)
+    assert {"BF16": torch.bfloat16, "F16": torch.float16}[source.dtype] == values.dtype
+    return source

@@ -1,0 +1,111 @@
+"""One weight is read and decoded at a time, in pieces, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from spectrum_tui.core.quantised import kernels
+from tests import quantisers as q
+from tests.checkpoints import Tensors
+from tests.quantised import by_name, config, folded, of_layer, the_weight
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The bytes of every read of tensor data."""
+    made: list[int] = []
+    real = os.preadv
+
+    def preadv(fd: int, buffers: Any, offset: int) -> int:
+        count = real(fd, buffers, offset)
+        made.append(count)
+        return count
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    yield made
+
+
+def test_only_the_parts_of_one_weight_are_read(tmp_path: Path, reads: list[int]) -> None:
+    name = "model.layers.0.mlp.experts.down_proj"
+    stored: Tensors = {
+        f"{name}_blocks": torch.ones(3, 32, 2, 16, dtype=torch.uint8),
+        f"{name}_scales": torch.full((3, 32, 2), 127, dtype=torch.uint8),
+        "model.norm.weight": torch.ones(32),
+    }
+    source = by_name(folded(tmp_path, stored, config("mxfp4")))[name]
+    assert reads == []
+    source.read_rows(1, 2)
+    assert sum(reads) == source.nbytes // 3
+    reads.clear()
+    source.read()
+    assert sum(reads) == source.nbytes
+
+
+class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Bytes of each tensor that an operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.sizes.append(result.untyped_storage().nbytes())
+        return result
+
+
+@pytest.mark.parametrize("form", ["fp8", "ct", "gptq", "bnb4", "bnb8", "mxfp4"])
+def test_nothing_as_large_as_the_weight_is_made_but_the_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Widened to float32 in pieces: an index of int64 alone would be four times the result."""
+    monkeypatch.setattr(kernels, "PIECE", 1024)
+    rows, columns = 256, 512
+    blocks = torch.ones(1, columns, rows // 32, 16, dtype=torch.uint8)
+    int8 = torch.ones(rows, columns, dtype=torch.int8)
+    makers: dict[str, Callable[[], Tensors]] = {
+        "fp8": lambda: {"weight": q.fp8(1, rows, columns), "weight_scale_inv": q.scales(1, 2, 4)},
+        "ct": lambda: q.compressed_pack(1, rows, columns, 128).stored,
+        "gptq": lambda: q.gptq(1, columns, rows, 128, 4, v2=False, act_order=True).stored,
+        "bnb4": lambda: q.bnb_4bit(q.random(1, rows, columns), "nf4", nested=True).stored,
+        "bnb8": lambda: {"weight": int8, "SCB": torch.ones(rows)},
+        "mxfp4": lambda: {"weight_blocks": blocks, "weight_scales": blocks[..., 0].clone()},
+    }
+    entry = config("gptq", bits=4, group_size=128) if form == "gptq" else None
+    (source,) = folded(tmp_path, of_layer(makers[form]()), entry, gptq=True).sources
+    assert source.decode is not None
+    with Allocations() as made:
+        source.read()
+    result, largest_part = rows * columns * 2, max(part.nbytes for part in source.parts)
+    pieces = [size for size in made.sizes if size not in (result, largest_part)]
+    assert made.sizes.count(result) >= 1
+    assert max(pieces) <= 1024 * 8 * 4
+
+
+def test_a_weight_in_many_pieces_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "PIECE", 128)
+    weight, scale = q.fp8(1, 40, 24), q.scales(2, 3, 2)
+    entry = config("fp8", weight_block_size=[16, 16])
+    stored = of_layer({"weight": weight, "weight_scale_inv": scale})
+    source = the_weight(folded(tmp_path / "fp8", stored, entry))
+    assert torch.equal(source.read(), q.rounded(q.blockwise(weight, scale, (16, 16))))
+    made = q.gptq(1, 64, 32, 16, 2, v2=False, act_order=True)
+    entry = config("gptq", bits=2, group_size=16) | {"dtype": "float16"}
+    source = the_weight(folded(tmp_path / "gptq", of_layer(made.stored), entry, gptq=True))
+    assert torch.equal(source.read(), q.rounded(made.values, torch.float16))
+    made = q.bnb_4bit(q.random(1, 31, 41), "fp4", nested=True)
+    source = the_weight(folded(tmp_path / "bnb", of_layer(made.stored)))
+    assert torch.equal(source.read(), q.rounded(made.values))
+    made = q.compressed_pack(1, 37, 64, 16, symmetric=False, index=True)
+    source = the_weight(folded(tmp_path / "ct", of_layer(made.stored)))
+    assert torch.equal(source.read(), q.rounded(made.values))
