@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 from textual.app import App
@@ -40,7 +41,10 @@ SUMMARY = ModelSummary(
     dtypes={"BF16": 8_000_400_000},
     name="made/llama[/b]",
     types=TYPES,
+    naming="transformers 5.23.0 LlamaForCausalLM",
+    model_class="LlamaForCausalLM",
 )
+PREVIEW = replace(SUMMARY, naming="", model_class="")
 SKIPPED = (("rotary.inv_freq", "a buffer, not a parameter"), ("x[/b]", "1-D bias [red]"))
 READY = Ready(("cuda:0", "cpu"), {"cuda:0": 0.5, "cpu": 2.0})
 
@@ -323,3 +327,51 @@ async def test_a_toggle_does_not_lay_the_screen_out(monkeypatch: pytest.MonkeyPa
         await pilot.resize_terminal(100, 30)
         await pilot.pause()
         assert layouts, "the counter sees layouts"
+
+
+async def test_exact_names_are_taken_over_in_place() -> None:
+    app = Host(PREVIEW)
+    exact = (
+        *TYPES[1:],
+        TypeInfo("mlp.experts.down_proj", Group.EXPERTS, 48, 10**9, 50.0, experts=128),
+        TypeInfo("vision:mlp.fc1", Group.MLP, 24, 10**8, 5.0, tower="vision"),
+    )
+    exact = tuple(replace(t, tower=t.tower or "language") for t in exact)
+    async with app.run_test(size=(120, 40)) as pilot:
+        tree = app.layers.tree_view
+        await pilot.press("end", "space")  # the odd one, unchecked by the user
+        assert "a[/b][red]" not in tree.checked
+        app.layers.refine(replace(SUMMARY, types=exact, notes=("rounded weights",)))
+        await pilot.pause()
+        await pilot.pause()
+        assert tree.checked == ("mlp.down_proj", "mlp.experts.down_proj")
+        lines = [tree.lines.render_row(row, 110).text for row in range(tree.lines.line_count)]
+        assert any("48 × 128 experts" in line for line in lines)
+        assert lines[0].strip().startswith("▾ [-] language model")
+        assert any("vision tower" in line for line in lines)
+        assert "rounded weights" in app.notes()
+
+
+async def test_a_scan_asked_for_early_begins_when_the_names_are_exact() -> None:
+    app = Host(PREVIEW)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("s")
+        await pilot.pause()
+        assert app.requests == []
+        app.layers.refine(SUMMARY)
+        await pilot.pause()
+        assert [r.types for r in app.requests] == [
+            ("self_attn.q_proj", "mlp.down_proj", "a[/b][red]")
+        ]
+
+
+async def test_a_scan_asked_for_early_waits_where_the_names_are_others() -> None:
+    app = Host(PREVIEW)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("s")
+        app.layers.refine(replace(SUMMARY, types=TYPES[1:]))
+        await pilot.pause()
+        assert app.requests == []
+        await pilot.press("s")
+        await pilot.pause()
+        assert len(app.requests) == 1

@@ -1,0 +1,71 @@
+"""Every expert of a layer, from the results screen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from textual.app import App
+
+from spectrum_tui.core.results import Result
+from spectrum_tui.screens.experts import ExpertsScreen
+from spectrum_tui.screens.results import ResultsScreen
+from spectrum_tui.settings import Settings
+from tests import made
+
+PARTS = (("expert 0 gate", 0.5), ("expert 0 up", 2.0), ("expert 1 gate", float("inf")))
+
+
+def with_parts() -> Result:
+    """A made-up result whose first layer has three matrices."""
+    result = made.result(layers=2, types=2)
+    return replace(result, scores=replace(result.scores, parts={0: PARTS}))
+
+
+class Host(App[None]):
+    """Shows the results screen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.results = ResultsScreen(with_parts(), Settings())
+
+    def on_mount(self) -> None:
+        self.push_screen(self.results)
+
+
+async def test_the_spread_stands_below_the_table_and_x_lists_every_expert() -> None:
+    app = Host()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        app.results.table.focus()
+        details = app.results.pane.details(120).plain
+        assert "mean of 3 matrices from 0.5000 to ∞" in details
+        assert "3 × " in details
+        await pilot.press("x")
+        await pilot.pause()
+        assert isinstance(app.screen, ExpertsScreen)
+        lines = app.screen.lines
+        rows = [lines.render_row(row, 60).text.split() for row in range(3)]
+        assert [row[:3] for row in rows] == [
+            ["expert", "0", "gate"],
+            ["expert", "0", "up"],
+            ["expert", "1", "gate"],
+        ]
+        assert [row[3] for row in rows] == ["0.5000", "2.0000", "∞"]
+        await pilot.press("o")
+        assert [label for label, _ in lines.parts] == [
+            "expert 1 gate",
+            "expert 0 up",
+            "expert 0 gate",
+        ]
+        await pilot.press("escape")
+        assert app.screen is app.results
+
+
+async def test_a_layer_of_one_matrix_has_no_list() -> None:
+    app = Host()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        app.results.table.focus()
+        await pilot.press("down", "x")
+        await pilot.pause()
+        assert app.screen is app.results
