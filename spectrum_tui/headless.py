@@ -16,7 +16,13 @@ from typing import Any
 from spectrum_tui.core import store
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
 from spectrum_tui.core.files import OutputFiles, check_writable, output_folder, write_text
-from spectrum_tui.core.inspection import Inspection, fetch, inspect_model, with_exact_names
+from spectrum_tui.core.inspection import (
+    Inspection,
+    check_choices,
+    fetch,
+    inspect_model,
+    with_exact_names,
+)
 from spectrum_tui.core.numbers import count, duration, size
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ResultReady, ScanRequest
@@ -47,6 +53,7 @@ def run_scan_command(
     output = output_folder(settings.output_dir)
     inspection = inspect_model(settings.model, settings.revision)
     check_writable(output)  # before a download and a scan, not after
+    check_choices(inspection, model_class=settings.model_class, allow_gptq=settings.allow_gptq)
     inspection = with_exact_names(
         _local(inspection), model_class=settings.model_class, allow_gptq=settings.allow_gptq
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -139,6 +140,21 @@ def _describe(
     return Inspection(summary, checkpoint, model)
 
 
+def check_choices(
+    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
+) -> None:
+    """Raise what `with_exact_names` would raise for these choices: before a download, not after."""
+    checkpoint = inspection.checkpoint
+    found = detect(checkpoint.config, checkpoint.tensors, allow_lossy_gptq=allow_gptq)
+    if found.refuse:
+        raise CheckpointError(found.refuse, SCAN_INSTEAD, field="model")
+    if model_class:
+        from spectrum_tui.core.naming.model_class import NoModelClassError, empty_model
+
+        with contextlib.suppress(NoModelClassError):  # names as stored then, and a banner
+            empty_model(checkpoint.config, model_class)
+
+
 def with_exact_names(
     inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
 ) -> Inspection:
@@ -193,7 +209,9 @@ def _check_scorable(typed: str, model: ModelLayers) -> None:
     if not model.layers:
         reason = model.skipped[0][1] if model.skipped else "the files are empty"
         raise CheckpointError(
-            f"{typed} has no weight that can be scored ({reason}).", SCAN_INSTEAD, field="model"
+            f"{typed} has no weight that can be scored ({reason}).",
+            SCAN_INSTEAD if "quantised" in reason else "Check that config.json belongs to it.",
+            field="model",
         )
 
 

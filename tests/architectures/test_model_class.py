@@ -95,6 +95,8 @@ def test_an_override_that_does_not_fit_is_the_users_error(override: str, tiny: T
         ({"auto_map": {"AutoConfig": "a.B"}}, Reason.CUSTOM_CODE),
         ({"model_type": "llama", "hidden_size": "wide"}, Reason.CANNOT_BUILD),
         ({"model_type": "llama", "num_attention_heads": 0}, Reason.CANNOT_BUILD),
+        ({"model_type": "llama", "num_hidden_layers": 10**6}, Reason.CANNOT_BUILD),
+        ({"model_type": "qwen3_moe", "num_experts": 10**6}, Reason.CANNOT_BUILD),
         ({"model_type": "llama", "num_hidden_layers": -1.5}, Reason.CANNOT_BUILD),
     ],
 )

@@ -14,7 +14,7 @@ from spectrum_tui.core.layer_types import (
     layer_type,
     tower_of,
 )
-from spectrum_tui.core.naming.parameters import MatrixRef, ParameterPlan, RuntimeParameter
+from spectrum_tui.core.naming.parameters import VECTOR, MatrixRef, ParameterPlan, RuntimeParameter
 from spectrum_tui.core.results import HeadParameter
 
 
@@ -85,9 +85,9 @@ def plan_layers(plan: ParameterPlan) -> ModelLayers:
     for parameter in plan.parameters:
         if is_bias(parameter.name):
             continue
-        vector = len(parameter.shape) == 1 and parameter.name.endswith(".weight")
-        reason = "" if vector and parameter.sources else parameter.unscored
-        if reason:
+        reason = parameter.unscored
+        norm = reason == VECTOR and parameter.name.endswith(".weight")
+        if reason and not norm:
             skipped.append((parameter.name, reason))
         else:
             layers.append(_layer(parameter, plan))

@@ -7,6 +7,7 @@ are `model.language_model.layers…`, as a causal language model they are `model
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from enum import StrEnum
@@ -33,6 +34,11 @@ AUTO_CLASSES = (
     "AutoModel",
 )
 """Asked in this order when config.json names no class that this transformers has."""
+
+
+MOST_PARTS = 2000
+"""Layers or experts that a configuration may ask for: a million takes minutes to build."""
+_COUNTS = re.compile(r"(^|_)(layers?|blocks|depth|experts)$")
 
 
 class Reason(StrEnum):
@@ -85,11 +91,20 @@ def load_config(raw: Mapping[str, Any]) -> Any:
     if model_type not in CONFIG_MAPPING:
         reason = Reason.CUSTOM_CODE if "auto_map" in raw else Reason.UNKNOWN_MODEL_TYPE
         raise NoModelClassError(reason, model_type)
+    _check_counts(raw)
     # From a folder with nothing but config.json in it: a model that is not downloaded has no
     # folder, and the name of one must not decide anything.
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(dict(raw)))
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
+def _check_counts(raw: Mapping[str, Any]) -> None:
+    """Refuse what would keep the machine busy for minutes, in the configuration or a part of it."""
+    for part in (raw, *(value for value in raw.values() if isinstance(value, Mapping))):
+        for name, value in part.items():
+            if isinstance(value, int) and value > MOST_PARTS and _COUNTS.search(str(name)):
+                raise NoModelClassError(Reason.CANNOT_BUILD, f"{name} is {value}")
 
 
 def resolve_class(config: Any, model_class: str = "") -> tuple[Any, Any]:

@@ -27,6 +27,10 @@ Naming = Literal["transformers", "suffix", "checkpoint"]
 """How the parameter names were found; only the first two are a model's own."""
 
 
+VECTOR = "a vector"
+"""Why a 1-D parameter is no matrix; the weight of a norm scores 1.0 all the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredSource:
     """One tensor as a loader sees it: stored as it is, or dequantised from several parts.
@@ -146,7 +150,7 @@ class RuntimeParameter:
 
     def _not_a_matrix(self) -> str:
         if len(self.shape) < 2:
-            return "a vector"
+            return VECTOR
         if not self.name.endswith("weight"):
             return "not the weight of a layer"
         if len(self.shape) > 2 and not self.convolution:
