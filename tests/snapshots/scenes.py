@@ -104,6 +104,8 @@ def llama() -> ModelSummary:
         dtypes={"BF16": 16_060_522_496},
         types=(*matrices, *norms, *head),
         name=MODEL,
+        naming="transformers 5.23.0 LlamaForCausalLM",
+        model_class="LlamaForCausalLM",
     )
 
 
@@ -129,7 +131,7 @@ def mixture() -> ModelSummary:
 
 def remote() -> ModelSummary:
     """A model that is not on this machine."""
-    return replace(llama(), origin="hub", folder="", local_bytes=0)
+    return replace(llama(), origin="hub", folder="", local_bytes=0, naming="", model_class="")
 
 
 def setup(state: str) -> tuple[SetupScreen, Prepare]:
