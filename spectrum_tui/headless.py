@@ -202,7 +202,7 @@ def _print_result(
 
 def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) -> dict[str, Any]:
     """What `scan --json` prints. A score that is infinite is null with "infinite": true, since
-    strict JSON has no Infinity."""
+    strict JSON has no Infinity; among the matrices of a layer it is null."""
     scores = result.scores
     mask = Selection(result).trained(percent, head=head)
     rows = []
@@ -218,10 +218,14 @@ def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) ->
             row["infinite"] = True
         if i in scores.problems:
             row["problem"] = scores.problems[i]
+        if i in scores.parts:
+            parts = scores.parts[i]
+            row["matrices"] = {label: x if math.isfinite(x) else None for label, x in parts}
         rows.append(row)
     return {
         "model": result.provenance.model,
         "revision": result.provenance.revision,
+        "naming": result.provenance.naming,
         "top_percent": percent,
         "files": {
             "scores": str(files.scores),

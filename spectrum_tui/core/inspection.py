@@ -174,7 +174,7 @@ def with_exact_names(
     dropped = tuple((name, "only used by an inference engine") for name in folded.dropped)
     model = replace(model, skipped=(*model.skipped, *dropped))
     _check_scorable(inspection.summary.model, model)
-    banners = (folded.quantisation.banner, plan.banner, *_mismatches(plan))
+    banners = (folded.quantisation.banner, plan.banner, *_mismatches(plan), *_missing(plan))
     summary = replace(
         inspection.summary,
         parameters=model.total_parameters,
@@ -202,6 +202,15 @@ def _mismatches(plan: ParameterPlan) -> Iterator[str]:
         yield (
             f"{len(plan.mismatched)} parameters do not have the shape that config.json says, "
             f"first {name}: {list(stored)} stored, {list(expected)} expected"
+        )
+
+
+def _missing(plan: ParameterPlan) -> Iterator[str]:
+    if plan.missing:
+        count, first = len(plan.missing), plan.missing[0]
+        yield (
+            f"{count} of {len(plan.parameters)} parameters of {plan.model_class} are not stored "
+            f"and would start from random values, first {first}"
         )
 
 

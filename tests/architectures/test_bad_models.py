@@ -173,11 +173,18 @@ def test_a_model_class_that_does_not_fit(override: str, tiny: TinyModels, capsys
 
 
 def test_a_model_class_that_fits(tiny: TinyModels, tmp_path: Path, capsys: Capture) -> None:
-    folder = str(tiny.folder("qwen3_5"))
-    assert main(["scan", folder, "--model-class", "AutoModelForCausalLM"]) == 0
+    folder = str(tiny.folder("llama4"))
+    assert notes(capsys, folder, "--model-class", "AutoModelForCausalLM") == []
     text, names = recipe()
-    assert "Qwen3_5ForCausalLM" in text
+    assert "Llama4ForCausalLM" in text
     assert not any("language_model" in name or "visual" in name for name in names)
+
+
+def test_what_a_class_has_and_the_checkpoint_has_not(tiny: TinyModels, capsys: Capture) -> None:
+    folder = str(tiny.folder("llama"))
+    found = notes(capsys, folder, "--model-class", "LlamaForSequenceClassification")
+    wanted = "1 of 21 parameters of LlamaForSequenceClassification are not stored"
+    assert found[0].startswith(wanted) and found[0].endswith("first score.weight")
 
 
 def test_a_model_class_of_a_model_that_is_not_known(

@@ -6,6 +6,7 @@ that a trainer loads.
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from spectrum_tui.cli import main
 from spectrum_tui.core.checkpoint import read_checkpoint
 from spectrum_tui.core.events import LayerDone, LayerFailed, MatrixDone, ScanEvent, ScanStarted
 from spectrum_tui.core.inspection import inspect_model, with_exact_names
@@ -193,6 +195,20 @@ def test_what_was_kept_is_reported_again(tiny: TinyModels, tmp_path: Path) -> No
         assert sum(e.cost for e in done) == pytest.approx(started.cost)
     ends = [{e.layer: e.snr for e in run if isinstance(e, LayerDone)} for run in (first, second)]
     assert ends[0] == ends[1]
+
+
+def test_every_expert_is_in_the_json(
+    tiny: TinyModels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--json", "--output-dir", str(tmp_path)]
+    assert main(["scan", str(tiny.folder("qwen3_moe")), *options]) == 0
+    data = json.loads(capsys.readouterr().out)
+    rows = {row["layer"]: row for row in data["layers"]}
+    row = rows["model.layers.0.mlp.experts.down_proj"]
+    assert list(row["matrices"]) == [f"expert {i}" for i in range(4)]
+    assert np.mean(list(row["matrices"].values())) == pytest.approx(row["snr"], rel=1e-14)
+    assert "matrices" not in rows["lm_head"]
+    assert data["naming"].endswith("Qwen3MoeForCausalLM")
 
 
 @pytest.mark.parametrize("layout", ["transformers-4", "fused"])
