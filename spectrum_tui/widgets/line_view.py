@@ -181,9 +181,12 @@ class LineView(ScrollView, inherit_bindings=False):
         """The cells that are drawn on: `size` without the scrollbars, which lie inside it."""
         known = (self.outer_size, self.show_vertical_scrollbar, self.show_horizontal_scrollbar)
         if known != self._view_size[0]:  # asked for by every line, and 60 us to work out
-            across, down = self.scrollbar_size_vertical, self.scrollbar_size_horizontal
-            size = Size(max(0, self.size.width - across), max(0, self.size.height - down))
-            self._view_size = (known, size)
+            # From the outer size, not from `size`: that still is 0 for a moment after a hidden
+            # view is shown again, and would be kept.
+            across = self.styles.gutter.width + self.scrollbar_size_vertical
+            down = self.styles.gutter.height + self.scrollbar_size_horizontal
+            width, height = self.outer_size
+            self._view_size = (known, Size(max(0, width - across), max(0, height - down)))
         return self._view_size[1]
 
     @property

@@ -151,7 +151,8 @@ async def test_failures_are_rows_with_a_reason_and_can_be_shown_alone() -> None:
         assert feed.border_title == "Failures: 1"
         await pilot.press("f")
         types = app.scan.query_one(TypeProgressView)
-        await until(pilot, lambda: types.size.width and types.display)  # it is laid out again
+        # The types are laid out again.
+        await until(pilot, lambda: lines(types)[0].endswith("2/10 ✗1"))
         assert len(lines(feed)) == 3
         assert lines(types)[0].endswith("2/10 ✗1")
 

@@ -143,6 +143,7 @@ async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
         await pilot.pause()
         assert app.facts() == {
             "Architecture": "LlamaForCausalLM",
+            "Names": "as in the checkpoint",
             "Parameters": "1.00 K in 12 tensors",
             "Weights": "2.00 kB in 1 file: BF16 1.80 kB, F32 200 B",
             "Commit": "c0ffeec0ffee",
