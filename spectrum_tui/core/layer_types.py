@@ -140,7 +140,9 @@ def in_tree_order(types: Iterable[TypeInfo]) -> list[TypeInfo]:
     return sorted(types, key=lambda t: (towers.index(t.tower), rank[t.group], natural_key(t.name)))
 
 
-def starts_checked(kind: TypeInfo) -> bool:
-    """Whether a type is scanned unless the user says otherwise: matrices, and where a model has
-    several towers those of its language model."""
-    return not kind.one_dimensional and kind.tower in ("", LANGUAGE)
+def scanned_by_default(types: Iterable[TypeInfo]) -> frozenset[str]:
+    """The names of the types that are scanned unless the user says otherwise: those of matrices,
+    and where a model has several towers those of its language model, if it has one."""
+    matrices = [kind for kind in types if not kind.one_dimensional]
+    language = [kind for kind in matrices if kind.tower in ("", LANGUAGE)]
+    return frozenset(kind.name for kind in language or matrices)

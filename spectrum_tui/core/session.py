@@ -14,7 +14,7 @@ from spectrum_tui.core.errors import InputError, ScanError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanEvent
 from spectrum_tui.core.files import cache_dir, check_writable, output_folder
 from spectrum_tui.core.inspection import Inspection, inspect_model, with_exact_names
-from spectrum_tui.core.layer_types import TypeInfo, starts_checked
+from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.naming import NAMING, Layer
 from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.results import Provenance, Result, Scores
@@ -82,8 +82,8 @@ def match_types(types: Iterable[TypeInfo], patterns: Iterable[str]) -> tuple[str
     types = list(types)
     patterns = list(patterns)
     if not patterns:
-        language = tuple(t.name for t in types if starts_checked(t))
-        return language or tuple(t.name for t in types if not t.one_dimensional)
+        chosen = scanned_by_default(types)
+        return tuple(t.name for t in types if t.name in chosen)
     names = [t.name for t in types]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):

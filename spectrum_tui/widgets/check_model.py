@@ -13,7 +13,13 @@ from itertools import compress, groupby
 
 import numpy as np
 
-from spectrum_tui.core.layer_types import LANGUAGE, TypeInfo, family, in_tree_order, starts_checked
+from spectrum_tui.core.layer_types import (
+    LANGUAGE,
+    TypeInfo,
+    family,
+    in_tree_order,
+    scanned_by_default,
+)
 from spectrum_tui.core.results import BoolArray, FloatArray, IntArray
 
 _TOWERS = {LANGUAGE: "language model", "vision": "vision tower", "audio": "audio tower"}
@@ -98,7 +104,8 @@ class CheckModel:
         self.end = built.ends()
         self.leaf = self.end == np.arange(len(self.labels)) + 1
         self.on: BoolArray = np.zeros(len(self.labels), bool)
-        self.on[self.leaf] = [starts_checked(info) for info in self.types]
+        chosen = scanned_by_default(self.types)
+        self.on[self.leaf] = [info.name in chosen for info in self.types]
         self.is_group: BoolArray = np.zeros(len(self.labels), bool)
         self.is_group[built.groups] = True
         self._type_at = dict(zip(built.leaves, self.types, strict=True))

@@ -58,7 +58,7 @@ async def test_the_spread_stands_below_the_table_and_x_lists_every_expert() -> N
             "expert 0 gate",
         ]
         await pilot.press("escape")
-        assert app.screen is app.results
+        assert app.screen_stack[-1] is app.results
 
 
 async def test_a_layer_of_one_matrix_has_no_list() -> None:

@@ -331,7 +331,7 @@ async def test_a_toggle_does_not_lay_the_screen_out(monkeypatch: pytest.MonkeyPa
 
 async def test_exact_names_are_taken_over_in_place() -> None:
     app = Host(PREVIEW)
-    exact = (
+    exact: tuple[TypeInfo, ...] = (
         *TYPES[1:],
         TypeInfo("mlp.experts.down_proj", Group.EXPERTS, 48, 10**9, 50.0, experts=128),
         TypeInfo("vision:mlp.fc1", Group.MLP, 24, 10**8, 5.0, tower="vision"),

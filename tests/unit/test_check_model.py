@@ -190,3 +190,14 @@ def test_prefix_sums_agree_with_counting_in_a_large_tree() -> None:
         below = slice(int(target), int(model.end[target]))
         want = (int(model.on[below].sum()), int(model.leaf[below].sum()))
         assert model.counts(int(target)) == want
+
+
+def test_without_a_language_model_every_tower_starts_checked() -> None:
+    towers = [
+        TypeInfo("vision:mlp.fc1", Group.MLP, 2, 10, 1.0, tower="vision"),
+        TypeInfo("projector:linear", Group.OTHER, 1, 10, 1.0, tower="projector"),
+        TypeInfo("vision:norm", Group.NORMS, 2, 10, 0.0, True, tower="vision"),
+    ]
+    assert CheckModel(towers).checked == ("vision:mlp.fc1", "projector:linear")
+    with_language = [*towers, TypeInfo("mlp.fc1", Group.MLP, 2, 10, 1.0, tower="language")]
+    assert CheckModel(with_language).checked == ("mlp.fc1",)
