@@ -121,10 +121,10 @@ def gram_singular_values(matrix: StoredMatrix, device: str) -> tuple[FloatArray,
     gram = torch.zeros(matrix.short, matrix.short, dtype=torch.float64, device=device)
     for chunk in matrix.chunks(device):
         gram.addmm_(chunk.T, chunk)
-    if not bool(torch.isfinite(gram.diagonal()).all()):
-        # NaN, or float64 values whose squares overflow: the QR way will tell.
-        unknown = np.full(matrix.short, np.nan)
-        return unknown, unknown
+        if not bool(torch.isfinite(gram.diagonal()).all()):
+            _refuse_non_finite(chunk)
+            unknown = np.full(matrix.short, np.nan)  # squares overflow: QR takes none
+            return unknown, unknown
     eigenvalues = torch.linalg.eigvalsh(gram).flip(0).clamp_(min=0.0).cpu().numpy()
     values: FloatArray = np.sqrt(eigenvalues)
     slack = 4.0 * np.sqrt(max(matrix.rows, matrix.columns)) * EPS * eigenvalues[0]
@@ -141,8 +141,15 @@ def qr_singular_values(matrix: StoredMatrix, device: str) -> FloatArray:
 
     triangle = torch.zeros(0, matrix.short, dtype=torch.float64, device=device)
     for chunk in matrix.chunks(device):
+        _refuse_non_finite(chunk)
         triangle = torch.linalg.qr(torch.cat((triangle, chunk)), mode="r").R
-    if not bool(torch.isfinite(triangle).all()):
-        raise UnscorableError("holds NaN or Inf")
     values: FloatArray = torch.linalg.svdvals(triangle).cpu().numpy()
     return values
+
+
+def _refuse_non_finite(chunk: torch.Tensor) -> None:
+    """Before any work on it: LAPACK would go on with NaN for minutes."""
+    import torch
+
+    if not bool(torch.isfinite(chunk).all()):
+        raise UnscorableError("holds NaN or Inf")

@@ -8,20 +8,22 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
+from spectrum_tui.screens.dialog import Dialog
 
-class ConfirmScreen(ModalScreen[bool]):
+
+class ConfirmScreen(Dialog[bool]):
     """Answers True for yes; the button of no has the focus, and escape means no."""
 
     DEFAULT_CSS = """
     ConfirmScreen {
-        align: center middle;
-        background: $background 60%;
         & > Vertical {
-            width: 58; max-width: 90%; height: auto; padding: 1 2;
-            border: round $warning; background: $surface; border-title-color: $warning;
+            width: 58;
+            max-width: 90%;
+            height: auto;
+            border: round $warning;
+            border-title-color: $warning;
         }
         & #detail { color: $foreground 80%; margin: 0 0 1 0; }
         & Horizontal { height: 1; align-horizontal: right; }

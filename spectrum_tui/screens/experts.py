@@ -9,12 +9,10 @@ from typing import ClassVar
 from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.strip import Strip
-from textual.widgets import Footer
 
 from spectrum_tui.core import numbers
+from spectrum_tui.screens.dialog import ListDialog
 from spectrum_tui.widgets.cells import bar, keep_end, printable
 from spectrum_tui.widgets.line_view import LineView
 from spectrum_tui.widgets.score_pane import Part, spread_text
@@ -56,21 +54,9 @@ class ExpertLines(LineView):
         )
 
 
-class ExpertsScreen(ModalScreen[None]):
+class ExpertsScreen(ListDialog):
     """A list over the results screen; `o` turns from the model's order to highest first."""
 
-    DEFAULT_CSS = """
-    ExpertsScreen { align: center middle; }
-    ExpertsScreen > Vertical {
-        width: 90%;
-        max-width: 100;
-        height: 80%;
-        border: round $primary;
-        border-title-color: $foreground;
-        padding: 0 1;
-        background: $surface;
-    }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o", "order", "Order", tooltip="The model's order, or highest first"),
         Binding("escape,x,enter", "dismiss", "Close", key_display="esc", tooltip="Close the list"),
@@ -85,11 +71,7 @@ class ExpertsScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """The list in a frame that names the layer and its spread."""
-        frame = Vertical(self.lines)
-        frame.border_title = printable(self._layer)
-        frame.border_subtitle = spread_text(self._parts)
-        yield frame
-        yield Footer(show_command_palette=False)
+        yield from self.framed(self.lines, printable(self._layer), spread_text(self._parts))
 
     def action_order(self) -> None:
         """Sort by score, or back to the model's order."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
 from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import ActiveBinding, Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen, Screen
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Static
+
+from spectrum_tui.screens.dialog import Dialog
 
 PURPOSES = {
     "SetupScreen": (
@@ -94,24 +99,45 @@ def commands_of(app: App[Any], screen: Screen[Any]) -> list[SystemCommand]:
     return list(commands.values())
 
 
-class HelpScreen(ModalScreen[None]):
+class KeyTable(Widget):
+    """Keys, what they do, and what that is for.
+
+    One widget, not one for each cell: 80 of them took a third of a second to appear.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key", "keys--more"}
+    DEFAULT_CSS = """
+    KeyTable {
+        height: auto;
+        & > .keys--key { color: $accent; text-style: bold; }
+        & > .keys--more { color: $foreground 70%; }
+    }
+    """
+
+    def __init__(self, keys: Sequence[KeyHelp]) -> None:
+        super().__init__()
+        self._keys = keys
+
+    def render(self) -> Table:
+        """The table, its last column wrapped where it must be."""
+        width = max((cell_len(key.keys) for key in self._keys), default=0)
+        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        table.add_column(style=self.get_component_rich_style("keys--key"), width=min(width, 22))
+        table.add_column(width=16)
+        table.add_column(style=self.get_component_rich_style("keys--more"), ratio=1)
+        for key in self._keys:
+            table.add_row(Text(key.keys), Text(key.description), Text(key.tooltip))
+        return table
+
+
+class HelpScreen(Dialog[None]):
     """A paragraph, then the keys; escape, F1 or ? closes it."""
 
     DEFAULT_CSS = """
     HelpScreen {
-        align: center middle;
-        background: $background 60%;
-        & > Vertical {
-            width: 78; max-width: 96%; height: auto; max-height: 94%; padding: 1 2 0 2;
-            border: round $primary; background: $surface;
-            border-title-color: $primary; border-subtitle-color: $foreground 70%;
-        }
+        & > Vertical { width: 78; max-width: 96%; height: auto; max-height: 94%; }
         & #purpose { margin: 0 0 1 0; }
         & VerticalScroll { height: auto; max-height: 24; scrollbar-size: 1 1; }
-        & Horizontal { height: auto; }
-        & .help--key { color: $accent; text-style: bold; padding: 0 2 0 0; }
-        & .help--what { width: 18; padding: 0 2 0 0; }
-        & .help--more { width: 1fr; color: $foreground 70%; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -129,24 +155,13 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """The paragraph and a line for each key."""
-        width = max((cell_len(key.keys) for key in self._keys), default=0) + 2
         with Vertical() as box:
             box.border_title = "Help"
             box.border_subtitle = "esc closes"
             if self._purpose:
                 yield Static(self._purpose, markup=False, id="purpose")
             with VerticalScroll(can_focus=False):
-                for key in self._keys:
-                    yield self._line(key, min(width, 24))
-
-    def _line(self, key: KeyHelp, width: int) -> Horizontal:
-        keys = Static(key.keys, markup=False, classes="help--key")
-        keys.styles.width = width
-        return Horizontal(
-            keys,
-            Static(key.description, markup=False, classes="help--what"),
-            Static(key.tooltip, markup=False, classes="help--more"),
-        )
+                yield KeyTable(self._keys)
 
     def action_close(self) -> None:
         """Back to the screen below."""

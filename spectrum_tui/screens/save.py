@@ -13,12 +13,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, Input, Label, Static
 
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.files import OutputFiles, check_writable, output_folder, slug, write_text
 from spectrum_tui.core.results import Result
+from spectrum_tui.screens.dialog import Dialog
 from spectrum_tui.widgets.cells import printable
 
 
@@ -55,22 +55,16 @@ def write_files(
     return path
 
 
-class SaveScreen(ModalScreen[Path | None]):
+class SaveScreen(Dialog[Path | None]):
     """Asks where to save; dismissed with the path of the YAML, or None when cancelled."""
 
     DEFAULT_CSS = """
     SaveScreen {
-        align: center middle;
         & > #dialog {
             width: 100%;
             max-width: 100;
             height: auto;
             max-height: 100%;
-            padding: 1 2;
-            border: round $primary;
-            border-title-color: $primary;
-            border-subtitle-color: $foreground 70%;
-            background: $surface;
             & > Label { color: $foreground 70%; }
             & > #folder { background: $panel; padding: 0 1; margin: 0 0 1 0; }
             & > #scores { border: none; padding: 0; background: $surface; }

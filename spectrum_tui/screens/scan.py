@@ -48,7 +48,7 @@ class ScanScreen(Screen[None]):
         & #scores { width: 1fr; height: 100%; padding: 0 1; }
         &.-wide #scores { width: 1.3fr; }
         & #types:focus, & #scores:focus { border: round $accent; }
-        &.-over #work, &.-only-failures #types { display: none; }
+        &.-over #work { display: none; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -70,6 +70,7 @@ class ScanScreen(Screen[None]):
         self._failed = 0
         self._summary = ScanSummary(id="summary")
         self._work = Static("", markup=False, id="work")
+        self._shown_work = Content()
         self._types = TypeProgressView(id="types")
         self._scores = ScoreFeed(id="scores")
 
@@ -100,7 +101,7 @@ class ScanScreen(Screen[None]):
         self._summary.show(scan)
         self._types.update(scan.types)
         self._show_scores(scan)
-        self._work.update(Content("\n").join(self._work_lines(scan)))
+        self._show_work(scan)
         if (scan.phase, scan.failed) != (self._phase, self._failed):
             self._enter(scan)
 
@@ -124,12 +125,23 @@ class ScanScreen(Screen[None]):
 
     def _show_scores(self, scan: Snapshot) -> None:
         if self._only_failures:
-            self._scores.border_title = f"Failures: {scan.failed:,}"
+            self._title_scores(f"Failures: {scan.failed:,}")
             self._scores.update(scan.failures[::-1], "No failures.")
             return
-        self._scores.border_title = "Scores, newest first"
+        self._title_scores("Scores, newest first")
         waiting = "No scores yet." if scan.live or not scan.resumed else "All from an earlier scan."
         self._scores.update(scan.recent, waiting)
+
+    def _title_scores(self, title: str) -> None:
+        if title != self._scores.border_title:  # set again, it would be drawn again
+            self._scores.border_title = title
+
+    def _show_work(self, scan: Snapshot) -> None:
+        # Without a layout: its size is set. Twelve layouts a second would keep a key waiting.
+        content = Content("\n").join(self._work_lines(scan))
+        if content != self._shown_work:
+            self._shown_work = content
+            self._work.update(content, layout=False)
 
     def _work_lines(self, scan: Snapshot) -> Iterator[Content]:
         room = max(1, self._work.content_size.height)
@@ -181,7 +193,8 @@ class ScanScreen(Screen[None]):
     def action_failures(self) -> None:
         """Only failures, or everything."""
         self._only_failures = not self._only_failures
-        self.set_class(self._only_failures, "-only-failures")
+        # A class on the screen would style every widget of it anew: 20 ms for a key.
+        self._types.display = not self._only_failures
         self._show_scores(self._progress.snapshot())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

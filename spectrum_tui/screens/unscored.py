@@ -9,12 +9,10 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.strip import Strip
 
+from spectrum_tui.screens.dialog import ListDialog
 from spectrum_tui.widgets.cells import keep_end, printable
-from spectrum_tui.widgets.key_footer import KeyFooter
 from spectrum_tui.widgets.line_view import LineView
 
 
@@ -56,21 +54,9 @@ class UnscoredLines(LineView):
         return min(self._longest, max(width // 2, width - self._longest_reason - 2))
 
 
-class UnscoredScreen(ModalScreen[None]):
+class UnscoredScreen(ListDialog):
     """A list over the layers screen."""
 
-    DEFAULT_CSS = """
-    UnscoredScreen { align: center middle; }
-    UnscoredScreen > Vertical {
-        width: 90%;
-        max-width: 110;
-        height: 80%;
-        border: round $primary;
-        border-title-color: $primary;
-        padding: 0 1;
-        background: $surface;
-    }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,u,enter", "dismiss", "Close", key_display="esc", tooltip="Close the list"),
     ]
@@ -81,10 +67,8 @@ class UnscoredScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """The list in a frame that says how long it is."""
-        frame = Vertical(UnscoredLines(self.skipped))
-        frame.border_title = f"{parameters(len(self.skipped))} without a score"
-        yield frame
-        yield KeyFooter()
+        title = f"{parameters(len(self.skipped))} without a score"
+        yield from self.framed(UnscoredLines(self.skipped), title)
 
 
 def parameters(count: int) -> str:

@@ -31,7 +31,7 @@ class Figure(Vertical):
     Figure {
         width: 1fr; height: 2;
         & > .figure--name { color: $foreground 60%; }
-        & > .figure--value { text-style: bold; }
+        & > .figure--value { width: 1fr; height: 1; text-style: bold; }
     }
     """
 
@@ -47,10 +47,10 @@ class Figure(Vertical):
         yield self._value
 
     def show(self, text: str) -> None:
-        """Show the value; the same value again costs nothing."""
+        """Show the value; the same value again costs nothing, another one no layout."""
         if text != self._text:
             self._text = text
-            self._value.update(text)
+            self._value.update(text, layout=False)
 
 
 class ScanSummary(Vertical):
@@ -100,7 +100,8 @@ class ScanSummary(Vertical):
 
     def show(self, scan: Snapshot) -> None:
         """Bring every part up to date."""
-        self.border_title = TITLES[scan.phase]
+        if TITLES[scan.phase] != self.border_title:  # set again, it would be drawn again
+            self.border_title = TITLES[scan.phase]
         self.set_class(scan.phase in ("died", "failed"), "-trouble")
         self.set_class(scan.phase == "stopping", "-stopping")
         self.set_class(scan.phase in ("stopped", "failed", "died"), "-over")

@@ -88,6 +88,23 @@ class Terminal:
         """Type."""
         os.write(self._master, keys.encode())
 
+    def seconds_until(self, keys: str, text: bytes, timeout: float = 20.0) -> float:
+        """How long after these keys the program writes `text`.
+
+        The emulator takes its share of a core for every screen, so it waits until after.
+        """
+        begin = time.perf_counter()
+        self.send(keys)
+        written = b""
+        while text not in written:
+            left = timeout - (time.perf_counter() - begin)
+            if not select.select([self._master], [], [], max(0.0, left))[0]:
+                raise AssertionError(f"no {text!r} among {len(written)} bytes:\n{self.screen()}")
+            written += os.read(self._master, 65536)
+        seconds = time.perf_counter() - begin
+        self._take(written)
+        return seconds
+
     def signal(self, number: int) -> None:
         """Send a signal to the program alone, not to its children."""
         os.kill(self.pid, number)
@@ -126,9 +143,12 @@ class Terminal:
             data = os.read(self._master, 65536)
         except OSError:
             return False
+        self._take(data)
+        return bool(data)
+
+    def _take(self, data: bytes) -> None:
         self.received += data
         self._stream.feed(data)
-        return bool(data)
 
 
 def _become(
