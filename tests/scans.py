@@ -21,7 +21,6 @@ from spectrum_tui.core.naming import Layer, plan_layers
 from spectrum_tui.core.naming.parameters import StoredSource, Window, plain_source
 from spectrum_tui.core.naming.stored import stored_plan
 from spectrum_tui.core.scan import make_plan, scan
-from spectrum_tui.core.scores import Score
 from spectrum_tui.core.spectra import MatrixValues
 
 
@@ -50,13 +49,13 @@ def done(layer: Layer, snr: float) -> LayerDone:
 def spy_on_scores(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the weights whose scores are computed from now on."""
     names: list[str] = []
-    real = spectra.score_matrix
+    real = spectra.singular_values
 
-    def spy(values: MatrixValues, rows: int, columns: int, device: str) -> Score:
+    def spy(values: MatrixValues, rows: int, columns: int, device: str) -> spectra.Spectrum:
         names.append(source_of(values).name)
         return real(values, rows, columns, device)
 
-    monkeypatch.setattr(spectra, "score_matrix", spy)
+    monkeypatch.setattr(spectra, "singular_values", spy)
     return names
 
 

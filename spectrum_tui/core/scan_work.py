@@ -20,7 +20,8 @@ from spectrum_tui.core.events import (
 )
 from spectrum_tui.core.journal import Entry, Journal
 from spectrum_tui.core.naming import Layer
-from spectrum_tui.core.scores import UnscorableError
+from spectrum_tui.core.naming.parameters import MatrixRef
+from spectrum_tui.core.scores import Score, UnscorableError, spectrum_score
 
 
 class LayerWork:
@@ -195,7 +196,7 @@ class Workers:
         begin = time.perf_counter()
         problem = ""
         try:
-            score = spectra.score_matrix(matrix.values, matrix.rows, matrix.columns, self._device)
+            score = self._score_of(matrix)
         except (UnscorableError, SpectrumError, RuntimeError, MemoryError) as exc:
             problem = reason_of(exc)
         seconds = time.perf_counter() - begin
@@ -206,6 +207,11 @@ class Workers:
             events = work.add(index, snr, seconds, problem)
         for event in events:
             self._events.put(event)
+
+    def _score_of(self, matrix: MatrixRef) -> Score:
+        rows, columns = matrix.rows, matrix.columns
+        spectrum = spectra.singular_values(matrix.values, rows, columns, self._device)
+        return spectrum_score(spectrum.values, rows, columns)
 
 
 def reason_of(exc: BaseException) -> str:

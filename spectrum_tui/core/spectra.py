@@ -18,10 +18,8 @@ import numpy as np
 from spectrum_tui.core.results import FloatArray
 from spectrum_tui.core.scores import (
     EPS,
-    Score,
     UnscorableError,
     relative_error_bound,
-    spectrum_score,
 )
 
 if TYPE_CHECKING:
@@ -63,16 +61,25 @@ class MatrixValues(Protocol):
         ...
 
 
-def score_matrix(values: MatrixValues, rows: int, columns: int, device: str) -> Score:
-    """The Spectrum score of a stored matrix, within 1e-9 of a float64 SVD.
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """Singular values, descending, and how far the SNR made of them may be off, relative."""
 
-    Raises UnscorableError (the matrix has no score) or CheckpointError (it cannot be read).
+    values: FloatArray
+    error: float
+
+
+def singular_values(values: MatrixValues, rows: int, columns: int, device: str) -> Spectrum:
+    """The singular values of a stored matrix: the SNR is within 1e-9 of a float64 SVD's.
+
+    Raises UnscorableError (it has no score) or CheckpointError (it cannot be read).
     """
     matrix = StoredMatrix(values, rows, columns)
     singular, errors = gram_singular_values(matrix, device)
-    if relative_error_bound(singular, errors, rows, columns) > TOLERANCE:
-        singular = qr_singular_values(matrix, device)
-    return spectrum_score(singular, rows, columns)
+    error = relative_error_bound(singular, errors, rows, columns)
+    if error > TOLERANCE:
+        return Spectrum(qr_singular_values(matrix, device), TOLERANCE)
+    return Spectrum(singular, error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ from spectrum_tui.core.events import (
 )
 from spectrum_tui.core.journal import read_journal
 from spectrum_tui.core.scan import make_plan, scan
-from spectrum_tui.core.scores import Score
-from spectrum_tui.core.spectra import MatrixValues
+from spectrum_tui.core.spectra import MatrixValues, Spectrum
 from tests import checkpoints
 from tests.checkpoints import Tensors, llama, save
 from tests.scans import (
@@ -202,14 +201,14 @@ def test_a_shard_that_is_gone(tmp_path: Path) -> None:
 def test_out_of_memory_fails_one_layer_with_a_line(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = spectra.score_matrix
+    real = spectra.singular_values
 
-    def fail_on_head(values: MatrixValues, rows: int, columns: int, device: str) -> Score:
+    def fail_on_head(values: MatrixValues, rows: int, columns: int, device: str) -> Spectrum:
         if source_of(values).name == "lm_head.weight":
             raise error
         return real(values, rows, columns, device)
 
-    monkeypatch.setattr(spectra, "score_matrix", fail_on_head)
+    monkeypatch.setattr(spectra, "singular_values", fail_on_head)
     events = run(save(tmp_path, llama(1)), only=is_matrix)
     (reason,) = failures_of(events).values()
     assert reason

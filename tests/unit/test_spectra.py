@@ -21,7 +21,7 @@ from spectrum_tui.core.spectra import (
     cost,
     gram_singular_values,
     qr_singular_values,
-    score_matrix,
+    singular_values,
 )
 from tests import oracle
 from tests.checkpoints import matrix
@@ -76,7 +76,9 @@ def in_file(folder: Path, tensor: torch.Tensor) -> StoredMatrix:
 
 
 def program(folder: Path, tensor: torch.Tensor) -> float:
-    return score_matrix(values_of(stored(folder, tensor)), *of_rows(tensor), "cpu").snr
+    shape = of_rows(tensor)
+    spectrum = singular_values(values_of(stored(folder, tensor)), *shape, "cpu")
+    return spectrum_score(spectrum.values, *shape).snr
 
 
 def with_spectrum(rows: int, columns: int, values: oracle.Array) -> torch.Tensor:
@@ -302,10 +304,10 @@ def test_a_file_cut_short_since_its_header_was_read(tmp_path: Path) -> None:
     path = Path(tensor.file)
     path.write_bytes(path.read_bytes()[: tensor.start + 100])
     with pytest.raises(CheckpointError, match=r"ends in the middle of w\.weight"):
-        score_matrix(values_of(tensor), 64, 64, "cpu")
+        singular_values(values_of(tensor), 64, 64, "cpu")
     path.unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
-        score_matrix(values_of(tensor), 64, 64, "cpu")
+        singular_values(values_of(tensor), 64, 64, "cpu")
 
 
 def test_cost_grows_with_the_work() -> None:
