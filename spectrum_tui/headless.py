@@ -8,12 +8,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from spectrum_tui.core import store
+from spectrum_tui.core.distributed import Group, PeerLostError, join
+from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
 from spectrum_tui.core.files import OutputFiles, check_writable, output_folder, write_text
 from spectrum_tui.core.inspection import (
@@ -32,6 +34,9 @@ from spectrum_tui.core.session import match_types, run_scan
 from spectrum_tui.scan_progress import ScanProgress, Snapshot
 from spectrum_tui.settings import Settings
 
+Say = Callable[[str], None]
+"""Takes a line for the user."""
+
 
 def run_yaml_command(results: Path, percent: int, *, output: str | None, head: bool) -> int:
     """Write the YAML of saved scores to `output` or stdout; raises SpectrumError."""
@@ -49,16 +54,39 @@ def run_yaml_command(results: Path, percent: int, *, output: str | None, head: b
 def run_scan_command(
     settings: Settings, *, patterns: Sequence[str], as_json: bool, fresh: bool, head: bool
 ) -> int:
-    """Scan a model and write its files; returns the exit code, raises SpectrumError."""
+    """Scan a model and write its files; returns the exit code, raises SpectrumError.
+
+    Started by torchrun, this is one of several processes: the first speaks for all of them.
+    """
+    group = join()
+    if group.size == 1:
+        return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
+    try:
+        code = _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
+    except SpectrumError as exc:
+        if group.leads or isinstance(exc, PeerLostError):
+            _say(f"spectrum-tui: {exc}")
+        code = 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A normal exit would wait for matrices in work and for connections to processes that are gone.
+    os._exit(code)
+
+
+def _scan(
+    group: Group,
+    settings: Settings,
+    patterns: Sequence[str],
+    *,
+    as_json: bool,
+    fresh: bool,
+    head: bool,
+) -> int:
     output = output_folder(settings.output_dir)
-    inspection = inspect_model(settings.model, settings.revision)
-    check_writable(output)  # before a download and a scan, not after
-    check_choices(inspection, model_class=settings.model_class, allow_gptq=settings.allow_gptq)
-    inspection = with_exact_names(
-        _local(inspection), model_class=settings.model_class, allow_gptq=settings.allow_gptq
-    )
+    say = _say if group.leads else _say_nothing
+    inspection = _prepare(group, settings, output, say)
     for note in inspection.summary.notes:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     request = ScanRequest(
         settings.model,
         settings.revision,
@@ -70,12 +98,12 @@ def run_scan_command(
         settings.model_class,
         settings.allow_gptq,
     )
-    scan = _Scan()
+    scan = _Scan(group, say)
     ready = scan.run(request, inspection)
-    if scan.interrupted:
-        return _interrupted(scan.progress.snapshot())
+    if scan.interrupted or scan.stopped:
+        return _interrupted(scan.progress.snapshot(), say)
     if ready is None:
-        return 1
+        return 0 if not group.leads else 1
     result = store.load_result(Path(ready.path))
     files = OutputFiles(output, Path(ready.path).stem[len("snr_results_") :])
     text = SpectrumYaml(Selection(result)).text(settings.top_percent, head=head)
@@ -84,12 +112,38 @@ def run_scan_command(
     return 1 if scan.progress.snapshot().failed else 0
 
 
+def _prepare(group: Group, settings: Settings, output: Path, say: Say) -> Inspection:
+    """The model on this machine under its exact names; one process of each machine fetches it,
+    the others wait for that."""
+
+    def fetched() -> Inspection | None:
+        if not group.leads_machine:
+            return None
+        inspection = inspect_model(settings.model, settings.revision)
+        if group.leads:
+            check_writable(output)  # before a download and a scan, not after
+        check_choices(inspection, model_class=settings.model_class, allow_gptq=settings.allow_gptq)
+        return _local(inspection, say)
+
+    def named() -> Inspection:
+        inspection = here or inspect_model(settings.model, settings.revision)
+        return with_exact_names(
+            inspection, model_class=settings.model_class, allow_gptq=settings.allow_gptq
+        )
+
+    here = group.together(fetched)
+    return group.together(named)
+
+
 class _Scan:
     """A scan with its progress on stderr; the first Ctrl-C stops it gently, the second hard."""
 
-    def __init__(self) -> None:
+    def __init__(self, group: Group, say: Say) -> None:
         self.progress = ScanProgress()
         self.interrupted = False
+        self.stopped = False
+        self._group = group
+        self._say = say
         self._line = _StatusLine()
 
     def run(self, request: ScanRequest, inspection: Inspection) -> ResultReady | None:
@@ -97,7 +151,9 @@ class _Scan:
         ready = None
         self.progress.begin()
         try:
-            for event in run_scan(request, inspection, cancelled=lambda: self.interrupted):
+            for event in run_scan(
+                request, inspection, cancelled=lambda: self.interrupted, group=self._group
+            ):
                 if isinstance(event, ResultReady):
                     ready = event
                     continue
@@ -113,20 +169,27 @@ class _Scan:
             # Threads may be inside a matrix for seconds; everything finished is on disk.
             os._exit(130)
         self.interrupted = True
-        _say("stopping after the matrices in work (Ctrl-C again to stop at once)")
+        self._say("stopping after the matrices in work (Ctrl-C again to stop at once)")
 
     def _report(self, event: object) -> None:
         match event:
             case ScanStarted():
                 self._line.clear()
-                _say(f"{event.layers} layers on {event.device}, {event.batch_size} at a time")
-                for note in event.notes:
-                    _say(note)
+                self._say(f"{event.layers} layers on {event.device}, {event.batch_size} at a time")
+                self._say_each(event.notes)
             case LayerFailed():
                 self._line.clear()
-                _say(f"failed: {_data(event.layer)}: {_data(event.reason)}")
-            case LayerDone() | ScanEnded():
+                self._say(f"failed: {_data(event.layer)}: {_data(event.reason)}")
+            case LayerDone() if self._group.leads:
                 self._line.show(self.progress.snapshot())
+            case ScanEnded():
+                self._line.clear()
+                self._say_each(event.notes)
+                self.stopped = event.reason == "stopped"
+
+    def _say_each(self, notes: Sequence[str]) -> None:
+        for note in notes:
+            self._say(note)
 
 
 class _StatusLine:
@@ -159,10 +222,10 @@ class _StatusLine:
             self._shown = False
 
 
-def _local(inspection: Inspection) -> Inspection:
+def _local(inspection: Inspection, say: Say) -> Inspection:
     """The model on this machine, downloaded first where it is not."""
     summary = inspection.summary
-    _say(
+    say(
         f"{_data(summary.name)}: {summary.architecture}, {count(summary.parameters)} parameters, "
         f"{size(summary.nbytes)}"
     )
@@ -174,13 +237,13 @@ def _local(inspection: Inspection) -> Inspection:
         now = time.monotonic()
         if now - last[0] >= (1.0 if sys.stderr.isatty() else 10.0):
             last[0] = now
-            _say(f"downloading {size(done)} of {size(total)}, {size(speed)}/s")
+            say(f"downloading {size(done)} of {size(total)}, {size(speed)}/s")
 
     return fetch(inspection, progress=report)
 
 
-def _interrupted(state: Snapshot) -> int:
-    _say(
+def _interrupted(state: Snapshot, say: Say) -> int:
+    say(
         f"interrupted: {state.done} of {state.layers} layers are kept; "
         "the same command goes on from there"
     )
@@ -244,3 +307,7 @@ def _data(text: str) -> str:
 def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def _say_nothing(text: str) -> None:
+    """What the processes say that leave it to the first."""

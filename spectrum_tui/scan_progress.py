@@ -177,6 +177,7 @@ class ScanProgress:
                 case LayerFailed():
                     self._layer_failed(event)
                 case ScanEnded():
+                    self._state.notes += event.notes
                     self._finish(event.reason, "")
 
     def snapshot(self) -> Snapshot:

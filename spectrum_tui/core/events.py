@@ -74,12 +74,16 @@ class LayerFailed:
 
 @dataclass(frozen=True, slots=True)
 class ScanEnded:
-    """The last event, always sent: all done, or stopped by the user with the rest kept."""
+    """The last event, always sent: all done, or stopped by the user with the rest kept.
+
+    `notes` say what went otherwise than planned (a device that ran out of memory).
+    """
 
     reason: Literal["finished", "stopped"]
     done: int
     failed: int
     remaining: int
+    notes: tuple[str, ...] = ()
 
 
 ScanEvent = ScanStarted | LayerStarted | MatrixDone | LayerDone | LayerFailed | ScanEnded

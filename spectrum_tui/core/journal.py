@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,18 +34,39 @@ def journal_path(fingerprint: str) -> Path:
     return cache_dir() / "scans" / f"{fingerprint[:40]}.jsonl"
 
 
+def rank_journal(path: Path, rank: int) -> Path:
+    """The journal that process `rank` of a scan writes: its own file beside the others', since
+    lines of several writers would tear each other; the first writes `path` itself."""
+    return path.with_suffix(f".rank{rank}{path.suffix}") if rank else path
+
+
+def journals(path: Path) -> list[Path]:
+    """A checkpoint's journal and those of a scan's other processes, however many there were."""
+    return [path, *sorted(path.parent.glob(f"{path.stem}.rank*{path.suffix}"))]
+
+
 def read_journal(path: Path) -> dict[str, Entry]:
-    """{layer: entry}; a torn or foreign line is passed over, a missing file is empty."""
-    entries: dict[str, Entry] = {}
+    """{layer: entry} of all processes' journals; a torn or foreign line is passed over, a
+    missing file is empty."""
+    entries = (entry for file in journals(path) for entry in _entries(file))
+    return {entry.layer: entry for entry in entries if entry.rule == RULE}
+
+
+def discard_journals(path: Path) -> None:
+    """Forget every score of a checkpoint, of whichever process; raises OutputError."""
+    try:
+        for file in journals(path):
+            file.unlink(missing_ok=True)
+    except OSError as exc:
+        raise cannot_write(path, exc) from None
+
+
+def _entries(path: Path) -> Iterator[Entry]:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return entries
-    for line in lines:
-        entry = _parse(line)
-        if entry is not None and entry.rule == RULE:
-            entries[entry.layer] = entry
-    return entries
+        return
+    yield from filter(None, map(_parse, lines))
 
 
 def _parse(line: str) -> Entry | None:
@@ -60,15 +82,14 @@ def _parse(line: str) -> Entry | None:
 class Journal:
     """The journal of one checkpoint, open for appending. Raises OutputError on a full disk."""
 
-    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._fresh = fresh
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("wb" if self._fresh else "ab", buffering=0)
+            self._file = self.path.open("ab", buffering=0)
             self._end_torn_line()
         except OSError as exc:
             raise cannot_write(self.path, exc) from None

@@ -82,7 +82,10 @@ class HeadParameter:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where scores come from: written into every file made of them."""
+    """Where scores come from: written into every file made of them.
+
+    `notes` say what of the scan went otherwise than asked for (another device, less at a time).
+    """
 
     model: str
     revision: str = ""
@@ -94,6 +97,7 @@ class Provenance:
     finished: str = ""
     version: str = ""
     generation: Generation = Generation.CURRENT
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

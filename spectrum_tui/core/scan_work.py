@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from spectrum_tui.core import spectra
 from spectrum_tui.core.errors import SpectrumError
@@ -21,7 +22,11 @@ from spectrum_tui.core.events import (
 from spectrum_tui.core.journal import Entry, Journal
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.naming.parameters import MatrixRef
+from spectrum_tui.core.numbers import size
+from spectrum_tui.core.resources import is_out_of_memory, memory_need, release
 from spectrum_tui.core.scores import Score, UnscorableError, spectrum_score
+
+CPU = "cpu"
 
 
 class LayerWork:
@@ -49,6 +54,11 @@ class LayerWork:
     def missing(self) -> list[int]:
         """The matrices without a score."""
         return [i for i in range(len(self.layer.matrices)) if i not in self.scores]
+
+    @property
+    def cost(self) -> float:
+        """Work that is left, in the units of `spectra.cost`."""
+        return self.layer.cost * len(self.missing) / self.layer.matrix_count
 
     @property
     def has_parts(self) -> bool:
@@ -119,12 +129,40 @@ class LayerWork:
         return LayerFailed(layer.name, layer.type, layer.shape, self.problem, cost)
 
 
+class Lane:
+    """The threads of one device, and how many matrices may be in work on it at once.
+
+    `limit` only ever falls: memory that ran out once would run out again.
+    """
+
+    def __init__(self, device: str, limit: int) -> None:
+        self.device = device
+        self.limit = self.threads = limit
+        self.put_back: set[str] = set()
+        self.on_cpu: set[str] = set()
+
+    @property
+    def note(self) -> str:
+        """What memory that ran out changed; empty where it did not."""
+        if not self.put_back and not self.on_cpu:
+            return ""
+        parts = []
+        if self.put_back:
+            parts.append(f"{len(self.put_back)} matrices were tried again, {self.limit} at a time")
+        if self.on_cpu:
+            parts.append(f"{len(self.on_cpu)} computed on the CPU")
+        return f"{self.device} ran out of memory: {'; '.join(parts)}."
+
+
 class Workers:
-    """Daemon threads that take the costliest matrix first.
+    """Daemon threads that take the costliest matrix first, `workers` of them on each device.
 
     Costliest first, so that no thread is left alone with the vocabulary matrix at the end.
     Daemon threads, because an executor's would hold the process at exit until their matrix is
     finished. `threads` of torch for each of them, 0 to leave torch's setting alone.
+
+    A matrix that does not fit into a device's memory goes back, and half as many are in work
+    there from then on; one that does not fit alone is computed on the CPU.
     """
 
     def __init__(
@@ -132,7 +170,7 @@ class Workers:
         layers: Sequence[LayerWork],
         journal: Journal,
         *,
-        device: str,
+        devices: Sequence[str],
         workers: int,
         threads: int,
     ) -> None:
@@ -141,19 +179,25 @@ class Workers:
         )
         self._todo = deque((work, index) for work in ordered for index in work.missing)
         self._journal = journal
-        self._device = device
-        self._workers = min(workers, len(self._todo))
+        self._lanes = [Lane(device, min(workers, len(self._todo))) for device in devices]
         self._threads = threads
         self._lock = threading.Lock()
+        self._cpu_turn = threading.Lock()
         self._stop = threading.Event()
         self._events: queue.SimpleQueue[ScanEvent | BaseException | None] = queue.SimpleQueue()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went otherwise than planned, a line for each device."""
+        return tuple(lane.note for lane in self._lanes if lane.note)
+
     def run(self, cancelled: Callable[[], bool]) -> Iterator[ScanEvent]:
         """The events of all layers, until none is left or the scan is cancelled."""
-        running = self._workers
+        starting = [lane for lane in self._lanes for _ in range(lane.threads)]
+        running = len(starting)
         with _torch_threads(self._threads):
-            for _ in range(running):
-                threading.Thread(target=self._work, daemon=True).start()
+            for lane in starting:
+                threading.Thread(target=self._work, args=(lane,), daemon=True).start()
             try:
                 while running:
                     event = self._next(cancelled)
@@ -176,42 +220,88 @@ class Workers:
             except queue.Empty:
                 continue
 
-    def _work(self) -> None:
+    def _work(self, lane: Lane) -> None:
         try:
-            while not self._stop.is_set() and (task := self._take()) is not None:
-                self._score(*task)
+            with _current(lane.device):
+                while (task := self._take(lane)) is not None:
+                    self._score(lane, *task)
         except BaseException as exc:
             self._events.put(exc)
         finally:
             self._events.put(None)
 
-    def _take(self) -> tuple[LayerWork, int] | None:
-        with self._lock:
-            return self._todo.popleft() if self._todo else None
+    def _take(self, lane: Lane) -> tuple[LayerWork, int, bool] | None:
+        """The next matrix, and whether nothing else will be in work on the device with it.
 
-    def _score(self, work: LayerWork, index: int) -> None:
-        matrix = work.layer.matrices[index]
+        None ends the thread: nothing is left, or more threads than the lane's limit are there.
+        """
+        with self._lock:
+            if self._stop.is_set() or not self._todo or lane.threads > lane.limit:
+                lane.threads -= 1
+                return None
+            return *self._todo.popleft(), lane.limit == 1
+
+    def _score(self, lane: Lane, work: LayerWork, index: int, alone: bool) -> None:
         name = work.names[index]
         self._events.put(LayerStarted(name, work.layer.type, work.shape_of(index)))
         begin = time.perf_counter()
-        problem = ""
+        score = self._attempt(work.layer.matrices[index], lane.device)
+        if score is None:
+            release(lane.device)
+            if not alone:
+                self._put_back(lane, work, index)
+                return
+            score = self._without_the_device(lane, work, index)
+        self._keep(work, index, score, time.perf_counter() - begin)
+
+    def _attempt(self, matrix: MatrixRef, device: str) -> Score | str | None:
+        """The score, or why there is none; None where memory ran out."""
         try:
-            score = self._score_of(matrix)
+            return self._score_of(matrix, device)
         except (UnscorableError, SpectrumError, RuntimeError, MemoryError) as exc:
-            problem = reason_of(exc)
-        seconds = time.perf_counter() - begin
+            return None if is_out_of_memory(exc) else reason_of(exc)
+
+    def _put_back(self, lane: Lane, work: LayerWork, index: int) -> None:
         with self._lock:
-            if not problem:
-                self._journal.append(Entry(name, score, seconds))
-            snr = math.nan if problem else score.snr
-            events = work.add(index, snr, seconds, problem)
+            self._todo.appendleft((work, index))
+            lane.limit = max(1, lane.limit // 2)
+            lane.put_back.add(work.names[index])
+
+    def _without_the_device(self, lane: Lane, work: LayerWork, index: int) -> Score | str:
+        """The score of a matrix that has the device to itself and still does not fit."""
+        if lane.device != CPU:
+            with self._cpu_turn:  # what no GPU can take is not tried twice at once
+                score = self._attempt(work.layer.matrices[index], CPU)
+            if score is not None:
+                lane.on_cpu.add(work.names[index])
+                return score
+        need = size(memory_need(work.layer))
+        return f"not enough memory for it, alone on the CPU: it needs about {need}"
+
+    def _keep(self, work: LayerWork, index: int, score: Score | str, seconds: float) -> None:
+        """Write the score down, then report it."""
+        with self._lock:
+            if isinstance(score, Score):
+                self._journal.append(Entry(work.names[index], score, seconds))
+                events = work.add(index, score.snr, seconds)
+            else:
+                events = work.add(index, math.nan, seconds, score)
         for event in events:
             self._events.put(event)
 
-    def _score_of(self, matrix: MatrixRef) -> Score:
+    def _score_of(self, matrix: MatrixRef, device: str) -> Score:
         rows, columns = matrix.rows, matrix.columns
-        spectrum = spectra.singular_values(matrix.values, rows, columns, self._device)
+        spectrum = spectra.singular_values(matrix.values, rows, columns, device)
         return spectrum_score(spectrum.values, rows, columns)
+
+
+def _current(device: str) -> AbstractContextManager[object]:
+    """Torch's current GPU in this thread, which its libraries open their handles on."""
+    if not device.startswith("cuda"):
+        return nullcontext()
+    import torch
+
+    return torch.cuda.device(device)
 
 
 def reason_of(exc: BaseException) -> str:

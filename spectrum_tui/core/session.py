@@ -10,8 +10,9 @@ import numpy as np
 
 from spectrum_tui import __version__
 from spectrum_tui.core import store
+from spectrum_tui.core.distributed import ALONE, Group
 from spectrum_tui.core.errors import InputError, ScanError
-from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanEvent
+from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanEvent, ScanStarted
 from spectrum_tui.core.files import cache_dir, check_writable, output_folder
 from spectrum_tui.core.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
@@ -27,8 +28,11 @@ def run_scan(
     inspection: Inspection | None = None,
     *,
     cancelled: Callable[[], bool] = lambda: False,
+    group: Group = ALONE,
 ) -> Iterator[ScanEvent | ResultReady]:
     """Scan a local model and write its score files; ends with ResultReady.
+
+    In a group of processes each yields the events of all, and the first alone writes.
 
     A stopped scan's scores are kept in the program's cache, not in the output folder, where
     another tool would take them for the whole model. Raises SpectrumError.
@@ -38,7 +42,8 @@ def run_scan(
     if not inspection.summary.is_local:
         raise ScanError(f"{request.model} is not downloaded yet.", "Download it first.")
     output = output_folder(request.output_dir)
-    check_writable(output)
+    if group.leads:
+        check_writable(output)
     if not inspection.summary.naming:
         inspection = with_exact_names(
             inspection, model_class=request.model_class, allow_gptq=request.allow_gptq
@@ -49,16 +54,21 @@ def run_scan(
         device=request.device,
         batch_size=request.batch_size,
         fresh=request.fresh,
+        group=group,
     )
+    device, notes = "", plan.notes
     done: dict[str, LayerDone] = {}
     failed: dict[str, str] = {}
     finished = False
     for event in scan(plan, cancelled=cancelled):
-        if isinstance(event, LayerDone):
+        if isinstance(event, ScanStarted):
+            device = event.device
+        elif isinstance(event, LayerDone):
             done[event.layer] = event
         elif isinstance(event, LayerFailed):
             failed[event.layer] = event.reason
-        finished = isinstance(event, ScanEnded) and event.reason == "finished"
+        elif isinstance(event, ScanEnded):
+            finished, notes = event.reason == "finished", notes + event.notes
         yield event
     if failed and not done:
         layer, reason = next(iter(failed.items()))
@@ -66,8 +76,8 @@ def run_scan(
             f"None of {len(failed)} layers could be scored; {layer}: {reason}.",
             "Check that the files are the full-precision weights, or download them again.",
         )
-    if done:
-        result = build_result(inspection, plan, done, failed)
+    if done and group.leads:
+        result = build_result(inspection, plan, done, failed, device=device, notes=notes)
         folder = output if finished else cache_dir() / "stopped"
         files = store.save_scores(result, folder)
         yield ResultReady(str(files.scores), finished)
@@ -108,9 +118,16 @@ def choose_layers(inspection: Inspection, types: tuple[str, ...]) -> list[Layer]
 
 
 def build_result(
-    inspection: Inspection, plan: ScanPlan, done: dict[str, LayerDone], failed: dict[str, str]
+    inspection: Inspection,
+    plan: ScanPlan,
+    done: dict[str, LayerDone],
+    failed: dict[str, str],
+    *,
+    device: str = "",
+    notes: tuple[str, ...] = (),
 ) -> Result:
-    """The result of a scan, finished or not, from the scores and failures so far."""
+    """The result of a scan, finished or not, from the scores and failures so far; `device` and
+    `notes` say how it ran."""
     layers = [layer for layer in plan.layers if layer.name in done or layer.name in failed]
     type_names = list(dict.fromkeys(layer.type for layer in layers))
     place = {name: i for i, name in enumerate(type_names)}
@@ -135,7 +152,7 @@ def build_result(
     return Result(
         scores,
         model.head,
-        _provenance(inspection, plan.device),
+        _provenance(inspection, device, notes),
         model.total_parameters,
         len(plan.layers),
         model.skipped,
@@ -143,7 +160,7 @@ def build_result(
     )
 
 
-def _provenance(inspection: Inspection, device: str) -> Provenance:
+def _provenance(inspection: Inspection, device: str, notes: tuple[str, ...]) -> Provenance:
     summary = inspection.summary
     return Provenance(
         model=summary.name,
@@ -155,4 +172,5 @@ def _provenance(inspection: Inspection, device: str) -> Provenance:
         device=device,
         finished=time.strftime("%Y-%m-%d", time.gmtime()),
         version=__version__,
+        notes=notes,
     )

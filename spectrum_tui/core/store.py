@@ -191,6 +191,7 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
         raise ValueError("columns of different lengths")
     origin = data["provenance"]
     origin["generation"] = Generation(origin["generation"])
+    origin["notes"] = tuple(origin.get("notes", ()))
     return Result(
         scores,
         tuple(HeadParameter(h["name"], h["numel"], tuple(h["tied"])) for h in data["head"]),

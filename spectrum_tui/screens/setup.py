@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.suggester import SuggestFromList
 from textual.widgets import Button, Input, Select
 
-from spectrum_tui.core.devices import pick_device
+from spectrum_tui.core.devices import pick_devices
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.requests import (
@@ -391,7 +391,7 @@ class SetupScreen(Screen[None]):
         field = self._field("device")
         try:
             if self._ready is not None:
-                pick_device(device, self._ready.devices)
+                pick_devices(device, self._ready.devices)
         except InputError as exc:
             field.show_error(exc.message, exc.hint)
             return False

@@ -21,7 +21,7 @@ from spectrum_tui.core.events import (
     ScanStarted,
 )
 from spectrum_tui.core.journal import journal_path, read_journal
-from spectrum_tui.core.scan import choose_device, default_batch_size, make_plan, scan
+from spectrum_tui.core.scan import choose_devices, default_batch_size, make_plan, scan
 from tests import checkpoints, oracle
 from tests.checkpoints import llama, save
 from tests.scans import (
@@ -202,21 +202,21 @@ def test_torch_threads_come_back_and_workers_end(batch_size: int, tmp_path: Path
 
 
 def test_devices() -> None:
-    assert choose_device("cpu") == ("cpu", ())
-    assert choose_device(" CPU ") == ("cpu", ())
-    assert choose_device("auto")[0] in scan_module.available_devices()
-    assert choose_device("")[0] == choose_device("auto")[0]
+    assert choose_devices("cpu") == (("cpu",), ())
+    assert choose_devices(" CPU ") == (("cpu",), ())
+    assert set(choose_devices("auto")[0]) <= set(scan_module.available_devices())
+    assert choose_devices("")[0] == choose_devices("auto")[0]
     for unknown in ("cuda:99", "tpu", "cuda:x", "gpu"):
         with pytest.raises(InputError, match=unknown) as caught:
-            choose_device(unknown)
+            choose_devices(unknown)
         assert "cpu" in caught.value.hint
         assert caught.value.field == "device"
 
 
 def test_mps_has_no_float64_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_module, "available_devices", lambda: ("cpu", "mps"))
-    device, (note,) = choose_device("mps")
-    assert device == "cpu"
+    devices, (note,) = choose_devices("mps")
+    assert devices == ("cpu",)
     assert "float64" in note
 
 
