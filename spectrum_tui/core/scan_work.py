@@ -148,10 +148,14 @@ class Lane:
             return ""
         parts = []
         if self.put_back:
-            parts.append(f"{len(self.put_back)} matrices were tried again, {self.limit} at a time")
+            parts.append(f"{_matrices(self.put_back)} tried again, {self.limit} at a time")
         if self.on_cpu:
-            parts.append(f"{len(self.on_cpu)} computed on the CPU")
+            parts.append(f"{_matrices(self.on_cpu)} computed on the CPU")
         return f"{self.device} ran out of memory: {'; '.join(parts)}."
+
+
+def _matrices(names: set[str]) -> str:
+    return "1 matrix was" if len(names) == 1 else f"{len(names)} matrices were"
 
 
 class Workers:
@@ -230,8 +234,9 @@ class Workers:
         finally:
             self._events.put(None)
 
-    def _take(self, lane: Lane) -> tuple[LayerWork, int, bool] | None:
-        """The next matrix, and whether nothing else will be in work on the device with it.
+    def _take(self, lane: Lane) -> tuple[LayerWork, int, int] | None:
+        """The next matrix, and how many may be in work on the device together with it, itself
+        included: 1 means alone from begin to end, since the limit never rises.
 
         None ends the thread: nothing is left, or more threads than the lane's limit are there.
         """
@@ -239,17 +244,17 @@ class Workers:
             if self._stop.is_set() or not self._todo or lane.threads > lane.limit:
                 lane.threads -= 1
                 return None
-            return *self._todo.popleft(), lane.limit == 1
+            return *self._todo.popleft(), lane.limit
 
-    def _score(self, lane: Lane, work: LayerWork, index: int, alone: bool) -> None:
+    def _score(self, lane: Lane, work: LayerWork, index: int, at_once: int) -> None:
         name = work.names[index]
         self._events.put(LayerStarted(name, work.layer.type, work.shape_of(index)))
         begin = time.perf_counter()
         score = self._attempt(work.layer.matrices[index], lane.device)
         if score is None:
             release(lane.device)
-            if not alone:
-                self._put_back(lane, work, index)
+            if at_once > 1:
+                self._put_back(lane, work, index, at_once)
                 return
             score = self._without_the_device(lane, work, index)
         self._keep(work, index, score, time.perf_counter() - begin)
@@ -261,10 +266,11 @@ class Workers:
         except (UnscorableError, SpectrumError, RuntimeError, MemoryError) as exc:
             return None if is_out_of_memory(exc) else reason_of(exc)
 
-    def _put_back(self, lane: Lane, work: LayerWork, index: int) -> None:
+    def _put_back(self, lane: Lane, work: LayerWork, index: int, at_once: int) -> None:
+        """For another try, among half as many: several that fail together halve it once."""
         with self._lock:
             self._todo.appendleft((work, index))
-            lane.limit = max(1, lane.limit // 2)
+            lane.limit = min(lane.limit, at_once // 2)
             lane.put_back.add(work.names[index])
 
     def _without_the_device(self, lane: Lane, work: LayerWork, index: int) -> Score | str:
