@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -193,7 +194,9 @@ def _meet(group: Group) -> None:
 
 
 def _first_line(exc: BaseException) -> str:
-    return next(iter(str(exc).strip().splitlines()), type(exc).__name__)[:200]
+    """What torch says, without the place in its own source and its advice."""
+    line = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
+    return re.sub(r"^\[\S+\]\s*|\. .*$", "", line)[:200]
 
 
 class _Background:

@@ -89,8 +89,16 @@ class TestGroup:
 
     @pytest.mark.parametrize(
         ("rank", "size", "local_rank", "local_size"),
-        [("2", "2", "0", "1"), ("-1", "2", "0", "1"), ("x", "2", "0", "1"), ("0", "0", "0", "1")]
-        + [("0", "2", "1", "1"), ("0", "2", "0", "3"), ("0", "2", "0", "0"), ("0", "-2", "0", "1")],
+        [
+            ("2", "2", "0", "1"),
+            ("-1", "2", "0", "1"),
+            ("x", "2", "0", "1"),
+            ("0", "0", "0", "1"),
+            ("0", "2", "1", "1"),
+            ("0", "2", "0", "3"),
+            ("0", "2", "0", "0"),
+            ("0", "-2", "0", "1"),
+        ],
     )
     def test_an_environment_that_is_none(
         self, rank: str, size: str, local_rank: str, local_size: str
@@ -116,7 +124,7 @@ class TestSplit:
         shares = split(self.COSTS, parts)
         assert sorted(i for share in shares for i in share) == list(range(len(self.COSTS)))
         loads = [sum(self.COSTS[i] for i in share) for share in shares]
-        best = max(sum(self.COSTS) / parts, max(self.COSTS))
+        best = max(sum(self.COSTS) / parts, *self.COSTS)
         assert max(loads) <= best * (4 / 3 - 1 / (3 * parts))
 
     def test_equal_costs_go_round(self) -> None:
