@@ -5,7 +5,10 @@ Devices here are names: what is computed on "cuda:0" is computed on the CPU.
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -231,3 +234,43 @@ def test_a_scan_without_any_memory_ends(tmp_path: Path, machine: Machine) -> Non
     events = machine.scan(save(tmp_path, llama(1)), "cuda:0", "cuda:1", batch_size=8)
     assert ended(events).failed == 9
     assert ended(events).remaining == 0
+
+
+_SMALL_MEMORY = """
+import resource, sys
+from pathlib import Path
+from tests.scans import failures_of, run, scores_of
+
+def used():
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+small, model = map(Path, sys.argv[1:])
+run(small, batch_size=2)  # threads and libraries are there before the limit is
+free, hard = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used() + 24 * 2**20, hard))
+events = run(model, batch_size=2, fresh=True)
+resource.setrlimit(resource.RLIMIT_AS, (free, hard))
+again = run(model, batch_size=2)
+print(*failures_of(events), len(scores_of(events)), len(failures_of(again)), len(scores_of(again)))
+print(*failures_of(events).values())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+def test_a_matrix_too_large_for_the_memory_of_the_process(tmp_path: Path) -> None:
+    """24 MB are left; a Gram matrix of 26 MB and what its solver needs are 64."""
+    torch.manual_seed(0)
+    small = save(tmp_path / "small", llama(1))
+    model = save(tmp_path / "model", {**llama(1), "large.weight": torch.randn(1792, 1792)})
+    run = subprocess.run(
+        [sys.executable, "-c", _SMALL_MEMORY, str(small), str(model)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+        timeout=100,
+    )
+    assert run.returncode == 0, run.stderr
+    counts, reason = run.stdout.splitlines()
+    assert counts == "large 12 0 13"
+    assert reason.startswith("not enough memory for it, alone on the CPU: it needs about")
