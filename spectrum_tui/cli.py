@@ -196,7 +196,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--demo", action="store_true", help="a small model made on the spot, nothing to download")
     _add_percent_option(parser)
     add("--batch-size", default="auto", metavar="N", help="matrices in work at once (auto)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:0, mps (auto)")
+    add("--device", default="auto", help="auto, cpu, cuda (every GPU), cuda:0, mps (auto)")
     add("--revision", default="", metavar="R", help="branch, tag or commit on the hub")
     add("--output-dir", default=".", metavar="DIR", help="where the files go (.)")
     add(

@@ -247,21 +247,20 @@ def used():
 small, model = map(Path, sys.argv[1:])
 run(small, batch_size=2)  # threads and libraries are there before the limit is
 free, hard = resource.getrlimit(resource.RLIMIT_AS)
-resource.setrlimit(resource.RLIMIT_AS, (used() + 24 * 2**20, hard))
+resource.setrlimit(resource.RLIMIT_AS, (used() + 40 * 2**20, hard))
 events = run(model, batch_size=2, fresh=True)
 resource.setrlimit(resource.RLIMIT_AS, (free, hard))
-again = run(model, batch_size=2)
-print(*failures_of(events), len(scores_of(events)), len(failures_of(again)), len(scores_of(again)))
+print(*failures_of(events), len(scores_of(events)))
 print(*failures_of(events).values())
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
 def test_a_matrix_too_large_for_the_memory_of_the_process(tmp_path: Path) -> None:
-    """24 MB are left; a Gram matrix of 26 MB and what its solver needs are 64."""
-    torch.manual_seed(0)
+    """40 MB are left for a Gram matrix of 32 MB and a chunk of 16; a block of 32 MB is
+    never taken from what malloc keeps."""
     small = save(tmp_path / "small", llama(1))
-    model = save(tmp_path / "model", {**llama(1), "large.weight": torch.randn(1792, 1792)})
+    model = save(tmp_path / "model", {**llama(1), "large.weight": torch.randn(2048, 2048)})
     run = subprocess.run(
         [sys.executable, "-c", _SMALL_MEMORY, str(small), str(model)],
         capture_output=True,
@@ -272,5 +271,5 @@ def test_a_matrix_too_large_for_the_memory_of_the_process(tmp_path: Path) -> Non
     )
     assert run.returncode == 0, run.stderr
     counts, reason = run.stdout.splitlines()
-    assert counts == "large 12 0 13"
+    assert counts == "large 12"
     assert reason.startswith("not enough memory for it, alone on the CPU: it needs about")
