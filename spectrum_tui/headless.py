@@ -97,6 +97,7 @@ def _scan(
         fresh,
         settings.model_class,
         settings.allow_gptq,
+        settings.precision,
     )
     scan = _Scan(group, say)
     ready = scan.run(request, inspection)

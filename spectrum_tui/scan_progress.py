@@ -16,6 +16,7 @@ from typing import Literal
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
+    LayerRescored,
     LayerStarted,
     MatrixDone,
     ScanEnded,
@@ -174,6 +175,9 @@ class ScanProgress:
                     self._matrix_done(event)
                 case LayerDone():
                     self._layer_done(event)
+                case LayerRescored():
+                    self._in_work.pop(event.done.layer, None)
+                    self._recent.appendleft(event.done)
                 case LayerFailed():
                     self._layer_failed(event)
                 case ScanEnded():

@@ -62,6 +62,14 @@ class LayerDone:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerRescored:
+    """A layer that was too close to another was scored again in float64: this takes the place
+    of its LayerDone before, and counts no further work."""
+
+    done: LayerDone
+
+
+@dataclass(frozen=True, slots=True)
 class LayerFailed:
     """A layer that has no score, and why."""
 
@@ -86,4 +94,6 @@ class ScanEnded:
     notes: tuple[str, ...] = ()
 
 
-ScanEvent = ScanStarted | LayerStarted | MatrixDone | LayerDone | LayerFailed | ScanEnded
+ScanEvent = (
+    ScanStarted | LayerStarted | MatrixDone | LayerDone | LayerRescored | LayerFailed | ScanEnded
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,12 +21,17 @@ from spectrum_tui.core.scores import RULE, Score
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A layer's score, and the seconds it took; `rule` names how it was computed."""
+    """A matrix's score, and the seconds it took; `rule` names how it was computed.
+
+    `error` bounds the relative error of the SNR where it was computed in the `fast` precision;
+    it is 0 for an exact one.
+    """
 
     layer: str
     score: Score
     seconds: float
     rule: str = RULE
+    error: float = 0.0
 
 
 def journal_path(fingerprint: str) -> Path:
@@ -49,7 +54,16 @@ def read_journal(path: Path) -> dict[str, Entry]:
     """{layer: entry} of all processes' journals; a torn or foreign line is passed over, a
     missing file is empty."""
     entries = (entry for file in journals(path) for entry in _entries(file))
-    return {entry.layer: entry for entry in entries if entry.rule == RULE}
+    return best_entries(entry for entry in entries if entry.rule == RULE)
+
+
+def best_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """{layer: entry}, the most exact of each: which file or machine it is from says nothing."""
+    best: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.layer not in best or entry.error <= best[entry.layer].error:
+            best[entry.layer] = entry
+    return best
 
 
 def discard_journals(path: Path) -> None:

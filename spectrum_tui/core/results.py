@@ -98,6 +98,7 @@ class Provenance:
     version: str = ""
     generation: Generation = Generation.CURRENT
     notes: tuple[str, ...] = ()
+    precision: str = "exact"
 
 
 @dataclass(frozen=True, eq=False)

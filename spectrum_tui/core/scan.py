@@ -19,6 +19,7 @@ from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
+    LayerRescored,
     ScanEnded,
     ScanEvent,
     ScanStarted,
@@ -26,6 +27,7 @@ from spectrum_tui.core.events import (
 from spectrum_tui.core.journal import (
     Entry,
     Journal,
+    best_entries,
     discard_journals,
     journal_path,
     rank_journal,
@@ -33,8 +35,10 @@ from spectrum_tui.core.journal import (
 )
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.numbers import size
+from spectrum_tui.core.ordering import undecided_in_groups
 from spectrum_tui.core.resources import SHARE, cores, free_memory, how_many_fit
 from spectrum_tui.core.scan_work import CPU, LayerWork, Workers
+from spectrum_tui.core.spectra import EXACT, FAST
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class ScanPlan:
     notes: tuple[str, ...] = ()
     fresh: bool = False
     group: Group = ALONE
+    precision: str = EXACT
 
     @property
     def cost(self) -> float:
@@ -67,10 +72,17 @@ def make_plan(
     batch_size: int = 0,
     fresh: bool = False,
     group: Group = ALONE,
+    precision: str = "auto",
 ) -> ScanPlan:
-    """Settle devices and batch size for scoring `layers`; raises InputError for a bad device."""
+    """Settle devices, batch size and precision for scoring `layers`.
+
+    Raises InputError for a device that does not exist.
+    """
     found, notes = choose_devices(device)
     devices = share_of(found, group.local_rank, group.local_size)
+    fast = any(choose_precision(precision, device) == FAST for device in devices)
+    if fast:
+        notes = (*notes, "Fast precision: float32, and float64 wherever a rank depends on it.")
     if not batch_size:
         sharing = -(-group.local_size // len(found))  # processes on each device
         batch_size, reasons = auto_batch_size(layers, devices, sharing=sharing)
@@ -83,6 +95,7 @@ def make_plan(
         notes,
         fresh,
         group,
+        FAST if fast else EXACT,
     )
 
 
@@ -104,6 +117,22 @@ def choose_devices(wanted: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if devices == ("mps",):
         return (CPU,), ("MPS has no float64: the scan runs on the CPU.",)
     return devices, ()
+
+
+def choose_precision(wanted: str, device: str) -> str:
+    """`exact` or `fast`; for "auto" that is `exact` wherever float64 is not crippled.
+
+    GPUs for computing (compute capability x.0: P100, V100, A100, H100, B200) do float64 at half
+    the rate of float32; those for games at a 32nd or a 64th.
+    """
+    if wanted != "auto":
+        return wanted
+    if not device.startswith("cuda"):
+        return EXACT
+    import torch
+
+    _, minor = torch.cuda.get_device_capability(device)
+    return EXACT if minor == 0 else FAST
 
 
 def default_batch_size(device: str) -> int:
@@ -138,37 +167,28 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
     start, known = _agree(plan)
     yield start
     done = failed = 0
-    todo: list[LayerWork] = []
-    for layer in plan.layers:
-        work = LayerWork(layer, known)
+    works = [LayerWork(layer, known) for layer in plan.layers]
+    for work in works:
         yield from work.resumed()
-        if work.is_complete:
-            done += 1
-        else:
-            todo.append(work)
-    share = [todo[i] for i in plan.group.share([work.cost for work in todo])]
+        done += work.is_complete
+    notes: list[str] = []
     with Journal(rank_journal(plan.journal, plan.group.rank)) as journal:
-        workers = Workers(
-            share,
-            journal,
-            devices=plan.devices,
-            workers=plan.batch_size,
-            threads=_threads(plan, share),
-        )
-        for event in plan.group.merged(workers.run(cancelled)):
+        for event in _run(plan, works, journal, plan.precision, notes, cancelled):
             done += isinstance(event, LayerDone)
             failed += isinstance(event, LayerFailed)
             yield event
-    notes = tuple(note for part in plan.group.gather(lambda: workers.notes) for note in part)
+        if plan.precision == FAST:
+            yield from _settle_order(plan, works, journal, notes, cancelled)
     remaining = len(plan.layers) - done - failed
-    yield ScanEnded("stopped" if remaining else "finished", done, failed, remaining, notes)
+    yield ScanEnded("stopped" if remaining else "finished", done, failed, remaining, tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one process brings to a scan; `layers` is a digest of what it was planned of."""
+    """What one process brings to a scan; `layers` is a digest of those that it plans."""
 
     layers: str
+    precision: str
     devices: tuple[str, ...]
     in_work: int
     known: Mapping[str, Entry]
@@ -177,7 +197,7 @@ class _Part:
 def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
     """How all processes start, and every score that any machine has of earlier scans.
 
-    Raises ScanError where they do not have the same model.
+    Raises ScanError where they do not have the same model or precision.
     """
     parts = plan.group.gather(lambda: _part_of(plan))
     for rank, part in enumerate(parts):
@@ -185,6 +205,11 @@ def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
             raise ScanError(
                 f"Process {rank} finds other layers than process 0.",
                 "Give every machine the same model and the same --types.",
+            )
+        if part.precision != parts[0].precision:
+            raise ScanError(
+                f"Process {rank} has {part.precision} precision, process 0 {parts[0].precision}.",
+                "Their devices differ: give --precision exact or --precision fast.",
             )
     devices = ", ".join(dict.fromkeys(device for part in parts for device in part.devices))
     start = ScanStarted(
@@ -195,7 +220,8 @@ def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
         sum(part.in_work for part in parts),
         plan.notes,
     )
-    return start, {name: entry for part in parts for name, entry in part.known.items()}
+    known = best_entries(entry for part in parts for entry in part.known.values())
+    return start, {name: e for name, e in known.items() if plan.precision == FAST or not e.error}
 
 
 def _part_of(plan: ScanPlan) -> _Part:
@@ -209,7 +235,54 @@ def _part_of(plan: ScanPlan) -> _Part:
             known = read_journal(plan.journal)
     layers = repr([(layer.name, layer.shape, layer.matrix_count) for layer in plan.layers])
     digest = hashlib.sha256(layers.encode()).hexdigest()
-    return _Part(digest, plan.devices, plan.batch_size * len(plan.devices), known)
+    return _Part(digest, plan.precision, plan.devices, plan.batch_size * len(plan.devices), known)
+
+
+def _run(
+    plan: ScanPlan,
+    works: Sequence[LayerWork],
+    journal: Journal,
+    precision: str,
+    notes: list[str],
+    cancelled: Callable[[], bool],
+) -> Iterator[ScanEvent]:
+    """Score what the layers lack, each process its share; the works of all know all scores then.
+
+    What went otherwise than planned, in whichever process, is added to `notes`.
+    """
+    todo = [work for work in works if not work.is_complete]
+    share = plan.group.share([work.cost for work in todo])
+    mine = [todo[i] for i in share]
+    workers = Workers(
+        mine,
+        journal,
+        devices=plan.devices,
+        precision=precision,
+        workers=plan.batch_size,
+        threads=_threads(plan, mine),
+    )
+    yield from plan.group.merged(workers.run(cancelled))
+    states = plan.group.gather(lambda: (workers.notes, {i: todo[i].state for i in share}))
+    for said, scored in states:
+        notes += said
+        for i, state in scored.items():
+            todo[i].state = state
+
+
+def _settle_order(
+    plan: ScanPlan,
+    works: Sequence[LayerWork],
+    journal: Journal,
+    notes: list[str],
+    cancelled: Callable[[], bool],
+) -> Iterator[LayerRescored]:
+    """Score in float64 what lies too near to another layer of its type to be ranked."""
+    scored = [work for work in works if work.is_complete and not work.problem]
+    close = undecided_in_groups((work.layer.type, work.interval) for work in scored)
+    again = [LayerWork(scored[i].layer, {}) for i in close]
+    for event in _run(plan, again, journal, EXACT, notes, cancelled):
+        if isinstance(event, LayerDone):
+            yield LayerRescored(event)
 
 
 def _threads(plan: ScanPlan, share: Sequence[LayerWork]) -> int:

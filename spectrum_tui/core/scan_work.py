@@ -23,10 +23,14 @@ from spectrum_tui.core.journal import Entry, Journal
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import size
+from spectrum_tui.core.ordering import Interval
 from spectrum_tui.core.resources import is_out_of_memory, memory_need, release
 from spectrum_tui.core.scores import Score, UnscorableError, spectrum_score
 
 CPU = "cpu"
+
+Scored = tuple[Score, float]
+"""A score, and a bound on the relative error of its SNR; 0 for an exact one."""
 
 
 class LayerWork:
@@ -39,11 +43,13 @@ class LayerWork:
     def __init__(self, layer: Layer, known: Mapping[str, Entry]) -> None:
         self.layer = layer
         self.scores: dict[int, float] = {}
+        self.errors: dict[int, float] = {}
         self.problem = ""
         self.names = layer.matrix_names
         for index in range(len(layer.matrices)):
             if (entry := known.get(self.names[index])) is not None:
                 self.scores[index] = entry.score.snr
+                self.errors[index] = entry.error
 
     @property
     def is_complete(self) -> bool:
@@ -70,6 +76,24 @@ class LayerWork:
         matrix = self.layer.matrices[index]
         return (matrix.rows, matrix.columns) if self.has_parts else self.layer.shape
 
+    @property
+    def state(self) -> tuple[dict[int, float], dict[int, float], str]:
+        """What another process has to know of the layer: its scores, their errors, its problem."""
+        return self.scores, self.errors, self.problem
+
+    @state.setter
+    def state(self, state: tuple[dict[int, float], dict[int, float], str]) -> None:
+        self.scores, self.errors, self.problem = state
+
+    @property
+    def interval(self) -> Interval:
+        """Where the layer's score lies for certain."""
+        scores = [self.scores[i] for i in range(len(self.layer.matrices))]
+        middle = math.fsum(scores) / len(scores) if scores else 1.0
+        errors = [snr * self.errors.get(i, 0.0) for i, snr in enumerate(scores)]
+        error = math.fsum(errors) / len(errors) if errors else 0.0
+        return Interval(middle - error, middle + error, exact=not error)
+
     def resumed(self) -> Iterator[ScanEvent]:
         """The events of what the journal already had."""
         if self.is_complete:
@@ -78,9 +102,12 @@ class LayerWork:
             for index in self.scores:
                 yield self._part_done(index, 0.0, resumed=True)
 
-    def add(self, index: int, snr: float, seconds: float, problem: str = "") -> list[ScanEvent]:
+    def add(
+        self, index: int, snr: float, seconds: float, problem: str = "", error: float = 0.0
+    ) -> list[ScanEvent]:
         """Take in the score of one matrix (NaN with a `problem`); the events that follow."""
         self.scores[index] = snr
+        self.errors[index] = error
         if problem and not self.problem:
             label = self.layer.matrices[index].label
             self.problem = f"{label}: {problem}" if label else problem
@@ -175,6 +202,7 @@ class Workers:
         journal: Journal,
         *,
         devices: Sequence[str],
+        precision: str,
         workers: int,
         threads: int,
     ) -> None:
@@ -184,6 +212,7 @@ class Workers:
         self._todo = deque((work, index) for work in ordered for index in work.missing)
         self._journal = journal
         self._lanes = [Lane(device, min(workers, len(self._todo))) for device in devices]
+        self._precision = precision
         self._threads = threads
         self._lock = threading.Lock()
         self._cpu_turn = threading.Lock()
@@ -259,7 +288,7 @@ class Workers:
             score = self._without_the_device(lane, work, index)
         self._keep(work, index, score, time.perf_counter() - begin)
 
-    def _attempt(self, matrix: MatrixRef, device: str) -> Score | str | None:
+    def _attempt(self, matrix: MatrixRef, device: str) -> Scored | str | None:
         """The score, or why there is none; None where memory ran out."""
         try:
             return self._score_of(matrix, device)
@@ -273,7 +302,7 @@ class Workers:
             lane.limit = min(lane.limit, at_once // 2)
             lane.put_back.add(work.names[index])
 
-    def _without_the_device(self, lane: Lane, work: LayerWork, index: int) -> Score | str:
+    def _without_the_device(self, lane: Lane, work: LayerWork, index: int) -> Scored | str:
         """The score of a matrix that has the device to itself and still does not fit."""
         if lane.device != CPU:
             with self._cpu_turn:  # what no GPU can take is not tried twice at once
@@ -284,21 +313,23 @@ class Workers:
         need = size(memory_need(work.layer))
         return f"not enough memory for it, alone on the CPU: it needs about {need}"
 
-    def _keep(self, work: LayerWork, index: int, score: Score | str, seconds: float) -> None:
+    def _keep(self, work: LayerWork, index: int, score: Scored | str, seconds: float) -> None:
         """Write the score down, then report it."""
         with self._lock:
-            if isinstance(score, Score):
-                self._journal.append(Entry(work.names[index], score, seconds))
-                events = work.add(index, score.snr, seconds)
-            else:
+            if isinstance(score, str):
                 events = work.add(index, math.nan, seconds, score)
+            else:
+                found, error = score
+                self._journal.append(Entry(work.names[index], found, seconds, error=error))
+                events = work.add(index, found.snr, seconds, error=error)
         for event in events:
             self._events.put(event)
 
-    def _score_of(self, matrix: MatrixRef, device: str) -> Score:
+    def _score_of(self, matrix: MatrixRef, device: str) -> Scored:
         rows, columns = matrix.rows, matrix.columns
-        spectrum = spectra.singular_values(matrix.values, rows, columns, device)
-        return spectrum_score(spectrum.values, rows, columns)
+        spectrum = spectra.singular_values(matrix.values, rows, columns, device, self._precision)
+        error = spectrum.error if spectrum.error > spectra.TOLERANCE[spectra.EXACT] else 0.0
+        return spectrum_score(spectrum.values, rows, columns), error
 
 
 def _current(device: str) -> AbstractContextManager[object]:

@@ -12,7 +12,14 @@ from spectrum_tui import __version__
 from spectrum_tui.core import store
 from spectrum_tui.core.distributed import ALONE, Group
 from spectrum_tui.core.errors import InputError, ScanError
-from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanEvent, ScanStarted
+from spectrum_tui.core.events import (
+    LayerDone,
+    LayerFailed,
+    LayerRescored,
+    ScanEnded,
+    ScanEvent,
+    ScanStarted,
+)
 from spectrum_tui.core.files import cache_dir, check_writable, output_folder
 from spectrum_tui.core.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
@@ -55,6 +62,7 @@ def run_scan(
         batch_size=request.batch_size,
         fresh=request.fresh,
         group=group,
+        precision=request.precision,
     )
     device, notes = "", plan.notes
     done: dict[str, LayerDone] = {}
@@ -65,6 +73,8 @@ def run_scan(
             device = event.device
         elif isinstance(event, LayerDone):
             done[event.layer] = event
+        elif isinstance(event, LayerRescored):
+            done[event.done.layer] = event.done
         elif isinstance(event, LayerFailed):
             failed[event.layer] = event.reason
         elif isinstance(event, ScanEnded):
@@ -152,7 +162,7 @@ def build_result(
     return Result(
         scores,
         model.head,
-        _provenance(inspection, device, notes),
+        _provenance(inspection, plan, device, notes),
         model.total_parameters,
         len(plan.layers),
         model.skipped,
@@ -160,7 +170,9 @@ def build_result(
     )
 
 
-def _provenance(inspection: Inspection, device: str, notes: tuple[str, ...]) -> Provenance:
+def _provenance(
+    inspection: Inspection, plan: ScanPlan, device: str, notes: tuple[str, ...]
+) -> Provenance:
     summary = inspection.summary
     return Provenance(
         model=summary.name,
@@ -170,6 +182,7 @@ def _provenance(inspection: Inspection, device: str, notes: tuple[str, ...]) -> 
         metric=METRIC,
         naming=summary.naming or NAMING,
         device=device,
+        precision=plan.precision,
         finished=time.strftime("%Y-%m-%d", time.gmtime()),
         version=__version__,
         notes=notes,

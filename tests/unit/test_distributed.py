@@ -16,10 +16,17 @@ from spectrum_tui.core import distributed
 from spectrum_tui.core.checkpoint import read_checkpoint
 from spectrum_tui.core.distributed import ALONE, Group, group_of, join, split
 from spectrum_tui.core.errors import InputError, OutputError, ScanError, SpectrumError
-from spectrum_tui.core.events import ScanEnded, ScanEvent, ScanStarted
+from spectrum_tui.core.events import LayerRescored, ScanEnded, ScanEvent, ScanStarted
 from spectrum_tui.core.inspection import inspect_model
-from spectrum_tui.core.journal import journals, rank_journal, read_journal
+from spectrum_tui.core.journal import (
+    Entry,
+    Journal,
+    journals,
+    rank_journal,
+    read_journal,
+)
 from spectrum_tui.core.scan import ScanPlan, make_plan, scan
+from spectrum_tui.core.scores import Score
 from tests.checkpoints import experts, llama, save
 from tests.scans import is_matrix, journal_of, layers_of, run, scores_of, spy_on_scores
 
@@ -199,10 +206,20 @@ class TestMerged:
         assert len(seen) == 1
 
 
-def plan_of(folder: Path, group: Group, *, fresh: bool = False) -> ScanPlan:
+def plan_of(
+    folder: Path, group: Group, *, fresh: bool = False, precision: str = "auto"
+) -> ScanPlan:
     checkpoint = read_checkpoint(folder)
     layers = [layer for layer in layers_of(checkpoint) if is_matrix(layer)]
-    return make_plan(checkpoint, layers, device="cpu", batch_size=1, fresh=fresh, group=group)
+    return make_plan(
+        checkpoint,
+        layers,
+        device="cpu",
+        batch_size=1,
+        fresh=fresh,
+        group=group,
+        precision=precision,
+    )
 
 
 def scan_in(count: int, folder: Path, *, fresh: bool = False) -> list[list[ScanEvent]]:
@@ -306,6 +323,35 @@ class TestScan:
             assert "other layers" in error.message
         assert computed == []
 
+    def test_different_precisions_are_refused(self, tmp_path: Path, computed: list[str]) -> None:
+        folder = save(tmp_path, llama(1))
+        choices = ("fast", "exact")
+        for error in in_processes(
+            2, lambda g: list(scan(plan_of(folder, g, precision=choices[g.rank])))
+        ):
+            assert isinstance(error, ScanError)
+            assert "--precision" in error.hint
+        assert computed == []
+
+    def test_the_order_is_settled_among_the_layers_of_all(self, tmp_path: Path) -> None:
+        """Two equal layers in two processes: neither knows by itself that they are too close."""
+        tensors = llama(2, hidden=64)
+        close = [f"model.layers.{i}.mlp.up_proj" for i in range(2)]
+        tensors[f"{close[1]}.weight"] = tensors[f"{close[0]}.weight"].clone()
+        folder = save(tmp_path, tensors)
+        exact = scores_of(run(folder, only=is_matrix, precision="exact"))
+        journal_of(folder).unlink()
+        for events in in_processes(
+            2, lambda group: list(scan(plan_of(folder, group, precision="fast")))
+        ):
+            assert isinstance(events, list), events
+            again = {e.done.layer: e.done.snr for e in events if isinstance(e, LayerRescored)}
+            assert again == {layer: exact[layer] for layer in again}
+            assert again.keys() >= set(close)
+        known = read_journal(journal_of(folder))
+        assert known[close[0]].error == known[close[1]].error == 0.0
+        assert any(entry.error for entry in known.values())
+
     def test_cancelled_in_one_process_is_stopped_in_all(
         self, tmp_path: Path, computed: list[str]
     ) -> None:
@@ -319,3 +365,11 @@ class TestScan:
         assert ends[0].reason == "stopped"
         assert ends[0].remaining > 0
         assert ends[0].done == len(computed) == len(read_journal(journal_of(folder)))
+
+
+def test_the_most_exact_score_counts_whichever_journal_it_is_in(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    for rank, error in enumerate((1e-5, 0.0, 1e-6)):
+        with Journal(rank_journal(path, rank)) as journal:
+            journal.append(Entry("layer", Score(float(rank), 1.0, 0.0, 0.0, 1), 0.1, error=error))
+    assert read_journal(path)["layer"].score.snr == 1.0

@@ -60,7 +60,7 @@ class Machine:
         return list(scan(replace(plan, devices=devices)))
 
     def _singular_values(
-        self, values: MatrixValues, rows: int, columns: int, device: str
+        self, values: MatrixValues, rows: int, columns: int, device: str, precision: str
     ) -> Spectrum:
         name = source_of(values).name
         with self._lock:
@@ -72,7 +72,7 @@ class Machine:
                 self.meeting.wait(10)
             if self.refuse(name, device, in_work):
                 raise self.error
-            spectrum = self._real(values, rows, columns, "cpu")
+            spectrum = self._real(values, rows, columns, "cpu", precision)
             self.computed.append((device, name))
             return spectrum
         finally:
