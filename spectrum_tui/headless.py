@@ -127,7 +127,11 @@ def _prepare(group: Group, settings: Settings, output: Path, say: Say) -> Inspec
         return _local(inspection, say)
 
     def named() -> Inspection:
-        inspection = here or inspect_model(settings.model, settings.revision)
+        # Machines may share their files: read once more what another one wrote last.
+        if here is None or group.size > 1:
+            inspection = inspect_model(settings.model, settings.revision)
+        else:
+            inspection = here
         return with_exact_names(
             inspection, model_class=settings.model_class, allow_gptq=settings.allow_gptq
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 import struct
 import zlib
 from pathlib import Path
@@ -119,7 +120,8 @@ def _write_bfloat16(path: Path, tensors: dict[str, Array]) -> None:
         offset = end
     blob = json.dumps(header).encode()
     blob += b" " * (-len(blob) % 8)
-    part = path.with_suffix(".part")
+    # Processes that make it at the same time must not write into one file.
+    part = path.with_suffix(f".{secrets.token_hex(4)}.part")
     try:
         with part.open("wb") as file:
             file.write(struct.pack("<Q", len(blob)) + blob)
