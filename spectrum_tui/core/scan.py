@@ -39,7 +39,7 @@ class ScanPlan:
 
     @property
     def cost(self) -> float:
-        """Work of all layers, in the units of `spectra.cost`."""
+        """Work of all layers, in the units of `core.cost`."""
         return sum(layer.cost for layer in self.layers)
 
 
