@@ -126,6 +126,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         output_dir=options.output_dir,
         model_class=options.model_class,
         allow_gptq=options.allow_gptq,
+        precision=options.precision,
     )
 
 
@@ -197,6 +198,12 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     _add_percent_option(parser)
     add("--batch-size", default="auto", metavar="N", help="matrices in work at once (auto)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:0, mps (auto)")
+    add(
+        "--precision",
+        choices=("auto", "exact", "fast"),
+        default="auto",
+        help="exact: float64; fast: float32 where no rank depends on it (auto: by the device)",
+    )
     add("--revision", default="", metavar="R", help="branch, tag or commit on the hub")
     add("--output-dir", default=".", metavar="DIR", help="where the files go (.)")
     add(

@@ -69,6 +69,7 @@ def run_scan_command(
         fresh,
         settings.model_class,
         settings.allow_gptq,
+        settings.precision,
     )
     scan = _Scan()
     ready = scan.run(request, inspection)

@@ -18,6 +18,7 @@ from spectrum_tui.core.cost import matrix_cost
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
+    LayerRescored,
     LayerStarted,
     MatrixDone,
     ScanEnded,
@@ -175,6 +176,9 @@ class ScanProgress:
                     self._matrix_done(event)
                 case LayerDone():
                     self._layer_done(event)
+                case LayerRescored():
+                    self._in_work.pop(event.done.layer, None)
+                    self._recent.appendleft(event.done)
                 case LayerFailed():
                     self._layer_failed(event)
                 case ScanEnded():

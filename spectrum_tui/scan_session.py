@@ -33,6 +33,7 @@ class ScanSession:
             fresh,
             settings.model_class,
             settings.allow_gptq,
+            settings.precision,
         )
         self._run(request)
 

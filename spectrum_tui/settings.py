@@ -13,7 +13,8 @@ DEFAULT_PERCENT = 50
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`batch_size` 0 and device "auto" leave the choice to the machine, an empty `model_class` to
-    what trainers do; `allow_gptq` scans weights that are only a rounded copy."""
+    what trainers do; `allow_gptq` scans weights that are only a rounded copy. `precision` "auto"
+    is exact wherever the device has fast float64."""
 
     model: str = ""
     revision: str = ""
@@ -23,6 +24,7 @@ class Settings:
     output_dir: str = "."
     model_class: str = ""
     allow_gptq: bool = False
+    precision: str = "auto"
 
 
 def parse_percent(text: str) -> int:

@@ -51,9 +51,11 @@ def spy_on_scores(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = spectra.singular_values
 
-    def spy(values: MatrixValues, rows: int, columns: int, device: str) -> spectra.Spectrum:
+    def spy(
+        values: MatrixValues, rows: int, columns: int, device: str, precision: str
+    ) -> spectra.Spectrum:
         names.append(source_of(values).name)
-        return real(values, rows, columns, device)
+        return real(values, rows, columns, device, precision)
 
     monkeypatch.setattr(spectra, "singular_values", spy)
     return names
@@ -64,12 +66,20 @@ def run(
     *,
     batch_size: int = 2,
     fresh: bool = False,
+    precision: str = "auto",
     only: Callable[[Layer], bool] = lambda layer: True,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[ScanEvent]:
     checkpoint = read_checkpoint(folder)
     layers = [layer for layer in layers_of(checkpoint) if only(layer)]
-    plan = make_plan(checkpoint, layers, device="cpu", batch_size=batch_size, fresh=fresh)
+    plan = make_plan(
+        checkpoint,
+        layers,
+        device="cpu",
+        batch_size=batch_size,
+        fresh=fresh,
+        precision=precision,
+    )
     return list(scan(plan, cancelled=cancelled))
 
 

@@ -62,6 +62,14 @@ class LayerDone:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerRescored:
+    """A layer that was too close to another was scored again in float64: this takes the place
+    of its LayerDone before, and counts no further work."""
+
+    done: LayerDone
+
+
+@dataclass(frozen=True, slots=True)
 class LayerFailed:
     """A layer that has no score, and why."""
 
@@ -82,4 +90,6 @@ class ScanEnded:
     remaining: int
 
 
-ScanEvent = ScanStarted | LayerStarted | MatrixDone | LayerDone | LayerFailed | ScanEnded
+ScanEvent = (
+    ScanStarted | LayerStarted | MatrixDone | LayerDone | LayerRescored | LayerFailed | ScanEnded
+)

@@ -158,18 +158,23 @@ def check_choices(
 def with_exact_names(
     inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
 ) -> Inspection:
-    """The same model under the names that a trainer will have; needs torch and transformers.
+    """The same model under the names that a trainer will have.
+
+    Needs torch and transformers, but for the architectures of `naming.known`.
 
     Raises CheckpointError for what cannot be scanned, InputError (field "model_class") for a
     class that does not fit. Where the names cannot be known, `summary.notes` say why.
     """
+    from spectrum_tui.core.naming.known import known_plan
     from spectrum_tui.core.naming.plan import plan_parameters, without_collections
     from spectrum_tui.core.quantised.fold import fold
 
     checkpoint = inspection.checkpoint
     with without_collections():
         folded = fold(checkpoint, allow_gptq=allow_gptq)
-        plan = plan_parameters(checkpoint, model_class=model_class, sources=folded.sources)
+        plan = known_plan(checkpoint, folded.sources, model_class=model_class)
+        if plan is None:
+            plan = plan_parameters(checkpoint, model_class=model_class, sources=folded.sources)
         model = plan_layers(plan)
     dropped = tuple((name, "only used by an inference engine") for name in folded.dropped)
     model = replace(model, skipped=(*model.skipped, *dropped))
@@ -192,6 +197,8 @@ def naming_of(plan: ParameterPlan) -> str:
     """Whose names these are, for screens and the YAML's header."""
     if plan.naming == "checkpoint":
         return NAMING
+    if plan.naming == "known":
+        return plan.model_class
     matched = " matched by suffix" if plan.naming == "suffix" else ""
     return f"transformers {plan.transformers_version} {plan.model_class}{matched}"
 

@@ -20,12 +20,17 @@ from spectrum_tui.core.scores import RULE, Score
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A layer's score, and the seconds it took; `rule` names how it was computed."""
+    """A matrix's score, and the seconds it took; `rule` names how it was computed.
+
+    `error` bounds the relative error of the SNR where it was computed in the `fast` precision;
+    it is 0 for an exact one.
+    """
 
     layer: str
     score: Score
     seconds: float
     rule: str = RULE
+    error: float = 0.0
 
 
 def journal_path(fingerprint: str) -> Path:

@@ -13,6 +13,8 @@ from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, write_text
 from spectrum_tui.core.inspection import Inspection, with_exact_names
 from spectrum_tui.core.journal import journal_path, read_journal
+from spectrum_tui.core.naming.known import known_plan
+from spectrum_tui.core.naming.parameters import plain_source
 from spectrum_tui.core.requests import ModelSummary
 
 
@@ -21,6 +23,10 @@ def refined_summary(
 ) -> ModelSummary:
     """The summary under a trainer's names, from the cache where files, class and transformers
     are those of last time; raises what `with_exact_names` raises."""
+    sources = tuple(map(plain_source, inspection.checkpoint.tensors))
+    if known_plan(inspection.checkpoint, sources, model_class=model_class) is not None:
+        # Even the version of transformers, which the cache goes by, would cost an import of 4 s.
+        return with_exact_names(inspection, model_class=model_class).summary
     path = _cache_path(inspection, f"{model_class} {allow_gptq}")
     kept = _read(path)
     if kept is None:

@@ -21,6 +21,7 @@ class ScanRequest:
     there are several towers). `model_class` overrides the class whose names are used, and
     `allow_gptq` scans GPTQ weights, which are a rounded copy. `batch_size` is how many
     matrices are in work at once, 0 to choose by the device. `fresh` ignores earlier scores.
+    `precision` is `exact`, `fast` or `auto` (see `core.spectra`).
     """
 
     model: str
@@ -32,6 +33,7 @@ class ScanRequest:
     fresh: bool = False
     model_class: str = ""
     allow_gptq: bool = False
+    precision: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ class Provenance:
     finished: str = ""
     version: str = ""
     generation: Generation = Generation.CURRENT
+    precision: str = "exact"
 
 
 @dataclass(frozen=True, eq=False)

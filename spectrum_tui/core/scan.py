@@ -17,13 +17,16 @@ from spectrum_tui.core.devices import pick_device
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
+    LayerRescored,
     ScanEnded,
     ScanEvent,
     ScanStarted,
 )
-from spectrum_tui.core.journal import Journal, journal_path, read_journal
+from spectrum_tui.core.journal import Entry, Journal, journal_path, read_journal
 from spectrum_tui.core.naming import Layer
+from spectrum_tui.core.ordering import undecided_in_groups
 from spectrum_tui.core.scan_work import LayerWork, Workers
+from spectrum_tui.core.spectra import EXACT, FAST
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class ScanPlan:
     batch_size: int
     notes: tuple[str, ...] = ()
     fresh: bool = False
+    precision: str = EXACT
 
     @property
     def cost(self) -> float:
@@ -50,13 +54,17 @@ def make_plan(
     device: str = "auto",
     batch_size: int = 0,
     fresh: bool = False,
+    precision: str = "auto",
 ) -> ScanPlan:
-    """Settle device and batch size for scoring `layers`; raises InputError for a bad device."""
+    """Settle device, batch size and precision for scoring `layers`.
+
+    Raises InputError for a device that does not exist.
+    """
     name, notes = choose_device(device)
     workers = batch_size or default_batch_size(name)
-    return ScanPlan(
-        tuple(layers), journal_path(checkpoint.fingerprint), name, workers, notes, fresh
-    )
+    journal = journal_path(checkpoint.fingerprint)
+    settled = choose_precision(precision, name)
+    return ScanPlan(tuple(layers), journal, name, workers, notes, fresh, settled)
 
 
 def available_devices() -> tuple[str, ...]:
@@ -79,6 +87,22 @@ def choose_device(wanted: str) -> tuple[str, tuple[str, ...]]:
     return name, ()
 
 
+def choose_precision(wanted: str, device: str) -> str:
+    """`exact` or `fast`; for "auto" that is `exact` wherever float64 is not crippled.
+
+    GPUs for computing (compute capability x.0: P100, V100, A100, H100, B200) do float64 at half
+    the rate of float32; those for games at a 32nd or a 64th.
+    """
+    if wanted != "auto":
+        return wanted
+    if not device.startswith("cuda"):
+        return EXACT
+    import torch
+
+    _, minor = torch.cuda.get_device_capability(device)
+    return EXACT if minor == 0 else FAST
+
+
 def default_batch_size(device: str) -> int:
     """One matrix for each core (single-threaded eigenvalue solvers beat threaded ones); on a
     GPU two, so that one is read while the other computes."""
@@ -94,28 +118,61 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
     `cancelled()` turns true, matrices in work are finished and nothing new is begun.
     Raises OutputError when the journal cannot be written; everything before is kept.
     """
-    known = {} if plan.fresh else read_journal(plan.journal)
+    known = {} if plan.fresh else _known(plan)
     types = dict(Counter(layer.type for layer in plan.layers))
     yield ScanStarted(len(plan.layers), plan.cost, types, plan.device, plan.batch_size, plan.notes)
     done = failed = 0
-    todo: list[LayerWork] = []
-    for layer in plan.layers:
-        work = LayerWork(layer, known)
+    works = [LayerWork(layer, known) for layer in plan.layers]
+    for work in works:
         yield from work.resumed()
-        if work.is_complete:
-            done += 1
-        else:
-            todo.append(work)
+        done += work.is_complete
     with Journal(plan.journal, fresh=plan.fresh) as journal:
-        workers = Workers(
-            todo, journal, device=plan.device, workers=plan.batch_size, threads=_threads(plan)
-        )
-        for event in workers.run(cancelled):
+        for event in _run(plan, works, journal, plan.precision, cancelled):
             done += isinstance(event, LayerDone)
             failed += isinstance(event, LayerFailed)
             yield event
+        if plan.precision == FAST:
+            yield from _settle_order(plan, works, journal, cancelled)
     remaining = len(plan.layers) - done - failed
     yield ScanEnded("stopped" if remaining else "finished", done, failed, remaining)
+
+
+def _known(plan: ScanPlan) -> dict[str, Entry]:
+    """What the journal has that is good enough for this scan."""
+    entries = read_journal(plan.journal)
+    return {name: e for name, e in entries.items() if plan.precision == FAST or not e.error}
+
+
+def _run(
+    plan: ScanPlan,
+    works: Sequence[LayerWork],
+    journal: Journal,
+    precision: str,
+    cancelled: Callable[[], bool],
+) -> Iterator[ScanEvent]:
+    """Score what the layers lack."""
+    todo = [work for work in works if not work.is_complete]
+    workers = Workers(
+        todo,
+        journal,
+        device=plan.device,
+        precision=precision,
+        workers=plan.batch_size,
+        threads=_threads(plan),
+    )
+    yield from workers.run(cancelled)
+
+
+def _settle_order(
+    plan: ScanPlan, works: Sequence[LayerWork], journal: Journal, cancelled: Callable[[], bool]
+) -> Iterator[LayerRescored]:
+    """Score in float64 what lies too near to another layer of its type to be ranked."""
+    scored = [work for work in works if work.is_complete and not work.problem]
+    close = undecided_in_groups((work.layer.type, work.interval) for work in scored)
+    again = [LayerWork(scored[i].layer, {}) for i in close]
+    for event in _run(plan, again, journal, EXACT, cancelled):
+        if isinstance(event, LayerDone):
+            yield LayerRescored(event)
 
 
 def _threads(plan: ScanPlan) -> int:

@@ -21,6 +21,7 @@ from spectrum_tui.core.events import (
 from spectrum_tui.core.journal import Entry, Journal
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.naming.parameters import MatrixRef
+from spectrum_tui.core.ordering import Interval
 from spectrum_tui.core.scores import Score, UnscorableError, spectrum_score
 
 
@@ -34,11 +35,13 @@ class LayerWork:
     def __init__(self, layer: Layer, known: Mapping[str, Entry]) -> None:
         self.layer = layer
         self.scores: dict[int, float] = {}
+        self.errors: dict[int, float] = {}
         self.problem = ""
         self.names = layer.matrix_names
         for index in range(len(layer.matrices)):
             if (entry := known.get(self.names[index])) is not None:
                 self.scores[index] = entry.score.snr
+                self.errors[index] = entry.error
 
     @property
     def is_complete(self) -> bool:
@@ -60,6 +63,15 @@ class LayerWork:
         matrix = self.layer.matrices[index]
         return (matrix.rows, matrix.columns) if self.has_parts else self.layer.shape
 
+    @property
+    def interval(self) -> Interval:
+        """Where the layer's score lies for certain."""
+        scores = [self.scores[i] for i in range(len(self.layer.matrices))]
+        middle = math.fsum(scores) / len(scores) if scores else 1.0
+        errors = [snr * self.errors.get(i, 0.0) for i, snr in enumerate(scores)]
+        error = math.fsum(errors) / len(errors) if errors else 0.0
+        return Interval(middle - error, middle + error, exact=not error)
+
     def resumed(self) -> Iterator[ScanEvent]:
         """The events of what the journal already had."""
         if self.is_complete:
@@ -68,9 +80,12 @@ class LayerWork:
             for index in self.scores:
                 yield self._part_done(index, 0.0, resumed=True)
 
-    def add(self, index: int, snr: float, seconds: float, problem: str = "") -> list[ScanEvent]:
+    def add(
+        self, index: int, snr: float, seconds: float, problem: str = "", error: float = 0.0
+    ) -> list[ScanEvent]:
         """Take in the score of one matrix (NaN with a `problem`); the events that follow."""
         self.scores[index] = snr
+        self.errors[index] = error
         if problem and not self.problem:
             label = self.layer.matrices[index].label
             self.problem = f"{label}: {problem}" if label else problem
@@ -133,6 +148,7 @@ class Workers:
         journal: Journal,
         *,
         device: str,
+        precision: str,
         workers: int,
         threads: int,
     ) -> None:
@@ -142,6 +158,7 @@ class Workers:
         self._todo = deque((work, index) for work in ordered for index in work.missing)
         self._journal = journal
         self._device = device
+        self._precision = precision
         self._workers = min(workers, len(self._todo))
         self._threads = threads
         self._lock = threading.Lock()
@@ -195,23 +212,28 @@ class Workers:
         self._events.put(LayerStarted(name, work.layer.type, work.shape_of(index)))
         begin = time.perf_counter()
         problem = ""
+        error = 0.0
         try:
-            score = self._score_of(matrix)
+            score, error = self._score_of(matrix)
         except (UnscorableError, SpectrumError, RuntimeError, MemoryError) as exc:
             problem = reason_of(exc)
         seconds = time.perf_counter() - begin
         with self._lock:
             if not problem:
-                self._journal.append(Entry(name, score, seconds))
+                self._journal.append(Entry(name, score, seconds, error=error))
             snr = math.nan if problem else score.snr
-            events = work.add(index, snr, seconds, problem)
+            events = work.add(index, snr, seconds, problem, error)
         for event in events:
             self._events.put(event)
 
-    def _score_of(self, matrix: MatrixRef) -> Score:
+    def _score_of(self, matrix: MatrixRef) -> tuple[Score, float]:
+        """(score, bound on the relative error of its SNR; 0 for an exact one)."""
         rows, columns = matrix.rows, matrix.columns
-        spectrum = spectra.singular_values(matrix.values, rows, columns, self._device)
-        return spectrum_score(spectrum.values, rows, columns)
+        spectrum = spectra.singular_values(
+            matrix.values, rows, columns, self._device, self._precision
+        )
+        error = spectrum.error if spectrum.error > spectra.TOLERANCE[spectra.EXACT] else 0.0
+        return spectrum_score(spectrum.values, rows, columns), error
 
 
 def reason_of(exc: BaseException) -> str:

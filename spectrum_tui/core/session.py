@@ -11,7 +11,7 @@ import numpy as np
 from spectrum_tui import __version__
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import InputError, ScanError
-from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanEvent
+from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, ScanEnded, ScanEvent
 from spectrum_tui.core.files import cache_dir, check_writable, output_folder
 from spectrum_tui.core.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
@@ -49,6 +49,7 @@ def run_scan(
         device=request.device,
         batch_size=request.batch_size,
         fresh=request.fresh,
+        precision=request.precision,
     )
     done: dict[str, LayerDone] = {}
     failed: dict[str, str] = {}
@@ -56,6 +57,8 @@ def run_scan(
     for event in scan(plan, cancelled=cancelled):
         if isinstance(event, LayerDone):
             done[event.layer] = event
+        elif isinstance(event, LayerRescored):
+            done[event.done.layer] = event.done
         elif isinstance(event, LayerFailed):
             failed[event.layer] = event.reason
         finished = isinstance(event, ScanEnded) and event.reason == "finished"
@@ -135,7 +138,7 @@ def build_result(
     return Result(
         scores,
         model.head,
-        _provenance(inspection, plan.device),
+        _provenance(inspection, plan),
         model.total_parameters,
         len(plan.layers),
         model.skipped,
@@ -143,7 +146,7 @@ def build_result(
     )
 
 
-def _provenance(inspection: Inspection, device: str) -> Provenance:
+def _provenance(inspection: Inspection, plan: ScanPlan) -> Provenance:
     summary = inspection.summary
     return Provenance(
         model=summary.name,
@@ -152,7 +155,8 @@ def _provenance(inspection: Inspection, device: str) -> Provenance:
         dtypes="/".join(summary.dtypes),
         metric=METRIC,
         naming=summary.naming or NAMING,
-        device=device,
+        device=plan.device,
+        precision=plan.precision,
         finished=time.strftime("%Y-%m-%d", time.gmtime()),
         version=__version__,
     )

@@ -17,6 +17,7 @@ _KINDS: dict[str, type[Any]] = {
         events.LayerStarted,
         events.MatrixDone,
         events.LayerDone,
+        events.LayerRescored,
         events.LayerFailed,
         events.ScanEnded,
         requests.ScanRequest,

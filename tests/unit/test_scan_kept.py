@@ -203,10 +203,12 @@ def test_out_of_memory_fails_one_layer_with_a_line(
 ) -> None:
     real = spectra.singular_values
 
-    def fail_on_head(values: MatrixValues, rows: int, columns: int, device: str) -> Spectrum:
+    def fail_on_head(
+        values: MatrixValues, rows: int, columns: int, device: str, precision: str
+    ) -> Spectrum:
         if source_of(values).name == "lm_head.weight":
             raise error
-        return real(values, rows, columns, device)
+        return real(values, rows, columns, device, precision)
 
     monkeypatch.setattr(spectra, "singular_values", fail_on_head)
     events = run(save(tmp_path, llama(1)), only=is_matrix)

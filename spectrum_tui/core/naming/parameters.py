@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Decoder = Callable[[Sequence["torch.Tensor"]], "torch.Tensor"]
 """From the parts of a source, in their order, to its full-precision values."""
 
-Naming = Literal["transformers", "suffix", "checkpoint"]
-"""How the parameter names were found; only the first two are a model's own."""
+Naming = Literal["known", "transformers", "suffix", "checkpoint"]
+"""How the parameter names were found; all but the last are a model's own."""
 
 
 VECTOR = "a vector"
