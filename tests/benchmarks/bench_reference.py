@@ -240,11 +240,10 @@ def ways_for(values: torch.Tensor) -> dict[str, Callable[[], object]]:
     def svdvals() -> object:
         return torch.linalg.svdvals(values.float())
 
+    rows, columns = values.shape
     ways: dict[str, Callable[[], object]] = {SVDVALS: svdvals}
     for way in spectra.PRECISIONS:
-        ways[way] = partial(
-            spectra.singular_values, InMemory(values), *values.shape, device="cpu", precision=way
-        )
+        ways[way] = partial(spectra.singular_values, InMemory(values), rows, columns, "cpu", way)
     return ways
 
 
