@@ -6,7 +6,6 @@ cost the event loop 90 % of a core, polling this at 12 Hz costs 13 % and never l
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
@@ -14,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from spectrum_tui.core.cost import matrix_cost
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
@@ -48,11 +46,12 @@ class TypeProgress:
 
 @dataclass(slots=True)
 class InWork:
-    """A matrix in work now, and since when (the clock of `ScanProgress`)."""
+    """A matrix in work now, since when (the clock of `ScanProgress`), and its estimated work."""
 
     layer: str
     shape: tuple[int, ...]
     since: float
+    cost: float = 0.0
 
 
 @dataclass(slots=True)
@@ -169,7 +168,7 @@ class ScanProgress:
                 case ScanStarted():
                     self._start(event)
                 case LayerStarted():
-                    work = InWork(event.layer, event.shape, self._clock())
+                    work = InWork(event.layer, event.shape, self._clock(), event.cost)
                     self._in_work[event.layer] = work
                     self._workers = max(self._workers, len(self._in_work))
                 case MatrixDone():
@@ -271,10 +270,5 @@ class ScanProgress:
         rate = self._rate.seconds_per_cost
         if rate <= 0 or self._state.phase not in ("running", "stopping"):
             return None
-        in_work = [(_cost_of(work.shape), now - work.since) for work in self._in_work.values()]
+        in_work = [(work.cost, now - work.since) for work in self._in_work.values()]
         return seconds_left(self._state.cost - self._state.cost_done, rate, self._workers, in_work)
-
-
-def _cost_of(shape: tuple[int, ...]) -> float:
-    """The work of a matrix of this shape; of more dimensions, the first are its rows."""
-    return matrix_cost(shape[0], math.prod(shape[1:])) if len(shape) > 1 else 0.0

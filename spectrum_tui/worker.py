@@ -185,14 +185,14 @@ class Worker:
 
 
 def seconds_per_cost(device: str) -> float:
-    """Seconds per unit of `core.cost` on this device, all of it used: for a first estimate.
+    """Seconds per unit of `spectra.cost` on this device, all of it used: for a first estimate.
 
     Measured on one Gram matrix with its eigenvalues (512 x 512, 10 to 50 ms); a CPU scan
     has a worker on each core.
     """
     import torch
 
-    from spectrum_tui.core.cost import matrix_cost
+    from spectrum_tui.core import spectra
     from spectrum_tui.core.scan import default_batch_size
 
     if device == "mps":
@@ -205,7 +205,7 @@ def seconds_per_cost(device: str) -> float:
         torch.linalg.eigvalsh(matrix.T @ matrix).cpu()
         best = min(best, time.perf_counter() - begin)
     cores = default_batch_size(device) if device == "cpu" else 1
-    return best / matrix_cost(n, n) / cores
+    return best / spectra.cost(n, n) / cores
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class ScanStarted:
-    """The plan: how many layers, how much work (units of `core.cost`), how it runs."""
+    """The plan: how many layers, how much work (units of `core.spectra.cost`), how it runs."""
 
     layers: int
     cost: float
@@ -20,11 +20,12 @@ class ScanStarted:
 
 @dataclass(frozen=True, slots=True)
 class LayerStarted:
-    """A matrix is in work now."""
+    """A matrix is in work now; `cost` as in `ScanStarted`."""
 
     layer: str
     type: str
     shape: tuple[int, ...]
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

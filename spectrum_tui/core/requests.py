@@ -126,7 +126,7 @@ class Suggestions:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker has torch: which devices exist, and seconds per unit of `core.cost`."""
+    """The worker has torch: which devices exist, and seconds per unit of `core.spectra.cost`."""
 
     devices: tuple[str, ...]
     seconds_per_cost: dict[str, float]

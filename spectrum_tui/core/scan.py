@@ -43,7 +43,7 @@ class ScanPlan:
 
     @property
     def cost(self) -> float:
-        """Work of all layers, in the units of `core.cost`."""
+        """Work of all layers, in the units of `spectra.cost`."""
         return sum(layer.cost for layer in self.layers)
 
 
@@ -64,6 +64,8 @@ def make_plan(
     workers = batch_size or default_batch_size(name)
     journal = journal_path(checkpoint.fingerprint)
     settled = choose_precision(precision, name)
+    if settled == FAST:
+        notes = (*notes, "Fast precision: float32, and float64 wherever a rank depends on it.")
     return ScanPlan(tuple(layers), journal, name, workers, notes, fresh, settled)
 
 

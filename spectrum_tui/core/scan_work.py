@@ -209,7 +209,8 @@ class Workers:
     def _score(self, work: LayerWork, index: int) -> None:
         matrix = work.layer.matrices[index]
         name = work.names[index]
-        self._events.put(LayerStarted(name, work.layer.type, work.shape_of(index)))
+        cost = work.layer.cost / work.layer.matrix_count
+        self._events.put(LayerStarted(name, work.layer.type, work.shape_of(index), cost))
         begin = time.perf_counter()
         problem = ""
         error = 0.0

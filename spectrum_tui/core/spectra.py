@@ -53,6 +53,21 @@ FLOAT32_RANGE = (1e-18, 1e30)
 """Eigenvalues outside of it are left to float64: their neighbours would under- or overflow."""
 
 
+def cost(rows: int, columns: int) -> float:
+    """Estimated work of one matrix, in multiplications of a matrix product.
+
+    With k the shorter side and l the longer one: k²·l for half of the Gram matrix; 1.2·k³ and
+    2,000·k² for its eigenvalues (the second is what a step on a whole row costs at least); 40·k·l
+    for reading and widening; 1.3·10⁷ to start at all. Fitted to 21 shapes from 64×64 to 4096×4096
+    and 49152×576 on one core, where the seconds per unit stay within 15 % of each
+    other but for 1024 columns (40 % above).
+    """
+    if rows <= 1 or columns <= 1:
+        return 0.0
+    k, long = float(min(rows, columns)), float(max(rows, columns))
+    return k * k * long + 1.2 * k**3 + 2000.0 * k * k + 40.0 * k * long + 1.3e7
+
+
 class MatrixValues(Protocol):
     """Where the rows of a matrix are read from."""
 

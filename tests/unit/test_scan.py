@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from spectrum_tui.core import scan as scan_module
+from spectrum_tui.core import spectra
 from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint
-from spectrum_tui.core.cost import matrix_cost
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.events import (
     LayerDone,
@@ -225,5 +225,5 @@ def test_plan(tmp_path: Path) -> None:
     layers = layers_of(checkpoint)
     plan = make_plan(checkpoint, layers, device="cpu")
     assert plan.batch_size == default_batch_size("cpu") >= 1
-    assert plan.cost == sum(matrix_cost(x.rows, x.columns) for x in layers)
+    assert plan.cost == sum(spectra.cost(x.rows, x.columns) for x in layers)
     assert make_plan(checkpoint, layers, device="cpu", batch_size=7).batch_size == 7

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
 
-from spectrum_tui.core.cost import matrix_cost
+from spectrum_tui.core import spectra
 from spectrum_tui.core.layer_types import (
     LANGUAGE,
     is_input_embedding,
@@ -54,8 +54,8 @@ class Layer:
 
     @property
     def cost(self) -> float:
-        """Estimated work, in the units of `core.cost`."""
-        return self.matrix_count * matrix_cost(self.rows, self.columns)
+        """Estimated work, in the units of `spectra.cost`."""
+        return self.matrix_count * spectra.cost(self.rows, self.columns)
 
 
 @dataclass(frozen=True)
