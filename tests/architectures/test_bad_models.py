@@ -97,13 +97,13 @@ def test_code_of_its_own_is_neither_run_nor_asked_about(tiny: TinyModels, tmp_pa
 def test_a_package_that_is_missing(
     tiny: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    from transformers import LlamaForCausalLM
+    from transformers import Olmo2ForCausalLM
 
     def needs_timm(*_: object) -> None:
-        raise ImportError("\nLlamaForCausalLM requires the timm library but it was not found.\n")
+        raise ImportError("\nOlmo2ForCausalLM requires the timm library but it was not found.\n")
 
-    folder = rewrite(tiny.folder("llama"), tmp_path / "m")
-    monkeypatch.setattr(LlamaForCausalLM, "__init__", needs_timm)
+    folder = rewrite(tiny.folder("olmo2"), tmp_path / "m")
+    monkeypatch.setattr(Olmo2ForCausalLM, "__init__", needs_timm)
     (note,) = notes(capsys, str(folder))
     assert "timm" in note and "Install it for exact names." in note
 
@@ -118,7 +118,7 @@ def test_transformers_itself_is_missing(
             raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
         return real(name, *rest, **more)
 
-    folder = tiny.folder("llama")
+    folder = tiny.folder("olmo2")
     monkeypatch.setattr(builtins, "__import__", without)
     (note,) = notes(capsys, str(folder))
     assert "transformers is not installed" in note

@@ -66,7 +66,7 @@ def test_what_was_scored_since_is_counted(tiny: TinyModels, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("damage", ["", "{}\n[]\n", "x", "a\nb\nc\n"])
 def test_a_damaged_copy_is_made_anew(damage: str, tiny: TinyModels, planned: list[str]) -> None:
-    inspection = inspect_model(str(tiny.folder("llama")))
+    inspection = inspect_model(str(tiny.folder("gemma2")))
     first = refined_summary(inspection)
     (kept,) = (cache_dir() / "plans").iterdir()
     kept.write_text(damage)

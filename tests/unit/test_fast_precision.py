@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from spectrum_tui.cli import main
 from spectrum_tui.core import spectra
 from spectrum_tui.core.events import LayerDone, LayerRescored
 from spectrum_tui.core.ordering import Interval, undecided, undecided_in_groups
@@ -187,3 +188,13 @@ def test_a_fast_scan_settles_the_order_and_an_exact_one_does_not_reuse_it(tmp_pa
     assert not rescored & {e.layer for e in computed}  # but those are exact already
     again = run(folder, precision=FAST)
     assert all(e.resumed for e in again if isinstance(e, LayerDone))
+
+
+def test_the_files_say_that_they_are_of_the_fast_precision(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", llama(2))
+    for precision in (EXACT, FAST):
+        out = tmp_path / precision
+        out.mkdir()
+        assert main(["scan", str(folder), "--precision", precision, "--output-dir", str(out)]) == 0
+        (recipe,) = out.glob("*.yaml")
+        assert ("fast precision" in recipe.read_text()) == (precision == FAST)

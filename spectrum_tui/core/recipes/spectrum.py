@@ -147,6 +147,7 @@ def provenance_comment(origin: Provenance, percent: int, note: str) -> list[str]
             (
                 f"spectrum-tui {origin.version}" if origin.version else "scores of another tool",
                 f"metric {origin.metric}",
+                "fast precision" if origin.precision == "fast" else "",
                 f"names as in {origin.naming}",
                 origin.finished,
                 note,
