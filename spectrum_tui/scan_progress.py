@@ -23,11 +23,10 @@ from spectrum_tui.core.events import (
     ScanEvent,
     ScanStarted,
 )
+from spectrum_tui.time_left import Rate, seconds_left
 
 RATE_SECONDS = 10.0
 """The window of the rates that are shown."""
-ETA_SECONDS = 60.0
-"""The window of the estimate: longer, so that one odd matrix does not make it jump."""
 RECENT = 200
 """How many of the newest scores are kept for the screen."""
 
@@ -47,11 +46,12 @@ class TypeProgress:
 
 @dataclass(slots=True)
 class InWork:
-    """A matrix in work now, and since when (the clock of `ScanProgress`)."""
+    """A matrix in work now, since when (the clock of `ScanProgress`), and its estimated work."""
 
     layer: str
     shape: tuple[int, ...]
     since: float
+    cost: float = 0.0
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class _Window:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._items: deque[tuple[float, float, int]] = deque()
+        self._items: deque[tuple[float, int]] = deque()
         self._anchor = 0.0
 
     def restart(self, now: float) -> None:
@@ -106,21 +106,19 @@ class _Window:
         self._items.clear()
         self._anchor = now
 
-    def add(self, now: float, cost: float, nbytes: int) -> None:
+    def add(self, now: float, nbytes: int) -> None:
         """A matrix was finished."""
-        self._items.append((now, cost, nbytes))
+        self._items.append((now, nbytes))
         # The newest always stays: a matrix may take longer than the window.
         while len(self._items) > 1 and self._items[0][0] < now - self._seconds:
             self._anchor = self._items.popleft()[0]
 
-    def rates(self) -> tuple[float, float, float]:
-        """Cost, bytes and matrices a second; zeros while nothing can be said."""
+    def rates(self) -> tuple[float, float]:
+        """Bytes and matrices a second; zeros while nothing can be said."""
         span = self._items[-1][0] - self._anchor if self._items else 0.0
         if span <= 0:
-            return 0.0, 0.0, 0.0
-        cost = sum(item[1] for item in self._items)
-        nbytes = sum(item[2] for item in self._items)
-        return cost / span, nbytes / span, len(self._items) / span
+            return 0.0, 0.0
+        return sum(nbytes for _, nbytes in self._items) / span, len(self._items) / span
 
 
 class ScanProgress:
@@ -129,6 +127,7 @@ class ScanProgress:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
+        self._workers = 0
         self._reset("idle")
 
     def begin(self) -> None:
@@ -169,8 +168,9 @@ class ScanProgress:
                 case ScanStarted():
                     self._start(event)
                 case LayerStarted():
-                    work = InWork(event.layer, event.shape, self._clock())
+                    work = InWork(event.layer, event.shape, self._clock(), event.cost)
                     self._in_work[event.layer] = work
+                    self._workers = max(self._workers, len(self._in_work))
                 case MatrixDone():
                     self._matrix_done(event)
                 case LayerDone():
@@ -189,7 +189,7 @@ class ScanProgress:
         with self._lock:
             state = self._state
             now = self._clock() if state.phase in LIVE else self._ended
-            _, nbytes, layers = self._rates.rates()
+            nbytes, layers = self._rates.rates()
             return replace(
                 state,
                 elapsed=max(0.0, now - self._began),
@@ -211,14 +211,10 @@ class ScanProgress:
         self._in_work: dict[str, InWork] = {}
         self._recent: deque[LayerDone | LayerFailed] = deque(maxlen=RECENT)
         self._failures: list[LayerFailed] = []
-        self._rates, self._long_rates = _Window(RATE_SECONDS), _Window(ETA_SECONDS)
-        self._began = self._ended = self._last = self._clock()
-        self._restart_windows()
-
-    def _restart_windows(self) -> None:
-        self._last = self._clock()
-        self._rates.restart(self._last)
-        self._long_rates.restart(self._last)
+        self._rates, self._rate = _Window(RATE_SECONDS), Rate()
+        self._workers = 0
+        self._began = self._ended = self._clock()
+        self._rates.restart(self._began)
 
     def _start(self, event: ScanStarted) -> None:
         state = self._state
@@ -226,7 +222,7 @@ class ScanProgress:
         state.layers, state.cost, state.notes = event.layers, event.cost, event.notes
         state.device, state.batch_size = event.device, event.batch_size
         state.types = {name: TypeProgress(total) for name, total in event.types.items()}
-        self._restart_windows()
+        self._rates.restart(self._clock())
 
     def _matrix_done(self, event: MatrixDone) -> None:
         self._account(event.layer, event.type, event.cost)
@@ -248,11 +244,10 @@ class ScanProgress:
         self._state.bytes_done += event.bytes
         if event.resumed:
             # Read back, not computed: it must not make the machine look faster than it is.
-            self._restart_windows()
+            self._rates.restart(self._clock())
             return
-        self._last = self._clock()
-        self._rates.add(self._last, event.cost, event.bytes)
-        self._long_rates.add(self._last, event.cost, event.bytes)
+        self._rates.add(self._clock(), event.bytes)
+        self._rate.add(self._clock(), event.cost, event.seconds)
 
     def _layer_failed(self, event: LayerFailed) -> None:
         self._state.failed += 1
@@ -272,9 +267,9 @@ class ScanProgress:
         self._in_work.clear()
 
     def _eta(self, now: float) -> float | None:
-        """Seconds left at the pace of the last minute, less the time since the last score."""
-        pace, _, _ = self._long_rates.rates()
-        if pace <= 0 or self._state.phase not in ("running", "stopping"):
+        """Seconds left at the rate of the last minute."""
+        rate = self._rate.seconds_per_cost
+        if rate <= 0 or self._state.phase not in ("running", "stopping"):
             return None
-        left = max(0.0, self._state.cost - self._state.cost_done) / pace
-        return max(0.0, left - (now - self._last))
+        in_work = [(work.cost, now - work.since) for work in self._in_work.values()]
+        return seconds_left(self._state.cost - self._state.cost_done, rate, self._workers, in_work)

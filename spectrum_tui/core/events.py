@@ -20,11 +20,12 @@ class ScanStarted:
 
 @dataclass(frozen=True, slots=True)
 class LayerStarted:
-    """A matrix is in work now."""
+    """A matrix is in work now; `cost` as in `ScanStarted`."""
 
     layer: str
     type: str
     shape: tuple[int, ...]
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

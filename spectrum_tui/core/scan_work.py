@@ -277,7 +277,8 @@ class Workers:
 
     def _score(self, lane: Lane, work: LayerWork, index: int, at_once: int) -> None:
         name = work.names[index]
-        self._events.put(LayerStarted(name, work.layer.type, work.shape_of(index)))
+        cost = work.layer.cost / work.layer.matrix_count
+        self._events.put(LayerStarted(name, work.layer.type, work.shape_of(index), cost))
         begin = time.perf_counter()
         score = self._attempt(work.layer.matrices[index], lane.device)
         if score is None:

@@ -20,11 +20,10 @@ CONTINUE = "\x0e"
 QUIT = "\x11"
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve small matrices, and one that keeps a core busy for half a minute."""
-    folder = tmp_path / "model"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("model")
     rng = np.random.default_rng(0)
     tensors = {
         f"model.layers.{i}.mlp.down_proj.weight": rng.standard_normal((64, 96)).astype(np.float16)

@@ -214,7 +214,8 @@ def progress(*, failures: bool = False) -> ScanProgress:
     for number in range(75, 79):
         kind, rows, columns = made.TYPES[number // DEPTH]
         clock.time += 0.25
-        scan.feed(LayerStarted(f"model.layers.{number % DEPTH}.{kind}", kind, (rows, columns)))
+        layer = f"model.layers.{number % DEPTH}.{kind}"
+        scan.feed(LayerStarted(layer, kind, (rows, columns), 10.0))
     scan.set_memory(1_340_000_000)
     return scan
 

@@ -28,6 +28,7 @@ from spectrum_tui.widgets.score_table import ScoreTable
 from spectrum_tui.widgets.view_bar import ViewBar
 from spectrum_tui.widgets.yaml_preview import YamlPreview
 from tests import made
+from tests.ui.worker_control import until
 
 INF = math.inf
 
@@ -412,7 +413,7 @@ async def test_save_into_another_folder_and_the_yaml_alone(tmp_path: Path) -> No
         app.screen.query_one(Checkbox).value = False
         await settled(pilot)
         await pilot.press("enter")
-        await settled(pilot)
+        await until(pilot, lambda: not isinstance(app.screen, SaveScreen))
         assert [p.name for p in tmp_path.iterdir()] == ["new"]
         (written,) = (tmp_path / "new" / "folder").iterdir()
         assert written.suffix == ".yaml"

@@ -39,8 +39,10 @@ def started(layers: int = 10, cost: float = 100.0) -> ScanStarted:
     return ScanStarted(layers, cost, {"mlp": layers}, "cpu", 2)
 
 
-def done(i: int, cost: float = 10.0, nbytes: int = 1000, resumed: bool = False) -> LayerDone:
-    return LayerDone(f"layers.{i}.mlp", "mlp", (4, 8), 0.5 + i, cost, nbytes, 0.1, resumed)
+def done(
+    i: int, cost: float = 10.0, nbytes: int = 1000, seconds: float = 1.0, resumed: bool = False
+) -> LayerDone:
+    return LayerDone(f"layers.{i}.mlp", "mlp", (4, 8), 0.5 + i, cost, nbytes, seconds, resumed)
 
 
 def failed(i: int, cost: float = 10.0) -> LayerFailed:
@@ -78,7 +80,7 @@ def test_what_is_in_work_keeps_its_start(progress: ScanProgress, clock: Clock) -
 
 
 def test_the_estimate_counts_work_and_not_matrices(progress: ScanProgress, clock: Clock) -> None:
-    """Nine cheap matrices of ten are done in 9 s, but they are a tenth of the work."""
+    """Nine cheap matrices of ten took a second each, but they are a tenth of the work."""
     progress.begin()
     progress.feed(started(layers=10, cost=90.0))
     for i in range(9):
@@ -91,13 +93,39 @@ def test_the_estimate_counts_work_and_not_matrices(progress: ScanProgress, clock
 
 def test_the_estimate_runs_down_between_scores(progress: ScanProgress, clock: Clock) -> None:
     progress.begin()
+    progress.feed(started(cost=40.0))
+    progress.feed(LayerStarted("layers.0.mlp", "mlp", (64, 96), 10.0))
+    clock.time += 5
+    progress.feed(done(0, cost=10.0, seconds=5.0))
+    progress.feed(LayerStarted("layers.1.mlp", "mlp", (64, 96), 10.0))
+    for seconds, left in ((0, 15.0), (3, 12.0), (2, 10.0), (50, 10.0)):
+        clock.time += seconds
+        assert progress.snapshot().eta == pytest.approx(left)
+
+
+def test_the_estimate_shares_the_work_among_those_seen_at_once(
+    progress: ScanProgress, clock: Clock
+) -> None:
+    progress.begin()
     progress.feed(started(cost=100.0))
-    clock.time += 1
-    progress.feed(done(0, cost=10.0))
-    clock.time += 4
-    assert progress.snapshot().eta == pytest.approx(5.0)
-    clock.time += 60
-    assert progress.snapshot().eta == 0.0
+    for i in range(3):
+        progress.feed(LayerStarted(f"layers.{i}.mlp", "mlp", (8,)))
+    for i in range(3):
+        clock.time += 1
+        progress.feed(done(i, seconds=3.0))
+    assert progress.snapshot().eta == pytest.approx(70.0 * 0.3 / 3)
+
+
+def test_the_estimate_follows_a_machine_that_becomes_slower(
+    progress: ScanProgress, clock: Clock
+) -> None:
+    progress.begin()
+    progress.feed(started(layers=100, cost=1000.0))
+    for i in range(90):
+        seconds = 1.0 if i < 20 else 4.0
+        clock.time += seconds
+        progress.feed(done(i, seconds=seconds))
+    assert progress.snapshot().eta == pytest.approx(40.0)
 
 
 def test_rates_forget_what_is_older_than_the_window(progress: ScanProgress, clock: Clock) -> None:
@@ -133,7 +161,7 @@ def test_resumed_layers_count_but_never_speed_up(progress: ScanProgress, clock: 
     assert (view.done, view.resumed, view.recent) == (5, 5, ())
     assert (view.eta, view.layers_per_second) == (None, 0.0)
     clock.time += 2
-    progress.feed(done(5))
+    progress.feed(done(5, seconds=2.0))
     assert progress.snapshot().eta == pytest.approx(8.0)
 
 
