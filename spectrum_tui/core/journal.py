@@ -2,30 +2,48 @@
 
 One JSON line per layer, appended and synced before the score is shown to anyone (0.1 ms). The
 journal belongs to the exact bytes of a checkpoint (`Checkpoint.fingerprint`), so a scan of
-other types, or after any kind of end, finds everything that was ever computed for it.
+other types, or after any kind of end, finds everything that was ever computed for it. The singular
+values lie in a file beside it (`spectra_store`): a metric that an entry lacks, since it was not
+known then, comes from those.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from spectrum_tui.core.files import cache_dir, cannot_write
+from spectrum_tui.core.metrics import every_metric
+from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scores import RULE, Score
+from spectrum_tui.core.spectra_store import (
+    NOWHERE,
+    KeptSpectrum,
+    SpectraReader,
+    SpectraWriter,
+    spectra_path,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A layer's score, and the seconds it took; `rule` names how it was computed."""
+    """A matrix's score, and the seconds it took; `rule` names how it was computed.
+
+    `metrics` are {name: value} of every metric, `spectrum` where its singular values lie in the
+    file beside the journal.
+    """
 
     layer: str
     score: Score
     seconds: float
     rule: str = RULE
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    spectrum: int = NOWHERE
 
 
 def journal_path(fingerprint: str) -> Path:
@@ -34,7 +52,11 @@ def journal_path(fingerprint: str) -> Path:
 
 
 def read_journal(path: Path) -> dict[str, Entry]:
-    """{layer: entry}; a torn or foreign line is passed over, a missing file is empty."""
+    """{layer: entry}; a torn or foreign line is passed over, a missing file is empty.
+
+    An entry that lacks a metric gets it from its spectrum; without one it is left out, as if
+    its matrix had not been scored.
+    """
     entries: dict[str, Entry] = {}
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -44,6 +66,21 @@ def read_journal(path: Path) -> dict[str, Entry]:
         entry = _parse(line)
         if entry is not None and entry.rule == RULE:
             entries[entry.layer] = entry
+    return _completed(entries, spectra_path(path))
+
+
+def _completed(entries: dict[str, Entry], spectra: Path) -> dict[str, Entry]:
+    lacking = [entry for entry in entries.values() if not entry.metrics.keys() >= set(METRICS)]
+    if not lacking:
+        return entries
+    with SpectraReader(spectra) as reader:
+        for entry in lacking:
+            kept = reader.read(entry.layer, entry.spectrum)
+            if kept is None:
+                del entries[entry.layer]
+                continue
+            metrics = every_metric(kept.values, kept.rows, kept.columns, entry.metrics)
+            entries[entry.layer] = replace(entry, metrics=metrics)
     return entries
 
 
@@ -54,6 +91,8 @@ def _parse(line: str) -> Entry | None:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     known = isinstance(entry.layer, str) and isinstance(entry.score.snr, float)
+    known = known and isinstance(entry.spectrum, int) and isinstance(entry.metrics, dict)
+    known = known and all(isinstance(value, float) for value in entry.metrics.values())
     return entry if known else None
 
 
@@ -64,6 +103,7 @@ class Journal:
         self.path = path
         self._fresh = fresh
         self._file: IO[bytes] | None = None
+        self._spectra: SpectraWriter | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -72,6 +112,7 @@ class Journal:
             self._end_torn_line()
         except OSError as exc:
             raise cannot_write(self.path, exc) from None
+        self._spectra = SpectraWriter(spectra_path(self.path), fresh=self._fresh)
         return self
 
     def __exit__(
@@ -79,10 +120,14 @@ class Journal:
     ) -> None:
         if self._file:
             self._file.close()
+        if self._spectra:
+            self._spectra.close()
 
-    def append(self, entry: Entry) -> None:
-        """Write one entry and wait until it is on disk."""
+    def append(self, entry: Entry, spectrum: KeptSpectrum | None = None) -> None:
+        """Write the spectrum, then the entry that says where it is, and wait for the disk."""
         assert self._file is not None
+        if spectrum is not None and self._spectra is not None:
+            entry = replace(entry, spectrum=self._spectra.append(entry.layer, spectrum))
         rest = json.dumps(asdict(entry)).encode() + b"\n"
         try:
             while rest:  # an almost full disk takes a part of the line before it refuses

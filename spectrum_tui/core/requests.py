@@ -12,6 +12,11 @@ DEMO = "demo"
 DEMO_NAME = "spectrum-tui-demo"
 """What the demonstration model is called in files, so that none is taken for a real model's."""
 
+METRICS = ("spectrum", "calibrated", "stable_rank", "effective_rank")
+"""What layers can be ranked by (`core.metrics` defines each); here, where numpy is not needed."""
+METRIC = METRICS[0]
+"""The reference tool's."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScanRequest:
@@ -21,6 +26,7 @@ class ScanRequest:
     there are several towers). `model_class` overrides the class whose names are used, and
     `allow_gptq` scans GPTQ weights, which are a rounded copy. `batch_size` is how many
     matrices are in work at once, 0 to choose by the device. `fresh` ignores earlier scores.
+    `metric` is what the files that are written rank by; all are computed anyway.
     """
 
     model: str
@@ -32,6 +38,7 @@ class ScanRequest:
     fresh: bool = False
     model_class: str = ""
     allow_gptq: bool = False
+    metric: str = METRIC
 
 
 @dataclass(frozen=True, slots=True)

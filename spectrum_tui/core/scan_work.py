@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from spectrum_tui.core import spectra
 from spectrum_tui.core.errors import SpectrumError
@@ -19,9 +20,12 @@ from spectrum_tui.core.events import (
     ScanEvent,
 )
 from spectrum_tui.core.journal import Entry, Journal
+from spectrum_tui.core.metrics import FAILED, ONE_DIMENSIONAL, every_metric
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.naming.parameters import MatrixRef
-from spectrum_tui.core.scores import Score, UnscorableError, spectrum_score
+from spectrum_tui.core.requests import METRIC, METRICS
+from spectrum_tui.core.scores import UnscorableError, spectrum_score
+from spectrum_tui.core.spectra_store import KeptSpectrum
 
 
 class LayerWork:
@@ -33,22 +37,22 @@ class LayerWork:
 
     def __init__(self, layer: Layer, known: Mapping[str, Entry]) -> None:
         self.layer = layer
-        self.scores: dict[int, float] = {}
+        self.metrics: dict[int, Mapping[str, float]] = {}
         self.problem = ""
         self.names = layer.matrix_names
         for index in range(len(layer.matrices)):
             if (entry := known.get(self.names[index])) is not None:
-                self.scores[index] = entry.score.snr
+                self.metrics[index] = entry.metrics
 
     @property
     def is_complete(self) -> bool:
         """Whether nothing is left to do; a 1-D weight scores 1.0 without doing anything."""
-        return self.layer.one_dimensional or len(self.scores) == len(self.layer.matrices)
+        return self.layer.one_dimensional or len(self.metrics) == len(self.layer.matrices)
 
     @property
     def missing(self) -> list[int]:
         """The matrices without a score."""
-        return [i for i in range(len(self.layer.matrices)) if i not in self.scores]
+        return [i for i in range(len(self.layer.matrices)) if i not in self.metrics]
 
     @property
     def has_parts(self) -> bool:
@@ -65,12 +69,14 @@ class LayerWork:
         if self.is_complete:
             yield self._done(self.layer.cost, self.layer.nbytes, 0.0, resumed=True)
         elif self.has_parts:
-            for index in self.scores:
+            for index in self.metrics:
                 yield self._part_done(index, 0.0, resumed=True)
 
-    def add(self, index: int, snr: float, seconds: float, problem: str = "") -> list[ScanEvent]:
-        """Take in the score of one matrix (NaN with a `problem`); the events that follow."""
-        self.scores[index] = snr
+    def add(
+        self, index: int, metrics: Mapping[str, float], seconds: float, problem: str = ""
+    ) -> list[ScanEvent]:
+        """Take in the scores of one matrix (NaN with a `problem`); the events that follow."""
+        self.metrics[index] = metrics
         if problem and not self.problem:
             label = self.layer.matrices[index].label
             self.problem = f"{label}: {problem}" if label else problem
@@ -89,7 +95,7 @@ class LayerWork:
         return MatrixDone(
             self.names[index],
             self.layer.type,
-            self.scores[index],
+            self.metrics[index][METRIC],
             self.layer.cost / parts,
             self.layer.nbytes // parts,
             seconds,
@@ -100,19 +106,28 @@ class LayerWork:
         self, cost: float, nbytes: int, seconds: float, *, resumed: bool = False
     ) -> LayerDone:
         layer = self.layer
-        scores = [self.scores[i] for i in range(len(layer.matrices))]
+        columns = self._columns()
+        means = {name: math.fsum(values) / len(values) for name, values in columns.items()}
+        metrics = means if layer.matrices else dict(ONE_DIMENSIONAL)
         labels = [matrix.label for matrix in layer.matrices]
         return LayerDone(
             layer.name,
             layer.type,
             layer.shape,
-            math.fsum(scores) / len(scores) if scores else 1.0,
+            metrics[METRIC],
             cost,
             nbytes,
             seconds,
             resumed,
-            tuple(zip(labels, scores, strict=True)) if self.has_parts else (),
+            tuple(zip(labels, columns[METRIC], strict=True)) if self.has_parts else (),
+            metrics,
+            columns if self.has_parts else {},
         )
+
+    def _columns(self) -> dict[str, tuple[float, ...]]:
+        """{metric: its value for each matrix}."""
+        matrices = [self.metrics[i] for i in range(len(self.layer.matrices))]
+        return {name: tuple(m[name] for m in matrices) for name in METRICS} if matrices else {}
 
     def _failed(self, cost: float) -> LayerFailed:
         layer = self.layer
@@ -196,22 +211,24 @@ class Workers:
         begin = time.perf_counter()
         problem = ""
         try:
-            score = self._score_of(matrix)
+            entry, spectrum = self._score_of(name, matrix)
         except (UnscorableError, SpectrumError, RuntimeError, MemoryError) as exc:
             problem = reason_of(exc)
         seconds = time.perf_counter() - begin
         with self._lock:
             if not problem:
-                self._journal.append(Entry(name, score, seconds))
-            snr = math.nan if problem else score.snr
-            events = work.add(index, snr, seconds, problem)
+                self._journal.append(replace(entry, seconds=seconds), spectrum)
+            events = work.add(index, FAILED if problem else entry.metrics, seconds, problem)
         for event in events:
             self._events.put(event)
 
-    def _score_of(self, matrix: MatrixRef) -> Score:
+    def _score_of(self, name: str, matrix: MatrixRef) -> tuple[Entry, KeptSpectrum]:
         rows, columns = matrix.rows, matrix.columns
         spectrum = spectra.singular_values(matrix.values, rows, columns, self._device)
-        return spectrum_score(spectrum.values, rows, columns)
+        score = spectrum_score(spectrum.values, rows, columns)
+        metrics = every_metric(spectrum.values, rows, columns, {METRIC: score.snr})
+        kept = KeptSpectrum(spectrum.values, rows, columns)
+        return Entry(name, score, 0.0, metrics=metrics), kept
 
 
 def reason_of(exc: BaseException) -> str:
