@@ -33,6 +33,7 @@ class ScanSession:
             fresh,
             settings.model_class,
             settings.allow_gptq,
+            settings.scan_metric,
         )
         self._run(request)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.requests import METRIC, METRICS
 
 DEFAULT_PERCENT = 50
 """The percentage of the reference tool."""
@@ -13,7 +14,8 @@ DEFAULT_PERCENT = 50
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`batch_size` 0 and device "auto" leave the choice to the machine, an empty `model_class` to
-    what trainers do; `allow_gptq` scans weights that are only a rounded copy."""
+    what trainers do; `allow_gptq` scans weights that are only a rounded copy. An empty `metric` is
+    the one that a file of scores was saved with, and the reference's for a scan."""
 
     model: str = ""
     revision: str = ""
@@ -23,6 +25,22 @@ class Settings:
     output_dir: str = "."
     model_class: str = ""
     allow_gptq: bool = False
+    metric: str = ""
+
+    @property
+    def scan_metric(self) -> str:
+        """The metric that the files of a scan rank by."""
+        return self.metric or METRIC
+
+
+def parse_metric(text: str) -> str:
+    """The name of a metric, "" where none is asked for; raises InputError."""
+    name = text.strip().lower().replace("-", "_")
+    if text and name not in METRICS:
+        raise InputError(
+            f"There is no metric {text!r}.", f"Choose from {', '.join(METRICS)}.", field="metric"
+        )
+    return name
 
 
 def parse_percent(text: str) -> int:

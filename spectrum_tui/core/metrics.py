@@ -14,7 +14,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import FloatArray
 from spectrum_tui.core.scores import EPS, spectrum_score
@@ -173,15 +172,6 @@ _ALL = (
 )
 _BY_NAME = {metric.name: metric for metric in _ALL}
 assert tuple(_BY_NAME) == METRICS
-
-
-def metric(name: str) -> Metric:
-    """The metric of this name; raises InputError with the names that exist."""
-    if name not in _BY_NAME:
-        raise InputError(
-            f"There is no metric {name!r}.", f"Choose from {', '.join(METRICS)}.", field="metric"
-        )
-    return _BY_NAME[name]
 
 
 def described(name: str) -> Metric:

@@ -103,7 +103,7 @@ class SpectraReader:
             if magic != _MAGIC or count != min(rows, columns):
                 return None
             body = self._file.read(8 * count)
-        except (OSError, struct.error, OverflowError):
+        except (OSError, ValueError, struct.error, OverflowError):
             return None
         if len(body) < 8 * count or _checksum(name, rows, columns, body) != checksum:
             return None

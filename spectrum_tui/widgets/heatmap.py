@@ -98,6 +98,12 @@ class HeatGrid(LineView):
 
     # -- what is selected ------------------------------------------------------------------
 
+    def set_matrix(self, matrix: HeatMatrix) -> None:
+        """Show other scores in the same cells."""
+        self.matrix = matrix
+        self._levels = matrix.levels(one_scale=self.one_scale)
+        self.refresh()
+
     def set_mask(self, mask: BoolArray) -> None:
         """Show another selection; only the cells (and counts) that it changes are repainted."""
         selected = self.matrix.selected(mask)
@@ -346,7 +352,7 @@ class Heatmap(Vertical):
         self.matrix = HeatMatrix(selection.result.scores)
         self.grid = HeatGrid(self.matrix)
         self.grid.styles.max_height = len(self.matrix.labels) + HeatGrid.HEADER_LINES
-        self.profile = HeatProfile(self.matrix, self.grid)
+        self.profile = HeatProfile(self.matrix, self.grid, selection.result.provenance.metric)
         self.foot = HeatFoot(selection, self.matrix, self.grid)
 
     def compose(self) -> ComposeResult:
@@ -359,6 +365,13 @@ class Heatmap(Vertical):
         """The grid takes the keys."""
         self.grid.focus(scroll_visible)
         return self
+
+    def set_selection(self, selection: Selection) -> None:
+        """Show the same layers ranked by another metric."""
+        self.matrix = self.matrix.rescored(selection.result.scores)
+        self.grid.set_matrix(self.matrix)
+        self.foot.set_selection(selection, self.matrix)
+        self.profile.set_matrix(self.matrix, selection.result.provenance.metric)
 
     def set_mask(self, mask: BoolArray) -> None:
         """Show which layers are selected; only what changed is repainted."""

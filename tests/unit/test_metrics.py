@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from spectrum_tui.core import metrics
-from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.metrics import calibrated, effective_rank, every_metric, noise_of
 from spectrum_tui.core.requests import METRICS
 from tests import oracle
@@ -159,8 +158,5 @@ def test_the_smallest_matrices_have_finite_values(shape: tuple[int, int]) -> Non
 
 def test_names() -> None:
     assert tuple(every_metric(np.ones(2), 2, 2)) == METRICS
-    assert metrics.metric("calibrated").title == "signal"
-    with pytest.raises(InputError, match="no metric 'snr'") as caught:
-        metrics.metric("snr")
-    assert all(name in caught.value.hint for name in METRICS)
+    assert metrics.described("calibrated").title == "signal"
     assert metrics.described("of another version").title == "of another"
