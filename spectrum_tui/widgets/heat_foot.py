@@ -122,7 +122,9 @@ class HeatFoot(Widget):
         parts = []
         if len(finite):
             low, high = (numbers.score(float(end)) for end in (finite.min(), finite.max()))
-            parts.append(f"mean {self.title} {numbers.score(float(finite.mean()))} ({low} to {high})")
+            parts.append(
+                f"mean {self.title} {numbers.score(float(finite.mean()))} ({low} to {high})"
+            )
         parts += _counted(int(np.isposinf(snr).sum()), "infinite")
         parts += _counted(int(np.isnan(snr).sum()), "without a score")
         chosen = int(self._mask[layers].sum())

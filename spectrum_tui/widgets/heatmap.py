@@ -367,7 +367,9 @@ class Heatmap(Vertical):
         return self
 
     def set_selection(self, selection: Selection) -> None:
-        """Show the same layers ranked by another metric."""
+        """Show the same layers ranked by another metric, if they are not yet."""
+        if selection is self.foot.selection:
+            return
         self.matrix = self.matrix.rescored(selection.result.scores)
         self.grid.set_matrix(self.matrix)
         self.foot.set_selection(selection, self.matrix)

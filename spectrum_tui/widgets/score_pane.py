@@ -116,7 +116,9 @@ class ScorePane(Vertical):
     # -- details ------------------------------------------------------------------------------
 
     def set_selection(self, selection: Selection) -> None:
-        """Show the same layers ranked by another metric."""
+        """Show the same layers ranked by another metric, if they are not yet."""
+        if selection is self.selection:
+            return
         self.selection = selection
         self.table.set_selection(selection)
 
