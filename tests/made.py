@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from spectrum_tui.core.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.results import (
     Generation,
     HeadParameter,
@@ -143,12 +144,12 @@ def with_metrics(plain: Result) -> Result:
     rng = np.random.default_rng(1)
     share = 0.3 * scores.snr / (0.2 + scores.snr) * rng.uniform(0.5, 1.5, len(scores))
     rank = 5.0 + 40.0 * rng.lognormal(0, 0.5, len(scores))
-    failed = np.isnan(scores.snr)
+    failed, vectors = np.isnan(scores.snr), scores.rows == 1
     columns = {"spectrum": scores.snr, "calibrated": share, "stable_rank": rank}
     columns["effective_rank"] = 30.0 * rank
     metrics = {
         name: MetricColumn(
-            np.where(failed, np.nan, values),
+            np.where(failed, np.nan, np.where(vectors, ONE_DIMENSIONAL[name], values)),
             {
                 row: tuple((label, value * (i + 1)) for i, (label, value) in enumerate(parts))
                 for row, parts in scores.parts.items()

@@ -16,10 +16,10 @@ from spectrum_tui.screens.result_notes import Ties
 class Ranking:
     """A result in one metric, and what follows from it; the file waits until it is looked at."""
 
-    def __init__(self, result: Result) -> None:
+    def __init__(self, result: Result, other: Ranking | None = None) -> None:
         self.result = result
         self.metric = described(result.provenance.metric)
-        self.selection = Selection(result)
+        self.selection: Selection = Selection(result, other.selection if other else None)
         self.ties = Ties(self.selection)
 
     @cached_property
@@ -38,7 +38,8 @@ class Rankings:
     def of(self, metric: str) -> Ranking:
         """The ranking by a metric; raises ResultsError where the result lacks it."""
         if metric not in self._known:
-            self._known[metric] = Ranking(self._result.with_metric(metric))
+            other = next(iter(self._known.values()), None)
+            self._known[metric] = Ranking(self._result.with_metric(metric), other)
         return self._known[metric]
 
     def first(self, wanted: str) -> Ranking:

@@ -34,6 +34,12 @@ class Mark(IntEnum):
     ALL = 2
 
 
+MARKS = (" ", "◐", "●")
+"""The glyph of every `Mark`."""
+IN_HEAD = "◆"
+"""That of what trains without being selected."""
+
+
 class HeatMatrix:
     """One row per type, or per family of experts; one column per layer number.
 

@@ -115,6 +115,7 @@ class ScoreTable(LineView):
         self.selection = selection
         self.scores = selection.result.scores
         self.rows = ScoreRows(selection)
+        self._known_rows = {selection: self.rows}
         self.metric = described(selection.result.provenance.metric)
         self.order: IntArray = self.rows.ordered(Sort.FILE)
         self.mask: BoolArray = np.zeros(len(self.scores), np.bool_)
@@ -138,7 +139,9 @@ class ScoreTable(LineView):
         """Show the same layers ranked by another metric; the cursor stays on its layer."""
         layer = self.current
         self.selection, self.scores = selection, selection.result.scores
-        self.rows = self.rows.rescored(selection)
+        if selection not in self._known_rows:
+            self._known_rows[selection] = self.rows.rescored(selection)
+        self.rows = self._known_rows[selection]
         self.metric = described(selection.result.provenance.metric)
         self._columns = (-1, [])
         self.order = self.rows.ordered(self.sort, reverse=self.reverse, containing=self.containing)
