@@ -146,7 +146,7 @@ def with_metrics(plain: Result) -> Result:
     rank = 5.0 + 40.0 * rng.lognormal(0, 0.5, len(scores))
     failed, vectors = np.isnan(scores.snr), scores.rows == 1
     columns = {"spectrum": scores.snr, "calibrated": share, "stable_rank": rank}
-    columns["effective_rank"] = 30.0 * rank
+    columns["effective_rank"] = 8.0 * rank
     metrics = {
         name: MetricColumn(
             np.where(failed, np.nan, np.where(vectors, ONE_DIMENSIONAL[name], values)),

@@ -89,6 +89,7 @@ class ResultsScreen(Screen[None]):
         Binding("n", "jump(1)", "Next selected", show=False, tooltip="To the next selected layer"),
         Binding("N", "jump(-1)", "Previous", show=False, tooltip="To the selected layer before"),
         Binding("v", "metric", "Metric", show=False, tooltip="Rank by another metric"),
+        Binding("d", "spectrum", "Details", show=False, tooltip="Singular values of this layer"),
         Binding("x", "experts", "Experts", show=False, tooltip="List every expert of this layer"),
         Binding("t", "view('Table')", "Table", show=False, tooltip="Show the table of layers"),
         Binding("m", "view('Heat map')", "Heat map", show=False, tooltip="Show the heat map"),
@@ -325,6 +326,22 @@ class ResultsScreen(Screen[None]):
             scores = self.result.scores
             title = self.ranking.metric.title
             self.app.push_screen(ExpertsScreen(scores.layers[row], scores.parts[row], title))
+
+    def action_spectrum(self) -> None:
+        """Show the singular values of the current layer."""
+        from spectrum_tui.screens.spectrum import SpectrumScreen
+
+        row = self._current
+        if row is not None:
+            self.app.push_screen(SpectrumScreen(self.result, row))
+
+    @property
+    def _current(self) -> int | None:
+        """The row of the scores under the cursor of the view; the first of a cell of several."""
+        if self.view_name == HEAT and self.heatmap is not None:
+            members = self.heatmap.foot.members
+            return int(members[0]) if len(members) else None
+        return self.table.current
 
     def action_filter(self) -> None:
         """Type what layers or types must contain."""

@@ -145,8 +145,7 @@ class HeatGrid(LineView):
     @property
     def in_colour(self) -> bool:
         """Whether the terminal shows the ramp; with 16 colours or none it is drawn in density."""
-        poor = self.app.console.color_system in ("standard", "windows")
-        return not (self.app.no_color or poor)
+        return not (self.app.no_color or self.app.console.color_system in ("standard", "windows"))
 
     @property
     def geometry(self) -> HeatLayout:
@@ -190,8 +189,8 @@ class HeatGrid(LineView):
         """The cell under the cursor."""
         if not self.line_count:
             return None
-        one = self.matrix.single[self.cursor]
-        return self.cursor, len(self.matrix.numbers) if one else self.column
+        last = len(self.matrix.numbers)
+        return self.cursor, last if self.matrix.single[self.cursor] else self.column
 
     # -- drawing ---------------------------------------------------------------------------
 

@@ -127,6 +127,11 @@ def test_save_refused(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @at_both_sizes
+def test_spectrum(look: Look, size: Size, monkeypatch: pytest.MonkeyPatch) -> None:
+    look(scenes.spectrum_of_a_layer(monkeypatch), size, still("d"))
+
+
+@at_both_sizes
 def test_help(look: Look, size: Size) -> None:
     look(scenes.results(scenes.with_head()), size, still("f1"))
 
