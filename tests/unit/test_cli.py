@@ -19,7 +19,6 @@ import yaml
 
 from spectrum_tui import __version__
 from spectrum_tui.cli import main
-from spectrum_tui.core.requests import METRICS
 from tests import checkpoints
 from tests.checkpoints import ODD_NAME, llama, save
 from tests.commands import FLAT, RECIPE, Capture, process, refused
@@ -94,25 +93,6 @@ class TestScan:
         assert {layer for t in in_order.values() for layer in t} == set(flat)
         assert len(names) == 7 + 2
         assert set(names) <= set(llama(4))
-
-    def test_another_metric_writes_files_of_its_own(self, model: Path, capsys: Capture) -> None:
-        assert main(["scan", str(model), "--top-percent", "25"]) == 0
-        plain = {path: path.read_bytes() for path in Path.cwd().rglob("*") if path.is_file()}
-        command = ["scan", str(model), "--top-percent", "25", "--metric", "stable-rank", "--json"]
-        capsys.readouterr()
-        assert main(command) == 0
-        data = json.loads(capsys.readouterr().out)
-        assert data["metric"] == "stable_rank"
-        files = data["files"].values()
-        assert all("tiny_stable_rank" in path and Path(path).is_file() for path in files)
-        assert {path: path.read_bytes() for path in plain} == plain
-        flat = json.loads(Path(data["files"]["scores"]).read_text())
-        for row in data["layers"]:
-            assert tuple(row["metrics"]) == METRICS
-            assert row["snr"] == row["metrics"]["stable_rank"] == flat[row["layer"]]["snr"]
-        text = Path(data["files"]["yaml"]).read_text()
-        assert "# Spectrum: the top 25 % of each layer type by stable rank\n" in text
-        assert "metric stable_rank" in text
 
     def test_stdout_and_stderr_of_a_process(self, model: Path) -> None:
         done = process("scan", str(model), "--batch-size", "1")
@@ -257,24 +237,6 @@ class TestApp:
 
 
 class TestYaml:
-    def test_a_metric_ranks_saved_scores_without_another_scan(
-        self, model: Path, capsys: Capture
-    ) -> None:
-        assert main(["scan", str(model), "--metric", "effective_rank"]) == 0
-        wanted = (Path.cwd() / RECIPE.format("tiny_effective_rank", 50)).read_text()
-        assert main(["scan", str(model)]) == 0
-        capsys.readouterr()
-        assert main(["yaml", FLAT.format("tiny"), "--metric", "effective_rank"]) == 0
-        assert capsys.readouterr().out == wanted
-        assert main(["yaml", FLAT.format("tiny_effective_rank")]) == 0  # the file's own
-        assert capsys.readouterr().out == wanted
-
-    def test_a_file_without_the_metric_says_so(self, capsys: Capture) -> None:
-        Path("x.json").write_text('{"a.0.b": {"snr": 1.5, "type": "b"}}')
-        message = refused(capsys, "yaml", "x.json", "--metric", "calibrated")
-        assert "no calibrated, only spectrum" in message
-        assert "Scan the model" in message
-
     @pytest.fixture
     def scores(self, model: Path, capsys: Capture) -> str:
         assert main(["scan", str(model)]) == 0
