@@ -16,8 +16,14 @@ from typing import NoReturn
 
 from spectrum_tui import __version__
 from spectrum_tui.core.errors import InputError, SpectrumError
-from spectrum_tui.core.requests import DEMO
-from spectrum_tui.settings import DEFAULT_PERCENT, Settings, parse_batch_size, parse_percent
+from spectrum_tui.core.requests import DEMO, METRIC, METRICS
+from spectrum_tui.settings import (
+    DEFAULT_PERCENT,
+    Settings,
+    parse_batch_size,
+    parse_metric,
+    parse_percent,
+)
 
 PROGRAM = "spectrum-tui"
 
@@ -108,6 +114,7 @@ def _yaml(arguments: list[str]) -> int:
         parse_percent(options.top_percent),
         output=options.output,
         head=not options.no_embeddings,
+        metric=parse_metric(options.metric),
     )
 
 
@@ -127,6 +134,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         model_class=options.model_class,
         allow_gptq=options.allow_gptq,
         precision=options.precision,
+        metric=parse_metric(options.metric),
     )
 
 
@@ -185,6 +193,7 @@ def _yaml_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("results", metavar="RESULTS.json", help="a saved score file")
     _add_percent_option(parser)
+    _add_metric_option(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="write here instead of to stdout")
     _add_embeddings_option(parser)
     return parser
@@ -196,6 +205,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--model-name", metavar="MODEL", help="the same, as spectrum.py calls it")
     add("--demo", action="store_true", help="a small model made on the spot, nothing to download")
     _add_percent_option(parser)
+    _add_metric_option(parser)
     add("--batch-size", default="auto", metavar="N", help="matrices in work at once (auto)")
     add("--device", default="auto", help="auto, cpu, cuda (every GPU), cuda:0, mps (auto)")
     add(
@@ -221,6 +231,15 @@ def _add_percent_option(parser: argparse.ArgumentParser) -> None:
         default=str(DEFAULT_PERCENT),
         metavar="P",
         help=f"how many of each layer type to train, 1 to 100 ({DEFAULT_PERCENT})",
+    )
+
+
+def _add_metric_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metric",
+        default="",
+        metavar="NAME",
+        help=f"what layers are ranked by: {', '.join(METRICS)} (a saved file's own, or {METRIC})",
     )
 
 

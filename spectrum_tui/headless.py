@@ -38,9 +38,15 @@ Say = Callable[[str], None]
 """Takes a line for the user."""
 
 
-def run_yaml_command(results: Path, percent: int, *, output: str | None, head: bool) -> int:
-    """Write the YAML of saved scores to `output` or stdout; raises SpectrumError."""
-    recipe = SpectrumYaml(Selection(store.load_result(results)))
+def run_yaml_command(
+    results: Path, percent: int, *, output: str | None, head: bool, metric: str = ""
+) -> int:
+    """Write the YAML of saved scores to `output` or stdout; raises SpectrumError.
+
+    An empty `metric` is the one that the file was saved with.
+    """
+    result = store.load_result(results)
+    recipe = SpectrumYaml(Selection(result.with_metric(metric or result.provenance.metric)))
     text = recipe.text(percent, head=head)
     if output is None:
         sys.stdout.write(text)
@@ -98,6 +104,7 @@ def _scan(
         settings.model_class,
         settings.allow_gptq,
         settings.precision,
+        settings.scan_metric,
     )
     scan = _Scan(group, say)
     ready = scan.run(request, inspection)
@@ -106,7 +113,7 @@ def _scan(
     if ready is None:
         return 0 if not group.leads else 1
     result = store.load_result(Path(ready.path))
-    files = OutputFiles(output, Path(ready.path).stem[len("snr_results_") :])
+    files = store.files_of(result, output)
     text = SpectrumYaml(Selection(result)).text(settings.top_percent, head=head)
     write_text(files.recipe(settings.top_percent), text)
     _print_result(result, files, settings.top_percent, head=head, as_json=as_json)
@@ -270,7 +277,8 @@ def _print_result(
 
 def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) -> dict[str, Any]:
     """What `scan --json` prints. A score that is infinite is null with "infinite": true, since
-    strict JSON has no Infinity; among the matrices of a layer it is null."""
+    strict JSON has no Infinity; among the matrices of a layer it is null. As in the score files,
+    "snr" is the value in the metric that ranks, which "metric" names."""
     scores = result.scores
     mask = Selection(result).trained(percent, head=head)
     rows = []
@@ -279,8 +287,9 @@ def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) ->
         row: dict[str, Any] = {
             "layer": layer,
             "type": scores.type_names[scores.type_ids[i]],
-            "snr": snr if math.isfinite(snr) else None,
+            "snr": _finite(snr),
             "trains": bool(mask[i]),
+            "metrics": {name: _finite(column.values[i]) for name, column in scores.metrics.items()},
         }
         if math.isinf(snr):
             row["infinite"] = True
@@ -288,12 +297,13 @@ def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) ->
             row["problem"] = scores.problems[i]
         if i in scores.parts:
             parts = scores.parts[i]
-            row["matrices"] = {label: x if math.isfinite(x) else None for label, x in parts}
+            row["matrices"] = {label: _finite(x) for label, x in parts}
         rows.append(row)
     return {
         "model": result.provenance.model,
         "revision": result.provenance.revision,
         "naming": result.provenance.naming,
+        "metric": result.provenance.metric,
         "top_percent": percent,
         "files": {
             "scores": str(files.scores),
@@ -302,6 +312,10 @@ def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) ->
         },
         "layers": rows,
     }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def _data(text: str) -> str:

@@ -34,6 +34,7 @@ class ScanSession:
             settings.model_class,
             settings.allow_gptq,
             settings.precision,
+            settings.scan_metric,
         )
         self._run(request)
 

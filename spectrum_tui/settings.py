@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.requests import METRIC, METRICS
 
 DEFAULT_PERCENT = 50
 """The percentage of the reference tool."""
@@ -14,7 +15,8 @@ DEFAULT_PERCENT = 50
 class Settings:
     """`batch_size` 0 and device "auto" leave the choice to the machine, an empty `model_class` to
     what trainers do; `allow_gptq` scans weights that are only a rounded copy. `precision` "auto"
-    is exact wherever the device has fast float64."""
+    is exact wherever the device has fast float64. An empty `metric` is the one that a file of
+    scores was saved with, and the reference's for a scan."""
 
     model: str = ""
     revision: str = ""
@@ -25,6 +27,22 @@ class Settings:
     model_class: str = ""
     allow_gptq: bool = False
     precision: str = "auto"
+    metric: str = ""
+
+    @property
+    def scan_metric(self) -> str:
+        """The metric that the files of a scan rank by."""
+        return self.metric or METRIC
+
+
+def parse_metric(text: str) -> str:
+    """The name of a metric, "" where none is asked for; raises InputError."""
+    name = text.strip().lower().replace("-", "_")
+    if text and name not in METRICS:
+        raise InputError(
+            f"There is no metric {text!r}.", f"Choose from {', '.join(METRICS)}.", field="metric"
+        )
+    return name
 
 
 def parse_percent(text: str) -> int:

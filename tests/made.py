@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from spectrum_tui.core.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.results import (
     Generation,
     HeadParameter,
+    MetricColumn,
     Provenance,
     Result,
     Scores,
@@ -133,3 +136,27 @@ def _provenance(model: str, own: bool) -> Provenance:
         finished="2026-01-31 12:00 UTC",
         version="0.1.0",
     )
+
+
+def with_metrics(plain: Result) -> Result:
+    """The same result with every metric: shares below 1, and ranks in another order."""
+    scores = plain.scores
+    rng = np.random.default_rng(1)
+    share = 0.3 * scores.snr / (0.2 + scores.snr) * rng.uniform(0.5, 1.5, len(scores))
+    rank = 5.0 + 40.0 * rng.lognormal(0, 0.5, len(scores))
+    failed, vectors = np.isnan(scores.snr), scores.rows == 1
+    columns = {"spectrum": scores.snr, "calibrated": share, "stable_rank": rank}
+    columns["effective_rank"] = 8.0 * rank
+    metrics = {
+        name: MetricColumn(
+            np.where(failed, np.nan, np.where(vectors, ONE_DIMENSIONAL[name], values)),
+            {
+                row: tuple((label, value * (i + 1)) for i, (label, value) in enumerate(parts))
+                for row, parts in scores.parts.items()
+            }
+            if name != "spectrum"
+            else scores.parts,
+        )
+        for name, values in columns.items()
+    }
+    return replace(plain, scores=replace(scores, metrics=metrics))

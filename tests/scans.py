@@ -20,6 +20,7 @@ from spectrum_tui.core.journal import journal_path
 from spectrum_tui.core.naming import Layer, plan_layers
 from spectrum_tui.core.naming.parameters import StoredSource, Window, plain_source
 from spectrum_tui.core.naming.stored import stored_plan
+from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scan import make_plan, scan
 from spectrum_tui.core.spectra import MatrixValues
 
@@ -42,8 +43,10 @@ def file_of(layer: Layer) -> str:
 
 
 def done(layer: Layer, snr: float) -> LayerDone:
-    """What a scan says of a layer with this score."""
-    return LayerDone(layer.name, layer.type, layer.shape, snr, layer.cost, layer.nbytes, 0.0)
+    """What a scan says of a layer with this score, in every metric."""
+    metrics = dict.fromkeys(METRICS, snr)
+    shape, cost, nbytes = layer.shape, layer.cost, layer.nbytes
+    return LayerDone(layer.name, layer.type, shape, snr, cost, nbytes, 0.0, metrics=metrics)
 
 
 def spy_on_scores(monkeypatch: pytest.MonkeyPatch) -> list[str]:

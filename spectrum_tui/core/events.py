@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -49,6 +49,8 @@ class LayerDone:
     """A layer's score is on disk. `resumed`: it was there from an earlier scan, not computed.
 
     `parts` are (label, SNR) of its matrices where it has several: its own SNR is their mean.
+    `metrics` has the layer's value in every metric, the SNR among them, and `part_metrics` those
+    of its matrices, in the order of `parts`.
     """
 
     layer: str
@@ -60,6 +62,8 @@ class LayerDone:
     seconds: float
     resumed: bool = False
     parts: tuple[tuple[str, float], ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+    part_metrics: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.requests import METRIC
 
 APP_NAME = "spectrum-tui"
 
@@ -54,24 +55,34 @@ def output_folder(typed: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class OutputFiles:
-    """The three files of a scan, named as the reference tool names them."""
+    """The three files of a scan, named as the reference tool names them.
+
+    Those of another metric than the reference's have its name after the slug, which holds no
+    `_`: neither metrics nor models write over each other.
+    """
 
     folder: Path
     slug: str
+    metric: str = METRIC
+
+    @property
+    def stem(self) -> str:
+        """What the names of all three begin with."""
+        return f"snr_results_{self.slug}" + ("" if self.metric == METRIC else f"_{self.metric}")
 
     @property
     def scores(self) -> Path:
         """`{layer: {"snr", "type"}}`."""
-        return self.folder / "model_snr_results" / f"snr_results_{self.slug}.json"
+        return self.folder / "model_snr_results" / f"{self.stem}.json"
 
     @property
     def sorted_scores(self) -> Path:
         """`{type: {layer: snr}}`, highest first."""
-        return self.folder / f"snr_results_{self.slug}_sorted.json"
+        return self.folder / f"{self.stem}_sorted.json"
 
     def recipe(self, percent: int) -> Path:
         """The `unfrozen_parameters` YAML of one percentage."""
-        return self.folder / f"snr_results_{self.slug}_unfrozenparameters_{percent}percent.yaml"
+        return self.folder / f"{self.stem}_unfrozenparameters_{percent}percent.yaml"
 
 
 def write_text(path: Path, text: str) -> None:

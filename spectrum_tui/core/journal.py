@@ -2,21 +2,32 @@
 
 One JSON line per layer, appended and synced before the score is shown to anyone (0.1 ms). The
 journal belongs to the exact bytes of a checkpoint (`Checkpoint.fingerprint`), so a scan of
-other types, or after any kind of end, finds everything that was ever computed for it.
+other types, or after any kind of end, finds everything that was ever computed for it. The singular
+values lie in a file beside it (`spectra_store`): a metric that an entry lacks, since it was not
+known then, comes from those.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from spectrum_tui.core.files import cache_dir, cannot_write
+from spectrum_tui.core.metrics import every_metric
+from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scores import RULE, Score
+from spectrum_tui.core.spectra_store import (
+    NOWHERE,
+    KeptSpectrum,
+    SpectraReader,
+    SpectraWriter,
+    spectra_path,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +35,8 @@ class Entry:
     """A matrix's score, and the seconds it took; `rule` names how it was computed.
 
     `error` bounds the relative error of the SNR where it was computed in the `fast` precision;
-    it is 0 for an exact one.
+    it is 0 for an exact one. `metrics` are {name: value} of every metric, `spectrum` where its
+    singular values lie in the file beside the journal `file`.
     """
 
     layer: str
@@ -32,6 +44,9 @@ class Entry:
     seconds: float
     rule: str = RULE
     error: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    spectrum: int = NOWHERE
+    file: str = ""
 
 
 def journal_path(fingerprint: str) -> Path:
@@ -52,9 +67,12 @@ def journals(path: Path) -> list[Path]:
 
 def read_journal(path: Path) -> dict[str, Entry]:
     """{layer: entry} of all processes' journals; a torn or foreign line is passed over, a
-    missing file is empty."""
-    entries = (entry for file in journals(path) for entry in _entries(file))
-    return best_entries(entry for entry in entries if entry.rule == RULE)
+    missing file is empty.
+
+    An entry that lacks a metric gets it from its spectrum; without one it is left out, as if
+    its matrix had not been scored.
+    """
+    return best_entries(entry for file in journals(path) for entry in _entries(file))
 
 
 def best_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
@@ -67,20 +85,38 @@ def best_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
 
 
 def discard_journals(path: Path) -> None:
-    """Forget every score of a checkpoint, of whichever process; raises OutputError."""
+    """Forget every score and spectrum of a checkpoint, of whichever process; raises OutputError."""
     try:
         for file in journals(path):
             file.unlink(missing_ok=True)
+            spectra_path(file).unlink(missing_ok=True)
     except OSError as exc:
         raise cannot_write(path, exc) from None
 
 
 def _entries(path: Path) -> Iterator[Entry]:
+    """The usable entries of one file."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return
-    yield from filter(None, map(_parse, lines))
+    found = (_parse(line) for line in lines)
+    with SpectraReader(spectra_path(path)) as reader:
+        for entry in found:
+            if entry is not None and entry.rule == RULE:
+                complete = _completed(replace(entry, file=path.name), reader)
+                if complete is not None:
+                    yield complete
+
+
+def _completed(entry: Entry, reader: SpectraReader) -> Entry | None:
+    if entry.metrics.keys() >= set(METRICS):
+        return entry
+    kept = reader.read(entry.layer, entry.spectrum)
+    if kept is None:
+        return None
+    metrics = every_metric(kept.values, kept.rows, kept.columns, entry.metrics)
+    return replace(entry, metrics=metrics)
 
 
 def _parse(line: str) -> Entry | None:
@@ -90,6 +126,8 @@ def _parse(line: str) -> Entry | None:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     known = isinstance(entry.layer, str) and isinstance(entry.score.snr, float)
+    known = known and isinstance(entry.spectrum, int) and isinstance(entry.metrics, dict)
+    known = known and all(isinstance(value, float) for value in entry.metrics.values())
     return entry if known else None
 
 
@@ -99,6 +137,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: IO[bytes] | None = None
+        self._spectra: SpectraWriter | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -107,6 +146,7 @@ class Journal:
             self._end_torn_line()
         except OSError as exc:
             raise cannot_write(self.path, exc) from None
+        self._spectra = SpectraWriter(spectra_path(self.path))
         return self
 
     def __exit__(
@@ -114,11 +154,17 @@ class Journal:
     ) -> None:
         if self._file:
             self._file.close()
+        if self._spectra:
+            self._spectra.close()
 
-    def append(self, entry: Entry) -> None:
-        """Write one entry and wait until it is on disk."""
+    def append(self, entry: Entry, spectrum: KeptSpectrum | None = None) -> None:
+        """Write the spectrum, then the entry that says where it is, and wait for the disk."""
         assert self._file is not None
-        rest = json.dumps(asdict(entry)).encode() + b"\n"
+        if spectrum is not None and self._spectra is not None:
+            entry = replace(entry, spectrum=self._spectra.append(entry.layer, spectrum))
+        data = asdict(entry)
+        del data["file"]  # that is this one, whatever it will be called
+        rest = json.dumps(data).encode() + b"\n"
         try:
             while rest:  # an almost full disk takes a part of the line before it refuses
                 rest = rest[self._file.write(rest) :]

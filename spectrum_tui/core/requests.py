@@ -12,6 +12,11 @@ DEMO = "demo"
 DEMO_NAME = "spectrum-tui-demo"
 """What the demonstration model is called in files, so that none is taken for a real model's."""
 
+METRICS = ("spectrum", "calibrated", "stable_rank", "effective_rank")
+"""What layers can be ranked by (`core.metrics` defines each); here, where numpy is not needed."""
+METRIC = METRICS[0]
+"""The reference tool's."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScanRequest:
@@ -22,6 +27,7 @@ class ScanRequest:
     `allow_gptq` scans GPTQ weights, which are a rounded copy. `batch_size` is how many
     matrices are in work at once, 0 to choose by the device. `fresh` ignores earlier scores.
     `precision` is `exact`, `fast` or `auto` (see `core.spectra`).
+    `metric` is what the files that are written rank by; all are computed anyway.
     """
 
     model: str
@@ -34,6 +40,7 @@ class ScanRequest:
     model_class: str = ""
     allow_gptq: bool = False
     precision: str = "auto"
+    metric: str = METRIC
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from spectrum_tui.core import numbers
+from spectrum_tui.core.errors import ResultsError
+from spectrum_tui.core.requests import METRIC, METRICS
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -27,6 +29,18 @@ class Generation(StrEnum):
     UNKNOWN = "unknown"
 
 
+Parts = dict[int, tuple[tuple[str, float], ...]]
+"""Per row of several matrices, (label, value) of each."""
+
+
+@dataclass(frozen=True, eq=False)
+class MetricColumn:
+    """The values of all rows in one metric, and of the matrices of those that have several."""
+
+    values: FloatArray
+    parts: Parts = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """One row per layer, in the order of the file (types together, layers in natural order).
@@ -36,7 +50,8 @@ class Scores:
     parameter that trains with layer i, its bias included (0 where unknown).
     `parameters[i]` are the names to write. `problems` says per row why there is no score.
     `parts` are (label, SNR) of each matrix of a row that has several (experts); its SNR is their
-    mean.
+    mean. `metrics` are the columns of all metrics that are known, by name; `snr` and `parts` are
+    those of the metric that ranks (`Provenance.metric`), whichever that is.
     """
 
     layers: list[str]
@@ -48,7 +63,8 @@ class Scores:
     numel: IntArray
     parameters: list[tuple[str, ...]]
     problems: dict[int, str] = field(default_factory=dict)
-    parts: dict[int, tuple[tuple[str, float], ...]] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
+    metrics: dict[str, MetricColumn] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -91,7 +107,7 @@ class Provenance:
     revision: str = ""
     architecture: str = ""
     dtypes: str = ""
-    metric: str = "spectrum"
+    metric: str = METRIC
     naming: str = "the checkpoint"
     device: str = ""
     finished: str = ""
@@ -108,7 +124,8 @@ class Result:
     `total_parameters` of the whole model (0 where unknown); `planned` is how many layers the
     scan was asked for, so that a stopped scan can say "37 of 224". `skipped` lists what of the
     model has no score on purpose, with the reason. `source` is the file it was read from,
-    `names` all parameters of the model (empty where they are not known).
+    `names` all parameters of the model (empty where they are not known). `checkpoint` is the
+    fingerprint of the files that were scanned, by which their singular values are found.
     """
 
     scores: Scores
@@ -120,6 +137,30 @@ class Result:
     source: str = ""
     head_is_guessed: bool = False
     names: tuple[str, ...] = ()
+    checkpoint: str = ""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that this result can rank by, the one that it does among them."""
+        known = {*self.scores.metrics, self.provenance.metric}
+        return tuple(name for name in METRICS if name in known) or (self.provenance.metric,)
+
+    def with_metric(self, name: str) -> Result:
+        """The same layers ranked by another metric; raises ResultsError where it is not there."""
+        if name == self.provenance.metric:
+            return self
+        column = self.scores.metrics.get(name)
+        if column is None:
+            raise ResultsError(
+                f"These scores hold no {name}, only {', '.join(self.metrics)}.",
+                "Scan the model to get every metric.",
+                field="metric",
+            )
+        return replace(
+            self,
+            scores=replace(self.scores, snr=column.values, parts=column.parts),
+            provenance=replace(self.provenance, metric=name),
+        )
 
     @property
     def complete(self) -> bool:

@@ -33,11 +33,12 @@ from spectrum_tui.core.journal import (
     rank_journal,
     read_journal,
 )
+from spectrum_tui.core.layer_work import LayerWork
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.numbers import size
 from spectrum_tui.core.ordering import undecided_in_groups
 from spectrum_tui.core.resources import SHARE, cores, free_memory, how_many_fit
-from spectrum_tui.core.scan_work import CPU, LayerWork, Workers
+from spectrum_tui.core.scan_work import CPU, Workers
 from spectrum_tui.core.spectra import EXACT, FAST
 
 

@@ -1,159 +1,35 @@
-"""The matrices of a scan in work: threads that score them, and layers that wait for theirs."""
+"""The matrices of a scan in work: threads that score them, on one device or several."""
 
 from __future__ import annotations
 
-import math
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from spectrum_tui.core import spectra
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import (
-    LayerDone,
-    LayerFailed,
     LayerStarted,
-    MatrixDone,
     ScanEvent,
 )
 from spectrum_tui.core.journal import Entry, Journal
-from spectrum_tui.core.naming import Layer
+from spectrum_tui.core.layer_work import LayerWork
+from spectrum_tui.core.metrics import FAILED, every_metric
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import size
-from spectrum_tui.core.ordering import Interval
+from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.resources import is_out_of_memory, memory_need, release
-from spectrum_tui.core.scores import Score, UnscorableError, spectrum_score
+from spectrum_tui.core.scores import UnscorableError, spectrum_score
+from spectrum_tui.core.spectra_store import KeptSpectrum
 
 CPU = "cpu"
 
-Scored = tuple[Score, float]
-"""A score, and a bound on the relative error of its SNR; 0 for an exact one."""
-
-
-class LayerWork:
-    """One layer and the scores of its matrices so far.
-
-    Its score is that of its only matrix, or the mean over the matrices of all its experts; it
-    has none where one of them has none.
-    """
-
-    def __init__(self, layer: Layer, known: Mapping[str, Entry]) -> None:
-        self.layer = layer
-        self.scores: dict[int, float] = {}
-        self.errors: dict[int, float] = {}
-        self.problem = ""
-        self.names = layer.matrix_names
-        for index in range(len(layer.matrices)):
-            if (entry := known.get(self.names[index])) is not None:
-                self.scores[index] = entry.score.snr
-                self.errors[index] = entry.error
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is left to do; a 1-D weight scores 1.0 without doing anything."""
-        return self.layer.one_dimensional or len(self.scores) == len(self.layer.matrices)
-
-    @property
-    def missing(self) -> list[int]:
-        """The matrices without a score."""
-        return [i for i in range(len(self.layer.matrices)) if i not in self.scores]
-
-    @property
-    def cost(self) -> float:
-        """Work that is left, in the units of `spectra.cost`."""
-        return self.layer.cost * len(self.missing) / self.layer.matrix_count
-
-    @property
-    def has_parts(self) -> bool:
-        """Whether the layer is more than one matrix."""
-        return len(self.layer.matrices) > 1
-
-    def shape_of(self, index: int) -> tuple[int, ...]:
-        """What is worked on: the parameter's own shape where it is one matrix."""
-        matrix = self.layer.matrices[index]
-        return (matrix.rows, matrix.columns) if self.has_parts else self.layer.shape
-
-    @property
-    def state(self) -> tuple[dict[int, float], dict[int, float], str]:
-        """What another process has to know of the layer: its scores, their errors, its problem."""
-        return self.scores, self.errors, self.problem
-
-    @state.setter
-    def state(self, state: tuple[dict[int, float], dict[int, float], str]) -> None:
-        self.scores, self.errors, self.problem = state
-
-    @property
-    def interval(self) -> Interval:
-        """Where the layer's score lies for certain."""
-        scores = [self.scores[i] for i in range(len(self.layer.matrices))]
-        middle = math.fsum(scores) / len(scores) if scores else 1.0
-        errors = [snr * self.errors.get(i, 0.0) for i, snr in enumerate(scores)]
-        error = math.fsum(errors) / len(errors) if errors else 0.0
-        return Interval(middle - error, middle + error, exact=not error)
-
-    def resumed(self) -> Iterator[ScanEvent]:
-        """The events of what the journal already had."""
-        if self.is_complete:
-            yield self._done(self.layer.cost, self.layer.nbytes, 0.0, resumed=True)
-        elif self.has_parts:
-            for index in self.scores:
-                yield self._part_done(index, 0.0, resumed=True)
-
-    def add(
-        self, index: int, snr: float, seconds: float, problem: str = "", error: float = 0.0
-    ) -> list[ScanEvent]:
-        """Take in the score of one matrix (NaN with a `problem`); the events that follow."""
-        self.scores[index] = snr
-        self.errors[index] = error
-        if problem and not self.problem:
-            label = self.layer.matrices[index].label
-            self.problem = f"{label}: {problem}" if label else problem
-        events: list[ScanEvent] = []
-        cost, nbytes = self.layer.cost, self.layer.nbytes
-        if self.has_parts:
-            events.append(self._part_done(index, seconds))
-            cost = nbytes = 0  # reported part by part
-        if self.is_complete:
-            last = self._failed(cost) if self.problem else self._done(cost, nbytes, seconds)
-            events.append(last)
-        return events
-
-    def _part_done(self, index: int, seconds: float, *, resumed: bool = False) -> MatrixDone:
-        parts = len(self.layer.matrices)
-        return MatrixDone(
-            self.names[index],
-            self.layer.type,
-            self.scores[index],
-            self.layer.cost / parts,
-            self.layer.nbytes // parts,
-            seconds,
-            resumed,
-        )
-
-    def _done(
-        self, cost: float, nbytes: int, seconds: float, *, resumed: bool = False
-    ) -> LayerDone:
-        layer = self.layer
-        scores = [self.scores[i] for i in range(len(layer.matrices))]
-        labels = [matrix.label for matrix in layer.matrices]
-        return LayerDone(
-            layer.name,
-            layer.type,
-            layer.shape,
-            math.fsum(scores) / len(scores) if scores else 1.0,
-            cost,
-            nbytes,
-            seconds,
-            resumed,
-            tuple(zip(labels, scores, strict=True)) if self.has_parts else (),
-        )
-
-    def _failed(self, cost: float) -> LayerFailed:
-        layer = self.layer
-        return LayerFailed(layer.name, layer.type, layer.shape, self.problem, cost)
+Scored = tuple[Entry, KeptSpectrum]
+"""What is written down of a matrix."""
 
 
 class Lane:
@@ -280,7 +156,7 @@ class Workers:
         cost = work.layer.cost / work.layer.matrix_count
         self._events.put(LayerStarted(name, work.layer.type, work.shape_of(index), cost))
         begin = time.perf_counter()
-        score = self._attempt(work.layer.matrices[index], lane.device)
+        score = self._attempt(work, index, lane.device)
         if score is None:
             release(lane.device)
             if at_once > 1:
@@ -289,10 +165,10 @@ class Workers:
             score = self._without_the_device(lane, work, index)
         self._keep(work, index, score, time.perf_counter() - begin)
 
-    def _attempt(self, matrix: MatrixRef, device: str) -> Scored | str | None:
+    def _attempt(self, work: LayerWork, index: int, device: str) -> Scored | str | None:
         """The score, or why there is none; None where memory ran out."""
         try:
-            return self._score_of(matrix, device)
+            return self._score_of(work.names[index], work.layer.matrices[index], device)
         except (UnscorableError, SpectrumError, RuntimeError, MemoryError) as exc:
             return None if is_out_of_memory(exc) else reason_of(exc)
 
@@ -307,7 +183,7 @@ class Workers:
         """The score of a matrix that has the device to itself and still does not fit."""
         if lane.device != CPU:
             with self._cpu_turn:  # what no GPU can take is not tried twice at once
-                score = self._attempt(work.layer.matrices[index], CPU)
+                score = self._attempt(work, index, CPU)
             if score is not None:
                 lane.on_cpu.add(work.names[index])
                 return score
@@ -318,19 +194,22 @@ class Workers:
         """Write the score down, then report it."""
         with self._lock:
             if isinstance(score, str):
-                events = work.add(index, math.nan, seconds, score)
+                events = work.add(index, FAILED, seconds, score)
             else:
-                found, error = score
-                self._journal.append(Entry(work.names[index], found, seconds, error=error))
-                events = work.add(index, found.snr, seconds, error=error)
+                entry, spectrum = score
+                self._journal.append(replace(entry, seconds=seconds), spectrum)
+                events = work.add(index, entry.metrics, seconds, error=entry.error)
         for event in events:
             self._events.put(event)
 
-    def _score_of(self, matrix: MatrixRef, device: str) -> Scored:
+    def _score_of(self, name: str, matrix: MatrixRef, device: str) -> Scored:
         rows, columns = matrix.rows, matrix.columns
         spectrum = spectra.singular_values(matrix.values, rows, columns, device, self._precision)
         error = spectrum.error if spectrum.error > spectra.TOLERANCE[spectra.EXACT] else 0.0
-        return spectrum_score(spectrum.values, rows, columns), error
+        score = spectrum_score(spectrum.values, rows, columns)
+        metrics = every_metric(spectrum.values, rows, columns, {METRIC: score.snr})
+        entry = Entry(name, score, 0.0, error=error, metrics=metrics)
+        return entry, KeptSpectrum(spectrum.values, rows, columns)
 
 
 def _current(device: str) -> AbstractContextManager[object]:

@@ -14,9 +14,8 @@ import numpy as np
 
 from spectrum_tui.core.results import FloatArray
 
-METRIC = "spectrum"
-RULE = "spectrum-1"
-"""Names the formula and its numerical conventions; scores of another rule are not reused."""
+RULE = "spectrum-2"
+"""Names the formulas and their numerical conventions; scores of another rule are not reused."""
 
 EPS = float(np.finfo(np.float64).eps)
 

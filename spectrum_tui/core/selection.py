@@ -37,14 +37,17 @@ class Selection:
     train while the head is on, whatever their rank, and never while it is off.
     """
 
-    def __init__(self, result: Result) -> None:
+    def __init__(self, result: Result, same_layers: Selection | None = None) -> None:
+        """`same_layers` is one of the same layers by another metric: what only depends on their
+        names is taken from it, half of the work."""
         scores = result.scores
         self.result = result
         self.counts = counted(scores)
         self.rank = ranks(scores)
         self.threshold = thresholds(self.rank, self.counts[scores.type_ids])
-        self.in_head = _in_head(result)
-        self._numel_in_head = _numel_in_head(result)
+        known = same_layers
+        self.in_head: BoolArray = known.in_head if known else _in_head(result)
+        self._numel_in_head: IntArray = known._numel_in_head if known else _numel_in_head(result)
         self._tables = {on: self._totals_table(on) for on in (True, False)}
 
     def mask(self, percent: int, *, head: bool = True) -> BoolArray:

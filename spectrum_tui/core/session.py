@@ -24,10 +24,9 @@ from spectrum_tui.core.files import cache_dir, check_writable, output_folder
 from spectrum_tui.core.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.naming import NAMING, Layer
-from spectrum_tui.core.requests import ResultReady, ScanRequest
-from spectrum_tui.core.results import Provenance, Result, Scores
+from spectrum_tui.core.requests import METRIC, METRICS, ResultReady, ScanRequest
+from spectrum_tui.core.results import MetricColumn, Parts, Provenance, Result, Scores
 from spectrum_tui.core.scan import ScanPlan, make_plan, scan
-from spectrum_tui.core.scores import METRIC
 
 
 def run_scan(
@@ -88,6 +87,7 @@ def run_scan(
         )
     if done and group.leads:
         result = build_result(inspection, plan, done, failed, device=device, notes=notes)
+        result = result.with_metric(request.metric)
         folder = output if finished else cache_dir() / "stopped"
         files = store.save_scores(result, folder)
         yield ResultReady(str(files.scores), finished)
@@ -141,22 +141,19 @@ def build_result(
     layers = [layer for layer in plan.layers if layer.name in done or layer.name in failed]
     type_names = list(dict.fromkeys(layer.type for layer in layers))
     place = {name: i for i, name in enumerate(type_names)}
-    snrs = {name: event.snr for name, event in done.items()}
+    columns = {name: _column(name, layers, done) for name in METRICS}
     scores = Scores(
         [layer.name for layer in layers],
         type_names,
         np.array([place[layer.type] for layer in layers], np.int64),
-        np.array([snrs.get(layer.name, np.nan) for layer in layers], np.float64),
+        columns[METRIC].values,
         np.array([layer.rows for layer in layers], np.int64),
         np.array([layer.columns for layer in layers], np.int64),
         np.array([layer.numel for layer in layers], np.int64),
         [layer.parameters for layer in layers],
         {i: failed[layer.name] for i, layer in enumerate(layers) if layer.name in failed},
-        {
-            i: done[layer.name].parts
-            for i, layer in enumerate(layers)
-            if layer.name in done and done[layer.name].parts
-        },
+        columns[METRIC].parts,
+        columns,
     )
     model = inspection.model
     return Result(
@@ -167,7 +164,23 @@ def build_result(
         len(plan.layers),
         model.skipped,
         names=model.names,
+        checkpoint=inspection.checkpoint.fingerprint,
     )
+
+
+def _column(metric: str, layers: list[Layer], done: dict[str, LayerDone]) -> MetricColumn:
+    """One metric of all layers, NaN where a layer failed."""
+    values = np.full(len(layers), np.nan)
+    parts: Parts = {}
+    for row, layer in enumerate(layers):
+        event = done.get(layer.name)
+        if event is None:
+            continue
+        values[row] = event.metrics[metric]
+        if event.parts:
+            labels = (label for label, _ in event.parts)
+            parts[row] = tuple(zip(labels, event.part_metrics[metric], strict=True))
+    return MetricColumn(values, parts)
 
 
 def _provenance(
@@ -179,7 +192,6 @@ def _provenance(
         revision=summary.revision,
         architecture=summary.architecture,
         dtypes="/".join(summary.dtypes),
-        metric=METRIC,
         naming=summary.naming or NAMING,
         device=device,
         precision=plan.precision,

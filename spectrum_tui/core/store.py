@@ -3,6 +3,7 @@
 The flat `{layer: {"snr", "type"}}` file is what other tools read. What is richer (shapes, bias
 names, provenance, failures) lies in the program's cache under the hash of the flat file's
 content, so that it is found wherever the file was moved, and never for a file that was edited.
+A file of another metric has that metric's values where the reference's has the SNR.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 
 from spectrum_tui.core.errors import OutputError, ResultsError
 from spectrum_tui.core.files import OutputFiles, cache_dir, slug, write_text
+from spectrum_tui.core.kept_metrics import completed
 from spectrum_tui.core.layer_types import (
     Group,
     group_of,
@@ -28,11 +30,14 @@ from spectrum_tui.core.layer_types import (
     is_output_head,
     layer_type,
 )
+from spectrum_tui.core.requests import METRIC, METRICS
 from spectrum_tui.core.results import (
     FloatArray,
     Generation,
     HeadParameter,
     IntArray,
+    MetricColumn,
+    Parts,
     Provenance,
     Result,
     Scores,
@@ -47,7 +52,7 @@ Row = tuple[str, str, float]
 
 def save_scores(result: Result, output_dir: Path) -> OutputFiles:
     """Write the flat and the sorted score file; raises OutputError, leaving old files whole."""
-    files = OutputFiles(output_dir, slug(result.provenance.model))
+    files = files_of(result, output_dir)
     text = flat_text(result)
     write_text(files.scores, text)
     write_text(files.sorted_scores, sorted_text(result))
@@ -55,6 +60,11 @@ def save_scores(result: Result, output_dir: Path) -> OutputFiles:
     with contextlib.suppress(OutputError):
         write_text(_details_path(text), json.dumps(_details(result)))
     return files
+
+
+def files_of(result: Result, folder: Path) -> OutputFiles:
+    """What the files of a result are called in a folder."""
+    return OutputFiles(folder, slug(result.provenance.model), result.provenance.metric)
 
 
 def flat_text(result: Result) -> str:
@@ -79,7 +89,7 @@ def load_result(path: Path) -> Result:
     if details is not None:
         # Those of another version are as good as none: the scores still open.
         with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-            return _from_details(details, path)
+            return completed(_from_details(details, path))
     rows = parse_rows(text, path.name)
     return _imported(rows, path)
 
@@ -156,13 +166,27 @@ def _details(result: Result) -> dict[str, Any]:
         "parameters": scores.parameters,
         "problems": list(scores.problems.items()),
         "parts": list(scores.parts.items()),
+        "metrics": {name: _column_data(column) for name, column in scores.metrics.items()},
         "head": [asdict(h) for h in result.head],
         "provenance": asdict(result.provenance),
         "total_parameters": result.total_parameters,
         "planned": result.planned,
         "skipped": result.skipped,
         "names": result.names,
+        "checkpoint": result.checkpoint,
     }
+
+
+def _column_data(column: MetricColumn) -> dict[str, Any]:
+    return {"values": column.values.tolist(), "parts": list(column.parts.items())}
+
+
+def _column(data: Mapping[str, Any]) -> MetricColumn:
+    return MetricColumn(_floats(data["values"]), _parts(data["parts"]))
+
+
+def _parts(items: list[Any]) -> Parts:
+    return {row: tuple((label, value) for label, value in parts) for row, parts in items}
 
 
 def _read_details(path: Path) -> dict[str, Any] | None:
@@ -184,9 +208,11 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
         _ints(data["numel"]),
         [tuple(names) for names in data["parameters"]],
         dict(data["problems"]),
-        {row: tuple((label, snr) for label, snr in parts) for row, parts in data["parts"]},
+        _parts(data["parts"]),
+        {name: _column(column) for name, column in data.get("metrics", {}).items()},
     )
-    columns = (scores.type_ids, scores.snr, scores.rows, scores.columns, scores.numel)
+    columns = [scores.type_ids, scores.snr, scores.rows, scores.columns, scores.numel]
+    columns += [column.values for column in scores.metrics.values()]
     if {len(scores.parameters), *map(len, columns)} != {len(scores)}:
         raise ValueError("columns of different lengths")
     origin = data["provenance"]
@@ -201,6 +227,7 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
         tuple((name, reason) for name, reason in data["skipped"]),
         str(path),
         names=tuple(data["names"]),
+        checkpoint=str(data.get("checkpoint", "")),
     )
 
 
@@ -221,9 +248,18 @@ def _imported(rows: list[Row], path: Path) -> Result:
         [(weight_name(layer),) for layer in layers],
     )
     head, guessed = _assumed_head(layers)
-    model = path.stem.removeprefix("snr_results_").removesuffix("_sorted")
-    origin = Provenance(model, generation=generation(rows))
+    model, metric = _model_and_metric(path.stem)
+    origin = Provenance(model, metric=metric, generation=generation(rows))
     return Result(scores, head, origin, 0, len(rows), (), str(path), guessed)
+
+
+def _model_and_metric(stem: str) -> tuple[str, str]:
+    """What a score file's name says: a slug holds no `_`, so what follows one is the metric."""
+    model = stem.removeprefix("snr_results_").removesuffix("_sorted")
+    for metric in METRICS[1:]:
+        if model.endswith(f"_{metric}"):
+            return model.removesuffix(f"_{metric}"), metric
+    return model, METRIC
 
 
 def weight_name(layer: str) -> str:

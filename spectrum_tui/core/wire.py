@@ -63,7 +63,7 @@ def _plain(value: Any) -> Any:
 def _revive(data: dict[str, Any]) -> Any:
     cls = _KINDS.get(data.get("kind", ""))
     if cls is None:
-        return data
+        return {key: _frozen(value) for key, value in data.items()}
     return cls(**{key: _frozen(value) for key, value in data.items() if key != "kind"})
 
 

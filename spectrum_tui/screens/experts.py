@@ -19,7 +19,7 @@ from spectrum_tui.widgets.score_pane import Part, spread_text
 
 
 class ExpertLines(LineView):
-    """One line per matrix: which it is, its SNR, and a bar against the highest."""
+    """One line per matrix: which it is, its value, and a bar against the highest."""
 
     HEADER_LINES = 1
     COMPONENT_CLASSES: ClassVar[set[str]] = {"experts--bar"}
@@ -27,8 +27,10 @@ class ExpertLines(LineView):
     ExpertLines { height: 1fr; & > .experts--bar { color: $primary; } }
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], title: str = "SNR") -> None:
         super().__init__(len(parts))
+        self._title = title
+        self._value_width = max(9, len(title) + 1)
         self.parts = parts
         self._label_width = max((len(label) for label, _ in parts), default=0) + 2
         finite = [snr for _, snr in parts if math.isfinite(snr)]
@@ -36,14 +38,14 @@ class ExpertLines(LineView):
 
     def render_header(self, line: int, width: int) -> Strip:
         """The names of the columns."""
-        text = f"{'matrix':<{self._label_width}}{'SNR':>9}"
+        text = f"{'matrix':<{self._label_width}}{self._title:>{self._value_width}}"
         return Strip([Segment(text, self.line_style("line-view--header"))])
 
     def render_row(self, row: int, width: int) -> Strip:
         """One matrix."""
         label, snr = self.parts[row]
         cursor = self.with_cursor(row)
-        text = keep_end(label, self._label_width) + f"{numbers.score(snr):>9}  "
+        text = keep_end(label, self._label_width) + f"{numbers.score(snr):>{self._value_width}}  "
         share = 1.0 if math.isinf(snr) else snr / self._highest if self._highest else 0.0
         blocks = bar(share, max(0, width - len(text)))
         return Strip(
@@ -62,12 +64,13 @@ class ExpertsScreen(ListDialog):
         Binding("escape,x,enter", "dismiss", "Close", key_display="esc", tooltip="Close the list"),
     ]
 
-    def __init__(self, layer: str, parts: Sequence[Part]) -> None:
+    def __init__(self, layer: str, parts: Sequence[Part], title: str = "SNR") -> None:
+        """`title` is what the values are called."""
         super().__init__()
         self._layer = layer
         self._parts = parts
         self._highest_first = False
-        self.lines = ExpertLines(parts)
+        self.lines = ExpertLines(parts, title)
 
     def compose(self) -> ComposeResult:
         """The list in a frame that names the layer and its spread."""

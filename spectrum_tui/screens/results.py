@@ -16,13 +16,14 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.errors import ResultsError, SelectionError
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.selection import Selection
+from spectrum_tui.screens.rankings import Rankings
 from spectrum_tui.screens.result_notes import (
     FROZEN_HEAD,
-    Ties,
     facts,
     head_text,
     result_label,
@@ -87,6 +88,8 @@ class ResultsScreen(Screen[None]):
         Binding("S", "reverse", "Reverse", show=False, tooltip="Turn the order around"),
         Binding("n", "jump(1)", "Next selected", show=False, tooltip="To the next selected layer"),
         Binding("N", "jump(-1)", "Previous", show=False, tooltip="To the selected layer before"),
+        Binding("v", "metric", "Metric", show=False, tooltip="Rank by another metric"),
+        Binding("d", "spectrum", "Details", show=False, tooltip="Singular values of this layer"),
         Binding("x", "experts", "Experts", show=False, tooltip="List every expert of this layer"),
         Binding("t", "view('Table')", "Table", show=False, tooltip="Show the table of layers"),
         Binding("m", "view('Heat map')", "Heat map", show=False, tooltip="Show the heat map"),
@@ -96,15 +99,28 @@ class ResultsScreen(Screen[None]):
 
     def __init__(self, result: Result, settings: Settings) -> None:
         super().__init__(classes="-table")
-        self.result = result
         self.settings = settings
-        self.selection = Selection(result)
-        self.recipe = SpectrumYaml(self.selection)
+        self._rankings = Rankings(result)
+        self.ranking = self._rankings.first(settings.metric)
         self.head = bool(result.head)
         self.saved: Path | None = None
         self.view_name = TABLE
-        self._ties = Ties(self.selection)
         self._make_widgets()
+
+    @property
+    def result(self) -> Result:
+        """The result in the metric that is shown."""
+        return self.ranking.result
+
+    @property
+    def selection(self) -> Selection:
+        """What percentages select by it."""
+        return self.ranking.selection
+
+    @property
+    def recipe(self) -> SpectrumYaml:
+        """The YAML by it."""
+        return self.ranking.recipe
 
     def _make_widgets(self) -> None:
         percent = self.settings.top_percent
@@ -118,9 +134,11 @@ class ResultsScreen(Screen[None]):
         self._notes = Static(markup=False, id="notes")
 
     def _longest_line(self) -> int:
-        """Cells of the longest line that any percentage brings: a name, or an opening comment."""
+        """Cells of the longest line that any percentage brings: a name, or an opening comment,
+        which names the metric."""
         opening = self.recipe.view(100, head=self.head)
-        lines = [len(opening.line(number)) for number in range(min(4, len(opening)))]
+        room = max(len(name) for name in METRICS) if self._rankings.several else 0
+        lines = [len(opening.line(number)) + room for number in range(min(4, len(opening)))]
         names = [2 + len(name) for row in self.result.scores.parameters for name in row]
         return max(lines + names)
 
@@ -140,10 +158,12 @@ class ResultsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Show the percentage that the settings ask for."""
-        self._ties_line.display = self._ties.possible
+        self._ties_line.display = self.ranking.ties.possible
         self._show_notes()
         self._show_order()
         self.apply(self.percent)
+        if self.settings.metric:
+            self.show_metric(self.settings.metric)
 
     @property
     def percent(self) -> int:
@@ -163,18 +183,20 @@ class ResultsScreen(Screen[None]):
         """
         mask = self.selection.mask(percent, head=self.head)
         if self.view_name == TABLE:
+            self.pane.set_selection(self.selection)
             self.pane.set_mask(mask)
         if self.view_name == HEAT and self.heatmap is not None:
+            self.heatmap.set_selection(self.selection)
             self.heatmap.set_mask(mask)
         if self.view_name == YAML or self.size.width >= WIDE:
             self.preview.show(self.recipe.view(percent, head=self.head))
         left = totals_text(self.selection, percent, head=self.head)
         self.totals.show(left, head_text(self.result, head=self.head))
-        if self._ties.possible:
+        if self.ranking.ties.possible:
             self._ties_line.update(self._ties_text(percent), layout=False)
 
     def _ties_text(self, percent: int) -> Content:
-        text = self._ties.text(percent)
+        text = self.ranking.ties.text(percent)
         if text:
             return Content(f"! {text}")
         return Content.styled("No ties at the cut: scores alone decide", "$foreground 60%")
@@ -228,8 +250,13 @@ class ResultsScreen(Screen[None]):
 
     @on(ScoreTable.Reordered)
     def _show_order(self) -> None:
-        by = f"sorted by {self.table.sort}{', reversed' if self.table.reverse else ''}"
-        self.bar.note = by if self.view_name == TABLE else ""
+        by = f"sorted by {self.table.sorted_by}" if self.view_name == TABLE else ""
+        if not self._rankings.several:
+            self.bar.show_note(by)
+            return
+        metric = self.ranking.metric
+        what = f"{metric.title} (v): {metric.meaning}"
+        self.bar.show_note(f"{what} · {by}" if by else what, what, f"{metric.title} (v)")
 
     # -- keys ---------------------------------------------------------------------------------
 
@@ -254,6 +281,27 @@ class ResultsScreen(Screen[None]):
         self._show_notes()
         self.apply(self.percent)
 
+    def action_metric(self) -> None:
+        """Rank by the next metric of this result."""
+        try:
+            self.show_metric(self._rankings.after(self.ranking.metric.name))
+        except ResultsError as error:
+            self._refuse_metric(error)
+
+    def show_metric(self, name: str) -> None:
+        """Rank by a metric: everything that is shown follows in one frame."""
+        try:
+            self.ranking = self._rankings.of(name)
+        except ResultsError as error:
+            self._refuse_metric(error)
+            return
+        self._ties_line.display = self.ranking.ties.possible
+        self.apply(self.percent)
+        self._show_order()
+
+    def _refuse_metric(self, error: ResultsError) -> None:
+        self.notify(str(error), title="No such metric here", severity="warning", markup=False)
+
     def action_sort(self) -> None:
         """Sort the table otherwise."""
         self._show_table()
@@ -276,7 +324,24 @@ class ResultsScreen(Screen[None]):
         row = self.table.current
         if row is not None and row in self.result.scores.parts:
             scores = self.result.scores
-            self.app.push_screen(ExpertsScreen(scores.layers[row], scores.parts[row]))
+            title = self.ranking.metric.title
+            self.app.push_screen(ExpertsScreen(scores.layers[row], scores.parts[row], title))
+
+    def action_spectrum(self) -> None:
+        """Show the singular values of the current layer."""
+        from spectrum_tui.screens.spectrum import SpectrumScreen
+
+        row = self._current
+        if row is not None:
+            self.app.push_screen(SpectrumScreen(self.result, row))
+
+    @property
+    def _current(self) -> int | None:
+        """The row of the scores under the cursor of the view; the first of a cell of several."""
+        if self.view_name == HEAT and self.heatmap is not None:
+            members = self.heatmap.foot.members
+            return int(members[0]) if len(members) else None
+        return self.table.current
 
     def action_filter(self) -> None:
         """Type what layers or types must contain."""

@@ -34,11 +34,15 @@ def planned_files(
     result: Result, folder: Path, percent: int, *, with_scores: bool
 ) -> list[PlannedFile]:
     """The files that saving writes, the YAML first, and which of them are there already."""
-    files = OutputFiles(folder, slug(result.provenance.model))
+    files = _files(result, folder)
     paths = [files.recipe(percent)]
     if with_scores:
         paths += [files.scores, files.sorted_scores]
     return [PlannedFile(path, path.exists()) for path in paths]
+
+
+def _files(result: Result, folder: Path) -> OutputFiles:
+    return OutputFiles(folder, slug(result.provenance.model), result.provenance.metric)
 
 
 def write_files(
@@ -50,7 +54,7 @@ def write_files(
     check_writable(folder)
     if with_scores:
         save_scores(result, folder)
-    path = OutputFiles(folder, slug(result.provenance.model)).recipe(percent)
+    path = _files(result, folder).recipe(percent)
     write_text(path, yaml_text)
     return path
 

@@ -10,6 +10,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from spectrum_tui.core import numbers
+from spectrum_tui.core.metrics import described
 from spectrum_tui.core.results import BoolArray, IntArray
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.widgets.cells import printable
@@ -40,6 +41,16 @@ class HeatFoot(Widget):
         self._mask: BoolArray = np.zeros(len(matrix.scores), bool)
         self._in_head: BoolArray = np.zeros(len(matrix.scores), bool)
         self.set_reactive(HeatFoot.cell, grid.cell)
+
+    def set_selection(self, selection: Selection, matrix: HeatMatrix) -> None:
+        """Speak of the scores of another metric."""
+        self.selection, self.matrix = selection, matrix
+        self.refresh()
+
+    @property
+    def title(self) -> str:
+        """What a value is called."""
+        return described(self.selection.result.provenance.metric).title
 
     def set_mask(self, mask: BoolArray) -> None:
         """Repaint only where this cell's layers changed."""
@@ -89,7 +100,7 @@ class HeatFoot(Widget):
             facts = f"{type_name} · no score: {reason}"
             return title, Content.styled(facts, "$text-error")
         facts = (
-            f"{type_name} · SNR {numbers.score(float(scores.snr[layer]))} · "
+            f"{type_name} · {self.title} {numbers.score(float(scores.snr[layer]))} · "
             f"rank {self.selection.rank[layer]} of {self.selection.counts[kind]} · "
         )
         return title, Content.assemble(facts, self._chosen(layer))
@@ -111,7 +122,9 @@ class HeatFoot(Widget):
         parts = []
         if len(finite):
             low, high = (numbers.score(float(end)) for end in (finite.min(), finite.max()))
-            parts.append(f"mean SNR {numbers.score(float(finite.mean()))} ({low} to {high})")
+            parts.append(
+                f"mean {self.title} {numbers.score(float(finite.mean()))} ({low} to {high})"
+            )
         parts += _counted(int(np.isposinf(snr).sum()), "infinite")
         parts += _counted(int(np.isnan(snr).sum()), "without a score")
         chosen = int(self._mask[layers].sum())

@@ -13,6 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from spectrum_tui.core import numbers
+from spectrum_tui.core.metrics import described
 from spectrum_tui.core.results import BoolArray, FloatArray
 from spectrum_tui.widgets.heat_matrix import Cell, HeatMatrix
 
@@ -53,10 +54,16 @@ class HeatProfile(Widget):
 
     row: reactive[int] = reactive(0)
 
-    def __init__(self, matrix: HeatMatrix, grid: HeatGrid) -> None:
+    def __init__(self, matrix: HeatMatrix, grid: HeatGrid, metric: str) -> None:
         super().__init__()
         self.matrix = matrix
         self.grid = grid
+        self._title = described(metric).title
+
+    def set_matrix(self, matrix: HeatMatrix, metric: str) -> None:
+        """Show the scores of another metric."""
+        self.matrix, self._title = matrix, described(metric).title
+        self.refresh()
 
     def render_line(self, y: int) -> Strip:
         """One line of the chart."""
@@ -67,7 +74,7 @@ class HeatProfile(Widget):
         values = np.where(self._is_value, self.matrix.mean[self.row, :-1], 0.0)
         top = float(values.max(initial=0.0))
         if y == 1:
-            return self._padded([Segment(f"{'SNR':>{at.label}} ", dim)])
+            return self._padded([Segment(f"{self._title:>{at.label}} ", dim)])
         label = numbers.score(top) if y == _HEAD else "0" if y == self.size.height - 1 else ""
         lead = [
             Segment(f"{label:>{at.label}} ", dim),

@@ -24,13 +24,11 @@ from spectrum_tui.core.selection import Selection
 from spectrum_tui.widgets.cells import keep_end
 from spectrum_tui.widgets.heat_foot import HeatFoot
 from spectrum_tui.widgets.heat_layout import HeatLayout
-from spectrum_tui.widgets.heat_matrix import Cell, HeatMatrix, Mark
+from spectrum_tui.widgets.heat_matrix import IN_HEAD, MARKS, Cell, HeatMatrix, Mark
 from spectrum_tui.widgets.heat_profile import MAX_HEIGHT, MIN_HEIGHT, HeatProfile
 from spectrum_tui.widgets.heat_ramp import density_of, ramp_style
 from spectrum_tui.widgets.line_view import LineView
 
-MARKS = (" ", "◐", "●")
-IN_HEAD = "◆"
 REPAINT_ALL_CELLS = 60
 """From this many changed cells on, one repaint is cheaper than a region for each."""
 
@@ -55,9 +53,7 @@ class HeatGrid(LineView):
         & > .heat--here { color: $text-accent; text-style: bold; }
         & > .heat--cursor { background: $foreground; color: $background; text-style: bold; }
         & > .heat--infinite { background: $panel; color: $text-warning; text-style: bold; }
-        & > .heat--infinite-selected {
-            background: $warning; color: $background; text-style: bold;
-        }
+        & > .heat--infinite-selected { background: $warning; color: $background; text-style: bold; }
         & > .heat--no-score { color: $text-error; }
     }
     """
@@ -97,6 +93,12 @@ class HeatGrid(LineView):
         self._hovered: tuple[int, int] | None = None
 
     # -- what is selected ------------------------------------------------------------------
+
+    def set_matrix(self, matrix: HeatMatrix) -> None:
+        """Show other scores in the same cells."""
+        self.matrix = matrix
+        self.watch_one_scale()
+        self.refresh()
 
     def set_mask(self, mask: BoolArray) -> None:
         """Show another selection; only the cells (and counts) that it changes are repainted."""
@@ -143,10 +145,7 @@ class HeatGrid(LineView):
     @property
     def in_colour(self) -> bool:
         """Whether the terminal shows the ramp; with 16 colours or none it is drawn in density."""
-        return not self.app.no_color and self.app.console.color_system not in (
-            "standard",
-            "windows",
-        )
+        return not (self.app.no_color or self.app.console.color_system in ("standard", "windows"))
 
     @property
     def geometry(self) -> HeatLayout:
@@ -190,20 +189,18 @@ class HeatGrid(LineView):
         """The cell under the cursor."""
         if not self.line_count:
             return None
-        single = bool(self.matrix.single[self.cursor])
-        return self.cursor, len(self.matrix.numbers) if single else self.column
+        last = len(self.matrix.numbers)
+        return self.cursor, last if self.matrix.single[self.cursor] else self.column
 
     # -- drawing ---------------------------------------------------------------------------
 
     def render_header(self, line: int, width: int) -> Strip:
         """Layer numbers, one every 5 or 10 layers, and the one of the cursor."""
         layout = self.geometry
-        on_layer = self.line_count and not self.matrix.single[self.cursor]
-        here = self.column if on_layer else None
+        here = self.column if self.line_count and not self.matrix.single[self.cursor] else None
         before, number, after = layout.axis(self.matrix.numbers, self.first, here)
-        more = self.first + layout.shown < len(self.matrix.numbers)
         lead = ("‹ " if self.first else "") + ("layer" if len(self.matrix.numbers) else "")
-        lead += " ›" if more else ""
+        lead += " ›" if self.first + layout.shown < len(self.matrix.numbers) else ""
         dim = self.line_style("heat--dim")
         return Strip(
             [
@@ -245,8 +242,7 @@ class HeatGrid(LineView):
         kind, mark = self.matrix.cells[row, column], self.mark(row, column)
         cursor = self.has_focus and (row, column) == self.cell
         if kind == Cell.VALUE and not self.in_colour:
-            level = int(self._levels[row, column])
-            text = mark + density_of(level) * (width - 1)
+            text = mark + density_of(int(self._levels[row, column])) * (width - 1)
             return text, self.line_style(*(("heat--cursor",) if cursor else ()))
         if kind == Cell.VALUE:
             text, style = mark, ramp_style(int(self._levels[row, column]))
@@ -273,15 +269,13 @@ class HeatGrid(LineView):
 
     def watch_column(self, old: int, new: int) -> None:
         """Repaint the two cells and the axis, or scroll sideways."""
-        shown = self.geometry.shown
-        first = max(new - shown + 1, min(self.first, new), 0)
+        first = max(new - self.geometry.shown + 1, min(self.first, new), 0)
         if first != self.first:
             self.first = first
             self.refresh()
         else:
-            width = self.view_size.width
             self._repaint_cells((self.cursor, old), (self.cursor, new))
-            self.refresh(Region(0, 0, width, 1))
+            self.refresh(Region(0, 0, self.view_size.width, 1))
         self.post_message(self.Moved(self.cell))
 
     def watch_cursor(self, old: int, new: int) -> None:
@@ -306,8 +300,7 @@ class HeatGrid(LineView):
         self.one_scale = not self.one_scale
 
     def _repaint_cells(self, *cells: tuple[int, int]) -> None:
-        regions = list(self._cell_regions(np.array(cells)))
-        if regions:
+        if regions := list(self._cell_regions(np.array(cells))):
             self.refresh(*regions)
 
     def click_row(self, row: int, x: int) -> None:
@@ -346,7 +339,7 @@ class Heatmap(Vertical):
         self.matrix = HeatMatrix(selection.result.scores)
         self.grid = HeatGrid(self.matrix)
         self.grid.styles.max_height = len(self.matrix.labels) + HeatGrid.HEADER_LINES
-        self.profile = HeatProfile(self.matrix, self.grid)
+        self.profile = HeatProfile(self.matrix, self.grid, selection.result.provenance.metric)
         self.foot = HeatFoot(selection, self.matrix, self.grid)
 
     def compose(self) -> ComposeResult:
@@ -359,6 +352,15 @@ class Heatmap(Vertical):
         """The grid takes the keys."""
         self.grid.focus(scroll_visible)
         return self
+
+    def set_selection(self, selection: Selection) -> None:
+        """Show the same layers ranked by another metric, if they are not yet."""
+        if selection is self.foot.selection:
+            return
+        self.matrix = self.matrix.rescored(selection.result.scores)
+        self.grid.set_matrix(self.matrix)
+        self.foot.set_selection(selection, self.matrix)
+        self.profile.set_matrix(self.matrix, selection.result.provenance.metric)
 
     def set_mask(self, mask: BoolArray) -> None:
         """Show which layers are selected; only what changed is repainted."""

@@ -115,6 +115,13 @@ class ScorePane(Vertical):
 
     # -- details ------------------------------------------------------------------------------
 
+    def set_selection(self, selection: Selection) -> None:
+        """Show the same layers ranked by another metric, if they are not yet."""
+        if selection is self.selection:
+            return
+        self.selection = selection
+        self.table.set_selection(selection)
+
     def set_mask(self, mask: BoolArray) -> None:
         """Show another selection."""
         self.table.set_mask(mask)

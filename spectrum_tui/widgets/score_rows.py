@@ -49,6 +49,14 @@ class ScoreRows:
         self.scores = selection.result.scores
         self.unscored = np.isnan(self.scores.snr)
 
+    def rescored(self, selection: Selection) -> ScoreRows:
+        """The same layers with other scores; what depends on names alone is kept."""
+        rows = ScoreRows(selection)
+        for name in ("_by_name", "_folded"):
+            if name in self.__dict__:
+                rows.__dict__[name] = self.__dict__[name]
+        return rows
+
     def ordered(self, by: Sort, *, reverse: bool = False, containing: str = "") -> IntArray:
         """The rows whose layer or type contains a text, sorted; those without a score last.
 

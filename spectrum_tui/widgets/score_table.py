@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from spectrum_tui.core import numbers
+from spectrum_tui.core.metrics import described
 from spectrum_tui.core.results import BoolArray, IntArray
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.widgets.cells import bar as plain_bar
@@ -114,6 +115,8 @@ class ScoreTable(LineView):
         self.selection = selection
         self.scores = selection.result.scores
         self.rows = ScoreRows(selection)
+        self._known_rows = {selection: self.rows}
+        self.metric = described(selection.result.provenance.metric)
         self.order: IntArray = self.rows.ordered(Sort.FILE)
         self.mask: BoolArray = np.zeros(len(self.scores), np.bool_)
         self.head_on = bool(selection.result.head)
@@ -131,6 +134,28 @@ class ScoreTable(LineView):
     def current(self) -> int | None:
         """The index into the scores of the layer under the cursor; None where no row is."""
         return int(self.order[self.cursor]) if len(self.order) else None
+
+    def set_selection(self, selection: Selection) -> None:
+        """Show the same layers ranked by another metric; the cursor stays on its layer."""
+        layer = self.current
+        self.selection, self.scores = selection, selection.result.scores
+        if selection not in self._known_rows:
+            self._known_rows[selection] = self.rows.rescored(selection)
+        self.rows = self._known_rows[selection]
+        self.metric = described(selection.result.provenance.metric)
+        self._columns = (-1, [])
+        self.order = self.rows.ordered(self.sort, reverse=self.reverse, containing=self.containing)
+        where = np.flatnonzero(self.order == layer)
+        self.cursor = int(where[0]) if len(where) else 0
+        self.show_row(self.cursor)
+        self.refresh()
+        self._tell()
+
+    @property
+    def sorted_by(self) -> str:
+        """What the rows are sorted by, in words."""
+        by = self.metric.title if self.sort is Sort.SNR else self.sort
+        return f"{by}, reversed" if self.reverse else by
 
     def set_mask(self, mask: BoolArray) -> None:
         """Show another selection: repaints the visible rows that it changes."""
@@ -227,14 +252,15 @@ class ScoreTable(LineView):
             extra.append(Column("type", max(6, min(36, self._longest_type)), Sort.TYPE))
         if width >= SHAPE_FROM and self.scores.has_shapes:
             extra.append(Column("shape", 15, right=True))
-        fixed = 1 + 8 + rank.width + sum(c.width + 1 for c in extra) + 5
+        score = Column(self.metric.title, max(8, len(self.metric.title) + 1), Sort.SNR, right=True)
+        fixed = 1 + score.width + rank.width + sum(c.width + 1 for c in extra) + 5
         room = width - fixed - self._longest_layer
         bar_width = max(BAR, min(WIDE_BAR, room))
         layer = max(7, min(self._longest_layer, width - fixed - bar_width))
         return [
             Column("", 1),
             Column("within its type" if bar_width > 14 else "in type", bar_width, Sort.SNR),
-            Column("SNR", 8, Sort.SNR, right=True),
+            score,
             rank,
             Column("layer", layer, Sort.NAME),
             *extra,
@@ -248,7 +274,7 @@ class ScoreTable(LineView):
 
     def _title(self, column: Column) -> str:
         title = column.title
-        if column.sort is self.sort and title in (Sort.SNR, Sort.NAME, Sort.TYPE):
+        if column.sort is self.sort and title in (self.metric.title, Sort.NAME, Sort.TYPE):
             down = (self.sort is Sort.SNR) != self.reverse
             title += "▼" if down else "▲"
         return (

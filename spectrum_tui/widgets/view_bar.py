@@ -39,6 +39,7 @@ class ViewBar(Widget):
         """`names` are (name, its key); the first one is current."""
         super().__init__(id=id)
         self._names = list(names)
+        self._shorter: tuple[str, ...] = ()
         self.set_reactive(ViewBar.current, self._names[0][0])
 
     def show_names(self, names: Sequence[tuple[str, str]]) -> None:
@@ -47,14 +48,19 @@ class ViewBar(Widget):
             self._names = list(names)
             self.refresh()
 
+    def show_note(self, note: str, *shorter: str) -> None:
+        """Say something at the right edge, or the first of `shorter` that fits there."""
+        self.note, self._shorter = note, shorter
+
     def render(self) -> Content:
         """The names with the current one as a block, the note at the right edge."""
         parts = [self._label(name, key) for name, key in self._names]
         bar = Content.assemble(*parts)
         room = self.size.width - bar.cell_length - 1
-        if len(self.note) > room:
-            return bar
-        return Content.assemble(bar, (self.note.rjust(room), "$foreground 60%"))
+        for note in (self.note, *self._shorter):
+            if len(note) <= room:
+                return Content.assemble(bar, (note.rjust(room), "$foreground 60%"))
+        return bar
 
     def _label(self, name: str, key: str) -> Content:
         at = name.lower().find(key)

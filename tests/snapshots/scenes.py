@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
@@ -16,6 +17,7 @@ from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanE
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.requests import DownloadProgress, ModelSummary, Ready, Suggestions
 from spectrum_tui.core.results import Result
+from spectrum_tui.core.spectra_store import KeptSpectrum
 from spectrum_tui.scan_progress import ScanProgress
 from spectrum_tui.screens.layers import LayersScreen
 from spectrum_tui.screens.results import ResultsScreen
@@ -268,6 +270,21 @@ def foreign() -> Result:
     """Scores of another tool: no sizes, ties at infinity, an assumed head."""
     infinite = dict.fromkeys((1, 5, 9, 33), float("inf"))
     return made.result(layers=DEPTH, sizes=False, snr=infinite, model=MODEL)
+
+
+def spectrum_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> ResultsScreen:
+    """The results screen of layers whose kept spectra are noise with twenty values above it."""
+    angle = np.linspace(0, np.pi, 10_001)
+    mass = np.cumsum(np.sin(angle) ** 2 / (1.25 + np.cos(angle)))
+    angles = np.interp(np.linspace(0, 1, 1024), mass / mass[-1], angle)
+    values = 0.02 * np.sqrt(4096 * (1.25 + np.cos(angles)))  # Marchenko-Pastur of ratio 1/4
+    values[:20] = np.geomspace(6.0, 2.1, 20)
+    kept = KeptSpectrum(values, 1024, 4096)
+    made_layer = "model.layers.0.mlp.down_proj"
+    monkeypatch.setattr(
+        "spectrum_tui.screens.spectrum.spectra_of", lambda result, row: [(made_layer, kept)]
+    )
+    return results(made.with_metrics(with_head()))
 
 
 def results(result: Result, percent: int = 25) -> ResultsScreen:

@@ -13,6 +13,7 @@ from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.results import Result
 from spectrum_tui.screens.confirm import ConfirmScreen
 from spectrum_tui.theme import LIGHT
+from tests import made
 from tests.snapshots import scenes
 from tests.snapshots.conftest import CWD, Look
 from tests.snapshots.scenes import still
@@ -84,6 +85,17 @@ def test_results_of_other_scans(look: Look, state: str, size: Size) -> None:
     look(scenes.results(result), size, still("tab", "down", "down", "down"))
 
 
+@at_both_sizes
+@pytest.mark.parametrize(
+    ("state", "keys"), [("table", ("v",)), ("heat_map", ("m", "v", "v"))], ids=["table", "heat_map"]
+)
+def test_results_by_another_metric(
+    look: Look, state: str, keys: tuple[str, ...], size: Size
+) -> None:
+    result = made.with_metrics(scenes.with_head())
+    look(scenes.results(result), size, still(*keys))
+
+
 def test_results_with_nothing_selected(look: Look) -> None:
     look(scenes.results(scenes.with_head(), percent=2), SMALL)
 
@@ -112,6 +124,11 @@ def test_save_refused(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "cwd", lambda: CWD)
     monkeypatch.setattr("spectrum_tui.screens.save.write_files", full)
     look(scenes.results(scenes.with_head()), SMALL, still("w", "enter"))
+
+
+@at_both_sizes
+def test_spectrum(look: Look, size: Size, monkeypatch: pytest.MonkeyPatch) -> None:
+    look(scenes.spectrum_of_a_layer(monkeypatch), size, still("d"))
 
 
 @at_both_sizes

@@ -69,3 +69,18 @@ async def test_a_layer_of_one_matrix_has_no_list() -> None:
         await pilot.press("down", "x")
         await pilot.pause()
         assert app.screen is app.results
+
+
+async def test_the_list_follows_the_metric() -> None:
+    app = Host()
+    app.results = ResultsScreen(made.with_metrics(with_parts()), Settings(metric="stable_rank"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        app.results.table.focus()
+        await pilot.press("x")
+        await pilot.pause()
+        assert isinstance(app.screen, ExpertsScreen)
+        lines = app.screen.lines
+        assert "stable rank" in lines.render_header(0, 60).text
+        values = [lines.render_row(row, 60).text.split()[3] for row in range(3)]
+        assert values == ["0.5000", "4.0000", "∞"]

@@ -133,3 +133,10 @@ def test_a_damaged_model(tmp_path: Path, capsys: Capture) -> None:
     assert "truncated" in refused(capsys, "scan", str(folder))
     weights.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
     assert "git lfs pull" in refused(capsys, "scan", str(folder))
+
+
+@pytest.mark.parametrize("command", [["scan", "x"], ["yaml", "x.json"], ["x"]], ids=" ".join)
+def test_a_metric_that_is_none(command: list[str], capsys: Capture) -> None:
+    message = refused(capsys, *command, "--metric", "snr")
+    assert "There is no metric 'snr'" in message
+    assert "spectrum, calibrated, stable_rank, effective_rank" in message

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pytest
 
 from spectrum_tui.core import distributed
@@ -25,8 +26,10 @@ from spectrum_tui.core.journal import (
     rank_journal,
     read_journal,
 )
+from spectrum_tui.core.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.scan import ScanPlan, make_plan, scan
 from spectrum_tui.core.scores import Score
+from spectrum_tui.core.spectra_store import KeptSpectrum, SpectraReader, spectra_path
 from tests.checkpoints import experts, llama, save
 from tests.scans import is_matrix, journal_of, layers_of, run, scores_of, spy_on_scores
 
@@ -371,5 +374,13 @@ def test_the_most_exact_score_counts_whichever_journal_it_is_in(tmp_path: Path) 
     path = tmp_path / "x.jsonl"
     for rank, error in enumerate((1e-5, 0.0, 1e-6)):
         with Journal(rank_journal(path, rank)) as journal:
-            journal.append(Entry("layer", Score(float(rank), 1.0, 0.0, 0.0, 1), 0.1, error=error))
-    assert read_journal(path)["layer"].score.snr == 1.0
+            score = Score(float(rank), 1.0, 0.0, 0.0, 1)
+            kept = KeptSpectrum(np.full(2, float(rank)), 2, 3)
+            entry = Entry("layer", score, 0.1, error=error, metrics=ONE_DIMENSIONAL)
+            journal.append(entry, kept)
+    best = read_journal(path)["layer"]
+    assert best.score.snr == 1.0
+    with SpectraReader(spectra_path(path.with_name(best.file))) as reader:
+        spectrum = reader.read("layer", best.spectrum)
+    assert spectrum is not None
+    assert spectrum.values.tolist() == [1.0, 1.0]  # its own, not that of another journal

@@ -100,11 +100,11 @@ FOREIGN = [
     b"null",
     b"[]",
     b"{}",
-    b'{"layer": "x", "score": 3, "seconds": 1, "rule": "spectrum-1"}',
+    b'{"layer": "x", "score": 3, "seconds": 1, "rule": "spectrum-2"}',
     b'{"layer": ["x"], "score": {"snr": 1, "largest": 1, "sigma": 0, "threshold": 0, '
-    b'"signal": 1}, "seconds": 1, "rule": "spectrum-1"}',
+    b'"signal": 1}, "seconds": 1, "rule": "spectrum-2"}',
     b'{"layer": "model.embed_tokens", "score": {"snr": "high", "largest": 1, "sigma": 0, '
-    b'"threshold": 0, "signal": 1}, "seconds": 1, "rule": "spectrum-1"}',
+    b'"threshold": 0, "signal": 1}, "seconds": 1, "rule": "spectrum-2"}',
 ]
 
 
@@ -136,7 +136,7 @@ def test_scores_of_another_rule_are_not_reused(tmp_path: Path, computed: list[st
     folder = save(tmp_path, llama(1))
     run(folder, only=is_matrix)
     journal, count = journal_of(folder), len(computed)
-    journal.write_text(journal.read_text().replace('"spectrum-1"', '"spectrum-0"'))
+    journal.write_text(journal.read_text().replace('"spectrum-2"', '"spectrum-0"'))
     run(folder, only=is_matrix)
     assert len(computed) == 2 * count
 
@@ -255,14 +255,15 @@ import resource, sys
 from pathlib import Path
 from spectrum_tui.core.journal import Entry, Journal
 from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.scores import Score
-from spectrum_tui.core.spectra import MatrixValues
-resource.setrlimit(resource.RLIMIT_FSIZE, (1100, 1100))
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 sure = 0
 with Journal(Path(sys.argv[1])) as journal:
     try:
         for i in range(100):
-            journal.append(Entry(f"layer.{i}", Score(1.0, 1.0, 0.0, 0.0, 1), 0.5))
+            score = Score(1.0, 1.0, 0.0, 0.0, 1)
+            journal.append(Entry(f"layer.{i}", score, 0.5, metrics=ONE_DIMENSIONAL))
             sure += 1
     except OutputError:
         print(sure)
@@ -275,7 +276,7 @@ def test_an_append_that_came_up_short_is_not_called_written(tmp_path: Path) -> N
     done = subprocess.run(
         [sys.executable, "-c", _FILL, str(path)], capture_output=True, text=True, check=True
     )
-    assert path.stat().st_size == 1100
+    assert path.stat().st_size == 2000
     assert len(read_journal(path)) == int(done.stdout) > 3
 
 

@@ -13,7 +13,7 @@ import pytest
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import OutputError, ResultsError
 from spectrum_tui.core.files import cache_dir
-from spectrum_tui.core.results import Generation, Result
+from spectrum_tui.core.results import Generation, MetricColumn, Result
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.core.store import load_result, save_scores
 from tests import made
@@ -51,7 +51,14 @@ def same(a: Result, b: Result) -> bool:
         and (x.problems, x.parts, a.names) == (y.problems, y.parts, b.names)
         and (a.head, a.provenance, a.total_parameters) == (b.head, b.provenance, b.total_parameters)
         and (a.planned, a.skipped, a.head_is_guessed) == (b.planned, b.skipped, b.head_is_guessed)
+        and a.checkpoint == b.checkpoint
+        and x.metrics.keys() == y.metrics.keys()
+        and all(_same_column(x.metrics[name], y.metrics[name]) for name in x.metrics)
     )
+
+
+def _same_column(a: MetricColumn, b: MetricColumn) -> bool:
+    return np.array_equal(a.values, b.values, equal_nan=True) and a.parts == b.parts
 
 
 def test_flat_file(tmp_path: Path) -> None:
@@ -189,6 +196,9 @@ def test_round_trip_with_every_detail(result: Result, tmp_path: Path) -> None:
 def test_experts_and_names_come_back(tmp_path: Path) -> None:
     result = made.result(layers=2, types=1, snr={0: 1.5, 1: 2.0})
     result.scores.parts[0] = (("expert 0 gate", 1.0), ("expert 0 up", math.inf))
+    values = np.array([math.inf, math.nan])
+    result.scores.metrics["calibrated"] = MetricColumn(values, {0: (("expert 0 gate", 0.1),)})
+    result = replace(result, checkpoint="0af1")
     names = tuple(name for row in result.scores.parameters for name in row)
     origin = replace(result.provenance, naming="transformers 5.23.0 MixtralForCausalLM")
     result = replace(result, names=(*names, "model.norm.weight"), provenance=origin)

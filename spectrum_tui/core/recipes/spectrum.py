@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.metrics import described
 from spectrum_tui.core.recipes.check import check_names
 from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import BoolArray, IntArray, Provenance
@@ -146,7 +147,7 @@ def provenance_comment(origin: Provenance, percent: int, note: str) -> list[str]
             None,
             (
                 f"spectrum-tui {origin.version}" if origin.version else "scores of another tool",
-                f"metric {origin.metric}",
+                f"metric {one_line(origin.metric)}",
                 "fast precision" if origin.precision == "fast" else "",
                 f"names as in {origin.naming}",
                 origin.finished,
@@ -154,10 +155,11 @@ def provenance_comment(origin: Provenance, percent: int, note: str) -> list[str]
             ),
         )
     )
+    words = described(origin.metric).words
     made_up = "# a demonstration: the model's weights are random"
     return [
         *([made_up] if origin.model == DEMO_NAME else []),
-        f"# Spectrum: the top {percent} % of each layer type by signal-to-noise ratio",
+        f"# Spectrum: the top {percent} % of each layer type by {one_line(words)}",
         f"# {one_line(source)}",
         f"# {one_line(how)}",
     ]

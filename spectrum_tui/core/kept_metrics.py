@@ -1,0 +1,80 @@
+"""Metrics and spectra of a finished scan, from the singular values that it kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from spectrum_tui.core.journal import Entry, journal_path, read_journal
+from spectrum_tui.core.metrics import ONE_DIMENSIONAL
+from spectrum_tui.core.requests import METRICS
+from spectrum_tui.core.results import MetricColumn, Parts, Result
+from spectrum_tui.core.spectra_store import KeptSpectrum, SpectraReader, spectra_path
+
+
+def completed(result: Result) -> Result:
+    """The result with every metric that this version knows, where the kept spectra give those
+    that it lacks; else as it is."""
+    scores = result.scores
+    lacking = [name for name in METRICS if name not in scores.metrics]
+    if not lacking or not result.checkpoint:
+        return result
+    entries = read_journal(journal_path(result.checkpoint))
+    if any(name not in entries for row in _matrix_rows(result) for name in _matrices(result, row)):
+        return result
+    columns = {name: _column(result, name, entries) for name in lacking}
+    return replace(result, scores=replace(scores, metrics={**scores.metrics, **columns}))
+
+
+def spectra_of(result: Result, row: int) -> list[tuple[str, KeptSpectrum]]:
+    """(label, spectrum) of each matrix of a layer that was kept; [] where none was."""
+    if not result.checkpoint:
+        return []
+    journal = journal_path(result.checkpoint)
+    entries = read_journal(journal)
+    found = []
+    for name in _matrices(result, row):
+        entry = entries.get(name)
+        if entry is not None:
+            with SpectraReader(spectra_path(journal.with_name(entry.file))) as reader:
+                kept = reader.read(name, entry.spectrum)
+            if kept is not None:
+                found.append((name, kept))
+    return found
+
+
+def _matrices(result: Result, row: int) -> list[str]:
+    """The names that the matrices of a layer have in the journal (`Layer.matrix_names`)."""
+    layer = result.scores.layers[row]
+    labels = [label for label, _ in result.scores.parts.get(row, ())]
+    return [f"{layer} [{label}]" for label in labels] or [layer]
+
+
+def _matrix_rows(result: Result) -> Iterator[int]:
+    """The layers with a score of their own: those that did not fail and are not one row, whose
+    values are those of every 1-D weight."""
+    scores = result.scores
+    for row in range(len(scores)):
+        if row not in scores.problems and scores.rows[row] != 1:
+            yield row
+
+
+def _column(result: Result, metric: str, entries: dict[str, Entry]) -> MetricColumn:
+    values = np.full(len(result.scores), np.nan)
+    parts: Parts = {}
+    for row in range(len(values)):
+        if row in result.scores.problems:
+            continue
+        names = _matrices(result, row)
+        if names[0] not in entries:
+            values[row] = ONE_DIMENSIONAL[metric]
+            continue
+        found = [entries[name].metrics[metric] for name in names]
+        values[row] = math.fsum(found) / len(found)
+        if row in result.scores.parts:
+            labels = (label for label, _ in result.scores.parts[row])
+            parts[row] = tuple(zip(labels, found, strict=True))
+    return MetricColumn(values, parts)

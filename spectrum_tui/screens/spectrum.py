@@ -1,0 +1,157 @@
+"""The singular values of one layer: where its noise ends, and what every metric says of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+import numpy as np
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from spectrum_tui.core import numbers
+from spectrum_tui.core.kept_metrics import spectra_of
+from spectrum_tui.core.metrics import described, noise_of
+from spectrum_tui.core.results import IntArray, Result
+from spectrum_tui.core.spectra_store import KeptSpectrum
+from spectrum_tui.screens.dialog import Dialog
+from spectrum_tui.widgets.cells import printable
+from spectrum_tui.widgets.key_footer import KeyFooter
+
+NOT_KEPT = "The singular values of this layer are not kept here: scan the model to see them."
+MUTED = "$foreground 60%"
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
+_HEIGHT = 7
+_LABEL = 16
+
+
+class SpectrumScreen(Dialog[None]):
+    """A histogram of the singular values, read off the event loop; of experts one by one."""
+
+    DEFAULT_CSS = """
+    SpectrumScreen {
+        & > Vertical { width: 100%; max-width: 84; height: auto; max-height: 100%; padding: 0 1; }
+        & Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "step(1)", "Next", tooltip="The next expert of this layer"),
+        Binding("N", "step(-1)", "Previous", tooltip="The expert before"),
+        Binding("escape,d,enter", "dismiss", "Close", key_display="esc", tooltip="Close this"),
+    ]
+
+    def __init__(self, result: Result, row: int) -> None:
+        super().__init__()
+        self._result, self._row = result, row
+        self._spectra: list[tuple[str, KeptSpectrum]] = []
+        self._at, self._is_read = 0, False
+        self.body = Static("Reading …", markup=False)
+        self.frame = Vertical(self.body)
+
+    def compose(self) -> ComposeResult:
+        """The text in a frame that names the matrix."""
+        self.frame.border_title = printable(self._result.scores.layers[self._row])
+        yield self.frame
+        yield KeyFooter()
+
+    def on_mount(self) -> None:
+        """Read."""
+        self._read()
+
+    @work
+    async def _read(self) -> None:
+        self._spectra = await asyncio.to_thread(spectra_of, self._result, self._row)
+        self._is_read = True
+        self.refresh_bindings()
+        self._show()
+
+    def on_resize(self) -> None:
+        """The histogram is as wide as the frame."""
+        super().on_resize()
+        self.call_after_refresh(self._show)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only experts are several."""
+        return len(self._spectra) > 1 if action == "step" else True
+
+    def action_step(self, by: int) -> None:
+        """Go to another matrix of the layer."""
+        self._at = (self._at + by) % len(self._spectra)
+        self._show()
+
+    def _show(self) -> None:
+        if not self._spectra:
+            if self._is_read:
+                self.body.update(NOT_KEPT)
+            return
+        name, kept = self._spectra[self._at]
+        self.frame.border_title = printable(name)
+        self.frame.border_subtitle = numbers.shape(kept.rows, kept.columns)
+        parts = [histogram(kept, max(20, self.frame.size.width - 1)), facts(kept)]
+        self.body.update(Content("\n\n").join([*parts, self._metrics()]))
+
+    def _metrics(self) -> Content:
+        """Every metric of the matrix; a layer of experts has their means."""
+        scores = self._result.scores
+        lines = []
+        for name in self._result.metrics:
+            metric = described(name)
+            column = scores.metrics[name]
+            parts = column.parts.get(self._row)
+            value = parts[self._at][1] if parts else float(column.values[self._row])
+            lines.append(
+                Content.assemble(
+                    (f"{metric.title:<{_LABEL}}", MUTED),
+                    (f"{numbers.score(value):>9}", "bold"),
+                    (f"  {metric.meaning}", MUTED),
+                )
+            )
+        return Content("\n").join(lines)
+
+
+def facts(kept: KeptSpectrum) -> Content:
+    """Noise level, threshold and what lies above it, in the units of the weights."""
+    noise = noise_of(kept.values, kept.rows, kept.columns)
+    above = f"{noise.signal:,} of {len(kept.values):,} values above"
+    rows = (
+        ("largest value", numbers.score(float(kept.values[0])), ""),
+        ("noise level σ", numbers.score(noise.sigma), "from the median value"),
+        ("noise ends at", numbers.score(noise.threshold), above),
+    )
+    return Content("\n").join(
+        Content.assemble(
+            (f"{name:<{_LABEL}}", MUTED), (f"{value:>9}", "bold"), (f"  {note}", MUTED)
+        )
+        for name, value, note in rows
+    )
+
+
+def histogram(kept: KeptSpectrum, width: int) -> Content:
+    """How many singular values lie where, from 0 to the largest; those above noise in colour.
+
+    Heights are logarithmic: a single value far out is seen beside thousands in the bulk.
+    """
+    noise = noise_of(kept.values, kept.rows, kept.columns)
+    largest = max(float(kept.values[0]), noise.threshold)
+    counts, _ = np.histogram(kept.values, bins=width, range=(0.0, largest * (1 + 1e-9)))
+    edge = min(width - 1, int(noise.threshold / largest * width))
+    lines = [_line(counts, row, edge) for row in range(_HEIGHT)]
+    mark = "│ noise ends" if edge < width - 12 else "noise ends │"
+    at = edge if edge < width - 12 else max(0, edge - len(mark) + 1)
+    lines.append(Content.styled(" " * at + mark, "$warning"))
+    low, high = "0", numbers.score(largest)
+    lines.append(Content.styled(f"{low}{high:>{width - 1}}", MUTED))
+    return Content("\n").join(lines)
+
+
+def _line(counts: IntArray, row: int, edge: int) -> Content:
+    """One line of the columns, in eighths; line 0 is the uppermost."""
+    heights = np.log1p(counts) / np.log1p(counts.max()) * _HEIGHT * 8
+    heights = np.where(counts > 0, np.maximum(1, np.round(heights)), 0)
+    eighths = np.clip(heights - (_HEIGHT - 1 - row) * 8, 0, 8).astype(int)
+    text = "".join(_EIGHTHS[n] for n in eighths.tolist())
+    return Content.assemble((text[:edge], MUTED), (text[edge:], "$primary"))

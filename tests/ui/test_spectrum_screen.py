@@ -1,0 +1,101 @@
+"""The dialog of one layer's singular values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from textual.app import App
+
+from spectrum_tui.core import store
+from spectrum_tui.core.events import LayerDone
+from spectrum_tui.core.metrics import described, noise_of
+from spectrum_tui.core.requests import METRICS, ResultReady, ScanRequest
+from spectrum_tui.core.results import Result
+from spectrum_tui.core.session import run_scan
+from spectrum_tui.core.spectra_store import KeptSpectrum
+from spectrum_tui.screens.results import ResultsScreen
+from spectrum_tui.screens.spectrum import NOT_KEPT, SpectrumScreen, facts, histogram
+from spectrum_tui.settings import Settings
+from tests import made, oracle
+from tests.checkpoints import llama, save
+
+NOISE = np.random.default_rng(0).standard_normal((96, 192))
+
+
+def kept(spikes: float = 0.0, scale: float = 1.0) -> KeptSpectrum:
+    """Noise with three planted values."""
+    values = oracle.singular_values(NOISE)
+    values[:3] += spikes
+    return KeptSpectrum(scale * values, 96, 192)
+
+
+@pytest.mark.parametrize("width", [20, 60, 120])
+@pytest.mark.parametrize("spikes", [0.0, 30.0, 3000.0])
+def test_the_histogram_is_as_wide_as_told_and_marks_the_end_of_noise(
+    width: int, spikes: float
+) -> None:
+    lines = histogram(kept(spikes), width).plain.splitlines()
+    assert all(len(line) <= width for line in lines)
+    assert lines[-2].count("│") == 1
+    assert "noise ends" in lines[-2]
+    beyond = lines[-3][lines[-2].index("│") + 1 :]
+    assert bool(beyond.strip()) == (spikes > 0)
+    assert histogram(kept(spikes, 2.0**-20), width).plain.splitlines()[:-1] == lines[:-1]
+
+
+def test_the_facts() -> None:
+    spectrum = kept(30.0)
+    text = facts(spectrum).plain
+    assert noise_of(spectrum.values, 96, 192).signal == 3
+    assert "3 of 96 values above" in text
+
+
+class Host(App[None]):
+    """Shows the results screen."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__()
+        self.results = ResultsScreen(result, Settings())
+
+    def on_mount(self) -> None:
+        self.push_screen(self.results)
+
+
+def scanned(folder: Path, out: Path) -> Result:
+    request = ScanRequest(str(folder), device="cpu", output_dir=str(out))
+    events = list(run_scan(request))
+    assert any(isinstance(event, LayerDone) for event in events)
+    ready = next(event for event in events if isinstance(event, ResultReady))
+    return store.load_result(Path(ready.path))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=str)
+async def test_d_shows_the_layer_under_the_cursor(size: tuple[int, int], tmp_path: Path) -> None:
+    result = scanned(save(tmp_path / "m", llama(2)), tmp_path / "out")
+    app = Host(result)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("tab", "down", "d")
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        dialog = app.screen
+        assert isinstance(dialog, SpectrumScreen)
+        assert dialog.frame.border_title == result.scores.layers[1]
+        text = str(dialog.body.content)
+        assert "noise ends" in text
+        assert all(described(name).meaning in text for name in METRICS)
+        assert dialog.frame.region.bottom <= size[1] - 1
+        await pilot.press("d")
+        await pilot.pause()
+        assert app.screen is app.results
+
+
+async def test_where_nothing_was_kept_it_says_so() -> None:
+    app = Host(made.result())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("d")
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        assert isinstance(app.screen, SpectrumScreen)
+        assert str(app.screen.body.content) == NOT_KEPT
