@@ -1,8 +1,6 @@
 """`python -m spectrum_tui` is the command `spectrum-tui`."""
 
-import sys
-
-from spectrum_tui.cli import main
+from spectrum_tui.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -11,6 +11,7 @@ from typing import Literal
 
 from spectrum_tui.core import demo, hub
 from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint, unreadable
+from spectrum_tui.core.collections import without_collections
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.journal import journal_path, read_journal
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
@@ -166,7 +167,7 @@ def with_exact_names(
     class that does not fit. Where the names cannot be known, `summary.notes` say why.
     """
     from spectrum_tui.core.naming.known import known_plan
-    from spectrum_tui.core.naming.plan import plan_parameters, without_collections
+    from spectrum_tui.core.naming.plan import plan_parameters
     from spectrum_tui.core.quantised.fold import fold
 
     checkpoint = inspection.checkpoint

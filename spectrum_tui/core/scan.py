@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectrum_tui.core.checkpoint import Checkpoint
+from spectrum_tui.core.collections import import_torch
 from spectrum_tui.core.devices import pick_devices, share_of
 from spectrum_tui.core.distributed import ALONE, Group
 from spectrum_tui.core.errors import ScanError
@@ -102,6 +103,7 @@ def make_plan(
 
 def available_devices() -> tuple[str, ...]:
     """The devices of this machine by torch's names, the CPU first."""
+    import_torch()
     import torch
 
     devices = [CPU]

@@ -74,20 +74,35 @@ class Runs:
     scores: Scores = field(default_factory=dict)
 
 
+LAUNCH = """
+import os, sys, time
+begin = time.perf_counter()
+child = os.spawnvp(os.P_NOWAIT, sys.argv[2], sys.argv[2:])
+_, status, usage = os.wait4(child, 0)
+with open(sys.argv[1], "w") as file:
+    file.write(f"{time.perf_counter() - begin} {usage.ru_maxrss}")
+sys.exit(os.waitstatus_to_exitcode(status) != 0)
+"""
+"""A small process between: the peak that the system accounts to a process begins with that of the
+one that started it, and this script has made models."""
+
+
 def process(command: Sequence[str], cwd: Path, **environment: str) -> tuple[float, int]:
     """(seconds, peak memory in bytes) of a whole process; its output is shown where it fails."""
-    log = cwd / "log"
-    begin = time.perf_counter()
+    log, usage = cwd / "log", cwd / "usage"
     with log.open("w") as out:
-        child = subprocess.Popen(
-            command, cwd=cwd, env={**os.environ, **environment}, stdout=out, stderr=out
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", LAUNCH, str(usage), *command],
+            cwd=cwd,
+            env={**os.environ, **environment},
+            stdout=out,
+            stderr=out,
+            check=False,
         )
-        _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - begin
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {child.returncode}:\n{log.read_text()}")
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{log.read_text()}")
+    seconds, peak = usage.read_text().split()
+    return float(seconds), int(peak) * (1 if sys.platform == "darwin" else 1024)
 
 
 def run_program(name: str, model: Path, types: Sequence[str], reference: Path) -> Runs:

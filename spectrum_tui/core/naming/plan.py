@@ -6,12 +6,11 @@ suffix, the checkpoint's own names. The plan says which, and why it was not the 
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from spectrum_tui.core.checkpoint import Checkpoint
+from spectrum_tui.core.collections import without_collections
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.naming.assemble import assemble
 from spectrum_tui.core.naming.mapping import map_sources
@@ -84,18 +83,3 @@ def _attempt(
         raise
     except Exception as exc:
         return None, first_line(exc)
-
-
-@contextmanager
-def without_collections() -> Iterator[None]:
-    """Without the garbage collector, which looks through all of torch and transformers each time.
-
-    Of 37,000 tensors the plan took 2.1 s with it and 1.4 s without; nothing made here is garbage.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
