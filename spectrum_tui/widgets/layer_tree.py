@@ -120,18 +120,23 @@ class TreeLines(LineView):
         yield Segment(indent + arrow, self.line_style("layer-tree--dim", *cursor))
         yield Segment(f"{BOXES[state]} ", self.line_style(_BOX_STYLES[state], *cursor))
         room = width - len(indent) - _LABEL_AT
-        note = self._experts(node) if leaf else self._note(node)
-        name = keep_end(model.labels[node], min(room - len(note), cell_len(model.labels[node])))
+        width_of_name = cell_len(model.labels[node])
+        note = self._experts(node, room - width_of_name) if leaf else self._note(node)
+        name = keep_end(model.labels[node], min(room - len(note), width_of_name))
         style = self.line_style(*(() if leaf and state else (kind,)), *cursor)
         yield Segment(name, style)
         yield Segment(
             note.ljust(room - cell_len(name)), self.line_style("layer-tree--dim", *cursor)
         )
 
-    def _experts(self, node: int) -> str:
-        """`48 × 128 experts` of a type whose parameters each hold many."""
+    def _experts(self, node: int, room: int) -> str:
+        """`48 × 128 experts` of a type whose parameters each hold many; less of it where the
+        name needs the room."""
         info = self.model.type_at(node)
-        return f"  {info.layers} × {info.experts} experts" if info and info.experts else ""
+        if not info or not info.experts:
+            return ""
+        ways = (f"  {info.layers} × {info.experts} experts", f"  {info.experts} experts")
+        return next((way for way in ways if len(way) <= room), f"  ×{info.experts}")
 
     def _note(self, node: int) -> str:
         """How much of a branch is checked: `×160` of a family, `3 of 4` where it is a part."""

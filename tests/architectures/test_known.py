@@ -89,6 +89,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "another type": lambda config: config.update(model_type="olmo"),
     "a shape that disagrees": lambda config: config.update(intermediate_size=40),
     "a layer more": lambda config: config.update(num_hidden_layers=3),
+    "a million layers": lambda config: config.update(num_hidden_layers=10**12),
     "a bias more": lambda config: config.update(mlp_bias=True),
     "a default": lambda config: config.pop("num_key_value_heads"),
     "no word of tying": lambda config: config.pop("tie_word_embeddings"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -131,6 +132,39 @@ def mixture() -> ModelSummary:
     )
 
 
+def towers() -> ModelSummary:
+    """A model that sees: a vision tower, a projector, and a language model of fused experts."""
+    seeing = [
+        TypeInfo(f"vision:{name}", group, 27, 27 * size, 1.5, tower="vision")
+        for name, group, size in (
+            ("self_attn.q_proj", Group.ATTENTION, 1_327_104),
+            ("self_attn.out_proj", Group.ATTENTION, 1_327_104),
+            ("mlp.fc1", Group.MLP, 4_958_208),
+            ("mlp.fc2", Group.MLP, 4_958_208),
+        )
+    ]
+    between = TypeInfo("projector:linear_1", Group.OTHER, 1, 4_718_592, 0.3, tower="projector")
+    fused = [
+        TypeInfo(name, Group.EXPERTS, 48, 48 * size, cost, experts=128, tower="language")
+        for name, size, cost in (
+            ("mlp.experts.down_proj", 201_326_592, 90.0),
+            ("mlp.experts.gate_up_proj", 402_653_184, 180.0),
+        )
+    ]
+    plain = llama()
+    language = [replace(one, tower="language") for one in plain.types if "mlp" not in one.name]
+    return replace(
+        plain,
+        model="made/seeing-mixture",
+        name="made/seeing-mixture",
+        types=(*language, *fused, *seeing, between),
+        parameters=31_700_000_000,
+        architecture="SeeingForConditionalGeneration",
+        model_class="SeeingForConditionalGeneration",
+        naming="transformers 5.23.0 SeeingForConditionalGeneration",
+    )
+
+
 def remote() -> ModelSummary:
     """A model that is not on this machine."""
     return replace(llama(), origin="hub", folder="", local_bytes=0, naming="", model_class="")
@@ -236,6 +270,17 @@ def scan_screen(state: str) -> ScanScreen:
 
 
 # -- results -----------------------------------------------------------------------------------
+
+
+def with_experts() -> Result:
+    """A result whose first layer is the mean of 64 experts, gate and up apart."""
+    result = with_head()
+    parts = tuple(
+        (f"expert {expert} {half}", 0.4 + 0.3 * math.sin(expert * (2 + bias)) + bias)
+        for expert in range(64)
+        for half, bias in (("gate", 0.0), ("up", 0.2))
+    )
+    return replace(result, scores=replace(result.scores, parts={0: parts}))
 
 
 def with_head() -> Result:

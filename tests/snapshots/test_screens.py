@@ -37,13 +37,14 @@ def test_setup(look: Look, state: str, size: Size) -> None:
 
 
 @at_both_sizes
-@pytest.mark.parametrize("state", ["default", "filtered", "experts", "nothing_checked"])
+@pytest.mark.parametrize("state", ["default", "filtered", "experts", "towers", "nothing_checked"])
 def test_layers(look: Look, state: str, size: Size) -> None:
-    summary = scenes.mixture() if state == "experts" else scenes.llama()
+    summary = {"experts": scenes.mixture, "towers": scenes.towers}.get(state, scenes.llama)()
     keys = {
         "default": (),
         "filtered": ("slash", *"proj"),
         "experts": ("down", "down", "down"),
+        "towers": (),
         "nothing_checked": ("n", "s"),
     }[state]
     look(scenes.layers(summary), size, still(*keys))
@@ -166,3 +167,8 @@ def test_results_in_light(look: Look) -> None:
 
 def test_layers_in_light(look: Look) -> None:
     look(scenes.layers(scenes.llama()), LARGE, theme=LIGHT.name)
+
+
+@at_both_sizes
+def test_every_expert(look: Look, size: Size) -> None:
+    look(scenes.results(scenes.with_experts()), size, still("t", "tab", "x"))

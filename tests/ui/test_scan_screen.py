@@ -97,7 +97,7 @@ async def test_running() -> None:
     app.begin()
     for i in range(4):
         app.done(i)
-    app.progress.feed(LayerStarted(f"model.layers.4.{TYPE}", TYPE, (1408, 512)))
+    app.progress.feed(LayerStarted(f"model.layers.4.{TYPE}", TYPE, (1408, 512), 10.0))
     app.progress.set_memory(1_234_000_000)
     app.clock.time += 1
     async with app.run_test(size=SIZE) as pilot:
@@ -105,7 +105,7 @@ async def test_running() -> None:
         assert app.heading() == "Scanning"
         assert app.figure("layers") == "4 of 10"
         assert app.figure("elapsed") == "9 s"
-        assert app.figure("eta") == "11 s"  # 60 units at 5 a second, one second ago
+        assert app.figure("eta") == "11 s"  # 60 units at 2 s for 10, one second of which is done
         assert app.figure("rate") == "0.50"
         assert app.figure("bytes") == "2.50 MB"
         assert app.figure("memory") == "1.23 GB"
