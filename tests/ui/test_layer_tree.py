@@ -301,3 +301,17 @@ async def test_control_characters_and_wide_names_do_not_break_a_line() -> None:
             strip = app.lines.render_line(row + 1)
             assert strip.cell_length == app.lines.view_size.width
             assert strip.text.isprintable()
+
+
+async def test_a_type_of_fused_experts_says_how_many_where_its_name_leaves_room() -> None:
+    names = ["experts.w", "experts.up_proj", "language_model.mlp.experts.down_proj"]
+    fused = [TypeInfo(name, Group.EXPERTS, 48, 10**9, 50.0, experts=128) for name in names]
+    app = Host(fused)
+    async with app.run_test(size=(78, 20)) as pilot:
+        await pilot.pause()
+        width = app.lines.view_size.width
+        rows = [app.lines.render_row(row, width).text for row in range(app.lines.line_count)]
+        shown = {name: next((row for row in rows if name in row), "") for name in names}
+        assert "experts.w  48 × 128 experts" in shown[names[0]]
+        assert "experts.up_proj  128 experts" in shown[names[1]]
+        assert any("experts.down_proj  ×128" in row for row in rows)
