@@ -48,8 +48,9 @@ class _Parser(argparse.ArgumentParser):
 def run() -> NoReturn:
     """The command `spectrum-tui`: run it and end the process with its exit code.
 
-    Where torch was imported, its end is not waited for: taking it down takes 0.5 s, and every
-    file is closed by then.
+    Where torch was imported, its end is not waited for: taking it down takes 0.5 s, and a scan in
+    several processes would wait for matrices in work and for connections to processes that are
+    gone. Every file is closed by then.
     """
     code = main()
     sys.stdout.flush()

@@ -68,15 +68,11 @@ def run_scan_command(
     if group.size == 1:
         return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
     try:
-        code = _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
+        return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
     except SpectrumError as exc:
         if group.leads or isinstance(exc, PeerLostError):
             _say(f"spectrum-tui: {exc}")
-        code = 2
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # A normal exit would wait for matrices in work and for connections to processes that are gone.
-    os._exit(code)
+        return 2
 
 
 def _scan(

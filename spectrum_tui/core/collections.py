@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,7 +26,12 @@ def without_collections() -> Iterator[None]:
 
 
 def import_torch() -> None:
-    """Import torch without collections, and leave what it made out of all later ones."""
+    """Import torch without collections, and leave what it made out of all later ones.
+
+    The first time only: to freeze again would keep the garbage of everything since.
+    """
+    if "torch" in sys.modules:
+        return
     with without_collections():
         import torch  # noqa: F401
     gc.freeze()

@@ -8,6 +8,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.requests import METRIC
@@ -116,6 +117,13 @@ def _replace(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
+
+
+def append(file: IO[bytes], data: bytes) -> None:
+    """Write all of the data to an unbuffered file; an almost full disk takes a part of it before
+    it refuses with OSError."""
+    while data:
+        data = data[file.write(data) :]
 
 
 def cannot_write(path: Path, exc: OSError) -> OutputError:

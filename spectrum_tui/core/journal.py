@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from spectrum_tui.core.files import cache_dir, cannot_write
+from spectrum_tui.core.files import append, cache_dir, cannot_write
 from spectrum_tui.core.metrics import every_metric
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scores import RULE, Score
@@ -164,10 +164,8 @@ class Journal:
             entry = replace(entry, spectrum=self._spectra.append(entry.layer, spectrum))
         data = asdict(entry)
         del data["file"]  # that is this one, whatever it will be called
-        rest = json.dumps(data).encode() + b"\n"
         try:
-            while rest:  # an almost full disk takes a part of the line before it refuses
-                rest = rest[self._file.write(rest) :]
+            append(self._file, json.dumps(data).encode() + b"\n")
             os.fsync(self._file.fileno())
         except OSError as exc:
             raise cannot_write(self.path, exc) from None

@@ -35,15 +35,15 @@ def spectra_of(result: Result, row: int) -> list[tuple[str, KeptSpectrum]]:
         return []
     journal = journal_path(result.checkpoint)
     entries = read_journal(journal)
-    found = []
-    for name in _matrices(result, row):
-        entry = entries.get(name)
-        if entry is not None:
-            with SpectraReader(spectra_path(journal.with_name(entry.file))) as reader:
-                kept = reader.read(name, entry.spectrum)
-            if kept is not None:
-                found.append((name, kept))
-    return found
+    wanted = {name: entries[name] for name in _matrices(result, row) if name in entries}
+    found: dict[str, KeptSpectrum] = {}
+    for file in {entry.file for entry in wanted.values()}:
+        with SpectraReader(spectra_path(journal.with_name(file))) as reader:
+            for name, entry in wanted.items():
+                kept = reader.read(name, entry.spectrum) if entry.file == file else None
+                if kept is not None:
+                    found[name] = kept
+    return [(name, found[name]) for name in wanted if name in found]
 
 
 def _matrices(result: Result, row: int) -> list[str]:

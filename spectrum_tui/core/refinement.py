@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from spectrum_tui.core import wire
@@ -13,8 +14,6 @@ from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, write_text
 from spectrum_tui.core.inspection import Inspection, with_exact_names
 from spectrum_tui.core.journal import journal_path, read_journal
-from spectrum_tui.core.naming.known import known_plan
-from spectrum_tui.core.naming.parameters import plain_source
 from spectrum_tui.core.requests import ModelSummary
 
 
@@ -23,10 +22,6 @@ def refined_summary(
 ) -> ModelSummary:
     """The summary under a trainer's names, from the cache where files, class and transformers
     are those of last time; raises what `with_exact_names` raises."""
-    sources = tuple(map(plain_source, inspection.checkpoint.tensors))
-    if known_plan(inspection.checkpoint, sources, model_class=model_class) is not None:
-        # Even the version of transformers, which the cache goes by, would cost an import of 4 s.
-        return with_exact_names(inspection, model_class=model_class).summary
     path = _cache_path(inspection, f"{model_class} {allow_gptq}")
     kept = _read(path)
     if kept is None:
@@ -48,11 +43,17 @@ def refined_summary(
 
 
 def _cache_path(inspection: Inspection, choices: str) -> Path:
-    from transformers import __version__
-
     config = repr(sorted(inspection.checkpoint.config.items(), key=lambda item: item[0]))
-    key = "\0".join((inspection.checkpoint.fingerprint, __version__, choices, config))
+    key = "\0".join((inspection.checkpoint.fingerprint, _transformers_version(), choices, config))
     return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
+
+
+def _transformers_version() -> str:
+    """From what pip wrote down: asking the package itself is an import of 4 s."""
+    try:
+        return version("transformers")
+    except PackageNotFoundError:
+        return ""
 
 
 def _read(path: Path) -> tuple[ModelSummary, list[list[str]]] | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import numpy as np
 
@@ -43,17 +45,8 @@ def run_scan(
     A stopped scan's scores are kept in the program's cache, not in the output folder, where
     another tool would take them for the whole model. Raises SpectrumError.
     """
-    if inspection is None:
-        inspection = inspect_model(request.model, request.revision)
-    if not inspection.summary.is_local:
-        raise ScanError(f"{request.model} is not downloaded yet.", "Download it first.")
     output = output_folder(request.output_dir)
-    if group.leads:
-        check_writable(output)
-    if not inspection.summary.naming:
-        inspection = with_exact_names(
-            inspection, model_class=request.model_class, allow_gptq=request.allow_gptq
-        )
+    inspection = _prepared(request, inspection, output if group.leads else None)
     plan = make_plan(
         inspection.checkpoint,
         choose_layers(inspection, request.types),
@@ -63,34 +56,68 @@ def run_scan(
         group=group,
         precision=request.precision,
     )
-    device, notes = "", plan.notes
-    done: dict[str, LayerDone] = {}
-    failed: dict[str, str] = {}
-    finished = False
+    outcome = Outcome(notes=plan.notes)
     for event in scan(plan, cancelled=cancelled):
-        if isinstance(event, ScanStarted):
-            device = event.device
-        elif isinstance(event, LayerDone):
-            done[event.layer] = event
-        elif isinstance(event, LayerRescored):
-            done[event.done.layer] = event.done
-        elif isinstance(event, LayerFailed):
-            failed[event.layer] = event.reason
-        elif isinstance(event, ScanEnded):
-            finished, notes = event.reason == "finished", notes + event.notes
+        outcome.add(event)
         yield event
-    if failed and not done:
-        layer, reason = next(iter(failed.items()))
-        raise ScanError(
-            f"None of {len(failed)} layers could be scored; {layer}: {reason}.",
-            "Check that the files are the full-precision weights, or download them again.",
-        )
-    if done and group.leads:
-        result = build_result(inspection, plan, done, failed, device=device, notes=notes)
-        result = result.with_metric(request.metric)
-        folder = output if finished else cache_dir() / "stopped"
+    outcome.check()
+    if outcome.done and group.leads:
+        result = build_result(inspection, plan, outcome).with_metric(request.metric)
+        folder = output if outcome.finished else cache_dir() / "stopped"
         files = store.save_scores(result, folder)
-        yield ResultReady(str(files.scores), finished)
+        yield ResultReady(str(files.scores), outcome.finished)
+
+
+def _prepared(
+    request: ScanRequest, inspection: Inspection | None, output: Path | None
+) -> Inspection:
+    """The local model under its exact names; `output` is checked before these take their time."""
+    if inspection is None:
+        inspection = inspect_model(request.model, request.revision)
+    if not inspection.summary.is_local:
+        raise ScanError(f"{request.model} is not downloaded yet.", "Download it first.")
+    if output is not None:
+        check_writable(output)
+    if inspection.summary.naming:
+        return inspection
+    return with_exact_names(
+        inspection, model_class=request.model_class, allow_gptq=request.allow_gptq
+    )
+
+
+@dataclass
+class Outcome:
+    """What the events of a scan come to; `device` and `notes` say how it ran."""
+
+    done: dict[str, LayerDone] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    device: str = ""
+    notes: tuple[str, ...] = ()
+    finished: bool = False
+
+    def add(self, event: ScanEvent) -> None:
+        """Take in one event."""
+        match event:
+            case ScanStarted():
+                self.device = event.device
+            case LayerDone():
+                self.done[event.layer] = event
+            case LayerRescored():
+                self.done[event.done.layer] = event.done
+            case LayerFailed():
+                self.failed[event.layer] = event.reason
+            case ScanEnded():
+                self.finished = event.reason == "finished"
+                self.notes += event.notes
+
+    def check(self) -> None:
+        """Raise ScanError where every layer failed: that is no result."""
+        if self.failed and not self.done:
+            layer, reason = next(iter(self.failed.items()))
+            raise ScanError(
+                f"None of {len(self.failed)} layers could be scored; {layer}: {reason}.",
+                "Check that the files are the full-precision weights, or download them again.",
+            )
 
 
 def match_types(types: Iterable[TypeInfo], patterns: Iterable[str]) -> tuple[str, ...]:
@@ -127,17 +154,9 @@ def choose_layers(inspection: Inspection, types: tuple[str, ...]) -> list[Layer]
     return sorted(wanted, key=lambda layer: place[layer.type])
 
 
-def build_result(
-    inspection: Inspection,
-    plan: ScanPlan,
-    done: dict[str, LayerDone],
-    failed: dict[str, str],
-    *,
-    device: str = "",
-    notes: tuple[str, ...] = (),
-) -> Result:
-    """The result of a scan, finished or not, from the scores and failures so far; `device` and
-    `notes` say how it ran."""
+def build_result(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Result:
+    """The result of a scan, finished or not, from the scores and failures so far."""
+    done, failed = outcome.done, outcome.failed
     layers = [layer for layer in plan.layers if layer.name in done or layer.name in failed]
     type_names = list(dict.fromkeys(layer.type for layer in layers))
     place = {name: i for i, name in enumerate(type_names)}
@@ -159,7 +178,7 @@ def build_result(
     return Result(
         scores,
         model.head,
-        _provenance(inspection, plan, device, notes),
+        _provenance(inspection, plan, outcome),
         model.total_parameters,
         len(plan.layers),
         model.skipped,
@@ -183,9 +202,7 @@ def _column(metric: str, layers: list[Layer], done: dict[str, LayerDone]) -> Met
     return MetricColumn(values, parts)
 
 
-def _provenance(
-    inspection: Inspection, plan: ScanPlan, device: str, notes: tuple[str, ...]
-) -> Provenance:
+def _provenance(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Provenance:
     summary = inspection.summary
     return Provenance(
         model=summary.name,
@@ -193,9 +210,9 @@ def _provenance(
         architecture=summary.architecture,
         dtypes="/".join(summary.dtypes),
         naming=summary.naming or NAMING,
-        device=device,
+        device=outcome.device,
         precision=plan.precision,
         finished=time.strftime("%Y-%m-%d", time.gmtime()),
         version=__version__,
-        notes=notes,
+        notes=outcome.notes,
     )

@@ -18,7 +18,7 @@ from typing import IO, Self
 
 import numpy as np
 
-from spectrum_tui.core.files import cannot_write
+from spectrum_tui.core.files import append, cannot_write
 from spectrum_tui.core.results import FloatArray
 
 _HEAD = struct.Struct("<4sIQQI")
@@ -45,19 +45,18 @@ def spectra_path(journal: Path) -> Path:
 class SpectraWriter:
     """Appends spectra to a file. Raises OutputError on a full disk."""
 
-    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file: IO[bytes] = path.open("wb" if fresh else "ab", buffering=0)
+            self._file: IO[bytes] = path.open("ab", buffering=0)
         except OSError as exc:
             raise cannot_write(path, exc) from None
 
     def append(self, name: str, spectrum: KeptSpectrum) -> int:
         """Write the spectrum of the matrix `name`; returns its offset, for `read_spectrum`."""
-        rest = record = _record(name, spectrum)
+        record = _record(name, spectrum)
         try:
-            while rest:  # an almost full disk takes a part before it refuses
-                rest = rest[self._file.write(rest) :]
+            append(self._file, record)
             # Where the system put it: in append mode that is the end, whoever else writes.
             return self._file.tell() - len(record)
         except OSError as exc:

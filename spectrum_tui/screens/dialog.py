@@ -43,7 +43,6 @@ class Dialog(ModalScreen[Answer]):
     DEFAULT_CSS = """
     Dialog {
         align: center middle;
-        background: $background 60%;
         & > Vertical {
             border: round $primary;
             border-title-color: $primary;

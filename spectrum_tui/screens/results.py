@@ -162,7 +162,7 @@ class ResultsScreen(Screen[None]):
         self._show_notes()
         self._show_order()
         self.apply(self.percent)
-        if self.settings.metric:
+        if self.settings.metric not in ("", self.ranking.metric.name):  # says that it is not there
             self.show_metric(self.settings.metric)
 
     @property

@@ -15,8 +15,8 @@ from textual.widgets import Static
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.kept_metrics import spectra_of
-from spectrum_tui.core.metrics import described, noise_of
-from spectrum_tui.core.results import IntArray, Result
+from spectrum_tui.core.metrics import Noise, described, noise_of
+from spectrum_tui.core.results import FloatArray, Result
 from spectrum_tui.core.spectra_store import KeptSpectrum
 from spectrum_tui.screens.dialog import Dialog
 from spectrum_tui.widgets.cells import printable
@@ -91,7 +91,9 @@ class SpectrumScreen(Dialog[None]):
         name, kept = self._spectra[self._at]
         self.frame.border_title = printable(name)
         self.frame.border_subtitle = numbers.shape(kept.rows, kept.columns)
-        parts = [histogram(kept, max(20, self.frame.size.width - 1)), facts(kept)]
+        noise = noise_of(kept.values, kept.rows, kept.columns)
+        width = max(20, self.frame.size.width - 1)
+        parts = [histogram(kept, noise, width), facts(kept, noise)]
         self.body.update(Content("\n\n").join([*parts, self._metrics()]))
 
     def _metrics(self) -> Content:
@@ -103,43 +105,39 @@ class SpectrumScreen(Dialog[None]):
             column = scores.metrics[name]
             parts = column.parts.get(self._row)
             value = parts[self._at][1] if parts else float(column.values[self._row])
-            lines.append(
-                Content.assemble(
-                    (f"{metric.title:<{_LABEL}}", MUTED),
-                    (f"{numbers.score(value):>9}", "bold"),
-                    (f"  {metric.meaning}", MUTED),
-                )
-            )
+            lines.append(_fact(metric.title, value, metric.meaning))
         return Content("\n").join(lines)
 
 
-def facts(kept: KeptSpectrum) -> Content:
+def _fact(name: str, value: float, note: str = "") -> Content:
+    """One line: what, how much, and what that means."""
+    return Content.assemble(
+        (f"{name:<{_LABEL}}", MUTED), (f"{numbers.score(value):>9}", "bold"), (f"  {note}", MUTED)
+    )
+
+
+def facts(kept: KeptSpectrum, noise: Noise) -> Content:
     """Noise level, threshold and what lies above it, in the units of the weights."""
-    noise = noise_of(kept.values, kept.rows, kept.columns)
     above = f"{noise.signal:,} of {len(kept.values):,} values above"
-    rows = (
-        ("largest value", numbers.score(float(kept.values[0])), ""),
-        ("noise level σ", numbers.score(noise.sigma), "from the median value"),
-        ("noise ends at", numbers.score(noise.threshold), above),
+    lines = (
+        _fact("largest value", float(kept.values[0])),
+        _fact("noise level σ", noise.sigma, "from the median value"),
+        _fact("noise ends at", noise.threshold, above),
     )
-    return Content("\n").join(
-        Content.assemble(
-            (f"{name:<{_LABEL}}", MUTED), (f"{value:>9}", "bold"), (f"  {note}", MUTED)
-        )
-        for name, value, note in rows
-    )
+    return Content("\n").join(lines)
 
 
-def histogram(kept: KeptSpectrum, width: int) -> Content:
+def histogram(kept: KeptSpectrum, noise: Noise, width: int) -> Content:
     """How many singular values lie where, from 0 to the largest; those above noise in colour.
 
     Heights are logarithmic: a single value far out is seen beside thousands in the bulk.
     """
-    noise = noise_of(kept.values, kept.rows, kept.columns)
     largest = max(float(kept.values[0]), noise.threshold)
     counts, _ = np.histogram(kept.values, bins=width, range=(0.0, largest * (1 + 1e-9)))
     edge = min(width - 1, int(noise.threshold / largest * width))
-    lines = [_line(counts, row, edge) for row in range(_HEIGHT)]
+    heights = np.log1p(counts) / np.log1p(counts.max()) * _HEIGHT * 8
+    heights = np.where(counts > 0, np.maximum(1, np.round(heights)), 0)
+    lines = [_line(heights, row, edge) for row in range(_HEIGHT)]
     mark = "│ noise ends" if edge < width - 12 else "noise ends │"
     at = edge if edge < width - 12 else max(0, edge - len(mark) + 1)
     lines.append(Content.styled(" " * at + mark, "$warning"))
@@ -148,10 +146,8 @@ def histogram(kept: KeptSpectrum, width: int) -> Content:
     return Content("\n").join(lines)
 
 
-def _line(counts: IntArray, row: int, edge: int) -> Content:
-    """One line of the columns, in eighths; line 0 is the uppermost."""
-    heights = np.log1p(counts) / np.log1p(counts.max()) * _HEIGHT * 8
-    heights = np.where(counts > 0, np.maximum(1, np.round(heights)), 0)
+def _line(heights: FloatArray, row: int, edge: int) -> Content:
+    """One line of columns that are so many eighths high; line 0 is the uppermost."""
     eighths = np.clip(heights - (_HEIGHT - 1 - row) * 8, 0, 8).astype(int)
     text = "".join(_EIGHTHS[n] for n in eighths.tolist())
     return Content.assemble((text[:edge], MUTED), (text[edge:], "$primary"))

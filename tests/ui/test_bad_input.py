@@ -323,6 +323,16 @@ async def test_a_full_disk_while_scanning(tmp_path: Path, capsys: Capture) -> No
         assert app.runner.progress.snapshot().resumed >= finished
 
 
+async def refused_save(pilot: Pilot[None], app: SpectrumApp) -> str:
+    """Save from the results, and read why that is refused."""
+    await pilot.press("w")
+    await until(pilot, lambda: isinstance(app.screen, SaveScreen))
+    await pilot.press("enter")
+    error = app.screen.query_one("#error")
+    await until(pilot, lambda: error.has_class("-shown"))
+    return str(error.render()).removeprefix("✗ ")
+
+
 async def test_a_full_disk_while_saving(tmp_path: Path, capsys: Capture) -> None:
     model = save(tmp_path / "tiny", llama(2))
     out = tmp_path / "out"
@@ -335,12 +345,7 @@ async def test_a_full_disk_while_saving(tmp_path: Path, capsys: Capture) -> None
     app = SpectrumApp(Settings(model=str(model), output_dir=str(out)))
     async with app.run_test(size=SIZE) as pilot:
         await to_results(pilot, app)
-        await pilot.press("w")
-        await until(pilot, lambda: isinstance(app.screen, SaveScreen))
-        await pilot.press("enter")
-        error = app.screen.query_one("#error")
-        await until(pilot, lambda: error.has_class("-shown"))
-        assert str(error.render()).removeprefix("✗ ") == words
+        assert await refused_save(pilot, app) == words
         recipe.unlink()
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ResultsScreen))
@@ -419,10 +424,5 @@ async def test_a_layer_whose_name_is_markup(tmp_path: Path, capsys: Capture) -> 
         assert f"model.layers.0.{ODD_NAME}" in screen.result.scores.layers
         for view in "tmy":
             await pilot.press(view)
-        await pilot.press("w")
-        await until(pilot, lambda: isinstance(app.screen, SaveScreen))
-        await pilot.press("enter")
-        error = app.screen.query_one("#error")
-        await until(pilot, lambda: error.has_class("-shown"))
-        assert str(error.render()).removeprefix("✗ ") == words
+        assert await refused_save(pilot, app) == words
     assert not list(Path.cwd().glob("*.yaml"))

@@ -31,24 +31,31 @@ def kept(spikes: float = 0.0, scale: float = 1.0) -> KeptSpectrum:
     return KeptSpectrum(scale * values, 96, 192)
 
 
+def drawn(spectrum: KeptSpectrum, width: int) -> list[str]:
+    """The lines of the histogram."""
+    noise = noise_of(spectrum.values, spectrum.rows, spectrum.columns)
+    return histogram(spectrum, noise, width).plain.splitlines()
+
+
 @pytest.mark.parametrize("width", [20, 60, 120])
 @pytest.mark.parametrize("spikes", [0.0, 30.0, 3000.0])
 def test_the_histogram_is_as_wide_as_told_and_marks_the_end_of_noise(
     width: int, spikes: float
 ) -> None:
-    lines = histogram(kept(spikes), width).plain.splitlines()
+    lines = drawn(kept(spikes), width)
     assert all(len(line) <= width for line in lines)
     assert lines[-2].count("│") == 1
     assert "noise ends" in lines[-2]
     beyond = lines[-3][lines[-2].index("│") + 1 :]
     assert bool(beyond.strip()) == (spikes > 0)
-    assert histogram(kept(spikes, 2.0**-20), width).plain.splitlines()[:-1] == lines[:-1]
+    assert drawn(kept(spikes, 2.0**-20), width)[:-1] == lines[:-1]
 
 
 def test_the_facts() -> None:
     spectrum = kept(30.0)
-    text = facts(spectrum).plain
-    assert noise_of(spectrum.values, 96, 192).signal == 3
+    noise = noise_of(spectrum.values, 96, 192)
+    text = facts(spectrum, noise).plain
+    assert noise.signal == 3
     assert "3 of 96 values above" in text
 
 

@@ -22,14 +22,6 @@ from tests.checkpoints import llama, save
 from tests.scans import run
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @dataclass(frozen=True)
 class InMemory:
     """A matrix that is not in a file."""

@@ -20,7 +20,7 @@ from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.scan import make_plan
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.session import build_result
+from spectrum_tui.core.session import Outcome, build_result
 from tests import checkpoints, made
 from tests.checkpoints import Tensors, llama, save
 from tests.scans import done
@@ -80,7 +80,8 @@ def scanned(folder: Path, *, failed: tuple[str, ...] = ()) -> tuple[Result, list
         x.name: done(x, (i * 37 % 101) / 7) for i, x in enumerate(layers) if x.name not in failed
     }
     names = [t.name for t in inspection.checkpoint.tensors]
-    return build_result(inspection, plan, scores, dict.fromkeys(failed, "is all zero")), names
+    outcome = Outcome(scores, dict.fromkeys(failed, "is all zero"))
+    return build_result(inspection, plan, outcome), names
 
 
 MODELS: dict[str, tuple[Callable[[], Tensors], dict[str, bool]]] = {
@@ -209,7 +210,7 @@ def test_only_the_head_and_that_switched_off_is_refused(tmp_path: Path) -> None:
     layers = [x for x in inspection.model.layers if x.name == "lm_head"]
     plan = make_plan(inspection.checkpoint, layers, device="cpu")
     recipe = SpectrumYaml(
-        Selection(build_result(inspection, plan, {"lm_head": done(layers[0], 1.0)}, {}))
+        Selection(build_result(inspection, plan, Outcome({"lm_head": done(layers[0], 1.0)})))
     )
     assert "lm_head.weight" in by_yaml(recipe.text(100, head=True))
     with pytest.raises(SelectionError, match="switched off"):
