@@ -10,22 +10,26 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from spectrum_tui import __version__
+from spectrum_tui.arguments import (
+    PROGRAM,
+    Parser,
+    add_embeddings_option,
+    add_metric_option,
+    add_percent_option,
+)
 from spectrum_tui.core.errors import InputError, SpectrumError
-from spectrum_tui.core.requests import DEMO, METRIC, METRICS
+from spectrum_tui.core.requests import DEMO
 from spectrum_tui.settings import (
-    DEFAULT_PERCENT,
     Settings,
     parse_batch_size,
     parse_metric,
     parse_percent,
 )
-
-PROGRAM = "spectrum-tui"
 
 _DESCRIPTION = "Pick the layers worth training: signal-to-noise ratios of a model's weights."
 _EPILOG = """\
@@ -36,13 +40,6 @@ commands without a screen (each has its own --help):
 MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores.
 exit codes: 0 done, 1 done but some layers failed, 2 unusable input, 130 interrupted
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse with this program's errors: one line, a hint, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message[:1].upper()}{message[1:]}.", f"See {self.prog} --help.")
 
 
 def run() -> NoReturn:
@@ -64,11 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        if arguments[:1] == ["scan"]:
-            return _scan(arguments[1:])
-        if arguments[:1] == ["yaml"]:
-            return _yaml(arguments[1:])
-        return _app(arguments)
+        command = _COMMANDS.get(arguments[0]) if arguments else None
+        return command(arguments[1:]) if command else _app(arguments)
     except SpectrumError as exc:
         report(exc)
         return 2
@@ -133,6 +127,10 @@ def _yaml(arguments: list[str]) -> int:
     )
 
 
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {"scan": _scan, "yaml": _yaml}
+"""What the first argument may be, apart from a model; each imports what it needs when called."""
+
+
 def _settings(options: argparse.Namespace) -> Settings:
     if options.model and options.model_name and options.model != options.model_name:
         raise InputError("Two models are given.", "Give MODEL or --model-name, not both.")
@@ -171,7 +169,7 @@ def _results_file(model: str) -> Path | None:
 
 
 def _app_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=PROGRAM,
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -183,7 +181,7 @@ def _app_parser() -> argparse.ArgumentParser:
 
 
 def _scan_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=f"{PROGRAM} scan",
         description="Score a model without a screen; progress goes to stderr.",
     )
@@ -197,20 +195,20 @@ def _scan_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fresh", action="store_true", help="ignore scores of earlier scans")
     parser.add_argument("--json", action="store_true", help="print the results as JSON on stdout")
-    _add_embeddings_option(parser)
+    add_embeddings_option(parser)
     return parser
 
 
 def _yaml_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=f"{PROGRAM} yaml",
         description="Write the unfrozen_parameters YAML of saved scores.",
     )
     parser.add_argument("results", metavar="RESULTS.json", help="a saved score file")
-    _add_percent_option(parser)
-    _add_metric_option(parser)
+    add_percent_option(parser)
+    add_metric_option(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="write here instead of to stdout")
-    _add_embeddings_option(parser)
+    add_embeddings_option(parser)
     return parser
 
 
@@ -219,8 +217,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     add("model", nargs="?", metavar="MODEL", help="folder or Hugging Face id of the model")
     add("--model-name", metavar="MODEL", help="the same, as spectrum.py calls it")
     add("--demo", action="store_true", help="a small model made on the spot, nothing to download")
-    _add_percent_option(parser)
-    _add_metric_option(parser)
+    add_percent_option(parser)
+    add_metric_option(parser)
     add("--batch-size", default="auto", metavar="N", help="matrices in work at once (auto)")
     add("--device", default="auto", help="auto, cpu, cuda (every GPU), cuda:0, mps (auto)")
     add(
@@ -238,29 +236,3 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         help="transformers class whose parameter names are written (as trainers choose it)",
     )
     add("--allow-gptq", action="store_true", help="scan GPTQ weights, which are a rounded copy")
-
-
-def _add_percent_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--top-percent",
-        default=str(DEFAULT_PERCENT),
-        metavar="P",
-        help=f"how many of each layer type to train, 1 to 100 ({DEFAULT_PERCENT})",
-    )
-
-
-def _add_metric_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--metric",
-        default="",
-        metavar="NAME",
-        help=f"what layers are ranked by: {', '.join(METRICS)} (a saved file's own, or {METRIC})",
-    )
-
-
-def _add_embeddings_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--no-embeddings",
-        action="store_true",
-        help="leave embeddings and output head frozen (spectrum.py always trains them)",
-    )

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,8 @@ from spectrum_tui.core.results import (
     Generation,
     HeadParameter,
     MetricColumn,
+    ModuleKind,
+    Parameter,
     Provenance,
     Result,
     Scores,
@@ -136,6 +138,27 @@ def _provenance(model: str, own: bool) -> Provenance:
         finished="2026-01-31 12:00 UTC",
         version="0.1.0",
     )
+
+
+def with_parameters(plain: Result) -> Result:
+    """The same result with every parameter of the model, a norm for each block among them."""
+    scores = plain.scores
+    found: list[Parameter] = []
+    for row, names in enumerate(scores.parameters):
+        rows, columns = int(scores.rows[row]), int(scores.columns[row])
+        matrix = Parameter(names[0], (rows, columns), "linear")
+        found.append(matrix if rows > 1 else Parameter(names[0], (columns,), "other"))
+        found += [Parameter(name, (rows,), "linear") for name in names[1:]]
+    blocks = sorted({int(name.split(".")[2]) for name in scores.layers})
+    norms = [Parameter(f"model.layers.{i}.post_norm.weight", (4096,), "other") for i in blocks]
+    head = [Parameter(h.name, (h.numel // 4096, 4096), kind) for h, kind in _kinds(plain)]
+    parameters = (*head[:1], *found, *norms, *head[1:])
+    return replace(plain, parameters=parameters, total_parameters=sum(p.numel for p in parameters))
+
+
+def _kinds(plain: Result) -> Iterator[tuple[HeadParameter, ModuleKind]]:
+    for head in plain.head:
+        yield head, "embedding" if "embed" in head.name else "linear"
 
 
 def with_metrics(plain: Result) -> Result:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
+from math import prod
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +87,25 @@ class Scores:
         return numbers.shape(*parts, self.rows[row], self.columns[row])
 
 
+ModuleKind = Literal["linear", "conv1d", "embedding", "other", ""]
+"""What a parameter belongs to: `torch.nn.Linear`, transformers' `Conv1D`, `torch.nn.Embedding`
+(or a subclass), anything else; "" where only the checkpoint is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One of `model.named_parameters()`, as a trainer will see it."""
+
+    name: str
+    shape: tuple[int, ...]
+    module: ModuleKind = ""
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+
 @dataclass(frozen=True, slots=True)
 class HeadParameter:
     """An input embedding or output head: trained as in the reference unless switched off.
@@ -124,8 +146,9 @@ class Result:
     `total_parameters` of the whole model (0 where unknown); `planned` is how many layers the
     scan was asked for, so that a stopped scan can say "37 of 224". `skipped` lists what of the
     model has no score on purpose, with the reason. `source` is the file it was read from,
-    `names` all parameters of the model (empty where they are not known). `checkpoint` is the
-    fingerprint of the files that were scanned, by which their singular values are found.
+    `parameters` all parameters of the model (empty where they are not known), tied ones once.
+    `checkpoint` is the fingerprint of the files that were scanned, by which their singular values
+    are found.
     """
 
     scores: Scores
@@ -136,8 +159,13 @@ class Result:
     skipped: tuple[tuple[str, str], ...] = ()
     source: str = ""
     head_is_guessed: bool = False
-    names: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
     checkpoint: str = ""
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of all parameters."""
+        return tuple(parameter.name for parameter in self.parameters)
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -182,7 +182,7 @@ def build_result(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Re
         model.total_parameters,
         len(plan.layers),
         model.skipped,
-        names=model.names,
+        parameters=model.parameters,
         checkpoint=inspection.checkpoint.fingerprint,
     )
 

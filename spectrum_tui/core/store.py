@@ -37,6 +37,7 @@ from spectrum_tui.core.results import (
     HeadParameter,
     IntArray,
     MetricColumn,
+    Parameter,
     Parts,
     Provenance,
     Result,
@@ -172,7 +173,7 @@ def _details(result: Result) -> dict[str, Any]:
         "total_parameters": result.total_parameters,
         "planned": result.planned,
         "skipped": result.skipped,
-        "names": result.names,
+        "model_parameters": [[p.name, p.shape, p.module] for p in result.parameters],
         "checkpoint": result.checkpoint,
     }
 
@@ -226,7 +227,7 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
         data["planned"],
         tuple((name, reason) for name, reason in data["skipped"]),
         str(path),
-        names=tuple(data["names"]),
+        parameters=tuple(Parameter(n, tuple(s), m) for n, s, m in data["model_parameters"]),
         checkpoint=str(data.get("checkpoint", "")),
     )
 

@@ -12,7 +12,7 @@ import pytest
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.check import check_names, overmatched
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.results import Result
+from spectrum_tui.core.results import Parameter, Result
 from spectrum_tui.core.selection import Selection
 from tests import made
 
@@ -81,7 +81,7 @@ def test_found_is_what_matches_at_the_beginning_or_the_end(seed: int) -> None:
 def with_names(result: Result, *more: str) -> Result:
     names = {name for row in result.scores.parameters for name in row}
     heads = {head.name for head in result.head}
-    return replace(result, names=(*names, *heads, *more))
+    return replace(result, parameters=tuple(Parameter(n, ()) for n in (*names, *heads, *more)))
 
 
 def test_a_recipe_is_stopped_and_says_why() -> None:
@@ -91,6 +91,6 @@ def test_a_recipe_is_stopped_and_says_why() -> None:
     recipe = SpectrumYaml(Selection(with_names(result, clash)))
     with pytest.raises(SelectionError, match="would also unfreeze"):
         recipe.text(50, head=True)
-    renamed = replace(result, names=("model.layers.0.mlp.other.weight",))
+    renamed = replace(result, parameters=(Parameter("model.layers.0.mlp.other.weight", ()),))
     with pytest.raises(SelectionError, match="is not a parameter"):
         SpectrumYaml(Selection(renamed)).text(50, head=False)

@@ -13,7 +13,7 @@ import pytest
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import OutputError, ResultsError
 from spectrum_tui.core.files import cache_dir
-from spectrum_tui.core.results import Generation, MetricColumn, Result
+from spectrum_tui.core.results import Generation, MetricColumn, Parameter, Result
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.core.store import load_result, save_scores
 from tests import made
@@ -48,7 +48,7 @@ def same(a: Result, b: Result) -> bool:
     return (
         all(np.array_equal(getattr(x, n), getattr(y, n), equal_nan=True) for n in arrays)
         and (x.layers, x.type_names, x.parameters) == (y.layers, y.type_names, y.parameters)
-        and (x.problems, x.parts, a.names) == (y.problems, y.parts, b.names)
+        and (x.problems, x.parts, a.parameters) == (y.problems, y.parts, b.parameters)
         and (a.head, a.provenance, a.total_parameters) == (b.head, b.provenance, b.total_parameters)
         and (a.planned, a.skipped, a.head_is_guessed) == (b.planned, b.skipped, b.head_is_guessed)
         and a.checkpoint == b.checkpoint
@@ -201,7 +201,8 @@ def test_experts_and_names_come_back(tmp_path: Path) -> None:
     result = replace(result, checkpoint="0af1")
     names = tuple(name for row in result.scores.parameters for name in row)
     origin = replace(result.provenance, naming="transformers 5.23.0 MixtralForCausalLM")
-    result = replace(result, names=(*names, "model.norm.weight"), provenance=origin)
+    parameters = tuple(Parameter(n, (4096, 2), "linear") for n in (*names, "model.norm.weight"))
+    result = replace(result, parameters=parameters, provenance=origin)
     back = load_result(save_scores(result, tmp_path).scores)
     assert same(back, result)
     assert back.scores.shape(0).startswith("2 × 4096 × ")

@@ -17,7 +17,7 @@ from spectrum_tui.core.naming.parameters import (
     RuntimeParameter,
     StoredSource,
 )
-from spectrum_tui.core.naming.transformers_api import ignored_patterns, version
+from spectrum_tui.core.naming.transformers_api import ignored_patterns, module_kind, version
 from spectrum_tui.core.naming.values import ConvertedGroup, ConvertedValues, DirectValues, LastMade
 from spectrum_tui.core.naming.words import how_made, size
 
@@ -38,8 +38,7 @@ def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") ->
     aliases = _aliases(weights, made)
     describe = _Describer(model, shapes)
     entries = [
-        _entry(RuntimeParameter(name, shapes[name], "", (), aliases=also), made, describe)
-        for name, also in aliases.items()
+        _entry(describe.bare(name, aliases=also), made, describe) for name, also in aliases.items()
     ]
     parameters = tuple(entry.parameter for entry in entries)
     named = {n for p in parameters for n in (p.name, *p.aliases)}
@@ -178,6 +177,11 @@ class _Describer:
         self._modules = dict(model.named_modules())
         self._shapes = shapes
         self._model_type = str(getattr(model.config, "model_type", ""))
+
+    def bare(self, name: str, *, aliases: tuple[str, ...]) -> RuntimeParameter:
+        """What the model alone says: nothing stored yet."""
+        kind = module_kind(self._modules[name.rpartition(".")[0]])
+        return RuntimeParameter(name, self._shapes[name], "", (), aliases=aliases, module=kind)
 
     def __call__(self, parameter: RuntimeParameter, group: Group) -> RuntimeParameter:
         name, shape = parameter.name, parameter.shape

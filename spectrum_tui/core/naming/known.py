@@ -16,6 +16,7 @@ from typing import Any
 from spectrum_tui.core.checkpoint import Checkpoint
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter, StoredSource
 from spectrum_tui.core.naming.values import DirectValues
+from spectrum_tui.core.results import ModuleKind
 
 Shape = tuple[int, ...]
 
@@ -82,7 +83,14 @@ def _is_plain(config: Mapping[str, Any], decoder: Decoder, model_class: str) -> 
 def _parameter(source: StoredSource, *, tied: bool) -> RuntimeParameter:
     aliases = (HEAD,) if tied and source.name == EMBEDDING else ()
     name, shape, dtype = source.name, source.shape, source.dtype
-    return RuntimeParameter(name, shape, dtype, (source,), "as stored", aliases)
+    kind = _module_kind(name)
+    return RuntimeParameter(name, shape, dtype, (source,), "as stored", aliases, module=kind)
+
+
+def _module_kind(name: str) -> ModuleKind:
+    if name == EMBEDDING:
+        return "embedding"
+    return "other" if "norm" in name else "linear"
 
 
 def _parameters(config: Mapping[str, Any], decoder: Decoder) -> Iterator[tuple[str, Shape]]:

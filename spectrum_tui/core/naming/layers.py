@@ -15,7 +15,7 @@ from spectrum_tui.core.layer_types import (
     tower_of,
 )
 from spectrum_tui.core.naming.parameters import VECTOR, MatrixRef, ParameterPlan, RuntimeParameter
-from spectrum_tui.core.results import HeadParameter
+from spectrum_tui.core.results import HeadParameter, Parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,19 @@ class ModelLayers:
     """The layers of a model, and everything of it that is not scored.
 
     `skipped` are (parameter, reason). `total_parameters` counts each tied tensor once and no
-    buffers. `names` are all parameters, as a trainer will see them.
+    buffers. `parameters` are all of them, as a trainer will see them.
     """
 
     layers: tuple[Layer, ...]
     head: tuple[HeadParameter, ...]
     skipped: tuple[tuple[str, str], ...]
     total_parameters: int
-    names: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all parameters."""
+        return tuple(parameter.name for parameter in self.parameters)
 
 
 def is_bias(name: str) -> bool:
@@ -98,7 +103,7 @@ def plan_layers(plan: ParameterPlan) -> ModelLayers:
         _head(plan, layers),
         tuple(skipped),
         sum(p.numel for p in plan.parameters),
-        tuple(p.name for p in plan.parameters),
+        tuple(Parameter(p.name, p.shape, p.module) for p in plan.parameters),
     )
 
 

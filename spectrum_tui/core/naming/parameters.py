@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from spectrum_tui.core.checkpoint import Tensor
 from spectrum_tui.core.naming.reading import read_elements, read_rows, read_tensor
+from spectrum_tui.core.results import ModuleKind
 from spectrum_tui.core.spectra import SCORABLE, MatrixValues
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class RuntimeParameter:
     words how the stored tensors become it, `aliases` are the other names of a tied parameter.
     `experts` is the number of experts fused in it, 0 for any other parameter; `halves` is set
     when each of them is a gate and an up matrix in one. `problem` says why the stored values
-    are of no use.
+    are of no use, `module` what kind of module it belongs to.
     """
 
     name: str
@@ -122,6 +123,7 @@ class RuntimeParameter:
     halves: Halves | None = None
     convolution: bool = False
     problem: str = ""
+    module: ModuleKind = ""
 
     @property
     def numel(self) -> int:

@@ -31,6 +31,7 @@ from spectrum_tui.core.naming.layers import (
 )
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter, StoredSource
 from spectrum_tui.core.naming.values import DirectValues
+from spectrum_tui.core.results import Parameter
 from spectrum_tui.core.spectra import SCORABLE
 
 NAMING = "the checkpoint"
@@ -67,7 +68,7 @@ def model_layers(checkpoint: Checkpoint) -> ModelLayers:
         head_of(layers, aliases),
         tuple(skipped),
         sum(t.numel for t in stored.values()),
-        tuple(stored),
+        tuple(Parameter(t.name, t.shape) for t in stored.values()),
     )
 
 

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from spectrum_tui.core.results import ModuleKind
+
 Loader = Callable[[], "torch.Tensor"]
 
 
@@ -187,6 +189,18 @@ def _meta_safe_creation() -> Any:
     except ImportError:
         return None
     return meta_device_safe_creation_ops
+
+
+def module_kind(module: Any) -> ModuleKind:
+    """What trainers take a module for: adapters and quantisers go by these classes."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    if isinstance(module, Conv1D):
+        return "conv1d"
+    if isinstance(module, torch.nn.Linear):
+        return "linear"
+    return "embedding" if isinstance(module, torch.nn.Embedding) else "other"
 
 
 def ignored_patterns(model: Any) -> tuple[str, ...]:

@@ -1,0 +1,52 @@
+"""What every kind of recipe is made from, and what it becomes: files that are yet to be named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spectrum_tui.core.selection import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """What an adapter recipe gives to whom, besides the percentage that is the high tier's end.
+
+    `medium_percent` is where the medium tier ends, counted from the top like the high tier's:
+    high are the top `percent` of each type, medium those from there to `medium_percent`. The
+    ranks are LoRA's r; alpha is twice the rank, so that both tiers are scaled alike.
+    """
+
+    medium_percent: int = 50
+    high_rank: int = 32
+    medium_rank: int = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A ranking and how much of it is taken: the top `percent` of each type, with embeddings and
+    output head or without."""
+
+    selection: Selection
+    percent: int
+    head: bool = True
+    tiers: Tiers = Tiers()
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeFile:
+    """A file to write: what its name ends with, after `snr_results_<model>`, and its text."""
+
+    ending: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RecipeKind:
+    """One kind of output. `files` makes its files, the one to read first in front, and raises
+    SelectionError for a choice that must not be written."""
+
+    name: str
+    title: str
+    purpose: str
+    files: Callable[[Choice], tuple[RecipeFile, ...]]

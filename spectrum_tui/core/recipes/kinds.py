@@ -1,0 +1,35 @@
+"""Every kind of recipe, in the order in which they are offered."""
+
+from __future__ import annotations
+
+from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+
+
+def _spectrum(choice: Choice) -> tuple[RecipeFile, ...]:
+    text = SpectrumYaml(choice.selection).text(choice.percent, head=choice.head)
+    return (RecipeFile(f"_unfrozenparameters_{choice.percent}percent.yaml", text),)
+
+
+KINDS = (
+    RecipeKind(
+        "spectrum",
+        "Spectrum YAML",
+        "Names to train, in the one form that every trainer reads alike",
+        _spectrum,
+    ),
+)
+DEFAULT_KIND = KINDS[0]
+
+
+def kind_named(name: str) -> RecipeKind:
+    """The kind of that name; raises InputError (field "kind") where there is none."""
+    for kind in KINDS:
+        if kind.name == name:
+            return kind
+    raise InputError(
+        f"There is no recipe called {name!r}.",
+        f"There are: {', '.join(kind.name for kind in KINDS)}.",
+        field="kind",
+    )
