@@ -32,6 +32,11 @@ class Choice:
     head: bool = True
     tiers: Tiers = Tiers()
 
+    @property
+    def medium_end(self) -> int:
+        """Where the medium tier ends: never before the high one."""
+        return max(self.percent, self.tiers.medium_percent)
+
 
 @dataclass(frozen=True, slots=True)
 class RecipeFile:
