@@ -15,12 +15,12 @@ class Models:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._made: dict[str, Prepared] = {}
+        self._made: dict[tuple[str, torch.dtype], Prepared] = {}
 
-    def __call__(self, name: str) -> Prepared:
-        if name not in self._made:
-            self._made[name] = prepare(name, self._root / "deep", DEEP[name])
-        return self._made[name]
+    def __call__(self, name: str, dtype: torch.dtype = torch.float32) -> Prepared:
+        if (name, dtype) not in self._made:
+            self._made[name, dtype] = prepare(name, self._root / str(dtype), DEEP[name], dtype)
+        return self._made[name, dtype]
 
 
 @pytest.fixture(scope="session")

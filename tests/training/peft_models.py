@@ -24,6 +24,7 @@ from spectrum_tui.core.store import load_result
 from tests import oracle
 from tests.architectures.tiny import ARCHITECTURES
 
+TEXT = torch.arange(3, 19)[None]
 BLOCKS = 12
 """So that the names of blocks 1, 10 and 11 begin alike."""
 DEEP = {
@@ -64,13 +65,12 @@ class Prepared:
         return {layer for of_type in types.values() for layer in oracle.selected(of_type, percent)}
 
 
-def prepare(name: str, root: Path, options: dict[str, Any]) -> Prepared:
+def prepare(name: str, root: Path, options: dict[str, Any], dtype: torch.dtype) -> Prepared:
     """Make a tiny model with these options besides its own, and scan all of it."""
     architecture = ARCHITECTURES[name]
+    model = replace(architecture, options={**architecture.options, **options}).build()
     folder = root / name
-    replace(architecture, options={**architecture.options, **options}).build().save_pretrained(
-        folder
-    )
+    model.to(dtype).save_pretrained(folder)
     inspection = with_exact_names(inspect_model(str(folder)))
     types = tuple(kind.name for kind in inspection.summary.types)
     request = ScanRequest(str(folder), types=types, device="cpu", output_dir=str(root / "out"))
@@ -153,5 +153,5 @@ def trained(model: Any, steps: int = 20) -> set[str]:
 def logits(model: Any) -> torch.Tensor:
     """What a model answers to a fixed text."""
     with torch.no_grad():
-        answer: torch.Tensor = model.eval()(input_ids=torch.arange(3, 19)[None]).logits
+        answer: torch.Tensor = model.eval()(input_ids=TEXT).logits
     return answer
