@@ -23,6 +23,7 @@ from spectrum_tui.core.session import run_scan
 from spectrum_tui.core.store import load_result
 from tests import oracle
 from tests.architectures.tiny import ARCHITECTURES
+from tests.architectures.trainers import embeddings
 
 TEXT = torch.arange(3, 19)[None]
 BLOCKS = 12
@@ -81,18 +82,25 @@ def prepare(name: str, root: Path, options: dict[str, Any], dtype: torch.dtype) 
 
 def adaptable(model: Any) -> dict[str, str]:
     """{layer: what it is} of all that PEFT can adapt and is neither embedding nor head."""
-    heads = {id(model.get_input_embeddings())}
-    if model.get_output_embeddings() is not None:
-        heads.add(id(model.get_output_embeddings()))
+    heads = {id(model.get_parameter(name)) for name in embeddings(model)}
     found = {
         name: "module"
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear | Conv1D)
-        and id(module) not in heads
+        and id(module.weight) not in heads
         and min(module.weight.shape) > 1
+        and not read_past(model, name)
     }
     fused = (n for n, p in model.named_parameters() if p.ndim == 3 and ".experts" in n)
     return found | dict.fromkeys(fused, "experts")
+
+
+def read_past(model: Any, name: str) -> bool:
+    """Whether the module around a linear one reads its weight instead of calling it."""
+    parent = model.get_submodule(name.rpartition(".")[0])
+    if hasattr(parent, "A_log"):
+        return name.endswith(("x_proj", "dt_proj", "out_proj"))
+    return isinstance(parent, torch.nn.MultiheadAttention)
 
 
 def write_recipe(kind: str, choice: Choice, folder: Path) -> tuple[Path, dict[str, Any]]:
