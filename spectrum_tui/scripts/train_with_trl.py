@@ -1,13 +1,15 @@
-"""Fine-tunes the layers that Spectrum selected, and freezes the rest: transformers and TRL.
+"""Fine-tunes the layers that Spectrum selected, and freezes the rest.
 
     python THIS_FILE --model org/name --train data.jsonl --output-dir trained
 
-Needs the packages spectrum-tui, trl (1.0 or later) and datasets. Data are files of JSON lines,
-JSON, Parquet or CSV as TRL takes them: a column "messages", "text", or "prompt" and "completion".
+Needs the packages spectrum-tui, trl (1.0 or later) and datasets. Data are files of JSON
+lines, JSON, Parquet or CSV, or a folder that datasets saved, with what TRL takes: a
+column "messages", "text", or "prompt" and "completion".
 
-As the entry point of a SageMaker training job it reads the channels `train` and, where there are
-such, `test`, `model` and `config`, and saves to the job's model folder; hyperparameters are the
-options below. Any option may stand in a YAML file, `--config`; the command line comes before it.
+As the entry point of a SageMaker training job it reads the channels train and, where
+there are such, test, model and config, and saves to the job's model folder; its
+hyperparameters are the options below. Any of them may stand in a YAML file, --config;
+what is given on the command line counts more.
 """
 
 from __future__ import annotations
@@ -54,13 +56,15 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     given = [with_dashes(argument) for argument in arguments]
     parser = make_parser()
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config", default=os.environ.get("SM_CHANNEL_CONFIG", ""))
+    first.add_argument("--config", default=environment("SM_CHANNEL_CONFIG"))
     config = first.parse_known_args(given)[0].config
     options = parser.parse_args([*(from_yaml(config, parser) if config else ()), *given])
     if not options.model:
         parser.error("say which model: --model, or a channel of that name")
     if not options.train:
         parser.error("say where the data are: --train, or a channel of that name")
+    scored = REVISION if options.model == MODEL else ""
+    options.revision = options.revision or scored or "main"
     return options
 
 
@@ -99,11 +103,16 @@ def yes_or_no(text: str) -> bool:
     return words[text.lower()]
 
 
+def environment(*names: str) -> str:
+    """The first of these variables that is set."""
+    return next(filter(None, map(os.environ.get, names)), "")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Every option, with what a training job has in its place."""
-    environment = os.environ.get
-    output = environment("SM_MODEL_DIR", "trained")
-    checkpoints = environment("SM_OUTPUT_DATA_DIR", str(Path(output) / "checkpoints"))
+    output = environment("SM_MODEL_DIR") or "trained"
+    checkpoints = environment("SM_OUTPUT_DATA_DIR") or str(Path(output) / "checkpoints")
+    test = environment("SM_CHANNEL_TEST", "SM_CHANNEL_VALIDATION")
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -111,20 +120,23 @@ def make_parser() -> argparse.ArgumentParser:
     )
 
     def add(name: str, default: Any, what: str, kind: Any = str, **more: Any) -> None:
-        shown = "" if default in ("", False) else f" ({default})"
-        parser.add_argument(f"--{name}", default=default, type=kind, help=what + shown, **more)
+        shown = "" if default == "" else f" ({default})".lower().replace("%", "%%")
+        short = None if "choices" in more else name.rpartition("-")[2].upper()
+        more |= {"default": default, "type": kind, "metavar": short, "help": what + shown}
+        parser.add_argument(f"--{name}", **more)
 
     add("config", "", "a YAML file of these options")
-    add("model", environment("SM_CHANNEL_MODEL", MODEL), "folder or Hugging Face id")
-    add("revision", "", "branch, tag or commit of the model; the one that was scored")
-    add("train", environment("SM_CHANNEL_TRAIN", ""), "a data file, or a folder of them")
-    add("test", environment("SM_CHANNEL_TEST", ""), "the same, to evaluate on after each epoch")
+    add("model", environment("SM_CHANNEL_MODEL") or MODEL, "folder or Hugging Face id")
+    add("revision", "", "of the model: branch, tag or commit (the one that was scored)")
+    train = environment("SM_CHANNEL_TRAIN", "SM_CHANNEL_TRAINING")
+    add("train", train, "a data file, or a folder of them")
+    add("test", test, "the same, to evaluate on after each epoch")
     add("output-dir", output, "where the trained model goes")
     add("checkpoint-dir", checkpoints, "where checkpoints go")
     add("epochs", 1.0, "times through the data", float)
-    add("max-steps", -1, "steps, whatever the epochs; -1 for no such limit", int)
+    add("max-steps", -1, "steps at most, -1 for no such limit", int)
     add("batch-size", 1, "examples at a time on each device", int)
-    add("gradient-accumulation-steps", 8, "times that, before each step", int)
+    add("gradient-accumulation-steps", 8, "so many times that, before each step", int)
     add("learning-rate", 1e-5, "of AdamW, at its highest", float)
     add("warmup-steps", 0, "steps until then", int)
     add("max-length", 1024, "tokens of an example; the rest is cut off", int)
@@ -133,7 +145,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("dtype", "bfloat16", "type of the weights", choices=types)
     add("gradient-checkpointing", True, "less memory, more time", yes_or_no)
     add("logging-steps", 10, "steps between two lines of the log", int)
-    add("save-steps", 0, "steps between checkpoints; 0 for none", int)
+    add("save-steps", 0, "steps between checkpoints, 0 for none", int)
     add("report-to", "none", "where metrics are sent, such as wandb")
     add("seed", 42, "of everything that is random", int)
     return parser
@@ -147,11 +159,10 @@ def load_model(options: argparse.Namespace) -> Any:
     import torch
     import transformers
 
-    scored = REVISION if options.model == MODEL else ""
     chosen = getattr(transformers, MODEL_CLASS or "AutoModelForCausalLM")
     return chosen.from_pretrained(
         options.model,
-        revision=options.revision or scored or "main",
+        revision=options.revision,
         dtype=getattr(torch, options.dtype),
         trust_remote_code=False,
     )
@@ -186,15 +197,13 @@ def train(model: Any, options: argparse.Namespace) -> None:
     from transformers import AutoTokenizer
     from trl import SFTTrainer
 
-    scored = REVISION if options.model == MODEL else ""
+    tokenizer = AutoTokenizer.from_pretrained(options.model, revision=options.revision)
     trainer = SFTTrainer(
         model=model,
         args=training_arguments(options),
         train_dataset=load_data(options.train),
         eval_dataset=load_data(options.test) if options.test else None,
-        processing_class=AutoTokenizer.from_pretrained(
-            options.model, revision=options.revision or scored or "main"
-        ),
+        processing_class=tokenizer,
     )
     trainer.train()
     trainer.save_model(options.output_dir)
@@ -231,10 +240,12 @@ def training_arguments(options: argparse.Namespace) -> Any:
 
 
 def load_data(place: str) -> Any:
-    """A data file, or all that are in a folder, as a data set."""
-    from datasets import load_dataset
+    """A data file, all that are in a folder, or a folder that datasets saved."""
+    from datasets import load_dataset, load_from_disk
 
     path = Path(place)
+    if (path / "state.json").is_file():
+        return load_from_disk(place)
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     files = [file for file in files if file.suffix in READERS and file.is_file()]
     readers = {READERS[file.suffix] for file in files}
