@@ -159,7 +159,7 @@ def load_model(options: argparse.Namespace) -> Any:
     import torch
     import transformers
 
-    chosen = getattr(transformers, MODEL_CLASS or "AutoModelForCausalLM")
+    chosen = getattr(transformers, MODEL_CLASS, transformers.AutoModelForCausalLM)
     return chosen.from_pretrained(
         options.model,
         revision=options.revision,
