@@ -72,10 +72,11 @@ class SpectrumYaml:
 
     def text(self, percent: int, *, head: bool) -> str:
         """The whole file; raises SelectionError where it would train no ranked layer."""
-        self._check(percent, head)
+        self.check(percent, head=head)
         return self.view(percent, head=head).text()
 
-    def _check(self, percent: int, head: bool) -> None:
+    def check(self, percent: int, *, head: bool) -> None:
+        """Raise SelectionError where a file of this must not be written, whatever its kind."""
         least = self.selection.smallest_percent()
         if percent < least == NEVER:
             raise SelectionError("No layer has a score, so there is nothing to select.", "")
@@ -129,6 +130,21 @@ class YamlView:
             return self._opening[number]
         at = int(self._index[number - len(self._opening)])
         return self._recipe.candidate(at, self._selected)
+
+    def provenance(self) -> list[str]:
+        """The comments that open the file, up to its key."""
+        return self._opening[: self._opening.index(KEY)]
+
+    def blocks(self) -> list[tuple[str, list[str]]]:
+        """(comment, names below it) in the order of the file, as other kinds of files list them."""
+        lines = [self.line(number) for number in range(len(self))]
+        blocks: list[tuple[str, list[str]]] = []
+        for line in lines[lines.index(KEY) + 1 :]:
+            if line.startswith("# "):
+                blocks.append((line.removeprefix("# "), []))
+            else:
+                blocks[-1][1].append(line.removeprefix("- "))
+        return blocks
 
     def text(self) -> str:
         """The file's content, newline at the end."""
