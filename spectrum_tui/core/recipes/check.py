@@ -68,14 +68,13 @@ def prove(
 ) -> tuple[ConsumerReport, ...]:
     """What each trainer does with a recipe: all of `wanted` and nothing else.
 
-    Raises SelectionError where one would do anything else, and for a recipe by which nothing or
-    the whole model would train. Where the parameters are not known, the report is empty.
+    Raises SelectionError where one would do anything else, and where nothing would train. The
+    report is empty where the parameters are not known.
     """
     if not wanted:
         raise SelectionError("Nothing would train by this file.", "Select at least one layer.")
     if not parameters:
         return ()
-    refuse_everything(wanted, parameters)
     reports = report(text, wanted, parameters, consumers)
     for one in reports:
         if not one.exact:

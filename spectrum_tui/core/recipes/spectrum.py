@@ -73,14 +73,14 @@ class SpectrumYaml:
     def text(self, percent: int, *, head: bool) -> str:
         """The whole file; raises SelectionError where it would train no ranked layer, or where
         any trainer would train anything else by it."""
-        wanted = self.wanted(percent, head=head)
-        check_names(wanted, self.result.names)
+        wanted = self.check(percent, head=head)
         text = self.view(percent, head=head).text()
         prove(text, wanted, self.result.parameters)
         return text
 
-    def wanted(self, percent: int, *, head: bool) -> list[str]:
-        """The parameters that are to train; raises SelectionError where no ranked layer is."""
+    def check(self, percent: int, *, head: bool) -> list[str]:
+        """The parameters that are to train; raises SelectionError where a file of this must not
+        be written, whatever its kind."""
         least = self.selection.smallest_percent()
         if percent < least == NEVER:
             raise SelectionError("No layer has a score, so there is nothing to select.", "")
@@ -98,7 +98,9 @@ class SpectrumYaml:
             )
         names = [name for row in rows for name in self.result.scores.parameters[row]]
         heads = [h.name for h in self.result.head if head]
-        return list(dict.fromkeys([*heads, *names]))
+        wanted = list(dict.fromkeys([*heads, *names]))
+        check_names(wanted, self.result.names)
+        return wanted
 
     def _opening(self, percent: int, head: bool) -> list[str]:
         lines = [*provenance_comment(self.result.provenance, percent, self._note()), KEY]
