@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,16 +65,18 @@ def _table(comparison: Comparison, percent: int) -> Iterator[tuple[str, ...]]:
     agreements = comparison.at(percent)
     for kind, agreement in zip(comparison.types, agreements, strict=True):
         counts = (kind.common, kind.only_a, kind.only_b)
-        yield (_data(kind.name), *map(str, counts), rho_text(kind.rho), *_agreed(agreement))
-    types = comparison.types
+        agreed = _agreed(agreement, agreement.jaccard if kind.common else math.nan)
+        yield (_data(kind.name), *map(str, counts), rho_text(kind.rho), *agreed)
+    types = [kind for kind in comparison.types if kind.common]
     counts = (len(comparison.pairs), sum(k.only_a for k in types), sum(k.only_b for k in types))
-    whole = sum(agreements, Agreement(0, 0, 0))
-    yield ("all", *(f"{n:,}" for n in counts), rho_text(comparison.rho), *_agreed(whole))
+    whole = comparison.whole(percent)
+    agreed = _agreed(whole, whole.jaccard)
+    yield ("all types in both", *(f"{n:,}" for n in counts), rho_text(comparison.rho), *agreed)
 
 
-def _agreed(agreement: Agreement) -> tuple[str, ...]:
+def _agreed(agreement: Agreement, jaccard: float) -> tuple[str, ...]:
     counts = (agreement.a, agreement.b, agreement.shared)
-    return (*(f"{n:,}" for n in counts), share_text(agreement.jaccard))
+    return (*(f"{n:,}" for n in counts), share_text(jaccard))
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -158,6 +158,12 @@ class Comparison:
         shared = np.bincount(self._type_a[self.pairs.a][both], minlength=count).tolist()
         return tuple(map(Agreement, a, b, shared))
 
+    def whole(self, percent: int) -> Agreement:
+        """The agreement over the types that both have: a type that one never scored says
+        nothing about it."""
+        pairs = zip(self.types, self.at(percent), strict=True)
+        return sum((found for kind, found in pairs if kind.common), Agreement(0, 0, 0))
+
     def masks(self, percent: int) -> tuple[BoolArray, BoolArray]:
         """The rows of each result that a percentage selects by rank."""
         return self._selections[0].mask(percent), self._selections[1].mask(percent)

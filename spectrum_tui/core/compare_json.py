@@ -12,19 +12,18 @@ from spectrum_tui.core.results import BoolArray, Result
 def as_data(comparison: Comparison, percent: int) -> dict[str, Any]:
     """Everything at a percentage; a rho or an index that says nothing is null."""
     agreements, masks = comparison.at(percent), comparison.masks(percent)
-    whole = sum(agreements, Agreement(0, 0, 0))
     return {
         "a": _source(comparison.a),
         "b": _source(comparison.b),
         "metric": comparison.a.provenance.metric,
         "top_percent": percent,
         "matched_under_another_name": comparison.pairs.renamed,
-        "all": {
+        "types_in_both": {
             "in_common": len(comparison.pairs),
-            "only_a": sum(kind.only_a for kind in comparison.types),
-            "only_b": sum(kind.only_b for kind in comparison.types),
+            "only_a": sum(kind.only_a for kind in comparison.types if kind.common),
+            "only_b": sum(kind.only_b for kind in comparison.types if kind.common),
             "spearman": _finite(comparison.rho),
-            **_agreement(whole),
+            **_agreement(comparison.whole(percent)),
         },
         "types": [
             {

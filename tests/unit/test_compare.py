@@ -107,6 +107,7 @@ def test_layers_of_one_result_alone_and_layers_without_a_score() -> None:
     found = compare(a, b)
     assert [(k.common, k.only_a, k.only_b) for k in found.types] == [(6, 2, 0)] * 3 + [(0, 0, 6)]
     assert found.types[-1].name == "self_attn.k_proj"
+    assert (found.whole(50).a, found.whole(50).b) == (12, 2 + 3 + 3)  # one of 6 has no score
     assert math.isnan(found.types[-1].rho)
     assert {move.of for move in found.moves if move.type == "mlp.down_proj"} == {5}
 
@@ -166,7 +167,7 @@ def test_the_json_is_strict_and_says_the_same(tmp_path: Path, capsys: Capture) -
     assert main(["compare", *paths, "--top-percent", "25", "--json"]) == 0
     data = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     found = compare(load_result(Path(paths[0])), load_result(Path(paths[1])))
-    assert data["all"]["spearman"] == found.rho
+    assert data["types_in_both"]["spearman"] == found.rho
     assert [kind["shared"] for kind in data["types"]] == [g.shared for g in found.at(25)]
     assert len(data["moves"]) == len(found.moves)
     assert data["top_percent"] == 25
