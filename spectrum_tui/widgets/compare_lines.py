@@ -62,7 +62,7 @@ class TypeLines(LineView):
         style = self.line_style(*cursor)
         muted = self.line_style("types--muted", *cursor)
         if not kind.common:
-            only = f"only in {'A' if kind.only_a else 'B'}"
+            only = f"only {'A' if kind.only_a else 'B'}"
             return Strip([Segment(name + text, muted), Segment(f"  {only:<{room}}", muted)])
         share = agreement.jaccard if agreement.a or agreement.b else 0.0
         blocks = bar(share, max(0, room - 6))

@@ -149,7 +149,7 @@ async def test_lines_are_as_wide_as_told(width: int) -> None:
         for row in range(screen.types.line_count):
             assert screen.types.render_row(row, width).cell_length == width
         texts = [screen.types.render_row(row, 90).text for row in range(screen.types.line_count)]
-        assert ["only in A" in text for text in texts] == [False] * 5 + [True] * 3
+        assert ["only A" in text for text in texts] == [False] * 5 + [True] * 3
         cells = {screen.moves.render_row(row, width).cell_length for row in range(20)}
         assert max(cells) <= width
 
