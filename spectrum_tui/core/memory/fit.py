@@ -45,9 +45,7 @@ class Fit:
         return f"Not even the smallest choice fits into {room}: it takes about {needs}"
 
 
-def fit(
-    table: MemoryTable, limit: float, training: Training, *, head: bool, least: int = 1
-) -> Fit:
+def fit(table: MemoryTable, limit: float, training: Training, *, head: bool, least: int = 1) -> Fit:
     """The highest percentage of at most `limit` bytes on a GPU.
 
     `least` is the smallest percentage that selects anything (`Selection.smallest_percent`).

@@ -177,7 +177,9 @@ def parse_gigabytes(text: str) -> float:
         value = 0.0
     if not 0 < value <= 1e6:
         raise InputError(
-            f"{text.strip()!r} is no size of memory.", "Give the GB of one GPU, like 24.", field="fit"
+            f"{text.strip()!r} is no size of memory.",
+            "Give the GB of one GPU, like 24.",
+            field="fit",
         )
     return value * 1e9
 
