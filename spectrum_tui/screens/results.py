@@ -311,6 +311,13 @@ class ResultsScreen(Screen[None]):
         if row is not None:
             self.app.push_screen(SpectrumScreen(self.result, row))
 
+    def action_compare(self) -> None:
+        """Ask for another file of scores, and show how it differs."""
+        from spectrum_tui.screens.compare_file import CompareFileScreen
+
+        folder = self.settings.output_dir
+        self.app.push_screen(CompareFileScreen(self.result, self.percent, folder))
+
     @property
     def _current(self) -> int | None:
         """The row of the scores under the cursor of the view; the first of a cell of several."""

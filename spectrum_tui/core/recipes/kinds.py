@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.recipes import peft_groups, peft_hybrid, peft_lora, peft_tiers
+from spectrum_tui.core.recipes.axolotl import axolotl_files
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.reference import reference_files
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.recipes.trl import trl_files
 
 
 def _spectrum(choice: Choice) -> tuple[RecipeFile, ...]:
@@ -17,31 +20,50 @@ KINDS = (
     RecipeKind(
         "spectrum",
         "Spectrum YAML",
-        "Names to train, in the one form that every trainer reads alike",
+        "Names to train, as every trainer reads them alike",
         _spectrum,
     ),
     RecipeKind(
+        "spectrum-reference",
+        "Reference YAML",
+        "Byte for byte what spectrum.py writes, to compare",
+        reference_files,
+    ),
+    RecipeKind(
+        "axolotl",
+        "axolotl fragment",
+        "Names and the keys that go with them, to paste",
+        axolotl_files,
+        experts=True,
+    ),
+    RecipeKind(
+        "trl",
+        "TRL script",
+        "Python that trains with TRL, in SageMaker too",
+        trl_files,
+    ),
+    RecipeKind(
         peft_lora.NAME,
-        "PEFT: LoRA on the selected layers",
-        "Adapters of one rank; the rest stays frozen, in 4 bits if you like",
+        "PEFT LoRA",
+        "Adapters on the selected layers; (Q)LoRA",
         peft_lora.files,
     ),
     RecipeKind(
         peft_tiers.NAME,
-        "PEFT: LoRA by tiers",
-        "A high rank for high scores, a low one for medium, none for low",
+        "PEFT tiers",
+        "Adapters of a high rank and of a low one",
         peft_tiers.files,
     ),
     RecipeKind(
         peft_hybrid.NAME,
-        "PEFT: 4-bit hybrid",
-        "High scores train whole, medium by LoRA, the rest is 4-bit",
+        "PEFT hybrid",
+        "4-bit; the best train whole, the next by LoRA",
         peft_hybrid.files,
     ),
     RecipeKind(
         peft_groups.NAME,
-        "PEFT: shared adapters",
-        "One LoRA adapter for each group of similar neighbours (a heuristic)",
+        "PEFT groups",
+        "One adapter for similar neighbours (heuristic)",
         peft_groups.files,
     ),
 )
