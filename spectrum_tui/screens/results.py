@@ -79,6 +79,7 @@ class ResultsScreen(Screen[None]):
         self._rankings = Rankings(result)
         self.ranking = self._rankings.first(settings.metric)
         self.head = bool(result.head)
+        self.tiers = Tiers()
         self.saved: Path | None = None
         self.view_name = TABLE
         self._make_widgets()
@@ -325,6 +326,18 @@ class ResultsScreen(Screen[None]):
             members = self.heatmap.foot.members
             return int(members[0]) if len(members) else None
         return self.table.current
+
+    def action_tiers(self) -> None:
+        """Choose what adapters train, then save that."""
+        from spectrum_tui.screens.tiers import TiersScreen
+
+        choice = Choice(self.selection, self.percent, self.head, self.tiers)
+        self.app.push_screen(TiersScreen(choice), self._after_tiers)
+
+    def _after_tiers(self, chosen: TierChoice | None) -> None:
+        if chosen is not None:
+            self.tiers, self.slider.value = chosen.tiers, chosen.percent
+            self.action_save()
 
     def action_filter(self) -> None:
         """Type what layers or types must contain."""
