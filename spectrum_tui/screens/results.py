@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,8 +14,10 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from spectrum_tui.base_app import BaseApp
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError, SelectionError
+from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
@@ -40,6 +43,9 @@ from spectrum_tui.widgets.step_bar import StepBar
 from spectrum_tui.widgets.totals_line import TotalsLine
 from spectrum_tui.widgets.view_bar import ViewBar
 from spectrum_tui.widgets.yaml_preview import YamlPreview
+
+if TYPE_CHECKING:
+    from spectrum_tui.screens.tiers import TierChoice
 
 TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
 VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))
@@ -337,6 +343,8 @@ class ResultsScreen(Screen[None]):
     def _after_tiers(self, chosen: TierChoice | None) -> None:
         if chosen is not None:
             self.tiers, self.slider.value = chosen.tiers, chosen.percent
+            if isinstance(self.app, BaseApp):
+                self.app.recipe_kind = chosen.kind
             self.action_save()
 
     def action_filter(self) -> None:
@@ -381,8 +389,8 @@ class ResultsScreen(Screen[None]):
 
     def action_save(self) -> None:
         """Ask where to write the files."""
-        dialog = SaveScreen(self.result, self.percent, self.text, self.settings.output_dir)
-        self.app.push_screen(dialog, self._after_save)
+        choice = Choice(self.selection, self.percent, self.head, self.tiers)
+        self.app.push_screen(SaveScreen(choice, self.settings.output_dir), self._after_save)
 
     def _after_save(self, path: Path | None) -> None:
         if path is not None:
