@@ -72,7 +72,7 @@ class TiersScreen(Dialog[TierChoice | None]):
         & > Vertical { width: 100%; max-width: 100; height: auto; max-height: 100%; padding: 0 1; }
         & Static { height: auto; }
         & #shares { height: 2; margin: 1 0; text-wrap: nowrap; }
-        & #meaning { height: 4; margin: 1 0 0 1; }
+        & #meaning { height: 4; margin: 1 0 0 2; }
         &.-tall > Vertical { padding: 1 2; }
     }
     """
@@ -95,6 +95,7 @@ class TiersScreen(Dialog[TierChoice | None]):
         super().__init__()
         self._first = choice
         self._layers: AdapterLayers | None = None
+        self._problem = ""
         tiers, percent = choice.tiers, choice.percent
         end = tiers.medium_percent
         end = end if end > percent else (percent + 100) // 2
@@ -110,7 +111,8 @@ class TiersScreen(Dialog[TierChoice | None]):
         """Sliders, shares, table, and what the chosen kind means."""
         with Vertical() as frame:
             frame.border_title = "Adapters by tiers"
-            frame.border_subtitle = printable(result_label(self._first.selection.result))
+            label = printable(result_label(self._first.selection.result))
+            frame.border_subtitle = Content(label)  # a string would be read as markup
             yield self.high
             yield self.medium
             yield self._shares
@@ -142,6 +144,10 @@ class TiersScreen(Dialog[TierChoice | None]):
     def kind(self) -> str:
         """The kind of recipe under the cursor."""
         return KINDS[self.table.cursor]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Greyed out: saving what the recipe would refuse."""
+        return None if action == "save" and self._problem else True
 
     # -- keys -----------------------------------------------------------------------------------
 
@@ -184,17 +190,19 @@ class TiersScreen(Dialog[TierChoice | None]):
         self.table.show(rows)
         width = self._shares.size.width
         self._shares.update(shares(self._layers, counts["peft-tiers"], width), layout=False)
-        text = self._explained(counts[self.kind])
-        self._meaning.update(text, layout=False)
+        self._say(lacking(self.kind, self._layers, choice), self._layers.measure())
 
-    def _explained(self, count: AdapterCount) -> Content:
+    def _say(self, problem: str, measure: str) -> None:
         """What the chosen kind does, or why it cannot be saved as it is."""
-        problem = lacking(self.kind, count)
         if problem:
-            return Content.styled(f"! {problem}", "$warning")
-        measure = self._layers.measure() if self._layers else ""
-        meaning = MEANING[self.kind].replace("{measure}", measure)
-        return Content.assemble(meaning, (f" {HEAD}", MUTED))
+            text = Content.styled(f"! {problem}", "$warning")
+        else:
+            meaning = MEANING[self.kind].replace("{measure}", measure)
+            text = Content.assemble(meaning, (f" {HEAD}", MUTED))
+        self._meaning.update(text, layout=False)
+        if problem != self._problem:
+            self._problem = problem
+            self.refresh_bindings()
 
 
 def _prepared(choice: Choice) -> AdapterLayers:
@@ -216,16 +224,18 @@ def what_trains(kind: str, choice: Choice, count: AdapterCount) -> str:
     return f"high by {high}"
 
 
-def lacking(kind: str, count: AdapterCount) -> str:
+def lacking(kind: str, layers: AdapterLayers, choice: Choice) -> str:
     """Why a kind cannot be saved with these tiers; empty where it can."""
-    if not count.high + count.medium:
-        return "No layer that can carry an adapter is in a tier: raise the ends."
-    if kind == "peft-hybrid" and not (count.high and count.medium):
-        return "The hybrid needs layers in both tiers: raise the end of the empty one."
-    if kind not in WITH_MEDIUM and not count.high:
-        return "The high tier is empty: raise its end."
-    if kind == "peft-groups" and not count.shared:
-        return "No two selected neighbours are similar, so none would share: raise the high end."
+    high, medium = layers.tiers(choice)
+    whole = layers.whole(high)
+    if kind == "peft-hybrid":
+        if whole.any() and (medium | (high & ~whole)).any():
+            return ""
+        return "The hybrid needs layers in both tiers: move the end of the empty one."
+    if not (high | medium if kind in WITH_MEDIUM else high).any():
+        return "No layer that can carry an adapter is in a tier: move the ends up."
+    if kind == "peft-groups" and not layers.sharing(high).any():
+        return "No two selected neighbours are similar, so none would share: move the high end up."
     return ""
 
 
