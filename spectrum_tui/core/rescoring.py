@@ -113,7 +113,12 @@ def _refuse_sharded(model: torch.nn.Module, parameters: Sequence[LiveParameter])
 
 def _is_matrix(p: LiveParameter) -> bool:
     weight = p.parameter
-    if p.adapter or is_bias(p.name) or weight.ndim < 2 or not weight.is_floating_point():
+    if (
+        p.role in ("adapter", "replaced")
+        or is_bias(p.name)
+        or weight.ndim < 2
+        or not weight.is_floating_point()
+    ):
         return False
     shape = tuple(weight.shape)
     if experts_in(p.name, shape, p.module):
