@@ -20,7 +20,7 @@ MOVES = 10
 """How many of the largest moves the table ends with."""
 
 
-def run_compare(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
     """Print the comparison of two score files on stdout; raises SpectrumError."""
     options = _parser().parse_args(arguments)
     percent = parse_percent(options.top_percent)
