@@ -47,3 +47,14 @@ def add_embeddings_option(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave embeddings and output head frozen (spectrum.py always trains them)",
     )
+
+
+def add_sizes_option(parser: argparse.ArgumentParser) -> None:
+    """`--sizes-from MODEL`."""
+    parser.add_argument(
+        "--sizes-from",
+        default="",
+        metavar="MODEL",
+        help="take sizes and names of imported scores from this folder or cached model "
+        "(default: the cached model that the file is named after)",
+    )

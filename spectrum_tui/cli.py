@@ -21,6 +21,7 @@ from spectrum_tui.arguments import (
     add_embeddings_option,
     add_metric_option,
     add_percent_option,
+    add_sizes_option,
 )
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.requests import DEMO
@@ -36,6 +37,7 @@ _EPILOG = """\
 commands without a screen (each has its own --help):
   spectrum-tui scan MODEL              score a model, write the score files and the YAML
   spectrum-tui yaml RESULTS.json       the YAML of saved scores, on stdout
+  spectrum-tui memory RESULTS.json     what a selection takes to train, and what fits into N GB
 
 MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores.
 exit codes: 0 done, 1 done but some layers failed, 2 unusable input, 130 interrupted
@@ -124,10 +126,21 @@ def _yaml(arguments: list[str]) -> int:
         output=options.output,
         head=not options.no_embeddings,
         metric=parse_metric(options.metric),
+        sizes_from=options.sizes_from,
     )
 
 
-_COMMANDS: dict[str, Callable[[list[str]], int]] = {"scan": _scan, "yaml": _yaml}
+def _memory(arguments: list[str]) -> int:
+    from spectrum_tui.commands.memory import run_memory
+
+    return run_memory(arguments)
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "scan": _scan,
+    "yaml": _yaml,
+    "memory": _memory,
+}
 """What the first argument may be, apart from a model; each imports what it needs when called."""
 
 
@@ -148,6 +161,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         allow_gptq=options.allow_gptq,
         precision=options.precision,
         metric=parse_metric(options.metric),
+        sizes_from=getattr(options, "sizes_from", ""),
     )
 
 
@@ -177,6 +191,7 @@ def _app_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     _add_model_options(parser)
+    add_sizes_option(parser)
     return parser
 
 
@@ -209,6 +224,7 @@ def _yaml_parser() -> argparse.ArgumentParser:
     add_metric_option(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="write here instead of to stdout")
     add_embeddings_option(parser)
+    add_sizes_option(parser)
     return parser
 
 
