@@ -114,7 +114,7 @@ def _estimates(asked: _Question) -> Iterator[tuple[str, Estimate]]:
 def _lines(asked: _Question, answer: Fit | None) -> Iterator[str]:
     training, result = asked.training, asked.result
     yield f"{_data(result.provenance.model)}: {_trains(asked)}"
-    yield f"an estimate {each_gpu(training)}, {assumed(training)}"
+    yield f"an estimate {_each_gpu(training)}, {_assumed(training)}"
     yield ""
     rows = [_TITLES, *(_cells(name, estimate) for name, estimate in _estimates(asked))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_TITLES))]
@@ -151,14 +151,14 @@ def _meaning(preset: Preset) -> str:
     return preset.meaning + (f", rank {RANK}" if preset.adapters else "")
 
 
-def each_gpu(training: Training) -> str:
+def _each_gpu(training: Training) -> str:
     """On what the bytes are."""
     if training.gpus == 1:
         return "for one GPU"
-    return f"for each of {training.gpus} GPUs, {training.sharding.title}"
+    return f"for each of {training.gpus} GPUs, {training.sharding.meaning}"
 
 
-def assumed(training: Training) -> str:
+def _assumed(training: Training) -> str:
     """What is trained on at a time, and how."""
     with_or = "with" if training.checkpointing else "without"
     return (
@@ -200,6 +200,7 @@ def _bytes(estimate: Estimate) -> dict[str, int]:
         "activations": round(estimate.activations),
         "sum": round(estimate.total),
         "trained_parameters": estimate.trained,
+        "blocks_reached_without_checkpointing": estimate.blocks_back,
     }
 
 

@@ -56,6 +56,7 @@ class MemoryScreen(Dialog[int | None]):
         & .row > Select { width: 12; margin: 0 2 0 0; }
         & SelectCurrent { background: $panel; padding: 0 1 !important; }
         & Checkbox { border: none; padding: 0; background: $surface; }
+        & #depth { width: 1fr; color: $foreground 60%; padding: 0 0 0 2; text-wrap: nowrap; }
         & #inputs { margin: 1 0 0 0; }
         & #question > Label { color: $foreground; text-style: bold; }
         & #question > Input { width: 9; }
@@ -108,6 +109,7 @@ class MemoryScreen(Dialog[int | None]):
             compact=True,
         )
         self._checkpointing = Checkbox("Gradient checkpointing", training.checkpointing)
+        self._depth = Static(markup=False, id="depth")
         self.size_field = Input(placeholder="24", id="fit", compact=True)
         self.answer = Static(markup=False, id="answer")
         self._foot = Static(_ESTIMATE, markup=False, id="foot")
@@ -127,6 +129,7 @@ class MemoryScreen(Dialog[int | None]):
                 yield self._sharding
             with Horizontal(classes="row"):
                 yield self._checkpointing
+                yield self._depth
             with Horizontal(id="question", classes="row"):
                 yield Label("Fit into")
                 yield self.size_field
@@ -207,9 +210,11 @@ class MemoryScreen(Dialog[int | None]):
         training = self._line.training
         self.table.chosen = PRESETS.index(training.preset)
         every = (replace(training, preset=preset) for preset in PRESETS)
-        self.table.show(
-            [self._estimates.estimate(self._percent, one, head=self._head) for one in every]
-        )
+        estimates = [self._estimates.estimate(self._percent, e, head=self._head) for e in every]
+        self.table.show(estimates)
+        shown = estimates[self.table.chosen]
+        without = f"without it, gradients reach {shown.blocks_back} of {shown.blocks} blocks"
+        self._depth.update(without if shown.blocks else "")
         rank = f", rank {training.rank}" if training.preset.adapters else ""
         self._meaning.update(f"{training.preset.meaning}{rank}")
 

@@ -75,6 +75,10 @@ class _Search:
         for preset in PRESETS:
             if preset is not training.preset:
                 yield from self.way(preset.title, replace(training, preset=preset), head)
+        least = replace(training, preset=PRESETS[-1])
+        if not training.checkpointing and not self.percent(least, head):
+            words = f"{least.preset.title} with gradient checkpointing"
+            yield from self.way(words, replace(least, checkpointing=True), head)
         yield from self._more_gpus(training, head)
 
     def _more_gpus(self, training: Training, head: bool) -> Iterator[Way]:

@@ -105,7 +105,7 @@ class Sharding:
 
 
 SHARDINGS = (
-    Sharding("none", "none", "every GPU holds everything (DDP)", False, False, False),
+    Sharding("none", "none", "nothing divided (DDP)", False, False, False),
     Sharding("zero2", "ZeRO-2", "gradients and optimizer state divided", False, True, True),
     Sharding("zero3", "ZeRO-3", "weights, gradients and optimizer state divided", True, True, True),
     Sharding("fsdp", "FSDP", "weights, gradients and optimizer state divided", True, True, True),
