@@ -167,7 +167,7 @@ def _kept_adapters(
     if keep_adapters or not adapters - chosen:
         return adapters
     named = (p for p in parameters if id(p.parameter) in chosen & adapters)
-    if any("modules_to_save" not in p.actual for p in named):
+    if any(p.role == "adapter" for p in named):
         return set()
     raise RecipeError(
         f"This would freeze the {len(adapters)} adapter parameters of a PEFT model.",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -29,20 +29,29 @@ _HELD_AS = {
 """Class of a wrapper: what it calls the module inside."""
 
 
+Role = Literal["", "adapter", "copy", "replaced"]
+"""What a parameter is to PEFT: the model's own, added beside a layer, the copy of a layer in
+`modules_to_save`, or what that copy stands in for."""
+
+
 @dataclass(frozen=True, slots=True)
 class LiveParameter:
     """One name of a parameter; a tied one has several.
 
-    `name` is the recipe's, `actual` that of `model.named_parameters()`. `adapter` marks what PEFT
-    added: matrices beside a layer, and the copies of `modules_to_save`, which have the name of
-    the layer that they stand in for.
+    `name` is the recipe's, `actual` that of `model.named_parameters()`. A copy has the name of
+    the layer that it stands in for.
     """
 
     name: str
     actual: str
     parameter: torch.nn.Parameter
     module: torch.nn.Module
-    adapter: bool
+    role: Role
+
+    @property
+    def adapter(self) -> bool:
+        """Whether PEFT added it."""
+        return self.role in ("adapter", "copy")
 
     @property
     def owner(self) -> str:
@@ -60,15 +69,15 @@ class LiveParameter:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a module is: its path without wrappers, and whether PEFT added it."""
+    """Where a module is: its path without wrappers, and what it is to PEFT."""
 
     path: str
-    adapter: bool = False
+    role: Role = ""
     copies: tuple[str, ...] = ()
     """Names among the children that stand for the module itself (copies of modules_to_save)."""
 
-    def child(self, part: str, adapter: bool) -> _Place:
-        return _Place(f"{self.path}.{part}" if self.path else part, adapter)
+    def child(self, part: str, role: Role) -> _Place:
+        return _Place(f"{self.path}.{part}" if self.path else part, role)
 
 
 def live_parameters(model: torch.nn.Module) -> list[LiveParameter]:
@@ -78,9 +87,7 @@ def live_parameters(model: torch.nn.Module) -> list[LiveParameter]:
         prefix = f"{place.path}." if place.path else ""
         before = f"{actual}." if actual else ""
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            found.append(
-                LiveParameter(prefix + name, before + name, parameter, module, place.adapter)
-            )
+            found.append(LiveParameter(prefix + name, before + name, parameter, module, place.role))
     return found
 
 
@@ -111,15 +118,16 @@ def _modules(model: torch.nn.Module) -> Iterator[tuple[str, _Place, torch.nn.Mod
 def _place(place: _Place, parent: Any, part: str) -> _Place:
     """Where a child of `parent` is."""
     if part in place.copies:
-        return _Place(place.path, adapter=True)
+        return _Place(place.path, "copy")
     classes = _classes_of(parent)
     if part in _ALWAYS or any(_HELD_AS.get(name) == part for name in classes):
-        return _Place(place.path, place.adapter)
+        return _Place(place.path, place.role)
     if "AuxiliaryTrainingWrapper" in classes and part == "modules_to_save":
-        return _Place(place.path, adapter=True, copies=_active(parent))
-    added = bool({"BaseTunerLayer", "PeftModel", "AuxiliaryTrainingWrapper"} & classes)
-    original = "AuxiliaryTrainingWrapper" in classes and part == "original_module"
-    return place.child(part, place.adapter or (added and not original))
+        return _Place(place.path, "copy", copies=_active(parent))
+    if "AuxiliaryTrainingWrapper" in classes and part == "original_module":
+        return place.child(part, "replaced")
+    added = {"BaseTunerLayer", "PeftModel", "AuxiliaryTrainingWrapper"} & classes
+    return place.child(part, place.role or ("adapter" if added else ""))
 
 
 def _active(wrapper: Any) -> tuple[str, ...]:

@@ -97,10 +97,8 @@ class TiersScreen(Dialog[TierChoice | None]):
         self._layers: AdapterLayers | None = None
         self._problem = ""
         tiers, percent = choice.tiers, choice.percent
-        end = tiers.medium_percent
-        end = end if end > percent else (percent + 100) // 2
         self.high = TierSlider("High", "top", percent, tiers.high_rank, self._high_moved)
-        self.medium = TierSlider("Medium", " to", end, tiers.medium_rank, self._moved)
+        self.medium = TierSlider("Medium", " to", choice.medium_end, tiers.medium_rank, self._moved)
         self.medium.lowest = percent
         self.table = AdapterTable([AdapterRow(kind_named(name).title, "") for name in KINDS])
         self.table.set_reactive(LineView.cursor, KINDS.index(kind) if kind in KINDS else 0)

@@ -1,13 +1,23 @@
-"""The tiny models that train, written and scanned once in a session."""
+"""One thread for torch, and tiny models that are written and scanned once in a session."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.training.peft_models import DEEP, Prepared, prepare
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The models are tiny, and tests run side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class Models:
@@ -25,6 +35,5 @@ class Models:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """All prepared models of this session, computed on one thread."""
-    torch.set_num_threads(1)
+    """All prepared models of this session."""
     return Models(tmp_path_factory.mktemp("training"))

@@ -119,7 +119,7 @@ class AdapterLayers:
     def tiers(self, choice: Choice) -> tuple[BoolArray, BoolArray]:
         """(high, medium): which layers are in each tier; every other layer stays frozen."""
         high = np.asarray(self._limit <= choice.percent)
-        medium = np.asarray(self._limit <= choice.tiers.medium_percent) & ~high
+        medium = np.asarray(self._limit <= choice.medium_end) & ~high
         return high, medium
 
     def whole(self, high: BoolArray) -> BoolArray:
@@ -219,6 +219,8 @@ _COUNTERS: dict[str, Callable[[AdapterLayers, Choice], _Counted]] = {
     "peft-hybrid": _hybrid,
     "peft-groups": _groups,
 }
+ADAPTER_KINDS = tuple(_COUNTERS)
+"""The names of the kinds that this module counts."""
 WITH_MEDIUM = ("peft-tiers", "peft-hybrid")
 """The kinds that have a medium tier."""
 
