@@ -62,8 +62,8 @@ def parse_batch_size(text: str) -> int:
 
 
 def whole_number(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
-    """A whole number from `low` to `high`; raises InputError with that field, `what` it is and which
-    are `allowed`."""
+    """A whole number from `low` to `high`; raises InputError with that field, which says `what` it
+    is and which are `allowed`."""
     try:
         value = int(text)
     except ValueError:

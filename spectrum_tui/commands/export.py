@@ -62,13 +62,17 @@ def _print(files: Sequence[RecipeFile]) -> None:
 
 
 def _write(files: Sequence[RecipeFile], first: Path) -> None:
-    """The first file last, so that it is there only if all went well."""
+    """The first file last, so that it is there only if all went well.
+
+    Of several, one finds the other by its name, so that name must end as it is meant to.
+    """
+    ending = Path(files[0].ending).suffix
+    if len(files) > 1 and first.suffix != ending:
+        raise OutputError(
+            f"{first} must end in {ending}: another file beside it looks for that.",
+            f"Give -o {first.stem}{ending}.",
+        )
     paths = [first, *(first.with_suffix(Path(file.ending).suffix) for file in files[1:])]
-    for path in paths[1:]:
-        if paths.count(path) > 1:
-            raise OutputError(
-                f"Two files would be called {path}.", f"Give -o another ending than {path.suffix}."
-            )
     for path, file in reversed(list(zip(paths, files, strict=True))):
         write_text(path, file.text)
     for path in paths:

@@ -116,4 +116,5 @@ async def test_a_layers_name_is_never_markup() -> None:
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
         assert isinstance(app.screen, SpectrumScreen)
-        assert app.screen.frame._border_title.plain == odd
+        title = app.screen.frame._border_title
+        assert title is not None and title.plain == odd

@@ -23,8 +23,8 @@ from tests.snapshots.scenes import Shown
 SIZE = (80, 24)
 
 
-def model(**options: bool) -> Result:
-    return made.with_parameters(made.result(layers=32, norms=True, **options))
+def model() -> Result:
+    return made.with_parameters(made.result(layers=32, norms=True))
 
 
 def results(folder: Path, result: Result | None = None) -> ResultsScreen:

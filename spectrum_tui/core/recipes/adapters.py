@@ -124,7 +124,7 @@ class AdapterLayers:
 
     def whole(self, high: BoolArray) -> BoolArray:
         """The high layers that can train whole: modules, which fused experts are not."""
-        return high & np.asarray(self.place != Place.EXPERTS)
+        return np.asarray(high & (self.place != Place.EXPERTS))
 
     def sharing(self, high: BoolArray) -> BoolArray:
         """The high layers that use the adapter of the layer before them. Reads kept spectra from

@@ -14,7 +14,8 @@ class Tiers:
 
     `medium_percent` is where the medium tier ends, counted from the top like the high tier's:
     high are the top `percent` of each type, medium those from there to `medium_percent` (None
-    leaves that to the percentage: see `Choice.medium_end`). The ranks are LoRA's r; alpha is twice the rank, so that both tiers are scaled alike.
+    leaves that to the percentage: see `Choice.medium_end`). The ranks are LoRA's r; alpha is
+    twice the rank, so that both tiers are scaled alike.
     """
 
     medium_percent: int | None = None
