@@ -1,9 +1,10 @@
 """Which layers can carry a LoRA adapter, which tier each falls in, and what that trains.
 
-PEFT adapts a linear module under its exact name. Three things need another way or none:
-experts that are fused into one 3-D parameter, the dense `gate_proj`, `up_proj` and `down_proj` of
-a model that has such experts (PEFT 0.18 and later takes those names for the experts' of older
-checkpoints, and adapts the experts of every block instead), and whatever is no linear module.
+PEFT adapts a linear module under its exact name. Three things need another way or none: experts
+that are fused into one 3-D parameter; the dense `gate_proj`, `up_proj` and `down_proj` of a model
+with such experts, since PEFT (0.21, `transformers_weight_conversion.py`) takes those names for the
+experts' of older checkpoints and adapts the experts of every block instead; and whatever is no
+linear module.
 """
 
 from __future__ import annotations
