@@ -317,12 +317,23 @@ def test_names_that_are_patterns_are_refused(name: str) -> None:
         kind_named("peft-lora").files(Choice(Selection(result), 100))
 
 
-@pytest.mark.parametrize("model", ['quote"d', "two\nlines", "back\\slash", "sur\udc80rogate", "é"])
-def test_a_models_name_is_data(model: str) -> None:
+@pytest.mark.parametrize(
+    "model", ['quote"d', "two\nlines", "back\\slash", '"""', "sur\udc80rogate", "é/é", "folder"]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_id_must_be_given(kind: str, model: str) -> None:
     result = llama(model=model)
-    _, script = recipe("peft-lora", Choice(Selection(result), 50))
-    assert constants(script)["MODEL"] == model
+    _, script = recipe(kind, Choice(Selection(result), 50))
+    assert not {"MODEL", "REVISION"} & set(constants(script))
+    assert "def load_base(model" in script and "MODEL" not in script
     script.encode()
+
+
+def test_an_id_comes_with_its_revision() -> None:
+    _, script = recipe("peft-lora", Choice(Selection(llama()), 50))
+    assert constants(script)["MODEL"] == "made/llama"
+    assert constants(script)["REVISION"].startswith("8cde5ca83804")
+    assert 'revision=REVISION if model == MODEL else "main"' in script
 
 
 @pytest.mark.parametrize(

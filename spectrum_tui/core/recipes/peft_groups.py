@@ -17,7 +17,7 @@ from spectrum_tui.core.results import BoolArray
 NAME = "peft-groups"
 NOTES = (
     "A saved adapter holds a copy of the shared one for each module. To go on training from it, "
-    "call share(PeftModel.from_pretrained(load_base(), folder, is_trainable=True)).",
+    "call share(PeftModel.from_pretrained(load_base(model), folder, is_trainable=True)).",
 )
 
 
@@ -43,11 +43,10 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
         f"each of {len(shared)} groups of similar neighbours"
     )
     count = adapter_parameters(choice, NAME)
-    script = Script(layers, targets)
     notes = (measure, *NOTES)
-    text = script.text(opening, count, percent=choice.percent, groups=shared, notes=notes)
+    script = Script(layers, targets, count, opening, choice.percent, groups=shared, notes=notes)
     stem = f"_{NAME}_{choice.percent}percent"
-    return two_files(stem, config_text(targets, layers.selection.result), text)
+    return two_files(stem, config_text(targets, layers.selection.result), script.text())
 
 
 def groups(layers: AdapterLayers, high: BoolArray) -> list[list[str]]:
