@@ -40,6 +40,11 @@ PURPOSES = {
         "follows it: which layers, how many parameters would train, and the YAML to save. "
         "Save writes the file that your trainer reads."
     ),
+    "MemoryScreen": (
+        "What the selection takes to train on each GPU, for six ways to train. Parameters are "
+        "counted exactly; activations are an estimate. Type the GB of one GPU and press enter: "
+        "the slider goes to the highest percentage that fits, or you read what else would."
+    ),
 }
 """What each screen is for, by the name of its class."""
 
@@ -50,7 +55,7 @@ BUILT_IN = {
     "screen.copy_text": ("Copy text", "Copy what is marked with the mouse"),
     "command_palette": ("Commands", "Search everything that can be done"),
     "press": ("Press", "Press the button"),
-    "show_overlay": ("Open", "Open the list of devices"),
+    "show_overlay": ("Open", "Open the list"),
 }
 """Textual's own keys that are worth telling; it has no tooltips for them."""
 
