@@ -46,6 +46,14 @@ class Plan:
     refusal: SelectionError | None = None
 
 
+class Box(Checkbox):
+    """Space ticks it; enter saves, as everywhere in the dialog."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "screen.save", "Save", show=False, tooltip="Write what is listed")
+    ]
+
+
 class SaveScreen(Dialog[Path | None]):
     """Asks what to save and where; dismissed with the path of the recipe's first file, or None
     when cancelled. Its height stays as it is, so that nothing moves while a kind is chosen."""
@@ -63,7 +71,7 @@ class SaveScreen(Dialog[Path | None]):
             & > #folder { background: $panel; padding: 0 1; }
             & > #boxes {
                 height: 1;
-                & > Checkbox { border: none; padding: 0; margin: 0 3 0 0; background: $surface; }
+                & > Box { border: none; padding: 0; margin: 0 3 0 0; background: $surface; }
             }
             & > KindList { max-height: 8; }
             & > #details {
@@ -110,8 +118,8 @@ class SaveScreen(Dialog[Path | None]):
         self._drafts = Drafts(choice)
         self._folder = Input(output_dir, id="folder", select_on_focus=False, compact=True)
         own = bool(self.result.provenance.version)
-        self._scores = Checkbox("Also the scores (two JSON files)", own, id="scores")
-        self._experts = Checkbox("Single experts", id="experts")
+        self._scores = Box("Also the scores (two JSON files)", own, id="scores")
+        self._experts = Box("Single experts", id="experts")
         self._experts.tooltip = "The best experts of each fused parameter, not the whole of it"
         self._files = Static(markup=False, id="files")
         self._report = Static(markup=False, id="report")
