@@ -36,7 +36,7 @@ _EPILOG = """\
 commands without a screen (each has its own --help):
   spectrum-tui scan MODEL              score a model, write the score files and the YAML
   spectrum-tui yaml RESULTS.json       the YAML of saved scores, on stdout
-  spectrum-tui export RESULTS.json     the same as any kind of recipe: axolotl, a script for TRL …
+  spectrum-tui export RESULTS.json     saved scores as any kind of recipe
 
 MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores.
 exit codes: 0 done, 1 done but some layers failed, 2 unusable input, 130 interrupted

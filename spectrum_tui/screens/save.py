@@ -18,7 +18,6 @@ from spectrum_tui.base_app import BaseApp
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
-from spectrum_tui.core.recipes.experts import fused_types
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS
 from spectrum_tui.core.recipes.writing import Drafts, PlannedFile, planned_files, write_files
 from spectrum_tui.screens.dialog import Dialog
@@ -39,10 +38,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What saving would do: the files, what they mean, or why there are none."""
+    """What saving would do: the files, what they mean, or why there are none; and whether single
+    experts are to be had of this kind."""
 
     files: list[PlannedFile]
     report: Content
+    experts: bool
     refusal: SelectionError | None = None
 
 
@@ -120,6 +121,7 @@ class SaveScreen(Dialog[Path | None]):
         own = bool(self.result.provenance.version)
         self._scores = Box("Also the scores (two JSON files)", own, id="scores")
         self._experts = Box("Single experts", id="experts")
+        self._experts.display = False
         self._experts.tooltip = "The best experts of each fused parameter, not the whole of it"
         self._files = Static(markup=False, id="files")
         self._report = Static(markup=False, id="report")
@@ -148,7 +150,6 @@ class SaveScreen(Dialog[Path | None]):
 
     def on_mount(self) -> None:
         """The kind is what needs a choice first."""
-        self._has_experts = bool(fused_types(self.result))
         self._kinds.focus()
         self._look()
 
@@ -188,7 +189,6 @@ class SaveScreen(Dialog[Path | None]):
     @on(Checkbox.Changed)
     @on(KindList.Chosen)
     def _look(self) -> None:
-        self._experts.display = self._has_experts and self.kind.experts
         self._show_error("")
         self._plan()
 
@@ -198,21 +198,23 @@ class SaveScreen(Dialog[Path | None]):
         plan = await asyncio.to_thread(self._planned, order)
         self._files.update(_listing(plan.files, order.folder, self._files.size.width))
         self._report.update(plan.report)
+        self._experts.display = plan.experts
         self.query_one("#dialog").set_class(plan.refusal is not None, "-nothing")
         if plan.refusal is not None:
             self._show_error(plan.refusal.message, plan.refusal.hint)
 
     def _planned(self, order: Order) -> Plan:
+        experts = order.kind.experts and self._drafts.has_experts
         try:
             drafts = self._drafts.of(order.kind, experts=order.experts)
         except SelectionError as error:
-            return Plan([], Content(""), error)
+            return Plan([], Content(""), experts, error)
         try:
             files = planned_files(self.result, order.folder, drafts, with_scores=order.with_scores)
         except (OSError, RuntimeError, ValueError):  # a path that no system call takes
             files = []
         choice = self._drafts.with_experts(order.kind, order.experts)
-        return Plan(files, report(order.kind, choice))
+        return Plan(files, report(order.kind, choice), experts)
 
     # -- writing --------------------------------------------------------------------------------
 
