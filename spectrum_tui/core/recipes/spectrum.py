@@ -11,7 +11,7 @@ import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.metrics import described
-from spectrum_tui.core.recipes.check import check_names
+from spectrum_tui.core.recipes.check import check_names, prove
 from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import BoolArray, IntArray, Provenance
 from spectrum_tui.core.selection import NEVER, Selection
@@ -71,12 +71,16 @@ class SpectrumYaml:
         return f"# {name}: {selected[type_id]} of {self.selection.counts[type_id]}"
 
     def text(self, percent: int, *, head: bool) -> str:
-        """The whole file; raises SelectionError where it would train no ranked layer."""
-        self.check(percent, head=head)
-        return self.view(percent, head=head).text()
+        """The whole file; raises SelectionError where it would train no ranked layer, or where
+        any trainer would train anything else by it."""
+        wanted = self.check(percent, head=head)
+        text = self.view(percent, head=head).text()
+        prove(text, wanted, self.result.parameters)
+        return text
 
-    def check(self, percent: int, *, head: bool) -> None:
-        """Raise SelectionError where a file of this must not be written, whatever its kind."""
+    def check(self, percent: int, *, head: bool) -> list[str]:
+        """The parameters that are to train; raises SelectionError where a file of this must not
+        be written, whatever its kind."""
         least = self.selection.smallest_percent()
         if percent < least == NEVER:
             raise SelectionError("No layer has a score, so there is nothing to select.", "")
@@ -94,7 +98,9 @@ class SpectrumYaml:
             )
         names = [name for row in rows for name in self.result.scores.parameters[row]]
         heads = [h.name for h in self.result.head if head]
-        check_names([*heads, *names], self.result.names)
+        wanted = list(dict.fromkeys([*heads, *names]))
+        check_names(wanted, self.result.names)
+        return wanted
 
     def _opening(self, percent: int, head: bool) -> list[str]:
         lines = [*provenance_comment(self.result.provenance, percent, self._note()), KEY]
