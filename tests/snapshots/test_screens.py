@@ -5,6 +5,7 @@ Look at each picture before accepting it: tests/snapshots/__snapshots__/*/*.svg.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.results import Result
 from spectrum_tui.screens.confirm import ConfirmScreen
 from spectrum_tui.theme import LIGHT
-from tests import made
+from tests import fused, made
 from tests.snapshots import scenes
 from tests.snapshots.conftest import CWD, Look
 from tests.snapshots.scenes import still
@@ -121,6 +122,20 @@ def test_save(look: Look, size: Size, tmp_path: Path, monkeypatch: pytest.Monkey
     replaced.parent.mkdir()
     replaced.touch()
     look(scenes.results(scenes.with_head()), size, still("w"))
+
+
+@at_both_sizes
+def test_save_as_axolotl(look: Look, size: Size, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "cwd", lambda: CWD)
+    result = replace(fused.result(), provenance=scenes.with_head().provenance)
+    look(scenes.results(result), size, still("w", "down", "down", "tab", "tab", "tab", "space"))
+
+
+def test_save_as_the_reference_without_its_head(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "cwd", lambda: CWD)
+    look(scenes.results(scenes.with_head()), SMALL, still("e", "w", "down"))
 
 
 def test_save_refused(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
