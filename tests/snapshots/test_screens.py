@@ -176,6 +176,17 @@ def test_memory(look: Look, state: str, keys: tuple[str, ...], size: Size) -> No
 
 
 @at_both_sizes
+@pytest.mark.parametrize(
+    ("state", "keys"),
+    [("default", ()), ("groups", ("N", "tab", "tab")), ("refused", ("n", "n", "end"))],
+    ids=["default", "groups", "refused"],
+)
+def test_tiers(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:
+    result = made.with_parameters(made.result(layers=32, norms=True, model=scenes.MODEL))
+    look(scenes.results(result), size, still("a", *keys))
+
+
+@at_both_sizes
 def test_help(look: Look, size: Size) -> None:
     look(scenes.results(scenes.with_head()), size, still("f1"))
 
