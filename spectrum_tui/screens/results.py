@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,15 +13,13 @@ from textual.events import Resize
 from textual.widget import Widget
 from textual.widgets import Static
 
-from spectrum_tui.base_app import BaseApp
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError, SelectionError
-from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.screens.memory_actions import MemoryActions
+from spectrum_tui.screens.adapter_actions import AdapterActions
 from spectrum_tui.screens.rankings import Rankings
 from spectrum_tui.screens.result_keys import RESULT_KEYS
 from spectrum_tui.screens.result_notes import (
@@ -46,9 +43,6 @@ from spectrum_tui.widgets.totals_line import TotalsLine
 from spectrum_tui.widgets.view_bar import ViewBar
 from spectrum_tui.widgets.yaml_preview import YamlPreview
 
-if TYPE_CHECKING:
-    from spectrum_tui.screens.tiers import TierChoice
-
 TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
 VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))
 WIDE = 160
@@ -57,7 +51,7 @@ CLIPBOARD_LIMIT = 75_000
 """Bytes that terminals take by OSC 52 for certain; some cut what is longer."""
 
 
-class ResultsScreen(MemoryActions):
+class ResultsScreen(AdapterActions):
     """Slider and totals above; table, heat map or YAML below."""
 
     AUTO_FOCUS = "PercentSlider"
@@ -88,17 +82,17 @@ class ResultsScreen(MemoryActions):
         self._rankings = Rankings(result)
         self.ranking = self._rankings.first(settings.metric)
         self.head = bool(result.head)
-        self.tiers = Tiers()
         self.saved: Path | None = None
         self.view_name = TABLE
         self._make_widgets()
 
     def with_result(self, result: Result) -> ResultsScreen:
-        """The same percentage and metric of another result."""
+        """The same percentage, tiers and metric of another result."""
         metric = self.ranking.metric.name
-        return ResultsScreen(
-            result, replace(self.settings, top_percent=self.percent, metric=metric)
-        )
+        shown = replace(self.settings, top_percent=self.percent, metric=metric)
+        screen = ResultsScreen(result, shown)
+        screen.tiers = self.tiers
+        return screen
 
     @property
     def result(self) -> Result:
@@ -347,20 +341,6 @@ class ResultsScreen(MemoryActions):
             return int(members[0]) if len(members) else None
         return self.table.current
 
-    def action_tiers(self) -> None:
-        """Choose what adapters train, then save that."""
-        from spectrum_tui.screens.tiers import TiersScreen
-
-        choice = Choice(self.selection, self.percent, self.head, self.tiers)
-        self.app.push_screen(TiersScreen(choice), self._after_tiers)
-
-    def _after_tiers(self, chosen: TierChoice | None) -> None:
-        if chosen is not None:
-            self.tiers, self.slider.value = chosen.tiers, chosen.percent
-            if isinstance(self.app, BaseApp):
-                self.app.recipe_kind = chosen.kind
-            self.action_save()
-
     def action_filter(self) -> None:
         """Type what layers or types must contain."""
         self._show_table()
@@ -403,8 +383,7 @@ class ResultsScreen(MemoryActions):
 
     def action_save(self) -> None:
         """Ask where to write the files."""
-        choice = Choice(self.selection, self.percent, self.head, self.tiers)
-        self.app.push_screen(SaveScreen(choice, self.settings.output_dir), self._after_save)
+        self.app.push_screen(SaveScreen(self.choice, self.settings.output_dir), self._after_save)
 
     def _after_save(self, path: Path | None) -> None:
         if path is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import re
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.recipes.adapters import AdapterCount, adapter_parameters
+from spectrum_tui.core.recipes.adapters import AdapterCount, adapter_layers, adapter_parameters
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.similar import BY_SCORES
@@ -367,3 +369,13 @@ def test_the_task_is_that_of_the_class(naming: str, extra: tuple[str, ...], task
     assert config["task_type"] == task
     name = "AutoModelForCausalLM" if naming == "the checkpoint" else naming.rsplit(maxsplit=1)[-1]
     assert f"return {name}.from_pretrained(" in script
+
+
+def test_what_is_known_of_a_ranking_goes_with_it() -> None:
+    selection = Selection(llama())
+    layers = adapter_layers(selection)
+    assert adapter_layers(selection) is layers
+    gone = weakref.ref(selection)
+    del selection
+    gc.collect()
+    assert gone() is None

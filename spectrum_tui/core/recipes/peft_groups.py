@@ -46,12 +46,12 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
     notes = (measure, *NOTES)
     script = Script(layers, targets, count, opening, choice.percent, groups=shared, notes=notes)
     stem = f"_{NAME}_{choice.percent}percent"
-    return two_files(stem, config_text(targets, layers.selection.result), script.text())
+    return two_files(stem, config_text(targets, layers.result), script.text())
 
 
 def groups(layers: AdapterLayers, high: BoolArray) -> list[list[str]]:
     """The modules of every group of two or more, in the model's order."""
-    weights = layers.selection.result.scores.parameters
+    weights = layers.result.scores.parameters
     sharing = layers.sharing(high)
     found: list[list[str]] = []
     for row in np.flatnonzero(high).tolist():

@@ -49,4 +49,4 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
     count = adapter_parameters(choice, NAME)
     script = Script(layers, targets, count, opening, end, always_4bit=True, notes=notes)
     stem = f"_{NAME}_{choice.percent}-{end}percent"
-    return two_files(stem, config_text(targets, layers.selection.result), script.text())
+    return two_files(stem, config_text(targets, layers.result), script.text())

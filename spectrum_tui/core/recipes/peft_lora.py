@@ -20,4 +20,4 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
     count = adapter_parameters(choice, NAME)
     script = Script(layers, targets, count, opening, choice.percent).text()
     stem = f"_{NAME}_{choice.percent}percent"
-    return two_files(stem, config_text(targets, layers.selection.result), script)
+    return two_files(stem, config_text(targets, layers.result), script)

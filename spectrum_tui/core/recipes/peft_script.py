@@ -120,7 +120,7 @@ class Script:
 
     @property
     def _result(self) -> Result:
-        return self.layers.selection.result
+        return self.layers.result
 
     @property
     def _class(self) -> str:
