@@ -35,7 +35,7 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
     if not (medium.any() or (high & ~whole).any()):
         raise SelectionError(
             f"From {choice.percent} to {end} % there is no layer for LoRA, which PEFT needs.",
-            "Raise the end of the medium tier.",
+            "Raise the end of the medium tier: --medium-percent, or a on the results.",
             field="medium_percent",
         )
     ranked = [(high & ~whole, tiers.high_rank), (medium, tiers.medium_rank)]
