@@ -98,6 +98,11 @@ def test_results_by_another_metric(
     look(scenes.results(result), size, still(*keys))
 
 
+@at_both_sizes
+def test_results_with_memory(look: Look, size: Size) -> None:
+    look(scenes.results(scenes.with_sizes()), size)
+
+
 def test_results_with_nothing_selected(look: Look) -> None:
     look(scenes.results(scenes.with_head(), percent=2), SMALL)
 
@@ -158,6 +163,27 @@ def test_comparison_asks_for_a_file(look: Look, size: Size, tmp_path: Path) -> N
     folder.mkdir(parents=True)
     (folder / "snr_results_made-llama-8b-tuned.json").write_text("{}")
     look(scenes.results(scenes.with_head()), size, still("o", *"tuned.json", "enter"))
+
+
+@at_both_sizes
+@pytest.mark.parametrize(
+    ("state", "keys"),
+    [("table", ()), ("nothing_fits", (*"24", "enter")), ("refused", (*"much", "enter"))],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_memory(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:
+    look(scenes.results(scenes.with_sizes()), size, still("f", *keys))
+
+
+@at_both_sizes
+@pytest.mark.parametrize(
+    ("state", "keys"),
+    [("default", ()), ("groups", ("N", "tab", "tab")), ("refused", ("n", "n", "end"))],
+    ids=["default", "groups", "refused"],
+)
+def test_tiers(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:
+    result = made.with_parameters(made.result(layers=32, norms=True, model=scenes.MODEL))
+    look(scenes.results(result), size, still("a", *keys))
 
 
 @at_both_sizes
