@@ -36,6 +36,7 @@ _EPILOG = """\
 commands without a screen (each has its own --help):
   spectrum-tui scan MODEL              score a model, write the score files and the YAML
   spectrum-tui yaml RESULTS.json       the YAML of saved scores, on stdout
+  spectrum-tui audit FILE.yaml         what is wrong with a recipe, and a corrected one
 
 MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores.
 exit codes: 0 done, 1 done but some layers failed, 2 unusable input, 130 interrupted
@@ -127,7 +128,13 @@ def _yaml(arguments: list[str]) -> int:
     )
 
 
-_COMMANDS: dict[str, Callable[[list[str]], int]] = {"scan": _scan, "yaml": _yaml}
+def _audit(arguments: list[str]) -> int:
+    from spectrum_tui.commands.audit import run
+
+    return run(arguments)
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {"scan": _scan, "yaml": _yaml, "audit": _audit}
 """What the first argument may be, apart from a model; each imports what it needs when called."""
 
 

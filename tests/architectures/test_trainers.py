@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from spectrum_tui.core.audit import audit
 from spectrum_tui.core.consumers import CONSUMERS, report
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS
+from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.scan import make_plan
 from spectrum_tui.core.selection import Selection
@@ -82,6 +84,10 @@ def check(kind: RecipeKind, choice: Choice, model: Any) -> tuple[int, int]:
         return 0, 0
     for name, found in trains.items():
         assert found == wanted, (kind.name, name, choice.percent, found ^ wanted)
+    names = tuple((p.name, p.numel, p.shape[0] if p.shape else 0) for p in result.parameters)
+    model_names = ModelNames("tiny", "transformers", *zip(*names, strict=True))
+    for found in (audit(text), audit(text, model_names)):
+        assert not [one for one in found.findings if one.is_defect], kind.name
     return len(trains), sum(found == wanted for found in trains.values())
 
 
