@@ -84,7 +84,7 @@ def test_each_form_matches_what_the_trainer_matches(consumer: Consumer, form: st
     text = recipe(form)
     read, matches = TRAINERS[consumer.name]
     trains = {n for n in NAMES if any(matches(pattern, n) for pattern in read(text))}
-    found = by_name(text, [f"{LAYER}.weight"])[consumer.name]
+    found = report(text, [f"{LAYER}.weight"], PARAMETERS, [consumer])[0]
     assert found.problem == ""
     assert found.trains == trains
     assert found.exact == (trains == {f"{LAYER}.weight"})

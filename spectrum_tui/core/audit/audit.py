@@ -99,5 +99,6 @@ def _in_model(recipe: Recipe, found: list[Finding], names: ModelNames) -> Audit:
 def _without_model_only(found: list[Finding], meanings: list[Meaning]) -> list[Finding]:
     """The findings less those by which text alone could only guess: a name without .weight that
     is a parameter, or that matches nothing else."""
-    harmless = not any(one.too_much for one in meanings)
+    meant = {name for one in meanings for name in one.names}
+    harmless = not any(one.too_much(meant) for one in meanings)
     return [one for one in found if not (one.code == "module" and harmless)]

@@ -47,7 +47,8 @@ def of_lines(
     if not lines:
         return []
     line, text = lines[0]
-    more = f" (and {len(lines) - 1:,} more lines)" if len(lines) > 1 else ""
+    others = len(lines) - 1
+    more = f" (and {others:,} more line{'s' if others > 1 else ''})" if others else ""
     return [Finding(severity, code, line, f"{short(text)} {words}{more}.", hint, len(lines))]
 
 

@@ -82,10 +82,11 @@ def _dead(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
 
 
 def _overmatching(meanings: Sequence[Meaning]) -> list[Finding]:
-    lines = [one for one in meanings if one.names and not one.renamed and one.too_much]
+    meant = {name for one in meanings for name in one.names}
+    lines = [one for one in meanings if one.names and one.too_much(meant)]
     if not lines:
         return []
-    other = short(lines[0].too_much[0])
+    other = short(lines[0].too_much(meant)[0])
     return of_lines(
         Severity.ERROR,
         "over-match",
@@ -114,8 +115,8 @@ def outcome_findings(reports: Sequence[ConsumerReport], meant: int, whole: int) 
         found.append(_whole("nothing", "Nothing of this model is named in the list."))
     elif meant >= whole:
         found.append(_whole("everything", "The list names the whole model."))
-    wrong = [one for one in reports if not one.exact and meant]
-    nothing = [one.consumer.name for one in wrong if not one.problem and not one.trains]
+    wrong = [one for one in reports if not one.exact or not meant]
+    nothing = [one.consumer.name for one in wrong if meant and not (one.problem or one.trains)]
     everything = [one.consumer.name for one in wrong if len(one.trains) == whole]
     stops = [f"{one.consumer.name} {one.problem}" for one in wrong if one.problem]
     if nothing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,11 +37,9 @@ class Meaning:
         """Whether it matches nothing."""
         return not self.matched and not self.untried
 
-    @property
-    def too_much(self) -> tuple[str, ...]:
-        """What it matches besides what it names."""
-        meant = set(self.names)
-        return tuple(name for name in self.matched if name not in meant)
+    def too_much(self, meant: Container[str]) -> list[str]:
+        """What it matches of what no line means."""
+        return [name for name in self.matched if name not in meant]
 
 
 class Model:
