@@ -11,6 +11,7 @@ from spectrum_tui.core.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.ordering import Interval
 from spectrum_tui.core.requests import METRIC, METRICS
+from spectrum_tui.core.spectra import EXACT
 
 State = tuple[dict[int, Mapping[str, float]], dict[int, float], str]
 
@@ -22,8 +23,9 @@ class LayerWork:
     has none where one of them has none.
     """
 
-    def __init__(self, layer: Layer, known: Mapping[str, Entry]) -> None:
+    def __init__(self, layer: Layer, known: Mapping[str, Entry], precision: str = EXACT) -> None:
         self.layer = layer
+        self.whole_cost = layer.cost_in(precision)
         self.metrics: dict[int, Mapping[str, float]] = {}
         self.errors: dict[int, float] = {}
         self.problem = ""
@@ -46,7 +48,12 @@ class LayerWork:
     @property
     def cost(self) -> float:
         """Work that is left, in the units of `spectra.cost`."""
-        return self.layer.cost * len(self.missing) / self.layer.matrix_count
+        return self.matrix_cost * len(self.missing)
+
+    @property
+    def matrix_cost(self) -> float:
+        """Work of one of its matrices."""
+        return self.whole_cost / self.layer.matrix_count
 
     @property
     def has_parts(self) -> bool:
@@ -79,7 +86,7 @@ class LayerWork:
     def resumed(self) -> Iterator[ScanEvent]:
         """The events of what the journal already had."""
         if self.is_complete:
-            yield self._done(self.layer.cost, self.layer.nbytes, 0.0, resumed=True)
+            yield self._done(self.whole_cost, self.layer.nbytes, 0.0, resumed=True)
         elif self.has_parts:
             for index in self.metrics:
                 yield self._part_done(index, 0.0, resumed=True)
@@ -102,7 +109,7 @@ class LayerWork:
             label = self.layer.matrices[index].label
             self.problem = f"{label}: {problem}" if label else problem
         events: list[ScanEvent] = []
-        cost, nbytes = self.layer.cost, self.layer.nbytes
+        cost, nbytes = self.whole_cost, self.layer.nbytes
         if self.has_parts:
             events.append(self._part_done(index, seconds))
             cost = nbytes = 0  # reported part by part
@@ -117,7 +124,7 @@ class LayerWork:
             self.names[index],
             self.layer.type,
             self.metrics[index][METRIC],
-            self.layer.cost / parts,
+            self.matrix_cost,
             self.layer.nbytes // parts,
             seconds,
             resumed,

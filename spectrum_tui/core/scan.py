@@ -63,7 +63,7 @@ class ScanPlan:
     @property
     def cost(self) -> float:
         """Work of all layers, in the units of `spectra.cost`."""
-        return sum(layer.cost for layer in self.layers)
+        return sum(layer.cost_in(self.precision) for layer in self.layers)
 
 
 def make_plan(
@@ -170,7 +170,7 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
     start, known = _agree(plan)
     yield start
     done = failed = 0
-    works = [LayerWork(layer, known) for layer in plan.layers]
+    works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
     for work in works:
         yield from work.resumed()
         done += work.is_complete

@@ -82,9 +82,7 @@ class Workers:
         workers: int,
         threads: int,
     ) -> None:
-        ordered = sorted(
-            layers, key=lambda work: work.layer.cost / work.layer.matrix_count, reverse=True
-        )
+        ordered = sorted(layers, key=lambda work: work.matrix_cost, reverse=True)
         self._todo = deque((work, index) for work in ordered for index in work.missing)
         self._journal = journal
         self._lanes = [Lane(device, min(workers, len(self._todo))) for device in devices]
@@ -153,8 +151,8 @@ class Workers:
 
     def _score(self, lane: Lane, work: LayerWork, index: int, at_once: int) -> None:
         name = work.names[index]
-        cost = work.layer.cost / work.layer.matrix_count
-        self._events.put(LayerStarted(name, work.layer.type, work.shape_of(index), cost))
+        shape = work.shape_of(index)
+        self._events.put(LayerStarted(name, work.layer.type, shape, work.matrix_cost))
         begin = time.perf_counter()
         score = self._attempt(work, index, lane.device)
         if score is None:

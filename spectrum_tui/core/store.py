@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from spectrum_tui.core.collections import without_collections
 from spectrum_tui.core.errors import OutputError, ResultsError
 from spectrum_tui.core.files import OutputFiles, cache_dir, slug, write_text
 from spectrum_tui.core.kept_metrics import completed
@@ -85,6 +86,11 @@ def sorted_text(result: Result) -> str:
 
 def load_result(path: Path) -> Result:
     """Read a score file of this program or of another; raises ResultsError."""
+    with without_collections():
+        return _load_result(path)
+
+
+def _load_result(path: Path) -> Result:
     text = _read(path)
     details = _read_details(_details_path(text))
     if details is not None:

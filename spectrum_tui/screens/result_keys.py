@@ -21,6 +21,7 @@ RESULT_KEYS: list[BindingType] = [
     Binding("v", "metric", "Metric", show=False, tooltip="Rank by another metric"),
     Binding("d", "spectrum", "Details", show=False, tooltip="Singular values of this layer"),
     Binding("x", "experts", "Experts", show=False, tooltip="List every expert of this layer"),
+    Binding("o", "compare", "Compare", show=False, tooltip="With another file of scores"),
     Binding("t", "view('Table')", "Table", show=False, tooltip="Show the table of layers"),
     Binding("m", "view('Heat map')", "Heat map", show=False, tooltip="Show the heat map"),
     Binding("y", "view('YAML')", "YAML", show=False, tooltip="Show the file as it is saved"),

@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError, SelectionError
+from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
@@ -311,6 +312,13 @@ class ResultsScreen(Screen[None]):
         if row is not None:
             self.app.push_screen(SpectrumScreen(self.result, row))
 
+    def action_compare(self) -> None:
+        """Ask for another file of scores, and show how it differs."""
+        from spectrum_tui.screens.compare_file import CompareFileScreen
+
+        folder = self.settings.output_dir
+        self.app.push_screen(CompareFileScreen(self.result, self.percent, folder))
+
     @property
     def _current(self) -> int | None:
         """The row of the scores under the cursor of the view; the first of a cell of several."""
@@ -361,8 +369,8 @@ class ResultsScreen(Screen[None]):
 
     def action_save(self) -> None:
         """Ask where to write the files."""
-        dialog = SaveScreen(self.result, self.percent, self.text, self.settings.output_dir)
-        self.app.push_screen(dialog, self._after_save)
+        choice = Choice(self.selection, self.percent, self.head)
+        self.app.push_screen(SaveScreen(choice, self.settings.output_dir), self._after_save)
 
     def _after_save(self, path: Path | None) -> None:
         if path is not None:

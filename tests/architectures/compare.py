@@ -27,6 +27,15 @@ def matched(plan: ParameterPlan, wanted: dict[str, torch.Tensor], missing: set[s
     ]
 
 
+def check_modules(plan: ParameterPlan, model: Any) -> None:
+    """Assert that each parameter is said to belong to the kind of module that it does."""
+    for parameter in plan.parameters:
+        owner = model.get_submodule(parameter.name.rpartition(".")[0])
+        bases = {base.__name__ for base in type(owner).__mro__}
+        expected = [name for name in ("Linear", "Conv1D", "Embedding") if name in bases]
+        assert parameter.module == ("".join(expected).lower() or "other"), parameter.name
+
+
 def same(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     """Whether values are equal in the trainer's type."""
     return torch.equal(ours.to(theirs.dtype), theirs.detach())

@@ -11,6 +11,7 @@ from spectrum_tui.core.naming.plan import plan_parameters
 from tests.architectures.compare import (
     check_experts,
     check_matrices,
+    check_modules,
     load_as_a_trainer,
     matched,
 )
@@ -41,3 +42,4 @@ def test_the_plan_is_the_trainers_model(
     record_property("matched", (name, layout, len(wanted), len(names), slices))
     assert names == list(wanted)
     check_matrices(plan, wanted)
+    check_modules(plan, model)

@@ -61,12 +61,14 @@ def ratios(found: Noted, total: float) -> list[str]:
     return cells
 
 
-def rates(done: list[LayerDone]) -> list[str]:
+def rates(done: list[LayerDone], precision: str) -> list[str]:
     """Median seconds per unit of cost of every shape."""
     shapes: dict[tuple[int, ...], list[float]] = {}
     for layer in done:
         if len(layer.shape) == 2:
-            shapes.setdefault(layer.shape, []).append(layer.seconds / spectra.cost(*layer.shape))
+            shapes.setdefault(layer.shape, []).append(
+                layer.seconds / spectra.cost(*layer.shape, precision)
+            )
     return [
         f"  {'×'.join(map(str, shape)):>14}  {statistics.median(of):.2e} s"
         for shape, of in sorted(shapes.items())
@@ -86,7 +88,7 @@ def main() -> None:
             f"{r} at {s:.0%}" for r, s in zip(ratios(found, total), SHARES, strict=True)
         )
         print(f"{shape.name}, {options.precision}: {total:.1f} s; estimate over truth {parts}")
-        print("\n".join(rates(done)), flush=True)
+        print("\n".join(rates(done, options.precision)), flush=True)
 
 
 if __name__ == "__main__":

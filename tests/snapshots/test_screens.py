@@ -133,6 +133,19 @@ def test_spectrum(look: Look, size: Size, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @at_both_sizes
+def test_comparison(look: Look, size: Size) -> None:
+    look(scenes.comparison(), size, still())
+
+
+@at_both_sizes
+def test_comparison_asks_for_a_file(look: Look, size: Size, tmp_path: Path) -> None:
+    folder = tmp_path / "scores" / "model_snr_results"
+    folder.mkdir(parents=True)
+    (folder / "snr_results_made-llama-8b-tuned.json").write_text("{}")
+    look(scenes.results(scenes.with_head()), size, still("o", *"tuned.json", "enter"))
+
+
+@at_both_sizes
 def test_help(look: Look, size: Size) -> None:
     look(scenes.results(scenes.with_head()), size, still("f1"))
 

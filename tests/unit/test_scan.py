@@ -227,3 +227,18 @@ def test_plan(tmp_path: Path) -> None:
     assert plan.batch_size == default_batch_size("cpu") >= 1
     assert plan.cost == sum(spectra.cost(x.rows, x.columns) for x in layers)
     assert make_plan(checkpoint, layers, device="cpu", batch_size=7).batch_size == 7
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_work_is_counted_as_it_is_done(precision: str, tmp_path: Path) -> None:
+    folder = save(tmp_path, llama(1))
+    events = run(folder, precision=precision)
+    wanted = sum(
+        spectra.cost(layer.rows, layer.columns, precision)
+        for layer in layers_of(read_checkpoint(folder))
+    )
+    assert isinstance(events[0], ScanStarted)
+    assert events[0].cost == pytest.approx(wanted)
+    ends = [event for event in events if isinstance(event, LayerDone)]
+    assert sum(event.cost for event in ends) == pytest.approx(wanted)
+    assert spectra.cost(512, 64, "fast") < spectra.cost(512, 64)

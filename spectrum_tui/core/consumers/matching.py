@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import accumulate, groupby
 
 from spectrum_tui.core.consumers.names import Names, SortedTexts, Span, TooManyError
@@ -41,6 +42,7 @@ class Hits:
         _, spans = self.found.get(pattern, (None, ()))
         return sum(after - first for first, after in spans)
 
+    @cached_property
     def all(self) -> set[str]:
         """Every name that any pattern matches."""
         by_texts: dict[int, tuple[SortedTexts, list[Span]]] = {}

@@ -19,6 +19,9 @@ ANY = "\0"
 Rows = tuple[int, int | None]
 """The rows [start, stop) of the first dimension that train; None for all from start on."""
 
+NAME = re.compile(r"[A-Za-z_][\w.\-/]*", re.ASCII)
+"""Names that YAML reads as a plain string and that, as a regular expression, match themselves."""
+
 _PLAIN = re.compile(r"(\^?)([\w./\- ]*)(\$?)")
 _TOKEN = r"[\w/\- ,:;=@%&~<>'\"!]|\.|\\\W|\[[^\\\^\]]\]"
 _ESCAPED = re.compile(rf"(\^?)((?:{_TOKEN})*)(\$?)")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from spectrum_tui.core.collections import without_collections
 from spectrum_tui.core.consumers.matching import Hits, hits
 from spectrum_tui.core.consumers.names import Names
-from spectrum_tui.core.consumers.patterns import Rows, Understand
+from spectrum_tui.core.consumers.patterns import NAME, Rows, Understand, anywhere
 from spectrum_tui.core.consumers.reading import RecipeText, StopsError
 from spectrum_tui.core.consumers.trainers import CONSUMERS, Consumer
 from spectrum_tui.core.results import Parameter
@@ -45,9 +45,24 @@ class Reporter:
         self._sizes = {p.name: p.shape[0] if p.shape else 0 for p in parameters}
         self.names = Names(self._sizes)
         self._hits: dict[tuple[Understand, tuple[str, ...]], Hits] = {}
+        self._exact: dict[tuple[str, ...], bool] = {}
 
     def hits(self, patterns: tuple[str, ...], understand: Understand) -> Hits:
         """What patterns match, found once however many trainers take them so."""
+        if self._stand_for_themselves(patterns):
+            understand = anywhere
+        return self._found(patterns, understand)
+
+    def _stand_for_themselves(self, patterns: tuple[str, ...]) -> bool:
+        """Whether each is the name of a parameter and, in the widest sense of any trainer,
+        matches none that is not listed: they mean the same to all trainers then."""
+        if patterns not in self._exact:
+            self._exact[patterns] = all(
+                name in self._sizes and NAME.fullmatch(name) for name in patterns
+            ) and self._found(patterns, anywhere).all == set(patterns)
+        return self._exact[patterns]
+
+    def _found(self, patterns: tuple[str, ...], understand: Understand) -> Hits:
         key = (understand, patterns)
         if key not in self._hits:
             with without_collections():  # of 100,000 small objects that all stay: half the time
@@ -68,7 +83,7 @@ class Reporter:
         except StopsError as exc:
             return ConsumerReport(consumer, len(meant), 0, problem=f"stops: {exc}")
         everything = not patterns and consumer.of_nothing == "everything"
-        trains = frozenset(self._sizes) if everything else frozenset(found.all())
+        trains = frozenset(self._sizes) if everything else frozenset(found.all)
         others = trains - meant
         in_order = tuple(name for name in self.names.names if name in others) if others else ()
         problem = _untried(found)

@@ -55,7 +55,11 @@ class Layer:
     @property
     def cost(self) -> float:
         """Estimated work, in the units of `spectra.cost`."""
-        return self.matrix_count * spectra.cost(self.rows, self.columns)
+        return self.cost_in(spectra.EXACT)
+
+    def cost_in(self, precision: str) -> float:
+        """The same for a precision of `spectra`."""
+        return self.matrix_count * spectra.cost(self.rows, self.columns, precision)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from spectrum_tui.core.consumers import CONSUMERS, Consumer, ConsumerReport, report
 from spectrum_tui.core.consumers.matching import hits
 from spectrum_tui.core.consumers.names import Names
-from spectrum_tui.core.consumers.patterns import anywhere
+from spectrum_tui.core.consumers.patterns import NAME, anywhere
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.results import Parameter
-
-_PLAIN = re.compile(r"[A-Za-z_][\w.\-/]*", re.ASCII)
-"""Names that YAML reads as a plain string and that, as a regular expression, match themselves."""
 
 
 def check_names(written: Sequence[str], parameters: Iterable[str]) -> None:
@@ -24,7 +20,7 @@ def check_names(written: Sequence[str], parameters: Iterable[str]) -> None:
     others look for it anywhere.
     """
     for name in written:
-        if not _PLAIN.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise SelectionError(
                 f"The parameter name {name!r} cannot stand in this file.",
                 "Trainers read the names as patterns, and would match others or none.",
@@ -52,7 +48,7 @@ def overmatched(written: Sequence[str], known: Iterable[str]) -> Iterator[tuple[
     """
     meant = set(written)
     found = hits(written, anywhere, Names(known))
-    if found.all() <= meant:
+    if found.all <= meant:
         return
     for name in written:
         other = next((one for one in found.of(name) if one not in meant), None)

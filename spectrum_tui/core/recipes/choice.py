@@ -25,12 +25,14 @@ class Tiers:
 @dataclass(frozen=True, eq=False)
 class Choice:
     """A ranking and how much of it is taken: the top `percent` of each type, with embeddings and
-    output head or without."""
+    output head or without. `experts` asks for the top `percent` of the experts within each fused
+    parameter, instead of whole parameters."""
 
     selection: Selection
     percent: int
     head: bool = True
     tiers: Tiers = Tiers()
+    experts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,11 @@ class RecipeFile:
 @dataclass(frozen=True)
 class RecipeKind:
     """One kind of output. `files` makes its files, the one to read first in front, and raises
-    SelectionError for a choice that must not be written."""
+    SelectionError for a choice that must not be written. `experts` says whether it can name
+    single experts of a fused parameter."""
 
     name: str
     title: str
     purpose: str
     files: Callable[[Choice], tuple[RecipeFile, ...]]
+    experts: bool = False

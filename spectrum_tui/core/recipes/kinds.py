@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.recipes.axolotl import axolotl_files
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.reference import reference_files
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.recipes.trl import trl_files
 
 
 def _spectrum(choice: Choice) -> tuple[RecipeFile, ...]:
@@ -16,8 +19,27 @@ KINDS = (
     RecipeKind(
         "spectrum",
         "Spectrum YAML",
-        "Names to train, in the one form that every trainer reads alike",
+        "Names to train, as every trainer reads them alike",
         _spectrum,
+    ),
+    RecipeKind(
+        "spectrum-reference",
+        "Reference YAML",
+        "Byte for byte what spectrum.py writes, to compare",
+        reference_files,
+    ),
+    RecipeKind(
+        "axolotl",
+        "axolotl fragment",
+        "Names and the keys that go with them, to paste",
+        axolotl_files,
+        experts=True,
+    ),
+    RecipeKind(
+        "trl",
+        "TRL script",
+        "Python that trains with TRL, in SageMaker too",
+        trl_files,
     ),
 )
 DEFAULT_KIND = KINDS[0]

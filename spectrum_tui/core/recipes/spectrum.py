@@ -137,6 +137,21 @@ class YamlView:
         at = int(self._index[number - len(self._opening)])
         return self._recipe.candidate(at, self._selected)
 
+    def provenance(self) -> list[str]:
+        """The comments that open the file, up to its key."""
+        return self._opening[: self._opening.index(KEY)]
+
+    def blocks(self) -> list[tuple[str, list[str]]]:
+        """(comment, names below it) in the order of the file, as other kinds of files list them."""
+        lines = [self.line(number) for number in range(len(self))]
+        blocks: list[tuple[str, list[str]]] = []
+        for line in lines[lines.index(KEY) + 1 :]:
+            if line.startswith("# "):
+                blocks.append((line.removeprefix("# "), []))
+            else:
+                blocks[-1][1].append(line.removeprefix("- "))
+        return blocks
+
     def text(self) -> str:
         """The file's content, newline at the end."""
         candidate, selected = self._recipe.candidate, self._selected

@@ -1,0 +1,176 @@
+"""What a choice takes to train, for every percentage at once.
+
+All percentages from 0 to 100 are summed when the table is made, so that a step of the slider
+looks up a number: 2 µs, whatever the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spectrum_tui.core.memory.model import ABOVE, BELOW, Architecture, ModelSizes
+from spectrum_tui.core.memory.presets import Training
+from spectrum_tui.core.results import FloatArray, IntArray
+from spectrum_tui.core.selection import NEVER, Selection
+
+ASSUMPTIONS = (
+    "bf16 activations, attention that keeps no square of the sequence (SDPA, flash)",
+    "every matrix of a block keeps what it takes in and gives out, two bytes each",
+    "with gradient checkpointing: the input of every block, and one block in full",
+    "logits in bf16, in fp32, and their gradient: 10 bytes for each token and vocabulary entry",
+    "not counted: CUDA itself, fragmentation, gathered weights, what a trainer logs or evaluates",
+)
+"""What the estimate of activations rests on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Bytes on each GPU. `trained` are parameters; `blocks_back` of `blocks` are reached by the
+    backward pass without gradient checkpointing (0 of 0 where the model has none)."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+    trained: int
+    blocks_back: int = 0
+    blocks: int = 0
+
+    @property
+    def static(self) -> float:
+        """What is there all the time."""
+        return self.weights + self.gradients + self.optimizer
+
+    @property
+    def total(self) -> float:
+        """With activations, at their most."""
+        return self.static + self.activations
+
+
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """At every percentage 0..100: what trains, of it what keeps 32-bit state, the lowest block
+    that trains (as many as there are for none), and the same of adapters of rank 1."""
+
+    trained: IntArray
+    full_state: IntArray
+    lowest: IntArray
+    adapters: IntArray
+    lowest_adapter: IntArray
+
+
+class MemoryTable:
+    """The estimates of one ranking."""
+
+    def __init__(self, selection: Selection, sizes: ModelSizes) -> None:
+        self.sizes = sizes
+        self._total = int(sizes.numel.sum())
+        self._four_bit = float(sizes.four_bit.sum())
+        rows, parameters = _members(selection, sizes)
+        self._columns = {on: self._column(selection, rows, parameters, on) for on in (True, False)}
+
+    def estimate(
+        self, percent: int, training: Training, *, head: bool, adapters: int | None = None
+    ) -> Estimate:
+        """The bytes at one percentage. `adapters` are the parameters of a recipe's own adapters,
+        by default those of `training.rank` on every selected linear module."""
+        column = self._columns[head]
+        own = int(column.adapters[percent]) * training.rank if adapters is None else adapters
+        with_adapters = training.preset.adapters
+        trained = own if with_adapters else int(column.trained[percent])
+        lowest = column.lowest_adapter if with_adapters else column.lowest
+        full_state = int(column.full_state[percent])
+        parts = self._static(training, trained, full_state)
+        model = self.sizes.architecture
+        if model is None:
+            return Estimate(*parts, 0.0, trained)
+        first = int(lowest[percent])
+        kept = activations(model, training, first)
+        return Estimate(*parts, kept, trained, model.blocks - first, model.blocks)
+
+    def totals(self, training: Training, *, head: bool) -> FloatArray:
+        """The sum at every percentage 0..100."""
+        every = (self.estimate(percent, training, head=head).total for percent in range(101))
+        return np.fromiter(every, np.float64, 101)
+
+    def _static(
+        self, training: Training, trained: int, full_state: int
+    ) -> tuple[float, float, float]:
+        """(weights, gradients, optimizer) on each GPU."""
+        preset, sharding = training.preset, training.sharding
+        weights = self._four_bit if preset.four_bit else preset.weights * self._total
+        if preset.adapters:
+            weights += 4.0 * trained
+        optimizer = preset.optimizer * trained
+        if preset.eight_bit:
+            optimizer += (8.0 - preset.optimizer) * full_state
+        gpus = training.gpus
+        return (
+            weights / (gpus if sharding.weights else 1),
+            preset.gradients * trained / (gpus if sharding.gradients else 1),
+            optimizer / (gpus if sharding.optimizer else 1),
+        )
+
+    def _column(
+        self, selection: Selection, rows: IntArray, parameters: IntArray, head: bool
+    ) -> _Column:
+        limit = selection.threshold.astype(np.int64)
+        if not head:
+            limit[selection.in_head] = NEVER
+        sizes = self.sizes
+        first = np.full(len(sizes), NEVER, np.int64)
+        np.minimum.at(first, parameters, limit[rows])
+        adapted = np.where(sizes.adapter_sides > 0, first, NEVER)
+        first[sizes.in_head] = 0 if head else NEVER
+        return _Column(
+            _summed(first, sizes.numel),
+            _summed(first, np.where(sizes.full_state, sizes.numel, 0)),
+            _lowest(first, sizes),
+            _summed(adapted, sizes.adapter_sides),
+            _lowest(adapted, sizes),
+        )
+
+
+def activations(model: Architecture, training: Training, first: int) -> float:
+    """Bytes of activations on a GPU, when `first` is the lowest block that trains.
+
+    With gradient checkpointing the input of every block is kept, for transformers has gradients
+    flow down to the embeddings then, whatever trains.
+    """
+    tokens = float(training.tokens)
+    reached = model.widths[first:]
+    if training.checkpointing:
+        kept = 2.0 * model.hidden * model.blocks + 2.0 * float(model.widths.max())
+    else:
+        kept = 2.0 * float(reached.sum())
+    return tokens * (kept + (2.0 + 4.0 + 4.0) * model.vocabulary)
+
+
+def _members(selection: Selection, sizes: ModelSizes) -> tuple[IntArray, IntArray]:
+    """(row, parameter) of every name that a row trains, where the model has it."""
+    names = selection.result.scores.parameters
+    counts = [len(group) for group in names]
+    rows = np.repeat(np.arange(len(names)), counts)
+    index = sizes.index
+    found = np.array([index.get(name, -1) for group in names for name in group], np.int64)
+    return rows[found >= 0], found[found >= 0]
+
+
+def _summed(first: IntArray, amount: IntArray) -> IntArray:
+    """The amount at every percentage 0..100 of what trains from percentage `first` on."""
+    sums = np.zeros(NEVER + 1, np.int64)
+    np.add.at(sums, first, amount)
+    return np.asarray(sums.cumsum()[:101], np.int64)
+
+
+def _lowest(first: IntArray, sizes: ModelSizes) -> IntArray:
+    """At every percentage the lowest block that trains; 0 where an embedding does."""
+    model = sizes.architecture
+    blocks = model.blocks if model else 0
+    place = np.where(sizes.block == BELOW, 0, sizes.block)
+    place = np.where(sizes.block == ABOVE, blocks, place)
+    lowest = np.full(NEVER + 1, blocks, np.int64)
+    np.minimum.at(lowest, first, place)
+    return np.asarray(np.minimum.accumulate(lowest)[:101], np.int64)

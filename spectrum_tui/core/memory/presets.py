@@ -1,0 +1,196 @@
+"""What is kept in memory for each parameter: named ways to train, and to divide it over GPUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spectrum_tui.core.errors import InputError
+
+RANK = 16
+"""LoRA's r where nothing else is said."""
+MAX_GPUS = 4096
+MAX_TOKENS = 2**24
+"""More than anyone trains on at a time; keeps every number exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One way to train. `weights` are bytes for each parameter of the model; `gradients` and
+    `optimizer` for each that trains, with adapters for each of theirs.
+
+    `eight_bit`: the two moments take a byte each, and a float32 for every 256 values; tensors
+    below 4,096 elements and embedding tables keep theirs in float32 (bitsandbytes' own rule, and
+    what transformers' Trainer asks of it). `four_bit`: weights of linear modules, the output head
+    apart, are NF4 with double quantisation. `adapters`: only LoRA's matrices train, in float32.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    weights: float
+    gradients: float
+    optimizer: float
+    eight_bit: bool = False
+    four_bit: bool = False
+    adapters: bool = False
+
+
+PRESETS = (
+    Preset(
+        "bf16",
+        "bf16 AdamW",
+        "weights, gradients and both moments in bf16: torch's AdamW on a bf16 model",
+        2,
+        2,
+        4,
+    ),
+    Preset(
+        "mixed",
+        "fp32 master",
+        "bf16 weights; fp32 gradients, master copy and moments of what trains (DeepSpeed, FSDP)",
+        2,
+        4,
+        12,
+    ),
+    Preset(
+        "8bit",
+        "8-bit AdamW",
+        "bf16 weights and gradients; moments in 8 bits, of embeddings and small tensors in 32",
+        2,
+        2,
+        2 + 8 / 256,
+        eight_bit=True,
+    ),
+    Preset(
+        "fp32",
+        "fp32 AdamW",
+        "everything in fp32: a model loaded in fp32, with or without autocast",
+        4,
+        4,
+        8,
+    ),
+    Preset(
+        "lora",
+        "LoRA",
+        "bf16 weights, all frozen; fp32 adapters on the selected linear modules",
+        2,
+        4,
+        8,
+        adapters=True,
+    ),
+    Preset(
+        "qlora",
+        "QLoRA",
+        "linear weights in 4 bits (NF4, double quantisation), the rest in 16; fp32 adapters",
+        2,
+        4,
+        8,
+        four_bit=True,
+        adapters=True,
+    ),
+)
+"""In the order in which they are offered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sharding:
+    """What is divided evenly over the GPUs; the rest is on each of them in full."""
+
+    name: str
+    title: str
+    meaning: str
+    weights: bool
+    gradients: bool
+    optimizer: bool
+
+
+SHARDINGS = (
+    Sharding("none", "none", "every GPU holds everything (DDP)", False, False, False),
+    Sharding("zero2", "ZeRO-2", "gradients and optimizer state divided", False, True, True),
+    Sharding("zero3", "ZeRO-3", "weights, gradients and optimizer state divided", True, True, True),
+    Sharding("fsdp", "FSDP", "weights, gradients and optimizer state divided", True, True, True),
+)
+"""`fsdp` divides by parameter (FSDP2). FSDP1 joins the weights of a block and keeps gradients of
+the frozen ones among them too, which is not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How it is to be trained: everything that an estimate depends on besides the choice.
+
+    `batch` sequences of `sequence` tokens are on each GPU at a time. `rank` is LoRA's r.
+    """
+
+    preset: Preset = PRESETS[0]
+    gpus: int = 1
+    sharding: Sharding = SHARDINGS[2]
+    batch: int = 1
+    sequence: int = 2048
+    checkpointing: bool = True
+    rank: int = RANK
+
+    @property
+    def tokens(self) -> int:
+        """Tokens on each GPU at a time."""
+        return self.batch * self.sequence
+
+
+def preset_named(name: str) -> Preset:
+    """The preset of that name; raises InputError (field "preset")."""
+    for preset in PRESETS:
+        if preset.name == name:
+            return preset
+    known = ", ".join(preset.name for preset in PRESETS)
+    raise InputError(f"There is no preset {name!r}.", f"Choose from {known}.", field="preset")
+
+
+def sharding_named(name: str) -> Sharding:
+    """The sharding of that name, as `zero3` or `ZeRO-3`; raises InputError (field "sharding")."""
+    for sharding in SHARDINGS:
+        if sharding.name == name.lower().replace("-", ""):
+            return sharding
+    known = ", ".join(sharding.name for sharding in SHARDINGS)
+    raise InputError(f"There is no sharding {name!r}.", f"Choose from {known}.", field="sharding")
+
+
+def parse_gpus(text: str) -> int:
+    """How many GPUs; raises InputError (field "gpus")."""
+    return _whole(text, "gpus", "number of GPUs", MAX_GPUS)
+
+
+def parse_batch(text: str) -> int:
+    """Sequences on each GPU at a time; raises InputError (field "batch")."""
+    return _whole(text, "batch", "batch", 65_536)
+
+
+def parse_sequence(text: str) -> int:
+    """Tokens of a sequence; raises InputError (field "sequence")."""
+    return _whole(text, "sequence", "sequence length", MAX_TOKENS)
+
+
+def parse_gigabytes(text: str) -> float:
+    """Bytes of so many GB (10^9); `24`, `23.5`, `24 GB`; raises InputError (field "fit")."""
+    typed = text.strip().upper().removesuffix("GB").rstrip()
+    try:
+        value = float(typed) if typed.isascii() else 0.0
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1e6:
+        raise InputError(
+            f"{text.strip()!r} is no size of memory.",
+            "Give the GB of one GPU, like 24.",
+            field="fit",
+        )
+    return value * 1e9
+
+
+def _whole(text: str, field: str, what: str, highest: int) -> int:
+    typed = text.strip().replace(",", "").replace("_", "")
+    value = int(typed) if typed.isdecimal() and typed.isascii() and len(typed) < 10 else 0
+    if not 1 <= value <= highest:
+        raise InputError(
+            f"The {what} {text.strip()!r} is not usable.",
+            f"Give a whole number, 1 to {highest:,}.",
+            field=field,
+        )
+    return value
