@@ -25,17 +25,20 @@ from spectrum_tui.core.requests import (
     Downloaded,
     Failed,
     Inspected,
+    ModelNames,
     ModelSummary,
+    Named,
     Ready,
     Refined,
     ResultReady,
     Suggestions,
 )
+from spectrum_tui.recipe_loader import RecipeLoaded, load_recipe
 from spectrum_tui.result_loader import ResultLoaded, load_result
 from spectrum_tui.scan_runner import ScanRunner, WorkerDied, WorkerSaid
 from spectrum_tui.scan_session import ScanSession
 from spectrum_tui.screens.setup import SetupScreen
-from spectrum_tui.settings import Settings
+from spectrum_tui.settings import RECIPES, Settings
 from spectrum_tui.widgets.step_bar import model_label
 
 INTERRUPTED = 130
@@ -105,6 +108,10 @@ class SpectrumApp(BaseApp):
     def _open(self, message: ask.OpenRequested) -> None:
         self._load(message.path)
 
+    @on(ask.NamesRequested)
+    def _find_names(self, message: ask.NamesRequested) -> None:
+        self.runner.names(self._asked_for(message.model, ""))
+
     @on(ask.LayersRequested)
     def _choose_layers(self, message: ask.LayersRequested) -> None:
         from spectrum_tui.screens.layers import LayersScreen
@@ -161,6 +168,10 @@ class SpectrumApp(BaseApp):
                 self.setup_screen.show_summary(summary)
             case Refined(summary=summary):
                 self._refine(summary)
+            case Named(names=names):
+                self._audit_with(names)
+            case Failed() if message.task == "names":
+                self._audit_with(message.answer)
             case Failed() if message.task != "scan":
                 self._show_failure(message.answer)
             case Failed():
@@ -206,7 +217,10 @@ class SpectrumApp(BaseApp):
         # The scan screen sees it by itself; the next request starts another worker.
         text = f"The scan process {message.reason}."
         hint = f"Try again; details may be in {message.log}." if message.log else "Try again."
-        if message.lost - {"scan"}:
+        if "names" in message.lost:
+            error = {"message": text, "hint": hint}
+            self._audit_with(Failed(0, error))
+        elif message.lost - {"scan"}:
             self.setup_screen.show_error("model", text, hint)
         elif not message.lost:
             self.notify(f"{text} {hint}", severity="warning", markup=False)
@@ -221,8 +235,28 @@ class SpectrumApp(BaseApp):
 
     def _load(self, path: Path) -> None:
         # A plain daemon thread: Textual's own would hold the exit until the file is read.
-        arguments = (path, self.post_message)
-        threading.Thread(target=load_result, args=arguments, daemon=True).start()
+        load = load_recipe if path.suffix in RECIPES else load_result
+        threading.Thread(target=load, args=(path, self.post_message), daemon=True).start()
+
+    @on(RecipeLoaded)
+    def _show_recipe(self, message: RecipeLoaded) -> None:
+        if message.audit is None:
+            self._show_load_error(message.error["message"], message.error["hint"])
+            return
+        from spectrum_tui.screens.audit import AuditScreen
+
+        self.close_modals()
+        self.push_screen(AuditScreen(message.path, message.text, message.audit))
+
+    def _audit_with(self, answer: ModelNames | Failed) -> None:
+        """Hand a model's parameters to the audit that asked for them, or why there are none."""
+        from spectrum_tui.screens.audit import AuditScreen
+
+        for screen in self.screen_stack:
+            if isinstance(screen, AuditScreen) and isinstance(answer, Failed):
+                screen.show_failure(answer.error["message"], answer.error["hint"])
+            elif isinstance(screen, AuditScreen):
+                screen.show_names(answer)
 
     @on(ResultLoaded)
     def _show_result(self, message: ResultLoaded) -> None:
