@@ -11,6 +11,7 @@ import gc
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from spectrum_tui.core.requests import (
     Suggestions,
 )
 from spectrum_tui.recipe_loader import RecipeLoaded, load_recipe
-from spectrum_tui.result_loader import ResultLoaded, load_result
+from spectrum_tui.result_loader import ResultLoaded, ResultSized, load_result
 from spectrum_tui.scan_runner import ScanRunner, WorkerDied, WorkerSaid
 from spectrum_tui.scan_session import ScanSession
 from spectrum_tui.screens.setup import SetupScreen
@@ -235,8 +236,11 @@ class SpectrumApp(BaseApp):
 
     def _load(self, path: Path) -> None:
         # A plain daemon thread: Textual's own would hold the exit until the file is read.
-        load = load_recipe if path.suffix in RECIPES else load_result
-        threading.Thread(target=load, args=(path, self.post_message), daemon=True).start()
+        sizes_from = self.settings.sizes_from if path == self._results else ""
+        load = partial(load_result, path, self.post_message, sizes_from)
+        if path.suffix in RECIPES:
+            load = partial(load_recipe, path, self.post_message)
+        threading.Thread(target=load, daemon=True).start()
 
     @on(RecipeLoaded)
     def _show_recipe(self, message: RecipeLoaded) -> None:
@@ -273,6 +277,17 @@ class SpectrumApp(BaseApp):
             self.switch_screen(screen)  # there is nothing to come back for
         else:
             self.push_screen(screen)
+
+    @on(ResultSized)
+    def _take_sizes(self, message: ResultSized) -> None:
+        from spectrum_tui.screens.results import ResultsScreen
+
+        if message.result is None:
+            self._show_load_error(message.error["message"], message.error["hint"])
+            return
+        for screen in self.screen_stack:
+            if isinstance(screen, ResultsScreen) and screen.result.source == str(message.path):
+                screen.take_sizes(message.result)
 
     def _show_load_error(self, text: str, hint: str) -> None:
         if self.screen is self.setup_screen:

@@ -18,7 +18,8 @@ class Settings:
     """`batch_size` 0 and device "auto" leave the choice to the machine, an empty `model_class` to
     what trainers do; `allow_gptq` scans weights that are only a rounded copy. `precision` "auto"
     is exact wherever the device has fast float64. An empty `metric` is the one that a file of
-    scores was saved with, and the reference's for a scan."""
+    scores was saved with, and the reference's for a scan. `sizes_from` is the model that imported
+    scores have their sizes from, by default the cached one that they are named after."""
 
     model: str = ""
     revision: str = ""
@@ -30,6 +31,7 @@ class Settings:
     allow_gptq: bool = False
     precision: str = "auto"
     metric: str = ""
+    sizes_from: str = ""
 
     @property
     def scan_metric(self) -> str:

@@ -13,14 +13,15 @@ from spectrum_tui.arguments import (
     add_embeddings_option,
     add_metric_option,
     add_percent_option,
+    add_sizes_option,
 )
-from spectrum_tui.core import store
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, kind_named
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.sizes import load_sized
 from spectrum_tui.settings import parse_metric, parse_percent
 
 
@@ -46,7 +47,7 @@ def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
             f"It is for {able}.",
             field="experts",
         )
-    result = store.load_result(Path(options.results))
+    result = load_sized(Path(options.results), options.sizes_from)
     ranked = result.with_metric(metric or result.provenance.metric)
     head = not options.no_embeddings
     return Choice(Selection(ranked), percent, head, experts=options.experts)
@@ -105,6 +106,7 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"the best experts of each fused parameter, not whole parameters ({able})",
     )
+    add_sizes_option(parser)
     add(
         "-o",
         "--output",

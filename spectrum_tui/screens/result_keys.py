@@ -22,6 +22,7 @@ RESULT_KEYS: list[BindingType] = [
     Binding("d", "spectrum", "Details", show=False, tooltip="Singular values of this layer"),
     Binding("x", "experts", "Experts", show=False, tooltip="List every expert of this layer"),
     Binding("o", "compare", "Compare", show=False, tooltip="With another file of scores"),
+    Binding("f", "memory", "Memory", show=False, tooltip="What it takes to train; fit into N GB"),
     Binding("t", "view('Table')", "Table", show=False, tooltip="Show the table of layers"),
     Binding("m", "view('Heat map')", "Heat map", show=False, tooltip="Show the heat map"),
     Binding("y", "view('YAML')", "YAML", show=False, tooltip="Show the file as it is saved"),

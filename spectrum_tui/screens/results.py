@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from textual import on
@@ -9,7 +10,6 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Resize
-from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -20,6 +20,7 @@ from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.selection import Selection
+from spectrum_tui.screens.memory_actions import MemoryActions
 from spectrum_tui.screens.rankings import Rankings
 from spectrum_tui.screens.result_keys import RESULT_KEYS
 from spectrum_tui.screens.result_notes import (
@@ -34,6 +35,7 @@ from spectrum_tui.settings import Settings
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.heatmap import Heatmap
 from spectrum_tui.widgets.key_footer import KeyFooter
+from spectrum_tui.widgets.memory_line import MemoryLine
 from spectrum_tui.widgets.percent_slider import PercentSlider
 from spectrum_tui.widgets.score_pane import FilterInput, ScorePane
 from spectrum_tui.widgets.score_table import ScoreTable
@@ -50,7 +52,7 @@ CLIPBOARD_LIMIT = 75_000
 """Bytes that terminals take by OSC 52 for certain; some cut what is longer."""
 
 
-class ResultsScreen(Screen[None]):
+class ResultsScreen(MemoryActions):
     """Slider and totals above; table, heat map or YAML below."""
 
     AUTO_FOCUS = "PercentSlider"
@@ -62,10 +64,11 @@ class ResultsScreen(Screen[None]):
         & > #header {
             height: auto;
             padding: 0 1;
+            & > #memory { display: none; }
             & > #ties { height: 1; color: $warning; text-wrap: nowrap; }
             & > #notes { height: auto; }
         }
-        &.-tall > #header { padding: 1; }
+        &.-tall > #header { padding: 1; & > #memory { display: block; } }
         & > #body { height: 1fr; padding: 0 1; }
         & ScorePane, & Heatmap, & YamlPreview { display: none; width: 1fr; height: 1fr; }
         &.-table ScorePane, &.-heat Heatmap, &.-yaml YamlPreview { display: block; }
@@ -83,6 +86,13 @@ class ResultsScreen(Screen[None]):
         self.saved: Path | None = None
         self.view_name = TABLE
         self._make_widgets()
+
+    def with_result(self, result: Result) -> ResultsScreen:
+        """The same percentage and metric of another result."""
+        metric = self.ranking.metric.name
+        return ResultsScreen(
+            result, replace(self.settings, top_percent=self.percent, metric=metric)
+        )
 
     @property
     def result(self) -> Result:
@@ -107,6 +117,7 @@ class ResultsScreen(Screen[None]):
         self.preview = YamlPreview(self.recipe.view(percent, head=self.head), self._longest_line())
         self.bar = ViewBar(VIEWS)
         self.totals = TotalsLine(id="totals")
+        self.memory = MemoryLine(self.result, id="memory")
         self._ties_line = Static(markup=False, id="ties")
         self._notes = Static(markup=False, id="notes")
 
@@ -125,6 +136,7 @@ class ResultsScreen(Screen[None]):
         with Vertical(id="header"):
             yield self.slider
             yield self.totals
+            yield self.memory
             yield self._ties_line
             yield self._notes
         yield self.bar
@@ -139,6 +151,7 @@ class ResultsScreen(Screen[None]):
         self._show_notes()
         self._show_order()
         self.apply(self.percent)
+        self.call_after_refresh(self.count_memory)
         if self.settings.metric not in ("", self.ranking.metric.name):  # says that it is not there
             self.show_metric(self.settings.metric)
 
@@ -168,7 +181,8 @@ class ResultsScreen(Screen[None]):
         if self.view_name == YAML or self.size.width >= WIDE:
             self.preview.show(self.recipe.view(percent, head=self.head))
         left = totals_text(self.selection, percent, head=self.head)
-        self.totals.show(left, head_text(self.result, head=self.head))
+        memory = self.memory.follow(self.selection, percent, head=self.head)
+        self.totals.show(left, head_text(self.result, head=self.head), memory)
         if self.ranking.ties.possible:
             self._ties_line.update(self._ties_text(percent), layout=False)
 
