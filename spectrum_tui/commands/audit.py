@@ -12,7 +12,7 @@ from spectrum_tui.arguments import PROGRAM, Parser
 from spectrum_tui.core.audit import Audit, Finding, Severity, audit, read_recipe
 from spectrum_tui.core.consumers import ConsumerReport
 from spectrum_tui.core.files import write_text
-from spectrum_tui.core.numbers import count, percent
+from spectrum_tui.core.numbers import count, counted, percent
 
 SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
 
@@ -73,14 +73,14 @@ def _say(found: Audit, output: str | None) -> None:
 
 def _lines(file: str, found: Audit) -> Iterator[str]:
     """The audit as lines to read."""
-    yield f"{_data(file)}: {found.lines:,} lines, {_counted(found)}"
+    yield f"{_data(file)}: {counted(found.lines, 'line')}, {_counted(found)}"
     for finding in found.findings:
         yield from _finding(finding)
     if not found.reports:
         return
     share = f"{count(found.numel)} of {count(found.whole)} elements, {percent(found.share)}"
     yield f"model {_data(found.model)} ({_data(found.naming)})"
-    yield f"meant to train: {found.meant:,} parameters ({share})"
+    yield f"meant to train: {counted(found.meant, 'parameter')} ({share})"
     width = max(len(one.consumer.name) for one in found.reports)
     for one in found.reports:
         yield f"  {'✓' if one.exact else '✗'} {one.consumer.name:<{width}}  {_data(outcome(one))}"
@@ -105,7 +105,7 @@ def _counted(found: Audit) -> str:
     by = dict.fromkeys(Severity, 0)
     for finding in found.findings:
         by[finding.severity] += 1
-    parts = [f"{n} {severity}{'' if n == 1 else 's'}" for severity, n in by.items() if n]
+    parts = [counted(n, severity) for severity, n in by.items() if n]
     return ", ".join(parts) or "no defect"
 
 

@@ -152,8 +152,8 @@ class AuditScreen(Screen[None]):
     # -- the corrected file --------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A corrected file is offered where there is one."""
-        return bool(self.audit.fixed) if action == "write" else True
+        """A corrected file is offered where there is something to correct."""
+        return bool(self.audit.fixed and self.audit.defects) if action == "write" else True
 
     def action_write(self) -> None:
         """Ask where to write the corrected file."""

@@ -21,11 +21,11 @@ ROOMY = 60
 
 def summary(audit: Audit) -> Content:
     """`57 lines · 2 errors · 1 warning`."""
-    parts = [f"{audit.lines:,} line{'' if audit.lines == 1 else 's'}"]
+    parts = [numbers.counted(audit.lines, "line")]
     for severity in Severity:
         n = sum(finding.severity is severity for finding in audit.findings)
         if n:
-            parts.append(f"{n} {severity}{'' if n == 1 else 's'}")
+            parts.append(numbers.counted(n, severity))
     if not audit.defects:
         parts.append("no defect")
     return Content(" · ".join(parts))
@@ -36,7 +36,7 @@ def meant(audit: Audit) -> Content:
     if not audit.whole:
         return Content("Give its model to count what each line and each trainer matches.")
     return Content(
-        f"Meant to train: {audit.meant:,} parameters, {numbers.count(audit.numel)} of "
+        f"Meant to train: {numbers.counted(audit.meant, 'parameter')}, {numbers.count(audit.numel)} of "
         f"{numbers.count(audit.whole)} elements ({numbers.percent(audit.share)})"
     )
 
@@ -174,4 +174,4 @@ def outcome(one: ConsumerReport) -> Text:
         return Text(printable(one.problem), overflow="ellipsis")
     others = len(one.unintended)
     text = f"{one.matched:,} of {one.wanted:,}"
-    return Text(f"{text}, {others:,} other{'' if others == 1 else 's'}" if others else text)
+    return Text(f"{text}, {numbers.counted(others, 'other')}" if others else text)

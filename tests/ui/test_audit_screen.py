@@ -63,7 +63,7 @@ async def test_from_the_file_to_the_corrected_one(app: SpectrumApp) -> None:
         assert "✗  axolotl          0 of 1" in table
         assert "✓  Soup             1 of 1" in table
         assert "LlamaForCausalLM" in screen.query_one(Field).help_text
-        assert "1 parameters" in str(screen.query_one("#meant", Static).content)
+        assert "1 parameter, " in str(screen.query_one("#meant", Static).content)
         await pilot.press("w")
         await until(pilot, lambda: isinstance(app.screen, WriteScreen))
         await pilot.press("enter")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from spectrum_tui.core.numbers import counted
+
 
 class Severity(StrEnum):
     """How bad it is: in most trainers something else trains than is meant; in some; or only
@@ -48,7 +50,7 @@ def of_lines(
         return []
     line, text = lines[0]
     others = len(lines) - 1
-    more = f" (and {others:,} more line{'s' if others > 1 else ''})" if others else ""
+    more = f" (and {counted(others, 'more line')})" if others else ""
     return [Finding(severity, code, line, f"{short(text)} {words}{more}.", hint, len(lines))]
 
 
