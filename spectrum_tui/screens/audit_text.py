@@ -35,10 +35,9 @@ def meant(audit: Audit) -> Content:
     """What the file is meant to train of the model."""
     if not audit.whole:
         return Content("Give its model to count what each line and each trainer matches.")
-    return Content(
-        f"Meant to train: {numbers.counted(audit.meant, 'parameter')}, {numbers.count(audit.numel)} of "
-        f"{numbers.count(audit.whole)} elements ({numbers.percent(audit.share)})"
-    )
+    elements = f"{numbers.count(audit.numel)} of {numbers.count(audit.whole)} elements"
+    parameters = numbers.counted(audit.meant, "parameter")
+    return Content(f"Meant to train: {parameters}, {elements} ({numbers.percent(audit.share)})")
 
 
 class FindingTable(Widget):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from textual.content import Content
 
+from spectrum_tui.core.recipes.adapters import ADAPTER_KINDS
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.reference import HEAD_LINES
+from spectrum_tui.screens.adapter_report import adapter_report
 
 
 def report(kind: RecipeKind, choice: Choice) -> Content:
     """A line for each thing worth knowing; empty where there is none."""
-    return Content("\n").join(
-        Content.styled(f"! {line}", "$warning") for line in _cautions(kind, choice)
-    )
+    lines = [Content.styled(f"! {line}", "$warning") for line in _cautions(kind, choice)]
+    if kind.name in ADAPTER_KINDS:
+        lines[:0] = adapter_report(kind.name, choice)
+    return Content("\n").join(lines)
 
 
 def _cautions(kind: RecipeKind, choice: Choice) -> list[str]:

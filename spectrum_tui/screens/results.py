@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,9 +14,10 @@ from textual.events import Resize
 from textual.widget import Widget
 from textual.widgets import Static
 
+from spectrum_tui.base_app import BaseApp
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError, SelectionError
-from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
@@ -43,6 +45,9 @@ from spectrum_tui.widgets.step_bar import StepBar
 from spectrum_tui.widgets.totals_line import TotalsLine
 from spectrum_tui.widgets.view_bar import ViewBar
 from spectrum_tui.widgets.yaml_preview import YamlPreview
+
+if TYPE_CHECKING:
+    from spectrum_tui.screens.tiers import TierChoice
 
 TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
 VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))
@@ -83,6 +88,7 @@ class ResultsScreen(MemoryActions):
         self._rankings = Rankings(result)
         self.ranking = self._rankings.first(settings.metric)
         self.head = bool(result.head)
+        self.tiers = Tiers()
         self.saved: Path | None = None
         self.view_name = TABLE
         self._make_widgets()
@@ -341,6 +347,20 @@ class ResultsScreen(MemoryActions):
             return int(members[0]) if len(members) else None
         return self.table.current
 
+    def action_tiers(self) -> None:
+        """Choose what adapters train, then save that."""
+        from spectrum_tui.screens.tiers import TiersScreen
+
+        choice = Choice(self.selection, self.percent, self.head, self.tiers)
+        self.app.push_screen(TiersScreen(choice), self._after_tiers)
+
+    def _after_tiers(self, chosen: TierChoice | None) -> None:
+        if chosen is not None:
+            self.tiers, self.slider.value = chosen.tiers, chosen.percent
+            if isinstance(self.app, BaseApp):
+                self.app.recipe_kind = chosen.kind
+            self.action_save()
+
     def action_filter(self) -> None:
         """Type what layers or types must contain."""
         self._show_table()
@@ -383,7 +403,7 @@ class ResultsScreen(MemoryActions):
 
     def action_save(self) -> None:
         """Ask where to write the files."""
-        choice = Choice(self.selection, self.percent, self.head)
+        choice = Choice(self.selection, self.percent, self.head, self.tiers)
         self.app.push_screen(SaveScreen(choice, self.settings.output_dir), self._after_save)
 
     def _after_save(self, path: Path | None) -> None:

@@ -18,7 +18,6 @@ from spectrum_tui.base_app import BaseApp
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
-from spectrum_tui.core.recipes.experts import fused_types
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS
 from spectrum_tui.core.recipes.writing import Drafts, PlannedFile, planned_files, write_files
 from spectrum_tui.screens.dialog import Dialog
@@ -40,11 +39,21 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What saving would do: the files, what they mean, or why there are none."""
+    """What saving would do: the files, what they mean, or why there are none; and whether single
+    experts are to be had of this kind."""
 
     files: list[PlannedFile]
     report: Content
+    experts: bool
     refusal: SelectionError | None = None
+
+
+class Box(Checkbox):
+    """Space ticks it; enter saves, as everywhere in the dialog."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "screen.save", "Save", show=False, tooltip="Write what is listed")
+    ]
 
 
 class SaveScreen(Dialog[Path | None]):
@@ -64,7 +73,7 @@ class SaveScreen(Dialog[Path | None]):
             & > #folder { background: $panel; padding: 0 1; }
             & > #boxes {
                 height: 1;
-                & > Checkbox { border: none; padding: 0; margin: 0 3 0 0; background: $surface; }
+                & > Box { border: none; padding: 0; margin: 0 3 0 0; background: $surface; }
             }
             & > KindList { max-height: 8; }
             & > #details {
@@ -111,8 +120,9 @@ class SaveScreen(Dialog[Path | None]):
         self._drafts = Drafts(choice)
         self._folder = Input(output_dir, id="folder", select_on_focus=False, compact=True)
         own = bool(self.result.provenance.version)
-        self._scores = Checkbox("Also the scores (two JSON files)", own, id="scores")
-        self._experts = Checkbox("Single experts", id="experts")
+        self._scores = Box("Also the scores (two JSON files)", own, id="scores")
+        self._experts = Box("Single experts", id="experts")
+        self._experts.display = False
         self._experts.tooltip = "The best experts of each fused parameter, not the whole of it"
         self._files = Static(markup=False, id="files")
         self._report = Static(markup=False, id="report")
@@ -141,7 +151,6 @@ class SaveScreen(Dialog[Path | None]):
 
     def on_mount(self) -> None:
         """The kind is what needs a choice first."""
-        self._has_experts = bool(fused_types(self.result))
         self._kinds.focus()
         self._look()
 
@@ -181,7 +190,6 @@ class SaveScreen(Dialog[Path | None]):
     @on(Checkbox.Changed)
     @on(KindList.Chosen)
     def _look(self) -> None:
-        self._experts.display = self._has_experts and self.kind.experts
         self._show_error("")
         self._plan()
 
@@ -191,22 +199,24 @@ class SaveScreen(Dialog[Path | None]):
         plan = await asyncio.to_thread(self._planned, order)
         self._files.update(_listing(plan.files, order.folder, self._files.size.width))
         self._report.update(plan.report)
+        self._experts.display = plan.experts
         self.query_one("#dialog").set_class(plan.refusal is not None, "-nothing")
         if plan.refusal is not None:
             self._show_error(plan.refusal.message, plan.refusal.hint)
 
     def _planned(self, order: Order) -> Plan:
+        experts = order.kind.experts and self._drafts.has_experts
         try:
             drafts = self._drafts.of(order.kind, experts=order.experts)
         except SelectionError as error:
-            return Plan([], Content(""), error)
+            return Plan([], Content(""), experts, error)
         try:
             files = planned_files(self.result, order.folder, drafts, with_scores=order.with_scores)
         except (OSError, RuntimeError, ValueError):  # a path that no system call takes
             files = []
         choice = self._drafts.with_experts(order.kind, order.experts)
         notes = (trainers_text(choice, drafts), report(order.kind, choice))
-        return Plan(files, Content("\n").join(note for note in notes if note))
+        return Plan(files, Content("\n").join(note for note in notes if note), experts)
 
     # -- writing --------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ class SizedLater(Screen[None]):
     def take_sizes(self, result: Result) -> None:
         """Show these, which are the same scores with sizes."""
         self._sized = result
-        if self.is_current:
+        if self.app.screen is self:
             self._make_way()
 
     def on_screen_resume(self) -> None:
@@ -29,6 +29,6 @@ class SizedLater(Screen[None]):
             self.call_after_refresh(self._make_way)
 
     def _make_way(self) -> None:
-        sized, self._sized = self._sized, None
-        if sized is not None and self.is_current:
+        if self._sized is not None and self.app.screen is self:
+            sized, self._sized = self._sized, None
             self.app.switch_screen(self.with_result(sized))

@@ -383,6 +383,11 @@ def audit_screen(state: str) -> tuple[AuditScreen, Prepare]:
     return screen, still(*(("w",) if state == "writing" else ()), before=before)
 
 
+def with_sizes() -> Result:
+    """A whole model with every parameter known: its memory can be told."""
+    return made.with_parameters(made.result(layers=DEPTH, model=MODEL))
+
+
 def results(result: Result, percent: int = 25) -> ResultsScreen:
     """The results screen at a percentage."""
     return ResultsScreen(result, Settings(top_percent=percent, output_dir="scores"))

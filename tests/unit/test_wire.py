@@ -11,6 +11,7 @@ import pytest
 from spectrum_tui.core import errors, events, requests
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.wire import decode, encode
+
 NAMES = requests.ModelNames(
     "org/name",
     "transformers 5.23.0 LlamaForCausalLM",
