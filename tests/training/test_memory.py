@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -171,3 +173,39 @@ def test_adapters(kind: str, tied: bool, percent: int, preset: str, tmp_path: Pa
     estimate = estimated(result, percent, preset, head=True)
     assert sum(w.numel() for w in model.parameters() if w.requires_grad) == estimate.trained
     agree(estimate, *measured(model, optimizer))
+
+
+def kept_for_backward(model: Any, tokens: int) -> int:
+    """Bytes that autograd holds at the end of a forward pass, weights aside."""
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    held: list[torch.Tensor] = []
+
+    def hold(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            held.append(tensor)
+        return tensor
+
+    model.train()
+    ids = torch.arange(tokens).reshape(1, tokens)
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+        loss = model(input_ids=ids, labels=ids).loss
+    assert loss.requires_grad
+    return nbytes(held)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+@pytest.mark.parametrize(("percent", "head"), [(100, True), (50, True), (50, False), (20, False)])
+def test_activations_are_of_that_size(kind: str, percent: int, head: bool) -> None:
+    tokens = 256
+    model = causal(kind, dtype=torch.bfloat16)
+    plain = scored(model)
+    # The deeper a block the better, so that what trains begins half way up, or higher.
+    depth = np.array([float(name.split(".")[2]) for name in plain.scores.layers])
+    result = replace(plain, scores=replace(plain.scores, snr=depth))
+    freeze(model, chosen(result, percent, head=head))
+    table = MemoryTable(Selection(result), ModelSizes(result.parameters, result.head))
+    training = Training(sequence=tokens, checkpointing=False)
+    estimate = table.estimate(percent, training, head=head).activations
+    # Of the logits' ten bytes, the fp32 gradient and the bf16 copy come later or are gone.
+    logits = tokens * 2000 * 6
+    assert kept_for_backward(model, tokens) == pytest.approx(estimate - logits, rel=0.3)
