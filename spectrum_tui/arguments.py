@@ -6,8 +6,14 @@ import argparse
 from typing import NoReturn
 
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.requests import METRIC, METRICS
-from spectrum_tui.settings import DEFAULT_PERCENT
+from spectrum_tui.core.requests import DEMO, METRIC, METRICS
+from spectrum_tui.settings import (
+    DEFAULT_PERCENT,
+    Settings,
+    parse_batch_size,
+    parse_metric,
+    parse_percent,
+)
 
 PROGRAM = "spectrum-tui"
 
@@ -57,4 +63,53 @@ def add_sizes_option(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="take sizes and names of imported scores from this folder or cached model "
         "(default: the cached model that the file is named after)",
+    )
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """A model and how it is scanned: what the app and `scan` are told; read by `settings_of`."""
+    add = parser.add_argument
+    add("model", nargs="?", metavar="MODEL", help="folder or Hugging Face id of the model")
+    add("--model-name", metavar="MODEL", help="the same, as spectrum.py calls it")
+    add("--demo", action="store_true", help="a small model made on the spot, nothing to download")
+    add_percent_option(parser)
+    add_metric_option(parser)
+    add("--batch-size", default="auto", metavar="N", help="matrices in work at once (auto)")
+    add("--device", default="auto", help="auto, cpu, cuda (every GPU), cuda:0, mps (auto)")
+    add(
+        "--precision",
+        choices=("auto", "exact", "fast"),
+        default="auto",
+        help="exact: float64; fast: float32 where no rank depends on it (auto: by the device)",
+    )
+    add("--revision", default="", metavar="R", help="branch, tag or commit on the hub")
+    add("--output-dir", default=".", metavar="DIR", help="where the files go (.)")
+    add(
+        "--model-class",
+        default="",
+        metavar="CLASS",
+        help="transformers class whose parameter names are written (as trainers choose it)",
+    )
+    add("--allow-gptq", action="store_true", help="scan GPTQ weights, which are a rounded copy")
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings that `add_model_options` asks for; raises InputError."""
+    if options.model and options.model_name and options.model != options.model_name:
+        raise InputError("Two models are given.", "Give MODEL or --model-name, not both.")
+    model = options.model or options.model_name or ""
+    if options.demo and model:
+        raise InputError("--demo brings its own model.", f"Leave out {model!r}, or --demo.")
+    return Settings(
+        model=DEMO if options.demo else model,
+        revision=options.revision,
+        batch_size=parse_batch_size(options.batch_size),
+        device=options.device,
+        top_percent=parse_percent(options.top_percent),
+        output_dir=options.output_dir,
+        model_class=options.model_class,
+        allow_gptq=options.allow_gptq,
+        precision=options.precision,
+        metric=parse_metric(options.metric),
+        sizes_from=getattr(options, "sizes_from", ""),
     )

@@ -49,7 +49,7 @@ def parse_metric(text: str) -> str:
 
 def parse_percent(text: str) -> int:
     """A whole percentage from 1 to 100; raises InputError."""
-    return _whole(
+    return whole_number(
         text.strip().removesuffix("%"), 1, 100, "top_percent", "The percentage", "1 to 100"
     )
 
@@ -58,10 +58,12 @@ def parse_batch_size(text: str) -> int:
     """How many matrices are in work at once, 0 for `auto`; raises InputError."""
     if text.strip().lower() in ("", "auto"):
         return 0
-    return _whole(text, 1, 1024, "batch_size", "The batch size", "1 or more, or auto")
+    return whole_number(text, 1, 1024, "batch_size", "The batch size", "1 or more, or auto")
 
 
-def _whole(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
+def whole_number(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
+    """A whole number from `low` to `high`; raises InputError with that field, which says `what` it
+    is and which are `allowed`."""
     try:
         value = int(text)
     except ValueError:

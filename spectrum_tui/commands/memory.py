@@ -63,7 +63,7 @@ class _Question:
     head: bool
 
 
-def run_memory(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
     """Print the estimates on stdout; 1 where `--fit` finds nothing, raises SpectrumError."""
     options = _parser().parse_args(arguments)
     limit = parse_gigabytes(options.fit) if options.fit is not None else None

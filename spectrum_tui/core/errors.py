@@ -54,6 +54,12 @@ class ResultsError(SpectrumError):
     title = "Cannot read the scores"
 
 
+class RecipeError(SpectrumError):
+    """A recipe that cannot be read as one, or that a model cannot be frozen by."""
+
+    title = "Cannot use the recipe"
+
+
 class SelectionError(SpectrumError):
     """A selection that must not be written: it would train nothing, or not what it says."""
 

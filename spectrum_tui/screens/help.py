@@ -40,6 +40,13 @@ PURPOSES = {
         "follows it: which layers, how many parameters would train, and the YAML to save. "
         "Save writes the file that your trainer reads."
     ),
+    "CompareScreen": (
+        "Two rankings of the same layers, A and B. Spearman's rho is 1 where both have the layers "
+        "of a type in the same order, 0 where the orders have nothing to do with each other. "
+        "The bars are the layers that both select at the slider's percentage, of those that "
+        "either selects. Below are the layers that moved farthest, from their rank in A (○) to "
+        "that in B (●), the highest score at the left."
+    ),
     "MemoryScreen": (
         "What the selection takes to train on each GPU, for six ways to train. Parameters are "
         "counted exactly; activations are an estimate. Type the GB of one GPU and press enter: "

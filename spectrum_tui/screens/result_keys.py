@@ -21,6 +21,8 @@ RESULT_KEYS: list[BindingType] = [
     Binding("v", "metric", "Metric", show=False, tooltip="Rank by another metric"),
     Binding("d", "spectrum", "Details", show=False, tooltip="Singular values of this layer"),
     Binding("x", "experts", "Experts", show=False, tooltip="List every expert of this layer"),
+    Binding("a", "tiers", "Adapters", show=False, tooltip="LoRA by tiers, and what it trains"),
+    Binding("o", "compare", "Compare", show=False, tooltip="With another file of scores"),
     Binding("f", "memory", "Memory", show=False, tooltip="What it takes to train; fit into N GB"),
     Binding("t", "view('Table')", "Table", show=False, tooltip="Show the table of layers"),
     Binding("m", "view('Heat map')", "Heat map", show=False, tooltip="Show the heat map"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,8 +14,10 @@ from textual.events import Resize
 from textual.widget import Widget
 from textual.widgets import Static
 
+from spectrum_tui.base_app import BaseApp
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError, SelectionError
+from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
@@ -42,6 +45,9 @@ from spectrum_tui.widgets.step_bar import StepBar
 from spectrum_tui.widgets.totals_line import TotalsLine
 from spectrum_tui.widgets.view_bar import ViewBar
 from spectrum_tui.widgets.yaml_preview import YamlPreview
+
+if TYPE_CHECKING:
+    from spectrum_tui.screens.tiers import TierChoice
 
 TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
 VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))
@@ -82,6 +88,7 @@ class ResultsScreen(MemoryActions):
         self._rankings = Rankings(result)
         self.ranking = self._rankings.first(settings.metric)
         self.head = bool(result.head)
+        self.tiers = Tiers()
         self.saved: Path | None = None
         self.view_name = TABLE
         self._make_widgets()
@@ -325,6 +332,13 @@ class ResultsScreen(MemoryActions):
         if row is not None:
             self.app.push_screen(SpectrumScreen(self.result, row))
 
+    def action_compare(self) -> None:
+        """Ask for another file of scores, and show how it differs."""
+        from spectrum_tui.screens.compare_file import CompareFileScreen
+
+        folder = self.settings.output_dir
+        self.app.push_screen(CompareFileScreen(self.result, self.percent, folder))
+
     @property
     def _current(self) -> int | None:
         """The row of the scores under the cursor of the view; the first of a cell of several."""
@@ -332,6 +346,20 @@ class ResultsScreen(MemoryActions):
             members = self.heatmap.foot.members
             return int(members[0]) if len(members) else None
         return self.table.current
+
+    def action_tiers(self) -> None:
+        """Choose what adapters train, then save that."""
+        from spectrum_tui.screens.tiers import TiersScreen
+
+        choice = Choice(self.selection, self.percent, self.head, self.tiers)
+        self.app.push_screen(TiersScreen(choice), self._after_tiers)
+
+    def _after_tiers(self, chosen: TierChoice | None) -> None:
+        if chosen is not None:
+            self.tiers, self.slider.value = chosen.tiers, chosen.percent
+            if isinstance(self.app, BaseApp):
+                self.app.recipe_kind = chosen.kind
+            self.action_save()
 
     def action_filter(self) -> None:
         """Type what layers or types must contain."""
@@ -375,8 +403,8 @@ class ResultsScreen(MemoryActions):
 
     def action_save(self) -> None:
         """Ask where to write the files."""
-        dialog = SaveScreen(self.result, self.percent, self.text, self.settings.output_dir)
-        self.app.push_screen(dialog, self._after_save)
+        choice = Choice(self.selection, self.percent, self.head, self.tiers)
+        self.app.push_screen(SaveScreen(choice, self.settings.output_dir), self._after_save)
 
     def _after_save(self, path: Path | None) -> None:
         if path is not None:

@@ -14,12 +14,14 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from spectrum_tui.base_app import BaseApp
+from spectrum_tui.core.compare import compare
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.requests import DownloadProgress, ModelSummary, Ready, Suggestions
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.spectra_store import KeptSpectrum
 from spectrum_tui.scan_progress import ScanProgress
+from spectrum_tui.screens.compare import CompareScreen
 from spectrum_tui.screens.layers import LayersScreen
 from spectrum_tui.screens.results import ResultsScreen
 from spectrum_tui.screens.scan import ScanScreen
@@ -340,3 +342,23 @@ def with_sizes() -> Result:
 def results(result: Result, percent: int = 25) -> ResultsScreen:
     """The results screen at a percentage."""
     return ResultsScreen(result, Settings(top_percent=percent, output_dir="scores"))
+
+
+def comparison(percent: int = 25) -> CompareScreen:
+    """Two models of one architecture, the second without two of the types."""
+    a = with_head()
+    rows = np.flatnonzero(a.scores.type_ids < 6)
+    moved = np.random.default_rng(3).lognormal(0, 0.5, len(rows)) * a.scores.snr[rows]
+    moved[64:96] = a.scores.snr[64:96]  # one type stays as it was
+    scores = replace(
+        a.scores,
+        layers=[a.scores.layers[row] for row in rows],
+        type_ids=a.scores.type_ids[rows],
+        snr=moved,
+        rows=a.scores.rows[rows],
+        columns=a.scores.columns[rows],
+        numel=a.scores.numel[rows],
+        parameters=[a.scores.parameters[row] for row in rows],
+    )
+    tuned = replace(a.provenance, model="made/llama-8b-tuned")
+    return CompareScreen(compare(a, replace(a, scores=scores, provenance=tuned)), percent)

@@ -1,17 +1,15 @@
-"""Whether trainers would unfreeze exactly what a recipe names, before it is written."""
+"""Whether trainers would unfreeze exactly what a recipe names, proven before it is written."""
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from spectrum_tui.core.consumers import CONSUMERS, Consumer, ConsumerReport, report
+from spectrum_tui.core.consumers.matching import hits
+from spectrum_tui.core.consumers.names import Names
+from spectrum_tui.core.consumers.patterns import NAME, anywhere
 from spectrum_tui.core.errors import SelectionError
-
-_PLAIN = re.compile(r"[A-Za-z_][\w.\-/]*", re.ASCII)
-"""Names that YAML reads as a plain string and that, as a regular expression, match themselves."""
-_ANY = str.maketrans("_-/", "...")
-"""A trainer's `.` stands for any character; these are the others that names are made of."""
+from spectrum_tui.core.results import Parameter
 
 
 def check_names(written: Sequence[str], parameters: Iterable[str]) -> None:
@@ -22,7 +20,7 @@ def check_names(written: Sequence[str], parameters: Iterable[str]) -> None:
     others look for it anywhere.
     """
     for name in written:
-        if not _PLAIN.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise SelectionError(
                 f"The parameter name {name!r} cannot stand in this file.",
                 "Trainers read the names as patterns, and would match others or none.",
@@ -44,22 +42,59 @@ def check_names(written: Sequence[str], parameters: Iterable[str]) -> None:
 
 
 def overmatched(written: Sequence[str], known: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(written name, other parameter that it matches too), found in sorted lists.
+    """(written name, other parameter that it matches too), one for each such name.
 
-    Trying every pattern on every name would take minutes for 30,000 experts.
+    Looked for in the widest sense of any trainer, as a regular expression anywhere.
     """
-    rest = [name.translate(_ANY) for name in set(known) - set(written)]
-    original = dict(zip(rest, set(known) - set(written), strict=True))
-    forward = sorted(rest)
-    backward = sorted(name[::-1] for name in rest)
+    meant = set(written)
+    found = hits(written, anywhere, Names(known))
+    if found.all <= meant:
+        return
     for name in written:
-        pattern = name.translate(_ANY)
-        if (found := _with_prefix(forward, pattern)) is not None:
-            yield name, original[found]
-        elif (found := _with_prefix(backward, pattern[::-1])) is not None:
-            yield name, original[found[::-1]]
+        other = next((one for one in found.of(name) if one not in meant), None)
+        if other is not None:
+            yield name, other
 
 
-def _with_prefix(ordered: Sequence[str], prefix: str) -> str | None:
-    at = bisect_left(ordered, prefix)
-    return ordered[at] if at < len(ordered) and ordered[at].startswith(prefix) else None
+def prove(
+    text: str,
+    wanted: Collection[str],
+    parameters: Sequence[Parameter],
+    consumers: Sequence[Consumer] = CONSUMERS,
+) -> tuple[ConsumerReport, ...]:
+    """What each trainer does with a recipe: all of `wanted` and nothing else.
+
+    Raises SelectionError where one would do anything else, and where nothing would train. The
+    report is empty where the parameters are not known.
+    """
+    if not wanted:
+        raise SelectionError("Nothing would train by this file.", "Select at least one layer.")
+    if not parameters:
+        return ()
+    reports = report(text, wanted, parameters, consumers)
+    for one in reports:
+        if not one.exact:
+            raise SelectionError(f"{one.consumer.name} {deviation(one)}.", "Nothing was written.")
+    return reports
+
+
+def refuse_everything(wanted: Collection[str], parameters: Sequence[Parameter]) -> None:
+    """Raise SelectionError where all of the model is to train, which needs no recipe."""
+    if len(set(wanted)) >= len(parameters):
+        raise SelectionError(
+            f"All {len(parameters):,} parameters of the model would train by this file.",
+            "Select less, or train without a recipe.",
+        )
+
+
+def deviation(one: ConsumerReport) -> str:
+    """What a trainer does otherwise than it should, as the end of a sentence."""
+    if one.problem:
+        return one.problem
+    missing = one.wanted - one.matched
+    parts = [f"would train {one.matched:,} of {one.wanted:,} parameters"] if missing else []
+    if one.unintended:
+        more = len(one.unintended) - 1
+        others = f" and {more:,} others" if more else ""
+        parts.append(f"would also train {one.unintended[0]}{others}")
+    return ", and ".join(parts)

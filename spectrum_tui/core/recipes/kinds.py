@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.recipes import peft_groups, peft_hybrid, peft_lora, peft_tiers
+from spectrum_tui.core.recipes.axolotl import axolotl_files
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.reference import reference_files
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.recipes.trl import trl_files
 
 
 def _spectrum(choice: Choice) -> tuple[RecipeFile, ...]:
@@ -16,8 +20,51 @@ KINDS = (
     RecipeKind(
         "spectrum",
         "Spectrum YAML",
-        "Names to train, in the one form that every trainer reads alike",
+        "Names to train, as every trainer reads them alike",
         _spectrum,
+    ),
+    RecipeKind(
+        "spectrum-reference",
+        "Reference YAML",
+        "Byte for byte what spectrum.py writes, to compare",
+        reference_files,
+    ),
+    RecipeKind(
+        "axolotl",
+        "axolotl fragment",
+        "Names and the keys that go with them, to paste",
+        axolotl_files,
+        experts=True,
+    ),
+    RecipeKind(
+        "trl",
+        "TRL script",
+        "Python that trains with TRL, in SageMaker too",
+        trl_files,
+    ),
+    RecipeKind(
+        peft_lora.NAME,
+        "PEFT LoRA",
+        "Adapters on the selected layers; (Q)LoRA",
+        peft_lora.files,
+    ),
+    RecipeKind(
+        peft_tiers.NAME,
+        "PEFT tiers",
+        "Adapters of a high rank and of a low one",
+        peft_tiers.files,
+    ),
+    RecipeKind(
+        peft_hybrid.NAME,
+        "PEFT hybrid",
+        "4-bit; the best train whole, the next by LoRA",
+        peft_hybrid.files,
+    ),
+    RecipeKind(
+        peft_groups.NAME,
+        "PEFT groups",
+        "One adapter for similar neighbours (heuristic)",
+        peft_groups.files,
     ),
 )
 DEFAULT_KIND = KINDS[0]

@@ -11,7 +11,7 @@ import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.metrics import described
-from spectrum_tui.core.recipes.check import check_names
+from spectrum_tui.core.recipes.check import check_names, prove
 from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import BoolArray, IntArray, Provenance
 from spectrum_tui.core.selection import NEVER, Selection
@@ -71,11 +71,16 @@ class SpectrumYaml:
         return f"# {name}: {selected[type_id]} of {self.selection.counts[type_id]}"
 
     def text(self, percent: int, *, head: bool) -> str:
-        """The whole file; raises SelectionError where it would train no ranked layer."""
-        self._check(percent, head)
-        return self.view(percent, head=head).text()
+        """The whole file; raises SelectionError where it would train no ranked layer, or where
+        any trainer would train anything else by it."""
+        wanted = self.check(percent, head=head)
+        text = self.view(percent, head=head).text()
+        prove(text, wanted, self.result.parameters)
+        return text
 
-    def _check(self, percent: int, head: bool) -> None:
+    def check(self, percent: int, *, head: bool) -> list[str]:
+        """The parameters that are to train; raises SelectionError where a file of this must not
+        be written, whatever its kind."""
         least = self.selection.smallest_percent()
         if percent < least == NEVER:
             raise SelectionError("No layer has a score, so there is nothing to select.", "")
@@ -93,7 +98,9 @@ class SpectrumYaml:
             )
         names = [name for row in rows for name in self.result.scores.parameters[row]]
         heads = [h.name for h in self.result.head if head]
-        check_names([*heads, *names], self.result.names)
+        wanted = list(dict.fromkeys([*heads, *names]))
+        check_names(wanted, self.result.names)
+        return wanted
 
     def _opening(self, percent: int, head: bool) -> list[str]:
         lines = [*provenance_comment(self.result.provenance, percent, self._note()), KEY]
@@ -129,6 +136,21 @@ class YamlView:
             return self._opening[number]
         at = int(self._index[number - len(self._opening)])
         return self._recipe.candidate(at, self._selected)
+
+    def provenance(self) -> list[str]:
+        """The comments that open the file, up to its key."""
+        return self._opening[: self._opening.index(KEY)]
+
+    def blocks(self) -> list[tuple[str, list[str]]]:
+        """(comment, names below it) in the order of the file, as other kinds of files list them."""
+        lines = [self.line(number) for number in range(len(self))]
+        blocks: list[tuple[str, list[str]]] = []
+        for line in lines[lines.index(KEY) + 1 :]:
+            if line.startswith("# "):
+                blocks.append((line.removeprefix("# "), []))
+            else:
+                blocks[-1][1].append(line.removeprefix("- "))
+        return blocks
 
     def text(self) -> str:
         """The file's content, newline at the end."""

@@ -1,0 +1,268 @@
+"""Two results side by side: how the ranking moved, and how far two selections agree.
+
+A model before and after fine-tuning, its base and its instruct version, two metrics or two tools:
+within each type the layers in common are ranked on both sides, by the rule of the selection.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from spectrum_tui.core.errors import ResultsError
+from spectrum_tui.core.layer_types import layer_type
+from spectrum_tui.core.results import BoolArray, FloatArray, IntArray, Result
+from spectrum_tui.core.selection import Selection
+
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The layers in common: row `a[i]` of the one result is row `b[i]` of the other.
+
+    `renamed` of them were found under another name.
+    """
+
+    a: IntArray
+    b: IntArray
+    renamed: int
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+
+@dataclass(frozen=True, slots=True)
+class TypeChange:
+    """One type: layers in common and in one result alone; Spearman's rho over those in common
+    that have a score on both sides, NaN where that says nothing."""
+
+    name: str
+    common: int
+    only_a: int
+    only_b: int
+    rho: float
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One layer's rank in both results, among the `of` layers of its type that both have scored.
+
+    Layers with equal scores share the mean of their ranks, so that a tie is no move.
+    """
+
+    row_a: int
+    row_b: int
+    type: str
+    rank_a: float
+    rank_b: float
+    of: int
+
+    @property
+    def by(self) -> float:
+        """How many places it fell; negative where it rose."""
+        return self.rank_b - self.rank_a
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Two selections of one type: how many layers each has, and how many are in both."""
+
+    a: int
+    b: int
+    shared: int
+
+    @property
+    def jaccard(self) -> float:
+        """Shared over all that either has; NaN where neither has any."""
+        either = self.a + self.b - self.shared
+        return self.shared / either if either else math.nan
+
+    def __add__(self, other: Agreement) -> Agreement:
+        return Agreement(self.a + other.a, self.b + other.b, self.shared + other.shared)
+
+
+class Comparison:
+    """Everything that does not depend on a percentage, computed once; `at` for what does."""
+
+    def __init__(self, a: Result, b: Result) -> None:
+        self.a, self.b = a, b
+        self.pairs = paired(a, b)
+        self._selections = Selection(a), Selection(b)
+        names = [*a.scores.type_names, *_types_of_others(b, self.pairs)]
+        self._names = list(dict.fromkeys(names))
+        index = {name: number for number, name in enumerate(self._names)}
+        self._type_a = np.asarray([index[n] for n in a.scores.type_names], np.int64)[
+            a.scores.type_ids
+        ]
+        self._type_b = self._types_of_b(index)
+
+    def _types_of_b(self, index: dict[str, int]) -> IntArray:
+        """Per row of b its type, by a's name for it where they share the layer."""
+        scores = self.b.scores
+        own = np.asarray([index.get(name, 0) for name in scores.type_names], np.int64)
+        types = own[scores.type_ids]
+        types[self.pairs.b] = self._type_a[self.pairs.a]
+        return types
+
+    @cached_property
+    def types(self) -> tuple[TypeChange, ...]:
+        """Every type of either, in a's order."""
+        count = len(self._names)
+        common = np.bincount(self._type_a[self.pairs.a], minlength=count)
+        in_a = np.bincount(self._type_a, minlength=count)
+        in_b = np.bincount(self._type_b, minlength=count)
+        rhos = {name: spearman(x, y) for name, x, y in self._scored()}
+        return tuple(
+            TypeChange(
+                name,
+                int(common[i]),
+                int(in_a[i] - common[i]),
+                int(in_b[i] - common[i]),
+                rhos.get(name, math.nan),
+            )
+            for i, name in enumerate(self._names)
+        )
+
+    @cached_property
+    def rho(self) -> float:
+        """The mean of the types' rho, each weighted by its layers in common; NaN without any.
+
+        Not one rho over all layers: scores of different types are not compared with each other.
+        """
+        known = [(kind.rho, kind.common) for kind in self.types if not math.isnan(kind.rho)]
+        weight = sum(common for _, common in known)
+        return sum(rho * common for rho, common in known) / weight if weight else math.nan
+
+    @cached_property
+    def moves(self) -> tuple[Move, ...]:
+        """The layers that moved, the farthest first: by the share of their type's places."""
+        found = [move for move in self._moves() if move.by]
+        return tuple(sorted(found, key=lambda m: (-abs(m.by) / (m.of - 1), -abs(m.by), m.row_a)))
+
+    def at(self, percent: int) -> tuple[Agreement, ...]:
+        """The agreement of the selections at a percentage, per type in the order of `types`.
+
+        Each result selects among all of its own layers, as it does alone.
+        """
+        mask_a, mask_b = self.masks(percent)
+        both = mask_a[self.pairs.a] & mask_b[self.pairs.b]
+        count = len(self._names)
+        a = np.bincount(self._type_a[mask_a], minlength=count).tolist()
+        b = np.bincount(self._type_b[mask_b], minlength=count).tolist()
+        shared = np.bincount(self._type_a[self.pairs.a][both], minlength=count).tolist()
+        return tuple(map(Agreement, a, b, shared))
+
+    def whole(self, percent: int) -> Agreement:
+        """The agreement over the types that both have: a type that one never scored says
+        nothing about it."""
+        pairs = zip(self.types, self.at(percent), strict=True)
+        return sum((found for kind, found in pairs if kind.common), Agreement(0, 0, 0))
+
+    def masks(self, percent: int) -> tuple[BoolArray, BoolArray]:
+        """The rows of each result that a percentage selects by rank."""
+        return self._selections[0].mask(percent), self._selections[1].mask(percent)
+
+    def _scored(self) -> Iterator[tuple[str, FloatArray, FloatArray]]:
+        """(type, a's scores, b's) of the layers in common that have both."""
+        for name, rows in self._rows_of_types():
+            yield name, self.a.scores.snr[self.pairs.a[rows]], self.b.scores.snr[self.pairs.b[rows]]
+
+    def _rows_of_types(self) -> Iterator[tuple[str, IntArray]]:
+        """(type, positions among the pairs that are scored on both sides)."""
+        x = self.a.scores.snr[self.pairs.a]
+        y = self.b.scores.snr[self.pairs.b]
+        scored = np.flatnonzero(~np.isnan(x) & ~np.isnan(y))
+        types = self._type_a[self.pairs.a][scored]
+        order = np.argsort(types, kind="stable")
+        cuts = np.flatnonzero(np.diff(types[order])) + 1
+        for rows in np.split(scored[order], cuts):
+            if len(rows):
+                yield self._names[int(self._type_a[self.pairs.a[rows[0]]])], rows
+
+    def _moves(self) -> Iterator[Move]:
+        for (name, rows), (_, x, y) in zip(self._rows_of_types(), self._scored(), strict=True):
+            columns = self.pairs.a[rows], self.pairs.b[rows], mean_ranks(-x), mean_ranks(-y)
+            for a, b, rank_a, rank_b in zip(*(c.tolist() for c in columns), strict=True):
+                yield Move(a, b, name, rank_a, rank_b, len(rows))
+
+
+def compare(a: Result, b: Result, metric: str = "") -> Comparison:
+    """Compare two results by a metric, or by the one that the first ranks by.
+
+    Raises ResultsError where one of them lacks it, or where they share no layer.
+    """
+    metric = metric or a.provenance.metric
+    found = Comparison(a.with_metric(metric), b.with_metric(metric))
+    if not len(found.pairs):
+        raise ResultsError(
+            "The two results have no layer in common.",
+            "Compare scans of models of one architecture.",
+        )
+    return found
+
+
+def paired(a: Result, b: Result) -> Pairs:
+    """The layers in common: by name, and where one has none of that name, by type and place.
+
+    Generations of transformers differ in what stands before a block's number, which leaves the
+    type and the numbers as they are: `language_model.model.layers.3.mlp.down_proj` is
+    `model.language_model.layers.3.mlp.down_proj`. Only what is unambiguous on both sides counts.
+    """
+    rows_b = {name: row for row, name in enumerate(b.scores.layers)}
+    exact = {i: rows_b[n] for i, n in enumerate(a.scores.layers) if n in rows_b}
+    taken = set(exact.values())
+    left_a = _by_place(a, (i for i in range(len(a.scores)) if i not in exact))
+    left_b = _by_place(b, (i for i in range(len(b.scores)) if i not in taken))
+    renamed = {left_a[key]: left_b[key] for key in left_a if key in left_b}
+    matched = sorted((exact | renamed).items())
+    columns = np.asarray(matched, np.int64).reshape(-1, 2)
+    return Pairs(columns[:, 0], columns[:, 1], len(renamed))
+
+
+def _by_place(result: Result, rows: Iterable[int]) -> dict[tuple[str, ...], int]:
+    """{(type, numbers in the name): row}, without those that several rows have."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for row in rows:
+        name = result.scores.layers[row]
+        found.setdefault((layer_type(name), *_NUMBER.findall(name)), []).append(row)
+    return {key: rows[0] for key, rows in found.items() if len(rows) == 1}
+
+
+def _types_of_others(b: Result, pairs: Pairs) -> list[str]:
+    """The types of b's layers that a does not have."""
+    own = np.ones(len(b.scores), np.bool_)
+    own[pairs.b] = False
+    names = b.scores.type_names
+    return [names[i] for i in dict.fromkeys(b.scores.type_ids[own].tolist())]
+
+
+def spearman(x: FloatArray, y: FloatArray) -> float:
+    """Spearman's rho: Pearson's correlation of the ranks, equal values having the mean of theirs.
+
+    In [-1, 1]; infinite values are the highest, and equal. NaN for fewer than two values, and
+    where all of one side are equal, so that there is no order to agree with. Raises nothing.
+    """
+    if len(x) < 2:
+        return math.nan
+    u, v = mean_ranks(x), mean_ranks(y)
+    u, v = u - u.mean(), v - v.mean()
+    scale = float(np.sqrt((u @ u) * (v @ v)))
+    return max(-1.0, min(1.0, float(u @ v) / scale)) if scale else math.nan
+
+
+def mean_ranks(values: FloatArray) -> FloatArray:
+    """Ranks from 1, lowest first; equal values have the mean of the ranks that they take up.
+
+    >>> mean_ranks(np.array([3.0, 1.0, 3.0])).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: FloatArray = (last - (counts - 1) / 2.0)[group]
+    return ranks

@@ -1,0 +1,78 @@
+"""A comparison as plain data, for other programs: what `spectrum-tui compare --json` prints."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from spectrum_tui.core.compare import Agreement, Comparison, Move
+from spectrum_tui.core.results import BoolArray, Result
+
+
+def as_data(comparison: Comparison, percent: int) -> dict[str, Any]:
+    """Everything at a percentage; a rho or an index that says nothing is null."""
+    agreements, masks = comparison.at(percent), comparison.masks(percent)
+    return {
+        "a": _source(comparison.a),
+        "b": _source(comparison.b),
+        "metric": comparison.a.provenance.metric,
+        "top_percent": percent,
+        "matched_under_another_name": comparison.pairs.renamed,
+        "types_in_both": {
+            "in_common": len(comparison.pairs),
+            "only_a": sum(kind.only_a for kind in comparison.types if kind.common),
+            "only_b": sum(kind.only_b for kind in comparison.types if kind.common),
+            "spearman": _finite(comparison.rho),
+            **_agreement(comparison.whole(percent)),
+        },
+        "types": [
+            {
+                "type": kind.name,
+                "in_common": kind.common,
+                "only_a": kind.only_a,
+                "only_b": kind.only_b,
+                "spearman": _finite(kind.rho),
+                **_agreement(agreement),
+            }
+            for kind, agreement in zip(comparison.types, agreements, strict=True)
+        ],
+        "moves": [_move(comparison, move, *masks) for move in comparison.moves],
+    }
+
+
+def _source(result: Result) -> dict[str, Any]:
+    origin = result.provenance
+    return {
+        "file": result.source,
+        "model": origin.model,
+        "revision": origin.revision,
+        "layers": len(result.scores),
+    }
+
+
+def _agreement(agreement: Agreement) -> dict[str, Any]:
+    return {
+        "selected_a": agreement.a,
+        "selected_b": agreement.b,
+        "shared": agreement.shared,
+        "jaccard": _finite(agreement.jaccard),
+    }
+
+
+def _move(
+    comparison: Comparison, move: Move, mask_a: BoolArray, mask_b: BoolArray
+) -> dict[str, Any]:
+    return {
+        "layer": comparison.a.scores.layers[move.row_a],
+        "layer_b": comparison.b.scores.layers[move.row_b],
+        "type": move.type,
+        "rank_a": move.rank_a,
+        "rank_b": move.rank_b,
+        "of": move.of,
+        "selected_a": bool(mask_a[move.row_a]),
+        "selected_b": bool(mask_b[move.row_b]),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

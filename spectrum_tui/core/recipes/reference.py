@@ -1,0 +1,78 @@
+"""The YAML as the reference script writes it from the same scores, byte for byte.
+
+For comparing with files of spectrum.py, nothing else: its two head lines are the same for every
+model and match nothing in many, and names without `.weight` match everything that begins so.
+One difference is on purpose. The script sorts a layer whose score is NaN to wherever it happens
+to stand, and the layers around it with it; here such a layer is never selected.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.recipes.check import overmatched
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile
+from spectrum_tui.core.recipes.spectrum import KEY, SpectrumYaml, one_line
+from spectrum_tui.core.results import IntArray
+from spectrum_tui.core.selection import Selection
+
+HEAD_LINES = ("- ^lm_head.weight$", "- ^model.embed_tokens.weight$")
+"""Written for every model, whatever its embeddings and output head are called."""
+
+
+def reference_files(choice: Choice) -> tuple[RecipeFile, ...]:
+    """The file; raises SelectionError for a choice that no file of spectrum.py stands for."""
+    result = choice.selection.result
+    if result.head and not choice.head:
+        raise SelectionError(
+            "spectrum.py always trains embeddings and output head.",
+            "Switch them on, or write another kind of recipe.",
+        )
+    SpectrumYaml(choice.selection).check(choice.percent, head=True)
+    _check_siblings(choice)
+    text = reference_text(choice.selection, choice.percent)
+    return (RecipeFile(f"_reference_{choice.percent}percent.yaml", text),)
+
+
+def reference_text(selection: Selection, percent: int) -> str:
+    """What spectrum.py writes, for a percentage that selects nothing as well."""
+    scores = selection.result.scores
+    chosen = _chosen_by_type(selection, percent)
+    lines = [KEY, *HEAD_LINES]
+    for type_id in _types_in_order(selection):
+        lines.append(f"# {one_line(scores.type_names[type_id])} layers")
+        lines += [f"- {scores.layers[row]}" for row in chosen.get(type_id, ())]
+    return "\n".join([*lines, ""])
+
+
+def _chosen_by_type(selection: Selection, percent: int) -> dict[int, list[int]]:
+    """The selected rows of each type, highest first, ties as in the score file."""
+    rows = np.flatnonzero(selection.mask(percent))
+    type_ids: IntArray = selection.result.scores.type_ids[rows]
+    chosen: dict[int, list[int]] = {}
+    for at in np.lexsort((selection.rank[rows], type_ids)).tolist():
+        chosen.setdefault(int(type_ids[at]), []).append(int(rows[at]))
+    return chosen
+
+
+def _types_in_order(selection: Selection) -> list[int]:
+    """The types as they first appear in the score file, which holds no failed layer."""
+    scores = selection.result.scores
+    type_ids = scores.type_ids.tolist()
+    kept = (type_id for row, type_id in enumerate(type_ids) if row not in scores.problems)
+    return list(dict.fromkeys(kept))
+
+
+def _check_siblings(choice: Choice) -> None:
+    """Refuse names that also match what is not selected: `mlp.gate` matches `mlp.gate_proj`."""
+    result = choice.selection.result
+    rows = np.flatnonzero(choice.selection.mask(choice.percent)).tolist()
+    meant = {name for row in rows for name in result.scores.parameters[row]}
+    meant.update(name for head in result.head for name in (head.name, *head.tied))
+    patterns = [result.scores.layers[row] for row in rows]
+    for pattern, other in overmatched(patterns, set(result.names) - meant):
+        raise SelectionError(
+            f"As spectrum.py writes it, {pattern} would also unfreeze {other}.",
+            "Write the Spectrum YAML, whose names end in .weight.",
+        )

@@ -1,0 +1,83 @@
+"""A Python script that trains what is selected, with transformers and TRL.
+
+The script is `scripts/train_with_trl.py` of this package, with the names, the model and its class
+put into the one block that holds them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from importlib import resources
+
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile
+from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
+from spectrum_tui.core.requests import DEMO_NAME
+from spectrum_tui.core.results import Provenance, Result
+
+_BEGIN = re.compile(r"(?<=\n)# -- what is trained, .*-\n")
+_END = re.compile(r"(?<=\n)# -- end -+\n")
+_HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+", re.ASCII)
+_CLASS = re.compile(r"(?:transformers \S+ )?([A-Z]\w*)(?: matched by suffix)?", re.ASCII)
+"""What `Provenance.naming` says where the names are those of a class of transformers."""
+
+
+def trl_files(choice: Choice) -> tuple[RecipeFile, ...]:
+    """The script; raises SelectionError for a choice that must not be written."""
+    recipe = SpectrumYaml(choice.selection)
+    recipe.check(choice.percent, head=choice.head)
+    view = recipe.view(choice.percent, head=choice.head)
+    before, after = _template()
+    text = before + _data(choice.selection.result, view) + after
+    return (RecipeFile(f"_trl_{choice.percent}percent.py", text),)
+
+
+@cache
+def _template() -> tuple[str, str]:
+    """The script up to what is put in, and what follows it."""
+    file = resources.files("spectrum_tui") / "scripts" / "train_with_trl.py"
+    text = file.read_text(encoding="utf-8")
+    begin, end = _BEGIN.search(text), _END.search(text)
+    assert begin is not None and end is not None
+    return text[: begin.end()], text[end.start() :]
+
+
+def _data(result: Result, view: YamlView) -> str:
+    origin = result.provenance
+    blocks = view.blocks()
+    heads = [head.name for head in result.head] if result.head_is_guessed else []
+    assumed = [name for _, names in blocks for name in names if name in heads]
+    lines = [
+        *view.provenance(),
+        f"MODEL = {_text(_hub_id(origin))}",
+        f"REVISION = {_text(origin.revision if _hub_id(origin) else '')}",
+        f"MODEL_CLASS = {_text(_model_class(origin))}",
+        "NAMES: tuple[str, ...] = (",
+    ]
+    for comment, names in blocks:
+        lines += [f"    # {comment}", *(f"    {_text(name)}," for name in names)]
+    lines.append(")")
+    lines.append("# Names that may be missing, because no scan has seen them:")
+    lines += [f"ASSUMED: tuple[str, ...] = ({_listed(assumed)})", ""]
+    return "\n".join(lines)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(_text, names)) + ("," if len(names) == 1 else "")
+
+
+def _text(value: str) -> str:
+    """A Python literal in double quotes."""
+    return json.dumps(value)
+
+
+def _hub_id(origin: Provenance) -> str:
+    """The id that was scanned; "" for a folder, whose path no other machine has."""
+    known = origin.version and origin.model != DEMO_NAME and _HUB_ID.fullmatch(origin.model)
+    return origin.model if known else ""
+
+
+def _model_class(origin: Provenance) -> str:
+    found = _CLASS.fullmatch(origin.naming)
+    return found[1] if found else ""

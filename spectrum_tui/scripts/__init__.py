@@ -1,0 +1,1 @@
+"""Scripts that recipes are written as: real files here, so that they are checked like the rest."""

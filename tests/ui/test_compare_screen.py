@@ -1,0 +1,166 @@
+"""The comparison: how it is reached, what it shows, and what a wrong file does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from textual.app import App
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList, Static
+
+from spectrum_tui.core.compare import Move, compare
+from spectrum_tui.core.results import Result
+from spectrum_tui.core.store import load_result, save_scores
+from spectrum_tui.screens.compare import CompareScreen
+from spectrum_tui.screens.compare_file import CompareFileScreen, score_files
+from spectrum_tui.screens.results import ResultsScreen
+from spectrum_tui.settings import Settings
+from spectrum_tui.widgets.compare_lines import track_parts
+from tests import made
+
+PERCENT = 34
+
+
+class Host(App[None]):
+    """An app that does nothing but show the results."""
+
+    def __init__(self, result: Result, folder: Path) -> None:
+        super().__init__()
+        self.results = ResultsScreen(result, Settings(top_percent=PERCENT, output_dir=str(folder)))
+
+    def on_mount(self) -> None:
+        self.push_screen(self.results)
+
+
+def tuned(plain: Result) -> Result:
+    scores = plain.scores
+    noise = np.random.default_rng(2).lognormal(0, 0.6, len(scores))
+    origin = replace(plain.provenance, model="made/tuned")
+    return replace(plain, scores=replace(scores, snr=scores.snr * noise), provenance=origin)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An output folder with the scores of a model and of its tuned version, the newer one."""
+    plain = made.result(names={0: "a[/b][red]"})
+    for age, result in ((50, plain), (0, tuned(plain))):
+        path = save_scores(result, tmp_path).scores
+        os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    return tmp_path
+
+
+def host(folder: Path) -> Host:
+    return Host(load_result(folder / "model_snr_results" / "snr_results_made-llama.json"), folder)
+
+
+async def until_shown(pilot: Pilot[None], screen: type) -> None:
+    for _ in range(100):
+        await pilot.pause()
+        if isinstance(pilot.app.screen, screen):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(pilot.app.screen)
+
+
+async def offered(pilot: Pilot[None]) -> CompareFileScreen:
+    """The dialog once it has looked at the folder."""
+    await pilot.press("o")
+    await until_shown(pilot, CompareFileScreen)
+    await pilot.app.workers.wait_for_complete()
+    await pilot.pause()
+    assert isinstance(pilot.app.screen, CompareFileScreen)
+    return pilot.app.screen
+
+
+def test_the_files_that_are_offered(folder: Path) -> None:
+    own = folder / "model_snr_results" / "snr_results_made-llama.json"
+    names = [path.name for path in score_files(folder, "")]
+    assert names == ["snr_results_made-tuned.json", "snr_results_made-llama.json"]
+    assert [path.name for path in score_files(folder, str(own))] == names[:1]
+    assert score_files(folder / "nowhere", "") == []
+
+
+async def test_a_file_is_picked_and_the_slider_moves_what_is_shown(folder: Path) -> None:
+    async with host(folder).run_test(size=(120, 40)) as pilot:
+        await offered(pilot)
+        await pilot.press("down", "enter")
+        await until_shown(pilot, CompareScreen)
+        screen = pilot.app.screen
+        assert isinstance(screen, CompareScreen)
+        assert screen.slider.value == PERCENT
+        whole = screen.comparison.whole(PERCENT)
+        assert screen.totals.left.startswith(f"{whole.shared} layers selected by both, of 28 by A")
+        await pilot.press("left")
+        assert screen.slider.value == PERCENT - 1
+        assert "of 21 by A" in screen.totals.left
+        line = screen.types.render_row(0, 90).text
+        assert line.startswith("mlp.down_proj")
+        rows = [screen.moves.render_row(row, 100).text for row in range(screen.moves.line_count)]
+        assert any("a[/b][red]" in row for row in rows)
+        mask_a, mask_b = screen.comparison.masks(PERCENT - 1)
+        assert sum(" enters " in row for row in rows) == int((mask_b & ~mask_a).sum())
+        assert sum(" leaves " in row for row in rows) == int((mask_a & ~mask_b).sum())
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, ResultsScreen)
+        assert pilot.app.screen.percent == PERCENT
+
+
+@pytest.mark.parametrize("typed", ["nowhere.json", "bad.json", "~nobody/x.json", "x" * 300])
+async def test_what_cannot_be_read_is_said_in_the_dialog(folder: Path, typed: str) -> None:
+    (folder / "bad.json").write_text("[1, 2]")
+    async with host(folder).run_test(size=(80, 24)) as pilot:
+        screen = await offered(pilot)
+        field = screen.query_one(Input)
+        field.value = str(folder / typed) if typed == "bad.json" else typed
+        await pilot.press("enter")
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        assert pilot.app.screen is screen
+        error = screen.query_one("#error", Static)
+        assert error.has_class("-shown")
+        assert str(error.content).startswith("✗ ")
+        await pilot.press("end", "backspace")
+        assert not error.has_class("-shown")
+
+
+async def test_without_files_only_the_field_is_there(tmp_path: Path) -> None:
+    async with Host(made.result(), tmp_path).run_test(size=(80, 24)) as pilot:
+        screen = await offered(pilot)
+        assert not screen.query_one(OptionList).display
+        await pilot.press("enter", "down")
+        assert screen.focused is screen.query_one(Input)
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, ResultsScreen)
+
+
+@pytest.mark.parametrize("width", [55, 60, 76, 120])
+async def test_lines_are_as_wide_as_told(width: int) -> None:
+    plain = made.result(layers=16, norms=True)
+    found = compare(plain, tuned(made.result(layers=16, types=5)))
+    screen = CompareScreen(found, 25)
+    app = App[None]()
+    async with app.run_test(size=(120, 40)):
+        await app.push_screen(screen)
+        for row in range(screen.types.line_count):
+            assert screen.types.render_row(row, width).cell_length == width
+        texts = [screen.types.render_row(row, 90).text for row in range(screen.types.line_count)]
+        assert ["only A" in text for text in texts] == [False] * 5 + [True] * 3
+        cells = {screen.moves.render_row(row, width).cell_length for row in range(20)}
+        assert max(cells) <= width
+
+
+def test_the_line_from_rank_to_rank() -> None:
+    def drawn(rank_a: float, rank_b: float, width: int = 9) -> str:
+        return "".join(track_parts(Move(0, 0, "", rank_a, rank_b, 9), width))
+
+    assert drawn(1, 9) == "○━━━━━━━●"
+    assert drawn(9, 1) == "●━━━━━━━○"
+    assert drawn(3, 5) == "──○━●────"
+    assert drawn(3, 2) == "─●○──────"
+    assert drawn(2, 3, width=4) == "○●──"
+    assert drawn(1, 2, width=3) == "●──"
