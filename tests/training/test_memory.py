@@ -165,7 +165,7 @@ def test_adapters(kind: str, tied: bool, percent: int, preset: str, tmp_path: Pa
         for name in chosen(result, percent, head=False)
         if name.endswith(".weight")
     ]
-    config = peft.LoraConfig(task_type="CAUSAL_LM", r=16, target_modules=modules)
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=32, target_modules=modules)
     model = peft.get_peft_model(base, config)
     optimizer = torch.optim.AdamW([w for w in model.parameters() if w.requires_grad])
     backward(model)

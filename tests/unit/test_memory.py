@@ -28,6 +28,8 @@ from spectrum_tui.core.memory.presets import (
     parse_gpus,
     parse_sequence,
 )
+from spectrum_tui.core.recipes.adapters import adapter_parameters
+from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.results import HeadParameter, Parameter, Result
 from spectrum_tui.core.selection import NEVER, Selection
 from tests import made
@@ -127,7 +129,7 @@ def test_qlora_leaves_embeddings_head_and_norms_in_16_bits() -> None:
     matrices = [p for p in LLAMA.parameters if p.name.startswith("model.layers") and p.shape[1:]]
     rest = LLAMA.total_parameters - sum(p.numel for p in matrices)
     packed = sum(float(nf4_bytes(np.array([p.numel]))[0]) for p in matrices)
-    adapters = 16 * sum(sum(p.shape) for p in matrices)
+    adapters = 32 * sum(sum(p.shape) for p in matrices)
     found = estimate(LLAMA, 100, "qlora")
     assert found.weights == pytest.approx(packed + 2 * rest + 4 * adapters)
     assert (found.trained, found.gradients, found.optimizer) == (
@@ -208,7 +210,8 @@ def experts(*, fused: bool) -> Result:
             Parameter(f"{prefix}.{e}.down_proj.weight", (64, 32), "linear") for e in range(16)
         ]
     plain = made.result(layers=2, types=1, names={i: found[i].name for i in range(2)})
-    return replace(plain, parameters=tuple(found), head=(), total_parameters=65_536)
+    scores = replace(plain.scores, parameters=[(p.name,) for p in found[:2]])
+    return replace(plain, scores=scores, parameters=tuple(found), head=(), total_parameters=65_536)
 
 
 def test_eight_experts_work_on_a_token_fused_or_not() -> None:
@@ -218,11 +221,16 @@ def test_eight_experts_work_on_a_token_fused_or_not() -> None:
         assert architecture.widths.tolist() == [8 * 96, 8 * 96]
 
 
-def test_fused_experts_are_not_quantised_and_have_no_adapters() -> None:
-    fused = experts(fused=True)
-    found = estimate(fused, 100, "qlora")
-    assert found.weights == 2 * 65_536
-    assert found.trained == 0
+def test_fused_experts_are_not_quantised_and_each_has_an_adapter() -> None:
+    found = estimate(experts(fused=True), 100, "qlora")
+    assert found.trained == 2 * 16 * 32 * (64 + 32)
+    assert found.weights == 2 * 65_536 + 4 * found.trained
+
+
+@pytest.mark.parametrize("percent", [13, 50, 100])
+def test_adapters_are_those_of_the_recipe(percent: int) -> None:
+    counted = adapter_parameters(Choice(Selection(SMALL), percent), "peft-lora")
+    assert estimate(SMALL, percent, "lora").trained == counted.parameters > 0
 
 
 def test_a_model_without_blocks_has_no_activations() -> None:

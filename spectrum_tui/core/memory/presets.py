@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.recipes.choice import Tiers
 
-RANK = 16
+RANK = Tiers().high_rank
 """LoRA's r where nothing else is said."""
 MAX_GPUS = 4096
 MAX_TOKENS = 2**24
@@ -72,7 +73,7 @@ PRESETS = (
     Preset(
         "lora",
         "LoRA",
-        "bf16 weights, all frozen; fp32 adapters on selected linear modules",
+        "bf16 weights, all frozen; fp32 adapters on the selected layers",
         2,
         4,
         8,
