@@ -35,7 +35,6 @@ from spectrum_tui.core.memory import (
 )
 from spectrum_tui.core.memory.estimate import ASSUMPTIONS
 from spectrum_tui.core.memory.presets import (
-    RANK,
     parse_batch,
     parse_gigabytes,
     parse_gpus,
@@ -148,7 +147,7 @@ def _trains(asked: _Question) -> str:
 
 
 def _meaning(preset: Preset) -> str:
-    return preset.meaning + (f", rank {RANK}" if preset.adapters else "")
+    return ", ".join(filter(None, (preset.meaning, Training(preset).ranks)))
 
 
 def _each_gpu(training: Training) -> str:

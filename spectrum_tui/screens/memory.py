@@ -30,7 +30,7 @@ from spectrum_tui.widgets.memory_line import MemoryLine
 from spectrum_tui.widgets.memory_table import MemoryTable
 from spectrum_tui.widgets.totals_line import LESSER
 
-ROOMY = 38
+ROOMY = 40
 """Lines of a terminal from which there are bars and assumptions."""
 _ESTIMATE = "An estimate: activations depend on your run, and CUDA takes room of its own."
 _NUMBERS: dict[str, Callable[[str], int]] = {
@@ -60,9 +60,9 @@ class MemoryScreen(Dialog[int | None]):
         & #inputs { margin: 1 0 0 0; }
         & #question > Label { color: $foreground; text-style: bold; }
         & #question > Input { width: 9; }
-        & #answer { margin: 1 0 0 0; min-height: 2; }
+        & #answer { min-height: 3; }
         & #foot { color: $foreground 60%; }
-        &.-tall #foot, &.-tall #question { margin: 1 0 0 0; }
+        &.-tall #foot, &.-tall #answer, &.-tall #question { margin: 1 0 0 0; }
     }
     """
     VERTICAL_BREAKPOINTS = [(0, "-short"), (ROOMY, "-tall")]  # noqa: RUF012 - as in Textual
@@ -215,8 +215,8 @@ class MemoryScreen(Dialog[int | None]):
         shown = estimates[self.table.chosen]
         without = f"without it, gradients reach {shown.blocks_back} of {shown.blocks} blocks"
         self._depth.update(without if shown.blocks else "")
-        rank = f", rank {training.rank}" if training.preset.adapters else ""
-        self._meaning.update(f"{training.preset.meaning}{rank}")
+        meaning = filter(None, (training.preset.meaning, training.ranks))
+        self._meaning.update(", ".join(meaning))
 
     # -- the question -------------------------------------------------------------------------
 

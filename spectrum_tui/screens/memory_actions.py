@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.screens.sized_later import SizedLater
 from spectrum_tui.widgets.memory_line import NO_SIZES, MemoryLine
@@ -17,7 +14,6 @@ class MemoryActions(SizedLater):
     memory: MemoryLine
     slider: PercentSlider
     head: bool
-    tiers: Tiers
 
     @property
     def selection(self) -> Selection:
@@ -40,8 +36,6 @@ class MemoryActions(SizedLater):
             return
         from spectrum_tui.screens.memory import MemoryScreen
 
-        training = self.memory.training
-        self.memory.training = replace(training, rank=self.tiers.high_rank)
         dialog = MemoryScreen(self.memory, self.selection, self.slider.value, head=self.head)
         self.app.push_screen(dialog, self._after_memory)
 

@@ -187,7 +187,7 @@ class ResultsScreen(MemoryActions):
         if self.view_name == YAML or self.size.width >= WIDE:
             self.preview.show(self.recipe.view(percent, head=self.head))
         left = totals_text(self.selection, percent, head=self.head)
-        memory = self.memory.follow(self.selection, percent, head=self.head)
+        memory = self.memory.follow(self.selection, percent, head=self.head, tiers=self.tiers)
         self.totals.show(left, head_text(self.result, head=self.head), memory)
         if self.ranking.ties.possible:
             self._ties_line.update(self._ties_text(percent), layout=False)

@@ -160,12 +160,8 @@ def test_adapters(kind: str, tied: bool, percent: int, preset: str, tmp_path: Pa
         dtype=torch.bfloat16,
         quantization_config=four_bit if preset == "qlora" else None,
     )
-    modules = [
-        name.removesuffix(".weight")
-        for name in chosen(result, percent, head=False)
-        if name.endswith(".weight")
-    ]
-    config = peft.LoraConfig(task_type="CAUSAL_LM", r=32, target_modules=modules)
+    targets = modules(chosen(result, percent, head=False))
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=32, target_modules=targets)
     model = peft.get_peft_model(base, config)
     optimizer = torch.optim.AdamW([w for w in model.parameters() if w.requires_grad])
     backward(model)
@@ -173,6 +169,43 @@ def test_adapters(kind: str, tied: bool, percent: int, preset: str, tmp_path: Pa
     estimate = estimated(result, percent, preset, head=True)
     assert sum(w.numel() for w in model.parameters() if w.requires_grad) == estimate.trained
     agree(estimate, *measured(model, optimizer))
+
+
+@pytest.mark.parametrize(("kind", "tied"), MODELS)
+@pytest.mark.parametrize("percent", [30, 10])
+def test_the_hybrid(kind: str, tied: bool, percent: int, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    plain = causal(kind, tied=tied, dtype=torch.bfloat16)
+    result = scored(plain)
+    plain.save_pretrained(tmp_path)
+    high, upto = (modules(chosen(result, p, head=False)) for p in (percent, 50))
+    four_bit = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=[*high, "lm_head"],
+    )
+    base = AutoModelForCausalLM.from_pretrained(
+        tmp_path, dtype=torch.bfloat16, quantization_config=four_bit
+    )
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=8, target_modules=upto - high, modules_to_save=[*high]
+    )
+    model = peft.get_peft_model(base, config)
+    optimizer = torch.optim.AdamW([w for w in model.parameters() if w.requires_grad])
+    backward(model)
+    optimizer.step()
+    estimate = estimated(result, percent, "hybrid", head=True)
+    assert sum(w.numel() for w in model.parameters() if w.requires_grad) == estimate.trained
+    agree(estimate, *measured(model, optimizer))
+
+
+def modules(names: set[str]) -> set[str]:
+    return {name.removesuffix(".weight") for name in names if name.endswith(".weight")}
 
 
 def kept_for_backward(model: Any, tokens: int) -> int:

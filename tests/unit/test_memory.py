@@ -29,7 +29,7 @@ from spectrum_tui.core.memory.presets import (
     parse_sequence,
 )
 from spectrum_tui.core.recipes.adapters import adapter_parameters
-from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.results import HeadParameter, Parameter, Result
 from spectrum_tui.core.selection import NEVER, Selection
 from tests import made
@@ -137,6 +137,27 @@ def test_qlora_leaves_embeddings_head_and_norms_in_16_bits() -> None:
         4 * adapters,
         8 * adapters,
     )
+
+
+def test_the_hybrid_by_hand() -> None:
+    percent = 25
+    tiers = Tiers(medium_percent=50, medium_rank=4)
+    selection = Selection(LLAMA)
+    names = [n for i in np.flatnonzero(selection.mask(percent)) for n in LLAMA.scores.parameters[i]]
+    sizes = {p.name: p.numel for p in LLAMA.parameters}
+    whole = sum(sizes[n] for n in names)
+    packed = sum(float(nf4_bytes(np.array([sizes[n]]))[0]) for n in names)
+    shapes = {p.name: p.shape for p in LLAMA.parameters}
+    medium = selection.mask(50) & ~selection.mask(percent)
+    low = [n for i in np.flatnonzero(medium) for n in LLAMA.scores.parameters[i]]
+    adapters = 4 * sum(sum(shapes[n]) for n in low)
+    base = estimate(LLAMA, percent, "qlora").weights - 4 * estimate(LLAMA, percent, "lora").trained
+    training = Training(preset_named("hybrid"), tiers=tiers)
+    found = table_of(LLAMA).estimate(percent, training, head=True)
+    assert found.trained == whole + adapters
+    assert found.weights == pytest.approx(base - packed + 4 * whole + 4 * adapters)
+    assert found.gradients == 2 * whole + 4 * adapters
+    assert found.optimizer == 4 * whole + 8 * adapters
 
 
 def test_a_recipe_may_say_how_many_parameters_its_adapters_have() -> None:
