@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -241,8 +241,11 @@ class MemoryScreen(Dialog[int | None]):
 
     def _refuse(self, found: Fit) -> None:
         """Nothing fits: say so, and what would."""
-        ways = " · ".join(f"{way.words} ({way.percent} %)" for way in found.ways)
-        advice = f"Would fit: {ways}" if ways else "Only a smaller model or shorter sequences fit."
+        ways = [f"{way.words} ({way.percent} %)" for way in found.ways]
+        if ways:
+            advice = packed(["Would fit: " + ways[0], *ways[1:]], self.answer.size.width)
+        else:
+            advice = "Only a smaller model or shorter sequences fit."
         self.answer.update(
             Content.assemble((f"✗ {found.text}", "$warning"), "\n", (advice, "$foreground"))
         )
@@ -253,3 +256,15 @@ class MemoryScreen(Dialog[int | None]):
     def action_close(self) -> None:
         """Back, without another percentage."""
         self.dismiss(None)
+
+
+def packed(items: Sequence[str], width: int) -> str:
+    """The items on as few lines as hold them whole."""
+    lines = [""]
+    for item in items:
+        longer = f"{lines[-1]} · {item}" if lines[-1] else item
+        if len(longer) > width and lines[-1]:
+            lines.append(item)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)

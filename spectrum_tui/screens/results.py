@@ -188,7 +188,8 @@ class ResultsScreen(MemoryActions):
             self.preview.show(self.recipe.view(percent, head=self.head))
         left = totals_text(self.selection, percent, head=self.head)
         memory = self.memory.follow(self.selection, percent, head=self.head, tiers=self.tiers)
-        self.totals.show(left, head_text(self.result, head=self.head), memory)
+        right, short = head_text(self.result, head=self.head), left.replace(" parameters", "")
+        self.totals.show(left, right, memory, short)
         if self.ranking.ties.possible:
             self._ties_line.update(self._ties_text(percent), layout=False)
 
