@@ -15,13 +15,13 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from spectrum_tui.base_app import BaseApp
-from spectrum_tui.core import numbers
-from spectrum_tui.core.errors import ResultsError, SelectionError
+from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.selection import Selection
+from spectrum_tui.screens.copying import copy_yaml
 from spectrum_tui.screens.memory_actions import MemoryActions
 from spectrum_tui.screens.rankings import Rankings
 from spectrum_tui.screens.result_keys import RESULT_KEYS
@@ -53,8 +53,6 @@ TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
 VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))
 WIDE = 160
 """Columns from which the YAML stands beside the table."""
-CLIPBOARD_LIMIT = 75_000
-"""Bytes that terminals take by OSC 52 for certain; some cut what is longer."""
 
 
 class ResultsScreen(MemoryActions):
@@ -386,21 +384,7 @@ class ResultsScreen(MemoryActions):
 
     def action_copy(self) -> None:
         """Put the YAML on the clipboard of the terminal, wherever that runs."""
-        try:
-            text = self.text()
-        except SelectionError as error:
-            self.notify(str(error), title=error.title, severity="error", markup=False)
-            return
-        self.app.copy_to_clipboard(text)
-        self._say_copied(text.count("\n"), len(text.encode()))
-
-    def _say_copied(self, lines: int, nbytes: int) -> None:
-        said, title = f"{lines:,} lines, {numbers.size(nbytes)}.", "Copied the YAML"
-        if nbytes <= CLIPBOARD_LIMIT:
-            self.notify(said, title=title, markup=False)
-            return
-        said += " Some terminals cut a copy this long: press w to save a file instead."
-        self.notify(said, title=title, severity="warning", markup=False)
+        copy_yaml(self, self.text)
 
     def action_save(self) -> None:
         """Ask where to write the files."""
