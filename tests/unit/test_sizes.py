@@ -257,9 +257,10 @@ class TestCommands:
         folder = save(tmp_path / "tied", tensors, config={"tie_word_embeddings": True})
         path = flat(tmp_path, layers_of(tensors))
         assert main(["yaml", str(path), "--sizes-from", str(folder)]) == 0
-        text = capsys.readouterr().out
-        assert "- model.embed_tokens.weight\n" in text
-        assert "lm_head" not in text
+        said = capsys.readouterr()
+        assert "- model.embed_tokens.weight\n" in said.out
+        assert "lm_head" not in said.out
+        assert said.err == "note: sizes of tied\n"
 
     def test_memory_in_words_and_as_data(
         self, model: Path, tmp_path: Path, capsys: Capture
