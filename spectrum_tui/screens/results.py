@@ -13,13 +13,13 @@ from textual.events import Resize
 from textual.widget import Widget
 from textual.widgets import Static
 
-from spectrum_tui.core import numbers
-from spectrum_tui.core.errors import ResultsError, SelectionError
+from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.screens.adapter_actions import AdapterActions
+from spectrum_tui.screens.copying import copy_yaml
 from spectrum_tui.screens.rankings import Rankings
 from spectrum_tui.screens.result_keys import RESULT_KEYS
 from spectrum_tui.screens.result_notes import (
@@ -47,8 +47,6 @@ TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
 VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))
 WIDE = 160
 """Columns from which the YAML stands beside the table."""
-CLIPBOARD_LIMIT = 75_000
-"""Bytes that terminals take by OSC 52 for certain; some cut what is longer."""
 
 
 class ResultsScreen(AdapterActions):
@@ -181,8 +179,9 @@ class ResultsScreen(AdapterActions):
         if self.view_name == YAML or self.size.width >= WIDE:
             self.preview.show(self.recipe.view(percent, head=self.head))
         left = totals_text(self.selection, percent, head=self.head)
-        memory = self.memory.follow(self.selection, percent, head=self.head)
-        self.totals.show(left, head_text(self.result, head=self.head), memory)
+        memory = self.memory.follow(self.selection, percent, head=self.head, tiers=self.tiers)
+        right, short = head_text(self.result, head=self.head), left.replace(" parameters", "")
+        self.totals.show(left, right, memory, short)
         if self.ranking.ties.possible:
             self._ties_line.update(self._ties_text(percent), layout=False)
 
@@ -365,21 +364,7 @@ class ResultsScreen(AdapterActions):
 
     def action_copy(self) -> None:
         """Put the YAML on the clipboard of the terminal, wherever that runs."""
-        try:
-            text = self.text()
-        except SelectionError as error:
-            self.notify(str(error), title=error.title, severity="error", markup=False)
-            return
-        self.app.copy_to_clipboard(text)
-        self._say_copied(text.count("\n"), len(text.encode()))
-
-    def _say_copied(self, lines: int, nbytes: int) -> None:
-        said, title = f"{lines:,} lines, {numbers.size(nbytes)}.", "Copied the YAML"
-        if nbytes <= CLIPBOARD_LIMIT:
-            self.notify(said, title=title, markup=False)
-            return
-        said += " Some terminals cut a copy this long: press w to save a file instead."
-        self.notify(said, title=title, severity="warning", markup=False)
+        copy_yaml(self, self.text)
 
     def action_save(self) -> None:
         """Ask where to write the files."""
