@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,13 +13,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from spectrum_tui.core.errors import ResultsError
-from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.screens.adapter_actions import AdapterActions
-from spectrum_tui.screens.copying import copy_yaml
 from spectrum_tui.screens.rankings import Rankings
+from spectrum_tui.screens.result_dialogs import ResultDialogs
 from spectrum_tui.screens.result_keys import RESULT_KEYS
 from spectrum_tui.screens.result_notes import (
     FROZEN_HEAD,
@@ -29,7 +25,6 @@ from spectrum_tui.screens.result_notes import (
     result_label,
     totals_text,
 )
-from spectrum_tui.screens.save import SaveScreen
 from spectrum_tui.settings import Settings
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.heatmap import Heatmap
@@ -49,7 +44,7 @@ WIDE = 160
 """Columns from which the YAML stands beside the table."""
 
 
-class ResultsScreen(AdapterActions):
+class ResultsScreen(ResultDialogs):
     """Slider and totals above; table, heat map or YAML below."""
 
     AUTO_FOCUS = "PercentSlider"
@@ -80,7 +75,6 @@ class ResultsScreen(AdapterActions):
         self._rankings = Rankings(result)
         self.ranking = self._rankings.first(settings.metric)
         self.head = bool(result.head)
-        self.saved: Path | None = None
         self.view_name = TABLE
         self._make_widgets()
 
@@ -91,21 +85,6 @@ class ResultsScreen(AdapterActions):
         screen = ResultsScreen(result, shown)
         screen.tiers = self.tiers
         return screen
-
-    @property
-    def result(self) -> Result:
-        """The result in the metric that is shown."""
-        return self.ranking.result
-
-    @property
-    def selection(self) -> Selection:
-        """What percentages select by it."""
-        return self.ranking.selection
-
-    @property
-    def recipe(self) -> SpectrumYaml:
-        """The YAML by it."""
-        return self.ranking.recipe
 
     def _make_widgets(self) -> None:
         percent = self.settings.top_percent
@@ -146,17 +125,12 @@ class ResultsScreen(AdapterActions):
     def on_mount(self) -> None:
         """Show the percentage that the settings ask for."""
         self._ties_line.display = self.ranking.ties.possible
-        self._show_notes()
+        self.show_notes()
         self._show_order()
         self.apply(self.percent)
         self.call_after_refresh(self.count_memory)
         if self.settings.metric not in ("", self.ranking.metric.name):  # says that it is not there
             self.show_metric(self.settings.metric)
-
-    @property
-    def percent(self) -> int:
-        """The percentage that is shown."""
-        return self.slider.value
 
     @property
     def table(self) -> ScoreTable:
@@ -191,7 +165,8 @@ class ResultsScreen(AdapterActions):
             return Content(f"! {text}")
         return Content.styled("No ties at the cut: scores alone decide", "$foreground 60%")
 
-    def _show_notes(self) -> None:
+    def show_notes(self) -> None:
+        """What the user should know of the result, and where it was saved."""
         lines = []
         if found := facts(self.result):
             lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
@@ -268,7 +243,7 @@ class ResultsScreen(AdapterActions):
         self.pane.set_head(self.head)
         if self.heatmap is not None:
             self.heatmap.set_head(self.head)
-        self._show_notes()
+        self.show_notes()
         self.apply(self.percent)
 
     def action_metric(self) -> None:
@@ -307,33 +282,8 @@ class ResultsScreen(AdapterActions):
         self._show_table()
         self.table.action_jump(step)
 
-    def action_experts(self) -> None:
-        """List the scores that the current layer's is the mean of."""
-        from spectrum_tui.screens.experts import ExpertsScreen
-
-        row = self.table.current
-        if row is not None and row in self.result.scores.parts:
-            scores = self.result.scores
-            title = self.ranking.metric.title
-            self.app.push_screen(ExpertsScreen(scores.layers[row], scores.parts[row], title))
-
-    def action_spectrum(self) -> None:
-        """Show the singular values of the current layer."""
-        from spectrum_tui.screens.spectrum import SpectrumScreen
-
-        row = self._current
-        if row is not None:
-            self.app.push_screen(SpectrumScreen(self.result, row))
-
-    def action_compare(self) -> None:
-        """Ask for another file of scores, and show how it differs."""
-        from spectrum_tui.screens.compare_file import CompareFileScreen
-
-        folder = self.settings.output_dir
-        self.app.push_screen(CompareFileScreen(self.result, self.percent, folder))
-
     @property
-    def _current(self) -> int | None:
+    def current_row(self) -> int | None:
         """The row of the scores under the cursor of the view; the first of a cell of several."""
         if self.view_name == HEAT and self.heatmap is not None:
             members = self.heatmap.foot.members
@@ -355,23 +305,3 @@ class ResultsScreen(AdapterActions):
             self.pane.close_filter()
         else:
             self.dismiss()
-
-    # -- taking it away -----------------------------------------------------------------------
-
-    def text(self) -> str:
-        """The YAML of what is shown; raises SelectionError where it would train nothing."""
-        return self.recipe.text(self.percent, head=self.head)
-
-    def action_copy(self) -> None:
-        """Put the YAML on the clipboard of the terminal, wherever that runs."""
-        copy_yaml(self, self.text)
-
-    def action_save(self) -> None:
-        """Ask where to write the files."""
-        self.app.push_screen(SaveScreen(self.choice, self.settings.output_dir), self._after_save)
-
-    def _after_save(self, path: Path | None) -> None:
-        if path is not None:
-            self.saved = path
-            self._show_notes()
-            self.notify(f"{path.name}\nin {path.parent.absolute()}", title="Saved", markup=False)
