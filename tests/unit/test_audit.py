@@ -85,6 +85,15 @@ def test_harmless_things_are_notes() -> None:
     assert [(one.code, one.severity) for one in audit(rows).findings] == [("rows", Severity.NOTE)]
 
 
+def test_an_axolotl_configuration_is_no_list_read_by_lines() -> None:
+    text = (
+        "base_model: x\ndatasets:\n  - path: a\n    type: b\nplugins:\n- path: c\n"
+        "unfrozen_parameters:\n  - ^model.language_model.*\n"
+    )
+    found = {one.code: one.severity for one in audit(text).findings}
+    assert found == {"indented": Severity.WARNING, "regex": Severity.WARNING}
+
+
 # -- rankings that were none -------------------------------------------------------------------
 
 KINDS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.up_proj", "mlp.gate_proj")

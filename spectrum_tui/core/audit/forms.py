@@ -17,7 +17,8 @@ USUAL_LENGTH = 70
 """Characters of a long parameter name, where no model is given."""
 
 _ESCAPED_DOT = re.compile(r"\\\.")
-_WILD = re.compile(r"\.[*?{]")
+_WILD = re.compile(r"\.(?:[*?](?=.)|\{)")
+"""Not `.*` at the very end: axolotl's `\\.*` there matches no dot as well."""
 _CLASS_AS_ROWS = re.compile(r"\[\d{2,}\]$")
 _WRAPPED = re.compile(
     r"\^?(base_model\\?\.model|_orig_mod|module|_fsdp_wrapped_module)\\?\.|_fsdp_wrapped_module"
@@ -51,6 +52,8 @@ def _turned_rows(pattern: str) -> bool:
 
 
 def _anchored(pattern: str) -> bool:
+    if not plain_name(pattern):
+        return False  # a regular expression, of which the same is said
     return pattern.startswith("^") or axolotl_rows_safe(pattern).endswith("$")
 
 
