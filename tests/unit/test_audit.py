@@ -214,6 +214,13 @@ def test_the_corrected_file_trains_what_the_lines_mean_in_every_trainer() -> Non
     assert exact == set()
 
 
+def test_rows_that_are_left_out_are_said() -> None:
+    experts = "model.layers.1.mlp.experts.gate_up_proj"
+    fixed = in_model(f"^{experts}$[2:5]").fixed
+    assert "# whole parameters: only axolotl reads rows" in fixed.splitlines()
+    assert f"- {experts}" in fixed.splitlines()
+
+
 def test_a_module_stands_for_its_bias_too() -> None:
     found = in_model("model.layers.1.mlp.up_proj")
     assert codes(found) == set()

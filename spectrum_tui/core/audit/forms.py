@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.audit.entries import Recipe
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines, short
-from spectrum_tui.core.audit.plain import is_module, plain_name
+from spectrum_tui.core.audit.plain import CLASS_AS_ROWS, has_rows, is_module, plain_name
 from spectrum_tui.core.consumers.matching import MOST_REGEXES
 from spectrum_tui.core.consumers.patterns import at_start, axolotl_rows, compiled
 from spectrum_tui.core.consumers.safety import HazardError
@@ -19,7 +19,6 @@ USUAL_LENGTH = 70
 _ESCAPED_DOT = re.compile(r"\\\.")
 _WILD = re.compile(r"\.(?:[*?](?=.)|\{)")
 """Not `.*` at the very end: axolotl's `\\.*` there matches no dot as well."""
-_CLASS_AS_ROWS = re.compile(r"\[\d{2,}\]$")
 _WRAPPED = re.compile(
     r"\^?(base_model\\?\.model|_orig_mod|module|_fsdp_wrapped_module)\\?\.|_fsdp_wrapped_module"
     r"|_checkpoint_wrapped_module"
@@ -34,13 +33,6 @@ class _Rule:
     applies: Callable[[str], bool]
     words: str
     hint: str = _FULL_NAME
-
-
-def _has_rows(pattern: str) -> bool:
-    try:
-        return axolotl_rows(pattern)[1] is not None and not _CLASS_AS_ROWS.search(pattern)
-    except ValueError:
-        return False
 
 
 def _turned_rows(pattern: str) -> bool:
@@ -66,7 +58,7 @@ def axolotl_rows_safe(pattern: str) -> str:
 
 
 def _is_regex(pattern: str) -> bool:
-    return not plain_name(pattern) and not _CLASS_AS_ROWS.search(pattern)
+    return not plain_name(pattern) and not CLASS_AS_ROWS.search(pattern)
 
 
 def _without_weight(pattern: str) -> bool:
@@ -97,7 +89,7 @@ _RULES = (
     _Rule(
         "class-as-rows",
         Severity.ERROR,
-        lambda pattern: bool(_CLASS_AS_ROWS.search(pattern)),
+        lambda pattern: bool(CLASS_AS_ROWS.search(pattern)),
         "ends with a choice of digits, which axolotl takes for a row number",
         "Write one line for each layer.",
     ),
@@ -111,7 +103,7 @@ _RULES = (
     _Rule(
         "rows",
         Severity.NOTE,
-        _has_rows,
+        has_rows,
         "limits the rows that train, which only axolotl understands",
         "Other trainers match nothing by it.",
     ),
