@@ -85,6 +85,15 @@ def test_harmless_things_are_notes() -> None:
     assert [(one.code, one.severity) for one in audit(rows).findings] == [("rows", Severity.NOTE)]
 
 
+def test_an_axolotl_configuration_is_no_list_read_by_lines() -> None:
+    text = (
+        "base_model: x\ndatasets:\n  - path: a\n    type: b\nplugins:\n- path: c\n"
+        "unfrozen_parameters:\n  - ^model.language_model.*\n"
+    )
+    found = {one.code: one.severity for one in audit(text).findings}
+    assert found == {"indented": Severity.WARNING, "regex": Severity.WARNING}
+
+
 # -- rankings that were none -------------------------------------------------------------------
 
 KINDS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.up_proj", "mlp.gate_proj")
@@ -203,6 +212,13 @@ def test_the_corrected_file_trains_what_the_lines_mean_in_every_trainer() -> Non
     assert audit(found.fixed).findings == ()
     exact = {one.consumer.name for one in found.reports if one.exact}
     assert exact == set()
+
+
+def test_rows_that_are_left_out_are_said() -> None:
+    experts = "model.layers.1.mlp.experts.gate_up_proj"
+    fixed = in_model(f"^{experts}$[2:5]").fixed
+    assert "# whole parameters: only axolotl reads rows" in fixed.splitlines()
+    assert f"- {experts}" in fixed.splitlines()
 
 
 def test_a_module_stands_for_its_bias_too() -> None:

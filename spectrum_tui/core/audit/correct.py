@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from spectrum_tui.core.audit.entries import Recipe
 from spectrum_tui.core.audit.meaning import Meaning
-from spectrum_tui.core.audit.plain import is_module, plain_name
+from spectrum_tui.core.audit.plain import has_rows, is_module, plain_name
 from spectrum_tui.core.consumers.reading import KEY
 from spectrum_tui.core.layer_types import layer_type
 
@@ -14,7 +14,8 @@ from spectrum_tui.core.layer_types import layer_type
 def corrected(meanings: Sequence[Meaning], model: str) -> str:
     """The file of full names, where the model is known; "" where it would name nothing."""
     names = dict.fromkeys(name for one in meanings for name in one.names)
-    return _file(names, f"# the parameters of {_one_line(model)} that the file named")
+    comment = f"# the parameters of {_one_line(model)} that the file named"
+    return _file(names, comment, (one.entry.pattern for one in meanings))
 
 
 def corrected_text(recipe: Recipe) -> str:
@@ -26,17 +27,19 @@ def corrected_text(recipe: Recipe) -> str:
         if not name:
             return ""
         names.append(f"{name}.weight" if is_module(name) else name)
-    return _file(dict.fromkeys(names), "# biases are not named: give the model to find them")
+    comment = "# biases are not named: give the model to find them"
+    return _file(dict.fromkeys(names), comment, (entry.pattern for entry in recipe.entries))
 
 
-def _file(names: Iterable[str], comment: str) -> str:
+def _file(names: Iterable[str], comment: str, patterns: Iterable[str]) -> str:
     groups: dict[str, list[str]] = {}
     for name in names:
         module = name.removesuffix(".weight").removesuffix(".bias")
         groups.setdefault(layer_type(module), []).append(name)
     if not groups:
         return ""
-    lines = [comment, f"{KEY}:"]
+    rows = ["# whole parameters: only axolotl reads rows"] if any(map(has_rows, patterns)) else []
+    lines = [comment, *rows, f"{KEY}:"]
     for kind, listed in groups.items():
         lines += [f"# {_one_line(kind)}", *(f"- {name}" for name in listed)]
     return "\n".join([*lines, ""])

@@ -53,11 +53,16 @@ def parse(text: str) -> Recipe:
     place, items, line = _find(text, document, data)
     own = {entry.line for entry in items}
     strays = tuple(
-        (number, content.strip()[2:])
+        (number, content[2:])
         for number, content in enumerate(document.lines, 1)
-        if content.lstrip().startswith("- ") and number not in own
+        if content.startswith("- ") and number not in own and _may_be_name(content)
     )
     return Recipe(document, tuple(items), data, place, line, strays)
+
+
+def _may_be_name(line: str) -> bool:
+    """Whether an item of another list could match a parameter's name: `- path: x` cannot."""
+    return " " not in line[2:].strip() and not line.rstrip().endswith(":")
 
 
 def _data(document: RecipeText) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.audit.entries import Recipe
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines, short
-from spectrum_tui.core.audit.plain import is_module, plain_name
+from spectrum_tui.core.audit.plain import CLASS_AS_ROWS, has_rows, is_module, plain_name
 from spectrum_tui.core.consumers.matching import MOST_REGEXES
 from spectrum_tui.core.consumers.patterns import at_start, axolotl_rows, compiled
 from spectrum_tui.core.consumers.safety import HazardError
@@ -17,8 +17,8 @@ USUAL_LENGTH = 70
 """Characters of a long parameter name, where no model is given."""
 
 _ESCAPED_DOT = re.compile(r"\\\.")
-_WILD = re.compile(r"\.[*?{]")
-_CLASS_AS_ROWS = re.compile(r"\[\d{2,}\]$")
+_WILD = re.compile(r"\.(?:[*?](?=.)|\{)")
+"""Not `.*` at the very end: axolotl's `\\.*` there matches no dot as well."""
 _WRAPPED = re.compile(
     r"\^?(base_model\\?\.model|_orig_mod|module|_fsdp_wrapped_module)\\?\.|_fsdp_wrapped_module"
     r"|_checkpoint_wrapped_module"
@@ -35,13 +35,6 @@ class _Rule:
     hint: str = _FULL_NAME
 
 
-def _has_rows(pattern: str) -> bool:
-    try:
-        return axolotl_rows(pattern)[1] is not None and not _CLASS_AS_ROWS.search(pattern)
-    except ValueError:
-        return False
-
-
 def _turned_rows(pattern: str) -> bool:
     try:
         axolotl_rows(pattern)
@@ -51,6 +44,8 @@ def _turned_rows(pattern: str) -> bool:
 
 
 def _anchored(pattern: str) -> bool:
+    if not plain_name(pattern):
+        return False  # a regular expression, of which the same is said
     return pattern.startswith("^") or axolotl_rows_safe(pattern).endswith("$")
 
 
@@ -63,7 +58,7 @@ def axolotl_rows_safe(pattern: str) -> str:
 
 
 def _is_regex(pattern: str) -> bool:
-    return not plain_name(pattern) and not _CLASS_AS_ROWS.search(pattern)
+    return not plain_name(pattern) and not CLASS_AS_ROWS.search(pattern)
 
 
 def _without_weight(pattern: str) -> bool:
@@ -94,7 +89,7 @@ _RULES = (
     _Rule(
         "class-as-rows",
         Severity.ERROR,
-        lambda pattern: bool(_CLASS_AS_ROWS.search(pattern)),
+        lambda pattern: bool(CLASS_AS_ROWS.search(pattern)),
         "ends with a choice of digits, which axolotl takes for a row number",
         "Write one line for each layer.",
     ),
@@ -108,7 +103,7 @@ _RULES = (
     _Rule(
         "rows",
         Severity.NOTE,
-        _has_rows,
+        has_rows,
         "limits the rows that train, which only axolotl understands",
         "Other trainers match nothing by it.",
     ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.audit.entries import Entry, Recipe
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines
+from spectrum_tui.core.consumers.reading import KEY
 
 _PLAIN_LINE = "Write each name as `- name` at the beginning of its line, and nothing after it."
 _READ_LINES = "trainers that read the file line by line"
@@ -15,7 +16,6 @@ _READ_LINES = "trainers that read the file line by line"
 @dataclass(frozen=True, slots=True)
 class _Rule:
     code: str
-    severity: Severity
     applies: Callable[[Entry], bool]
     words: str
 
@@ -23,37 +23,31 @@ class _Rule:
 _RULES = (
     _Rule(
         "flow-list",
-        Severity.ERROR,
         lambda entry: entry.flow,
         f"stands in a list in brackets, which {_READ_LINES} do not see",
     ),
     _Rule(
         "indented",
-        Severity.ERROR,
         lambda entry: entry.indent > 0,
         f"is indented: {_READ_LINES} skip it",
     ),
     _Rule(
         "quoted",
-        Severity.ERROR,
         lambda entry: entry.quoted and not entry.flow,
         f"is quoted: {_READ_LINES} match the quotes too, and so nothing",
     ),
     _Rule(
         "comment",
-        Severity.ERROR,
         lambda entry: entry.comment,
         f"has a comment behind it: {_READ_LINES} take that as a part of the name",
     ),
     _Rule(
         "trailing-space",
-        Severity.ERROR,
         lambda entry: entry.trailing,
         f"has a space behind it: {_READ_LINES} take that as a part of the name",
     ),
     _Rule(
         "extra-space",
-        Severity.ERROR,
         lambda entry: entry.gap != 1 and not entry.flow,
         f"does not have one space after its dash: {_READ_LINES} then match nothing",
     ),
@@ -63,9 +57,12 @@ _RULES = (
 def layout_findings(recipe: Recipe) -> list[Finding]:
     """What is wrong with the layout of the list and of the file around it."""
     found: list[Finding] = []
+    # Beside other keys it is the configuration of a trainer, which has a YAML parser.
+    alone = set(recipe.data) == {KEY}
+    severity = Severity.ERROR if alone else Severity.WARNING
     for rule in _RULES:
         lines = [(entry.line, entry.pattern) for entry in recipe.entries if rule.applies(entry)]
-        found += of_lines(rule.severity, rule.code, lines, rule.words, _PLAIN_LINE)
+        found += of_lines(severity, rule.code, lines, rule.words, _PLAIN_LINE)
     return [*found, *_of_the_whole(recipe)]
 
 

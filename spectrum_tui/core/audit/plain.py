@@ -21,6 +21,10 @@ _MODULE = re.compile(
 )
 
 
+CLASS_AS_ROWS = re.compile(r"\[\d{2,}\]$")
+"""A choice of digits, that axolotl takes for a row."""
+
+
 @lru_cache(maxsize=100_000)
 def plain_name(pattern: str) -> str:
     """The parameter or module that a pattern names; "" for a true regular expression.
@@ -34,6 +38,14 @@ def plain_name(pattern: str) -> str:
         name = pattern.rpartition("[")[0]
     form = at_start(name)
     return "" if form.regex else form.literal.replace(ANY, ".").rstrip(".")
+
+
+def has_rows(pattern: str) -> bool:
+    """Whether axolotl would train some rows of the parameter alone."""
+    try:
+        return axolotl_rows(pattern)[1] is not None and not CLASS_AS_ROWS.search(pattern)
+    except ValueError:
+        return False
 
 
 def is_module(name: str) -> bool:
