@@ -31,7 +31,7 @@ from spectrum_tui.core.requests import (
     ResultReady,
     Suggestions,
 )
-from spectrum_tui.result_loader import ResultLoaded, load_result
+from spectrum_tui.result_loader import ResultLoaded, ResultSized, load_result
 from spectrum_tui.scan_runner import ScanRunner, WorkerDied, WorkerSaid
 from spectrum_tui.scan_session import ScanSession
 from spectrum_tui.screens.setup import SetupScreen
@@ -221,7 +221,8 @@ class SpectrumApp(BaseApp):
 
     def _load(self, path: Path) -> None:
         # A plain daemon thread: Textual's own would hold the exit until the file is read.
-        arguments = (path, self.post_message)
+        sizes_from = self.settings.sizes_from if path == self._results else ""
+        arguments = (path, self.post_message, sizes_from)
         threading.Thread(target=load_result, args=arguments, daemon=True).start()
 
     @on(ResultLoaded)
@@ -239,6 +240,17 @@ class SpectrumApp(BaseApp):
             self.switch_screen(screen)  # there is nothing to come back for
         else:
             self.push_screen(screen)
+
+    @on(ResultSized)
+    def _take_sizes(self, message: ResultSized) -> None:
+        from spectrum_tui.screens.results import ResultsScreen
+
+        if message.result is None:
+            self._show_load_error(message.error["message"], message.error["hint"])
+            return
+        for screen in self.screen_stack:
+            if isinstance(screen, ResultsScreen) and screen.result.source == str(message.path):
+                screen.take_sizes(message.result)
 
     def _show_load_error(self, text: str, hint: str) -> None:
         if self.screen is self.setup_screen:

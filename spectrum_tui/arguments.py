@@ -55,6 +55,17 @@ def add_embeddings_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_sizes_option(parser: argparse.ArgumentParser) -> None:
+    """`--sizes-from MODEL`."""
+    parser.add_argument(
+        "--sizes-from",
+        default="",
+        metavar="MODEL",
+        help="take sizes and names of imported scores from this folder or cached model "
+        "(default: the cached model that the file is named after)",
+    )
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """A model and how it is scanned: what the app and `scan` are told; read by `settings_of`."""
     add = parser.add_argument
@@ -100,4 +111,5 @@ def settings_of(options: argparse.Namespace) -> Settings:
         allow_gptq=options.allow_gptq,
         precision=options.precision,
         metric=parse_metric(options.metric),
+        sizes_from=getattr(options, "sizes_from", ""),
     )

@@ -43,6 +43,7 @@ class BaseApp(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self.recipe_kind = ""  # the kind that was saved as last, for the next time
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name

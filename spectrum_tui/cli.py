@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from spectrum_tui import __version__
-from spectrum_tui.arguments import PROGRAM, Parser, add_model_options, settings_of
+from spectrum_tui.arguments import PROGRAM, Parser, add_model_options, add_sizes_option, settings_of
 from spectrum_tui.core.errors import InputError, SpectrumError
 
 _DESCRIPTION = "Pick the layers worth training: signal-to-noise ratios of a model's weights."
@@ -24,6 +24,7 @@ COMMANDS = {
     "scan": ("MODEL", "score a model, write the score files and the YAML"),
     "yaml": ("RESULTS.json", "the YAML of saved scores, on stdout"),
     "export": ("RESULTS.json", "the same as any kind of recipe: axolotl, a TRL script, LoRA"),
+    "memory": ("RESULTS.json", "what a selection takes to train, and what fits into N GB"),
     "compare": ("A.json B.json", "how two rankings and their selections differ"),
 }
 """What the first argument may be, apart from a model: a module of `commands`, imported when it is
@@ -124,4 +125,5 @@ def _app_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     add_model_options(parser)
+    add_sizes_option(parser)
     return parser

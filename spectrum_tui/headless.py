@@ -31,6 +31,7 @@ from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.core.session import match_types, run_scan
+from spectrum_tui.core.sizes import load_sized
 from spectrum_tui.scan_progress import ScanProgress, Snapshot
 from spectrum_tui.settings import Settings
 
@@ -39,13 +40,19 @@ Say = Callable[[str], None]
 
 
 def run_yaml_command(
-    results: Path, percent: int, *, output: str | None, head: bool, metric: str = ""
+    results: Path,
+    percent: int,
+    *,
+    output: str | None,
+    head: bool,
+    metric: str = "",
+    sizes_from: str = "",
 ) -> int:
     """Write the YAML of saved scores to `output` or stdout; raises SpectrumError.
 
-    An empty `metric` is the one that the file was saved with.
+    An empty `metric` is the one that the file was saved with; `sizes_from` as in `load_sized`.
     """
-    result = store.load_result(results)
+    result = load_sized(results, sizes_from)
     recipe = SpectrumYaml(Selection(result.with_metric(metric or result.provenance.metric)))
     text = recipe.text(percent, head=head)
     if output is None:

@@ -16,7 +16,8 @@ class Settings:
     """`batch_size` 0 and device "auto" leave the choice to the machine, an empty `model_class` to
     what trainers do; `allow_gptq` scans weights that are only a rounded copy. `precision` "auto"
     is exact wherever the device has fast float64. An empty `metric` is the one that a file of
-    scores was saved with, and the reference's for a scan."""
+    scores was saved with, and the reference's for a scan. `sizes_from` is the model that imported
+    scores have their sizes from, by default the cached one that they are named after."""
 
     model: str = ""
     revision: str = ""
@@ -28,6 +29,7 @@ class Settings:
     allow_gptq: bool = False
     precision: str = "auto"
     metric: str = ""
+    sizes_from: str = ""
 
     @property
     def scan_metric(self) -> str:
@@ -47,7 +49,7 @@ def parse_metric(text: str) -> str:
 
 def parse_percent(text: str) -> int:
     """A whole percentage from 1 to 100; raises InputError."""
-    return _whole(
+    return whole_number(
         text.strip().removesuffix("%"), 1, 100, "top_percent", "The percentage", "1 to 100"
     )
 
@@ -56,10 +58,12 @@ def parse_batch_size(text: str) -> int:
     """How many matrices are in work at once, 0 for `auto`; raises InputError."""
     if text.strip().lower() in ("", "auto"):
         return 0
-    return _whole(text, 1, 1024, "batch_size", "The batch size", "1 or more, or auto")
+    return whole_number(text, 1, 1024, "batch_size", "The batch size", "1 or more, or auto")
 
 
-def _whole(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
+def whole_number(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
+    """A whole number from `low` to `high`; raises InputError with that field, which says `what` it
+    is and which are `allowed`."""
     try:
         value = int(text)
     except ValueError:

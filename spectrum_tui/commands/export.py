@@ -13,14 +13,16 @@ from spectrum_tui.arguments import (
     add_embeddings_option,
     add_metric_option,
     add_percent_option,
+    add_sizes_option,
 )
-from spectrum_tui.core import store
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, kind_named
 from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.sizes import load_sized
 from spectrum_tui.settings import parse_metric, parse_percent
+from spectrum_tui.tier_options import add_tier_options, parse_tiers
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -45,10 +47,11 @@ def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
             f"It is for {able}.",
             field="experts",
         )
-    result = store.load_result(Path(options.results))
+    result = load_sized(Path(options.results), options.sizes_from)
     ranked = result.with_metric(metric or result.provenance.metric)
     head = not options.no_embeddings
-    return Choice(Selection(ranked), percent, head, experts=options.experts)
+    tiers = parse_tiers(options, kind, percent)
+    return Choice(Selection(ranked), percent, head, tiers, experts=options.experts)
 
 
 def _print(files: Sequence[RecipeFile]) -> None:
@@ -59,13 +62,17 @@ def _print(files: Sequence[RecipeFile]) -> None:
 
 
 def _write(files: Sequence[RecipeFile], first: Path) -> None:
-    """The first file last, so that it is there only if all went well."""
+    """The first file last, so that it is there only if all went well.
+
+    Of several, one finds the other by its name, so that name must end as it is meant to.
+    """
+    ending = Path(files[0].ending).suffix
+    if len(files) > 1 and first.suffix != ending:
+        raise OutputError(
+            f"{first} must end in {ending}: another file beside it looks for that.",
+            f"Give -o {first.stem}{ending}.",
+        )
     paths = [first, *(first.with_suffix(Path(file.ending).suffix) for file in files[1:])]
-    for path in paths[1:]:
-        if paths.count(path) > 1:
-            raise OutputError(
-                f"Two files would be called {path}.", f"Give -o another ending than {path.suffix}."
-            )
     for path, file in reversed(list(zip(paths, files, strict=True))):
         write_text(path, file.text)
     for path in paths:
@@ -104,6 +111,8 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"the best experts of each fused parameter, not whole parameters ({able})",
     )
+    add_sizes_option(parser)
+    add_tier_options(parser)
     add(
         "-o",
         "--output",

@@ -11,6 +11,7 @@ from spectrum_tui.arguments import (
     add_embeddings_option,
     add_metric_option,
     add_percent_option,
+    add_sizes_option,
 )
 from spectrum_tui.settings import parse_metric, parse_percent
 
@@ -26,6 +27,7 @@ def run(arguments: Sequence[str]) -> int:
         output=options.output,
         head=not options.no_embeddings,
         metric=parse_metric(options.metric),
+        sizes_from=options.sizes_from,
     )
 
 
@@ -40,4 +42,5 @@ def make_parser() -> Parser:
     add_metric_option(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="write here instead of to stdout")
     add_embeddings_option(parser)
+    add_sizes_option(parser)
     return parser

@@ -83,7 +83,11 @@ class OutputFiles:
 
     def recipe(self, percent: int) -> Path:
         """The `unfrozen_parameters` YAML of one percentage."""
-        return self.folder / f"{self.stem}_unfrozenparameters_{percent}percent.yaml"
+        return self.ending(f"_unfrozenparameters_{percent}percent.yaml")
+
+    def ending(self, text: str) -> Path:
+        """A file of a recipe, by what its name ends with."""
+        return self.folder / f"{self.stem}{text}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -27,13 +27,15 @@ Origin = Literal["folder", "cache", "hub", "demo"]
 class Inspection:
     """A model read from its headers: what a screen shows, and what a scan needs.
 
-    `files` are what a download fetches of a model that is only on the hub.
+    `files` are what a download fetches of a model that is only on the hub; `preview` are the
+    layers under the checkpoint's names, where `model` has those of a trainer.
     """
 
     summary: ModelSummary
     checkpoint: Checkpoint
     model: ModelLayers
     files: hub.HubFiles | None = None
+    preview: ModelLayers | None = None
 
 
 def inspect_model(model: str, revision: str = "") -> Inspection:
@@ -191,7 +193,7 @@ def with_exact_names(
         naming=naming_of(plan),
         model_class=plan.model_class,
     )
-    return replace(inspection, summary=summary, model=model)
+    return replace(inspection, summary=summary, model=model, preview=inspection.model)
 
 
 def naming_of(plan: ParameterPlan) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -44,6 +45,28 @@ def spectra_of(result: Result, row: int) -> list[tuple[str, KeptSpectrum]]:
                 if kept is not None:
                     found[name] = kept
     return [(name, found[name]) for name in wanted if name in found]
+
+
+def kept_spectra(result: Result, rows: Sequence[int]) -> Iterator[KeptSpectrum | None]:
+    """The spectrum of each of these layers, which are one matrix each; None where it was not
+    kept. Reads them one after the other, so that a model's need no memory."""
+    if not result.checkpoint:
+        yield from (None for _ in rows)
+        return
+    journal = journal_path(result.checkpoint)
+    entries = read_journal(journal)
+    with ExitStack() as stack:
+        readers: dict[str, SpectraReader] = {}
+        for row in rows:
+            name = result.scores.layers[row]
+            entry = entries.get(name)
+            if entry is None:
+                yield None
+                continue
+            if entry.file not in readers:
+                reader = SpectraReader(spectra_path(journal.with_name(entry.file)))
+                readers[entry.file] = stack.enter_context(reader)
+            yield readers[entry.file].read(name, entry.spectrum)
 
 
 def _matrices(result: Result, row: int) -> list[str]:

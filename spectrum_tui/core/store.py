@@ -101,6 +101,16 @@ def _load_result(path: Path) -> Result:
     return _imported(rows, path)
 
 
+def details_text(result: Result) -> str:
+    """Everything of a result as one line of JSON, to cross from one process to another."""
+    return json.dumps(_details(result))
+
+
+def from_details_text(text: str, path: Path) -> Result:
+    """The result that `details_text` wrote of the scores in `path`; raises ValueError."""
+    return completed(_from_details(json.loads(text), path))
+
+
 def parse_rows(text: str, name: str) -> list[Row]:
     """The rows of a flat or a sorted score file, in file order; NaN and Infinity allowed."""
     if not text.strip():

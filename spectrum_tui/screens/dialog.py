@@ -8,6 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
 
@@ -79,7 +80,7 @@ class ListDialog(Dialog[None]):
     def framed(self, content: Widget, title: str, subtitle: str = "") -> ComposeResult:
         """The list in its frame, the footer below."""
         frame = Vertical(content)
-        frame.border_title = title
-        frame.border_subtitle = subtitle
+        frame.border_title = Content(title)  # a string would be read as markup
+        frame.border_subtitle = Content(subtitle)
         yield frame
         yield KeyFooter()

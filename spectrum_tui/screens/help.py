@@ -47,6 +47,11 @@ PURPOSES = {
         "either selects. Below are the layers that moved farthest, from their rank in A (○) to "
         "that in B (●), the highest score at the left."
     ),
+    "MemoryScreen": (
+        "What the selection takes to train on each GPU, for six ways to train. Parameters are "
+        "counted exactly; activations are an estimate. Type the GB of one GPU and press enter: "
+        "the slider goes to the highest percentage that fits, or you read what else would."
+    ),
 }
 """What each screen is for, by the name of its class."""
 
@@ -57,7 +62,7 @@ BUILT_IN = {
     "screen.copy_text": ("Copy text", "Copy what is marked with the mouse"),
     "command_palette": ("Commands", "Search everything that can be done"),
     "press": ("Press", "Press the button"),
-    "show_overlay": ("Open", "Open the list of devices"),
+    "show_overlay": ("Open", "Open the list"),
 }
 """Textual's own keys that are worth telling; it has no tooltips for them."""
 

@@ -63,6 +63,7 @@ def facts(result: Result) -> list[str]:
         found.append(f"{len(result.scores.problems):,} failed (✗), never selected")
     if not result.provenance.version:
         found.append(f"imported scores, {_rule(result.provenance.generation)}")
+        found.extend(map(printable, result.provenance.notes))
     if result.head_is_guessed:
         found.append(f"names assumed: {', '.join(printable(h.name) for h in result.head)}")
     return found

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Resize
-from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from spectrum_tui.base_app import BaseApp
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError, SelectionError
+from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.selection import Selection
+from spectrum_tui.screens.memory_actions import MemoryActions
 from spectrum_tui.screens.rankings import Rankings
 from spectrum_tui.screens.result_keys import RESULT_KEYS
 from spectrum_tui.screens.result_notes import (
@@ -33,6 +37,7 @@ from spectrum_tui.settings import Settings
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.heatmap import Heatmap
 from spectrum_tui.widgets.key_footer import KeyFooter
+from spectrum_tui.widgets.memory_line import MemoryLine
 from spectrum_tui.widgets.percent_slider import PercentSlider
 from spectrum_tui.widgets.score_pane import FilterInput, ScorePane
 from spectrum_tui.widgets.score_table import ScoreTable
@@ -40,6 +45,9 @@ from spectrum_tui.widgets.step_bar import StepBar
 from spectrum_tui.widgets.totals_line import TotalsLine
 from spectrum_tui.widgets.view_bar import ViewBar
 from spectrum_tui.widgets.yaml_preview import YamlPreview
+
+if TYPE_CHECKING:
+    from spectrum_tui.screens.tiers import TierChoice
 
 TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
 VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))
@@ -49,7 +57,7 @@ CLIPBOARD_LIMIT = 75_000
 """Bytes that terminals take by OSC 52 for certain; some cut what is longer."""
 
 
-class ResultsScreen(Screen[None]):
+class ResultsScreen(MemoryActions):
     """Slider and totals above; table, heat map or YAML below."""
 
     AUTO_FOCUS = "PercentSlider"
@@ -61,10 +69,11 @@ class ResultsScreen(Screen[None]):
         & > #header {
             height: auto;
             padding: 0 1;
+            & > #memory { display: none; }
             & > #ties { height: 1; color: $warning; text-wrap: nowrap; }
             & > #notes { height: auto; }
         }
-        &.-tall > #header { padding: 1; }
+        &.-tall > #header { padding: 1; & > #memory { display: block; } }
         & > #body { height: 1fr; padding: 0 1; }
         & ScorePane, & Heatmap, & YamlPreview { display: none; width: 1fr; height: 1fr; }
         &.-table ScorePane, &.-heat Heatmap, &.-yaml YamlPreview { display: block; }
@@ -79,9 +88,17 @@ class ResultsScreen(Screen[None]):
         self._rankings = Rankings(result)
         self.ranking = self._rankings.first(settings.metric)
         self.head = bool(result.head)
+        self.tiers = Tiers()
         self.saved: Path | None = None
         self.view_name = TABLE
         self._make_widgets()
+
+    def with_result(self, result: Result) -> ResultsScreen:
+        """The same percentage and metric of another result."""
+        metric = self.ranking.metric.name
+        return ResultsScreen(
+            result, replace(self.settings, top_percent=self.percent, metric=metric)
+        )
 
     @property
     def result(self) -> Result:
@@ -106,6 +123,7 @@ class ResultsScreen(Screen[None]):
         self.preview = YamlPreview(self.recipe.view(percent, head=self.head), self._longest_line())
         self.bar = ViewBar(VIEWS)
         self.totals = TotalsLine(id="totals")
+        self.memory = MemoryLine(self.result, id="memory")
         self._ties_line = Static(markup=False, id="ties")
         self._notes = Static(markup=False, id="notes")
 
@@ -124,6 +142,7 @@ class ResultsScreen(Screen[None]):
         with Vertical(id="header"):
             yield self.slider
             yield self.totals
+            yield self.memory
             yield self._ties_line
             yield self._notes
         yield self.bar
@@ -138,6 +157,7 @@ class ResultsScreen(Screen[None]):
         self._show_notes()
         self._show_order()
         self.apply(self.percent)
+        self.call_after_refresh(self.count_memory)
         if self.settings.metric not in ("", self.ranking.metric.name):  # says that it is not there
             self.show_metric(self.settings.metric)
 
@@ -167,7 +187,8 @@ class ResultsScreen(Screen[None]):
         if self.view_name == YAML or self.size.width >= WIDE:
             self.preview.show(self.recipe.view(percent, head=self.head))
         left = totals_text(self.selection, percent, head=self.head)
-        self.totals.show(left, head_text(self.result, head=self.head))
+        memory = self.memory.follow(self.selection, percent, head=self.head)
+        self.totals.show(left, head_text(self.result, head=self.head), memory)
         if self.ranking.ties.possible:
             self._ties_line.update(self._ties_text(percent), layout=False)
 
@@ -326,6 +347,20 @@ class ResultsScreen(Screen[None]):
             return int(members[0]) if len(members) else None
         return self.table.current
 
+    def action_tiers(self) -> None:
+        """Choose what adapters train, then save that."""
+        from spectrum_tui.screens.tiers import TiersScreen
+
+        choice = Choice(self.selection, self.percent, self.head, self.tiers)
+        self.app.push_screen(TiersScreen(choice), self._after_tiers)
+
+    def _after_tiers(self, chosen: TierChoice | None) -> None:
+        if chosen is not None:
+            self.tiers, self.slider.value = chosen.tiers, chosen.percent
+            if isinstance(self.app, BaseApp):
+                self.app.recipe_kind = chosen.kind
+            self.action_save()
+
     def action_filter(self) -> None:
         """Type what layers or types must contain."""
         self._show_table()
@@ -368,8 +403,8 @@ class ResultsScreen(Screen[None]):
 
     def action_save(self) -> None:
         """Ask where to write the files."""
-        dialog = SaveScreen(self.result, self.percent, self.text, self.settings.output_dir)
-        self.app.push_screen(dialog, self._after_save)
+        choice = Choice(self.selection, self.percent, self.head, self.tiers)
+        self.app.push_screen(SaveScreen(choice, self.settings.output_dir), self._after_save)
 
     def _after_save(self, path: Path | None) -> None:
         if path is not None:

@@ -54,9 +54,12 @@ class SpectrumScreen(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         """The text in a frame that names the matrix."""
-        self.frame.border_title = printable(self._result.scores.layers[self._row])
+        self._name_it(self._result.scores.layers[self._row])
         yield self.frame
         yield KeyFooter()
+
+    def _name_it(self, name: str) -> None:
+        self.frame.border_title = Content(printable(name))  # a string would be read as markup
 
     def on_mount(self) -> None:
         """Read."""
@@ -89,7 +92,7 @@ class SpectrumScreen(Dialog[None]):
                 self.body.update(NOT_KEPT)
             return
         name, kept = self._spectra[self._at]
-        self.frame.border_title = printable(name)
+        self._name_it(name)
         self.frame.border_subtitle = numbers.shape(kept.rows, kept.columns)
         noise = noise_of(kept.values, kept.rows, kept.columns)
         width = max(20, self.frame.size.width - 1)

@@ -65,6 +65,8 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("say where the data are: --train, or a channel of that name")
     scored = REVISION if options.model == MODEL else ""
     options.revision = options.revision or scored or "main"
+    below = Path(options.output_dir) / "checkpoints"
+    options.checkpoint_dir = options.checkpoint_dir or str(below)
     return options
 
 
@@ -111,7 +113,7 @@ def environment(*names: str) -> str:
 def make_parser() -> argparse.ArgumentParser:
     """Every option, with what a training job has in its place."""
     output = environment("SM_MODEL_DIR") or "trained"
-    checkpoints = environment("SM_OUTPUT_DATA_DIR") or str(Path(output) / "checkpoints")
+    checkpoints = environment("SM_OUTPUT_DATA_DIR")
     test = environment("SM_CHANNEL_TEST", "SM_CHANNEL_VALIDATION")
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -132,7 +134,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("train", train, "a data file, or a folder of them")
     add("test", test, "the same, to evaluate on after each epoch")
     add("output-dir", output, "where the trained model goes")
-    add("checkpoint-dir", checkpoints, "where checkpoints go")
+    add("checkpoint-dir", checkpoints, "where checkpoints go, if not below that")
     add("epochs", 1.0, "times through the data", float)
     add("max-steps", -1, "steps at most, -1 for no such limit", int)
     add("batch-size", 1, "examples at a time on each device", int)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
+
+LESSER = "$foreground 60%"
 
 
 class TotalsLine(Widget):
@@ -18,16 +22,22 @@ class TotalsLine(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.left, self.right = "", ""
+        self.more: tuple[str, ...] = ()
 
-    def show(self, left: str, right: str) -> None:
-        """Say something else."""
-        if (left, right) != (self.left, self.right):
-            self.left, self.right = left, right
+    def show(self, left: str, right: str, more: Sequence[str] = ()) -> None:
+        """Say something else. `more` are ways to go on after `left`, longest first."""
+        now = (left, right, tuple(more))
+        if now != (self.left, self.right, self.more):
+            self.left, self.right, self.more = now
             self.refresh()
 
     def render(self) -> Content:
-        """The right part is dropped where it would touch the left one."""
-        room = self.size.width - cell_len(self.left) - cell_len(self.right)
+        """The right part is dropped where it would touch the left one, and what goes on after
+        that is as long as there is room for."""
+        width = self.size.width
+        went_on = next((m for m in self.more if cell_len(self.left + m) <= width), "")
+        left = self.left + went_on
+        room = width - cell_len(left) - cell_len(self.right)
         if room < 3:
-            return Content.styled(self.left, "bold")
-        return Content.assemble((self.left, "bold"), " " * room, (self.right, "$foreground 60%"))
+            return Content.styled(left, "bold")
+        return Content.assemble((left, "bold"), " " * room, (self.right, LESSER))

@@ -334,6 +334,11 @@ def spectrum_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> ResultsScreen:
     return results(made.with_metrics(with_head()))
 
 
+def with_sizes() -> Result:
+    """A whole model with every parameter known: its memory can be told."""
+    return made.with_parameters(made.result(layers=DEPTH, model=MODEL))
+
+
 def results(result: Result, percent: int = 25) -> ResultsScreen:
     """The results screen at a percentage."""
     return ResultsScreen(result, Settings(top_percent=percent, output_dir="scores"))

@@ -5,6 +5,7 @@ Look at each picture before accepting it: tests/snapshots/__snapshots__/*/*.svg.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.results import Result
 from spectrum_tui.screens.confirm import ConfirmScreen
 from spectrum_tui.theme import LIGHT
-from tests import made
+from tests import fused, made
 from tests.snapshots import scenes
 from tests.snapshots.conftest import CWD, Look
 from tests.snapshots.scenes import still
@@ -97,6 +98,11 @@ def test_results_by_another_metric(
     look(scenes.results(result), size, still(*keys))
 
 
+@at_both_sizes
+def test_results_with_memory(look: Look, size: Size) -> None:
+    look(scenes.results(scenes.with_sizes()), size)
+
+
 def test_results_with_nothing_selected(look: Look) -> None:
     look(scenes.results(scenes.with_head(), percent=2), SMALL)
 
@@ -116,6 +122,20 @@ def test_save(look: Look, size: Size, tmp_path: Path, monkeypatch: pytest.Monkey
     replaced.parent.mkdir()
     replaced.touch()
     look(scenes.results(scenes.with_head()), size, still("w"))
+
+
+@at_both_sizes
+def test_save_as_axolotl(look: Look, size: Size, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "cwd", lambda: CWD)
+    result = replace(fused.result(), provenance=scenes.with_head().provenance)
+    look(scenes.results(result), size, still("w", "down", "down", "tab", "tab", "tab", "space"))
+
+
+def test_save_as_the_reference_without_its_head(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "cwd", lambda: CWD)
+    look(scenes.results(scenes.with_head()), SMALL, still("e", "w", "down"))
 
 
 def test_save_refused(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +163,27 @@ def test_comparison_asks_for_a_file(look: Look, size: Size, tmp_path: Path) -> N
     folder.mkdir(parents=True)
     (folder / "snr_results_made-llama-8b-tuned.json").write_text("{}")
     look(scenes.results(scenes.with_head()), size, still("o", *"tuned.json", "enter"))
+
+
+@at_both_sizes
+@pytest.mark.parametrize(
+    ("state", "keys"),
+    [("table", ()), ("nothing_fits", (*"24", "enter")), ("refused", (*"much", "enter"))],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_memory(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:
+    look(scenes.results(scenes.with_sizes()), size, still("f", *keys))
+
+
+@at_both_sizes
+@pytest.mark.parametrize(
+    ("state", "keys"),
+    [("default", ()), ("groups", ("N", "tab", "tab")), ("refused", ("n", "n", "end"))],
+    ids=["default", "groups", "refused"],
+)
+def test_tiers(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:
+    result = made.with_parameters(made.result(layers=32, norms=True, model=scenes.MODEL))
+    look(scenes.results(result), size, still("a", *keys))
 
 
 @at_both_sizes

@@ -84,3 +84,13 @@ async def test_the_list_follows_the_metric() -> None:
         assert "stable rank" in lines.render_header(0, 60).text
         values = [lines.render_row(row, 60).text.split()[3] for row in range(3)]
         assert values == ["0.5000", "4.0000", "∞"]
+
+
+async def test_a_layers_name_is_never_markup() -> None:
+    app = App[None]()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = ExpertsScreen("a[/b][red]", PARTS)
+        await app.push_screen(screen)
+        await pilot.pause()
+        frame = screen.query_one("Vertical")
+        assert frame._border_title is not None and frame._border_title.plain == "a[/b][red]"

@@ -106,3 +106,15 @@ async def test_where_nothing_was_kept_it_says_so() -> None:
         await pilot.pause()
         assert isinstance(app.screen, SpectrumScreen)
         assert str(app.screen.body.content) == NOT_KEPT
+
+
+async def test_a_layers_name_is_never_markup() -> None:
+    odd = "a[/b][red]"
+    app = Host(made.result(names={0: odd}))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("d")
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        assert isinstance(app.screen, SpectrumScreen)
+        title = app.screen.frame._border_title
+        assert title is not None and title.plain == odd

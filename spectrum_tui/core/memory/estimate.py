@@ -19,8 +19,8 @@ ASSUMPTIONS = (
     "bf16 activations, attention that keeps no square of the sequence (SDPA, flash)",
     "every matrix of a block keeps what it takes in and gives out, two bytes each",
     "with gradient checkpointing: the input of every block, and one block in full",
-    "logits in bf16, in fp32, and their gradient: 10 bytes for each token and vocabulary entry",
-    "not counted: CUDA itself, fragmentation, gathered weights, what a trainer logs or evaluates",
+    "logits in bf16, in fp32, and their gradient: 10 bytes a token and vocabulary entry",
+    "not counted: CUDA itself, fragmentation, gathered weights, evaluation",
 )
 """What the estimate of activations rests on."""
 

@@ -13,12 +13,12 @@ from spectrum_tui.core.memory.presets import PRESETS, SHARDINGS, Training
 from spectrum_tui.core.selection import NEVER
 
 GPU_COUNTS = (2, 4, 8, 16, 32, 64, 128, 256)
-"""More of them that are tried."""
+"""How many are tried where one is not enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Something else that fits: in words, with the percentage that it allows."""
+    """Something else that fits: what it is in words, and the percentage that it allows."""
 
     words: str
     percent: int
@@ -28,12 +28,13 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The answer: the highest `percent` that fits, 0 where none does, and then the `ways` that
-    would; `needs` are the bytes at `percent`, or at the smallest choice."""
+    """The highest `percent` that fits, 0 where none does, and then the `ways` that would; `needs`
+    are the bytes at `percent`, or of the smallest choice, which is `least` percent."""
 
     limit: float
     percent: int
     needs: float
+    least: int
     ways: tuple[Way, ...] = ()
 
     @property
@@ -41,58 +42,64 @@ class Fit:
         """One sentence."""
         room, needs = numbers.size(self.limit), numbers.size(self.needs)
         if self.percent:
-            return f"The top {self.percent} % fit into {room}: about {needs}"
-        return f"Not even the smallest choice fits into {room}: it takes about {needs}"
+            return f"{room} hold the top {self.percent} %, which takes about {needs}"
+        if self.least == NEVER:
+            return "No layer has a score, so there is nothing to select"
+        return f"Not even the top {self.least} % fits into {room}: it takes about {needs}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    table: MemoryTable
+    limit: float
+    least: int
+
+    def percent(self, training: Training, head: bool) -> int:
+        """The highest that fits; 0 where none does."""
+        fitting = np.flatnonzero(self.table.totals(training, head=head) <= self.limit)
+        highest = int(fitting[-1]) if len(fitting) else 0
+        return highest if highest >= self.least else 0
+
+    def way(self, words: str, training: Training, head: bool) -> Iterator[Way]:
+        """It, if anything of it fits."""
+        if percent := self.percent(training, head):
+            yield Way(words, percent, training, head)
+
+    def ways(self, training: Training, head: bool) -> Iterator[Way]:
+        """What is done on the same machine first, more of it last."""
+        if head and not training.preset.adapters:
+            yield from self.way("embeddings and head frozen", training, False)
+        if not training.checkpointing:
+            saving = replace(training, checkpointing=True)
+            yield from self.way("gradient checkpointing", saving, head)
+        for preset in PRESETS:
+            if preset is not training.preset:
+                yield from self.way(preset.title, replace(training, preset=preset), head)
+        least = replace(training, preset=PRESETS[-1])
+        if not training.checkpointing and not self.percent(least, head):
+            words = f"{least.preset.title} with gradient checkpointing"
+            yield from self.way(words, replace(least, checkpointing=True), head)
+        yield from self._more_gpus(training, head)
+
+    def _more_gpus(self, training: Training, head: bool) -> Iterator[Way]:
+        """The fewest with the sharding as it is, or else with the one that divides all."""
+        for sharding in (training.sharding, SHARDINGS[2]):
+            for gpus in GPU_COUNTS:
+                more = replace(training, gpus=gpus, sharding=sharding)
+                words = f"{gpus} GPUs, {sharding.title}"
+                found = list(self.way(words, more, head)) if gpus > training.gpus else []
+                if found:
+                    yield from found
+                    return
 
 
 def fit(table: MemoryTable, limit: float, training: Training, *, head: bool, least: int = 1) -> Fit:
-    """The highest percentage of at most `limit` bytes on a GPU.
+    """The highest percentage that takes at most `limit` bytes on each GPU.
 
     `least` is the smallest percentage that selects anything (`Selection.smallest_percent`).
     """
-    if least == NEVER:
-        return Fit(limit, 0, float(table.totals(training, head=head)[100]))
-    totals = table.totals(training, head=head)
-    percent = _highest(totals, limit, least)
-    if percent:
-        return Fit(limit, percent, float(totals[percent]))
-    ways = tuple(_ways(table, limit, training, head, least))
-    return Fit(limit, 0, float(totals[least]), ways)
-
-
-def _highest(totals: np.ndarray[tuple[int], np.dtype[np.float64]], limit: float, least: int) -> int:
-    """0 where none fits."""
-    fitting = np.flatnonzero(totals <= limit)
-    highest = int(fitting[-1]) if len(fitting) else 0
-    return highest if highest >= least else 0
-
-
-def _ways(
-    table: MemoryTable, limit: float, training: Training, head: bool, least: int
-) -> Iterator[Way]:
-    """What would fit: fewer things first, other machines last."""
-
-    def fits(other: Training, with_head: bool) -> int:
-        return _highest(table.totals(other, head=with_head), limit, least)
-
-    if head and not training.preset.adapters and (percent := fits(training, False)):
-        yield Way("embeddings and head frozen", percent, training, False)
-    if not training.checkpointing:
-        saving = replace(training, checkpointing=True)
-        if percent := fits(saving, head):
-            yield Way("gradient checkpointing", percent, saving, head)
-    for preset in PRESETS:
-        other = replace(training, preset=preset)
-        if preset is not training.preset and (percent := fits(other, head)):
-            yield Way(preset.title, percent, other, head)
-    yield from _more_gpus(fits, training, head)
-
-
-def _more_gpus(fits: object, training: Training, head: bool) -> Iterator[Way]:
-    assert callable(fits)
-    for sharding in (training.sharding, SHARDINGS[2]):
-        for gpus in GPU_COUNTS:
-            other = replace(training, gpus=gpus, sharding=sharding)
-            if gpus > training.gpus and (percent := fits(other, head)):
-                yield Way(f"{gpus} GPUs with {sharding.title}", percent, other, head)
-                return
+    search = _Search(table, limit, least)
+    percent = search.percent(training, head)
+    needs = table.estimate(percent or min(least, 100), training, head=head).total
+    ways = () if percent or least == NEVER else tuple(search.ways(training, head))
+    return Fit(limit, percent, needs, least, ways)

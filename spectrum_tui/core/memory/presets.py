@@ -39,7 +39,7 @@ PRESETS = (
     Preset(
         "bf16",
         "bf16 AdamW",
-        "weights, gradients and both moments in bf16: torch's AdamW on a bf16 model",
+        "Weights, gradients and both moments in bf16 (torch's AdamW)",
         2,
         2,
         4,
@@ -47,7 +47,7 @@ PRESETS = (
     Preset(
         "mixed",
         "fp32 master",
-        "bf16 weights; fp32 gradients, master copy and moments of what trains (DeepSpeed, FSDP)",
+        "bf16 weights; fp32 gradients, master copy and moments of what trains",
         2,
         4,
         12,
@@ -55,7 +55,7 @@ PRESETS = (
     Preset(
         "8bit",
         "8-bit AdamW",
-        "bf16 weights and gradients; moments in 8 bits, of embeddings and small tensors in 32",
+        "bf16 weights and gradients; moments in 8 bits, of embeddings in 32",
         2,
         2,
         2 + 8 / 256,
@@ -64,7 +64,7 @@ PRESETS = (
     Preset(
         "fp32",
         "fp32 AdamW",
-        "everything in fp32: a model loaded in fp32, with or without autocast",
+        "Everything in fp32: a model loaded in fp32, with autocast or without",
         4,
         4,
         8,
@@ -72,7 +72,7 @@ PRESETS = (
     Preset(
         "lora",
         "LoRA",
-        "bf16 weights, all frozen; fp32 adapters on the selected linear modules",
+        "bf16 weights, all frozen; fp32 adapters on selected linear modules",
         2,
         4,
         8,
@@ -81,7 +81,7 @@ PRESETS = (
     Preset(
         "qlora",
         "QLoRA",
-        "linear weights in 4 bits (NF4, double quantisation), the rest in 16; fp32 adapters",
+        "Linear weights in 4 bits (NF4), the rest in bf16; fp32 adapters",
         2,
         4,
         8,
@@ -105,7 +105,7 @@ class Sharding:
 
 
 SHARDINGS = (
-    Sharding("none", "none", "every GPU holds everything (DDP)", False, False, False),
+    Sharding("none", "none", "nothing divided (DDP)", False, False, False),
     Sharding("zero2", "ZeRO-2", "gradients and optimizer state divided", False, True, True),
     Sharding("zero3", "ZeRO-3", "weights, gradients and optimizer state divided", True, True, True),
     Sharding("fsdp", "FSDP", "weights, gradients and optimizer state divided", True, True, True),

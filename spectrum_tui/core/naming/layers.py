@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from spectrum_tui.core import spectra
@@ -67,7 +67,8 @@ class ModelLayers:
     """The layers of a model, and everything of it that is not scored.
 
     `skipped` are (parameter, reason). `total_parameters` counts each tied tensor once and no
-    buffers. `parameters` are all of them, as a trainer will see them.
+    buffers. `parameters` are all of them, as a trainer will see them; `stored` are the names of
+    the tensors that each is made of, where these are not its own.
     """
 
     layers: tuple[Layer, ...]
@@ -75,6 +76,7 @@ class ModelLayers:
     skipped: tuple[tuple[str, str], ...]
     total_parameters: int
     parameters: tuple[Parameter, ...] = ()
+    stored: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -108,7 +110,12 @@ def plan_layers(plan: ParameterPlan) -> ModelLayers:
         tuple(skipped),
         sum(p.numel for p in plan.parameters),
         tuple(Parameter(p.name, p.shape, p.module) for p in plan.parameters),
+        {p.name: s for p in plan.parameters if (s := _stored_names(p)) != (p.name,)},
     )
+
+
+def _stored_names(parameter: RuntimeParameter) -> tuple[str, ...]:
+    return tuple(source.name for source in parameter.sources)
 
 
 def _layer(parameter: RuntimeParameter, plan: ParameterPlan) -> Layer:

@@ -13,11 +13,12 @@ class Tiers:
     """What an adapter recipe gives to whom, besides the percentage that is the high tier's end.
 
     `medium_percent` is where the medium tier ends, counted from the top like the high tier's:
-    high are the top `percent` of each type, medium those from there to `medium_percent`. The
-    ranks are LoRA's r; alpha is twice the rank, so that both tiers are scaled alike.
+    high are the top `percent` of each type, medium those from there to `medium_percent` (None
+    leaves that to the percentage: see `Choice.medium_end`). The ranks are LoRA's r; alpha is
+    twice the rank, so that both tiers are scaled alike.
     """
 
-    medium_percent: int = 50
+    medium_percent: int | None = None
     high_rank: int = 32
     medium_rank: int = 8
 
@@ -33,6 +34,15 @@ class Choice:
     head: bool = True
     tiers: Tiers = Tiers()
     experts: bool = False
+
+    @property
+    def medium_end(self) -> int:
+        """Where the medium tier ends: never before the high one. Where nobody said, at 50 %, or
+        half-way to the last layer where the high tier leaves less than that."""
+        chosen = self.tiers.medium_percent
+        if chosen is None:
+            return 50 if self.percent < 50 else (self.percent + 100) // 2
+        return max(self.percent, chosen)
 
 
 @dataclass(frozen=True, slots=True)

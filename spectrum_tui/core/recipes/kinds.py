@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.recipes import peft_groups, peft_hybrid, peft_lora, peft_tiers
 from spectrum_tui.core.recipes.axolotl import axolotl_files
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.reference import reference_files
@@ -40,6 +41,30 @@ KINDS = (
         "TRL script",
         "Python that trains with TRL, in SageMaker too",
         trl_files,
+    ),
+    RecipeKind(
+        peft_lora.NAME,
+        "PEFT LoRA",
+        "Adapters on the selected layers; (Q)LoRA",
+        peft_lora.files,
+    ),
+    RecipeKind(
+        peft_tiers.NAME,
+        "PEFT tiers",
+        "Adapters of a high rank and of a low one",
+        peft_tiers.files,
+    ),
+    RecipeKind(
+        peft_hybrid.NAME,
+        "PEFT hybrid",
+        "4-bit; the best train whole, the next by LoRA",
+        peft_hybrid.files,
+    ),
+    RecipeKind(
+        peft_groups.NAME,
+        "PEFT groups",
+        "One adapter for similar neighbours (heuristic)",
+        peft_groups.files,
     ),
 )
 DEFAULT_KIND = KINDS[0]

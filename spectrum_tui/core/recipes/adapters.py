@@ -1,0 +1,309 @@
+"""Which layers can carry a LoRA adapter, which tier each falls in, and what that trains.
+
+PEFT adapts a linear module under its exact name. Three things need another way or none: experts
+that are fused into one 3-D parameter; the dense `gate_proj`, `up_proj` and `down_proj` of a model
+with such experts, since PEFT (0.21, `transformers_weight_conversion.py`) takes those names for the
+experts' of older checkpoints and adapts the experts of every block instead; and whatever is no
+linear module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from spectrum_tui.core.layer_types import Group, group_of, layer_type
+from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.similar import Likeness, similar_to_previous
+from spectrum_tui.core.results import BoolArray, IntArray, Parameter, Result
+from spectrum_tui.core.selection import NEVER, Selection
+
+
+class Place(IntEnum):
+    """How an adapter gets to a layer; everything from HEAD on gets none, for that reason."""
+
+    MODULE = 0
+    WEIGHT = 1
+    EXPERTS = 2
+    HEAD = 3
+    VECTOR = 4
+    OTHER = 5
+    STORED_EXPERT = 6
+    INSIDE = 7
+
+
+REASONS = {
+    Place.HEAD: "embeddings and output heads",
+    Place.VECTOR: "norms, vectors and convolutions",
+    Place.OTHER: "routers and others that are no linear modules",
+    Place.STORED_EXPERT: "experts under stored names, which trainers fuse on loading",
+    Place.INSIDE: "matrices that their block reads past the module, so past an adapter",
+}
+"""Why a layer is left out."""
+_FIRST_REASON = Place.HEAD
+_EXPERTS = re.compile(r"(^|\.)experts?(\.|$)")
+_ONE_EXPERT = re.compile(r"(^|\.)experts?\.\d+\.")
+_FUSED = re.compile(r"(^|\.)experts?\.(gate_up_proj|down_proj|up_proj)$")
+_ROUTER = re.compile(r"(^|\.)(router|gate|wg)(\.\w+)?$")
+_EXPERT_PARTS = frozenset(("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"))
+"""Last parts of module names that PEFT rewrites in models of experts."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterCount:
+    """What trains: `high` and `medium` layers, `adapters` parameters of LoRA and `full` ones of
+    modules that train whole; `share` of the model's parameters, 0 where sizes are unknown.
+    `shared` of the high layers use the adapter of the layer before them."""
+
+    high: int
+    medium: int
+    adapters: int
+    full: int
+    shared: int
+    share: float
+
+    @property
+    def parameters(self) -> int:
+        """All that trains; 0 where sizes are unknown."""
+        return self.adapters + self.full
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Of some layers: how many, the parameters of their adapters of rank 1, those of fused experts
+    among them, and the parameters of all other layers themselves, biases included."""
+
+    layers: int
+    width: int
+    expert_width: int
+    full: int
+
+
+class AdapterLayers:
+    """What adapters need to know of every layer of a ranking, computed once.
+
+    `place[i]` is a `Place`; `width[i]` the parameters of an adapter of rank 1 (inputs plus
+    outputs, times the experts; 0 where sizes are unknown), `experts[i]` how many experts are
+    fused in layer i, else 1.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        result = selection.result
+        scores = result.scores
+        self.selection = selection
+        found = list(_placed(selection))
+        self.place: IntArray = np.fromiter((f[0] for f in found), np.int64, len(found))
+        self.width: IntArray = np.fromiter((f[1] for f in found), np.int64, len(found))
+        self.experts: IntArray = np.fromiter((f[2] for f in found), np.int64, len(found))
+        self.adaptable: BoolArray = np.asarray(self.place < _FIRST_REASON)
+        self._limit = np.where(self.adaptable, selection.threshold, NEVER).astype(np.int64)
+        whole = np.where((self.width > 0) & (self.place != Place.EXPERTS), scores.numel, 0)
+        fused = np.where(self.place == Place.EXPERTS, self.width, 0)
+        self._sums = [self._running(part) for part in (None, self.width, fused, whole)]
+        self._likeness: Likeness | None = None
+        self._follows: BoolArray = np.zeros(len(scores), np.bool_)
+
+    def _running(self, values: IntArray | None) -> IntArray:
+        """The sum over the layers that each percentage from 0 to 100 selects."""
+        sums = np.bincount(self._limit, weights=values, minlength=NEVER + 1).cumsum()
+        return sums[:101].astype(np.int64)
+
+    def sums(self, percent: int) -> Sums:
+        """What the layers that a percentage selects come to."""
+        return Sums(*(int(part[percent]) for part in self._sums))
+
+    def tiers(self, choice: Choice) -> tuple[BoolArray, BoolArray]:
+        """(high, medium): which layers are in each tier; every other layer stays frozen."""
+        high = np.asarray(self._limit <= choice.percent)
+        medium = np.asarray(self._limit <= choice.medium_end) & ~high
+        return high, medium
+
+    def whole(self, high: BoolArray) -> BoolArray:
+        """The high layers that can train whole: modules, which fused experts are not."""
+        return np.asarray(high & (self.place != Place.EXPERTS))
+
+    def sharing(self, high: BoolArray) -> BoolArray:
+        """The high layers that use the adapter of the layer before them. Reads kept spectra from
+        disk when it is first asked."""
+        self.measure()
+        before = np.concatenate(([False], high[:-1]))
+        return high & before & self._follows
+
+    def measure(self) -> str:
+        """By what layers are taken as similar, in words."""
+        if self._likeness is None:
+            rows = np.flatnonzero((self._limit < NEVER) & (self.place != Place.EXPERTS)).tolist()
+            self._likeness = similar_to_previous(self.selection.result, rows)
+            self._follows = self._alike() & self._likeness.alike
+        return self._likeness.measure
+
+    def _alike(self) -> BoolArray:
+        """Whether each layer is of the type, sizes and kind of the one before it."""
+        scores = self.selection.result.scores
+        same = np.zeros(len(scores), np.bool_)
+        columns = (scores.type_ids, scores.rows, scores.columns, self.place)
+        same[1:] = np.logical_and.reduce([c[1:] == c[:-1] for c in columns])
+        return self.whole(same)
+
+    def left_out(self, percent: int) -> dict[Place, IntArray]:
+        """{reason: rows} of the layers that a percentage selects and no adapter can be given."""
+        selected = (self.selection.threshold <= percent) & ~self.adaptable
+        rows = np.flatnonzero(selected)
+        return {p: rows[self.place[rows] == p] for p in REASONS if (self.place[rows] == p).any()}
+
+
+_KNOWN: WeakKeyDictionary[Selection, AdapterLayers] = WeakKeyDictionary()
+
+
+def adapter_layers(selection: Selection) -> AdapterLayers:
+    """What adapters need to know of a ranking, kept for as long as the ranking is."""
+    if selection not in _KNOWN:
+        _KNOWN[selection] = AdapterLayers(selection)
+    return _KNOWN[selection]
+
+
+def adapter_parameters(choice: Choice, kind: str) -> AdapterCount:
+    """Exactly what trains by a recipe kind whose name begins with `peft-`.
+
+    The first call for a ranking looks at every layer (0.3 s at 60,000), and for `peft-groups`
+    reads the kept spectra from disk; later ones take 0.01 ms, 0.5 ms for `peft-groups`.
+    KeyError for another kind.
+    """
+    layers = adapter_layers(choice.selection)
+    adapters, full, shared = _COUNTERS[kind](layers, choice)
+    high = layers.sums(choice.percent).layers
+    medium = layers.sums(choice.medium_end).layers - high if kind in WITH_MEDIUM else 0
+    total = choice.selection.result.total_parameters
+    share = (adapters + full) / total if total else 0.0
+    return AdapterCount(high, medium, adapters, full, shared, share)
+
+
+_Counted = tuple[int, int, int]
+"""Parameters of adapters, of modules that train whole, and the layers that share."""
+
+
+def _lora(layers: AdapterLayers, choice: Choice) -> _Counted:
+    return choice.tiers.high_rank * layers.sums(choice.percent).width, 0, 0
+
+
+def _tiers(layers: AdapterLayers, choice: Choice) -> _Counted:
+    high, _, _ = _lora(layers, choice)
+    return high + _medium(layers, choice), 0, 0
+
+
+def _hybrid(layers: AdapterLayers, choice: Choice) -> _Counted:
+    high = layers.sums(choice.percent)
+    experts = choice.tiers.high_rank * high.expert_width
+    return experts + _medium(layers, choice), high.full, 0
+
+
+def _medium(layers: AdapterLayers, choice: Choice) -> int:
+    ends = layers.sums(choice.medium_end), layers.sums(choice.percent)
+    return choice.tiers.medium_rank * (ends[0].width - ends[1].width)
+
+
+def _groups(layers: AdapterLayers, choice: Choice) -> _Counted:
+    sharing = layers.sharing(layers.tiers(choice)[0])
+    every, _, _ = _lora(layers, choice)
+    spared = choice.tiers.high_rank * int(layers.width[sharing].sum())
+    return every - spared, 0, int(sharing.sum())
+
+
+_COUNTERS: dict[str, Callable[[AdapterLayers, Choice], _Counted]] = {
+    "peft-lora": _lora,
+    "peft-tiers": _tiers,
+    "peft-hybrid": _hybrid,
+    "peft-groups": _groups,
+}
+ADAPTER_KINDS = tuple(_COUNTERS)
+"""The names of the kinds that this module counts."""
+WITH_MEDIUM = ("peft-tiers", "peft-hybrid")
+"""The kinds that have a medium tier."""
+
+
+# -- where an adapter goes ---------------------------------------------------------------------
+
+
+def _placed(selection: Selection) -> Iterator[tuple[Place, int, int]]:
+    """(place, width, experts) of every layer."""
+    result = selection.result
+    scores = result.scores
+    by_name = {parameter.name: parameter for parameter in result.parameters}
+    names = by_name or dict.fromkeys(scores.layers)
+    mixture = any(_EXPERTS.search(name) for name in names)
+    for row, head in enumerate(selection.in_head.tolist()):
+        weight = scores.parameters[row][0]
+        parameter = by_name.get(weight) or _assumed(result, row)
+        place = Place.HEAD if head else _place(parameter, by_name, row in scores.parts)
+        if place is Place.MODULE and mixture and _last_part(weight) in _EXPERT_PARTS:
+            place = Place.WEIGHT
+        yield place, *_width(parameter.shape, place)
+
+
+def _last_part(weight: str) -> str:
+    return weight.removesuffix(".weight").rpartition(".")[2]
+
+
+def _width(shape: tuple[int, ...], place: Place) -> tuple[int, int]:
+    """(parameters of an adapter of rank 1, experts)."""
+    if place is Place.EXPERTS and len(shape) == 3:
+        return shape[0] * (shape[1] + shape[2]), shape[0]
+    return (sum(shape) if place < Place.EXPERTS else 0), 1
+
+
+def _assumed(result: Result, row: int) -> Parameter:
+    """What a score file tells of a weight: its name, perhaps its sizes."""
+    scores = result.scores
+    rows, columns = int(scores.rows[row]), int(scores.columns[row])
+    shape: tuple[int, ...] = (rows, columns) if rows else ()
+    if row in scores.parts and rows:
+        shape = (len(scores.parts[row]), *shape)
+    return Parameter(scores.parameters[row][0], shape)
+
+
+def _place(parameter: Parameter, known: dict[str, Parameter], has_parts: bool) -> Place:
+    """Where an adapter of this weight goes, by what its module is, else by name and shape."""
+    name, shape = parameter.name, parameter.shape
+    if len(shape) == 3:
+        return Place.EXPERTS if has_parts or _EXPERTS.search(name) else Place.VECTOR
+    if shape and (len(shape) != 2 or min(shape) < 2):
+        return Place.VECTOR
+    match parameter.module:
+        case "linear" | "conv1d":
+            return Place.INSIDE if _is_read_past(name, known) else Place.MODULE
+        case "embedding":
+            return Place.HEAD
+        case "other":
+            return Place.OTHER
+    return _guessed(name, has_shape=bool(shape))
+
+
+def _is_read_past(name: str, known: dict[str, Parameter]) -> bool:
+    """Whether the module around a linear one reads its weight instead of calling it: attention of
+    torch's own kind, and the fused kernels of Mamba."""
+    block, _, part = name.removesuffix(".weight").rpartition(".")
+    if f"{block}.A_log" in known:
+        return part in ("x_proj", "dt_proj", "out_proj")
+    return part == "out_proj" and f"{block}.in_proj_weight" in known
+
+
+def _guessed(name: str, *, has_shape: bool) -> Place:
+    """The place of a weight whose module is not known."""
+    module = name.removesuffix(".weight")
+    if _ONE_EXPERT.search(name):
+        return Place.STORED_EXPERT
+    if not has_shape and _FUSED.search(module):
+        return Place.EXPERTS
+    if not name.endswith(".weight") or _ROUTER.search(module):
+        return Place.OTHER
+    if "conv" in _last_part(name):
+        return Place.VECTOR
+    group = group_of(layer_type(module))
+    if group is Group.NORMS:
+        return Place.VECTOR
+    return Place.HEAD if group is Group.EMBEDDINGS else Place.MODULE

@@ -1,0 +1,89 @@
+"""Files of a recipe on the way to a folder: what they are called, what they replace, written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.files import OutputFiles, check_writable, slug, write_text
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.experts import fused_types
+from spectrum_tui.core.results import Result
+
+Files = tuple[RecipeFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """A file that saving would write."""
+
+    path: Path
+    exists: bool
+
+
+def planned_files(
+    result: Result, folder: Path, files: Sequence[RecipeFile], *, with_scores: bool
+) -> list[PlannedFile]:
+    """The files that saving writes, the recipe's first, and which of them are there already."""
+    places = _places(result, folder)
+    paths = [places.ending(file.ending) for file in files]
+    if with_scores:
+        paths += [places.scores, places.sorted_scores]
+    return [PlannedFile(path, path.exists()) for path in paths]
+
+
+def write_files(
+    result: Result, folder: Path, files: Sequence[RecipeFile], *, with_scores: bool
+) -> Path:
+    """Write them, the recipe's first file last, so that it is there only if all went well;
+    returns its path. Raises OutputError."""
+    from spectrum_tui.core.store import save_scores
+
+    check_writable(folder)
+    if with_scores:
+        save_scores(result, folder)
+    places = _places(result, folder)
+    for file in reversed(files):
+        write_text(places.ending(file.ending), file.text)
+    return places.ending(files[0].ending)
+
+
+def _places(result: Result, folder: Path) -> OutputFiles:
+    return OutputFiles(folder, slug(result.provenance.model), result.provenance.metric)
+
+
+class Drafts:
+    """What each kind would write of a choice, or why it must not: made when asked for, and kept.
+
+    Of 60,000 layers a draft takes 1 to 2 s, and a folder is typed letter by letter.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+        self._known: dict[tuple[str, bool], Files | SelectionError] = {}
+
+    @cached_property
+    def has_experts(self) -> bool:
+        """Whether there are single experts to choose (0.2 s for 60 layers of 256)."""
+        return bool(fused_types(self.choice.selection.result))
+
+    def with_experts(self, kind: RecipeKind, experts: bool) -> Choice:
+        """The choice as this kind takes it: by single experts where it can name them."""
+        return replace(self.choice, experts=experts and kind.experts)
+
+    def of(self, kind: RecipeKind, *, experts: bool) -> Files:
+        """The files; raises SelectionError."""
+        choice = self.with_experts(kind, experts)
+        key = (kind.name, choice.experts)
+        if key not in self._known:
+            try:
+                self._known[key] = kind.files(choice)
+            except SelectionError as error:
+                self._known[key] = error
+        draft = self._known[key]
+        if isinstance(draft, SelectionError):
+            raise draft
+        return draft

@@ -1,0 +1,66 @@
+"""The generated Python files, run as they are; and their look, as ruff wants it."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("peft")
+
+from tests.training.conftest import Models
+from tests.training.peft_models import DEEP, module_of_file, write_recipe
+
+KINDS = ("peft-lora", "peft-tiers", "peft-hybrid", "peft-groups")
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_moe"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_runs(
+    kind: str,
+    name: str,
+    prepared: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = prepared(name)
+    path, _ = write_recipe(kind, model.choice(50, medium_percent=75), tmp_path)
+    monkeypatch.setattr("sys.argv", [str(path), str(model.folder)])
+    names = runpy.run_path(str(path), run_name="__main__")
+    assert f"trainable params: {names['TRAINABLE']:,} " in capsys.readouterr().out
+
+
+def test_a_file_refuses_what_was_not_meant(prepared: Models, tmp_path: Path) -> None:
+    model = prepared("llama")
+    path, config = write_recipe("peft-tiers", model.choice(25, medium_percent=50), tmp_path)
+    config["target_modules"].append("model.layers.0.mlp.up_proj.no_such_module")
+    config["rank_pattern"] = {}
+    path.with_suffix(".json").write_text(json.dumps(config))
+    with pytest.raises(SystemExit, match="parameters would train, not"):
+        module_of_file(path)["load_model"](model.folder)
+
+
+def test_all_files_are_as_ruff_wants_them(prepared: Models, tmp_path: Path) -> None:
+    for name in DEEP:
+        for kind in KINDS:
+            folder = tmp_path / name
+            folder.mkdir(exist_ok=True)
+            write_recipe(kind, prepared(name).choice(75, medium_percent=90), folder)
+    ruff = shutil.which("ruff")
+    assert ruff
+    for command in (
+        ["check", "--select", "E,F,I,B,SIM,UP", "--ignore", "E501"],
+        ["format", "--check"],
+    ):
+        run = subprocess.run(
+            [ruff, *command, "--isolated", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stdout

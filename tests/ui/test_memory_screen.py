@@ -1,0 +1,265 @@
+"""What the selection takes to train: on the results screen, and in its dialog."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Checkbox, Input, Select
+
+from spectrum_tui.app import SpectrumApp
+from spectrum_tui.base_app import BaseApp
+from spectrum_tui.core import numbers
+from spectrum_tui.core.layer_types import layer_type
+from spectrum_tui.core.memory import PRESETS, MemoryTable, ModelSizes, Training, fit
+from spectrum_tui.core.results import Result
+from spectrum_tui.screens.memory import MemoryScreen
+from spectrum_tui.screens.results import ResultsScreen
+from spectrum_tui.settings import Settings
+from tests import made
+from tests.checkpoints import llama, save
+from tests.ui.worker_control import Control, until
+
+SMALL, LARGE = (80, 24), (120, 40)
+LLAMA = made.with_parameters(made.result(layers=32))
+
+
+class Host(BaseApp):
+    """The results screen at 25 %."""
+
+    def __init__(self, result: Result = LLAMA) -> None:
+        super().__init__()
+        self.results = ResultsScreen(result, Settings(top_percent=25))
+
+    def on_mount(self) -> None:
+        self.push_screen(self.results)
+
+    @property
+    def dialog(self) -> MemoryScreen:
+        assert isinstance(self.screen, MemoryScreen)
+        return self.screen
+
+    def table(self) -> MemoryTable:
+        result = self.results.result
+        return MemoryTable(self.results.selection, ModelSizes(result.parameters, result.head))
+
+    def about(self, percent: int, training: Training | None = None, *, head: bool = True) -> str:
+        total = self.table().estimate(percent, training or Training(), head=head).total
+        return f"bout {numbers.size(total)}"
+
+
+def sized(app: BaseApp) -> bool:
+    screen = app.screen
+    return isinstance(screen, ResultsScreen) and screen.result.scores.has_shapes
+
+
+def told(app: BaseApp) -> str:
+    """What the notifications say."""
+    return " ".join(notification.message for notification in app._notifications)
+
+
+def shown(app: Host) -> str:
+    return app.results.totals.render().plain
+
+
+async def opened(pilot: Pilot[Any]) -> None:
+    await pilot.pause()
+    await pilot.press("f")
+    await pilot.pause()
+
+
+async def test_the_totals_end_with_it_and_follow_slider_and_embeddings() -> None:
+    app = Host()
+    async with app.run_test(size=SMALL) as pilot:
+        await pilot.pause()
+        assert shown(app).endswith(f"(34.8 %) · a{app.about(25)}")
+        await pilot.press("right")
+        assert shown(app).endswith(f" · a{app.about(26)}")
+        await pilot.press("e")
+        assert f" · a{app.about(26, head=False)}" in shown(app)
+        assert not app.results.memory.region.height
+
+
+async def test_a_tall_terminal_has_a_line_with_the_parts() -> None:
+    app = Host()
+    async with app.run_test(size=LARGE) as pilot:
+        await pilot.pause()
+        line = app.results.memory.render().plain
+        assert line.startswith(f"A{app.about(25)} to train (bf16 AdamW)")
+        assert "16.1 GB weights · 5.59 GB gradients · 11.2 GB optimizer" in line
+        assert app.results.memory.region.height == 1
+        assert "about" not in shown(app)
+
+
+async def test_nothing_selected_takes_nothing() -> None:
+    app = Host()
+    async with app.run_test(size=SMALL) as pilot:
+        await pilot.pause()
+        await pilot.press("1", "right", "left")
+        assert app.results.percent == 1
+        assert "about" not in shown(app)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_scores_without_sizes_have_no_number_and_say_what_to_do(
+    size: tuple[int, int],
+) -> None:
+    app = Host(made.result(sizes=False))
+    async with app.run_test(size=size) as pilot:
+        await opened(pilot)
+        assert app.screen is app.results
+        assert "about" not in shown(app)
+        assert not app.results.memory.region.height
+        assert "--sizes-from" in told(app)
+
+
+async def test_the_slider_goes_to_the_highest_that_fits() -> None:
+    app = Host()
+    async with app.run_test(size=SMALL) as pilot:
+        await opened(pilot)
+        await pilot.press(*"40", "enter")
+        await pilot.pause()
+        expected = fit(app.table(), 40e9, Training(), head=True, least=4).percent
+        assert app.results.percent == expected
+        assert app.screen is app.results
+        assert app.about(expected) in shown(app)
+        assert app.table().estimate(expected, Training(), head=True).total <= 40e9
+        assert app.table().estimate(expected + 1, Training(), head=True).total > 40e9
+
+
+async def test_what_does_not_fit_says_what_would_and_moves_nothing() -> None:
+    app = Host()
+    async with app.run_test(size=SMALL) as pilot:
+        await opened(pilot)
+        await pilot.press(*"24", "enter")
+        await pilot.pause()
+        said = str(app.dialog.answer.render())
+        assert "Not even the top 4 % fits into 24.0 GB" in said
+        for way in ("embeddings and head frozen", "LoRA", "QLoRA", "2 GPUs, ZeRO-3"):
+            assert way in said
+        await pilot.press("escape")
+        assert app.results.percent == 25
+
+
+@pytest.mark.parametrize("typed", ["x", "0", "1e999", "-4"])
+async def test_what_is_no_size_is_refused_in_place(typed: str) -> None:
+    app = Host()
+    async with app.run_test(size=SMALL) as pilot:
+        await opened(pilot)
+        await pilot.press(*typed, "enter")
+        await pilot.pause()
+        assert "is no size of memory" in str(app.dialog.answer.render())
+
+
+async def test_arrows_and_clicks_choose_a_preset_that_the_line_keeps() -> None:
+    app = Host()
+    async with app.run_test(size=SMALL) as pilot:
+        await opened(pilot)
+        await pilot.press("down", "down")
+        assert app.results.memory.training.preset is PRESETS[2]
+        await pilot.press("up")
+        assert app.dialog.table.chosen == 1
+        await pilot.click(app.dialog.table, offset=(10, 6))
+        assert app.results.memory.training.preset is PRESETS[5]
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.about(25, Training(PRESETS[5])) in shown(app)
+
+
+async def test_gpus_batch_length_sharding_and_checkpointing_change_the_numbers() -> None:
+    app = Host()
+    async with app.run_test(size=LARGE) as pilot:
+        await opened(pilot)
+        dialog = app.dialog
+        dialog.query_one("#gpus", Input).value = "8"
+        dialog.query_one("#batch", Input).value = "2"
+        dialog.query_one("#sequence", Input).value = "4,096"
+        dialog.query_one(Select).value = "zero2"
+        dialog.query_one(Checkbox).value = False
+        await pilot.pause()
+        training = app.results.memory.training
+        asked = (training.gpus, training.batch, training.sequence, training.sharding.name)
+        assert asked == (8, 2, 4096, "zero2")
+        assert not training.checkpointing
+        await pilot.press("escape")
+        await pilot.pause()
+        line = app.results.memory.render().plain
+        assert line.startswith(f"A{app.about(25, training)} on each of 8 GPUs (bf16 AdamW, ZeRO-2)")
+
+
+async def test_a_number_that_cannot_be_used_is_refused_and_the_last_one_stays() -> None:
+    app = Host()
+    async with app.run_test(size=SMALL) as pilot:
+        await opened(pilot)
+        app.dialog.query_one("#gpus", Input).value = "no"
+        await pilot.pause()
+        assert "number of GPUs 'no' is not usable" in str(app.dialog.answer.render())
+        assert app.results.memory.training.gpus == 1
+
+
+async def test_the_metric_has_a_table_of_its_own() -> None:
+    result = made.with_metrics(LLAMA)
+    app = Host(replace(result, scores=replace(result.scores, snr=result.scores.snr)))
+    async with app.run_test(size=SMALL) as pilot:
+        await pilot.pause()
+        before = app.results.memory.table(app.results.selection)
+        await pilot.press("v")
+        assert app.results.memory.table(app.results.selection) is not before
+
+
+class TestImportedScores:
+    """The sizes come from another process, after the scores are shown."""
+
+    @pytest.fixture
+    def scores(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+        names = [n.removesuffix(".weight") for n in llama(4) if n.endswith("proj.weight")]
+        rows = {n: {"snr": 0.5 + i, "type": layer_type(n)} for i, n in enumerate(names)}
+        path = tmp_path / "snr_results_org-tiny.json"
+        path.write_text(json.dumps(rows))
+        return path
+
+    def app(self, scores: Path, model: str) -> SpectrumApp:
+        settings = Settings(sizes_from=model, top_percent=75)
+        command = Control(scores.parent).command
+        return SpectrumApp(settings, results=scores, worker_command=command)
+
+    async def test_sizes_arrive(self, scores: Path, tmp_path: Path) -> None:
+        app = self.app(scores, str(save(tmp_path / "tiny", llama(4))))
+        async with app.run_test(size=LARGE) as pilot:
+            await until(pilot, lambda: sized(app))
+            screen = app.screen
+            assert isinstance(screen, ResultsScreen)
+            assert screen.percent == 75
+            assert "sizes of tiny" in str(screen._notes.render())
+            assert not screen.result.head_is_guessed
+            assert screen.memory.possible
+
+    async def test_a_model_that_does_not_fit_is_said_and_the_scores_stay(
+        self, scores: Path, tmp_path: Path
+    ) -> None:
+        app = self.app(scores, str(save(tmp_path / "tiny", llama(2))))
+        async with app.run_test(size=LARGE) as pilot:
+            await until(pilot, lambda: "another model" in told(app))
+            assert isinstance(app.screen, ResultsScreen)
+            assert not app.screen.result.scores.has_shapes
+
+    async def test_they_wait_for_an_open_dialog(self, scores: Path, tmp_path: Path) -> None:
+        from spectrum_tui.core.sizes import load_sized
+        from spectrum_tui.core.store import load_result
+
+        model = save(tmp_path / "tiny", llama(4))
+        app = Host(load_result(scores))
+        async with app.run_test(size=SMALL) as pilot:
+            await pilot.pause()
+            await pilot.press("w")
+            await pilot.pause()
+            app.results.take_sizes(load_sized(scores, str(model)))
+            await pilot.pause()
+            assert app.screen is not app.results
+            await pilot.press("escape")
+            await until(pilot, lambda: sized(app))

@@ -1,0 +1,198 @@
+"""The save dialog: the kinds of recipe, their files, and what is wrong before they are written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.geometry import Offset
+from textual.pilot import Pilot
+from textual.screen import Screen
+from textual.widgets import Button, Checkbox, Input, Static
+
+from spectrum_tui.base_app import BaseApp
+from spectrum_tui.cli import main
+from spectrum_tui.core.recipes.choice import RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.kinds import KINDS
+from spectrum_tui.core.results import Result
+from spectrum_tui.core.store import save_scores
+from spectrum_tui.screens import save
+from spectrum_tui.screens.results import ResultsScreen
+from spectrum_tui.screens.save import SaveScreen
+from spectrum_tui.settings import Settings
+from spectrum_tui.widgets.kind_list import KindList
+from tests import fused, made
+from tests.commands import Capture
+
+NAMES = [kind.name for kind in KINDS]
+DOWN_TO = {name: ["down"] * number for number, name in enumerate(NAMES)}
+
+
+class Host(BaseApp):
+    """The results of a file, whose save dialog is asked for."""
+
+    def __init__(self, result: Result, folder: Path, percent: int = 50) -> None:
+        super().__init__()
+        settings = Settings(top_percent=percent, output_dir=str(folder))
+        self.results = ResultsScreen(result, settings)
+
+    def get_default_screen(self) -> Screen[None]:
+        return self.results
+
+    def said(self, selector: str) -> str:
+        return str(self.screen.query_one(selector, Static).content)
+
+    @property
+    def dialog(self) -> SaveScreen:
+        assert isinstance(self.screen, SaveScreen)
+        return self.screen
+
+
+async def press(pilot: Pilot[None], *keys: str) -> None:
+    await pilot.press(*keys)
+    await pilot.pause()
+    await pilot.app.workers.wait_for_complete()
+    await pilot.pause()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_kind_is_saved_as_export_writes_it(
+    name: str, tmp_path: Path, capsys: Capture
+) -> None:
+    result = made.with_parameters(made.result(layers=12))
+    app = Host(result, tmp_path / "app")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "w", *DOWN_TO[name])
+        listing = app.said("#files").split()
+        await press(pilot, "enter")
+        assert app.screen is app.results
+    written = {str(path.relative_to(tmp_path / "app")) for path in (tmp_path / "app").rglob("*.*")}
+    assert written == {word for word in listing if word != "new"}
+    scores = save_scores(result, tmp_path / "scores").scores
+    assert app.results.saved is not None
+    assert main(["export", str(scores), "--as", name, "-o", str(tmp_path / "x.y")]) == 0
+    assert app.results.saved.read_bytes() == (tmp_path / "x.y").read_bytes()
+
+
+async def test_up_and_down_choose_from_the_folder_too(tmp_path: Path) -> None:
+    app = Host(made.result(), tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "w", "up", "down", "tab")
+        assert isinstance(app.focused, Input)
+        await press(pilot, "down")
+        assert app.dialog.kind.name == NAMES[2]
+        assert f"_{NAMES[2]}_50percent" in app.said("#files")
+        await press(pilot, *["down"] * len(KINDS))
+        assert app.dialog.kind is KINDS[-1]
+        await press(pilot, *["up"] * len(KINDS))
+        assert app.dialog.kind is KINDS[0]
+
+
+async def test_a_click_chooses_and_writes_nothing(tmp_path: Path) -> None:
+    app = Host(made.result(), tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "w")
+        await pilot.click(KindList, offset=(10, 3))
+        await press(pilot)
+        assert app.dialog.kind is KINDS[3]
+        assert list(tmp_path.iterdir()) == []
+        await pilot.click("#save")
+        await press(pilot)
+        assert app.screen is app.results
+
+
+async def test_the_kind_is_remembered_while_the_app_runs(tmp_path: Path) -> None:
+    app = Host(made.result(), tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "w", "down", "down", "escape", "w")
+        assert app.dialog.kind is KINDS[0]  # it was not used
+        await press(pilot, "down", "down", "enter", "w")
+        assert app.dialog.kind is KINDS[2]
+        assert "replaces" in app.said("#files")
+
+
+async def test_copy_stays_the_safe_yaml(tmp_path: Path) -> None:
+    app = Host(made.result(), tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "w", "down", "down", "enter", "c")
+        assert app.clipboard == app.results.text()
+        assert "gradient_checkpointing" not in app.clipboard
+
+
+async def test_a_refusal_is_shown_before_anything_is_saved(tmp_path: Path) -> None:
+    app = Host(made.result(), tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "e", "w", "down")
+        assert "always trains embeddings" in app.said("#error")
+        assert app.said("#files") == ""
+        await press(pilot, "enter")
+        assert "always trains embeddings" in app.said("#error")
+        await press(pilot, "down")
+        assert app.screen.query_one("#error").region.height == 0
+        assert "new" in app.said("#files")
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_single_experts_are_offered_where_there_are_some(tmp_path: Path) -> None:
+    app = Host(fused.result(), tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "w")
+        box = app.screen.query_one("#experts", Checkbox)
+        assert not box.display
+        await press(pilot, "down", "down")
+        assert box.display
+        await pilot.click(box)
+        await press(pilot)
+        assert "axolotl alone" in app.said("#report")
+        await press(pilot, "up")  # another kind takes whole parameters
+        assert not box.display
+        await press(pilot, "down", "enter")
+    assert app.results.saved is not None
+    assert "gate_up_proj[" in app.results.saved.read_text(encoding="utf-8")
+
+
+async def test_no_experts_no_box(tmp_path: Path) -> None:
+    app = Host(made.result(), tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "w", "down", "down")
+        assert not app.screen.query_one("#experts").display
+
+
+async def test_the_reference_says_what_its_head_lines_miss(tmp_path: Path) -> None:
+    plain = made.with_parameters(made.result())
+    rest = tuple(p for p in plain.parameters if p.name != "lm_head.weight")
+    heads = tuple(h for h in plain.head if h.name != "lm_head.weight")
+    app = Host(replace(plain, parameters=rest, head=heads), tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "w", "down")
+        assert "This model has no lm_head.weight" in app.said("#report")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_eight_kinds_and_many_files_fit(
+    size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tuple(RecipeFile(f"_{number}.json", "{}") for number in range(12))
+    more = [RecipeKind(f"x{i}", "Long", "word " * 30, lambda choice: files) for i in range(4)]
+    monkeypatch.setattr(save, "KINDS", (*KINDS[:4], *more))
+    app = Host(made.result(), tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await press(pilot, "w")
+        places = [app.screen.query_one("#dialog").region]
+        await press(pilot, *["down"] * 7)
+        places.append(app.screen.query_one("#dialog").region)
+        await press(pilot, "pagedown", "pagedown", "pagedown")
+        details = app.screen.query_one("#details")
+        assert details.scroll_offset.y == details.max_scroll_y > 0
+        await press(pilot, "pageup", "pageup", "pageup")
+        assert details.scroll_offset == Offset(0, 0)
+        app.screen.query_one(Input).value = "\0"
+        await press(pilot, "enter")
+        assert app.screen.query_one("#error").region.height == 3
+        places.append(app.screen.query_one("#dialog").region)
+        assert len(set(places)) == 1  # nothing moves
+        assert places[0].bottom <= size[1] and places[0].y >= 0
+        kinds, buttons = app.screen.query_one(KindList), app.screen.query_one("#save", Button)
+        assert kinds.region.height == 8
+        assert buttons.region.bottom < places[0].bottom
