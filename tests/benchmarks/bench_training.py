@@ -86,7 +86,10 @@ def main() -> None:
         folder = Path(name)
         os.environ["SPECTRUM_TUI_CACHE"] = str(folder / "cache")
         in_a_process(make, folder)
-        rows = [in_a_process(measured, folder, way) for way in ways]
+        rows = []
+        for way in ways:
+            sys.stderr.write(f"{way.title}\n")
+            rows.append(in_a_process(measured, folder, way))
     print_table(ways, rows)
 
 
@@ -146,7 +149,6 @@ def scores(folder: Path) -> Result:
 
 def measured(folder: Path, way: Way) -> dict[str, float]:
     """Load, freeze or wrap, train; the figures."""
-    sys.stderr.write(f"{way.title}\n")
     torch.manual_seed(0)
     before = memory("VmRSS")
     model = prepared(way, folder)
