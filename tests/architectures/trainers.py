@@ -9,6 +9,8 @@ from typing import Any
 import torch
 import yaml
 
+from spectrum_tui.freeze import freeze_except
+
 Reader = Callable[[str], list[str]]
 Matcher = Callable[[str, str], bool]
 
@@ -34,12 +36,15 @@ def trainable(model: Any, patterns: Sequence[str], matches: Matcher) -> set[str]
 
 
 def of_every_trainer(model: Any, text: str) -> dict[str, set[str]]:
-    """{how a recipe is read and matched: the names that train by it}."""
-    return {
+    """{how a recipe is read and matched: the names that train by it}; the last is our own."""
+    found = {
         f"{reader} {matcher}": trainable(model, read(text), matches)
         for reader, read in READERS.items()
         for matcher, matches in MATCHERS.items()
     }
+    freeze_except(model, READERS["PyYAML"](text))
+    found["freeze_except"] = {name for name, p in model.named_parameters() if p.requires_grad}
+    return found
 
 
 def embeddings(model: Any) -> set[str]:
