@@ -11,6 +11,7 @@ import gc
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,20 @@ from spectrum_tui.core.requests import (
     Downloaded,
     Failed,
     Inspected,
+    ModelNames,
     ModelSummary,
+    Named,
     Ready,
     Refined,
     ResultReady,
     Suggestions,
 )
+from spectrum_tui.recipe_loader import RecipeLoaded, load_recipe
 from spectrum_tui.result_loader import ResultLoaded, ResultSized, load_result
 from spectrum_tui.scan_runner import ScanRunner, WorkerDied, WorkerSaid
 from spectrum_tui.scan_session import ScanSession
 from spectrum_tui.screens.setup import SetupScreen
-from spectrum_tui.settings import Settings
+from spectrum_tui.settings import RECIPES, Settings
 from spectrum_tui.widgets.step_bar import model_label
 
 INTERRUPTED = 130
@@ -105,6 +109,10 @@ class SpectrumApp(BaseApp):
     def _open(self, message: ask.OpenRequested) -> None:
         self._load(message.path)
 
+    @on(ask.NamesRequested)
+    def _find_names(self, message: ask.NamesRequested) -> None:
+        self.runner.names(self._asked_for(message.model, ""))
+
     @on(ask.LayersRequested)
     def _choose_layers(self, message: ask.LayersRequested) -> None:
         from spectrum_tui.screens.layers import LayersScreen
@@ -161,6 +169,10 @@ class SpectrumApp(BaseApp):
                 self.setup_screen.show_summary(summary)
             case Refined(summary=summary):
                 self._refine(summary)
+            case Named(names=names):
+                self._audit_with(names)
+            case Failed() if message.task == "names":
+                self._audit_with(message.answer)
             case Failed() if message.task != "scan":
                 self._show_failure(message.answer)
             case Failed():
@@ -206,7 +218,10 @@ class SpectrumApp(BaseApp):
         # The scan screen sees it by itself; the next request starts another worker.
         text = f"The scan process {message.reason}."
         hint = f"Try again; details may be in {message.log}." if message.log else "Try again."
-        if message.lost - {"scan"}:
+        if "names" in message.lost:
+            error = {"message": text, "hint": hint}
+            self._audit_with(Failed(0, error))
+        elif message.lost - {"scan"}:
             self.setup_screen.show_error("model", text, hint)
         elif not message.lost:
             self.notify(f"{text} {hint}", severity="warning", markup=False)
@@ -222,8 +237,30 @@ class SpectrumApp(BaseApp):
     def _load(self, path: Path) -> None:
         # A plain daemon thread: Textual's own would hold the exit until the file is read.
         sizes_from = self.settings.sizes_from if path == self._results else ""
-        arguments = (path, self.post_message, sizes_from)
-        threading.Thread(target=load_result, args=arguments, daemon=True).start()
+        load = partial(load_result, path, self.post_message, sizes_from)
+        if path.suffix in RECIPES:
+            load = partial(load_recipe, path, self.post_message)
+        threading.Thread(target=load, daemon=True).start()
+
+    @on(RecipeLoaded)
+    def _show_recipe(self, message: RecipeLoaded) -> None:
+        if message.audit is None:
+            self._show_load_error(message.error["message"], message.error["hint"])
+            return
+        from spectrum_tui.screens.audit import AuditScreen
+
+        self.close_modals()
+        self.push_screen(AuditScreen(message.path, message.text, message.audit))
+
+    def _audit_with(self, answer: ModelNames | Failed) -> None:
+        """Hand a model's parameters to the audit that asked for them, or why there are none."""
+        from spectrum_tui.screens.audit import AuditScreen
+
+        for screen in self.screen_stack:
+            if isinstance(screen, AuditScreen) and isinstance(answer, Failed):
+                screen.show_failure(answer.error["message"], answer.error["hint"])
+            elif isinstance(screen, AuditScreen):
+                screen.show_names(answer)
 
     @on(ResultLoaded)
     def _show_result(self, message: ResultLoaded) -> None:

@@ -18,23 +18,29 @@ from typing import NoReturn
 from spectrum_tui import __version__
 from spectrum_tui.arguments import PROGRAM, Parser, add_model_options, add_sizes_option, settings_of
 from spectrum_tui.core.errors import InputError, SpectrumError
+from spectrum_tui.settings import RECIPES
 
 _DESCRIPTION = "Pick the layers worth training: signal-to-noise ratios of a model's weights."
 COMMANDS = {
     "scan": ("MODEL", "score a model, write the score files and the YAML"),
     "yaml": ("RESULTS.json", "the YAML of saved scores, on stdout"),
     "export": ("RESULTS.json", "the same as any kind of recipe: axolotl, a TRL script, LoRA"),
+    "audit": ("FILE.yaml", "what is wrong with a recipe, and a corrected one"),
     "memory": ("RESULTS.json", "what a selection takes to train, and what fits into N GB"),
     "compare": ("A.json B.json", "how two rankings and their selections differ"),
 }
 """What the first argument may be, apart from a model: a module of `commands`, imported when it is
 called; what it takes and what it does."""
 
+FILES = (".json", *RECIPES)
+"""How the names of files end that open in the app: scores, recipes."""
+
 _EPILOG = """\
 commands without a screen (each has its own --help):
 {commands}
 
-MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores.
+MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores,
+and a recipe FILE.yaml its audit.
 exit codes: 0 done, 1 done but some layers failed, 2 unusable input, 130 interrupted
 """
 
@@ -97,7 +103,7 @@ def _app(arguments: list[str]) -> int:
 
 
 def _results_file(model: str) -> Path | None:
-    """The saved scores that were meant, if MODEL names a file of them."""
+    """The saved scores or the recipe that were meant, if MODEL names a file of them."""
     try:
         path = Path(model).expanduser()
         is_file = path.is_file()
@@ -105,10 +111,10 @@ def _results_file(model: str) -> Path | None:
         raise InputError(
             f"{model!r} is not a usable path.", "Give a folder or a model id.", field="model"
         ) from None
-    if model.endswith(".json") or is_file:
+    if model.endswith(FILES) or is_file:
         if not is_file:
             raise InputError(f"There is no file {model}.", "Check the path.", field="model")
-        if path.suffix == ".json":
+        if path.suffix in FILES:
             return path
     return None
 

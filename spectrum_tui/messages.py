@@ -33,9 +33,16 @@ class DownloadCancelled(Message):
 
 @dataclass
 class OpenRequested(Message):
-    """Open saved scores."""
+    """Open saved scores, or a recipe to audit."""
 
     path: Path
+
+
+@dataclass
+class NamesRequested(Message):
+    """Find the parameters of this model, to judge a recipe by."""
+
+    model: str
 
 
 @dataclass

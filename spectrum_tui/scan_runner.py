@@ -29,6 +29,7 @@ from spectrum_tui.core.requests import (
     DownloadProgress,
     Failed,
     Inspected,
+    Named,
     Ready,
     Refined,
     ResultReady,
@@ -39,8 +40,18 @@ from spectrum_tui.scan_progress import ScanProgress
 from spectrum_tui.settings import Settings
 from spectrum_tui.worker_process import WorkerProcess, default_command
 
-Task = Literal["inspect", "download", "scan"]
-Answer = Inspected | Refined | Failed | Downloaded | Suggestions | Ready | ScanEnded | ResultReady
+Task = Literal["inspect", "download", "scan", "names"]
+Answer = (
+    Inspected
+    | Refined
+    | Named
+    | Failed
+    | Downloaded
+    | Suggestions
+    | Ready
+    | ScanEnded
+    | ResultReady
+)
 MEMORY_SECONDS = 1.0
 """How often the worker's memory is looked up during a scan."""
 
@@ -98,6 +109,10 @@ class ScanRunner:
     def inspect(self, settings: Settings) -> int:
         """Read a model's headers; an earlier inspection's answer is dropped from now on."""
         return self._ask("inspect", **_described(settings))
+
+    def names(self, settings: Settings) -> int:
+        """Find a model's parameters."""
+        return self._ask("names", **_described(settings))
 
     def fetch(self, settings: Settings) -> int:
         """Download a model."""
@@ -232,7 +247,7 @@ class ScanRunner:
             case ResultReady():
                 self._settle_task("scan")
                 self._post(WorkerSaid(message))
-            case Inspected() | Downloaded() | Failed():
+            case Inspected() | Downloaded() | Named() | Failed():
                 self._settle(message)
             case Refined():
                 if message.request == self._refining:
@@ -240,7 +255,7 @@ class ScanRunner:
             case Suggestions() | Ready():
                 self._post(WorkerSaid(message))
 
-    def _settle(self, answer: Inspected | Downloaded | Failed) -> None:
+    def _settle(self, answer: Inspected | Downloaded | Named | Failed) -> None:
         """Post an answer that is still wanted."""
         task = self._open.pop(answer.request, None)
         if task is None and answer.request == self._refining:

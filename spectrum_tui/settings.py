@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.requests import METRIC, METRICS
 
+RECIPES = (".yaml", ".yml")
+"""How the names of recipes end."""
 DEFAULT_PERCENT = 50
 """The percentage of the reference tool."""
 

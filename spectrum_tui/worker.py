@@ -25,6 +25,7 @@ from spectrum_tui.core.requests import (
     DownloadProgress,
     Failed,
     Inspected,
+    Named,
     Ready,
     Refined,
     ScanRequest,
@@ -98,6 +99,8 @@ class Worker:
                 self._suggest(request)
             case "scan":
                 self._scan(request)
+            case "names":
+                self._names(request)
 
     def _inspect(self, request: Request) -> None:
         from spectrum_tui.core.inspection import inspect_model
@@ -150,6 +153,13 @@ class Worker:
             self._send(Suggestions(tuple(hub.cached_models()), tuple(map(str, files))))
             return
         self._send(Suggestions(tuple(hub.cached_models()), ()))
+
+    def _names(self, request: Request) -> None:
+        from spectrum_tui.core.audit.model import model_names
+
+        self._torch_ready.wait()
+        names = model_names(request["model"], request["revision"], request.get("model_class", ""))
+        self._send(Named(request["request"], names))
 
     def _scan(self, request: Request) -> None:
         from spectrum_tui.core.session import run_scan

@@ -19,6 +19,7 @@ from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, kind_named
+from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.core.sizes import load_sized
 from spectrum_tui.settings import parse_metric, parse_percent
@@ -29,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
     """Write a recipe; returns the exit code, raises SpectrumError."""
     options = make_parser().parse_args(arguments)
     kind = kind_named(options.kind)
-    files = kind.files(_choice(options, kind))
+    files = drafted(kind, _choice(options, kind))
     if options.output is None:
         _print(files)
     else:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from spectrum_tui.core import demo, hub
 from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint, unreadable
@@ -19,6 +19,9 @@ from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, p
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
+
+if TYPE_CHECKING:
+    from spectrum_tui.core.quantised.fold import Folded
 
 Origin = Literal["folder", "cache", "hub", "demo"]
 
@@ -168,16 +171,8 @@ def with_exact_names(
     Raises CheckpointError for what cannot be scanned, InputError (field "model_class") for a
     class that does not fit. Where the names cannot be known, `summary.notes` say why.
     """
-    from spectrum_tui.core.naming.known import known_plan
-    from spectrum_tui.core.naming.plan import plan_parameters
-    from spectrum_tui.core.quantised.fold import fold
-
-    checkpoint = inspection.checkpoint
     with without_collections():
-        folded = fold(checkpoint, allow_gptq=allow_gptq)
-        plan = known_plan(checkpoint, folded.sources, model_class=model_class)
-        if plan is None:
-            plan = plan_parameters(checkpoint, model_class=model_class, sources=folded.sources)
+        folded, plan = exact_plan(inspection, model_class=model_class, allow_gptq=allow_gptq)
         model = plan_layers(plan)
     dropped = tuple((name, "only used by an inference engine") for name in folded.dropped)
     model = replace(model, skipped=(*model.skipped, *dropped))
@@ -188,12 +183,29 @@ def with_exact_names(
         parameters=model.total_parameters,
         types=tuple(summarise_types(model.layers)),
         skipped=model.skipped,
-        finished=_finished(checkpoint, model),
+        finished=_finished(inspection.checkpoint, model),
         notes=(*filter(None, banners), *_notes(model)),
         naming=naming_of(plan),
         model_class=plan.model_class,
     )
     return replace(inspection, summary=summary, model=model, preview=inspection.model)
+
+
+def exact_plan(
+    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
+) -> tuple[Folded, ParameterPlan]:
+    """The tensors of a checkpoint and the parameters that they become; raises as
+    `with_exact_names` does."""
+    from spectrum_tui.core.naming.known import known_plan
+    from spectrum_tui.core.naming.plan import plan_parameters
+    from spectrum_tui.core.quantised.fold import fold
+
+    checkpoint = inspection.checkpoint
+    folded = fold(checkpoint, allow_gptq=allow_gptq)
+    plan = known_plan(checkpoint, folded.sources, model_class=model_class)
+    if plan is None:
+        plan = plan_parameters(checkpoint, model_class=model_class, sources=folded.sources)
+    return folded, plan
 
 
 def naming_of(plan: ParameterPlan) -> str:

@@ -16,6 +16,11 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
+def counted(n: int, noun: str) -> str:
+    """A number of things: `1 line`, `2,000 lines`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def size(value: float) -> str:
     """A number of bytes in decimal units, as the hub shows them: `16.1 GB`."""
     for unit_size, unit in _BYTE_UNITS:

@@ -98,6 +98,32 @@ class Refined:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelNames:
+    """The parameters of a model as a trainer has them, for judging a recipe by.
+
+    `sizes` are their elements, `rows` their first dimension (0 without one). `tied` are (other
+    name, parameter); `stored` are (name in the checkpoint, parameter) where the two differ.
+    """
+
+    model: str
+    naming: str
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    rows: tuple[int, ...]
+    tied: tuple[tuple[str, str], ...] = ()
+    stored: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The answer to a request for a model's parameters."""
+
+    request: int
+    names: ModelNames
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A request that could not be served: the fields of a `SpectrumError` (`errors.to_dict`)."""
 

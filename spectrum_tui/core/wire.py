@@ -24,6 +24,8 @@ _KINDS: dict[str, type[Any]] = {
         requests.ModelSummary,
         requests.Inspected,
         requests.Refined,
+        requests.ModelNames,
+        requests.Named,
         requests.Failed,
         requests.DownloadProgress,
         requests.Downloaded,

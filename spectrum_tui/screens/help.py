@@ -35,6 +35,11 @@ PURPOSES = {
         "Stop whenever you like: going on later starts from what is there. The time left counts "
         "the work of the matrices that remain, not their number."
     ),
+    "AuditScreen": (
+        "What is wrong with a recipe, line by line: lines that match nothing, or more than they "
+        "say, in the one trainer or the other. With its model, every line and every trainer is "
+        "counted. The corrected file names each parameter in full, as all trainers read it alike."
+    ),
     "ResultsScreen": (
         "The slider takes the best so many percent of every layer type, and everything below "
         "follows it: which layers, how many parameters would train, and the YAML to save. "

@@ -22,6 +22,7 @@ from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS
 from spectrum_tui.core.recipes.writing import Drafts, PlannedFile, planned_files, write_files
 from spectrum_tui.screens.dialog import Dialog
 from spectrum_tui.screens.recipe_report import report
+from spectrum_tui.screens.trainer_report import trainers_text
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.kind_list import KindList
 
@@ -214,7 +215,8 @@ class SaveScreen(Dialog[Path | None]):
         except (OSError, RuntimeError, ValueError):  # a path that no system call takes
             files = []
         choice = self._drafts.with_experts(order.kind, order.experts)
-        return Plan(files, report(order.kind, choice), experts)
+        notes = (trainers_text(choice, drafts), report(order.kind, choice))
+        return Plan(files, Content("\n").join(note for note in notes if note), experts)
 
     # -- writing --------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from spectrum_tui.messages import (
     LayersRequested,
     OpenRequested,
 )
-from spectrum_tui.settings import Settings, parse_batch_size, parse_percent
+from spectrum_tui.settings import RECIPES, Settings, parse_batch_size, parse_percent
 from spectrum_tui.widgets.field import Field
 from spectrum_tui.widgets.found_panel import FoundPanel
 from spectrum_tui.widgets.key_footer import KeyFooter
@@ -344,7 +344,7 @@ class SetupScreen(Screen[None]):
         asked = (self.settings.model, self.settings.revision)
         if self._found.state == "reading" and (model, revision) == asked:
             return  # a second enter would only begin anew
-        if model.endswith(".json"):
+        if model.endswith((".json", *RECIPES)):
             self.post_message(OpenRequested(output_folder(model)))
             return
         self.settings = replace(self.settings, model=model, revision=revision)

@@ -8,8 +8,9 @@ column "messages", "text", or "prompt" and "completion".
 
 As the entry point of a SageMaker training job it reads the channels train and, where
 there are such, test, model and config, and saves to the job's model folder; its
-hyperparameters are the options below. Any of them may stand in a YAML file, --config;
-what is given on the command line counts more.
+hyperparameters are the options below, and a requirements.txt beside it names those
+packages. Any option may stand in a YAML file, --config; what is given on the command
+line counts more.
 """
 
 from __future__ import annotations

@@ -66,6 +66,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The tables: what was matched, and what trained as it was meant to."""
     _matched_table(terminalreporter, _rows(terminalreporter, "matched"))
     _trained_table(terminalreporter, _rows(terminalreporter, "trained"))
+    _read_table(terminalreporter, _rows(terminalreporter, "read"))
 
 
 def _rows(terminalreporter: Any, property_name: str) -> list[Row]:
@@ -88,6 +89,26 @@ def _trained_table(terminalreporter: Any, rows: list[Row]) -> None:
         terminalreporter.write_line("{:18}{:16}{:>12}{:>10}{:>23}".format(*row))
     right, tried = sum(row[4] for row in rows), sum(row[3] for row in rows)
     terminalreporter.write_line(f"{right} of {tried} as intended")
+
+
+def _read_table(terminalreporter: Any, rows: list[Row]) -> None:
+    """One line for each architecture: of each kind of recipe, how often trainers read it right."""
+    if not rows:
+        return
+    terminalreporter.section("recipes of each kind, as each trainer reads them")
+    kinds = list(dict.fromkeys(row[1] for row in rows))
+    line = "{:18}{:>12}" + "{:>22}" * len(kinds)
+    terminalreporter.write_line(line.format("architecture", "parameters", *kinds))
+    for name in dict.fromkeys(row[0] for row in rows):
+        of_name = {row[1]: row for row in rows if row[0] == name}
+        cells = [_of_tried(of_name.get(kind)) for kind in kinds]
+        terminalreporter.write_line(line.format(name, next(iter(of_name.values()))[2], *cells))
+    right, tried = sum(row[4] for row in rows), sum(row[3] for row in rows)
+    terminalreporter.write_line(f"{right} of {tried} as intended")
+
+
+def _of_tried(row: Row | None) -> str:
+    return f"{row[4]}/{row[3]}" if row is not None and row[3] else "–"
 
 
 def _matched_table(terminalreporter: Any, rows: list[Row]) -> None:

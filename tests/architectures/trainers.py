@@ -14,15 +14,61 @@ from spectrum_tui.freeze import freeze_except
 Reader = Callable[[str], list[str]]
 Matcher = Callable[[str, str], bool]
 
-READERS: dict[str, Reader] = {
-    "PyYAML": lambda text: list(yaml.safe_load(text)["unfrozen_parameters"]),
-    "lines": lambda text: [line[2:] for line in text.splitlines() if line.startswith("- ")],
+
+def parsed(text: str) -> list[str]:
+    return list(yaml.safe_load(text)["unfrozen_parameters"])
+
+
+def after_dashes(text: str) -> list[str]:
+    return [line.split("- ")[1] for line in text.splitlines() if line.startswith("- ")]
+
+
+def after_dashes_stripped(text: str) -> list[str]:
+    found = []
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("- "):
+            found.append(line[2:].strip())
+    return found
+
+
+def at_the_beginning(pattern: str, name: str) -> bool:
+    return re.match(pattern, name) is not None
+
+
+def somewhere(pattern: str, name: str) -> bool:
+    return re.search(pattern, name) is not None
+
+
+def inside(pattern: str, name: str) -> bool:
+    return pattern in name
+
+
+def axolotls(pattern: str, name: str) -> bool:
+    bracket = re.match(r"^(.+)\[([0-9]*)(?::([0-9]*))?\]$", pattern)
+    plain = bracket.group(1) if bracket else pattern
+    return re.match(re.sub(r"\.(?!\+)", r"\\.", plain), name) is not None
+
+
+def mixed(pattern: str, name: str) -> bool:
+    is_regex = pattern.startswith("^") or pattern.endswith("$")
+    return somewhere(pattern, name) if is_regex else pattern in name
+
+
+def begins(pattern: str, name: str) -> bool:
+    return name.startswith(pattern)
+
+
+TRAINERS: dict[str, tuple[Reader, Matcher]] = {
+    "axolotl": (parsed, axolotls),
+    "TRL tutorial": (after_dashes, at_the_beginning),
+    "AWS sft.py": (after_dashes_stripped, at_the_beginning),
+    "Soup": (parsed, somewhere),
+    "DistillKit": (parsed, inside),
+    "Spectrum README": (after_dashes, inside),
+    "prefix forks": (parsed, begins),
+    "mixed forks": (parsed, mixed),
 }
-MATCHERS: dict[str, Matcher] = {
-    "match": lambda pattern, name: re.match(pattern, name) is not None,
-    "search": lambda pattern, name: re.search(pattern, name) is not None,
-    "substring": lambda pattern, name: pattern in name,
-}
+"""Under the names that the program has for them."""
 
 
 def trainable(model: Any, patterns: Sequence[str], matches: Matcher) -> set[str]:
@@ -36,15 +82,16 @@ def trainable(model: Any, patterns: Sequence[str], matches: Matcher) -> set[str]
 
 
 def of_every_trainer(model: Any, text: str) -> dict[str, set[str]]:
-    """{how a recipe is read and matched: the names that train by it}; the last is our own."""
-    found = {
-        f"{reader} {matcher}": trainable(model, read(text), matches)
-        for reader, read in READERS.items()
-        for matcher, matches in MATCHERS.items()
+    """{trainer: the names that train by this recipe}."""
+    return {
+        name: trainable(model, read(text), matches) for name, (read, matches) in TRAINERS.items()
     }
-    freeze_except(model, READERS["PyYAML"](text))
-    found["freeze_except"] = {name for name, p in model.named_parameters() if p.requires_grad}
-    return found
+
+
+def of_freeze_except(model: Any, text: str) -> set[str]:
+    """The names that train by our own reader of recipes."""
+    freeze_except(model, parsed(text))
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def embeddings(model: Any) -> set[str]:

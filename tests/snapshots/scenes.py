@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,21 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from spectrum_tui.base_app import BaseApp
+from spectrum_tui.core.audit import audit
 from spectrum_tui.core.compare import compare
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
 from spectrum_tui.core.layer_types import Group, TypeInfo
-from spectrum_tui.core.requests import DownloadProgress, ModelSummary, Ready, Suggestions
+from spectrum_tui.core.requests import (
+    DownloadProgress,
+    ModelNames,
+    ModelSummary,
+    Ready,
+    Suggestions,
+)
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.spectra_store import KeptSpectrum
 from spectrum_tui.scan_progress import ScanProgress
+from spectrum_tui.screens.audit import AuditScreen
 from spectrum_tui.screens.compare import CompareScreen
 from spectrum_tui.screens.layers import LayersScreen
 from spectrum_tui.screens.results import ResultsScreen
@@ -332,6 +341,46 @@ def spectrum_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> ResultsScreen:
         "spectrum_tui.screens.spectrum.spectra_of", lambda result, row: [(made_layer, kept)]
     )
     return results(made.with_metrics(with_head()))
+
+
+# -- audit -------------------------------------------------------------------------------------
+
+RECIPE = r"""unfrozen_parameters:
+- ^lm_head.weight$
+# mlp.gate layers
+- model.layers.1.mlp.gate
+- model.layers.0.mlp.gate  # snr 0.41
+# self_attn.q_proj layers
+- ^model\.layers\.1\.self_attn\.q_proj\.weight$
+- model.layers.1.block_sparse_moe.experts.3.w1
+adapter: qlora
+"""
+PARTS = ("mlp.gate", "mlp.gate_proj", "self_attn.q_proj")
+GOOD_RECIPE = "unfrozen_parameters:\n- model.layers.1.mlp.gate.weight\n"
+
+
+def mixture_names() -> ModelNames:
+    """The parameters of a made-up mixture of experts whose head is tied."""
+    blocks = [f"model.layers.{i}.{part}.weight" for i in range(4) for part in PARTS]
+    experts = [f"model.layers.{i}.mlp.experts.gate_up_proj" for i in range(4)]
+    names = ("model.embed_tokens.weight", *blocks, *experts)
+    sizes = (4_194_304,) * len(names)
+    naming = "transformers 5.23.0 MixtureForCausalLM"
+    return ModelNames(
+        "made/mixture", naming, names, sizes, (8,) * len(names), (("lm_head.weight", names[0]),)
+    )
+
+
+def audit_screen(state: str) -> tuple[AuditScreen, Prepare]:
+    """The audit screen: text, model, good or writing."""
+    text = GOOD_RECIPE if state == "good" else RECIPE
+    screen = AuditScreen(Path("recipes/mixture_25percent.yaml"), text, audit(text))
+
+    def before() -> None:
+        if state in ("model", "good"):
+            screen.show_names(mixture_names())
+
+    return screen, still(*(("w",) if state == "writing" else ()), before=before)
 
 
 def with_sizes() -> Result:

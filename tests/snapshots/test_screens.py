@@ -226,3 +226,13 @@ def test_layers_in_light(look: Look) -> None:
 @at_both_sizes
 def test_every_expert(look: Look, size: Size) -> None:
     look(scenes.results(scenes.with_experts()), size, still("t", "tab", "x"))
+
+
+# -- audit -------------------------------------------------------------------------------------
+
+
+@at_both_sizes
+@pytest.mark.parametrize("state", ["text", "model", "good", "writing"])
+def test_audit(look: Look, state: str, size: Size) -> None:
+    screen, prepare = scenes.audit_screen(state)
+    look(screen, size, prepare)

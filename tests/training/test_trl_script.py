@@ -84,7 +84,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return start
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_training_job_changes_what_is_named_and_nothing_else(
+    dtype: str,
     model: Path,
     script: Path,
     run: Callable[..., None],
@@ -96,7 +98,7 @@ def test_a_training_job_changes_what_is_named_and_nothing_else(
     lines = [json.dumps({"text": " ".join(WORDS[i:] + WORDS[:i])}) for i in range(8)]
     (data / "train.jsonl").write_text("\n".join(lines))
     trained = tmp_path / "trained"
-    options = ["--max_steps", "2", "--learning_rate", "0.01", "--dtype", "float32"]
+    options = ["--max_steps", "2", "--learning_rate", "0.01", "--dtype", dtype]
     run(
         script,
         *options,
@@ -106,7 +108,8 @@ def test_a_training_job_changes_what_is_named_and_nothing_else(
         SM_MODEL_DIR=str(trained),
         SM_OUTPUT_DATA_DIR=str(tmp_path / "output"),
     )
-    before = load_file(model / "model.safetensors")
+    stored = load_file(model / "model.safetensors")
+    before = {name: tensor.to(getattr(torch, dtype)) for name, tensor in stored.items()}
     after = load_file(trained / "model.safetensors")
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}

@@ -71,8 +71,9 @@ async def test_a_kind_is_saved_as_export_writes_it(
     assert written == {word for word in listing if word != "new"}
     scores = save_scores(result, tmp_path / "scores").scores
     assert app.results.saved is not None
-    assert main(["export", str(scores), "--as", name, "-o", str(tmp_path / "x.y")]) == 0
-    assert app.results.saved.read_bytes() == (tmp_path / "x.y").read_bytes()
+    exported = tmp_path / f"exported{app.results.saved.suffix}"
+    assert main(["export", str(scores), "--as", name, "-o", str(exported)]) == 0
+    assert app.results.saved.read_bytes() == exported.read_bytes()
 
 
 async def test_up_and_down_choose_from_the_folder_too(tmp_path: Path) -> None:

@@ -107,12 +107,6 @@ def test_further_files_lie_beside_the_first(scores: str, capsys: Capture) -> Non
 
 
 @pytest.mark.usefixtures("two_files")
-def test_two_files_of_one_name_are_refused(scores: str, capsys: Capture) -> None:
-    said = refused(capsys, "export", scores, "--as", "two", "-o", "lora.py")
-    assert "Two files would be called lora.py" in said
-
-
-@pytest.mark.usefixtures("two_files")
 def test_the_first_file_is_not_there_without_the_second(scores: str, capsys: Capture) -> None:
     Path("lora.py").mkdir()
     assert "Cannot write lora.py" in refused(

@@ -12,6 +12,17 @@ from spectrum_tui.core import errors, events, requests
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.wire import decode, encode
 
+NAMES = requests.ModelNames(
+    "org/name",
+    "transformers 5.23.0 LlamaForCausalLM",
+    ("a.weight", "b"),
+    (12, 1),
+    (3, 0),
+    (("head.weight", "a.weight"),),
+    (("old.a", "a.weight"),),
+    ("a note",),
+)
+
 TYPE = TypeInfo("a[/b][red]", Group.OTHER, 3, 99, 1.5e9, True)
 SUMMARY = requests.ModelSummary(
     model="org/näme\n",
@@ -63,6 +74,8 @@ MESSAGES = [
     SUMMARY,
     requests.Inspected(7, SUMMARY),
     requests.Refined(7, SUMMARY),
+    requests.Named(8, NAMES),
+    NAMES,
     requests.Failed(8, errors.to_dict(errors.CheckpointError("m", "h", field="model"))),
     requests.DownloadProgress(1, 2**41, 2**42, 1e6),
     requests.Downloaded(3, SUMMARY),

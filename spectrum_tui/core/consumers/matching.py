@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, groupby
 
@@ -74,7 +74,7 @@ def hits(patterns: Iterable[str], understand: Understand, names: Names) -> Hits:
     """What each pattern matches; never raises, and takes seconds at the worst."""
     found = Hits(names)
     forms = _understood(patterns, understand, found)
-    literal = {p: f for p, f in forms.items() if not f.regex and (f.start or not f.literal)}
+    literal = {p: f for p, f in forms.items() if not f.regex and f.start}
     inside = {p: f for p, f in forms.items() if not f.regex and p not in literal}
     regular = {p: f for p, f in forms.items() if f.regex}
     for pattern, form in literal.items():
@@ -88,9 +88,15 @@ def _understood(patterns: Iterable[str], understand: Understand, found: Hits) ->
     forms = {}
     for pattern in dict.fromkeys(patterns):
         try:
-            forms[pattern] = understand(pattern)
+            form = understand(pattern)
         except ValueError as exc:
             found.invalid[pattern] = str(exc)
+            continue
+        if not (form.literal or form.regex or form.start):
+            form = replace(
+                form, start=True, end=False
+            )  # nothing stands in every name, at its end too
+        forms[pattern] = form
     found.rows.update({p: form.rows for p, form in forms.items() if form.rows})
     return forms
 

@@ -30,9 +30,17 @@ class RecipeText:
         return self.text.removeprefix("\ufeff").splitlines()
 
     @cached_property
+    def _lists(self) -> dict[str, list[str]] | None:
+        return _simple(self.lines)
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether it is nothing but lists of plain text at column 0, and comments."""
+        return self._lists is not None
+
+    @cached_property
     def _parsed(self) -> Any:
-        simple = _simple(self.lines)
-        return simple if simple is not None else _with_yaml(self.text)
+        return self._lists if self._lists is not None else _with_yaml(self.text)
 
     @property
     def data(self) -> dict[Any, Any]:

@@ -80,7 +80,7 @@ def prove(
 
 def refuse_everything(wanted: Collection[str], parameters: Sequence[Parameter]) -> None:
     """Raise SelectionError where all of the model is to train, which needs no recipe."""
-    if len(set(wanted)) >= len(parameters):
+    if parameters and len(set(wanted)) >= len(parameters):
         raise SelectionError(
             f"All {len(parameters):,} parameters of the model would train by this file.",
             "Select less, or train without a recipe.",

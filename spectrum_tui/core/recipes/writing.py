@@ -9,8 +9,10 @@ from pathlib import Path
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.files import OutputFiles, check_writable, slug, write_text
+from spectrum_tui.core.recipes.check import refuse_everything
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.experts import fused_types
+from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.results import Result
 
 Files = tuple[RecipeFile, ...]
@@ -55,6 +57,20 @@ def _places(result: Result, folder: Path) -> OutputFiles:
     return OutputFiles(folder, slug(result.provenance.model), result.provenance.metric)
 
 
+def drafted(kind: RecipeKind, choice: Choice) -> Files:
+    """The files of a kind; raises SelectionError where nothing or the whole model would train."""
+    files = kind.files(choice)
+    if is_list_of_names(files) and not choice.experts:
+        wanted = SpectrumYaml(choice.selection).check(choice.percent, head=choice.head)
+        refuse_everything(wanted, choice.selection.result.parameters)
+    return files
+
+
+def is_list_of_names(files: Files) -> bool:
+    """Whether what is written is a YAML list that trainers read."""
+    return files[0].ending.endswith((".yaml", ".yml"))
+
+
 class Drafts:
     """What each kind would write of a choice, or why it must not: made when asked for, and kept.
 
@@ -80,7 +96,7 @@ class Drafts:
         key = (kind.name, choice.experts)
         if key not in self._known:
             try:
-                self._known[key] = kind.files(choice)
+                self._known[key] = drafted(kind, choice)
             except SelectionError as error:
                 self._known[key] = error
         draft = self._known[key]

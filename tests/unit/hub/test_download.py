@@ -163,3 +163,13 @@ answer = [(i.summary.origin, i.summary.revision, i.summary.folder) for i in (fou
     folder = tmp_path / "hub" / "models--org--sharded" / "snapshots" / commit
     assert local == ["cache", commit, str(folder)]
     assert again == local  # by the name that was asked for, and so without the hub
+
+
+def test_an_audit_needs_no_weights(fake: FakeHub, tmp_path: Path) -> None:
+    script = """
+from spectrum_tui.core.audit.model import model_names
+answer = model_names("org/sharded").names
+"""
+    names = run(fake.url, tmp_path, script)
+    assert "model.layers.0.mlp.down_proj.weight" in names
+    assert not list((tmp_path / "hub").rglob("*.safetensors"))

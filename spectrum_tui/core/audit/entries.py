@@ -1,0 +1,140 @@
+"""The lines of a recipe: what stands in the list, where, and how it is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from spectrum_tui.core.consumers.reading import KEY, RecipeText
+from spectrum_tui.core.errors import InputError
+
+_FIELD = "recipe"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One item of the list: its line (from 1), its text as YAML reads it, and how it stands there.
+
+    `indent` counts the spaces before the dash, `gap` those after it.
+    """
+
+    line: int
+    pattern: str
+    indent: int = 0
+    gap: int = 1
+    quoted: bool = False
+    flow: bool = False
+    comment: bool = False
+    trailing: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe's entries, whatever else its file says, and lines that are another list's.
+
+    `path` is where the list stands ("training" for `training.unfrozen_parameters`), `line` that
+    of its key.
+    """
+
+    document: RecipeText
+    entries: tuple[Entry, ...]
+    data: dict[str, Any]
+    path: str
+    line: int
+    strays: tuple[tuple[int, str], ...]
+
+
+def parse(text: str) -> Recipe:
+    """The recipe in a text; raises InputError (field "recipe") where there is none."""
+    document = RecipeText(text)
+    data = _data(document)
+    place, items, line = _find(text, document, data)
+    own = {entry.line for entry in items}
+    strays = tuple(
+        (number, content.strip()[2:])
+        for number, content in enumerate(document.lines, 1)
+        if content.lstrip().startswith("- ") and number not in own
+    )
+    return Recipe(document, tuple(items), data, place, line, strays)
+
+
+def _data(document: RecipeText) -> dict[str, Any]:
+    from spectrum_tui.core.consumers.reading import StopsError
+
+    try:
+        data = document.data
+    except StopsError as exc:
+        raise InputError(
+            f"This is no recipe: {exc}.", f"It must hold a list called {KEY}.", field=_FIELD
+        ) from None
+    return {str(key): value for key, value in data.items()}
+
+
+def _find(text: str, document: RecipeText, data: dict[str, Any]) -> tuple[str, list[Entry], int]:
+    training = data.get("training")
+    nested = isinstance(training, dict) and KEY in training and KEY not in data
+    if not nested and KEY not in data:
+        raise InputError(f"The file has no {KEY}.", "Give a recipe for Spectrum.", field=_FIELD)
+    value = training[KEY] if nested and isinstance(training, dict) else data[KEY]
+    if value is not None and not _is_list_of_text(value):
+        raise InputError(
+            f"{KEY} is not a list of names.", "Write one name a line, after a dash.", field=_FIELD
+        )
+    path = "training" if nested else ""
+    if document.is_simple and not nested:
+        return path, list(_plain(document)), _key_line(document)
+    return path, list(_composed(text, document, path)), _key_line(document)
+
+
+def _is_list_of_text(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _key_line(document: RecipeText) -> int:
+    key = re.compile(rf"\s*['\"]?{KEY}['\"]?\s*:")
+    return next((n for n, line in enumerate(document.lines, 1) if key.match(line)), 0)
+
+
+def _plain(document: RecipeText) -> Iterator[Entry]:
+    inside = False
+    for number, line in enumerate(document.lines, 1):
+        if line.startswith("- "):
+            if inside:
+                yield Entry(number, line[2:])
+        elif line[:1] not in ("", " ", "\t", "#"):
+            inside = line.startswith(f"{KEY}:")
+
+
+def _composed(text: str, document: RecipeText, path: str) -> Iterator[Entry]:
+    """The items with the places that YAML's own parser gives them."""
+    import yaml
+
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    for name in filter(None, (path, KEY)):
+        node = next((value for key, value in node.value if key.value == name), None)
+    if not isinstance(node, yaml.SequenceNode):
+        return
+    for item in node.value:
+        yield _entry(item, document.lines, flow=bool(node.flow_style))
+
+
+def _entry(item: Any, lines: list[str], *, flow: bool) -> Entry:
+    number = item.start_mark.line
+    line = lines[number] if number < len(lines) else ""
+    if flow:
+        return Entry(number + 1, item.value, flow=True, quoted=bool(item.style))
+    before = line[: item.start_mark.column]
+    dash = before.rfind("-")
+    one_line = item.end_mark.line == number
+    rest = line[item.end_mark.column :] if one_line else ""
+    return Entry(
+        number + 1,
+        item.value,
+        indent=dash if dash >= 0 else 0,
+        gap=len(before) - dash - 1,
+        quoted=bool(item.style),
+        comment="#" in rest,
+        trailing=bool(rest) and not rest.strip(),
+    )

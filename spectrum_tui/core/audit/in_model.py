@@ -1,0 +1,134 @@
+"""What lines come to in a given model: dead, renamed, matching more than they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spectrum_tui.core.audit.findings import Finding, Severity, of_lines, short
+from spectrum_tui.core.audit.meaning import Meaning, Model
+from spectrum_tui.core.audit.order import picks_of
+from spectrum_tui.core.audit.plain import plain_name
+from spectrum_tui.core.audit.renamed import HEADS
+from spectrum_tui.core.consumers.reports import ConsumerReport
+
+
+def model_findings(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
+    """What is wrong with lines in this model."""
+    return [
+        *_renamed(meanings),
+        *_tied(meanings),
+        *_dead(meanings, model),
+        *_overmatching(meanings),
+        *_untried(meanings),
+    ]
+
+
+def _lines(meanings: Sequence[Meaning]) -> list[tuple[int, str]]:
+    return [(one.entry.line, one.entry.pattern) for one in meanings]
+
+
+def _renamed(meanings: Sequence[Meaning]) -> list[Finding]:
+    old = [one for one in meanings if one.renamed and one.dead]
+    now = short(old[0].names[0]) if old else ""
+    return of_lines(
+        Severity.ERROR,
+        "renamed",
+        _lines(old),
+        f"matches nothing: this model calls it {now}",
+        "Take the corrected file, or scan the model again.",
+    )
+
+
+def _tied(meanings: Sequence[Meaning]) -> list[Finding]:
+    tied = [one for one in meanings if one.tied and one.dead]
+    now = short(tied[0].names[0]) if tied else ""
+    return of_lines(
+        Severity.WARNING,
+        "tied",
+        _lines(tied),
+        f"matches nothing: it is the same tensor as {now}, and has its name",
+        f"{now} trains both.",
+    )
+
+
+def _dead(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
+    dead = [one for one in meanings if one.dead and not one.names]
+    heads = [one for one in dead if plain_name(one.entry.pattern) in HEADS]
+    others = [one for one in dead if one not in heads]
+    escaped = [one for one in meanings if one.dead and one.names and not (one.renamed or one.tied)]
+    return [
+        *of_lines(
+            Severity.WARNING,
+            "head",
+            _lines(heads),
+            "matches nothing: this model has no parameter of that name",
+            "The lines that spectrum.py writes for every model fit a part of them.",
+        ),
+        *of_lines(
+            Severity.ERROR,
+            "dead",
+            _lines(others),
+            f"matches nothing in {model.known.model}",
+            f"Names here are like {model.known.names[len(model.known.names) // 2]}.",
+        ),
+        *of_lines(
+            Severity.ERROR,
+            "dead",
+            _lines(escaped),
+            "matches nothing as it is written",
+            "Take the corrected file.",
+        ),
+    ]
+
+
+def _overmatching(meanings: Sequence[Meaning]) -> list[Finding]:
+    meant = {name for one in meanings for name in one.names}
+    lines = [one for one in meanings if one.names and one.too_much(meant)]
+    if not lines:
+        return []
+    other = short(lines[0].too_much(meant)[0])
+    return of_lines(
+        Severity.ERROR,
+        "over-match",
+        _lines(lines),
+        f"also matches {other}",
+        "With .weight at its end it matches itself alone.",
+    )
+
+
+def _untried(meanings: Sequence[Meaning]) -> list[Finding]:
+    untried = [one for one in meanings if one.untried]
+    why = short(untried[0].untried, 80) if untried else ""
+    words = f"was not tried: {why}"
+    return of_lines(Severity.ERROR, "untried", _lines(untried), words, "Write the full names.")
+
+
+def layers_of_types(model: Model) -> dict[str, int]:
+    """How many layers each type of the model has, as `order` calls the types."""
+    return {kind: len(numbers) for kind, numbers in picks_of(model.known.names).items()}
+
+
+def outcome_findings(reports: Sequence[ConsumerReport], meant: int, whole: int) -> list[Finding]:
+    """Trainers that would train nothing or everything, or end with an error."""
+    found: list[Finding] = []
+    if not meant:
+        found.append(_whole("nothing", "Nothing of this model is named in the list."))
+    elif meant >= whole:
+        found.append(_whole("everything", "The list names the whole model."))
+    wrong = [one for one in reports if not one.exact or not meant]
+    nothing = [one.consumer.name for one in wrong if meant and not (one.problem or one.trains)]
+    everything = [one.consumer.name for one in wrong if len(one.trains) == whole]
+    stops = [f"{one.consumer.name} {one.problem}" for one in wrong if one.problem]
+    if nothing:
+        found.append(_whole("nothing", f"Nothing would train with {', '.join(nothing)}."))
+    if everything and meant < whole:
+        found.append(
+            _whole("everything", f"The whole model would train with {', '.join(everything)}.")
+        )
+    if stops:
+        found.append(_whole("stops", f"{short(stops[0], 160)}."))
+    return found
+
+
+def _whole(code: str, message: str) -> Finding:
+    return Finding(Severity.ERROR, code, 0, message, "Take the corrected file, or select again.")

@@ -1,0 +1,38 @@
+"""A model as an audit needs it: its parameters, and what else they are or were called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from spectrum_tui.core.collections import without_collections
+from spectrum_tui.core.inspection import exact_plan, inspect_model, naming_of
+from spectrum_tui.core.naming.parameters import ParameterPlan
+from spectrum_tui.core.requests import ModelNames
+
+
+def model_names(model: str, revision: str = "", model_class: str = "") -> ModelNames:
+    """The parameters of a folder, a cached or a hub model, read from headers alone.
+
+    Raises what `inspect_model` and `with_exact_names` raise.
+    """
+    inspection = inspect_model(model, revision)
+    with without_collections():
+        _, plan = exact_plan(inspection, model_class=model_class, allow_gptq=True)
+    parameters = plan.parameters
+    return ModelNames(
+        inspection.summary.name,
+        naming_of(plan),
+        tuple(p.name for p in parameters),
+        tuple(p.numel for p in parameters),
+        tuple(p.shape[0] if p.shape else 0 for p in parameters),
+        tuple((alias, p.name) for p in parameters for alias in p.aliases),
+        tuple(_stored(plan)),
+        tuple(filter(None, (plan.banner,))),
+    )
+
+
+def _stored(plan: ParameterPlan) -> Iterator[tuple[str, str]]:
+    for parameter in plan.parameters:
+        for source in parameter.sources:
+            if source.name != parameter.name:
+                yield source.name, parameter.name

@@ -1,0 +1,94 @@
+"""Names of other generations of transformers, and what version 5 calls the same parameters.
+
+Experts became one parameter for each layer, the language model of a model that sees moved below
+`model.`, and some heads changed their name. Files made before match nothing today.
+"""
+
+from __future__ import annotations
+
+import re
+
+from spectrum_tui.core.audit.entries import Recipe
+from spectrum_tui.core.audit.findings import Finding, Severity, of_lines
+from spectrum_tui.core.audit.plain import plain_name
+
+_RENAMED = tuple(
+    (re.compile(old), new)
+    for old, new in (
+        (r"\.block_sparse_moe\.experts\.\d+\.w[13](\.weight)?$", ".mlp.experts.gate_up_proj"),
+        (r"\.block_sparse_moe\.experts\.\d+\.w2(\.weight)?$", ".mlp.experts.down_proj"),
+        (r"\.block_sparse_moe\.gate", ".mlp.gate"),
+        (
+            r"\.(mlp|feed_forward)\.experts\.\d+\.(gate|up)_proj(\.weight)?$",
+            r".\1.experts.gate_up_proj",
+        ),
+        (r"\.(mlp|feed_forward)\.experts\.\d+\.down_proj(\.weight)?$", r".\1.experts.down_proj"),
+        (r"^language_model\.model\.", "model.language_model."),
+        (r"^language_model\.lm_head", "lm_head"),
+        (r"^(vision_tower|multi_modal_projector)\.", r"model.\1."),
+        (r"^visual\.", "model.visual."),
+        (r"^embed_out", "lm_head"),
+    )
+)
+_EMBEDDINGS = {
+    "transformer.h": "transformer.wte.weight",
+    "gpt_neox.layers": "gpt_neox.embed_in.weight",
+    "model.decoder.layers": "model.decoder.embed_tokens.weight",
+    "model.language_model.layers": "model.language_model.embed_tokens.weight",
+    "language_model.model.layers": "model.language_model.embed_tokens.weight",
+    "backbone.layers": "backbone.embeddings.weight",
+}
+"""What the input embeddings are called where the blocks are called so."""
+HEADS = ("lm_head.weight", "lm_head", "model.embed_tokens.weight", "model.embed_tokens")
+"""What the reference script writes for every model, without its anchors."""
+_OWN = "names as in transformers 5"
+"""Stands in a comment of the files that this program writes."""
+_TIED = ("transformer.h",)
+
+
+def modern(name: str) -> str:
+    """What transformers 5 calls a parameter of an older generation; "" where it has no other."""
+    for old, new in _RENAMED:
+        if old.search(name):
+            return old.sub(new, name, count=1)
+    return ""
+
+
+def renamed_findings(recipe: Recipe) -> list[Finding]:
+    """Lines with names that transformers 5 does not have in most models: a few kept theirs, so
+    that a file that says whose names it has is believed."""
+    lines, new = [], ""
+    if any(line.startswith("#") and _OWN in line for line in recipe.document.lines):
+        return []
+    for entry in recipe.entries:
+        now = modern(plain_name(entry.pattern))
+        if now:
+            lines.append((entry.line, entry.pattern))
+            new = new or now
+    return of_lines(
+        Severity.WARNING,
+        "renamed",
+        lines,
+        f"is a name of transformers 4; version 5 has {new}",
+        "Scan the model again, or give --model to see which names it has.",
+    )
+
+
+def head_findings(recipe: Recipe) -> list[Finding]:
+    """The usual lines for embeddings and head in a file whose other names say that the model
+    calls them otherwise."""
+    names = [plain_name(entry.pattern) for entry in recipe.entries]
+    root = next((r for r in _EMBEDDINGS if any(n.startswith(f"{r}.") for n in names)), "")
+    wrong = {name for name in HEADS if "embed_tokens" in name or root in _TIED} if root else set()
+    lines = [
+        (entry.line, entry.pattern)
+        for entry, name in zip(recipe.entries, names, strict=True)
+        if name in wrong
+    ]
+    return of_lines(
+        Severity.WARNING,
+        "head",
+        lines,
+        f"matches nothing in a model whose blocks are called {root}",
+        f"Its embeddings are called {_EMBEDDINGS.get(root, '')}.",
+    )

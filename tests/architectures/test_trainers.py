@@ -1,0 +1,132 @@
+"""Every recipe of YAML kind, every trainer, every architecture: what is meant trains, and no more.
+
+The judges are the trainers as typed again in `trainers.py`, applied to real models; what the
+program itself says of each trainer is compared with them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spectrum_tui.core.audit import audit
+from spectrum_tui.core.consumers import CONSUMERS, report
+from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.recipes.choice import Choice, RecipeKind
+from spectrum_tui.core.recipes.kinds import KINDS
+from spectrum_tui.core.requests import ModelNames
+from spectrum_tui.core.results import Result
+from spectrum_tui.core.scan import make_plan
+from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.session import Outcome, build_result
+from tests import made
+from tests.architectures.conftest import TinyModels
+from tests.architectures.test_scans import intended, of_the_same_modules
+from tests.architectures.tiny import ARCHITECTURES
+from tests.architectures.trainers import TRAINERS, of_every_trainer
+from tests.scans import done
+
+PERCENTAGES = (50, 100)
+OVERMATCHES = {"spectrum-reference"}
+"""Written as the reference script does, whose lines match siblings and miss heads: not meant to
+train what was selected, so that only our report of it is checked."""
+
+
+def scored(folder: Path) -> Result:
+    """A result of every layer, with made-up scores."""
+    inspection = with_exact_names(inspect_model(str(folder)))
+    layers = inspection.model.layers
+    rng = random.Random(0)
+    scores = {layer.name: done(layer, rng.random()) for layer in layers}
+    plan = make_plan(inspection.checkpoint, layers, device="cpu")
+    return build_result(inspection, plan, Outcome(scores))
+
+
+def is_yaml(kind: RecipeKind) -> bool:
+    """Whether the first file of a kind is YAML, seen on a made-up model that it fits."""
+    plain = Selection(made.with_parameters(made.result(layers=32, types=7)))
+    try:
+        return kind.files(Choice(plain, 25))[0].ending.endswith((".yaml", ".yml"))
+    except SelectionError:
+        return False
+
+
+YAML_KINDS = tuple(kind for kind in KINDS if is_yaml(kind))
+
+
+def written(kind: RecipeKind, choice: Choice) -> str:
+    """The first file of a kind, empty where a choice selects nothing or is not of this kind."""
+    try:
+        return kind.files(choice)[0].text
+    except SelectionError as exc:
+        refused = ("smallest percentage", "always trains embeddings", "As spectrum.py writes it")
+        if any(words in str(exc) for words in refused):
+            return ""
+        raise
+
+
+def meant(result: Result, percent: int, *, head: bool) -> set[str]:
+    names = set(result.names)
+    heads = {parameter.name for parameter in result.head}
+    best = intended(result, percent, names)
+    return best | heads if head else best - of_the_same_modules(heads, names)
+
+
+def check(kind: RecipeKind, choice: Choice, model: Any) -> tuple[int, int]:
+    """(trainers that were tried, those by which exactly what is meant trains)."""
+    result = choice.selection.result
+    text = written(kind, choice)
+    if not text:
+        return 0, 0
+    wanted = meant(result, choice.percent, head=choice.head)
+    trains = of_every_trainer(model, text)
+    for one in report(text, wanted, result.parameters):
+        assert one.trains == trains[one.consumer.name], (kind.name, one.consumer.name)
+        assert one.exact == (trains[one.consumer.name] == wanted)
+        assert one.matched == len(wanted & one.trains)
+    if kind.name in OVERMATCHES:
+        return 0, 0
+    for name, found in trains.items():
+        assert found == wanted, (kind.name, name, choice.percent, found ^ wanted)
+    if choice.percent == PERCENTAGES[0] and choice.head:
+        check_audit(kind, text, result)
+    return len(trains), sum(found == wanted for found in trains.values())
+
+
+def check_audit(kind: RecipeKind, text: str, result: Result) -> None:
+    """What is written here has no defect, by its text and in its model."""
+    names = tuple((p.name, p.numel, p.shape[0] if p.shape else 0) for p in result.parameters)
+    model_names = ModelNames("tiny", "transformers", *zip(*names, strict=True))
+    for audited in (audit(text), audit(text, model_names)):
+        assert not [one for one in audited.findings if one.is_defect], kind.name
+
+
+def test_every_kind_of_yaml_is_here() -> None:
+    assert {kind.name for kind in YAML_KINDS} >= {"spectrum", "axolotl", *OVERMATCHES}
+
+
+def test_every_trainer_has_a_double() -> None:
+    assert [consumer.name for consumer in CONSUMERS] == list(TRAINERS)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_trainer_trains_what_is_meant(
+    name: str, tiny: TinyModels, record_property: Callable[[str, object], None]
+) -> None:
+    model = tiny.model(name)
+    result = scored(tiny.folder(name))
+    assert list(result.names) == [name for name, _ in model.named_parameters()]
+    selection = Selection(result)
+    for kind in YAML_KINDS:
+        tried, right = 0, 0
+        for percent in PERCENTAGES:
+            for head in (True, False):
+                counts = check(kind, Choice(selection, percent, head=head), model)
+                tried, right = tried + counts[0], right + counts[1]
+        record_property("read", (name, kind.name, len(result.names), tried, right))
+        assert tried or kind.name in OVERMATCHES

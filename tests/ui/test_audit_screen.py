@@ -1,0 +1,124 @@
+"""A recipe opened in the app: its findings, its model, the corrected file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+from rich.table import Table
+from textual.widgets import Input, Static
+
+from spectrum_tui.app import SpectrumApp
+from spectrum_tui.core.audit import audit
+from spectrum_tui.core.requests import ModelNames
+from spectrum_tui.screens.audit import AuditScreen
+from spectrum_tui.screens.audit_text import FindingTable, TrainerTable
+from spectrum_tui.screens.setup import SetupScreen
+from spectrum_tui.screens.write_file import WriteScreen
+from spectrum_tui.settings import Settings
+from spectrum_tui.widgets.field import Field
+from tests.checkpoints import llama, save
+from tests.ui.real_core import use_real_core
+from tests.ui.worker_control import until
+
+BAD = "unfrozen_parameters:\n- ^model\\.layers\\.1\\.mlp\\.down_proj\\.weight$\n- a[/b][red]\n"
+
+
+def text_of(widget: FindingTable | TrainerTable) -> str:
+    table = widget.render()
+    assert isinstance(table, Table)
+    console = Console(width=110, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def opened(app: SpectrumApp) -> AuditScreen:
+    assert isinstance(app.screen, AuditScreen)
+    return app.screen
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpectrumApp:
+    use_real_core(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "model", llama(2))
+    Path("bad.yaml").write_text(BAD)
+    return SpectrumApp(Settings(), results=Path("bad.yaml"))
+
+
+async def test_from_the_file_to_the_corrected_one(app: SpectrumApp) -> None:
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen))
+        screen = opened(app)
+        assert "escapes its dots" in text_of(screen.query_one(FindingTable))
+        assert "a[/b][red]" in text_of(screen.query_one(FindingTable))
+        assert not screen.audit.reports
+        await pilot.press("m", *"model", "enter")
+        await until(pilot, lambda: screen.audit.reports)
+        await pilot.pause()
+        table = text_of(screen.query_one(TrainerTable))
+        assert "✗  axolotl          0 of 1" in table
+        assert "✓  Soup             1 of 1" in table
+        assert "LlamaForCausalLM" in screen.query_one(Field).help_text
+        assert "1 parameter, " in str(screen.query_one("#meant", Static).content)
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, WriteScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen)
+        fixed = yaml.safe_load(Path("bad_corrected.yaml").read_text())
+        assert fixed == {"unfrozen_parameters": ["model.layers.1.mlp.down_proj.weight"]}
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, SetupScreen))
+
+
+async def test_a_model_that_is_not_there_is_said_at_its_field(app: SpectrumApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen))
+        await pilot.press("m", *"./none", "enter")
+        field = opened(app).query_one(Field)
+        await until(pilot, lambda: field.error)
+        assert "There is no folder ./none." in field.error
+        await pilot.press("x")
+        assert field.error == ""
+
+
+async def test_a_recipe_typed_as_a_model_opens(app: SpectrumApp) -> None:
+    app._results = None
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.setup_screen.query_one("#model", Input).value = "bad.yaml"
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen))
+
+
+async def test_a_file_that_is_no_recipe_is_said_on_the_first_screen(app: SpectrumApp) -> None:
+    Path("bad.yaml").write_text('{"a": 1}')
+    async with app.run_test(size=(80, 24)) as pilot:
+        field = app.setup_screen.query_one("#field-model", Field)
+        await until(pilot, lambda: field.error)
+        assert "is JSON" in field.error
+
+
+async def test_a_corrected_file_that_cannot_be_written(app: SpectrumApp) -> None:
+    Path("file").write_text("")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen))
+        names = ModelNames("m", "t", ("model.layers.1.mlp.down_proj.weight",), (4,), (2,))
+        opened(app).audit = audit(BAD, names)
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, WriteScreen))
+        field = app.screen.query_one("#path", Input)
+        field.value = "file/fixed.yaml"
+        await pilot.press("enter")
+        state = app.screen.query_one("#state", Static)
+        await until(pilot, lambda: "✗ Cannot write" in str(state.content))
+        await pilot.press("escape")
+        assert isinstance(app.screen, AuditScreen)
+
+
+async def test_without_a_corrected_file_there_is_no_key_for_it() -> None:
+    text = "unfrozen_parameters:\n- model.layers.(1|2).mlp.up_proj.weight\n"
+    screen = AuditScreen(Path("x.yaml"), text, audit(text))
+    assert screen.check_action("write", ()) is False
