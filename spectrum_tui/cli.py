@@ -89,6 +89,10 @@ def _app(arguments: list[str]) -> int:
     options = _app_parser().parse_args(arguments)
     settings = settings_of(options)
     results = _results_file(settings.model)
+    if settings.sizes_from and results is None:
+        raise InputError(
+            "--sizes-from is for saved scores.", "Give a RESULTS.json to open.", field="model"
+        )
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(
             "The app needs a terminal on stdin and stderr.",

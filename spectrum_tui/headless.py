@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from spectrum_tui.commands.notes import say_notes
 from spectrum_tui.core import store
 from spectrum_tui.core.distributed import Group, PeerLostError, join
 from spectrum_tui.core.errors import SpectrumError
@@ -53,6 +54,7 @@ def run_yaml_command(
     An empty `metric` is the one that the file was saved with; `sizes_from` as in `load_sized`.
     """
     result = load_sized(results, sizes_from)
+    say_notes(result)
     recipe = SpectrumYaml(Selection(result.with_metric(metric or result.provenance.metric)))
     text = recipe.text(percent, head=head)
     if output is None:

@@ -15,6 +15,7 @@ from spectrum_tui.arguments import (
     add_percent_option,
     add_sizes_option,
 )
+from spectrum_tui.commands.notes import say_notes
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
@@ -49,6 +50,7 @@ def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
             field="experts",
         )
     result = load_sized(Path(options.results), options.sizes_from)
+    say_notes(result)
     ranked = result.with_metric(metric or result.provenance.metric)
     head = not options.no_embeddings
     tiers = parse_tiers(options, kind, percent)

@@ -18,6 +18,7 @@ from spectrum_tui.arguments import (
     add_percent_option,
     add_sizes_option,
 )
+from spectrum_tui.commands.notes import say_notes
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.memory import (
@@ -35,7 +36,6 @@ from spectrum_tui.core.memory import (
 )
 from spectrum_tui.core.memory.estimate import ASSUMPTIONS
 from spectrum_tui.core.memory.presets import (
-    RANK,
     parse_batch,
     parse_gigabytes,
     parse_gpus,
@@ -91,6 +91,7 @@ def _question(options: argparse.Namespace) -> _Question:
     )
     percent, metric = parse_percent(options.top_percent), parse_metric(options.metric)
     result = load_sized(Path(options.results), options.sizes_from)
+    say_notes(result)
     if not result.parameters:
         raise ResultsError(NO_SIZES, NO_SIZES_HINT)
     selection = Selection(result.with_metric(metric or result.provenance.metric))
@@ -148,7 +149,7 @@ def _trains(asked: _Question) -> str:
 
 
 def _meaning(preset: Preset) -> str:
-    return preset.meaning + (f", rank {RANK}" if preset.adapters else "")
+    return ", ".join(filter(None, (preset.meaning, Training(preset).ranks)))
 
 
 def _each_gpu(training: Training) -> str:

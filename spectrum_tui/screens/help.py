@@ -53,7 +53,7 @@ PURPOSES = {
         "that in B (●), the highest score at the left."
     ),
     "MemoryScreen": (
-        "What the selection takes to train on each GPU, for six ways to train. Parameters are "
+        "What the selection takes to train on each GPU, for seven ways to train. Parameters are "
         "counted exactly; activations are an estimate. Type the GB of one GPU and press enter: "
         "the slider goes to the highest percentage that fits, or you read what else would."
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -30,7 +30,7 @@ from spectrum_tui.widgets.memory_line import MemoryLine
 from spectrum_tui.widgets.memory_table import MemoryTable
 from spectrum_tui.widgets.totals_line import LESSER
 
-ROOMY = 38
+ROOMY = 40
 """Lines of a terminal from which there are bars and assumptions."""
 _ESTIMATE = "An estimate: activations depend on your run, and CUDA takes room of its own."
 _NUMBERS: dict[str, Callable[[str], int]] = {
@@ -60,9 +60,9 @@ class MemoryScreen(Dialog[int | None]):
         & #inputs { margin: 1 0 0 0; }
         & #question > Label { color: $foreground; text-style: bold; }
         & #question > Input { width: 9; }
-        & #answer { margin: 1 0 0 0; min-height: 2; }
+        & #answer { min-height: 3; }
         & #foot { color: $foreground 60%; }
-        &.-tall #foot, &.-tall #question { margin: 1 0 0 0; }
+        &.-tall #foot, &.-tall #answer, &.-tall #question { margin: 1 0 0 0; }
     }
     """
     VERTICAL_BREAKPOINTS = [(0, "-short"), (ROOMY, "-tall")]  # noqa: RUF012 - as in Textual
@@ -215,8 +215,8 @@ class MemoryScreen(Dialog[int | None]):
         shown = estimates[self.table.chosen]
         without = f"without it, gradients reach {shown.blocks_back} of {shown.blocks} blocks"
         self._depth.update(without if shown.blocks else "")
-        rank = f", rank {training.rank}" if training.preset.adapters else ""
-        self._meaning.update(f"{training.preset.meaning}{rank}")
+        meaning = filter(None, (training.preset.meaning, training.ranks))
+        self._meaning.update(", ".join(meaning))
 
     # -- the question -------------------------------------------------------------------------
 
@@ -241,8 +241,11 @@ class MemoryScreen(Dialog[int | None]):
 
     def _refuse(self, found: Fit) -> None:
         """Nothing fits: say so, and what would."""
-        ways = " · ".join(f"{way.words} ({way.percent} %)" for way in found.ways)
-        advice = f"Would fit: {ways}" if ways else "Only a smaller model or shorter sequences fit."
+        ways = [f"{way.words} ({way.percent} %)" for way in found.ways]
+        if ways:
+            advice = packed(["Would fit: " + ways[0], *ways[1:]], self.answer.size.width)
+        else:
+            advice = "Only a smaller model or shorter sequences fit."
         self.answer.update(
             Content.assemble((f"✗ {found.text}", "$warning"), "\n", (advice, "$foreground"))
         )
@@ -253,3 +256,15 @@ class MemoryScreen(Dialog[int | None]):
     def action_close(self) -> None:
         """Back, without another percentage."""
         self.dismiss(None)
+
+
+def packed(items: Sequence[str], width: int) -> str:
+    """The items on as few lines as hold them whole."""
+    lines = [""]
+    for item in items:
+        longer = f"{lines[-1]} · {item}" if lines[-1] else item
+        if len(longer) > width and lines[-1]:
+            lines.append(item)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)

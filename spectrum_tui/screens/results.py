@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,15 +13,13 @@ from textual.events import Resize
 from textual.widget import Widget
 from textual.widgets import Static
 
-from spectrum_tui.base_app import BaseApp
-from spectrum_tui.core import numbers
-from spectrum_tui.core.errors import ResultsError, SelectionError
-from spectrum_tui.core.recipes.choice import Choice, Tiers
+from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.screens.memory_actions import MemoryActions
+from spectrum_tui.screens.adapter_actions import AdapterActions
+from spectrum_tui.screens.copying import copy_yaml
 from spectrum_tui.screens.rankings import Rankings
 from spectrum_tui.screens.result_keys import RESULT_KEYS
 from spectrum_tui.screens.result_notes import (
@@ -46,18 +43,13 @@ from spectrum_tui.widgets.totals_line import TotalsLine
 from spectrum_tui.widgets.view_bar import ViewBar
 from spectrum_tui.widgets.yaml_preview import YamlPreview
 
-if TYPE_CHECKING:
-    from spectrum_tui.screens.tiers import TierChoice
-
 TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
 VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))
 WIDE = 160
 """Columns from which the YAML stands beside the table."""
-CLIPBOARD_LIMIT = 75_000
-"""Bytes that terminals take by OSC 52 for certain; some cut what is longer."""
 
 
-class ResultsScreen(MemoryActions):
+class ResultsScreen(AdapterActions):
     """Slider and totals above; table, heat map or YAML below."""
 
     AUTO_FOCUS = "PercentSlider"
@@ -88,17 +80,17 @@ class ResultsScreen(MemoryActions):
         self._rankings = Rankings(result)
         self.ranking = self._rankings.first(settings.metric)
         self.head = bool(result.head)
-        self.tiers = Tiers()
         self.saved: Path | None = None
         self.view_name = TABLE
         self._make_widgets()
 
     def with_result(self, result: Result) -> ResultsScreen:
-        """The same percentage and metric of another result."""
+        """The same percentage, tiers and metric of another result."""
         metric = self.ranking.metric.name
-        return ResultsScreen(
-            result, replace(self.settings, top_percent=self.percent, metric=metric)
-        )
+        shown = replace(self.settings, top_percent=self.percent, metric=metric)
+        screen = ResultsScreen(result, shown)
+        screen.tiers = self.tiers
+        return screen
 
     @property
     def result(self) -> Result:
@@ -187,8 +179,9 @@ class ResultsScreen(MemoryActions):
         if self.view_name == YAML or self.size.width >= WIDE:
             self.preview.show(self.recipe.view(percent, head=self.head))
         left = totals_text(self.selection, percent, head=self.head)
-        memory = self.memory.follow(self.selection, percent, head=self.head)
-        self.totals.show(left, head_text(self.result, head=self.head), memory)
+        memory = self.memory.follow(self.selection, percent, head=self.head, tiers=self.tiers)
+        right, short = head_text(self.result, head=self.head), left.replace(" parameters", "")
+        self.totals.show(left, right, memory, short)
         if self.ranking.ties.possible:
             self._ties_line.update(self._ties_text(percent), layout=False)
 
@@ -347,20 +340,6 @@ class ResultsScreen(MemoryActions):
             return int(members[0]) if len(members) else None
         return self.table.current
 
-    def action_tiers(self) -> None:
-        """Choose what adapters train, then save that."""
-        from spectrum_tui.screens.tiers import TiersScreen
-
-        choice = Choice(self.selection, self.percent, self.head, self.tiers)
-        self.app.push_screen(TiersScreen(choice), self._after_tiers)
-
-    def _after_tiers(self, chosen: TierChoice | None) -> None:
-        if chosen is not None:
-            self.tiers, self.slider.value = chosen.tiers, chosen.percent
-            if isinstance(self.app, BaseApp):
-                self.app.recipe_kind = chosen.kind
-            self.action_save()
-
     def action_filter(self) -> None:
         """Type what layers or types must contain."""
         self._show_table()
@@ -385,26 +364,11 @@ class ResultsScreen(MemoryActions):
 
     def action_copy(self) -> None:
         """Put the YAML on the clipboard of the terminal, wherever that runs."""
-        try:
-            text = self.text()
-        except SelectionError as error:
-            self.notify(str(error), title=error.title, severity="error", markup=False)
-            return
-        self.app.copy_to_clipboard(text)
-        self._say_copied(text.count("\n"), len(text.encode()))
-
-    def _say_copied(self, lines: int, nbytes: int) -> None:
-        said, title = f"{lines:,} lines, {numbers.size(nbytes)}.", "Copied the YAML"
-        if nbytes <= CLIPBOARD_LIMIT:
-            self.notify(said, title=title, markup=False)
-            return
-        said += " Some terminals cut a copy this long: press w to save a file instead."
-        self.notify(said, title=title, severity="warning", markup=False)
+        copy_yaml(self, self.text)
 
     def action_save(self) -> None:
         """Ask where to write the files."""
-        choice = Choice(self.selection, self.percent, self.head, self.tiers)
-        self.app.push_screen(SaveScreen(choice, self.settings.output_dir), self._after_save)
+        self.app.push_screen(SaveScreen(self.choice, self.settings.output_dir), self._after_save)
 
     def _after_save(self, path: Path | None) -> None:
         if path is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from spectrum_tui.core import numbers
 from spectrum_tui.core.memory import Estimate, MemoryTable, ModelSizes, Training
+from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.widgets.totals_line import TotalsLine
@@ -47,11 +50,15 @@ class MemoryLine(TotalsLine):
             known = self._tables[id(selection)] = (selection, MemoryTable(selection, self._sizes))
         return known[1]
 
-    def follow(self, selection: Selection, percent: int, *, head: bool) -> tuple[str, ...]:
+    def follow(
+        self, selection: Selection, percent: int, *, head: bool, tiers: Tiers
+    ) -> tuple[str, ...]:
         """Show what a percentage takes; returns what the totals may go on with, longest first."""
         if self._sizes is None or percent < selection.smallest_percent():
             self.show("", "")
             return ()
+        if tiers != self.training.tiers:
+            self.training = replace(self.training, tiers=tiers)
         estimate = self.table(selection).estimate(percent, self.training, head=head)
         how = how_text(self.training)
         about = f"about {numbers.size(estimate.total)}"

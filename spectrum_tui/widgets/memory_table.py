@@ -31,8 +31,8 @@ class MemoryTable(Widget):
 
     ALLOW_SELECT = False
     DEFAULT_CSS = """
-    MemoryTable { height: 7; width: 1fr; text-wrap: nowrap; }
-    MemoryTable.-bars { height: 13; }
+    MemoryTable { height: 8; width: 1fr; text-wrap: nowrap; }
+    MemoryTable.-bars { height: 15; }
     """
 
     chosen = reactive(0)

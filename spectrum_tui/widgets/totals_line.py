@@ -23,20 +23,23 @@ class TotalsLine(Widget):
         super().__init__(id=id)
         self.left, self.right = "", ""
         self.more: tuple[str, ...] = ()
+        self.short = ""
 
-    def show(self, left: str, right: str, more: Sequence[str] = ()) -> None:
-        """Say something else. `more` are ways to go on after `left`, longest first."""
-        now = (left, right, tuple(more))
-        if now != (self.left, self.right, self.more):
-            self.left, self.right, self.more = now
+    def show(self, left: str, right: str, more: Sequence[str] = (), short: str = "") -> None:
+        """Say something else. `more` are ways to go on after `left`, longest first; `short` stands
+        for `left` where only that leaves room for the last of them."""
+        now = (left, right, tuple(more), short)
+        if now != (self.left, self.right, self.more, self.short):
+            self.left, self.right, self.more, self.short = now
             self.refresh()
 
     def render(self) -> Content:
         """The right part is dropped where it would touch the left one, and what goes on after
         that is as long as there is room for."""
         width = self.size.width
-        went_on = next((m for m in self.more if cell_len(self.left + m) <= width), "")
-        left = self.left + went_on
+        said = [self.left + more for more in self.more]
+        said += [self.short + self.more[-1]] if self.more and self.short else []
+        left = next((text for text in said if cell_len(text) <= width), self.left)
         room = width - cell_len(left) - cell_len(self.right)
         if room < 3:
             return Content.styled(left, "bold")

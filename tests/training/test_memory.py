@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -158,12 +160,8 @@ def test_adapters(kind: str, tied: bool, percent: int, preset: str, tmp_path: Pa
         dtype=torch.bfloat16,
         quantization_config=four_bit if preset == "qlora" else None,
     )
-    modules = [
-        name.removesuffix(".weight")
-        for name in chosen(result, percent, head=False)
-        if name.endswith(".weight")
-    ]
-    config = peft.LoraConfig(task_type="CAUSAL_LM", r=16, target_modules=modules)
+    targets = modules(chosen(result, percent, head=False))
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=32, target_modules=targets)
     model = peft.get_peft_model(base, config)
     optimizer = torch.optim.AdamW([w for w in model.parameters() if w.requires_grad])
     backward(model)
@@ -171,3 +169,76 @@ def test_adapters(kind: str, tied: bool, percent: int, preset: str, tmp_path: Pa
     estimate = estimated(result, percent, preset, head=True)
     assert sum(w.numel() for w in model.parameters() if w.requires_grad) == estimate.trained
     agree(estimate, *measured(model, optimizer))
+
+
+@pytest.mark.parametrize(("kind", "tied"), MODELS)
+@pytest.mark.parametrize("percent", [30, 10])
+def test_the_hybrid(kind: str, tied: bool, percent: int, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    plain = causal(kind, tied=tied, dtype=torch.bfloat16)
+    result = scored(plain)
+    plain.save_pretrained(tmp_path)
+    high, upto = (modules(chosen(result, p, head=False)) for p in (percent, 50))
+    four_bit = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=[*high, "lm_head"],
+    )
+    base = AutoModelForCausalLM.from_pretrained(
+        tmp_path, dtype=torch.bfloat16, quantization_config=four_bit
+    )
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=8, target_modules=upto - high, modules_to_save=[*high]
+    )
+    model = peft.get_peft_model(base, config)
+    optimizer = torch.optim.AdamW([w for w in model.parameters() if w.requires_grad])
+    backward(model)
+    optimizer.step()
+    estimate = estimated(result, percent, "hybrid", head=True)
+    assert sum(w.numel() for w in model.parameters() if w.requires_grad) == estimate.trained
+    agree(estimate, *measured(model, optimizer))
+
+
+def modules(names: set[str]) -> set[str]:
+    return {name.removesuffix(".weight") for name in names if name.endswith(".weight")}
+
+
+def kept_for_backward(model: Any, tokens: int) -> int:
+    """Bytes that autograd holds at the end of a forward pass, weights aside."""
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    held: list[torch.Tensor] = []
+
+    def hold(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            held.append(tensor)
+        return tensor
+
+    model.train()
+    ids = torch.arange(tokens).reshape(1, tokens)
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+        loss = model(input_ids=ids, labels=ids).loss
+    assert loss.requires_grad
+    return nbytes(held)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+@pytest.mark.parametrize(("percent", "head"), [(100, True), (50, True), (50, False), (20, False)])
+def test_activations_are_of_that_size(kind: str, percent: int, head: bool) -> None:
+    tokens = 256
+    model = causal(kind, dtype=torch.bfloat16)
+    plain = scored(model)
+    # The deeper a block the better, so that what trains begins half way up, or higher.
+    depth = np.array([float(name.split(".")[2]) for name in plain.scores.layers])
+    result = replace(plain, scores=replace(plain.scores, snr=depth))
+    freeze(model, chosen(result, percent, head=head))
+    table = MemoryTable(Selection(result), ModelSizes(result.parameters, result.head))
+    training = Training(sequence=tokens, checkpointing=False)
+    estimate = table.estimate(percent, training, head=head).activations
+    # Of the logits' ten bytes, the fp32 gradient and the bf16 copy come later or are gone.
+    logits = tokens * 2000 * 6
+    assert kept_for_backward(model, tokens) == pytest.approx(estimate - logits, rel=0.3)

@@ -75,8 +75,10 @@ def test_what_is_counted_is_what_trains(
     )
 
 
-@pytest.mark.parametrize("kind", ["peft-lora", "peft-tiers", "peft-hybrid"])
-@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*((name, "peft-tiers") for name in DEEP), *((name, "peft-hybrid") for name in DEEP)],
+)
 def test_twenty_steps_change_the_adapter_and_nothing_else(
     name: str, kind: str, prepared: Models, tmp_path: Path
 ) -> None:

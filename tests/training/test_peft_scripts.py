@@ -6,6 +6,7 @@ import json
 import runpy
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 pytest.importorskip("peft")
 
 from tests.training.conftest import Models
-from tests.training.peft_models import DEEP, module_of_file, write_recipe
+from tests.training.peft_models import DEEP, Prepared, module_of_file, write_recipe
 
 KINDS = ("peft-lora", "peft-tiers", "peft-hybrid", "peft-groups")
 
@@ -45,12 +46,32 @@ def test_a_file_refuses_what_was_not_meant(prepared: Models, tmp_path: Path) -> 
         module_of_file(path)["load_model"](model.folder)
 
 
+def with_id(model: Prepared, name: str) -> Prepared:
+    """The same model as if it had been scanned by its id."""
+    origin = replace(model.result.provenance, model=name, revision="8cde5ca8")
+    return replace(model, result=replace(model.result, provenance=origin))
+
+
+def test_an_id_is_what_is_loaded_unless_told(
+    prepared: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = prepared("llama")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "llama").symlink_to(model.folder)
+    path, _ = write_recipe("peft-lora", with_id(model, "made/llama").choice(50), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for arguments in ((), (model.folder,)):
+        assert module_of_file(path)["load_model"](*arguments).get_nb_trainable_parameters()[0]
+
+
 def test_all_files_are_as_ruff_wants_them(prepared: Models, tmp_path: Path) -> None:
     for name in DEEP:
         for kind in KINDS:
             folder = tmp_path / name
             folder.mkdir(exist_ok=True)
             write_recipe(kind, prepared(name).choice(75, medium_percent=90), folder)
+    published = with_id(prepared("llama"), "made/llama")
+    write_recipe("peft-lora", published.choice(50), tmp_path)
     ruff = shutil.which("ruff")
     assert ruff
     for command in (

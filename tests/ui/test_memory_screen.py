@@ -84,6 +84,15 @@ async def test_the_totals_end_with_it_and_follow_slider_and_embeddings() -> None
         assert not app.results.memory.region.height
 
 
+async def test_the_totals_are_shortened_for_it() -> None:
+    app = Host(made.with_parameters(made.result(layers=600)))
+    async with app.run_test(size=SMALL) as pilot:
+        await pilot.pause()
+        assert " parameters " not in shown(app)
+        assert "1,050 of 4,200 layers · " in shown(app)
+        assert shown(app).endswith(f" · a{app.about(25)}")
+
+
 async def test_a_tall_terminal_has_a_line_with_the_parts() -> None:
     app = Host()
     async with app.run_test(size=LARGE) as pilot:

@@ -102,6 +102,15 @@ async def test_sizes_that_are_not_known_are_dashes(tmp_path: Path) -> None:
         assert screen.table.render_row(0, 76).text.split()[-2:] == ["–", "–"]
 
 
+def assert_reported(dialog: SaveScreen, kind: str) -> None:
+    """The save dialog says how much trains, and what of the selection does not."""
+    said = str(dialog._report.content)
+    count = adapter_parameters(dialog.choice, kind)
+    assert f"{numbers.count(count.parameters)} parameters train" in said
+    assert f"{count.high} layers" in said
+    assert "selected norms, vectors and convolutions stay frozen" in said
+
+
 @pytest.mark.parametrize(
     ("keys", "kind"), [((), KINDS[0]), (("n", "n"), KINDS[2]), ("N", KINDS[3])]
 )
@@ -115,6 +124,9 @@ async def test_what_is_chosen_is_what_is_saved(
         await pilot.pause()
         dialog = app.screen
         assert isinstance(dialog, SaveScreen) and dialog.kind.name == kind
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert_reported(dialog, kind)
         await pilot.press("ctrl+s")
         await app.workers.wait_for_complete()
         await pilot.pause()

@@ -246,6 +246,15 @@ def test_fifty_thousand_lines_of_the_same_kind_are_one_finding() -> None:
     assert [(one.code, one.count) for one in found.findings] == [("anchored", 50_001)]
 
 
+def test_fifty_thousand_regular_expressions_are_not_all_judged() -> None:
+    lines = [f"- model.layers.{n}.(mlp|attn).gate{n % 7}" for n in range(50_000)]
+    found = audit("\n".join(["unfrozen_parameters:", "- (a+)+$", *lines, ""]))
+    counts = {one.code: one.count for one in found.findings}
+    assert counts["endless-regex"] == 1
+    assert counts["many-regexes"] == 50_001 - 2000
+    assert len(found.findings) < 6
+
+
 # -- files that are no recipe ------------------------------------------------------------------
 
 UNUSABLE: dict[str, tuple[bytes, str]] = {

@@ -28,6 +28,8 @@ from spectrum_tui.core.memory.presets import (
     parse_gpus,
     parse_sequence,
 )
+from spectrum_tui.core.recipes.adapters import adapter_parameters
+from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.results import HeadParameter, Parameter, Result
 from spectrum_tui.core.selection import NEVER, Selection
 from tests import made
@@ -127,7 +129,7 @@ def test_qlora_leaves_embeddings_head_and_norms_in_16_bits() -> None:
     matrices = [p for p in LLAMA.parameters if p.name.startswith("model.layers") and p.shape[1:]]
     rest = LLAMA.total_parameters - sum(p.numel for p in matrices)
     packed = sum(float(nf4_bytes(np.array([p.numel]))[0]) for p in matrices)
-    adapters = 16 * sum(sum(p.shape) for p in matrices)
+    adapters = 32 * sum(sum(p.shape) for p in matrices)
     found = estimate(LLAMA, 100, "qlora")
     assert found.weights == pytest.approx(packed + 2 * rest + 4 * adapters)
     assert (found.trained, found.gradients, found.optimizer) == (
@@ -135,6 +137,27 @@ def test_qlora_leaves_embeddings_head_and_norms_in_16_bits() -> None:
         4 * adapters,
         8 * adapters,
     )
+
+
+def test_the_hybrid_by_hand() -> None:
+    percent = 25
+    tiers = Tiers(medium_percent=50, medium_rank=4)
+    selection = Selection(LLAMA)
+    names = [n for i in np.flatnonzero(selection.mask(percent)) for n in LLAMA.scores.parameters[i]]
+    sizes = {p.name: p.numel for p in LLAMA.parameters}
+    whole = sum(sizes[n] for n in names)
+    packed = sum(float(nf4_bytes(np.array([sizes[n]]))[0]) for n in names)
+    shapes = {p.name: p.shape for p in LLAMA.parameters}
+    medium = selection.mask(50) & ~selection.mask(percent)
+    low = [n for i in np.flatnonzero(medium) for n in LLAMA.scores.parameters[i]]
+    adapters = 4 * sum(sum(shapes[n]) for n in low)
+    base = estimate(LLAMA, percent, "qlora").weights - 4 * estimate(LLAMA, percent, "lora").trained
+    training = Training(preset_named("hybrid"), tiers=tiers)
+    found = table_of(LLAMA).estimate(percent, training, head=True)
+    assert found.trained == whole + adapters
+    assert found.weights == pytest.approx(base - packed + 4 * whole + 4 * adapters)
+    assert found.gradients == 2 * whole + 4 * adapters
+    assert found.optimizer == 4 * whole + 8 * adapters
 
 
 def test_a_recipe_may_say_how_many_parameters_its_adapters_have() -> None:
@@ -188,6 +211,17 @@ def test_gradients_reach_the_lowest_block_that_trains_and_embeddings_force_them_
     assert (shallow - logits) * 4 == pytest.approx(deep - logits)
 
 
+def test_what_sees_comes_before_the_first_block() -> None:
+    seeing = Parameter("model.visual.blocks.0.attn.qkv.weight", (96, 32), "linear")
+    plain = made.result(layers=4, types=1, head=False, names={0: "model.visual.blocks.0.attn.qkv"})
+    whole = made.with_parameters(made.result(layers=4, types=1, head=False))
+    scores = replace(plain.scores, snr=np.array([9.0, 1.0, 2.0, 3.0]))
+    found = replace(plain, scores=scores, parameters=(seeing, *whole.parameters))
+    assert estimate(found, 25).blocks_back == estimate(found, 25).blocks == 4
+    blind = replace(found, scores=replace(scores, snr=np.array([0.0, 1.0, 2.0, 3.0])))
+    assert estimate(blind, 25).blocks_back == 1
+
+
 def test_an_output_head_alone_reaches_no_block() -> None:
     plain = made.with_parameters(made.result(layers=4))
     output = replace(plain, head=plain.head[1:])
@@ -208,7 +242,8 @@ def experts(*, fused: bool) -> Result:
             Parameter(f"{prefix}.{e}.down_proj.weight", (64, 32), "linear") for e in range(16)
         ]
     plain = made.result(layers=2, types=1, names={i: found[i].name for i in range(2)})
-    return replace(plain, parameters=tuple(found), head=(), total_parameters=65_536)
+    scores = replace(plain.scores, parameters=[(p.name,) for p in found[:2]])
+    return replace(plain, scores=scores, parameters=tuple(found), head=(), total_parameters=65_536)
 
 
 def test_eight_experts_work_on_a_token_fused_or_not() -> None:
@@ -218,11 +253,16 @@ def test_eight_experts_work_on_a_token_fused_or_not() -> None:
         assert architecture.widths.tolist() == [8 * 96, 8 * 96]
 
 
-def test_fused_experts_are_not_quantised_and_have_no_adapters() -> None:
-    fused = experts(fused=True)
-    found = estimate(fused, 100, "qlora")
-    assert found.weights == 2 * 65_536
-    assert found.trained == 0
+def test_fused_experts_are_not_quantised_and_each_has_an_adapter() -> None:
+    found = estimate(experts(fused=True), 100, "qlora")
+    assert found.trained == 2 * 16 * 32 * (64 + 32)
+    assert found.weights == 2 * 65_536 + 4 * found.trained
+
+
+@pytest.mark.parametrize("percent", [13, 50, 100])
+def test_adapters_are_those_of_the_recipe(percent: int) -> None:
+    counted = adapter_parameters(Choice(Selection(SMALL), percent), "peft-lora")
+    assert estimate(SMALL, percent, "lora").trained == counted.parameters > 0
 
 
 def test_a_model_without_blocks_has_no_activations() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import re
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.recipes.adapters import AdapterCount, adapter_parameters
+from spectrum_tui.core.recipes.adapters import AdapterCount, adapter_layers, adapter_parameters
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.similar import BY_SCORES
@@ -317,12 +319,23 @@ def test_names_that_are_patterns_are_refused(name: str) -> None:
         kind_named("peft-lora").files(Choice(Selection(result), 100))
 
 
-@pytest.mark.parametrize("model", ['quote"d', "two\nlines", "back\\slash", "sur\udc80rogate", "é"])
-def test_a_models_name_is_data(model: str) -> None:
+@pytest.mark.parametrize(
+    "model", ['quote"d', "two\nlines", "back\\slash", '"""', "sur\udc80rogate", "é/é", "folder"]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_id_must_be_given(kind: str, model: str) -> None:
     result = llama(model=model)
-    _, script = recipe("peft-lora", Choice(Selection(result), 50))
-    assert constants(script)["MODEL"] == model
+    _, script = recipe(kind, Choice(Selection(result), 50))
+    assert not {"MODEL", "REVISION"} & set(constants(script))
+    assert "def load_base(model" in script and "MODEL" not in script
     script.encode()
+
+
+def test_an_id_comes_with_its_revision() -> None:
+    _, script = recipe("peft-lora", Choice(Selection(llama()), 50))
+    assert constants(script)["MODEL"] == "made/llama"
+    assert constants(script)["REVISION"].startswith("8cde5ca83804")
+    assert 'revision=REVISION if model == MODEL else "main"' in script
 
 
 @pytest.mark.parametrize(
@@ -356,3 +369,13 @@ def test_the_task_is_that_of_the_class(naming: str, extra: tuple[str, ...], task
     assert config["task_type"] == task
     name = "AutoModelForCausalLM" if naming == "the checkpoint" else naming.rsplit(maxsplit=1)[-1]
     assert f"return {name}.from_pretrained(" in script
+
+
+def test_what_is_known_of_a_ranking_goes_with_it() -> None:
+    selection = Selection(llama())
+    layers = adapter_layers(selection)
+    assert adapter_layers(selection) is layers
+    gone = weakref.ref(selection)
+    del selection
+    gc.collect()
+    assert gone() is None

@@ -103,6 +103,7 @@ def test_scores_are_close_within_a_factor(before: float, after: float, alike: bo
 def test_other_sizes_and_other_types_never_share() -> None:
     result = made.with_parameters(made.result(layers=2, types=3, snr=dict.fromkeys(range(6), 1.0)))
     result.scores.rows[1] += 1
-    layers = adapter_layers(Selection(result))
-    high, _ = layers.tiers(Choice(layers.selection, 100))
+    selection = Selection(result)
+    layers = adapter_layers(selection)
+    high, _ = layers.tiers(Choice(selection, 100))
     assert layers.sharing(high).tolist() == [False, False, False, True, False, True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from spectrum_tui.core.results import Generation, Result
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.core.sizes import load_sized
 from spectrum_tui.screens.result_notes import Ties
+from spectrum_tui.sizes_process import ask
 from tests.checkpoints import Tensors, llama, save, save_in_hub_cache
 from tests.commands import Capture, process, refused
 
@@ -213,15 +215,52 @@ def test_the_generation_stays_with_the_scores(
     assert load_sized(path, str(model)).provenance.generation is generation
 
 
+class TestProcess:
+    """The app has the sizes found elsewhere."""
+
+    def test_its_answer_is_the_same_result(self, model: Path, tmp_path: Path) -> None:
+        path = flat(tmp_path, layers_of(llama(4)))
+        here, there = load_sized(path, str(model)), ask(path, str(model))
+        assert there is not None
+        assert there.parameters == here.parameters
+        assert there.head == here.head
+        assert there.provenance == here.provenance
+        assert there.scores.numel.tolist() == here.scores.numel.tolist()
+        assert there.source == here.source == str(path)
+
+    def test_no_model_at_hand(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
+        assert ask(flat(tmp_path, layers_of(llama(2))), "") is None
+
+    def test_its_errors_are_raised_here(self, model: Path, tmp_path: Path) -> None:
+        with pytest.raises(ResultsError, match="another model") as caught:
+            ask(flat(tmp_path, layers_of(llama(6))), str(model))
+        assert caught.value.hint
+
+    @pytest.mark.parametrize("answer", ["", "oops", "[1]", '{"layers": 3}', '{"error": 1}'])
+    def test_an_answer_that_is_none_is_one_line(
+        self, answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        said = subprocess.CompletedProcess([], 1, stdout=answer, stderr="")
+        monkeypatch.setattr(subprocess, "run", lambda *_, **__: said)
+        with pytest.raises(ResultsError) as caught:
+            ask(tmp_path / "x.json", "")
+        assert len(str(caught.value).splitlines()) == 1
+
+
 class TestCommands:
+    def test_sizes_are_for_saved_scores(self, model: Path, capsys: Capture) -> None:
+        assert "saved scores" in refused(capsys, str(model), "--sizes-from", str(model))
+
     def test_yaml_writes_the_true_names(self, tmp_path: Path, capsys: Capture) -> None:
         tensors = llama(2, head=False)
         folder = save(tmp_path / "tied", tensors, config={"tie_word_embeddings": True})
         path = flat(tmp_path, layers_of(tensors))
         assert main(["yaml", str(path), "--sizes-from", str(folder)]) == 0
-        text = capsys.readouterr().out
-        assert "- model.embed_tokens.weight\n" in text
-        assert "lm_head" not in text
+        said = capsys.readouterr()
+        assert "- model.embed_tokens.weight\n" in said.out
+        assert "lm_head" not in said.out
+        assert said.err == "note: sizes of tied\n"
 
     def test_memory_in_words_and_as_data(
         self, model: Path, tmp_path: Path, capsys: Capture

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from spectrum_tui.core.audit.entries import Recipe
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines, short
 from spectrum_tui.core.audit.plain import is_module, plain_name
+from spectrum_tui.core.consumers.matching import MOST_REGEXES
 from spectrum_tui.core.consumers.patterns import at_start, axolotl_rows, compiled
 from spectrum_tui.core.consumers.safety import HazardError
 
@@ -149,12 +150,12 @@ def _untriable(recipe: Recipe) -> list[Finding]:
     invalid: list[tuple[int, str]] = []
     endless: list[tuple[int, str]] = []
     why = ""
-    for entry in recipe.entries:
-        form = at_start(axolotl_rows_safe(entry.pattern))
-        if not form.regex:
-            continue
+    many: list[tuple[int, str]] = []
+    regular = [entry for entry in recipe.entries if _is_regex(entry.pattern)]
+    many += [(entry.line, entry.pattern) for entry in regular[MOST_REGEXES:]]
+    for entry in regular[:MOST_REGEXES]:
         try:
-            compiled(form, USUAL_LENGTH)
+            compiled(at_start(axolotl_rows_safe(entry.pattern)), USUAL_LENGTH)
         except HazardError as exc:
             (invalid if exc.invalid else endless).append((entry.line, entry.pattern))
             why = why or short(str(exc), 80)
@@ -172,6 +173,13 @@ def _untriable(recipe: Recipe) -> list[Finding]:
             "endless-regex",
             endless,
             f"may keep a trainer busy forever: {why}",
+            plain,
+        ),
+        *of_lines(
+            Severity.WARNING,
+            "many-regexes",
+            many,
+            f"was not judged: there are more than {MOST_REGEXES:,} regular expressions",
             plain,
         ),
     ]

@@ -68,9 +68,13 @@ class _Judge:
             if repeat:
                 self._repeated(repeat, inside)
                 at = repeat.end()
-            if self._worst() > MOST_STEPS:
-                raise HazardError("it can match one name in too many ways")
+                self._check()
+        self._check()
         return self._worst()
+
+    def _check(self) -> None:
+        if self._worst() > MOST_STEPS:
+            raise HazardError("it can match one name in too many ways")
 
     def _worst(self) -> int:
         return self._choices * comb(self._length + self._endless, self._endless)

@@ -9,7 +9,7 @@ import numpy as np
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.memory.estimate import MemoryTable
-from spectrum_tui.core.memory.presets import PRESETS, SHARDINGS, Training
+from spectrum_tui.core.memory.presets import PRESETS, SHARDINGS, Training, preset_named
 from spectrum_tui.core.selection import NEVER
 
 GPU_COUNTS = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -75,7 +75,7 @@ class _Search:
         for preset in PRESETS:
             if preset is not training.preset:
                 yield from self.way(preset.title, replace(training, preset=preset), head)
-        least = replace(training, preset=PRESETS[-1])
+        least = replace(training, preset=preset_named("qlora"))
         if not training.checkpointing and not self.percent(least, head):
             words = f"{least.preset.title} with gradient checkpointing"
             yield from self.way(words, replace(least, checkpointing=True), head)

@@ -84,9 +84,9 @@ class ModelSizes:
     """Columns with a row for each parameter.
 
     `numel` elements; `four_bit` bytes when QLoRA loads it; `full_state` where an 8-bit optimizer
-    keeps 32 bits; `adapter_sides` in + out of a matrix that LoRA works on, 0 for others; `block`
-    its number, or BELOW or ABOVE all of them; `in_head` for embeddings and output head. `index`
-    finds the row of a name, of a tied one too. `architecture` is None without a block.
+    keeps 32 bits; `block` its number, or BELOW or ABOVE all of them; `in_head` for embeddings and
+    output head. `index` finds the row of a name, of a tied one too. `architecture` is None
+    without a block.
     """
 
     def __init__(self, parameters: Sequence[Parameter], head: Iterable[HeadParameter]) -> None:
@@ -104,7 +104,6 @@ class ModelSizes:
         table = np.array([k.table for k in kinds], np.bool_)[kind]
         self.full_state: BoolArray = table | (self.numel < SMALL)
         self.four_bit: FloatArray = np.where(linear, nf4_bytes(self.numel), 2.0 * self.numel)
-        self.adapter_sides: IntArray = np.where(linear, _ints([k.sides for k in kinds])[kind], 0)
         # What sees or hears comes before the language model that reads its output.
         outside = table | ~np.array([k.language for k in kinds], np.bool_)[kind]
         self.block: IntArray = np.where(number >= 0, number, np.where(outside, BELOW, ABOVE))

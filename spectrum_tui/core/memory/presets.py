@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.recipes.choice import Tiers
 
-RANK = 16
-"""LoRA's r where nothing else is said."""
+DEFAULT_TIERS = Tiers()
 MAX_GPUS = 4096
 MAX_TOKENS = 2**24
 """More than anyone trains on at a time; keeps every number exact."""
@@ -22,6 +22,8 @@ class Preset:
     below 4,096 elements and embedding tables keep theirs in float32 (bitsandbytes' own rule, and
     what transformers' Trainer asks of it). `four_bit`: weights of linear modules, the output head
     apart, are NF4 with double quantisation. `adapters`: only LoRA's matrices train, in float32.
+    `hybrid`: besides them bf16 copies of the best layers, which stay out of quantisation; what
+    these take is `COPY`.
     """
 
     name: str
@@ -33,7 +35,11 @@ class Preset:
     eight_bit: bool = False
     four_bit: bool = False
     adapters: bool = False
+    hybrid: bool = False
 
+
+COPY = (2, 2, 4)
+"""Bytes of a copy's weight, gradient and optimizer state: PEFT keeps it in the model's bf16."""
 
 PRESETS = (
     Preset(
@@ -72,7 +78,7 @@ PRESETS = (
     Preset(
         "lora",
         "LoRA",
-        "bf16 weights, all frozen; fp32 adapters on selected linear modules",
+        "bf16 weights, all frozen; fp32 adapters on the selected layers",
         2,
         4,
         8,
@@ -87,6 +93,17 @@ PRESETS = (
         8,
         four_bit=True,
         adapters=True,
+    ),
+    Preset(
+        "hybrid",
+        "Hybrid",
+        "NF4, but the selected layers train whole in bf16, the next best by LoRA",
+        2,
+        4,
+        8,
+        four_bit=True,
+        adapters=True,
+        hybrid=True,
     ),
 )
 """In the order in which they are offered."""
@@ -118,7 +135,7 @@ the frozen ones among them too, which is not counted."""
 class Training:
     """How it is to be trained: everything that an estimate depends on besides the choice.
 
-    `batch` sequences of `sequence` tokens are on each GPU at a time. `rank` is LoRA's r.
+    `batch` sequences of `sequence` tokens are on each GPU at a time. `tiers` say LoRA's ranks.
     """
 
     preset: Preset = PRESETS[0]
@@ -127,7 +144,15 @@ class Training:
     batch: int = 1
     sequence: int = 2048
     checkpointing: bool = True
-    rank: int = RANK
+    tiers: Tiers = DEFAULT_TIERS
+
+    @property
+    def ranks(self) -> str:
+        """Of the adapters, in words; empty without any."""
+        if not self.preset.adapters:
+            return ""
+        tiers = self.tiers
+        return f"rank {tiers.medium_rank if self.preset.hybrid else tiers.high_rank}"
 
     @property
     def tokens(self) -> int:

@@ -93,9 +93,9 @@ class AdapterLayers:
     """
 
     def __init__(self, selection: Selection) -> None:
-        result = selection.result
-        scores = result.scores
-        self.selection = selection
+        scores = selection.result.scores
+        self.result = selection.result  # not the selection, which this is kept by: neither would go
+        self.threshold = selection.threshold
         found = list(_placed(selection))
         self.place: IntArray = np.fromiter((f[0] for f in found), np.int64, len(found))
         self.width: IntArray = np.fromiter((f[1] for f in found), np.int64, len(found))
@@ -138,13 +138,13 @@ class AdapterLayers:
         """By what layers are taken as similar, in words."""
         if self._likeness is None:
             rows = np.flatnonzero((self._limit < NEVER) & (self.place != Place.EXPERTS)).tolist()
-            self._likeness = similar_to_previous(self.selection.result, rows)
+            self._likeness = similar_to_previous(self.result, rows)
             self._follows = self._alike() & self._likeness.alike
         return self._likeness.measure
 
     def _alike(self) -> BoolArray:
         """Whether each layer is of the type, sizes and kind of the one before it."""
-        scores = self.selection.result.scores
+        scores = self.result.scores
         same = np.zeros(len(scores), np.bool_)
         columns = (scores.type_ids, scores.rows, scores.columns, self.place)
         same[1:] = np.logical_and.reduce([c[1:] == c[:-1] for c in columns])
@@ -152,7 +152,7 @@ class AdapterLayers:
 
     def left_out(self, percent: int) -> dict[Place, IntArray]:
         """{reason: rows} of the layers that a percentage selects and no adapter can be given."""
-        selected = (self.selection.threshold <= percent) & ~self.adaptable
+        selected = (self.threshold <= percent) & ~self.adaptable
         rows = np.flatnonzero(selected)
         return {p: rows[self.place[rows] == p] for p in REASONS if (self.place[rows] == p).any()}
 

@@ -58,7 +58,7 @@ def targets_of(
     ranks = np.zeros(len(layers.place), np.int64)
     for mask, rank in ranked:
         ranks[mask] = rank
-    weights = layers.selection.result.scores.parameters
+    weights = layers.result.scores.parameters
     modules: dict[str, int] = {}
     parameters: dict[str, int] = {}
     for row in np.flatnonzero(ranks).tolist():
@@ -70,7 +70,7 @@ def targets_of(
     targets = Targets(modules, parameters, tuple(module_of(weights[row][0]) for row in rows))
     if not targets.ranks:
         raise _nothing_to_adapt(layers)
-    _check(targets, layers.selection.result)
+    _check(targets, layers.result)
     return targets
 
 
@@ -127,7 +127,7 @@ def task_type(result: Result) -> str | None:
 
 
 def _nothing_to_adapt(layers: AdapterLayers) -> SelectionError:
-    limits = layers.selection.threshold[layers.adaptable]
+    limits = layers.threshold[layers.adaptable]
     least = int(limits.min(initial=NEVER))
     if least == NEVER:
         return SelectionError(

@@ -17,7 +17,7 @@ from spectrum_tui.core.results import BoolArray
 NAME = "peft-groups"
 NOTES = (
     "A saved adapter holds a copy of the shared one for each module. To go on training from it, "
-    "call share(PeftModel.from_pretrained(load_base(), folder, is_trainable=True)).",
+    "call share(PeftModel.from_pretrained(load_base(model), folder, is_trainable=True)).",
 )
 
 
@@ -43,16 +43,15 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
         f"each of {len(shared)} groups of similar neighbours"
     )
     count = adapter_parameters(choice, NAME)
-    script = Script(layers, targets)
     notes = (measure, *NOTES)
-    text = script.text(opening, count, percent=choice.percent, groups=shared, notes=notes)
+    script = Script(layers, targets, count, opening, choice.percent, groups=shared, notes=notes)
     stem = f"_{NAME}_{choice.percent}percent"
-    return two_files(stem, config_text(targets, layers.selection.result), text)
+    return two_files(stem, config_text(targets, layers.result), script.text())
 
 
 def groups(layers: AdapterLayers, high: BoolArray) -> list[list[str]]:
     """The modules of every group of two or more, in the model's order."""
-    weights = layers.selection.result.scores.parameters
+    weights = layers.result.scores.parameters
     sharing = layers.sharing(high)
     found: list[list[str]] = []
     for row in np.flatnonzero(high).tolist():

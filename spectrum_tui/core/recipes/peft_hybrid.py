@@ -12,7 +12,7 @@ NAME = "peft-hybrid"
 NOTES = (
     "KEEP names what bitsandbytes leaves in 16 bits: the layers that train whole (PEFT trains a "
     "copy of each and keeps the original), and linear modules outside the blocks.",
-    "To load a saved adapter: PeftModel.from_pretrained(load_base(), folder).",
+    "To load a saved adapter: PeftModel.from_pretrained(load_base(model), folder).",
 )
 
 
@@ -35,7 +35,7 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
     if not (medium.any() or (high & ~whole).any()):
         raise SelectionError(
             f"From {choice.percent} to {end} % there is no layer for LoRA, which PEFT needs.",
-            "Raise the end of the medium tier.",
+            "Raise the end of the medium tier: --medium-percent, or a on the results.",
             field="medium_percent",
         )
     ranked = [(high & ~whole, tiers.high_rank), (medium, tiers.medium_rank)]
@@ -47,7 +47,6 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
     experts = f"Fused experts of the top {choice.percent} % get LoRA of rank {tiers.high_rank}."
     notes = (*NOTES, experts) if (high & ~whole).any() else NOTES
     count = adapter_parameters(choice, NAME)
-    script = Script(layers, targets)
-    text = script.text(opening, count, percent=end, always_4bit=True, notes=notes)
+    script = Script(layers, targets, count, opening, end, always_4bit=True, notes=notes)
     stem = f"_{NAME}_{choice.percent}-{end}percent"
-    return two_files(stem, config_text(targets, layers.selection.result), text)
+    return two_files(stem, config_text(targets, layers.result), script.text())

@@ -18,6 +18,6 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
     targets = targets_of(layers, [(high, rank)])
     opening = f"LoRA of rank {rank} on the top {choice.percent} % of each layer type"
     count = adapter_parameters(choice, NAME)
-    script = Script(layers, targets).text(opening, count, percent=choice.percent)
+    script = Script(layers, targets, count, opening, choice.percent).text()
     stem = f"_{NAME}_{choice.percent}percent"
-    return two_files(stem, config_text(targets, layers.selection.result), script)
+    return two_files(stem, config_text(targets, layers.result), script)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from spectrum_tui.core.metrics import described
-from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, AdapterLayers, Place
+from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, AdapterLayers
 from spectrum_tui.core.recipes.choice import RecipeFile
 from spectrum_tui.core.recipes.peft_config import Targets, heads, model_class
 from spectrum_tui.core.recipes.spectrum import one_line
@@ -16,7 +18,11 @@ from spectrum_tui.core.results import Result
 
 _WIDTH = 88
 """The line length of ruff and black where nobody asked for another."""
-Group = Sequence[str]
+BY_WEIGHT = (
+    "Some linear modules are named by their weight, in target_parameters: as target_modules, PEFT "
+    "would take their names for those of experts in every block."
+)
+_HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+", re.ASCII)
 
 _IMPORTS = """\
 import argparse
@@ -28,7 +34,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import {classes}
 """
 _BASE = '''\
-def load_base(model=MODEL{parameter}):
+def load_base({parameters}):
     """The model without the adapter{in_4bit}."""
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -41,15 +47,18 @@ def load_base(model=MODEL{parameter}):
     return {name}.from_pretrained(
         model,
         dtype="auto",
-        quantization_config={quantization},
+{revision}        quantization_config={quantization},
     )
 '''
 _MODEL = '''\
-def load_model(model=MODEL{parameter}):
-    """The model with a new adapter: nothing else trains."""
-    adapted = get_peft_model(load_base(model{argument}), LoraConfig(**CONFIG)){share}
+def load_model({parameters}):
+    """The model with a new adapter, for any trainer: nothing else trains."""
+    adapted = get_peft_model(load_base({arguments}), LoraConfig(**CONFIG)){share}
 {check}    return adapted
 '''
+_REVISION = """\
+        revision=REVISION if model == MODEL else "main",
+"""
 _CHECK = """\
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     if trainable != TRAINABLE:
@@ -68,7 +77,7 @@ def share(adapted):
 _MAIN = """\
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", nargs="?", default=MODEL, help="folder or id")
+    parser.add_argument("model", {default}help="folder or id")
 {option}    options = parser.parse_args()
     load_model({call}).print_trainable_parameters()
 """
@@ -77,41 +86,55 @@ _OPTION = """\
 """
 
 
+@dataclass(frozen=True)
 class Script:
-    """One Python file, beside the JSON that it reads."""
+    """One Python file, beside the JSON that it reads.
 
-    def __init__(self, layers: AdapterLayers, targets: Targets) -> None:
-        self._layers, self._targets = layers, targets
-        self._result: Result = layers.selection.result
+    `opening` says in one line what the adapter is, `percent` up to where layers were selected;
+    `notes` are remarks of the kind, one line each. `groups` share an adapter each.
+    """
 
-    def text(
-        self,
-        opening: str,
-        count: AdapterCount,
-        *,
-        percent: int,
-        always_4bit: bool = False,
-        groups: Sequence[Group] = (),
-        notes: Iterable[str] = (),
-    ) -> str:
-        """The file. `opening` says in one line what the adapter is, `percent` up to where layers
-        were selected; `notes` are remarks of the kind, one line each."""
-        comments = [opening, *self._origin(), *notes, *self._remarks(percent)]
+    layers: AdapterLayers
+    targets: Targets
+    count: AdapterCount
+    opening: str
+    percent: int
+    always_4bit: bool = False
+    groups: Sequence[Sequence[str]] = ()
+    notes: Sequence[str] = ()
+
+    def text(self) -> str:
+        """The file."""
+        comments = [self.opening, *self._origin(), *self.notes, *self._remarks()]
         parts = [
             "\n".join(f"# {line}" for text in comments for line in folded(one_line(text)))
             + '\n"""Put a LoRA adapter on the model and check how much trains."""\n',
             _IMPORTS.format(classes=_imported("BitsAndBytesConfig", self._class)),
-            self._constants(count, groups) + "\n",
-            self._base(always_4bit=always_4bit),
-            *(["\n" + _SHARE] if groups else []),
-            "\n" + self._model(count, groups, always_4bit=always_4bit),
-            "\n" + self._main(always_4bit=always_4bit),
+            self._constants() + "\n",
+            self._base(),
+            *(["\n" + _SHARE] if self.groups else []),
+            "\n" + self._model(),
+            "\n" + self._main(),
         ]
         return "\n".join(parts)
 
     @property
+    def _result(self) -> Result:
+        return self.layers.result
+
+    @property
     def _class(self) -> str:
         return model_class(self._result) or "AutoModelForCausalLM"
+
+    @property
+    def _id(self) -> str:
+        """The id that was scanned; "" for a folder, whose path no other machine has."""
+        origin = self._result.provenance
+        return origin.model if origin.version and _HUB_ID.fullmatch(origin.model) else ""
+
+    @property
+    def _revision(self) -> str:
+        return self._result.provenance.revision if self._id else ""
 
     def _origin(self) -> list[str]:
         origin = self._result.provenance
@@ -125,69 +148,74 @@ class Script:
             " · ".join((*filter(None, how), f"names as in {origin.naming}")),
         ]
 
-    def _remarks(self, percent: int) -> list[str]:
+    def _remarks(self) -> list[str]:
         """What a reader would not expect: experts, names that PEFT rewrites, what is left out."""
-        places = {Place.EXPERTS: 0, Place.WEIGHT: 0}
-        for name in self._targets.parameters:
-            places[Place.WEIGHT if name.endswith(".weight") else Place.EXPERTS] += 1
-        left_out = self._layers.left_out(percent)
+        left_out = self.layers.left_out(self.percent)
         lines = [
-            f"Left out: {len(rows)} selected {REASONS[place]}." for place, rows in left_out.items()
+            f"Left out: {len(rows):,} selected {REASONS[place]}."
+            for place, rows in left_out.items()
         ]
         lines.append("Embeddings and output head stay frozen, and are never quantised.")
-        if places[Place.EXPERTS]:
+        by_weight = [name.endswith(".weight") for name in self.targets.parameters]
+        if not all(by_weight):
             lines.append(self._about_experts())
-        if places[Place.WEIGHT]:
-            lines.append(
-                "Some linear modules are named by their weight, in target_parameters: as "
-                "target_modules, PEFT would take their names for those of experts in every block."
-            )
-        if self._targets.parameters and len(set(self._targets.ranks.values())) > 1:
+        if any(by_weight):
+            lines.append(BY_WEIGHT)
+        if by_weight and len(set(self.targets.ranks.values())) > 1:
             lines.append("PEFT warns that it ignores rank_pattern for these. It does not.")
         return lines
 
     def _about_experts(self) -> str:
-        most = int(self._layers.experts.max())
+        most = int(self.layers.experts.max())
         return (
             "Fused experts are adapted as one parameter: rank r for each expert, so r times their "
             f"number in all ({most} experts). bitsandbytes does not quantise them."
         )
 
-    def _constants(self, count: AdapterCount, groups: Sequence[Group]) -> str:
-        weights = (n for n in self._targets.parameters if n.endswith(".weight"))
-        kept = [*self._targets.whole, *(name.removesuffix(".weight") for name in weights)]
-        lines = [
-            f"MODEL = {_literal(self._result.provenance.model)}",
-            'CONFIG = json.loads(Path(__file__).with_suffix(".json").read_text())',
-            f"KEEP = {listed([*kept, *heads(self._result)])}",
-        ]
-        if count.parameters:
-            lines.append(f"TRAINABLE = {count.parameters}")
-        if groups:
-            inner = "".join(f"    {listed(group, 4)},\n" for group in groups)
-            lines.append(f"GROUPS = [\n{inner}]")
-        return "\n".join(lines) + "\n"
+    def _constants(self) -> str:
+        weights = (n for n in self.targets.parameters if n.endswith(".weight"))
+        kept = [*self.targets.whole, *(name.removesuffix(".weight") for name in weights)]
+        values = {
+            "MODEL": json.dumps(self._id) if self._id else "",
+            "REVISION": json.dumps(self._revision) if self._revision else "",
+            "CONFIG": 'json.loads(Path(__file__).with_suffix(".json").read_text())',
+            "KEEP": listed([*kept, *heads(self._result)]),
+            "TRAINABLE": str(self.count.parameters or ""),
+        }
+        if self.groups:
+            inner = "".join(f"    {listed(group, 4)},\n" for group in self.groups)
+            values["GROUPS"] = f"[\n{inner}]"
+        return "".join(f"{name} = {value}\n" for name, value in values.items() if value)
 
-    def _base(self, *, always_4bit: bool) -> str:
+    @property
+    def _parameters(self) -> str:
+        model = "model=MODEL" if self._id else "model"
+        return model if self.always_4bit else f"{model}, four_bit=False"
+
+    def _base(self) -> str:
         return _BASE.format(
-            parameter="" if always_4bit else ", four_bit=False",
-            in_4bit=", in 4-bit NF4 but for KEEP" if always_4bit else "",
+            parameters=self._parameters,
+            in_4bit=", in 4-bit NF4 but for KEEP" if self.always_4bit else "",
             name=self._class,
-            quantization="quantization" if always_4bit else "quantization if four_bit else None",
+            revision=_REVISION if self._revision else "",
+            quantization="quantization"
+            if self.always_4bit
+            else "quantization if four_bit else None",
         )
 
-    def _model(self, count: AdapterCount, groups: Sequence[Group], *, always_4bit: bool) -> str:
+    def _model(self) -> str:
         return _MODEL.format(
-            parameter="" if always_4bit else ", four_bit=False",
-            argument="" if always_4bit else ", four_bit",
-            share="\n    share(adapted)" if groups else "",
-            check=_CHECK if count.parameters else "",
+            parameters=self._parameters,
+            arguments="model" if self.always_4bit else "model, four_bit",
+            share="\n    share(adapted)" if self.groups else "",
+            check=_CHECK if self.count.parameters else "",
         )
 
-    def _main(self, *, always_4bit: bool) -> str:
+    def _main(self) -> str:
         return _MAIN.format(
-            option="" if always_4bit else _OPTION,
-            call="options.model" if always_4bit else "options.model, options.four_bit",
+            default='nargs="?", default=MODEL, ' if self._id else "",
+            option="" if self.always_4bit else _OPTION,
+            call="options.model" if self.always_4bit else "options.model, options.four_bit",
         )
 
 
@@ -218,8 +246,3 @@ def _imported(*names: str) -> str:
     if len("from transformers import ") + len(line) <= _WIDTH:
         return line
     return "(\n" + "".join(f"    {name},\n" for name in ordered) + ")"
-
-
-def _literal(text: str) -> str:
-    """A string in Python, whatever is in it."""
-    return json.dumps(text, ensure_ascii=False) if text.isprintable() else ascii(text)

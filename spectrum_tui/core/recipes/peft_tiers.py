@@ -21,6 +21,6 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
         f"{tiers.medium_rank} from there to {end} %"
     )
     count = adapter_parameters(choice, NAME)
-    script = Script(layers, targets).text(opening, count, percent=end)
+    script = Script(layers, targets, count, opening, end).text()
     stem = f"_{NAME}_{high_end}-{end}percent"
-    return two_files(stem, config_text(targets, layers.selection.result), script)
+    return two_files(stem, config_text(targets, layers.result), script)
