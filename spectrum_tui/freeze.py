@@ -139,7 +139,7 @@ def _plain(entry: str) -> str:
     if rows := _ROWS.match(name):
         raise RecipeError(
             f"{entry} names rows of a parameter, which only axolotl can train apart.",
-            f"Name {rows[1]}: an optimizer's weight decay would move the other rows all the same.",
+            f"Name {rows[1]} to train all of it: weight decay would move its other rows anyway.",
         )
     if _PATTERN.search(name):
         raise RecipeError(
@@ -153,7 +153,7 @@ def _nothing_matches(entries: Sequence[str], parameters: Sequence[LiveParameter]
     example = parameters[len(parameters) // 2].name if parameters else "nothing"
     entry = entries[min(len(entries) - 1, len(entries) // 2 + 1)]
     return RecipeError(
-        f"None of the {len(entries)} names in the recipe is one of the model's parameters.",
+        f"Nothing that the recipe names is a parameter of the model (0 of {len(entries)}).",
         f"It names {entry}, the model has {example}: scan this model with the installed "
         "version of transformers.",
     )

@@ -145,6 +145,10 @@ class Comparison:
         found = [move for move in self._moves() if move.by]
         return tuple(sorted(found, key=lambda m: (-abs(m.by) / (m.of - 1), -abs(m.by), m.row_a)))
 
+    def work_out(self) -> None:
+        """Compute now what else waits until it is asked for: 0.6 s at 60,000 layers."""
+        _ = self.types, self.moves
+
     def at(self, percent: int) -> tuple[Agreement, ...]:
         """The agreement of the selections at a percentage, per type in the order of `types`.
 

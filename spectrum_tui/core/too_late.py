@@ -35,14 +35,21 @@ def check_not_too_late(model: Any, parameters: Sequence[LiveParameter], chosen: 
         raise RecipeError(
             f"{fixed.pop()} has already fixed which parameters of this model train.", _HINT
         )
-    optimized = _optimized() & {id(p.parameter) for p in parameters}
-    missing = len(chosen - optimized) if optimized else 0
-    if missing:
-        raise RecipeError(
-            f"The model's optimizer does not have {missing} of the parameters that the recipe "
-            "names, and would never train them.",
-            "Call freeze_except before the optimizer is made.",
-        )
+    own = {id(p.parameter) for p in parameters}
+    if _left_out(own, chosen):
+        gc.collect()  # a trainer that was deleted may only wait for this
+        if missing := _left_out(own, chosen):
+            raise RecipeError(
+                f"The model's optimizer does not have {missing} of the parameters that the recipe "
+                "names, and would never train them.",
+                "Call freeze_except before the optimizer is made; delete one that is done with.",
+            )
+
+
+def _left_out(own: set[int], chosen: set[int]) -> int:
+    """How many of the chosen parameters the model's optimizers lack; 0 where it has none."""
+    optimized = _optimized() & own
+    return len(chosen - optimized) if optimized else 0
 
 
 def _optimized() -> set[int]:

@@ -36,9 +36,11 @@ def score_files(folder: Path, own: str) -> list[Path]:
 
 
 def compared(a: Result, path: str) -> Comparison:
-    """The comparison with a file; raises SpectrumError."""
+    """The comparison with a file, all of it worked out; raises SpectrumError."""
     try:
-        return compare(a, load_result(output_folder(path)))
+        comparison = compare(a, load_result(output_folder(path)))
+        comparison.work_out()
+        return comparison
     except (OSError, ValueError) as exc:  # a path that no system call takes
         raise ResultsError(f"{path} cannot be read ({exc}).", "Check the path.") from None
 

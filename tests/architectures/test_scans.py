@@ -20,7 +20,7 @@ from tests.architectures.compare import load_as_a_trainer
 from tests.architectures.conftest import TinyModels
 from tests.architectures.test_experts import FUSED
 from tests.architectures.tiny import ARCHITECTURES
-from tests.architectures.trainers import embeddings, of_every_trainer
+from tests.architectures.trainers import embeddings, of_every_trainer, of_freeze_except
 
 CASES = [(name, "published") for name in ARCHITECTURES]
 CASES += [(name, layout) for name in FUSED for layout in ("transformers-4", "fused")]
@@ -91,7 +91,9 @@ def test_a_recipe_trains_what_was_selected(
                 text = recipe(result, percent, head=head)
                 if not text:
                     continue
-                for how, trains in of_every_trainer(model, text).items():
+                found = of_every_trainer(model, text)
+                found["freeze_except"] = of_freeze_except(model, text)
+                for how, trains in found.items():
                     tried += 1
                     right += trains == wanted
                     assert trains == wanted, (how, percent, head, trains ^ wanted)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 import yaml
 
+from spectrum_tui.freeze import freeze_except
+
 Reader = Callable[[str], list[str]]
 Matcher = Callable[[str, str], bool]
 
@@ -84,6 +86,12 @@ def of_every_trainer(model: Any, text: str) -> dict[str, set[str]]:
     return {
         name: trainable(model, read(text), matches) for name, (read, matches) in TRAINERS.items()
     }
+
+
+def of_freeze_except(model: Any, text: str) -> set[str]:
+    """The names that train by our own reader of recipes."""
+    freeze_except(model, parsed(text))
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def embeddings(model: Any) -> set[str]:

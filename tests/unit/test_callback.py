@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,12 @@ def llama() -> Any:
 def test_what_it_refuses_before_the_training(options: dict[str, Any]) -> None:
     with pytest.raises(SpectrumError):
         RescoreCallback(**options)
+
+
+def test_importing_it_loads_no_screen() -> None:
+    code = "import sys, spectrum_tui.callback\nprint(*{m.split('.')[0] for m in sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(run.stdout.split()) & {"textual", "rich"}
 
 
 def run(callback: RescoreCallback, model: Any, state: State, steps: int) -> None:

@@ -119,7 +119,7 @@ def test_names_of_another_generation_are_reported(llama: Any, caplog: Any) -> No
     assert freeze_except(llama, [old, DOWN]).unmatched == (old,)
     assert old in caplog.text
     error = refused(llama, [old, "model.layers.99.mlp.down_proj.weight"])
-    assert "None of the 2 names" in error.message
+    assert "(0 of 2)" in error.message
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_names_of_another_generation_are_reported(llama: Any, caplog: Any) -> No
         ([".*down_proj"], "regular expression"),
         ([f"{DOWN}[0:4]"], "names rows"),
         ([f"{DOWN}.weight[3]"], "names rows"),
-        (["down_proj"], "None of the 1"),
+        (["down_proj"], "(0 of 1)"),
         ("no-such-file.yaml", "cannot be read"),
     ],
 )
@@ -213,6 +213,19 @@ def test_fsdp_with_its_own_and_with_the_original_parameters() -> None:
     assert "flat ones" in refused(flat, ["weight"]).message
 
 
+@pytest.mark.usefixtures("one_process")
+def test_fsdp_2_before_and_after() -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    model: Any = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    fully_shard(model[1], mesh=init_device_mesh("cpu", (1,)))
+    frozen = freeze_except(model, ["1.weight"])
+    assert (trains(model), frozen.trainable, frozen.total) == ({"1.weight"}, 16, 40)
+    model(torch.ones(2, 4)).sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is not None] == ["1.weight"]
+
+
 # -- too late, and what cannot train ----------------------------------------------------------
 
 
@@ -221,6 +234,7 @@ def test_an_optimizer_must_have_what_is_named(llama: Any) -> None:
     optimizer = torch.optim.AdamW([p for p in llama.parameters() if p.requires_grad])
     assert "does not have 1 of" in refused(llama, [DOWN, QUERY]).message
     freeze_except(llama, [DOWN])
+    optimizer.itself = optimizer  # type: ignore[attr-defined]  # a cycle, as a trainer has
     del optimizer
     freeze_except(llama, [DOWN, QUERY])
 
