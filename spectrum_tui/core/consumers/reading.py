@@ -39,17 +39,22 @@ class RecipeText:
         return self._lists is not None
 
     @cached_property
-    def _parsed(self) -> Any:
+    def _made(self) -> Any:
         return self._lists if self._lists is not None else _with_yaml(self.text)
 
     @property
+    def parsed(self) -> Any:
+        """What PyYAML makes of it; raises StopsError."""
+        if isinstance(self._made, StopsError):
+            raise self._made
+        return self._made
+
+    @property
     def data(self) -> dict[Any, Any]:
-        """What PyYAML makes of it; raises StopsError where that is no mapping."""
-        if isinstance(self._parsed, StopsError):
-            raise self._parsed
-        if not isinstance(self._parsed, dict):
+        """The mapping that it is; raises StopsError where it is none."""
+        if not isinstance(self.parsed, dict):
             raise StopsError("the file is not a mapping with keys")
-        return self._parsed
+        return self.parsed
 
 
 def _simple(lines: list[str]) -> dict[str, list[str]] | None:
