@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback
 
-from spectrum_tui.core.compare import Comparison, compare
-from spectrum_tui.core.compare_words import rho_text
+from spectrum_tui.core.comparison.compare import Comparison, compare
+from spectrum_tui.core.comparison.words import rho_text
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import append, slug, write_text
 from spectrum_tui.core.requests import METRIC
-from spectrum_tui.core.rescoring import Rescorer, live_layers
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.store import flat_text, load_result
+from spectrum_tui.core.training.rescoring import Rescorer, live_layers
 from spectrum_tui.settings import DEFAULT_PERCENT, parse_metric, parse_percent
 
 __all__ = ["LINES", "RescoreCallback"]

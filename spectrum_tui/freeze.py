@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import RecipeError, SpectrumError
-from spectrum_tui.core.live_names import LiveParameter, live_parameters, unique
 from spectrum_tui.core.recipes.reading import read_recipe
-from spectrum_tui.core.too_late import check_not_flattened, check_not_too_late
+from spectrum_tui.core.training.live_names import LiveParameter, live_parameters, unique
+from spectrum_tui.core.training.too_late import check_not_flattened, check_not_too_late
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,6 @@ from typing import Any
 
 from spectrum_tui.commands.notes import say_notes
 from spectrum_tui.core import store
-from spectrum_tui.core.distributed import Group, PeerLostError, join
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
 from spectrum_tui.core.files import OutputFiles, check_writable, output_folder, write_text
@@ -30,8 +29,9 @@ from spectrum_tui.core.numbers import count, duration, size
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.results import Result
+from spectrum_tui.core.scanning.distributed import Group, PeerLostError, join
+from spectrum_tui.core.scanning.session import match_types, run_scan
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.session import match_types, run_scan
 from spectrum_tui.core.sizes import load_sized
 from spectrum_tui.scan_progress import ScanProgress, Snapshot
 from spectrum_tui.settings import Settings

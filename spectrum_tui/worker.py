@@ -162,7 +162,7 @@ class Worker:
         self._send(Named(request["request"], names))
 
     def _scan(self, request: Request) -> None:
-        from spectrum_tui.core.session import run_scan
+        from spectrum_tui.core.scanning.session import run_scan
 
         fields = {k: v for k, v in request.items() if k not in ("do", "request")}
         fields["types"] = tuple(fields.get("types", ()))
@@ -177,7 +177,7 @@ class Worker:
         # headers, which take 0.1 s alone, take seconds.
         self._previewed.wait(HEAD_START)
         try:
-            from spectrum_tui.core.scan import available_devices
+            from spectrum_tui.core.scanning.scan import available_devices
 
             devices = available_devices()
             self._send(Ready(devices, {device: seconds_per_cost(device) for device in devices}))
@@ -199,8 +199,8 @@ def seconds_per_cost(device: str) -> float:
     """
     import torch
 
-    from spectrum_tui.core import spectra
-    from spectrum_tui.core.scan import default_batch_size
+    from spectrum_tui.core.scanning.scan import default_batch_size
+    from spectrum_tui.core.scoring import spectra
 
     if device == "mps":
         return seconds_per_cost("cpu")

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from spectrum_tui.core.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.results import (
     Generation,
     HeadParameter,
@@ -21,6 +20,7 @@ from spectrum_tui.core.results import (
     Result,
     Scores,
 )
+from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 
 TYPES = (
     ("mlp.down_proj", 4096, 14336),

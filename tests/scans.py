@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core import spectra
 from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
     ScanEvent,
 )
-from spectrum_tui.core.journal import journal_path
 from spectrum_tui.core.naming import Layer, plan_layers
 from spectrum_tui.core.naming.parameters import StoredSource, Window, plain_source
 from spectrum_tui.core.naming.stored import stored_plan
 from spectrum_tui.core.requests import METRICS
-from spectrum_tui.core.scan import make_plan, scan
-from spectrum_tui.core.spectra import MatrixValues
+from spectrum_tui.core.scanning.journal import journal_path
+from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scoring import spectra
+from spectrum_tui.core.scoring.spectra import MatrixValues
 
 
 def layers_of(checkpoint: Checkpoint) -> tuple[Layer, ...]:

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spectrum_tui.arguments import PROGRAM, Parser, add_metric_option, add_percent_option
-from spectrum_tui.core.compare import Agreement, Comparison, compare
-from spectrum_tui.core.compare_json import as_data
-from spectrum_tui.core.compare_words import change_text, notes, rank_text, rho_text, share_text
-from spectrum_tui.core.metrics import described
+from spectrum_tui.core.comparison.as_json import as_data
+from spectrum_tui.core.comparison.compare import Agreement, Comparison, compare
+from spectrum_tui.core.comparison.words import change_text, notes, rank_text, rho_text, share_text
+from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.store import load_result
 from spectrum_tui.settings import parse_metric, parse_percent
 

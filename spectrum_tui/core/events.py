@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class ScanStarted:
-    """The plan: how many layers, how much work (units of `core.spectra.cost`), how it runs."""
+    """The plan: how many layers, how much work (units of `spectra.cost`), how it runs."""
 
     layers: int
     cost: float

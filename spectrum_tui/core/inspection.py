@@ -13,12 +13,12 @@ from spectrum_tui.core import demo, hub
 from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint, unreadable
 from spectrum_tui.core.collections import without_collections
 from spectrum_tui.core.errors import CheckpointError
-from spectrum_tui.core.journal import journal_path, read_journal
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
+from spectrum_tui.core.scanning.journal import journal_path, read_journal
 
 if TYPE_CHECKING:
     from spectrum_tui.core.quantised.fold import Folded

@@ -13,8 +13,8 @@ from spectrum_tui.core import wire
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, write_text
 from spectrum_tui.core.inspection import Inspection, with_exact_names
-from spectrum_tui.core.journal import journal_path, read_journal
 from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.scanning.journal import journal_path, read_journal
 
 
 def refined_summary(

@@ -13,7 +13,7 @@ DEMO_NAME = "spectrum-tui-demo"
 """What the demonstration model is called in files, so that none is taken for a real model's."""
 
 METRICS = ("spectrum", "calibrated", "stable_rank", "effective_rank")
-"""What layers can be ranked by (`core.metrics` defines each); here, where numpy is not needed."""
+"""What layers can be ranked by (see `scoring.metrics`); here, where numpy is not needed."""
 METRIC = METRICS[0]
 """The reference tool's."""
 
@@ -26,7 +26,7 @@ class ScanRequest:
     there are several towers). `model_class` overrides the class whose names are used, and
     `allow_gptq` scans GPTQ weights, which are a rounded copy. `batch_size` is how many
     matrices are in work at once, 0 to choose by the device. `fresh` ignores earlier scores.
-    `precision` is `exact`, `fast` or `auto` (see `core.spectra`).
+    `precision` is `exact`, `fast` or `auto` (see `core.scoring.spectra`).
     `metric` is what the files that are written rank by; all are computed anyway.
     """
 
@@ -159,7 +159,7 @@ class Suggestions:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker has torch: which devices exist, and seconds per unit of `core.spectra.cost`."""
+    """The worker has torch: which devices exist, and seconds per unit of `spectra.cost`."""
 
     devices: tuple[str, ...]
     seconds_per_cost: dict[str, float]

@@ -23,7 +23,6 @@ import numpy as np
 from spectrum_tui.core.collections import without_collections
 from spectrum_tui.core.errors import OutputError, ResultsError
 from spectrum_tui.core.files import OutputFiles, cache_dir, slug, write_text
-from spectrum_tui.core.kept_metrics import completed
 from spectrum_tui.core.layer_types import (
     Group,
     group_of,
@@ -44,6 +43,7 @@ from spectrum_tui.core.results import (
     Result,
     Scores,
 )
+from spectrum_tui.core.scoring.kept_metrics import completed
 
 _FUSED_EXPERTS = re.compile(r"(^|\.)experts\.[a-z_]+$")
 """All experts in one parameter, which has no `.weight` after it."""

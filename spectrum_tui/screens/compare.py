@@ -12,10 +12,10 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
-from spectrum_tui.core.compare import Comparison
-from spectrum_tui.core.compare_words import notes, rho_text, share_text
-from spectrum_tui.core.metrics import described
+from spectrum_tui.core.comparison.compare import Comparison
+from spectrum_tui.core.comparison.words import notes, rho_text, share_text
 from spectrum_tui.core.results import Result
+from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.compare_lines import MoveLines, TypeLines
 from spectrum_tui.widgets.key_footer import KeyFooter

@@ -13,7 +13,7 @@ from textual.containers import Vertical
 from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
-from spectrum_tui.core.compare import Comparison, compare
+from spectrum_tui.core.comparison.compare import Comparison, compare
 from spectrum_tui.core.errors import ResultsError, SpectrumError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.results import Result

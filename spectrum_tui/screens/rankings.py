@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 
 from spectrum_tui.core.errors import ResultsError
-from spectrum_tui.core.metrics import described
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
+from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.screens.result_notes import Ties
 

@@ -14,7 +14,6 @@ from textual.screen import Screen
 from textual.suggester import SuggestFromList
 from textual.widgets import Button, Input, Select
 
-from spectrum_tui.core.devices import pick_devices
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.requests import (
@@ -25,6 +24,7 @@ from spectrum_tui.core.requests import (
     Ready,
     Suggestions,
 )
+from spectrum_tui.core.scanning.devices import pick_devices
 from spectrum_tui.messages import (
     DownloadCancelled,
     DownloadRequested,

@@ -14,10 +14,10 @@ from textual.content import Content
 from textual.widgets import Static
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.kept_metrics import spectra_of
-from spectrum_tui.core.metrics import Noise, described, noise_of
 from spectrum_tui.core.results import FloatArray, Result
-from spectrum_tui.core.spectra_store import KeptSpectrum
+from spectrum_tui.core.scoring.kept_metrics import spectra_of
+from spectrum_tui.core.scoring.metrics import Noise, described, noise_of
+from spectrum_tui.core.scoring.spectra_store import KeptSpectrum
 from spectrum_tui.screens.dialog import Dialog
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.key_footer import KeyFooter

@@ -8,8 +8,8 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from textual.strip import Strip
 
-from spectrum_tui.core.compare import Agreement, Comparison, Move
-from spectrum_tui.core.compare_words import change_text, rank_text, rho_text, share_text
+from spectrum_tui.core.comparison.compare import Agreement, Comparison, Move
+from spectrum_tui.core.comparison.words import change_text, rank_text, rho_text, share_text
 from spectrum_tui.core.results import BoolArray
 from spectrum_tui.widgets.cells import bar, keep_end, printable
 from spectrum_tui.widgets.line_view import LineView

@@ -10,8 +10,8 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.metrics import described
 from spectrum_tui.core.results import BoolArray, IntArray
+from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.heat_matrix import Cell, HeatMatrix

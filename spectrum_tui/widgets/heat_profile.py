@@ -13,8 +13,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.metrics import described
 from spectrum_tui.core.results import BoolArray, FloatArray
+from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.widgets.heat_matrix import Cell, HeatMatrix
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from textual.message import Message
 from textual.strip import Strip
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.metrics import described
 from spectrum_tui.core.results import BoolArray, IntArray
+from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.widgets.cells import bar as plain_bar
 from spectrum_tui.widgets.cells import keep_end, printable

@@ -22,10 +22,10 @@ from spectrum_tui.cli import main
 from spectrum_tui.core.checkpoint import read_checkpoint
 from spectrum_tui.core.events import LayerDone, LayerFailed, MatrixDone, ScanEvent, ScanStarted
 from spectrum_tui.core.inspection import inspect_model, with_exact_names
-from spectrum_tui.core.journal import journal_path, read_journal
 from spectrum_tui.core.layer_types import Group
 from spectrum_tui.core.requests import ResultReady, ScanRequest
-from spectrum_tui.core.session import run_scan
+from spectrum_tui.core.scanning.journal import journal_path, read_journal
+from spectrum_tui.core.scanning.session import run_scan
 from spectrum_tui.core.store import load_result
 from tests import oracle
 from tests.architectures.compare import load_as_a_trainer
@@ -139,7 +139,7 @@ KILLED = """
 import os, signal, sys
 from spectrum_tui.core.events import MatrixDone
 from spectrum_tui.core.requests import ScanRequest
-from spectrum_tui.core.session import run_scan
+from spectrum_tui.core.scanning.session import run_scan
 seen = 0
 for event in run_scan(ScanRequest(sys.argv[1], batch_size=1, device="cpu", output_dir=sys.argv[2])):
     seen += isinstance(event, MatrixDone)

@@ -11,7 +11,7 @@ from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.refinement import refined_summary
 from spectrum_tui.core.requests import ScanRequest
-from spectrum_tui.core.session import run_scan
+from spectrum_tui.core.scanning.session import run_scan
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import rewrite
 

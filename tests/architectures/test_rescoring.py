@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spectrum_tui.core.requests import METRICS
-from spectrum_tui.core.rescoring import Rescorer, live_layers
+from spectrum_tui.core.training.rescoring import Rescorer, live_layers
 from tests.architectures.compare import load_as_a_trainer
 from tests.architectures.conftest import TinyModels
 from tests.architectures.test_scans import scanned

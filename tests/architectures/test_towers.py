@@ -11,8 +11,8 @@ from spectrum_tui.cli import main
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.scanning.session import match_types
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.session import match_types
 from spectrum_tui.core.store import load_result
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import Tensors, rewrite

@@ -21,9 +21,9 @@ from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.results import Result
-from spectrum_tui.core.scan import make_plan
+from spectrum_tui.core.scanning.scan import make_plan
+from spectrum_tui.core.scanning.session import Outcome, build_result
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.session import Outcome, build_result
 from tests import made
 from tests.architectures.conftest import TinyModels
 from tests.architectures.test_scans import intended, of_the_same_modules

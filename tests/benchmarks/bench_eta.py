@@ -2,7 +2,7 @@
 
 Made-up models are scanned on the CPU with an empty cache; after every matrix the estimate is noted.
 Prints estimate over truth at 20, 40, 60 and 80 % of the time, and the seconds per unit of
-`core.spectra.cost` of every shape: where these differ much, the cost function wants new constants.
+`spectra.cost` of every shape: where these differ much, the cost function wants new constants.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from spectrum_tui.core import spectra
 from spectrum_tui.core.checkpoint import read_checkpoint
 from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.naming import plan_layers
 from spectrum_tui.core.naming.parameters import plain_source
 from spectrum_tui.core.naming.stored import stored_plan
-from spectrum_tui.core.scan import make_plan, scan
+from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scoring import spectra
 from spectrum_tui.scan_progress import ScanProgress
 from tests.benchmarks.models import Shape, write_model
 

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 
 from spectrum_tui.core.checkpoint import read_checkpoint
 from spectrum_tui.core.naming.parameters import Window, plain_source
-from spectrum_tui.core.scores import spectrum_score
-from spectrum_tui.core.spectra import EXACT, FAST, singular_values
+from spectrum_tui.core.scoring.scores import spectrum_score
+from spectrum_tui.core.scoring.spectra import EXACT, FAST, singular_values
 from tests import oracle
 
 SHAPES = (

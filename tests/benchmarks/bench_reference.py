@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from spectrum_tui.core import spectra
+from spectrum_tui.core.scoring import spectra
 from tests import oracle
 from tests.benchmarks.models import Shape, trained, write_model
 

@@ -33,8 +33,8 @@ from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.results import Result
+from spectrum_tui.core.scanning.session import run_scan
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.session import run_scan
 from spectrum_tui.core.store import load_result
 from spectrum_tui.freeze import freeze_except
 from tests.training.measure import gradient_bytes, optimizer_bytes, parameter_bytes, trainable

@@ -16,7 +16,7 @@ from textual.widgets import Input
 
 from spectrum_tui.base_app import BaseApp
 from spectrum_tui.core.audit import audit
-from spectrum_tui.core.compare import compare
+from spectrum_tui.core.comparison.compare import compare
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.requests import (
@@ -27,7 +27,7 @@ from spectrum_tui.core.requests import (
     Suggestions,
 )
 from spectrum_tui.core.results import Result
-from spectrum_tui.core.spectra_store import KeptSpectrum
+from spectrum_tui.core.scoring.spectra_store import KeptSpectrum
 from spectrum_tui.scan_progress import ScanProgress
 from spectrum_tui.screens.audit import AuditScreen
 from spectrum_tui.screens.compare import CompareScreen

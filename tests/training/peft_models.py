@@ -18,8 +18,8 @@ from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.results import Result
+from spectrum_tui.core.scanning.session import run_scan
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.session import run_scan
 from spectrum_tui.core.store import load_result
 from tests import oracle
 from tests.architectures.tiny import ARCHITECTURES

@@ -14,8 +14,8 @@ pytest.importorskip("accelerate")
 import peft
 
 from spectrum_tui.core.errors import RecipeError
-from spectrum_tui.core.live_names import live_parameters
-from spectrum_tui.core.rescoring import live_layers
+from spectrum_tui.core.training.live_names import live_parameters
+from spectrum_tui.core.training.rescoring import live_layers
 from spectrum_tui.freeze import freeze_except
 from tests.training.runs import build, changed, copied, trained
 

@@ -14,9 +14,9 @@ import torch
 pytest.importorskip("accelerate")
 
 from spectrum_tui.callback import LINES, RescoreCallback
-from spectrum_tui.core.compare import compare
-from spectrum_tui.core.rescoring import Rescorer, live_layers
+from spectrum_tui.core.comparison.compare import compare
 from spectrum_tui.core.store import load_result
+from spectrum_tui.core.training.rescoring import Rescorer, live_layers
 from spectrum_tui.freeze import freeze_except
 from tests import oracle
 from tests.architectures.test_scans import scanned

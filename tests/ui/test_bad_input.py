@@ -23,7 +23,7 @@ from spectrum_tui.app import SpectrumApp
 from spectrum_tui.cli import main
 from spectrum_tui.core.checkpoint import SINGLE_FILE, read_checkpoint
 from spectrum_tui.core.files import OutputFiles
-from spectrum_tui.core.journal import journal_path, read_journal
+from spectrum_tui.core.scanning.journal import journal_path, read_journal
 from spectrum_tui.screens.layers import LayersScreen
 from spectrum_tui.screens.results import ResultsScreen
 from spectrum_tui.screens.save import SaveScreen

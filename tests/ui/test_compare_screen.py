@@ -13,7 +13,7 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
-from spectrum_tui.core.compare import Move, compare
+from spectrum_tui.core.comparison.compare import Move, compare
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.store import load_result, save_scores
 from spectrum_tui.screens.compare import CompareScreen

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.metrics import described
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import METRICS
+from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.screens.results import ResultsScreen
 from spectrum_tui.settings import Settings

@@ -10,11 +10,11 @@ from textual.app import App
 
 from spectrum_tui.core import store
 from spectrum_tui.core.events import LayerDone
-from spectrum_tui.core.metrics import described, noise_of
 from spectrum_tui.core.requests import METRICS, ResultReady, ScanRequest
 from spectrum_tui.core.results import Result
-from spectrum_tui.core.session import run_scan
-from spectrum_tui.core.spectra_store import KeptSpectrum
+from spectrum_tui.core.scanning.session import run_scan
+from spectrum_tui.core.scoring.metrics import described, noise_of
+from spectrum_tui.core.scoring.spectra_store import KeptSpectrum
 from spectrum_tui.screens.results import ResultsScreen
 from spectrum_tui.screens.spectrum import NOT_KEPT, SpectrumScreen, facts, histogram
 from spectrum_tui.settings import Settings

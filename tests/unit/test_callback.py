@@ -13,7 +13,7 @@ import torch
 
 from spectrum_tui.callback import LINES, RescoreCallback
 from spectrum_tui.core.errors import SpectrumError
-from spectrum_tui.core.rescoring import live_layers
+from spectrum_tui.core.training.rescoring import live_layers
 from tests.architectures.tiny import ARCHITECTURES
 
 
@@ -69,7 +69,7 @@ def test_only_the_first_process_scores(llama: Any, tmp_path: Path) -> None:
 def test_what_does_not_train_is_scored_once(
     llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spectrum_tui.core import rescoring
+    from spectrum_tui.core.training import rescoring
 
     scored: list[str] = []
     real = rescoring.LiveLayer.score

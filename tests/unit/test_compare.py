@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from spectrum_tui.cli import main
-from spectrum_tui.core.compare import Comparison, compare, mean_ranks, spearman
-from spectrum_tui.core.compare_words import notes
+from spectrum_tui.core.comparison.compare import Comparison, compare, mean_ranks, spearman
+from spectrum_tui.core.comparison.words import notes
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.store import flat_text, load_result

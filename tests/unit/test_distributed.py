@@ -13,23 +13,23 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from spectrum_tui.core import distributed
 from spectrum_tui.core.checkpoint import read_checkpoint
-from spectrum_tui.core.distributed import ALONE, Group, group_of, join, split
 from spectrum_tui.core.errors import InputError, OutputError, ScanError, SpectrumError
 from spectrum_tui.core.events import LayerRescored, ScanEnded, ScanEvent, ScanStarted
 from spectrum_tui.core.inspection import inspect_model
-from spectrum_tui.core.journal import (
+from spectrum_tui.core.scanning import distributed
+from spectrum_tui.core.scanning.distributed import ALONE, Group, group_of, join, split
+from spectrum_tui.core.scanning.journal import (
     Entry,
     Journal,
     journals,
     rank_journal,
     read_journal,
 )
-from spectrum_tui.core.metrics import ONE_DIMENSIONAL
-from spectrum_tui.core.scan import ScanPlan, make_plan, scan
-from spectrum_tui.core.scores import Score
-from spectrum_tui.core.spectra_store import KeptSpectrum, SpectraReader, spectra_path
+from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
+from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
+from spectrum_tui.core.scoring.scores import Score
+from spectrum_tui.core.scoring.spectra_store import KeptSpectrum, SpectraReader, spectra_path
 from tests.checkpoints import experts, llama, save
 from tests.scans import is_matrix, journal_of, layers_of, run, scores_of, spy_on_scores
 

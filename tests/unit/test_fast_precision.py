@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from spectrum_tui.cli import main
-from spectrum_tui.core import spectra
 from spectrum_tui.core.events import LayerDone, LayerRescored
-from spectrum_tui.core.ordering import Interval, undecided, undecided_in_groups
-from spectrum_tui.core.scores import spectrum_score
-from spectrum_tui.core.spectra import EXACT, FAST, StoredMatrix, gram_singular_values
+from spectrum_tui.core.scanning.ordering import Interval, undecided, undecided_in_groups
+from spectrum_tui.core.scoring import spectra
+from spectrum_tui.core.scoring.scores import spectrum_score
+from spectrum_tui.core.scoring.spectra import EXACT, FAST, StoredMatrix, gram_singular_values
 from tests import oracle
 from tests.checkpoints import llama, save
 from tests.scans import run

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from spectrum_tui.core.live_names import live_parameters
+from spectrum_tui.core.training.live_names import live_parameters
 from spectrum_tui.freeze import Frozen, RecipeError, SpectrumError, freeze_except
 from tests.architectures.tiny import ARCHITECTURES
 

@@ -20,8 +20,8 @@ from spectrum_tui.core.recipes.similar import (
 )
 from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.results import Result
+from spectrum_tui.core.scanning.session import run_scan
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.session import run_scan
 from spectrum_tui.core.store import load_result
 from tests import made, oracle
 from tests.checkpoints import Tensors, llama, save

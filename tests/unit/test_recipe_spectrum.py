@@ -18,9 +18,9 @@ from spectrum_tui.core.naming import model_layers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import Result
-from spectrum_tui.core.scan import make_plan
+from spectrum_tui.core.scanning.scan import make_plan
+from spectrum_tui.core.scanning.session import Outcome, build_result
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.session import Outcome, build_result
 from tests import checkpoints, made
 from tests.checkpoints import Tensors, llama, save
 from tests.scans import done

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum_tui.core import resources
 from spectrum_tui.core.checkpoint import read_checkpoint
 from spectrum_tui.core.naming import Layer
-from spectrum_tui.core.resources import (
+from spectrum_tui.core.scanning import resources
+from spectrum_tui.core.scanning.resources import (
     cores,
     free_memory,
     how_many_fit,
     is_out_of_memory,
     memory_need,
 )
-from spectrum_tui.core.scan import auto_batch_size, make_plan
+from spectrum_tui.core.scanning.scan import auto_batch_size, make_plan
 from tests.checkpoints import experts, llama, save
 from tests.scans import is_matrix, layers_of
 
@@ -120,11 +120,11 @@ def test_a_wide_matrix_needs_its_stored_values_as_well(layers: list[Layer]) -> N
 def test_the_batch_is_what_memory_allows(
     layers: list[Layer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spectrum_tui.core.scan.cores", lambda: 8)
+    monkeypatch.setattr("spectrum_tui.core.scanning.scan.cores", lambda: 8)
     needs = sorted((memory_need(layer) for layer in layers), reverse=True)
 
     def with_free(free: float, sharing: int = 1) -> tuple[int, tuple[str, ...]]:
-        monkeypatch.setattr("spectrum_tui.core.scan.free_memory", lambda device: int(free))
+        monkeypatch.setattr("spectrum_tui.core.scanning.scan.free_memory", lambda device: int(free))
         return auto_batch_size(layers, ("cpu",), sharing=sharing)
 
     assert with_free(1e12) == (8, ())

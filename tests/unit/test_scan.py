@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectrum_tui.core import scan as scan_module
-from spectrum_tui.core import spectra
 from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.events import (
@@ -20,8 +18,10 @@ from spectrum_tui.core.events import (
     ScanEnded,
     ScanStarted,
 )
-from spectrum_tui.core.journal import journal_path, read_journal
-from spectrum_tui.core.scan import choose_devices, default_batch_size, make_plan, scan
+from spectrum_tui.core.scanning import scan as scan_module
+from spectrum_tui.core.scanning.journal import journal_path, read_journal
+from spectrum_tui.core.scanning.scan import choose_devices, default_batch_size, make_plan, scan
+from spectrum_tui.core.scoring import spectra
 from tests import checkpoints, oracle
 from tests.checkpoints import llama, save
 from tests.scans import (

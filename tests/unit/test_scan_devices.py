@@ -19,15 +19,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectrum_tui.core import scan as scan_module
-from spectrum_tui.core import scan_work, spectra
 from spectrum_tui.core.checkpoint import read_checkpoint
-from spectrum_tui.core.devices import pick_devices, share_of
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.events import ScanEnded, ScanEvent, ScanStarted
-from spectrum_tui.core.journal import read_journal
-from spectrum_tui.core.scan import make_plan, scan
-from spectrum_tui.core.spectra import MatrixValues, Spectrum
+from spectrum_tui.core.scanning import scan as scan_module
+from spectrum_tui.core.scanning import scan_work
+from spectrum_tui.core.scanning.devices import pick_devices, share_of
+from spectrum_tui.core.scanning.journal import read_journal
+from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scoring import spectra
+from spectrum_tui.core.scoring.spectra import MatrixValues, Spectrum
 from tests import oracle
 from tests.checkpoints import experts, llama, save
 from tests.scans import failures_of, is_matrix, journal_of, layers_of, run, scores_of, source_of

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectrum_tui.core import spectra
 from spectrum_tui.core.checkpoint import read_checkpoint
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.events import (
     ScanEnded,
 )
-from spectrum_tui.core.journal import read_journal
-from spectrum_tui.core.scan import make_plan, scan
-from spectrum_tui.core.spectra import MatrixValues, Spectrum
+from spectrum_tui.core.scanning.journal import read_journal
+from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scoring import spectra
+from spectrum_tui.core.scoring.spectra import MatrixValues, Spectrum
 from tests import checkpoints
 from tests.checkpoints import Tensors, llama, save
 from tests.scans import (
@@ -253,10 +253,10 @@ def test_a_full_disk_stops_the_scan_and_keeps_everything_before(
 _FILL = """
 import resource, sys
 from pathlib import Path
-from spectrum_tui.core.journal import Entry, Journal
+from spectrum_tui.core.scanning.journal import Entry, Journal
 from spectrum_tui.core.errors import OutputError
-from spectrum_tui.core.metrics import ONE_DIMENSIONAL
-from spectrum_tui.core.scores import Score
+from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
+from spectrum_tui.core.scoring.scores import Score
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 sure = 0
 with Journal(Path(sys.argv[1])) as journal:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from spectrum_tui.core.scores import (
+from spectrum_tui.core.scoring.scores import (
     ONE_DIMENSIONAL,
     UnscorableError,
     relative_error_bound,

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from spectrum_tui.core import spectra
 from spectrum_tui.core.checkpoint import Tensor, read_checkpoint
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.naming.parameters import Window, plain_source
-from spectrum_tui.core.scores import UnscorableError, relative_error_bound, spectrum_score
-from spectrum_tui.core.spectra import (
+from spectrum_tui.core.scoring import spectra
+from spectrum_tui.core.scoring.scores import UnscorableError, relative_error_bound, spectrum_score
+from spectrum_tui.core.scoring.spectra import (
     StoredMatrix,
     cost,
     gram_singular_values,

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spectrum_tui.core import kept_metrics, metrics, store
+from spectrum_tui.core import store
 from spectrum_tui.core.errors import OutputError, ResultsError
 from spectrum_tui.core.events import LayerDone
-from spectrum_tui.core.journal import read_journal
 from spectrum_tui.core.requests import METRICS, ResultReady, ScanRequest
 from spectrum_tui.core.results import Result
-from spectrum_tui.core.session import run_scan
-from spectrum_tui.core.spectra_store import (
+from spectrum_tui.core.scanning.journal import read_journal
+from spectrum_tui.core.scanning.session import run_scan
+from spectrum_tui.core.scoring import kept_metrics, metrics
+from spectrum_tui.core.scoring.spectra_store import (
     KeptSpectrum,
     SpectraReader,
     SpectraWriter,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from spectrum_tui.core.events import LayerDone, LayerStarted, ScanStarted
-from spectrum_tui.core.spectra import cost
+from spectrum_tui.core.scoring.spectra import cost
 from spectrum_tui.scan_progress import ScanProgress
 from spectrum_tui.time_left import Rate, seconds_left
 

@@ -14,7 +14,7 @@ import pytest
 
 from spectrum_tui.cli import main
 from spectrum_tui.core.checkpoint import read_checkpoint
-from spectrum_tui.core.journal import journal_path, journals, read_journal
+from spectrum_tui.core.scanning.journal import journal_path, journals, read_journal
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, RECIPE, Capture
 from tests.scans import spy_on_scores
@@ -27,7 +27,7 @@ LIMIT = 100
 _KILLED = """
 import os, signal, sys, time
 from spectrum_tui.cli import main
-from spectrum_tui.core import spectra
+from spectrum_tui.core.scoring import spectra
 
 real, done, rank = spectra.singular_values, [], os.environ["RANK"]
 
@@ -45,7 +45,7 @@ sys.exit(main(sys.argv[1:]))
 
 _LOST = """
 import os, signal, sys, threading
-from spectrum_tui.core.distributed import PeerLostError, join
+from spectrum_tui.core.scanning.distributed import PeerLostError, join
 
 def work():
     group.gather(lambda: group.rank)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from spectrum_tui.core import spectra
 from spectrum_tui.core.layer_types import (
     LANGUAGE,
     is_input_embedding,
@@ -16,6 +15,7 @@ from spectrum_tui.core.layer_types import (
 )
 from spectrum_tui.core.naming.parameters import VECTOR, MatrixRef, ParameterPlan, RuntimeParameter
 from spectrum_tui.core.results import HeadParameter, Parameter
+from spectrum_tui.core.scoring import spectra
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from spectrum_tui.core.checkpoint import Tensor
 from spectrum_tui.core.naming.reading import read_elements, read_rows, read_tensor
 from spectrum_tui.core.results import ModuleKind
-from spectrum_tui.core.spectra import SCORABLE, MatrixValues
+from spectrum_tui.core.scoring.spectra import SCORABLE, MatrixValues
 
 if TYPE_CHECKING:
     import torch

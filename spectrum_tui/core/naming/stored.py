@@ -32,7 +32,7 @@ from spectrum_tui.core.naming.layers import (
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter, StoredSource
 from spectrum_tui.core.naming.values import DirectValues
 from spectrum_tui.core.results import Parameter
-from spectrum_tui.core.spectra import SCORABLE
+from spectrum_tui.core.scoring.spectra import SCORABLE
 
 NAMING = "the checkpoint"
 

@@ -8,13 +8,13 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spectrum_tui.core.metrics import described
 from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, AdapterLayers
 from spectrum_tui.core.recipes.choice import RecipeFile
 from spectrum_tui.core.recipes.peft_config import Targets, heads, model_class
 from spectrum_tui.core.recipes.spectrum import one_line
 from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import Result
+from spectrum_tui.core.scoring.metrics import described
 
 _WIDTH = 88
 """The line length of ruff and black where nobody asked for another."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.metrics import described
 from spectrum_tui.core.recipes.check import check_names, prove
 from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import BoolArray, IntArray, Provenance
+from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.selection import NEVER, Selection
 
 KEY = "unfrozen_parameters:"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from spectrum_tui.core.results import FloatArray
-from spectrum_tui.core.scores import (
+from spectrum_tui.core.scoring.scores import (
     EPS,
     UnscorableError,
     relative_error_bound,

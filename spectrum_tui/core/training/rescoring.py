@@ -16,14 +16,19 @@ import numpy as np
 
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.layer_types import layer_type
-from spectrum_tui.core.live_names import LiveParameter, live_parameters, unique, wrappers_of
-from spectrum_tui.core.metrics import described
 from spectrum_tui.core.naming.fused import experts_in, halves_in, is_convolution
 from spectrum_tui.core.naming.layers import Layer, is_bias, with_towers
 from spectrum_tui.core.naming.parameters import Halves
 from spectrum_tui.core.results import Provenance, Result, Scores
-from spectrum_tui.core.scores import UnscorableError
-from spectrum_tui.core.spectra import EXACT, singular_values
+from spectrum_tui.core.scoring.metrics import described
+from spectrum_tui.core.scoring.scores import UnscorableError
+from spectrum_tui.core.scoring.spectra import EXACT, singular_values
+from spectrum_tui.core.training.live_names import (
+    LiveParameter,
+    live_parameters,
+    unique,
+    wrappers_of,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +73,7 @@ class LiveLayer:
 
 @dataclass(frozen=True, slots=True)
 class _Values:
-    """A tensor as the rows that `core.spectra` reads."""
+    """A tensor as the rows that `core.scoring.spectra` reads."""
 
     tensor: torch.Tensor
     by_rows: bool = True

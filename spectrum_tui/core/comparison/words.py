@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from spectrum_tui.core.compare import Comparison
+from spectrum_tui.core.comparison.compare import Comparison
 from spectrum_tui.core.results import Generation
 
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from spectrum_tui.core.journal import Entry, journal_path, read_journal
-from spectrum_tui.core.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import MetricColumn, Parts, Result
-from spectrum_tui.core.spectra_store import KeptSpectrum, SpectraReader, spectra_path
+from spectrum_tui.core.scanning.journal import Entry, journal_path, read_journal
+from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
+from spectrum_tui.core.scoring.spectra_store import KeptSpectrum, SpectraReader, spectra_path
 
 
 def completed(result: Result) -> Result:

@@ -10,21 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from spectrum_tui.core import spectra
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import (
     LayerStarted,
     ScanEvent,
 )
-from spectrum_tui.core.journal import Entry, Journal
-from spectrum_tui.core.layer_work import LayerWork
-from spectrum_tui.core.metrics import FAILED, every_metric
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import size
 from spectrum_tui.core.requests import METRIC
-from spectrum_tui.core.resources import is_out_of_memory, memory_need, release
-from spectrum_tui.core.scores import UnscorableError, spectrum_score
-from spectrum_tui.core.spectra_store import KeptSpectrum
+from spectrum_tui.core.scanning.journal import Entry, Journal
+from spectrum_tui.core.scanning.layer_work import LayerWork
+from spectrum_tui.core.scanning.resources import is_out_of_memory, memory_need, release
+from spectrum_tui.core.scoring import spectra
+from spectrum_tui.core.scoring.metrics import FAILED, every_metric
+from spectrum_tui.core.scoring.scores import UnscorableError, spectrum_score
+from spectrum_tui.core.scoring.spectra_store import KeptSpectrum
 
 CPU = "cpu"
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spectrum_tui.core.errors import RecipeError
-from spectrum_tui.core.live_names import LiveParameter, wrappers_of
+from spectrum_tui.core.training.live_names import LiveParameter, wrappers_of
 
 _HINT = "Call freeze_except right after loading the model."
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from spectrum_tui import __version__
 from spectrum_tui.core import store
-from spectrum_tui.core.distributed import ALONE, Group
 from spectrum_tui.core.errors import InputError, ScanError
 from spectrum_tui.core.events import (
     LayerDone,
@@ -28,7 +27,8 @@ from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.naming import NAMING, Layer
 from spectrum_tui.core.requests import METRIC, METRICS, ResultReady, ScanRequest
 from spectrum_tui.core.results import MetricColumn, Parts, Provenance, Result, Scores
-from spectrum_tui.core.scan import ScanPlan, make_plan, scan
+from spectrum_tui.core.scanning.distributed import ALONE, Group
+from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
 
 
 def run_scan(

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 
 from spectrum_tui.core.events import LayerDone, LayerFailed, MatrixDone, ScanEvent
-from spectrum_tui.core.journal import Entry
-from spectrum_tui.core.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.naming import Layer
-from spectrum_tui.core.ordering import Interval
 from spectrum_tui.core.requests import METRIC, METRICS
-from spectrum_tui.core.spectra import EXACT
+from spectrum_tui.core.scanning.journal import Entry
+from spectrum_tui.core.scanning.ordering import Interval
+from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
+from spectrum_tui.core.scoring.spectra import EXACT
 
 State = tuple[dict[int, Mapping[str, float]], dict[int, float], str]
 

@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import IO, Self
 
 from spectrum_tui.core.files import append, cache_dir, cannot_write
-from spectrum_tui.core.metrics import every_metric
 from spectrum_tui.core.requests import METRICS
-from spectrum_tui.core.scores import RULE, Score
-from spectrum_tui.core.spectra_store import (
+from spectrum_tui.core.scoring.metrics import every_metric
+from spectrum_tui.core.scoring.scores import RULE, Score
+from spectrum_tui.core.scoring.spectra_store import (
     NOWHERE,
     KeptSpectrum,
     SpectraReader,

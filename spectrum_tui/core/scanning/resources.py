@@ -12,7 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from spectrum_tui.core.naming import Layer
-from spectrum_tui.core.spectra import CHUNK_ELEMENTS
+from spectrum_tui.core.scoring.spectra import CHUNK_ELEMENTS
 
 SHARE = 0.8
 """How much of the free memory a scan takes: the rest is for allocators and everyone else."""

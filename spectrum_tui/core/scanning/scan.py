@@ -14,8 +14,6 @@ from pathlib import Path
 
 from spectrum_tui.core.checkpoint import Checkpoint
 from spectrum_tui.core.collections import import_torch
-from spectrum_tui.core.devices import pick_devices, share_of
-from spectrum_tui.core.distributed import ALONE, Group
 from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.events import (
     LayerDone,
@@ -25,7 +23,11 @@ from spectrum_tui.core.events import (
     ScanEvent,
     ScanStarted,
 )
-from spectrum_tui.core.journal import (
+from spectrum_tui.core.naming import Layer
+from spectrum_tui.core.numbers import size
+from spectrum_tui.core.scanning.devices import pick_devices, share_of
+from spectrum_tui.core.scanning.distributed import ALONE, Group
+from spectrum_tui.core.scanning.journal import (
     Entry,
     Journal,
     best_entries,
@@ -34,13 +36,11 @@ from spectrum_tui.core.journal import (
     rank_journal,
     read_journal,
 )
-from spectrum_tui.core.layer_work import LayerWork
-from spectrum_tui.core.naming import Layer
-from spectrum_tui.core.numbers import size
-from spectrum_tui.core.ordering import undecided_in_groups
-from spectrum_tui.core.resources import SHARE, cores, free_memory, how_many_fit
-from spectrum_tui.core.scan_work import CPU, Workers
-from spectrum_tui.core.spectra import EXACT, FAST
+from spectrum_tui.core.scanning.layer_work import LayerWork
+from spectrum_tui.core.scanning.ordering import undecided_in_groups
+from spectrum_tui.core.scanning.resources import SHARE, cores, free_memory, how_many_fit
+from spectrum_tui.core.scanning.scan_work import CPU, Workers
+from spectrum_tui.core.scoring.spectra import EXACT, FAST
 
 
 @dataclass(frozen=True)

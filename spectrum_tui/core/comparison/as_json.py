@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from spectrum_tui.core.compare import Agreement, Comparison, Move
+from spectrum_tui.core.comparison.compare import Agreement, Comparison, Move
 from spectrum_tui.core.results import BoolArray, Result
 
 

@@ -1,0 +1,1 @@
+"""Two rankings of the same layers: how they and their selections differ."""

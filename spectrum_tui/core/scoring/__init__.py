@@ -1,0 +1,1 @@
+"""From a stored matrix to its singular values, and from those to scores."""
