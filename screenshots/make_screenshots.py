@@ -11,9 +11,25 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from textual.app import App
 
 HERE = Path(__file__).parent
 SIZE = (120, 36)
+OLD_RECIPE = """\
+unfrozen_parameters:
+- ^lm_head.weight$
+- ^model.embed_tokens.weight$
+# mlp.down_proj layers
+- model.layers.0.mlp.down_proj
+- model.layers.1.mlp.down_proj
+# self_attn.q_proj layers
+- ^model\\.layers\\.0\\.self_attn\\.q_proj\\.weight$
+- "model.layers.1.self_attn.q_proj.weight"  # snr 0.31
+- model.layers.99.self_attn.q_proj.weight
+"""
 
 
 async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
@@ -31,11 +47,6 @@ async def take(folder: str) -> None:
 
     app = SpectrumApp(Settings(DEMO, output_dir="recipes"), demo=True)
 
-    def picture(name: str) -> None:
-        svg = app.export_screenshot(title="spectrum-tui", simplify=True)
-        (HERE / f"{name}.svg").write_text(svg.replace(folder, "~/recipes"), encoding="utf-8")
-        print(name)
-
     async with app.run_test(size=SIZE) as pilot:
 
         async def shown(name: str) -> None:
@@ -44,30 +55,58 @@ async def take(folder: str) -> None:
 
         await until(lambda: app.setup_screen.summary is not None)
         await pilot.pause(0.5)
-        picture("setup")
+        picture(app, folder, "setup")
         await pilot.press("ctrl+n")
         await shown("LayersScreen")
         await until(lambda: app._machine is not None)
         await pilot.pause(0.3)
-        picture("layers")
+        picture(app, folder, "layers")
         await pilot.press("s")
         await shown("ScanScreen")
         await until(lambda: app.runner.progress.snapshot().share > 0.55)
         await pilot.pause(0.1)
-        picture("scan")
+        picture(app, folder, "scan")
         await shown("ResultsScreen")
         await pilot.press("2", "5")
         await pilot.pause(1.2)
-        picture("results-table")
+        picture(app, folder, "results-table")
         await pilot.press("m")
         await pilot.pause(0.3)
-        picture("results-heatmap")
+        picture(app, folder, "results-heatmap")
         await pilot.press("y")
         await pilot.pause(0.3)
-        picture("results-yaml")
+        picture(app, folder, "results-yaml")
         await pilot.press("w")
-        await pilot.pause(0.3)
-        picture("save")
+        await pilot.pause(1.0)
+        picture(app, folder, "save")
+        await pilot.press("escape", "f", *"0.1", "enter")
+        await pilot.pause(0.5)
+        picture(app, folder, "memory")
+        await pilot.press("escape", "a")
+        await pilot.pause(1.0)
+        picture(app, folder, "adapters")
+
+
+async def take_audit(folder: str) -> None:
+    """The audit of a recipe as another tool would have written it."""
+    from spectrum_tui.app import SpectrumApp
+    from spectrum_tui.settings import Settings
+
+    recipe = Path(folder) / "recipe.yaml"
+    recipe.write_text(OLD_RECIPE, encoding="utf-8")
+    app = SpectrumApp(Settings(), results=recipe)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(lambda: type(app.screen).__name__ == "AuditScreen")
+        await pilot.press("m", *"demo", "enter")
+        await pilot.pause(6.0)
+        picture(app, folder, "audit")
+
+
+def picture(app: App[Any], folder: str, name: str) -> None:
+    """Write what is on the screen."""
+    svg = app.export_screenshot(title="spectrum-tui", simplify=True)
+    (HERE / f"{name}.svg").write_text(svg.replace(folder, "~/recipes"), encoding="utf-8")
+    print(name)
 
 
 def main() -> None:
@@ -79,6 +118,7 @@ def main() -> None:
         os.environ["COLORTERM"] = "truecolor"
         os.environ.pop("NO_COLOR", None)
         asyncio.run(take(folder))
+        asyncio.run(take_audit(folder))
 
 
 if __name__ == "__main__":
