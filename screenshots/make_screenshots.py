@@ -79,7 +79,7 @@ async def take(folder: str) -> None:
         await pilot.press("w")
         await pilot.pause(1.0)
         picture(app, folder, "save")
-        await pilot.press("escape", "f", *"0.1", "enter")
+        await pilot.press("escape", "t", "f")
         await pilot.pause(0.5)
         picture(app, folder, "memory")
         await pilot.press("escape", "a")
