@@ -176,9 +176,12 @@ def freeze(model: Any) -> None:
 
     Before anything wraps the model: FSDP, torch.compile and PEFT change the names.
     """
-    from spectrum_tui.freeze import freeze_except
+    from spectrum_tui.freeze import SpectrumError, freeze_except
 
-    frozen = freeze_except(model, NAMES)
+    try:
+        frozen = freeze_except(model, NAMES)
+    except SpectrumError as error:
+        sys.exit(str(error))
     missing = [name for name in frozen.unmatched if name not in ASSUMED]
     if missing:
         sys.exit(

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
@@ -298,7 +298,10 @@ class Stands:
                 "load_dataset": lambda kind, **how: (kind, how),
                 "load_from_disk": lambda place: ("disk", place),
             },
-            "spectrum_tui.freeze": {"freeze_except": self.freeze_except},
+            "spectrum_tui.freeze": {
+                "freeze_except": self.freeze_except,
+                "SpectrumError": SpectrumError,
+            },
         }
 
 
