@@ -17,7 +17,7 @@ from spectrum_tui.settings import Settings
 from spectrum_tui.widgets.heatmap import Heatmap
 from spectrum_tui.widgets.score_rows import Sort
 from tests import made
-from tests.ui.test_results_screen import Host, settled
+from tests.ui.results_host import Host, settled
 
 
 async def test_v_goes_through_the_metrics_and_everything_follows() -> None:

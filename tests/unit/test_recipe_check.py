@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import pytest
 
+from spectrum_tui.core.consumers import CONSUMERS
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.recipes.check import check_names, overmatched
+from spectrum_tui.core.recipes.check import check_names, overmatched, prove
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.results import Parameter, Result
 from spectrum_tui.core.selection import Selection
@@ -94,3 +95,11 @@ def test_a_recipe_is_stopped_and_says_why() -> None:
     renamed = replace(result, parameters=(Parameter("model.layers.0.mlp.other.weight", ()),))
     with pytest.raises(SelectionError, match="is not a parameter"):
         SpectrumYaml(Selection(renamed)).text(50, head=False)
+
+
+def test_a_list_longer_than_one_trainer_takes_is_for_the_others() -> None:
+    names = [f"model.layers.{i}.mlp.up_proj.weight" for i in range(50_001)]
+    parameters = [Parameter(name, (2, 2)) for name in [*names, "model.norm.weight"]]
+    text = "unfrozen_parameters:\n" + "".join(f"- {name}\n" for name in names)
+    able = {one.consumer.name for one in prove(text, names, parameters)}
+    assert able == {consumer.name for consumer in CONSUMERS} - {"Soup"}

@@ -62,7 +62,7 @@ def prove(
     parameters: Sequence[Parameter],
     consumers: Sequence[Consumer] = CONSUMERS,
 ) -> tuple[ConsumerReport, ...]:
-    """What each trainer does with a recipe: all of `wanted` and nothing else.
+    """What each trainer that takes so long a list does with it: all of `wanted`, nothing else.
 
     Raises SelectionError where one would do anything else, and where nothing would train. The
     report is empty where the parameters are not known.
@@ -71,7 +71,9 @@ def prove(
         raise SelectionError("Nothing would train by this file.", "Select at least one layer.")
     if not parameters:
         return ()
-    reports = report(text, wanted, parameters, consumers)
+    # One that takes no file of this length says so itself; the others may well read it.
+    able = [one for one in consumers if not one.most or len(wanted) <= one.most]
+    reports = report(text, wanted, parameters, able)
     for one in reports:
         if not one.exact:
             raise SelectionError(f"{one.consumer.name} {deviation(one)}.", "Nothing was written.")
