@@ -69,9 +69,9 @@ def scene(name: str) -> tuple[Screen[Any], Prepare]:
             screen = scenes.scan_screen(state)
             return screen, still(before=screen.poll)
         case ["results", "heatmap"]:
-            return scenes.results(scenes.with_head()), still("tab", "m")
+            return scenes.results(scenes.with_sizes()), still("tab", "m")
         case _:
-            return scenes.results(scenes.with_head()), still()
+            return scenes.results(scenes.with_sizes()), still()
 
 
 def footer(app: Recorder) -> dict[str, str]:

@@ -280,10 +280,10 @@ async def test_the_footer_shows_the_keys_that_work() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
         keys = {"←→": "Percent", "w": "Save", "c": "Copy", "e": "Embeddings"}
-        assert app.footer() == {**keys, "/": "Filter", "s": "Sort"}
+        assert app.footer() == {**keys, "f": "Memory", "/": "Filter"}
         app.results.table.focus()
         await settled(pilot)
-        assert app.footer() == {**keys, "/": "Filter", "s": "Sort"}
+        assert app.footer() == {**keys, "f": "Memory", "/": "Filter"}
         await pilot.press("slash")
         await settled(pilot)
         assert set(app.footer().values()) == {"Clear filter", "To the rows"}
