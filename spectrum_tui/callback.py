@@ -24,6 +24,7 @@ from spectrum_tui.core.comparison.compare import Comparison, compare
 from spectrum_tui.core.comparison.words import rho_text
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import append, slug, write_text
+from spectrum_tui.core.numbers import finite
 from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.store import flat_text, load_result
@@ -151,15 +152,11 @@ def _change(comparison: Comparison, percent: int) -> dict[str, Any]:
     rows = comparison.pairs.b
     rhos = {kind.name: kind.rho for kind in comparison.types if kind.common}
     return {
-        "spearman": _finite(comparison.rho),
-        "types": {name: _finite(rho) for name, rho in rhos.items()},
+        "spearman": finite(comparison.rho),
+        "types": {name: finite(rho) for name, rho in rhos.items()},
         "entered": [layers[row] for row in rows[np.flatnonzero(after & ~before)]],
         "left": [layers[row] for row in rows[np.flatnonzero(before & ~after)]],
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _say(line: dict[str, Any], percent: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spectrum_tui.commands.notes import say_notes
+from spectrum_tui.commands.output import say
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
@@ -25,45 +25,19 @@ from spectrum_tui.core.inspection import (
     inspect_model,
     with_exact_names,
 )
-from spectrum_tui.core.numbers import count, duration, size
+from spectrum_tui.core.numbers import count, duration, finite, size
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.scanning.distributed import Group, PeerLostError, join
 from spectrum_tui.core.scanning.session import match_types, run_scan
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.sizes import load_sized
+from spectrum_tui.core.text import safe
 from spectrum_tui.scan_progress import ScanProgress, Snapshot
 from spectrum_tui.settings import Settings
 
 Say = Callable[[str], None]
 """Takes a line for the user."""
-
-
-def run_yaml_command(
-    results: Path,
-    percent: int,
-    *,
-    output: str | None,
-    head: bool,
-    metric: str = "",
-    sizes_from: str = "",
-) -> int:
-    """Write the YAML of saved scores to `output` or stdout; raises SpectrumError.
-
-    An empty `metric` is the one that the file was saved with; `sizes_from` as in `load_sized`.
-    """
-    result = load_sized(results, sizes_from)
-    say_notes(result)
-    recipe = SpectrumYaml(Selection(result.with_metric(metric or result.provenance.metric)))
-    text = recipe.text(percent, head=head)
-    if output is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    else:
-        write_text(Path(output), text)
-        _say(f"wrote {output}")
-    return 0
 
 
 def run_scan_command(
@@ -80,7 +54,7 @@ def run_scan_command(
         return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
     except SpectrumError as exc:
         if group.leads or isinstance(exc, PeerLostError):
-            _say(f"spectrum-tui: {exc}")
+            say(f"spectrum-tui: {exc}")
         return 2
 
 
@@ -94,10 +68,10 @@ def _scan(
     head: bool,
 ) -> int:
     output = output_folder(settings.output_dir)
-    say = _say if group.leads else _say_nothing
-    inspection = _prepare(group, settings, output, say)
+    tell = say if group.leads else _say_nothing
+    inspection = _prepare(group, settings, output, tell)
     for note in inspection.summary.notes:
-        say(f"note: {note}")
+        tell(f"note: {note}")
     request = ScanRequest(
         settings.model,
         settings.revision,
@@ -111,10 +85,10 @@ def _scan(
         settings.precision,
         settings.scan_metric,
     )
-    scan = _Scan(group, say)
+    scan = _Scan(group, tell)
     ready = scan.run(request, inspection)
     if scan.interrupted or scan.stopped:
-        return _interrupted(scan.progress.snapshot(), say)
+        return _interrupted(scan.progress.snapshot(), tell)
     if ready is None:
         return 0 if not group.leads else 1
     result = store.load_result(Path(ready.path))
@@ -196,7 +170,7 @@ class _Scan:
                 self._say_each(event.notes)
             case LayerFailed():
                 self._line.clear()
-                self._say(f"failed: {_data(event.layer)}: {_data(event.reason)}")
+                self._say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
             case LayerDone() if self._group.leads:
                 self._line.show(self.progress.snapshot())
             case ScanEnded():
@@ -230,7 +204,7 @@ class _StatusLine:
             sys.stderr.flush()
             self._shown = True
         else:
-            _say(text.strip())
+            say(text.strip())
 
     def clear(self) -> None:
         if self._shown:
@@ -243,7 +217,7 @@ def _local(inspection: Inspection, say: Say) -> Inspection:
     """The model on this machine, downloaded first where it is not."""
     summary = inspection.summary
     say(
-        f"{_data(summary.name)}: {summary.architecture}, {count(summary.parameters)} parameters, "
+        f"{safe(summary.name)}: {summary.architecture}, {count(summary.parameters)} parameters, "
         f"{size(summary.nbytes)}"
     )
     if summary.is_local:
@@ -277,7 +251,7 @@ def _print_result(
         sys.stdout.write("".join(f"{path}\n" for path in paths))
     sys.stdout.flush()
     failed = len(result.scores.problems)
-    _say(f"{len(result.scores) - failed} layers scored" + (f", {failed} failed" if failed else ""))
+    say(f"{len(result.scores) - failed} layers scored" + (f", {failed} failed" if failed else ""))
 
 
 def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) -> dict[str, Any]:
@@ -292,9 +266,9 @@ def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) ->
         row: dict[str, Any] = {
             "layer": layer,
             "type": scores.type_names[scores.type_ids[i]],
-            "snr": _finite(snr),
+            "snr": finite(snr),
             "trains": bool(mask[i]),
-            "metrics": {name: _finite(column.values[i]) for name, column in scores.metrics.items()},
+            "metrics": {name: finite(column.values[i]) for name, column in scores.metrics.items()},
         }
         if math.isinf(snr):
             row["infinite"] = True
@@ -302,7 +276,7 @@ def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) ->
             row["problem"] = scores.problems[i]
         if i in scores.parts:
             parts = scores.parts[i]
-            row["matrices"] = {label: _finite(x) for label, x in parts}
+            row["matrices"] = {label: finite(x) for label, x in parts}
         rows.append(row)
     return {
         "model": result.provenance.model,
@@ -317,20 +291,6 @@ def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) ->
         },
         "layers": rows,
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _data(text: str) -> str:
-    """Text from a file or argument, safe on a terminal: no control characters."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 def _say_nothing(text: str) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.arguments import PROGRAM, Parser
+from spectrum_tui.commands.output import put, say
 from spectrum_tui.core.audit import Audit, Finding, Severity, audit, read_recipe
 from spectrum_tui.core.consumers import ConsumerReport
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import count, counted, percent
+from spectrum_tui.core.text import safe
 
 SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
 
@@ -29,10 +30,9 @@ def run(arguments: list[str]) -> int:
         names = model_names(options.model, options.revision, options.model_class)
     found = audit(text, names)
     if options.json:
-        sys.stdout.write(json.dumps(_as_json(found), indent=2, ensure_ascii=False) + "\n")
+        put(json.dumps(_as_json(found), indent=2, ensure_ascii=False) + "\n")
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in _lines(options.file, found)))
-    sys.stdout.flush()
+        put("".join(f"{line}\n" for line in _lines(options.file, found)))
     if options.output and found.fixed:
         write_text(Path(options.output), found.fixed)
     _say(found, options.output)
@@ -67,23 +67,22 @@ def _say(found: Audit, output: str | None) -> None:
         words = "--model MODEL finds the names for a corrected file"
     else:
         return
-    sys.stderr.write(f"{words}\n")
-    sys.stderr.flush()
+    say(words)
 
 
 def _lines(file: str, found: Audit) -> Iterator[str]:
     """The audit as lines to read."""
-    yield f"{_data(file)}: {counted(found.lines, 'line')}, {_counted(found)}"
+    yield f"{safe(file)}: {counted(found.lines, 'line')}, {_counted(found)}"
     for finding in found.findings:
         yield from _finding(finding)
     if not found.reports:
         return
     share = f"{count(found.numel)} of {count(found.whole)} elements, {percent(found.share)}"
-    yield f"model {_data(found.model)} ({_data(found.naming)})"
+    yield f"model {safe(found.model)} ({safe(found.naming)})"
     yield f"meant to train: {counted(found.meant, 'parameter')} ({share})"
     width = max(len(one.consumer.name) for one in found.reports)
     for one in found.reports:
-        yield f"  {'✓' if one.exact else '✗'} {one.consumer.name:<{width}}  {_data(outcome(one))}"
+        yield f"  {'✓' if one.exact else '✗'} {one.consumer.name:<{width}}  {safe(outcome(one))}"
 
 
 def outcome(one: ConsumerReport) -> str:
@@ -96,9 +95,9 @@ def outcome(one: ConsumerReport) -> str:
 
 def _finding(finding: Finding) -> Iterator[str]:
     where = f"line {finding.line}: " if finding.line else ""
-    yield f"{SIGNS[finding.severity]} {finding.severity} {where}{_data(finding.message)}"
+    yield f"{SIGNS[finding.severity]} {finding.severity} {where}{safe(finding.message)}"
     if finding.hint:
-        yield f"    {_data(finding.hint)}"
+        yield f"    {safe(finding.hint)}"
 
 
 def _counted(found: Audit) -> str:
@@ -148,8 +147,3 @@ def _as_json(found: Audit) -> dict[str, Any]:
         ],
         "corrected": found.fixed,
     }
-
-
-def _data(text: str) -> str:
-    """Text from a file or argument, safe on a terminal: no control characters."""
-    return "".join(c if c.isprintable() else "?" for c in text)

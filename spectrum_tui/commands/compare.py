@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from spectrum_tui.arguments import PROGRAM, Parser, add_metric_option, add_percent_option
+from spectrum_tui.commands.output import aligned, put
 from spectrum_tui.core.comparison.as_json import as_data
 from spectrum_tui.core.comparison.compare import Agreement, Comparison, compare
 from spectrum_tui.core.comparison.words import change_text, notes, rank_text, rho_text, share_text
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.store import load_result
+from spectrum_tui.core.text import safe
 from spectrum_tui.settings import parse_metric, parse_percent
 
 MOVES = 10
@@ -30,8 +31,7 @@ def run(arguments: list[str]) -> int:
         text = json.dumps(as_data(comparison, percent), indent=2)
     else:
         text = "\n".join(_lines(comparison, percent))
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    put(f"{text}\n")
     return 0
 
 
@@ -50,12 +50,12 @@ def _parser() -> Parser:
 
 def _lines(comparison: Comparison, percent: int) -> Iterator[str]:
     for label, result in (("A", comparison.a), ("B", comparison.b)):
-        yield f"{label}  {_data(result.provenance.model)}, {len(result.scores):,} layers"
+        yield f"{label}  {safe(result.provenance.model)}, {len(result.scores):,} layers"
     words = described(comparison.a.provenance.metric).words
     yield f"Ranked by {words}; the top {percent} % of each type are compared."
     yield from notes(comparison)
     yield ""
-    yield from _aligned(list(_table(comparison, percent)))
+    yield from aligned(list(_table(comparison, percent)))
     yield ""
     yield from _moved(comparison, percent)
 
@@ -66,7 +66,7 @@ def _table(comparison: Comparison, percent: int) -> Iterator[tuple[str, ...]]:
     for kind, agreement in zip(comparison.types, agreements, strict=True):
         counts = (kind.common, kind.only_a, kind.only_b)
         agreed = _agreed(agreement, agreement.jaccard if kind.common else math.nan)
-        yield (_data(kind.name), *map(str, counts), rho_text(kind.rho), *agreed)
+        yield (safe(kind.name), *map(str, counts), rho_text(kind.rho), *agreed)
     types = [kind for kind in comparison.types if kind.common]
     counts = (len(comparison.pairs), sum(k.only_a for k in types), sum(k.only_b for k in types))
     whole = comparison.whole(percent)
@@ -77,13 +77,6 @@ def _table(comparison: Comparison, percent: int) -> Iterator[tuple[str, ...]]:
 def _agreed(agreement: Agreement, jaccard: float) -> tuple[str, ...]:
     counts = (agreement.a, agreement.b, agreement.shared)
     return (*(f"{n:,}" for n in counts), share_text(jaccard))
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join([row[0].ljust(len(first)), *rest])
 
 
 def _moved(comparison: Comparison, percent: int) -> Iterator[str]:
@@ -97,9 +90,5 @@ def _moved(comparison: Comparison, percent: int) -> Iterator[str]:
     for move in shown:
         ranks = f"{rank_text(move.rank_a)} → {rank_text(move.rank_b)} of {move.of}"
         change = change_text(bool(mask_a[move.row_a]), bool(mask_b[move.row_b]))
-        layer = _data(comparison.a.scores.layers[move.row_a])
+        layer = safe(comparison.a.scores.layers[move.row_a])
         yield f"  {ranks:<18}{change:<9}{layer}"
-
-
-def _data(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)

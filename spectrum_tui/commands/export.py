@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,14 +14,14 @@ from spectrum_tui.arguments import (
     add_percent_option,
     add_sizes_option,
 )
-from spectrum_tui.commands.notes import say_notes
+from spectrum_tui.commands.output import put, say
+from spectrum_tui.commands.scores import load_scores
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, kind_named
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.sizes import load_sized
 from spectrum_tui.settings import parse_metric, parse_percent
 from spectrum_tui.tier_options import add_tier_options, parse_tiers
 
@@ -49,19 +48,16 @@ def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
             f"It is for {able}.",
             field="experts",
         )
-    result = load_sized(Path(options.results), options.sizes_from)
-    say_notes(result)
-    ranked = result.with_metric(metric or result.provenance.metric)
+    ranked = load_scores(options).with_metric(metric)
     head = not options.no_embeddings
     tiers = parse_tiers(options, kind, percent)
     return Choice(Selection(ranked), percent, head, tiers, experts=options.experts)
 
 
 def _print(files: Sequence[RecipeFile]) -> None:
-    sys.stdout.write(files[0].text)
-    sys.stdout.flush()
+    put(files[0].text)
     if len(files) > 1:
-        _say(f"{len(files) - 1} more to go with it: -o FILE writes all of them")
+        say(f"{len(files) - 1} more to go with it: -o FILE writes all of them")
 
 
 def _write(files: Sequence[RecipeFile], first: Path) -> None:
@@ -79,11 +75,7 @@ def _write(files: Sequence[RecipeFile], first: Path) -> None:
     for path, file in reversed(list(zip(paths, files, strict=True))):
         write_text(path, file.text)
     for path in paths:
-        _say(f"wrote {path}")
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+        say(f"wrote {path}")
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from spectrum_tui.arguments import (
@@ -18,7 +16,8 @@ from spectrum_tui.arguments import (
     add_percent_option,
     add_sizes_option,
 )
-from spectrum_tui.commands.notes import say_notes
+from spectrum_tui.commands.output import aligned, put
+from spectrum_tui.commands.scores import load_scores
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.memory import (
@@ -43,7 +42,7 @@ from spectrum_tui.core.memory.presets import (
 )
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.sizes import load_sized
+from spectrum_tui.core.text import safe
 from spectrum_tui.settings import parse_metric, parse_percent
 
 NO_SIZES = "These scores hold no sizes, so that nothing can be said of memory."
@@ -75,8 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         text = json.dumps(_as_data(asked, answer), indent=2)
     else:
         text = "\n".join(_lines(asked, answer))
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    put(f"{text}\n")
     return 1 if answer is not None and not answer.percent else 0
 
 
@@ -90,11 +88,10 @@ def _question(options: argparse.Namespace) -> _Question:
         not options.no_checkpointing,
     )
     percent, metric = parse_percent(options.top_percent), parse_metric(options.metric)
-    result = load_sized(Path(options.results), options.sizes_from)
-    say_notes(result)
+    result = load_scores(options)
     if not result.parameters:
         raise ResultsError(NO_SIZES, NO_SIZES_HINT)
-    selection = Selection(result.with_metric(metric or result.provenance.metric))
+    selection = Selection(result.with_metric(metric))
     table = MemoryTable(selection, ModelSizes(result.parameters, result.head))
     head = bool(result.head) and not options.no_embeddings
     return _Question(result, table, selection, training, percent, head)
@@ -114,17 +111,10 @@ def _estimates(asked: _Question) -> Iterator[tuple[str, Estimate]]:
 
 def _lines(asked: _Question, answer: Fit | None) -> Iterator[str]:
     training, result = asked.training, asked.result
-    yield f"{_data(result.provenance.model)}: {_trains(asked)}"
+    yield f"{safe(result.provenance.model)}: {_trains(asked)}"
     yield f"an estimate {_each_gpu(training)}, {_assumed(training)}"
     yield ""
-    rows = [_TITLES, *(_cells(name, estimate) for name, estimate in _estimates(asked))]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_TITLES))]
-    for row in rows:
-        first, *rest = (
-            cell.ljust(width) if not i else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join([first, *rest]).rstrip()
+    yield from aligned([_TITLES, *(_cells(*each) for each in _estimates(asked))])
     if answer is not None:
         yield ""
         yield f"{answer.text} ({training.preset.title})."
@@ -223,10 +213,6 @@ def _fit_data(answer: Fit, training: Training) -> dict[str, Any]:
             for way in answer.ways
         ],
     }
-
-
-def _data(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _parser() -> Parser:

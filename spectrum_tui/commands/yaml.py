@@ -13,22 +13,26 @@ from spectrum_tui.arguments import (
     add_percent_option,
     add_sizes_option,
 )
+from spectrum_tui.commands.output import put, say
+from spectrum_tui.commands.scores import load_scores
+from spectrum_tui.core.files import write_text
+from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.selection import Selection
 from spectrum_tui.settings import parse_metric, parse_percent
 
 
 def run(arguments: Sequence[str]) -> int:
     """Write the YAML; returns the exit code, raises SpectrumError."""
     options = make_parser().parse_args(arguments)
-    from spectrum_tui.headless import run_yaml_command
-
-    return run_yaml_command(
-        Path(options.results),
-        parse_percent(options.top_percent),
-        output=options.output,
-        head=not options.no_embeddings,
-        metric=parse_metric(options.metric),
-        sizes_from=options.sizes_from,
-    )
+    percent, metric = parse_percent(options.top_percent), parse_metric(options.metric)
+    recipe = SpectrumYaml(Selection(load_scores(options).with_metric(metric)))
+    text = recipe.text(percent, head=not options.no_embeddings)
+    if options.output is None:
+        put(text)
+    else:
+        write_text(Path(options.output), text)
+        say(f"wrote {options.output}")
+    return 0
 
 
 def make_parser() -> Parser:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from spectrum_tui.core.text import safe
+
 
 class SpectrumError(Exception):
     """Something the user can act on; never shown with a traceback.
@@ -27,7 +29,7 @@ class SpectrumError(Exception):
 
 def _one_line(text: str) -> str:
     """Names from a file may hold control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return safe(" ".join(text.split()))
 
 
 class InputError(SpectrumError):

@@ -85,3 +85,8 @@ def percent(share: float) -> str:
 def short_percent(share: float) -> str:
     """A share in at most 7 characters, for columns: `12.5 %`, `<0.1 %`, a dash for nothing."""
     return "–" if not share else percent(share) if share >= 0.001 else "<0.1 %"
+
+
+def finite(value: float) -> float | None:
+    """A number as strict JSON has it: None for Infinity and NaN."""
+    return float(value) if math.isfinite(value) else None

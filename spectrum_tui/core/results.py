@@ -174,8 +174,9 @@ class Result:
         return tuple(name for name in METRICS if name in known) or (self.provenance.metric,)
 
     def with_metric(self, name: str) -> Result:
-        """The same layers ranked by another metric; raises ResultsError where it is not there."""
-        if name == self.provenance.metric:
+        """The same layers ranked by another metric, "" for its own; raises ResultsError where it is
+        not there."""
+        if name in ("", self.provenance.metric):
             return self
         column = self.scores.metrics.get(name)
         if column is None:

@@ -19,7 +19,7 @@ from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS
-from spectrum_tui.core.recipes.writing import Drafts, PlannedFile, planned_files, write_files
+from spectrum_tui.core.recipes.writing import Drafts, Files, PlannedFile, planned_files, write_files
 from spectrum_tui.screens.dialog import Dialog
 from spectrum_tui.screens.recipe_report import report
 from spectrum_tui.screens.trainer_report import trainers_text
@@ -118,6 +118,7 @@ class SaveScreen(Dialog[Path | None]):
         self.choice = choice
         self.result = choice.selection.result
         self._drafts = Drafts(choice)
+        self._notes: dict[tuple[str, bool], Content] = {}
         self._folder = Input(output_dir, id="folder", select_on_focus=False, compact=True)
         own = bool(self.result.provenance.version)
         self._scores = Box("Also the scores (two JSON files)", own, id="scores")
@@ -214,9 +215,16 @@ class SaveScreen(Dialog[Path | None]):
             files = planned_files(self.result, order.folder, drafts, with_scores=order.with_scores)
         except (OSError, RuntimeError, ValueError):  # a path that no system call takes
             files = []
+        return Plan(files, self._noted(order, drafts), experts)
+
+    def _noted(self, order: Order, drafts: Files) -> Content:
+        """What is said of a draft, made once: a folder is typed letter by letter."""
         choice = self._drafts.with_experts(order.kind, order.experts)
-        notes = (trainers_text(choice, drafts), report(order.kind, choice))
-        return Plan(files, Content("\n").join(note for note in notes if note), experts)
+        key = (order.kind.name, choice.experts)
+        if key not in self._notes:
+            notes = (trainers_text(choice, drafts), report(order.kind, choice))
+            self._notes[key] = Content("\n").join(note for note in notes if note)
+        return self._notes[key]
 
     # -- writing --------------------------------------------------------------------------------
 

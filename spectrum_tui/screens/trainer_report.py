@@ -10,7 +10,7 @@ from spectrum_tui.core.consumers.reading import RecipeText, with_pyyaml
 from spectrum_tui.core.consumers.trainers import consumer_named
 from spectrum_tui.core.recipes.check import deviation
 from spectrum_tui.core.recipes.choice import Choice
-from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.recipes.writing import Files, is_list_of_names
 from spectrum_tui.widgets.cells import printable
 
@@ -28,7 +28,7 @@ def trainer_reports(choice: Choice, files: Files) -> tuple[ConsumerReport, ...]:
     if choice.experts:  # read by axolotl alone, which limits the rows of what is named
         wanted = [axolotl_rows(item)[0] for item in with_pyyaml(RecipeText(text))]
         return report(text, set(wanted), parameters, [consumer_named("axolotl")])
-    wanted = SpectrumYaml(choice.selection).check(choice.percent, head=choice.head)
+    wanted = named(choice.selection, choice.percent, head=choice.head)
     return report(text, wanted, parameters, CONSUMERS)
 
 

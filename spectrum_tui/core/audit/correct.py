@@ -9,12 +9,13 @@ from spectrum_tui.core.audit.meaning import Meaning
 from spectrum_tui.core.audit.plain import has_rows, is_module, plain_name
 from spectrum_tui.core.consumers.reading import KEY
 from spectrum_tui.core.layer_types import layer_type
+from spectrum_tui.core.recipes.spectrum import one_line
 
 
 def corrected(meanings: Sequence[Meaning], model: str) -> str:
     """The file of full names, where the model is known; "" where it would name nothing."""
     names = dict.fromkeys(name for one in meanings for name in one.names)
-    comment = f"# the parameters of {_one_line(model)} that the file named"
+    comment = f"# the parameters of {one_line(model)} that the file named"
     return _file(names, comment, (one.entry.pattern for one in meanings))
 
 
@@ -41,9 +42,5 @@ def _file(names: Iterable[str], comment: str, patterns: Iterable[str]) -> str:
     rows = ["# whole parameters: only axolotl reads rows"] if any(map(has_rows, patterns)) else []
     lines = [comment, *rows, f"{KEY}:"]
     for kind, listed in groups.items():
-        lines += [f"# {_one_line(kind)}", *(f"- {name}" for name in listed)]
+        lines += [f"# {one_line(kind)}", *(f"- {name}" for name in listed)]
     return "\n".join([*lines, ""])
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from spectrum_tui.core.comparison.compare import Agreement, Comparison, Move
+from spectrum_tui.core.numbers import finite
 from spectrum_tui.core.results import BoolArray, Result
 
 
@@ -22,7 +22,7 @@ def as_data(comparison: Comparison, percent: int) -> dict[str, Any]:
             "in_common": len(comparison.pairs),
             "only_a": sum(kind.only_a for kind in comparison.types if kind.common),
             "only_b": sum(kind.only_b for kind in comparison.types if kind.common),
-            "spearman": _finite(comparison.rho),
+            "spearman": finite(comparison.rho),
             **_agreement(comparison.whole(percent)),
         },
         "types": [
@@ -31,7 +31,7 @@ def as_data(comparison: Comparison, percent: int) -> dict[str, Any]:
                 "in_common": kind.common,
                 "only_a": kind.only_a,
                 "only_b": kind.only_b,
-                "spearman": _finite(kind.rho),
+                "spearman": finite(kind.rho),
                 **_agreement(agreement),
             }
             for kind, agreement in zip(comparison.types, agreements, strict=True)
@@ -55,7 +55,7 @@ def _agreement(agreement: Agreement) -> dict[str, Any]:
         "selected_a": agreement.a,
         "selected_b": agreement.b,
         "shared": agreement.shared,
-        "jaccard": _finite(agreement.jaccard),
+        "jaccard": finite(agreement.jaccard),
     }
 
 
@@ -72,7 +72,3 @@ def _move(
         "selected_a": bool(mask_a[move.row_a]),
         "selected_b": bool(mask_b[move.row_b]),
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import HubError, OutputError, SpectrumError
+from spectrum_tui.core.text import safe
 
 _ID = re.compile(r"(?:\b[\w.-]{1,96}\b/)?\b[\w.-]{1,96}\b", re.ASCII)
 _URL = re.compile(r"https?://[^/\s]+/([^/\s]+/[^/\s?#]+)")
@@ -64,7 +65,7 @@ def not_an_id(model: str) -> HubError:
 
 def _shown(text: str) -> str:
     """`text` in quotes, safe to print: at most 80 characters, no control characters."""
-    clean = "".join(c if c.isprintable() else "?" for c in text)
+    clean = safe(text)
     return f"'{clean}'" if len(clean) <= 80 else f"'{clean[:79]}…'"
 
 

@@ -15,6 +15,7 @@ from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import BoolArray, IntArray, Provenance
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.selection import NEVER, Selection
+from spectrum_tui.core.text import safe
 
 KEY = "unfrozen_parameters:"
 
@@ -90,15 +91,12 @@ class SpectrumYaml:
                 f"The smallest percentage that selects one here is {least} %.",
                 field="top_percent",
             )
-        rows = np.flatnonzero(self.selection.mask(percent, head=head)).tolist()
-        if not rows:
+        if not self.selection.mask(percent, head=head).any():
             raise SelectionError(
                 "Only embeddings and output head are selected, and they are switched off.",
                 "Switch them on, or scan more layer types.",
             )
-        names = [name for row in rows for name in self.result.scores.parameters[row]]
-        heads = [h.name for h in self.result.head if head]
-        wanted = list(dict.fromkeys([*heads, *names]))
+        wanted = named(self.selection, percent, head=head)
         check_names(wanted, self.result.names)
         return wanted
 
@@ -114,6 +112,15 @@ class SpectrumYaml:
         if self.result.complete:
             return ""
         return f"partial: {len(self.result.scores)} of {self.result.planned} layers scanned"
+
+
+def named(selection: Selection, percent: int, *, head: bool) -> list[str]:
+    """The parameters that a list of names holds, each once, embeddings and head first."""
+    result = selection.result
+    rows = np.flatnonzero(selection.mask(percent, head=head)).tolist()
+    names = [name for row in rows for name in result.scores.parameters[row]]
+    heads = [h.name for h in result.head if head]
+    return list(dict.fromkeys([*heads, *names]))
 
 
 class YamlView:
@@ -189,4 +196,4 @@ def provenance_comment(origin: Provenance, percent: int, note: str) -> list[str]
 
 def one_line(text: str) -> str:
     """Text that stays inside its comment, whatever a model or layer was called."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    return safe(text, " ")

@@ -12,7 +12,7 @@ from spectrum_tui.core.files import OutputFiles, check_writable, slug, write_tex
 from spectrum_tui.core.recipes.check import refuse_everything
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.experts import fused_types
-from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.results import Result
 
 Files = tuple[RecipeFile, ...]
@@ -61,7 +61,7 @@ def drafted(kind: RecipeKind, choice: Choice) -> Files:
     """The files of a kind; raises SelectionError where nothing or the whole model would train."""
     files = kind.files(choice)
     if is_list_of_names(files) and not choice.experts:
-        wanted = SpectrumYaml(choice.selection).check(choice.percent, head=choice.head)
+        wanted = named(choice.selection, choice.percent, head=choice.head)
         refuse_everything(wanted, choice.selection.result.parameters)
     return files
 
