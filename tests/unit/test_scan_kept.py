@@ -200,7 +200,7 @@ def test_a_shard_that_is_gone(tmp_path: Path) -> None:
         RuntimeError(""),
         ZeroDivisionError("float division by zero"),
         KeyError("weight"),
-        torch.linalg.LinAlgError("linalg.eigh: did not converge\nin 30 sweeps"),
+        torch.linalg.LinAlgError("linalg.eigh: did not converge\nin 30 sweeps"),  # type: ignore[attr-defined]
         OverflowError("\n"),
     ],
     ids=repr,
