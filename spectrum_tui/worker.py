@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import sys
@@ -217,6 +218,8 @@ def seconds_per_cost(device: str) -> float:
 
 def main() -> None:
     """Entry point of `python -m spectrum_tui.worker`."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("spectrum_tui").setLevel(logging.INFO)  # tracebacks of failed layers
     out = os.dup(1)
     os.dup2(2, 1)  # what a library prints goes to the log, not between the events
     with contextlib.suppress(OSError):
