@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spectrum_tui.commands.output import say
+from spectrum_tui.commands.output import say, say_too_small
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
@@ -93,8 +93,10 @@ def _scan(
         return 0 if not group.leads else 1
     result = store.load_result(Path(ready.path))
     files = store.files_of(result, output)
-    text = SpectrumYaml(Selection(result)).text(settings.top_percent, head=head)
+    selection = Selection(result)
+    text = SpectrumYaml(selection).text(settings.top_percent, head=head)
     write_text(files.recipe(settings.top_percent), text)
+    say_too_small(selection, settings.top_percent)
     _print_result(result, files, settings.top_percent, head=head, as_json=as_json)
     return 1 if scan.progress.snapshot().failed else 0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
+from spectrum_tui.core.selection import Selection
+
 
 def put(text: str) -> None:
     """Data, on stdout at once."""
@@ -16,6 +18,12 @@ def say(text: str) -> None:
     """A line of words, on stderr at once."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def say_too_small(selection: Selection, percent: int) -> None:
+    """Which types are too small for a percentage, if any are."""
+    if text := selection.too_small(percent):
+        say(f"note: {text}")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

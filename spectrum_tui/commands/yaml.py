@@ -13,7 +13,7 @@ from spectrum_tui.arguments import (
     add_percent_option,
     add_sizes_option,
 )
-from spectrum_tui.commands.output import put, say
+from spectrum_tui.commands.output import put, say, say_too_small
 from spectrum_tui.commands.scores import load_scores
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
@@ -27,6 +27,7 @@ def run(arguments: Sequence[str]) -> int:
     percent, metric = parse_percent(options.top_percent), parse_metric(options.metric)
     recipe = SpectrumYaml(Selection(load_scores(options).with_metric(metric)))
     text = recipe.text(percent, head=not options.no_embeddings)
+    say_too_small(recipe.selection, percent)
     if options.output is None:
         put(text)
     else:

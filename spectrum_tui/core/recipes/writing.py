@@ -59,6 +59,7 @@ def _places(result: Result, folder: Path) -> OutputFiles:
 
 def drafted(kind: RecipeKind, choice: Choice) -> Files:
     """The files of a kind; raises SelectionError where nothing or the whole model would train."""
+    choice = kind.ranked(choice)
     files = kind.files(choice)
     if is_list_of_names(files) and not choice.experts:
         wanted = named(choice.selection, choice.percent, head=choice.head)
@@ -87,8 +88,8 @@ class Drafts:
         return bool(fused_types(self.choice.selection.result))
 
     def with_experts(self, kind: RecipeKind, experts: bool) -> Choice:
-        """The choice as this kind takes it: by single experts where it can name them."""
-        return replace(self.choice, experts=experts and kind.experts)
+        """The choice as this kind takes it: in its types, by single experts where it can."""
+        return kind.ranked(replace(self.choice, experts=experts and kind.experts))
 
     def of(self, kind: RecipeKind, *, experts: bool) -> Files:
         """The files; raises SelectionError."""
