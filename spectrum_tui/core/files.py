@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.requests import METRIC
 
 APP_NAME = "spectrum-tui"
+
+MOST_BYTES = 1_000_000_000
+"""Of a file that is read whole: scores of a million layers have 100 MB."""
 
 
 def cache_dir() -> Path:
@@ -88,6 +92,39 @@ class OutputFiles:
     def ending(self, text: str) -> Path:
         """A file of a recipe, by what its name ends with."""
         return self.folder / f"{self.stem}{text}"
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read its bytes; OSError also for what is no regular file.
+
+    Opening a pipe that nobody writes to would wait without end, and a device has none.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
+    raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
+
+
+def read_bytes(path: Path, limit: int = MOST_BYTES) -> bytes:
+    """The bytes of a regular file; OSError also for another kind of file and above `limit`."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than {limit:,}", str(path))
+        return file.read()
+
+
+def read_text(path: Path, limit: int = MOST_BYTES) -> str:
+    """The text of a regular file in UTF-8, with a byte-order mark or without.
+
+    OSError as of `read_bytes`, UnicodeDecodeError for bytes that are no text.
+    """
+    return read_bytes(path, limit).decode("utf-8-sig")
 
 
 def write_text(path: Path, text: str) -> None:
