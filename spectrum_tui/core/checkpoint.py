@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core import json_text
+from spectrum_tui.core.disk import open_regular, read_regular
 from spectrum_tui.core.errors import CheckpointError
-from spectrum_tui.core.files import open_regular, read_bytes
 from spectrum_tui.core.folder import PIPELINE_FILE, files_below, is_model_file, no_weights
 
 MAX_HEADER = 100_000_000
@@ -149,7 +149,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 def _data(path: Path) -> bytes | None:
     """The bytes of a JSON file, None where there is no file."""
     try:
-        return read_bytes(path, MAX_JSON)
+        return read_regular(path, MAX_JSON)
     except FileNotFoundError:
         if path.is_symlink():
             raise unreadable(path, FileNotFoundError(errno.ENOENT, "")) from None
