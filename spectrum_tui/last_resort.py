@@ -97,7 +97,8 @@ def end(code: int) -> NoReturn:
     except BrokenPipeError:
         broken_pipe()
     except StreamError as exc:
-        code = unexpected(exc)
+        silence(1)
+        code = unexpected(exc) if code < UNEXPECTED else code  # the first reason counts
     draw("")
     if "torch" in sys.modules:
         os._exit(code)

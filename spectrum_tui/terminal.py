@@ -9,6 +9,7 @@ writes. So: plain `signal.signal`, and a watchdog thread that does not need the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -64,6 +65,8 @@ def run_app(app: SpectrumApp) -> int:
             signal.signal(number, handler)
     if received:
         return 128 + received[0]  # whatever the app made of a terminal that is gone
+    if isinstance(app.failure, OSError) and app.failure.errno == errno.EIO:
+        return 128 + signal.SIGHUP  # gone as well: the signal comes after the failing write
     if app.failure is not None:
         return unexpected(app.failure)
     return app.return_code or 0
