@@ -13,11 +13,12 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.file_state import FileState, changed
 
 MAX_HEADER = 100_000_000
 """Bytes; the cap of the safetensors library itself."""
@@ -29,6 +30,9 @@ BITS = {
     "I64": 64, "U64": 64, "F64": 64, "C64": 64,
 }  # fmt: skip
 """Bits of one element of each stored type."""
+
+_PLAIN = {"F64", "F32", "F16", "BF16"}
+_DECODING = ("quantization_config", "compression_config", "dtype", "torch_dtype")
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -66,7 +70,8 @@ _WRONG_FORMATS = (
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One stored tensor; `start` and `end` are absolute byte offsets in `file`."""
+    """One stored tensor; `start` and `end` are absolute byte offsets in `file`, whose `state`
+    was this when its header was read (None where the file is on the hub)."""
 
     name: str
     shape: tuple[int, ...]
@@ -74,6 +79,7 @@ class Tensor:
     file: str
     start: int
     end: int
+    state: FileState | None = field(default=None, compare=False, repr=False)
 
     @property
     def numel(self) -> int:
@@ -93,8 +99,8 @@ class Tensor:
 class Checkpoint:
     """A model's tensors in natural order of their files, with its config.json.
 
-    `fingerprint` changes whenever a shard's name, size, time of change or header does: scores
-    of an earlier scan are only reused under the same fingerprint.
+    `fingerprint` changes whenever a shard's name, size, time of change or header does, and where
+    the config decodes other values: scores of an earlier scan are only reused under the same one.
     """
 
     folder: Path
@@ -108,6 +114,11 @@ class Checkpoint:
         """Bytes of all tensors."""
         return sum(t.nbytes for t in self.tensors)
 
+    @property
+    def states(self) -> dict[str, FileState]:
+        """{file: its state when its header was read}, of the files on this machine."""
+        return {t.file: t.state for t in self.tensors if t.state is not None}
+
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Describe the model in `folder`; raises CheckpointError with the file that is at fault."""
@@ -119,7 +130,16 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         path = folder / name
         for tensor in read_header(path, digest):
             tensors[tensor.name] = tensor
+    if not {tensor.dtype for tensor in tensors.values()} <= _PLAIN:
+        digest.update(_decoding(config).encode())
     return Checkpoint(folder, config, tuple(shards), tuple(tensors.values()), digest.hexdigest())
+
+
+def _decoding(config: Mapping[str, Any]) -> str:
+    """What the config says of how quantised tensors are decoded, and into which type."""
+    parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
+    found = [{name: part[name] for name in _DECODING if name in part} for part in parts]
+    return json.dumps([part for part in found if part], sort_keys=True)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -240,17 +260,18 @@ def read_header(path: Path, digest: hashlib._Hash | None = None) -> list[Tensor]
     """The tensors of one shard; adds what identifies the shard to `digest`."""
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            state = FileState.of(os.fstat(file.fileno()))
             head = file.read(8)
-            length = header_length(head, path.name, size)
+            length = header_length(head, path.name, state.size)
             blob = file.read(length)
-            stat = os.fstat(file.fileno())
+            if FileState.of(os.fstat(file.fileno())) != state:
+                raise changed(str(path))
     except OSError as exc:
         raise unreadable(path, exc) from None
     if digest is not None:
-        digest.update(f"{path.name}\0{size}\0{stat.st_mtime_ns}\0".encode())
+        digest.update(f"{path.name}\0{state.size}\0{state.mtime_ns}\0".encode())
         digest.update(blob)
-    return parse_header(blob, str(path), size)
+    return [replace(t, state=state) for t in parse_header(blob, str(path), state.size)]
 
 
 def header_length(head: bytes, name: str, size: int | None) -> int:
