@@ -72,19 +72,8 @@ def _scan(
     inspection = _prepare(group, settings, output, tell)
     for note in inspection.summary.notes:
         tell(f"note: {note}")
-    request = ScanRequest(
-        settings.model,
-        settings.revision,
-        match_types(inspection.summary.types, patterns),
-        settings.batch_size,
-        settings.device,
-        settings.output_dir,
-        fresh,
-        settings.model_class,
-        settings.allow_gptq,
-        settings.precision,
-        settings.scan_metric,
-    )
+    types = match_types(inspection.summary.types, patterns)
+    request = settings.scan_request(types, fresh=fresh)
     scan = _Scan(group, tell)
     ready = scan.run(request, inspection)
     if scan.interrupted or scan.stopped:

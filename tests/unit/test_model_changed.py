@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from spectrum_tui.core import checkpoint as checkpoint_module
 from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint
 from spectrum_tui.core.errors import ModelChangedError, SpectrumError
 from spectrum_tui.core.events import ScanEvent
@@ -253,15 +254,13 @@ def test_a_header_that_changes_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save(tmp_path, llama(1))
-    real = os.fstat
-    looks = iter([True, False])
+    real = checkpoint_module.header_length
 
-    def fstat(handle: int) -> os.stat_result:
-        if not next(looks, True):
-            rewritten(folder / "model.safetensors")
-        return real(handle)
+    def header_length(head: bytes, name: str, size: int | None) -> int:
+        rewritten(folder / name)
+        return real(head, name, size)
 
-    monkeypatch.setattr(os, "fstat", fstat)
+    monkeypatch.setattr(checkpoint_module, "header_length", header_length)
     with pytest.raises(ModelChangedError):
         read_checkpoint(folder)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrum_tui.core.checkpoint import Tensor, unreadable
+from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.file_state import FileState, changed, check_unchanged
 
@@ -80,7 +81,7 @@ def _read_into(tensor: Tensor, buffer: memoryview, offset: int) -> None:
     """
     path = Path(tensor.file)
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_regular(path) as file:
             complete = _filled(file.fileno(), buffer, offset)
             state = FileState.of(os.fstat(file.fileno()))
     except OSError as exc:
