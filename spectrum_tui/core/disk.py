@@ -157,14 +157,17 @@ def _create(path: Path, mode: int) -> int:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
+    return path.parent / f".{path.name[:40]}.{secrets.token_hex(6)}.part"
 
 
 def probe(folder: Path) -> None:
     """Raise OSError where no file can be made in a folder."""
     part = _beside(folder / "probe")
-    os.close(_create(part, 0o600))
-    os.unlink(part)
+    try:
+        os.close(_create(part, 0o600))
+        os.unlink(part)
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, str(folder)) from None
 
 
 def make_folder(folder: Path, mode: int = 0o700) -> None:
