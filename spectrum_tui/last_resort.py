@@ -40,7 +40,7 @@ def unexpected(error: BaseException) -> int:
         silence(1)  # Python's own flush at exit would fail as well
     try:
         log = keep_log("error", _details(error))
-        where = f" Details are in {log}." if log is not None else ""
+        where = f" Details are in {log}." if log else ""
         say(f"{PROGRAM}: {safe(' '.join(_described(error).split()))}{where}")
     except MemoryError:
         _write_raw(f"{PROGRAM}: Out of memory.\n".encode())

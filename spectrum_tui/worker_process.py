@@ -144,8 +144,7 @@ class WorkerProcess:
 
     def _serve(self) -> None:
         try:
-            with log_file("worker") as log:
-                self.log = log.name if log is not None else ""
+            with log_file("worker") as (self.log, log):
                 process = self._spawn(log)
         except OSError as exc:
             self._listener.on_end(self, f"could not be started: {exc.strerror or exc}")
