@@ -25,6 +25,7 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
+from spectrum_tui.core.file_state import FileState, check_unchanged
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.scanning.devices import pick_devices, share_of
@@ -53,7 +54,8 @@ class ScanPlan:
     """The layers to score in the order of the results, and how: see `make_plan`.
 
     `batch_size` is for each of the `devices`, which are this process's; `journal` is that of the
-    checkpoint, for whatever number of processes.
+    checkpoint, for whatever number of processes; `files` are those that the layers lie in, as
+    they were when they were inspected.
     """
 
     layers: tuple[Layer, ...]
@@ -64,6 +66,7 @@ class ScanPlan:
     fresh: bool = False
     group: Group = ALONE
     precision: str = EXACT
+    files: Mapping[str, FileState] = field(default_factory=dict)
 
     @property
     def cost(self) -> float:
@@ -103,6 +106,7 @@ def make_plan(
         fresh,
         group,
         FAST if fast else EXACT,
+        checkpoint.states,
     )
 
 
@@ -172,7 +176,8 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
     In a group of processes each scores its share, and each yields the events of all.
     While another scan of this model runs, its scores are yielded as they come, without a
     LayerStarted and with 0 seconds; what it leaves when it ends is scored then.
-    Raises OutputError when the journal cannot be written; everything before is kept.
+    Raises OutputError when the journal cannot be written, ModelChangedError when a file is not
+    what was inspected, so that nothing of it is written down; everything before is kept.
     """
     done = failed = 0
     state = _State()
@@ -181,6 +186,7 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
             done += isinstance(event, LayerDone)
             failed += isinstance(event, LayerFailed)
             yield event
+    plan.group.together(lambda: check_unchanged(plan.files))
     remaining = len(plan.layers) - done - failed
     stopped = remaining > 0 or state.gave_up
     notes = tuple(state.notes)
@@ -292,6 +298,7 @@ def _usable(plan: ScanPlan, entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def _part_of(plan: ScanPlan, *, waits: bool) -> _Part:
+    check_unchanged(plan.files)
     known = _scores_here(plan, waits=waits)
     layers = repr([(layer.name, layer.shape, layer.matrix_count) for layer in plan.layers])
     digest = hashlib.sha256(layers.encode()).hexdigest()
