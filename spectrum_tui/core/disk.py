@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -157,14 +158,17 @@ def _create(path: Path, mode: int) -> int:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
+    return path.parent / f".{path.name[:40]}.{secrets.token_hex(6)}.part"
 
 
 def probe(folder: Path) -> None:
     """Raise OSError where no file can be made in a folder."""
     part = _beside(folder / "probe")
-    os.close(_create(part, 0o600))
-    os.unlink(part)
+    try:
+        os.close(_create(part, 0o600))
+        os.unlink(part)
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, str(folder)) from None
 
 
 def make_folder(folder: Path, mode: int = 0o700) -> None:
@@ -271,6 +275,23 @@ class GrowingFile:
         if self._handle >= 0:
             os.close(self._handle)
         self._handle = -1
+
+
+def lock(handle: int) -> bool:
+    """Take the lock of an open file, unless another has it; closing the file gives it up, and so
+    does the end of the process. Raises OSError where the file system has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def rewrite(handle: int, data: bytes) -> None:
+    """Replace the content of an open file, in place."""
+    os.ftruncate(handle, 0)
+    os.lseek(handle, 0, os.SEEK_SET)
+    write_all(handle, data)
 
 
 def _sync_folder(folder: Path) -> None:
