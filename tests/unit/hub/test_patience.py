@@ -93,7 +93,7 @@ def test_passing_failures_have_waits_of_their_own(clock: Clock) -> None:
     def request() -> None:
         raise next(failures)
 
-    with pytest.raises(Exception) as caught:  # noqa: PT011 (by name)
+    with pytest.raises(Exception) as caught:
         Patience((0.5, 2.0)).ask(request)
     assert type(caught.value).__name__ == "ReadError"
     assert clock.now == pytest.approx(1002.5)
