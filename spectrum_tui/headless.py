@@ -13,11 +13,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spectrum_tui.commands.output import say, say_too_small
+from spectrum_tui.commands.output import draw, put, say, say_too_small
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import SpectrumError
-from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
-from spectrum_tui.core.files import OutputFiles, check_writable, output_folder, write_text
+from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanNote, ScanStarted
+from spectrum_tui.core.files import (
+    OutputFiles,
+    cache_note,
+    check_writable,
+    output_folder,
+    usable_cache,
+    write_text,
+)
 from spectrum_tui.core.inspection import (
     Inspection,
     check_choices,
@@ -48,11 +55,12 @@ def run_scan_command(
     Started by torchrun, this is one of several processes: the first speaks for all of them.
     """
     group = join()
-    if group.size == 1:
-        return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
     try:
-        return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
+        with usable_cache():
+            return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
     except SpectrumError as exc:
+        if group.size == 1:
+            raise
         if group.leads or isinstance(exc, PeerLostError):
             say(f"spectrum-tui: {exc}")
         return 2
@@ -72,19 +80,8 @@ def _scan(
     inspection = _prepare(group, settings, output, tell)
     for note in inspection.summary.notes:
         tell(f"note: {note}")
-    request = ScanRequest(
-        settings.model,
-        settings.revision,
-        match_types(inspection.summary.types, patterns),
-        settings.batch_size,
-        settings.device,
-        settings.output_dir,
-        fresh,
-        settings.model_class,
-        settings.allow_gptq,
-        settings.precision,
-        settings.scan_metric,
-    )
+    types = match_types(inspection.summary.types, patterns)
+    request = settings.scan_request(types, fresh=fresh)
     scan = _Scan(group, tell)
     ready = scan.run(request, inspection)
     if scan.interrupted or scan.stopped:
@@ -175,6 +172,9 @@ class _Scan:
                 self._say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
             case LayerDone() if self._group.leads:
                 self._line.show(self.progress.snapshot())
+            case ScanNote():
+                self._line.clear()
+                self._say(event.text)
             case ScanEnded():
                 self._line.clear()
                 self._say_each(event.notes)
@@ -202,16 +202,14 @@ class _StatusLine:
         left = f", about {duration(state.eta)} left" if state.eta is not None else ""
         text = f"{state.share:4.0%}  {state.done + state.failed}/{state.layers} layers{left}"
         if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
+            draw(f"\r\x1b[K{text}")
             self._shown = True
         else:
             say(text.strip())
 
     def clear(self) -> None:
         if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            draw("\r\x1b[K")
             self._shown = False
 
 
@@ -236,10 +234,10 @@ def _local(inspection: Inspection, say: Say) -> Inspection:
 
 
 def _interrupted(state: Snapshot, say: Say) -> int:
-    say(
-        f"interrupted: {state.done} of {state.layers} layers are kept; "
-        "the same command goes on from there"
-    )
+    kept = "had a score; nothing is kept, the same command starts over"
+    if not cache_note():
+        kept = "are kept; the same command goes on from there"
+    say(f"interrupted: {state.done} of {state.layers} layers {kept}")
     return 130
 
 
@@ -248,10 +246,9 @@ def _print_result(
 ) -> None:
     paths = (files.scores, files.sorted_scores, files.recipe(percent))
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(result, files, percent, head=head), indent=2) + "\n")
+        put(json.dumps(_as_json(result, files, percent, head=head), indent=2) + "\n")
     else:
-        sys.stdout.write("".join(f"{path}\n" for path in paths))
-    sys.stdout.flush()
+        put("".join(f"{path}\n" for path in paths))
     failed = len(result.scores.problems)
     say(f"{len(result.scores) - failed} layers scored" + (f", {failed} failed" if failed else ""))
 
