@@ -83,12 +83,11 @@ def _scan(
     types = match_types(inspection.summary.types, patterns)
     request = settings.scan_request(types, fresh=fresh)
     scan = _Scan(group, tell)
-    ready = scan.run(request, inspection)
+    result = scan.run(request, inspection)
     if scan.interrupted or scan.stopped:
         return _interrupted(scan.progress.snapshot(), tell)
-    if ready is None:
+    if result is None:
         return 0 if not group.leads else 1
-    result = store.load_result(Path(ready.path))
     files = store.files_of(result, output)
     text = SpectrumYaml(Selection(result)).text(settings.top_percent, head=head)
     write_text(files.recipe(settings.top_percent), text)
@@ -134,23 +133,26 @@ class _Scan:
         self._say = say
         self._line = _StatusLine()
 
-    def run(self, request: ScanRequest, inspection: Inspection) -> ResultReady | None:
+    def run(self, request: ScanRequest, inspection: Inspection) -> Result | None:
         before = signal.signal(signal.SIGINT, self._on_interrupt)
-        ready = None
+        results: list[Result] = []
         self.progress.begin()
         try:
-            for event in run_scan(
-                request, inspection, cancelled=lambda: self.interrupted, group=self._group
-            ):
-                if isinstance(event, ResultReady):
-                    ready = event
-                    continue
-                self.progress.feed(event)
-                self._report(event)
+            events = run_scan(
+                request,
+                inspection,
+                cancelled=lambda: self.interrupted,
+                group=self._group,
+                keep=results.append,
+            )
+            for event in events:
+                if not isinstance(event, ResultReady):
+                    self.progress.feed(event)
+                    self._report(event)
         finally:
             self._line.clear()
             signal.signal(signal.SIGINT, before)
-        return ready
+        return results[0] if results else None
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
