@@ -163,7 +163,7 @@ def check_choices(
     found = detect(checkpoint.config, checkpoint.tensors, allow_lossy_gptq=allow_gptq)
     if found.refuse:
         raise CheckpointError(found.refuse, SCAN_INSTEAD, field="model")
-    if model_class and inspection.files is not None:
+    if model_class and not inspection.summary.is_local:
         # What else is wrong may be so only for want of the files: some quantised weights are
         # described by a tensor.
         with contextlib.suppress(CheckpointError):
