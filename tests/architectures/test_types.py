@@ -82,9 +82,9 @@ def test_a_type_holds_one_role_of_one_width(name: str) -> None:
 
 def test_swin() -> None:
     types = counted("swin")
-    parts = ("attention.q_proj", "attention.o_proj", "mlp.fc1", "mlp.fc2")
+    parts = ["attention.q_proj", "attention.o_proj", "mlp.fc1", "mlp.fc2"]
     if "layers.0.blocks.*.attention.q_proj" not in types:  # names of transformers before 5.20
-        parts = ("attention.self.query", "attention.output.dense", "intermediate.dense")
+        parts = ["attention.self.query", "attention.output.dense", "intermediate.dense"]
     for part in parts:
         depths = [types[f"layers.{stage}.blocks.*.{part}"] for stage in range(4)]
         assert depths == [2, 2, 6, 2], part
