@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 from spectrum_tui.core.comparison.compare import Comparison, compare
 from spectrum_tui.core.comparison.words import rho_text
 from spectrum_tui.core.errors import InputError, SpectrumError
-from spectrum_tui.core.files import append, slug, write_text
+from spectrum_tui.core.files import append_text, slug, write_text
 from spectrum_tui.core.numbers import finite
 from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.results import Result
@@ -178,5 +178,4 @@ def _say(line: dict[str, Any], percent: int) -> None:
 def _write(folder: Path, now: Result, line: dict[str, Any], step: int) -> None:
     name = f"snr_results_{slug(now.provenance.model)}-step-{step}.json"
     write_text(folder / name, flat_text(now))
-    with (folder / LINES).open("ab", buffering=0) as file:
-        append(file, (json.dumps(line) + "\n").encode())
+    append_text(folder / LINES, json.dumps(line) + "\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import sys
@@ -17,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectrum_tui.core import errors, wire
@@ -145,14 +147,13 @@ class Worker:
 
     def _suggest(self, request: Request) -> None:
         from spectrum_tui.core import hub
-        from spectrum_tui.core.files import output_folder
+        from spectrum_tui.core.files import newest_first, output_folder
 
         folder = output_folder(request["output_dir"]) / "model_snr_results"
-        with contextlib.suppress(OSError):
-            files = sorted(folder.glob("*.json"), key=lambda p: -p.stat().st_mtime)
-            self._send(Suggestions(tuple(hub.cached_models()), tuple(map(str, files))))
-            return
-        self._send(Suggestions(tuple(hub.cached_models()), ()))
+        files: list[Path] = []
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a path with a NUL
+            files = newest_first(folder.glob("*.json"))
+        self._send(Suggestions(tuple(hub.cached_models()), tuple(map(str, files))))
 
     def _names(self, request: Request) -> None:
         from spectrum_tui.core.audit.model import model_names
@@ -217,6 +218,8 @@ def seconds_per_cost(device: str) -> float:
 
 def main() -> None:
     """Entry point of `python -m spectrum_tui.worker`."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("spectrum_tui").setLevel(logging.INFO)  # tracebacks of failed layers
     out = os.dup(1)
     os.dup2(2, 1)  # what a library prints goes to the log, not between the events
     with contextlib.suppress(OSError):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 import spectrum_tui
+from spectrum_tui.core.disk import make_folder, open_kept
 from spectrum_tui.core.files import cache_dir
 
 KEPT_LOGS = 10
@@ -129,8 +130,7 @@ class WorkerProcess:
 
     def _serve(self) -> None:
         try:
-            with _log_file() as log:
-                self.log = log.name if log is not None else ""
+            with _log_file() as (self.log, log):
                 process = self._spawn(log)
         except OSError as exc:
             self._listener.on_end(self, f"could not be started: {exc.strerror or exc}")
@@ -190,17 +190,18 @@ def _environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _log_file() -> Iterator[IO[str] | None]:
-    """A new log file among the newest few; None where none can be written."""
+def _log_file() -> Iterator[tuple[str, IO[str] | None]]:
+    """The path of a new log file among the newest few, and the file; "" and None where none can
+    be written."""
     folder = cache_dir() / "logs"
     name = f"worker-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for old in sorted(folder.glob("worker-*.log"))[: -(KEPT_LOGS - 1)]:
             old.unlink(missing_ok=True)
-        file = (folder / name).open("a", encoding="utf-8")
+        handle = open_kept(folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     except OSError:
-        yield None
+        yield "", None
         return
-    with file:
-        yield file
+    with os.fdopen(handle, "a", encoding="utf-8") as file:
+        yield str(folder / name), file

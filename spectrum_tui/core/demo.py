@@ -7,18 +7,20 @@ selection have something to show. The weights are random: the model says nothing
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-import secrets
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from spectrum_tui.core.disk import KeptFile
 from spectrum_tui.core.errors import OutputError
-from spectrum_tui.core.files import cache_dir, cannot_write, write_text
+from spectrum_tui.core.files import cache_dir, write_pieces, write_text
 
 LAYERS, HIDDEN, INTERMEDIATE, KV_HEADS, VOCABULARY = 12, 512, 1408, 128, 4096
 _NOISE = 0.02
@@ -65,27 +67,48 @@ Array = npt.NDArray[np.float32]
 def make_demo_model() -> Path:
     """The folder of the demonstration model (34 M parameters, 68 MB); made once, then reused."""
     folder = cache_dir() / "demo"
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        write_text(folder / "config.json", json.dumps(_CONFIG, indent=2))
-        _write_bfloat16(weights, _parameters())
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    header, size = _header()
+    text = json.dumps(_CONFIG, indent=2)
+    try:
+        if not _is(config, text.encode()):
+            write_text(config, text)
+        if not _is(weights, header, size):
+            write_pieces(weights, itertools.chain((header,), _bfloat16()))
+    except OutputError as exc:
+        hint = f"The demonstration model needs 70 MB. {exc.hint}"
+        raise OutputError(exc.message, hint, field="model") from None
     return folder
 
 
-def _parameters() -> dict[str, Array]:
-    tensors: dict[str, Array] = {
-        "model.embed_tokens.weight": _matrix("embed", VOCABULARY, HIDDEN, 0.6),
-        "model.norm.weight": np.ones(HIDDEN, np.float32),
-        "lm_head.weight": _matrix("head", VOCABULARY, HIDDEN, 0.9),
+def _is(path: Path, start: bytes, more: int = 0) -> bool:
+    """Whether a file begins like this, and has so many bytes more."""
+    try:
+        file = KeptFile(path)
+    except OSError:
+        return False
+    try:
+        return file.size() == len(start) + more and file.read(0, len(start)) == start
+    except OSError:
+        return False
+    finally:
+        file.close()
+
+
+def _layout() -> dict[str, tuple[tuple[int, ...], float]]:
+    """{parameter: (shape, strength of its low-rank part)}; norms, of one dimension, are ones."""
+    layout: dict[str, tuple[tuple[int, ...], float]] = {
+        "model.embed_tokens.weight": ((VOCABULARY, HIDDEN), 0.6),
+        "model.norm.weight": ((HIDDEN,), 0.0),
+        "lm_head.weight": ((VOCABULARY, HIDDEN), 0.9),
     }
     for layer in range(LAYERS):
         prefix = f"model.layers.{layer}"
-        for kind, (rows, columns) in _SHAPES.items():
-            name = f"{prefix}.{kind}.weight"
-            tensors[name] = _matrix(name, rows, columns, _strength(kind, layer))
+        for kind, shape in _SHAPES.items():
+            layout[f"{prefix}.{kind}.weight"] = (shape, _strength(kind, layer))
         for norm in ("input_layernorm", "post_attention_layernorm"):
-            tensors[f"{prefix}.{norm}.weight"] = np.ones(HIDDEN, np.float32)
-    return tensors
+            layout[f"{prefix}.{norm}.weight"] = ((HIDDEN,), 0.0)
+    return layout
 
 
 def _strength(kind: str, layer: int) -> float:
@@ -109,30 +132,27 @@ def _matrix(name: str, rows: int, columns: int, strength: float) -> Array:
     return matrix
 
 
-def _write_bfloat16(path: Path, tensors: dict[str, Array]) -> None:
-    """One safetensors file of bfloat16, which numpy has no type for: the upper two bytes of a
-    float32, rounded to nearest."""
+def _header() -> tuple[bytes, int]:
+    """How the safetensors file begins, and how many bytes of weights follow."""
     header: dict[str, object] = {"__metadata__": {"format": "pt", "demo": "random weights"}}
     offset = 0
-    for name, array in tensors.items():
-        end = offset + 2 * array.size
-        header[name] = {"dtype": "BF16", "shape": array.shape, "data_offsets": [offset, end]}
+    for name, (shape, _) in _layout().items():
+        end = offset + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, end]}
         offset = end
     blob = json.dumps(header).encode()
     blob += b" " * (-len(blob) % 8)
-    # Processes that make it at the same time must not write into one file.
-    part = path.with_suffix(f".{secrets.token_hex(4)}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(struct.pack("<Q", len(blob)) + blob)
-            for array in tensors.values():
-                bits = np.ascontiguousarray(array).view(np.uint32)
-                file.write(((bits + 0x8000) >> 16).astype("<u2").tobytes())
-        part.replace(path)
-    except OSError as exc:
-        raise _no_room(path, exc) from None
+    return struct.pack("<Q", len(blob)) + blob, offset
 
 
-def _no_room(path: Path, exc: OSError) -> OutputError:
-    error = cannot_write(path, exc)
-    return OutputError(error.message, "The demonstration model needs 70 MB.", field="model")
+def _bfloat16() -> Iterator[bytes]:
+    """The weights in the order of the header, as a type that numpy does not have: the upper two
+    bytes of a float32, rounded to nearest."""
+    seeds = {"model.embed_tokens.weight": "embed", "lm_head.weight": "head"}
+    for name, (shape, strength) in _layout().items():
+        if len(shape) == 1:
+            array = np.ones(shape, np.float32)
+        else:
+            array = _matrix(seeds.get(name, name), shape[0], shape[1], strength)
+        bits = np.ascontiguousarray(array).view(np.uint32)
+        yield ((bits + 0x8000) >> 16).astype("<u2").tobytes()

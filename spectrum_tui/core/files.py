@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from spectrum_tui.core import disk
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.requests import METRIC
 
 APP_NAME = "spectrum-tui"
 
+CACHE_VARIABLE = "SPECTRUM_TUI_CACHE"
+"""The environment variable that moves the cache."""
+
 
 def cache_dir() -> Path:
     """The program's own cache folder; SPECTRUM_TUI_CACHE overrides the platform's choice."""
-    override = os.environ.get("SPECTRUM_TUI_CACHE")
+    override = os.environ.get(CACHE_VARIABLE)
     if override:
         return Path(override)
     from platformdirs import user_cache_path
@@ -52,6 +56,17 @@ def output_folder(typed: str) -> Path:
         return Path(typed or ".").expanduser()
     except RuntimeError:
         return Path(typed)  # no such user: a folder of that very name, as in a shell
+
+
+def newest_first(paths: Iterable[Path]) -> list[Path]:
+    """Those of the paths that are files, by when they were changed; a link that leads nowhere or
+    a file that is gone meanwhile is none."""
+    found: list[tuple[float, Path]] = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found, key=lambda item: (-item[0], item[1]))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,63 +105,106 @@ class OutputFiles:
         return self.folder / f"{self.stem}{text}"
 
 
+# -- files that people ask for ----------------------------------------------------------------
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` in one step; on any failure the old file is still there.
 
-    A link is followed; a pipe or device (`-o /dev/stdout`) is written to, never replaced.
+    The file keeps its mode. A link is followed where it leads to a file of the user's own, else
+    the link itself is replaced; a pipe or device (`-o /dev/stdout`) is written to, never replaced.
+    In the program's cache, folders and files are the user's alone.
     Raises OutputError when the folder cannot be made or the file not written.
     """
+    write_pieces(path, (text.encode("utf-8"),))
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """`write_text` for bytes that come one after the other."""
+    kept = path.is_relative_to(cache_dir())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            path.write_bytes(text.encode("utf-8"))
+        disk.make_folder(path.parent, 0o700 if kept else 0o777)
+        if kept:
+            disk.replace(path, pieces, 0o600)
+        elif disk.is_device(path):
+            disk.write_through(path, pieces)
         else:
-            _replace(Path(os.path.realpath(path)), text.encode("utf-8"))
+            target = disk.followed(path)
+            disk.replace(target, pieces, disk.mode_of(target))
+    except OSError as exc:
+        raise (cannot_keep if kept else cannot_write)(path, exc) from None
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add `text` to the end of a file that the user asked for; raises OutputError."""
+    try:
+        disk.append(path, text.encode("utf-8"))
     except OSError as exc:
         raise cannot_write(path, exc) from None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)  # mkstemp's own 0600 would hide the file from a group
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
-
-
-def append(file: IO[bytes], data: bytes) -> None:
-    """Write all of the data to an unbuffered file; an almost full disk takes a part of it before
-    it refuses with OSError."""
-    while data:
-        data = data[file.write(data) :]
-
-
-def cannot_write(path: Path, exc: OSError) -> OutputError:
-    """The error for a file that the system will not let us write."""
-    reason = exc.strerror or type(exc).__name__
-    full = exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    way_out = "Free some space" if full else "Choose another output folder"
-    return OutputError(
-        f"Cannot write {path}: {reason}.",
-        f"{way_out}; finished scores are kept.",
-        field="output_dir",
-    )
 
 
 def check_writable(folder: Path) -> None:
     """Raise OutputError now rather than after the scan, when `folder` takes no files."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        disk.make_folder(folder, 0o777)
+        disk.probe(folder)
     except OSError as exc:
         raise cannot_write(folder, exc) from None
+
+
+# -- files of the cache: the user's alone, sealed, none of them needed ---------------------------
+
+
+def write_kept(path: Path, form: str, text: str) -> None:
+    """Keep `text` in the cache; raises OutputError. `form` names what it is and its version: it is
+    read back under the same one alone."""
+    data = text.encode("utf-8")
+    write_pieces(path, (_seal(form, data), data))
+
+
+def read_kept(path: Path, form: str) -> str | None:
+    """What `write_kept` wrote under this form; None for everything else: a missing or damaged file,
+    one of another version, a folder or pipe in its place. Never raises."""
+    try:
+        data = disk.read_from(path)
+        head, newline, body = data.partition(b"\n")
+        return body.decode("utf-8") if head + newline == _seal(form, body) else None
+    except (OSError, ValueError, MemoryError):
+        return None
+
+
+def checksum(data: bytes) -> str:
+    """Eight hexadecimal digits (CRC-32), by which damage is noticed."""
+    return f"{zlib.crc32(data):08x}"
+
+
+def _seal(form: str, data: bytes) -> bytes:
+    return f"spectrum-tui {form} {checksum(data)}\n".encode()
+
+
+# -- what is said where it fails -----------------------------------------------------------------
+
+
+def cannot_write(path: Path, exc: OSError) -> OutputError:
+    """The error for a file that the system will not let us write."""
+    return OutputError(
+        f"Cannot write {path}: {_reason(exc)}.",
+        f"{_way_out(exc, 'choose another output folder')}; finished scores are kept.",
+        field="output_dir",
+    )
+
+
+def cannot_keep(path: Path, exc: OSError) -> OutputError:
+    """The error for a file of the cache that the system will not let us write."""
+    moved = f"set {CACHE_VARIABLE} to a folder that takes files"
+    return OutputError(f"Cannot write {path}: {_reason(exc)}.", f"{_way_out(exc, moved)}.")
+
+
+def _reason(exc: OSError) -> str:
+    return exc.strerror or type(exc).__name__
+
+
+def _way_out(exc: OSError, other: str) -> str:
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"Free some space, or {other}"
+    return other[0].upper() + other[1:]

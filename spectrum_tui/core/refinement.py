@@ -11,10 +11,13 @@ from pathlib import Path
 
 from spectrum_tui.core import wire
 from spectrum_tui.core.errors import OutputError
-from spectrum_tui.core.files import cache_dir, write_text
+from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.inspection import Inspection, with_exact_names
+from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.scanning.journal import journal_path, read_journal
+
+_FORM = f"plan {wire.form_of(ModelSummary, TypeInfo)}"
 
 
 def refined_summary(
@@ -29,7 +32,7 @@ def refined_summary(
         kept = exact.summary, [list(layer.matrix_names) for layer in exact.model.layers]
         # A cache that cannot be written costs time, not the answer.
         with contextlib.suppress(OutputError):
-            write_text(path, f"{wire.encode(kept[0])}\n{json.dumps(kept[1])}\n")
+            write_kept(path, _FORM, f"{wire.encode(kept[0])}\n{json.dumps(kept[1])}\n")
     summary, matrices = kept
     known = read_journal(journal_path(inspection.checkpoint.fingerprint)).keys()
     now = inspection.summary
@@ -57,9 +60,9 @@ def _transformers_version() -> str:
 
 
 def _read(path: Path) -> tuple[ModelSummary, list[list[str]]] | None:
-    try:
-        first, second = path.read_text(encoding="utf-8").splitlines()
-        summary, matrices = wire.decode(first), json.loads(second)
-    except (OSError, ValueError):
+    text = read_kept(path, _FORM)
+    if text is None:
         return None
+    first, second = text.splitlines()
+    summary, matrices = wire.decode(first), json.loads(second)
     return (summary, matrices) if isinstance(summary, ModelSummary) else None

@@ -21,8 +21,16 @@ from typing import Any
 import numpy as np
 
 from spectrum_tui.core.collections import without_collections
+from spectrum_tui.core.disk import read_bytes
 from spectrum_tui.core.errors import OutputError, ResultsError
-from spectrum_tui.core.files import OutputFiles, cache_dir, slug, write_text
+from spectrum_tui.core.files import (
+    OutputFiles,
+    cache_dir,
+    read_kept,
+    slug,
+    write_kept,
+    write_text,
+)
 from spectrum_tui.core.layer_types import (
     Group,
     group_of,
@@ -44,9 +52,13 @@ from spectrum_tui.core.results import (
     Scores,
 )
 from spectrum_tui.core.scoring.kept_metrics import completed
+from spectrum_tui.core.wire import form_of
 
 _FUSED_EXPERTS = re.compile(r"(^|\.)experts\.[a-z_]+$")
 """All experts in one parameter, which has no `.weight` after it."""
+
+DETAILS = f"results {form_of(Scores, Result, Provenance, HeadParameter, Parameter)}"
+"""What the details of a score file are kept as."""
 
 Row = tuple[str, str, float]
 """(layer, type, snr)."""
@@ -60,7 +72,7 @@ def save_scores(result: Result, output_dir: Path) -> OutputFiles:
     write_text(files.sorted_scores, sorted_text(result))
     # Without the details the scores still open, only without sizes.
     with contextlib.suppress(OutputError):
-        write_text(_details_path(text), json.dumps(_details(result)))
+        write_kept(_details_path(text), DETAILS, json.dumps(_details(result)))
     return files
 
 
@@ -95,7 +107,7 @@ def _load_result(path: Path) -> Result:
     details = _read_details(_details_path(text))
     if details is not None:
         # Those of another version are as good as none: the scores still open.
-        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+        with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError, OverflowError):
             return completed(_from_details(details, path))
     rows = parse_rows(text, path.name)
     return _imported(rows, path)
@@ -157,7 +169,9 @@ def _scored(scores: Scores) -> Iterator[Row]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        # Line ends as in a text file: the details are found by them.
+        text = read_bytes(path).decode("utf-8-sig")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise ResultsError(f"{path.name} is not a text file.", "Give a scores .json.") from None
     except OSError as exc:
@@ -207,10 +221,8 @@ def _parts(items: list[Any]) -> Parts:
 
 
 def _read_details(path: Path) -> dict[str, Any] | None:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    text = read_kept(path, DETAILS)
+    data = json.loads(text) if text is not None else None
     return data if isinstance(data, dict) else None
 
 

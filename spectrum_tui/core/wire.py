@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from typing import Any
 
 from spectrum_tui.core import events, requests
@@ -45,11 +46,18 @@ def decode(line: str) -> Any:
     """The message that `encode` wrote; raises ValueError for anything else."""
     try:
         message = json.loads(line, object_hook=_revive)
-    except TypeError:
+    except (TypeError, RecursionError):
         raise ValueError("not the fields of a message") from None
     if type(message).__name__ not in _KINDS:
         raise ValueError("not a message")
     return message
+
+
+def form_of(*classes: type[Any]) -> str:
+    """A name for the fields of dataclasses and their types, another one when any of them changes:
+    what was kept of them by another version is told by it."""
+    fields = [(c.__name__, f.name, f.type) for c in classes for f in dataclasses.fields(c)]
+    return f"{zlib.crc32(repr(fields).encode()):08x}"
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 
 from spectrum_tui.core.comparison.compare import Comparison, compare
 from spectrum_tui.core.errors import ResultsError, SpectrumError
-from spectrum_tui.core.files import output_folder
+from spectrum_tui.core.files import newest_first, output_folder
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.store import load_result
 from spectrum_tui.screens.compare import CompareScreen
@@ -30,9 +30,8 @@ MOST = 50
 def score_files(folder: Path, own: str) -> list[Path]:
     """The score files in an output folder, newest first, without the one that is open."""
     found = [*folder.glob("model_snr_results/*.json"), *folder.glob("snr_results_*.json")]
-    others = [path for path in found if path != Path(own) and path.is_file()]
-    plain = [path for path in others if not path.stem.endswith("_sorted")]
-    return sorted(plain, key=lambda path: -path.stat().st_mtime)[:MOST]
+    others = [path for path in found if path != Path(own)]
+    return newest_first(path for path in others if not path.stem.endswith("_sorted"))[:MOST]
 
 
 def compared(a: Result, path: str) -> Comparison:

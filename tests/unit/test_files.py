@@ -8,12 +8,26 @@ import random
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytest import MonkeyPatch
 
 from spectrum_tui.core.errors import OutputError
-from spectrum_tui.core.files import OutputFiles, cache_dir, check_writable, slug, write_text
+from spectrum_tui.core.files import (
+    OutputFiles,
+    append_text,
+    cache_dir,
+    check_writable,
+    newest_first,
+    read_kept,
+    slug,
+    write_kept,
+    write_text,
+)
+from spectrum_tui.core.scanning.journal import Entry, Journal
+from spectrum_tui.core.scoring.scores import ONE_DIMENSIONAL
 
 
 def left_over(folder: Path) -> list[str]:
@@ -36,7 +50,7 @@ def test_slug(model: str, expected: str) -> None:
     assert slug(model) == expected
 
 
-def test_slug_of_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slug_of_a_relative_folder(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     (tmp_path / "a" / "my_model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "my_model")
     assert slug(".") == slug("../my_model") == "my-model"
@@ -112,23 +126,18 @@ def test_others_may_read_what_the_umask_allows(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o640
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace", "chmod", "mkstemp"])
+@pytest.mark.parametrize("step", ["open", "fstat", "fchmod", "write", "fsync", "replace"])
 def test_a_full_disk_leaves_the_old_file(
-    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: str, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     path = tmp_path / "x.json"
     write_text(path, "old")
+    path.chmod(0o666)  # more than a umask gives: it takes a fchmod
 
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    target = {
-        "fsync": "os.fsync",
-        "replace": "pathlib.Path.replace",
-        "chmod": "pathlib.Path.chmod",
-        "mkstemp": "tempfile.mkstemp",
-    }[step]
-    monkeypatch.setattr(target, full)
+    monkeypatch.setattr(f"os.{step}", full)
     with pytest.raises(OutputError, match="No space left") as caught:
         write_text(path, "new")
     monkeypatch.undo()
@@ -139,7 +148,7 @@ def test_a_full_disk_leaves_the_old_file(
 
 
 def test_an_interrupt_in_the_middle_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     path = tmp_path / "x.json"
     write_text(path, "old")
@@ -205,6 +214,123 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert [p.name for p in target.parent.iterdir()] == ["target"]
 
 
+def owners(monkeypatch: MonkeyPatch, foreign: set[Path]) -> None:
+    """Have these files belong to somebody else."""
+    real = os.lstat
+
+    def lstat(path: Path) -> os.stat_result:
+        found = real(path)
+        if Path(path) in foreign:
+            return os.stat_result((*found[:4], found.st_uid + 4711, *found[5:]))
+        return found
+
+    monkeypatch.setattr("spectrum_tui.core.disk.os.lstat", lstat)
+
+
+@pytest.mark.parametrize("write", [write_text, append_text])
+@pytest.mark.parametrize("foreign", ["link", "target", "between"])
+def test_a_link_to_what_is_not_the_users_own_is_replaced(
+    foreign: str, write: Callable[[Path, str], None], tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    target, between, link = tmp_path / "target", tmp_path / "between", tmp_path / "link"
+    target.write_text("old")
+    between.symlink_to("target")
+    link.symlink_to("between")
+    owners(monkeypatch, {tmp_path / foreign})
+    write(link, "new")
+    assert target.read_text() == "old"
+    assert not link.is_symlink()
+    assert link.read_text() == "new"
+
+
+def test_a_link_that_leads_nowhere_makes_no_file_there(tmp_path: Path) -> None:
+    for write in (write_text, append_text):
+        link = tmp_path / write.__name__
+        link.symlink_to(tmp_path / "planted")
+        write(link, "new")
+        assert not link.is_symlink()
+        assert link.read_text() == "new"
+        assert not (tmp_path / "planted").exists()
+
+
+def test_a_chain_of_own_links_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    target = tmp_path / "a" / "target"
+    target.write_text("old\n")
+    (tmp_path / "a" / "first").symlink_to("target")
+    (tmp_path / "link").symlink_to("a/first")
+    append_text(tmp_path / "link", "more")
+    assert target.read_text() == "old\nmore"
+    write_text(tmp_path / "link", "new")
+    assert target.read_text() == "new"
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(OutputError, match="symbolic links"):
+        write_text(tmp_path / "circle", "new")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o400, 0o666, 0o755])
+def test_a_file_keeps_its_mode(mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("old")
+    path.chmod(mode)
+    write_text(path, "new")
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    (tmp_path / "link").symlink_to(path)
+    write_text(tmp_path / "link", "newer")
+    assert path.read_text() == "newer"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_file_is_never_open_to_more_than_the_old_one(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+    path.chmod(0o600)
+    seen: list[int] = []
+    real = os.write
+
+    def write(handle: int, data: bytes) -> int:
+        seen.append(stat.S_IMODE(os.fstat(handle).st_mode))
+        return real(handle, data)
+
+    monkeypatch.setattr("os.write", write)
+    write_text(path, "new")
+    assert seen == [0o600]
+
+
+def test_the_cache_is_the_users_alone(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    """Whatever the umask is."""
+    cache = tmp_path / "new" / "cache"
+    monkeypatch.setenv("SPECTRUM_TUI_CACHE", str(cache))
+    before = os.umask(0)
+    try:
+        write_kept(cache / "results" / "a.json", "form", "text")
+        write_text(cache / "stopped" / "b.json", "text")
+        with Journal(cache / "scans" / "c.jsonl") as journal:
+            journal.append(Entry("x", ONE_DIMENSIONAL, 0.0))
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "new").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    assert sum(path.is_file() for path in cache.rglob("*")) == 4
+
+
+def test_what_is_kept_is_read_back_under_its_form_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    assert read_kept(path, "plan 1") is None
+    for text in ("", "text", "two\nlines\n", "é∞\x85"):
+        write_kept(path, "plan 1", text)
+        assert read_kept(path, "plan 1") == text
+        assert read_kept(path, "plan 2") is None
+        data = path.read_bytes()
+        for at in range(len(data)):
+            path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
+            assert read_kept(path, "plan 1") is None
+        path.write_bytes(data + b"\n")
+        assert read_kept(path, "plan 1") is None
+
+
 def test_a_device_is_written_to_not_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -222,8 +348,20 @@ def test_check_writable_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_cache_folder_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_can_be_set(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("SPECTRUM_TUI_CACHE", str(tmp_path / "here"))
     assert cache_dir() == tmp_path / "here"
     monkeypatch.delenv("SPECTRUM_TUI_CACHE")
     assert cache_dir().name == "spectrum-tui"
+
+
+def test_newest_first_passes_over_what_is_no_file(tmp_path: Path) -> None:
+    for i, name in enumerate(("old", "new")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (i, i))
+    (tmp_path / "nowhere").symlink_to("nothing")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    found = [path.name for path in newest_first([tmp_path / "gone", *tmp_path.iterdir()])]
+    assert found == ["new", "old"]

@@ -7,9 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from spectrum_tui.core.requests import METRICS
+from spectrum_tui.core.scoring.metrics import every_metric
 from spectrum_tui.core.scoring.scores import (
     ONE_DIMENSIONAL,
     UnscorableError,
+    mean,
     relative_error_bound,
     spectrum_score,
 )
@@ -120,6 +123,30 @@ def test_a_value_at_the_threshold_gives_no_bound() -> None:
     assert math.isfinite(relative_error_bound(values, errors, 9, 9))
     values[3] = spectrum_score(values, 9, 9).threshold * (1 + 1e-4)  # the quartiles stay
     assert math.isinf(relative_error_bound(values, errors, 9, 9))
+
+
+def test_small_random_matrices_score_as_an_svd_does() -> None:
+    """Of the 4x4 ones 3 % have no value above the threshold."""
+    rng = np.random.default_rng(4)
+    without_signal = 0
+    for _ in range(2000):
+        weight = rng.standard_normal((4, 4))
+        values = oracle.singular_values(weight)
+        bound = relative_error_bound(values, np.full(4, 1e-13), 4, 4)
+        score = spectrum_score(values, 4, 4)
+        assert score.snr == pytest.approx(oracle.snr(weight), rel=1e-12)
+        if not score.signal:
+            without_signal += 1
+            assert (score.snr, bound) == (0.0, 0.0)
+        assert set(every_metric(values, 4, 4)) == set(METRICS)
+    assert 20 < without_signal < 120
+
+
+def test_numbers_too_large_to_add_up_are_a_reason_and_no_crash() -> None:
+    with pytest.raises(UnscorableError, match="too large"):
+        spectrum_score(np.array([1.7e308] * 8 + [0.9e308] * 8), 16, 16)
+    assert mean([1.7e308, 1.7e308]) == math.inf
+    assert mean([0.1] * 10) == 0.1
 
 
 def test_no_bound_without_numbers() -> None:

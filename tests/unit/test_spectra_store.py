@@ -19,7 +19,7 @@ from spectrum_tui.core.errors import OutputError, ResultsError
 from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.requests import METRICS, ResultReady, ScanRequest
 from spectrum_tui.core.results import Result
-from spectrum_tui.core.scanning.journal import read_journal
+from spectrum_tui.core.scanning.journal import read_journal, sealed
 from spectrum_tui.core.scanning.session import run_scan
 from spectrum_tui.core.scoring import kept_metrics, metrics
 from spectrum_tui.core.scoring.spectra_store import (
@@ -144,8 +144,8 @@ def lose_metric(journal: Path, name: str) -> None:
     """As if the journal were written by a version that did not know the metric."""
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     for line in lines:
-        del line["metrics"][name]
-    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        del line["checksum"], line["metrics"][name]
+    journal.write_bytes(b"".join(sealed(line) + b"\n" for line in lines))
 
 
 def test_a_metric_that_came_later_is_computed_without_a_scan(
@@ -180,12 +180,11 @@ def test_without_its_spectrum_such_a_matrix_is_scanned_again(
 
 
 def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        def write(self, data: bytes) -> int:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def full(handle: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     writer = SpectraWriter(tmp_path / "x.spectra")
-    monkeypatch.setattr(writer, "_file", Full())
+    monkeypatch.setattr("os.write", full)
     with pytest.raises(OutputError, match="No space left"):
         writer.append("one", ONE)
 

@@ -12,10 +12,10 @@ import pytest
 
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import OutputError, ResultsError
-from spectrum_tui.core.files import cache_dir
+from spectrum_tui.core.files import cache_dir, write_kept
 from spectrum_tui.core.results import Generation, MetricColumn, Parameter, Result
 from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import load_result, save_scores
+from spectrum_tui.core.store import DETAILS, load_result, save_scores
 from tests import made
 
 FLAT = {
@@ -254,12 +254,16 @@ def test_details_do_not_follow_a_file_that_was_edited(tmp_path: Path) -> None:
     assert back.provenance.model == "made-llama"
 
 
-@pytest.mark.parametrize("damage", ["{", "{}", "[]", '{"layers": 3}', '{"layers": [], "snr": 1}'])
-def test_damaged_details_are_as_good_as_none(damage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["", DETAILS, "results of-tomorrow"])
+@pytest.mark.parametrize("damage", ["{}", "[]", '{"layers": 3}', '{"layers": [], "snr": 1}'])
+def test_damaged_details_are_as_good_as_none(damage: str, form: str, tmp_path: Path) -> None:
     result = made.result()
     files = save_scores(result, tmp_path)
     (details,) = (cache_dir() / "results").iterdir()
-    details.write_text(damage)
+    if form:
+        write_kept(details, form, damage)
+    else:
+        details.write_text(damage)
     back = load_result(files.scores)
     assert back.scores.layers == result.scores.layers
     assert not back.scores.has_shapes
@@ -268,9 +272,11 @@ def test_damaged_details_are_as_good_as_none(damage: str, tmp_path: Path) -> Non
 def test_details_of_another_length_are_not_believed(tmp_path: Path) -> None:
     files = save_scores(made.result(), tmp_path)
     (details,) = (cache_dir() / "results").iterdir()
-    data = json.loads(details.read_text())
+    data = json.loads(details.read_text().partition("\n")[2])
+    write_kept(details, DETAILS, json.dumps(data))
+    assert load_result(files.scores).scores.has_shapes
     data["snr"] = data["snr"][:-1]
-    details.write_text(json.dumps(data))
+    write_kept(details, DETAILS, json.dumps(data))
     assert not load_result(files.scores).scores.has_shapes
 
 

@@ -1,6 +1,7 @@
 """Finished scores on disk while a scan runs: what a killed scan is resumed from.
 
-One JSON line per layer, appended and synced before the score is shown to anyone (0.1 ms). The
+One JSON line per layer, appended and synced before the score is shown to anyone (0.1 ms). It ends
+with its own checksum: of random bit flips a quarter leave a line that reads as another score. The
 journal belongs to the exact bytes of a checkpoint (`Checkpoint.fingerprint`), so a scan of
 other types, or after any kind of end, finds everything that was ever computed for it. The singular
 values lie in a file beside it (`spectra_store`): a metric that an entry lacks, since it was not
@@ -10,14 +11,16 @@ known then, comes from those.
 from __future__ import annotations
 
 import json
-import os
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
-from spectrum_tui.core.files import append, cache_dir, cannot_write
+from spectrum_tui.core import disk
+from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.files import cache_dir, cannot_keep, checksum
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scoring.metrics import every_metric
 from spectrum_tui.core.scoring.scores import RULE, Score
@@ -88,19 +91,19 @@ def discard_journals(path: Path) -> None:
     """Forget every score and spectrum of a checkpoint, of whichever process; raises OutputError."""
     try:
         for file in journals(path):
-            file.unlink(missing_ok=True)
-            spectra_path(file).unlink(missing_ok=True)
+            disk.remove(file)
+            disk.remove(spectra_path(file))
     except OSError as exc:
-        raise cannot_write(path, exc) from None
+        raise cannot_keep(path, exc) from None
 
 
 def _entries(path: Path) -> Iterator[Entry]:
     """The usable entries of one file."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = disk.read_from(path).split(b"\n")
     except OSError:
         return
-    found = (_parse(line) for line in lines)
+    found = (parse_line(line) for line in lines)
     with SpectraReader(spectra_path(path)) as reader:
         for entry in found:
             if entry is not None and entry.rule == RULE:
@@ -119,16 +122,45 @@ def _completed(entry: Entry, reader: SpectraReader) -> Entry | None:
     return replace(entry, metrics=metrics)
 
 
-def _parse(line: str) -> Entry | None:
+_SEAL = b', "checksum": "'
+
+
+def sealed(data: Mapping[str, object]) -> bytes:
+    """An entry's fields as a line, without its end: JSON, of which the last field checks the rest.
+
+    The braces are apart from what is checked, so that the line is JSON with and without it.
+    """
+    body = json.dumps(data).encode().removesuffix(b"}")
+    return body + _SEAL + checksum(body).encode() + b'"}'
+
+
+def parse_line(line: bytes) -> Entry | None:
+    """The entry that `sealed` wrote; None for anything else, and for another version's fields."""
+    body, _, seal = line.rpartition(_SEAL)
+    if seal != checksum(body).encode() + b'"}':
+        return None
     try:
-        data = json.loads(line)
+        data = json.loads(body + b"}")
         entry = Entry(score=Score(**data.pop("score")), **data)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    known = isinstance(entry.layer, str) and isinstance(entry.score.snr, float)
-    known = known and isinstance(entry.spectrum, int) and isinstance(entry.metrics, dict)
-    known = known and all(isinstance(value, float) for value in entry.metrics.values())
-    return entry if known else None
+    return entry if _is_sound(entry) else None
+
+
+def _is_sound(entry: Entry) -> bool:
+    """Whether every field is what it should be; JSON says nothing of it."""
+    score = entry.score
+    if not isinstance(entry.metrics, dict):
+        return False
+    floats = (score.snr, score.largest, score.sigma, score.threshold, entry.seconds, entry.error)
+    return (
+        all(type(value) is float for value in (*floats, *entry.metrics.values()))
+        and all(type(value) is str for value in (entry.layer, entry.rule, entry.file))
+        and all(type(value) is int for value in (entry.spectrum, score.signal))
+        and score.snr >= 0.0
+        and math.isfinite(entry.error)
+        and entry.error >= 0.0
+    )
 
 
 class Journal:
@@ -136,26 +168,27 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: IO[bytes] | None = None
+        self._file: disk.GrowingFile | None = None
         self._spectra: SpectraWriter | None = None
 
     def __enter__(self) -> Self:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab", buffering=0)
-            self._end_torn_line()
+            self._file = disk.GrowingFile(self.path)
+            if self._file.last_byte() not in (b"", b"\n"):
+                self._file.append(b"\n")  # a torn line: the next must not be glued to it
+            self._spectra = SpectraWriter(spectra_path(self.path))
         except OSError as exc:
-            raise cannot_write(self.path, exc) from None
-        self._spectra = SpectraWriter(spectra_path(self.path))
+            self._close()
+            raise cannot_keep(self.path, exc) from None
+        except OutputError:
+            self._close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._file:
-            self._file.close()
-        if self._spectra:
-            self._spectra.close()
+        self._close()
 
     def append(self, entry: Entry, spectrum: KeptSpectrum | None = None) -> None:
         """Write the spectrum, then the entry that says where it is, and wait for the disk."""
@@ -165,18 +198,12 @@ class Journal:
         data = asdict(entry)
         del data["file"]  # that is this one, whatever it will be called
         try:
-            append(self._file, json.dumps(data).encode() + b"\n")
-            os.fsync(self._file.fileno())
+            self._file.append(sealed(data) + b"\n")
+            self._file.sync()
         except OSError as exc:
-            raise cannot_write(self.path, exc) from None
+            raise cannot_keep(self.path, exc) from None
 
-    def _end_torn_line(self) -> None:
-        """After a kill in the middle of a line, the next entry must not be glued to it."""
-        assert self._file is not None
-        if self._file.tell() == 0:
-            return
-        with self.path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            torn = file.read(1) != b"\n"
-        if torn:
-            self._file.write(b"\n")
+    def _close(self) -> None:
+        for file in (self._file, self._spectra):
+            if file is not None:
+                file.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 
 from spectrum_tui.core.events import LayerDone, LayerFailed, MatrixDone, ScanEvent
@@ -11,6 +10,7 @@ from spectrum_tui.core.requests import METRIC, METRICS
 from spectrum_tui.core.scanning.journal import Entry
 from spectrum_tui.core.scanning.ordering import Interval
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
+from spectrum_tui.core.scoring.scores import mean
 from spectrum_tui.core.scoring.spectra import EXACT
 
 State = tuple[dict[int, Mapping[str, float]], dict[int, float], str]
@@ -78,9 +78,11 @@ class LayerWork:
     def interval(self) -> Interval:
         """Where the layer's score lies for certain."""
         scores = [self.metrics[i][METRIC] for i in range(len(self.layer.matrices))]
-        middle = math.fsum(scores) / len(scores) if scores else 1.0
-        errors = [snr * self.errors.get(i, 0.0) for i, snr in enumerate(scores)]
-        error = math.fsum(errors) / len(errors) if errors else 0.0
+        middle = mean(scores) if scores else 1.0
+        # An infinite score is exact, and infinity times 0 is no number.
+        bounds = [self.errors.get(i, 0.0) for i in range(len(scores))]
+        errors = [snr * bound if bound else 0.0 for snr, bound in zip(scores, bounds, strict=True)]
+        error = mean(errors) if errors else 0.0
         return Interval(middle - error, middle + error, exact=not error)
 
     def resumed(self) -> Iterator[ScanEvent]:
@@ -135,7 +137,7 @@ class LayerWork:
     ) -> LayerDone:
         layer = self.layer
         columns = self._columns()
-        means = {name: math.fsum(values) / len(values) for name, values in columns.items()}
+        means = {name: mean(values) for name, values in columns.items()}
         metrics = means if layer.matrices else dict(ONE_DIMENSIONAL)
         labels = [matrix.label for matrix in layer.matrices]
         return LayerDone(

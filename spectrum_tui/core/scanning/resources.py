@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
 
+from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.scoring.spectra import CHUNK_ELEMENTS
 
@@ -50,6 +51,23 @@ def release(device: str) -> None:
         import torch
 
         torch.cuda.empty_cache()
+
+
+def refuse_if_lost(device: str, exc: Exception) -> None:
+    """Raise ScanError where a GPU computes nothing any more: after a fault of a kernel, or when
+    it fell off the bus, every call of the process fails."""
+    if not (device.startswith("cuda") and isinstance(exc, RuntimeError)):
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=device).add_(1).cpu()
+    except RuntimeError as lost:
+        line = next(iter(str(lost).strip().splitlines()), type(lost).__name__)
+        raise ScanError(
+            f"{device} has stopped working ({line}).",
+            "Finished scores are kept: the same command goes on from there.",
+        ) from None
 
 
 def free_memory(device: str) -> int:

@@ -264,7 +264,10 @@ def _run(
         workers=plan.batch_size,
         threads=_threads(plan, mine),
     )
-    yield from plan.group.merged(workers.run(cancelled))
+    try:
+        yield from plan.group.merged(workers.run(cancelled))
+    finally:
+        workers.close()
     states = plan.group.gather(lambda: (workers.notes, {i: todo[i].state for i in share}))
     for said, scored in states:
         notes += said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -10,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import (
     LayerStarted,
     ScanEvent,
@@ -20,13 +20,20 @@ from spectrum_tui.core.numbers import size
 from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.scanning.journal import Entry, Journal
 from spectrum_tui.core.scanning.layer_work import LayerWork
-from spectrum_tui.core.scanning.resources import is_out_of_memory, memory_need, release
+from spectrum_tui.core.scanning.resources import (
+    is_out_of_memory,
+    memory_need,
+    refuse_if_lost,
+    release,
+)
 from spectrum_tui.core.scoring import spectra
 from spectrum_tui.core.scoring.metrics import FAILED, every_metric
-from spectrum_tui.core.scoring.scores import UnscorableError, spectrum_score
+from spectrum_tui.core.scoring.scores import spectrum_score, why_unscored
 from spectrum_tui.core.scoring.spectra_store import KeptSpectrum
 
 CPU = "cpu"
+
+log = logging.getLogger(__name__)
 
 Scored = tuple[Entry, KeptSpectrum]
 """What is written down of a matrix."""
@@ -91,6 +98,7 @@ class Workers:
         self._lock = threading.Lock()
         self._cpu_turn = threading.Lock()
         self._stop = threading.Event()
+        self._running: list[threading.Thread] = []
         self._events: queue.SimpleQueue[ScanEvent | BaseException | None] = queue.SimpleQueue()
 
     @property
@@ -100,22 +108,30 @@ class Workers:
 
     def run(self, cancelled: Callable[[], bool]) -> Iterator[ScanEvent]:
         """The events of all layers, until none is left or the scan is cancelled."""
-        starting = [lane for lane in self._lanes for _ in range(lane.threads)]
-        running = len(starting)
+        lanes = [lane for lane in self._lanes for _ in range(lane.threads)]
+        self._running = [
+            threading.Thread(target=self._work, args=(lane,), daemon=True) for lane in lanes
+        ]
         with _torch_threads(self._threads):
-            for lane in starting:
-                threading.Thread(target=self._work, args=(lane,), daemon=True).start()
-            try:
-                while running:
-                    event = self._next(cancelled)
-                    if event is None:
-                        running -= 1
-                    elif isinstance(event, BaseException):
-                        raise event
-                    else:
-                        yield event
-            finally:
-                self._stop.set()
+            for thread in self._running:
+                thread.start()
+            left = len(self._running)
+            while left:
+                event = self._next(cancelled)
+                if event is None:
+                    left -= 1
+                elif isinstance(event, BaseException):
+                    raise event
+                else:
+                    yield event
+
+    def close(self) -> None:
+        """Begin nothing new, and wait for the matrices in work: they are still written down, and
+        a thread inside torch at the interpreter's end would abort the process (exit code 134)."""
+        self._stop.set()
+        for thread in self._running:
+            if thread.ident is not None:
+                thread.join()
 
     def _next(self, cancelled: Callable[[], bool]) -> ScanEvent | BaseException | None:
         """The next event; looks ten times a second whether the scan is cancelled."""
@@ -164,11 +180,18 @@ class Workers:
         self._keep(work, index, score, time.perf_counter() - begin)
 
     def _attempt(self, work: LayerWork, index: int, device: str) -> Scored | str | None:
-        """The score, or why there is none; None where memory ran out."""
+        """The score, or why there is none; None where memory ran out.
+
+        Raises ScanError for a device that is lost, and with it every other matrix.
+        """
         try:
             return self._score_of(work.names[index], work.layer.matrices[index], device)
-        except (UnscorableError, SpectrumError, RuntimeError, MemoryError) as exc:
-            return None if is_out_of_memory(exc) else reason_of(exc)
+        except Exception as exc:  # whatever is wrong with one matrix, the others are scored
+            if is_out_of_memory(exc):
+                return None
+            log.info("%s has no score", work.names[index], exc_info=exc)
+            refuse_if_lost(device, exc)
+            return why_unscored(exc)
 
     def _put_back(self, lane: Lane, work: LayerWork, index: int, at_once: int) -> None:
         """For another try, among half as many: several that fail together halve it once."""
@@ -217,12 +240,6 @@ def _current(device: str) -> AbstractContextManager[object]:
     import torch
 
     return torch.cuda.device(device)
-
-
-def reason_of(exc: BaseException) -> str:
-    """One line that says why a matrix has no score."""
-    reason = exc.message if isinstance(exc, SpectrumError) else str(exc)
-    return next(iter(reason.strip().splitlines()), type(exc).__name__)
 
 
 class _torch_threads:  # noqa: N801  (reads as a statement: with _torch_threads(...))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,6 +12,7 @@ from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import MetricColumn, Parts, Result
 from spectrum_tui.core.scanning.journal import Entry, journal_path, read_journal
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
+from spectrum_tui.core.scoring.scores import mean
 from spectrum_tui.core.scoring.spectra_store import KeptSpectrum, SpectraReader, spectra_path
 
 
@@ -96,7 +96,7 @@ def _column(result: Result, metric: str, entries: dict[str, Entry]) -> MetricCol
             values[row] = ONE_DIMENSIONAL[metric]
             continue
         found = [entries[name].metrics[metric] for name in names]
-        values[row] = math.fsum(found) / len(found)
+        values[row] = mean(found)
         if row in result.scores.parts:
             labels = (label for label, _ in result.scores.parts[row])
             parts[row] = tuple(zip(labels, found, strict=True))

@@ -8,10 +8,12 @@ Marchenko-Pastur distribution as threshold, and signal over noise divided by the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.results import FloatArray
 
 RULE = "spectrum-2"
@@ -22,6 +24,16 @@ EPS = float(np.finfo(np.float64).eps)
 
 class UnscorableError(Exception):
     """The matrix has no score; the text says why, for a row in the results."""
+
+
+def why_unscored(exc: Exception) -> str:
+    """One line that says why a matrix has no score: what a library says of it as it is, anything
+    else by its kind too."""
+    text = exc.message if isinstance(exc, SpectrumError) else str(exc)
+    line = next(iter(text.strip().splitlines()), "")
+    if line and isinstance(exc, UnscorableError | SpectrumError | RuntimeError | MemoryError):
+        return line
+    return f"unexpected {type(exc).__name__}: {line}".rstrip(": ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +60,8 @@ def spectrum_score(values: FloatArray, rows: int, columns: int) -> Score:
 
     Values below eps * max(rows, columns) * S[0] are rounding noise of any float64 SVD and count
     as 0, so that the score of a rank-deficient matrix does not depend on the algorithm; a
-    matrix whose noise part is exactly 0 has an infinite score. Raises UnscorableError for
-    non-finite values and for the zero matrix.
+    matrix whose noise part is exactly 0 has an infinite score, one without a value above t the
+    score 0. Raises UnscorableError for non-finite values and for the zero matrix.
     """
     if not np.isfinite(values).all():
         raise UnscorableError("holds NaN or Inf")
@@ -59,10 +71,22 @@ def spectrum_score(values: FloatArray, rows: int, columns: int) -> Score:
     values = np.where(values > EPS * max(rows, columns) * largest, values, 0.0)
     sigma, threshold = noise_threshold(values, rows, columns)
     above = values > threshold
-    signal = float(values[above].sum())
-    noise = float(values[~above].sum()) if not above.all() else 1.0
+    with np.errstate(over="ignore"):  # near 1e308 a sum is infinite
+        signal = float(values[above].sum())
+        noise = float(values[~above].sum()) if not above.all() else 1.0
     snr = signal / noise / largest if noise else math.inf
+    if math.isnan(snr):
+        raise UnscorableError("holds values too large to add up")
     return Score(snr, largest, sigma, threshold, int(above.sum()))
+
+
+def mean(values: Sequence[float]) -> float:
+    """The exact mean of the scores of a layer's matrices; infinite where their sum is too large
+    for a float. Raises ZeroDivisionError for none."""
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.inf
 
 
 def noise_threshold(values: FloatArray, rows: int, columns: int) -> tuple[float, float]:
@@ -76,7 +100,8 @@ def relative_error_bound(values: FloatArray, errors: FloatArray, rows: int, colu
     """How far the SNR of these singular values can be from the truth, relative.
 
     `errors` bounds each value's absolute error. Infinite when a value is so near the threshold
-    that signal and noise could be told apart wrongly.
+    that signal and noise could be told apart wrongly; 0 when no value can be above it, since the
+    SNR is 0 then whatever the values are.
     """
     largest = float(values[0])
     if not largest > 0.0 or not np.isfinite(values).all():
@@ -87,6 +112,8 @@ def relative_error_bound(values: FloatArray, errors: FloatArray, rows: int, colu
     if bool((np.abs(values - threshold) <= errors + threshold_error).any()):
         return math.inf
     above = values > threshold
+    if not above.any():
+        return 0.0
     bound = float(errors[0]) / largest + float(errors[above].sum()) / float(values[above].sum())
     if not above.all():
         noise = float(values[~above].sum())

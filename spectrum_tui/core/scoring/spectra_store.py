@@ -14,11 +14,12 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import numpy as np
 
-from spectrum_tui.core.files import append, cannot_write
+from spectrum_tui.core.disk import GrowingFile, KeptFile
+from spectrum_tui.core.files import cannot_keep
 from spectrum_tui.core.results import FloatArray
 
 _HEAD = struct.Struct("<4sIQQI")
@@ -48,19 +49,16 @@ class SpectraWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file: IO[bytes] = path.open("ab", buffering=0)
+            self._file = GrowingFile(path)
         except OSError as exc:
-            raise cannot_write(path, exc) from None
+            raise cannot_keep(path, exc) from None
 
     def append(self, name: str, spectrum: KeptSpectrum) -> int:
         """Write the spectrum of the matrix `name`; returns its offset, for `read_spectrum`."""
-        record = _record(name, spectrum)
         try:
-            append(self._file, record)
-            # Where the system put it: in append mode that is the end, whoever else writes.
-            return self._file.tell() - len(record)
+            return self._file.append(_record(name, spectrum))
         except OSError as exc:
-            raise cannot_write(self.path, exc) from None
+            raise cannot_keep(self.path, exc) from None
 
     def close(self) -> None:
         """No more spectra."""
@@ -76,11 +74,11 @@ class SpectraReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: IO[bytes] | None = None
+        self._file: KeptFile | None = None
 
     def __enter__(self) -> Self:
         try:
-            self._file = self._path.open("rb")
+            self._file = KeptFile(self._path)
         except OSError:
             self._file = None
         return self
@@ -96,12 +94,11 @@ class SpectraReader:
         if self._file is None or offset < 0:
             return None
         try:
-            self._file.seek(offset)
-            head = self._file.read(_HEAD.size)
+            head = self._file.read(offset, _HEAD.size)
             magic, count, rows, columns, checksum = _HEAD.unpack(head)
             if magic != _MAGIC or count != min(rows, columns):
                 return None
-            body = self._file.read(8 * count)
+            body = self._file.read(offset + _HEAD.size, 8 * count)
         except (OSError, ValueError, struct.error, OverflowError):
             return None
         if len(body) < 8 * count or _checksum(name, rows, columns, body) != checksum:

@@ -21,7 +21,7 @@ from spectrum_tui.core.naming.layers import Layer, is_bias, with_towers
 from spectrum_tui.core.naming.parameters import Halves
 from spectrum_tui.core.results import Provenance, Result, Scores
 from spectrum_tui.core.scoring.metrics import described
-from spectrum_tui.core.scoring.scores import UnscorableError
+from spectrum_tui.core.scoring.scores import mean, why_unscored
 from spectrum_tui.core.scoring.spectra import EXACT, singular_values
 from spectrum_tui.core.training.live_names import (
     LiveParameter,
@@ -66,9 +66,9 @@ class LiveLayer:
             yield from self.halves.cut(expert) if self.halves else (expert,)
 
     def score(self, metric: str) -> float:
-        """Its score, the mean over its matrices; raises UnscorableError or RuntimeError."""
+        """Its score, the mean over its matrices; raises whatever `why_unscored` puts in words."""
         values = [_score(matrix, metric) for matrix in self.matrices()]
-        return math.fsum(values) / len(values)
+        return mean(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,5 +183,5 @@ class Rescorer:
 def _scored(layer: LiveLayer, metric: str) -> float | str:
     try:
         return layer.score(metric)
-    except (UnscorableError, SpectrumError, RuntimeError, MemoryError) as exc:
-        return next(iter(str(exc).strip().splitlines()), type(exc).__name__)
+    except Exception as exc:  # the training goes on, whatever is wrong with one matrix
+        return why_unscored(exc)

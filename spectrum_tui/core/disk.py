@@ -1,0 +1,250 @@
+"""The file system, as everything that is kept or written goes through it.
+
+Every access of ours to the output and to the cache is one of `os`, called from here, so that a
+test can let any of them fail. All functions raise OSError; `files` makes lines for the user of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+MOST_KEPT = 2**30
+"""Bytes that are read of one cache file: beyond it, it is none of ours."""
+
+_PIECE = 2**20
+_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""How our own files are opened: no link is followed, and a pipe in a file's place is not waited
+for."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file or pipe that the user named; raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _read_all(handle)
+    finally:
+        os.close(handle)
+
+
+def is_device(path: Path) -> bool:
+    """Whether there is something that is neither file nor folder, at the end of any links."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def followed(path: Path) -> Path:
+    """The file that is meant by `path`: where its links lead, if those are the user's own or the
+    system's and the file is the user's own. Anybody may have put another link there, so that the
+    user overwrites with it what only the user can."""
+    place = path
+    for _ in range(40):
+        try:
+            found = os.lstat(place)
+        except FileNotFoundError:
+            return path
+        if not stat.S_ISLNK(found.st_mode):
+            return place if found.st_uid == os.geteuid() else path
+        if found.st_uid not in (0, os.geteuid()):
+            return path
+        place = place.parent / os.readlink(place)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def mode_of(path: Path) -> int | None:
+    """The permissions of a file that is replaced; None where there is none."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_mode & 0o777 if stat.S_ISREG(found.st_mode) else None
+
+
+def write_through(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write to a pipe or device."""
+    handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        for piece in pieces:
+            write_all(handle, piece)
+    finally:
+        os.close(handle)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add to a file; one that is a link is followed, or replaced, as in `followed`."""
+    target = followed(path)
+    if os.path.islink(target):
+        os.unlink(target)
+    handle = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _OPEN, 0o666)
+    try:
+        write_all(handle, data)
+    finally:
+        os.close(handle)
+
+
+def replace(path: Path, pieces: Iterable[bytes], mode: int | None) -> None:
+    """Write a new file beside `path` and give it that name; `mode` None is what the umask says."""
+    part = _beside(path)
+    # Never wider than the old file, not even while it is written.
+    handle = os.open(
+        part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o666 if mode is None else mode
+    )
+    try:
+        try:
+            if mode is not None and stat.S_IMODE(os.fstat(handle).st_mode) != mode:
+                os.fchmod(handle, mode)
+            for piece in pieces:
+                write_all(handle, piece)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def _create(path: Path, mode: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, mode)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
+
+
+def probe(folder: Path) -> None:
+    """Raise OSError where no file can be made in a folder."""
+    part = _beside(folder / "probe")
+    os.close(_create(part, 0o600))
+    os.unlink(part)
+
+
+def make_folder(folder: Path, mode: int = 0o700) -> None:
+    """Make a folder and all that it lies in, those that are missing with this mode."""
+    if os.path.isdir(folder):
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent, mode)
+    try:
+        os.mkdir(folder, mode)
+    except FileExistsError:  # another process was faster
+        if not os.path.isdir(folder):
+            raise
+
+
+def _read_all(handle: int, most: int = -1) -> bytes:
+    """All that is left of a file, at most `most` bytes where that is given."""
+    found = bytearray()
+    while most < 0 or len(found) < most:
+        piece = os.read(handle, _PIECE if most < 0 else min(_PIECE, most - len(found)))
+        if not piece:
+            break
+        found += piece
+    return bytes(found)
+
+
+def write_all(handle: int, data: bytes) -> None:
+    """An almost full disk takes a part of the data before it refuses with OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+# -- files of the cache: the user's alone ---------------------------------------------------
+
+
+def read_from(path: Path, start: int = 0) -> bytes:
+    """A cache file from an offset on, at most `MOST_KEPT` bytes; raises OSError."""
+    handle = open_kept(path, os.O_RDONLY)
+    try:
+        os.lseek(handle, start, os.SEEK_SET)
+        return _read_all(handle, MOST_KEPT)
+    finally:
+        os.close(handle)
+
+
+def open_kept(path: Path, flags: int) -> int:
+    """Open a regular file of the cache, made for the user alone where it is new; raises OSError."""
+    handle = os.open(path, flags | _OPEN, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file")
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+class KeptFile:
+    """A regular file of the cache, open for reading at any place; raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = open_kept(path, os.O_RDONLY)
+
+    def read(self, start: int, size: int) -> bytes:
+        """The bytes there; fewer at the end. Raises OSError or OverflowError for no such place."""
+        os.lseek(self._handle, start, os.SEEK_SET)
+        return _read_all(self._handle, max(0, min(size, self.size() - start)))
+
+    def size(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self._handle).st_size
+
+    def close(self) -> None:
+        """No more reading."""
+        os.close(self._handle)
+
+
+class GrowingFile:
+    """A file of the cache that is only added to; raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        make_folder(path.parent)
+        self._handle = open_kept(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        if not self.last_byte():
+            _sync_folder(path.parent)
+
+    def append(self, data: bytes) -> int:
+        """Add the data; returns where it begins, whoever else writes."""
+        write_all(self._handle, data)
+        return os.lseek(self._handle, 0, os.SEEK_CUR) - len(data)
+
+    def sync(self) -> None:
+        """Wait until it is on the disk."""
+        os.fsync(self._handle)
+
+    def last_byte(self) -> bytes:
+        """What the file ends with; nothing where it is empty."""
+        size = os.fstat(self._handle).st_size
+        return os.pread(self._handle, 1, size - 1) if size else b""
+
+    def close(self) -> None:
+        """No more writing."""
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._handle = -1
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names of new files on the disk; what does not know of it does it by itself."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there; raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
