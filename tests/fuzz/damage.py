@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import random
 import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 Damage = Callable[[bytes, random.Random, str], bytes]
 """(content, generator, a path that nobody may write to) -> other content."""
 
+_CHECKSUM = b', "checksum": "'
+"""What stands before the checksum of a journal's entry."""
 _HUGE, _DEEP, _LONE = "@@huge@@", "@@deep@@", "@@lone@@"
 # json.dumps refuses numbers of 4,300 digits and nests no deeper than Python's stack: put in after.
 _LATER = {
@@ -142,6 +145,18 @@ def damage_lines(data: bytes, rng: random.Random, canary: str) -> bytes:
             lines[at] = damage_json(lines[at], rng, canary) + b"\n"
         except (ValueError, RecursionError):  # damaged before
             lines[at] = damage_bytes(lines[at], rng, canary)
+    return b"".join(lines)
+
+
+def resealed_lines(data: bytes, rng: random.Random, canary: str) -> bytes:
+    """Entries of a journal with odd fields and true checksums, as another version might write."""
+    lines = []
+    for line in data.splitlines():
+        body = line.rpartition(_CHECKSUM)[0] + b"}"
+        if rng.random() < 0.3:
+            body = damage_json(body, rng, canary)
+        body = body.rstrip().removesuffix(b"}")
+        lines.append(body + _CHECKSUM + f'{zlib.crc32(body):08x}"}}\n'.encode())
     return b"".join(lines)
 
 

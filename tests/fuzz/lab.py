@@ -22,6 +22,7 @@ from tests.fuzz.damage import (
     damage_json,
     damage_lines,
     damage_text,
+    resealed_lines,
 )
 
 SCORES = "work/model_snr_results/snr_results_model.json"
@@ -89,6 +90,12 @@ TARGETS = {
             same_scores=True,
         ),
         Target(
+            name="entries",
+            file="cache/scans/*.jsonl",
+            damage=resealed_lines,
+            commands=((*_SCAN, *_OUTPUT), (DESCRIBE, "{model}")),
+        ),
+        Target(
             name="spectra",
             file="cache/scans/*.spectra",
             damage=damage_bytes,
@@ -104,7 +111,7 @@ TARGETS = {
         Target(
             name="details",
             file="cache/results/*.json",
-            damage=damage_json,
+            damage=damage_lines,
             commands=_READERS,
         ),
     )
