@@ -59,7 +59,7 @@ class SpectrumApp(BaseApp):
     ) -> None:
         super().__init__()
         if demo or results is not None:
-            settings = replace(settings, model=DEMO if demo else "", revision="")
+            settings = replace(settings, model=DEMO if demo else "")
         self.settings = settings
         self.runner = ScanRunner(self.post_message, worker_command)
         self.setup_screen = SetupScreen(settings, lambda: self.runner.download)
@@ -107,11 +107,12 @@ class SpectrumApp(BaseApp):
 
     @on(ask.OpenRequested)
     def _open(self, message: ask.OpenRequested) -> None:
+        self.settings = message.settings
         self._load(message.path)
 
     @on(ask.NamesRequested)
     def _find_names(self, message: ask.NamesRequested) -> None:
-        self.runner.names(self._asked_for(message.model, ""))
+        self.runner.names(self._asked_for(message.model, self.settings.revision))
 
     @on(ask.LayersRequested)
     def _choose_layers(self, message: ask.LayersRequested) -> None:

@@ -101,9 +101,11 @@ def _app(arguments: list[str]) -> int:
     # Collections while importing cost 0.06 s before the first frame; the app turns them on again.
     gc.disable()
     from spectrum_tui.app import SpectrumApp
+    from spectrum_tui.core.files import usable_cache
     from spectrum_tui.terminal import run_app
 
-    return run_app(SpectrumApp(settings, results=results, demo=options.demo))
+    with usable_cache():
+        return run_app(SpectrumApp(settings, results=results, demo=options.demo))
 
 
 def _results_file(model: str) -> Path | None:

@@ -17,7 +17,14 @@ from spectrum_tui.commands.output import say
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
-from spectrum_tui.core.files import OutputFiles, check_writable, output_folder, write_text
+from spectrum_tui.core.files import (
+    OutputFiles,
+    cache_note,
+    check_writable,
+    output_folder,
+    usable_cache,
+    write_text,
+)
 from spectrum_tui.core.inspection import (
     Inspection,
     check_choices,
@@ -48,11 +55,12 @@ def run_scan_command(
     Started by torchrun, this is one of several processes: the first speaks for all of them.
     """
     group = join()
-    if group.size == 1:
-        return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
     try:
-        return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
+        with usable_cache():
+            return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
     except SpectrumError as exc:
+        if group.size == 1:
+            raise
         if group.leads or isinstance(exc, PeerLostError):
             say(f"spectrum-tui: {exc}")
         return 2
@@ -72,19 +80,8 @@ def _scan(
     inspection = _prepare(group, settings, output, tell)
     for note in inspection.summary.notes:
         tell(f"note: {note}")
-    request = ScanRequest(
-        settings.model,
-        settings.revision,
-        match_types(inspection.summary.types, patterns),
-        settings.batch_size,
-        settings.device,
-        settings.output_dir,
-        fresh,
-        settings.model_class,
-        settings.allow_gptq,
-        settings.precision,
-        settings.scan_metric,
-    )
+    types = match_types(inspection.summary.types, patterns)
+    request = settings.scan_request(types, fresh=fresh)
     scan = _Scan(group, tell)
     ready = scan.run(request, inspection)
     if scan.interrupted or scan.stopped:
@@ -234,10 +231,10 @@ def _local(inspection: Inspection, say: Say) -> Inspection:
 
 
 def _interrupted(state: Snapshot, say: Say) -> int:
-    say(
-        f"interrupted: {state.done} of {state.layers} layers are kept; "
-        "the same command goes on from there"
-    )
+    kept = "had a score; nothing is kept, the same command starts over"
+    if not cache_note():
+        kept = "are kept; the same command goes on from there"
+    say(f"interrupted: {state.done} of {state.layers} layers {kept}")
     return 130
 
 

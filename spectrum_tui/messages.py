@@ -33,9 +33,10 @@ class DownloadCancelled(Message):
 
 @dataclass
 class OpenRequested(Message):
-    """Open saved scores, or a recipe to audit."""
+    """Open saved scores, or a recipe to audit; what is open starts with these settings."""
 
     path: Path
+    settings: Settings
 
 
 @dataclass

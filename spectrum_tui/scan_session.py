@@ -23,20 +23,8 @@ class ScanSession:
         self, summary: ModelSummary, settings: Settings, types: tuple[str, ...], fresh: bool
     ) -> None:
         """Scan these types; the commit that was inspected, even if the hub has moved on since."""
-        request = ScanRequest(
-            summary.model,
-            summary.revision,
-            types,
-            settings.batch_size,
-            settings.device,
-            settings.output_dir,
-            fresh,
-            settings.model_class,
-            settings.allow_gptq,
-            settings.precision,
-            settings.scan_metric,
-        )
-        self._run(request)
+        inspected = replace(settings, model=summary.model, revision=summary.revision)
+        self._run(inspected.scan_request(types, fresh=fresh))
 
     def resume(self) -> None:
         """Go on with what is left: never afresh, even if the scan began so."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.requests import METRIC, METRICS
+from spectrum_tui.core.requests import METRIC, METRICS, ScanRequest
 
 RECIPES = (".yaml", ".yml")
 """How the names of recipes end."""
@@ -33,10 +34,21 @@ class Settings:
     metric: str = ""
     sizes_from: str = ""
 
-    @property
-    def scan_metric(self) -> str:
-        """The metric that the files of a scan rank by."""
-        return self.metric or METRIC
+    def scan_request(self, types: Iterable[str], *, fresh: bool = False) -> ScanRequest:
+        """A scan of these types of layers by these settings; `fresh` ignores earlier scores."""
+        return ScanRequest(
+            model=self.model,
+            revision=self.revision,
+            types=tuple(types),
+            batch_size=self.batch_size,
+            device=self.device,
+            output_dir=self.output_dir,
+            fresh=fresh,
+            model_class=self.model_class,
+            allow_gptq=self.allow_gptq,
+            precision=self.precision,
+            metric=self.metric or METRIC,
+        )
 
 
 def parse_metric(text: str) -> str:

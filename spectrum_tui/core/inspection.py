@@ -13,6 +13,7 @@ from spectrum_tui.core import demo, hub
 from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint, unreadable
 from spectrum_tui.core.collections import without_collections
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
 from spectrum_tui.core.naming.parameters import ParameterPlan
@@ -184,7 +185,7 @@ def with_exact_names(
         types=tuple(summarise_types(model.layers)),
         skipped=model.skipped,
         finished=_finished(inspection.checkpoint, model),
-        notes=(*filter(None, banners), *_notes(model)),
+        notes=(*filter(None, (*banners, cache_note())), *_notes(model)),
         naming=naming_of(plan),
         model_class=plan.model_class,
     )

@@ -23,7 +23,7 @@ from spectrum_tui.core.naming import NAMING, Layer, ModelLayers
 from spectrum_tui.core.requests import DEMO
 from spectrum_tui.core.results import IntArray, Result, Scores
 
-_NUMBERED = re.compile(r"[^.]+\.\d+(\.|$)")
+_NUMBERED = re.compile(r"(?<![^.])[^.]+\.\d+(\.|$)")
 
 
 @dataclass(frozen=True)

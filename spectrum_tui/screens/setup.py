@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -262,7 +263,7 @@ class SetupScreen(Screen[None]):
     @on(ModelChoices.ResultChosen)
     def result_chosen(self, event: ModelChoices.ResultChosen) -> None:
         """Open earlier scores."""
-        self.post_message(OpenRequested(event.path))
+        self._open(event.path)
 
     @on(Button.Pressed, "#continue")
     def action_continue(self) -> None:
@@ -345,7 +346,7 @@ class SetupScreen(Screen[None]):
         if self._found.state == "reading" and (model, revision) == asked:
             return  # a second enter would only begin anew
         if model.endswith((".json", *RECIPES)):
-            self.post_message(OpenRequested(output_folder(model)))
+            self._open(output_folder(model))
             return
         self.settings = replace(self.settings, model=model, revision=revision)
         self.summary = None
@@ -353,6 +354,16 @@ class SetupScreen(Screen[None]):
         self._found.show_reading(model)
         self.refresh_bindings()
         self.post_message(InspectRequested(model, revision))
+
+    def _open(self, path: Path) -> None:
+        """Open a file with what the fields say; a device or batch size is of no use to it."""
+        percent = self._parse("top_percent")
+        if percent is not None:
+            revision, folder = self._typed()[1], self._output_dir()
+            settings = replace(
+                self.settings, revision=revision, top_percent=percent, output_dir=folder
+            )
+            self.post_message(OpenRequested(path, settings))
 
     def _clear_found(self) -> None:
         self.summary = None
@@ -372,9 +383,18 @@ class SetupScreen(Screen[None]):
         percent = self._parse("top_percent")
         if batch_size is None or percent is None or not self._check_device():
             return None
-        output_dir = self._input("output_dir").value.strip() or "."
-        device = str(self._select().value)
-        return Settings(model, revision, batch_size, device, percent, output_dir)
+        return replace(
+            self.settings,
+            model=model,
+            revision=revision,
+            batch_size=batch_size,
+            device=str(self._select().value),
+            top_percent=percent,
+            output_dir=self._output_dir(),
+        )
+
+    def _output_dir(self) -> str:
+        return self._input("output_dir").value.strip() or "."
 
     def _parse(self, name: str) -> int | None:
         parser = parse_batch_size if name == "batch_size" else parse_percent

@@ -293,7 +293,7 @@ async def test_earlier_scores_open_from_the_list_and_from_the_field() -> None:
         await type_in(pilot, app, "model", "/x/other.json")
         await pilot.press("enter")
         paths = [Path("/x/snr_results_two.json"), Path("/x/other.json")]
-        assert app.asked == [ask.OpenRequested(path) for path in paths]
+        assert app.asked == [ask.OpenRequested(path, Settings()) for path in paths]
 
 
 async def test_typing_narrows_the_list() -> None:

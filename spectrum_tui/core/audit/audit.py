@@ -67,7 +67,7 @@ def _by_text(recipe: Recipe, found: list[Finding]) -> Audit:
     plain = [plain_name(entry.pattern) for entry in recipe.entries]
     found += [*renamed_findings(recipe), *head_findings(recipe)]
     found += order_findings(plain, {}, recipe.line)
-    return Audit(in_order(found), len(recipe.entries), corrected_text(recipe))
+    return Audit(in_order(found), recipe.lines, corrected_text(recipe))
 
 
 def _in_model(recipe: Recipe, found: list[Finding], names: ModelNames) -> Audit:
@@ -84,7 +84,7 @@ def _in_model(recipe: Recipe, found: list[Finding], names: ModelNames) -> Audit:
     sizes = model.sizes
     return Audit(
         in_order(found),
-        len(recipe.entries),
+        recipe.lines,
         corrected(meanings, names.model),
         names.model,
         names.naming,

@@ -120,28 +120,38 @@ class _Reader:
         """The whole description."""
         config = self._config()
         shards = self._shards()
+        indexed = bool({ck.SINGLE_FILE, ck.INDEX_FILE} & self.sizes.keys())
         digest = hashlib.sha256(self.commit.encode())
-        tensors: dict[str, ck.Tensor] = {}
         with ThreadPoolExecutor(WORKERS) as pool:
-            for blob, header in pool.map(self._header, shards):
-                digest.update(blob)
-                tensors.update((tensor.name, tensor) for tensor in header)
+            read = list(pool.map(self._header, shards))
+        for blob, _ in read:
+            digest.update(blob)
+        headers = zip(shards, (header for _, header in read), strict=True)
+        tensors = ck.joined(headers, self.repo_id, indexed=indexed)
         sizes = {name: self.sizes[name] or 0 for name in self._needed(shards)}
         blobs = {name: self.blobs[name] for name in sizes}
         return RemoteCheckpoint(
             ck.Checkpoint(
-                self.folder, config, tuple(shards), tuple(tensors.values()), digest.hexdigest()
+                self.folder,
+                config or {},
+                tuple(shards),
+                tensors,
+                digest.hexdigest(),
+                has_config=config is not None,
+                indexed=indexed,
+                has_adapter=ck.ADAPTER_FILE in self.sizes,
             ),
             HubFiles(self.repo_id, self.revision, self.commit, sizes, blobs),
         )
 
-    def _config(self) -> dict[str, Any]:
-        return ck.parse_config(self._text("config.json")) if "config.json" in self.sizes else {}
+    def _config(self) -> dict[str, Any] | None:
+        name = "config.json"
+        return ck.parse_config(self._json(name)) if name in self.sizes else None
 
     def _shards(self) -> list[str]:
         if ck.SINGLE_FILE in self.sizes:
             return [ck.SINGLE_FILE]
-        index = self._text(ck.INDEX_FILE) if ck.INDEX_FILE in self.sizes else None
+        index = self._json(ck.INDEX_FILE) if ck.INDEX_FILE in self.sizes else None
         return ck.choose_shards(self.sizes, index, self.repo_id, _DAMAGED)
 
     def _needed(self, shards: list[str]) -> Iterator[str]:
@@ -152,12 +162,12 @@ class _Reader:
             if small or name in ("config.json", ck.INDEX_FILE):
                 yield name
 
-    def _text(self, name: str) -> str:
+    def _json(self, name: str) -> bytes:
         size = self.sizes[name]
         if size is not None and size > MAX_JSON:
             message = f"{name} is too large to be one ({size:,} bytes)."
             raise CheckpointError(message, _DAMAGED, field="model")
-        return self._bytes(name, 0, MAX_JSON if size is None else size).decode("utf-8", "replace")
+        return self._bytes(name, 0, MAX_JSON if size is None else size)
 
     def _header(self, name: str) -> tuple[bytes, list[ck.Tensor]]:
         """The header of one shard as it is stored, and the tensors that it names."""

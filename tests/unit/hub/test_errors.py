@@ -93,10 +93,11 @@ def test_repositories_without_usable_weights(fake: FakeHub, tmp_path: Path) -> N
         "org/nothing holds no weights (*.safetensors).",
         "model.safetensors is a Git LFS pointer, not the weights.",
         "model.safetensors is not a safetensors file (its header does not fit).",
-        f"1 of 2 shards are missing, first {shard_name(1)}.",
+        f"model.safetensors.index.json: 1 of 2 shards are missing, first {shard_name(1)}.",
         "model.safetensors.index.json points outside the model folder "
         "('../../private/model.safetensors').",
-        "model.safetensors.index.json is not a valid shard index.",
+        "model.safetensors.index.json is not a valid shard index: it has no weight_map of tensors "
+        "to files.",
     ]
     damaged = "The model is damaged on the hub itself: use another revision or repository."
     assert [each["hint"] == damaged for each in answer[4:7]] == [True] * 3

@@ -1,0 +1,302 @@
+"""Every option that is typed reaches the scan, in the app and without a screen alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from spectrum_tui import cli, headless, sizes_process, terminal
+from spectrum_tui.app import SpectrumApp
+from spectrum_tui.commands import scan as scan_command
+from spectrum_tui.core import inspection, refinement, store
+from spectrum_tui.core.audit import model as audit_model
+from spectrum_tui.core.files import output_folder
+from spectrum_tui.core.requests import DEMO, ModelNames, ModelSummary, ResultReady, ScanRequest
+from spectrum_tui.core.results import Result
+from spectrum_tui.core.scanning import session
+from spectrum_tui.screens.audit import AuditScreen
+from spectrum_tui.screens.layers import LayersScreen
+from spectrum_tui.screens.results import ResultsScreen
+from spectrum_tui.screens.save import SaveScreen
+from tests import made
+from tests.fake_worker import summary
+from tests.ui.real_core import use_real_core
+from tests.ui.worker_control import until
+
+SIZE = (80, 24)
+OTHER = "stable_rank"
+TYPE = "input_layernorm"
+
+
+@dataclass(frozen=True)
+class Typed:
+    """An option with a value that is not its default, and what a scan gets of it."""
+
+    arguments: tuple[str, ...]
+    request: dict[str, Any] = field(default_factory=dict)
+
+
+MODELS = {
+    "model": Typed(("good",), {"model": "good"}),
+    "model_name": Typed(("--model-name", "good"), {"model": "good"}),
+    "demo": Typed(("--demo",), {"model": DEMO}),
+}
+"""The ways to say which model."""
+SHARED = {
+    "top_percent": Typed(("--top-percent", "37")),
+    "metric": Typed(("--metric", OTHER), {"metric": OTHER}),
+    "batch_size": Typed(("--batch-size", "3"), {"batch_size": 3}),
+    "device": Typed(("--device", "cpu"), {"device": "cpu"}),
+    "precision": Typed(("--precision", "fast"), {"precision": "fast"}),
+    "revision": Typed(("--revision", "v9"), {"revision": "v9"}),
+    "output_dir": Typed(("--output-dir", "there"), {"output_dir": "there"}),
+    "model_class": Typed(("--model-class", "OtherModel"), {"model_class": "OtherModel"}),
+    "allow_gptq": Typed(("--allow-gptq",), {"allow_gptq": True}),
+}
+"""What the app and `scan` are both told."""
+HEADLESS = {
+    "types": Typed(("--types", "input_*"), {"types": (TYPE,)}),
+    "fresh": Typed(("--fresh",), {"fresh": True}),
+    "json": Typed(("--json",)),
+    "no_embeddings": Typed(("--no-embeddings",)),
+}
+"""What is chosen with keys in the app."""
+OPENING = {"sizes_from": Typed(("--sizes-from", "near"))}
+"""What is of use with saved scores alone."""
+
+
+def options_of(parser: Any) -> set[str]:
+    return {action.dest for action in parser._actions} - {"help", "version"}
+
+
+def arguments(options: dict[str, Typed]) -> list[str]:
+    """Named options first: `--types` takes whatever follows it."""
+    return [word for typed in options.values() for word in typed.arguments]
+
+
+def expected(options: dict[str, Typed]) -> ScanRequest:
+    """The request of a scan where nothing else is typed."""
+    fields = {"types": ("mlp.down_proj",)}
+    for typed in options.values():
+        fields |= typed.request
+    return ScanRequest(**fields)  # type: ignore[arg-type]
+
+
+def scores() -> Result:
+    return made.with_metrics(made.result(layers=4))
+
+
+class Core:
+    """The core's entries, which note what they are called with."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.scans: list[ScanRequest] = []
+        self.asked: list[tuple[str, str]] = []
+        self.named: list[dict[str, Any]] = []
+        self.checked: list[dict[str, Any]] = []
+        for room in (inspection, headless, audit_model):
+            monkeypatch.setattr(room, "inspect_model", self.inspect)
+        monkeypatch.setattr(headless, "check_choices", lambda _, **how: self.checked.append(how))
+        monkeypatch.setattr(headless, "with_exact_names", self.name)
+        monkeypatch.setattr(refinement, "refined_summary", self.refine)
+        monkeypatch.setattr(audit_model, "model_names", self.names)
+        for place in (session, headless):
+            monkeypatch.setattr(place, "run_scan", self.scan)
+
+    def inspect(self, model: str, revision: str = "") -> Any:
+        self.asked.append((model, revision))
+        return SimpleNamespace(summary=replace(summary(model), revision=revision))
+
+    def name(self, found: Any, **how: Any) -> Any:
+        self.named.append(how)
+        return found
+
+    def refine(self, found: Any, **how: Any) -> ModelSummary:
+        return cast(ModelSummary, self.name(found, **how).summary)
+
+    def names(self, model: str, revision: str = "", model_class: str = "") -> ModelNames:
+        self.asked.append((model, revision))
+        self.named.append({"model_class": model_class})
+        return ModelNames(model, "by its class", ("a.weight",), (4,), (2,))
+
+    def scan(self, request: ScanRequest, *_: Any, **__: Any) -> Iterator[ResultReady]:
+        self.scans.append(request)
+        result = scores().with_metric(request.metric)
+        files = store.save_scores(result, output_folder(request.output_dir))
+        yield ResultReady(str(files.scores), complete=True)
+
+
+@pytest.fixture
+def core(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Core:
+    monkeypatch.chdir(tmp_path)
+    return Core(monkeypatch)
+
+
+@pytest.fixture
+def started(core: Core, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], SpectrumApp]:
+    """The app as a command line starts it, up to where it takes the terminal."""
+    use_real_core(monkeypatch)
+    apps: list[SpectrumApp] = []
+
+    def start(words: list[str]) -> SpectrumApp:
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+            patch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: True))
+            assert cli.main(words) == 0
+        return apps.pop()
+
+    def keep(app: SpectrumApp) -> int:
+        apps.append(app)
+        return 0
+
+    monkeypatch.setattr(terminal, "run_app", keep)
+    return start
+
+
+async def through_the_app(pilot: Pilot[Any], app: SpectrumApp) -> ResultsScreen:
+    """Enter and `s`, without a change of anything."""
+    await until(pilot, lambda: app.setup_screen.summary and app._machine)
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(app.screen, LayersScreen) and app.screen.is_mounted)
+    await pilot.press("s")
+    await until(pilot, lambda: isinstance(app.screen, ResultsScreen) and app.screen.is_mounted)
+    assert isinstance(app.screen, ResultsScreen)
+    return app.screen
+
+
+def test_every_option_of_the_parsers_has_an_expectation() -> None:
+    """A new option fails here until what it does is said above."""
+    assert options_of(cli._app_parser()) == {*MODELS, *SHARED, *OPENING}
+    assert options_of(scan_command.make_parser()) == {*MODELS, *SHARED, *HEADLESS}
+
+
+def test_every_field_of_a_scan_can_be_typed() -> None:
+    every = {
+        name
+        for options in (MODELS, SHARED, HEADLESS)
+        for o in options.values()
+        for name in o.request
+    }
+    assert every == set(asdict(ScanRequest("")))
+
+
+@pytest.mark.parametrize(
+    ("named", "typed"),
+    [("model", {}), *((named, SHARED) for named in MODELS)],
+    ids=["defaults", *MODELS],
+)
+async def test_the_app_passes_every_option_on(
+    core: Core, started: Callable[[list[str]], SpectrumApp], named: str, typed: dict[str, Typed]
+) -> None:
+    options = {named: MODELS[named], **typed}
+    app = started(arguments(options))
+    async with app.run_test(size=SIZE) as pilot:
+        screen = await through_the_app(pilot, app)
+        assert core.scans == [expected(options)]
+        request = core.scans[0]
+        assert set(core.asked) == {(request.model, request.revision)}
+        how = {"model_class": request.model_class, "allow_gptq": request.allow_gptq}
+        assert core.named == [how]
+        assert screen.percent == (37 if typed else 50)
+        assert screen.ranking.metric.name == request.metric
+        await pilot.press("w")
+        assert isinstance(app.screen, SaveScreen)
+        assert app.screen.folder == output_folder(request.output_dir)
+
+
+@pytest.mark.parametrize("typed", [{}, {**SHARED, **HEADLESS}], ids=["defaults", "every option"])
+@pytest.mark.parametrize("named", MODELS)
+def test_the_scan_command_passes_every_option_on(
+    core: Core, capsys: pytest.CaptureFixture[str], named: str, typed: dict[str, Typed]
+) -> None:
+    options = {named: MODELS[named], **typed}
+    assert cli.main(["scan", *arguments(options)]) == 0
+    assert core.scans == [expected(options)]
+    request = core.scans[0]
+    assert set(core.asked) == {(request.model, request.revision)}
+    how = {"model_class": request.model_class, "allow_gptq": request.allow_gptq}
+    assert core.checked == core.named == [how]
+    out = capsys.readouterr().out
+    percent = 37 if typed else 50
+    (recipe,) = output_folder(request.output_dir).glob("*.yaml")
+    assert recipe.name.endswith(f"_{percent}percent.yaml")
+    assert ("lm_head" in recipe.read_text()) is not bool(typed)
+    assert out.startswith("{") is bool(typed)
+    if typed:
+        assert (json.loads(out)["top_percent"], json.loads(out)["metric"]) == (37, OTHER)
+
+
+async def test_a_download_is_asked_for_with_every_option(
+    core: Core, started: Callable[[list[str]], SpectrumApp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remote(model: str, revision: str = "") -> Any:
+        core.asked.append((model, revision))
+        there = replace(summary(model, local=False), revision=revision)
+        return SimpleNamespace(summary=there)
+
+    def fetched(found: Any, *, progress: object) -> Any:
+        return SimpleNamespace(summary=replace(found.summary, folder="/models/x"))
+
+    monkeypatch.setattr(inspection, "inspect_model", remote)
+    monkeypatch.setattr(inspection, "fetch", fetched)
+    app = started(arguments({"model": MODELS["model"], **SHARED}))
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.setup_screen.summary)
+        await pilot.press("d")
+        await until(pilot, lambda: core.named)
+        assert core.asked == [("good", "v9")] * 2
+        assert core.named == [{"model_class": "OtherModel", "allow_gptq": True}]
+
+
+async def test_the_model_of_an_audit_is_read_with_every_option(
+    core: Core, started: Callable[[list[str]], SpectrumApp], tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("unfrozen_parameters:\n- ^a.weight$\n", encoding="utf-8")
+    app = started([str(path), *arguments(SHARED)])
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen) and app.screen.is_mounted)
+        await pilot.press("m", *"good", "enter")
+        await until(pilot, lambda: core.named)
+        assert core.asked == [("good", "v9")]
+        assert core.named == [{"model_class": "OtherModel"}]
+
+
+async def test_saved_scores_open_with_every_option(
+    core: Core, started: Callable[[list[str]], SpectrumApp], tmp_path: Path, monkeypatch: Any
+) -> None:
+    asked: list[tuple[Path, str]] = []
+    monkeypatch.setattr(sizes_process, "ask", lambda *what: asked.append(what))
+    path = store.save_scores(scores(), tmp_path / "saved").scores
+    app = started([str(path), *arguments({**SHARED, **OPENING})])
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, ResultsScreen) and asked)
+        screen = app.screen
+        assert isinstance(screen, ResultsScreen) and asked == [(path, "near")]
+        assert (screen.percent, screen.ranking.metric.name) == (37, OTHER)
+        assert screen.settings.output_dir == "there"
+
+
+async def test_saved_scores_open_with_what_the_fields_say(
+    core: Core, started: Callable[[list[str]], SpectrumApp], tmp_path: Path
+) -> None:
+    path = store.save_scores(scores(), tmp_path / "saved").scores
+    app = started(arguments(SHARED))
+    async with app.run_test(size=SIZE) as pilot:
+        typed = {"top_percent": "12", "output_dir": "else", "model": str(path)}
+        for name, value in typed.items():
+            app.setup_screen.query_one(f"#{name}", Input).value = value
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ResultsScreen) and app.screen.is_mounted)
+        screen = app.screen
+        assert isinstance(screen, ResultsScreen)
+        assert (screen.percent, screen.settings.output_dir) == (12, "else")
+        assert screen.ranking.metric.name == OTHER
