@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fuzz.lab import SCORES, Case, Lab, run_command
+from tests.fuzz.lab import MODELS, SCORES, Case, Lab, run_command
 
 SECONDS = 30.0
 """More than any command may take on a damaged file."""
@@ -173,7 +173,7 @@ def _fingerprint(lab: Lab, folder: Path) -> str:
     """The model's files, and the names of what lies beside them, here and in the lab."""
     digest = hashlib.sha256()
     for place in (folder, lab.pristine):
-        for name in ("model", "sharded"):
+        for name in MODELS:
             for path in sorted((place / name).rglob("*")):
                 stat = path.lstat()
                 digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())

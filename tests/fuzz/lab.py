@@ -14,7 +14,7 @@ from spectrum_tui import cli
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.inspection import inspect_model
 from spectrum_tui.core.refinement import refined_summary
-from tests import checkpoints
+from tests import checkpoints, quantised, quantisers
 from tests.fuzz.damage import (
     Damage,
     damage_bytes,
@@ -26,6 +26,8 @@ from tests.fuzz.damage import (
 )
 
 SCORES = "work/model_snr_results/snr_results_model.json"
+MODELS = ("model", "sharded", "fp8")
+"""Folders of models in the lab."""
 DESCRIBE = "describe"
 """What the app's worker does where the command line has no such command."""
 _SCAN = ("scan", "{model}", "--device", "cpu", "--batch-size", "1")
@@ -79,6 +81,18 @@ TARGETS = {
             file="model/config.json",
             damage=damage_json,
             commands=((*_SCAN, *_OUTPUT), _AUDITS[2]),
+        ),
+        Target(
+            name="fp8header",
+            file="fp8/model.safetensors",
+            damage=damage_header,
+            commands=((*_SCAN, *_OUTPUT),),
+        ),
+        Target(
+            name="fp8config",
+            file="fp8/config.json",
+            damage=damage_json,
+            commands=((*_SCAN, *_OUTPUT),),
         ),
         Target(name="scores", file=SCORES, damage=damage_json, commands=_READERS),
         Target(name="recipe", file="work/recipe.yaml", damage=damage_text, commands=_AUDITS),
@@ -141,6 +155,19 @@ class Case:
     label: str
 
 
+def _in_fp8(tensors: checkpoints.Tensors) -> checkpoints.Tensors:
+    """The matrices of the blocks in FP8, with a scale for each 16 by 16."""
+    made: checkpoints.Tensors = {}
+    for seed, (name, tensor) in enumerate(tensors.items()):
+        made[name] = tensor
+        if tensor.ndim == 2 and ".layers." in name:
+            rows, columns = tensor.shape
+            made[name] = quantisers.fp8(seed, rows, columns)
+            scale = quantisers.scales(seed, -(-rows // 16), -(-columns // 16))
+            made[f"{name}_scale_inv"] = scale
+    return made
+
+
 class Lab:
     """The undamaged world in `folder`, made once; each case works on a copy of it."""
 
@@ -158,6 +185,9 @@ class Lab:
         granite = {"architectures": ["GraniteForCausalLM"], "model_type": "granite"}
         model = checkpoints.save(self.pristine / "model", tensors, config=granite)
         checkpoints.save(self.pristine / "sharded", tensors, shards=3)
+        fp8 = quantised.config("fp8", weight_block_size=[16, 16], activation_scheme="dynamic")
+        config = {**checkpoints.config_for(tensors), **fp8}
+        checkpoints.save(self.pristine / "fp8", _in_fp8(tensors), config=config)
         work = self.pristine / "work"
         work.mkdir()
         run = ["scan", str(model), "--device", "cpu", "--output-dir", str(work)]
@@ -200,6 +230,6 @@ class Lab:
         (folder / original.relative_to(self.pristine)).write_bytes(case.content)
         (folder / "home").mkdir()
         top = case.target.file.partition("/")[0]
-        model = folder / top if top in ("model", "sharded") else self.pristine / "model"
+        model = folder / top if top in MODELS else self.pristine / "model"
         work = folder / "work" if top == "work" else self.pristine / "work"
         return self.arguments(case.command, model, work)
