@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spectrum_tui.commands.output import say
+from spectrum_tui.commands.output import draw, put, say
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
@@ -197,16 +197,14 @@ class _StatusLine:
         left = f", about {duration(state.eta)} left" if state.eta is not None else ""
         text = f"{state.share:4.0%}  {state.done + state.failed}/{state.layers} layers{left}"
         if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
+            draw(f"\r\x1b[K{text}")
             self._shown = True
         else:
             say(text.strip())
 
     def clear(self) -> None:
         if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            draw("\r\x1b[K")
             self._shown = False
 
 
@@ -243,10 +241,9 @@ def _print_result(
 ) -> None:
     paths = (files.scores, files.sorted_scores, files.recipe(percent))
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(result, files, percent, head=head), indent=2) + "\n")
+        put(json.dumps(_as_json(result, files, percent, head=head), indent=2) + "\n")
     else:
-        sys.stdout.write("".join(f"{path}\n" for path in paths))
-    sys.stdout.flush()
+        put("".join(f"{path}\n" for path in paths))
     failed = len(result.scores.problems)
     say(f"{len(result.scores) - failed} layers scored" + (f", {failed} failed" if failed else ""))
 

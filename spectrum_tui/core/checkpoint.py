@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core import json_text
 from spectrum_tui.core.disk import open_regular, read_regular
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.file_state import FileState, changed
 from spectrum_tui.core.folder import PIPELINE_FILE, files_below, is_model_file, no_weights
 
 MAX_HEADER = 100_000_000
@@ -32,6 +34,9 @@ BITS = {
     "I64": 64, "U64": 64, "F64": 64, "C64": 64,
 }  # fmt: skip
 """Bits of one element of each stored type."""
+
+_PLAIN = {"F64", "F32", "F16", "BF16"}
+_DECODING = ("quantization_config", "compression_config", "dtype", "torch_dtype")
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -47,7 +52,8 @@ _FIELDS = ("dtype", "shape", "data_offsets")
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One stored tensor; `start` and `end` are absolute byte offsets in `file`."""
+    """One stored tensor; `start` and `end` are absolute byte offsets in `file`, whose `state`
+    was this when its header was read (None where the file is on the hub)."""
 
     name: str
     shape: tuple[int, ...]
@@ -55,6 +61,7 @@ class Tensor:
     file: str
     start: int
     end: int
+    state: FileState | None = field(default=None, compare=False, repr=False)
 
     @property
     def numel(self) -> int:
@@ -74,10 +81,11 @@ class Tensor:
 class Checkpoint:
     """A model's tensors in natural order of their files, with its config.json.
 
-    `fingerprint` changes whenever a shard's name, size, time of change or header does: scores
-    of an earlier scan are only reused under the same fingerprint. `has_config` is False where
-    there is no config.json, `indexed` where files are taken for shards by their names alone,
-    `has_adapter` is set where an adapter's configuration lies beside the weights.
+    `fingerprint` changes whenever a shard's name, size, time of change or header does, and where
+    the config decodes other values: scores of an earlier scan are only reused under the same one.
+    `has_config` is False where there is no config.json, `indexed` where files are taken for
+    shards by their names alone, `has_adapter` is set where an adapter's configuration lies beside
+    the weights.
     """
 
     folder: Path
@@ -94,6 +102,11 @@ class Checkpoint:
         """Bytes of all tensors."""
         return sum(t.nbytes for t in self.tensors)
 
+    @property
+    def states(self) -> dict[str, FileState]:
+        """{file: its state when its header was read}, of the files on this machine."""
+        return {t.file: t.state for t in self.tensors if t.state is not None}
+
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Describe the model in `folder`; raises CheckpointError with the file that is at fault."""
@@ -103,6 +116,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     indexed = shards == [SINGLE_FILE] or (folder / INDEX_FILE).is_file()
     headers = ((name, read_header(folder / name, digest)) for name in shards)
     tensors = joined(headers, str(folder), indexed=indexed)
+    if not {tensor.dtype for tensor in tensors} <= _PLAIN:
+        digest.update(_decoding(config or {}).encode())
     return Checkpoint(
         folder,
         config or {},
@@ -113,6 +128,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         indexed=indexed,
         has_adapter=(folder / ADAPTER_FILE).is_file(),
     )
+
+
+def _decoding(config: Mapping[str, Any]) -> str:
+    """What the config says of how quantised tensors are decoded, and into which type."""
+    parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
+    found = [{name: part[name] for name in _DECODING if name in part} for part in parts]
+    return json.dumps([part for part in found if part], sort_keys=True)
 
 
 def joined(
@@ -285,17 +307,18 @@ def read_header(path: Path, digest: hashlib._Hash | None = None) -> list[Tensor]
     """The tensors of one shard; adds what identifies the shard to `digest`."""
     try:
         with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
+            state = FileState.of(os.fstat(file.fileno()))
             head = file.read(8)
-            length = header_length(head, path.name, size)
+            length = header_length(head, path.name, state.size)
             blob = file.read(length)
-            stat = os.fstat(file.fileno())
+            if FileState.of(os.fstat(file.fileno())) != state:
+                raise changed(str(path))
     except OSError as exc:
         raise unreadable(path, exc) from None
     if digest is not None:
-        digest.update(f"{path.name}\0{size}\0{stat.st_mtime_ns}\0".encode())
+        digest.update(f"{path.name}\0{state.size}\0{state.mtime_ns}\0".encode())
         digest.update(blob)
-    return parse_header(blob, str(path), size)
+    return parse_header(blob, str(path), state.size, state)
 
 
 def header_length(head: bytes, name: str, size: int | None) -> int:
@@ -316,7 +339,9 @@ def header_length(head: bytes, name: str, size: int | None) -> int:
     return length
 
 
-def parse_header(blob: bytes, file: str, size: int | None) -> list[Tensor]:
+def parse_header(
+    blob: bytes, file: str, size: int | None, state: FileState | None = None
+) -> list[Tensor]:
     """The tensors that a shard's JSON header names; `size` of the file in bytes, if known.
 
     As strict as the official reader: the data is covered from its first byte to its last, each
@@ -326,7 +351,7 @@ def parse_header(blob: bytes, file: str, size: int | None) -> list[Tensor]:
     try:
         entries = _entries(blob)
         base = 8 + len(blob)
-        tensors = [_tensor(key, entry, file, base) for key, entry in entries.items()]
+        tensors = [_tensor(key, entry, file, base, state) for key, entry in entries.items()]
         tensors.sort(key=lambda tensor: (tensor.start, tensor.end))
         end = _covered(tensors, base)
     except (*json_text.WRONG_SHAPE, IndexError):
@@ -335,9 +360,9 @@ def parse_header(blob: bytes, file: str, size: int | None) -> list[Tensor]:
         ) from None
     if size is not None and size != end:
         lacks = f"it needs {end:,} bytes and has {size:,}"
-        state = f"is truncated: {lacks}" if size < end else f"has bytes too many: {lacks}"
+        fault = f"is truncated: {lacks}" if size < end else f"has bytes too many: {lacks}"
         raise CheckpointError(
-            f"{name} {state}.",
+            f"{name} {fault}.",
             "Download it again; the transfer was cut short."
             if size < end
             else "Download it again; it is not the file that was written.",
@@ -365,7 +390,9 @@ def _covered(tensors: Sequence[Tensor], base: int) -> int:
     return end
 
 
-def _tensor(key: str, entry: Mapping[str, Any], file: str, base: int) -> Tensor:
+def _tensor(
+    key: str, entry: Mapping[str, Any], file: str, base: int, state: FileState | None
+) -> Tensor:
     start, end = _naturals(entry["data_offsets"])
     shape = _naturals(entry["shape"])
     dtype = entry["dtype"]
@@ -376,7 +403,7 @@ def _tensor(key: str, entry: Mapping[str, Any], file: str, base: int) -> Tensor:
             raise OverflowError(key)
     if count * BITS[dtype] != (end - start) * 8:
         raise ValueError(key)
-    return Tensor(key, shape, dtype, file, base + start, base + end)
+    return Tensor(key, shape, dtype, file, base + start, base + end, state)
 
 
 def _naturals(values: object) -> tuple[int, ...]:

@@ -44,6 +44,13 @@ class CheckpointError(SpectrumError):
     title = "Cannot read the model"
 
 
+class ModelChangedError(SpectrumError):
+    """A file of the model is not the one that was inspected: what is read of it is not what the
+    scores of this scan would be called by."""
+
+    title = "The model changed"
+
+
 class HubError(SpectrumError):
     """The model hub refused, did not know the model, or could not be reached."""
 

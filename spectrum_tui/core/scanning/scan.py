@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from spectrum_tui.core.checkpoint import Checkpoint
@@ -23,6 +23,7 @@ from spectrum_tui.core.events import (
     ScanEvent,
     ScanStarted,
 )
+from spectrum_tui.core.file_state import FileState, check_unchanged
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.numbers import size
 from spectrum_tui.core.scanning.devices import pick_devices, share_of
@@ -48,7 +49,8 @@ class ScanPlan:
     """The layers to score in the order of the results, and how: see `make_plan`.
 
     `batch_size` is for each of the `devices`, which are this process's; `journal` is that of the
-    checkpoint, for whatever number of processes.
+    checkpoint, for whatever number of processes; `files` are those that the layers lie in, as
+    they were when they were inspected.
     """
 
     layers: tuple[Layer, ...]
@@ -59,6 +61,7 @@ class ScanPlan:
     fresh: bool = False
     group: Group = ALONE
     precision: str = EXACT
+    files: Mapping[str, FileState] = field(default_factory=dict)
 
     @property
     def cost(self) -> float:
@@ -98,6 +101,7 @@ def make_plan(
         fresh,
         group,
         FAST if fast else EXACT,
+        checkpoint.states,
     )
 
 
@@ -165,7 +169,8 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
     A layer of several matrices reports each as MatrixDone before its own LayerDone. After
     `cancelled()` turns true, matrices in work are finished and nothing new is begun.
     In a group of processes each scores its share, and each yields the events of all.
-    Raises OutputError when the journal cannot be written; everything before is kept.
+    Raises OutputError when the journal cannot be written, ModelChangedError when a file is not
+    what was inspected, so that nothing of it is written down; everything before is kept.
     """
     start, known = _agree(plan)
     yield start
@@ -182,6 +187,7 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
             yield event
         if plan.precision == FAST:
             yield from _settle_order(plan, works, journal, notes, cancelled)
+    plan.group.together(lambda: check_unchanged(plan.files))
     remaining = len(plan.layers) - done - failed
     yield ScanEnded("stopped" if remaining else "finished", done, failed, remaining, tuple(notes))
 
@@ -230,6 +236,7 @@ def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
 def _part_of(plan: ScanPlan) -> _Part:
     """One process of each machine reads the journals that lie there, or discards them; nothing
     is written to them before all have done so."""
+    check_unchanged(plan.files)
     known: dict[str, Entry] = {}
     if plan.group.leads_machine:
         if plan.fresh:
