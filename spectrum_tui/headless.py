@@ -16,7 +16,7 @@ from typing import Any
 from spectrum_tui.commands.output import draw, put, say
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import SpectrumError
-from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
+from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanNote, ScanStarted
 from spectrum_tui.core.files import (
     OutputFiles,
     cache_note,
@@ -170,6 +170,9 @@ class _Scan:
                 self._say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
             case LayerDone() if self._group.leads:
                 self._line.show(self.progress.snapshot())
+            case ScanNote():
+                self._line.clear()
+                self._say(event.text)
             case ScanEnded():
                 self._line.clear()
                 self._say_each(event.notes)
