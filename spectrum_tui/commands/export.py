@@ -11,6 +11,7 @@ from spectrum_tui.arguments import (
     Parser,
     add_embeddings_option,
     add_metric_option,
+    add_missing_option,
     add_percent_option,
     add_sizes_option,
 )
@@ -51,7 +52,14 @@ def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
     ranked = load_scores(options).with_metric(metric)
     head = not options.no_embeddings
     tiers = parse_tiers(options, kind, percent)
-    return Choice(Selection(ranked), percent, head, tiers, experts=options.experts)
+    return Choice(
+        Selection(ranked),
+        percent,
+        head,
+        tiers,
+        experts=options.experts,
+        allow_missing=options.allow_missing,
+    )
 
 
 def _print(files: Sequence[RecipeFile]) -> None:
@@ -106,6 +114,7 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"the best experts of each fused parameter, not whole parameters ({able})",
     )
+    add_missing_option(parser)
     add_sizes_option(parser)
     add_tier_options(parser)
     add(

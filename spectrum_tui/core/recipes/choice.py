@@ -27,13 +27,15 @@ class Tiers:
 class Choice:
     """A ranking and how much of it is taken: the top `percent` of each type, with embeddings and
     output head or without. `experts` asks for the top `percent` of the experts within each fused
-    parameter, instead of whole parameters."""
+    parameter, instead of whole parameters; `allow_missing` takes a ranking that lacks more than
+    `missing.MOST_MISSING` of the chosen types."""
 
     selection: Selection
     percent: int
     head: bool = True
     tiers: Tiers = Tiers()
     experts: bool = False
+    allow_missing: bool = False
 
     @property
     def medium_end(self) -> int:
