@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from spectrum_tui import cli
+from spectrum_tui import cli, last_resort
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.inspection import inspect_model
 from spectrum_tui.core.refinement import refined_summary
@@ -139,7 +139,7 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         summary = refined_summary(inspect_model(arguments[1]))
     except SpectrumError as exc:
-        cli.report(exc)
+        last_resort.report(exc)
         return 2
     print(len(summary.types), summary.parameters)
     return 0
