@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
+from spectrum_tui.last_resort import UNEXPECTED
 from spectrum_tui.theme import DARK, LIGHT, THEMES, opposite
 from spectrum_tui.widgets.step_bar import MIN_HEIGHT, MIN_WIDTH, StepBar
 
@@ -43,6 +44,7 @@ class BaseApp(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self.failure: Exception | None = None
         self.recipe_kind = ""  # the kind that was saved as last, for the next time
         for theme in THEMES:
             self.register_theme(theme)
@@ -51,6 +53,17 @@ class BaseApp(App[None]):
     def request_exit(self, code: int) -> None:
         """End the app with this exit code, without questions; safe to call from any thread."""
         self.post_message(ExitRequested(code))
+
+    def _handle_exception(self, error: Exception) -> None:
+        """End the app after an error that nobody foresaw; `failure` is the first of them.
+
+        Textual's own way prints a page of source with the values in it, and ends with 1.
+        """
+        if self.is_headless:  # a test's Pilot raises it
+            super()._handle_exception(error)
+            return
+        self.failure = self.failure or error
+        self.exit(return_code=UNEXPECTED)
 
     @on(ExitRequested)
     def _exit_requested(self, message: ExitRequested) -> None:

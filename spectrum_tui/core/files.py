@@ -5,19 +5,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
+import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from spectrum_tui.core import disk
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.requests import METRIC
+from spectrum_tui.core.text import safe
 
 APP_NAME = "spectrum-tui"
 
 CACHE_VARIABLE = "SPECTRUM_TUI_CACHE"
 """The environment variable that moves the cache."""
+
+_NOTE = "temporary"
+"""The file of a temporary cache that says instead of which."""
 
 
 def cache_dir() -> Path:
@@ -28,6 +34,54 @@ def cache_dir() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path(APP_NAME, appauthor=False)
+
+
+@contextlib.contextmanager
+def usable_cache() -> Iterator[None]:
+    """Have a cache for as long as a scan or the app runs, child processes included: the user's,
+    or where that cannot be written a temporary one, of which `cache_note` speaks."""
+    cache = cache_dir()
+    try:
+        for folder in (cache, cache / "scans", cache / "results"):
+            disk.make_folder(folder)
+            disk.probe(folder)
+    except OSError as exc:
+        where = "" if exc.filename in (None, str(cache)) else f"{exc.filename}: "
+        with _temporary_cache(f"The cache {cache} cannot be written ({where}{_reason(exc)})"):
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def _temporary_cache(why: str) -> Iterator[None]:
+    before = os.environ.get(CACHE_VARIABLE)
+    try:
+        folder = tempfile.mkdtemp(prefix=f"{APP_NAME}-")
+    except OSError:  # nothing can be written anywhere: the first attempt will say so
+        yield
+        return
+    os.environ[CACHE_VARIABLE] = folder
+    write_kept(Path(folder) / _NOTE, _NOTE, why)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if before is None:
+            del os.environ[CACHE_VARIABLE]
+        else:
+            os.environ[CACHE_VARIABLE] = before
+
+
+def cache_note() -> str:
+    """That nothing will be kept, and why; empty where it will."""
+    why = safe(read_kept(cache_dir() / _NOTE, _NOTE) or "")
+    return (
+        f"{why}: what is finished is kept until the program ends, and a scan that is stopped "
+        f"starts over. {CACHE_VARIABLE} names another folder."
+        if why
+        else ""
+    )
 
 
 def slug(model: str) -> str:

@@ -46,8 +46,10 @@ def refined_summary(
 
 
 def _cache_path(inspection: Inspection, choices: str) -> Path:
-    config = repr(sorted(inspection.checkpoint.config.items(), key=lambda item: item[0]))
-    key = "\0".join((inspection.checkpoint.fingerprint, _transformers_version(), choices, config))
+    checkpoint = inspection.checkpoint
+    config = repr(sorted(checkpoint.config.items(), key=lambda item: item[0]))
+    beside = repr((checkpoint.has_config, checkpoint.indexed, checkpoint.has_adapter))
+    key = "\0".join((checkpoint.fingerprint, _transformers_version(), choices, config, beside))
     return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
 
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,15 +64,21 @@ Row = tuple[str, str, float]
 """(layer, type, snr)."""
 
 
-def save_scores(result: Result, output_dir: Path) -> OutputFiles:
-    """Write the flat and the sorted score file; raises OutputError, leaving old files whole."""
+def save_scores(
+    result: Result, output_dir: Path, *, tell: Callable[[str], object] = lambda note: None
+) -> OutputFiles:
+    """Write the flat and the sorted score file; raises OutputError, leaving old files whole.
+
+    `tell` is called with a sentence where the details could not be kept beside them.
+    """
     files = files_of(result, output_dir)
     text = flat_text(result)
     write_text(files.scores, text)
     write_text(files.sorted_scores, sorted_text(result))
-    # Without the details the scores still open, only without sizes.
-    with contextlib.suppress(OutputError):
+    try:
         write_kept(_details_path(text), DETAILS, json.dumps(_details(result)))
+    except OutputError as exc:
+        tell(f"The score files will open without sizes. {exc}")
     return files
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
+from spectrum_tui.core.errors import ModelChangedError
 from spectrum_tui.core.events import (
     LayerStarted,
     ScanEvent,
@@ -182,10 +183,13 @@ class Workers:
     def _attempt(self, work: LayerWork, index: int, device: str) -> Scored | str | None:
         """The score, or why there is none; None where memory ran out.
 
-        Raises ScanError for a device that is lost, and with it every other matrix.
+        Raises what concerns every other matrix too: ScanError for a device that is lost,
+        ModelChangedError for files that are not those that were inspected.
         """
         try:
             return self._score_of(work.names[index], work.layer.matrices[index], device)
+        except ModelChangedError:
+            raise
         except Exception as exc:  # whatever is wrong with one matrix, the others are scored
             if is_out_of_memory(exc):
                 return None
