@@ -10,9 +10,9 @@ from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any
 
-from spectrum_tui.core.consumers.safety import LONGEST_PATTERN
 from spectrum_tui.core.disk import read_bytes
 from spectrum_tui.core.errors import RecipeError
+from spectrum_tui.core.text import LONGEST_PATTERN
 
 KEY = "unfrozen_parameters"
 MOST_BYTES = 20_000_000

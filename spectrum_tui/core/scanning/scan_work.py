@@ -17,7 +17,7 @@ from spectrum_tui.core.events import (
     ScanEvent,
 )
 from spectrum_tui.core.naming.parameters import MatrixRef
-from spectrum_tui.core.numbers import size
+from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.scanning.journal import Entry, Journal
 from spectrum_tui.core.scanning.layer_work import LayerWork
@@ -66,7 +66,7 @@ class Lane:
 
 
 def _matrices(names: set[str]) -> str:
-    return "1 matrix was" if len(names) == 1 else f"{len(names)} matrices were"
+    return counted(len(names), "matrix was", "matrices were")
 
 
 class Workers:
