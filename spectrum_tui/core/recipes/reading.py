@@ -11,6 +11,7 @@ from reprlib import repr as short_repr
 from typing import Any
 
 from spectrum_tui.core.consumers.safety import LONGEST_PATTERN
+from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import RecipeError
 
 KEY = "unfrozen_parameters"
@@ -52,7 +53,7 @@ def names_in(text: str, name: str) -> tuple[str, ...]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path)
     except UnicodeDecodeError:
         raise RecipeError(f"{path.name} is not a text file.", _HINT) from None
     except (OSError, ValueError) as exc:
