@@ -15,6 +15,8 @@ from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import RecipeError
 
 KEY = "unfrozen_parameters"
+MOST_BYTES = 20_000_000
+"""Of a file that is read: 50,000 lines of 400 characters."""
 _HINT = f"A recipe is a YAML file with a list of parameter names under {KEY}."
 
 
@@ -53,7 +55,7 @@ def names_in(text: str, name: str) -> tuple[str, ...]:
 
 def _text(path: Path) -> str:
     try:
-        return read_text(path)
+        return read_text(path, MOST_BYTES)
     except UnicodeDecodeError:
         raise RecipeError(f"{path.name} is not a text file.", _HINT) from None
     except (OSError, ValueError) as exc:
