@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from spectrum_tui.core.text import safe
+from spectrum_tui.core.text import safe, shortened
 
 
 class SpectrumError(Exception):
@@ -28,8 +28,8 @@ class SpectrumError(Exception):
 
 
 def _one_line(text: str) -> str:
-    """Names from a file may hold control characters, which a terminal would obey."""
-    return safe(" ".join(text.split()))
+    """Names from a file may hold control characters, which a terminal would obey, or be endless."""
+    return shortened(safe(" ".join(text.split())))
 
 
 class InputError(SpectrumError):

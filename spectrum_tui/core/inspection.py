@@ -20,6 +20,7 @@ from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
 from spectrum_tui.core.scanning.journal import journal_path, read_journal
+from spectrum_tui.core.text import safe, shortened
 
 if TYPE_CHECKING:
     from spectrum_tui.core.quantised.fold import Folded
@@ -289,8 +290,8 @@ def _notes(model: ModelLayers) -> tuple[str, ...]:
 def _architecture(checkpoint: Checkpoint) -> str:
     names = checkpoint.config.get("architectures")
     if isinstance(names, list) and names and isinstance(names[0], str):
-        return names[0]
-    return str(checkpoint.config.get("model_type", "")) or "unknown"
+        return shortened(safe(names[0]), 200)
+    return shortened(safe(str(checkpoint.config.get("model_type", ""))), 200) or "unknown"
 
 
 def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
