@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
+from spectrum_tui.core.selection import Selection
 from spectrum_tui.core.text import printable_json, safe, safe_lines, shortened
 
 
@@ -82,6 +83,12 @@ def silence(number: int) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, number)
         os.close(null)
+
+
+def say_too_small(selection: Selection, percent: int) -> None:
+    """Which types are too small for a percentage, if any are."""
+    if text := selection.too_small(percent):
+        say(f"note: {text}")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

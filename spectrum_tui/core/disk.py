@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -274,6 +275,23 @@ class GrowingFile:
         if self._handle >= 0:
             os.close(self._handle)
         self._handle = -1
+
+
+def lock(handle: int) -> bool:
+    """Take the lock of an open file, unless another has it; closing the file gives it up, and so
+    does the end of the process. Raises OSError where the file system has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def rewrite(handle: int, data: bytes) -> None:
+    """Replace the content of an open file, in place."""
+    os.ftruncate(handle, 0)
+    os.lseek(handle, 0, os.SEEK_SET)
+    write_all(handle, data)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from spectrum_tui.core import demo, hub
-from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint, unreadable
+from spectrum_tui.core.checkpoint import (
+    ADAPTER_FILE,
+    INDEX_FILE,
+    SINGLE_FILE,
+    Checkpoint,
+    read_checkpoint,
+    unreadable,
+)
 from spectrum_tui.core.collections import without_collections
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
+from spectrum_tui.core.naming.coverage import check_loads
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
@@ -143,7 +151,7 @@ def _describe(
         model.skipped,
         _finished(checkpoint, model) if is_local else 0,
         name or typed,
-        tuple(filter(None, (quantisation.banner,))),
+        (*_beside(checkpoint, origin), *filter(None, (quantisation.banner,))),
     )
     return Inspection(summary, checkpoint, model)
 
@@ -156,11 +164,11 @@ def check_choices(
     found = detect(checkpoint.config, checkpoint.tensors, allow_lossy_gptq=allow_gptq)
     if found.refuse:
         raise CheckpointError(found.refuse, SCAN_INSTEAD, field="model")
-    if model_class:
-        from spectrum_tui.core.naming.model_class import NoModelClassError, empty_model
-
-        with contextlib.suppress(NoModelClassError):  # names as stored then, and a banner
-            empty_model(checkpoint.config, model_class)
+    if model_class and not inspection.summary.is_local:
+        # What else is wrong may be so only for want of the files: some quantised weights are
+        # described by a tensor.
+        with contextlib.suppress(CheckpointError):
+            exact_plan(inspection, model_class=model_class, allow_gptq=allow_gptq)
 
 
 def with_exact_names(
@@ -175,11 +183,18 @@ def with_exact_names(
     """
     with without_collections():
         folded, plan = exact_plan(inspection, model_class=model_class, allow_gptq=allow_gptq)
+        check_loads(inspection.checkpoint, plan, inspection.summary.model)
         model = plan_layers(plan)
     dropped = tuple((name, "only used by an inference engine") for name in folded.dropped)
     model = replace(model, skipped=(*model.skipped, *dropped))
     _check_scorable(inspection.summary.model, model)
-    banners = (folded.quantisation.banner, plan.banner, *_mismatches(plan), *_missing(plan))
+    banners = (
+        *_beside(inspection.checkpoint, inspection.summary.origin),
+        folded.quantisation.banner,
+        plan.banner,
+        *_mismatches(plan),
+        *_missing(plan),
+    )
     summary = replace(
         inspection.summary,
         parameters=model.total_parameters,
@@ -218,6 +233,27 @@ def naming_of(plan: ParameterPlan) -> str:
         return plan.model_class
     matched = " matched by suffix" if plan.naming == "suffix" else ""
     return f"transformers {plan.transformers_version} {plan.model_class}{matched}"
+
+
+def _beside(checkpoint: Checkpoint, origin: Origin) -> Iterator[str]:
+    """What lies or lacks beside the weights, so that `from_pretrained` reads them otherwise."""
+    if checkpoint.has_adapter and origin == "folder":
+        yield (
+            f"{ADAPTER_FILE} lies beside the weights: with PEFT installed, from_pretrained puts "
+            "that adapter on them, and the trainer has q_proj.base_layer.weight for "
+            f"q_proj.weight. If it is merged into them, move {ADAPTER_FILE} out of the folder"
+        )
+    elif checkpoint.has_adapter:
+        yield (
+            f"the repository has an {ADAPTER_FILE}: with PEFT installed, from_pretrained loads "
+            "that adapter on its base model, not these weights. Download them and train from the "
+            "folder without it"
+        )
+    if not checkpoint.indexed:
+        yield (
+            f"from_pretrained finds neither {SINGLE_FILE} nor {INDEX_FILE} here: "
+            f"{checkpoint.shards[0]} is taken for the model by its name"
+        )
 
 
 def _mismatches(plan: ParameterPlan) -> Iterator[str]:

@@ -65,11 +65,12 @@ for bad in ("hf_badsecret", "hf_bad\\tsecret\\x01", "hf_bad\u00e9secret"):
 def test_what_the_hub_cannot_do_now(fake: FakeHub, tmp_path: Path) -> None:
     host = fake.url.removeprefix("http://")
     fake.failures |= {"org/single": [429], "org/many": [503] * 9, "org/bin": [403]}
+    fake.retry_after = "7000"
     script = "answer = [told(f'org/{name}') for name in ('single', 'many', 'bin')]"
     assert run(fake.url, tmp_path, script) == [
         error(
             f"{host} answers no more requests for now (429, rate limit).",
-            "Try again in 7 s; `hf auth login` raises the limit.",
+            "Try again in 1 h 56 min; `hf auth login` raises the limit.",
         ),
         error(f"{host} has a problem of its own (HTTP 503).", "Try again in a few minutes."),
         error(
