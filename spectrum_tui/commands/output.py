@@ -7,9 +7,12 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from spectrum_tui.core.selection import Selection
 from spectrum_tui.core.text import printable_json, safe, safe_lines, shortened
+
+if TYPE_CHECKING:
+    from spectrum_tui.core.selection import Selection
 
 
 class StreamError(Exception):

@@ -7,6 +7,10 @@ from typing import ClassVar
 from spectrum_tui.core.text import safe, shortened
 
 
+_LONGEST = 4_500
+"""Characters of a message, and of a hint: with both of them a line is still printed whole."""
+
+
 class SpectrumError(Exception):
     """Something the user can act on; never shown with a traceback.
 
@@ -29,7 +33,7 @@ class SpectrumError(Exception):
 
 def _one_line(text: str) -> str:
     """Names from a file may hold control characters, which a terminal would obey, or be endless."""
-    return shortened(safe(" ".join(text.split())))
+    return shortened(safe(" ".join(text.split())), _LONGEST)
 
 
 class InputError(SpectrumError):

@@ -9,8 +9,8 @@ import json
 import re
 from typing import Any
 
-LONGEST_LINE = 4_000
-"""Characters of a line that is printed; a path has at most 4,096 bytes."""
+LONGEST_LINE = 10_000
+"""Characters of a line that is printed: a path has at most 4,096 bytes, and there may be two."""
 
 _HIDDEN = re.compile("[\U000e0100-\U000e01ef]")
 """Variation selectors that carry bytes nobody sees; Python calls them printable."""
