@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spectrum_tui.commands.output import draw, put, say
+from spectrum_tui.commands.output import draw, put, say, say_too_small
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanNote, ScanStarted
@@ -99,6 +99,7 @@ def _scan(
         tell(f"the scores are in {files.scores}")
         raise
     write_text(files.recipe(settings.top_percent), recipe.text)
+    say_too_small(choice.selection, settings.top_percent)
     _print_result(result, files, settings.top_percent, head=head, as_json=as_json)
     return 1 if scan.progress.snapshot().failed else 0
 

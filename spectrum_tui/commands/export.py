@@ -15,7 +15,7 @@ from spectrum_tui.arguments import (
     add_percent_option,
     add_sizes_option,
 )
-from spectrum_tui.commands.output import put, say
+from spectrum_tui.commands.output import put, say, say_too_small
 from spectrum_tui.commands.scores import load_scores
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
@@ -31,7 +31,9 @@ def run(arguments: Sequence[str]) -> int:
     """Write a recipe; returns the exit code, raises SpectrumError."""
     options = make_parser().parse_args(arguments)
     kind = kind_named(options.kind)
-    files = drafted(kind, _choice(options, kind))
+    choice = _choice(options, kind)
+    files = drafted(kind, choice)
+    say_too_small(kind.ranked(choice).selection, choice.percent)
     if options.output is None:
         _print(files)
     else:

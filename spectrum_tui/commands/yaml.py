@@ -14,7 +14,7 @@ from spectrum_tui.arguments import (
     add_percent_option,
     add_sizes_option,
 )
-from spectrum_tui.commands.output import put, say
+from spectrum_tui.commands.output import put, say, say_too_small
 from spectrum_tui.commands.scores import load_scores
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.recipes.choice import Choice
@@ -35,6 +35,7 @@ def run(arguments: Sequence[str]) -> int:
         allow_missing=options.allow_missing,
     )
     text = drafted(DEFAULT_KIND, choice)[0].text
+    say_too_small(choice.selection, percent)
     if options.output is None:
         put(text)
     else:

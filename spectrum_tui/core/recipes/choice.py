@@ -55,14 +55,19 @@ class RecipeFile:
     text: str
 
 
+def _as_it_is(choice: Choice) -> Choice:
+    return choice
+
+
 @dataclass(frozen=True)
 class RecipeKind:
     """One kind of output. `files` makes its files, the one to read first in front, and raises
     SelectionError for a choice that must not be written. `experts` says whether it can name
-    single experts of a fused parameter."""
+    single experts of a fused parameter; `ranked` makes the choice one of its own types."""
 
     name: str
     title: str
     purpose: str
     files: Callable[[Choice], tuple[RecipeFile, ...]]
     experts: bool = False
+    ranked: Callable[[Choice], Choice] = _as_it_is

@@ -64,6 +64,7 @@ def drafted(kind: RecipeKind, choice: Choice) -> Files:
     Raises SelectionError where nothing or the whole model would train, and where too much of the
     model has no score.
     """
+    choice = kind.ranked(choice)
     refuse_missing(choice.selection.result, allowed=choice.allow_missing)
     files = kind.files(choice)
     if is_list_of_names(files) and not choice.experts:
@@ -93,8 +94,8 @@ class Drafts:
         return bool(fused_types(self.choice.selection.result))
 
     def with_experts(self, kind: RecipeKind, experts: bool) -> Choice:
-        """The choice as this kind takes it: by single experts where it can name them."""
-        return replace(self.choice, experts=experts and kind.experts)
+        """The choice as this kind takes it: in its types, by single experts where it can."""
+        return kind.ranked(replace(self.choice, experts=experts and kind.experts))
 
     def of(self, kind: RecipeKind, *, experts: bool) -> Files:
         """The files; raises SelectionError."""
