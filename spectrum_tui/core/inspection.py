@@ -23,7 +23,7 @@ from spectrum_tui.core.errors import CheckpointError, HubError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
-from spectrum_tui.core.naming.coverage import check_loads
+from spectrum_tui.core.naming.coverage import check_loads, check_named_weights
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
@@ -156,6 +156,7 @@ def _describe(
     quantisation = detect(checkpoint.config, checkpoint.tensors, allow_lossy_gptq=True)
     if quantisation.refuse:
         raise CheckpointError(quantisation.refuse, SCAN_INSTEAD, field="model")
+    check_named_weights(checkpoint, name or typed)
     model = model_layers(checkpoint)
     if not quantisation.method:
         _check_scorable(typed, model)
