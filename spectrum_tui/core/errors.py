@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from spectrum_tui.core.text import safe, shortened
 
-
 _LONGEST = 4_500
 """Characters of a message, and of a hint: with both of them a line is still printed whole."""
 
