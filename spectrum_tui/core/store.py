@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from spectrum_tui.core import json_text
 from spectrum_tui.core.collections import without_collections
 from spectrum_tui.core.conforming import conforms
-from spectrum_tui.core.disk import read_bytes
+from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import OutputError, ResultsError
 from spectrum_tui.core.files import (
     OutputFiles,
@@ -143,9 +144,11 @@ def parse_rows(text: str, name: str) -> list[Row]:
             f"{name} is blank: it holds no scores.", "Scan the model to make new ones."
         )
     try:
-        data = json.loads(text)
-        rows = list(_rows(data))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        rows = list(_rows(json_text.load(text)))
+    except json_text.NotJSONError as exc:
+        fault = exc.fault
+        raise ResultsError(f"{name} {fault.problem}.", fault.hint) from None
+    except json_text.WRONG_SHAPE:
         raise ResultsError(
             f"{name} is not a score file.",
             'It should map each layer to its "snr" and "type", or each type to its layers.',
@@ -182,11 +185,12 @@ def _scored(scores: Scores) -> Iterator[Row]:
 
 def _read(path: Path) -> str:
     try:
-        # Line ends as in a text file: the details are found by them.
-        text = read_bytes(path).decode("utf-8-sig")
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        # With the line ends of a text file: the details are found by them.
+        return read_text(path)
     except UnicodeDecodeError:
-        raise ResultsError(f"{path.name} is not a text file.", "Give a scores .json.") from None
+        raise ResultsError(
+            f"{path.name} is not UTF-8 text, which JSON must be.", "Give a scores .json."
+        ) from None
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         raise ResultsError(f"{path} cannot be read ({reason}).", "Check the path.") from None

@@ -289,6 +289,18 @@ def test_two_models_in_one_folder_are_refused_by_both(tiny: TinyModels, tmp_path
     assert note.startswith(f"from_pretrained finds neither model.safetensors nor {INDEX_FILE}")
 
 
+def test_a_config_that_names_its_weights(tiny: TinyModels, tmp_path: Path) -> None:
+    named = {"transformers_weights": "other.safetensors"}
+    folder = rewrite(tiny.folder("llama"), tmp_path / "m", config=named)
+    zeros = {n: torch.zeros_like(t) for n, t in load_file(folder / SINGLE_FILE).items()}
+    save_file(zeros, folder / "other.safetensors", {"format": "pt"})
+    model, _ = load_as_a_trainer(folder, "AutoModelForCausalLM")
+    assert not any(value.any() for value in model.parameters())
+    assert "names other.safetensors as its weights" in refusal(folder).message
+    rewrite(folder, folder, config={"transformers_weights": SINGLE_FILE})
+    assert exact(folder).summary.tensors == 21
+
+
 def test_what_macos_keeps_beside_the_files(tiny: TinyModels, tmp_path: Path) -> None:
     folder = rewrite(tiny.folder("llama"), tmp_path / "m")
     (folder / "._model.safetensors").write_bytes(b"\0\x05\x16\x07")

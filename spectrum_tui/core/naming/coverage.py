@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from spectrum_tui.core.checkpoint import Checkpoint
+from spectrum_tui.core.checkpoint import INDEX_FILE, SINGLE_FILE, Checkpoint
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter
 from spectrum_tui.core.naming.wrapped import Wrapping, find_wrapping
@@ -31,6 +31,22 @@ def check_loads(checkpoint: Checkpoint, plan: ParameterPlan, name: str) -> None:
         raise _wrapped(checkpoint, plan, name, wrapping)
     if share > MOST:
         raise _of_another_model(plan, name, share)
+
+
+def check_named_weights(checkpoint: Checkpoint, name: str) -> None:
+    """Raise CheckpointError where config.json names another file as the weights than those read:
+    `from_pretrained` loads that one."""
+    named = checkpoint.config.get("transformers_weights")
+    read = INDEX_FILE if checkpoint.indexed else checkpoint.shards[0]
+    if checkpoint.shards == (SINGLE_FILE,):
+        read = SINGLE_FILE
+    if isinstance(named, str) and named != read:
+        raise CheckpointError(
+            f"config.json of {name} names {named} as its weights, which from_pretrained loads "
+            f"instead of {read}.",
+            f"Give a folder with config.json and that file as {SINGLE_FILE}.",
+            field="model",
+        )
 
 
 def missing_share(plan: ParameterPlan) -> float:

@@ -11,7 +11,7 @@ from reprlib import repr as short_repr
 from typing import Any
 
 from spectrum_tui.core.consumers.safety import LONGEST_PATTERN
-from spectrum_tui.core.disk import read_bytes
+from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import RecipeError
 
 KEY = "unfrozen_parameters"
@@ -55,7 +55,7 @@ def names_in(text: str, name: str) -> tuple[str, ...]:
 
 def _text(path: Path) -> str:
     try:
-        return read_bytes(path, MOST_BYTES).decode("utf-8-sig")
+        return read_text(path, MOST_BYTES)
     except UnicodeDecodeError:
         raise RecipeError(f"{path.name} is not a text file.", _HINT) from None
     except (OSError, ValueError) as exc:
