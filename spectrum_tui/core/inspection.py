@@ -23,12 +23,13 @@ from spectrum_tui.core.errors import CheckpointError, HubError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
-from spectrum_tui.core.naming.coverage import check_loads
+from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
 from spectrum_tui.core.scanning.journal import journal_path, read_journal
+from spectrum_tui.core.text import safe, shortened
 
 if TYPE_CHECKING:
     from spectrum_tui.core.quantised.fold import Folded
@@ -157,6 +158,7 @@ def _describe(
     quantisation = detect(checkpoint.config, checkpoint.tensors, allow_lossy_gptq=True)
     if quantisation.refuse:
         raise CheckpointError(quantisation.refuse, SCAN_INSTEAD, field="model")
+    check_named_weights(checkpoint, name or typed)
     model = model_layers(checkpoint)
     if not quantisation.method:
         _check_scorable(typed, model)
@@ -218,6 +220,7 @@ def with_exact_names(
         *_beside(inspection.checkpoint, inspection.summary.origin),
         folded.quantisation.banner,
         plan.banner,
+        *wrapped_names(inspection.checkpoint, plan),
         *_mismatches(plan),
         *_missing(plan),
     )
@@ -354,8 +357,8 @@ def _notes(model: ModelLayers) -> tuple[str, ...]:
 def _architecture(checkpoint: Checkpoint) -> str:
     names = checkpoint.config.get("architectures")
     if isinstance(names, list) and names and isinstance(names[0], str):
-        return names[0]
-    return str(checkpoint.config.get("model_type", "")) or "unknown"
+        return shortened(safe(names[0]), 200)
+    return shortened(safe(str(checkpoint.config.get("model_type", ""))), 200) or "unknown"
 
 
 def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
