@@ -19,18 +19,22 @@ from spectrum_tui.core.checkpoint import (
     unreadable,
 )
 from spectrum_tui.core.collections import without_collections
-from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.errors import CheckpointError, HubError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
-from spectrum_tui.core.naming.coverage import check_loads
+from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
 from spectrum_tui.core.scanning.journal import journal_path, read_journal
+from spectrum_tui.core.text import safe, shortened
 
 if TYPE_CHECKING:
     from spectrum_tui.core.quantised.fold import Folded
+
+OWNED = "org/name, as in Qwen/Qwen3-0.6B"
+"""What an id on the hub looks like."""
 
 Origin = Literal["folder", "cache", "hub", "demo"]
 
@@ -56,7 +60,7 @@ def inspect_model(model: str, revision: str = "") -> Inspection:
     "demo" is the demonstration model (`./demo` is a folder); an existing folder wins over a hub
     id, the hub's local cache over the network.
     """
-    model = model.strip()
+    model = meant(model)
     if model == DEMO:
         return _describe(model, "demo", read_checkpoint(demo.make_demo_model()), name=DEMO_NAME)
     folder = local_folder(model)
@@ -66,11 +70,34 @@ def inspect_model(model: str, revision: str = "") -> Inspection:
     found = hub.find_local(model, revision)
     if found is not None:
         return _describe(model, "cache", read_checkpoint(found[0]), revision=found[1])
-    remote = hub.read_remote(model, revision)
+    remote = _read_remote(model, revision)
     found_there = _describe(
         model, "hub", remote.checkpoint, revision=remote.commit, local=remote.local_bytes
     )
     return replace(found_there, files=remote.files)
+
+
+def meant(typed: str) -> str:
+    """What was typed, without the spaces around it unless there is a folder of just that name."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        if Path(typed).expanduser().is_dir():
+            return typed
+    return typed.strip()
+
+
+def _read_remote(model: str, revision: str) -> hub.RemoteCheckpoint:
+    """The model on the hub. A bare name may be an old id, but is more likely no id at all: that is
+    said before what the hub or the network answered."""
+    try:
+        return hub.read_remote(model, revision)
+    except HubError as exc:
+        if "/" in model:
+            raise
+        raise HubError(
+            f"There is no folder {model}, and a model id has an owner: {OWNED}.",
+            f"As an id without one it could not be read: {exc.message}",
+            field=exc.field,
+        ) from None
 
 
 def local_folder(model: str) -> Path | None:
@@ -130,6 +157,7 @@ def _describe(
     quantisation = detect(checkpoint.config, checkpoint.tensors, allow_lossy_gptq=True)
     if quantisation.refuse:
         raise CheckpointError(quantisation.refuse, SCAN_INSTEAD, field="model")
+    check_named_weights(checkpoint, name or typed)
     model = model_layers(checkpoint)
     if not quantisation.method:
         _check_scorable(typed, model)
@@ -191,6 +219,7 @@ def with_exact_names(
         *_beside(inspection.checkpoint, inspection.summary.origin),
         folded.quantisation.banner,
         plan.banner,
+        *wrapped_names(inspection.checkpoint, plan),
         *_mismatches(plan),
         *_missing(plan),
     )
@@ -325,8 +354,8 @@ def _notes(model: ModelLayers) -> tuple[str, ...]:
 def _architecture(checkpoint: Checkpoint) -> str:
     names = checkpoint.config.get("architectures")
     if isinstance(names, list) and names and isinstance(names[0], str):
-        return names[0]
-    return str(checkpoint.config.get("model_type", "")) or "unknown"
+        return shortened(safe(names[0]), 200)
+    return shortened(safe(str(checkpoint.config.get("model_type", ""))), 200) or "unknown"
 
 
 def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from spectrum_tui.core import wire
+from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.inspection import Inspection, with_exact_names
@@ -65,6 +66,9 @@ def _read(path: Path) -> tuple[ModelSummary, list[list[str]]] | None:
     text = read_kept(path, _FORM)
     if text is None:
         return None
-    first, second = text.splitlines()
-    summary, matrices = wire.decode(first), json.loads(second)
-    return (summary, matrices) if isinstance(summary, ModelSummary) else None
+    try:
+        first, second = text.splitlines()
+        kept = wire.decode(first), json.loads(second)
+    except (ValueError, RecursionError):
+        return None
+    return kept if conforms(kept, tuple[ModelSummary, list[list[str]]]) else None

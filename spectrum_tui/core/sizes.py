@@ -17,7 +17,13 @@ import numpy as np
 from spectrum_tui.core import hub, store
 from spectrum_tui.core.errors import HubError, ResultsError, SpectrumError
 from spectrum_tui.core.files import slug
-from spectrum_tui.core.inspection import Inspection, inspect_model, local_folder, with_exact_names
+from spectrum_tui.core.inspection import (
+    Inspection,
+    inspect_model,
+    local_folder,
+    meant,
+    with_exact_names,
+)
 from spectrum_tui.core.layer_types import reference_type, tower_of
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers
 from spectrum_tui.core.requests import DEMO
@@ -62,7 +68,7 @@ def cached_models_of(result: Result) -> list[str]:
 
 def local_model(model: str) -> Inspection:
     """A model on this machine under its exact names; raises CheckpointError or HubError."""
-    name = model.strip()
+    name = meant(model)
     if name != DEMO and local_folder(name) is None:
         hub.validate(name)
         if hub.find_local(name) is None:

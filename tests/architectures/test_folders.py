@@ -123,6 +123,14 @@ def test_adapters_that_are_not_merged(tiny: TinyModels, tmp_path: Path) -> None:
     )
 
 
+def test_the_names_of_a_wrapper_around_an_unknown_model(tiny: TinyModels, tmp_path: Path) -> None:
+    change = lambda t: {f"module.{name}": v for name, v in t.items()}  # noqa: E731
+    folder = rewrite(tiny.folder("llama"), tmp_path / "m", change, {"model_type": "no-such"})
+    unknown, note = exact(folder).summary.notes
+    assert "no-such" in unknown
+    assert note.startswith("module. is in the names, as inside DistributedDataParallel")
+
+
 def test_a_wrapper_is_found_without_transformers_rules(
     tiny: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +295,18 @@ def test_two_models_in_one_folder_are_refused_by_both(tiny: TinyModels, tmp_path
     (folder / "a.safetensors").unlink()  # one of them can be read, but not by from_pretrained
     (note,) = exact(folder).summary.notes
     assert note.startswith(f"from_pretrained finds neither model.safetensors nor {INDEX_FILE}")
+
+
+def test_a_config_that_names_its_weights(tiny: TinyModels, tmp_path: Path) -> None:
+    named = {"transformers_weights": "other.safetensors"}
+    folder = rewrite(tiny.folder("llama"), tmp_path / "m", config=named)
+    zeros = {n: torch.zeros_like(t) for n, t in load_file(folder / SINGLE_FILE).items()}
+    save_file(zeros, folder / "other.safetensors", {"format": "pt"})
+    model, _ = load_as_a_trainer(folder, "AutoModelForCausalLM")
+    assert not any(value.any() for value in model.parameters())
+    assert "names other.safetensors as its weights" in refusal(folder).message
+    rewrite(folder, folder, config={"transformers_weights": SINGLE_FILE})
+    assert exact(folder).summary.tensors == 21
 
 
 def test_what_macos_keeps_beside_the_files(tiny: TinyModels, tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from spectrum_tui.core.checkpoint import Checkpoint
+from spectrum_tui.core.checkpoint import INDEX_FILE, SINGLE_FILE, Checkpoint
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter
 from spectrum_tui.core.naming.wrapped import Wrapping, find_wrapping
@@ -31,6 +32,34 @@ def check_loads(checkpoint: Checkpoint, plan: ParameterPlan, name: str) -> None:
         raise _wrapped(checkpoint, plan, name, wrapping)
     if share > MOST:
         raise _of_another_model(plan, name, share)
+
+
+def wrapped_names(checkpoint: Checkpoint, plan: ParameterPlan) -> Iterator[str]:
+    """The note on a wrapper in the names of a model that nothing is known of but its names."""
+    if plan.naming != "checkpoint":
+        return
+    wrapping = find_wrapping([tensor.name for tensor in checkpoint.tensors], ())
+    if wrapping is not None:
+        yield (
+            f"{wrapping.part} is in the names, as inside {wrapping.by}: save the model from inside "
+            "it (model.module, model._orig_mod), or a trainer may find no parameter under its name"
+        )
+
+
+def check_named_weights(checkpoint: Checkpoint, name: str) -> None:
+    """Raise CheckpointError where config.json names another file as the weights than those read:
+    `from_pretrained` loads that one."""
+    named = checkpoint.config.get("transformers_weights")
+    read = INDEX_FILE if checkpoint.indexed else checkpoint.shards[0]
+    if checkpoint.shards == (SINGLE_FILE,):
+        read = SINGLE_FILE
+    if isinstance(named, str) and named != read:
+        raise CheckpointError(
+            f"config.json of {name} names {named} as its weights, which from_pretrained loads "
+            f"instead of {read}.",
+            f"Give a folder with config.json and that file as {SINGLE_FILE}.",
+            field="model",
+        )
 
 
 def missing_share(plan: ParameterPlan) -> float:

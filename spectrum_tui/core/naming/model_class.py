@@ -6,10 +6,11 @@ are `model.language_model.layers…`, as a causal language model they are `model
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,21 @@ def empty_model(raw: Mapping[str, Any], model_class: str = "") -> Any:
         raise NoModelClassError(_import_reason(exc), first_line(exc)) from None
     except Exception as exc:  # config.json is anybody's, and so is what a class makes of it
         raise NoModelClassError(Reason.CANNOT_BUILD, first_line(exc)) from None
+
+
+def names_by_class(raw: Mapping[str, Any], but: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(class, Auto class, names of its parameters) of what the Auto classes make of a
+    configuration, each class once, without `but`; nothing where there is no class to ask."""
+    seen = {but}
+    with contextlib.suppress(Exception), transformers_api.quiet():  # see `empty_model`
+        config = load_config(raw)
+        for auto_class in AUTO_CLASSES:
+            chosen, own = _auto_class(auto_class, config, []) or (None, config)
+            if chosen is not None and chosen.__name__ not in seen:
+                seen.add(chosen.__name__)
+                model = transformers_api.meta_model(chosen, own)
+                names = tuple(name for name, _ in model.named_parameters())
+                yield chosen.__name__, auto_class, names
 
 
 def empty_model_of(raw: Mapping[str, Any], model_class: str) -> Any:

@@ -6,6 +6,7 @@ random values with no more than a warning.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Collection, Iterable
@@ -38,13 +39,16 @@ class Wrapping:
 
     def command(self, model_class: str, folder: str, output: str) -> str:
         """A shell command that saves the model of `folder` without the part, in `output`."""
+        pattern, source, target = (
+            json.dumps(text, ensure_ascii=False) for text in (self.pattern, folder, output)
+        )
         code = (
             "import re; from pathlib import Path; from safetensors.torch import load_file; "
             f"from transformers import {model_class} as M; "
-            f"tensors = {{re.sub({self.pattern!r}, '', n): t "
-            f"for f in Path({folder!r}).glob('*.safetensors') for n, t in load_file(f).items()}}; "
-            f"M.from_pretrained(None, config=M.config_class.from_pretrained({folder!r}), "
-            f"state_dict=tensors, dtype='auto').save_pretrained({output!r})"
+            f'tensors = {{re.sub({pattern}, "", n): t '
+            f'for f in Path({source}).glob("*.safetensors") for n, t in load_file(f).items()}}; '
+            f"M.from_pretrained(None, config=M.config_class.from_pretrained({source}), "
+            f'state_dict=tensors, dtype="auto").save_pretrained({target})'
         )
         return f"python -c {shlex.quote(code)}"
 
