@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,11 +10,14 @@ from typing import Any, ClassVar
 from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
 from spectrum_tui.key_order import KeyOrder
+from spectrum_tui.last_resort import UNEXPECTED
 from spectrum_tui.theme import DARK, LIGHT, THEMES, opposite
+from spectrum_tui.widgets.printable import PRINTABLE
 from spectrum_tui.widgets.step_bar import MIN_HEIGHT, MIN_WIDTH, StepBar
 
 
@@ -45,6 +48,7 @@ class BaseApp(App[None]):
     def __init__(self) -> None:
         super().__init__()
         self._keys = KeyOrder(self, super().on_event)
+        self.failure: Exception | None = None
         self.recipe_kind = ""  # the kind that was saved as last, for the next time
         for theme in THEMES:
             self.register_theme(theme)
@@ -65,6 +69,21 @@ class BaseApp(App[None]):
     def request_exit(self, code: int) -> None:
         """End the app with this exit code, without questions; safe to call from any thread."""
         self.post_message(ExitRequested(code))
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Whatever is shown goes through `Printable`."""
+        return [*super().get_line_filters(), PRINTABLE]
+
+    def _handle_exception(self, error: Exception) -> None:
+        """End the app after an error that nobody foresaw; `failure` is the first of them.
+
+        Textual's own way prints a page of source with the values in it, and ends with 1.
+        """
+        if self.is_headless:  # a test's Pilot raises it
+            super()._handle_exception(error)
+            return
+        self.failure = self.failure or error
+        self.exit(return_code=UNEXPECTED)
 
     @on(ExitRequested)
     def _exit_requested(self, message: ExitRequested) -> None:

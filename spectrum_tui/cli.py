@@ -1,21 +1,21 @@
 """The command line: arguments, terminal checks, exit codes. Imports neither Textual nor torch.
 
 Exit codes: 0 done; 1 finished, but some layers failed and are listed; 2 unusable input, said in
-one line with a hint; 130 interrupted, with everything finished kept.
+one line with a hint; 70 what nobody foresaw, in one line, the rest in a log; 130 interrupted, with
+everything finished kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from spectrum_tui import __version__
+from spectrum_tui import __version__, last_resort
 from spectrum_tui.arguments import PROGRAM, Parser, add_model_options, add_sizes_option, settings_of
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.settings import RECIPES
@@ -41,23 +41,19 @@ commands without a screen (each has its own --help):
 
 MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores,
 and a recipe FILE.yaml its audit.
-exit codes: 0 done, 1 done but some layers failed, 2 unusable input, 130 interrupted
+exit codes: 0 done, 1 done but some layers failed, 2 unusable input,
+70 unexpected (one line, the rest in a log), 130 interrupted
 """
 
 
 def run() -> NoReturn:
-    """The command `spectrum-tui`: run it and end the process with its exit code.
-
-    Where torch was imported, its end is not waited for: taking it down takes 0.5 s, and a scan in
-    several processes would wait for matrices in work and for connections to processes that are
-    gone. Every file is closed by then.
-    """
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if "torch" in sys.modules:
-        os._exit(code)
-    sys.exit(code)
+    """Run the command line and end the process with its exit code."""
+    last_resort.prepare()
+    try:
+        code = main()
+    except SystemExit as exc:  # --help, --version
+        code = int(exc.code or 0)
+    last_resort.end(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,20 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(command.run(arguments[1:]))
         return _app(arguments)
     except SpectrumError as exc:
-        report(exc)
+        last_resort.report(exc)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return last_resort.INTERRUPTED
     except BrokenPipeError:
-        # The reader of our stdout is gone (`| head`): nothing left to say, and Python's own
-        # flush at exit must not fail on it either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-
-
-def report(error: SpectrumError) -> None:
-    """Say an error on stderr in one line."""
-    sys.stderr.write(f"{PROGRAM}: {error}\n")
+        return last_resort.broken_pipe()
+    except Exception as exc:
+        if last_resort.was_interrupted():
+            return last_resort.INTERRUPTED
+        return last_resort.unexpected(exc)
 
 
 def _app(arguments: list[str]) -> int:
@@ -101,9 +93,11 @@ def _app(arguments: list[str]) -> int:
     # Collections while importing cost 0.06 s before the first frame; the app turns them on again.
     gc.disable()
     from spectrum_tui.app import SpectrumApp
+    from spectrum_tui.core.files import usable_cache
     from spectrum_tui.terminal import run_app
 
-    return run_app(SpectrumApp(settings, results=results, demo=options.demo))
+    with usable_cache():
+        return run_app(SpectrumApp(settings, results=results, demo=options.demo))
 
 
 def _results_file(model: str) -> Path | None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import RecipeError, SpectrumError
 from spectrum_tui.core.recipes.reading import read_recipe
+from spectrum_tui.core.text import safe
 from spectrum_tui.core.training.live_names import LiveParameter, live_parameters, unique
 from spectrum_tui.core.training.too_late import check_not_flattened, check_not_too_late
 
@@ -246,7 +247,7 @@ def _described(
 def _log(frozen: Frozen) -> None:
     log.info("%s", frozen)
     for note in frozen.notes:
-        log.info("%s", note)
+        log.info("%s", safe(note))
     if frozen.unmatched:
         shown = ", ".join(frozen.unmatched[:5]) + (" …" if len(frozen.unmatched) > 5 else "")
-        log.warning("no parameter of the model is called %s", shown)
+        log.warning("no parameter of the model is called %s", safe(shown))

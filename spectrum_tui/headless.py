@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
@@ -13,11 +12,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spectrum_tui.commands.output import say
+from spectrum_tui.commands.output import draw, put, put_json, say, say_too_small
 from spectrum_tui.core import store
-from spectrum_tui.core.errors import SpectrumError
-from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
-from spectrum_tui.core.files import OutputFiles, check_writable, output_folder, write_text
+from spectrum_tui.core.errors import SelectionError, SpectrumError
+from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanNote, ScanStarted
+from spectrum_tui.core.files import (
+    OutputFiles,
+    cache_note,
+    check_writable,
+    output_folder,
+    usable_cache,
+    write_text,
+)
 from spectrum_tui.core.inspection import (
     Inspection,
     check_choices,
@@ -26,7 +32,9 @@ from spectrum_tui.core.inspection import (
     with_exact_names,
 )
 from spectrum_tui.core.numbers import count, duration, finite, size
-from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
+from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.scanning.distributed import Group, PeerLostError, join
@@ -48,11 +56,12 @@ def run_scan_command(
     Started by torchrun, this is one of several processes: the first speaks for all of them.
     """
     group = join()
-    if group.size == 1:
-        return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
     try:
-        return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
+        with usable_cache():
+            return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
     except SpectrumError as exc:
+        if group.size == 1:
+            raise
         if group.leads or isinstance(exc, PeerLostError):
             say(f"spectrum-tui: {exc}")
         return 2
@@ -75,15 +84,21 @@ def _scan(
     types = match_types(inspection.summary.types, patterns)
     request = settings.scan_request(types, fresh=fresh)
     scan = _Scan(group, tell)
-    ready = scan.run(request, inspection)
+    result = scan.run(request, inspection)
     if scan.interrupted or scan.stopped:
         return _interrupted(scan.progress.snapshot(), tell)
-    if ready is None:
+    if result is None:
         return 0 if not group.leads else 1
-    result = store.load_result(Path(ready.path))
     files = store.files_of(result, output)
-    text = SpectrumYaml(Selection(result)).text(settings.top_percent, head=head)
-    write_text(files.recipe(settings.top_percent), text)
+    allowed = settings.allow_missing
+    choice = Choice(Selection(result), settings.top_percent, head, allow_missing=allowed)
+    try:
+        recipe = drafted(DEFAULT_KIND, choice)[0]
+    except SelectionError:
+        tell(f"the scores are in {files.scores}")
+        raise
+    write_text(files.recipe(settings.top_percent), recipe.text)
+    say_too_small(choice.selection, settings.top_percent)
     _print_result(result, files, settings.top_percent, head=head, as_json=as_json)
     return 1 if scan.progress.snapshot().failed else 0
 
@@ -126,23 +141,26 @@ class _Scan:
         self._say = say
         self._line = _StatusLine()
 
-    def run(self, request: ScanRequest, inspection: Inspection) -> ResultReady | None:
+    def run(self, request: ScanRequest, inspection: Inspection) -> Result | None:
         before = signal.signal(signal.SIGINT, self._on_interrupt)
-        ready = None
+        results: list[Result] = []
         self.progress.begin()
         try:
-            for event in run_scan(
-                request, inspection, cancelled=lambda: self.interrupted, group=self._group
-            ):
-                if isinstance(event, ResultReady):
-                    ready = event
-                    continue
-                self.progress.feed(event)
-                self._report(event)
+            events = run_scan(
+                request,
+                inspection,
+                cancelled=lambda: self.interrupted,
+                group=self._group,
+                keep=results.append,
+            )
+            for event in events:
+                if not isinstance(event, ResultReady):
+                    self.progress.feed(event)
+                    self._report(event)
         finally:
             self._line.clear()
             signal.signal(signal.SIGINT, before)
-        return ready
+        return results[0] if results else None
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
@@ -162,6 +180,9 @@ class _Scan:
                 self._say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
             case LayerDone() if self._group.leads:
                 self._line.show(self.progress.snapshot())
+            case ScanNote():
+                self._line.clear()
+                self._say(event.text)
             case ScanEnded():
                 self._line.clear()
                 self._say_each(event.notes)
@@ -189,16 +210,14 @@ class _StatusLine:
         left = f", about {duration(state.eta)} left" if state.eta is not None else ""
         text = f"{state.share:4.0%}  {state.done + state.failed}/{state.layers} layers{left}"
         if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
+            draw(f"\r\x1b[K{text}")
             self._shown = True
         else:
             say(text.strip())
 
     def clear(self) -> None:
         if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            draw("\r\x1b[K")
             self._shown = False
 
 
@@ -223,10 +242,10 @@ def _local(inspection: Inspection, say: Say) -> Inspection:
 
 
 def _interrupted(state: Snapshot, say: Say) -> int:
-    say(
-        f"interrupted: {state.done} of {state.layers} layers are kept; "
-        "the same command goes on from there"
-    )
+    kept = "had a score; nothing is kept, the same command starts over"
+    if not cache_note():
+        kept = "are kept; the same command goes on from there"
+    say(f"interrupted: {state.done} of {state.layers} layers {kept}")
     return 130
 
 
@@ -235,10 +254,9 @@ def _print_result(
 ) -> None:
     paths = (files.scores, files.sorted_scores, files.recipe(percent))
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(result, files, percent, head=head), indent=2) + "\n")
+        put_json(_as_json(result, files, percent, head=head))
     else:
-        sys.stdout.write("".join(f"{path}\n" for path in paths))
-    sys.stdout.flush()
+        put("".join(f"{path}\n" for path in paths))
     failed = len(result.scores.problems)
     say(f"{len(result.scores) - failed} layers scored" + (f", {failed} failed" if failed else ""))
 

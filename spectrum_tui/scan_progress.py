@@ -21,6 +21,7 @@ from spectrum_tui.core.events import (
     MatrixDone,
     ScanEnded,
     ScanEvent,
+    ScanNote,
     ScanStarted,
 )
 from spectrum_tui.time_left import Rate, seconds_left
@@ -180,6 +181,8 @@ class ScanProgress:
                     self._recent.appendleft(event.done)
                 case LayerFailed():
                     self._layer_failed(event)
+                case ScanNote():
+                    self._state.notes += (event.text,)
                 case ScanEnded():
                     self._state.notes += event.notes
                     self._finish(event.reason, "")
@@ -247,7 +250,8 @@ class ScanProgress:
             self._rates.restart(self._clock())
             return
         self._rates.add(self._clock(), event.bytes)
-        self._rate.add(self._clock(), event.cost, event.seconds)
+        if event.seconds:  # none where another scan computed it
+            self._rate.add(self._clock(), event.cost, event.seconds)
 
     def _layer_failed(self, event: LayerFailed) -> None:
         self._state.failed += 1

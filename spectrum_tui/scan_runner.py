@@ -19,9 +19,11 @@ from spectrum_tui.core import wire
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
+    LayerRescored,
     LayerStarted,
     MatrixDone,
     ScanEnded,
+    ScanNote,
     ScanStarted,
 )
 from spectrum_tui.core.requests import (
@@ -234,7 +236,14 @@ class ScanRunner:
                 self.progress.feed(message)
                 if self._stop_when_started:
                     self.stop()
-            case LayerStarted() | MatrixDone() | LayerDone() | LayerFailed():
+            case (
+                LayerStarted()
+                | MatrixDone()
+                | LayerDone()
+                | LayerRescored()
+                | LayerFailed()
+                | ScanNote()
+            ):
                 self.progress.feed(message)
             case ScanEnded():
                 self.progress.feed(message)

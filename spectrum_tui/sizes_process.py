@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrum_tui.core.errors import ResultsError, SpectrumError, from_dict, to_dict
+from spectrum_tui.worker_process import own_command, own_environment
 
 if TYPE_CHECKING:
     from spectrum_tui.core.results import Result
@@ -42,9 +43,14 @@ def ask(path: Path, model: str) -> Result | None:
     """
     from spectrum_tui.core.store import from_details_text
 
-    command = [sys.executable, "-m", "spectrum_tui.sizes_process", str(path), model]
     run = subprocess.run(
-        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        own_command("spectrum_tui.sizes_process", str(path), model),
+        env=own_environment(),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        check=False,
     )
     text = run.stdout.rpartition("\n")[2]
     if text == "{}":

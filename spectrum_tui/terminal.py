@@ -9,6 +9,7 @@ writes. So: plain `signal.signal`, and a watchdog thread that does not need the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -19,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from spectrum_tui.app import SpectrumApp
+from spectrum_tui.last_resort import unexpected
 
 PATIENCE = 1.5
 """Seconds the app has to end by itself; with the restoring below the process ends within 2."""
@@ -39,8 +41,10 @@ def run_app(app: SpectrumApp) -> int:
     before = _terminal_attributes()
     old = {number: signal.getsignal(number) for number in SIGNALS}
     ended = threading.Event()
+    received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
         for other in SIGNALS:
             signal.signal(other, signal.SIG_IGN)
         threading.Thread(target=_end, args=(app, number, ended, before), daemon=True).start()
@@ -59,6 +63,12 @@ def run_app(app: SpectrumApp) -> int:
         gc.enable()
         for number, handler in old.items():
             signal.signal(number, handler)
+    if received:
+        return 128 + received[0]  # whatever the app made of a terminal that is gone
+    if isinstance(app.failure, OSError) and app.failure.errno == errno.EIO:
+        return 128 + signal.SIGHUP  # gone as well: the signal comes after the failing write
+    if app.failure is not None:
+        return unexpected(app.failure)
     return app.return_code or 0
 
 

@@ -22,18 +22,17 @@ from pathlib import Path
 from typing import IO, Protocol
 
 import spectrum_tui
-from spectrum_tui.core.disk import make_folder, open_kept
-from spectrum_tui.core.files import cache_dir
+from spectrum_tui.core.logs import log_file
 
-KEPT_LOGS = 10
 GRACE = 0.5
 """Seconds between asking a process to end and ending it; everything finished is on disk by then."""
 
-QUIET_ENV = {
+OWN_ENV = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONUNBUFFERED": "1",
+    "PYTHONSAFEPATH": "1",
 }
 
 
@@ -51,11 +50,26 @@ class Listener(Protocol):
 
 
 def default_command() -> list[str]:
-    """The worker of this package under this interpreter.
+    """The worker of this package."""
+    return own_command("spectrum_tui.worker")
+
+
+def own_command(module: str, *arguments: str) -> list[str]:
+    """A module of this package under this interpreter; start it with `own_environment`.
 
     `-P`: without it a `torch.py` in the folder that the user happens to be in would be imported.
     """
-    return [sys.executable, "-P", "-m", "spectrum_tui.worker"]
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def own_environment() -> dict[str, str]:
+    """The environment of a process of ours: it says nothing on its own, finds this package where
+    it is not installed, and hands `-P` on to what a library starts. A PYTHONPATH counts first."""
+    env = {**os.environ, **OWN_ENV}
+    root = Path(spectrum_tui.__file__).parent.parent
+    if root.name not in ("site-packages", "dist-packages"):  # run from a checkout
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH"), str(root))))
+    return env
 
 
 def describe_exit(code: int) -> str:
@@ -130,7 +144,7 @@ class WorkerProcess:
 
     def _serve(self) -> None:
         try:
-            with _log_file() as (self.log, log):
+            with log_file("worker") as (self.log, log):
                 process = self._spawn(log)
         except OSError as exc:
             self._listener.on_end(self, f"could not be started: {exc.strerror or exc}")
@@ -152,7 +166,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log if log is not None else subprocess.DEVNULL,
                 start_new_session=True,
-                env=_environment(),
+                env=own_environment(),
                 encoding="utf-8",
                 errors="replace",
             )
@@ -179,29 +193,3 @@ class WorkerProcess:
             if line is None:
                 return
             yield line
-
-
-def _environment() -> dict[str, str]:
-    env = {**os.environ, **QUIET_ENV}
-    root = Path(spectrum_tui.__file__).parent.parent
-    if root.name not in ("site-packages", "dist-packages"):  # run from a checkout
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH"), str(root))))
-    return env
-
-
-@contextlib.contextmanager
-def _log_file() -> Iterator[tuple[str, IO[str] | None]]:
-    """The path of a new log file among the newest few, and the file; "" and None where none can
-    be written."""
-    folder = cache_dir() / "logs"
-    name = f"worker-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    try:
-        make_folder(folder)
-        for old in sorted(folder.glob("worker-*.log"))[: -(KEPT_LOGS - 1)]:
-            old.unlink(missing_ok=True)
-        handle = open_kept(folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    except OSError:
-        yield "", None
-        return
-    with os.fdopen(handle, "a", encoding="utf-8") as file:
-        yield str(folder / name), file

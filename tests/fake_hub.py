@@ -1,8 +1,8 @@
 """A model hub on 127.0.0.1 that serves folders as repositories, and fails on request.
 
 Only what the hub's client asks for when it reads or downloads a model: the model's description,
-the tree of its files, and the files themselves with their ETags and byte ranges. Point
-HF_ENDPOINT at `FakeHub.url` before huggingface_hub is imported.
+and its files with their ETags and byte ranges. Point HF_ENDPOINT at `FakeHub.url` before
+huggingface_hub is imported.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import unquote, urlsplit
 
+from tests.hostile_answers import Answer
+
 GOOD_TOKEN = "hf_goodgoodgood"
 CHUNK = 64 * 1024
 
-_API = re.compile(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?/?")
+_API = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?/?")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _IS_LFS = (".safetensors", ".bin", ".gguf")
@@ -38,6 +40,7 @@ class Request:
     path: str
     range: str
     status: int
+    token: str = ""
 
 
 class RefusedError(Exception):
@@ -55,16 +58,20 @@ class RefusedError(Exception):
 class FakeHub:
     """The hub; a context manager. What it shall do wrong may be changed while it runs.
 
-    `failures` maps a part of "GET /path" to the statuses of its next requests. `cuts` maps a
-    part of a path to the bytes after which the connection is closed, once. `delay` is the time
-    between two chunks of a file. A path with `stalled` in it gets one chunk and then silence.
-    `no_ranges` answers every range with the whole file.
+    `hostile` maps "GET /path" to what answers that request instead; "READ" asks for a part of a
+    file by its first and last byte, as for a header. `failures` maps a part of "GET /path" to the
+    statuses of its next requests, a 429 with `retry_after`. `cuts` maps a part of a path to the
+    bytes after which the connection is closed, once. `delay` is the time between two chunks of a
+    file. A path with `stalled` in it gets one chunk and then silence. `no_ranges` answers every
+    range with the whole file.
     """
 
     repos: Mapping[str, Path]
     gated: frozenset[str] = frozenset()
     private: frozenset[str] = frozenset()
+    hostile: dict[str, Answer] = field(default_factory=dict)
     failures: dict[str, list[int]] = field(default_factory=dict)
+    retry_after: str = "7"
     cuts: dict[str, int] = field(default_factory=dict)
     delay: float = 0.0
     stalled: str = ""
@@ -104,10 +111,11 @@ class FakeHub:
     def forget(self) -> None:
         """Start counting anew, with nothing going wrong."""
         self.requests.clear()
+        self.hostile.clear()
         self.failures.clear()
         self.cuts.clear()
         self.bytes_sent, self.delay, self.no_ranges = 0, 0.0, False
-        self.stalled = ""
+        self.stalled, self.retry_after = "", "7"
 
     def fetched(self, name: str) -> list[Request]:
         """The requests that were for the contents of the file `name`."""
@@ -157,19 +165,13 @@ class FakeHub:
             ],
         }
 
-    def tree(self, repo: str) -> list[dict[str, object]]:
-        """The files as the tree lists them."""
-        return [
-            {"type": "file", "path": name, "size": path.stat().st_size, "oid": oid(path)}
-            | {key: {"oid": value["sha256"], **value} for key, value in lfs(path).items()}
-            for name, path in self.files(repo).items()
-        ]
-
 
 def oid(path: Path) -> str:
-    """The file's name among the blobs of the cache."""
-    hasher = hashlib.sha256 if path.name.endswith(_IS_LFS) else hashlib.sha1
-    return hasher(path.read_bytes()).hexdigest()
+    """The file's name among the blobs of the cache: git's own id, or the hash of a large file."""
+    data = path.read_bytes()
+    if path.name.endswith(_IS_LFS):
+        return hashlib.sha256(data).hexdigest()
+    return hashlib.sha1(b"blob %d\0%s" % (len(data), data)).hexdigest()
 
 
 def lfs(path: Path) -> dict[str, dict[str, object]]:
@@ -195,9 +197,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         path = unquote(urlsplit(self.path).path)
         try:
+            if self._is_hostile(path):
+                return
             self._fail_if_asked(path)
             if match := _API.fullmatch(path):
-                self._serve_api(match[1], match[2] or "revision", match[3] or "main")
+                self._serve_api(match[1], match[2] or "main")
             elif match := _FILE.fullmatch(path):
                 self._serve_file(match[1], match[2], match[3])
             else:
@@ -207,20 +211,32 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:  # the client hung up: a cancelled download
             self.close_connection = True
 
+    def _is_hostile(self, path: str) -> bool:
+        part_of_file = _RANGE.fullmatch(self.headers.get("Range") or "")
+        method = "READ" if part_of_file and part_of_file[2] else self.command
+        answer = self.owner.hostile.get(f"{method} {path}")
+        if answer is not None:
+            answer(self)
+        return answer is not None
+
     def _fail_if_asked(self, path: str) -> None:
         for part, statuses in self.owner.failures.items():
             if part in f"{self.command} {path}" and statuses:
                 status = statuses.pop(0)
-                raise RefusedError(status, **({"Retry_After": "7"} if status == 429 else {}))
+                raise RefusedError(status, **self._after(status))
+
+    def _after(self, status: int) -> Headers:
+        named = self.owner.retry_after
+        return {"Retry_After": named} if status == 429 and named else {}
 
     def _token(self) -> str:
         return (self.headers.get("Authorization") or "").removeprefix("Bearer ")
 
-    def _serve_api(self, repo: str, what: str, revision: str) -> None:
+    def _serve_api(self, repo: str, revision: str) -> None:
         hub = self.owner
         hub.check(repo, self._token(), revision, contents=False)
-        answer = hub.tree(repo) if what == "tree" else hub.describe(repo)
-        self._answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+        answer = json.dumps(hub.describe(repo)).encode()
+        self._answer(200, answer, {"Content-Type": "application/json"})
 
     def _serve_file(self, repo: str, revision: str, name: str) -> None:
         hub = self.owner
@@ -244,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes, headers: Headers) -> None:
         wanted = self.headers.get("Range") or ""
-        self.owner.requests.append(Request(self.command, self.path, wanted, status))
+        self.owner.requests.append(Request(self.command, self.path, wanted, status, self._token()))
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)

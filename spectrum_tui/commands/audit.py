@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.arguments import PROGRAM, Parser
-from spectrum_tui.commands.output import put, say
+from spectrum_tui.commands.output import put_json, put_lines, say
 from spectrum_tui.core.audit import Audit, Finding, Severity, audit, read_recipe
+from spectrum_tui.core.audit.findings import short
 from spectrum_tui.core.consumers import ConsumerReport
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import count, counted, percent
@@ -30,9 +30,9 @@ def run(arguments: list[str]) -> int:
         names = model_names(options.model, options.revision, options.model_class)
     found = audit(text, names)
     if options.json:
-        put(json.dumps(_as_json(found), indent=2, ensure_ascii=False) + "\n")
+        put_json(_as_json(found))
     else:
-        put("".join(f"{line}\n" for line in _lines(options.file, found)))
+        put_lines(_lines(options.file, found))
     if options.output and found.fixed:
         write_text(Path(options.output), found.fixed)
     _say(found, options.output)
@@ -57,17 +57,15 @@ def _parser() -> Parser:
 
 def _say(found: Audit, output: str | None) -> None:
     """What became of the corrected file, on stderr."""
+    correction = found.correction
+    without = counted(len(correction.dropped), "line")
     if output and found.fixed:
-        words = f"wrote {output}"
-    elif output:
-        words = "no corrected file: give --model, by which its names are found"
-    elif found.defects and found.fixed:
-        words = "-o FIXED.yaml writes a corrected file"
-    elif found.defects:
-        words = "--model MODEL finds the names for a corrected file"
-    else:
-        return
-    say(words)
+        say(f"wrote {output}" + (f", without {without}" if correction.dropped else ""))
+    elif found.fixed and found.defects:
+        say("-o FIXED.yaml writes a corrected file")
+    elif correction.refused and (output or found.defects):
+        hint = "; --model MODEL finds them" if correction.needs_model else ""
+        say(f"no corrected file: {correction.refused}{hint}")
 
 
 def _lines(file: str, found: Audit) -> Iterator[str]:
@@ -75,6 +73,7 @@ def _lines(file: str, found: Audit) -> Iterator[str]:
     yield f"{safe(file)}: {counted(found.lines, 'line')}, {_counted(found)}"
     for finding in found.findings:
         yield from _finding(finding)
+    yield from left_out(found)
     if not found.reports:
         return
     share = f"{count(found.numel)} of {count(found.whole)} elements, {percent(found.share)}"
@@ -83,6 +82,15 @@ def _lines(file: str, found: Audit) -> Iterator[str]:
     width = max(len(one.consumer.name) for one in found.reports)
     for one in found.reports:
         yield f"  {'✓' if one.exact else '✗'} {one.consumer.name:<{width}}  {safe(outcome(one))}"
+
+
+def left_out(found: Audit) -> Iterator[str]:
+    """Every line that names nothing, which a corrected file would not have."""
+    dropped = found.correction.dropped
+    if dropped:
+        yield f"left out of a corrected file: {counted(len(dropped), 'line')}"
+    for entry in dropped:
+        yield f"    line {entry.line}: {safe(short(entry.pattern, 200))}"
 
 
 def outcome(one: ConsumerReport) -> str:
@@ -146,4 +154,8 @@ def _as_json(found: Audit) -> dict[str, Any]:
             for one in found.meanings
         ],
         "corrected": found.fixed,
+        "refused": found.correction.refused,
+        "left_out": [
+            {"line": entry.line, "pattern": entry.pattern} for entry in found.correction.dropped
+        ],
     }

@@ -13,11 +13,16 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spectrum_tui.core import json_text
+from spectrum_tui.core.disk import open_regular, read_regular
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.file_state import FileState, changed
+from spectrum_tui.core.folder import PIPELINE_FILE, files_below, is_model_file, no_weights
 
 MAX_HEADER = 100_000_000
 """Bytes; the cap of the safetensors library itself."""
@@ -30,43 +35,25 @@ BITS = {
 }  # fmt: skip
 """Bits of one element of each stored type."""
 
+_PLAIN = {"F64", "F32", "F16", "BF16"}
+_DECODING = ("quantization_config", "compression_config", "dtype", "torch_dtype")
+
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-_NOT_THE_MODEL = ("consolidated", "adapter_")
-"""Files of these names hold the weights a second time under other names, or only an adapter."""
-
+ADAPTER_FILE = "adapter_config.json"
+MAX_JSON = 100_000_000
+"""Bytes of a config or index that are read at most; the largest known index has 9 MB."""
+_FINISH = "Finish the download and try again."
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.safetensors$")
-_BAD_JSON = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What JSON of another shape than expected raises; the last two by 1e999 and by 10,000 "["."""
-
-_WRONG_FORMATS = (
-    (
-        re.compile(r"adapter_config\.json$"),
-        "holds a LoRA/PEFT adapter, not a model.",
-        "Scan the base model, or merge the adapter into it first.",
-    ),
-    (
-        re.compile(r"consolidated.*\.safetensors$"),
-        "holds only consolidated weights, whose layers have other names.",
-        "Use the Transformers version of this model (model.safetensors).",
-    ),
-    (
-        re.compile(r".*\.gguf$"),
-        "holds only GGUF weights, which are quantised and named differently.",
-        "Scan the original safetensors repository of this model.",
-    ),
-    (
-        re.compile(r"(?!training_args|optimizer|scheduler|scaler|rng_state).*\.(bin|pt|pth)$"),
-        "holds only PyTorch .bin weights.",
-        "Save it as safetensors first: model.save_pretrained(folder).",
-    ),
-)
-"""What a place without safetensors may hold instead, by the start of a file's name."""
+_LARGEST = 2**64 - 1
+"""Of a size or an offset in a header, as the format has it."""
+_FIELDS = ("dtype", "shape", "data_offsets")
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One stored tensor; `start` and `end` are absolute byte offsets in `file`."""
+    """One stored tensor; `start` and `end` are absolute byte offsets in `file`, whose `state`
+    was this when its header was read (None where the file is on the hub)."""
 
     name: str
     shape: tuple[int, ...]
@@ -74,6 +61,7 @@ class Tensor:
     file: str
     start: int
     end: int
+    state: FileState | None = field(default=None, compare=False, repr=False)
 
     @property
     def numel(self) -> int:
@@ -93,8 +81,11 @@ class Tensor:
 class Checkpoint:
     """A model's tensors in natural order of their files, with its config.json.
 
-    `fingerprint` changes whenever a shard's name, size, time of change or header does: scores
-    of an earlier scan are only reused under the same fingerprint.
+    `fingerprint` changes whenever a shard's name, header or `FileState.identity` does, and where
+    the config decodes other values: scores of an earlier scan are only reused under the same one.
+    `has_config` is False where there is no config.json, `indexed` where files are taken for
+    shards by their names alone, `has_adapter` is set where an adapter's configuration lies beside
+    the weights.
     """
 
     folder: Path
@@ -102,80 +93,162 @@ class Checkpoint:
     shards: tuple[str, ...]
     tensors: tuple[Tensor, ...]
     fingerprint: str
+    has_config: bool = True
+    indexed: bool = True
+    has_adapter: bool = False
 
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors."""
         return sum(t.nbytes for t in self.tensors)
 
+    @property
+    def states(self) -> dict[str, FileState]:
+        """{file: its state when its header was read}, of the files on this machine."""
+        return {t.file: t.state for t in self.tensors if t.state is not None}
+
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Describe the model in `folder`; raises CheckpointError with the file that is at fault."""
     config = read_config(folder)
     digest = hashlib.sha256()
-    tensors: dict[str, Tensor] = {}
     shards = shard_names(folder)
-    for name in shards:
-        path = folder / name
-        for tensor in read_header(path, digest):
+    indexed = shards == [SINGLE_FILE] or (folder / INDEX_FILE).is_file()
+    headers = ((name, read_header(folder / name, digest)) for name in shards)
+    tensors = joined(headers, str(folder), indexed=indexed)
+    if not {tensor.dtype for tensor in tensors} <= _PLAIN:
+        digest.update(_decoding(config or {}).encode())
+    return Checkpoint(
+        folder,
+        config or {},
+        tuple(shards),
+        tensors,
+        digest.hexdigest(),
+        has_config=config is not None,
+        indexed=indexed,
+        has_adapter=(folder / ADAPTER_FILE).is_file(),
+    )
+
+
+def _decoding(config: Mapping[str, Any]) -> str:
+    """What the config says of how quantised tensors are decoded, and into which type."""
+    parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
+    found = [{name: part[name] for name in _DECODING if name in part} for part in parts]
+    return json.dumps([part for part in found if part], sort_keys=True)
+
+
+def joined(
+    headers: Iterable[tuple[str, Iterable[Tensor]]], where: str, *, indexed: bool
+) -> tuple[Tensor, ...]:
+    """The tensors of all shards, given as (shard, its tensors).
+
+    Of two with one name the later counts, as for transformers; without an index that would name
+    the files that belong together, raises CheckpointError.
+    """
+    tensors: dict[str, Tensor] = {}
+    for shard, header in headers:
+        for tensor in header:
+            twin = tensors.get(tensor.name)
+            if twin is not None and not indexed:
+                other = Path(twin.file).name
+                raise CheckpointError(
+                    f"{other} and {Path(shard).name} in {where} both hold {tensor.name}, and no "
+                    f"{INDEX_FILE} says which of them is the model's.",
+                    "Leave the files of one model in the folder.",
+                    field="model",
+                )
             tensors[tensor.name] = tensor
-    return Checkpoint(folder, config, tuple(shards), tuple(tensors.values()), digest.hexdigest())
+    return tuple(tensors.values())
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json as a mapping; empty where there is none."""
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """config.json as a mapping; None where there is none."""
     path = folder / "config.json"
-    text = _text(path)
-    return {} if text is None else parse_config(text, str(path))
+    data = _data(path)
+    return None if data is None else parse_config(data, str(path))
 
 
-def _text(path: Path) -> str | None:
-    """The text of a file, None where there is no file."""
+def _data(path: Path) -> bytes | None:
+    """The bytes of a JSON file, None where there is no file."""
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        return read_regular(path, MAX_JSON)
     except FileNotFoundError:
+        if path.is_symlink():
+            raise unreadable(path, FileNotFoundError(errno.ENOENT, "")) from None
         return None
     except OSError as exc:
         raise unreadable(path, exc) from None
 
 
-def parse_config(text: str, where: str = "config.json") -> dict[str, Any]:
-    """The text of a config.json as a mapping; empty where it holds anything else."""
-    try:
-        config = json.loads(text)
-    except _BAD_JSON:
-        raise CheckpointError(
-            f"{where} is not readable JSON.", "Download the file again.", field="model"
-        ) from None
+def parse_config(data: str | bytes, where: str = "config.json") -> dict[str, Any]:
+    """The content of a config.json as a mapping; empty where it holds anything else."""
+    config = _json(data, where)
     return config if isinstance(config, dict) else {}
+
+
+def _json(data: str | bytes, where: str) -> Any:
+    try:
+        return json_text.load(data)
+    except json_text.NotJSONError as exc:
+        fault = exc.fault
+        raise CheckpointError(f"{where} {fault.problem}.", fault.hint, field="model") from None
 
 
 def shard_names(folder: Path) -> list[str]:
     """The safetensors files that make up the model, in the order transformers looks for them."""
     try:
-        files = sorted(p.name for p in folder.iterdir() if p.is_file() or p.is_symlink())
+        files = {p.name for p in folder.iterdir() if p.is_symlink() or not p.is_dir()}
         is_single = (folder / SINGLE_FILE).is_file()
     except OSError as exc:
         raise unreadable(folder, exc) from None
     if is_single:
         return [SINGLE_FILE]
-    index = _text(folder / INDEX_FILE)
-    return choose_shards(files, index, str(folder), "Finish the download and try again.")
+    index = _data(folder / INDEX_FILE)
+    if index is None:
+        if PIPELINE_FILE in files or not any(map(is_model_file, files)):
+            files |= set(files_below(folder))
+        return unindexed_shards(files, str(folder), _FINISH, is_folder=True)
+    shards = parse_index(index, str(folder / INDEX_FILE))
+    inner = {name for name in shards if "/" in name and _is_inside(folder, name)}
+    return all_present(shards, files | inner, str(folder / INDEX_FILE), _FINISH)
 
 
-def choose_shards(files: Iterable[str], index: str | None, where: str, hint: str) -> list[str]:
-    """The shards among `files` when there is no single file: by the text of the index, if any.
+def _is_inside(folder: Path, name: str) -> bool:
+    """Whether a file of a folder below is there; raises CheckpointError where a link among the
+    folders on the way leads out. The file itself may be a link, as in the hub's cache."""
+    path = folder / name
+    if not path.parent.resolve().is_relative_to(folder.resolve()):
+        raise _outside(str(folder / INDEX_FILE), name)
+    return path.is_symlink() or path.exists()
+
+
+def choose_shards(files: Iterable[str], index: bytes | None, where: str, hint: str) -> list[str]:
+    """The shards among the `files` of a repository that has no single file: by its index, if any.
 
     Raises CheckpointError when there are none, or, with `hint`, when some are missing.
     """
     present = set(files)
-    shards = _all_parts(model_files(present)) if index is None else parse_index(index, INDEX_FILE)
-    if not shards:
-        raise no_weights(where, present)
+    if index is None:
+        return unindexed_shards(present, where, hint, is_folder=False)
+    return all_present(parse_index(index, INDEX_FILE), present, INDEX_FILE, hint)
+
+
+def unindexed_shards(
+    files: AbstractSet[str], where: str, hint: str, *, is_folder: bool
+) -> list[str]:
+    """The shards among `files` by their names; raises CheckpointError as `choose_shards`."""
+    found = [] if PIPELINE_FILE in files else model_files(files)
+    if not found:
+        raise no_weights(where, files, is_folder=is_folder)
+    return all_present(_all_parts(found), files, where, hint)
+
+
+def all_present(shards: list[str], present: AbstractSet[str], where: str, hint: str) -> list[str]:
+    """`shards`; raises CheckpointError, with `hint`, when some are not `present`."""
     missing = [name for name in shards if name not in present]
     if missing:
         raise CheckpointError(
-            f"{len(missing)} of {len(shards)} shards are missing, first {missing[0]}.",
+            f"{where}: {len(missing)} of {len(shards)} shards are missing, first {missing[0]}.",
             hint,
             field="model",
         )
@@ -195,62 +268,57 @@ def _all_parts(names: Iterable[str]) -> list[str]:
 
 def model_files(files: Iterable[str]) -> list[str]:
     """Those of the top-level `files` that hold weights of the model itself."""
-    return [
-        name
-        for name in files
-        if name.endswith(".safetensors") and "/" not in name and not name.startswith(_NOT_THE_MODEL)
-    ]
+    return [name for name in files if "/" not in name and is_model_file(name)]
 
 
-def no_weights(where: str, files: Iterable[str]) -> CheckpointError:
-    """The error for a place without safetensors weights, by what lies there instead."""
-    names = [name.rsplit("/")[-1] for name in files]
-    for pattern, message, hint in _WRONG_FORMATS:
-        if any(pattern.match(name) for name in names):
-            return CheckpointError(f"{where} {message}", hint, field="model")
-    return CheckpointError(
-        f"{where} holds no weights (*.safetensors).",
-        "Give the folder that has config.json and model.safetensors in it.",
-        field="model",
-    )
+def parse_index(data: str | bytes, where: str) -> list[str]:
+    """The shard names of a model.safetensors.index.json, each once, sorted.
 
-
-def parse_index(text: str, where: str) -> list[str]:
-    """The shard names of a model.safetensors.index.json, each once, sorted."""
+    A name may lead into a folder below; one that leads out raises CheckpointError.
+    """
+    index = _json(data, where)
     try:
-        names = set(json.loads(text)["weight_map"].values())
+        names = set(index["weight_map"].values())
         shards = sorted(name for name in names if isinstance(name, str))
-    except _BAD_JSON:
+    except json_text.WRONG_SHAPE:
         names, shards = set(), []
     if not shards or len(shards) < len(names):
         raise CheckpointError(
-            f"{where} is not a valid shard index.", "Download the file again.", field="model"
+            f"{where} is not a valid shard index: it has no weight_map of tensors to files.",
+            "Download the file again.",
+            field="model",
         )
     for name in shards:
-        if Path(name).name != name or "\\" in name or name in ("", "..") or not name.isprintable():
-            raise CheckpointError(
-                f"{where} points outside the model folder ({name!r}).",
-                "Do not trust this download.",
-                field="model",
-            )
+        parts = set(name.split("/"))
+        if parts & {"", ".", ".."} or "\\" in name or not name.isprintable():
+            raise _outside(where, name)
     return shards
+
+
+def _outside(where: str, name: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where} points outside the model folder ({name!r}).",
+        "Do not trust this download.",
+        field="model",
+    )
 
 
 def read_header(path: Path, digest: hashlib._Hash | None = None) -> list[Tensor]:
     """The tensors of one shard; adds what identifies the shard to `digest`."""
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+        with open_regular(path) as file:
+            state = FileState.of(os.fstat(file.fileno()))
             head = file.read(8)
-            length = header_length(head, path.name, size)
+            length = header_length(head, path.name, state.size)
             blob = file.read(length)
-            stat = os.fstat(file.fileno())
+            if FileState.of(os.fstat(file.fileno())) != state:
+                raise changed(str(path))
     except OSError as exc:
         raise unreadable(path, exc) from None
     if digest is not None:
-        digest.update(f"{path.name}\0{size}\0{stat.st_mtime_ns}\0".encode())
+        digest.update(f"{path.name}\0{state.identity(path)}\0".encode())
         digest.update(blob)
-    return parse_header(blob, str(path), size)
+    return parse_header(blob, str(path), state.size, state)
 
 
 def header_length(head: bytes, name: str, size: int | None) -> int:
@@ -271,57 +339,81 @@ def header_length(head: bytes, name: str, size: int | None) -> int:
     return length
 
 
-def parse_header(blob: bytes, file: str, size: int | None) -> list[Tensor]:
-    """The tensors that a shard's JSON header names; `size` of the file in bytes, if known."""
+def parse_header(
+    blob: bytes, file: str, size: int | None, state: FileState | None = None
+) -> list[Tensor]:
+    """The tensors that a shard's JSON header names; `size` of the file in bytes, if known.
+
+    As strict as the official reader: the data is covered from its first byte to its last, each
+    byte by one tensor.
+    """
     name = Path(file).name
     try:
-        entries = json.loads(blob)
-        entries.pop("__metadata__", None)
-        items = sorted(entries.items(), key=lambda item: item[1]["data_offsets"][0])
+        entries = _entries(blob)
         base = 8 + len(blob)
-        tensors = [_tensor(key, entry, file, base) for key, entry in items]
-        _check_apart(tensors)
-    except (*_BAD_JSON, IndexError):
+        tensors = [_tensor(key, entry, file, base, state) for key, entry in entries.items()]
+        tensors.sort(key=lambda tensor: (tensor.start, tensor.end))
+        end = _covered(tensors, base)
+    except (*json_text.WRONG_SHAPE, IndexError):
         raise CheckpointError(
             f"{name} has a damaged header.", "Download the file again.", field="model"
         ) from None
-    needed = max((t.end for t in tensors), default=0)
-    if size is not None and needed > size:
+    if size is not None and size != end:
+        lacks = f"it needs {end:,} bytes and has {size:,}"
+        fault = f"is truncated: {lacks}" if size < end else f"has bytes too many: {lacks}"
         raise CheckpointError(
-            f"{name} is truncated: it needs {needed:,} bytes and has {size:,}.",
-            "Download it again; the transfer was cut short.",
+            f"{name} {fault}.",
+            "Download it again; the transfer was cut short."
+            if size < end
+            else "Download it again; it is not the file that was written.",
             field="model",
         )
     return tensors
 
 
-def _check_apart(tensors: Sequence[Tensor]) -> None:
-    """Raise ValueError when two tensors share bytes; `tensors` in the order of their starts."""
-    end = 0
+def _entries(blob: bytes) -> dict[str, Any]:
+    """{tensor: its entry} of a header; raises ValueError or TypeError for what is none."""
+    entries = json_text.load_strict(blob, once=("__metadata__", *_FIELDS))
+    metadata = entries.pop("__metadata__", None)
+    if metadata is not None and not all(isinstance(value, str) for value in metadata.values()):
+        raise TypeError(metadata)
+    return dict(entries)
+
+
+def _covered(tensors: Sequence[Tensor], base: int) -> int:
+    """Where the last of `tensors` ends, given in order; ValueError for a gap or an overlap."""
+    end = base
     for tensor in tensors:
-        if tensor.start < end:
+        if tensor.start != end:
             raise ValueError(tensor.name)
         end = tensor.end
+    return end
 
 
-def _tensor(key: str, entry: Mapping[str, Any], file: str, base: int) -> Tensor:
-    start, end = map(_natural, entry["data_offsets"])
-    shape = tuple(map(_natural, entry["shape"]))
+def _tensor(
+    key: str, entry: Mapping[str, Any], file: str, base: int, state: FileState | None
+) -> Tensor:
+    start, end = _naturals(entry["data_offsets"])
+    shape = _naturals(entry["shape"])
     dtype = entry["dtype"]
-    tensor = Tensor(key, shape, dtype, file, base + start, base + end)
-    bits = BITS.get(dtype)
-    if end < start or not isinstance(dtype, str):
+    count = 1
+    for size in shape:
+        count *= size
+        if count > _LARGEST:
+            raise OverflowError(key)
+    if count * BITS[dtype] != (end - start) * 8:
         raise ValueError(key)
-    if bits is not None and tensor.numel * bits != tensor.nbytes * 8:
-        raise ValueError(key)
-    return tensor
+    return Tensor(key, shape, dtype, file, base + start, base + end, state)
 
 
-def _natural(value: object) -> int:
-    """`value` if it is a whole number of at least 0: JSON also has 1.5, true and 1e999."""
-    if type(value) is not int or value < 0:
-        raise ValueError(value)
-    return value
+def _naturals(values: object) -> tuple[int, ...]:
+    """A list of whole numbers of the format: JSON also has 1.5, true, "" and 1e999."""
+    if not isinstance(values, list):
+        raise TypeError(values)
+    for value in values:
+        if type(value) is not int or not 0 <= value <= _LARGEST:
+            raise ValueError(value)
+    return tuple(values)
 
 
 def unreadable(path: Path, exc: OSError) -> CheckpointError:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 MOST_KEPT = 2**30
-"""Bytes that are read of one cache file: beyond it, it is none of ours."""
+"""Bytes that are read of one file: beyond it, it is no cache file of ours and no score file."""
 
 _PIECE = 2**20
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -23,13 +25,58 @@ _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 for."""
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file or pipe that the user named; raises OSError."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file of somebody's folder to read it; raises OSError, also for what is no file.
+
+    Opening a pipe that nobody writes to would wait without end, and a device has none.
+    """
+    return os.fdopen(_open_to_read(path, pipes=False), "rb")
+
+
+def read_regular(path: Path, most: int = MOST_KEPT) -> bytes:
+    """The content of a file of somebody's folder; raises OSError, also above `most` bytes."""
+    with open_regular(path) as file:
+        return _read_whole(file.fileno(), path, most)
+
+
+def read_bytes(path: Path, most: int = MOST_KEPT) -> bytes:
+    """The content of a file that the user named; raises OSError, also above `most` bytes.
+
+    A pipe that somebody writes to (`<(command)`, /dev/stdin) is read to its end; one that nobody
+    writes to is empty rather than waited for.
+    """
+    handle = _open_to_read(path, pipes=True)
     try:
-        return _read_all(handle)
+        return _read_whole(handle, path, most)
     finally:
         os.close(handle)
+
+
+def read_text(path: Path, most: int = MOST_KEPT) -> str:
+    """The text of a file that the user named, in UTF-8 with or without a byte-order mark, its
+    line ends as "\\n"; raises OSError and UnicodeDecodeError."""
+    text = read_bytes(path, most).decode("utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _open_to_read(path: Path, *, pipes: bool) -> int:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode)):
+        os.set_blocking(handle, True)
+        return handle
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
+    raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
+
+
+def _read_whole(handle: int, path: Path, most: int) -> bytes:
+    data = b"" if os.fstat(handle).st_size > most else _read_all(handle, most + 1)
+    if len(data) > most or os.fstat(handle).st_size > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return data
 
 
 def is_device(path: Path) -> bool:
@@ -118,14 +165,17 @@ def _create(path: Path, mode: int) -> int:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")
+    return path.parent / f".{path.name[:40]}.{secrets.token_hex(6)}.part"
 
 
 def probe(folder: Path) -> None:
     """Raise OSError where no file can be made in a folder."""
     part = _beside(folder / "probe")
-    os.close(_create(part, 0o600))
-    os.unlink(part)
+    try:
+        os.close(_create(part, 0o600))
+        os.unlink(part)
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, str(folder)) from None
 
 
 def make_folder(folder: Path, mode: int = 0o700) -> None:
@@ -232,6 +282,23 @@ class GrowingFile:
         if self._handle >= 0:
             os.close(self._handle)
         self._handle = -1
+
+
+def lock(handle: int) -> bool:
+    """Take the lock of an open file, unless another has it; closing the file gives it up, and so
+    does the end of the process. Raises OSError where the file system has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def rewrite(handle: int, data: bytes) -> None:
+    """Replace the content of an open file, in place."""
+    os.ftruncate(handle, 0)
+    os.lseek(handle, 0, os.SEEK_SET)
+    write_all(handle, data)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from spectrum_tui.core.text import safe
+from spectrum_tui.core.text import safe, shortened
+
+_LONGEST = 4_500
+"""Characters of a message, and of a hint: with both of them a line is still printed whole."""
 
 
 class SpectrumError(Exception):
@@ -28,8 +31,8 @@ class SpectrumError(Exception):
 
 
 def _one_line(text: str) -> str:
-    """Names from a file may hold control characters, which a terminal would obey."""
-    return safe(" ".join(text.split()))
+    """Names from a file may hold control characters, which a terminal would obey, or be endless."""
+    return shortened(safe(" ".join(text.split())), _LONGEST)
 
 
 class InputError(SpectrumError):
@@ -42,6 +45,13 @@ class CheckpointError(SpectrumError):
     """A folder or file that does not hold readable safetensors weights of a model."""
 
     title = "Cannot read the model"
+
+
+class ModelChangedError(SpectrumError):
+    """A file of the model is not the one that was inspected: what is read of it is not what the
+    scores of this scan would be called by."""
+
+    title = "The model changed"
 
 
 class HubError(SpectrumError):
@@ -86,8 +96,9 @@ _BY_NAME = {cls.__name__: cls for cls in _FAMILY}
 
 def to_dict(error: SpectrumError) -> dict[str, str]:
     """The error as plain strings, to cross from the worker process to the app."""
+    kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _BY_NAME)
     return {
-        "kind": type(error).__name__,
+        "kind": kind,
         "message": error.message,
         "hint": error.hint,
         "field": error.field,

@@ -86,6 +86,13 @@ class LayerFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanNote:
+    """A sentence for the user while the scan runs; of no account for its results."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ScanEnded:
     """The last event, always sent: all done, or stopped by the user with the rest kept.
 
@@ -100,5 +107,12 @@ class ScanEnded:
 
 
 ScanEvent = (
-    ScanStarted | LayerStarted | MatrixDone | LayerDone | LayerRescored | LayerFailed | ScanEnded
+    ScanStarted
+    | LayerStarted
+    | MatrixDone
+    | LayerDone
+    | LayerRescored
+    | LayerFailed
+    | ScanNote
+    | ScanEnded
 )

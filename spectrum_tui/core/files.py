@@ -5,19 +5,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
+import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from spectrum_tui.core import disk
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.requests import METRIC
+from spectrum_tui.core.text import has_controls, is_seen, safe
 
 APP_NAME = "spectrum-tui"
 
 CACHE_VARIABLE = "SPECTRUM_TUI_CACHE"
 """The environment variable that moves the cache."""
+
+_NOTE = "temporary"
+"""The file of a temporary cache that says instead of which."""
 
 
 def cache_dir() -> Path:
@@ -28,6 +34,54 @@ def cache_dir() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path(APP_NAME, appauthor=False)
+
+
+@contextlib.contextmanager
+def usable_cache() -> Iterator[None]:
+    """Have a cache for as long as a scan or the app runs, child processes included: the user's,
+    or where that cannot be written a temporary one, of which `cache_note` speaks."""
+    cache = cache_dir()
+    try:
+        for folder in (cache, cache / "scans", cache / "results"):
+            disk.make_folder(folder)
+            disk.probe(folder)
+    except OSError as exc:
+        where = "" if exc.filename in (None, str(cache)) else f"{exc.filename}: "
+        with _temporary_cache(f"The cache {cache} cannot be written ({where}{_reason(exc)})"):
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def _temporary_cache(why: str) -> Iterator[None]:
+    before = os.environ.get(CACHE_VARIABLE)
+    try:
+        folder = tempfile.mkdtemp(prefix=f"{APP_NAME}-")
+    except OSError:  # nothing can be written anywhere: the first attempt will say so
+        yield
+        return
+    os.environ[CACHE_VARIABLE] = folder
+    write_kept(Path(folder) / _NOTE, _NOTE, safe(why))
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if before is None:
+            del os.environ[CACHE_VARIABLE]
+        else:
+            os.environ[CACHE_VARIABLE] = before
+
+
+def cache_note() -> str:
+    """That nothing will be kept, and why; empty where it will."""
+    why = safe(read_kept(cache_dir() / _NOTE, _NOTE) or "")
+    return (
+        f"{why}: what is finished is kept until the program ends, and a scan that is stopped "
+        f"starts over. {CACHE_VARIABLE} names another folder."
+        if why
+        else ""
+    )
 
 
 def slug(model: str) -> str:
@@ -46,7 +100,7 @@ def slug(model: str) -> str:
             name = path.resolve().name
     safe = name.replace("/", "-").replace("\\", "-").replace("_", "-").strip()
     # 150: with what is put around it, below the 255 bytes of a file name even in UTF-8.
-    safe = "".join(c for c in safe if c.isprintable()).encode()[:150].decode(errors="ignore")
+    safe = "".join(c for c in safe if is_seen(c)).encode()[:150].decode(errors="ignore")
     return safe if safe.strip(".-") else "model"
 
 
@@ -144,7 +198,17 @@ def append_text(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise OutputError now rather than after the scan, when `folder` takes no files."""
+    """Raise OutputError now rather than after the scan, when `folder` takes no files.
+
+    Nor is one taken whose name cannot be printed: the paths of the files are data on stdout, one
+    a line.
+    """
+    if has_controls(str(folder)):
+        raise OutputError(
+            f"Cannot write {folder}: its name holds characters that cannot be seen.",
+            "Choose another output folder.",
+            field="output_dir",
+        )
     try:
         disk.make_folder(folder, 0o777)
         disk.probe(folder)

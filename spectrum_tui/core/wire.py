@@ -20,6 +20,7 @@ _KINDS: dict[str, type[Any]] = {
         events.LayerDone,
         events.LayerRescored,
         events.LayerFailed,
+        events.ScanNote,
         events.ScanEnded,
         requests.ScanRequest,
         requests.ModelSummary,

@@ -1,6 +1,6 @@
 """Fine-tunes the layers that Spectrum selected, and freezes the rest.
 
-    python THIS_FILE --model org/name --train data.jsonl --output-dir trained
+    python -P THIS_FILE --model org/name --train data.jsonl --output-dir trained
 
 Needs the packages spectrum-tui, trl (1.0 or later) and datasets. Data are files of JSON
 lines, JSON, Parquet or CSV, or a folder that datasets saved, with what TRL takes: a

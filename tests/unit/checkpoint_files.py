@@ -56,3 +56,12 @@ def save_raw(path: Path, header: object, data: bytes = b"", length: int | None =
 
 def entry(start: int, end: int, shape: object = None, dtype: str = "U8") -> dict[str, Any]:
     return {"dtype": dtype, "shape": shape or [end - start], "data_offsets": [start, end]}
+
+
+def save_in_folder_below(folder: Path) -> Path:
+    """A model whose index names `shards/x.safetensors`."""
+    (folder / "shards").mkdir(parents=True)
+    save_file(tensors_of_every_type(), folder / "shards" / "x.safetensors", {"format": "pt"})
+    where = dict.fromkeys(tensors_of_every_type(), "shards/x.safetensors")
+    (folder / INDEX_FILE).write_text(json.dumps({"weight_map": where, "metadata": {}}))
+    return folder

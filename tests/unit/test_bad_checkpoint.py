@@ -15,9 +15,16 @@ from safetensors.torch import save_file
 
 from spectrum_tui.core.checkpoint import INDEX_FILE, SINGLE_FILE, parse_config, read_checkpoint
 from spectrum_tui.core.errors import CheckpointError
-from tests.unit.checkpoint_files import entry, save_raw, save_sharded, shard
+from tests.unit.checkpoint_files import (
+    entry,
+    save_in_folder_below,
+    save_raw,
+    save_sharded,
+    shard,
+)
 
 AGAIN = "Download the file again."
+PLAIN = "Save it as UTF-8 without BOM."
 
 
 def assert_refused(folder: Path, message: str, hint: str) -> None:
@@ -109,13 +116,39 @@ def test_a_truncated_shard(tmp_path: Path) -> None:
     )
 
 
+def test_a_shard_with_bytes_too_many(tmp_path: Path) -> None:
+    path = save_sharded(tmp_path) / shard(2, 3)
+    size = path.stat().st_size
+    os.truncate(path, size + 1)
+    with pytest.raises(SafetensorError), safe_open(path, "pt"):
+        pass
+    assert_refused(
+        tmp_path,
+        f"{path.name} has bytes too many: it needs {size:,} bytes and has {size + 1:,}.",
+        "Download it again; it is not the file that was written.",
+    )
+
+
+def test_two_models_in_one_folder(tmp_path: Path) -> None:
+    """Without an index nothing says which of the two is meant, and transformers takes neither."""
+    for name in ("a.safetensors", "b.safetensors"):
+        save_file({"x.weight": torch.zeros(1), name: torch.zeros(1)}, tmp_path / name)
+    assert_refused(
+        tmp_path,
+        f"a.safetensors and b.safetensors in {tmp_path} both hold x.weight, and no {INDEX_FILE} "
+        "says which of them is the model's.",
+        "Leave the files of one model in the folder.",
+    )
+
+
 def test_a_shard_that_is_missing(tmp_path: Path) -> None:
     save_sharded(tmp_path)
     (tmp_path / shard(2, 3)).unlink()
     message = f"1 of 3 shards are missing, first {shard(2, 3)}."
-    assert_refused(tmp_path, message, "Finish the download and try again.")
-    (tmp_path / INDEX_FILE).unlink()  # the names of the others still tell
-    assert_refused(tmp_path, message, "Finish the download and try again.")
+    index = tmp_path / INDEX_FILE
+    assert_refused(tmp_path, f"{index}: {message}", "Finish the download and try again.")
+    index.unlink()  # the names of the others still tell
+    assert_refused(tmp_path, f"{tmp_path}: {message}", "Finish the download and try again.")
 
 
 @pytest.mark.parametrize(
@@ -167,6 +200,20 @@ def test_a_header_that_does_not_fit(tmp_path: Path, data: bytes) -> None:
         {"a": entry(0, 4), "b": entry(2, 6)},
         {"a": entry(0, 4), "b": entry(0, 4)},
         {"a": entry(0, 8), "b": entry(2, 3)},
+        {"a": entry(0, 4), "b": entry(5, 8)},
+        {"a": entry(1, 8)},
+        {"a": entry(0, 8, dtype="Q8")},
+        {"a": entry(0, 8), "__metadata__": {"a": 1}},
+        {"a": entry(0, 8), "__metadata__": []},
+        {"a": entry(0, 0, shape=[2**64, 0])},
+        {"a": {"dtype": "F4", "shape": [3], "data_offsets": [0, 1]}},
+        b'{"a": {"dtype": "U8", "dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}',
+        b'{"a": {"dtype": "U8", "shape": [8], "data_offsets": [-0, 8]}}',
+        b'{"a": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8], "more": NaN}}',
+        b'{"a": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8], "more": 1e999}}',
+        b'{"\\ud800": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}',
+        b'{"\xff": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}',
+        b'\xef\xbb\xbf{"a": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}',
     ],
 )
 def test_a_header_that_makes_no_sense(tmp_path: Path, header: object) -> None:
@@ -179,8 +226,6 @@ def test_a_header_that_makes_no_sense(tmp_path: Path, header: object) -> None:
 @pytest.mark.parametrize(
     "index",
     [
-        "",
-        "no json",
         "[]",
         "{}",
         '{"weight_map": []}',
@@ -188,23 +233,31 @@ def test_a_header_that_makes_no_sense(tmp_path: Path, header: object) -> None:
         '{"weight_map": {"a": 5}}',
         '{"weight_map": {"a": null, "b": "x.safetensors"}}',
         '{"weight_map": {"a": ["x"]}}',
-        pytest.param("[" * 100_000, id="deep"),
-        "\udcff",
     ],
 )
 def test_an_index_that_is_none(tmp_path: Path, index: str) -> None:
-    (tmp_path / INDEX_FILE).write_bytes(index.encode(errors="surrogateescape"))
-    assert_refused(tmp_path, f"{INDEX_FILE} is not a valid shard index.", AGAIN)
+    path = tmp_path / INDEX_FILE
+    path.write_text(index)
+    words = "is not a valid shard index: it has no weight_map of tensors to files."
+    assert_refused(tmp_path, f"{path} {words}", AGAIN)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["../secret.safetensors", "/etc/passwd", "sub/x.safetensors", "..", ".", "", "..\\x", "a\0"],
+    ["../secret.safetensors", "/etc/passwd", "sub/../../x", "..", ".", "", "..\\x", "a\0", "a//b"],
 )
 def test_an_index_that_points_outside(tmp_path: Path, name: str) -> None:
     (tmp_path / INDEX_FILE).write_text(json.dumps({"weight_map": {"a": name}}))
-    message = f"{INDEX_FILE} points outside the model folder ({name!r})."
+    message = f"{tmp_path / INDEX_FILE} points outside the model folder ({name!r})."
     assert_refused(tmp_path, message, "Do not trust this download.")
+
+
+def test_an_index_that_points_outside_by_a_link(tmp_path: Path) -> None:
+    folder = save_in_folder_below(tmp_path / "model")
+    (folder / "shards").rename(tmp_path / "elsewhere")
+    (folder / "shards").symlink_to("../elsewhere")
+    message = f"{folder / INDEX_FILE} points outside the model folder ('shards/x.safetensors')."
+    assert_refused(folder, message, "Do not trust this download.")
 
 
 def test_a_link_to_a_file_that_is_gone(tmp_path: Path) -> None:
@@ -227,7 +280,7 @@ def test_a_folder_in_the_place_of_a_shard(tmp_path: Path) -> None:
     path = save_sharded(tmp_path) / shard(1, 3)
     path.unlink()
     path.mkdir()
-    message = f"1 of 3 shards are missing, first {path.name}."
+    message = f"{tmp_path / INDEX_FILE}: 1 of 3 shards are missing, first {path.name}."
     assert_refused(tmp_path, message, "Finish the download and try again.")
 
 
@@ -239,24 +292,95 @@ def test_a_file_that_may_not_be_read(
     save_sharded(tmp_path)
     if name == SINGLE_FILE:
         save_file({"a": torch.zeros(1)}, tmp_path / SINGLE_FILE)
-    real = Path.open
+    real = os.open
 
-    def refuse(self: Path, *args: Any, **options: Any) -> Any:
-        if self.name == name:
-            raise PermissionError(13, "Permission denied", str(self))
-        return real(self, *args, **options)
+    def refuse(path: Any, *args: Any, **options: Any) -> int:
+        if Path(path).name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **options)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     message = f"{tmp_path / name} cannot be read (Permission denied)."
     assert_refused(tmp_path, message, "Check the path and its permissions.")
 
 
-@pytest.mark.parametrize("text", ["", "{", pytest.param("[" * 100_000, id="deep")])
-def test_a_config_that_is_no_json(tmp_path: Path, text: str) -> None:
-    save_sharded(tmp_path)
-    path = tmp_path / "config.json"
-    path.write_text(text)
-    assert_refused(tmp_path, f"{path} is not readable JSON.", AGAIN)
+@pytest.mark.parametrize("name", ["config.json", INDEX_FILE])
+@pytest.mark.parametrize(
+    ("data", "problem", "hint"),
+    [
+        (b" \n", "is empty", AGAIN),
+        (
+            b"{",
+            "is not readable JSON (line 1, column 2: Expecting property name enclosed in "
+            "double quotes)",
+            "Correct it there, or download it again.",
+        ),
+        (
+            b'{"a": 1,\n "b": [1, 2],\n}',
+            "is not readable JSON (a comma too many at the end of line 2)",
+            "Remove it.",
+        ),
+        (
+            b'{"a": [1,\n2 , ]}',
+            "is not readable JSON (a comma too many at the end of line 2)",
+            "Remove it.",
+        ),
+        (
+            b"\xef\xbb\xbf{}",
+            "begins with a byte-order mark (BOM), which JSON does not allow",
+            PLAIN,
+        ),
+        ("{}".encode("utf-16"), "is not UTF-8 text, which JSON must be", PLAIN),
+        ("{}".encode("utf-16-be"), "is not UTF-8 text, which JSON must be", PLAIN),
+        (b'{"a": "\xff"}', "is not UTF-8 text, which JSON must be", PLAIN),
+        (b"[" * 100_000, "is not readable JSON (nested too deep)", AGAIN),
+    ],
+    ids=str,
+)
+def test_json_that_is_none(tmp_path: Path, name: str, data: bytes, problem: str, hint: str) -> None:
+    path = save_sharded(tmp_path) / name
+    path.write_bytes(data)
+    assert_refused(tmp_path, f"{path} {problem}.", hint)
+
+
+def test_a_number_of_5000_digits(tmp_path: Path) -> None:
+    path = save_sharded(tmp_path) / "config.json"
+    path.write_text(f'{{"vocab_size": {"9" * 5000}}}')
+    with pytest.raises(CheckpointError, match=r"config\.json is not readable JSON \(Exceeds"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+@pytest.mark.parametrize("name", ["config.json", INDEX_FILE, SINGLE_FILE, shard(2, 3)])
+def test_a_pipe_in_the_place_of_a_file(tmp_path: Path, name: str, through_a_link: bool) -> None:
+    """Opened as a file is, it would wait for somebody to write."""
+    (tmp_path / "model").mkdir()
+    path = save_sharded(tmp_path / "model") / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "pipe" if through_a_link else path)
+    if through_a_link:
+        path.symlink_to("../pipe")
+    if name == SINGLE_FILE:
+        (path.parent / INDEX_FILE).unlink()
+        for number in (1, 2, 3):
+            (path.parent / shard(number, 3)).unlink()
+    message = f"{path} cannot be read (it is a pipe, not a file)."
+    assert_refused(path.parent, message, "Check the path and its permissions.")
+
+
+def test_a_device_in_the_place_of_a_file(tmp_path: Path) -> None:
+    path = save_sharded(tmp_path) / "config.json"
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    message = f"{path} cannot be read (it is a device, not a file)."
+    assert_refused(tmp_path, message, "Check the path and its permissions.")
+
+
+def test_a_config_of_a_gigabyte(tmp_path: Path) -> None:
+    path = save_sharded(tmp_path) / "config.json"
+    os.truncate(path, 10**9)  # a hole: no bytes on disk
+    message = f"{path} cannot be read (it has more than 100,000,000 bytes)."
+    assert_refused(tmp_path, message, "Check the path and its permissions.")
 
 
 def test_a_config_that_is_no_mapping_says_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -18,8 +19,10 @@ from spectrum_tui.core.checkpoint import (
     read_header,
     shard_names,
 )
+from tests.checkpoints import llama, save_in_hub_cache
 from tests.unit.checkpoint_files import (
     entry,
+    save_in_folder_below,
     save_raw,
     save_sharded,
     shard,
@@ -86,6 +89,37 @@ def test_links_of_the_hub_cache_are_followed(tmp_path: Path) -> None:
     assert_agrees(checkpoint, snapshot)
 
 
+def test_shards_in_a_folder_below_agree_with_the_library(tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(save_in_folder_below(tmp_path))
+    assert checkpoint.shards == ("shards/x.safetensors",)
+    assert_agrees(checkpoint, tmp_path)
+
+
+def test_what_macos_keeps_beside_the_shards_is_none(tmp_path: Path) -> None:
+    (save_sharded(tmp_path) / INDEX_FILE).unlink()
+    for path in list(tmp_path.glob("*.safetensors")):
+        (tmp_path / f"._{path.name}").write_bytes(b"\0\x05\x16\x07")
+    assert len(read_checkpoint(tmp_path).shards) == 3
+
+
+def test_an_empty_tensor_may_stand_between_others(tmp_path: Path) -> None:
+    header = {"a": entry(0, 2), "b": entry(2, 4), "z": entry(2, 2, shape=[0])}
+    path = save_raw(tmp_path / SINGLE_FILE, header, b"1234")
+    with safe_open(path, "pt") as library:
+        assert sorted(library.keys()) == ["a", "b", "z"]
+    assert [t.name for t in read_header(path)] == ["a", "z", "b"]
+
+
+def test_what_else_a_folder_has_and_lacks(tmp_path: Path) -> None:
+    plain = read_checkpoint(save_sharded(tmp_path))
+    assert (plain.has_config, plain.indexed, plain.has_adapter) == (True, True, False)
+    (tmp_path / "config.json").unlink()
+    (tmp_path / INDEX_FILE).unlink()
+    (tmp_path / "adapter_config.json").write_text("{}")
+    bare = read_checkpoint(tmp_path)
+    assert (bare.has_config, bare.indexed, bare.has_adapter) == (False, False, True)
+
+
 def test_tensors_stand_in_the_order_of_their_bytes(tmp_path: Path) -> None:
     header = {"b": entry(2, 4), "c": entry(4, 5), "a": entry(0, 2)}
     path = save_raw(tmp_path / SINGLE_FILE, header, b"12345")
@@ -96,7 +130,7 @@ def test_only_files_of_the_model_itself_count() -> None:
     files = (
         "model.safetensors", "x.safetensors", "consolidated.safetensors", "model.bin",
         "consolidated-00001-of-00002.safetensors", "adapter_model.safetensors",
-        "original/model.safetensors", "tokenizer.json",
+        "original/model.safetensors", "tokenizer.json", "._model.safetensors", ".x.safetensors",
     )  # fmt: skip
     assert model_files(files) == ["model.safetensors", "x.safetensors"]
 
@@ -117,6 +151,31 @@ def test_the_fingerprint_changes_with_the_files(tmp_path: Path) -> None:
     os.utime(path, (2, 2))
     seen.add(read_checkpoint(tmp_path).fingerprint)
     assert len(seen) == 4
+
+
+def test_another_file_of_the_same_size_and_time_is_another(tmp_path: Path) -> None:
+    """Archives that set all times to one, rsync in place, a file put in the other's place."""
+    path = tmp_path / SINGLE_FILE
+    seen = set()
+    for value in range(3):
+        save_file({"a": torch.full((4,), value)}, tmp_path / "new")
+        if value == 1:
+            path.write_bytes((tmp_path / "new").read_bytes())
+        else:
+            (tmp_path / "new").replace(path)
+        os.utime(path, (1, 1))
+        seen.add(read_checkpoint(tmp_path).fingerprint)
+    assert len(seen) == 3
+
+
+def test_a_blob_of_the_hub_is_known_by_its_content(tmp_path: Path) -> None:
+    """The cache may be copied to another disk with its times: inode and ctime are others there."""
+    snapshot = save_in_hub_cache(tmp_path / "a", "org/name", llama(1))
+    before = read_checkpoint(snapshot).fingerprint
+    shutil.copytree(tmp_path / "a", tmp_path / "b", symlinks=True)
+    assert (
+        read_checkpoint(tmp_path / "b" / snapshot.relative_to(tmp_path / "a")).fingerprint == before
+    )
 
 
 def test_a_name_is_only_text(tmp_path: Path) -> None:

@@ -15,9 +15,15 @@ import pytest
 
 from spectrum_tui.core.checkpoint import read_checkpoint
 from spectrum_tui.core.errors import InputError, OutputError, ScanError, SpectrumError
-from spectrum_tui.core.events import LayerRescored, ScanEnded, ScanEvent, ScanStarted
+from spectrum_tui.core.events import (
+    LayerRescored,
+    ScanEnded,
+    ScanEvent,
+    ScanNote,
+    ScanStarted,
+)
 from spectrum_tui.core.inspection import inspect_model
-from spectrum_tui.core.scanning import distributed
+from spectrum_tui.core.scanning import distributed, scan_lock
 from spectrum_tui.core.scanning.distributed import ALONE, Group, group_of, join, split
 from spectrum_tui.core.scanning.journal import (
     Entry,
@@ -27,6 +33,7 @@ from spectrum_tui.core.scanning.journal import (
     read_journal,
 )
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
+from spectrum_tui.core.scanning.scan_lock import ScanLock
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.scoring.scores import Score
 from spectrum_tui.core.scoring.spectra_store import KeptSpectrum, SpectraReader, spectra_path
@@ -287,6 +294,42 @@ class TestScan:
         folder = save(tmp_path, llama(2))
         scan_in(2, folder)
         assert inspect_model(str(folder)).summary.finished == 2 * 7 + 2
+
+    def test_a_group_follows_another_scan_of_the_model(
+        self, tmp_path: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its first process waits, all of them know what the other scan finished meanwhile."""
+        monkeypatch.setattr(scan_lock, "GRACE", 0.01)
+        folder = save(tmp_path, llama(2))
+        one = scores_of(run(folder, only=is_matrix))
+        journal = journal_of(folder)
+        entries = list(read_journal(journal).values())
+        journal.unlink()
+        computed.clear()
+        other = ScanLock(journal)
+        assert other.take()
+        said: list[str] = []
+
+        def followed(group: Group) -> list[ScanEvent]:
+            events = []
+            for event in scan(plan_of(folder, group)):
+                events.append(event)
+                if isinstance(event, ScanNote) and group.leads:
+                    said.append(event.text)
+                    if len(said) == 1:
+                        with Journal(journal) as written:
+                            for entry in entries[:5]:
+                                written.append(entry)
+                        other.__exit__(None, None, None)
+            return events
+
+        for events in in_processes(2, followed):
+            assert isinstance(events, list), events
+            assert scores_of(events) == one
+            assert isinstance(events[-1], ScanEnded)
+            assert events[-1].reason == "finished"
+        assert len(computed) == len(set(computed)) == 2 * 7 + 2 - 5
+        assert [text.split()[0] for text in said] == ["Another", "The"]
 
     def test_fresh_discards_the_journals_of_all(self, tmp_path: Path, computed: list[str]) -> None:
         folder = save(tmp_path, llama(2))

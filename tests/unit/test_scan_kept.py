@@ -28,7 +28,6 @@ from tests import checkpoints, oracle
 from tests.checkpoints import Tensors, llama, save
 from tests.scans import (
     failures_of,
-    file_of,
     is_matrix,
     journal_of,
     layers_of,
@@ -161,32 +160,6 @@ def test_a_matrix_without_a_score_fails_alone(
     assert failures_of(events) == {bad: reason}
     assert len(scores_of(events)) == 7 + 3 + 2 - 1
     assert bad not in read_journal(journal_of(tmp_path))
-
-
-def test_a_shard_cut_short_after_its_header_was_read(tmp_path: Path) -> None:
-    folder = save(tmp_path, llama(2), shards=2)
-    checkpoint = read_checkpoint(folder)
-    layers = [x for x in layers_of(checkpoint) if is_matrix(x)]
-    shard = folder / checkpoint.shards[0]
-    kept = {x.name for x in layers if not file_of(x).endswith(shard.name)}
-    data = shard.read_bytes()
-    shard.write_bytes(data[: int.from_bytes(data[:8], "little") + 8 + 10])
-    events = list(scan(make_plan(checkpoint, layers, device="cpu", batch_size=2)))
-    assert scores_of(events).keys() == kept
-    assert len(failures_of(events)) == len(layers) - len(kept)
-    assert all(shard.name in reason for reason in failures_of(events).values())
-    assert isinstance(events[-1], ScanEnded)
-    assert events[-1].reason == "finished"
-
-
-def test_a_shard_that_is_gone(tmp_path: Path) -> None:
-    folder = save(tmp_path, llama(1))
-    checkpoint = read_checkpoint(folder)
-    (folder / "model.safetensors").unlink()
-    layers = [x for x in layers_of(checkpoint) if is_matrix(x)]
-    events = list(scan(make_plan(checkpoint, layers, device="cpu")))
-    assert len(failures_of(events)) == len(layers)
-    assert all("\n" not in reason for reason in failures_of(events).values())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from spectrum_tui.core.checkpoint import Tensor, read_checkpoint
-from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.errors import CheckpointError, ModelChangedError
 from spectrum_tui.core.naming.parameters import Window, plain_source
 from spectrum_tui.core.scoring import spectra
 from spectrum_tui.core.scoring.scores import UnscorableError, relative_error_bound, spectrum_score
@@ -294,10 +295,15 @@ def test_a_file_cut_short_since_its_header_was_read(tmp_path: Path) -> None:
     tensor = stored(tmp_path, matrix("cut", 64, 64))
     path = Path(tensor.file)
     path.write_bytes(path.read_bytes()[: tensor.start + 100])
+    unknown = replace(tensor, state=None)
     with pytest.raises(CheckpointError, match=r"ends in the middle of w\.weight"):
+        singular_values(values_of(unknown), 64, 64, "cpu")
+    with pytest.raises(ModelChangedError):
         singular_values(values_of(tensor), 64, 64, "cpu")
     path.unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
+        singular_values(values_of(unknown), 64, 64, "cpu")
+    with pytest.raises(ModelChangedError):
         singular_values(values_of(tensor), 64, 64, "cpu")
 
 

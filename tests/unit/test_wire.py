@@ -67,6 +67,7 @@ MESSAGES = [
     events.LayerDone("l", "t", (2, 3, 4, 5), math.inf, 0.0, 1, 0.0),
     events.LayerFailed("l", "t", (), "holds NaN or Inf", 1.0),
     events.LayerRescored(events.LayerDone("l", "t", (4, 8), 0.5, 1.0, 64, 0.1)),
+    events.ScanNote("a note"),
     events.ScanEnded("stopped", 1, 2, 3),
     requests.ScanRequest(
         "m", "r", ("a", "b"), 4, "cpu", "/o", True, "AutoModel", True, "calibrated"

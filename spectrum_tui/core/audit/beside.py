@@ -44,7 +44,9 @@ def _ignored(recipe: Recipe) -> Iterator[Finding]:
             "Switch mxfp4 off.",
         )
     plugins = recipe.data.get("plugins")
-    if isinstance(plugins, list) and any("spectrum" in str(name).lower() for name in plugins):
+    if isinstance(plugins, list) and any(
+        isinstance(name, str) and "spectrum" in name.lower() for name in plugins
+    ):
         yield Finding(
             Severity.ERROR,
             "plugin",
@@ -74,9 +76,9 @@ def _fsdp(recipe: Recipe) -> Iterator[Finding]:
         return
     config: Any = recipe.data.get("fsdp_config")
     config = config if isinstance(config, dict) else {}
-    version = str(config.get("fsdp_version", recipe.data.get("fsdp_version", 1)))
+    version = config.get("fsdp_version", recipe.data.get("fsdp_version", 1))
     names = ("use_orig_params", "fsdp_use_orig_params")
-    if version == "1" and not any(config.get(name) is True for name in names):
+    if version in (1, "1") and not any(config.get(name) is True for name in names):
         yield Finding(
             Severity.WARNING,
             "fsdp",

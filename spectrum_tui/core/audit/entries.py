@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from spectrum_tui.core.consumers.reading import KEY, RecipeText
+from spectrum_tui.core.consumers.safety import LONGEST_PATTERN
 from spectrum_tui.core.errors import InputError
 
 _FIELD = "recipe"
+_KEY_LINE = re.compile(rf"\s*['\"]?{KEY}['\"]?\s*:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Recipe:
     """A recipe's entries, whatever else its file says, and lines that are another list's.
 
     `path` is where the list stands ("training" for `training.unfrozen_parameters`), `line` that
-    of its key.
+    of its key. `long` are entries of more than `LONGEST_PATTERN` characters.
     """
 
     document: RecipeText
@@ -44,6 +46,12 @@ class Recipe:
     path: str
     line: int
     strays: tuple[tuple[int, str], ...]
+    long: tuple[Entry, ...] = ()
+
+    @property
+    def lines(self) -> int:
+        """How many items the list has."""
+        return len(self.entries) + len(self.long)
 
 
 def parse(text: str) -> Recipe:
@@ -57,11 +65,15 @@ def parse(text: str) -> Recipe:
         for number, content in enumerate(document.lines, 1)
         if content.startswith("- ") and number not in own and _may_be_name(content)
     )
-    return Recipe(document, tuple(items), data, place, line, strays)
+    usual = tuple(item for item in items if len(item.pattern) <= LONGEST_PATTERN)
+    long = tuple(item for item in items if len(item.pattern) > LONGEST_PATTERN)
+    return Recipe(document, usual, data, place, line, strays, long)
 
 
 def _may_be_name(line: str) -> bool:
     """Whether an item of another list could match a parameter's name: `- path: x` cannot."""
+    if len(line) > LONGEST_PATTERN:
+        return False
     return " " not in line[2:].strip() and not line.rstrip().endswith(":")
 
 
@@ -90,7 +102,10 @@ def _find(text: str, document: RecipeText, data: dict[str, Any]) -> tuple[str, l
     path = "training" if nested else ""
     if document.is_simple and not nested:
         return path, list(_plain(document)), _key_line(document)
-    return path, list(_composed(text, document, path)), _key_line(document)
+    items, line = list(_composed(text, document, path)), _key_line(document)
+    if [item.pattern for item in items] != (value or []):  # the key came with << from elsewhere
+        items = [Entry(line, str(name)) for name in value or []]
+    return path, items, line
 
 
 def _is_list_of_text(value: Any) -> bool:
@@ -98,8 +113,8 @@ def _is_list_of_text(value: Any) -> bool:
 
 
 def _key_line(document: RecipeText) -> int:
-    key = re.compile(rf"\s*['\"]?{KEY}['\"]?\s*:")
-    return next((n for n, line in enumerate(document.lines, 1) if key.match(line)), 0)
+    lines = enumerate(document.lines, 1)
+    return next((n for n, line in lines if _KEY_LINE.match(line[:LONGEST_PATTERN])), 0)
 
 
 def _plain(document: RecipeText) -> Iterator[Entry]:
@@ -118,7 +133,9 @@ def _composed(text: str, document: RecipeText, path: str) -> Iterator[Entry]:
 
     node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     for name in filter(None, (path, KEY)):
-        node = next((value for key, value in node.value if key.value == name), None)
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = [value for key, value in pairs if key.value == name]
+        node = found[-1] if found else None  # of a key that stands twice, the last holds
     if not isinstance(node, yaml.SequenceNode):
         return
     for item in node.value:

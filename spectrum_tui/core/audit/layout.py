@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from spectrum_tui.core.audit.entries import Entry, Recipe
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines
 from spectrum_tui.core.consumers.reading import KEY
+from spectrum_tui.core.consumers.safety import LONGEST_PATTERN
 
 _PLAIN_LINE = "Write each name as `- name` at the beginning of its line, and nothing after it."
 _READ_LINES = "trainers that read the file line by line"
@@ -68,7 +69,7 @@ def layout_findings(recipe: Recipe) -> list[Finding]:
 
 def _of_the_whole(recipe: Recipe) -> list[Finding]:
     found: list[Finding] = []
-    if not recipe.entries:
+    if not recipe.lines:
         found.append(
             Finding(
                 Severity.ERROR,
@@ -89,6 +90,13 @@ def _of_the_whole(recipe: Recipe) -> list[Finding]:
                 "Put unfrozen_parameters at the beginning of a line for other trainers.",
             )
         )
+    found += of_lines(
+        Severity.ERROR,
+        "long",
+        [(entry.line, entry.pattern) for entry in recipe.long],
+        f"has more than {LONGEST_PATTERN:,} characters, and no parameter so long a name",
+        "Write one name a line.",
+    )
     found += of_lines(
         Severity.ERROR,
         "second-list",

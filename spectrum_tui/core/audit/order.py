@@ -13,7 +13,7 @@ from math import comb, factorial
 
 from spectrum_tui.core.audit.findings import Finding, Severity
 
-_LAYER = re.compile(r"(.*?)\.(\d+)\.(.+)")
+_LAYER = re.compile(r"(.*?)\.(\d+)\.(.+)", re.DOTALL)
 CHANCE = 1e-6
 """How unlikely an order must be by chance to be told."""
 _ENDS = (".weight", ".bias", "_bias")

@@ -7,18 +7,18 @@ from functools import lru_cache
 
 from spectrum_tui.core.consumers.patterns import ANY, at_start, axolotl_rows
 
-_LEAF = re.compile(
-    r"(^|[._])(weight|bias|sinks|A_log|D|dt_bias|[a-z]+_token|position_embeddings?|"
-    r"positional_embedding|class_embedding|pos_embed|[a-z_]*scale\d*|lambda\d*|gamma|beta|"
-    r"[a-z_]*_bias|x_prev|inv_freq|masked_spec_embed|[a-z_]*embeddings?_table|temperature)$"
+_LEAVES = re.compile(
+    r"(?:^|_)(?:weight|bias|sinks|A_log|D|dt_bias|position_embeddings?|positional_embedding|"
+    r"class_embedding|pos_embed|gamma|beta|x_prev|inv_freq|masked_spec_embed|temperature)$"
 )
-_FUSED = re.compile(r"\.experts\.\w+$")
-_MODULE = re.compile(
-    r"(^|[._])(\w*proj\d*|gate|dense\w*|fc\d|linear\w*|\w*norm\w*|\w*norm\d|lm_head|\w*embed_tokens|"
-    r"wte|wpe|c_attn|c_fc|query_key_value|qkv|wq|wk|wv|wo|w[123]|router|embed_in|embed_out|"
-    r"shared_experts?|in_proj\w*|query|key|value|out|mlp|self_attn|attn|\d+|layers?)$",
-    re.IGNORECASE,
+_LEAF_ENDS = ("_token", "scale", "lambda", "embedding_table", "embeddings_table")
+_MODULES = re.compile(
+    r"(?:^|_)(?:gate|fc\d|lm_head|wte|wpe|c_attn|c_fc|query_key_value|qkv|wq|wk|wv|wo|w[123]|"
+    r"router|embed_in|embed_out|shared_experts?|query|key|value|out|mlp|self_attn|attn|\d+|layers?)$"
 )
+_MODULE_ENDS = ("proj", "embed_tokens")
+_MODULE_WORDS = ("_dense", "_linear", "_in_proj")
+_DIGITS = "0123456789"
 
 
 CLASS_AS_ROWS = re.compile(r"\[\d{2,}\]$")
@@ -50,6 +50,18 @@ def has_rows(pattern: str) -> bool:
 
 def is_module(name: str) -> bool:
     """Whether a name is that of a module rather than of a parameter, by its last part."""
-    if _LEAF.search(name) or _FUSED.search(name):
+    before, _, last = name.rpartition(".")
+    if before.rpartition(".")[2] == "experts" or _is_leaf(last):
         return False
-    return bool(_MODULE.search(name))
+    last = last.lower()
+    return (
+        "norm" in last
+        or last.rstrip(_DIGITS).endswith(_MODULE_ENDS)
+        or any(word in f"_{last}" for word in _MODULE_WORDS)
+        or bool(_MODULES.search(last))
+    )
+
+
+def _is_leaf(last: str) -> bool:
+    """Whether parameters, and no modules, end in this part of a name."""
+    return last.rstrip(_DIGITS).endswith(_LEAF_ENDS) or bool(_LEAVES.search(last))

@@ -11,7 +11,7 @@ from itertools import accumulate, groupby, islice
 
 from spectrum_tui.core.consumers.names import Names, SortedTexts, Span, TooManyError
 from spectrum_tui.core.consumers.patterns import ANY, Form, Rows, Understand, compiled
-from spectrum_tui.core.consumers.safety import HazardError
+from spectrum_tui.core.consumers.safety import LONGEST_PATTERN, HazardError
 
 MOST_REGEXES = 2000
 """True regular expressions of a recipe that are tried: to compile 50,000 alone takes 15 s."""
@@ -89,6 +89,9 @@ def hits(patterns: Iterable[str], understand: Understand, names: Names) -> Hits:
 def _understood(patterns: Iterable[str], understand: Understand, found: Hits) -> dict[str, Form]:
     forms = {}
     for pattern in dict.fromkeys(patterns):
+        if len(pattern) > LONGEST_PATTERN:
+            found.untried[pattern] = f"it is {len(pattern):,} characters long"
+            continue
         try:
             form = understand(pattern)
         except ValueError as exc:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
+
+from spectrum_tui.core.consumers.safety import LONGEST_PATTERN
 
 KEY = "unfrozen_parameters"
 
@@ -66,6 +68,8 @@ def _simple(lines: list[str]) -> dict[str, list[str]] | None:
     found: dict[str, list[str]] = {}
     items: list[str] | None = None
     for number, line in enumerate(lines):
+        if len(line) > LONGEST_PATTERN:
+            return None
         item = _ITEM.fullmatch(line)
         if item and items is not None:
             items.append(item[1])
@@ -87,8 +91,10 @@ def _with_yaml(text: str) -> Any:
     """What PyYAML makes of the text, or the StopsError that it ends with."""
     import yaml
 
+    if len(text) > MOST_YAML:
+        return StopsError(f"the file holds {len(text):,} characters that are no plain list")
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_loader())
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
@@ -97,6 +103,46 @@ def _with_yaml(text: str) -> Any:
         return StopsError("the file is nested too deeply")
     except (ValueError, TypeError, OverflowError):  # dates that do not exist, unhashable keys
         return StopsError("the file holds a value that YAML cannot make")
+
+
+MOST_YAML = 5_000_000
+"""Characters for PyYAML, which takes 10 s for so many; a list of 100,000 names has as many."""
+MOST_MERGED = 2_000_000
+"""Keys that `<<` may copy: nine lines of nine merges each ask for 387 million."""
+LONGEST_NUMBER = 1000
+"""Characters of a number: to the base 60 it takes minutes from 100,000 on."""
+
+
+@cache
+def _loader() -> Any:
+    """PyYAML's safe loader, which refuses the little that would keep it busy for ever."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        merged = 0
+
+        def flatten_mapping(self, node: Any) -> None:
+            super().flatten_mapping(node)
+            self.merged += len(node.value)
+            if self.merged > MOST_MERGED:
+                raise ValueError("too many merged keys")
+
+        def construct_yaml_int(self, node: Any) -> Any:
+            return super().construct_yaml_int(_short(node))
+
+        def construct_yaml_float(self, node: Any) -> Any:
+            return super().construct_yaml_float(_short(node))
+
+    for kind in ("int", "float"):
+        method = getattr(Loader, f"construct_yaml_{kind}")
+        Loader.add_constructor(f"tag:yaml.org,2002:{kind}", method)
+    return Loader
+
+
+def _short(node: Any) -> Any:
+    if len(node.value) > LONGEST_NUMBER:
+        raise ValueError("too long a number")
+    return node
 
 
 def with_pyyaml(document: RecipeText) -> tuple[str, ...]:

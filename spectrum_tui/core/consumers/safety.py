@@ -17,10 +17,11 @@ from math import comb
 MOST_STEPS = 5_000_000
 """Worst-case steps of one match that are still tried: about 0.1 s."""
 LONGEST_PATTERN = 1000
+"""Characters of a line that is looked at at all; the name of a parameter has a tenth of them."""
 MANY = 10
 """A bounded repetition up to this counts as that many choices, a longer one as endless."""
 
-_REPEAT = re.compile(r"(\*|\+|\?|\{(\d*)(,?)(\d*)\})[?+]?")
+_REPEAT = re.compile(r"(\*|\+|\?|\{(\d*+)(,?)(\d*)\})[?+]?")
 _SET = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _GROUP = re.compile(r"\((?:\?(?::|=|!|<=|<!|>|P<\w+>|[aiLmsux]+(?:-[imsx]+)?:?|-[imsx]+:))?")
 

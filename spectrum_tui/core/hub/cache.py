@@ -8,7 +8,6 @@ snapshot too, and its scan of the whole cache takes seconds on a large one.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from spectrum_tui.core.checkpoint import shard_names
 from spectrum_tui.core.errors import CheckpointError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.hub.errors import cache_root, is_model_id
+from spectrum_tui.core.hub.guard import is_commit
 
 LEFTOVER_AGE = 60.0
 """Seconds without a write after which a partial file belongs to no running download."""
 
 _PREFIX = "models--"
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,14 @@ class HubFiles:
 
     def cached(self) -> frozenset[str]:
         """Those that need no download; a blob of another commit counts: it is only linked."""
-        folder, blobs = self.folder, repo_folder(self.repo_id) / "blobs"
         return frozenset(
-            name
-            for name in self.sizes
-            if (folder / name).is_file()
-            or (self.blobs.get(name) and (blobs / self.blobs[name]).is_file())
+            name for name in self.sizes if (self.folder / name).is_file() or self.has_blob(name)
         )
+
+    def has_blob(self, name: str) -> bool:
+        """Whether the contents of a file are in the cache, under whatever name."""
+        blob = self.blobs.get(name)
+        return bool(blob) and (repo_folder(self.repo_id) / "blobs" / str(blob)).is_file()
 
     def cached_bytes(self) -> int:
         """Bytes of those that need no download."""
@@ -71,11 +71,6 @@ class HubFiles:
 def repo_folder(repo_id: str) -> Path:
     """Where the cache keeps `repo_id`."""
     return cache_root() / (_PREFIX + repo_id.replace("/", "--"))
-
-
-def is_commit(text: str) -> bool:
-    """Whether `text` is the full name of a commit."""
-    return _COMMIT.fullmatch(text) is not None
 
 
 def snapshot_folder(repo_id: str, commit: str) -> Path:

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -23,7 +26,9 @@ from spectrum_tui.core.text import safe
 _ID = re.compile(r"(?:\b[\w.-]{1,96}\b/)?\b[\w.-]{1,96}\b", re.ASCII)
 _URL = re.compile(r"https?://[^/\s]+/([^/\s]+/[^/\s?#]+)")
 _FILE_IN_URL = re.compile(r"/resolve/[^/]+/(.+)$")
-_NOT_A_HUB = "FileMetadataError", "JSONDecodeError", "DecodingError"
+_NOT_A_HUB = "FileMetadataError", "JSONDecodeError", "DecodingError", "TooManyRedirects"
+_RESET = re.compile(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})(?!\d)")
+_A_DAY = 86_400.0
 _CUT = "ReadError", "WriteError", "RemoteProtocolError"
 _BAD_TOKEN = "LocalProtocolError", "UnicodeEncodeError"
 """What the HTTP library raises for a token that cannot stand in a header."""
@@ -88,7 +93,8 @@ def hush_client() -> None:
     logging.getLogger(huggingface_hub.__name__).setLevel(logging.ERROR)
 
 
-def _host() -> str:
+def host() -> str:
+    """The hub's name and port, for sentences."""
     return endpoint().split("://")[-1]
 
 
@@ -106,7 +112,7 @@ def translate(exc: BaseException, repo_id: str, revision: str = "") -> SpectrumE
     if "LocalEntryNotFoundError" in _names(exc):
         message = f"{repo_id} is not in the local cache."
         return HubError(message, "Check the connection and try again.", field="model")
-    message = f"{repo_id} could not be read from {_host()} ({type(exc).__name__})."
+    message = f"{repo_id} could not be read from {host()} ({type(exc).__name__})."
     return HubError(message, "Try again, or give a local folder.", field="model")
 
 
@@ -163,7 +169,7 @@ def _disabled(exc: BaseException, repo_id: str, revision: str) -> SpectrumError:
 
 
 def _not_found(exc: BaseException, repo_id: str, revision: str) -> SpectrumError:
-    message = f"There is no model {repo_id} on {_host()}, or it is private."
+    message = f"There is no model {repo_id} on {host()}, or it is private."
     hint = "Check the name; for a private model run `hf auth login` first."
     return HubError(message, hint, field="model")
 
@@ -207,12 +213,8 @@ def _by_status(exc: BaseException, repo_id: str, revision: str) -> SpectrumError
         message = f"Your Hugging Face token may not read {repo_id}."
         hint = "Use a token with read access to it: `hf auth login`."
         return HubError(message, hint, field="model")
-    if status == 429:
-        message = f"{_host()} answers no more requests for now (429, rate limit)."
-        hint = f"Try again {_after(exc)}; `hf auth login` raises the limit."
-        return HubError(message, hint, field="model")
     if status >= 400:
-        message = f"{_host()} has a problem of its own (HTTP {status})."
+        message = f"{host()} has a problem of its own (HTTP {status})."
         return HubError(message, "Try again in a few minutes.", field="model")
     return None
 
@@ -222,11 +224,33 @@ def _bad_token() -> HubError:
     return HubError(message, "Run `hf auth login`, or correct HF_TOKEN.", field="model")
 
 
-def _after(exc: BaseException) -> str:
-    headers = getattr(getattr(exc, "response", None), "headers", {})
-    seconds = str(headers.get("retry-after", ""))
-    usable = seconds.isascii() and seconds.isdigit() and len(seconds) < 6
-    return f"in {numbers.duration(float(seconds))}" if usable else "in a few minutes"
+class RateLimitedError(HubError):
+    """The hub takes no more requests for `seconds`, infinity where it named no time."""
+
+    def __init__(self, seconds: float) -> None:
+        after = f"in {numbers.duration(seconds)}" if seconds < _A_DAY else "in a few minutes"
+        super().__init__(
+            f"{host()} answers no more requests for now (429, rate limit).",
+            f"Try again {after}; `hf auth login` raises the limit.",
+            field="model",
+        )
+        self.seconds = seconds
+
+
+def named_wait(headers: Mapping[str, str]) -> float:
+    """Seconds that a 429 asks to wait, infinity where it names none.
+
+    `Retry-After` is in seconds or an HTTP date (RFC 9110, 10.2.3); the hub's own is
+    `RateLimit: "api";r=0;t=55`.
+    """
+    named = headers.get("retry-after", "").strip()
+    limit = _RESET.search(headers.get("ratelimit", ""))
+    if limit or (named.isascii() and named.isdigit() and len(named) < 10):
+        return float(limit[1] if limit else named)
+    try:
+        return max(parsedate_to_datetime(named).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError, TypeError):  # TypeError: Python 3.11 on some texts
+        return math.inf
 
 
 def _by_system(exc: BaseException, repo_id: str, revision: str) -> SpectrumError | None:
@@ -271,11 +295,11 @@ def _by_network(exc: BaseException, repo_id: str, revision: str) -> SpectrumErro
     elif names.intersection(_NOT_A_HUB):
         return not_a_hub()
     elif names.intersection(("TimeoutException", "TimeoutError")):
-        message, hint = f"{_host()} did not answer in time.", retry
+        message, hint = f"{host()} did not answer in time.", retry
     elif names.intersection(_CUT) or _is_short_file(exc):
-        message, hint = f"The connection to {_host()} broke off.", retry
+        message, hint = f"The connection to {host()} broke off.", retry
     elif names.intersection(("TransportError", "InvalidURL", "ConnectionError")):
-        message = f"Cannot reach {_host()}{_reason(exc)}."
+        message = f"Cannot reach {host()}{_reason(exc)}."
         hint = "Check the connection, the proxy and HF_ENDPOINT."
     else:
         return None
@@ -284,8 +308,15 @@ def _by_network(exc: BaseException, repo_id: str, revision: str) -> SpectrumErro
 
 def not_a_hub() -> HubError:
     """The error for answers that no hub gives: a login page, a mirror that lacks something."""
-    message = f"{_host()} does not answer as a model hub does."
+    message = f"{host()} does not answer as a model hub does."
     hint = "Check HF_ENDPOINT, a proxy or a login page in between; then try again."
+    return HubError(message, hint, field="model")
+
+
+def not_the_file(name: str = "A file") -> HubError:
+    """The error for a file whose id or contents are others than the hub announced."""
+    message = f"{name} from {host()} is not the file that was announced."
+    hint = "It is not used; try again, or check HF_ENDPOINT and what lies in between."
     return HubError(message, hint, field="model")
 
 

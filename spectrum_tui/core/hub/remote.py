@@ -8,30 +8,38 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from spectrum_tui.core import checkpoint as ck
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
-from spectrum_tui.core.hub.cache import HubFiles, is_commit, snapshot_folder
-from spectrum_tui.core.hub.errors import (
-    hush_client,
-    is_transient,
-    not_a_hub,
-    translate,
-    validate,
+from spectrum_tui.core.hub.cache import HubFiles, snapshot_folder
+from spectrum_tui.core.hub.contents import is_blob
+from spectrum_tui.core.hub.each import each
+from spectrum_tui.core.hub.errors import not_a_hub, not_the_file, translate, validate
+from spectrum_tui.core.hub.guard import (
+    Bounds,
+    bounded,
+    guard_client,
+    is_commit,
+    is_hex_id,
+    within,
 )
+from spectrum_tui.core.hub.patience import Patience
 
-T = TypeVar("T")
+LIST_BYTES = 600_000
+"""Bytes of a long list of files, for how long it may take: 2,000 of them."""
 
 FIRST_READ = 100_000
 """Bytes asked of a shard at first: all of its header but for a few models."""
 
-MAX_JSON = 100_000_000
+MAX_JSON = 32_000_000
 """Bytes of a config or index that are read at most; the largest known index has 9 MB."""
+
+MAX_HEADERS = 200_000_000
+"""Bytes of all headers of a model together; 163 shards with 92,000 tensors have 12 MB."""
 
 SMALL_JSON = 1_000_000
 """Bytes up to which a model's further .json files (generation_config.json) come along."""
@@ -42,7 +50,10 @@ WORKERS = 8
 WAITS = (0.3, 1.0)
 """Seconds before each further attempt after a passing failure; someone is waiting."""
 
+_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 _DAMAGED = "The model is damaged on the hub itself: use another revision or repository."
+_ODD = (TypeError, AttributeError, LookupError, ValueError, RecursionError, AssertionError)
+"""What the client raises for JSON of another shape than a hub's."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,9 @@ class RemoteCheckpoint:
         return self.files.cached_bytes()
 
 
-def read_remote(repo_id: str, revision: str = "") -> RemoteCheckpoint:
+def read_remote(
+    repo_id: str, revision: str = "", patience: Patience | None = None
+) -> RemoteCheckpoint:
     """Describe the model `repo_id` on the hub, downloading nothing but its headers.
 
     Raises HubError when the hub does not give it, CheckpointError when it holds no safetensors
@@ -86,7 +99,7 @@ def read_remote(repo_id: str, revision: str = "") -> RemoteCheckpoint:
     """
     validate(repo_id)
     try:
-        return _Reader(repo_id, revision).read()
+        return _Reader(repo_id, revision, patience or Patience(WAITS)).read()
     except SpectrumError:
         raise
     except Exception as exc:  # the client's classes differ by version: told apart by name
@@ -96,52 +109,78 @@ def read_remote(repo_id: str, revision: str = "") -> RemoteCheckpoint:
 class _Reader:
     """One repository at one commit: its list of files, and ranges of bytes out of them."""
 
-    def __init__(self, repo_id: str, revision: str) -> None:
+    def __init__(self, repo_id: str, revision: str, patience: Patience) -> None:
+        guard_client()
+        self.repo_id, self.revision, self.patience = repo_id, revision, patience
+        try:
+            self._list(patience.ask(lambda: within(self._ask, LIST_BYTES, 3 * _timeout())))
+        except _ODD as exc:
+            # The client's own errors are of the same families; a bad token is said as one.
+            if type(exc).__module__ != "builtins" or isinstance(exc, UnicodeEncodeError):
+                raise
+            raise not_a_hub() from None
+        self.folder = snapshot_folder(repo_id, self.commit)
+        self._read = 0
+
+    def _ask(self) -> Any:
         from huggingface_hub import HfApi
 
-        hush_client()
-        self.repo_id, self.revision = repo_id, revision
-        info = _retried(
-            lambda: HfApi().model_info(
-                repo_id, revision=revision or None, files_metadata=True, timeout=_timeout()
-            )
+        return HfApi().model_info(
+            self.repo_id, revision=self.revision or None, files_metadata=True, timeout=_timeout()
         )
-        self.commit = info.sha or ""
-        if not is_commit(self.commit):
-            raise not_a_hub()
+
+    def _list(self, info: Any) -> None:
+        """Take in the files' names, sizes and ids; None and "" where the hub names none."""
+        self.commit: str = info.sha
         self.sizes: dict[str, int | None] = {}
         self.blobs: dict[str, str] = {}
+        if not is_commit(self.commit):
+            raise not_a_hub()
         for file in info.siblings or []:
-            self.sizes[file.rfilename] = file.lfs.size if file.lfs else file.size
-            self.blobs[file.rfilename] = (file.lfs.sha256 if file.lfs else file.blob_id) or ""
-        self.folder = snapshot_folder(repo_id, self.commit)
+            size = file.lfs.size if file.lfs else file.size
+            blob = (file.lfs.sha256 if file.lfs else file.blob_id) or ""
+            if not (size is None or (type(size) is int and size >= 0)):
+                raise not_a_hub()
+            if blob and not is_hex_id(blob):
+                raise not_a_hub()
+            if file.rfilename.isprintable():
+                self.sizes[file.rfilename], self.blobs[file.rfilename] = size, blob
 
     def read(self) -> RemoteCheckpoint:
         """The whole description."""
         config = self._config()
         shards = self._shards()
+        indexed = bool({ck.SINGLE_FILE, ck.INDEX_FILE} & self.sizes.keys())
         digest = hashlib.sha256(self.commit.encode())
-        tensors: dict[str, ck.Tensor] = {}
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for blob, header in pool.map(self._header, shards):
-                digest.update(blob)
-                tensors.update((tensor.name, tensor) for tensor in header)
+        read = each(self._header, shards, WORKERS)
+        for blob, _ in read:
+            digest.update(blob)
+        headers = zip(shards, (header for _, header in read), strict=True)
+        tensors = ck.joined(headers, self.repo_id, indexed=indexed)
         sizes = {name: self.sizes[name] or 0 for name in self._needed(shards)}
         blobs = {name: self.blobs[name] for name in sizes}
         return RemoteCheckpoint(
             ck.Checkpoint(
-                self.folder, config, tuple(shards), tuple(tensors.values()), digest.hexdigest()
+                self.folder,
+                config or {},
+                tuple(shards),
+                tensors,
+                digest.hexdigest(),
+                has_config=config is not None,
+                indexed=indexed,
+                has_adapter=ck.ADAPTER_FILE in self.sizes,
             ),
             HubFiles(self.repo_id, self.revision, self.commit, sizes, blobs),
         )
 
-    def _config(self) -> dict[str, Any]:
-        return ck.parse_config(self._text("config.json")) if "config.json" in self.sizes else {}
+    def _config(self) -> dict[str, Any] | None:
+        name = "config.json"
+        return ck.parse_config(self._json(name)) if name in self.sizes else None
 
     def _shards(self) -> list[str]:
         if ck.SINGLE_FILE in self.sizes:
             return [ck.SINGLE_FILE]
-        index = self._text(ck.INDEX_FILE) if ck.INDEX_FILE in self.sizes else None
+        index = self._json(ck.INDEX_FILE) if ck.INDEX_FILE in self.sizes else None
         return ck.choose_shards(self.sizes, index, self.repo_id, _DAMAGED)
 
     def _needed(self, shards: list[str]) -> Iterator[str]:
@@ -152,12 +191,12 @@ class _Reader:
             if small or name in ("config.json", ck.INDEX_FILE):
                 yield name
 
-    def _text(self, name: str) -> str:
+    def _json(self, name: str) -> bytes:
         size = self.sizes[name]
         if size is not None and size > MAX_JSON:
             message = f"{name} is too large to be one ({size:,} bytes)."
             raise CheckpointError(message, _DAMAGED, field="model")
-        return self._bytes(name, 0, MAX_JSON if size is None else size).decode("utf-8", "replace")
+        return self._bytes(name, 0, MAX_JSON if size is None else size, whole=True)
 
     def _header(self, name: str) -> tuple[bytes, list[ck.Tensor]]:
         """The header of one shard as it is stored, and the tensors that it names."""
@@ -165,20 +204,35 @@ class _Reader:
         head = self._bytes(name, 0, min(FIRST_READ, FIRST_READ if size is None else size))
         try:
             end = 8 + ck.header_length(head[:8], name, size)
+            self._count(end)
             if end > len(head):
                 head += self._bytes(name, len(head), end)
             return head[8:end], ck.parse_header(head[8:end], name, size)
         except CheckpointError as exc:
             raise CheckpointError(exc.message, _DAMAGED, field="model") from None
 
-    def _bytes(self, name: str, start: int, end: int) -> bytes:
-        """Bytes [start, end) of a file, from the cache where it is there; fewer at its end."""
+    def _count(self, nbytes: int) -> None:
+        self._read += nbytes
+        if self._read > MAX_HEADERS:
+            message = f"The headers of {self.repo_id} are too large to be a model's."
+            raise CheckpointError(message, _DAMAGED, field="model")
+
+    def _bytes(self, name: str, start: int, end: int, *, whole: bool = False) -> bytes:
+        """Bytes [start, end) of a file, from the cache where it is there; fewer at its end.
+
+        Those of a `whole` file must be what the hub announced.
+        """
         if end <= start:
             return b""
         with contextlib.suppress(OSError), (self.folder / name).open("rb") as file:
             file.seek(start)
             return file.read(end - start)
-        return _retried(lambda: self._fetch(name, start, end))
+        data = self.patience.ask(
+            lambda: within(lambda: self._fetch(name, start, end), end - start, 3 * _timeout())
+        )
+        if whole and self.blobs[name] and not is_blob(data, self.blobs[name]):
+            raise not_the_file(name)
+        return data
 
     def _fetch(self, name: str, start: int, end: int) -> bytes:
         from huggingface_hub import get_session, hf_hub_url
@@ -188,22 +242,33 @@ class _Reader:
         )
 
         url = hf_hub_url(self.repo_id, name, revision=self.commit)
-        headers = build_hf_headers()
-        # Compressed, the range would be one of the compressed bytes.
-        headers |= {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        headers = {**build_hf_headers(), "Range": f"bytes={start}-{end - 1}"}
         got = bytearray()
-        with get_session().stream(
-            "GET", url, headers=headers, timeout=_timeout(), follow_redirects=True
-        ) as response:
-            if response.status_code >= 400:
-                response.read()
-                hf_raise_for_status(response)
-            skip = start if response.status_code == 200 else 0  # the range was not heeded
+        with (
+            bounded(Bounds(end + FIRST_READ, self.commit)),
+            get_session().stream(
+                "GET", url, headers=headers, timeout=_timeout(), follow_redirects=True
+            ) as response,
+        ):
+            hf_raise_for_status(response)
+            # The range may not be heeded; then the answer is the whole file.
+            skip = start
+            if response.status_code == 206:
+                skip = 0
+                self._check_range(name, response.headers, start)
             for chunk in response.iter_bytes():
                 got += chunk
                 if len(got) >= skip + end - start:
                     break
         return bytes(got[skip : skip + end - start])
+
+    def _check_range(self, name: str, headers: Mapping[str, str], start: int) -> None:
+        """Raise HubError for a part that begins elsewhere, or is of a file of another size."""
+        given = _RANGE.fullmatch(headers.get("content-range", ""))
+        if given is None or int(given[1]) != start:
+            raise not_a_hub()
+        if self.sizes[name] is not None and int(given[2]) != self.sizes[name]:
+            raise not_the_file(name)
 
 
 def _timeout() -> float:
@@ -211,15 +276,3 @@ def _timeout() -> float:
     from huggingface_hub import constants
 
     return float(constants.HF_HUB_ETAG_TIMEOUT)
-
-
-def _retried(request: Callable[[], T]) -> T:
-    """`request()`, again after each failure that may pass by itself."""
-    for wait in WAITS:
-        try:
-            return request()
-        except Exception as exc:
-            if not is_transient(exc):
-                raise
-        time.sleep(wait)
-    return request()

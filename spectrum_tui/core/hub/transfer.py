@@ -8,25 +8,30 @@ resume one across calls.
 
 from __future__ import annotations
 
-import glob
+import os
 import shutil
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.cache import HubFiles, remember_revision, remove_leftovers
+from spectrum_tui.core.hub.contents import file_is_blob
+from spectrum_tui.core.hub.each import each
 from spectrum_tui.core.hub.errors import (
     cache_root,
     disk_full,
-    hush_client,
-    is_transient,
+    host,
+    not_the_file,
     translate,
 )
+from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client
+from spectrum_tui.core.hub.patience import Patience
 
 Progress = Callable[[int, int, float], None]
 """Called with bytes done, bytes in all, and bytes per second."""
@@ -40,6 +45,16 @@ WORKERS = 4
 WAITS = (0.5, 2.0, 8.0)
 """Seconds before each further attempt after a passing failure."""
 
+STALL = 60.0
+STALL_BYTES = 60_000
+"""A download that gets fewer bytes than these in as many seconds is given up."""
+
+MOST_ANEW = 4
+"""How often the bytes of a file may come: who cuts each answer and begins anew never ends."""
+
+MAX_UNANNOUNCED = 50_000_000_000
+"""Bytes of a file whose size the hub does not tell; the largest shards have 50 GB."""
+
 _TICK = 0.1
 _STOP_WAIT = 1.0
 _SPEED_WINDOW = 50
@@ -50,17 +65,25 @@ class DownloadCancelled(BaseException):
     """The caller's `cancelled` said so; no Exception, so that no retry swallows it."""
 
 
-def download(files: HubFiles, *, progress: Progress, cancelled: Callable[[], bool]) -> Path:
+def download(
+    files: HubFiles,
+    *,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+    say: Callable[[str], None] = lambda text: None,
+) -> Path:
     """Fetch what is missing of `files` and return the snapshot folder.
 
-    `progress` and `cancelled` are called from the calling thread, about ten times a second.
-    Raises DownloadCancelled, HubError, or OutputError when the disk has no room.
+    Every file that comes is checked against the id that the hub announced for it. `progress` and
+    `cancelled` are called from the calling thread, about ten times a second; `say` gets a line
+    when the hub asks to wait. Raises DownloadCancelled, HubError, or OutputError when the disk has
+    no room.
     """
     remove_leftovers(files.repo_id)
-    job = _Job(files)
+    job = _Job(files, say)
     job.check_space()
     thread = threading.Thread(target=job.run, name="download", daemon=True)
-    meter = _Meter(job.done)
+    meter, watch = _Meter(job.done), _Watch()
     thread.start()
     try:
         while thread.is_alive():
@@ -68,6 +91,7 @@ def download(files: HubFiles, *, progress: Progress, cancelled: Callable[[], boo
             progress(job.done, job.total, meter.speed(job.done))
             if cancelled():
                 raise DownloadCancelled
+            watch.look(job.moved, waiting=job.patience.waiting)
     finally:
         job.stop.set()
         thread.join(_STOP_WAIT)
@@ -91,20 +115,31 @@ def _finish(job: _Job) -> None:
 
 
 class _Job:
-    """One download: what the client's thread does and what the caller watches."""
+    """One download: what the client's threads do and what the caller watches.
 
-    def __init__(self, files: HubFiles) -> None:
+    `moved` grows with every byte that comes or is checked, with some twice.
+    """
+
+    def __init__(self, files: HubFiles, say: Callable[[str], None]) -> None:
         self.files = files
         self.total = files.nbytes
         self.stop = threading.Event()
         self.error: BaseException | None = None
+        self.moved = 0
+        self.patience = Patience(WAITS, say=say, check=self.check)
         self._kept = files.cached_bytes()
-        self._fetched = 0
+        self._fetched: dict[str, int] = {}
+        self._all: dict[str, int] = {}
 
     @property
     def done(self) -> int:
         """Bytes that are on this machine, never more than the total."""
-        return min(self._kept + self._fetched, self.total)
+        return min(self._kept + sum(self._fetched.copy().values()), self.total)
+
+    def check(self) -> None:
+        """End the thread that asks when the download was stopped."""
+        if self.stop.is_set():
+            raise DownloadCancelled
 
     def check_space(self) -> None:
         """Raise OutputError when the cache's disk has less room than is needed."""
@@ -120,54 +155,82 @@ class _Job:
             raise disk_full(needed, free)
 
     def run(self) -> None:
-        """Fetch everything, again after a passing failure; what went wrong is in `error`."""
-        for wait in (*WAITS, None):
-            try:
-                self._fetch()
-                return
-            except BaseException as exc:  # of any kind: it crosses to the caller's thread
-                if wait is None or not is_transient(exc) or self.stop.wait(wait):
-                    self.error = exc
-                    return
+        """Fetch everything; what went wrong is in `error`."""
+        from huggingface_hub import constants
 
-    def _fetch(self) -> None:
-        from huggingface_hub import constants, snapshot_download
-
-        hush_client()
+        guard_client()
         constants.DOWNLOAD_CHUNK_SIZE = CHUNK
-        self._fetched, self._kept = 0, self.files.cached_bytes()
-        snapshot_download(
-            self.files.repo_id,
-            revision=self.files.commit,
-            allow_patterns=[glob.escape(name) for name in self.files.sizes],
-            max_workers=WORKERS,
-            tqdm_class=_sink(self),
-        )
+        try:
+            each(self._file, self.files.missing(), WORKERS, self.stop.set)
+        except BaseException as exc:  # of any kind: it crosses to the caller's thread
+            self.error = exc
 
-    def fetched(self, count: int) -> None:
-        """One of the client's counters stands at `count` bytes; ends the download when stopped."""
-        if self.stop.is_set():
-            raise DownloadCancelled
+    def _file(self, name: str) -> None:
+        """Bring one file into the cache; its contents are checked unless they were there."""
+        was_there = self.files.has_blob(name)
+        path = self.patience.ask(lambda: self._fetch(name))
+        if not was_there:
+            self._verify(name, path)
+
+    def _fetch(self, name: str) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        self.check()
+        files, most = self.files, self.files.sizes[name] or MAX_UNANNOUNCED
+        came = partial(self._came, name)
+        with bounded(Bounds(most, files.commit, files.blobs.get(name, ""), came)):
+            return Path(
+                hf_hub_download(
+                    files.repo_id, name, revision=files.commit, tqdm_class=_sink(self, name)
+                )
+            )
+
+    def _verify(self, name: str, path: Path) -> None:
+        """Take a file out of the cache again, and raise, where it is not what was announced."""
+        linked = Path(os.path.realpath(path.parent), path.readlink()) if path.is_symlink() else path
+        blob = self.files.blobs.get(name) or linked.name
+        if not file_is_blob(path, blob, self._checked):
+            path.unlink(missing_ok=True)
+            linked.unlink(missing_ok=True)
+            raise not_the_file(name)
+
+    def _checked(self, count: int) -> None:
+        self.check()
+        self.moved += count
+
+    def _came(self, name: str, count: int) -> None:
+        """Count bytes of a file from the network, also those that come again."""
+        self._checked(count)
+        self._all[name] = self._all.get(name, 0) + count
+        if self._all[name] > MOST_ANEW * (self.files.sizes[name] or MAX_UNANNOUNCED):
+            message = f"{host()} breaks off again and again while it sends {name}."
+            raise HubError(message, "Try again; finished files are kept.", field="model")
+
+    def fetched(self, name: str, count: int) -> None:
+        """One of the client's counters of a file stands at `count` bytes; raises when stopped."""
+        self.check()
         # Network bytes and bytes written are counted apart; whichever is ahead is the progress.
-        self._fetched = max(self._fetched, count)
+        before = self._fetched.get(name, 0)
+        self._fetched[name] = max(before, count)
+        self.moved += max(count - before, 0)
 
 
 class _Bar:
-    """What the client takes for a progress bar: counts, and draws nothing."""
+    """What the client takes for a progress bar of one file: counts, and draws nothing."""
 
     job: _Job
+    name: str
     _lock = threading.RLock()
 
     def __init__(self, *args: object, **options: Any) -> None:
         self.n = options.get("initial") or 0
         self.total = options.get("total") or 0
-        self._counts_bytes = options.get("unit") == "B"
 
     def update(self, n: float | None = 1) -> None:
-        """Count `n` more."""
+        """Count `n` more bytes; fewer where the client begins anew."""
         with self._lock:
             self.n += n or 0
-        self.job.fetched(int(self.n) if self._counts_bytes else 0)
+        self.job.fetched(self.name, int(self.n))
 
     @property
     def format_dict(self) -> dict[str, object]:
@@ -201,9 +264,25 @@ class _Bar:
         """The lock is the class's own."""
 
 
-def _sink(job: _Job) -> Any:
-    """A class of bars that count for `job`; not of the type that the client declares, tqdm's."""
-    return type("_JobBar", (_Bar,), {"job": job})
+def _sink(job: _Job, name: str) -> Any:
+    """A class of bars that count for a file of `job`; not of the type that the client declares."""
+    return type("_FileBar", (_Bar,), {"job": job, "name": name})
+
+
+class _Watch:
+    """Gives a download up that does not get on: each read may take its time, not all of them."""
+
+    def __init__(self) -> None:
+        self._since, self._seen = time.monotonic(), 0
+
+    def look(self, moved: int, *, waiting: bool) -> None:
+        """Raise HubError when too little has moved for too long; `waiting` is no stall."""
+        now = time.monotonic()
+        if waiting or moved - self._seen >= STALL_BYTES:
+            self._since, self._seen = now, moved
+        elif now - self._since > STALL:
+            message = f"{host()} has sent next to nothing for {STALL:.0f} s."
+            raise HubError(message, "Try again; finished files are kept.", field="model")
 
 
 class _Meter:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrum_tui.core.checkpoint import Tensor, unreadable
+from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.file_state import FileState, changed, check_unchanged
 
 if TYPE_CHECKING:
     import torch
@@ -64,19 +66,43 @@ def read_tensor(tensor: Tensor) -> torch.Tensor:
     return read_elements(tensor, 0, tensor.numel).view(tensor.shape)
 
 
+def read_bytes(tensor: Tensor, first: int, count: int) -> bytes:
+    """`count` stored bytes from byte `first` of the tensor on."""
+    data = bytearray(count)
+    _read_into(tensor, memoryview(data), tensor.start + first)
+    return bytes(data)
+
+
 def _read_into(tensor: Tensor, buffer: memoryview, offset: int) -> None:
+    """Fill the buffer from the tensor's file, if that is still the file that was inspected.
+
+    It is looked at after the read: whatever was written before is seen by then. Raises
+    ModelChangedError, and CheckpointError where the system cannot read a range of it.
+    """
     path = Path(tensor.file)
     try:
-        with path.open("rb", buffering=0) as file:
-            filled = 0
-            while filled < len(buffer):
-                count = os.preadv(file.fileno(), [buffer[filled:]], offset + filled)
-                if count == 0:
-                    raise CheckpointError(
-                        f"{path.name} ends in the middle of {tensor.name}.",
-                        "The file changed during the scan; download it again.",
-                        field="model",
-                    )
-                filled += count
+        with open_regular(path) as file:
+            complete = _filled(file.fileno(), buffer, offset)
+            state = FileState.of(os.fstat(file.fileno()))
     except OSError as exc:
+        check_unchanged({tensor.file: tensor.state})
         raise unreadable(path, exc) from None
+    if tensor.state not in (None, state):
+        raise changed(tensor.file)
+    if not complete:
+        raise CheckpointError(
+            f"{path.name} ends in the middle of {tensor.name}.",
+            "Download it again; the transfer was cut short.",
+            field="model",
+        )
+
+
+def _filled(handle: int, buffer: memoryview, offset: int) -> bool:
+    """Read until the buffer is full; False where the file ends before."""
+    filled = 0
+    while filled < len(buffer):
+        count = os.preadv(handle, [buffer[filled:]], offset + filled)
+        if count == 0:
+            return False
+        filled += count
+    return True

@@ -6,10 +6,8 @@ what can be shown before torch and transformers are imported, or when these do n
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.checkpoint import Checkpoint, Tensor
@@ -18,7 +16,6 @@ from spectrum_tui.core.layer_types import (
     group_of,
     is_input_embedding,
     is_output_head,
-    layer_type,
     natural_key,
 )
 from spectrum_tui.core.naming.fused import experts_in, halves_in, is_convolution
@@ -27,9 +24,10 @@ from spectrum_tui.core.naming.layers import (
     ModelLayers,
     head_of,
     is_bias,
-    with_towers,
+    with_types,
 )
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter, StoredSource
+from spectrum_tui.core.naming.reading import read_bytes
 from spectrum_tui.core.naming.values import DirectValues
 from spectrum_tui.core.results import Parameter
 from spectrum_tui.core.scoring.spectra import SCORABLE
@@ -64,7 +62,7 @@ def model_layers(checkpoint: Checkpoint) -> ModelLayers:
     for alias, name in tied.items():
         aliases[name] = (*aliases.get(name, ()), alias)
     return ModelLayers(
-        tuple(with_towers(layers)),
+        tuple(with_types(layers)),
         head_of(layers, aliases),
         tuple(skipped),
         sum(t.numel for t in stored.values()),
@@ -93,7 +91,7 @@ def _layer(weight: Tensor, stored: Mapping[str, Tensor]) -> Layer:
     rows = weight.shape[0] if len(weight.shape) > 1 else 1
     return Layer(
         name,
-        layer_type(name),
+        "",
         weight.shape,
         rows,
         weight.numel // rows,
@@ -136,15 +134,11 @@ def same_bytes(a: Tensor, b: Tensor, samples: int = 64, length: int = 4096) -> b
     """
     if a.dtype != b.dtype or a.nbytes != b.nbytes:
         return False
-    if not (Path(a.file).is_file() and Path(b.file).is_file()):
+    if a.state is None or b.state is None:
         return True
     steps = range(0, a.nbytes, max(length, a.nbytes // samples))
-    with Path(a.file).open("rb") as file_a, Path(b.file).open("rb") as file_b:
-        return all(
-            os.pread(file_a.fileno(), min(length, a.nbytes - at), a.start + at)
-            == os.pread(file_b.fileno(), min(length, b.nbytes - at), b.start + at)
-            for at in steps
-        )
+    pieces = ((at, min(length, a.nbytes - at)) for at in steps)
+    return all(read_bytes(a, at, size) == read_bytes(b, at, size) for at, size in pieces)
 
 
 def stored_plan(

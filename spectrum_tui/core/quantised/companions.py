@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
-from pathlib import Path
 from typing import Any
 
-from spectrum_tui.core.checkpoint import Checkpoint, Tensor, unreadable
+from spectrum_tui.core.checkpoint import Checkpoint, Tensor
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.naming.reading import read_bytes
 from spectrum_tui.core.naming.words import size
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, Quantisation
 
@@ -63,13 +63,7 @@ class Stored:
     def bytes_of(self, tensor: Tensor) -> bytes:
         """The data of a small tensor that describes another."""
         self.described.add(tensor.name)
-        path = Path(tensor.file)
-        try:
-            with path.open("rb") as file:
-                file.seek(tensor.start)
-                return file.read(tensor.nbytes)
-        except OSError as exc:
-            raise unreadable(path, exc) from None
+        return read_bytes(tensor, 0, tensor.nbytes)
 
 
 def loaded_dtype(config: Mapping[str, Any]) -> str:

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
+from spectrum_tui.core.consumers.safety import LONGEST_PATTERN
+from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import RecipeError
 
 KEY = "unfrozen_parameters"
+MOST_BYTES = 20_000_000
+"""Of a file that is read: 50,000 lines of 400 characters."""
 _HINT = f"A recipe is a YAML file with a list of parameter names under {KEY}."
 
 
@@ -38,13 +43,19 @@ def names_in(text: str, name: str) -> tuple[str, ...]:
         raise RecipeError(f"{KEY} of {name} is not a list.", _HINT)
     for number, entry in enumerate(names, 1):
         if not isinstance(entry, str) or not entry.strip():
-            raise RecipeError(f"Entry {number} of {name} is not a name: {entry!r:.60}.", _HINT)
+            what = short_repr(entry)[:60]
+            raise RecipeError(f"Entry {number} of {name} is not a name: {what}.", _HINT)
+        if len(entry) > LONGEST_PATTERN:
+            raise RecipeError(
+                f"Entry {number} of {name} has {len(entry):,} characters, too many for a name.",
+                _HINT,
+            )
     return tuple(dict.fromkeys(entry.strip() for entry in names))
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path, MOST_BYTES)
     except UnicodeDecodeError:
         raise RecipeError(f"{path.name} is not a text file.", _HINT) from None
     except (OSError, ValueError) as exc:

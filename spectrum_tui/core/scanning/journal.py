@@ -97,13 +97,39 @@ def discard_journals(path: Path) -> None:
         raise cannot_keep(path, exc) from None
 
 
+class JournalTail:
+    """Reads what is added to a checkpoint's journals, by whichever process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read: dict[Path, int] = {}
+
+    def new_entries(self) -> list[Entry]:
+        """The usable entries since the last call; all at the first."""
+        return [entry for file in journals(self._path) for entry in self._new(file)]
+
+    def _new(self, file: Path) -> Iterator[Entry]:
+        start = self._read.get(file, 0)
+        try:
+            data = disk.read_from(file, start)
+        except OSError:
+            return
+        whole, newline, _ = data.rpartition(b"\n")  # the rest is being written
+        self._read[file] = start + len(whole + newline)
+        yield from _parsed(whole, file)
+
+
 def _entries(path: Path) -> Iterator[Entry]:
     """The usable entries of one file."""
     try:
-        lines = disk.read_from(path).split(b"\n")
+        data = disk.read_from(path)
     except OSError:
         return
-    found = (parse_line(line) for line in lines)
+    yield from _parsed(data, path)
+
+
+def _parsed(data: bytes, path: Path) -> Iterator[Entry]:
+    found = (parse_line(line) for line in data.split(b"\n"))
     with SpectraReader(spectra_path(path)) as reader:
         for entry in found:
             if entry is not None and entry.rule == RULE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from spectrum_tui.core.events import LayerDone, LayerFailed, MatrixDone, ScanEvent
+from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, MatrixDone, ScanEvent
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.requests import METRIC, METRICS
 from spectrum_tui.core.scanning.journal import Entry
@@ -119,6 +119,14 @@ class LayerWork:
             last = self._failed(cost) if self.problem else self._done(cost, nbytes, seconds)
             events.append(last)
         return events
+
+    def refine(
+        self, index: int, metrics: Mapping[str, float], error: float
+    ) -> Iterator[LayerRescored]:
+        """Take in more exact scores of a matrix; the event of a layer that was done."""
+        self.metrics[index], self.errors[index] = metrics, error
+        if self.is_complete:
+            yield LayerRescored(self._done(0.0, 0, 0.0))
 
     def _part_done(self, index: int, seconds: float, *, resumed: bool = False) -> MatrixDone:
         parts = len(self.layer.matrices)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from spectrum_tui.core.checkpoint import Checkpoint
@@ -21,15 +22,19 @@ from spectrum_tui.core.events import (
     LayerRescored,
     ScanEnded,
     ScanEvent,
+    ScanNote,
     ScanStarted,
 )
+from spectrum_tui.core.file_state import FileState, check_unchanged
 from spectrum_tui.core.naming import Layer
-from spectrum_tui.core.numbers import size
+from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.scanning.devices import pick_devices, share_of
 from spectrum_tui.core.scanning.distributed import ALONE, Group
+from spectrum_tui.core.scanning.following import Followed, turn
 from spectrum_tui.core.scanning.journal import (
     Entry,
     Journal,
+    JournalTail,
     best_entries,
     discard_journals,
     journal_path,
@@ -39,6 +44,7 @@ from spectrum_tui.core.scanning.journal import (
 from spectrum_tui.core.scanning.layer_work import LayerWork
 from spectrum_tui.core.scanning.ordering import undecided_in_groups
 from spectrum_tui.core.scanning.resources import SHARE, cores, free_memory, how_many_fit
+from spectrum_tui.core.scanning.scan_lock import ScanLock
 from spectrum_tui.core.scanning.scan_work import CPU, Workers
 from spectrum_tui.core.scoring.spectra import EXACT, FAST
 
@@ -48,7 +54,8 @@ class ScanPlan:
     """The layers to score in the order of the results, and how: see `make_plan`.
 
     `batch_size` is for each of the `devices`, which are this process's; `journal` is that of the
-    checkpoint, for whatever number of processes.
+    checkpoint, for whatever number of processes; `files` are those that the layers lie in, as
+    they were when they were inspected.
     """
 
     layers: tuple[Layer, ...]
@@ -59,6 +66,7 @@ class ScanPlan:
     fresh: bool = False
     group: Group = ALONE
     precision: str = EXACT
+    files: Mapping[str, FileState] = field(default_factory=dict)
 
     @property
     def cost(self) -> float:
@@ -98,6 +106,7 @@ def make_plan(
         fresh,
         group,
         FAST if fast else EXACT,
+        checkpoint.states,
     )
 
 
@@ -165,25 +174,81 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
     A layer of several matrices reports each as MatrixDone before its own LayerDone. After
     `cancelled()` turns true, matrices in work are finished and nothing new is begun.
     In a group of processes each scores its share, and each yields the events of all.
-    Raises OutputError when the journal cannot be written; everything before is kept.
+    While another scan of this model runs, its scores are yielded as they come, without a
+    LayerStarted and with 0 seconds; what it leaves when it ends is scored then.
+    Raises OutputError when the journal cannot be written, ModelChangedError when a file is not
+    what was inspected, so that nothing of it is written down; everything before is kept.
     """
-    start, known = _agree(plan)
-    yield start
     done = failed = 0
-    works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
-    for work in works:
-        yield from work.resumed()
-        done += work.is_complete
-    notes: list[str] = []
-    with Journal(rank_journal(plan.journal, plan.group.rank)) as journal:
-        for event in _run(plan, works, journal, plan.precision, notes, cancelled):
+    state = _State()
+    with ScanLock(plan.journal) as lock, closing(_events(plan, lock, state, cancelled)) as events:
+        for event in events:
             done += isinstance(event, LayerDone)
             failed += isinstance(event, LayerFailed)
             yield event
-        if plan.precision == FAST:
-            yield from _settle_order(plan, works, journal, notes, cancelled)
+    plan.group.together(lambda: check_unchanged(plan.files))
     remaining = len(plan.layers) - done - failed
-    yield ScanEnded("stopped" if remaining else "finished", done, failed, remaining, tuple(notes))
+    stopped = remaining > 0 or state.gave_up
+    notes = tuple(state.notes)
+    yield ScanEnded("stopped" if stopped else "finished", done, failed, remaining, notes)
+
+
+@dataclass
+class _State:
+    """What of a scan is in no event: notes for its end, and whether it was cancelled while another
+    one was at work."""
+
+    notes: list[str] = field(default_factory=list)
+    gave_up: bool = False
+
+
+def _events(
+    plan: ScanPlan, lock: ScanLock, state: _State, cancelled: Callable[[], bool]
+) -> Generator[ScanEvent]:
+    """Everything that happens in a scan but its end."""
+    holder = plan.group.gather(lambda: lock.take_soon() if plan.group.leads else "")[0]
+    start, known = _agree(plan, waits=bool(holder))
+    yield start
+    works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
+    for work in works:
+        yield from work.resumed()
+    if holder:
+        yield ScanNote(f"Another scan of this model runs ({holder}): {_what_follows(plan)}.")
+        yield from _follow(plan, works, lock, state, cancelled)
+        if state.gave_up:
+            return
+    with Journal(rank_journal(plan.journal, plan.group.rank)) as journal:
+        yield from _run(plan, works, journal, plan.precision, state.notes, cancelled)
+        if plan.precision == FAST:
+            yield from _settle_order(plan, works, journal, state.notes, cancelled)
+
+
+def _what_follows(plan: ScanPlan) -> str:
+    if plan.fresh:
+        return "this one starts over when that has ended"
+    return "its scores are shown as they come, and what it leaves is scored here"
+
+
+def _follow(
+    plan: ScanPlan,
+    works: Sequence[LayerWork],
+    lock: ScanLock,
+    state: _State,
+    cancelled: Callable[[], bool],
+) -> Iterator[ScanEvent]:
+    """Wait for the scan that has the lock, and take in what it finishes, then whatever any machine
+    has. A scan from the start takes nothing, and discards it when its turn has come."""
+    followed = Followed([] if plan.fresh else works)
+    state.gave_up = True
+    for entries, ours in turn(plan.group, lock, JournalTail(plan.journal), cancelled):
+        yield from followed.take(_usable(plan, entries))
+        state.gave_up = not ours
+    if state.gave_up:
+        return
+    found = plan.group.gather(lambda: _scores_here(plan, waits=False))
+    yield from followed.take(_usable(plan, (e for known in found for e in known.values())))
+    left = sum(not work.is_complete for work in works)
+    yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +262,12 @@ class _Part:
     known: Mapping[str, Entry]
 
 
-def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
+def _agree(plan: ScanPlan, *, waits: bool) -> tuple[ScanStarted, dict[str, Entry]]:
     """How all processes start, and every score that any machine has of earlier scans.
 
     Raises ScanError where they do not have the same model or precision.
     """
-    parts = plan.group.gather(lambda: _part_of(plan))
+    parts = plan.group.gather(lambda: _part_of(plan, waits=waits))
     for rank, part in enumerate(parts):
         if part.layers != parts[0].layers:
             raise ScanError(
@@ -224,21 +289,32 @@ def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
         plan.notes,
     )
     known = best_entries(entry for part in parts for entry in part.known.values())
-    return start, {name: e for name, e in known.items() if plan.precision == FAST or not e.error}
+    return start, {entry.layer: entry for entry in _usable(plan, known.values())}
 
 
-def _part_of(plan: ScanPlan) -> _Part:
-    """One process of each machine reads the journals that lie there, or discards them; nothing
-    is written to them before all have done so."""
-    known: dict[str, Entry] = {}
-    if plan.group.leads_machine:
-        if plan.fresh:
-            discard_journals(plan.journal)
-        else:
-            known = read_journal(plan.journal)
+def _usable(plan: ScanPlan, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries that are exact enough for this scan."""
+    return (entry for entry in entries if plan.precision == FAST or not entry.error)
+
+
+def _part_of(plan: ScanPlan, *, waits: bool) -> _Part:
+    check_unchanged(plan.files)
+    known = _scores_here(plan, waits=waits)
     layers = repr([(layer.name, layer.shape, layer.matrix_count) for layer in plan.layers])
     digest = hashlib.sha256(layers.encode()).hexdigest()
     return _Part(digest, plan.precision, plan.devices, plan.batch_size * len(plan.devices), known)
+
+
+def _scores_here(plan: ScanPlan, *, waits: bool) -> dict[str, Entry]:
+    """What the journals on this machine hold, in one process of it; nothing is written to them
+    before all have read. A scan from the start discards them, but those that another writes to."""
+    if not plan.group.leads_machine:
+        return {}
+    if not plan.fresh:
+        return read_journal(plan.journal)
+    if not waits:
+        discard_journals(plan.journal)
+    return {}
 
 
 def _run(
@@ -262,7 +338,7 @@ def _run(
         devices=plan.devices,
         precision=precision,
         workers=plan.batch_size,
-        threads=_threads(plan, mine),
+        helpers=_helpers(plan, mine),
     )
     try:
         yield from plan.group.merged(workers.run(cancelled))
@@ -291,10 +367,11 @@ def _settle_order(
             yield LayerRescored(event)
 
 
-def _threads(plan: ScanPlan, share: Sequence[LayerWork]) -> int:
-    """Torch threads of each worker: the cores of a CPU scan are shared, a GPU needs none."""
+def _helpers(plan: ScanPlan, share: Sequence[LayerWork]) -> int:
+    """Threads that share the products of all matrices in work: this process's cores, 1 where
+    there is a matrix for each of at least half of them, 0 for a scan on GPUs."""
     if plan.devices[0] != CPU:
         return 0
-    matrices = sum(len(work.missing) for work in share)
-    mine = cores() // plan.group.local_size
-    return max(1, mine // max(1, min(plan.batch_size, matrices)))
+    mine = max(1, cores() // plan.group.local_size)
+    in_work = min(plan.batch_size, sum(len(work.missing) for work in share))
+    return mine if mine >= 2 * in_work else 1

@@ -92,7 +92,7 @@ def test_a_download_survives_failures_and_cuts(
 ) -> None:
     described = run(fake.url, tmp_path, FILES.format(repo="org/sharded"))
     shards = f"GET /org/sharded/resolve/{described['commit']}/model-0000"
-    fake.failures |= {"/tree/": [502], shards: [503, 500]}
+    fake.failures |= {shards: [503, 500]}
     fake.cuts |= {shard_name(1): 700_000, shard_name(3): 50_000}
     answer = run(fake.url, tmp_path, fetch_known(described))
     total = sum(
@@ -113,9 +113,11 @@ answer = [fetch("", files=files)]
 shutil.disk_usage = usage
 def full(*args, **options):
     raise OSError(28, "No space left on device")
-huggingface_hub.snapshot_download = full
+download = huggingface_hub.hf_hub_download
+huggingface_hub.hf_hub_download = full
 answer.append(fetch("", files=files))
-huggingface_hub.snapshot_download = lambda *args, **options: None
+huggingface_hub.hf_hub_download = download
+hub.HubFiles.missing = lambda files: ["model.safetensors"]
 answer.append(fetch("", files=files))
 """
     no_room, full, partial = run(fake.url, tmp_path, script)
@@ -128,7 +130,7 @@ answer.append(fetch("", files=files))
     )
     assert full["message"] == f"The disk of the model cache {place} is full."
     assert full["hint"] == no_room["hint"]
-    assert partial["message"] == "2 of 2 files did not arrive, first model.safetensors."
+    assert partial["message"] == "1 of 2 files did not arrive, first model.safetensors."
 
 
 def test_a_download_that_the_hub_refuses(fake: FakeHub, tmp_path: Path) -> None:

@@ -65,11 +65,12 @@ for bad in ("hf_badsecret", "hf_bad\\tsecret\\x01", "hf_bad\u00e9secret"):
 def test_what_the_hub_cannot_do_now(fake: FakeHub, tmp_path: Path) -> None:
     host = fake.url.removeprefix("http://")
     fake.failures |= {"org/single": [429], "org/many": [503] * 9, "org/bin": [403]}
+    fake.retry_after = "7000"
     script = "answer = [told(f'org/{name}') for name in ('single', 'many', 'bin')]"
     assert run(fake.url, tmp_path, script) == [
         error(
             f"{host} answers no more requests for now (429, rate limit).",
-            "Try again in 7 s; `hf auth login` raises the limit.",
+            "Try again in 1 h 56 min; `hf auth login` raises the limit.",
         ),
         error(f"{host} has a problem of its own (HTTP 503).", "Try again in a few minutes."),
         error(
@@ -93,10 +94,11 @@ def test_repositories_without_usable_weights(fake: FakeHub, tmp_path: Path) -> N
         "org/nothing holds no weights (*.safetensors).",
         "model.safetensors is a Git LFS pointer, not the weights.",
         "model.safetensors is not a safetensors file (its header does not fit).",
-        f"1 of 2 shards are missing, first {shard_name(1)}.",
+        f"model.safetensors.index.json: 1 of 2 shards are missing, first {shard_name(1)}.",
         "model.safetensors.index.json points outside the model folder "
         "('../../private/model.safetensors').",
-        "model.safetensors.index.json is not a valid shard index.",
+        "model.safetensors.index.json is not a valid shard index: it has no weight_map of tensors "
+        "to files.",
     ]
     damaged = "The model is damaged on the hub itself: use another revision or repository."
     assert [each["hint"] == damaged for each in answer[4:7]] == [True] * 3

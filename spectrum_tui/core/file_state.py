@@ -1,0 +1,68 @@
+"""Whether a model's files are still those that were inspected."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectrum_tui.core.errors import ModelChangedError
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What tells a file from any other, and from itself once it was written to.
+
+    The time of change (ctime) besides that of the contents, which rsync and `cp -p` set back.
+    """
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> FileState:
+        """The state of a file by what the system says of it."""
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+    def identity(self, path: Path) -> str:
+        """What must be the same when scores of an earlier run are taken for those of this file.
+
+        A blob of the hub's cache is called by its content's sha256 and may lie on another disk
+        the next time. Of any other file all times count: archives with all times set to one, and
+        rsync, give two versions of a model the same size and time of change. The device does not:
+        its number changes when a network disk is mounted again.
+        """
+        blob = path.resolve()
+        if blob.parent.name == "blobs" and _SHA256.fullmatch(blob.name):
+            return f"{blob.name} {self.size} {self.mtime_ns}"
+        return f"{self.inode} {self.size} {self.mtime_ns} {self.ctime_ns}"
+
+
+def check_unchanged(states: Mapping[str, FileState | None]) -> None:
+    """Raise ModelChangedError for the first file that is not what it was, if that is known."""
+    for file, state in states.items():
+        if state is None:
+            continue
+        try:
+            now = FileState.of(Path(file).stat())
+        except OSError as exc:
+            raise changed(file, exc) from None
+        if now != state:
+            raise changed(file)
+
+
+def changed(file: str, exc: OSError | None = None) -> ModelChangedError:
+    """The error for a file that was written to, replaced or taken away since it was inspected."""
+    reason = f" ({exc.strerror or type(exc).__name__})" if exc else ""
+    return ModelChangedError(
+        f"{Path(file).name} is not what it was when the model was inspected{reason}.",
+        "Scan again once nothing writes to the folder; no score was made of two states of it.",
+        field="model",
+    )

@@ -1,0 +1,75 @@
+"""One scan of a model at a time: a lock on a file beside its journal.
+
+The system holds the lock for the process (flock) and gives it up when that ends, in whichever
+way. The file stays: who deleted it would leave two processes with a lock each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from spectrum_tui.core import disk
+from spectrum_tui.core.text import safe
+
+GRACE = 0.5
+"""Seconds in which a scan that was just ended is not taken for another one."""
+
+
+class ScanLock:
+    """The lock of the model that a journal is of, which only the first process of a scan takes."""
+
+    def __init__(self, journal: Path) -> None:
+        self._path = journal.with_suffix(".lock")
+        self._handle = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._handle = -1
+
+    def take(self) -> bool:
+        """Whether nobody else has it. Where there are no locks, nobody has: without a cache that
+        can be written, and on file systems that know none."""
+        with contextlib.suppress(OSError):
+            disk.make_folder(self._path.parent)
+            handle = disk.open_kept(self._path, os.O_RDWR | os.O_CREAT)
+            if not disk.lock(handle):
+                os.close(handle)
+                return False
+            self._handle = handle
+            disk.rewrite(handle, _this_process())
+        return True
+
+    def take_soon(self) -> str:
+        """Take the lock; where that fails for `GRACE` seconds, who has it."""
+        end = time.monotonic() + GRACE
+        while not self.take():
+            if time.monotonic() > end:
+                return self.holder()
+            time.sleep(0.05)
+        return ""
+
+    def holder(self) -> str:
+        """Who has the lock, as far as can be told."""
+        with contextlib.suppress(OSError, ValueError, TypeError, OverflowError, RecursionError):
+            pid, host, since = json.loads(disk.read_from(self._path))
+            clock = time.strftime("%H:%M", time.localtime(float(since)))
+            where = "" if host == socket.gethostname() else f" on {safe(str(host))[:60]}"
+            return f"process {int(pid)}{where}, since {clock}"
+        return "another process"
+
+
+def _this_process() -> bytes:
+    return json.dumps([os.getpid(), socket.gethostname(), time.time()]).encode()
