@@ -17,6 +17,7 @@ from textual.app import App
 from textual.command import CommandPalette
 from textual.events import Event
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.worker import Worker
 
 KEYS_WAIT = "keys-wait"
@@ -77,7 +78,7 @@ class KeyOrder:
         screen = self._app.screen
         if any(_is_waited_for(worker, screen) for worker in self._app.workers):
             return True
-        widgets = screen.walk_children(with_self=True)
+        widgets = screen.walk_children(Widget, with_self=True)
         return bool(self._app.message_queue_size) or any(
             not widget.is_mounted or widget.message_queue_size for widget in widgets
         )
