@@ -16,6 +16,7 @@ from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
+from spectrum_tui.key_order import KeyOrder
 from spectrum_tui.last_resort import UNEXPECTED
 from spectrum_tui.theme import DARK, LIGHT, THEMES, opposite
 from spectrum_tui.widgets.printable import PRINTABLE
@@ -50,11 +51,24 @@ class BaseApp(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._keys = KeyOrder(self, super().on_event)
         self.failure: Exception | None = None
         self.recipe_kind = ""  # the kind that was saved as last, for the next time
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name
+
+    async def on_event(self, event: events.Event) -> None:
+        """Let keys in one after another; everything else as it comes."""
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            await self._keys.take(event)
+        else:
+            await super().on_event(event)
+
+    @property
+    def keys_done(self) -> bool:
+        """Whether every key that came has taken effect."""
+        return self._keys.idle
 
     def request_exit(self, code: int) -> None:
         """End the app with this exit code, without questions; safe to call from any thread."""

@@ -114,7 +114,8 @@ def _results_file(model: str) -> Path | None:
         ) from None
     if model.endswith(FILES) or is_file:
         if not is_file:
-            raise InputError(f"There is no file {model}.", "Check the path.", field="model")
+            what = f"{model} is not a file." if path.exists() else f"There is no file {model}."
+            raise InputError(what, "Check the path.", field="model")
         if path.suffix in FILES:
             return path
     return None

@@ -62,8 +62,8 @@ def _temporary_cache(why: str) -> Iterator[None]:
         yield
         return
     os.environ[CACHE_VARIABLE] = folder
-    write_kept(Path(folder) / _NOTE, _NOTE, safe(why))
     try:
+        write_kept(Path(folder) / _NOTE, _NOTE, safe(why))
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -23,7 +23,7 @@ from spectrum_tui.core.errors import CheckpointError, HubError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
-from spectrum_tui.core.naming.coverage import check_loads, check_named_weights
+from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
@@ -219,6 +219,7 @@ def with_exact_names(
         *_beside(inspection.checkpoint, inspection.summary.origin),
         folded.quantisation.banner,
         plan.banner,
+        *wrapped_names(inspection.checkpoint, plan),
         *_mismatches(plan),
         *_missing(plan),
     )
