@@ -66,6 +66,15 @@ def add_sizes_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_missing_option(parser: argparse.ArgumentParser) -> None:
+    """`--allow-missing`."""
+    parser.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="write a recipe even where over a tenth of the chosen parameters has no score",
+    )
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """A model and how it is scanned: what the app and `scan` are told; read by `settings_of`."""
     add = parser.add_argument
@@ -91,6 +100,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="transformers class whose parameter names are written (as trainers choose it)",
     )
     add("--allow-gptq", action="store_true", help="scan GPTQ weights, which are a rounded copy")
+    add_missing_option(parser)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -112,4 +122,5 @@ def settings_of(options: argparse.Namespace) -> Settings:
         precision=options.precision,
         metric=parse_metric(options.metric),
         sizes_from=getattr(options, "sizes_from", ""),
+        allow_missing=options.allow_missing,
     )

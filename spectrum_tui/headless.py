@@ -13,9 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spectrum_tui.commands.output import draw, put, say
+from spectrum_tui.commands.output import draw, put, say, say_too_small
 from spectrum_tui.core import store
-from spectrum_tui.core.errors import SpectrumError
+from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanNote, ScanStarted
 from spectrum_tui.core.files import (
     OutputFiles,
@@ -33,7 +33,9 @@ from spectrum_tui.core.inspection import (
     inspect_model,
 )
 from spectrum_tui.core.numbers import count, duration, finite, size
-from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
+from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.scanning.distributed import Group, PeerLostError, join
@@ -83,15 +85,21 @@ def _scan(
     types = match_types(inspection.summary.types, patterns)
     request = settings.scan_request(types, fresh=fresh)
     scan = _Scan(group, tell)
-    ready = scan.run(request, inspection)
+    result = scan.run(request, inspection)
     if scan.interrupted or scan.stopped:
         return _interrupted(scan.progress.snapshot(), tell)
-    if ready is None:
+    if result is None:
         return 0 if not group.leads else 1
-    result = store.load_result(Path(ready.path))
     files = store.files_of(result, output)
-    text = SpectrumYaml(Selection(result)).text(settings.top_percent, head=head)
-    write_text(files.recipe(settings.top_percent), text)
+    allowed = settings.allow_missing
+    choice = Choice(Selection(result), settings.top_percent, head, allow_missing=allowed)
+    try:
+        recipe = drafted(DEFAULT_KIND, choice)[0]
+    except SelectionError:
+        tell(f"the scores are in {files.scores}")
+        raise
+    write_text(files.recipe(settings.top_percent), recipe.text)
+    say_too_small(choice.selection, settings.top_percent)
     _print_result(result, files, settings.top_percent, head=head, as_json=as_json)
     return 1 if scan.progress.snapshot().failed else 0
 
@@ -139,23 +147,26 @@ class _Scan:
         self._say = say
         self._line = _StatusLine()
 
-    def run(self, request: ScanRequest, inspection: Inspection) -> ResultReady | None:
+    def run(self, request: ScanRequest, inspection: Inspection) -> Result | None:
         before = signal.signal(signal.SIGINT, self._on_interrupt)
-        ready = None
+        results: list[Result] = []
         self.progress.begin()
         try:
-            for event in run_scan(
-                request, inspection, cancelled=lambda: self.interrupted, group=self._group
-            ):
-                if isinstance(event, ResultReady):
-                    ready = event
-                    continue
-                self.progress.feed(event)
-                self._report(event)
+            events = run_scan(
+                request,
+                inspection,
+                cancelled=lambda: self.interrupted,
+                group=self._group,
+                keep=results.append,
+            )
+            for event in events:
+                if not isinstance(event, ResultReady):
+                    self.progress.feed(event)
+                    self._report(event)
         finally:
             self._line.clear()
             signal.signal(signal.SIGINT, before)
-        return ready
+        return results[0] if results else None
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:

@@ -20,7 +20,8 @@ class Settings:
     what trainers do; `allow_gptq` scans weights that are only a rounded copy. `precision` "auto"
     is exact wherever the device has fast float64. An empty `metric` is the one that a file of
     scores was saved with, and the reference's for a scan. `sizes_from` is the model that imported
-    scores have their sizes from, by default the cached one that they are named after."""
+    scores have their sizes from, by default the cached one that they are named after.
+    `allow_missing` writes recipes of scans in which many layers failed."""
 
     model: str = ""
     revision: str = ""
@@ -33,6 +34,7 @@ class Settings:
     precision: str = "auto"
     metric: str = ""
     sizes_from: str = ""
+    allow_missing: bool = False
 
     def scan_request(self, types: Iterable[str], *, fresh: bool = False) -> ScanRequest:
         """A scan of these types of layers by these settings; `fresh` ignores earlier scores."""

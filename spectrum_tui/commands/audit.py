@@ -10,6 +10,7 @@ from typing import Any
 from spectrum_tui.arguments import PROGRAM, Parser
 from spectrum_tui.commands.output import put, say
 from spectrum_tui.core.audit import Audit, Finding, Severity, audit, read_recipe
+from spectrum_tui.core.audit.findings import short
 from spectrum_tui.core.consumers import ConsumerReport
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import count, counted, percent
@@ -57,17 +58,15 @@ def _parser() -> Parser:
 
 def _say(found: Audit, output: str | None) -> None:
     """What became of the corrected file, on stderr."""
+    correction = found.correction
+    without = counted(len(correction.dropped), "line")
     if output and found.fixed:
-        words = f"wrote {output}"
-    elif output:
-        words = "no corrected file: give --model, by which its names are found"
-    elif found.defects and found.fixed:
-        words = "-o FIXED.yaml writes a corrected file"
-    elif found.defects:
-        words = "--model MODEL finds the names for a corrected file"
-    else:
-        return
-    say(words)
+        say(f"wrote {output}" + (f", without {without}" if correction.dropped else ""))
+    elif found.fixed and found.defects:
+        say("-o FIXED.yaml writes a corrected file")
+    elif correction.refused and (output or found.defects):
+        hint = "; --model MODEL finds them" if correction.needs_model else ""
+        say(f"no corrected file: {correction.refused}{hint}")
 
 
 def _lines(file: str, found: Audit) -> Iterator[str]:
@@ -75,6 +74,7 @@ def _lines(file: str, found: Audit) -> Iterator[str]:
     yield f"{safe(file)}: {counted(found.lines, 'line')}, {_counted(found)}"
     for finding in found.findings:
         yield from _finding(finding)
+    yield from left_out(found)
     if not found.reports:
         return
     share = f"{count(found.numel)} of {count(found.whole)} elements, {percent(found.share)}"
@@ -83,6 +83,15 @@ def _lines(file: str, found: Audit) -> Iterator[str]:
     width = max(len(one.consumer.name) for one in found.reports)
     for one in found.reports:
         yield f"  {'✓' if one.exact else '✗'} {one.consumer.name:<{width}}  {safe(outcome(one))}"
+
+
+def left_out(found: Audit) -> Iterator[str]:
+    """Every line that names nothing, which a corrected file would not have."""
+    dropped = found.correction.dropped
+    if dropped:
+        yield f"left out of a corrected file: {counted(len(dropped), 'line')}"
+    for entry in dropped:
+        yield f"    line {entry.line}: {safe(short(entry.pattern, 200))}"
 
 
 def outcome(one: ConsumerReport) -> str:
@@ -146,4 +155,8 @@ def _as_json(found: Audit) -> dict[str, Any]:
             for one in found.meanings
         ],
         "corrected": found.fixed,
+        "refused": found.correction.refused,
+        "left_out": [
+            {"line": entry.line, "pattern": entry.pattern} for entry in found.correction.dropped
+        ],
     }

@@ -11,10 +11,11 @@ from spectrum_tui.arguments import (
     Parser,
     add_embeddings_option,
     add_metric_option,
+    add_missing_option,
     add_percent_option,
     add_sizes_option,
 )
-from spectrum_tui.commands.output import put, say
+from spectrum_tui.commands.output import put, say, say_too_small
 from spectrum_tui.commands.scores import load_scores
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
@@ -30,7 +31,9 @@ def run(arguments: Sequence[str]) -> int:
     """Write a recipe; returns the exit code, raises SpectrumError."""
     options = make_parser().parse_args(arguments)
     kind = kind_named(options.kind)
-    files = drafted(kind, _choice(options, kind))
+    choice = _choice(options, kind)
+    files = drafted(kind, choice)
+    say_too_small(kind.ranked(choice).selection, choice.percent)
     if options.output is None:
         _print(files)
     else:
@@ -51,7 +54,14 @@ def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
     ranked = load_scores(options).with_metric(metric)
     head = not options.no_embeddings
     tiers = parse_tiers(options, kind, percent)
-    return Choice(Selection(ranked), percent, head, tiers, experts=options.experts)
+    return Choice(
+        Selection(ranked),
+        percent,
+        head,
+        tiers,
+        experts=options.experts,
+        allow_missing=options.allow_missing,
+    )
 
 
 def _print(files: Sequence[RecipeFile]) -> None:
@@ -106,6 +116,7 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"the best experts of each fused parameter, not whole parameters ({able})",
     )
+    add_missing_option(parser)
     add_sizes_option(parser)
     add_tier_options(parser)
     add(

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
+from spectrum_tui.core.selection import Selection
+
 
 class StreamError(Exception):
     """stdout takes no data (a full disk, closed); the message says why."""
@@ -43,6 +45,12 @@ def silence(number: int) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, number)
         os.close(null)
+
+
+def say_too_small(selection: Selection, percent: int) -> None:
+    """Which types are too small for a percentage, if any are."""
+    if text := selection.too_small(percent):
+        say(f"note: {text}")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

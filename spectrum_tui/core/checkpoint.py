@@ -81,7 +81,7 @@ class Tensor:
 class Checkpoint:
     """A model's tensors in natural order of their files, with its config.json.
 
-    `fingerprint` changes whenever a shard's name, size, time of change or header does, and where
+    `fingerprint` changes whenever a shard's name, header or `FileState.identity` does, and where
     the config decodes other values: scores of an earlier scan are only reused under the same one.
     `has_config` is False where there is no config.json, `indexed` where files are taken for
     shards by their names alone, `has_adapter` is set where an adapter's configuration lies beside
@@ -323,7 +323,7 @@ def read_header(path: Path, digest: hashlib._Hash | None = None) -> list[Tensor]
     except OSError as exc:
         raise unreadable(path, exc) from None
     if digest is not None:
-        digest.update(f"{path.name}\0{state.size}\0{state.mtime_ns}\0".encode())
+        digest.update(f"{path.name}\0{state.identity(path)}\0".encode())
         digest.update(blob)
     return parse_header(blob, str(path), state.size, state)
 

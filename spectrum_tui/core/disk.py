@@ -52,6 +52,13 @@ def read_bytes(path: Path, most: int = MOST_KEPT) -> bytes:
         os.close(handle)
 
 
+def read_text(path: Path, most: int = MOST_KEPT) -> str:
+    """The text of a file that the user named, in UTF-8 with or without a byte-order mark, its
+    line ends as "\\n"; raises OSError and UnicodeDecodeError."""
+    text = read_bytes(path, most).decode("utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _open_to_read(path: Path, *, pipes: bool) -> int:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     mode = os.fstat(handle).st_mode

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from spectrum_tui.core.errors import ModelChangedError
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,19 @@ class FileState:
     def of(cls, stat: os.stat_result) -> FileState:
         """The state of a file by what the system says of it."""
         return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+    def identity(self, path: Path) -> str:
+        """What must be the same when scores of an earlier run are taken for those of this file.
+
+        A blob of the hub's cache is called by its content's sha256 and may lie on another disk
+        the next time. Of any other file all times count: archives with all times set to one, and
+        rsync, give two versions of a model the same size and time of change. The device does not:
+        its number changes when a network disk is mounted again.
+        """
+        blob = path.resolve()
+        if blob.parent.name == "blobs" and _SHA256.fullmatch(blob.name):
+            return f"{blob.name} {self.size} {self.mtime_ns}"
+        return f"{self.inode} {self.size} {self.mtime_ns} {self.ctime_ns}"
 
 
 def check_unchanged(states: Mapping[str, FileState | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -9,12 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from spectrum_tui.core import demo, hub
-from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint, unreadable
+from spectrum_tui.core.checkpoint import (
+    ADAPTER_FILE,
+    INDEX_FILE,
+    SINGLE_FILE,
+    Checkpoint,
+    read_checkpoint,
+    unreadable,
+)
 from spectrum_tui.core.collections import without_collections
-from spectrum_tui.core.errors import CheckpointError, NotHereError
+from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
+from spectrum_tui.core.naming.coverage import check_loads, check_named_weights
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
@@ -22,6 +31,9 @@ from spectrum_tui.core.scanning.journal import journal_path, read_journal
 
 if TYPE_CHECKING:
     from spectrum_tui.core.quantised.fold import Folded
+
+OWNED = "org/name, as in Qwen/Qwen3-0.6B"
+"""What an id on the hub looks like."""
 
 Origin = Literal["folder", "cache", "hub", "demo"]
 
@@ -49,7 +61,7 @@ def inspect_model(
     "demo" is the demonstration model (`./demo` is a folder); an existing folder wins over a hub
     id, the hub's local cache over the network, which is asked with `patience`.
     """
-    model = model.strip()
+    model = meant(model)
     if model == DEMO:
         return _describe(model, "demo", read_checkpoint(demo.make_demo_model()), name=DEMO_NAME)
     folder = local_folder(model)
@@ -59,11 +71,34 @@ def inspect_model(
     found = hub.find_local(model, revision)
     if found is not None:
         return _describe(model, "cache", read_checkpoint(found[0]), revision=found[1])
-    remote = hub.read_remote(model, revision, patience)
+    remote = _read_remote(model, revision, patience)
     found_there = _describe(
         model, "hub", remote.checkpoint, revision=remote.commit, local=remote.local_bytes
     )
     return replace(found_there, files=remote.files)
+
+
+def meant(typed: str) -> str:
+    """What was typed, without the spaces around it unless there is a folder of just that name."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        if Path(typed).expanduser().is_dir():
+            return typed
+    return typed.strip()
+
+
+def _read_remote(model: str, revision: str, patience: hub.Patience | None) -> hub.RemoteCheckpoint:
+    """The model on the hub. A bare name may be an old id, but is more likely no id at all: that is
+    said before what the hub or the network answered."""
+    try:
+        return hub.read_remote(model, revision, patience)
+    except HubError as exc:
+        if "/" in model:
+            raise
+        raise HubError(
+            f"There is no folder {model}, and a model id has an owner: {OWNED}.",
+            f"As an id without one it could not be read: {exc.message}",
+            field=exc.field,
+        ) from None
 
 
 def local_folder(model: str) -> Path | None:
@@ -123,6 +158,7 @@ def _describe(
     quantisation = detect(checkpoint.config, checkpoint.tensors, allow_lossy_gptq=True)
     if quantisation.refuse:
         raise CheckpointError(quantisation.refuse, SCAN_INSTEAD, field="model")
+    check_named_weights(checkpoint, name or typed)
     model = model_layers(checkpoint)
     if not quantisation.method:
         _check_scorable(typed, model)
@@ -143,7 +179,7 @@ def _describe(
         model.skipped,
         _finished(checkpoint, model) if is_local else 0,
         name or typed,
-        tuple(filter(None, (quantisation.banner,))),
+        (*_beside(checkpoint, origin), *filter(None, (quantisation.banner,))),
     )
     return Inspection(summary, checkpoint, model)
 
@@ -177,11 +213,18 @@ def with_exact_names(
     """
     with without_collections():
         folded, plan = exact_plan(inspection, model_class=model_class, allow_gptq=allow_gptq)
+        check_loads(inspection.checkpoint, plan, inspection.summary.model)
         model = plan_layers(plan)
     dropped = tuple((name, "only used by an inference engine") for name in folded.dropped)
     model = replace(model, skipped=(*model.skipped, *dropped))
     _check_scorable(inspection.summary.model, model)
-    banners = (folded.quantisation.banner, plan.banner, *_mismatches(plan), *_missing(plan))
+    banners = (
+        *_beside(inspection.checkpoint, inspection.summary.origin),
+        folded.quantisation.banner,
+        plan.banner,
+        *_mismatches(plan),
+        *_missing(plan),
+    )
     summary = replace(
         inspection.summary,
         parameters=model.total_parameters,
@@ -220,6 +263,27 @@ def naming_of(plan: ParameterPlan) -> str:
         return plan.model_class
     matched = " matched by suffix" if plan.naming == "suffix" else ""
     return f"transformers {plan.transformers_version} {plan.model_class}{matched}"
+
+
+def _beside(checkpoint: Checkpoint, origin: Origin) -> Iterator[str]:
+    """What lies or lacks beside the weights, so that `from_pretrained` reads them otherwise."""
+    if checkpoint.has_adapter and origin == "folder":
+        yield (
+            f"{ADAPTER_FILE} lies beside the weights: with PEFT installed, from_pretrained puts "
+            "that adapter on them, and the trainer has q_proj.base_layer.weight for "
+            f"q_proj.weight. If it is merged into them, move {ADAPTER_FILE} out of the folder"
+        )
+    elif checkpoint.has_adapter:
+        yield (
+            f"the repository has an {ADAPTER_FILE}: with PEFT installed, from_pretrained loads "
+            "that adapter on its base model, not these weights. Download them and train from the "
+            "folder without it"
+        )
+    if not checkpoint.indexed:
+        yield (
+            f"from_pretrained finds neither {SINGLE_FILE} nor {INDEX_FILE} here: "
+            f"{checkpoint.shards[0]} is taken for the model by its name"
+        )
 
 
 def _mismatches(plan: ParameterPlan) -> Iterator[str]:

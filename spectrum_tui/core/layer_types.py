@@ -1,8 +1,9 @@
 """Layer types: the unit within which layers are ranked against each other, and how they group.
 
-A type is the reference tool's: the module path after its first numeric component
-(`model.layers.7.mlp.down_proj` is of type `mlp.down_proj`), or the whole path where there is none
-(`lm_head`). Groups exist for the eye only; they never change a ranking.
+A type is the module path after its first numeric component (`model.layers.7.mlp.down_proj` is of
+type `mlp.down_proj`), or the whole path where there is none (`lm_head`); an index that counts
+experts is `*`. `core.naming.roles` knows more where it has a whole model: stages, and further
+numbers. Groups exist for the eye only; they never change a ranking.
 """
 
 from __future__ import annotations
@@ -71,21 +72,39 @@ _GROUP_PATTERNS = tuple(
     )
 )
 _INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)")
+_EXPERT_INDEX = re.compile(r"(?:(?<=experts[._])|(?<=expert[._]))\d+(?=\.|$)")
+ANY = "*"
+"""Stands in a type for an index that only counts."""
 
 
 def layer_type(layer: str) -> str:
-    """The type of the layer with this module path; never empty.
+    """The type of the layer with this module path, by its name alone; never empty.
 
     >>> layer_type("model.layers.7.mlp.down_proj"), layer_type("lm_head"), layer_type("proj.2")
     ('mlp.down_proj', 'lm_head', 'proj.*')
+    >>> layer_type("model.layers.7.mlp.experts.17.down_proj")
+    'mlp.experts.*.down_proj'
     """
-    parts = layer.split(".")
-    first = next((i for i, part in enumerate(parts) if part.isdigit()), None)
-    if first is None:
-        return layer
+    layer = without_experts(layer)
     # A container of bare layers ("proj.2") would give the empty type, which in the
     # reference matches every layer of the model.
-    return ".".join(parts[first + 1 :]) or ".".join([*parts[:first], "*"])
+    return reference_type(layer) or ".".join([*layer.split(".")[:-1], ANY])
+
+
+def reference_type(layer: str) -> str:
+    """The type that spectrum.py gives a layer; empty for a bare one of a container."""
+    parts = layer.split(".")
+    first = next((i for i, part in enumerate(parts) if part.isdigit()), None)
+    return layer if first is None else ".".join(parts[first + 1 :])
+
+
+def without_experts(layer: str) -> str:
+    """The path with `*` for the number of an expert, which tells none from another in its role.
+
+    >>> without_experts("a.3.mlp.experts.17.w1"), without_experts("a.3.mlp.experts.expert_17.w1")
+    ('a.3.mlp.experts.*.w1', 'a.3.mlp.experts.expert_*.w1')
+    """
+    return _EXPERT_INDEX.sub(ANY, layer) if "expert" in layer else layer
 
 
 def group_of(type_name: str) -> Group:

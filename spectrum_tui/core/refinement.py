@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from spectrum_tui.core import wire
+from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.inspection import Inspection, as_far_as_known
@@ -47,8 +48,10 @@ def refined_summary(
 
 
 def _cache_path(inspection: Inspection, choices: str) -> Path:
-    config = repr(sorted(inspection.checkpoint.config.items(), key=lambda item: item[0]))
-    key = "\0".join((inspection.checkpoint.fingerprint, _transformers_version(), choices, config))
+    checkpoint = inspection.checkpoint
+    config = repr(sorted(checkpoint.config.items(), key=lambda item: item[0]))
+    beside = repr((checkpoint.has_config, checkpoint.indexed, checkpoint.has_adapter))
+    key = "\0".join((checkpoint.fingerprint, _transformers_version(), choices, config, beside))
     return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
 
 
@@ -64,6 +67,9 @@ def _read(path: Path) -> tuple[ModelSummary, list[list[str]]] | None:
     text = read_kept(path, _FORM)
     if text is None:
         return None
-    first, second = text.splitlines()
-    summary, matrices = wire.decode(first), json.loads(second)
-    return (summary, matrices) if isinstance(summary, ModelSummary) else None
+    try:
+        first, second = text.splitlines()
+        kept = wire.decode(first), json.loads(second)
+    except (ValueError, RecursionError):
+        return None
+    return kept if conforms(kept, tuple[ModelSummary, list[list[str]]]) else None

@@ -103,6 +103,8 @@ class ModelNames:
 
     `sizes` are their elements, `rows` their first dimension (0 without one). `tied` are (other
     name, parameter); `stored` are (name in the checkpoint, parameter) where the two differ.
+    `classes` are (class, Auto class that chooses it, names of its parameters) for others that
+    transformers may load the model as.
     """
 
     model: str
@@ -113,6 +115,7 @@ class ModelNames:
     tied: tuple[tuple[str, str], ...] = ()
     stored: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    classes: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from spectrum_tui.core.layer_types import Group, group_of
 from spectrum_tui.core.results import BoolArray, IntArray, Result, Scores
 
 NEVER = 255
@@ -48,6 +49,7 @@ class Selection:
         known = same_layers
         self.in_head: BoolArray = known.in_head if known else _in_head(result)
         self._numel_in_head: IntArray = known._numel_in_head if known else _numel_in_head(result)
+        self._matrix_counts = self.counts[_of_matrices(scores, ~self.in_head) & (self.counts > 0)]
         self._tables = {on: self._totals_table(on) for on in (True, False)}
 
     def mask(self, percent: int, *, head: bool = True) -> BoolArray:
@@ -72,6 +74,19 @@ class Selection:
         """The smallest percentage that selects any layer; NEVER where none does."""
         return int(self.threshold.min(initial=NEVER))
 
+    def too_small(self, percent: int) -> str:
+        """Which types have so few layers that a percentage selects none of them, in words; ""
+        where there is none. Norms, embeddings and head are not counted, nor anything where nothing
+        at all is selected."""
+        small = self._matrix_counts[self._matrix_counts * percent < 100]
+        if not len(small) or percent < self.smallest_percent():
+            return ""
+        least, most = int(small.min()), int(small.max())
+        types = f"{len(small):,} types have" if len(small) > 1 else "1 type has"
+        upto = "at most " if least < most else ""
+        layers = "one layer" if most == 1 else f"{upto}{most} layers"
+        return f"{types} {layers}: none below {-(-100 // most)} %"
+
     def _totals_table(self, head: bool) -> tuple[IntArray, IntArray]:
         """Layers and parameters at every percentage 0..100."""
         limit = self.threshold.astype(np.int64)
@@ -82,6 +97,13 @@ class Selection:
         trained = np.bincount(limit, weights=numel, minlength=NEVER + 1).cumsum()[:101]
         extra = sum(h.numel for h in self.result.head) if head else 0
         return layers.astype(np.int64), trained.astype(np.int64) + extra
+
+
+def _of_matrices(scores: Scores, rows: BoolArray) -> BoolArray:
+    """Per type, whether any of these rows is of it, and it is none of norms."""
+    found = np.bincount(scores.type_ids[rows], minlength=len(scores.type_names)) > 0
+    norms = (group_of(name) is Group.NORMS for name in scores.type_names)
+    return np.asarray(found & ~np.fromiter(norms, np.bool_, len(found)))
 
 
 def counted(scores: Scores) -> IntArray:

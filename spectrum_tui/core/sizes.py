@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,8 +17,14 @@ import numpy as np
 from spectrum_tui.core import hub, store
 from spectrum_tui.core.errors import HubError, ResultsError, SpectrumError
 from spectrum_tui.core.files import slug
-from spectrum_tui.core.inspection import Inspection, inspect_model, local_folder, with_exact_names
-from spectrum_tui.core.layer_types import tower_of
+from spectrum_tui.core.inspection import (
+    Inspection,
+    inspect_model,
+    local_folder,
+    meant,
+    with_exact_names,
+)
+from spectrum_tui.core.layer_types import reference_type, tower_of
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers
 from spectrum_tui.core.requests import DEMO
 from spectrum_tui.core.results import IntArray, Result, Scores
@@ -62,7 +68,7 @@ def cached_models_of(result: Result) -> list[str]:
 
 def local_model(model: str) -> Inspection:
     """A model on this machine under its exact names; raises CheckpointError or HubError."""
-    name = model.strip()
+    name = meant(model)
     if name != DEMO and local_folder(name) is None:
         hub.validate(name)
         if hub.find_local(name) is None:
@@ -172,17 +178,35 @@ def _check(result: Result, name: str, match: _Match, model: ModelLayers) -> None
             hint,
             field="model",
         )
-    found = [layer for layer in match.layers if layer]
-    scored = Counter(layer.type for layer in {layer.name: layer for layer in found}.values())
-    whole = Counter(layer.type for layer in model.layers)
-    for kind, count in scored.items():
-        if count < whole[kind]:
-            raise ResultsError(
-                f"These scores are of another model: {name} has {whole[kind]:,} layers of {kind}, "
-                f"they have {count:,}.",
-                hint,
-                field="model",
-            )
+    found = {layer.name: layer for layer in match.layers if layer}
+    # By the types of this program or by those of spectrum.py, whichever the scan chose from.
+    short = _short(found.values(), model, _own_type)
+    if short and _short(found.values(), model, _reference_type):
+        kind, count, whole = short
+        raise ResultsError(
+            f"These scores are of another model: {name} has {whole:,} layers of {kind}, "
+            f"they have {count:,}.",
+            hint,
+            field="model",
+        )
+
+
+def _own_type(layer: Layer) -> str:
+    return layer.type
+
+
+def _reference_type(layer: Layer) -> str:
+    return reference_type(layer.name)
+
+
+def _short(
+    found: Iterable[Layer], model: ModelLayers, type_of: Callable[[Layer], str]
+) -> tuple[str, int, int] | None:
+    """(type, layers scored, layers there are) of the first type that is not whole; None where
+    each is."""
+    whole = Counter(map(type_of, model.layers))
+    scored = Counter(map(type_of, found)).items()
+    return next(((kind, n, whole[kind]) for kind, n in scored if n < whole[kind]), None)
 
 
 def _sized(result: Result, match: _Match) -> Scores:

@@ -13,15 +13,17 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from spectrum_tui.core import json_text
 from spectrum_tui.core.collections import without_collections
-from spectrum_tui.core.disk import read_bytes
+from spectrum_tui.core.conforming import conforms
+from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import OutputError, ResultsError
 from spectrum_tui.core.files import (
     OutputFiles,
@@ -60,19 +62,28 @@ _FUSED_EXPERTS = re.compile(r"(^|\.)experts\.[a-z_]+$")
 DETAILS = f"results {form_of(Scores, Result, Provenance, HeadParameter, Parameter)}"
 """What the details of a score file are kept as."""
 
+_NO_DETAILS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What reading something else as details may raise."""
+
 Row = tuple[str, str, float]
 """(layer, type, snr)."""
 
 
-def save_scores(result: Result, output_dir: Path) -> OutputFiles:
-    """Write the flat and the sorted score file; raises OutputError, leaving old files whole."""
+def save_scores(
+    result: Result, output_dir: Path, *, tell: Callable[[str], object] = lambda note: None
+) -> OutputFiles:
+    """Write the flat and the sorted score file; raises OutputError, leaving old files whole.
+
+    `tell` is called with a sentence where the details could not be kept beside them.
+    """
     files = files_of(result, output_dir)
     text = flat_text(result)
     write_text(files.scores, text)
     write_text(files.sorted_scores, sorted_text(result))
-    # Without the details the scores still open, only without sizes.
-    with contextlib.suppress(OutputError):
+    try:
         write_kept(_details_path(text), DETAILS, json.dumps(_details(result)))
+    except OutputError as exc:
+        tell(f"The score files will open without sizes. {exc}")
     return files
 
 
@@ -104,11 +115,11 @@ def load_result(path: Path) -> Result:
 
 def _load_result(path: Path) -> Result:
     text = _read(path)
-    details = _read_details(_details_path(text))
-    if details is not None:
+    kept = read_kept(_details_path(text), DETAILS)
+    if kept is not None:
         # Those of another version are as good as none: the scores still open.
-        with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError, OverflowError):
-            return completed(_from_details(details, path))
+        with contextlib.suppress(ValueError):
+            return from_details_text(kept, path)
     rows = parse_rows(text, path.name)
     return _imported(rows, path)
 
@@ -120,7 +131,10 @@ def details_text(result: Result) -> str:
 
 def from_details_text(text: str, path: Path) -> Result:
     """The result that `details_text` wrote of the scores in `path`; raises ValueError."""
-    return completed(_from_details(json.loads(text), path))
+    try:
+        return completed(_from_details(json.loads(text), path))
+    except _NO_DETAILS:
+        raise ValueError("not the details of scores") from None
 
 
 def parse_rows(text: str, name: str) -> list[Row]:
@@ -130,9 +144,11 @@ def parse_rows(text: str, name: str) -> list[Row]:
             f"{name} is blank: it holds no scores.", "Scan the model to make new ones."
         )
     try:
-        data = json.loads(text)
-        rows = list(_rows(data))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        rows = list(_rows(json_text.load(text)))
+    except json_text.NotJSONError as exc:
+        fault = exc.fault
+        raise ResultsError(f"{name} {fault.problem}.", fault.hint) from None
+    except json_text.WRONG_SHAPE:
         raise ResultsError(
             f"{name} is not a score file.",
             'It should map each layer to its "snr" and "type", or each type to its layers.',
@@ -169,11 +185,12 @@ def _scored(scores: Scores) -> Iterator[Row]:
 
 def _read(path: Path) -> str:
     try:
-        # Line ends as in a text file: the details are found by them.
-        text = read_bytes(path).decode("utf-8-sig")
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        # With the line ends of a text file: the details are found by them.
+        return read_text(path)
     except UnicodeDecodeError:
-        raise ResultsError(f"{path.name} is not a text file.", "Give a scores .json.") from None
+        raise ResultsError(
+            f"{path.name} is not UTF-8 text, which JSON must be.", "Give a scores .json."
+        ) from None
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         raise ResultsError(f"{path} cannot be read ({reason}).", "Check the path.") from None
@@ -220,12 +237,6 @@ def _parts(items: list[Any]) -> Parts:
     return {row: tuple((label, value) for label, value in parts) for row, parts in items}
 
 
-def _read_details(path: Path) -> dict[str, Any] | None:
-    text = read_kept(path, DETAILS)
-    data = json.loads(text) if text is not None else None
-    return data if isinstance(data, dict) else None
-
-
 def _from_details(data: dict[str, Any], path: Path) -> Result:
     scores = Scores(
         data["layers"],
@@ -240,14 +251,10 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
         _parts(data["parts"]),
         {name: _column(column) for name, column in data.get("metrics", {}).items()},
     )
-    columns = [scores.type_ids, scores.snr, scores.rows, scores.columns, scores.numel]
-    columns += [column.values for column in scores.metrics.values()]
-    if {len(scores.parameters), *map(len, columns)} != {len(scores)}:
-        raise ValueError("columns of different lengths")
     origin = data["provenance"]
     origin["generation"] = Generation(origin["generation"])
     origin["notes"] = tuple(origin.get("notes", ()))
-    return Result(
+    result = Result(
         scores,
         tuple(HeadParameter(h["name"], h["numel"], tuple(h["tied"])) for h in data["head"]),
         Provenance(**origin),
@@ -256,7 +263,25 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
         tuple((name, reason) for name, reason in data["skipped"]),
         str(path),
         parameters=tuple(Parameter(n, tuple(s), m) for n, s, m in data["model_parameters"]),
-        checkpoint=str(data.get("checkpoint", "")),
+        checkpoint=data["checkpoint"],
+    )
+    if not conforms(result, Result) or not _is_whole(scores):
+        raise ValueError("not the details of scores")
+    return result
+
+
+def _is_whole(scores: Scores) -> bool:
+    """Whether the columns are of one length, and what they point to is there."""
+    columns = [scores.type_ids, scores.snr, scores.rows, scores.columns, scores.numel]
+    columns += [column.values for column in scores.metrics.values()]
+    rows = range(len(scores))
+    places: list[Mapping[int, object]] = [scores.problems, scores.parts]
+    places += [column.parts for column in scores.metrics.values()]
+    return (
+        {len(scores.parameters), *map(len, columns)} == {len(scores)}
+        and all(column.ndim == 1 for column in columns)
+        and all(0 <= kind < len(scores.type_names) for kind in scores.type_ids.tolist())
+        and all(row in rows for place in places for row in place)
     )
 
 

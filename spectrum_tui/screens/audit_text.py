@@ -11,10 +11,13 @@ from textual.widget import Widget
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.audit import Audit, Finding, Severity
+from spectrum_tui.core.audit.findings import short
 from spectrum_tui.core.consumers import CONSUMERS, ConsumerReport
 from spectrum_tui.widgets.cells import printable
 
 SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
+MOST_LEFT_OUT = 100
+"""Lines without a meaning that are listed; `spectrum-tui audit` lists every one."""
 ROOMY = 60
 """Cells from which on a trainer has a line of its own beside the findings."""
 
@@ -29,6 +32,17 @@ def summary(audit: Audit) -> Content:
     if not audit.defects:
         parts.append("no defect")
     return Content(" · ".join(parts))
+
+
+def not_corrected(audit: Audit) -> str:
+    """Why there is no corrected file, and the lines that it has no place for."""
+    correction = audit.correction
+    refused = f"No corrected file: {correction.refused}." if correction.refused else ""
+    lines = [f"line {entry.line}: {short(entry.pattern, 200)}" for entry in correction.dropped]
+    more = len(lines) - MOST_LEFT_OUT
+    if more > 0:
+        lines[MOST_LEFT_OUT:] = [f"and {numbers.counted(more, 'more line')}"]
+    return "\n".join(printable(line) for line in (refused, *lines) if line)
 
 
 def meant(audit: Audit) -> Content:
@@ -81,6 +95,10 @@ class FindingTable(Widget):
         table.add_column(ratio=1)
         for finding in self.audit.findings:
             table.add_row(*self._row(finding))
+        if text := not_corrected(self.audit):
+            dim = self.get_component_rich_style("findings--dim")
+            sign = "· no file" if self.audit.correction.refused else "· left out"
+            table.add_row(Text(sign, dim), Text(text, dim))
         return table
 
     def _row(self, finding: Finding) -> tuple[Text, Text]:

@@ -12,7 +12,9 @@ from spectrum_tui.base_app import BaseApp
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.choice import Choice, Tiers
+from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.screens.rankings import Ranking
@@ -63,7 +65,8 @@ class ResultDialogs(SizedLater):
     @property
     def choice(self) -> Choice:
         """What is shown, as every kind of recipe takes it."""
-        return Choice(self.selection, self.percent, self.head, self.tiers)
+        allowed = self.settings.allow_missing
+        return Choice(self.selection, self.percent, self.head, self.tiers, allow_missing=allowed)
 
     @property
     def current_row(self) -> int | None:
@@ -143,8 +146,8 @@ class ResultDialogs(SizedLater):
     # -- taking it away -----------------------------------------------------------------------
 
     def text(self) -> str:
-        """The YAML of what is shown; raises SelectionError where it would train nothing."""
-        return self.recipe.text(self.percent, head=self.head)
+        """The YAML of what is shown; raises SelectionError where it must not be written."""
+        return drafted(DEFAULT_KIND, self.choice)[0].text
 
     @work(exclusive=True, group="copy")
     async def action_copy(self) -> None:

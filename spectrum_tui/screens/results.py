@@ -57,7 +57,7 @@ class ResultsScreen(ResultDialogs):
             height: auto;
             padding: 0 1;
             & > #memory { display: none; }
-            & > #ties { height: 1; color: $warning; text-wrap: nowrap; }
+            & > #ties, & > #small { height: 1; color: $warning; text-wrap: nowrap; }
             & > #notes { height: auto; }
         }
         &.-tall > #header { padding: 1; & > #memory { display: block; } }
@@ -96,6 +96,7 @@ class ResultsScreen(ResultDialogs):
         self.totals = TotalsLine(id="totals")
         self.memory = MemoryLine(self.result, id="memory")
         self._ties_line = Static(markup=False, id="ties")
+        self._small_line = Static(markup=False, id="small")
         self._notes = Static(markup=False, id="notes")
 
     def _longest_line(self) -> int:
@@ -115,6 +116,7 @@ class ResultsScreen(ResultDialogs):
             yield self.totals
             yield self.memory
             yield self._ties_line
+            yield self._small_line
             yield self._notes
         yield self.bar
         with Horizontal(id="body"):
@@ -124,7 +126,7 @@ class ResultsScreen(ResultDialogs):
 
     def on_mount(self) -> None:
         """Show the percentage that the settings ask for."""
-        self._ties_line.display = self.ranking.ties.possible
+        self._show_lines()
         self.show_notes()
         self._show_order()
         self.apply(self.percent)
@@ -157,13 +159,22 @@ class ResultsScreen(ResultDialogs):
         right, short = head_text(self.result, head=self.head), left.replace(" parameters", "")
         self.totals.show(left, right, memory, short)
         if self.ranking.ties.possible:
-            self._ties_line.update(self._ties_text(percent), layout=False)
+            text = self.ranking.ties.text(percent)
+            self._tell(self._ties_line, text, "No ties at the cut: scores alone decide")
+        if self._small_line.display:
+            text = self.selection.too_small(percent)
+            self._tell(self._small_line, text, "Every type is large enough for this percentage")
 
-    def _ties_text(self, percent: int) -> Content:
-        text = self.ranking.ties.text(percent)
-        if text:
-            return Content(f"! {text}")
-        return Content.styled("No ties at the cut: scores alone decide", "$foreground 60%")
+    def _show_lines(self) -> None:
+        """Keep a line for what only some percentages bring, where any does."""
+        least = self.selection.smallest_percent()
+        self._ties_line.display = self.ranking.ties.possible
+        self._small_line.display = bool(self.selection.too_small(least))
+
+    @staticmethod
+    def _tell(line: Static, text: str, otherwise: str) -> None:
+        content = Content(f"! {text}") if text else Content.styled(otherwise, "$foreground 60%")
+        line.update(content, layout=False)
 
     def show_notes(self) -> None:
         """What the user should know of the result, and where it was saved."""
@@ -260,7 +271,7 @@ class ResultsScreen(ResultDialogs):
         except ResultsError as error:
             self._refuse_metric(error)
             return
-        self._ties_line.display = self.ranking.ties.possible
+        self._show_lines()
         self.apply(self.percent)
         self._show_order()
 

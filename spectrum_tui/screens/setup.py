@@ -345,15 +345,17 @@ class SetupScreen(Screen[None]):
         return select
 
     def _typed(self) -> tuple[str, str]:
-        return self._input("model").value.strip(), self._input("revision").value.strip()
+        # Spaces around a model are left on: a folder may be called so.
+        model = self._input("model").value
+        return model if model.strip() else "", self._input("revision").value.strip()
 
     def _inspect(self) -> None:
         model, revision = self._typed()
         asked = (self.settings.model, self.settings.revision)
         if self._found.state == "reading" and (model, revision) == asked:
             return  # a second enter would only begin anew
-        if model.endswith((".json", *RECIPES)):
-            self._open(output_folder(model))
+        if model.rstrip().endswith((".json", *RECIPES)):
+            self._open(output_folder(model.strip()))
             return
         self.settings = replace(self.settings, model=model, revision=revision)
         self.summary = None

@@ -9,12 +9,13 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from spectrum_tui.core.layer_types import Group, family, group_of, natural_key
+from spectrum_tui.core.layer_types import ANY, Group, family, group_of, natural_key
 from spectrum_tui.core.results import BoolArray, FloatArray, IntArray, Scores
 
 LEVELS = 32
 """Steps of the ramp: in 256 colours the same to the eye as a continuous one."""
 _FIRST_NUMBER = re.compile(r"(?:^|\.)(\d{1,6})(?=\.|$)")
+_LAST_NUMBER = re.compile(r"(?:^|\.)(\d{1,6})$")
 
 
 class Cell(IntEnum):
@@ -41,9 +42,9 @@ IN_HEAD = "◆"
 
 
 class HeatMatrix:
-    """One row per type, or per family of experts; one column per layer number.
+    """One row per type, or per family of experts; one column per block number.
 
-    The last column holds the layers without a number (`lm_head`): their rows are `single`.
+    The last column holds the layers without one (`lm_head`): their rows are `single`.
     A cell of several layers stands for their mean, infinite only where all of them are.
     Types of the same name in several towers (an encoder and a decoder) get a row for each.
     """
@@ -51,13 +52,15 @@ class HeatMatrix:
     def __init__(self, scores: Scores) -> None:
         self.scores = scores
         number, prefix, prefixes = _numbers_and_prefixes(scores)
-        row_of_layer, self.labels = _rows(scores, prefix, prefixes)
+        row_of_layer, labels = _rows(scores, prefix, prefixes)
         self.numbers = _columns(number)
         column = np.searchsorted(self.numbers, number)
         column[number < 0] = len(self.numbers)
-        self.shape = (len(self.labels), len(self.numbers) + 1)
+        self.shape = (len(labels), len(self.numbers) + 1)
         self._cell_of_layer: IntArray = row_of_layer * self.shape[1] + column
         self.counts = self._counted(np.ones(len(scores), bool))
+        most = self.counts[:, :-1].max(axis=1, initial=0).tolist()  # experts of one layer
+        self.labels = [f"{x} ×{n}" if n > 1 else x for x, n in zip(labels, most, strict=True)]
         self.layers_of_row: IntArray = self.counts.sum(axis=1)
         self.single: BoolArray = self.counts[:, :-1].sum(axis=1) == 0
         self.mean, self.cells = self._means()
@@ -120,16 +123,21 @@ class HeatMatrix:
 
 
 def _numbers_and_prefixes(scores: Scores) -> tuple[IntArray, IntArray, list[str]]:
-    """The first number of every path (-1 without one), and what stands before it.
+    """The number of the block of every layer (-1 without one), and what stands before it.
 
-    Paths share their heads (`model.layers.7`), so that each head is searched only once.
+    It is the number above the type (`model.layers.7`), else the first that the type leaves open
+    (`layers.2.blocks.*`), else the first of all. Paths share their heads, so that each is
+    searched only once.
     """
     prefixes: dict[str, int] = {}
     known: dict[str, tuple[int, int]] = {}
     found = []
-    names = [f".{name}" for name in scores.type_names]
+    kinds = [name.rpartition(":")[2] for name in scores.type_names]
+    tails = [f".{name}" for name in kinds]
     for layer, kind in zip(scores.layers, scores.type_ids.tolist(), strict=True):
-        head = layer.removesuffix(names[kind])
+        head = layer.removesuffix(tails[kind])
+        if ANY in kinds[kind]:
+            head = _head(layer, kinds[kind])
         if head not in known:
             number, prefix = _number_and_prefix(head)
             known[head] = number, prefixes.setdefault(prefix, len(prefixes))
@@ -138,8 +146,17 @@ def _numbers_and_prefixes(scores: Scores) -> tuple[IntArray, IntArray, list[str]
     return table[:, 0], table[:, 1], list(prefixes)
 
 
+def _head(layer: str, kind: str) -> str:
+    """A layer's path up to the number of its block, for a type with indices left open."""
+    pattern, parts = kind.split("."), layer.split(".")
+    above = len(parts) - len(pattern)
+    if above > 0 and parts[above - 1].isdigit():
+        return ".".join(parts[:above])
+    return ".".join(parts[: max(above, 0) + pattern.index(ANY) + 1]) if ANY in pattern else layer
+
+
 def _number_and_prefix(head: str) -> tuple[int, str]:
-    match = _FIRST_NUMBER.search(head)
+    match = _LAST_NUMBER.search(head) or _FIRST_NUMBER.search(head)
     return (int(match[1]), head[: match.start()]) if match else (-1, "")
 
 
@@ -159,21 +176,23 @@ def _rows(scores: Scores, prefix: IntArray, prefixes: list[str]) -> tuple[IntArr
     for kind, tower in (divmod(pair, len(prefixes)) for pair in pairs.tolist()):
         keys.append((family(scores.type_names[kind]), prefixes[tower]))
         members.setdefault(keys[-1], set()).add(kind)
+    names = {key: _name(key[0], kinds, scores.type_names) for key, kinds in members.items()}
     towers: dict[str, list[str]] = {}
-    for name, tower_name in members:
+    for (_, tower_name), name in names.items():
         towers.setdefault(name, []).append(tower_name)
     rank = {group: i for i, group in enumerate(Group)}
     order = sorted(members, key=lambda k: (rank[group_of(k[0])], natural_key(k[0]), k[1]))
     row_of = {key: row for row, key in enumerate(order)}
-    labels = [_label(key, towers[key[0]], len(members[key])) for key in order]
+    labels = [_label(names[key], key[1], towers[names[key]]) for key in order]
     return np.array([row_of[key] for key in keys], np.int64)[pair_of_layer], labels
 
 
-def _label(key: tuple[str, str], towers: list[str], members: int) -> str:
-    name, tower = key
-    if len(towers) > 1:
-        name = f"{_distinct(tower, towers)}: {name}"
-    return f"{name} ×{members}" if members > 1 else name
+def _name(family_name: str, kinds: set[int], type_names: list[str]) -> str:
+    return type_names[next(iter(kinds))] if len(kinds) == 1 else family_name
+
+
+def _label(name: str, tower: str, towers: list[str]) -> str:
+    return f"{_distinct(tower, towers)}: {name}" if len(towers) > 1 else name
 
 
 def _distinct(tower: str, towers: list[str]) -> str:

@@ -76,7 +76,7 @@ def test_no_config_at_all(tiny: TinyModels, tmp_path: Path, capsys: Capture) -> 
     folder = rewrite(tiny.folder("llama"), tmp_path / "m")
     (folder / "config.json").unlink()
     (note,) = notes(capsys, str(folder))
-    assert "does not say which architecture" in note
+    assert "there is no config.json. Without it from_pretrained does not load them." in note
     (folder / "config.json").write_text("{")
     assert main(["scan", str(folder)]) in (0, 2)
     assert "Traceback" not in capsys.readouterr().err
@@ -190,9 +190,12 @@ def test_what_a_class_has_and_the_checkpoint_has_not(tiny: TinyModels, capsys: C
 def test_a_model_class_of_a_model_that_is_not_known(
     tiny: TinyModels, tmp_path: Path, capsys: Capture
 ) -> None:
+    """Where the class loads the checkpoint it is as good as known."""
     folder = rewrite(tiny.folder("llama"), tmp_path / "m", config={"model_type": "no-such"})
-    (note,) = notes(capsys, str(folder), "--model-class", "LlamaForCausalLM")
-    assert "no-such" in note
+    assert notes(capsys, str(folder), "--model-class", "LlamaForCausalLM") == []
+    assert "LlamaForCausalLM" in recipe()[0]
+    message = refused(capsys, "scan", str(folder), "--model-class", "Qwen3ForCausalLM")
+    assert "which lacks 4 of its 25 parameters" in message
 
 
 @pytest.mark.parametrize(

@@ -344,3 +344,29 @@ ARCHITECTURES: dict[str, Architecture] = {
         {"num_conv_pos_embedding_groups": 4},
     ),
 }
+
+FOUR_STAGES: Options = {
+    "image_size": 64, "hidden_sizes": [8, 16, 40, 64], "depths": [2, 2, 6, 2],
+    "num_attention_heads": [1, 2, 5, 8], "decoder_hidden_size": 24,
+}  # fmt: skip
+STAGES: dict[str, Architecture] = {
+    "swin": _other(
+        "SwinForImageClassification",
+        "Swin",
+        {"image_size": 64, "embed_dim": 16, "depths": [2, 2, 6, 2], "num_heads": [1, 2, 4, 8]},
+        {"window_size": 2},
+    ),
+    "convnext": _other(
+        "ConvNextForImageClassification",
+        "ConvNext",
+        {"hidden_sizes": [8, 16, 32, 64], "depths": [3, 3, 9, 3]},
+    ),
+    "resnet": _other(
+        "ResNetForImageClassification",
+        "ResNet",
+        {"embedding_size": 8, "hidden_sizes": [16, 32, 64, 128], "depths": [3, 4, 6, 3]},
+    ),
+    "pvt": _other("PvtForImageClassification", "Pvt", FOUR_STAGES),
+    "segformer": _other("SegformerForSemanticSegmentation", "Segformer", FOUR_STAGES),
+}
+"""Vision models of stages, each of a width of its own, with as many blocks as published ones."""

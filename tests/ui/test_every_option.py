@@ -60,6 +60,7 @@ SHARED = {
     "output_dir": Typed(("--output-dir", "there"), {"output_dir": "there"}),
     "model_class": Typed(("--model-class", "OtherModel"), {"model_class": "OtherModel"}),
     "allow_gptq": Typed(("--allow-gptq",), {"allow_gptq": True}),
+    "allow_missing": Typed(("--allow-missing",)),
 }
 """What the app and `scan` are both told."""
 HEADLESS = {

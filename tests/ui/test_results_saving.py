@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,22 @@ async def test_cancel_writes_nothing(tmp_path: Path, cancel: str) -> None:
         assert app.screen is app.results
         assert list(tmp_path.iterdir()) == []
         assert app.results.saved is None
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_a_result_that_lacks_much_is_neither_copied_nor_saved(
+    tmp_path: Path, allowed: bool
+) -> None:
+    app = Host(made.result(failed=dict.fromkeys(range(20), "cannot be read")), output_dir=tmp_path)
+    app.results.settings = replace(app.results.settings, allow_missing=allowed)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await pilot.press("c")
+        await settled(pilot)
+        said = next(iter(app._notifications)).message
+        assert ("20 of 84 layers have no score" in said) is not allowed
+        assert ("20 of 84 layers have no score" in app.clipboard) is allowed
+        await pilot.press("w")
+        await settled(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert bool(list(tmp_path.glob("*.yaml"))) is allowed

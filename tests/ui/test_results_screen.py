@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from textual import events
 from textual.binding import Binding
@@ -167,6 +168,23 @@ async def test_no_line_on_ties_where_none_can_be() -> None:
     app = Host(made.result())
     async with app.run_test(size=(80, 24)):
         assert not app.results.query_one("#ties").display
+
+
+async def test_types_of_which_a_percentage_selects_none_are_said() -> None:
+    result = made.result(layers=12, types=2)
+    ids = np.where(np.arange(24) > 20, np.arange(24) - 19, result.scores.type_ids)
+    names = [*result.scores.type_names, "a", "b", "c"]
+    app = Host(replace(result, scores=replace(result.scores, type_ids=ids, type_names=names)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert app.text("#small") == "! 3 types have one layer: none below 100 %"
+        await pilot.press("end")
+        assert "Every type is large enough" in app.text("#small")
+
+
+async def test_no_line_on_small_types_where_none_is() -> None:
+    app = Host(made.result())
+    async with app.run_test(size=(80, 24)):
+        assert not app.results.query_one("#small").display
 
 
 async def test_a_percentage_that_selects_nothing_says_which_would() -> None:

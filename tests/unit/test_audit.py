@@ -179,7 +179,7 @@ def in_model(*lines: str) -> Audit:
          ["model.layers.2.mlp.experts.gate_up_proj"]),
         ("over-match", "model.layers.1.mlp.gate", ["model.layers.1.mlp.gate.weight"]),
         ("untried", "(model.+)+weight$", []),
-        ("dead", "language_model.model.layers.1", []),
+        ("dead", "language_model.model.layers.14", []),
     ],
 )  # fmt: skip
 def test_each_defect_in_a_model(code: str, line: str, fixed: list[str]) -> None:

@@ -69,7 +69,7 @@ def test_json(here: Path, capsys: Capture) -> None:
 def test_without_a_model_an_expression_cannot_be_corrected(capsys: Capture) -> None:
     Path("wild.yaml").write_text("unfrozen_parameters:\n- .+layers.1.mlp.down_proj.weight\n")
     assert main(["audit", "wild.yaml", "-o", "fixed.yaml"]) == 1
-    assert "give --model" in capsys.readouterr().err
+    assert "--model MODEL finds them" in capsys.readouterr().err
     assert not Path("fixed.yaml").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from spectrum_tui.core.checkpoint import (
     read_header,
     shard_names,
 )
+from tests.checkpoints import llama, save_in_hub_cache
 from tests.unit.checkpoint_files import (
     entry,
     save_in_folder_below,
@@ -149,6 +151,31 @@ def test_the_fingerprint_changes_with_the_files(tmp_path: Path) -> None:
     os.utime(path, (2, 2))
     seen.add(read_checkpoint(tmp_path).fingerprint)
     assert len(seen) == 4
+
+
+def test_another_file_of_the_same_size_and_time_is_another(tmp_path: Path) -> None:
+    """Archives that set all times to one, rsync in place, a file put in the other's place."""
+    path = tmp_path / SINGLE_FILE
+    seen = set()
+    for value in range(3):
+        save_file({"a": torch.full((4,), value)}, tmp_path / "new")
+        if value == 1:
+            path.write_bytes((tmp_path / "new").read_bytes())
+        else:
+            (tmp_path / "new").replace(path)
+        os.utime(path, (1, 1))
+        seen.add(read_checkpoint(tmp_path).fingerprint)
+    assert len(seen) == 3
+
+
+def test_a_blob_of_the_hub_is_known_by_its_content(tmp_path: Path) -> None:
+    """The cache may be copied to another disk with its times: inode and ctime are others there."""
+    snapshot = save_in_hub_cache(tmp_path / "a", "org/name", llama(1))
+    before = read_checkpoint(snapshot).fingerprint
+    shutil.copytree(tmp_path / "a", tmp_path / "b", symlinks=True)
+    assert (
+        read_checkpoint(tmp_path / "b" / snapshot.relative_to(tmp_path / "a")).fingerprint == before
+    )
 
 
 def test_a_name_is_only_text(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ class TestScan:
         assert "\x1b" not in done.stdout + done.stderr
 
     def test_json_is_strict_and_alone_on_stdout(self, tmp_path: Path, capsys: Capture) -> None:
-        tensors = checkpoints.spoil(llama(2), "model.layers.0.mlp.up_proj", float("nan"))
+        tensors = checkpoints.spoil(llama(3), "model.layers.0.mlp.up_proj", float("nan"))
         low = torch.zeros(96, 32)
         low[0, 0], low[1, 1] = 2.0, 1.0
         tensors["model.layers.1.mlp.up_proj.weight"] = low
@@ -114,7 +114,7 @@ class TestScan:
 
         data = json.loads(out, parse_constant=forbidden)
         rows = {row["layer"]: row for row in data["layers"]}
-        assert len(rows) == 16
+        assert len(rows) == 23
         failed = rows["model.layers.0.mlp.up_proj"]
         assert failed["snr"] is None
         assert failed["problem"] == "holds NaN or Inf"

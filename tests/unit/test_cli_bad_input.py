@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from spectrum_tui.cli import main
+from spectrum_tui.core.errors import RecipeError
+from spectrum_tui.core.recipes.reading import read_recipe
 from tests.checkpoints import llama, save
 from tests.commands import Capture, refused
 
@@ -86,6 +91,75 @@ def test_a_path_that_cannot_be_one(name: str, capsys: Capture) -> None:
 def test_offline(capsys: Capture) -> None:
     message = refused(capsys, "scan", "org-of-nobody/name")
     assert "HF_HUB_OFFLINE" in message or "offline" in message
+
+
+def test_a_name_that_is_no_id_is_told_what_one_looks_like(capsys: Capture) -> None:
+    """Before the network is blamed, which an old id without an owner would need."""
+    message = refused(capsys, "scan", "notamodel")
+    no_folder, network = message.split(" As an id without one it could not be read: ")
+    assert no_folder.endswith(
+        "There is no folder notamodel, and a model id has an owner: "
+        "org/name, as in Qwen/Qwen3-0.6B."
+    )
+    assert "offline" in network
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"), [(" m", " m"), ("m ", "m "), (" m m\t", " m m\t"), ("m", " m \n")]
+)
+def test_spaces_around_a_folder(name: str, typed: str, model: Path, capsys: Capture) -> None:
+    """They are of its name where a folder has that name, else left over from copying it."""
+    model.rename(Path.cwd() / name)
+    assert main(["scan", typed, "--output-dir", "out"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert "There is no folder ./nothing." in refused(capsys, "scan", " ./nothing ")
+
+
+READERS = (
+    ["yaml"],
+    ["export", "--as", "trl"],
+    ["memory"],
+    ["compare"],
+    ["audit"],
+    ["scan"],
+)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+@pytest.mark.parametrize("command", READERS, ids=lambda c: c[0])
+def test_what_is_no_file(command: list[str], kind: str, tmp_path: Path, capsys: Capture) -> None:
+    """Never waited for: nobody writes to the pipe, and the device has no end."""
+    path = tmp_path / "x.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    files = [str(path)] * (2 if command == ["compare"] else 1)
+    line = refused(capsys, *command, *files)
+    words = {"pipe": r"blank|empty|x\.json", "device": r"it is a device, not a file|x\.json"}
+    assert re.search(words.get(kind, "folder|directory|weights"), line)
+
+
+def test_a_recipe_for_freezing_is_no_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.yaml")
+    with pytest.raises(RecipeError, match="unfrozen_parameters"):
+        read_recipe(tmp_path / "x.yaml")
+
+
+def test_scores_through_a_pipe_with_a_writer(model: Path, tmp_path: Path, capsys: Capture) -> None:
+    """`spectrum-tui yaml <(command)` is read to its end."""
+    assert main(["scan", str(model), "--output-dir", str(tmp_path)]) == 0
+    scores = next((tmp_path / "model_snr_results").glob("*.json"))
+    assert main(["yaml", str(scores)]) == 0
+    wanted = capsys.readouterr().out.splitlines()[2:]
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as file:
+        file.write(scores.read_bytes())
+    assert main(["yaml", f"/dev/fd/{reader}"]) == 0
+    os.close(reader)
+    assert capsys.readouterr().out.splitlines()[-1] in wanted
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere"])

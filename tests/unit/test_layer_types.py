@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from spectrum_tui.core import layer_types
 from spectrum_tui.core.layer_types import (
     Group,
     TypeInfo,
@@ -30,7 +31,6 @@ def reference_type(name: str) -> str:
     [
         ("model.layers.7.mlp.down_proj", "mlp.down_proj"),
         ("model.layers.31.self_attn.q_proj", "self_attn.q_proj"),
-        ("model.layers.3.mlp.experts.17.w1", "mlp.experts.17.w1"),
         ("transformer.h.0.attn.c_attn", "attn.c_attn"),
         ("encoder.layer.11.attention.output.dense", "attention.output.dense"),
         ("decoder.block.2.layer.1.EncDecAttention.q", "layer.1.EncDecAttention.q"),
@@ -40,7 +40,24 @@ def reference_type(name: str) -> str:
     ],
 )
 def test_type_is_the_reference_tools(layer: str, expected: str) -> None:
-    assert layer_type(layer) == expected == reference_type(layer)
+    assert (
+        layer_type(layer) == expected == reference_type(layer) == layer_types.reference_type(layer)
+    )
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        ("model.layers.3.mlp.experts.17.w1", "mlp.experts.*.w1"),
+        ("model.layers.3.mlp.shared_experts.0.w1", "mlp.shared_experts.*.w1"),
+        ("encoder.layers.1.ffn.experts.expert_3.fc1", "ffn.experts.expert_*.fc1"),
+        ("model.layers.3.mlp.experts.17", "mlp.experts.*"),
+        ("model.layers.3.mlp.experts.w1", "mlp.experts.w1"),
+        ("experts.3.w1", "experts.*.w1"),
+    ],
+)
+def test_an_expert_index_never_splits_a_type(layer: str, expected: str) -> None:
+    assert layer_type(layer) == expected
 
 
 @pytest.mark.parametrize("layer", ["proj.2", "0", "a.1", "blocks.12"])

@@ -101,10 +101,10 @@ def test_what_cannot_be_scored_is_listed_with_a_reason(tmp_path: Path) -> None:
     assert {x.parameters[0] for x in model.layers} == set(llama(1))
 
 
-def test_experts_are_layers_of_their_own_types(tmp_path: Path) -> None:
+def test_experts_are_layers_of_one_type_a_role(tmp_path: Path) -> None:
     model = layers_of(tmp_path, {**checkpoints.experts(0), **checkpoints.experts(1)})
     types = [layer.type for layer in model.layers]
-    assert types.count("mlp.experts.2.up_proj") == 2
+    assert types.count("mlp.experts.*.up_proj") == 2 * 4
     assert types.count("mlp.gate") == 2
     assert len(types) == 2 * (1 + 4 * 3)
 

@@ -136,6 +136,24 @@ def test_what_selects_nothing_is_refused_though_the_script_writes_it() -> None:
         choose(made.result(layers=10), 5)
 
 
+def test_layers_are_of_the_scripts_types_whatever_they_are_ranked_in_here() -> None:
+    """Two stages of two blocks each: the script has block 0 of both compete, and block 1."""
+    names = {i: f"m.layers.{i // 2}.blocks.{i % 2}.q" for i in range(4)}
+    plain = made.result(layers=4, types=1, names=names, snr={0: 4.0, 1: 1.0, 2: 3.0, 3: 2.0})
+    staged = replace(
+        plain.scores,
+        type_names=["layers.0.blocks.*.q", "layers.1.blocks.*.q"],
+        type_ids=np.repeat([0, 1], 2),
+    )
+    text = choose(replace(plain, scores=staged), 50)
+    assert text.splitlines()[3:] == [
+        "# blocks.0.q layers",
+        "- m.layers.0.blocks.0.q",
+        "# blocks.1.q layers",
+        "- m.layers.1.blocks.1.q",
+    ]
+
+
 def test_embeddings_switched_off_are_refused() -> None:
     with pytest.raises(SelectionError, match=r"spectrum\.py always trains embeddings"):
         choose(made.result(), 50, head=False)
@@ -143,7 +161,8 @@ def test_embeddings_switched_off_are_refused() -> None:
 
 
 def test_names_that_match_a_sibling_are_refused() -> None:
-    plain = made.result(layers=4, types=1, snr={0: 9.0}, names={0: "model.layers.0.mlp.gate"})
+    names = {row: f"model.layers.{row}.mlp.gate" for row in range(4)}
+    plain = made.result(layers=4, types=1, snr={0: 9.0}, names=names)
     known = made.with_parameters(plain)
     sibling = Parameter("model.layers.0.mlp.gate_proj.weight", (4, 4), "linear")
     result = replace(known, parameters=(*known.parameters, sibling))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from spectrum_tui.core.results import HeadParameter, Provenance, Result, Scores
 from spectrum_tui.core.selection import NEVER, Selection, Totals
-from tests import oracle
+from tests import made, oracle
 
 Row = tuple[str, str, float]
 """(layer, type, snr)."""
@@ -128,6 +129,48 @@ def test_one_layer_types_are_selected_at_hundred_only() -> None:
     assert not selection.mask(99).any()
     assert selection.mask(100).all()
     assert selection.smallest_percent() == 100
+
+
+def in_types(sizes: list[int], head: tuple[HeadParameter, ...] = ()) -> Selection:
+    """Types of these many layers each, called t0, t1 and so on."""
+    whole = made.result(layers=sum(sizes), types=1, head=False)
+    ids = np.repeat(np.arange(len(sizes)), sizes)
+    names = [f"t{i}" for i in range(len(sizes))]
+    scores = replace(whole.scores, type_names=names, type_ids=ids)
+    return Selection(replace(whole, scores=scores, head=head))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "percent", "expected"),
+    [
+        ([12, *[1] * 14], 50, "14 types have one layer: none below 100 %"),
+        ([12, *[1] * 14], 100, ""),
+        ([12, 1], 9, "1 type has one layer: none below 100 %"),
+        ([12, 3, 3], 33, "2 types have 3 layers: none below 34 %"),
+        ([12, 3, 3], 34, ""),
+        ([12, 3, 1], 20, "2 types have at most 3 layers: none below 34 %"),
+        ([12, 3, 1], 40, "1 type has one layer: none below 100 %"),
+        ([12, 12], 5, ""),  # nothing at all is selected, which is said elsewhere
+    ],
+)
+def test_types_too_small_for_a_percentage_are_counted(
+    sizes: list[int], percent: int, expected: str
+) -> None:
+    selection = in_types(sizes)
+    assert selection.too_small(percent) == expected
+    chosen = selection.result.scores.type_ids[selection.mask(percent)]
+    assert bool(expected) == (0 < len(set(chosen.tolist())) < len(sizes))
+
+
+def test_a_type_of_norms_is_none_too_small() -> None:
+    selection = in_types([12, 1])
+    scores = replace(selection.result.scores, type_names=["t", "model.norm"])
+    assert Selection(replace(selection.result, scores=scores)).too_small(50) == ""
+
+
+def test_what_trains_with_the_head_is_no_type_too_small() -> None:
+    layers = in_types([12, 1]).result.scores.parameters
+    assert in_types([12, 1], (HeadParameter(layers[12][0], 4),)).too_small(50) == ""
 
 
 def test_ties_go_by_file_order_and_ranks_count_from_one() -> None:

@@ -159,6 +159,25 @@ def test_anything_else_is_one_line_with_a_hint(content: str | bytes, tmp_path: P
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"a.b": {"snr": 1.0, "type": "b"},\n}', "a comma too many at the end of line 1"),
+        ('{"a.b": {"snr": 1.0 "type": "b"}}', "line 1, column 21: Expecting ',' delimiter"),
+        ("{}".encode("utf-16"), "is not UTF-8 text"),
+    ],
+)
+def test_what_is_wrong_with_the_json_is_named(
+    content: str | bytes, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ResultsError, match=says):
+        load_result(write(tmp_path, content))
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    assert len(load_result(write(tmp_path, "\ufeff" + json.dumps(FLAT))).scores) == len(FLAT)
+
+
 @pytest.mark.parametrize("content", ["{}", '{"mlp.up_proj": {}}'])
 def test_no_layers(content: str, tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="no layer"):

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spectrum_tui.core.audit.beside import beside_findings
-from spectrum_tui.core.audit.correct import corrected, corrected_text
+from spectrum_tui.core.audit.correct import Correction, corrected, corrected_text
 from spectrum_tui.core.audit.entries import Recipe, parse
 from spectrum_tui.core.audit.findings import Finding, Severity, in_order
 from spectrum_tui.core.audit.forms import form_findings
-from spectrum_tui.core.audit.in_model import layers_of_types, model_findings, outcome_findings
+from spectrum_tui.core.audit.in_model import (
+    class_findings,
+    layers_of_types,
+    model_findings,
+    outcome_findings,
+    without_file,
+)
 from spectrum_tui.core.audit.layout import layout_findings
 from spectrum_tui.core.audit.meaning import Meaning, Model
 from spectrum_tui.core.audit.order import order_findings
@@ -24,13 +30,13 @@ class Audit:
     """What was found. Without a model, `reports` and `meanings` are empty and the counts 0.
 
     `lines` are the items of the list; `meant` the parameters that they name, `numel` their
-    elements and `whole` those of the model. `fixed` is the corrected file, "" where there is
-    none without the model or nothing to name.
+    elements and `whole` those of the model. `correction` is the corrected file, or why there is
+    none, and the lines that it leaves out.
     """
 
     findings: tuple[Finding, ...]
     lines: int
-    fixed: str
+    correction: Correction
     model: str = ""
     naming: str = ""
     reports: tuple[ConsumerReport, ...] = ()
@@ -38,6 +44,11 @@ class Audit:
     meant: int = 0
     numel: int = 0
     whole: int = 0
+
+    @property
+    def fixed(self) -> str:
+        """The corrected file, "" where there is none."""
+        return self.correction.text
 
     @property
     def defects(self) -> int:
@@ -79,13 +90,15 @@ def _in_model(recipe: Recipe, found: list[Finding], names: ModelNames) -> Audit:
     found = _without_model_only(found, meanings)
     found += model_findings(meanings, model)
     found += order_findings(listed, layers_of_types(model), recipe.line)
+    correction = corrected(recipe, meanings, names.model)
     found += outcome_findings(reports, len(meant), len(names.names))
+    found += class_findings(meanings, model)
     found += [Finding(Severity.NOTE, "model", 0, note) for note in names.notes]
     sizes = model.sizes
     return Audit(
-        in_order(found),
+        in_order(found if correction.text else map(without_file, found)),
         recipe.lines,
-        corrected(meanings, names.model),
+        correction,
         names.model,
         names.naming,
         reports,

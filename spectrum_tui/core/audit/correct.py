@@ -3,44 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from spectrum_tui.core.audit.entries import Recipe
+from spectrum_tui.core.audit.entries import Entry, Recipe
+from spectrum_tui.core.audit.findings import short
 from spectrum_tui.core.audit.meaning import Meaning
 from spectrum_tui.core.audit.plain import has_rows, is_module, plain_name
 from spectrum_tui.core.consumers.reading import KEY
 from spectrum_tui.core.layer_types import layer_type
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.spectrum import one_line
 
 
-def corrected(meanings: Sequence[Meaning], model: str) -> str:
-    """The file of full names, where the model is known; "" where it would name nothing."""
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """The corrected file, the entries that it leaves out, or why there is none.
+
+    `text` is empty where `refused` says why. `needs_model` says that a model would help.
+    """
+
+    text: str
+    dropped: tuple[Entry, ...] = ()
+    refused: str = ""
+    needs_model: bool = False
+
+
+def corrected(recipe: Recipe, meanings: Sequence[Meaning], model: str) -> Correction:
+    """The file of full names, where the model is known; none where it would name nothing, or
+    leave out most of the lines: that is another selection, not a corrected one."""
+    dropped = tuple(sorted((*_lost(meanings), *recipe.long), key=lambda entry: entry.line))
     names = dict.fromkeys(name for one in meanings for name in one.names)
-    comment = f"# the parameters of {one_line(model)} that the file named"
-    return _file(names, comment, (one.entry.pattern for one in meanings))
+    if not recipe.lines:
+        return Correction("", refused="the list is empty")
+    if not names or 2 * len(dropped) > recipe.lines:
+        verb = "names" if len(dropped) == 1 else "name"
+        words = f"{len(dropped):,} of {counted(recipe.lines, 'line')} {verb} nothing of"
+        return Correction("", dropped, f"{words} {one_line(model)}")
+    comments = [f"# the parameters of {one_line(model)} that the file named", *_left_out(dropped)]
+    return Correction(_file(names, comments, recipe), dropped)
 
 
-def corrected_text(recipe: Recipe) -> str:
-    """What can be put right without the model; "" where a line is a regular expression, whose
-    names only the model tells."""
+def _lost(meanings: Iterable[Meaning]) -> Iterable[Entry]:
+    return (one.entry for one in meanings if not one.names)
+
+
+def corrected_text(recipe: Recipe) -> Correction:
+    """What can be put right without the model; nothing where a line is a regular expression,
+    whose names only the model tells."""
     names = []
     for entry in recipe.entries:
         name = plain_name(entry.pattern)
         if not name:
-            return ""
+            words = f"line {entry.line} is a regular expression, and only the model has its names"
+            return Correction("", refused=words, needs_model=True)
         names.append(f"{name}.weight" if is_module(name) else name)
-    comment = "# biases are not named: give the model to find them"
-    return _file(dict.fromkeys(names), comment, (entry.pattern for entry in recipe.entries))
+    if not names or len(names) < len(recipe.long):
+        words = "most of its lines are no names" if recipe.lines else "the list is empty"
+        return Correction("", recipe.long, words)
+    comments = ["# biases are not named: give the model to find them", *_left_out(recipe.long)]
+    return Correction(_file(dict.fromkeys(names), comments, recipe), recipe.long)
 
 
-def _file(names: Iterable[str], comment: str, patterns: Iterable[str]) -> str:
+def _left_out(dropped: Sequence[Entry]) -> list[str]:
+    """The lines that are left out, as comments."""
+    if not dropped:
+        return []
+    lines = (f"#   line {entry.line}: {one_line(short(entry.pattern, 200))}" for entry in dropped)
+    return [f"# left out, as nothing is called so: {counted(len(dropped), 'line')}", *lines]
+
+
+def _file(names: Iterable[str], comments: Sequence[str], recipe: Recipe) -> str:
     groups: dict[str, list[str]] = {}
     for name in names:
         module = name.removesuffix(".weight").removesuffix(".bias")
         groups.setdefault(layer_type(module), []).append(name)
-    if not groups:
-        return ""
-    rows = ["# whole parameters: only axolotl reads rows"] if any(map(has_rows, patterns)) else []
-    lines = [comment, *rows, f"{KEY}:"]
+    limited = any(has_rows(entry.pattern) for entry in recipe.entries)
+    rows = ["# whole parameters: only axolotl reads rows"] if limited else []
+    lines = [*comments, *rows, f"{KEY}:"]
     for kind, listed in groups.items():
         lines += [f"# {one_line(kind)}", *(f"- {name}" for name in listed)]
     return "\n".join([*lines, ""])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -60,7 +60,7 @@ def short(text: str, width: int = 64) -> str:
     return text if len(text) <= width else f"{text[:half]}…{text[-half:]}"
 
 
-def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The worst first, then by line."""
     rank = {severity: at for at, severity in enumerate(Severity)}
     return tuple(sorted(findings, key=lambda one: (rank[one.severity], one.line)))

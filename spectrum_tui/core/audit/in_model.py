@@ -3,13 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines, short
 from spectrum_tui.core.audit.meaning import Meaning, Model
 from spectrum_tui.core.audit.order import picks_of
 from spectrum_tui.core.audit.plain import plain_name
 from spectrum_tui.core.audit.renamed import HEADS
+from spectrum_tui.core.consumers.matching import hits
+from spectrum_tui.core.consumers.names import Names
+from spectrum_tui.core.consumers.patterns import at_start
 from spectrum_tui.core.consumers.reports import ConsumerReport
+from spectrum_tui.core.numbers import counted
+
+TAKE_FILE = "Take the corrected file"
+_AGAIN = "or scan this model and select again."
+
+
+def without_file(finding: Finding) -> Finding:
+    """The finding with a hint that is true where there is no corrected file."""
+    if TAKE_FILE not in finding.hint:
+        return finding
+    return replace(finding, hint="Scan this model and select again.")
+
+
+def class_findings(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
+    """The class of transformers by whose names more lines match than by this one's."""
+    patterns = [one.entry.pattern for one in meanings]
+    here = sum(bool(one.matched) for one in meanings)
+    if not any(one.dead for one in meanings):
+        return []
+    counts = [_matching(patterns, names) for _, _, names in model.known.classes]
+    most = max(counts, default=0)
+    if most <= here:
+        return []
+    best, auto_class, _ = model.known.classes[counts.index(most)]
+    lines = counted(len(patterns), "line")
+    return [
+        Finding(
+            Severity.WARNING,
+            "class",
+            0,
+            f"{most:,} of {lines} match as they are where the model is loaded as {best}, "
+            f"{here:,} as {model.known.naming}.",
+            f"If the trainer loads that, audit with --model-class {auto_class}.",
+        )
+    ]
+
+
+def _matching(patterns: Sequence[str], names: Sequence[str]) -> int:
+    found = hits(patterns, at_start, Names(names))
+    return sum(found.count(pattern) > 0 for pattern in patterns)
 
 
 def model_findings(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
@@ -35,7 +79,7 @@ def _renamed(meanings: Sequence[Meaning]) -> list[Finding]:
         "renamed",
         _lines(old),
         f"matches nothing: this model calls it {now}",
-        "Take the corrected file, or scan the model again.",
+        f"{TAKE_FILE}, {_AGAIN}",
     )
 
 
@@ -76,7 +120,7 @@ def _dead(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
             "dead",
             _lines(escaped),
             "matches nothing as it is written",
-            "Take the corrected file.",
+            f"{TAKE_FILE}.",
         ),
     ]
 
@@ -131,4 +175,4 @@ def outcome_findings(reports: Sequence[ConsumerReport], meant: int, whole: int) 
 
 
 def _whole(code: str, message: str) -> Finding:
-    return Finding(Severity.ERROR, code, 0, message, "Take the corrected file, or select again.")
+    return Finding(Severity.ERROR, code, 0, message, f"{TAKE_FILE}, {_AGAIN}")

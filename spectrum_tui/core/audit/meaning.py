@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
+from spectrum_tui.core.audit.aliases import Found, by_aliases, by_beginning
 from spectrum_tui.core.audit.entries import Entry
 from spectrum_tui.core.audit.plain import plain_name
-from spectrum_tui.core.audit.renamed import modern
+from spectrum_tui.core.audit.renamed import modern, older_names
 from spectrum_tui.core.consumers.matching import Hits
 from spectrum_tui.core.consumers.patterns import at_start
 from spectrum_tui.core.consumers.reports import Reporter
@@ -36,6 +38,11 @@ class Meaning:
     def dead(self) -> bool:
         """Whether it matches nothing."""
         return not self.matched and not self.untried
+
+    @property
+    def lost(self) -> bool:
+        """Whether it means nothing of the model, as far as that is known."""
+        return self.dead and not self.names
 
     def too_much(self, meant: Container[str]) -> list[str]:
         """What it matches of what no line means."""
@@ -71,7 +78,23 @@ class Model:
         """What each line means and matches."""
         patterns = tuple(dict.fromkeys(entry.pattern for entry in entries))
         hits = self.reporter.hits(patterns, at_start)
-        return [self._meaning(entry, hits) for entry in entries]
+        found = [self._meaning(entry, hits) for entry in entries]
+        lost = tuple(dict.fromkeys(one.entry.pattern for one in found if one.lost))
+        others = self._otherwise(lost) if lost else {}
+        return [
+            replace(one, names=others[one.entry.pattern], renamed=True)
+            if one.lost and one.entry.pattern in others
+            else one
+            for one in found
+        ]
+
+    def _otherwise(self, patterns: Sequence[str]) -> Found:
+        """What patterns mean that match nothing: as the checkpoint, older versions or other
+        classes have the names."""
+        older = ((old, name) for name in self.known.names for old in older_names(name))
+        found = by_aliases(patterns, chain(self.known.stored, older))
+        left = [pattern for pattern in patterns if pattern not in found]
+        return found | by_beginning(left, self.known.names)
 
     def _meaning(self, entry: Entry, hits: Hits) -> Meaning:
         pattern, name = entry.pattern, plain_name(entry.pattern)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from spectrum_tui.core.collections import without_collections
 from spectrum_tui.core.inspection import exact_plan, inspect_model, naming_of
@@ -28,7 +29,19 @@ def model_names(model: str, revision: str = "", model_class: str = "") -> ModelN
         tuple((alias, p.name) for p in parameters for alias in p.aliases),
         tuple(_stored(plan)),
         tuple(filter(None, (plan.banner,))),
+        tuple(_classes(inspection.checkpoint.config, plan)),
     )
+
+
+def _classes(
+    config: Mapping[str, Any], plan: ParameterPlan
+) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Other classes; not where this one is known without transformers, whose others only leave
+    `model.` out."""
+    if plan.naming in ("transformers", "suffix"):
+        from spectrum_tui.core.naming.model_class import names_by_class
+
+        yield from names_by_class(config, plan.model_class)
 
 
 def _stored(plan: ParameterPlan) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ Experts became one parameter for each layer, the language model of a model that 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from spectrum_tui.core.audit.entries import Recipe
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines
@@ -17,7 +18,8 @@ _RENAMED = tuple(
     for old, new in (
         (r"\.block_sparse_moe\.experts\.\d+\.w[13](\.weight)?$", ".mlp.experts.gate_up_proj"),
         (r"\.block_sparse_moe\.experts\.\d+\.w2(\.weight)?$", ".mlp.experts.down_proj"),
-        (r"\.block_sparse_moe\.gate", ".mlp.gate"),
+        (r"\.block_sparse_moe\.experts\.\d+(\.weight)?$", ".mlp.experts"),
+        (r"\.block_sparse_moe\.", ".mlp."),
         (
             r"\.(mlp|feed_forward)\.experts\.\d+\.(gate|up)_proj(\.weight)?$",
             r".\1.experts.gate_up_proj",
@@ -30,6 +32,11 @@ _RENAMED = tuple(
         (r"^embed_out", "lm_head"),
     )
 )
+_PARTS = {
+    "gate_up_proj": (("w1", "gate_proj"), ("w3", "up_proj")),
+    "down_proj": (("w2", "down_proj"),),
+}
+"""What each expert of Mixtral, and of others, had in the place of the fused parameters."""
 _EMBEDDINGS = {
     "transformer.h": "transformer.wte.weight",
     "gpt_neox.layers": "gpt_neox.embed_in.weight",
@@ -54,6 +61,17 @@ def modern(name: str) -> str:
     return ""
 
 
+def older_names(name: str) -> Iterator[str]:
+    """What a parameter was called before transformers 5, one of its experts for all of them."""
+    before, block, last = name.partition(".mlp.experts.")
+    parts = _PARTS.get(last, ()) if block else ()
+    for old, new in parts:
+        yield f"{before}.block_sparse_moe.experts.0.{old}.weight"
+        yield f"{before}.mlp.experts.0.{new}.weight"
+    if ".mlp." in name:
+        yield name.replace(".mlp.", ".block_sparse_moe.")
+
+
 def renamed_findings(recipe: Recipe) -> list[Finding]:
     """Lines with names that transformers 5 does not have in most models: a few kept theirs, so
     that a file that says whose names it has is believed."""
@@ -70,7 +88,7 @@ def renamed_findings(recipe: Recipe) -> list[Finding]:
         "renamed",
         lines,
         f"is a name of transformers 4; version 5 has {new}",
-        "Scan the model again, or give --model to see which names it has.",
+        "Scan the model again, or give the model to see which names it has.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from spectrum_tui.core.disk import read_bytes
 from spectrum_tui.core.errors import InputError
 
 MOST_BYTES = 20_000_000
@@ -24,7 +25,7 @@ def read_recipe(path: Path) -> str:
                 "Give the YAML file with unfrozen_parameters.",
                 field=_FIELD,
             )
-        return _as_text(path, path.read_bytes())
+        return _as_text(path, read_bytes(path, MOST_BYTES))
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.", "Check the path.", field=_FIELD) from None
     except (OSError, ValueError) as exc:

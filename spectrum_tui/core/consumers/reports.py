@@ -34,8 +34,9 @@ class ConsumerReport:
 
     @property
     def exact(self) -> bool:
-        """Whether exactly what is meant to train does."""
-        return not self.problem and self.matched == self.wanted and not self.unintended
+        """Whether exactly what is meant to train does, and that is something."""
+        all_of_it = 0 < self.wanted == self.matched
+        return all_of_it and not self.problem and not self.unintended
 
 
 class Reporter:

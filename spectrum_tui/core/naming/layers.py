@@ -10,10 +10,10 @@ from spectrum_tui.core.layer_types import (
     LANGUAGE,
     is_input_embedding,
     is_output_head,
-    layer_type,
     tower_of,
 )
 from spectrum_tui.core.naming.parameters import VECTOR, MatrixRef, ParameterPlan, RuntimeParameter
+from spectrum_tui.core.naming.roles import Sides, role_types
 from spectrum_tui.core.results import HeadParameter, Parameter
 from spectrum_tui.core.scoring import spectra
 
@@ -22,6 +22,7 @@ from spectrum_tui.core.scoring import spectra
 class Layer:
     """A module with a weight: the unit that is scored, selected and unfrozen.
 
+    `type` is "" until `with_types` has seen all layers of the model.
     `shape` is the weight's, `rows` x `columns` that of each of its `matrix_count` matrices (one,
     but for fused experts); rows is 1 for a 1-D weight. `parameters` are the names that train
     when it is selected (weight, then bias), `numel` their elements, `nbytes` its bytes on disk.
@@ -105,7 +106,7 @@ def plan_layers(plan: ParameterPlan) -> ModelLayers:
     skipped += [(name, "no parameter of the model") for name in plan.unexpected]
     skipped += [(name, "not used by the model's class") for name in plan.ignored]
     return ModelLayers(
-        tuple(with_towers(layers)),
+        tuple(with_types(layers)),
         _head(plan, layers),
         tuple(skipped),
         sum(p.numel for p in plan.parameters),
@@ -126,7 +127,7 @@ def _layer(parameter: RuntimeParameter, plan: ParameterPlan) -> Layer:
     rows, columns = (matrices[0].rows, matrices[0].columns) if matrices else (1, parameter.numel)
     return Layer(
         name,
-        layer_type(name),
+        "",
         parameter.shape,
         rows,
         columns,
@@ -147,22 +148,32 @@ def _head(plan: ParameterPlan, layers: Iterable[Layer]) -> tuple[HeadParameter, 
     return (*(HeadParameter(p.name, p.numel, p.aliases) for p in known), *named)
 
 
-def with_towers(layers: Iterable[Layer]) -> list[Layer]:
-    """The layers with their tower where the model has several: each a ranking of its own.
+def with_types(layers: Iterable[Layer]) -> list[Layer]:
+    """The layers with their types, and with their tower where the model has several: each a
+    ranking of its own.
 
-    The types of the language model keep the reference's names; those of a vision tower are
-    called `vision:mlp.fc1`.
+    The types of the language model keep their plain names; those of a vision tower are called
+    `vision:mlp.fc1`.
     """
     layers = list(layers)
     towers = [tower_of(layer.name) for layer in layers]
-    if len(set(towers)) < 2:
-        return layers
+    several = len(set(towers)) > 1
+    types: list[str] = [""] * len(layers)
+    for tower in dict.fromkeys(towers):
+        rows = [row for row, other in enumerate(towers) if other == tower]
+        found = role_types([(layers[row].name, _sides(layers[row])) for row in rows])
+        prefix = f"{tower}:" if several and tower != LANGUAGE else ""
+        for row, name in zip(rows, found, strict=True):
+            types[row] = f"{prefix}{name}"
     return [
-        replace(
-            layer, tower=tower, type=layer.type if tower == LANGUAGE else f"{tower}:{layer.type}"
-        )
-        for layer, tower in zip(layers, towers, strict=True)
+        replace(layer, type=kind, tower=tower if several else "")
+        for layer, kind, tower in zip(layers, types, towers, strict=True)
     ]
+
+
+def _sides(layer: Layer) -> Sides:
+    """Outputs and inputs: of one expert of several, and of a convolution without its kernel."""
+    return layer.shape[1:] if layer.experts else layer.shape[:2]
 
 
 def head_of(

@@ -6,10 +6,11 @@ are `model.language_model.layers…`, as a causal language model they are `model
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,37 @@ def empty_model(raw: Mapping[str, Any], model_class: str = "") -> Any:
         raise NoModelClassError(Reason.CANNOT_BUILD, first_line(exc)) from None
 
 
+def names_by_class(raw: Mapping[str, Any], but: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(class, Auto class, names of its parameters) of what the Auto classes make of a
+    configuration, each class once, without `but`; nothing where there is no class to ask."""
+    seen = {but}
+    with contextlib.suppress(Exception), transformers_api.quiet():  # see `empty_model`
+        config = load_config(raw)
+        for auto_class in AUTO_CLASSES:
+            chosen, own = _auto_class(auto_class, config, []) or (None, config)
+            if chosen is not None and chosen.__name__ not in seen:
+                seen.add(chosen.__name__)
+                model = transformers_api.meta_model(chosen, own)
+                names = tuple(name for name, _ in model.named_parameters())
+                yield chosen.__name__, auto_class, names
+
+
+def empty_model_of(raw: Mapping[str, Any], model_class: str) -> Any:
+    """A model without weights of exactly this class, whatever config.json is of: built as the
+    class's own `from_pretrained` builds it. None for what is no model class or cannot be built."""
+    if model_class.startswith("Auto"):
+        return None
+    try:
+        with transformers_api.quiet():
+            chosen = _model_class(model_class)
+            if chosen is None or chosen.config_class is None:
+                return None
+            _check_counts(raw)
+            return transformers_api.meta_model(chosen, _config_from(raw, chosen.config_class))
+    except Exception:  # a configuration that is not of this class may fail in any way
+        return None
+
+
 def load_config(raw: Mapping[str, Any]) -> Any:
     """The configuration object; never runs a repository's own code and never asks to."""
     from transformers import CONFIG_MAPPING, AutoConfig
@@ -92,11 +124,15 @@ def load_config(raw: Mapping[str, Any]) -> Any:
         reason = Reason.CUSTOM_CODE if "auto_map" in raw else Reason.UNKNOWN_MODEL_TYPE
         raise NoModelClassError(reason, model_type)
     _check_counts(raw)
+    return _config_from(raw, AutoConfig, trust_remote_code=False)
+
+
+def _config_from(raw: Mapping[str, Any], config_class: Any, **options: Any) -> Any:
     # From a folder with nothing but config.json in it: a model that is not downloaded has no
     # folder, and the name of one must not decide anything.
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(dict(raw)))
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        return config_class.from_pretrained(folder, local_files_only=True, **options)
 
 
 def _check_counts(raw: Mapping[str, Any]) -> None:
@@ -133,6 +169,14 @@ def resolve_class(config: Any, model_class: str = "") -> tuple[Any, Any]:
 
 
 def _named_class(name: str, config: Any) -> Any:
+    """The model class of this name, if it is made for this configuration."""
+    found = _model_class(name)
+    made_for = getattr(found, "config_class", None)
+    return found if isinstance(made_for, type) and isinstance(config, made_for) else None
+
+
+def _model_class(name: str) -> Any:
+    """The model class of this name; None for everything else that transformers has."""
     import transformers
 
     if not name.isidentifier() or name.startswith("_"):
@@ -140,16 +184,8 @@ def _named_class(name: str, config: Any) -> Any:
     found: Any = getattr(transformers, name, None)
     if type(found).__name__ == "DummyObject":  # stands in for a class whose packages are missing
         raise ImportError(f"{name} needs {' and '.join(found._backends)}")
-    return found if _is_model_class(found, config) else None
-
-
-def _is_model_class(found: Any, config: Any) -> bool:
-    from transformers import PreTrainedModel
-
-    if not isinstance(found, type) or not issubclass(found, PreTrainedModel):
-        return False
-    made_for = getattr(found, "config_class", None)
-    return isinstance(made_for, type) and isinstance(config, made_for)
+    is_model = isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)
+    return found if is_model else None
 
 
 def _auto_class(name: str, config: Any, names: list[str]) -> tuple[Any, Any] | None:

@@ -11,13 +11,14 @@ from typing import Any
 
 from spectrum_tui.core.checkpoint import Checkpoint
 from spectrum_tui.core.collections import without_collections
-from spectrum_tui.core.errors import SpectrumError
+from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.naming.assemble import assemble
 from spectrum_tui.core.naming.mapping import map_sources
 from spectrum_tui.core.naming.model_class import (
     NoModelClassError,
     Reason,
     empty_model,
+    empty_model_of,
     first_line,
 )
 from spectrum_tui.core.naming.parameters import Naming, ParameterPlan, StoredSource, plain_source
@@ -54,10 +55,39 @@ def _plan(
     found = tuple(map(plain_source, checkpoint.tensors)) if sources is None else tuple(sources)
     try:
         model = empty_model(checkpoint.config, model_class)
-    except NoModelClassError as exc:
-        hint = _HINTS.get(exc.reason, "")
-        banner = f"Names as stored in the checkpoint: {exc}. {hint}".rstrip()
-        return stored_plan(checkpoint, found, banner)
+    except (NoModelClassError, InputError) as exc:
+        may_load = model_class and checkpoint.has_config
+        other = empty_model_of(checkpoint.config, model_class) if may_load else None
+        if other is not None:
+            return _fitting(model_class, _of_model(checkpoint, found, other))
+        if isinstance(exc, InputError):
+            raise
+        return stored_plan(checkpoint, found, _why_stored(checkpoint, exc))
+    return _of_model(checkpoint, found, model)
+
+
+def _why_stored(checkpoint: Checkpoint, exc: NoModelClassError) -> str:
+    why, hint = str(exc), _HINTS.get(exc.reason, "")
+    if not checkpoint.has_config:
+        why, hint = "there is no config.json", "Without it from_pretrained does not load them."
+    return f"Names as stored in the checkpoint: {why}. {hint}".rstrip()
+
+
+def _fitting(model_class: str, plan: ParameterPlan) -> ParameterPlan:
+    """The plan of a class that config.json is not of, if the checkpoint has all of its parameters;
+    transformers loads it then, with a warning. Raises InputError where some are missing."""
+    if plan.missing or plan.mismatched:
+        lacking = plan.missing or tuple(name for name, *_ in plan.mismatched)
+        raise InputError(
+            f"{model_class} is not a model class for this checkpoint, which lacks {len(lacking)} "
+            f"of its {len(plan.parameters)} parameters, first {lacking[0]}.",
+            "Leave it out, or name one such as AutoModelForCausalLM.",
+            field="model_class",
+        )
+    return plan
+
+
+def _of_model(checkpoint: Checkpoint, found: Sequence[StoredSource], model: Any) -> ParameterPlan:
     reason = distrust()
     if not reason:
         plan, reason = _attempt(model, found, "transformers")

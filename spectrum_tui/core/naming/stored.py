@@ -16,7 +16,6 @@ from spectrum_tui.core.layer_types import (
     group_of,
     is_input_embedding,
     is_output_head,
-    layer_type,
     natural_key,
 )
 from spectrum_tui.core.naming.fused import experts_in, halves_in, is_convolution
@@ -25,7 +24,7 @@ from spectrum_tui.core.naming.layers import (
     ModelLayers,
     head_of,
     is_bias,
-    with_towers,
+    with_types,
 )
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter, StoredSource
 from spectrum_tui.core.naming.reading import read_bytes
@@ -63,7 +62,7 @@ def model_layers(checkpoint: Checkpoint) -> ModelLayers:
     for alias, name in tied.items():
         aliases[name] = (*aliases.get(name, ()), alias)
     return ModelLayers(
-        tuple(with_towers(layers)),
+        tuple(with_types(layers)),
         head_of(layers, aliases),
         tuple(skipped),
         sum(t.numel for t in stored.values()),
@@ -92,7 +91,7 @@ def _layer(weight: Tensor, stored: Mapping[str, Tensor]) -> Layer:
     rows = weight.shape[0] if len(weight.shape) > 1 else 1
     return Layer(
         name,
-        layer_type(name),
+        "",
         weight.shape,
         rows,
         weight.numel // rows,

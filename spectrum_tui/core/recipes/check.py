@@ -9,6 +9,7 @@ from spectrum_tui.core.consumers.matching import hits
 from spectrum_tui.core.consumers.names import Names
 from spectrum_tui.core.consumers.patterns import NAME, anywhere
 from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.results import Parameter
 
 
@@ -91,12 +92,12 @@ def refuse_everything(wanted: Collection[str], parameters: Sequence[Parameter]) 
 
 def deviation(one: ConsumerReport) -> str:
     """What a trainer does otherwise than it should, as the end of a sentence."""
-    if one.problem:
-        return one.problem
+    if one.problem or not one.wanted:
+        return one.problem or "would train nothing: nothing is selected"
     missing = one.wanted - one.matched
     parts = [f"would train {one.matched:,} of {one.wanted:,} parameters"] if missing else []
     if one.unintended:
         more = len(one.unintended) - 1
-        others = f" and {more:,} others" if more else ""
+        others = f" and {counted(more, 'other')}" if more else ""
         parts.append(f"would also train {one.unintended[0]}{others}")
     return ", and ".join(parts)

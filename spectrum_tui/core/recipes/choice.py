@@ -27,13 +27,15 @@ class Tiers:
 class Choice:
     """A ranking and how much of it is taken: the top `percent` of each type, with embeddings and
     output head or without. `experts` asks for the top `percent` of the experts within each fused
-    parameter, instead of whole parameters."""
+    parameter, instead of whole parameters; `allow_missing` takes a ranking that lacks more than
+    `missing.MOST_MISSING` of the chosen types."""
 
     selection: Selection
     percent: int
     head: bool = True
     tiers: Tiers = Tiers()
     experts: bool = False
+    allow_missing: bool = False
 
     @property
     def medium_end(self) -> int:
@@ -53,14 +55,19 @@ class RecipeFile:
     text: str
 
 
+def _as_it_is(choice: Choice) -> Choice:
+    return choice
+
+
 @dataclass(frozen=True)
 class RecipeKind:
     """One kind of output. `files` makes its files, the one to read first in front, and raises
     SelectionError for a choice that must not be written. `experts` says whether it can name
-    single experts of a fused parameter."""
+    single experts of a fused parameter; `ranked` makes the choice one of its own types."""
 
     name: str
     title: str
     purpose: str
     files: Callable[[Choice], tuple[RecipeFile, ...]]
     experts: bool = False
+    ranked: Callable[[Choice], Choice] = _as_it_is

@@ -6,7 +6,7 @@ from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.recipes import peft_groups, peft_hybrid, peft_lora, peft_tiers
 from spectrum_tui.core.recipes.axolotl import axolotl_files
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
-from spectrum_tui.core.recipes.reference import reference_files
+from spectrum_tui.core.recipes.reference import in_reference_types, reference_files
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.recipes.trl import trl_files
 
@@ -28,6 +28,7 @@ KINDS = (
         "Reference YAML",
         "Byte for byte what spectrum.py writes, to compare",
         reference_files,
+        ranked=in_reference_types,
     ),
     RecipeKind(
         "axolotl",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, AdapterLayers
 from spectrum_tui.core.recipes.choice import RecipeFile
+from spectrum_tui.core.recipes.missing import missing_note
 from spectrum_tui.core.recipes.peft_config import Targets, heads, model_class
 from spectrum_tui.core.recipes.spectrum import one_line
 from spectrum_tui.core.requests import DEMO_NAME
@@ -146,6 +147,7 @@ class Script:
             *(demo if origin.model == DEMO_NAME else []),
             " · ".join(filter(None, source)),
             " · ".join((*filter(None, how), f"names as in {origin.naming}")),
+            *filter(None, [missing_note(self._result)]),
         ]
 
     def _remarks(self) -> list[str]:

@@ -11,9 +11,12 @@ from reprlib import repr as short_repr
 from typing import Any
 
 from spectrum_tui.core.consumers.safety import LONGEST_PATTERN
+from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import RecipeError
 
 KEY = "unfrozen_parameters"
+MOST_BYTES = 20_000_000
+"""Of a file that is read: 50,000 lines of 400 characters."""
 _HINT = f"A recipe is a YAML file with a list of parameter names under {KEY}."
 
 
@@ -52,7 +55,7 @@ def names_in(text: str, name: str) -> tuple[str, ...]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path, MOST_BYTES)
     except UnicodeDecodeError:
         raise RecipeError(f"{path.name} is not a text file.", _HINT) from None
     except (OSError, ValueError) as exc:

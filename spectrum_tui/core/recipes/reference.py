@@ -2,15 +2,20 @@
 
 For comparing with files of spectrum.py, nothing else: its two head lines are the same for every
 model and match nothing in many, and names without `.weight` match everything that begins so.
-One difference is on purpose. The script sorts a layer whose score is NaN to wherever it happens
-to stand, and the layers around it with it; here such a layer is never selected.
+Layers are of the types that the script gives them: the path after the first number, in a model of
+stages as well. One difference is on purpose. The script sorts a layer whose score is NaN to
+wherever it happens to stand, and the layers around it with it; here it is never selected.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.layer_types import reference_type
 from spectrum_tui.core.recipes.check import overmatched
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile
 from spectrum_tui.core.recipes.spectrum import KEY, SpectrumYaml, one_line
@@ -21,8 +26,37 @@ HEAD_LINES = ("- ^lm_head.weight$", "- ^model.embed_tokens.weight$")
 """Written for every model, whatever its embeddings and output head are called."""
 
 
+_KNOWN: WeakKeyDictionary[Selection, Selection | None] = WeakKeyDictionary()
+
+
+def in_reference_types(choice: Choice) -> Choice:
+    """The choice of a ranking within the types of spectrum.py. Those of a file of another tool
+    are as they stand in it, which is what the script goes by."""
+    selection = choice.selection
+    if not selection.result.provenance.version:
+        return choice
+    if selection not in _KNOWN:
+        _KNOWN[selection] = _regrouped(selection)
+    grouped = _KNOWN[selection]
+    return choice if grouped is None else replace(choice, selection=grouped)
+
+
+def _regrouped(selection: Selection) -> Selection | None:
+    """The ranking in the script's types; None where it is in these."""
+    scores = selection.result.scores
+    types = [reference_type(layer) for layer in scores.layers]
+    if types == [scores.type_names[kind] for kind in scores.type_ids.tolist()]:
+        return None
+    names = list(dict.fromkeys(types))
+    place = {name: i for i, name in enumerate(names)}
+    ids = np.fromiter((place[name] for name in types), np.int64, len(types))
+    grouped = replace(scores, type_names=names, type_ids=ids)
+    return Selection(replace(selection.result, scores=grouped), selection)
+
+
 def reference_files(choice: Choice) -> tuple[RecipeFile, ...]:
     """The file; raises SelectionError for a choice that no file of spectrum.py stands for."""
+    choice = in_reference_types(choice)
     result = choice.selection.result
     if result.head and not choice.head:
         raise SelectionError(

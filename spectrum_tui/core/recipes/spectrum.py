@@ -11,6 +11,7 @@ import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.check import check_names, prove
+from spectrum_tui.core.recipes.missing import missing_note
 from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import BoolArray, IntArray, Provenance
 from spectrum_tui.core.scoring.metrics import described
@@ -109,9 +110,9 @@ class SpectrumYaml:
         return lines
 
     def _note(self) -> str:
-        if self.result.complete:
-            return ""
-        return f"partial: {len(self.result.scores)} of {self.result.planned} layers scanned"
+        scanned = f"partial: {len(self.result.scores)} of {self.result.planned} layers scanned"
+        notes = ("" if self.result.complete else scanned, missing_note(self.result))
+        return " · ".join(filter(None, notes))
 
 
 def named(selection: Selection, percent: int, *, head: bool) -> list[str]:

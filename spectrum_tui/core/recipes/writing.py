@@ -12,6 +12,7 @@ from spectrum_tui.core.files import OutputFiles, check_writable, slug, write_tex
 from spectrum_tui.core.recipes.check import refuse_everything
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.experts import fused_types
+from spectrum_tui.core.recipes.missing import refuse_missing
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.results import Result
 
@@ -58,7 +59,13 @@ def _places(result: Result, folder: Path) -> OutputFiles:
 
 
 def drafted(kind: RecipeKind, choice: Choice) -> Files:
-    """The files of a kind; raises SelectionError where nothing or the whole model would train."""
+    """The files of a kind: every way out comes through here.
+
+    Raises SelectionError where nothing or the whole model would train, and where too much of the
+    model has no score.
+    """
+    choice = kind.ranked(choice)
+    refuse_missing(choice.selection.result, allowed=choice.allow_missing)
     files = kind.files(choice)
     if is_list_of_names(files) and not choice.experts:
         wanted = named(choice.selection, choice.percent, head=choice.head)
@@ -87,8 +94,8 @@ class Drafts:
         return bool(fused_types(self.choice.selection.result))
 
     def with_experts(self, kind: RecipeKind, experts: bool) -> Choice:
-        """The choice as this kind takes it: by single experts where it can name them."""
-        return replace(self.choice, experts=experts and kind.experts)
+        """The choice as this kind takes it: in its types, by single experts where it can."""
+        return kind.ranked(replace(self.choice, experts=experts and kind.experts))
 
     def of(self, kind: RecipeKind, *, experts: bool) -> Files:
         """The files; raises SelectionError."""

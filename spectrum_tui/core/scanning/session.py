@@ -19,6 +19,7 @@ from spectrum_tui.core.events import (
     LayerRescored,
     ScanEnded,
     ScanEvent,
+    ScanNote,
     ScanStarted,
 )
 from spectrum_tui.core.files import cache_dir, check_writable, output_folder
@@ -37,10 +38,12 @@ def run_scan(
     *,
     cancelled: Callable[[], bool] = lambda: False,
     group: Group = ALONE,
+    keep: Callable[[Result], object] = lambda result: None,
 ) -> Iterator[ScanEvent | ResultReady]:
     """Scan a local model and write its score files; ends with ResultReady.
 
-    In a group of processes each yields the events of all, and the first alone writes.
+    In a group of processes each yields the events of all, and the first alone writes. `keep` is
+    called with the result, for whoever goes on with it in this process.
 
     A stopped scan's scores are kept in the program's cache, not in the output folder, where
     another tool would take them for the whole model. Raises SpectrumError.
@@ -64,7 +67,10 @@ def run_scan(
     if outcome.done and group.leads:
         result = build_result(inspection, plan, outcome).with_metric(request.metric)
         folder = output if outcome.finished else cache_dir() / "stopped"
-        files = store.save_scores(result, folder)
+        keep(result)
+        notes: list[str] = []
+        files = store.save_scores(result, folder, tell=notes.append)
+        yield from map(ScanNote, notes)
         yield ResultReady(str(files.scores), outcome.finished)
 
 

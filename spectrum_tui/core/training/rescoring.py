@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spectrum_tui.core.errors import SpectrumError
-from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.naming.fused import experts_in, halves_in, is_convolution
-from spectrum_tui.core.naming.layers import Layer, is_bias, with_towers
+from spectrum_tui.core.naming.layers import Layer, is_bias, with_types
 from spectrum_tui.core.naming.parameters import Halves
 from spectrum_tui.core.results import Provenance, Result, Scores
 from spectrum_tui.core.scoring.metrics import described
@@ -102,7 +101,7 @@ def live_layers(model: torch.nn.Module, patterns: Sequence[str] = ()) -> list[Li
     shapes = {p.name: tuple(p.parameter.shape) for p in parameters}
     model_type = str(getattr(getattr(model, "config", None), "model_type", ""))
     found = [_layer(p, shapes, model_type) for p in parameters if _is_matrix(p)]
-    named = zip(found, with_towers(layer.layer for layer in found), strict=True)
+    named = zip(found, with_types(layer.layer for layer in found), strict=True)
     layers = [LiveLayer(new, old.weight, old.experts, old.halves) for old, new in named]
     return [one for one in layers if not patterns or _matches(one.layer.type, patterns)]
 
@@ -140,7 +139,7 @@ def _layer(p: LiveParameter, shapes: dict[str, tuple[int, ...]], model_type: str
         halves = halves_in(p.name, shape, shapes.get, module=p.module, model_type=model_type)
     bias = next((n for n in (f"{name}.bias", f"{p.name}_bias") if n in shapes), "")
     names = (p.name, bias) if bias else (p.name,)
-    layer = Layer(name, layer_type(name), shape, 0, 0, names, weight.numel(), weight.nbytes)
+    layer = Layer(name, "", shape, 0, 0, names, weight.numel(), weight.nbytes, experts=experts)
     return LiveLayer(layer, weight, experts, halves)
 
 
