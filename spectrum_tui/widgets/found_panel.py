@@ -125,11 +125,7 @@ class FoundPanel(Vertical):
         self.show_facts(summary)
         missing = summary.nbytes - summary.local_bytes
         self.query_one("#download", Button).label = f"Download {numbers.size(missing)}"
-        self._tell(
-            "enter or ctrl+n: choose layers"
-            if summary.is_local
-            else "enter: choose layers, d: download"
-        )
+        self._tell("enter or ctrl+n: choose layers" if summary.is_local else "enter: layers")
 
     def show_facts(self, summary: ModelSummary) -> None:
         """What is known of the model, whatever goes on with it."""
