@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,16 @@ from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
+    LayerRescored,
     LayerStarted,
     ScanEnded,
     ScanStarted,
 )
+from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.scanning import scan as scan_module
 from spectrum_tui.core.scanning.journal import journal_path, read_journal
 from spectrum_tui.core.scanning.scan import choose_devices, default_batch_size, make_plan, scan
+from spectrum_tui.core.scanning.session import run_scan
 from spectrum_tui.core.scoring import spectra
 from tests import checkpoints, oracle
 from tests.checkpoints import llama, save
@@ -59,13 +63,49 @@ def test_every_score_is_that_of_an_svd(place: str, dtype: torch.dtype, tmp_path:
         assert oracle.close(snr, oracle.snr(oracle.as_matrix(weights[layer]))), layer
 
 
-def test_the_batch_size_changes_no_score(tmp_path: Path) -> None:
-    folder = save(tmp_path, {**llama(3), **checkpoints.experts(1)})
-    runs = [scores_of(run(folder, batch_size=n, fresh=True)) for n in (1, 2, 8)]
-    for other in runs[1:]:
-        assert other.keys() == runs[0].keys()
-        for layer, snr in other.items():
-            assert oracle.close(snr, runs[0][layer], 1e-12), layer
+def large() -> checkpoints.Tensors:
+    """Matrices whose eigenvalues depend on the number of LAPACK's threads (from about 200
+    columns), whose products are shared out (from 512), and one that takes the slow way."""
+    low = checkpoints.matrix("low", 260, 3) @ checkpoints.matrix("high", 3, 260)
+    return {
+        "a.weight": checkpoints.matrix("a", 300, 700),
+        "b.weight": checkpoints.matrix("b", 520, 530),
+        "c.weight": checkpoints.matrix("c", 530, 520, dtype=torch.bfloat16),
+        "low.weight": low,
+        "small.weight": checkpoints.matrix("small", 40, 30),
+    }
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_neither_batch_size_nor_cores_change_a_bit(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(tmp_path, large())
+    runs = []
+    for cores, batch_size in ((1, 1), (2, 1), (2, 2), (8, 1), (8, 3), (8, 8)):
+        monkeypatch.setattr(scan_module, "cores", lambda cores=cores: cores)
+        events = run(folder, batch_size=batch_size, fresh=True, precision=precision)
+        final = {e.done.layer: e.done.metrics for e in events if isinstance(e, LayerRescored)}
+        first = {e.layer: e.metrics for e in events if isinstance(e, LayerDone)}
+        runs.append(first | final)
+    assert len(runs[0]) == 5
+    assert all(other == runs[0] for other in runs[1:])
+
+
+def test_a_scan_that_goes_on_with_another_batch_size_writes_the_same_bytes(
+    tmp_path: Path, computed: list[str]
+) -> None:
+    model = save(tmp_path / "m", large())
+    written = []
+    for name, batch_size, stop in (("whole", 2, 99), ("first", 1, 2), ("rest", 5, 99)):
+        request = ScanRequest(str(model), batch_size=batch_size, fresh=name != "rest")
+        request = replace(request, device="cpu", output_dir=str(tmp_path / name))
+        computed.clear()
+        stopped = StopAfter(computed, stop)
+        *_, ready = run_scan(request, cancelled=stopped)
+        assert isinstance(ready, ResultReady) and ready.complete is (name != "first")
+        written.append(Path(ready.path).read_bytes())
+    assert written[0] == written[2] != written[1]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])

@@ -3,7 +3,6 @@ left when one of them is killed."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -91,14 +90,9 @@ def files(folder: str) -> dict[str, bytes]:
 
 
 def assert_same_scores(one: str, other: str) -> None:
-    """The same recipe to the byte, the same scores to 1e-12."""
-    recipe, flat = RECIPE.format("tiny", 50), FLAT.format("tiny")
-    assert files(other).keys() == files(one).keys()
-    assert files(other)[recipe] == files(one)[recipe]
-    expected, found = (json.loads(files(folder)[flat]) for folder in (one, other))
-    assert list(found) == list(expected)
-    for layer, row in expected.items():
-        assert found[layer]["snr"] == pytest.approx(row["snr"], rel=1e-12, abs=0)
+    """The same files to the byte."""
+    assert {RECIPE.format("tiny", 50), FLAT.format("tiny")} <= files(one).keys()
+    assert files(other) == files(one)
 
 
 @pytest.mark.parametrize("processes", [2, 4])

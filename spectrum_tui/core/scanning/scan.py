@@ -338,7 +338,7 @@ def _run(
         devices=plan.devices,
         precision=precision,
         workers=plan.batch_size,
-        threads=_threads(plan, mine),
+        helpers=_helpers(plan, mine),
     )
     try:
         yield from plan.group.merged(workers.run(cancelled))
@@ -367,10 +367,11 @@ def _settle_order(
             yield LayerRescored(event)
 
 
-def _threads(plan: ScanPlan, share: Sequence[LayerWork]) -> int:
-    """Torch threads of each worker: the cores of a CPU scan are shared, a GPU needs none."""
+def _helpers(plan: ScanPlan, share: Sequence[LayerWork]) -> int:
+    """Threads that share the products of all matrices in work: this process's cores, 1 where
+    there is a matrix for each of at least half of them, 0 for a scan on GPUs."""
     if plan.devices[0] != CPU:
         return 0
-    matrices = sum(len(work.missing) for work in share)
-    mine = cores() // plan.group.local_size
-    return max(1, mine // max(1, min(plan.batch_size, matrices)))
+    mine = max(1, cores() // plan.group.local_size)
+    in_work = min(plan.batch_size, sum(len(work.missing) for work in share))
+    return mine if mine >= 2 * in_work else 1

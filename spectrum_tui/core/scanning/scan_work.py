@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -74,7 +75,9 @@ class Workers:
 
     Costliest first, so that no thread is left alone with the vocabulary matrix at the end.
     Daemon threads, because an executor's would hold the process at exit until their matrix is
-    finished. `threads` of torch for each of them, 0 to leave torch's setting alone.
+    finished. On a CPU each computes with one thread of torch, and where there are more cores than
+    workers, `helpers` of them share the products: no score depends on either number. On GPUs,
+    with `helpers` 0, torch's setting is left alone.
 
     A matrix that does not fit into a device's memory goes back, and half as many are in work
     there from then on; one that does not fit alone is computed on the CPU.
@@ -88,14 +91,15 @@ class Workers:
         devices: Sequence[str],
         precision: str,
         workers: int,
-        threads: int,
+        helpers: int,
     ) -> None:
         ordered = sorted(layers, key=lambda work: work.matrix_cost, reverse=True)
         self._todo = deque((work, index) for work in ordered for index in work.missing)
         self._journal = journal
         self._lanes = [Lane(device, min(workers, len(self._todo))) for device in devices]
         self._precision = precision
-        self._threads = threads
+        self._torch_threads = _torch_threads(1 if helpers else 0)
+        self._pool = ThreadPoolExecutor(helpers, "helper") if helpers > 1 else None
         self._lock = threading.Lock()
         self._cpu_turn = threading.Lock()
         self._stop = threading.Event()
@@ -113,7 +117,7 @@ class Workers:
         self._running = [
             threading.Thread(target=self._work, args=(lane,), daemon=True) for lane in lanes
         ]
-        with _torch_threads(self._threads):
+        with self._torch_threads:
             for thread in self._running:
                 thread.start()
             left = len(self._running)
@@ -133,6 +137,8 @@ class Workers:
         for thread in self._running:
             if thread.ident is not None:
                 thread.join()
+        if self._pool is not None:
+            self._pool.shutdown()
 
     def _next(self, cancelled: Callable[[], bool]) -> ScanEvent | BaseException | None:
         """The next event; looks ten times a second whether the scan is cancelled."""
@@ -146,7 +152,7 @@ class Workers:
 
     def _work(self, lane: Lane) -> None:
         try:
-            with _current(lane.device):
+            with _current(lane.device), spectra.helped_by(self._pool):
                 while (task := self._take(lane)) is not None:
                     self._score(lane, *task)
         except BaseException as exc:

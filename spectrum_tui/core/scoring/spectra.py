@@ -9,7 +9,10 @@ decomposition, as accurate as an SVD of the whole matrix, computes them again.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -48,6 +51,9 @@ WAYS = {EXACT: (EXACT,), FAST: (FAST, EXACT)}
 
 MIN_BLOCK = 64
 """Columns of a block of the Gram matrix below which a call costs more than it saves."""
+
+MIN_SHARED = 512
+"""Columns of a Gram matrix below which sharing its blocks out costs more than it saves."""
 
 PADDING = 8
 """Columns between two rows that would otherwise share cache lines: 64 bytes of float64."""
@@ -214,6 +220,29 @@ def _unknown(count: int) -> tuple[FloatArray, FloatArray]:
     return nothing, nothing
 
 
+class _Helpers(threading.local):
+    """Who takes part in the products of the matrix that this thread has in work."""
+
+    pool: Executor | None = None
+
+
+_helpers = _Helpers()
+
+
+@contextmanager
+def helped_by(pool: Executor | None) -> Iterator[None]:
+    """While it lasts, the blocks of this thread's Gram matrices are shared out to the pool.
+
+    Each block is one product in one thread, so that scores are the same to the last bit for any
+    number of them. More threads inside LAPACK would not be: eigenvalues differ by 1e-14 then.
+    """
+    _helpers.pool = pool
+    try:
+        yield
+    finally:
+        _helpers.pool = None
+
+
 def _add_gram(gram: torch.Tensor, chunk: torch.Tensor) -> None:
     """Add chunk^T·chunk to the lower half of the Gram matrix, which is all that is looked at.
 
@@ -221,9 +250,15 @@ def _add_gram(gram: torch.Tensor, chunk: torch.Tensor) -> None:
     """
     columns = len(gram)
     step = max(MIN_BLOCK, -(-columns // 8))
-    for start in range(0, columns, step):
+
+    def add(start: int) -> None:
         end = min(start + step, columns)
         gram[start:end, :end].addmm_(chunk[:, start:end].T, chunk[:, :end])
+
+    starts = range(0, columns, step)
+    pool = _helpers.pool if columns >= MIN_SHARED else None
+    for _ in pool.map(add, reversed(starts)) if pool is not None else map(add, starts):
+        pass
 
 
 def qr_singular_values(matrix: StoredMatrix, device: str) -> FloatArray:
