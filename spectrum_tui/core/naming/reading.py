@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from spectrum_tui.core.checkpoint import Tensor, unreadable
 from spectrum_tui.core.disk import open_regular
-from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.errors import CheckpointError, NotHereError
 from spectrum_tui.core.file_state import FileState, changed, check_unchanged
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ def _read_into(tensor: Tensor, buffer: memoryview, offset: int) -> None:
             complete = _filled(file.fileno(), buffer, offset)
             state = FileState.of(os.fstat(file.fileno()))
     except OSError as exc:
+        if tensor.state is None and not path.exists():
+            raise NotHereError(
+                f"{tensor.name} is not on this machine.", "Download the model first.", field="model"
+            ) from None
         check_unchanged({tensor.file: tensor.state})
         raise unreadable(path, exc) from None
     if tensor.state not in (None, state):
