@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,12 +11,18 @@ from typing import Any, ClassVar
 from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
+from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
+from spectrum_tui.key_order import KeyOrder
 from spectrum_tui.last_resort import UNEXPECTED
 from spectrum_tui.theme import DARK, LIGHT, THEMES, opposite
+from spectrum_tui.widgets.printable import PRINTABLE
 from spectrum_tui.widgets.step_bar import MIN_HEIGHT, MIN_WIDTH, StepBar
+
+WEB_DRIVER = "textual.drivers.web_driver:WebDriver"
 
 
 @dataclass
@@ -44,15 +51,41 @@ class BaseApp(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._keys = KeyOrder(self, super().on_event)
         self.failure: Exception | None = None
         self.recipe_kind = ""  # the kind that was saved as last, for the next time
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name
 
+    async def on_event(self, event: events.Event) -> None:
+        """Let keys in one after another; everything else as it comes."""
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            await self._keys.take(event)
+        else:
+            await super().on_event(event)
+
+    @property
+    def keys_done(self) -> bool:
+        """Whether every key that came has taken effect."""
+        return self._keys.idle
+
     def request_exit(self, code: int) -> None:
         """End the app with this exit code, without questions; safe to call from any thread."""
         self.post_message(ExitRequested(code))
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's driver for this terminal; our own under textual-serve."""
+        # textual-serve starts the app on pipes.
+        if os.environ.get("TEXTUAL_DRIVER") == WEB_DRIVER:
+            from spectrum_tui.web_driver import ServedDriver
+
+            return ServedDriver
+        return super().get_driver_class()
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Whatever is shown goes through `Printable`."""
+        return [*super().get_line_filters(), PRINTABLE]
 
     def _handle_exception(self, error: Exception) -> None:
         """End the app after an error that nobody foresaw; `failure` is the first of them.

@@ -28,6 +28,7 @@ from spectrum_tui.core.numbers import finite
 from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.store import flat_text, load_result
+from spectrum_tui.core.text import safe
 from spectrum_tui.core.training.rescoring import Rescorer, live_layers
 from spectrum_tui.settings import DEFAULT_PERCENT, parse_metric, parse_percent
 
@@ -97,7 +98,7 @@ class RescoreCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
             run(*arguments)
         except Exception as exc:
             reason = exc if isinstance(exc, SpectrumError) else f"{type(exc).__name__}: {exc}"
-            log.warning("layers were not scored: %s", reason)
+            log.warning("layers were not scored: %s", safe(str(reason)))
 
     def _begin(self, model: Any, args: Any, step: int) -> None:
         self._rescorer, self._last, self._start = None, None, self._given
@@ -172,7 +173,7 @@ def _say(line: dict[str, Any], percent: int) -> None:
         len(start["left"]),
     )
     for layer, reason in line["failed"].items():
-        log.warning("%s has no score: %s", layer, reason)
+        log.warning("%s has no score: %s", safe(layer), safe(reason))
 
 
 def _write(folder: Path, now: Result, line: dict[str, Any], step: int) -> None:

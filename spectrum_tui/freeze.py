@@ -15,13 +15,14 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import RecipeError, SpectrumError
 from spectrum_tui.core.recipes.reading import read_recipe
+from spectrum_tui.core.text import safe
 from spectrum_tui.core.training.live_names import LiveParameter, live_parameters, unique
 from spectrum_tui.core.training.too_late import check_not_flattened, check_not_too_late
 
@@ -45,7 +46,8 @@ class Frozen:
     `matched` are the names of the parameters that train, in the model's order and as the recipe
     would call them; `unmatched` the entries of the recipe that no parameter has, as written.
     `trainable` of `total` elements train, in `len(matched)` of `parameters` parameters; tied ones
-    count once. `notes` say what else was done or should be known.
+    count once. `notes` say what else was done or should be known. `random` are the parameters
+    that start from random values, since the checkpoint did not fill them, and stay frozen.
     """
 
     matched: tuple[str, ...]
@@ -54,6 +56,7 @@ class Frozen:
     total: int
     parameters: int
     notes: tuple[str, ...] = ()
+    random: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -65,10 +68,14 @@ class Frozen:
         text = f"{len(self.matched)} of {self.parameters} parameters train: {share} of {total}"
         missing = len(self.unmatched)
         names = "name matches" if missing == 1 else "names match"
-        return f"{text}; {missing} {names} no parameter" if missing else text
+        text += f"; {missing} {names} no parameter" if missing else ""
+        left = len(self.random)
+        return f"{text}; {left} start from random values and stay frozen" if left else text
 
 
-def freeze_except(model: torch.nn.Module, recipe: Recipe, *, keep_adapters: bool = False) -> Frozen:
+def freeze_except(
+    model: torch.nn.Module, recipe: Recipe, *, keep_adapters: bool = False, keep_new: bool = False
+) -> Frozen:
     """Freeze every parameter of `model` but those that `recipe` names; raises SpectrumError.
 
     `recipe` is the path of a YAML file with `unfrozen_parameters`, of this program or of the
@@ -76,6 +83,10 @@ def freeze_except(model: torch.nn.Module, recipe: Recipe, *, keep_adapters: bool
     which means its own weight and bias and nothing below it; `^` and `$` around it and a
     backslash before a dot change nothing. A tied weight trains under whichever of its names.
     Parts that PEFT, torch.compile, DDP or FSDP put into a model's names are seen through.
+
+    What the checkpoint did not fill, such as a classifier with labels of your own, starts from
+    random values: where the recipe leaves it frozen, `Frozen.random` and the log say so.
+    `keep_new` trains it besides what is named.
 
     Entries that match nothing are reported and logged, for a recipe may name more than this
     version of a model has. Refused, with the model left as it was: a recipe that matches nothing;
@@ -91,10 +102,15 @@ def freeze_except(model: torch.nn.Module, recipe: Recipe, *, keep_adapters: bool
         raise _nothing_matches(entries, parameters)
     chosen |= _kept_adapters(parameters, chosen, keep_adapters=keep_adapters)
     owners = unique(parameters)
+    new = [p for p in _not_loaded(owners) if id(p.parameter) not in chosen]
+    if keep_new:
+        chosen |= {id(p.parameter) for p in new}
     _check_floating(owners, chosen)
     check_not_too_late(model, owners, chosen)
     _apply(owners, chosen)
     frozen = _described(owners, chosen, unmatched, _inputs_need_gradients(model))
+    if new and not keep_new:
+        frozen = replace(frozen, random=tuple(p.name for p in new))
     _log(frozen)
     return frozen
 
@@ -175,6 +191,16 @@ def _kept_adapters(
     )
 
 
+def _not_loaded(parameters: Sequence[LiveParameter]) -> list[LiveParameter]:
+    """What a checkpoint did not fill, or not all of it (a table that was made longer).
+
+    transformers marks what it has loaded; in a model without a mark nothing is known.
+    """
+    own = [p for p in parameters if not p.role and _can_train(p.parameter)]
+    new = [p for p in own if not getattr(p.parameter, "_is_hf_initialized", False)]
+    return new if len(new) < len(own) else []
+
+
 def _check_floating(parameters: Sequence[LiveParameter], chosen: set[int]) -> None:
     quantised = [p for p in parameters if id(p.parameter) in chosen and not _can_train(p.parameter)]
     if quantised:
@@ -246,7 +272,16 @@ def _described(
 def _log(frozen: Frozen) -> None:
     log.info("%s", frozen)
     for note in frozen.notes:
-        log.info("%s", note)
+        log.info("%s", safe(note))
     if frozen.unmatched:
-        shown = ", ".join(frozen.unmatched[:5]) + (" …" if len(frozen.unmatched) > 5 else "")
-        log.warning("no parameter of the model is called %s", shown)
+        log.warning("no parameter of the model is called %s", _first(frozen.unmatched))
+    if frozen.random:
+        log.warning(
+            "frozen at random values, since the checkpoint did not fill them: %s; name them in the "
+            "recipe, or pass keep_new=True",
+            _first(frozen.random),
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    return safe(", ".join(names[:5])) + (" …" if len(names) > 5 else "")

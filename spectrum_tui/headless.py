@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
@@ -13,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spectrum_tui.commands.output import draw, put, say, say_too_small
+from spectrum_tui.commands.output import draw, put, put_json, say, say_too_small
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanNote, ScanStarted
@@ -255,7 +254,7 @@ def _print_result(
 ) -> None:
     paths = (files.scores, files.sorted_scores, files.recipe(percent))
     if as_json:
-        put(json.dumps(_as_json(result, files, percent, head=head), indent=2) + "\n")
+        put_json(_as_json(result, files, percent, head=head))
     else:
         put("".join(f"{path}\n" for path in paths))
     failed = len(result.scores.problems)

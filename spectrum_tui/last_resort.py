@@ -13,7 +13,7 @@ from typing import IO, NoReturn
 
 from spectrum_tui import __version__
 from spectrum_tui.arguments import PROGRAM
-from spectrum_tui.commands.output import StreamError, draw, put, say, silence
+from spectrum_tui.commands.output import StreamError, draw, plain_stderr, put, say, silence
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.logs import keep_log
 from spectrum_tui.core.text import safe
@@ -82,6 +82,7 @@ def prepare() -> None:
     _open_what_is_closed()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         _take_any_text(stream)
+    sys.stderr = plain_stderr()
 
 
 def end(code: int) -> NoReturn:

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spectrum_tui.commands.output import plain_stderr
 from spectrum_tui.core import errors, wire
 from spectrum_tui.core.requests import (
     Downloaded,
@@ -222,6 +223,7 @@ def main() -> None:
     logging.getLogger("spectrum_tui").setLevel(logging.INFO)  # tracebacks of failed layers
     out = os.dup(1)
     os.dup2(2, 1)  # what a library prints goes to the log, not between the events
+    sys.stderr = plain_stderr()  # the log may be read in a terminal
     with contextlib.suppress(OSError):
         os.nice(10)  # keys of the app stay at 8 ms while every core computes; costs 10 % at most
     Worker(out).run()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.arguments import PROGRAM, Parser
-from spectrum_tui.commands.output import put, say
+from spectrum_tui.commands.output import put_json, put_lines, say
 from spectrum_tui.core.audit import Audit, Finding, Severity, audit, read_recipe
 from spectrum_tui.core.audit.findings import short
 from spectrum_tui.core.consumers import ConsumerReport
@@ -31,9 +30,9 @@ def run(arguments: list[str]) -> int:
         names = model_names(options.model, options.revision, options.model_class)
     found = audit(text, names)
     if options.json:
-        put(json.dumps(_as_json(found), indent=2, ensure_ascii=False) + "\n")
+        put_json(_as_json(found))
     else:
-        put("".join(f"{line}\n" for line in _lines(options.file, found)))
+        put_lines(_lines(options.file, found))
     if options.output and found.fixed:
         write_text(Path(options.output), found.fixed)
     _say(found, options.output)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
 from spectrum_tui.arguments import PROGRAM, Parser, add_metric_option, add_percent_option
-from spectrum_tui.commands.output import aligned, put
+from spectrum_tui.commands.output import aligned, put_json, put_lines
 from spectrum_tui.core.comparison.as_json import as_data
 from spectrum_tui.core.comparison.compare import Agreement, Comparison, compare
 from spectrum_tui.core.comparison.words import change_text, notes, rank_text, rho_text, share_text
@@ -28,10 +27,9 @@ def run(arguments: list[str]) -> int:
     a, b = (load_result(Path(path)) for path in (options.a, options.b))
     comparison = compare(a, b, parse_metric(options.metric))
     if options.json:
-        text = json.dumps(as_data(comparison, percent), indent=2)
+        put_json(as_data(comparison, percent))
     else:
-        text = "\n".join(_lines(comparison, percent))
-    put(f"{text}\n")
+        put_lines(_lines(comparison, percent))
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +15,7 @@ from spectrum_tui.arguments import (
     add_percent_option,
     add_sizes_option,
 )
-from spectrum_tui.commands.output import aligned, put
+from spectrum_tui.commands.output import aligned, put_json, put_lines
 from spectrum_tui.commands.scores import load_scores
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError
@@ -71,10 +70,9 @@ def run(arguments: Sequence[str]) -> int:
     if answer is not None and answer.percent:
         asked = replace(asked, percent=answer.percent)
     if options.json:
-        text = json.dumps(_as_data(asked, answer), indent=2)
+        put_json(_as_data(asked, answer))
     else:
-        text = "\n".join(_lines(asked, answer))
-    put(f"{text}\n")
+        put_lines(_lines(asked, answer))
     return 1 if answer is not None and not answer.percent else 0
 
 

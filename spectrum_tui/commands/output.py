@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.text import printable_json, safe, safe_lines, shortened
+
+if TYPE_CHECKING:
+    from spectrum_tui.core.selection import Selection
 
 
 class StreamError(Exception):
@@ -26,15 +31,51 @@ def put(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """A line of words, on stderr at once."""
-    draw(f"{text}\n")
+    """A line of words, on stderr at once; whatever is in it, it controls no terminal."""
+    draw(f"{shortened(safe(text))}\n")
+
+
+def put_lines(lines: Iterable[str]) -> None:
+    """Lines to read, on stdout at once; whatever is in them, they control no terminal."""
+    put("".join(f"{shortened(safe(line))}\n" for line in lines))
+
+
+def put_json(data: object) -> None:
+    """JSON on stdout at once."""
+    put(f"{printable_json(data)}\n")
+
+
+class PlainStream(io.TextIOWrapper):
+    """A stream on which only `draw` controls the terminal: what libraries write, warnings and logs
+    with names from files in them, is made printable."""
+
+    def write(self, text: str) -> int:
+        """Write text as it may be seen."""
+        super().write(safe_lines(text))
+        return len(text)
+
+    def draw(self, text: str) -> None:
+        """Write our own text as it is."""
+        super().write(text)
+
+
+def plain_stderr() -> PlainStream:
+    """Another stderr, for words: Textual draws on the one that Python made."""
+    binary = io.BufferedWriter(io.FileIO(2, "w", closefd=False))
+    encoding, errors = sys.stderr.encoding, sys.stderr.errors or "replace"
+    return PlainStream(binary, encoding=encoding, errors=errors, line_buffering=True)
 
 
 def draw(text: str) -> None:
-    """Text on stderr at once. That nobody can read it ends no work."""
+    """Text of ours on stderr at once, control characters obeyed. That nobody can read it ends no
+    work."""
+    stream = sys.stderr
     try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        if isinstance(stream, PlainStream):
+            stream.draw(text)
+        else:
+            stream.write(text)
+        stream.flush()
     except OSError:
         silence(2)
 

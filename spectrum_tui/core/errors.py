@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from spectrum_tui.core.text import safe
+from spectrum_tui.core.text import safe, shortened
+
+_LONGEST = 4_500
+"""Characters of a message, and of a hint: with both of them a line is still printed whole."""
 
 
 class SpectrumError(Exception):
@@ -28,8 +31,8 @@ class SpectrumError(Exception):
 
 
 def _one_line(text: str) -> str:
-    """Names from a file may hold control characters, which a terminal would obey."""
-    return safe(" ".join(text.split()))
+    """Names from a file may hold control characters, which a terminal would obey, or be endless."""
+    return shortened(safe(" ".join(text.split())), _LONGEST)
 
 
 class InputError(SpectrumError):

@@ -15,7 +15,7 @@ from pathlib import Path
 from spectrum_tui.core import disk
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.requests import METRIC
-from spectrum_tui.core.text import safe
+from spectrum_tui.core.text import has_controls, is_seen, safe
 
 APP_NAME = "spectrum-tui"
 
@@ -62,8 +62,8 @@ def _temporary_cache(why: str) -> Iterator[None]:
         yield
         return
     os.environ[CACHE_VARIABLE] = folder
-    write_kept(Path(folder) / _NOTE, _NOTE, why)
     try:
+        write_kept(Path(folder) / _NOTE, _NOTE, safe(why))
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -100,7 +100,7 @@ def slug(model: str) -> str:
             name = path.resolve().name
     safe = name.replace("/", "-").replace("\\", "-").replace("_", "-").strip()
     # 150: with what is put around it, below the 255 bytes of a file name even in UTF-8.
-    safe = "".join(c for c in safe if c.isprintable()).encode()[:150].decode(errors="ignore")
+    safe = "".join(c for c in safe if is_seen(c)).encode()[:150].decode(errors="ignore")
     return safe if safe.strip(".-") else "model"
 
 
@@ -198,7 +198,17 @@ def append_text(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise OutputError now rather than after the scan, when `folder` takes no files."""
+    """Raise OutputError now rather than after the scan, when `folder` takes no files.
+
+    Nor is one taken whose name cannot be printed: the paths of the files are data on stdout, one
+    a line.
+    """
+    if has_controls(str(folder)):
+        raise OutputError(
+            f"Cannot write {folder}: its name holds characters that cannot be seen.",
+            "Choose another output folder.",
+            field="output_dir",
+        )
     try:
         disk.make_folder(folder, 0o777)
         disk.probe(folder)

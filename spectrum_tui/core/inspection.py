@@ -23,11 +23,12 @@ from spectrum_tui.core.errors import CheckpointError, HubError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
-from spectrum_tui.core.naming.coverage import check_loads, check_named_weights
+from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
 from spectrum_tui.core.scanning.journal import journal_path, read_journal
+from spectrum_tui.core.text import safe, shortened
 
 if TYPE_CHECKING:
     from spectrum_tui.core.quantised.fold import Folded
@@ -218,6 +219,7 @@ def with_exact_names(
         *_beside(inspection.checkpoint, inspection.summary.origin),
         folded.quantisation.banner,
         plan.banner,
+        *wrapped_names(inspection.checkpoint, plan),
         *_mismatches(plan),
         *_missing(plan),
     )
@@ -352,8 +354,8 @@ def _notes(model: ModelLayers) -> tuple[str, ...]:
 def _architecture(checkpoint: Checkpoint) -> str:
     names = checkpoint.config.get("architectures")
     if isinstance(names, list) and names and isinstance(names[0], str):
-        return names[0]
-    return str(checkpoint.config.get("model_type", "")) or "unknown"
+        return shortened(safe(names[0]), 200)
+    return shortened(safe(str(checkpoint.config.get("model_type", ""))), 200) or "unknown"
 
 
 def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:

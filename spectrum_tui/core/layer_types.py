@@ -58,6 +58,12 @@ _INPUT_EMBEDDING = re.compile(
     r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings|shared)$"
 )
 _OUTPUT_HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output_projection)$")
+_TASK_HEAD = re.compile(
+    r"^(?:[a-z_]\w*\.)*"  # below no number: a router inside a block may be called classifier
+    r"((\w+_)?classifier|classification_head|score|qa_outputs|pooler|sequence_summary|logits_proj"
+    r"|(v|value|reward|rm|regression|class|box|dist)_head|(class|bbox)_(embed|predictor)"
+    r"|seq_relationship)(\.|$)"
+)
 _GROUP_PATTERNS = tuple(
     (group, re.compile(pattern, re.IGNORECASE))
     for group, pattern in (
@@ -133,6 +139,16 @@ def is_input_embedding(layer: str) -> bool:
 def is_output_head(layer: str) -> bool:
     """Whether the layer maps hidden states to the vocabulary."""
     return bool(_OUTPUT_HEAD.search(layer))
+
+
+def is_task_head(layer: str) -> bool:
+    """Whether the layer belongs to what a task puts on a model: a classifier, a score or reward,
+    spans of answers, boxes; or to the pooler before one. Judged by its name, outside towers.
+
+    >>> is_task_head("classifier.out_proj"), is_task_head("block.0.mlp.router.classifier")
+    (True, False)
+    """
+    return bool(_TASK_HEAD.match(layer)) and tower_of(layer) == LANGUAGE
 
 
 def family(type_name: str) -> str:

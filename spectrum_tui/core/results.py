@@ -108,14 +108,16 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class HeadParameter:
-    """An input embedding or output head: trained as in the reference unless switched off.
+    """An input embedding or a parameter of an output head: trained unless switched off.
 
-    `numel` is 0 where unknown. `tied` names other parameters that are this same tensor.
+    `numel` is 0 where unknown. `tied` names other parameters that are this same tensor. A head
+    of a `task` is none of a vocabulary: a classifier, which may start from random values.
     """
 
     name: str
     numel: int
     tied: tuple[str, ...] = ()
+    task: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,25 @@ class Result:
     def names(self) -> tuple[str, ...]:
         """The names of all parameters."""
         return tuple(parameter.name for parameter in self.parameters)
+
+    @cached_property
+    def task_head(self) -> tuple[HeadParameter, ...]:
+        """What a task puts on the model: the parameters of heads of no vocabulary."""
+        return tuple(head for head in self.head if head.task)
+
+    @cached_property
+    def task_modules(self) -> tuple[str, ...]:
+        """The modules that hold the head of the task and nothing else, each as a whole."""
+        head = {one.name for one in self.task_head}
+        names = self.names or tuple(n for row in self.scores.parameters for n in row)
+        others = [name.split(".") for name in names if name not in head] if head else []
+        taken = {".".join(parts[:end]) for parts in others for end in range(1, len(parts))}
+        found: dict[str, None] = {}
+        for one in self.task_head:
+            parts = one.name.split(".")
+            above = (".".join(parts[:end]) for end in range(1, len(parts)))
+            found.update(dict.fromkeys([m for m in above if m not in taken][:1]))
+        return tuple(found)
 
     @property
     def metrics(self) -> tuple[str, ...]:

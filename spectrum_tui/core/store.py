@@ -38,6 +38,7 @@ from spectrum_tui.core.layer_types import (
     group_of,
     is_input_embedding,
     is_output_head,
+    is_task_head,
     layer_type,
 )
 from spectrum_tui.core.requests import METRIC, METRICS
@@ -256,7 +257,7 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
     origin["notes"] = tuple(origin.get("notes", ()))
     result = Result(
         scores,
-        tuple(HeadParameter(h["name"], h["numel"], tuple(h["tied"])) for h in data["head"]),
+        tuple(HeadParameter(**h | {"tied": tuple(h["tied"])}) for h in data["head"]),
         Provenance(**origin),
         data["total_parameters"],
         data["planned"],
@@ -330,13 +331,14 @@ def weight_name(layer: str) -> str:
 def _assumed_head(layers: list[str]) -> tuple[tuple[HeadParameter, ...], bool]:
     """Embeddings and head among the layers, else the two names that the reference writes."""
     inputs = [layer for layer in layers if is_input_embedding(layer)]
-    outputs = [layer for layer in layers if is_output_head(layer)]
-    guessed = not inputs or not outputs
+    task = [layer for layer in layers if is_task_head(layer)]
+    outputs = [*(layer for layer in layers if is_output_head(layer)), *task]
+    guessed = not task and (not inputs or not outputs)
     if any(layer.startswith("model.layers.") for layer in layers):
         inputs = inputs or ["model.embed_tokens"]
         outputs = outputs or ["lm_head"]
-    names = [weight_name(layer) for layer in (*inputs, *outputs)]
-    return tuple(HeadParameter(name, 0) for name in names), guessed and bool(names)
+    heads = [HeadParameter(weight_name(x), 0, task=x in task) for x in (*inputs, *outputs)]
+    return tuple(heads), guessed and bool(heads)
 
 
 def generation(rows: list[Row]) -> Generation:

@@ -13,14 +13,18 @@ from spectrum_tui.core.recipes.adapters import (
     adapter_parameters,
 )
 from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.widgets.cells import printable
 
 
 def adapter_report(kind: str, choice: Choice) -> list[Content]:
     """A line each on what trains, what of the selection does not, and where that is set."""
     count = adapter_parameters(choice, kind)
     percent = choice.medium_end if kind in WITH_MEDIUM else choice.percent
-    left_out = adapter_layers(choice.selection).left_out(percent)
+    left_out = adapter_layers(choice.selection).left_out(percent, head=choice.head)
     lines = [Content(_trains(kind, choice, count))]
+    if heads := ", ".join(map(printable, choice.selection.result.task_modules)):
+        words = "trains whole" if choice.head else "stays frozen"
+        lines.append(Content(f"The head of the task {words}: {heads}"))
     lines += [
         Content.styled(f"{len(rows):,} selected {REASONS[place]} stay frozen", "$foreground 70%")
         for place, rows in left_out.items()

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical, VerticalScroll
+from textual.containers import Container, Vertical
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
@@ -24,11 +24,12 @@ from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.field import Field
 from spectrum_tui.widgets.key_footer import KeyFooter
 from spectrum_tui.widgets.step_bar import StepBar
+from spectrum_tui.widgets.text_scroll import TextScroll
 
 _HELP = "enter reads its headers"
 
 
-class Findings(VerticalScroll):
+class Findings(TextScroll):
     """The findings; they fold at the width, and scroll."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -96,7 +97,7 @@ class AuditScreen(Screen[None]):
         with Container(id="body"):
             with Findings(self._findings, id="findings-panel", classes="panel") as panel:
                 panel.border_title = "Findings"
-            with VerticalScroll(self._trainers, id="trainers", classes="panel") as panel:
+            with TextScroll(self._trainers, id="trainers", classes="panel") as panel:
                 panel.border_title = "Trainers"
         yield KeyFooter()
 

@@ -18,6 +18,7 @@ from spectrum_tui.core.errors import ResultsError, SpectrumError
 from spectrum_tui.core.files import newest_first, output_folder
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.store import load_result
+from spectrum_tui.key_order import KEYS_WAIT
 from spectrum_tui.screens.compare import CompareScreen
 from spectrum_tui.screens.dialog import Dialog
 from spectrum_tui.widgets.cells import printable
@@ -97,7 +98,7 @@ class CompareFileScreen(Dialog[None]):
         self._path.focus()
         self._list()
 
-    @work(group="files")
+    @work(group=KEYS_WAIT)
     async def _list(self) -> None:
         try:
             found = await asyncio.to_thread(score_files, self._folder, self._result.source)
@@ -126,7 +127,7 @@ class CompareFileScreen(Dialog[None]):
     def _picked(self, event: OptionList.OptionSelected) -> None:
         self._open(str(self._offered[event.option_index]))
 
-    @work(exclusive=True, group="open")
+    @work(exclusive=True, group=KEYS_WAIT)
     async def _open(self, path: str) -> None:
         try:
             comparison = await asyncio.to_thread(compared, self._result, path)

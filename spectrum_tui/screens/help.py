@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import ActiveBinding, Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
 from spectrum_tui.screens.dialog import Dialog
+from spectrum_tui.widgets.text_scroll import TextScroll
 
 PURPOSES = {
     "SetupScreen": (
@@ -154,7 +155,7 @@ class HelpScreen(Dialog[None]):
     HelpScreen {
         & > Vertical { width: 78; max-width: 96%; height: auto; max-height: 94%; }
         & #purpose { margin: 0 0 1 0; }
-        & VerticalScroll { height: auto; max-height: 24; scrollbar-size: 1 1; }
+        & TextScroll { height: auto; max-height: 24; scrollbar-size: 1 1; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -177,7 +178,7 @@ class HelpScreen(Dialog[None]):
             box.border_subtitle = "esc closes"
             if self._purpose:
                 yield Static(self._purpose, markup=False, id="purpose")
-            with VerticalScroll(can_focus=False):
+            with TextScroll(can_focus=False):
                 yield KeyTable(self._keys)
 
     def action_close(self) -> None:
@@ -186,4 +187,4 @@ class HelpScreen(Dialog[None]):
 
     def action_scroll(self, lines: int) -> None:
         """Scroll the keys."""
-        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+        self.query_one(TextScroll).scroll_relative(y=lines, animate=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spectrum_tui.core import numbers
+from spectrum_tui.core.layer_types import is_output_head
 from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results import Generation, Result
 from spectrum_tui.core.selection import NEVER, Selection
@@ -43,14 +44,30 @@ def totals_text(selection: Selection, percent: int, *, head: bool) -> str:
 
 
 def head_text(result: Result, *, head: bool) -> str:
-    """Whether embeddings and head are among what trains; empty where the model has none."""
+    """Whether embeddings and heads are among what trains; empty where the model has none."""
     if not result.head:
         return ""
     if not head:
-        return "embeddings and head frozen"
+        return f"{_heads(result)} frozen"
     numel = sum(h.numel for h in result.head)
     size = f" ({numbers.count(numel)})" if numel else ""
-    return f"with embeddings and head{size}"
+    return f"with {_heads(result)}{size}"
+
+
+def _heads(result: Result) -> str:
+    """Such as "embeddings and head", "embeddings and score" or "classifier"."""
+    tables = [head for head in result.head if not head.task]
+    if not result.task_head:
+        return "embeddings and head"
+    makes_tokens = any(
+        is_output_head(name.removesuffix(".weight")) for h in tables for name in (h.name, *h.tied)
+    )
+    words = ["embeddings"] if tables else []
+    words += ["head"] if makes_tokens else []
+    modules = result.task_modules
+    name = modules[0].rpartition(".")[2] if len(modules) == 1 else "task heads"
+    words.append(printable(name))
+    return f"{', '.join(words[:-1])} and {words[-1]}" if words[:-1] else words[0]
 
 
 def facts(result: Result) -> list[str]:

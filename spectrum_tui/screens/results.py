@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -15,6 +16,7 @@ from textual.widgets import Static
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
+from spectrum_tui.key_order import KEYS_WAIT
 from spectrum_tui.screens.rankings import Rankings
 from spectrum_tui.screens.result_dialogs import ResultDialogs
 from spectrum_tui.screens.result_keys import RESULT_KEYS
@@ -69,20 +71,22 @@ class ResultsScreen(ResultDialogs):
     """
     BINDINGS = RESULT_KEYS
 
-    def __init__(self, result: Result, settings: Settings) -> None:
+    def __init__(self, result: Result, settings: Settings, *, head: bool = True) -> None:
+        """`head`: whether embeddings and output head train, where the model has any."""
         super().__init__(classes="-table")
         self.settings = settings
         self._rankings = Rankings(result)
         self.ranking = self._rankings.first(settings.metric)
-        self.head = bool(result.head)
+        self.head = head and bool(result.head)
         self.view_name = TABLE
         self._make_widgets()
 
     def with_result(self, result: Result) -> ResultsScreen:
-        """The same percentage, tiers and metric of another result."""
+        """The same percentage, tiers, metric and head of another result."""
         metric = self.ranking.metric.name
         shown = replace(self.settings, top_percent=self.percent, metric=metric)
-        screen = ResultsScreen(result, shown)
+        head = self.head or not self.result.head
+        screen = ResultsScreen(result, shown, head=head)
         screen.tiers = self.tiers
         return screen
 
@@ -126,6 +130,7 @@ class ResultsScreen(ResultDialogs):
 
     def on_mount(self) -> None:
         """Show the percentage that the settings ask for."""
+        self.pane.set_head(self.head)
         self._show_lines()
         self.show_notes()
         self._show_order()
@@ -201,7 +206,15 @@ class ResultsScreen(ResultDialogs):
         if name != YAML or self.size.width < WIDE:
             self._switch(name)
         if self.focused is not self.slider:
-            self.call_after_refresh(self._widget(name).focus)  # it may only be mounted now
+            self._focus_view(name)
+
+    @work(group=KEYS_WAIT)
+    async def _focus_view(self, name: str) -> None:
+        """Give a view the keys once it is on show: it may only be mounted now."""
+        shown = asyncio.Event()
+        self.call_after_refresh(shown.set)
+        await shown.wait()
+        self._widget(name).focus()
 
     def _widget(self, name: str) -> Widget:
         if name == HEAT and self.heatmap is not None:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Button, Checkbox, Input, Label, Static
 
@@ -20,11 +20,13 @@ from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS
 from spectrum_tui.core.recipes.writing import Drafts, Files, PlannedFile, planned_files, write_files
+from spectrum_tui.key_order import KEYS_WAIT
 from spectrum_tui.screens.dialog import Dialog
 from spectrum_tui.screens.recipe_report import report
 from spectrum_tui.screens.trainer_report import trainers_text
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.kind_list import KindList
+from spectrum_tui.widgets.text_scroll import TextScroll
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class SaveScreen(Dialog[Path | None]):
             with Horizontal(id="boxes"):
                 yield self._scores
                 yield self._experts
-            with VerticalScroll(id="details", can_focus=False):
+            with TextScroll(id="details", can_focus=False):
                 yield self._files
                 yield self._report
             yield self._error
@@ -178,7 +180,7 @@ class SaveScreen(Dialog[Path | None]):
 
     def action_details(self, by: int) -> None:
         """Scroll what would be written, where it is longer than its room."""
-        details = self.query_one("#details", VerticalScroll)
+        details = self.query_one("#details", TextScroll)
         details.scroll_relative(y=by * max(1, details.size.height - 1), animate=False)
 
     # -- what would be written ------------------------------------------------------------------
@@ -236,7 +238,7 @@ class SaveScreen(Dialog[Path | None]):
             self._button.disabled = True
             self._write()
 
-    @work(group="write")
+    @work(group=KEYS_WAIT)
     async def _write(self) -> None:
         order = self._order()
         try:

@@ -18,6 +18,7 @@ from spectrum_tui.core.results import FloatArray, Result
 from spectrum_tui.core.scoring.kept_metrics import spectra_of
 from spectrum_tui.core.scoring.metrics import Noise, described, noise_of
 from spectrum_tui.core.scoring.spectra_store import KeptSpectrum
+from spectrum_tui.key_order import KEYS_WAIT
 from spectrum_tui.screens.dialog import Dialog
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.key_footer import KeyFooter
@@ -65,7 +66,7 @@ class SpectrumScreen(Dialog[None]):
         """Read."""
         self._read()
 
-    @work
+    @work(group=KEYS_WAIT)
     async def _read(self) -> None:
         self._spectra = await asyncio.to_thread(spectra_of, self._result, self._row)
         self._is_read = True

@@ -22,6 +22,7 @@ from spectrum_tui.core.recipes.adapters import (
 )
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
+from spectrum_tui.key_order import KEYS_WAIT
 from spectrum_tui.screens.dialog import Dialog
 from spectrum_tui.screens.result_notes import result_label
 from spectrum_tui.widgets.adapter_table import AdapterRow, AdapterTable
@@ -122,7 +123,7 @@ class TiersScreen(Dialog[TierChoice | None]):
         """Look at every layer, and at the kept spectra, off the event loop."""
         self._prepare()
 
-    @work
+    @work(group=KEYS_WAIT)
     async def _prepare(self) -> None:
         self._layers = await asyncio.to_thread(_prepared, self._first)
         self._show()

@@ -15,6 +15,7 @@ from textual.widgets import Input, Static
 
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.files import output_folder, write_text
+from spectrum_tui.key_order import KEYS_WAIT
 from spectrum_tui.screens.dialog import Dialog
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.key_footer import KeyFooter
@@ -74,7 +75,7 @@ class WriteScreen(Dialog[Path | None]):
         """Write the file."""
         self._write()
 
-    @work(exclusive=True, group="write")
+    @work(exclusive=True, group=KEYS_WAIT)
     async def _write(self) -> None:
         path = self.path
         try:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from rich.cells import cell_len, set_cell_size
 
+from spectrum_tui.core.text import safe
+
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_CONTROL = dict.fromkeys([*range(32), *range(127, 160)], "�")
 
 
 def printable(text: str) -> str:
-    """The text with control characters replaced: an escape code would reach the terminal."""
-    return text if text.isprintable() else text.translate(_CONTROL)
+    """The text with what is not seen as itself replaced: an escape code would move the cursor."""
+    return safe(text, "�")
 
 
 def keep_end(text: str, width: int) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Button, ProgressBar, Static
 
@@ -16,6 +16,7 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import Group
 from spectrum_tui.core.requests import DEMO, DownloadProgress, ModelSummary
 from spectrum_tui.widgets.cells import bar
+from spectrum_tui.widgets.text_scroll import TextScroll
 
 State = Literal["empty", "reading", "found", "downloading"]
 
@@ -84,7 +85,7 @@ class FoundPanel(Vertical):
 
     def compose(self) -> ComposeResult:
         """Facts, a line of download progress, buttons."""
-        with VerticalScroll(id="found-facts", can_focus=False):
+        with TextScroll(id="found-facts", can_focus=False):
             yield self._table
             yield self._groups
         yield self._bar

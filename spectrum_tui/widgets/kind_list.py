@@ -56,12 +56,17 @@ class KindList(OptionList):
     def __init__(self, kinds: Sequence[RecipeKind], chosen: RecipeKind) -> None:
         self._kinds = tuple(kinds)
         self._titles = max(len(kind.title) for kind in kinds)
-        self.kind = chosen
+        self._first = self._marked = chosen
         super().__init__(*(Option(self._line(kind)) for kind in kinds), id="kinds", markup=False)
 
     def on_mount(self) -> None:
         """The cursor stands on the chosen one."""
-        self.highlighted = self._kinds.index(self.kind)
+        self.highlighted = self._kinds.index(self._first)
+
+    @property
+    def kind(self) -> RecipeKind:
+        """The kind that is chosen: that under the cursor, also while its message is on its way."""
+        return self._first if self.highlighted is None else self._kinds[self.highlighted]
 
     def step(self, by: int) -> None:
         """Choose a neighbour, from wherever the focus is."""
@@ -71,7 +76,7 @@ class KindList(OptionList):
     @on(OptionList.OptionHighlighted)
     def _choose(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
-        before, self.kind = self.kind, self._kinds[event.option_index]
+        before, self._marked = self._marked, self.kind
         if self.kind is not before:
             for kind in (before, self.kind):
                 self.replace_option_prompt_at_index(self._kinds.index(kind), self._line(kind))
@@ -82,7 +87,7 @@ class KindList(OptionList):
         event.stop()
 
     def _line(self, kind: RecipeKind) -> Content:
-        chosen = kind is self.kind
+        chosen = kind is self._marked
         return Content.assemble(
             ("● ", "$primary") if chosen else ("○ ", "$foreground 50%"),
             (f"{kind.title:<{self._titles}}  ", "bold" if chosen else ""),

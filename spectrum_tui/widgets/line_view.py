@@ -248,8 +248,9 @@ class LineView(ScrollView, inherit_bindings=False):
         y: float | None = None,
         **options: Any,
     ) -> None:
-        """Scroll at once: an animation is many repaints of the whole view over a slow line."""
-        super().scroll_to(x, y, **{**options, "animate": False})
+        """Scroll at once: an animation is many repaints of the whole view over a slow line, and
+        the next key goes on from where this one leads."""
+        super().scroll_to(x, y, **{**options, "animate": False, "immediate": True})
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Repaint the rows, and the scrollbar only if that looks different.

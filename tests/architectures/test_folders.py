@@ -123,6 +123,14 @@ def test_adapters_that_are_not_merged(tiny: TinyModels, tmp_path: Path) -> None:
     )
 
 
+def test_the_names_of_a_wrapper_around_an_unknown_model(tiny: TinyModels, tmp_path: Path) -> None:
+    change = lambda t: {f"module.{name}": v for name, v in t.items()}  # noqa: E731
+    folder = rewrite(tiny.folder("llama"), tmp_path / "m", change, {"model_type": "no-such"})
+    unknown, note = exact(folder).summary.notes
+    assert "no-such" in unknown
+    assert note.startswith("module. is in the names, as inside DistributedDataParallel")
+
+
 def test_a_wrapper_is_found_without_transformers_rules(
     tiny: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

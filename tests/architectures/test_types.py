@@ -147,7 +147,7 @@ def test_half_of_every_stage_trains(tmp_path: Path) -> None:
         best = oracle.selected({x: scores[x] for x in blocks}, 50)
         assert len(blocks) == depth and len(best) == depth // 2
         assert {f"{x}.weight" for x in best} == {f"{x}.weight" for x in blocks} & trained
-    assert selection.too_small(50) == "5 types have one layer: none below 100 %"
+    assert selection.too_small(50) == "4 types have one layer: none below 100 %"
 
 
 def test_small_types_are_said_on_stderr_by_every_command(

@@ -142,6 +142,11 @@ def test_what_is_no_file(command: list[str], kind: str, tmp_path: Path, capsys: 
     assert re.search(words.get(kind, "folder|directory|weights"), line)
 
 
+def test_the_app_opens_no_pipe(tmp_path: Path, capsys: Capture) -> None:
+    os.mkfifo(tmp_path / "x.json")
+    assert f"{tmp_path / 'x.json'} is not a file." in refused(capsys, str(tmp_path / "x.json"))
+
+
 def test_a_recipe_for_freezing_is_no_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.yaml")
     with pytest.raises(RecipeError, match="unfrozen_parameters"):

@@ -20,6 +20,7 @@ from spectrum_tui.core.scanning.session import run_scan
 from spectrum_tui.core.scoring.kept_metrics import completed, kept_spectra, spectra_of
 from spectrum_tui.core.sizes import load_sized
 from tests.checkpoints import llama, save
+from tests.scans import spy_on_scores
 
 Damage = Callable[[Path, random.Random], None]
 
@@ -123,10 +124,21 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it with the same times, so that it is the same model."""
-    shutil.copytree(before, tmp_path / "copy", copy_function=shutil.copy2)
+    """A copy of the cache and the score files. The model is the same: a copy would be another."""
+    for part in ("cache", "out"):
+        shutil.copytree(before / part, tmp_path / "copy" / part)
+    (tmp_path / "copy" / "model").symlink_to(before / "model")
     monkeypatch.setenv("SPECTRUM_TUI_CACHE", str(tmp_path / "copy" / "cache"))
     return tmp_path / "copy"
+
+
+def test_without_damage_nothing_is_computed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed = spy_on_scores(monkeypatch)
+    files = sorted(cache_dir().rglob("*"))
+    assert load_sized(scanned(place / "model", place / "again")).scores.has_shapes
+    refined_summary(inspect_model(str(place / "model")))
+    assert not computed
+    assert sorted(cache_dir().rglob("*")) == files
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,7 +17,12 @@ from spectrum_tui.core.naming.parameters import (
     RuntimeParameter,
     StoredSource,
 )
-from spectrum_tui.core.naming.transformers_api import ignored_patterns, module_kind, version
+from spectrum_tui.core.naming.transformers_api import (
+    class_heads,
+    ignored_patterns,
+    module_kind,
+    version,
+)
 from spectrum_tui.core.naming.values import ConvertedGroup, ConvertedValues, DirectValues, LastMade
 from spectrum_tui.core.naming.words import how_made, size
 
@@ -53,7 +58,9 @@ def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") ->
             (e.parameter.name, e.stored_shape, e.parameter.shape) for e in entries if e.mismatched
         ),
         buffers=tuple(name for name in model.state_dict() if name not in named),
-        embeddings=_embeddings(model, aliases),
+        embeddings=(embeddings := _embeddings(model, aliases)),
+        heads=tuple(name for name in class_heads(model) if name not in embeddings),
+        for_task=not _has_output_embeddings(model),
         model_class=type(model).__name__,
         transformers_version=version(),
         banner=banner,
@@ -106,6 +113,13 @@ def _embeddings(model: Any, aliases: Mapping[str, tuple[str, ...]]) -> tuple[str
         if getattr(weight, "ndim", 0) == 2:
             found.append(canonical.get(f"{names.get(id(module))}.weight", ""))
     return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _has_output_embeddings(model: Any) -> bool:
+    try:
+        return model.get_output_embeddings() is not None
+    except (NotImplementedError, AttributeError):
+        return False
 
 
 def _same_values(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from spectrum_tui.core.checkpoint import INDEX_FILE, SINGLE_FILE, Checkpoint
@@ -31,6 +32,18 @@ def check_loads(checkpoint: Checkpoint, plan: ParameterPlan, name: str) -> None:
         raise _wrapped(checkpoint, plan, name, wrapping)
     if share > MOST:
         raise _of_another_model(plan, name, share)
+
+
+def wrapped_names(checkpoint: Checkpoint, plan: ParameterPlan) -> Iterator[str]:
+    """The note on a wrapper in the names of a model that nothing is known of but its names."""
+    if plan.naming != "checkpoint":
+        return
+    wrapping = find_wrapping([tensor.name for tensor in checkpoint.tensors], ())
+    if wrapping is not None:
+        yield (
+            f"{wrapping.part} is in the names, as inside {wrapping.by}: save the model from inside "
+            "it (model.module, model._orig_mod), or a trainer may find no parameter under its name"
+        )
 
 
 def check_named_weights(checkpoint: Checkpoint, name: str) -> None:

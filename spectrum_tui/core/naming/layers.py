@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -10,6 +10,7 @@ from spectrum_tui.core.layer_types import (
     LANGUAGE,
     is_input_embedding,
     is_output_head,
+    is_task_head,
     tower_of,
 )
 from spectrum_tui.core.naming.parameters import VECTOR, MatrixRef, ParameterPlan, RuntimeParameter
@@ -141,11 +142,27 @@ def _layer(parameter: RuntimeParameter, plan: ParameterPlan) -> Layer:
 
 
 def _head(plan: ParameterPlan, layers: Iterable[Layer]) -> tuple[HeadParameter, ...]:
-    """What the model calls its embeddings, stored or not, and what is named like one."""
-    aliases = {p.name: p.aliases for p in plan.parameters}
-    known = [plan.by_name[name] for name in plan.embeddings]
-    named = [head for head in head_of(layers, aliases) if head.name not in plan.embeddings]
-    return (*(HeadParameter(p.name, p.numel, p.aliases) for p in known), *named)
+    """What the model calls its embeddings and its class adds to it, stored or not, and what is
+    named like one or the other."""
+    tables = [layer for layer in layers if _is_table(layer.name)]
+    named = [layer.parameters[0] for layer in tables if layer.parameters[0] not in plan.heads]
+    poolers = (p.name for p in plan.parameters if is_task_head(owner_of(p.name)))
+    task = dict.fromkeys((*plan.heads, *poolers))
+    vocabulary = dict.fromkeys((*plan.embeddings, *named))
+    return tuple(
+        HeadParameter(name, p.numel, p.aliases, name in task and (plan.for_task or not p.sources))
+        for name in (*vocabulary, *(n for n in task if n not in vocabulary))
+        if (p := plan.by_name.get(name))
+    )
+
+
+def owner_of(parameter: str) -> str:
+    """The module that a parameter is of: the layer, for a weight or a bias."""
+    return parameter.rpartition(".")[0]
+
+
+def _is_table(layer: str) -> bool:
+    return is_input_embedding(layer) or is_output_head(layer)
 
 
 def with_types(layers: Iterable[Layer]) -> list[Layer]:
@@ -157,7 +174,11 @@ def with_types(layers: Iterable[Layer]) -> list[Layer]:
     """
     layers = list(layers)
     towers = [tower_of(layer.name) for layer in layers]
-    several = len(set(towers)) > 1
+    # A classifier on a vision model makes no language model of it.
+    inside = {t for t, layer in zip(towers, layers, strict=True) if not is_task_head(layer.name)}
+    several = len(inside) > 1
+    if inside and not several:
+        towers = [next(iter(inside))] * len(layers)
     types: list[str] = [""] * len(layers)
     for tower in dict.fromkeys(towers):
         rows = [row for row, other in enumerate(towers) if other == tower]
@@ -179,12 +200,22 @@ def _sides(layer: Layer) -> Sides:
 def head_of(
     layers: Iterable[Layer], aliases: dict[str, tuple[str, ...]]
 ) -> tuple[HeadParameter, ...]:
-    """The input embeddings and output heads, with the names that are tied to them."""
+    """The input embeddings, output heads and heads of a task by their names, with the names that
+    are tied to them."""
     layers = list(layers)
     found = [layer for layer in layers if is_input_embedding(layer.name)]
     found += [layer for layer in layers if is_output_head(layer.name)]
-    return tuple(
+    tables = [
         HeadParameter(name, prod(layer.shape), aliases.get(name, ()))
         for layer in found
         for name in layer.parameters[:1]
-    )
+    ]
+    return (*tables, *(head for layer in layers for head in _task_head(layer)))
+
+
+def _task_head(layer: Layer) -> Iterator[HeadParameter]:
+    """The weight and the bias of a layer that is named like the head of a task."""
+    if is_task_head(layer.name):
+        weight = prod(layer.shape)
+        for name, numel in zip(layer.parameters, (weight, layer.numel - weight), strict=False):
+            yield HeadParameter(name, numel, task=True)

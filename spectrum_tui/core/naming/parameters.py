@@ -247,8 +247,9 @@ class ParameterPlan:
     parameter comes from: the model's class names the ignored ones itself (old masks, layers
     for multi-token prediction). `mismatched` are (name, stored shape, the model's shape).
     `embeddings` are the tables that turn tokens into vectors and vectors into tokens, as the
-    model itself knows them. `banner` says why the names are not the model's own; empty when
-    they are.
+    model itself knows them; `heads` are the other parameters that its class adds to the base
+    model, which make no tokens where it is one `for_task`. `banner` says why the names are not
+    the model's own; empty when they are.
     """
 
     parameters: tuple[RuntimeParameter, ...]
@@ -259,6 +260,8 @@ class ParameterPlan:
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
     buffers: tuple[str, ...] = ()
     embeddings: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+    for_task: bool = False
     model_class: str = ""
     transformers_version: str = ""
     banner: str = ""

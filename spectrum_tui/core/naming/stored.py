@@ -171,6 +171,7 @@ def stored_plan(
         tuple(sorted(parameters, key=lambda p: natural_key(p.name))),
         "checkpoint",
         buffers=buffers,
+        for_task=not any(is_output_head(name.removesuffix(".weight")) for name in by_name),
         banner=banner,
         values={name: DirectValues(source) for name, source in kept.items()},
     )

@@ -203,6 +203,34 @@ def module_kind(module: Any) -> ModuleKind:
     return "embedding" if isinstance(module, torch.nn.Embedding) else "other"
 
 
+def class_heads(model: Any) -> tuple[str, ...]:
+    """The parameters that the class of a model adds to its base model: its output heads.
+
+    Empty for a base model, and without what has blocks of its own: that is another model, or a
+    decoder, and no head.
+    """
+    prefix = str(getattr(model, "base_model_prefix", ""))
+    if not prefix or getattr(model, prefix, None) is None:
+        return ()
+    heads = []
+    for part, module in model.named_children():
+        if part != prefix and not _has_blocks(module):
+            heads += [f"{part}.{name}" for name, _ in module.named_parameters()]
+    return (*(name for name, _ in model.named_parameters(recurse=False)), *heads)
+
+
+def _has_blocks(module: Any) -> bool:
+    """Whether any list in a module is one of blocks, of several matrices each."""
+    from torch.nn import ModuleList, Sequential
+
+    lists = (part for part in module.modules() if isinstance(part, ModuleList | Sequential))
+    return any(sum(_matrices(child) > 1 for child in part) > 1 for part in lists)
+
+
+def _matrices(module: Any) -> int:
+    return sum(parameter.ndim > 1 for parameter in module.parameters())
+
+
 def ignored_patterns(model: Any) -> tuple[str, ...]:
     """Patterns of stored names that the class knows and does not want."""
     found = getattr(model, "_keys_to_ignore_on_load_unexpected", None)

@@ -100,6 +100,9 @@ class AdapterLayers:
         self.place: IntArray = np.fromiter((f[0] for f in found), np.int64, len(found))
         self.width: IntArray = np.fromiter((f[1] for f in found), np.int64, len(found))
         self.experts: IntArray = np.fromiter((f[2] for f in found), np.int64, len(found))
+        task = {head.name for head in self.result.task_head}
+        rows = scores.parameters
+        self._of_task = np.fromiter((not task.isdisjoint(n) for n in rows), np.bool_, len(rows))
         self.adaptable: BoolArray = np.asarray(self.place < _FIRST_REASON)
         self._limit = np.where(self.adaptable, selection.threshold, NEVER).astype(np.int64)
         whole = np.where((self.width > 0) & (self.place != Place.EXPERTS), scores.numel, 0)
@@ -150,9 +153,18 @@ class AdapterLayers:
         same[1:] = np.logical_and.reduce([c[1:] == c[:-1] for c in columns])
         return self.whole(same)
 
-    def left_out(self, percent: int) -> dict[Place, IntArray]:
-        """{reason: rows} of the layers that a percentage selects and no adapter can be given."""
+    @property
+    def head_numel(self) -> int:
+        """The parameters of the head of the task, as far as they are in modules."""
+        within = tuple(f"{module}." for module in self.result.task_modules)
+        return sum(head.numel for head in self.result.task_head if head.name.startswith(within))
+
+    def left_out(self, percent: int, *, head: bool) -> dict[Place, IntArray]:
+        """{reason: rows} of the layers that a percentage selects and no adapter can be given; not
+        those of the head of the task where that trains whole."""
         selected = (self.threshold <= percent) & ~self.adaptable
+        if head:
+            selected &= ~self._of_task
         rows = np.flatnonzero(selected)
         return {p: rows[self.place[rows] == p] for p in REASONS if (self.place[rows] == p).any()}
 
@@ -176,6 +188,7 @@ def adapter_parameters(choice: Choice, kind: str) -> AdapterCount:
     """
     layers = adapter_layers(choice.selection)
     adapters, full, shared = _COUNTERS[kind](layers, choice)
+    full += layers.head_numel if choice.head else 0
     high = layers.sums(choice.percent).layers
     medium = layers.sums(choice.medium_end).layers - high if kind in WITH_MEDIUM else 0
     total = choice.selection.result.total_parameters

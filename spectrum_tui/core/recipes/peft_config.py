@@ -28,6 +28,11 @@ ALPHA = 2
 """lora_alpha for each rank: every tier's update is scaled by the same factor."""
 _PLAIN = re.compile(r"[A-Za-z_][\w.\-/]*", re.ASCII)
 """Names that match themselves as regular expressions, and nothing that differs but in a dot."""
+_TASKS = (
+    ("ForSequenceClassification", "SEQ_CLS"),
+    ("ForTokenClassification", "TOKEN_CLS"),
+    ("ForQuestionAnswering", "QUESTION_ANS"),
+)
 _CAUSAL = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)$")
 _CROSS_ATTENTION = re.compile(r"\.(encoder_attn|EncDecAttention)\.")
 _CLASS = re.compile(r"(?:transformers \S+ )?([A-Z]\w*)(?: matched by suffix)?", re.ASCII)
@@ -36,11 +41,12 @@ _CLASS = re.compile(r"(?:transformers \S+ )?([A-Z]\w*)(?: matched by suffix)?", 
 @dataclass(frozen=True)
 class Targets:
     """What an adapter is made of, each under its exact name: {module: rank}, {parameter: rank},
-    and the modules that train whole."""
+    and the modules that train whole, among them the `heads` of the task."""
 
     modules: dict[str, int] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     whole: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
 
     @property
     def ranks(self) -> dict[str, int]:
@@ -49,9 +55,14 @@ class Targets:
 
 
 def targets_of(
-    layers: AdapterLayers, ranked: Iterable[tuple[BoolArray, int]], whole: BoolArray | None = None
+    layers: AdapterLayers,
+    ranked: Iterable[tuple[BoolArray, int]],
+    whole: BoolArray | None = None,
+    *,
+    head: bool,
 ) -> Targets:
-    """The targets of (layers, rank of their adapters) and of the layers that train whole.
+    """The targets of (layers, rank of their adapters) and of the layers that train whole; with
+    `head` that of the task does so, too.
 
     Raises SelectionError where there is nothing to adapt or a name would match another module.
     """
@@ -67,7 +78,9 @@ def targets_of(
         else:
             parameters[weights[row][0]] = int(ranks[row])
     rows = () if whole is None else np.flatnonzero(whole).tolist()
-    targets = Targets(modules, parameters, tuple(module_of(weights[row][0]) for row in rows))
+    heads = layers.result.task_modules if head else ()
+    kept = (*(module_of(weights[row][0]) for row in rows), *heads)
+    targets = Targets(modules, parameters, kept, heads)
     if not targets.ranks:
         raise _nothing_to_adapt(layers)
     _check(targets, layers.result)
@@ -82,7 +95,7 @@ def config_text(targets: Targets, result: Result) -> str:
     conv1d = {p.name for p in result.parameters if p.module == "conv1d"}
     config: dict[str, Any] = {
         "peft_type": "LORA",
-        "task_type": task_type(result),
+        "task_type": task_type(result, head=bool(targets.heads)),
         "r": usual,
         "lora_alpha": ALPHA * usual,
         "lora_dropout": 0.0,
@@ -110,17 +123,23 @@ def model_class(result: Result) -> str:
     return found[1] if found else ""
 
 
-def task_type(result: Result) -> str | None:
+def task_type(result: Result, *, head: bool) -> str | None:
     """PEFT's task: which of its wrappers the model is put in; None is the one that fits any.
 
-    A classifier gets that too: the wrapper for it would train the head, which nobody selected.
+    Those of classifiers and of answers train the head, whatever they are told, and pass on tokens:
+    they are for text whose `head` trains.
     """
     name = model_class(result)
-    names = result.names
-    if any(_CROSS_ATTENTION.search(n) for n in names):
-        text_to_text = any(n.rpartition(".")[0].endswith("shared") for n in names)
+    task = next((task for ending, task in _TASKS if name.endswith(ending)), None)
+    tables = len(result.head) > len(result.task_head)
+    if task:
+        return task if head and tables else None
+    if any(_CROSS_ATTENTION.search(n) for n in result.names):
+        text_to_text = any(n.rpartition(".")[0].endswith("shared") for n in result.names)
         return "SEQ_2_SEQ_LM" if text_to_text else None
-    return "CAUSAL_LM" if not name or _CAUSAL.search(name) else None
+    if not name:
+        return None if result.task_head else "CAUSAL_LM"
+    return "CAUSAL_LM" if _CAUSAL.search(name) else None
 
 
 # -- checks ------------------------------------------------------------------------------------
@@ -153,7 +172,7 @@ def _check(targets: Targets, result: Result) -> None:
     known = result.names
     if not known:
         return
-    weights = {*known, *(module_of(name) for name in known)}
+    weights = {*known, *(module_of(name) for name in known), *targets.heads}
     for name in written:
         if name not in weights:
             raise SelectionError(
@@ -167,7 +186,8 @@ def _check_ends(targets: Targets, known: set[str]) -> None:
     backward = sorted(name[::-1] for name in known)
     adapted = {name: f".{name}" for name in targets.ranks}
     for name, end in {**adapted, **dict.fromkeys(targets.whole, "")}.items():
-        other = _longer(backward, (end or name)[::-1], name)
+        meant = {name} if end else {name, *targets.whole}
+        other = _longer(backward, (end or name)[::-1], meant)
         if other:
             raise SelectionError(
                 f"PEFT would take {other} for {name} as well.",
@@ -175,12 +195,13 @@ def _check_ends(targets: Targets, known: set[str]) -> None:
             )
 
 
-def _longer(backward: list[str], prefix: str, name: str) -> str:
-    """A name other than `name` that, backward, begins with the prefix; "" where none does."""
-    at = bisect_left(backward, prefix)
-    for found in backward[at : at + 2]:
-        if found.startswith(prefix) and found[::-1] != name:
-            return found[::-1]
+def _longer(backward: list[str], prefix: str, meant: set[str]) -> str:
+    """A name but those that are meant that, backward, begins with the prefix; "" without one."""
+    for at in range(bisect_left(backward, prefix), len(backward)):
+        if not backward[at].startswith(prefix):
+            break
+        if backward[at][::-1] not in meant:
+            return backward[at][::-1]
     return ""
 
 

@@ -26,7 +26,7 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
     layers = adapter_layers(choice.selection)
     high, _ = layers.tiers(choice)
     rank = choice.tiers.high_rank
-    targets = targets_of(layers, [(high, rank)])
+    targets = targets_of(layers, [(high, rank)], head=choice.head)
     shared = groups(layers, high)
     if not shared:
         raise SelectionError(

@@ -39,7 +39,7 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
             field="medium_percent",
         )
     ranked = [(high & ~whole, tiers.high_rank), (medium, tiers.medium_rank)]
-    targets = targets_of(layers, ranked, whole)
+    targets = targets_of(layers, ranked, whole, head=choice.head)
     opening = (
         f"4-bit base; the top {choice.percent} % of each layer type train whole, those from there "
         f"to {end} % by LoRA of rank {tiers.medium_rank}"

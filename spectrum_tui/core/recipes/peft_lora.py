@@ -15,7 +15,7 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
     layers = adapter_layers(choice.selection)
     high, _ = layers.tiers(choice)
     rank = choice.tiers.high_rank
-    targets = targets_of(layers, [(high, rank)])
+    targets = targets_of(layers, [(high, rank)], head=choice.head)
     opening = f"LoRA of rank {rank} on the top {choice.percent} % of each layer type"
     count = adapter_parameters(choice, NAME)
     script = Script(layers, targets, count, opening, choice.percent).text()

@@ -152,12 +152,12 @@ class Script:
 
     def _remarks(self) -> list[str]:
         """What a reader would not expect: experts, names that PEFT rewrites, what is left out."""
-        left_out = self.layers.left_out(self.percent)
+        left_out = self.layers.left_out(self.percent, head=bool(self.targets.heads))
         lines = [
             f"Left out: {len(rows):,} selected {REASONS[place]}."
             for place, rows in left_out.items()
         ]
-        lines.append("Embeddings and output head stay frozen, and are never quantised.")
+        lines += self._about_heads()
         by_weight = [name.endswith(".weight") for name in self.targets.parameters]
         if not all(by_weight):
             lines.append(self._about_experts())
@@ -166,6 +166,16 @@ class Script:
         if by_weight and len(set(self.targets.ranks.values())) > 1:
             lines.append("PEFT warns that it ignores rank_pattern for these. It does not.")
         return lines
+
+    def _about_heads(self) -> list[str]:
+        task = ", ".join(self._result.task_modules)
+        if not task:
+            return ["Embeddings and output head stay frozen, and are never quantised."]
+        if self.targets.heads:
+            words = f"The head of the task trains whole: {task}. Embeddings stay frozen."
+        else:
+            words = f"Embeddings and heads stay frozen, that of the task as well: {task}."
+        return [f"{words} They are never quantised."]
 
     def _about_experts(self) -> str:
         most = int(self.layers.experts.max())
@@ -181,7 +191,7 @@ class Script:
             "MODEL": json.dumps(self._id) if self._id else "",
             "REVISION": json.dumps(self._revision) if self._revision else "",
             "CONFIG": 'json.loads(Path(__file__).with_suffix(".json").read_text())',
-            "KEEP": listed([*kept, *heads(self._result)]),
+            "KEEP": listed(list(dict.fromkeys([*kept, *heads(self._result)]))),
             "TRAINABLE": str(self.count.parameters or ""),
         }
         if self.groups:

@@ -15,7 +15,9 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
     layers = adapter_layers(choice.selection)
     tiers, high_end, end = choice.tiers, choice.percent, choice.medium_end
     high, medium = layers.tiers(choice)
-    targets = targets_of(layers, [(high, tiers.high_rank), (medium, tiers.medium_rank)])
+    targets = targets_of(
+        layers, [(high, tiers.high_rank), (medium, tiers.medium_rank)], head=choice.head
+    )
     opening = (
         f"LoRA of rank {tiers.high_rank} on the top {high_end} % of each layer type, of rank "
         f"{tiers.medium_rank} from there to {end} %"

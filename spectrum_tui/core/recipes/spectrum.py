@@ -103,10 +103,12 @@ class SpectrumYaml:
 
     def _opening(self, percent: int, head: bool) -> list[str]:
         lines = [*provenance_comment(self.result.provenance, percent, self._note()), KEY]
-        if head and self.result.head:
-            guess = ", names assumed" if self.result.head_is_guessed else ""
-            lines.append(f"# embeddings and output head{guess}")
-            lines += [f"- {h.name}" for h in self.result.head]
+        task = self.result.task_head
+        tables = [h for h in self.result.head if h not in task]
+        guess = ", names assumed" if self.result.head_is_guessed else ""
+        for words, heads in (("embeddings and output head", tables), ("head of the task", task)):
+            if head and heads:
+                lines += [f"# {words}{guess}", *(f"- {h.name}" for h in heads)]
         return lines
 
     def _note(self) -> str:

@@ -25,6 +25,7 @@ _HELD_AS = {
     "PeftModel": "base_model",
     "BaseTuner": "model",
     "BaseTunerLayer": "base_layer",
+    "PreTrainedModelWrapper": "pretrained_model",
 }
 """Class of a wrapper: what it calls the module inside."""
 
