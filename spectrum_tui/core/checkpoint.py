@@ -255,6 +255,13 @@ def all_present(shards: list[str], present: AbstractSet[str], where: str, hint: 
     return shards
 
 
+def expected_shards(files: AbstractSet[str], index: bytes | None) -> list[str]:
+    """The shards that there must be, by the index or the names of those that are there."""
+    if SINGLE_FILE in files:
+        return [SINGLE_FILE]
+    return _all_parts(model_files(files)) if index is None else parse_index(index, INDEX_FILE)
+
+
 def _all_parts(names: Iterable[str]) -> list[str]:
     """`names` and the parts that "-00002-of-00005" says there must be besides, sorted."""
     parts = set(names)

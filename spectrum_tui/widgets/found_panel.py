@@ -67,7 +67,6 @@ class FoundPanel(Vertical):
         & > #found-actions > Static { width: 1fr; color: $foreground 70%; text-wrap: nowrap; }
         &.-found > #found-actions, &.-downloading > #found-actions { display: block; }
         &.-found #continue { display: block; }
-        &.-found.-remote #continue { display: none; }
         &.-found.-remote #download { display: block; }
         &.-downloading #found-bar, &.-downloading #cancel { display: block; }
     }
@@ -124,15 +123,15 @@ class FoundPanel(Vertical):
         """The model is known."""
         self._become("found", "Found")
         self.set_class(not summary.is_local, "-remote")
-        self._show(list(_fact_lines(summary)))
-        self._groups.show(summary)
+        self.show_facts(summary)
         missing = summary.nbytes - summary.local_bytes
         self.query_one("#download", Button).label = f"Download {numbers.size(missing)}"
-        self._tell(
-            "enter or ctrl+n: choose layers"
-            if summary.is_local
-            else "enter or d: to the hub's cache"
-        )
+        self._tell("enter or ctrl+n: choose layers" if summary.is_local else "enter: layers")
+
+    def show_facts(self, summary: ModelSummary) -> None:
+        """What is known of the model, whatever goes on with it."""
+        self._show(list(_fact_lines(summary)))
+        self._groups.show(summary)
 
     def show_download(self, progress: DownloadProgress | None) -> None:
         """Bytes, speed and time left of the running download."""
@@ -143,7 +142,7 @@ class FoundPanel(Vertical):
             self._tell("asking the hub …")
             return
         self._bar.update(total=progress.total, progress=progress.done)
-        self._tell(_figures(progress))
+        self._tell(download_line(progress))
 
     def _show(self, facts: Sequence[tuple[str, str]]) -> None:
         """One table instead of a widget for each cell: 36 widgets cost 0.15 s at the start."""
@@ -168,7 +167,8 @@ class FoundPanel(Vertical):
             self.set_class(name == state, f"-{name}")
 
 
-def _figures(progress: DownloadProgress) -> str:
+def download_line(progress: DownloadProgress) -> str:
+    """How far a download is: bytes, speed, time left."""
     done, total = numbers.size(progress.done), numbers.size(progress.total)
     if progress.speed <= 0:
         return f"{done} of {total}"

@@ -190,7 +190,10 @@ class PlanPanel(Vertical):
         yield Static(self._about(), id="about")
         with Vertical(id="figures-row"):
             yield self.figures
-            yield Button("Start scan", variant="primary", compact=True, id="start")
+            start = "Start scan" if self.summary.is_local else "Download and scan"
+            yield Button(start, variant="primary", compact=True, id="start")
+        if not self.summary.is_local:
+            yield Static(self._download(), id="download-first")
         if self.summary.finished:
             yield Static(self._finished(), id="finished")
         if any(info.one_dimensional for info in self.summary.types):
@@ -199,6 +202,10 @@ class PlanPanel(Vertical):
             yield Static(f"! {printable(note)}", classes="note", markup=False)
         if self.summary.skipped:
             yield Static(self._unscored(), id="unscored")
+
+    def _download(self) -> str:
+        missing = self.summary.nbytes - self.summary.local_bytes
+        return f"The scan downloads {numbers.size(missing)} first, into the hub's cache."
 
     def _about(self) -> Content:
         summary, settings = self.summary, self.settings

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from spectrum_tui.core.checkpoint import Tensor, unreadable
 from spectrum_tui.core.disk import open_regular
-from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.errors import CheckpointError, NotHereError
 from spectrum_tui.core.file_state import FileState, changed, check_unchanged
 
 if TYPE_CHECKING:
@@ -100,6 +100,10 @@ def _read_into(tensor: Tensor, pieces: Iterable[tuple[memoryview, int]]) -> None
             complete = all(_filled(file.fileno(), buffer, offset) for buffer, offset in pieces)
             state = FileState.of(os.fstat(file.fileno()))
     except OSError as exc:
+        if tensor.state is None and not path.exists():
+            raise NotHereError(
+                f"{tensor.name} is not on this machine.", "Download the model first.", field="model"
+            ) from None
         check_unchanged({tensor.file: tensor.state})
         raise unreadable(path, exc) from None
     if tensor.state not in (None, state):
