@@ -31,7 +31,7 @@ from spectrum_tui.core.inspection import (
     fetch,
     inspect_model,
 )
-from spectrum_tui.core.numbers import count, duration, finite, size
+from spectrum_tui.core.numbers import count, counted, duration, finite, part_of, size
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.writing import drafted
@@ -178,7 +178,8 @@ class _Scan:
         match event:
             case ScanStarted():
                 self._line.clear()
-                self._say(f"{event.layers} layers on {event.device}, {event.batch_size} at a time")
+                layers = counted(event.layers, "layer")
+                self._say(f"{layers} on {event.device}, {event.batch_size} at a time")
                 self._say_each(event.notes)
             case LayerFailed():
                 self._line.clear()
@@ -213,7 +214,8 @@ class _StatusLine:
             return
         self._last = now
         left = f", about {duration(state.eta)} left" if state.eta is not None else ""
-        text = f"{state.share:4.0%}  {state.done + state.failed}/{state.layers} layers{left}"
+        layers = counted(state.layers, "layer")
+        text = f"{state.share:4.0%}  {state.done + state.failed}/{layers}{left}"
         if self._terminal:
             draw(f"\r\x1b[K{text}")
             self._shown = True
@@ -250,10 +252,12 @@ def _downloaded(inspection: Inspection, say: Say) -> Inspection:
 
 
 def _interrupted(state: Snapshot, say: Say) -> int:
-    kept = "had a score; nothing is kept, the same command starts over"
-    if not cache_note():
-        kept = "are kept; the same command goes on from there"
-    say(f"interrupted: {state.done} of {state.layers} layers {kept}")
+    if cache_note():
+        done = part_of(state.done, state.layers, "layer")
+        say(f"interrupted: {done} had a score; nothing is kept, the same command starts over")
+    else:
+        done = part_of(state.done, state.layers, "layer", "is", "are")
+        say(f"interrupted: {done} kept; the same command goes on from there")
     return 130
 
 
@@ -266,7 +270,10 @@ def _print_result(
     else:
         put("".join(f"{path}\n" for path in paths))
     failed = len(result.scores.problems)
-    say(f"{len(result.scores) - failed} layers scored" + (f", {failed} failed" if failed else ""))
+    say(
+        f"{counted(len(result.scores) - failed, 'layer')} scored"
+        + (f", {failed} failed" if failed else "")
+    )
 
 
 def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
 from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.parameters import ParameterPlan
+from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
 from spectrum_tui.core.scanning.journal import journal_path, read_journal
@@ -291,18 +292,20 @@ def _beside(checkpoint: Checkpoint, origin: Origin) -> Iterator[str]:
 def _mismatches(plan: ParameterPlan) -> Iterator[str]:
     if plan.mismatched:
         name, stored, expected = plan.mismatched[0]
+        wrong = counted(len(plan.mismatched), "parameter does", "parameters do")
         yield (
-            f"{len(plan.mismatched)} parameters do not have the shape that config.json says, "
+            f"{wrong} not have the shape that config.json says, "
             f"first {name}: {list(stored)} stored, {list(expected)} expected"
         )
 
 
 def _missing(plan: ParameterPlan) -> Iterator[str]:
     if plan.missing:
-        count, first = len(plan.missing), plan.missing[0]
+        lacking = part_of(len(plan.missing), len(plan.parameters), "parameter")
+        are = "is" if len(plan.missing) == 1 else "are"
         yield (
-            f"{count} of {len(plan.parameters)} parameters of {plan.model_class} are not stored "
-            f"and would start from random values, first {first}"
+            f"{lacking} of {plan.model_class} {are} not stored and would start from random values, "
+            f"first {plan.missing[0]}"
         )
 
 

@@ -182,16 +182,22 @@ def _fact_lines(summary: ModelSummary) -> Iterator[tuple[str, str]]:
     yield "Architecture", summary.architecture
     if summary.naming:
         yield "Names", f"as in {summary.naming}"
-    yield "Parameters", f"{numbers.count(summary.parameters)} in {summary.tensors:,} tensors"
+    yield (
+        "Parameters",
+        f"{numbers.count(summary.parameters)} in {numbers.counted(summary.tensors, 'tensor')}",
+    )
     yield "Weights", _weights(summary)
     if summary.revision:
         yield "Commit", summary.revision[:12]
     yield "On this disk", _local(summary)
     matrices = [t for t in summary.types if not t.one_dimensional]
-    yield "Layer types", f"{len(matrices)} of matrices, {len(summary.types) - len(matrices)} others"
+    others = len(summary.types) - len(matrices)
+    more = f", {numbers.counted(others, 'other')}" if others else ""
+    yield "Layer types", f"{len(matrices):,} of matrices{more}"
     if summary.finished:
         layers = sum(t.layers for t in summary.types)
-        yield "Earlier scan", f"{summary.finished:,} of {layers:,} layers are scored already"
+        scored = numbers.part_of(summary.finished, layers, "layer", "is", "are")
+        yield "Earlier scan", f"{scored} scored already"
     if summary.skipped:
         name, reason = summary.skipped[0]
         more = f" and {len(summary.skipped) - 1:,} more" if len(summary.skipped) > 1 else ""
@@ -201,7 +207,7 @@ def _fact_lines(summary: ModelSummary) -> Iterator[tuple[str, str]]:
 
 
 def _weights(summary: ModelSummary) -> str:
-    files = "1 file" if summary.shards == 1 else f"{summary.shards:,} shards"
+    files = numbers.counted(summary.shards, "file", "shards")
     names = list(summary.dtypes)
     if len(names) == 1:
         return f"{numbers.size(summary.nbytes)} in {files}, all {names[0]}"

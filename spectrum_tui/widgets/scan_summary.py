@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widgets import Button, ProgressBar, Static
 
 from spectrum_tui.core import numbers
+from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.requests import DownloadProgress
 from spectrum_tui.scan_progress import Snapshot
 from spectrum_tui.widgets.found_panel import download_line
@@ -146,16 +147,17 @@ def _sentences(scan: Snapshot) -> Iterator[str]:
         case "fetching":
             yield f"Into the hub's cache first: {download_line(_download(scan))}."
         case "running":
-            at_once = "one matrix" if scan.batch_size == 1 else f"{scan.batch_size} matrices"
+            at_once = counted(scan.batch_size, "matrix", "matrices")
             yield f"On {scan.device}, {at_once} at a time."
         case "stopping":
             yield "Press s again to end it at once; the matrices in work would be lost."
         case "stopped" | "failed" | "died" if scan.to_fetch and not scan.layers:
             yield "Whole files that came are kept; going on fetches the rest."
         case "stopped" | "failed" | "died" if scan.layers:
-            yield f"{scan.done:,} of {scan.layers:,} layers are kept; going on starts from there."
+            kept = part_of(scan.done, scan.layers, "layer", "is", "are")
+            yield f"{kept} kept; going on starts from there."
         case "finished":
-            yield f"{scan.done:,} layers are scored."
+            yield f"{counted(scan.done, 'layer is', 'layers are')} scored."
     if scan.resumed:
         yield f"{scan.resumed:,} came from an earlier scan."
     if scan.failed:

@@ -148,7 +148,7 @@ async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
             "Weights": "2.00 kB in 1 file: BF16 1.80 kB, F32 200 B",
             "Commit": "c0ffeec0ffee",
             "On this disk": "all of it",
-            "Layer types": "1 of matrices, 1 others",
+            "Layer types": "1 of matrices, 1 other",
             "Earlier scan": "5 of 12 layers are scored already",
             "Not scored": "lm_head.weight and 1 more: tied",
             "Note": "a note",
