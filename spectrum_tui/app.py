@@ -29,6 +29,7 @@ from spectrum_tui.core.requests import (
     ModelNames,
     ModelSummary,
     Named,
+    Notice,
     Ready,
     Refined,
     ResultReady,
@@ -96,7 +97,8 @@ class SpectrumApp(BaseApp):
 
     @on(ask.DownloadRequested)
     def _download(self, message: ask.DownloadRequested) -> None:
-        self.runner.fetch(self._asked_for(message.model, message.revision))
+        branch = self.setup_screen.settings.revision
+        self.runner.fetch(self._asked_for(message.model, message.revision), branch)
 
     def _asked_for(self, model: str, revision: str) -> Settings:
         return replace(self.settings, model=model, revision=revision)
@@ -170,6 +172,8 @@ class SpectrumApp(BaseApp):
                 self.setup_screen.show_summary(summary)
             case Refined(summary=summary):
                 self._refine(summary)
+            case Notice(text=text):
+                self.setup_screen.show_notice(text)
             case Named(names=names):
                 self._audit_with(names)
             case Failed() if message.task == "names":
@@ -190,7 +194,8 @@ class SpectrumApp(BaseApp):
 
     def _scan_refused(self, failed: Failed) -> None:
         """A scan that never began: what is wrong stands in a field of the first screen."""
-        if self.runner.progress.snapshot().layers or not failed.error.get("field"):
+        scan = self.runner.progress.snapshot()
+        if scan.layers or scan.to_fetch or not failed.error.get("field"):
             return  # the scan screen says it
         self.close_modals()
         while self.screen is not self.setup_screen:

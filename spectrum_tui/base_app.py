@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
@@ -19,6 +21,8 @@ from spectrum_tui.last_resort import UNEXPECTED
 from spectrum_tui.theme import DARK, LIGHT, THEMES, opposite
 from spectrum_tui.widgets.printable import PRINTABLE
 from spectrum_tui.widgets.step_bar import MIN_HEIGHT, MIN_WIDTH, StepBar
+
+WEB_DRIVER = "textual.drivers.web_driver:WebDriver"
 
 
 @dataclass
@@ -69,6 +73,15 @@ class BaseApp(App[None]):
     def request_exit(self, code: int) -> None:
         """End the app with this exit code, without questions; safe to call from any thread."""
         self.post_message(ExitRequested(code))
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's driver for this terminal; our own under textual-serve."""
+        # textual-serve starts the app on pipes.
+        if os.environ.get("TEXTUAL_DRIVER") == WEB_DRIVER:
+            from spectrum_tui.web_driver import ServedDriver
+
+            return ServedDriver
+        return super().get_driver_class()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Whatever is shown goes through `Printable`."""

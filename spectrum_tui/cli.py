@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -85,7 +86,9 @@ def _app(arguments: list[str]) -> int:
         raise InputError(
             "--sizes-from is for saved scores.", "Give a RESULTS.json to open.", field="model"
         )
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    # textual-serve says how it wants the app drawn, and gives it pipes.
+    served = "web_driver" in os.environ.get("TEXTUAL_DRIVER", "")
+    if not served and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(
             "The app needs a terminal on stdin and stderr.",
             f"Without one, use `{PROGRAM} scan {settings.model or 'MODEL'}`.",

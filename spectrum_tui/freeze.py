@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import RecipeError, SpectrumError
+from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.recipes.reading import read_recipe
 from spectrum_tui.core.text import safe
 from spectrum_tui.core.training.live_names import LiveParameter, live_parameters, unique
@@ -65,12 +66,13 @@ class Frozen:
 
     def __str__(self) -> str:
         share, total = numbers.percent(self.share), numbers.count(self.total)
-        text = f"{len(self.matched)} of {self.parameters} parameters train: {share} of {total}"
-        missing = len(self.unmatched)
-        names = "name matches" if missing == 1 else "names match"
-        text += f"; {missing} {names} no parameter" if missing else ""
-        left = len(self.random)
-        return f"{text}; {left} start from random values and stay frozen" if left else text
+        train = part_of(len(self.matched), self.parameters, "parameter", "trains", "train")
+        text = f"{train}: {share} of {total}"
+        missing = counted(len(self.unmatched), "name matches", "names match")
+        text += f"; {missing} no parameter" if self.unmatched else ""
+        frozen = "starts from random values and stays", "start from random values and stay"
+        left = counted(len(self.random), *frozen)
+        return f"{text}; {left} frozen" if self.random else text
 
 
 def freeze_except(
@@ -186,7 +188,7 @@ def _kept_adapters(
     if any(p.role == "adapter" for p in named):
         return set()
     raise RecipeError(
-        f"This would freeze the {len(adapters)} adapter parameters of a PEFT model.",
+        f"This would freeze {counted(len(adapters), 'adapter parameter')} of a PEFT model.",
         "Pass keep_adapters=True to train them besides what the recipe names.",
     )
 
@@ -207,7 +209,7 @@ def _check_floating(parameters: Sequence[LiveParameter], chosen: set[int]) -> No
         kind = str(quantised[0].parameter.dtype).removeprefix("torch.")
         raise RecipeError(
             f"{quantised[0].name} is quantised ({kind}) and cannot be trained; "
-            f"so are {len(quantised)} of {len(chosen)} that the recipe names.",
+            f"that is so of {len(quantised)} of {len(chosen)} that the recipe names.",
             "Keep them out of quantisation (llm_int8_skip_modules), or train adapters on them.",
         )
 

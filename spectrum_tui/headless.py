@@ -24,14 +24,14 @@ from spectrum_tui.core.files import (
     usable_cache,
     write_text,
 )
+from spectrum_tui.core.hub import Patience
 from spectrum_tui.core.inspection import (
     Inspection,
-    check_choices,
+    as_far_as_known,
     fetch,
     inspect_model,
-    with_exact_names,
 )
-from spectrum_tui.core.numbers import count, duration, finite, size
+from spectrum_tui.core.numbers import count, counted, duration, finite, part_of, size
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.writing import drafted
@@ -107,27 +107,32 @@ def _prepare(group: Group, settings: Settings, output: Path, say: Say) -> Inspec
     """The model on this machine under its exact names; one process of each machine fetches it,
     the others wait for that."""
 
-    def fetched() -> Inspection | None:
-        if not group.leads_machine:
-            return None
-        inspection = inspect_model(settings.model, settings.revision)
-        if group.leads:
-            check_writable(output)  # before a download and a scan, not after
-        check_choices(inspection, model_class=settings.model_class, allow_gptq=settings.allow_gptq)
-        return _local(inspection, say)
-
-    def named() -> Inspection:
-        # Machines may share their files: read once more what another one wrote last.
-        if here is None or group.size > 1:
-            inspection = inspect_model(settings.model, settings.revision)
-        else:
-            inspection = here
-        return with_exact_names(
+    def named(inspection: Inspection) -> Inspection:
+        return as_far_as_known(
             inspection, model_class=settings.model_class, allow_gptq=settings.allow_gptq
         )
 
+    def fetched() -> Inspection | None:
+        if not group.leads_machine:
+            return None
+        patience = Patience(say=say)
+        inspection = inspect_model(settings.model, settings.revision, patience=patience)
+        if group.leads:
+            check_writable(output)  # before a download and a scan, not after
+        inspection = named(inspection)  # what cannot be scanned is not downloaded
+        _introduce(inspection, say)
+        if inspection.summary.is_local:
+            return inspection
+        return named(_downloaded(inspection, say))
+
+    def seen() -> Inspection:
+        # Machines may share their files: read once more what another one wrote last.
+        if here is None or group.size > 1:
+            return named(inspect_model(settings.model, settings.revision))
+        return here
+
     here = group.together(fetched)
-    return group.together(named)
+    return group.together(seen)
 
 
 class _Scan:
@@ -173,7 +178,8 @@ class _Scan:
         match event:
             case ScanStarted():
                 self._line.clear()
-                self._say(f"{event.layers} layers on {event.device}, {event.batch_size} at a time")
+                layers = counted(event.layers, "layer")
+                self._say(f"{layers} on {event.device}, {event.batch_size} at a time")
                 self._say_each(event.notes)
             case LayerFailed():
                 self._line.clear()
@@ -208,7 +214,8 @@ class _StatusLine:
             return
         self._last = now
         left = f", about {duration(state.eta)} left" if state.eta is not None else ""
-        text = f"{state.share:4.0%}  {state.done + state.failed}/{state.layers} layers{left}"
+        layers = counted(state.layers, "layer")
+        text = f"{state.share:4.0%}  {state.done + state.failed}/{layers}{left}"
         if self._terminal:
             draw(f"\r\x1b[K{text}")
             self._shown = True
@@ -221,15 +228,18 @@ class _StatusLine:
             self._shown = False
 
 
-def _local(inspection: Inspection, say: Say) -> Inspection:
-    """The model on this machine, downloaded first where it is not."""
+def _introduce(inspection: Inspection, say: Say) -> None:
+    """What the model is, by the counts that a trainer will see."""
     summary = inspection.summary
+    matrices = sum(not info.one_dimensional for info in summary.types)
     say(
         f"{safe(summary.name)}: {summary.architecture}, {count(summary.parameters)} parameters, "
-        f"{size(summary.nbytes)}"
+        f"{matrices} type{'' if matrices == 1 else 's'} of matrices, {size(summary.nbytes)}"
     )
-    if summary.is_local:
-        return inspection
+
+
+def _downloaded(inspection: Inspection, say: Say) -> Inspection:
+    """The model on this machine, fetched from the hub."""
     last = [0.0]
 
     def report(done: int, total: int, speed: float) -> None:
@@ -238,14 +248,16 @@ def _local(inspection: Inspection, say: Say) -> Inspection:
             last[0] = now
             say(f"downloading {size(done)} of {size(total)}, {size(speed)}/s")
 
-    return fetch(inspection, progress=report)
+    return fetch(inspection, progress=report, say=say)
 
 
 def _interrupted(state: Snapshot, say: Say) -> int:
-    kept = "had a score; nothing is kept, the same command starts over"
-    if not cache_note():
-        kept = "are kept; the same command goes on from there"
-    say(f"interrupted: {state.done} of {state.layers} layers {kept}")
+    if cache_note():
+        done = part_of(state.done, state.layers, "layer")
+        say(f"interrupted: {done} had a score; nothing is kept, the same command starts over")
+    else:
+        done = part_of(state.done, state.layers, "layer", "is", "are")
+        say(f"interrupted: {done} kept; the same command goes on from there")
     return 130
 
 
@@ -258,7 +270,10 @@ def _print_result(
     else:
         put("".join(f"{path}\n" for path in paths))
     failed = len(result.scores.problems)
-    say(f"{len(result.scores) - failed} layers scored" + (f", {failed} failed" if failed else ""))
+    say(
+        f"{counted(len(result.scores) - failed, 'layer')} scored"
+        + (f", {failed} failed" if failed else "")
+    )
 
 
 def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) -> dict[str, Any]:

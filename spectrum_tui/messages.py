@@ -48,7 +48,7 @@ class NamesRequested(Message):
 
 @dataclass
 class LayersRequested(Message):
-    """The model is local and the settings are valid: choose the layer types."""
+    """The model is known and the settings are valid: choose the layer types."""
 
     summary: ModelSummary
     settings: Settings
@@ -56,7 +56,10 @@ class LayersRequested(Message):
 
 @dataclass
 class ScanRequested(Message):
-    """Score every layer of these types; `fresh` ignores scores of an earlier scan."""
+    """Score every layer of these types, after a download where it takes one.
+
+    `fresh` ignores scores of an earlier scan.
+    """
 
     types: tuple[str, ...]
     fresh: bool = False

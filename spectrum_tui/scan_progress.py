@@ -24,6 +24,7 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
+from spectrum_tui.core.requests import DownloadProgress
 from spectrum_tui.time_left import Rate, seconds_left
 
 RATE_SECONDS = 10.0
@@ -31,8 +32,10 @@ RATE_SECONDS = 10.0
 RECENT = 200
 """How many of the newest scores are kept for the screen."""
 
-Phase = Literal["idle", "starting", "running", "stopping", "finished", "stopped", "failed", "died"]
-LIVE: tuple[Phase, ...] = ("starting", "running", "stopping")
+Phase = Literal[
+    "idle", "starting", "fetching", "running", "stopping", "finished", "stopped", "failed", "died"
+]
+LIVE: tuple[Phase, ...] = ("starting", "fetching", "running", "stopping")
 """The phases in which a worker is at it."""
 
 
@@ -76,6 +79,9 @@ class Snapshot:
     eta: float | None = None
     layers_per_second: float = 0.0
     bytes_per_second: float = 0.0
+    fetched: int = 0
+    to_fetch: int = 0
+    fetched_per_second: float = 0.0
     in_work: tuple[InWork, ...] = ()
     types: dict[str, TypeProgress] = field(default_factory=dict)
     recent: tuple[LayerDone | LayerFailed, ...] = ()
@@ -88,7 +94,9 @@ class Snapshot:
 
     @property
     def share(self) -> float:
-        """The part of the work that is done, 0 to 1; work, not layers."""
+        """The part of the work that is done, 0 to 1; work, not layers. Of the download before."""
+        if not self.layers and self.to_fetch:
+            return self.fetched / self.to_fetch
         if self.cost > 0:
             return min(1.0, self.cost_done / self.cost)
         return (self.done + self.failed) / self.layers if self.layers else 0.0
@@ -150,6 +158,15 @@ class ScanProgress:
         with self._lock:
             if self._state.phase != "idle":
                 self._finish(phase, reason)
+
+    def downloading(self, progress: DownloadProgress) -> None:
+        """The model comes from the hub first."""
+        with self._lock:
+            state = self._state
+            if state.phase == "starting":
+                state.phase = "fetching"
+            state.fetched, state.to_fetch = progress.done, progress.total
+            state.fetched_per_second = progress.speed
 
     def set_memory(self, nbytes: int) -> None:
         """The worker's resident memory, 0 when the system does not tell."""

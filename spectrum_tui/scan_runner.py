@@ -32,6 +32,7 @@ from spectrum_tui.core.requests import (
     Failed,
     Inspected,
     Named,
+    Notice,
     Ready,
     Refined,
     ResultReady,
@@ -47,6 +48,7 @@ Answer = (
     Inspected
     | Refined
     | Named
+    | Notice
     | Failed
     | Downloaded
     | Suggestions
@@ -116,27 +118,30 @@ class ScanRunner:
         """Find a model's parameters."""
         return self._ask("names", **_described(settings))
 
-    def fetch(self, settings: Settings) -> int:
-        """Download a model."""
+    def fetch(self, settings: Settings, branch: str | None = None) -> int:
+        """Download a model; `branch` is the name by which it is found again."""
         self.download = None
-        return self._ask("download", **_described(settings))
+        return self._ask("download", **_described(settings), branch=branch)
 
     def suggest(self, output_dir: str) -> None:
         """Ask for local models and earlier results."""
         self._send({"do": "suggest", "output_dir": output_dir})
 
-    def scan(self, request: ScanRequest) -> int:
-        """Start or go on with a scan; its events go to `progress`."""
+    def scan(self, request: ScanRequest, branch: str | None = None) -> int:
+        """Start or go on with a scan; its events go to `progress`.
+
+        A model that is only on the hub is downloaded first, as by `fetch`.
+        """
         self._stop_when_started = False
         self.progress.begin()
-        return self._ask("scan", **dataclasses.asdict(request))
+        return self._ask("scan", **dataclasses.asdict(request), branch=branch)
 
-    def collect(self, request: ScanRequest) -> int:
+    def collect(self, request: ScanRequest, branch: str | None = None) -> int:
         """Have the scores that a dead worker left behind written as a result.
 
         A scan that stops as soon as it has started: it reads the journal and keeps what is there.
         """
-        number = self.scan(request)
+        number = self.scan(request, branch)
         self._stop_when_started = True
         return number
 
@@ -250,19 +255,36 @@ class ScanRunner:
                 if not message.done and not message.failed:
                     self._settle_task("scan")  # nothing was scored: no result will come
                 self._post(WorkerSaid(message))
-            case DownloadProgress():
-                if message.request in self._open:
-                    self.download = message
+            case DownloadProgress() | Notice() | Downloaded():
+                self._of_the_hub(message)
             case ResultReady():
                 self._settle_task("scan")
                 self._post(WorkerSaid(message))
-            case Inspected() | Downloaded() | Named() | Failed():
+            case Inspected() | Named() | Failed():
                 self._settle(message)
             case Refined():
                 if message.request == self._refining:
                     self._post(WorkerSaid(message, "inspect"))
             case Suggestions() | Ready():
                 self._post(WorkerSaid(message))
+
+    def _of_the_hub(self, message: DownloadProgress | Notice | Downloaded) -> None:
+        """A download that was asked for, or that a scan begins with."""
+        task = self._open.get(message.request)
+        match message:
+            case DownloadProgress() if task == "scan":
+                self.progress.downloading(message)
+            case DownloadProgress() if task is not None:
+                self.download = message
+            case Notice() if task == "scan":
+                self.progress.feed(ScanNote(message.text))
+            case Notice() if task is not None:
+                self._post(WorkerSaid(message, task))
+            case Downloaded() if task == "scan":
+                self._refining = message.request  # the exact names follow, and then the scan
+                self._post(WorkerSaid(message, task))
+            case Downloaded():
+                self._settle(message)
 
     def _settle(self, answer: Inspected | Downloaded | Named | Failed) -> None:
         """Post an answer that is still wanted."""

@@ -16,6 +16,7 @@ class ScanSession:
     def __init__(self, runner: ScanRunner) -> None:
         self._runner = runner
         self._request: ScanRequest | None = None
+        self._branch = ""
         self._partial: Path | None = None
         self._wanted = False
 
@@ -23,6 +24,7 @@ class ScanSession:
         self, summary: ModelSummary, settings: Settings, types: tuple[str, ...], fresh: bool
     ) -> None:
         """Scan these types; the commit that was inspected, even if the hub has moved on since."""
+        self._branch = settings.revision
         inspected = replace(settings, model=summary.model, revision=summary.revision)
         self._run(inspected.scan_request(types, fresh=fresh))
 
@@ -38,7 +40,7 @@ class ScanSession:
         """
         if self._partial is None and self._request is not None and not self._runner.progress.live:
             self._wanted = True
-            self._runner.collect(replace(self._request, fresh=False))
+            self._runner.collect(replace(self._request, fresh=False), self._branch)
         return self._partial
 
     def arrived(self, ready: ResultReady) -> Path | None:
@@ -51,4 +53,4 @@ class ScanSession:
 
     def _run(self, request: ScanRequest) -> None:
         self._request, self._partial, self._wanted = request, None, False
-        self._runner.scan(request)
+        self._runner.scan(request, self._branch)

@@ -65,7 +65,7 @@ def run_app(app: SpectrumApp) -> int:
             signal.signal(number, handler)
     if received:
         return 128 + received[0]  # whatever the app made of a terminal that is gone
-    if isinstance(app.failure, OSError) and app.failure.errno == errno.EIO:
+    if isinstance(app.failure, OSError) and app.failure.errno in (errno.EIO, errno.EPIPE):
         return 128 + signal.SIGHUP  # gone as well: the signal comes after the failing write
     if app.failure is not None:
         return unexpected(app.failure)

@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 from spectrum_tui.commands.output import plain_stderr
 from spectrum_tui.core import errors, wire
+from spectrum_tui.core.events import ScanEnded
 from spectrum_tui.core.requests import (
     Downloaded,
     DownloadProgress,
     Failed,
     Inspected,
     Named,
+    Notice,
     Ready,
     Refined,
     ScanRequest,
@@ -39,6 +41,7 @@ HEAD_START = 1.0
 """Seconds that a first request has before the imports begin."""
 
 if TYPE_CHECKING:
+    from spectrum_tui.core.hub import Patience
     from spectrum_tui.core.inspection import Inspection
 
 Request = Mapping[str, Any]
@@ -54,7 +57,7 @@ class Worker:
         self._stop = threading.Event()
         self._torch_ready = threading.Event()
         self._previewed = threading.Event()
-        self._newest = 0
+        self._newest = self._asked = 0
 
     def run(self) -> None:
         """Serve until stdin closes."""
@@ -69,8 +72,10 @@ class Worker:
     def _receive(self, request: Request) -> None:
         if request.get("do") == "stop":
             self._stop.set()
-        else:
-            self._requests.put(request)
+            return
+        if request.get("do") == "inspect":
+            self._asked = request["request"]  # one that still waits for a hub ends
+        self._requests.put(request)
 
     def _serve(self) -> None:
         while True:
@@ -108,17 +113,30 @@ class Worker:
     def _inspect(self, request: Request) -> None:
         from spectrum_tui.core.inspection import inspect_model
 
-        found = inspect_model(request["model"], request["revision"])
+        patience = self._patience(request, lambda: self._asked == request["request"])
+        found = inspect_model(request["model"], request["revision"], patience=patience)
         self._send(Inspected(request["request"], found.summary))
         self._previewed.set()
         self._refine_later(request, found)
 
+    def _patience(self, request: Request, wanted: Callable[[], bool]) -> Patience:
+        """How long a hub is waited for: as long as the answer is `wanted`, and the user is told."""
+        from spectrum_tui.core.hub import Patience
+
+        def check() -> None:
+            if not wanted():
+                raise errors.SpectrumError("Given up for another model.")
+
+        return Patience(say=partial(self._notice, request["request"]), check=check)
+
+    def _notice(self, number: int, text: str) -> None:
+        self._send(Notice(number, text))
+
     def _refine_later(self, request: Request, found: Inspection) -> None:
         """Find the exact names beside whatever is asked next: the imports take seconds."""
         self._newest = request["request"]
-        if found.summary.is_local:
-            refine = partial(self._guarded, request, partial(self._refine, request, found))
-            threading.Thread(target=refine, daemon=True).start()
+        refine = partial(self._guarded, request, partial(self._refine, request, found))
+        threading.Thread(target=refine, daemon=True).start()
 
     def _refine(self, request: Request, found: Inspection) -> None:
         """Send the exact names, unless the user has gone on to another model meanwhile."""
@@ -134,17 +152,30 @@ class Worker:
             self._send(Refined(request["request"], summary))
 
     def _download(self, request: Request) -> None:
-        from spectrum_tui.core.inspection import fetch, inspect_model
+        local = self._fetched(request, self._found(request), lambda: False)
+        self._send(Downloaded(request["request"], local.summary))
+        self._refine_later(request, local)
+
+    def _found(self, request: Request, cancelled: Callable[[], bool] = lambda: False) -> Inspection:
+        from spectrum_tui.core.inspection import inspect_model
+
+        patience = self._patience(request, lambda: not cancelled())
+        return inspect_model(request["model"], request["revision"], patience=patience)
+
+    def _fetched(
+        self, request: Request, found: Inspection, cancelled: Callable[[], bool]
+    ) -> Inspection:
+        """The model on this machine, with the progress of its download."""
+        from spectrum_tui.core.inspection import fetch
 
         number = request["request"]
-
-        def report(done: int, total: int, speed: float) -> None:
-            self._send(DownloadProgress(number, done, total, speed))
-
-        found = inspect_model(request["model"], request["revision"])
-        local = fetch(found, progress=report)
-        self._send(Downloaded(number, local.summary))
-        self._refine_later(request, local)
+        return fetch(
+            found,
+            progress=lambda *now: self._send(DownloadProgress(number, *now)),
+            cancelled=cancelled,
+            say=partial(self._notice, number),
+            branch=request.get("branch"),
+        )
 
     def _suggest(self, request: Request) -> None:
         from spectrum_tui.core import hub
@@ -164,14 +195,41 @@ class Worker:
         self._send(Named(request["request"], names))
 
     def _scan(self, request: Request) -> None:
+        from spectrum_tui.core.hub import DownloadCancelled
         from spectrum_tui.core.scanning.session import run_scan
 
-        fields = {k: v for k, v in request.items() if k not in ("do", "request")}
+        fields = {k: v for k, v in request.items() if k not in ("do", "request", "branch")}
         fields["types"] = tuple(fields.get("types", ()))
+        asked = ScanRequest(**fields)
         self._stop.clear()
         self._torch_ready.wait()
-        for event in run_scan(ScanRequest(**fields), cancelled=self._stop.is_set):
+        try:
+            model = self._on_this_machine(request, asked)
+        except DownloadCancelled:
+            self._send(ScanEnded("stopped", 0, 0, 0))
+            return
+        for event in run_scan(asked, model, cancelled=self._stop.is_set):
             self._send(event)
+
+    def _on_this_machine(self, request: Request, asked: ScanRequest) -> Inspection:
+        """The model to scan, downloaded first where it is not there; the app hears of it."""
+        from spectrum_tui.core.files import check_writable, output_folder
+        from spectrum_tui.core.inspection import with_exact_names
+
+        found = self._found(request, self._stop.is_set)
+        if found.summary.is_local:
+            return found
+        check_writable(output_folder(asked.output_dir))  # before the download, not after
+        local = self._fetched(request, found, self._stop.is_set)
+        self._send(Downloaded(request["request"], local.summary))
+        exact = with_exact_names(local, model_class=asked.model_class, allow_gptq=asked.allow_gptq)
+        self._send(Refined(request["request"], exact.summary))
+        if not set(asked.types) <= {info.name for info in exact.summary.types}:
+            raise errors.ScanError(
+                "The model is here, and its layer types are others than its headers told.",
+                "Go back and choose again.",
+            )
+        return exact
 
     def _import_torch(self) -> None:
         """Import torch while the user is still choosing, and measure the machine."""

@@ -26,7 +26,9 @@ from spectrum_tui.core.requests import (
     Failed,
     Inspected,
     ModelSummary,
+    Notice,
     Ready,
+    Refined,
     ResultReady,
     Suggestions,
 )
@@ -55,6 +57,7 @@ class FakeWorker:
         self.lock = threading.Lock()
         self.number = 0
         self.model = ""
+        self.fetching = False
         self.folder = Path()
         self.scores: dict[str, dict[str, object]] = {}
         # Lines that are there already were for a process that died.
@@ -92,10 +95,18 @@ class FakeWorker:
 
     def scan(self, request: dict[str, Any]) -> None:
         self.number, self.folder = request["request"], Path(request["output_dir"])
+        self.fetching = request["model"] == REMOTE
+        if not self.fetching:
+            self.start_scan()
+
+    def start_scan(self) -> None:
         self.send(ScanStarted(LAYERS, LAYERS * 10.0, {"mlp.down_proj": LAYERS}, "cpu", 2))
 
     def stop(self, request: dict[str, Any]) -> None:
-        self.end("stopped")
+        if self.fetching:
+            self.send(ScanEnded("stopped", 0, 0, 0))
+        else:
+            self.end("stopped")
 
     def end(self, reason: Any) -> None:
         self.send(ScanEnded(reason, len(self.scores), 0, LAYERS - len(self.scores)))
@@ -115,11 +126,18 @@ class FakeWorker:
             time.sleep(0.005)
 
     def _obey(self, words: list[str]) -> None:
-        """`progress DONE TOTAL`, `downloaded`, `refuse TEXT`, `work N`, `layer N`, `bad N`,
-        `finish`, `junk`, `die SIGNAL`, `exit CODE`; N is the number of a layer."""
+        """`progress DONE TOTAL`, `notice TEXT`, `downloaded`, `refuse TEXT`, `work N`, `layer N`,
+        `bad N`, `finish`, `junk`, `die SIGNAL`, `exit CODE`; N is the number of a layer."""
         match words:
             case ["progress", done, total]:
                 self.send(DownloadProgress(self.number, int(done), int(total), 100.0))
+            case ["notice", *text]:
+                self.send(Notice(self.number, " ".join(text)))
+            case ["downloaded"] if self.fetching:
+                self.fetching = False
+                self.send(Downloaded(self.number, summary(REMOTE)))
+                self.send(Refined(self.number, summary(REMOTE)))
+                self.start_scan()
             case ["downloaded"]:
                 self.send(Downloaded(self.number, summary(self.model)))
             case ["refuse", *text]:

@@ -11,6 +11,7 @@ from spectrum_tui.commands.output import aligned, put_json, put_lines
 from spectrum_tui.core.comparison.as_json import as_data
 from spectrum_tui.core.comparison.compare import Agreement, Comparison, compare
 from spectrum_tui.core.comparison.words import change_text, notes, rank_text, rho_text, share_text
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.store import load_result
 from spectrum_tui.core.text import safe
@@ -48,7 +49,8 @@ def _parser() -> Parser:
 
 def _lines(comparison: Comparison, percent: int) -> Iterator[str]:
     for label, result in (("A", comparison.a), ("B", comparison.b)):
-        yield f"{label}  {safe(result.provenance.model)}, {len(result.scores):,} layers"
+        layers = counted(len(result.scores), "layer")
+        yield f"{label}  {safe(result.provenance.model)}, {layers}"
     words = described(comparison.a.provenance.metric).words
     yield f"Ranked by {words}; the top {percent} % of each type are compared."
     yield from notes(comparison)

@@ -172,7 +172,7 @@ def _as_data(asked: _Question, answer: Fit | None) -> dict[str, Any]:
             asked.percent, Training(), head=asked.head
         ).trained,
         "gpus": training.gpus,
-        "sharding": training.sharding.name if training.gpus > 1 else "none",
+        "sharding": training.divided.name,
         "batch": training.batch,
         "sequence": training.sequence,
         "gradient_checkpointing": training.checkpointing,
@@ -204,7 +204,7 @@ def _fit_data(answer: Fit, training: Training) -> dict[str, Any]:
                 "what": way.words,
                 "preset": way.training.preset.name,
                 "gpus": way.training.gpus,
-                "sharding": way.training.sharding.name,
+                "sharding": way.training.divided.name,
                 "embeddings": way.head,
                 "top_percent": way.percent,
             }

@@ -23,6 +23,7 @@ from spectrum_tui.core.disk import open_regular, read_regular
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.file_state import FileState, changed
 from spectrum_tui.core.folder import PIPELINE_FILE, files_below, is_model_file, no_weights
+from spectrum_tui.core.numbers import part_of
 
 MAX_HEADER = 100_000_000
 """Bytes; the cap of the safetensors library itself."""
@@ -248,11 +249,19 @@ def all_present(shards: list[str], present: AbstractSet[str], where: str, hint: 
     missing = [name for name in shards if name not in present]
     if missing:
         raise CheckpointError(
-            f"{where}: {len(missing)} of {len(shards)} shards are missing, first {missing[0]}.",
+            f"{where}: {part_of(len(missing), len(shards), 'shard', 'is', 'are')} missing, "
+            f"first {missing[0]}.",
             hint,
             field="model",
         )
     return shards
+
+
+def expected_shards(files: AbstractSet[str], index: bytes | None) -> list[str]:
+    """The shards that there must be, by the index or the names of those that are there."""
+    if SINGLE_FILE in files:
+        return [SINGLE_FILE]
+    return _all_parts(model_files(files)) if index is None else parse_index(index, INDEX_FILE)
 
 
 def _all_parts(names: Iterable[str]) -> list[str]:

@@ -54,6 +54,10 @@ class ModelChangedError(SpectrumError):
     title = "The model changed"
 
 
+class NotHereError(CheckpointError):
+    """Values of a tensor are needed that is only on the hub."""
+
+
 class HubError(SpectrumError):
     """The model hub refused, did not know the model, or could not be reached."""
 

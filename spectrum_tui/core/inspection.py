@@ -19,12 +19,13 @@ from spectrum_tui.core.checkpoint import (
     unreadable,
 )
 from spectrum_tui.core.collections import without_collections
-from spectrum_tui.core.errors import CheckpointError, HubError
+from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
 from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.parameters import ParameterPlan
+from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
 from spectrum_tui.core.scanning.journal import journal_path, read_journal
@@ -54,11 +55,13 @@ class Inspection:
     preview: ModelLayers | None = None
 
 
-def inspect_model(model: str, revision: str = "") -> Inspection:
+def inspect_model(
+    model: str, revision: str = "", *, patience: hub.Patience | None = None
+) -> Inspection:
     """Describe a model without its weights; raises CheckpointError or HubError with a field.
 
     "demo" is the demonstration model (`./demo` is a folder); an existing folder wins over a hub
-    id, the hub's local cache over the network.
+    id, the hub's local cache over the network, which is asked with `patience`.
     """
     model = meant(model)
     if model == DEMO:
@@ -70,7 +73,7 @@ def inspect_model(model: str, revision: str = "") -> Inspection:
     found = hub.find_local(model, revision)
     if found is not None:
         return _describe(model, "cache", read_checkpoint(found[0]), revision=found[1])
-    remote = _read_remote(model, revision)
+    remote = _read_remote(model, revision, patience)
     found_there = _describe(
         model, "hub", remote.checkpoint, revision=remote.commit, local=remote.local_bytes
     )
@@ -85,11 +88,11 @@ def meant(typed: str) -> str:
     return typed.strip()
 
 
-def _read_remote(model: str, revision: str) -> hub.RemoteCheckpoint:
+def _read_remote(model: str, revision: str, patience: hub.Patience | None) -> hub.RemoteCheckpoint:
     """The model on the hub. A bare name may be an old id, but is more likely no id at all: that is
     said before what the hub or the network answered."""
     try:
-        return hub.read_remote(model, revision)
+        return hub.read_remote(model, revision, patience)
     except HubError as exc:
         if "/" in model:
             raise
@@ -183,19 +186,21 @@ def _describe(
     return Inspection(summary, checkpoint, model)
 
 
-def check_choices(
+def as_far_as_known(
     inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
-) -> None:
-    """Raise what `with_exact_names` would raise for these choices: before a download, not after."""
-    checkpoint = inspection.checkpoint
-    found = detect(checkpoint.config, checkpoint.tensors, allow_lossy_gptq=allow_gptq)
-    if found.refuse:
-        raise CheckpointError(found.refuse, SCAN_INSTEAD, field="model")
-    if model_class and not inspection.summary.is_local:
-        # What else is wrong may be so only for want of the files: some quantised weights are
-        # described by a tensor.
-        with contextlib.suppress(CheckpointError):
-            exact_plan(inspection, model_class=model_class, allow_gptq=allow_gptq)
+) -> Inspection:
+    """`with_exact_names`, or the names as stored where those need values that are on the hub.
+
+    Some quantised models describe themselves in tensors; all others are known from headers.
+    """
+    try:
+        return with_exact_names(inspection, model_class=model_class, allow_gptq=allow_gptq)
+    except NotHereError:
+        summary = inspection.summary
+        note = "the exact names and counts are known after the download: they need stored values"
+        return replace(
+            inspection, summary=replace(summary, naming=NAMING, notes=(*summary.notes, note))
+        )
 
 
 def with_exact_names(
@@ -287,18 +292,20 @@ def _beside(checkpoint: Checkpoint, origin: Origin) -> Iterator[str]:
 def _mismatches(plan: ParameterPlan) -> Iterator[str]:
     if plan.mismatched:
         name, stored, expected = plan.mismatched[0]
+        wrong = counted(len(plan.mismatched), "parameter does", "parameters do")
         yield (
-            f"{len(plan.mismatched)} parameters do not have the shape that config.json says, "
+            f"{wrong} not have the shape that config.json says, "
             f"first {name}: {list(stored)} stored, {list(expected)} expected"
         )
 
 
 def _missing(plan: ParameterPlan) -> Iterator[str]:
     if plan.missing:
-        count, first = len(plan.missing), plan.missing[0]
+        lacking = part_of(len(plan.missing), len(plan.parameters), "parameter")
+        are = "is" if len(plan.missing) == 1 else "are"
         yield (
-            f"{count} of {len(plan.parameters)} parameters of {plan.model_class} are not stored "
-            f"and would start from random values, first {first}"
+            f"{lacking} of {plan.model_class} {are} not stored and would start from random values, "
+            f"first {plan.missing[0]}"
         )
 
 
@@ -370,12 +377,19 @@ def fetch(
     *,
     progress: Callable[[int, int, float], None],
     cancelled: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda text: None,
+    branch: str | None = None,
 ) -> Inspection:
     """Download a hub model that was inspected, and describe its local snapshot.
 
-    `progress` gets bytes done, bytes in all and bytes per second. Raises HubError, OutputError.
+    `progress` gets bytes done, bytes in all and bytes per second, `say` a line when the hub asks
+    to wait. `branch` is what the user asked for where the inspection was of a commit: the model is
+    found by that name then, without the hub. Raises HubError, OutputError.
     """
-    if inspection.files is None:
+    files = inspection.files
+    if files is None:
         return inspection
-    hub.download(inspection.files, progress=progress, cancelled=cancelled)
+    if branch is not None:
+        files = replace(files, revision=branch)
+    hub.download(files, progress=progress, cancelled=cancelled, say=say)
     return inspect_model(inspection.summary.model, inspection.summary.revision)

@@ -16,9 +16,19 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
-def counted(n: int, noun: str) -> str:
-    """A number of things: `1 line`, `2,000 lines`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number of things: `1 line`, `2,000 lines`; `many` where an s at the end is not all.
+
+    >>> counted(1, "matrix is", "matrices are"), counted(2, "matrix is", "matrices are")
+    ('1 matrix is', '2 matrices are')
+    """
+    return f"{n:,} {one if n == 1 else many or f'{one}s'}"
+
+
+def part_of(n: int, whole: int, noun: str, one: str = "", many: str = "") -> str:
+    """Some of a number of things, and what they do: `1 of 3 layers has`, `2 of 3 layers have`."""
+    does = one if n == 1 else many
+    return f"{n:,} of {counted(whole, noun)}" + (f" {does}" if does else "")
 
 
 def size(value: float) -> str:

@@ -13,7 +13,7 @@ from spectrum_tui.core import wire
 from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
-from spectrum_tui.core.inspection import Inspection, with_exact_names
+from spectrum_tui.core.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.scanning.journal import journal_path, read_journal
@@ -29,7 +29,7 @@ def refined_summary(
     path = _cache_path(inspection, f"{model_class} {allow_gptq}")
     kept = _read(path)
     if kept is None:
-        exact = with_exact_names(inspection, model_class=model_class, allow_gptq=allow_gptq)
+        exact = as_far_as_known(inspection, model_class=model_class, allow_gptq=allow_gptq)
         kept = exact.summary, [list(layer.matrix_names) for layer in exact.model.layers]
         # A cache that cannot be written costs time, not the answer.
         with contextlib.suppress(OutputError):
@@ -42,6 +42,7 @@ def refined_summary(
         model=now.model,
         folder=now.folder,
         name=now.name,
+        local_bytes=now.local_bytes,
         finished=sum(known >= set(names) for names in matrices) if known else 0,
     )
 

@@ -135,6 +135,14 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """A sentence about a request that is in work: a hub asks to wait."""
+
+    request: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class DownloadProgress:
     """Bytes fetched so far of all that is needed (`total` 0 until known), bytes per second."""
 

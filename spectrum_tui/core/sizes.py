@@ -26,6 +26,7 @@ from spectrum_tui.core.inspection import (
 )
 from spectrum_tui.core.layer_types import reference_type, tower_of
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers
+from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.requests import DEMO
 from spectrum_tui.core.results import IntArray, Result, Scores
 
@@ -89,7 +90,8 @@ def with_sizes(result: Result, inspection: Inspection) -> Result:
     if match.fused:
         # One expert is no parameter any more: names of the generation that these scores are of.
         model, naming = inspection.preview or model, NAMING
-        note = f"{match.fused:,} layers are single experts, which transformers 5 joins into one"
+        layers = counted(match.fused, "layer is a single expert", "layers are single experts")
+        note = f"{layers}, which transformers 5 joins into one"
         match = _match(result, model)
     _check(result, summary.name, match, model)
     notes = (*result.provenance.notes, f"sizes of {summary.name}", *filter(None, (note,)))
@@ -173,8 +175,8 @@ def _check(result: Result, name: str, match: _Match, model: ModelLayers) -> None
     if missing:
         first = next(r for r, m in zip(result.scores.layers, match.layers, strict=True) if not m)
         raise ResultsError(
-            f"These scores are of another model: {missing:,} of {rows:,} layers are not in {name}, "
-            f"first {first}.",
+            f"These scores are of another model: {part_of(missing, rows, 'layer', 'is', 'are')} "
+            f"not in {name}, first {first}.",
             hint,
             field="model",
         )
@@ -184,7 +186,7 @@ def _check(result: Result, name: str, match: _Match, model: ModelLayers) -> None
     if short and _short(found.values(), model, _reference_type):
         kind, count, whole = short
         raise ResultsError(
-            f"These scores are of another model: {name} has {whole:,} layers of {kind}, "
+            f"These scores are of another model: {name} has {counted(whole, 'layer')} of {kind}, "
             f"they have {count:,}.",
             hint,
             field="model",

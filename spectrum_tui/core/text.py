@@ -9,6 +9,8 @@ import json
 import re
 from typing import Any
 
+LONGEST_PATTERN = 1000
+"""Characters of a line of a recipe that is looked at at all; a name has a tenth of them."""
 LONGEST_LINE = 10_000
 """Characters of a line that is printed: a path has at most 4,096 bytes, and there may be two."""
 

@@ -29,6 +29,7 @@ _KINDS: dict[str, type[Any]] = {
         requests.ModelNames,
         requests.Named,
         requests.Failed,
+        requests.Notice,
         requests.DownloadProgress,
         requests.Downloaded,
         requests.Suggestions,

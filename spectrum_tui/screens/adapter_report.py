@@ -34,7 +34,7 @@ def adapter_report(kind: str, choice: Choice) -> list[Content]:
 
 def _trains(kind: str, choice: Choice, count: AdapterCount) -> str:
     tiers = choice.tiers
-    high = f"{count.high:,} layers " + (
+    high = f"{numbers.counted(count.high, 'layer')} " + (
         "whole" if kind == "peft-hybrid" else f"by rank {tiers.high_rank}"
     )
     medium = f", {count.medium:,} by rank {tiers.medium_rank}" if kind in WITH_MEDIUM else ""

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from spectrum_tui.core.comparison.compare import Comparison
 from spectrum_tui.core.comparison.words import notes, rho_text, share_text
+from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results import Result
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.widgets.cells import printable
@@ -94,7 +95,8 @@ class CompareScreen(Screen[None]):
         """Show what both select at `percent`."""
         whole = self.comparison.whole(percent)
         left = (
-            f"{whole.shared:,} layers selected by both, of {whole.a:,} by A and {whole.b:,} by B: "
+            f"{counted(whole.shared, 'layer')} selected by both, of {whole.a:,} by A and "
+            f"{whole.b:,} by B: "
             f"{share_text(whole.jaccard)}"
         )
         self.totals.show(left, f"Spearman {rho_text(self.comparison.rho)}")
@@ -122,13 +124,13 @@ class CompareScreen(Screen[None]):
 
     def _moved(self) -> str:
         moved, common = len(self.comparison.moves), len(self.comparison.pairs)
-        return f"{moved:,} of {common:,} layers changed their rank"
+        return f"{part_of(moved, common, 'layer')} changed in rank"
 
 
 def _source(label: str, result: Result) -> Content:
     """`A  org/model  224 layers, snr_results_org-model.json`."""
     origin = result.provenance
     where = f", {Path(result.source).name}" if result.source else ""
-    note = f"{len(result.scores):,} layers{where}"
+    note = f"{counted(len(result.scores), 'layer')}{where}"
     parts = ((f"{label}  ", "bold $primary"), (printable(origin.model), "bold"))
     return Content.assemble(*parts, (f"  {printable(note)}", MUTED))

@@ -128,6 +128,7 @@ class MemoryScreen(Dialog[Fitting | None]):
             id="sharding",
             compact=True,
         )
+        self._divided = Label("Divided by")
         self._checkpointing = Checkbox("Gradient checkpointing", training.checkpointing)
         self._depth = Static(markup=False, id="depth")
         self.size_field = Input(id="fit", compact=True)
@@ -147,7 +148,7 @@ class MemoryScreen(Dialog[Fitting | None]):
                 for name, title in (("gpus", "GPUs"), ("batch", "Batch"), ("sequence", "Tokens")):
                     yield Label(title)
                     yield self._inputs[name]
-                yield Label("Divided by")
+                yield self._divided
                 yield self._sharding
             with Horizontal(classes="row"):
                 yield self._checkpointing
@@ -240,6 +241,7 @@ class MemoryScreen(Dialog[Fitting | None]):
 
     def _show(self) -> None:
         training = self._line.training
+        self._divided.display = self._sharding.display = training.gpus > 1
         self.table.chosen = PRESETS.index(training.preset)
         every = (replace(training, preset=preset) for preset in PRESETS)
         estimates = [self._estimates.estimate(self._percent, e, head=self._head) for e in every]

@@ -169,7 +169,10 @@ class ResultDialogs(SizedLater):
         self._say_copied(text.count("\n"), len(text.encode()))
 
     def _say_copied(self, lines: int, nbytes: int) -> None:
-        said, title = f"{lines:,} lines, {numbers.size(nbytes)}.", "Copied the YAML"
+        said, title = (
+            f"{numbers.counted(lines, 'line')}, {numbers.size(nbytes)}.",
+            "Copied the YAML",
+        )
         if nbytes <= CLIPBOARD_LIMIT:
             self.notify(said, title=title, markup=False)
             return

@@ -33,7 +33,7 @@ def totals_text(selection: Selection, percent: int, *, head: bool) -> str:
         if least == NEVER:
             return "No layer has a score, so there is nothing to select"
         return f"No layer is selected: a type gets its first layer at {least} %"
-    layers = f"{totals.layers:,} of {len(result.scores):,} layers"
+    layers = numbers.part_of(totals.layers, len(result.scores), "layer")
     if not result.scores.has_shapes:
         return f"{layers} · sizes unknown: scores of another tool"
     trained = numbers.count(totals.parameters)
@@ -75,7 +75,7 @@ def facts(result: Result) -> list[str]:
     found = []
     scanned = len(result.scores)
     if not result.complete:
-        found.append(f"{scanned:,} of {result.planned:,} layers scanned (stopped)")
+        found.append(f"{numbers.part_of(scanned, result.planned, 'layer')} scanned (stopped)")
     if result.scores.problems:
         found.append(f"{len(result.scores.problems):,} failed (✗), never selected")
     if not result.provenance.version:

@@ -27,6 +27,11 @@ from spectrum_tui.widgets.score_feed import ScoreFeed
 from spectrum_tui.widgets.step_bar import StepBar
 from spectrum_tui.widgets.type_progress import TypeProgressView
 
+WAITING = {
+    "starting": "Waiting for the scan process …",
+    "fetching": "The scan begins when all files are here.",
+}
+"""What stands in the place of the matrices in work."""
 POLLS_PER_SECOND = 12
 """A thousand messages a second would cost the loop 90 % of a core; this costs 13 %."""
 
@@ -153,7 +158,7 @@ class ScanScreen(Screen[None]):
         if len(shown) < len(oldest):
             yield Content.styled(f"and {len(oldest) - len(shown)} more", "$foreground 60%")
         if not oldest:
-            waiting = "Waiting for the scan process …" if scan.phase == "starting" else "–"
+            waiting = WAITING.get(scan.phase, "–")
             yield Content.styled(waiting, "$foreground 60%")
 
     def _work_line(self, work: InWork, now: float) -> Content:
@@ -201,9 +206,11 @@ class ScanScreen(Screen[None]):
         """Offer only what works in this phase."""
         match action:
             case "stop":
-                return self._phase in ("starting", "running")
+                return self._phase in ("starting", "fetching", "running")
             case "force":
                 return self._phase == "stopping"
+            case "results" if not self._progress.snapshot().layers:
+                return False
             case "go_on" | "results" | "back":
                 return self._phase in ("stopped", "failed", "died", "finished")
             case "failures":

@@ -174,11 +174,20 @@ class SetupScreen(Screen[None]):
         self.summary = summary
         self._field("model").show_help()
         self._field("revision").show_help()
-        self._found.show_found(summary)
+        if self._found.state == "downloading" and not summary.is_local:
+            self._found.show_facts(summary)  # the exact names came meanwhile
+        else:
+            self._found.show_found(summary)
         self._show_found_panel(True)
         self.query_one(StepBar).detail = model_label(summary)
-        if self.focused is None or self.focused.id in ("model", "revision", "cancel"):
-            self.query_one("#continue" if summary.is_local else "#download", Button).focus()
+        waits = self.focused is None or self.focused.id in ("model", "revision", "cancel")
+        if waits and self._found.state == "found":
+            self.query_one("#continue", Button).focus()
+
+    def show_notice(self, text: str) -> None:
+        """What the reader should know while the hub is asked."""
+        if self._found.state in ("reading", "downloading"):
+            self._field("model").show_help(text)
 
     def show_failure(self, failed: Failed) -> None:
         """Put an error beside the field that caused it; on the model where that is unknown."""
@@ -267,12 +276,10 @@ class SetupScreen(Screen[None]):
 
     @on(Button.Pressed, "#continue")
     def action_continue(self) -> None:
-        """Go on to the layers, or say what is missing."""
+        """Go on to the layers, or say what is missing; what is on the hub is fetched later."""
         settings = self._read_settings()
         if self.summary is None:
             self._inspect()
-        elif not self.summary.is_local:
-            self.action_download()
         elif settings is not None:
             self.post_message(LayersRequested(self.summary, settings))
 

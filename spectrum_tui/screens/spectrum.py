@@ -122,7 +122,7 @@ def _fact(name: str, value: float, note: str = "") -> Content:
 
 def facts(kept: KeptSpectrum, noise: Noise) -> Content:
     """Noise level, threshold and what lies above it, in the units of the weights."""
-    above = f"{noise.signal:,} of {len(kept.values):,} values above"
+    above = f"{numbers.part_of(noise.signal, len(kept.values), 'value')} above"
     lines = (
         _fact("largest value", float(kept.values[0])),
         _fact("noise level σ", noise.sigma, "from the median value"),

@@ -13,6 +13,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.adapters import (
     WITH_MEDIUM,
     AdapterCount,
@@ -219,7 +220,8 @@ def what_trains(kind: str, choice: Choice, count: AdapterCount) -> str:
         case "peft-hybrid":
             return f"high whole, medium by {medium}"
         case "peft-groups":
-            return f"high by {high}, {count.high - count.shared:,} adapters for {count.high:,}"
+            adapters = counted(count.high - count.shared, "adapter")
+            return f"high by {high}, {adapters} for {count.high:,}"
     return f"high by {high}"
 
 
@@ -249,5 +251,6 @@ def shares(layers: AdapterLayers, count: AdapterCount, width: int) -> Content:
     for (glyph, style), name, n in zip(GLYPHS, ("high", "medium", "frozen"), counts, strict=True):
         legend += [(f"{glyph} ", style), (f"{n:,} {name}   ", "")]
     rest = len(layers.adaptable) - every
-    note = f"{rest:,} others carry no adapter" if rest else ""
+    others = counted(rest, "other carries", "others carry")
+    note = f"{others} no adapter" if rest else ""
     return Content("\n").join([Content.assemble(*bar), Content.assemble(*legend, (note, MUTED))])

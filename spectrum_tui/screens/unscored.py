@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.screens.dialog import ListDialog
 from spectrum_tui.widgets.cells import keep_end, printable
 from spectrum_tui.widgets.line_view import LineView
@@ -73,4 +74,4 @@ class UnscoredScreen(ListDialog):
 
 def parameters(count: int) -> str:
     """`1 parameter`, `12 parameters`."""
-    return f"{count:,} parameter{'' if count == 1 else 's'}"
+    return counted(count, "parameter")

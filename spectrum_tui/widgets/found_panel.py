@@ -67,7 +67,6 @@ class FoundPanel(Vertical):
         & > #found-actions > Static { width: 1fr; color: $foreground 70%; text-wrap: nowrap; }
         &.-found > #found-actions, &.-downloading > #found-actions { display: block; }
         &.-found #continue { display: block; }
-        &.-found.-remote #continue { display: none; }
         &.-found.-remote #download { display: block; }
         &.-downloading #found-bar, &.-downloading #cancel { display: block; }
     }
@@ -124,15 +123,15 @@ class FoundPanel(Vertical):
         """The model is known."""
         self._become("found", "Found")
         self.set_class(not summary.is_local, "-remote")
-        self._show(list(_fact_lines(summary)))
-        self._groups.show(summary)
+        self.show_facts(summary)
         missing = summary.nbytes - summary.local_bytes
         self.query_one("#download", Button).label = f"Download {numbers.size(missing)}"
-        self._tell(
-            "enter or ctrl+n: choose layers"
-            if summary.is_local
-            else "enter or d: to the hub's cache"
-        )
+        self._tell("enter or ctrl+n: choose layers" if summary.is_local else "enter: layers")
+
+    def show_facts(self, summary: ModelSummary) -> None:
+        """What is known of the model, whatever goes on with it."""
+        self._show(list(_fact_lines(summary)))
+        self._groups.show(summary)
 
     def show_download(self, progress: DownloadProgress | None) -> None:
         """Bytes, speed and time left of the running download."""
@@ -143,7 +142,7 @@ class FoundPanel(Vertical):
             self._tell("asking the hub …")
             return
         self._bar.update(total=progress.total, progress=progress.done)
-        self._tell(_figures(progress))
+        self._tell(download_line(progress))
 
     def _show(self, facts: Sequence[tuple[str, str]]) -> None:
         """One table instead of a widget for each cell: 36 widgets cost 0.15 s at the start."""
@@ -168,7 +167,8 @@ class FoundPanel(Vertical):
             self.set_class(name == state, f"-{name}")
 
 
-def _figures(progress: DownloadProgress) -> str:
+def download_line(progress: DownloadProgress) -> str:
+    """How far a download is: bytes, speed, time left."""
     done, total = numbers.size(progress.done), numbers.size(progress.total)
     if progress.speed <= 0:
         return f"{done} of {total}"
@@ -182,16 +182,22 @@ def _fact_lines(summary: ModelSummary) -> Iterator[tuple[str, str]]:
     yield "Architecture", summary.architecture
     if summary.naming:
         yield "Names", f"as in {summary.naming}"
-    yield "Parameters", f"{numbers.count(summary.parameters)} in {summary.tensors:,} tensors"
+    yield (
+        "Parameters",
+        f"{numbers.count(summary.parameters)} in {numbers.counted(summary.tensors, 'tensor')}",
+    )
     yield "Weights", _weights(summary)
     if summary.revision:
         yield "Commit", summary.revision[:12]
     yield "On this disk", _local(summary)
     matrices = [t for t in summary.types if not t.one_dimensional]
-    yield "Layer types", f"{len(matrices)} of matrices, {len(summary.types) - len(matrices)} others"
+    others = len(summary.types) - len(matrices)
+    more = f", {numbers.counted(others, 'other')}" if others else ""
+    yield "Layer types", f"{len(matrices):,} of matrices{more}"
     if summary.finished:
         layers = sum(t.layers for t in summary.types)
-        yield "Earlier scan", f"{summary.finished:,} of {layers:,} layers are scored already"
+        scored = numbers.part_of(summary.finished, layers, "layer", "is", "are")
+        yield "Earlier scan", f"{scored} scored already"
     if summary.skipped:
         name, reason = summary.skipped[0]
         more = f" and {len(summary.skipped) - 1:,} more" if len(summary.skipped) > 1 else ""
@@ -201,7 +207,7 @@ def _fact_lines(summary: ModelSummary) -> Iterator[tuple[str, str]]:
 
 
 def _weights(summary: ModelSummary) -> str:
-    files = "1 file" if summary.shards == 1 else f"{summary.shards:,} shards"
+    files = numbers.counted(summary.shards, "file", "shards")
     names = list(summary.dtypes)
     if len(names) == 1:
         return f"{numbers.size(summary.nbytes)} in {files}, all {names[0]}"

@@ -143,10 +143,14 @@ class TreeLines(LineView):
         checked, whole = self.model.counts(node)
         family = not self.model.is_group[node]
         if 0 < checked < whole:
-            return f" ×{checked} of {whole}" if family else f"  {checked} of {whole} types"
+            return (
+                f" ×{checked} of {whole}"
+                if family
+                else f"  {numbers.part_of(checked, whole, 'type')}"
+            )
         if family:
             return f" ×{whole}"
-        return "  1 type" if whole == 1 else f"  {whole} types"
+        return f"  {numbers.counted(whole, 'type')}"
 
     def _figures(
         self, node: int, columns: _Columns, state: Check, cursor: tuple[str, ...]
@@ -375,6 +379,6 @@ class LayerTree(Vertical):
         if not self.model.is_filtered:
             self.border_subtitle = ""
         elif found:
-            self.border_subtitle = f"{found} of {whole} types match"
+            self.border_subtitle = numbers.part_of(found, whole, "type", "matches", "match")
         else:
             self.border_subtitle = "no type matches"

@@ -114,12 +114,16 @@ class Figures(Widget):
 
     def _first_line(self, plan: Plan) -> str:
         """The longest wording that fits."""
-        layers = f" · {plan.layers:,} layers · {numbers.count(plan.parameters)} parameters"
-        share = numbers.percent(plan.share)
+        counted_layers = numbers.counted(plan.layers, "layer")
+        layers = f" · {counted_layers} · {numbers.count(plan.parameters)} parameters"
+        share, types = (
+            numbers.percent(plan.share),
+            numbers.part_of(plan.types, plan.of_types, "type"),
+        )
         wordings = (
-            f"{plan.types:,} of {plan.of_types:,} types{layers} ({share} of the model)",
-            f"{plan.types:,} of {plan.of_types:,} types{layers} ({share})",
-            f"{plan.types:,} types{layers} ({share})",
+            f"{types}{layers} ({share} of the model)",
+            f"{types}{layers} ({share})",
+            f"{numbers.counted(plan.types, 'type')}{layers} ({share})",
         )
         return next((text for text in wordings if len(text) <= self.size.width), wordings[-1])
 
@@ -190,7 +194,10 @@ class PlanPanel(Vertical):
         yield Static(self._about(), id="about")
         with Vertical(id="figures-row"):
             yield self.figures
-            yield Button("Start scan", variant="primary", compact=True, id="start")
+            start = "Start scan" if self.summary.is_local else "Download and scan"
+            yield Button(start, variant="primary", compact=True, id="start")
+        if not self.summary.is_local:
+            yield Static(self._download(), id="download-first")
         if self.summary.finished:
             yield Static(self._finished(), id="finished")
         if any(info.one_dimensional for info in self.summary.types):
@@ -200,9 +207,13 @@ class PlanPanel(Vertical):
         if self.summary.skipped:
             yield Static(self._unscored(), id="unscored")
 
+    def _download(self) -> str:
+        missing = self.summary.nbytes - self.summary.local_bytes
+        return f"The scan downloads {numbers.size(missing)} first, into the hub's cache."
+
     def _about(self) -> Content:
         summary, settings = self.summary, self.settings
-        files = f"{summary.shards} file{'' if summary.shards == 1 else 's'}"
+        files = numbers.counted(summary.shards, "file")
         folder = settings.output_dir
         kinds = " + ".join(sorted(summary.dtypes, key=summary.dtypes.__getitem__, reverse=True))
         return table(
@@ -244,17 +255,17 @@ class PlanPanel(Vertical):
 
     def _finished(self) -> Content:
         count = self.summary.finished
-        layers = f"{count:,} layer{'' if count == 1 else 's'}"
+        layers = numbers.counted(count, "layer")
         if self.fresh:
             text = f"Starting afresh: {layers} will be computed again."
             return _note(text, "fresh", "f", "Keep them")
-        verb = "is" if count == 1 else "are"
-        text = f"{layers} {verb} already scored and will not be computed again."
+        scored = numbers.counted(count, "layer is", "layers are")
+        text = f"{scored} already scored and will not be computed again."
         return _note(text, "fresh", "f", "Start afresh")
 
     def _unscored(self) -> Content:
         count = len(self.summary.skipped)
-        text = f"{count:,} parameters have no score." if count > 1 else "1 parameter has no score."
+        text = f"{numbers.counted(count, 'parameter has', 'parameters have')} no score."
         return _note(text, "unscored", "u", "List")
 
 

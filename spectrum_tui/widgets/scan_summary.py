@@ -10,11 +10,15 @@ from textual.content import Content
 from textual.widgets import Button, ProgressBar, Static
 
 from spectrum_tui.core import numbers
+from spectrum_tui.core.numbers import counted, part_of
+from spectrum_tui.core.requests import DownloadProgress
 from spectrum_tui.scan_progress import Snapshot
+from spectrum_tui.widgets.found_panel import download_line
 
 TITLES = {
     "idle": "Scan",
     "starting": "Starting",
+    "fetching": "Downloading",
     "running": "Scanning",
     "stopping": "Stopping after the matrices in work …",
     "finished": "Finished",
@@ -67,6 +71,7 @@ class ScanSummary(Vertical):
         & > #scan-actions { height: 1; display: none; }
         & > #scan-actions > Button { margin: 0 2 0 0; }
         &.-over > #scan-actions { display: block; }
+        &.-nothing #results { display: none; }
         &.-trouble { border: round $error; border-title-color: $error; }
         &.-stopping { border: round $warning; border-title-color: $warning; }
     }
@@ -105,6 +110,7 @@ class ScanSummary(Vertical):
         self.set_class(scan.phase in ("died", "failed"), "-trouble")
         self.set_class(scan.phase == "stopping", "-stopping")
         self.set_class(scan.phase in ("stopped", "failed", "died"), "-over")
+        self.set_class(not scan.layers, "-nothing")
         self._bar.update(progress=scan.share)
         for key, text in _figures(scan):
             self._figures[key].show(text)
@@ -130,19 +136,28 @@ def _note(scan: Snapshot) -> Content:
     return Content.assemble((reason, style), Content(" ".join(_sentences(scan))))
 
 
+def _download(scan: Snapshot) -> DownloadProgress:
+    return DownloadProgress(0, scan.fetched, scan.to_fetch, scan.fetched_per_second)
+
+
 def _sentences(scan: Snapshot) -> Iterator[str]:
     match scan.phase:
         case "starting":
             yield "Getting ready …"
+        case "fetching":
+            yield f"Into the hub's cache first: {download_line(_download(scan))}."
         case "running":
-            at_once = "one matrix" if scan.batch_size == 1 else f"{scan.batch_size} matrices"
+            at_once = counted(scan.batch_size, "matrix", "matrices")
             yield f"On {scan.device}, {at_once} at a time."
         case "stopping":
             yield "Press s again to end it at once; the matrices in work would be lost."
+        case "stopped" | "failed" | "died" if scan.to_fetch and not scan.layers:
+            yield "Whole files that came are kept; going on fetches the rest."
         case "stopped" | "failed" | "died" if scan.layers:
-            yield f"{scan.done:,} of {scan.layers:,} layers are kept; going on starts from there."
+            kept = part_of(scan.done, scan.layers, "layer", "is", "are")
+            yield f"{kept} kept; going on starts from there."
         case "finished":
-            yield f"{scan.done:,} layers are scored."
+            yield f"{counted(scan.done, 'layer is', 'layers are')} scored."
     if scan.resumed:
         yield f"{scan.resumed:,} came from an earlier scan."
     if scan.failed:

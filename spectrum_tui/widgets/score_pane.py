@@ -27,7 +27,7 @@ def spread_text(parts: Sequence[Part]) -> str:
     """`mean of 256 matrices from 0.12 to 3.41`."""
     scores = [snr for _, snr in parts]
     low, high = numbers.score(min(scores)), numbers.score(max(scores))
-    return f"mean of {len(parts):,} matrices from {low} to {high}"
+    return f"mean of {numbers.counted(len(parts), 'matrix', 'matrices')} from {low} to {high}"
 
 
 class FilterInput(Input):

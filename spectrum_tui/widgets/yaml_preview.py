@@ -10,6 +10,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.timer import Timer
 
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.spectrum import YamlView
 from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.line_view import LineView
@@ -88,7 +89,7 @@ class YamlPreview(LineView):
     def render_header(self, line: int, width: int) -> Strip:
         """How long the file is."""
         style = self.line_style("line-view--header")
-        title = f" YAML, {len(self.view):,} lines"
+        title = f" YAML, {counted(len(self.view), 'line')}"
         return Strip([Segment(title[:width].ljust(width), style)], width)
 
     def render_row(self, row: int, width: int) -> Strip:

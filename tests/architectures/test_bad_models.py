@@ -183,7 +183,7 @@ def test_a_model_class_that_fits(tiny: TinyModels, tmp_path: Path, capsys: Captu
 def test_what_a_class_has_and_the_checkpoint_has_not(tiny: TinyModels, capsys: Capture) -> None:
     folder = str(tiny.folder("llama"))
     found = notes(capsys, folder, "--model-class", "LlamaForSequenceClassification")
-    wanted = "1 of 21 parameters of LlamaForSequenceClassification are not stored"
+    wanted = "1 of 21 parameters of LlamaForSequenceClassification is not stored"
     assert found[0].startswith(wanted) and found[0].endswith("first score.weight")
 
 

@@ -94,13 +94,13 @@ def test_a_matrix_reads_its_own_bytes(
     name: str, layout: str, tiny: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[int] = []
-    real = reading._read_into
+    real = reading._filled
 
-    def count(tensor: object, buffer: memoryview, offset: int) -> None:
+    def count(handle: int, buffer: memoryview, offset: int) -> bool:
         counted.append(len(buffer))
-        real(tensor, buffer, offset)  # type: ignore[arg-type]
+        return real(handle, buffer, offset)
 
-    monkeypatch.setattr(reading, "_read_into", count)
+    monkeypatch.setattr(reading, "_filled", count)
     plan = plan_of(tiny, name, layout)
     for parameter in plan.parameters:
         for ref in plan.matrices(parameter):

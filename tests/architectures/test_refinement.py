@@ -26,7 +26,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         calls.append(str(choices["model_class"]))
         return real(*args, **choices)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(refinement, "with_exact_names", spy)
+    monkeypatch.setattr(refinement, "as_far_as_known", spy)
     return calls
 
 

@@ -229,6 +229,10 @@ class InMemory:
         """Rows [start, stop)."""
         return self.values[start:stop]
 
+    def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:
+        """Columns [start, stop) of the first `rows` rows."""
+        return self.values[:rows, start:stop]
+
 
 def single(options: argparse.Namespace) -> Iterator[str]:
     """The table of single matrices."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from textual.command import CommandPalette
 from textual.pilot import Pilot
-from textual.widgets import Input, Select
+from textual.widgets import Button, Input, Select, Static
 from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app import SpectrumApp
@@ -26,6 +26,7 @@ from spectrum_tui.settings import Settings
 from spectrum_tui.widgets.field import Field
 from spectrum_tui.widgets.found_panel import FoundPanel
 from spectrum_tui.widgets.model_choices import ModelChoices
+from spectrum_tui.widgets.plan_panel import PlanPanel
 from spectrum_tui.widgets.step_bar import StepBar
 from tests.ui.worker_control import Control, until
 
@@ -170,6 +171,56 @@ async def test_download_then_continue(app: SpectrumApp, control: Control) -> Non
         await until(pilot, lambda: summary.summary is not None and summary.summary.is_local)
         await pilot.press("enter")
         await until(pilot, lambda: at(app, LayersScreen))
+
+
+async def test_a_scan_downloads_its_model_first(app: SpectrumApp, control: Control) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"org/remote", "enter")
+        await until(pilot, lambda: app.setup_screen.summary)
+        await pilot.press("enter")
+        await until(pilot, lambda: at(app, LayersScreen))
+        panel = app.screen.query_one(PlanPanel)
+        assert str(panel.query_one("#start", Button).label) == "Download and scan"
+        assert "downloads 2.00 kB first" in str(panel.query_one("#download-first", Static).visual)
+        await pilot.press("s")
+        await until(pilot, lambda: control.requests("scan"))
+        request = control.requests("scan")[0]
+        assert (request["revision"], request["branch"]) == ("c0ffee" * 6, "")
+        control.tell("progress 500 2000")
+        await until(pilot, lambda: app.runner.progress.snapshot().phase == "fetching")
+        assert app.runner.progress.snapshot().share == 0.25
+        control.tell("notice The hub asks to wait.")
+        note = app.screen.query_one("#scan-note", Static)
+        await until(pilot, lambda: "500 B of 2.00 kB" in str(note.visual))
+        await until(pilot, lambda: "The hub asks to wait." in str(note.visual))
+        control.tell("downloaded")
+        await until(pilot, lambda: app.runner.progress.snapshot().phase == "running")
+        assert app.setup_screen.summary is not None and app.setup_screen.summary.is_local
+        for number in range(6):
+            control.tell(f"layer {number}")
+        control.tell("finish")
+        await until(pilot, lambda: at(app, ResultsScreen))
+
+
+async def test_a_stopped_download_goes_on(app: SpectrumApp, control: Control) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"org/remote", "enter")
+        await until(pilot, lambda: app.setup_screen.summary)
+        await pilot.press("enter")
+        await until(pilot, lambda: at(app, LayersScreen))
+        await pilot.press("s")
+        await until(pilot, lambda: control.requests("scan"))
+        control.tell("progress 500 2000")
+        await until(pilot, lambda: app.runner.progress.snapshot().phase == "fetching")
+        await pilot.press("s")
+        await until(pilot, lambda: app.runner.progress.snapshot().phase == "stopped")
+        await until(pilot, lambda: app.screen.query_one("#go-on", Button).has_focus)
+        assert not app.screen.query_one("#results", Button).display
+        assert app.screen.check_action("results", ()) is False
+        note = str(app.screen.query_one("#scan-note", Static).visual)
+        assert "Whole files that came are kept; going on fetches the rest." in note
+        await pilot.press("g")
+        await until(pilot, lambda: len(control.requests("scan")) == 2)
 
 
 async def test_cancelled_download_starts_another_worker(app: SpectrumApp, control: Control) -> None:

@@ -133,7 +133,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
         "git lfs pull",
     ),
     "truncated": (truncated, "is truncated: it needs"),
-    "missing": (shard_missing, "1 of 3 shards are missing"),
+    "missing": (shard_missing, "1 of 3 shards is missing"),
     "garbage": (lambda folder: save_raw(folder / SINGLE_FILE, b"\xff\xfeno"), "damaged header"),
     "header": (only(SINGLE_FILE, struct.pack("<Q", 10**6) + b"{}"), "does not fit"),
 }

@@ -102,17 +102,15 @@ class Core:
         self.scans: list[ScanRequest] = []
         self.asked: list[tuple[str, str]] = []
         self.named: list[dict[str, Any]] = []
-        self.checked: list[dict[str, Any]] = []
         for room in (inspection, headless, audit_model):
             monkeypatch.setattr(room, "inspect_model", self.inspect)
-        monkeypatch.setattr(headless, "check_choices", lambda _, **how: self.checked.append(how))
-        monkeypatch.setattr(headless, "with_exact_names", self.name)
+        monkeypatch.setattr(headless, "as_far_as_known", self.name)
         monkeypatch.setattr(refinement, "refined_summary", self.refine)
         monkeypatch.setattr(audit_model, "model_names", self.names)
         for place in (session, headless):
             monkeypatch.setattr(place, "run_scan", self.scan)
 
-    def inspect(self, model: str, revision: str = "") -> Any:
+    def inspect(self, model: str, revision: str = "", **_: Any) -> Any:
         self.asked.append((model, revision))
         return SimpleNamespace(summary=replace(summary(model), revision=revision))
 
@@ -224,7 +222,7 @@ def test_the_scan_command_passes_every_option_on(
     request = core.scans[0]
     assert set(core.asked) == {(request.model, request.revision)}
     how = {"model_class": request.model_class, "allow_gptq": request.allow_gptq}
-    assert core.checked == core.named == [how]
+    assert core.named == [how]
     out = capsys.readouterr().out
     percent = 37 if typed else 50
     (recipe,) = output_folder(request.output_dir).glob("*.yaml")
@@ -238,12 +236,13 @@ def test_the_scan_command_passes_every_option_on(
 async def test_a_download_is_asked_for_with_every_option(
     core: Core, started: Callable[[list[str]], SpectrumApp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def remote(model: str, revision: str = "") -> Any:
+    def remote(model: str, revision: str = "", **_: Any) -> Any:
         core.asked.append((model, revision))
         there = replace(summary(model, local=False), revision=revision)
         return SimpleNamespace(summary=there)
 
-    def fetched(found: Any, *, progress: object) -> Any:
+    def fetched(found: Any, *, branch: str, **_: Any) -> Any:
+        assert branch == "v9"
         return SimpleNamespace(summary=replace(found.summary, folder="/models/x"))
 
     monkeypatch.setattr(inspection, "inspect_model", remote)
@@ -252,9 +251,9 @@ async def test_a_download_is_asked_for_with_every_option(
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.setup_screen.summary)
         await pilot.press("d")
-        await until(pilot, lambda: core.named)
+        await until(pilot, lambda: len(core.named) == 2)  # before and after the download
         assert core.asked == [("good", "v9")] * 2
-        assert core.named == [{"model_class": "OtherModel", "allow_gptq": True}]
+        assert core.named == [{"model_class": "OtherModel", "allow_gptq": True}] * 2
 
 
 async def test_the_model_of_an_audit_is_read_with_every_option(

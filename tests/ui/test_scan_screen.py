@@ -183,7 +183,7 @@ async def test_stop_then_stop_at_once(key: str) -> None:
         app.scan.poll()
         assert [type(m) for m in app.asked] == [ask.StopRequested, ask.ForceStopRequested]
         assert app.heading() == "Stopped"
-        assert app.note().startswith("Ended at once. 1 of 10 layers are kept")
+        assert app.note().startswith("Ended at once. 1 of 10 layers is kept")
 
 
 async def test_stopped_offers_to_go_on_and_results() -> None:
@@ -220,7 +220,7 @@ async def test_a_dead_worker_is_said_plainly() -> None:
         assert app.heading() == "The scan process died"
         assert app.note() == (
             "The scan process was killed (SIGKILL; out of memory?). "
-            "1 of 10 layers are kept; going on starts from there."
+            "1 of 10 layers is kept; going on starts from there."
         )
         assert app.scan.query_one(ScanSummary).has_class("-trouble")
         await pilot.press("g")

@@ -148,7 +148,7 @@ async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
             "Weights": "2.00 kB in 1 file: BF16 1.80 kB, F32 200 B",
             "Commit": "c0ffeec0ffee",
             "On this disk": "all of it",
-            "Layer types": "1 of matrices, 1 others",
+            "Layer types": "1 of matrices, 1 other",
             "Earlier scan": "5 of 12 layers are scored already",
             "Not scored": "lm_head.weight and 1 more: tied",
             "Note": "a note",
@@ -326,7 +326,49 @@ async def remote(pilot: Pilot[Any], app: Host) -> ModelSummary:
     return told
 
 
-@pytest.mark.parametrize("way", ["d", "enter", "ctrl+n", "click"])
+@pytest.mark.parametrize("way", ["enter", "ctrl+n", "click"])
+async def test_the_layers_of_a_hub_model_come_before_its_download(way: str) -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        told = await remote(pilot, app)
+        assert app.focused is app.setup.query_one("#continue", Button)
+        assert app.setup.query_one("#download", Button).display
+        await (pilot.click("#continue") if way == "click" else pilot.press(way))
+        await pilot.pause()
+        asked = app.asked[-1]
+        assert isinstance(asked, ask.LayersRequested) and asked.summary == told
+
+
+async def test_exact_names_that_come_during_a_download_do_not_end_it() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        told = await remote(pilot, app)
+        await pilot.press("d")
+        app.setup.show_summary(replace(told, parameters=4321, naming="transformers 5 X"))
+        await pilot.pause()
+        assert app.found.state == "downloading"
+        assert app.focused is app.setup.query_one("#cancel", Button)
+        assert ("Names", "as in transformers 5 X") in app.found.facts
+        assert dict(app.found.facts)["Parameters"].startswith("4.32 K")
+
+
+async def test_a_hub_that_asks_to_wait_is_said_to() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        app.setup.show_notice("too early")
+        await type_in(pilot, app, "model", REMOTE)
+        await pilot.press("enter")
+        app.setup.show_notice("The hub takes no more requests for 55 s; waiting.")
+        await pilot.pause()
+        field = app.setup.query_one("#field-model", Field)
+        assert field.help_text == "The hub takes no more requests for 55 s; waiting."
+        app.setup.show_summary(summary(REMOTE, local=False))
+        app.setup.show_notice("too late")
+        await pilot.pause()
+        assert "hub takes" not in field.help_text and "too late" not in field.help_text
+
+
+@pytest.mark.parametrize("way", ["d", "click"])
 async def test_download_with_progress(way: str) -> None:
     app = host()
     async with app.run_test(size=SIZE) as pilot:

@@ -144,7 +144,7 @@ def test_two_models_in_one_folder(tmp_path: Path) -> None:
 def test_a_shard_that_is_missing(tmp_path: Path) -> None:
     save_sharded(tmp_path)
     (tmp_path / shard(2, 3)).unlink()
-    message = f"1 of 3 shards are missing, first {shard(2, 3)}."
+    message = f"1 of 3 shards is missing, first {shard(2, 3)}."
     index = tmp_path / INDEX_FILE
     assert_refused(tmp_path, f"{index}: {message}", "Finish the download and try again.")
     index.unlink()  # the names of the others still tell
@@ -280,7 +280,7 @@ def test_a_folder_in_the_place_of_a_shard(tmp_path: Path) -> None:
     path = save_sharded(tmp_path) / shard(1, 3)
     path.unlink()
     path.mkdir()
-    message = f"{tmp_path / INDEX_FILE}: 1 of 3 shards are missing, first {path.name}."
+    message = f"{tmp_path / INDEX_FILE}: 1 of 3 shards is missing, first {path.name}."
     assert_refused(tmp_path, message, "Finish the download and try again.")
 
 

@@ -32,6 +32,9 @@ class InMemory:
     def read_rows(self, start: int, stop: int) -> torch.Tensor:
         return self.tensor[start:stop]
 
+    def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:
+        return self.tensor[:rows, start:stop]
+
 
 def snr(tensor: torch.Tensor, precision: str) -> tuple[float, float]:
     """(SNR, bound on its relative error)."""

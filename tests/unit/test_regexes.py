@@ -15,10 +15,11 @@ from spectrum_tui.core.audit import audit
 from spectrum_tui.core.consumers import reading
 from spectrum_tui.core.consumers.patterns import Form, anywhere, at_start, compiled
 from spectrum_tui.core.consumers.reading import RecipeText, StopsError
-from spectrum_tui.core.consumers.safety import LONGEST_PATTERN, HazardError
+from spectrum_tui.core.consumers.safety import HazardError
 from spectrum_tui.core.errors import RecipeError, SpectrumError
 from spectrum_tui.core.recipes.reading import names_in
 from spectrum_tui.core.requests import ModelNames
+from spectrum_tui.core.text import LONGEST_PATTERN
 from tests.regexes import Place, collected, pumped, pumps
 
 PLACES, UNKNOWN = collected()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from spectrum_tui.core.scanning.resources import (
     memory_need,
 )
 from spectrum_tui.core.scanning.scan import auto_batch_size, make_plan
+from spectrum_tui.core.scoring import spectra
 from tests.checkpoints import experts, llama, save
 from tests.scans import is_matrix, layers_of
 
@@ -108,6 +110,13 @@ def test_the_largest_decide_how_many_fit(layers: list[Layer]) -> None:
     assert how_many_fit(layers, 0, 8) == 1
     assert how_many_fit(layers[:1], 1e12, 8) == 8  # fewer matrices than cores: no reason to say
     assert how_many_fit([], 0, 8) == 8
+
+
+def test_a_very_wide_matrix_needs_no_more_than_a_strip(layers: list[Layer]) -> None:
+    wide = next(layer for layer in layers if layer.type == "mlp.down_proj")
+    row = replace(wide, shape=(1, 2**33), rows=1, columns=2**33, nbytes=2**34, numel=2**33)
+    assert resources.held_bytes(row) == 2 * spectra.STRIP_ELEMENTS == 2**28
+    assert memory_need(row) < 2**29
 
 
 def test_a_wide_matrix_needs_its_stored_values_as_well(layers: list[Layer]) -> None:

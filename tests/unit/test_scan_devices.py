@@ -22,8 +22,8 @@ import torch
 from spectrum_tui.core.checkpoint import read_checkpoint
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.events import ScanEnded, ScanEvent, ScanStarted
+from spectrum_tui.core.scanning import resources, scan_work
 from spectrum_tui.core.scanning import scan as scan_module
-from spectrum_tui.core.scanning import scan_work
 from spectrum_tui.core.scanning.devices import pick_devices, share_of
 from spectrum_tui.core.scanning.journal import read_journal
 from spectrum_tui.core.scanning.scan import make_plan, scan
@@ -216,6 +216,24 @@ def test_what_fits_nowhere_fails_alone(
     machine.computed.clear()
     assert "lm_head" in scores_of(machine.scan(folder, device, batch_size=4))
     assert machine.computed == [(device, "lm_head.weight")]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_what_no_memory_is_there_for_is_not_begun(
+    device: str, tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system would end the process: it gives memory away that it does not have."""
+    monkeypatch.setattr(scan_work, "known_free", lambda: 2**30)
+    real = resources.memory_need
+    large = lambda layer: 2**40 if layer.name == "lm_head" else real(layer)  # noqa: E731
+    monkeypatch.setattr(scan_work, "memory_need", large)
+    machine.refuse = lambda weight, device, in_work: weight == "lm_head.weight" and device != "cpu"
+    events = machine.scan(save(tmp_path, llama(2)), device, batch_size=1)
+    reason = "not enough memory for it: it needs about 1.10 TB, and 1.07 GB are free"
+    assert failures_of(events) == {"lm_head": reason}
+    assert len(scores_of(events)) == 15
+    assert ("cpu", "lm_head.weight") not in machine.computed
+    assert ended(events).notes == ()
 
 
 def test_a_scan_without_any_memory_ends(tmp_path: Path, machine: Machine) -> None:

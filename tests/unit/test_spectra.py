@@ -291,6 +291,55 @@ def test_a_wide_matrix_is_widened_in_pieces(
     assert torch.equal(torch.cat(pieces).T, tensor.to(torch.float64))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(30, 3000), (1, 20_000), (7, 4099)], ids=str)
+def test_a_wide_matrix_is_held_in_strips_of_the_same_pieces(
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spectra, "CHUNK_ELEMENTS", 1024)
+    tensor = matrix("strips", *shape, dtype=dtype)
+    weight = in_file(tmp_path, tensor)
+    whole = list(weight.chunks("cpu", torch.float64))
+    score = gram_singular_values(weight, "cpu")[0]
+    held: list[int] = []
+    real = Window.read_columns
+
+    def spy(self: Window, rows: int, start: int, stop: int) -> torch.Tensor:
+        block = real(self, rows, start, stop)
+        held.append(block.numel())
+        return block
+
+    monkeypatch.setattr(Window, "read_columns", spy)
+    monkeypatch.setattr(spectra, "STRIP_ELEMENTS", 5000)
+    pieces = list(weight.chunks("cpu", torch.float64))
+    assert len(pieces) == len(whole)
+    assert all(torch.equal(a, b) for a, b in zip(pieces, whole, strict=True))
+    assert max(held) <= 5000
+    assert sum(held) == tensor.numel()
+    np.testing.assert_allclose(gram_singular_values(weight, "cpu")[0], score, rtol=1e-12)
+
+
+def test_one_row_is_read_once(tmp_path: Path, qr_calls: list[StoredMatrix]) -> None:
+    """Its score is 1 however long it is: no better way is taken for its only value."""
+    values = values_of(stored(tmp_path, matrix("row", 1, 5000)))
+    assert relative_error_bound(np.array([3.0]), np.array([0.1]), 1, 2**40) == 0.0
+    assert spectrum_score(singular_values(values, 1, 5000, "cpu").values, 1, 5000).snr == 1.0
+    assert not qr_calls
+
+
+def test_strips_of_a_half_are_its_columns(tmp_path: Path) -> None:
+    """Gate and up that alternate, or lie beside each other, as windows have them."""
+    tensor = stored(tmp_path, matrix("halves", 6, 40))
+    for kept in ((0, 40, 2), (1, 40, 2), (0, 20, 1), (20, 40, 1), ()):
+        window = Window(plain_source(tensor), 1, 40, kept)
+        whole = window.read_rows(0, 4)
+        for start, stop in ((0, 1), (3, 11), (19, 20), (0, whole.shape[1])):
+            assert torch.equal(window.read_columns(4, start, stop), whole[:, start:stop])
+
+
 def test_a_file_cut_short_since_its_header_was_read(tmp_path: Path) -> None:
     tensor = stored(tmp_path, matrix("cut", 64, 64))
     path = Path(tensor.file)

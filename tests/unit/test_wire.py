@@ -81,6 +81,7 @@ MESSAGES = [
     requests.DownloadProgress(1, 2**41, 2**42, 1e6),
     requests.Downloaded(3, SUMMARY),
     requests.Suggestions(("a", "b"), ()),
+    requests.Notice(8, "The hub asks to wait."),
     requests.Ready(("cpu",), {"cpu": 1e-11}),
     requests.ResultReady("/p", False),
 ]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from spectrum_tui.core.consumers.reading import KEY, RecipeText
-from spectrum_tui.core.consumers.safety import LONGEST_PATTERN
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.text import LONGEST_PATTERN
 
 _FIELD = "recipe"
 _KEY_LINE = re.compile(rf"\s*['\"]?{KEY}['\"]?\s*:")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import comb, factorial
 
 from spectrum_tui.core.audit.findings import Finding, Severity
+from spectrum_tui.core.numbers import counted
 
 _LAYER = re.compile(r"(.*?)\.(\d+)\.(.+)", re.DOTALL)
 CHANCE = 1e-6
@@ -45,8 +46,9 @@ def order_findings(names: Sequence[str], sizes: Mapping[str, int], line: int = 0
             Severity.ERROR,
             "file-order",
             line,
-            f"All {len(partly)} types take the first layers of the model (0 to {layers - 1}) "
-            "rather than the best: so sorts a scan whose scores were NaN or all alike.",
+            f"{counted(len(partly), 'type takes', 'types take')} the first layers of the model "
+            f"(0 to {layers - 1}) rather than the best: so sorts a scan whose scores were NaN or "
+            "all alike.",
             "Scan the model again.",
             sum(map(len, partly.values())),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from spectrum_tui.core.comparison.compare import Comparison
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.results import Generation
 
 
@@ -12,7 +13,8 @@ def notes(comparison: Comparison) -> list[str]:
     """What has to be known to read the comparison rightly."""
     found = []
     if renamed := comparison.pairs.renamed:
-        found.append(f"{renamed:,} layers have another name in B: matched by type and number.")
+        layers = counted(renamed, "layer has", "layers have")
+        found.append(f"{layers} another name in B: matched by type and number.")
     made = {result.provenance.generation for result in (comparison.a, comparison.b)}
     if len(made) > 1 and Generation.BEFORE_2025_04 in made:
         found.append("One file is from before April 2025: there, no noise at all is Infinity.")

@@ -11,7 +11,8 @@ from itertools import accumulate, groupby, islice
 
 from spectrum_tui.core.consumers.names import Names, SortedTexts, Span, TooManyError
 from spectrum_tui.core.consumers.patterns import ANY, Form, Rows, Understand, compiled
-from spectrum_tui.core.consumers.safety import LONGEST_PATTERN, HazardError
+from spectrum_tui.core.consumers.safety import HazardError
+from spectrum_tui.core.text import LONGEST_PATTERN
 
 MOST_REGEXES = 2000
 """True regular expressions of a recipe that are tried: to compile 50,000 alone takes 15 s."""

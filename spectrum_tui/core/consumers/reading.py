@@ -6,7 +6,7 @@ import re
 from functools import cache, cached_property
 from typing import Any
 
-from spectrum_tui.core.consumers.safety import LONGEST_PATTERN
+from spectrum_tui.core.text import LONGEST_PATTERN
 
 KEY = "unfrozen_parameters"
 

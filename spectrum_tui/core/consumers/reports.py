@@ -11,6 +11,7 @@ from spectrum_tui.core.consumers.names import Names
 from spectrum_tui.core.consumers.patterns import NAME, Rows, Understand, anywhere
 from spectrum_tui.core.consumers.reading import RecipeText, StopsError
 from spectrum_tui.core.consumers.trainers import CONSUMERS, Consumer
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.results import Parameter
 
 
@@ -119,7 +120,7 @@ def _merged(name: str, asked: Iterable[Rows], size: int) -> tuple[tuple[int, int
     ends = ((first, size if after is None else after) for first, after in asked)
     for first, after in sorted(ends):
         if size and (after > size or first >= after):
-            raise StopsError(f"{name} has {size} rows, {first} to {after} are asked for")
+            raise StopsError(f"{name} has {counted(size, 'row')}, {first} to {after} are asked for")
         if merged and first <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(after, merged[-1][1]))
         else:

@@ -14,10 +14,10 @@ import re
 from dataclasses import dataclass
 from math import comb
 
+from spectrum_tui.core.text import LONGEST_PATTERN
+
 MOST_STEPS = 5_000_000
 """Worst-case steps of one match that are still tried: about 0.1 s."""
-LONGEST_PATTERN = 1000
-"""Characters of a line that is looked at at all; the name of a parameter has a tenth of them."""
 MANY = 10
 """A bounded repetition up to this counts as that many choices, a longer one as endless."""
 

@@ -5,12 +5,14 @@ Importing this loads none of the hub's client; `remote` and `download` do when t
 
 from spectrum_tui.core.hub.cache import HubFiles, cached_models, find_local
 from spectrum_tui.core.hub.errors import is_model_id, translate, validate
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.remote import RemoteCheckpoint, read_remote
 from spectrum_tui.core.hub.transfer import DownloadCancelled, download
 
 __all__ = [
     "DownloadCancelled",
     "HubFiles",
+    "Patience",
     "RemoteCheckpoint",
     "cached_models",
     "download",

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spectrum_tui.core.checkpoint import shard_names
+from spectrum_tui.core.checkpoint import INDEX_FILE, expected_shards, shard_names
+from spectrum_tui.core.disk import read_regular
 from spectrum_tui.core.errors import CheckpointError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.hub.errors import cache_root, is_model_id
@@ -108,6 +109,26 @@ def find_local(repo_id: str, revision: str = "") -> tuple[Path, str] | None:
         return (folder, commit) if commit and is_complete(folder) else None
     except (OSError, ValueError):  # ValueError: a revision with a null byte, a ref that is not text
         return None
+
+
+def missing_in_cache(repo_id: str, revision: str = "") -> str:
+    """What a snapshot in the cache lacks, "" where there is none: `1 of 3 shards, first X`."""
+    try:
+        commit = _commit(repo_id, revision or "main")
+        folder = snapshot_folder(repo_id, commit)
+        if not commit or not folder.is_dir():
+            return ""
+        index = folder / INDEX_FILE
+        shards = expected_shards(
+            {path.name for path in folder.iterdir()},
+            read_regular(index) if index.is_file() else None,
+        )
+    except (OSError, ValueError, CheckpointError):
+        return ""
+    gone = [name for name in shards if not (folder / name).is_file()]
+    if not shards:
+        return "its weights (*.safetensors)"
+    return f"{len(gone)} of {len(shards)} shards, first {gone[0]}" if gone else ""
 
 
 def _commit(repo_id: str, revision: str) -> str:

@@ -29,6 +29,7 @@ _FILE_IN_URL = re.compile(r"/resolve/[^/]+/(.+)$")
 _NOT_A_HUB = "FileMetadataError", "JSONDecodeError", "DecodingError", "TooManyRedirects"
 _RESET = re.compile(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})(?!\d)")
 _A_DAY = 86_400.0
+_OUT_OF_REACH = {"OfflineModeIsEnabled", "TransportError", "TimeoutError"}
 _CUT = "ReadError", "WriteError", "RemoteProtocolError"
 _BAD_TOKEN = "LocalProtocolError", "UnicodeEncodeError"
 """What the HTTP library raises for a token that cannot stand in a header."""
@@ -98,8 +99,23 @@ def host() -> str:
     return endpoint().split("://")[-1]
 
 
-def translate(exc: BaseException, repo_id: str, revision: str = "") -> SpectrumError:
-    """The error to show for `exc`, raised by the hub's client while it fetched `repo_id`."""
+def translate(
+    exc: BaseException, repo_id: str, revision: str = "", lacks: str = ""
+) -> SpectrumError:
+    """The error to show for `exc`, raised by the hub's client while it fetched `repo_id`.
+
+    `lacks` is what the model lacks that is in the cache.
+    """
+    error = _translated(exc, repo_id, revision)
+    if lacks and any(_OUT_OF_REACH.intersection(_names(link)) for link in chain(exc)):
+        message = f"{error.message} In the local cache it lacks {lacks}."
+        if "is not in the local cache" in error.message:
+            message = f"{repo_id} lacks {lacks} in the local cache, and offline mode is on."
+        return HubError(message, error.hint, field=error.field)
+    return error
+
+
+def _translated(exc: BaseException, repo_id: str, revision: str) -> SpectrumError:
     links = list(chain(exc))
     for link in links:
         if isinstance(link, SpectrumError):

@@ -18,6 +18,9 @@ LONGEST_WAIT = 330.0
 MOST_WAITS = 10
 """Waits of that kind for one model; 3,000 requests fit between two, and a model needs 200."""
 
+WAITS = (0.3, 1.0)
+"""Seconds before each further attempt after a passing failure; someone is waiting."""
+
 _TICK = 0.1
 
 
@@ -31,7 +34,7 @@ class Patience:
 
     def __init__(
         self,
-        waits: Sequence[float],
+        waits: Sequence[float] = WAITS,
         *,
         say: Callable[[str], None] = lambda text: None,
         check: Callable[[], None] = lambda: None,

@@ -15,7 +15,7 @@ from typing import Any
 
 from spectrum_tui.core import checkpoint as ck
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
-from spectrum_tui.core.hub.cache import HubFiles, snapshot_folder
+from spectrum_tui.core.hub.cache import HubFiles, missing_in_cache, snapshot_folder
 from spectrum_tui.core.hub.contents import is_blob
 from spectrum_tui.core.hub.each import each
 from spectrum_tui.core.hub.errors import not_a_hub, not_the_file, translate, validate
@@ -46,9 +46,6 @@ SMALL_JSON = 1_000_000
 
 WORKERS = 8
 """Headers read at once."""
-
-WAITS = (0.3, 1.0)
-"""Seconds before each further attempt after a passing failure; someone is waiting."""
 
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 _DAMAGED = "The model is damaged on the hub itself: use another revision or repository."
@@ -99,11 +96,12 @@ def read_remote(
     """
     validate(repo_id)
     try:
-        return _Reader(repo_id, revision, patience or Patience(WAITS)).read()
+        return _Reader(repo_id, revision, patience or Patience()).read()
     except SpectrumError:
         raise
     except Exception as exc:  # the client's classes differ by version: told apart by name
-        raise translate(exc, repo_id, revision) from None
+        lacks = missing_in_cache(repo_id, revision)
+        raise translate(exc, repo_id, revision, lacks) from None
 
 
 class _Reader:
@@ -207,7 +205,7 @@ class _Reader:
             self._count(end)
             if end > len(head):
                 head += self._bytes(name, len(head), end)
-            return head[8:end], ck.parse_header(head[8:end], name, size)
+            return head[8:end], ck.parse_header(head[8:end], str(self.folder / name), size)
         except CheckpointError as exc:
             raise CheckpointError(exc.message, _DAMAGED, field="model") from None
 

@@ -32,6 +32,7 @@ from spectrum_tui.core.hub.errors import (
 )
 from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client
 from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.numbers import part_of
 
 Progress = Callable[[int, int, float], None]
 """Called with bytes done, bytes in all, and bytes per second."""
@@ -107,7 +108,8 @@ def _finish(job: _Job) -> None:
     missing = files.missing()
     if missing:  # the client settles for a partial snapshot when the hub goes away meanwhile
         raise HubError(
-            f"{len(missing)} of {len(files.sizes)} files did not arrive, first {missing[0]}.",
+            f"{part_of(len(missing), len(files.sizes), 'file')} did not arrive, "
+            f"first {missing[0]}.",
             "Try again; finished files are kept.",
             field="model",
         )

@@ -147,6 +147,11 @@ class Training:
     tiers: Tiers = DEFAULT_TIERS
 
     @property
+    def divided(self) -> Sharding:
+        """What is divided: one GPU has everything."""
+        return self.sharding if self.gpus > 1 else SHARDINGS[0]
+
+    @property
     def ranks(self) -> str:
         """Of the adapters, in words; empty without any."""
         if not self.preset.adapters:

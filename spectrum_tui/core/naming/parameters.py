@@ -14,7 +14,7 @@ from math import prod
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from spectrum_tui.core.checkpoint import Tensor
-from spectrum_tui.core.naming.reading import read_elements, read_rows, read_tensor
+from spectrum_tui.core.naming.reading import read_block, read_elements, read_rows, read_tensor
 from spectrum_tui.core.results import ModuleKind
 from spectrum_tui.core.scoring.spectra import SCORABLE, MatrixValues
 
@@ -185,6 +185,16 @@ class Window:
         flat = self.source.read_elements((self.first + start) * self.width, count)
         rows = flat.view(stop - start, self.width)
         return rows[:, slice(*self.kept)] if self.kept else rows
+
+    def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:
+        """Columns [start, stop) of the first `rows` rows; reads these bytes only where the
+        values are stored as they are."""
+        if self.source.decode is not None:
+            return self.read_rows(0, rows)[:, start:stop]
+        first, _, step = self.kept or (0, 0, 1)
+        low, high = first + start * step, first + (stop - 1) * step + 1
+        begin = self.first * self.width + low
+        return read_block(self.source.parts[0], begin, rows, self.width, high - low)[:, ::step]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ Not through a memory map: a long-lived map makes resident memory grow with the f
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrum_tui.core.checkpoint import Tensor, unreadable
 from spectrum_tui.core.disk import open_regular
-from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.errors import CheckpointError, NotHereError
 from spectrum_tui.core.file_state import FileState, changed, check_unchanged
 
 if TYPE_CHECKING:
@@ -50,7 +51,20 @@ def read_elements(tensor: Tensor, first: int, count: int) -> torch.Tensor:
     dtype = torch_dtype(tensor.dtype)
     buffer = torch.empty(count * dtype.itemsize, dtype=torch.uint8)
     if count:
-        _read_into(tensor, buffer.numpy().data, tensor.start + first * dtype.itemsize)
+        _read_into(tensor, [(buffer.numpy().data, tensor.start + first * dtype.itemsize)])
+    return buffer.view(dtype)
+
+
+def read_block(tensor: Tensor, first: int, rows: int, stride: int, count: int) -> torch.Tensor:
+    """`count` elements of each of `rows` rows that begin `stride` elements apart, from the element
+    `first` on: a rows x count tensor."""
+    import torch
+
+    dtype = torch_dtype(tensor.dtype)
+    buffer = torch.empty(rows, count * dtype.itemsize, dtype=torch.uint8)
+    lines, start = buffer.numpy(), tensor.start + first * dtype.itemsize
+    step = stride * dtype.itemsize
+    _read_into(tensor, ((lines[row].data, start + row * step) for row in range(rows)))
     return buffer.view(dtype)
 
 
@@ -69,12 +83,13 @@ def read_tensor(tensor: Tensor) -> torch.Tensor:
 def read_bytes(tensor: Tensor, first: int, count: int) -> bytes:
     """`count` stored bytes from byte `first` of the tensor on."""
     data = bytearray(count)
-    _read_into(tensor, memoryview(data), tensor.start + first)
+    _read_into(tensor, [(memoryview(data), tensor.start + first)])
     return bytes(data)
 
 
-def _read_into(tensor: Tensor, buffer: memoryview, offset: int) -> None:
-    """Fill the buffer from the tensor's file, if that is still the file that was inspected.
+def _read_into(tensor: Tensor, pieces: Iterable[tuple[memoryview, int]]) -> None:
+    """Fill each buffer from its offset in the tensor's file, if that is still the file that was
+    inspected.
 
     It is looked at after the read: whatever was written before is seen by then. Raises
     ModelChangedError, and CheckpointError where the system cannot read a range of it.
@@ -82,9 +97,13 @@ def _read_into(tensor: Tensor, buffer: memoryview, offset: int) -> None:
     path = Path(tensor.file)
     try:
         with open_regular(path) as file:
-            complete = _filled(file.fileno(), buffer, offset)
+            complete = all(_filled(file.fileno(), buffer, offset) for buffer, offset in pieces)
             state = FileState.of(os.fstat(file.fileno()))
     except OSError as exc:
+        if tensor.state is None and not path.exists():
+            raise NotHereError(
+                f"{tensor.name} is not on this machine.", "Download the model first.", field="model"
+            ) from None
         check_unchanged({tensor.file: tensor.state})
         raise unreadable(path, exc) from None
     if tensor.state not in (None, state):

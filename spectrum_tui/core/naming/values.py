@@ -288,3 +288,7 @@ class Computed:
         if self.halves is not None:
             matrix = self.halves.cut(matrix)[HALF_NAMES.index(self.half)]
         return matrix[start:stop]
+
+    def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:
+        """Columns [start, stop) of the first `rows` rows of the converted matrix."""
+        return self.read_rows(0, rows)[:, start:stop]

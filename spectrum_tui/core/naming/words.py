@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from spectrum_tui.core.naming.groups import Group
 from spectrum_tui.core.naming.parameters import Halves
+from spectrum_tui.core.numbers import counted
 
 _OPERATIONS = {
     "Transpose": "transposed",
@@ -35,9 +36,13 @@ def _operation(operation: str, group: Group, experts: int, halves: Halves | None
     match operation:
         case "MergeModulelist":
             count = experts or len(group.sources) // max(parts, 1)
-            return f"{count} experts merged"
+            return f"{counted(count, 'expert')} merged"
         case "Concatenate":
-            return "gate and up joined" if halves and parts == 2 else f"{parts} parts joined"
+            return (
+                "gate and up joined"
+                if halves and parts == 2
+                else f"{counted(parts, 'part')} joined"
+            )
         case "Chunk" | "Split":
             return f"a part of {group.sources[0].name}"
     return _OPERATIONS.get(operation, f"converted ({operation})")

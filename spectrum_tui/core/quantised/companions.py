@@ -16,6 +16,7 @@ from spectrum_tui.core.checkpoint import Checkpoint, Tensor
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.naming.reading import read_bytes
 from spectrum_tui.core.naming.words import size
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, Quantisation
 
 DTYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
@@ -79,7 +80,8 @@ def loaded_dtype(config: Mapping[str, Any]) -> str:
 def matrix(tensor: Tensor) -> tuple[int, int]:
     """Rows and columns of what must be a matrix."""
     if len(tensor.shape) != 2:
-        raise broken(f"{tensor.name} has {len(tensor.shape)} dimensions where 2 were expected.")
+        found = counted(len(tensor.shape), "dimension")
+        raise broken(f"{tensor.name} has {found} where 2 were expected.")
     return tensor.shape[0], tensor.shape[1]
 
 

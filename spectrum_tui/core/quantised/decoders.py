@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.naming.reading import torch_dtype
+from spectrum_tui.core.numbers import counted
 
 if TYPE_CHECKING:
     import torch
@@ -231,7 +232,7 @@ def _group_index(stored: torch.Tensor, groups: int) -> torch.Tensor:
     """Group numbers as an index; a damaged one must not wrap around or end in a traceback."""
     if stored.numel() and not 0 <= int(stored.min()) <= int(stored.max()) < groups:
         raise CheckpointError(
-            f"A group index points outside of its {groups} groups.",
+            f"A group index points outside of its {counted(groups, 'group')}.",
             "Download the model again.",
             field="model",
         )

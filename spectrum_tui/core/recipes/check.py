@@ -9,7 +9,7 @@ from spectrum_tui.core.consumers.matching import hits
 from spectrum_tui.core.consumers.names import Names
 from spectrum_tui.core.consumers.patterns import NAME, anywhere
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results import Parameter
 
 
@@ -85,7 +85,7 @@ def refuse_everything(wanted: Collection[str], parameters: Sequence[Parameter]) 
     """Raise SelectionError where all of the model is to train, which needs no recipe."""
     if parameters and len(set(wanted)) >= len(parameters):
         raise SelectionError(
-            f"All {len(parameters):,} parameters of the model would train by this file.",
+            f"All of the model, {counted(len(parameters), 'parameter')}, would train by this file.",
             "Select less, or train without a recipe.",
         )
 
@@ -95,7 +95,7 @@ def deviation(one: ConsumerReport) -> str:
     if one.problem or not one.wanted:
         return one.problem or "would train nothing: nothing is selected"
     missing = one.wanted - one.matched
-    parts = [f"would train {one.matched:,} of {one.wanted:,} parameters"] if missing else []
+    parts = [f"would train {part_of(one.matched, one.wanted, 'parameter')}"] if missing else []
     if one.unintended:
         more = len(one.unintended) - 1
         others = f" and {counted(more, 'other')}" if more else ""

@@ -6,6 +6,7 @@ import numpy as np
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.numbers import part_of
 from spectrum_tui.core.results import Result
 
 MOST_MISSING = 0.1
@@ -17,7 +18,8 @@ def missing_note(result: Result) -> str:
     """How many layers of the chosen types have no score, as a recipe's comment says it; empty
     where all have one."""
     count = len(result.scores.problems)
-    return f"{count:,} of {len(result.scores):,} layers have no score" if count else ""
+    layers = part_of(count, len(result.scores), "layer", "has", "have")
+    return f"{layers} no score" if count else ""
 
 
 def refuse_missing(result: Result, *, allowed: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.adapters import AdapterLayers, adapter_layers, adapter_parameters
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile
 from spectrum_tui.core.recipes.peft_config import config_text, module_of, targets_of
@@ -40,7 +41,7 @@ def files(choice: Choice) -> tuple[RecipeFile, ...]:
     )
     opening = (
         f"LoRA of rank {rank} on the top {choice.percent} % of each layer type, one adapter for "
-        f"each of {len(shared)} groups of similar neighbours"
+        f"each of {counted(len(shared), 'group')} of similar neighbours"
     )
     count = adapter_parameters(choice, NAME)
     notes = (measure, *NOTES)

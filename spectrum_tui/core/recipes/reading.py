@@ -12,6 +12,7 @@ from typing import Any
 
 from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import RecipeError
+from spectrum_tui.core.text import LONGEST_PATTERN
 
 KEY = "unfrozen_parameters"
 MOST_BYTES = 20_000_000
@@ -29,9 +30,6 @@ def read_recipe(path: Path) -> tuple[str, ...]:
 
 def names_in(text: str, name: str) -> tuple[str, ...]:
     """The names in the text of a recipe; `name` is what the file is called in errors."""
-    # Not at the top: the consumers bring numpy, which a training script has no use for here.
-    from spectrum_tui.core.consumers.safety import LONGEST_PATTERN
-
     data = _parsed(text, name)
     if not isinstance(data, Mapping) or KEY not in data:
         raise RecipeError(f"{name} has no {KEY}.", _hint_for(data))

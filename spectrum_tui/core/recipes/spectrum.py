@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.numbers import part_of
 from spectrum_tui.core.recipes.check import check_names, prove
 from spectrum_tui.core.recipes.missing import missing_note
 from spectrum_tui.core.requests import DEMO_NAME
@@ -112,7 +113,8 @@ class SpectrumYaml:
         return lines
 
     def _note(self) -> str:
-        scanned = f"partial: {len(self.result.scores)} of {self.result.planned} layers scanned"
+        layers = part_of(len(self.result.scores), self.result.planned, "layer")
+        scanned = f"partial: {layers} scanned"
         notes = ("" if self.result.complete else scanned, missing_note(self.result))
         return " · ".join(filter(None, notes))
 

@@ -129,17 +129,17 @@ def _entries(path: Path) -> Iterator[Entry]:
 
 
 def _parsed(data: bytes, path: Path) -> Iterator[Entry]:
-    found = (parse_line(line) for line in data.split(b"\n"))
+    found = (parse_line(line, path.name) for line in data.split(b"\n"))
     with SpectraReader(spectra_path(path)) as reader:
         for entry in found:
             if entry is not None and entry.rule == RULE:
-                complete = _completed(replace(entry, file=path.name), reader)
+                complete = _completed(entry, reader)
                 if complete is not None:
                     yield complete
 
 
 def _completed(entry: Entry, reader: SpectraReader) -> Entry | None:
-    if entry.metrics.keys() >= set(METRICS):
+    if entry.metrics.keys() >= _EVERY:
         return entry
     kept = reader.read(entry.layer, entry.spectrum)
     if kept is None:
@@ -148,6 +148,7 @@ def _completed(entry: Entry, reader: SpectraReader) -> Entry | None:
     return replace(entry, metrics=metrics)
 
 
+_EVERY = frozenset(METRICS)
 _SEAL = b', "checksum": "'
 
 
@@ -160,13 +161,15 @@ def sealed(data: Mapping[str, object]) -> bytes:
     return body + _SEAL + checksum(body).encode() + b'"}'
 
 
-def parse_line(line: bytes) -> Entry | None:
-    """The entry that `sealed` wrote; None for anything else, and for another version's fields."""
+def parse_line(line: bytes, file: str = "") -> Entry | None:
+    """The entry that `sealed` wrote to `file`; None for anything else, and for another version's
+    fields."""
     body, _, seal = line.rpartition(_SEAL)
     if seal != checksum(body).encode() + b'"}':
         return None
     try:
         data = json.loads(body + b"}")
+        data["file"] = file
         entry = Entry(score=Score(**data.pop("score")), **data)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
@@ -180,12 +183,11 @@ def _is_sound(entry: Entry) -> bool:
         return False
     floats = (score.snr, score.largest, score.sigma, score.threshold, entry.seconds, entry.error)
     return (
-        all(type(value) is float for value in (*floats, *entry.metrics.values()))
-        and all(type(value) is str for value in (entry.layer, entry.rule, entry.file))
-        and all(type(value) is int for value in (entry.spectrum, score.signal))
+        set(map(type, (*floats, *entry.metrics.values()))) == {float}
+        and type(entry.layer) is type(entry.rule) is str
+        and type(entry.spectrum) is type(score.signal) is int
         and score.snr >= 0.0
-        and math.isfinite(entry.error)
-        and entry.error >= 0.0
+        and 0.0 <= entry.error < math.inf
     )
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.naming import Layer
-from spectrum_tui.core.scoring.spectra import CHUNK_ELEMENTS
+from spectrum_tui.core.numbers import size
+from spectrum_tui.core.scoring.spectra import CHUNK_ELEMENTS, STRIP_ELEMENTS
 
 SHARE = 0.8
 """How much of the free memory a scan takes: the rest is for allocators and everyone else."""
@@ -77,8 +78,14 @@ def free_memory(device: str) -> int:
         import torch
 
         return int(torch.cuda.mem_get_info(device)[0])
+    known = known_free()
+    return _physical() if known is None else known
+
+
+def known_free() -> int | None:
+    """Free bytes of the CPU's memory, None where the system does not say."""
     limits = (_available(Path("/proc/meminfo")), _cgroup_left(Path("/sys/fs/cgroup")))
-    return min((left for left in limits if left is not None), default=_physical())
+    return min((left for left in limits if left is not None), default=None)
 
 
 def _available(meminfo: Path) -> int | None:
@@ -112,16 +119,31 @@ def _physical() -> int:
 def memory_need(layer: Layer) -> int:
     """Bytes that one matrix of a layer takes while it is in work.
 
-    2.5 Gram matrices of the shorter side and two chunks in float64. The stored values of a wide
-    matrix, and of one that is decoded whole (4 bytes each at most), are held beside them.
+    2.5 Gram matrices of the shorter side and two chunks in float64, beside what is held of the
+    stored values.
     """
+    short = min(layer.rows, layer.columns)
+    return int(GRAM_COPIES * 8 * short**2 + 2 * 8 * CHUNK_ELEMENTS + held_bytes(layer))
+
+
+def held_bytes(layer: Layer) -> int:
+    """Bytes of the values of one matrix that are held in the CPU's memory: a strip of a wide one,
+    all of one that is decoded whole (4 bytes each at most)."""
     rows, columns = layer.rows, layer.columns
-    need = GRAM_COPIES * 8 * min(rows, columns) ** 2 + 2 * 8 * CHUNK_ELEMENTS
     if not all(matrix.values.by_rows for matrix in layer.matrices[:1]):
-        need += 4 * rows * columns
-    elif columns > rows:
-        need += layer.nbytes / layer.matrix_count
-    return int(need)
+        return 4 * rows * columns
+    if columns <= rows:
+        return 0
+    whole = layer.nbytes // layer.matrix_count
+    return min(whole, whole * STRIP_ELEMENTS // (rows * columns))
+
+
+def too_large(need: int, free: int | None) -> str:
+    """Why a matrix is not begun that no memory is there for; empty where there is enough, or where
+    the system does not say. Begun, it would not fail: the system would end the process."""
+    if free is None or need <= free:
+        return ""
+    return f"not enough memory for it: it needs about {size(need)}, and {size(free)} are free"
 
 
 def how_many_fit(layers: Iterable[Layer], budget: float, most: int) -> int:

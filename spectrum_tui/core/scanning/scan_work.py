@@ -18,15 +18,18 @@ from spectrum_tui.core.events import (
     ScanEvent,
 )
 from spectrum_tui.core.naming.parameters import MatrixRef
-from spectrum_tui.core.numbers import size
+from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.scanning.journal import Entry, Journal
 from spectrum_tui.core.scanning.layer_work import LayerWork
 from spectrum_tui.core.scanning.resources import (
+    held_bytes,
     is_out_of_memory,
+    known_free,
     memory_need,
     refuse_if_lost,
     release,
+    too_large,
 )
 from spectrum_tui.core.scoring import spectra
 from spectrum_tui.core.scoring.metrics import FAILED, every_metric
@@ -67,7 +70,7 @@ class Lane:
 
 
 def _matrices(names: set[str]) -> str:
-    return "1 matrix was" if len(names) == 1 else f"{len(names)} matrices were"
+    return counted(len(names), "matrix was", "matrices were")
 
 
 class Workers:
@@ -100,6 +103,7 @@ class Workers:
         self._precision = precision
         self._torch_threads = _torch_threads(1 if helpers else 0)
         self._pool = ThreadPoolExecutor(helpers, "helper") if helpers > 1 else None
+        self._free = known_free()  # before anything is in work
         self._lock = threading.Lock()
         self._cpu_turn = threading.Lock()
         self._stop = threading.Event()
@@ -177,7 +181,8 @@ class Workers:
         shape = work.shape_of(index)
         self._events.put(LayerStarted(name, work.layer.type, shape, work.matrix_cost))
         begin = time.perf_counter()
-        score = self._attempt(work, index, lane.device)
+        need = memory_need(work.layer) if lane.device == CPU else held_bytes(work.layer)
+        score = too_large(need, self._free) or self._attempt(work, index, lane.device)
         if score is None:
             release(lane.device)
             if at_once > 1:
@@ -212,14 +217,16 @@ class Workers:
 
     def _without_the_device(self, lane: Lane, work: LayerWork, index: int) -> Scored | str:
         """The score of a matrix that has the device to itself and still does not fit."""
+        need = memory_need(work.layer)
         if lane.device != CPU:
+            if reason := too_large(need, self._free):
+                return reason
             with self._cpu_turn:  # what no GPU can take is not tried twice at once
                 score = self._attempt(work, index, CPU)
             if score is not None:
                 lane.on_cpu.add(work.names[index])
                 return score
-        need = size(memory_need(work.layer))
-        return f"not enough memory for it, alone on the CPU: it needs about {need}"
+        return f"not enough memory for it, alone on the CPU: it needs about {size(need)}"
 
     def _keep(self, work: LayerWork, index: int, score: Scored | str, seconds: float) -> None:
         """Write the score down, then report it."""

@@ -26,6 +26,7 @@ from spectrum_tui.core.files import cache_dir, check_writable, output_folder
 from spectrum_tui.core.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.naming import NAMING, Layer
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.requests import METRIC, METRICS, ResultReady, ScanRequest
 from spectrum_tui.core.results import MetricColumn, Parts, Provenance, Result, Scores
 from spectrum_tui.core.scanning.distributed import ALONE, Group
@@ -121,7 +122,7 @@ class Outcome:
         if self.failed and not self.done:
             layer, reason = next(iter(self.failed.items()))
             raise ScanError(
-                f"None of {len(self.failed)} layers could be scored; {layer}: {reason}.",
+                f"None of {counted(len(self.failed), 'layer')} could be scored; {layer}: {reason}.",
                 "Check that the files are the full-precision weights, or download them again.",
             )
 

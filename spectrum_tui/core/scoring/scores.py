@@ -101,7 +101,7 @@ def relative_error_bound(values: FloatArray, errors: FloatArray, rows: int, colu
 
     `errors` bounds each value's absolute error. Infinite when a value is so near the threshold
     that signal and noise could be told apart wrongly; 0 when no value can be above it, since the
-    SNR is 0 then whatever the values are.
+    SNR is 0 then whatever the values are, and for one value alone, whose SNR is 1.
     """
     largest = float(values[0])
     if not largest > 0.0 or not np.isfinite(values).all():
@@ -112,7 +112,7 @@ def relative_error_bound(values: FloatArray, errors: FloatArray, rows: int, colu
     if bool((np.abs(values - threshold) <= errors + threshold_error).any()):
         return math.inf
     above = values > threshold
-    if not above.any():
+    if not above.any() or len(values) == 1:
         return 0.0
     bound = float(errors[0]) / largest + float(errors[above].sum()) / float(values[above].sum())
     if not above.all():

@@ -37,6 +37,10 @@ SCORABLE = ("F64", "F32", "F16", "BF16")
 CHUNK_ELEMENTS = 2**21
 """Elements that are float64 at one time beside the Gram matrix: 16 MiB."""
 
+STRIP_ELEMENTS = 2**27
+"""Elements of a wide matrix that are held as they are stored: 256 MiB of bfloat16. The widest of
+an 8 B model have 2^26, those of 405 B models 2^30; one of 2^33 takes 17 GB."""
+
 EXACT, FAST = "exact", "fast"
 PRECISIONS = (EXACT, FAST)
 """`exact`: float64 throughout. `fast`: float32 where its error provably changes nothing that
@@ -91,6 +95,10 @@ class MatrixValues(Protocol):
         """Rows [start, stop), on the CPU, in the type that the values have when decoded."""
         ...
 
+    def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:
+        """Columns [start, stop) of the first `rows` rows, alike."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
@@ -134,20 +142,34 @@ class StoredMatrix:
     def chunks(self, device: str, dtype: torch.dtype) -> Iterator[torch.Tensor]:
         """Pieces with `short` columns each, that stacked have the same singular values.
 
-        A tall matrix is read in blocks of rows; of a wide one, and of one that can only be
-        decoded whole, the stored values are held and blocks of them are widened.
+        A tall matrix is read in blocks of rows; of a wide one, strips of the stored values are
+        held and blocks of them are widened, and so is all of one that can only be decoded whole.
         """
         step = max(1, CHUNK_ELEMENTS // self.short)
+        for held in self._held(step):
+            moved = held.to(device)
+            for start in range(0, len(moved), step):
+                yield _widened(moved[start : start + step], dtype)
+            del held, moved  # before the next is read
+
+    def _held(self, step: int) -> Iterator[torch.Tensor]:
+        """What is read at one time, with `short` columns, in whole multiples of `step` rows: so
+        that the pieces are the same however much is held."""
         tall = self.rows >= self.columns
-        if tall and self.values.by_rows:
+        if not self.values.by_rows:
+            whole = self.values.read_rows(0, self.rows)
+            yield whole if tall else whole.T
+        elif tall:
             for start in range(0, self.rows, step):
-                block = self.values.read_rows(start, min(start + step, self.rows))
-                yield _widened(block.to(device), dtype)
-            return
-        whole = self.values.read_rows(0, self.rows).to(device)
-        whole = whole if tall else whole.T
-        for start in range(0, len(whole), step):
-            yield _widened(whole[start : start + step], dtype)
+                yield self.values.read_rows(start, min(start + step, self.rows))
+        else:
+            strip = max(step, STRIP_ELEMENTS // self.rows // step * step)
+            for start in range(0, self.columns, strip):
+                stop = min(start + strip, self.columns)
+                if stop - start == self.columns:
+                    yield self.values.read_rows(0, self.rows).T
+                else:
+                    yield self.values.read_columns(self.rows, start, stop).T
 
 
 def _widened(block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -81,6 +81,10 @@ class _Values:
         """Rows [start, stop), a view."""
         return self.tensor[start:stop]
 
+    def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:
+        """Columns [start, stop) of the first `rows` rows, a view."""
+        return self.tensor[:rows, start:stop]
+
 
 def _score(matrix: torch.Tensor, metric: str) -> float:
     rows, columns = matrix.shape

@@ -125,12 +125,6 @@ def _index(folder: Path, *shards: str) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
 
-def make_small(folder: Path) -> Path:
-    """A model that one request reads."""
-    save_file(_tensors(0, 20), _config(folder) / "model.safetensors")
-    return folder
-
-
 def make_repos(base: Path) -> dict[str, Path]:
     """Folders of repositories below `base`, by their ids."""
     names = (

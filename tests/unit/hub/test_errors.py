@@ -94,7 +94,7 @@ def test_repositories_without_usable_weights(fake: FakeHub, tmp_path: Path) -> N
         "org/nothing holds no weights (*.safetensors).",
         "model.safetensors is a Git LFS pointer, not the weights.",
         "model.safetensors is not a safetensors file (its header does not fit).",
-        f"model.safetensors.index.json: 1 of 2 shards are missing, first {shard_name(1)}.",
+        f"model.safetensors.index.json: 1 of 2 shards is missing, first {shard_name(1)}.",
         "model.safetensors.index.json points outside the model folder "
         "('../../private/model.safetensors').",
         "model.safetensors.index.json is not a valid shard index: it has no weight_map of tensors "

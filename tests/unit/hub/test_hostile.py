@@ -13,6 +13,7 @@ from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub import HubFiles, guard
 from spectrum_tui.core.hub.contents import file_is_blob, is_blob
 from spectrum_tui.core.hub.transfer import MOST_ANEW, _Job, _Watch
+from tests.checkpoints import llama, save
 from tests.fake_hub import GOOD_TOKEN, FakeHub, oid
 from tests.hostile_answers import (
     Answer,
@@ -26,7 +27,7 @@ from tests.hostile_answers import (
     reset,
     silence,
 )
-from tests.unit.hub.scripts import make_small, run
+from tests.unit.hub.scripts import run
 
 OTHER_ID = "ab" * 32
 SECONDS = 12.0
@@ -53,7 +54,8 @@ def scan(model):
         code = cli.main(["scan", model, "--device", "cpu", "--output-dir", OUTPUT])
     return [code, out.getvalue(), err.getvalue(), time.monotonic() - begin]
 
-scan("org/no-such")  # what is imported once
+from spectrum_tui.core.inspection import as_far_as_known, inspect_model
+as_far_as_known(inspect_model("org/ok"))  # what is imported once
 before = megabytes()
 """
 
@@ -180,8 +182,8 @@ def fetching(hub: FakeHub, evil: Path) -> dict[str, Case]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of 26 kB."""
-    return make_small(tmp_path_factory.mktemp("repo") / "small")
+    """A model of 40 kB."""
+    return save(tmp_path_factory.mktemp("repo") / "small", llama(1))
 
 
 class Everything(dict[str, Path]):

@@ -35,8 +35,8 @@ def assert_described(answer: dict[str, Any], folder: Path) -> None:
     for got, tensor in zip(answer["tensors"], local.tensors, strict=True):
         name, shape, dtype, file, start, end = got
         assert (name, tuple(shape), dtype) == (tensor.name, tensor.shape, tensor.dtype)
-        assert (file, start, end) == (Path(tensor.file).name, tensor.start, tensor.end)
-        assert stored[name] == data[file][start:end]
+        assert (Path(file).name, start, end) == (Path(tensor.file).name, tensor.start, tensor.end)
+        assert stored[name] == data[Path(file).name][start:end]
 
 
 def test_a_single_file_is_described_by_its_header_alone(
