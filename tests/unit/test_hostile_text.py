@@ -243,7 +243,7 @@ def test_five_thousand_digits(tmp_path: Path, shell: Shell) -> None:
 
 def hostile_result() -> Any:
     """Details of the cache as no scan of ours writes them."""
-    result = made.with_parameters(made.result(layers=4, types=2))
+    result = made.with_parameters(made.result(layers=12, types=2))
     scores = result.scores
     scores.snr[0] = np.nan
     scores.problems[0] = JSON_TEXT
