@@ -174,6 +174,8 @@ class SpectrumApp(BaseApp):
                 self._refine(summary)
             case Notice(text=text):
                 self.setup_screen.show_notice(text)
+                if self.screen is not self.setup_screen:
+                    self.notify(text, markup=False)
             case Named(names=names):
                 self._audit_with(names)
             case Failed() if message.task == "names":

@@ -27,7 +27,7 @@ COMMANDS = {
     "yaml": ("RESULTS.json", "the YAML of saved scores, on stdout"),
     "export": ("RESULTS.json", "the same as any kind of recipe: axolotl, a TRL script, LoRA"),
     "audit": ("FILE.yaml", "what is wrong with a recipe, and a corrected one"),
-    "memory": ("RESULTS.json", "what a selection takes to train, and what fits into N GB"),
+    "memory": ("RESULTS.json", "what a selection takes to train, and what fits into N GiB"),
     "compare": ("A.json B.json", "how two rankings and their selections differ"),
 }
 """What the first argument may be, apart from a model: a module of `commands`, imported when it is

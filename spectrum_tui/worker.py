@@ -191,7 +191,12 @@ class Worker:
         from spectrum_tui.core.audit.model import model_names
 
         self._torch_ready.wait()
-        names = model_names(request["model"], request["revision"], request.get("model_class", ""))
+        names = model_names(
+            request["model"],
+            request["revision"],
+            request.get("model_class", ""),
+            patience=self._patience(request, lambda: True),
+        )
         self._send(Named(request["request"], names))
 
     def _scan(self, request: Request) -> None:

@@ -26,8 +26,11 @@ def run(arguments: list[str]) -> int:
     names = None
     if options.model:
         from spectrum_tui.core.audit.model import model_names
+        from spectrum_tui.core.hub import Patience
 
-        names = model_names(options.model, options.revision, options.model_class)
+        names = model_names(
+            options.model, options.revision, options.model_class, patience=Patience(say=say)
+        )
     found = audit(text, names)
     if options.json:
         put_json(_as_json(found))

@@ -29,7 +29,11 @@ from spectrum_tui.tier_options import add_tier_options, parse_tiers
 
 def run(arguments: Sequence[str]) -> int:
     """Write a recipe; returns the exit code, raises SpectrumError."""
-    options = make_parser().parse_args(arguments)
+    return write(make_parser().parse_args(arguments))
+
+
+def write(options: argparse.Namespace) -> int:
+    """Write what these options ask for, as `run`."""
     kind = kind_named(options.kind)
     choice = _choice(options, kind)
     files = drafted(kind, choice)
@@ -99,7 +103,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("results", metavar="RESULTS.json", help="a saved score file")
+    add_options(parser)
     add(
         "--as",
         dest="kind",
@@ -107,22 +111,28 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="KIND",
         help=f"what to write, one of those below ({DEFAULT_KIND.name})",
     )
-    add_percent_option(parser)
-    add_metric_option(parser)
-    add_embeddings_option(parser)
     able = ", ".join(kind.name for kind in KINDS if kind.experts)
     add(
         "--experts",
         action="store_true",
         help=f"the best experts of each fused parameter, not whole parameters ({able})",
     )
+    add_tier_options(parser)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What every kind of recipe is made of, and where it goes."""
+    add = parser.add_argument
+    add("results", metavar="RESULTS.json", help="a saved score file")
+    add_percent_option(parser)
+    add_metric_option(parser)
+    add_embeddings_option(parser)
     add_missing_option(parser)
     add_sizes_option(parser)
-    add_tier_options(parser)
     add(
         "-o",
         "--output",
         metavar="FILE",
         help="write here instead of to stdout; further files of the kind lie beside it",
     )
-    return parser

@@ -35,8 +35,8 @@ from spectrum_tui.core.memory import (
 from spectrum_tui.core.memory.estimate import ASSUMPTIONS
 from spectrum_tui.core.memory.presets import (
     parse_batch,
-    parse_gigabytes,
     parse_gpus,
+    parse_memory,
     parse_sequence,
 )
 from spectrum_tui.core.results import Result
@@ -64,7 +64,7 @@ class _Question:
 def run(arguments: Sequence[str]) -> int:
     """Print the estimates on stdout; 1 where `--fit` finds nothing, raises SpectrumError."""
     options = _parser().parse_args(arguments)
-    limit = parse_gigabytes(options.fit) if options.fit is not None else None
+    limit = parse_memory(options.fit) if options.fit is not None else None
     asked = _question(options)
     answer = None if limit is None else _fit(asked, limit)
     if answer is not None and answer.percent:
@@ -222,7 +222,11 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("results", metavar="RESULTS.json", help="a saved score file")
     add_percent_option(parser)
-    add("--fit", metavar="GB", help="the highest percentage that this much on each GPU holds")
+    add(
+        "--fit",
+        metavar="GiB",
+        help="the highest percentage that this much on each GPU holds (24, 24GB)",
+    )
     presets = ", ".join(preset.name for preset in PRESETS)
     add("--preset", default=PRESETS[0].name, help=f"for --fit: {presets} ({PRESETS[0].name})")
     add("--gpus", default="1", metavar="N", help="how many GPUs share it (1)")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import stat
@@ -20,7 +19,15 @@ MOST_KEPT = 2**30
 """Bytes that are read of one file: beyond it, it is no cache file of ours and no score file."""
 
 _PIECE = 2**20
-_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def _flags(*names: str) -> int:
+    """Those that the system has: training scripts, which import this, also run where some lack."""
+    return sum(getattr(os, name, 0) for name in names)
+
+
+_READ = _flags("O_RDONLY", "O_BINARY", "O_CLOEXEC", "O_NONBLOCK")
+_OPEN = _flags("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
 """How our own files are opened: no link is followed, and a pipe in a file's place is not waited
 for."""
 
@@ -60,10 +67,11 @@ def read_text(path: Path, most: int = MOST_KEPT) -> str:
 
 
 def _open_to_read(path: Path, *, pipes: bool) -> int:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    handle = os.open(path, _READ)
     mode = os.fstat(handle).st_mode
     if stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode)):
-        os.set_blocking(handle, True)
+        if stat.S_ISFIFO(mode):
+            os.set_blocking(handle, True)
         return handle
     os.close(handle)
     if stat.S_ISDIR(mode):
@@ -117,7 +125,7 @@ def mode_of(path: Path) -> int | None:
 
 def write_through(path: Path, pieces: Iterable[bytes]) -> None:
     """Write to a pipe or device."""
-    handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    handle = os.open(path, os.O_WRONLY | _flags("O_BINARY", "O_CLOEXEC"))
     try:
         for piece in pieces:
             write_all(handle, piece)
@@ -287,6 +295,8 @@ class GrowingFile:
 def lock(handle: int) -> bool:
     """Take the lock of an open file, unless another has it; closing the file gives it up, and so
     does the end of the process. Raises OSError where the file system has no locks."""
+    import fcntl
+
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -304,7 +314,7 @@ def rewrite(handle: int, data: bytes) -> None:
 def _sync_folder(folder: Path) -> None:
     """Have the names of new files on the disk; what does not know of it does it by itself."""
     with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        handle = os.open(folder, _flags("O_RDONLY", "O_DIRECTORY", "O_CLOEXEC"))
         try:
             os.fsync(handle)
         finally:

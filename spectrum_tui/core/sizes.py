@@ -73,8 +73,10 @@ def local_model(model: str) -> Inspection:
     if name != DEMO and local_folder(name) is None:
         hub.validate(name)
         if hub.find_local(name) is None:
+            lacks = hub.missing_in_cache(name)
+            missing = f"lacks {lacks} on this machine" if lacks else "is not on this machine"
             raise HubError(
-                f"{name} is not on this machine, and sizes are not worth a download.",
+                f"{name} {missing}, and sizes are not worth a download.",
                 "Give a folder, or a model that is in the hub's cache.",
                 field="model",
             )

@@ -1,9 +1,9 @@
-"""The memory dialog: what a selection takes under every preset, and what fits into N GB."""
+"""The memory dialog: what a selection takes under every preset, and what fits into N GiB."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from textual import on
@@ -11,16 +11,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Checkbox, Input, Label, Select, Static
+from textual.widgets import Checkbox, Input, Label, OptionList, Select, Static
+from textual.widgets.option_list import Option
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.memory import PRESETS, SHARDINGS, Fit, fit, sharding_named
+from spectrum_tui.core.memory import PRESETS, SHARDINGS, Fit, Way, fit, sharding_named
 from spectrum_tui.core.memory.estimate import ASSUMPTIONS
 from spectrum_tui.core.memory.presets import (
+    CARDS,
     parse_batch,
-    parse_gigabytes,
     parse_gpus,
+    parse_memory,
     parse_sequence,
 )
 from spectrum_tui.core.selection import Selection
@@ -33,6 +35,7 @@ from spectrum_tui.widgets.totals_line import LESSER
 ROOMY = 40
 """Lines of a terminal from which there are bars and assumptions."""
 _ESTIMATE = "An estimate: activations depend on your run, and CUDA takes room of its own."
+_OFFER = f"Cards have {', '.join(map(str, CARDS))} GiB: pgup and pgdn go through them."
 _NUMBERS: dict[str, Callable[[str], int]] = {
     "gpus": parse_gpus,
     "batch": parse_batch,
@@ -40,9 +43,17 @@ _NUMBERS: dict[str, Callable[[str], int]] = {
 }
 
 
-class MemoryScreen(Dialog[int | None]):
-    """Dismissed with the percentage that fits, None where nothing was asked. What it is trained
-    with stays in the line that opened it."""
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """What fits: the percentage, and whether embeddings and output head train."""
+
+    percent: int
+    head: bool
+
+
+class MemoryScreen(Dialog[Fitting | None]):
+    """Dismissed with what fits, None where nothing was asked. What it is trained with stays in
+    the line that opened it."""
 
     DEFAULT_CSS = """
     MemoryScreen {
@@ -61,6 +72,13 @@ class MemoryScreen(Dialog[int | None]):
         & #question > Label { color: $foreground; text-style: bold; }
         & #question > Input { width: 9; }
         & #answer { min-height: 3; }
+        & #ways {
+            display: none; height: auto; max-height: 3; border: none; padding: 0;
+            background: $surface; text-wrap: nowrap; text-overflow: ellipsis;
+        }
+        &.-ways { & #ways { display: block; } & #answer { min-height: 1; } }
+        &.-ways.-short #foot { display: none; }
+        &.-tall #ways { max-height: 8; }
         & #foot { color: $foreground 60%; }
         &.-tall #foot, &.-tall #answer, &.-tall #question { margin: 1 0 0 0; }
     }
@@ -87,6 +105,8 @@ class MemoryScreen(Dialog[int | None]):
         Binding(
             "enter", "fit", "Fit", tooltip="Set the slider to the highest that fits", priority=True
         ),
+        Binding("pageup", "card(1)", "Card", key_display="pgup pgdn", tooltip="A larger card"),
+        Binding("pagedown", "card(-1)", "Card before", show=False, tooltip="A smaller card"),
         Binding("escape", "close", "Close", key_display="esc", tooltip="Back to the results"),
     ]
 
@@ -111,8 +131,10 @@ class MemoryScreen(Dialog[int | None]):
         self._divided = Label("Divided by")
         self._checkpointing = Checkbox("Gradient checkpointing", training.checkpointing)
         self._depth = Static(markup=False, id="depth")
-        self.size_field = Input(placeholder="24", id="fit", compact=True)
-        self.answer = Static(markup=False, id="answer")
+        self.size_field = Input(id="fit", compact=True)
+        self.answer = Static(_OFFER, markup=False, id="answer")
+        self.ways = OptionList(id="ways", compact=True, markup=False)
+        self._found: tuple[Way, ...] = ()
         self._foot = Static(_ESTIMATE, markup=False, id="foot")
 
     def compose(self) -> ComposeResult:
@@ -134,8 +156,9 @@ class MemoryScreen(Dialog[int | None]):
             with Horizontal(id="question", classes="row"):
                 yield Label("Fit into")
                 yield self.size_field
-                yield Label("GB on each GPU: enter sets the slider")
+                yield Label("GiB on each GPU: enter sets the slider")
             yield self.answer
+            yield self.ways
             yield self._foot
         yield KeyFooter()
 
@@ -186,13 +209,22 @@ class MemoryScreen(Dialog[int | None]):
     def _typed(self) -> None:
         self._say("")
         try:
-            self.table.limit = parse_gigabytes(self.size_field.value)
+            self.table.limit = parse_memory(self.size_field.value)
         except InputError:
             self.table.limit = 0.0
 
+    def action_card(self, by: int) -> None:
+        """The memory of the next larger or smaller card."""
+        larger = [card for card in CARDS if card * 2.0**30 > self.table.limit]
+        smaller = [card for card in CARDS if card * 2.0**30 < self.table.limit]
+        if card := (larger[:1] if by > 0 else smaller[-1:]):
+            self.size_field.value = str(card[0])
+            self.size_field.cursor_position = len(self.size_field.value)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """A list and a box have a use for these keys of their own."""
-        return isinstance(self.focused, Input) if action in ("preset", "fit") else True
+        own = ("preset", "fit", "card")
+        return isinstance(self.focused, Input) if action in own else True
 
     def action_preset(self, by: int) -> None:
         """Another preset."""
@@ -224,11 +256,8 @@ class MemoryScreen(Dialog[int | None]):
 
     def action_fit(self) -> None:
         """Leave with the highest percentage that fits, or say what else would."""
-        if not self.size_field.value.strip():
-            self.action_close()
-            return
         try:
-            limit = parse_gigabytes(self.size_field.value)
+            limit = parse_memory(self.size_field.value)
         except InputError as error:
             self._say(f"✗ {error.message} {error.hint}", "$error")
             return
@@ -237,36 +266,39 @@ class MemoryScreen(Dialog[int | None]):
         found = fit(self._estimates, limit, training, head=self._head, least=least)
         if found.percent:
             self.app.notify(f"{found.text}.", title="Fits (an estimate)", markup=False)
-            self.dismiss(found.percent)
+            self.dismiss(Fitting(found.percent, self._head))
         else:
             self._refuse(found)
 
     def _refuse(self, found: Fit) -> None:
-        """Nothing fits: say so, and what would."""
-        ways = [f"{way.words} ({way.percent} %)" for way in found.ways]
-        if ways:
-            advice = packed(["Would fit: " + ways[0], *ways[1:]], self.answer.size.width)
-        else:
-            advice = "Only a smaller model or shorter sequences fit."
+        """Nothing fits: say so, and offer what would."""
+        advice = "Would fit, enter chooses:" if found.ways else "Only a smaller model fits."
+        self._say("")
         self.answer.update(
             Content.assemble((f"✗ {found.text}", "$warning"), "\n", (advice, "$foreground"))
         )
+        if found.ways:
+            self._found = found.ways
+            options = [Option(f"{way.words} ({way.percent} %)") for way in found.ways]
+            self.ways.clear_options().add_options(options)
+            self.ways.highlighted = 0
+            self.add_class("-ways")
+            self.call_after_refresh(self.ways.focus)
+
+    @on(OptionList.OptionSelected, "#ways")
+    def _way_chosen(self, event: OptionList.OptionSelected) -> None:
+        """Train in that way: the line below the slider keeps it."""
+        way = self._found[event.option_index]
+        self._line.training = way.training
+        self.dismiss(Fitting(way.percent, way.head))
 
     def _say(self, text: str, style: str = LESSER) -> None:
-        self.answer.update(Content.styled(text, style))
+        """Say something in place of the ways that were offered."""
+        if self.focused is self.ways:
+            self.size_field.focus()
+        self.remove_class("-ways")
+        self.answer.update(Content.styled(text or _OFFER, style))
 
     def action_close(self) -> None:
         """Back, without another percentage."""
         self.dismiss(None)
-
-
-def packed(items: Sequence[str], width: int) -> str:
-    """The items on as few lines as hold them whole."""
-    lines = [""]
-    for item in items:
-        longer = f"{lines[-1]} · {item}" if lines[-1] else item
-        if len(longer) > width and lines[-1]:
-            lines.append(item)
-        else:
-            lines[-1] = longer
-    return "\n".join(lines)

@@ -25,6 +25,7 @@ from spectrum_tui.widgets.memory_line import NO_SIZES, MemoryLine
 from spectrum_tui.widgets.percent_slider import PercentSlider
 
 if TYPE_CHECKING:
+    from spectrum_tui.screens.memory import Fitting
     from spectrum_tui.screens.tiers import TierChoice
 
 CLIPBOARD_LIMIT = 75_000
@@ -77,6 +78,10 @@ class ResultDialogs(SizedLater):
         """Show what `percent` selects."""
         raise NotImplementedError
 
+    def action_head(self) -> None:
+        """Train embeddings and output head, or freeze them."""
+        raise NotImplementedError
+
     def show_notes(self) -> None:
         """Show what the user should know of the result."""
         raise NotImplementedError
@@ -124,9 +129,11 @@ class ResultDialogs(SizedLater):
         dialog = MemoryScreen(self.memory, self.selection, self.percent, head=self.head)
         self.app.push_screen(dialog, self._after_memory)
 
-    def _after_memory(self, percent: int | None) -> None:
-        if percent:
-            self.slider.value = percent
+    def _after_memory(self, fitting: Fitting | None) -> None:
+        if fitting is not None:
+            self.slider.value = fitting.percent
+            if fitting.head != self.head:
+                self.action_head()
         self.apply(self.percent)
 
     def action_tiers(self) -> None:

@@ -13,7 +13,7 @@ RESULT_KEYS: list[BindingType] = [
     Binding("w,ctrl+s", "save", "Save", tooltip="Write the YAML and the scores to a folder"),
     Binding("c", "copy", "Copy", tooltip="Put the YAML on the clipboard, over SSH too"),
     Binding("e", "head", "Embeddings", tooltip="Train or freeze embeddings and head"),
-    Binding("f", "memory", "Memory", tooltip="What it takes to train; fit into N GB"),
+    Binding("f", "memory", "Memory", tooltip="What it takes to train; fit into N GiB"),
     Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
     Binding("s", "sort", "Sort", show=False, tooltip="Sort by file order, SNR, layer or type"),
     Binding("S", "reverse", "Reverse", show=False, tooltip="Turn the order around"),

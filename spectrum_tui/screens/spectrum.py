@@ -17,6 +17,7 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.results import FloatArray, Result
 from spectrum_tui.core.scoring.kept_metrics import spectra_of
 from spectrum_tui.core.scoring.metrics import Noise, described, noise_of
+from spectrum_tui.core.scoring.scores import spectrum_score
 from spectrum_tui.core.scoring.spectra_store import KeptSpectrum
 from spectrum_tui.key_order import KEYS_WAIT
 from spectrum_tui.screens.dialog import Dialog
@@ -24,6 +25,11 @@ from spectrum_tui.widgets.cells import printable
 from spectrum_tui.widgets.key_footer import KeyFooter
 
 NOT_KEPT = "The singular values of this layer are not kept here: scan the model to see them."
+RULES = {
+    "spectrum": "from the quartiles, by Spectrum",
+    "calibrated": "from the median value, calibrated",
+}
+"""What divides noise from signal, by the metric that is made with it, in words."""
 MUTED = "$foreground 60%"
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _HEIGHT = 7
@@ -40,6 +46,7 @@ class SpectrumScreen(Dialog[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("t", "rule", "Threshold", tooltip="The threshold of the other rule"),
         Binding("n", "step(1)", "Next", tooltip="The next expert of this layer"),
         Binding("N", "step(-1)", "Previous", tooltip="The expert before"),
         Binding("escape,d,enter", "dismiss", "Close", key_display="esc", tooltip="Close this"),
@@ -50,6 +57,8 @@ class SpectrumScreen(Dialog[None]):
         self._result, self._row = result, row
         self._spectra: list[tuple[str, KeptSpectrum]] = []
         self._at, self._is_read = 0, False
+        metric = result.provenance.metric
+        self.rule = metric if metric in RULES else next(iter(RULES))
         self.body = Static("Reading …", markup=False)
         self.frame = Vertical(self.body)
 
@@ -80,7 +89,15 @@ class SpectrumScreen(Dialog[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only experts are several."""
+        if action == "rule":
+            return bool(self._spectra)
         return len(self._spectra) > 1 if action == "step" else True
+
+    def action_rule(self) -> None:
+        """Draw the threshold of the other rule."""
+        names = list(RULES)
+        self.rule = names[(names.index(self.rule) + 1) % len(names)]
+        self._show()
 
     def action_step(self, by: int) -> None:
         """Go to another matrix of the layer."""
@@ -95,9 +112,9 @@ class SpectrumScreen(Dialog[None]):
         name, kept = self._spectra[self._at]
         self._name_it(name)
         self.frame.border_subtitle = numbers.shape(kept.rows, kept.columns)
-        noise = noise_of(kept.values, kept.rows, kept.columns)
+        noise = noise_by(self.rule, kept)
         width = max(20, self.frame.size.width - 1)
-        parts = [histogram(kept, noise, width), facts(kept, noise)]
+        parts = [histogram(kept, noise, width), facts(kept, noise, self.rule)]
         self.body.update(Content("\n\n").join([*parts, self._metrics()]))
 
     def _metrics(self) -> Content:
@@ -120,12 +137,20 @@ def _fact(name: str, value: float, note: str = "") -> Content:
     )
 
 
-def facts(kept: KeptSpectrum, noise: Noise) -> Content:
+def noise_by(rule: str, kept: KeptSpectrum) -> Noise:
+    """What a rule takes for noise, as its metric does."""
+    if rule == "calibrated":
+        return noise_of(kept.values, kept.rows, kept.columns)
+    score = spectrum_score(kept.values, kept.rows, kept.columns)
+    return Noise(score.sigma, score.threshold, score.threshold, score.signal)
+
+
+def facts(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
     """Noise level, threshold and what lies above it, in the units of the weights."""
     above = f"{numbers.part_of(noise.signal, len(kept.values), 'value')} above"
     lines = (
         _fact("largest value", float(kept.values[0])),
-        _fact("noise level σ", noise.sigma, "from the median value"),
+        _fact("noise level σ", noise.sigma, RULES[rule]),
         _fact("noise ends at", noise.threshold, above),
     )
     return Content("\n").join(lines)

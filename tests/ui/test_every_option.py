@@ -121,7 +121,7 @@ class Core:
     def refine(self, found: Any, **how: Any) -> ModelSummary:
         return cast(ModelSummary, self.name(found, **how).summary)
 
-    def names(self, model: str, revision: str = "", model_class: str = "") -> ModelNames:
+    def names(self, model: str, revision: str = "", model_class: str = "", **_: Any) -> ModelNames:
         self.asked.append((model, revision))
         self.named.append({"model_class": model_class})
         return ModelNames(model, "by its class", ("a.weight",), (4,), (2,))

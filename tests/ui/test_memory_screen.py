@@ -132,12 +132,13 @@ async def test_the_slider_goes_to_the_highest_that_fits() -> None:
         await opened(pilot)
         await pilot.press(*"40", "enter")
         await pilot.pause()
-        expected = fit(app.table(), 40e9, Training(), head=True, least=4).percent
+        room = 40 * 2**30
+        expected = fit(app.table(), room, Training(), head=True, least=4).percent
         assert app.results.percent == expected
         assert app.screen is app.results
         assert app.about(expected) in shown(app)
-        assert app.table().estimate(expected, Training(), head=True).total <= 40e9
-        assert app.table().estimate(expected + 1, Training(), head=True).total > 40e9
+        assert app.table().estimate(expected, Training(), head=True).total <= room
+        assert app.table().estimate(expected + 1, Training(), head=True).total > room
 
 
 async def test_what_does_not_fit_says_what_would_and_moves_nothing() -> None:
@@ -147,11 +148,41 @@ async def test_what_does_not_fit_says_what_would_and_moves_nothing() -> None:
         await pilot.press(*"24", "enter")
         await pilot.pause()
         said = str(app.dialog.answer.render())
-        assert "Not even the top 4 % fits into 24.0 GB" in said
+        assert "Not even the top 4 % fits into 24 GiB (25.8 GB)" in said
+        ways = "\n".join(str(way.prompt) for way in app.dialog.ways.options)
         for way in ("embeddings and head frozen", "LoRA", "QLoRA", "2 GPUs, ZeRO-3"):
-            assert way in said
+            assert way in ways
         await pilot.press("escape")
         assert app.results.percent == 25
+
+
+@pytest.mark.parametrize("downs", [0, 1])
+async def test_what_would_fit_is_chosen_with_enter(downs: int) -> None:
+    app = Host()
+    async with app.run_test(size=SMALL) as pilot:
+        await opened(pilot)
+        await pilot.press(*"24", "enter")
+        way = fit(app.table(), 24 * 2**30, Training(), head=True, least=4).ways[downs]
+        await pilot.press(*["down"] * downs, "enter")
+        await pilot.pause()
+        assert app.screen is app.results
+        assert (app.results.percent, app.results.head) == (way.percent, way.head)
+        assert app.results.memory.training == way.training
+        assert app.about(way.percent, way.training, head=way.head) in shown(app)
+
+
+async def test_an_empty_field_shows_no_value_and_the_cards_fill_it() -> None:
+    app = Host()
+    async with app.run_test(size=SMALL) as pilot:
+        await opened(pilot)
+        dialog = app.dialog
+        assert dialog.size_field.placeholder == ""
+        assert "8, 10, 11, 12, 16, 20, 24" in str(dialog.answer.render())
+        await pilot.press("enter")
+        assert "is no size of memory" in str(dialog.answer.render())
+        await pilot.press("pageup", "pageup", "pagedown", "pageup", "pageup")
+        assert dialog.size_field.value == "11"
+        assert dialog.table.limit == 11 * 2**30
 
 
 @pytest.mark.parametrize("typed", ["x", "0", "1e999", "-4"])

@@ -16,7 +16,14 @@ from spectrum_tui.core.scanning.session import run_scan
 from spectrum_tui.core.scoring.metrics import described, noise_of
 from spectrum_tui.core.scoring.spectra_store import KeptSpectrum
 from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.screens.spectrum import NOT_KEPT, SpectrumScreen, facts, histogram
+from spectrum_tui.screens.spectrum import (
+    NOT_KEPT,
+    RULES,
+    SpectrumScreen,
+    facts,
+    histogram,
+    noise_by,
+)
 from spectrum_tui.settings import Settings
 from tests import made, oracle
 from tests.checkpoints import llama, save
@@ -51,12 +58,49 @@ def test_the_histogram_is_as_wide_as_told_and_marks_the_end_of_noise(
     assert drawn(kept(spikes, 2.0**-20), width)[:-1] == lines[:-1]
 
 
-def test_the_facts() -> None:
+@pytest.mark.parametrize("rule", RULES)
+def test_the_threshold_is_the_one_that_makes_the_score(rule: str) -> None:
     spectrum = kept(30.0)
-    noise = noise_of(spectrum.values, 96, 192)
-    text = facts(spectrum, noise).plain
-    assert noise.signal == 3
-    assert "3 of 96 values above" in text
+    values = spectrum.values
+    noise = noise_by(rule, spectrum)
+    above = values > noise.threshold
+    if rule == "spectrum":
+        q25, q75 = np.percentile(values, [25, 75])
+        assert noise.threshold == pytest.approx((q75 - q25) / 1.349 * (1 + np.sqrt(96 / 192)))
+        score = values[above].sum() / values[~above].sum() / values[0]
+    else:
+        assert noise.signal == 3
+        score = (values[above] ** 2).sum() / (values**2).sum()
+    assert described(rule).of(values, 96, 192) == pytest.approx(score)
+    text = facts(spectrum, noise, rule).plain
+    assert f"{above.sum()} of 96 values above" in text
+    assert RULES[rule] in text
+
+
+async def test_the_rule_is_that_of_the_metric_and_t_switches_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spectrum = kept(30.0)
+    monkeypatch.setattr(
+        "spectrum_tui.screens.spectrum.spectra_of", lambda result, row: [("a", spectrum)]
+    )
+    for metric, first, second in (
+        ("spectrum", *RULES),
+        ("calibrated", *reversed(RULES)),
+        ("stable_rank", *RULES),
+    ):
+        app = Host(made.with_metrics(made.result(layers=4)).with_metric(metric))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("d")
+            await pilot.app.workers.wait_for_complete()
+            await pilot.pause()
+            assert isinstance(app.screen, SpectrumScreen)
+            for rule in (first, second, first):
+                above = noise_by(rule, spectrum).signal
+                assert f"{above} of 96 values above" in str(app.screen.body.content)
+                assert RULES[rule] in str(app.screen.body.content)
+                await pilot.press("t")
+                await pilot.pause()
 
 
 class Host(App[None]):

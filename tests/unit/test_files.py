@@ -365,3 +365,22 @@ def test_newest_first_passes_over_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     found = [path.name for path in newest_first([tmp_path / "gone", *tmp_path.iterdir()])]
     assert found == ["new", "old"]
+
+
+def test_a_recipe_is_read_where_the_system_has_less(tmp_path: Path) -> None:
+    """Training scripts run where there are no locks of this kind, and fewer ways to open a file."""
+    path = tmp_path / "x.yaml"
+    path.write_text("unfrozen_parameters:\n- a.weight\n")
+    code = """
+import os, sys
+from pathlib import Path
+sys.modules["fcntl"] = None
+for name in ("O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "set_blocking", "geteuid"):
+    delattr(os, name)
+from spectrum_tui.core.recipes.reading import read_recipe
+print(read_recipe(Path(sys.argv[1])))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "('a.weight',)\n"

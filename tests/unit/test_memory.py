@@ -24,8 +24,8 @@ from spectrum_tui.core.memory import (
 from spectrum_tui.core.memory.model import nf4_bytes
 from spectrum_tui.core.memory.presets import (
     parse_batch,
-    parse_gigabytes,
     parse_gpus,
+    parse_memory,
     parse_sequence,
 )
 from spectrum_tui.core.recipes.adapters import adapter_parameters
@@ -341,17 +341,15 @@ def test_numbers_that_cannot_be_used(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "0", "-1", "x", "nan", "inf", "1e999", "9" * 400, "24 TB"])
 def test_sizes_that_cannot_be_used(text: str) -> None:
     with pytest.raises(InputError) as caught:
-        parse_gigabytes(text)
+        parse_memory(text)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_sizes_as_people_type_them() -> None:
-    assert [parse_gigabytes(t) for t in ("24", " 23.5 ", "24GB", "24 gb")] == [
-        24e9,
-        23.5e9,
-        24e9,
-        24e9,
-    ]
+    """A bare number is what a card has: 24 are GiB; GB are what is written so."""
+    gib = {"24": 24, " 23.5 ": 23.5, "24GiB": 24, "24 gib": 24}
+    assert {text: parse_memory(text) for text in gib} == {t: n * 2**30 for t, n in gib.items()}
+    assert [parse_memory(text) for text in ("24GB", "24 gb")] == [24e9, 24e9]
 
 
 def test_presets_are_frozen_and_say_what_they_mean_in_a_line() -> None:

@@ -6,17 +6,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spectrum_tui.core.collections import without_collections
+from spectrum_tui.core.hub import Patience
 from spectrum_tui.core.inspection import exact_plan, inspect_model, naming_of
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.requests import ModelNames
 
 
-def model_names(model: str, revision: str = "", model_class: str = "") -> ModelNames:
+def model_names(
+    model: str, revision: str = "", model_class: str = "", *, patience: Patience | None = None
+) -> ModelNames:
     """The parameters of a folder, a cached or a hub model, read from headers alone.
 
     Raises what `inspect_model` and `with_exact_names` raise.
     """
-    inspection = inspect_model(model, revision)
+    inspection = inspect_model(model, revision, patience=patience)
     with without_collections():
         _, plan = exact_plan(inspection, model_class=model_class, allow_gptq=True)
     parameters = plan.parameters

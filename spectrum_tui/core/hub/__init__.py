@@ -3,7 +3,7 @@
 Importing this loads none of the hub's client; `remote` and `download` do when they are used.
 """
 
-from spectrum_tui.core.hub.cache import HubFiles, cached_models, find_local
+from spectrum_tui.core.hub.cache import HubFiles, cached_models, find_local, missing_in_cache
 from spectrum_tui.core.hub.errors import is_model_id, translate, validate
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.remote import RemoteCheckpoint, read_remote
@@ -18,6 +18,7 @@ __all__ = [
     "download",
     "find_local",
     "is_model_id",
+    "missing_in_cache",
     "read_remote",
     "translate",
     "validate",

@@ -40,12 +40,23 @@ class Fit:
     @property
     def text(self) -> str:
         """One sentence."""
-        room, needs = numbers.size(self.limit), numbers.size(self.needs)
+        room, needs = room_text(self.limit), numbers.size(self.needs)
         if self.percent:
             return f"{room} hold the top {self.percent} %, which takes about {needs}"
         if self.least == NEVER:
             return "No layer has a score, so there is nothing to select"
         return f"Not even the top {self.least} % fits into {room}: it takes about {needs}"
+
+
+def room_text(limit: float) -> str:
+    """The memory of a GPU as it was meant, and as the estimates are written.
+
+    >>> room_text(24 * 2**30), room_text(24e9)
+    ('24 GiB (25.8 GB)', '24.0 GB')
+    """
+    gib = limit / 2**30
+    whole = abs(gib * 10 - round(gib * 10)) < 1e-6
+    return f"{gib:g} GiB ({numbers.size(limit)})" if whole else numbers.size(limit)
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,6 +113,29 @@ def test_offline(fake: FakeHub, tmp_path: Path) -> None:
     assert not fake.requests
 
 
+def test_a_cache_that_lacks_something_is_said_to(fake: FakeHub, tmp_path: Path) -> None:
+    run(fake.url, tmp_path, "answer = fetch('org/sharded')")
+    run(fake.url, tmp_path, "answer = fetch('org/single')")
+    for name in (shard_name(2), shard_name(3), "model.safetensors"):
+        for path in (tmp_path / "hub").rglob(name):
+            path.unlink()
+    script = "answer = [told('org/sharded'), told('org/single')['message']]"
+    sharded, single = run(fake.url, tmp_path, script, HF_HUB_OFFLINE="1")
+    lacks = f"2 of 3 shards, first {shard_name(2)}"
+    assert sharded == error(
+        f"org/sharded lacks {lacks} in the local cache, and offline mode is on.",
+        "Unset HF_HUB_OFFLINE, or give a local folder.",
+    )
+    assert single.startswith("org/single lacks its weights (*.safetensors) in the local cache,")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{unused.getsockname()[1]}"
+        answer = run(f"http://{host}", tmp_path, "answer = told('org/sharded')")
+    assert answer["message"] == (
+        f"Cannot reach {host} (connection refused). In the local cache it lacks {lacks}."
+    )
+
+
 def test_nobody_at_the_endpoint(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound but not listening: refused, and nobody else takes it
