@@ -306,7 +306,7 @@ async def test_a_full_disk_while_scanning(tmp_path: Path, capsys: Capture) -> No
         assert main(["scan", str(model)]) == 2
         words = capsys.readouterr().err.splitlines()[-1].removeprefix("spectrum-tui: ")
         assert words.startswith(f"Cannot write {journal}: ")
-        assert "Free some space; finished scores are kept." in words
+        assert "Free some space, or set SPECTRUM_TUI_CACHE" in words
     finished = len(read_journal(journal))
     assert 0 < finished < 23
     async with app.run_test(size=SIZE) as pilot:
@@ -378,7 +378,7 @@ async def test_odd_folders_to_save_to(tmp_path: Path) -> None:
 async def test_matrices_that_cannot_be_scored(tmp_path: Path, capsys: Capture) -> None:
     bad = {f"model.layers.{i}.mlp.down_proj": part for i, part in enumerate(("NaN", "Inf", "zero"))}
     nan, inf, nothing = bad
-    tensors = spoil(spoil(llama(5), nan, float("nan")), inf, float("inf"))
+    tensors = spoil(spoil(llama(8), nan, float("nan")), inf, float("inf"))
     model = save(tmp_path / "tiny", zero(tensors, nothing))
     assert main(["scan", str(model), "--output-dir", str(tmp_path / "headless")]) == 1
     lines = capsys.readouterr().err.splitlines()

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from spectrum_tui.core.checkpoint import read_checkpoint
-from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.errors import InputError, ScanError
 from spectrum_tui.core.events import ScanEnded, ScanEvent, ScanStarted
 from spectrum_tui.core.scanning import resources, scan_work
 from spectrum_tui.core.scanning import scan as scan_module
@@ -280,3 +280,32 @@ def test_a_matrix_too_large_for_the_memory_of_the_process(tmp_path: Path) -> Non
     counts, reason = run.stdout.splitlines()
     assert counts == "large 12"
     assert reason.startswith("not enough memory for it, alone on the CPU: it needs about")
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_gpu_that_has_stopped_working_ends_the_scan_and_a_bad_matrix_does_not(
+    lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with ...")
+    machine = Machine(monkeypatch, fault)
+    machine.refuse = lambda weight, device, in_work: weight.endswith("o_proj.weight")
+    real = torch.zeros
+
+    def zeros(*size: int, device: str = "cpu", **options: object) -> torch.Tensor:
+        if device != "cpu" and lost:
+            raise fault
+        return real(*size, **options)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    folder = save(tmp_path, llama(2))
+    if not lost:
+        events = machine.scan(folder, "cuda:0", batch_size=1)
+        assert failures_of(events).keys() == {
+            f"model.layers.{i}.self_attn.o_proj" for i in range(2)
+        }
+        return
+    with pytest.raises(ScanError, match=r"cuda:0 has stopped working \(CUDA error: an illegal"):
+        machine.scan(folder, "cuda:0", batch_size=1)
+    kept = read_journal(journal_of(folder))
+    assert kept.keys() == {name.removesuffix(".weight") for _, name in machine.computed}
+    assert 0 < len(kept) < 14
