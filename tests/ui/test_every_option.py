@@ -126,10 +126,17 @@ class Core:
         self.named.append({"model_class": model_class})
         return ModelNames(model, "by its class", ("a.weight",), (4,), (2,))
 
-    def scan(self, request: ScanRequest, *_: Any, **__: Any) -> Iterator[ResultReady]:
+    def scan(
+        self,
+        request: ScanRequest,
+        *_: Any,
+        keep: Callable[[Result], None] = lambda _: None,
+        **__: Any,
+    ) -> Iterator[ResultReady]:
         self.scans.append(request)
         result = scores().with_metric(request.metric)
         files = store.save_scores(result, output_folder(request.output_dir))
+        keep(result)
         yield ResultReady(str(files.scores), complete=True)
 
 
