@@ -17,6 +17,7 @@ from spectrum_tui.core.consumers.patterns import Form, anywhere, at_start, compi
 from spectrum_tui.core.consumers.reading import RecipeText, StopsError
 from spectrum_tui.core.consumers.safety import HazardError
 from spectrum_tui.core.errors import RecipeError, SpectrumError
+from spectrum_tui.core.naming.wrapped import find_wrapping
 from spectrum_tui.core.recipes.reading import names_in
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.text import LONGEST_PATTERN
@@ -70,8 +71,19 @@ def test_every_pattern_is_tried() -> None:
         "core/consumers/patterns.py: re.compile(form.regex)",
         "core/naming/assemble.py: re.compile('|'.join((f'(?:{p})' for p in (*ALWAYS_IGNORED, "
         "*ignored_patterns(model)))))",
+        "core/naming/coverage.py: re.search(wrapping.pattern, name)",
     ]
     assert len(PLACES) > 70
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["module._orig_mod.base_model.model.a.weight", "model.layers.0._fsdp_wrapped_module.a.weight"],
+)
+def test_what_takes_wrappers_out_of_names_is_quick(name: str) -> None:
+    wrapping = find_wrapping([name], ())
+    assert wrapping is not None
+    assert slow(re.compile(wrapping.pattern), "search") == ""
 
 
 @pytest.mark.parametrize("pattern", [r"(a|a)*b", r"\w*norm\w*$", r"(a+)+$", r"\s+:", r"a*a*a*b"])
