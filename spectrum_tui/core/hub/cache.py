@@ -19,6 +19,7 @@ from spectrum_tui.core.errors import CheckpointError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.hub.errors import cache_root, is_model_id
 from spectrum_tui.core.hub.guard import is_commit
+from spectrum_tui.core.numbers import part_of
 
 LEFTOVER_AGE = 60.0
 """Seconds without a write after which a partial file belongs to no running download."""
@@ -128,7 +129,7 @@ def missing_in_cache(repo_id: str, revision: str = "") -> str:
     gone = [name for name in shards if not (folder / name).is_file()]
     if not shards:
         return "its weights (*.safetensors)"
-    return f"{len(gone)} of {len(shards)} shards, first {gone[0]}" if gone else ""
+    return f"{part_of(len(gone), len(shards), 'shard')}, first {gone[0]}" if gone else ""
 
 
 def _commit(repo_id: str, revision: str) -> str:
