@@ -28,6 +28,7 @@ from spectrum_tui.core.hub.guard import (
     within,
 )
 from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.shards import INDEX_FILE, SINGLE_FILE, choose_shards
 
 LIST_BYTES = 600_000
 """Bytes of a long list of files, for how long it may take: 2,000 of them."""
@@ -148,7 +149,7 @@ class _Reader:
         """The whole description."""
         config = self._config()
         shards = self._shards()
-        indexed = bool({ck.SINGLE_FILE, ck.INDEX_FILE} & self.sizes.keys())
+        indexed = bool({SINGLE_FILE, INDEX_FILE} & self.sizes.keys())
         digest = hashlib.sha256(self.commit.encode())
         read = each(self._header, shards, WORKERS)
         for blob, _ in read:
@@ -176,17 +177,17 @@ class _Reader:
         return ck.parse_config(self._json(name)) if name in self.sizes else None
 
     def _shards(self) -> list[str]:
-        if ck.SINGLE_FILE in self.sizes:
-            return [ck.SINGLE_FILE]
-        index = self._json(ck.INDEX_FILE) if ck.INDEX_FILE in self.sizes else None
-        return ck.choose_shards(self.sizes, index, self.repo_id, _DAMAGED)
+        if SINGLE_FILE in self.sizes:
+            return [SINGLE_FILE]
+        index = self._json(INDEX_FILE) if INDEX_FILE in self.sizes else None
+        return choose_shards(self.sizes, index, self.repo_id, _DAMAGED)
 
     def _needed(self, shards: list[str]) -> Iterator[str]:
         """The files to download: the shards, and the small ones that describe the model."""
         yield from shards
         for name, size in self.sizes.items():
             small = name.endswith(".json") and "/" not in name and (size or 0) <= SMALL_JSON
-            if small or name in ("config.json", ck.INDEX_FILE):
+            if small or name in ("config.json", INDEX_FILE):
                 yield name
 
     def _json(self, name: str) -> bytes:
