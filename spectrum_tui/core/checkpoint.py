@@ -223,7 +223,7 @@ def parse_header(
         tensors = [_tensor(key, entry, file, base, state) for key, entry in entries.items()]
         tensors.sort(key=lambda tensor: (tensor.start, tensor.end))
         end = _covered(tensors, base)
-    except (*json_text.WRONG_SHAPE, IndexError):
+    except json_text.WRONG_SHAPE:
         raise CheckpointError(
             f"{name} has a damaged header.", "Download the file again.", field="model"
         ) from None

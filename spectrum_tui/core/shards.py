@@ -11,8 +11,14 @@ from typing import Any
 
 from spectrum_tui.core import json_text
 from spectrum_tui.core.disk import read_regular
-from spectrum_tui.core.errors import CheckpointError
-from spectrum_tui.core.folder import PIPELINE_FILE, files_below, is_model_file, no_weights
+from spectrum_tui.core.errors import CheckpointError, reason_of
+from spectrum_tui.core.folder import (
+    PIPELINE_FILE,
+    files_below,
+    is_model_file,
+    leads_below,
+    no_weights,
+)
 from spectrum_tui.core.numbers import part_of
 
 SINGLE_FILE = "model.safetensors"
@@ -126,8 +132,7 @@ def parse_index(data: str | bytes, where: str) -> list[str]:
             field="model",
         )
     for name in shards:
-        parts = set(name.split("/"))
-        if parts & {"", ".", ".."} or "\\" in name or not name.isprintable():
+        if not leads_below(name):
             raise _outside(where, name)
     return shards
 
@@ -172,7 +177,8 @@ def unreadable(path: Path, exc: OSError) -> CheckpointError:
             "Download the model again.",
             field="model",
         )
-    reason = exc.strerror or type(exc).__name__
     return CheckpointError(
-        f"{path} cannot be read ({reason}).", "Check the path and its permissions.", field="model"
+        f"{path} cannot be read ({reason_of(exc)}).",
+        "Check the path and its permissions.",
+        field="model",
     )

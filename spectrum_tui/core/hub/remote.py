@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spectrum_tui.core import checkpoint as ck
+from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
 from spectrum_tui.core.hub.cache import HubFiles, missing_in_cache, snapshot_folder
 from spectrum_tui.core.hub.contents import is_blob
@@ -28,6 +29,7 @@ from spectrum_tui.core.hub.guard import (
     within,
 )
 from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.json_text import WRONG_SHAPE
 from spectrum_tui.core.shards import INDEX_FILE, SINGLE_FILE, choose_shards
 
 LIST_BYTES = 600_000
@@ -50,7 +52,7 @@ WORKERS = 8
 
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 _DAMAGED = "The model is damaged on the hub itself: use another revision or repository."
-_ODD = (TypeError, AttributeError, LookupError, ValueError, RecursionError, AssertionError)
+_ODD = (*WRONG_SHAPE, AssertionError)
 """What the client raises for JSON of another shape than a hub's."""
 
 
@@ -223,7 +225,7 @@ class _Reader:
         """
         if end <= start:
             return b""
-        with contextlib.suppress(OSError), (self.folder / name).open("rb") as file:
+        with contextlib.suppress(OSError), open_regular(self.folder / name) as file:
             file.seek(start)
             return file.read(end - start)
         data = self.patience.ask(
