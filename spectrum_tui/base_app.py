@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,12 @@ from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
+from spectrum_tui.commands.output import is_served
 from spectrum_tui.key_order import KeyOrder
 from spectrum_tui.last_resort import UNEXPECTED
 from spectrum_tui.theme import DARK, LIGHT, THEMES, opposite
 from spectrum_tui.widgets.printable import PRINTABLE
 from spectrum_tui.widgets.step_bar import MIN_HEIGHT, MIN_WIDTH, StepBar
-
-WEB_DRIVER = "textual.drivers.web_driver:WebDriver"
 
 
 @dataclass
@@ -76,8 +74,7 @@ class BaseApp(App[None]):
 
     def get_driver_class(self) -> type[Driver]:
         """Textual's driver for this terminal; our own under textual-serve."""
-        # textual-serve starts the app on pipes.
-        if os.environ.get("TEXTUAL_DRIVER") == WEB_DRIVER:
+        if is_served():
             from spectrum_tui.web_driver import ServedDriver
 
             return ServedDriver

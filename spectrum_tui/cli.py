@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,6 +17,7 @@ from typing import NoReturn
 
 from spectrum_tui import __version__, last_resort
 from spectrum_tui.arguments import PROGRAM, Parser, add_model_options, add_sizes_option, settings_of
+from spectrum_tui.commands.output import is_served
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.settings import RECIPES
 
@@ -86,9 +86,7 @@ def _app(arguments: list[str]) -> int:
         raise InputError(
             "--sizes-from is for saved scores.", "Give a RESULTS.json to open.", field="model"
         )
-    # textual-serve says how it wants the app drawn, and gives it pipes.
-    served = "web_driver" in os.environ.get("TEXTUAL_DRIVER", "")
-    if not served and not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not is_served() and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(
             "The app needs a terminal on stdin and stderr.",
             f"Without one, use `{PROGRAM} scan {settings.model or 'MODEL'}`.",

@@ -41,6 +41,7 @@ from spectrum_tui.core.scanning.distributed import Group, PeerLostError, join
 from spectrum_tui.core.scanning.session import match_types, run_scan
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.core.text import safe
+from spectrum_tui.last_resort import report
 from spectrum_tui.scan_progress import ScanProgress, Snapshot
 from spectrum_tui.settings import Settings
 
@@ -63,7 +64,7 @@ def run_scan_command(
         if group.size == 1:
             raise
         if group.leads or isinstance(exc, PeerLostError):
-            say(f"spectrum-tui: {exc}")
+            report(exc)
         return 2
 
 
@@ -234,7 +235,7 @@ def _introduce(inspection: Inspection, say: Say) -> None:
     matrices = sum(not info.one_dimensional for info in summary.types)
     say(
         f"{safe(summary.name)}: {summary.architecture}, {count(summary.parameters)} parameters, "
-        f"{matrices} type{'' if matrices == 1 else 's'} of matrices, {size(summary.nbytes)}"
+        f"{counted(matrices, 'type')} of matrices, {size(summary.nbytes)}"
     )
 
 

@@ -88,6 +88,11 @@ def silence(number: int) -> None:
         os.close(null)
 
 
+def is_served() -> bool:
+    """Whether textual-serve shows the app: it names a driver, and gives the app pipes."""
+    return "web_driver" in os.environ.get("TEXTUAL_DRIVER", "")
+
+
 def say_too_small(selection: Selection, percent: int) -> None:
     """Which types are too small for a percentage, if any are."""
     if text := selection.too_small(percent):

@@ -149,9 +149,7 @@ def replace(path: Path, pieces: Iterable[bytes], mode: int | None) -> None:
     """Write a new file beside `path` and give it that name; `mode` None is what the umask says."""
     part = _beside(path)
     # Never wider than the old file, not even while it is written.
-    handle = os.open(
-        part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o666 if mode is None else mode
-    )
+    handle = _create(part, 0o666 if mode is None else mode)
     try:
         try:
             if mode is not None and stat.S_IMODE(os.fstat(handle).st_mode) != mode:

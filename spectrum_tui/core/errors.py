@@ -35,6 +35,11 @@ def _one_line(text: str) -> str:
     return shortened(safe(" ".join(text.split())), _LONGEST)
 
 
+def reason_of(exc: OSError) -> str:
+    """Why the system refused, in its own words."""
+    return exc.strerror or type(exc).__name__
+
+
 class InputError(SpectrumError):
     """A value that cannot be used as it was given (batch size 0, 101 %, no such device)."""
 

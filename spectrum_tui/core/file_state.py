@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spectrum_tui.core.errors import ModelChangedError
+from spectrum_tui.core.errors import ModelChangedError, reason_of
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -60,7 +60,7 @@ def check_unchanged(states: Mapping[str, FileState | None]) -> None:
 
 def changed(file: str, exc: OSError | None = None) -> ModelChangedError:
     """The error for a file that was written to, replaced or taken away since it was inspected."""
-    reason = f" ({exc.strerror or type(exc).__name__})" if exc else ""
+    reason = f" ({reason_of(exc)})" if exc else ""
     return ModelChangedError(
         f"{Path(file).name} is not what it was when the model was inspected{reason}.",
         "Scan again once nothing writes to the folder; no score was made of two states of it.",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectrum_tui.core import disk
-from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.errors import OutputError, reason_of
 from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.text import has_controls, is_seen, safe
 
@@ -47,7 +47,7 @@ def usable_cache() -> Iterator[None]:
             disk.probe(folder)
     except OSError as exc:
         where = "" if exc.filename in (None, str(cache)) else f"{exc.filename}: "
-        with _temporary_cache(f"The cache {cache} cannot be written ({where}{_reason(exc)})"):
+        with _temporary_cache(f"The cache {cache} cannot be written ({where}{reason_of(exc)})"):
             yield
     else:
         yield
@@ -252,7 +252,7 @@ def _seal(form: str, data: bytes) -> bytes:
 def cannot_write(path: Path, exc: OSError) -> OutputError:
     """The error for a file that the system will not let us write."""
     return OutputError(
-        f"Cannot write {path}: {_reason(exc)}.",
+        f"Cannot write {path}: {reason_of(exc)}.",
         f"{_way_out(exc, 'choose another output folder')}; finished scores are kept.",
         field="output_dir",
     )
@@ -261,11 +261,7 @@ def cannot_write(path: Path, exc: OSError) -> OutputError:
 def cannot_keep(path: Path, exc: OSError) -> OutputError:
     """The error for a file of the cache that the system will not let us write."""
     moved = f"set {CACHE_VARIABLE} to a folder that takes files"
-    return OutputError(f"Cannot write {path}: {_reason(exc)}.", f"{_way_out(exc, moved)}.")
-
-
-def _reason(exc: OSError) -> str:
-    return exc.strerror or type(exc).__name__
+    return OutputError(f"Cannot write {path}: {reason_of(exc)}.", f"{_way_out(exc, moved)}.")
 
 
 def _way_out(exc: OSError, other: str) -> str:

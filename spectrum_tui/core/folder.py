@@ -11,6 +11,7 @@ from pathlib import Path
 
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.layer_types import natural_key
+from spectrum_tui.core.text import is_seen
 
 DEPTH = 3
 """Folders that are looked into below one that was given: as deep as a snapshot lies in a cache."""
@@ -65,6 +66,12 @@ def is_model_file(name: str) -> bool:
     return name.endswith(".safetensors") and not name.startswith(_NOT_THE_MODEL)
 
 
+def leads_below(path: str) -> bool:
+    """Whether a path that somebody else wrote, with `/` between its parts, leads below the folder
+    that it is joined to, links left aside, and is seen as itself."""
+    return not {"", ".", ".."}.intersection(path.split("/")) and "\\" not in path and is_seen(path)
+
+
 def no_weights(where: str, files: Iterable[str], *, is_folder: bool) -> CheckpointError:
     """The error for a place without weights of its own, by the paths of what lies there instead.
 
@@ -105,13 +112,13 @@ def _pointed(
     # Of checkpoints the last is meant more often than the first.
     shown = models[-SHOWN:] if all("checkpoint-" in name for name in models) else models[:SHOWN]
     more = f" and {len(models) - len(shown)} more" if len(models) > len(shown) else ""
-    noun = "a model" if len(models) == 1 else "models"
+    one = len(models) == 1
     best = shown[-1] if "checkpoint-" in shown[-1] else shown[0]
-    hint = f"Give {'it' if len(models) == 1 else 'one of them'}: {Path(where) / best}"
+    hint = f"Give {'it' if one else 'one of them'}: {Path(where) / best}"
     if not is_folder:
         hint = f"Download it (hf download {where} --local-dir FOLDER) and give FOLDER/{best}"
     return CheckpointError(
-        f"{where} {what}; there {'is' if len(models) == 1 else 'are'} {noun} in "
+        f"{where} {what}; there {'is a model' if one else 'are models'} in "
         f"{', '.join(shown)}{more}.",
         hint,
         field="model",

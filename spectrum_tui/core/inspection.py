@@ -10,14 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from spectrum_tui.core import demo, hub
-from spectrum_tui.core.checkpoint import (
-    ADAPTER_FILE,
-    INDEX_FILE,
-    SINGLE_FILE,
-    Checkpoint,
-    read_checkpoint,
-    unreadable,
-)
+from spectrum_tui.core.checkpoint import ADAPTER_FILE, Checkpoint, read_checkpoint
 from spectrum_tui.core.collections import without_collections
 from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError
 from spectrum_tui.core.files import cache_note
@@ -29,6 +22,7 @@ from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
 from spectrum_tui.core.scanning.journal import journal_path, read_journal
+from spectrum_tui.core.shards import INDEX_FILE, SINGLE_FILE, unreadable
 from spectrum_tui.core.text import safe, shortened
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-WRONG_SHAPE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+WRONG_SHAPE = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
 """What JSON of another shape than expected raises; the last two by 1e999 and by 10,000 "["."""
 
 _UTF8_MARK, _UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
@@ -74,7 +76,7 @@ def _fault(exc: json.JSONDecodeError) -> Fault:
     if comma >= 0:
         line = exc.doc.count("\n", 0, comma) + 1
         return Fault(
-            f"is not readable JSON (a comma too many at the end of line {line})", "Remove it."
+            f"is not readable JSON (an extra comma at the end of line {line})", "Remove it."
         )
     where = f"line {exc.lineno}, column {exc.colno}: {exc.msg}"
     return Fault(f"is not readable JSON ({where})", "Correct it there, or download it again.")

@@ -24,7 +24,7 @@ from spectrum_tui.core import json_text
 from spectrum_tui.core.collections import without_collections
 from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.disk import read_text
-from spectrum_tui.core.errors import OutputError, ResultsError
+from spectrum_tui.core.errors import OutputError, ResultsError, reason_of
 from spectrum_tui.core.files import (
     OutputFiles,
     cache_dir,
@@ -62,9 +62,6 @@ _FUSED_EXPERTS = re.compile(r"(^|\.)experts\.[a-z_]+$")
 
 DETAILS = f"results {form_of(Scores, Result, Provenance, HeadParameter, Parameter)}"
 """What the details of a score file are kept as."""
-
-_NO_DETAILS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""What reading something else as details may raise."""
 
 Row = tuple[str, str, float]
 """(layer, type, snr)."""
@@ -134,7 +131,7 @@ def from_details_text(text: str, path: Path) -> Result:
     """The result that `details_text` wrote of the scores in `path`; raises ValueError."""
     try:
         return completed(_from_details(json.loads(text), path))
-    except _NO_DETAILS:
+    except json_text.WRONG_SHAPE:
         raise ValueError("not the details of scores") from None
 
 
@@ -193,8 +190,9 @@ def _read(path: Path) -> str:
             f"{path.name} is not UTF-8 text, which JSON must be.", "Give a scores .json."
         ) from None
     except OSError as exc:
-        reason = exc.strerror or type(exc).__name__
-        raise ResultsError(f"{path} cannot be read ({reason}).", "Check the path.") from None
+        raise ResultsError(
+            f"{path} cannot be read ({reason_of(exc)}).", "Check the path."
+        ) from None
 
 
 def _details_path(text: str) -> Path:

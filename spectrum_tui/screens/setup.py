@@ -10,12 +10,11 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical
+from textual.containers import Container
 from textual.screen import Screen
 from textual.suggester import SuggestFromList
-from textual.widgets import Button, Input, Select
+from textual.widgets import Button, Input
 
-from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.requests import (
     DEMO,
@@ -25,7 +24,6 @@ from spectrum_tui.core.requests import (
     Ready,
     Suggestions,
 )
-from spectrum_tui.core.scanning.devices import pick_devices
 from spectrum_tui.messages import (
     DownloadCancelled,
     DownloadRequested,
@@ -33,11 +31,12 @@ from spectrum_tui.messages import (
     LayersRequested,
     OpenRequested,
 )
-from spectrum_tui.settings import RECIPES, Settings, parse_batch_size, parse_percent
+from spectrum_tui.settings import RECIPES, Settings
 from spectrum_tui.widgets.field import Field
 from spectrum_tui.widgets.found_panel import FoundPanel
 from spectrum_tui.widgets.key_footer import KeyFooter
 from spectrum_tui.widgets.model_choices import ModelChoices
+from spectrum_tui.widgets.setup_form import OF_THE_MODEL, SetupForm
 from spectrum_tui.widgets.step_bar import StepBar, model_label
 
 DOWNLOAD_SECONDS = 0.2
@@ -96,58 +95,23 @@ class SetupScreen(Screen[None]):
         self.settings = settings
         self._download = download
         self.summary: ModelSummary | None = None
+        self._form = SetupForm(settings)
         self._found = FoundPanel(id="found")
-        self._ready: Ready | None = None
 
     def compose(self) -> ComposeResult:
         """Six fields above, the list of choices and what was found below."""
         yield StepBar(1)
-        with Vertical(id="form"):
-            yield from self._fields()
+        yield self._form
         with Container(id="lower"):
             yield ModelChoices(id="choices")
             yield self._found
         yield KeyFooter()
 
-    def _fields(self) -> ComposeResult:
-        old = self.settings
-        model = Input(
-            old.model,
-            placeholder="folder, or org/name on Hugging Face",
-            id="model",
-            compact=True,
-            suggester=SuggestFromList([DEMO], case_sensitive=False),
-        )
-        yield Field(
-            "model",
-            "Model",
-            model,
-            "A folder of safetensors or a Hugging Face id; enter reads it",
-            stacked=True,
-        )
-        revision = Input(old.revision, placeholder="main", id="revision", compact=True)
-        yield Field("revision", "Revision", revision, "Branch, tag or commit of a hub model")
-        batch = Input(str(old.batch_size or "auto"), id="batch_size", compact=True)
-        yield Field("batch_size", "Batch size", batch, "Matrices at once; scores stay the same")
-        yield Field("device", "Device", self._device_select(), "Where the matrices are worked on")
-        percent = Input(str(old.top_percent), id="top_percent", compact=True)
-        yield Field("top_percent", "Top percent", percent, "To start with; a slider later")
-        output = Input(old.output_dir, placeholder=".", id="output_dir", compact=True)
-        yield Field("output_dir", "Output folder", output, "For the scores and the YAML")
-
-    def _device_select(self) -> Select[str]:
-        names = list(dict.fromkeys(["auto", self.settings.device]))
-        options = [(name, name) for name in names]
-        return Select(
-            options, value=self.settings.device, allow_blank=False, id="device", compact=True
-        )
-
     def on_mount(self) -> None:
         """Name the panels, and read a model that was given on the command line at once."""
-        self.query_one("#form").border_title = "Model and settings"
         self.query_one("#choices").border_title = "Local models and earlier scores"
         self.query_one("#choices").border_subtitle = "↓ from the model field, enter takes a line"
-        self._input("model").focus()
+        self._form.input("model").focus()
         if self.settings.model:
             self.call_after_refresh(self._inspect)
 
@@ -155,25 +119,19 @@ class SetupScreen(Screen[None]):
 
     def set_ready(self, ready: Ready) -> None:
         """The devices that exist are known now."""
-        self._ready = ready
-        select = self._select()
-        chosen = str(select.value)
-        names = list(dict.fromkeys(["auto", *ready.devices, chosen]))
-        select.set_options([(name, name) for name in names])
-        select.value = chosen
-        self._check_device()
+        self._form.set_devices(ready.devices)
 
     def set_suggestions(self, suggestions: Suggestions) -> None:
         """Local models and earlier scores are known now."""
         known = [*suggestions.models, DEMO]
-        self._input("model").suggester = SuggestFromList(known, case_sensitive=False)
+        self._form.input("model").suggester = SuggestFromList(known, case_sensitive=False)
         self.query_one(ModelChoices).suggest(suggestions)
 
     def show_summary(self, summary: ModelSummary) -> None:
         """The inspection's or the download's answer."""
         self.summary = summary
-        self._field("model").show_help()
-        self._field("revision").show_help()
+        self._form.field("model").show_help()
+        self._form.field("revision").show_help()
         if self._found.state == "downloading" and not summary.is_local:
             self._found.show_facts(summary)  # the exact names came meanwhile
         else:
@@ -187,7 +145,7 @@ class SetupScreen(Screen[None]):
     def show_notice(self, text: str) -> None:
         """What the reader should know while the hub is asked."""
         if self._found.state in ("reading", "downloading"):
-            self._field("model").show_help(text)
+            self._form.field("model").show_help(text)
 
     def show_failure(self, failed: Failed) -> None:
         """Put an error beside the field that caused it; on the model where that is unknown."""
@@ -197,13 +155,13 @@ class SetupScreen(Screen[None]):
     def show_error(self, name: str, message: str, hint: str = "") -> None:
         """Show an error beside a field, and give up what was going on."""
         fields = {field.id for field in self.query(Field)}
-        field = self._field(name if f"field-{name}" in fields else "model")
+        field = self._form.field(name if f"field-{name}" in fields else "model")
         if self._found.state == "downloading" and self.summary is not None:
             self._found.show_found(self.summary)
         elif self.summary is None:
             self._clear_found()
-        if self._field("model") is not field:
-            self._field("model").show_help()
+        if self._form.field("model") is not field:
+            self._form.field("model").show_help()
         field.show_error(message, hint)
         field.control.focus()
         self.refresh_bindings()
@@ -227,46 +185,28 @@ class SetupScreen(Screen[None]):
     @on(Input.Submitted)
     def value_submitted(self, event: Input.Submitted) -> None:
         """Enter in another field: check it, then go on as far as possible."""
-        if event.input.id not in ("model", "revision") and self._read_settings() is not None:
+        if event.input.id not in OF_THE_MODEL and self._form.read() is not None:
             self.action_continue()
 
     @on(Input.Changed, "#model")
     @on(Input.Changed, "#revision")
     def model_changed(self, event: Input.Changed) -> None:
         """What was found belongs to another model now."""
-        self.query_one(ModelChoices).narrow(self._input("model").value.strip())
+        self.query_one(ModelChoices).narrow(self._form.input("model").value.strip())
         asked = (self.settings.model, self.settings.revision)
-        if self._typed() != asked:
+        if self._form.typed() != asked:
             if self._found.state == "downloading":
                 self.post_message(DownloadCancelled())
             self._clear_found()
-            for name in ("model", "revision"):
-                self._field(name).show_help()
-
-    @on(Input.Changed)
-    def value_changed(self, event: Input.Changed) -> None:
-        """An error stays only until its value is mended."""
-        name = event.input.id or ""
-        if name not in ("model", "revision") and self._field(name).error:
-            self._read_settings()
-
-    @on(Input.Blurred)
-    def value_left(self, event: Input.Blurred) -> None:
-        """Leaving a field checks it."""
-        if event.input.id in ("batch_size", "top_percent"):
-            self._read_settings()
-
-    @on(Select.Changed, "#device")
-    def device_changed(self) -> None:
-        """A device that exists clears the error."""
-        self._check_device()
+            for name in OF_THE_MODEL:
+                self._form.field(name).show_help()
 
     @on(ModelChoices.ModelChosen)
     def model_chosen(self, event: ModelChoices.ModelChosen) -> None:
         """Take a line of the list as the model, and read it."""
-        self._input("model").focus()
-        self._input("model").value = event.model
-        self._input("revision").value = ""
+        self._form.input("model").focus()
+        self._form.input("model").value = event.model
+        self._form.input("revision").value = ""
         self._inspect()
 
     @on(ModelChoices.ResultChosen)
@@ -277,7 +217,7 @@ class SetupScreen(Screen[None]):
     @on(Button.Pressed, "#continue")
     def action_continue(self) -> None:
         """Go on to the layers, or say what is missing; what is on the hub is fetched later."""
-        settings = self._read_settings()
+        settings = self._form.read()
         if self.summary is None:
             self._inspect()
         elif settings is not None:
@@ -308,8 +248,8 @@ class SetupScreen(Screen[None]):
     def action_other(self) -> None:
         """Back to the model field and the list."""
         self._clear_found()
-        self._field("model").show_help()
-        self._input("model").focus()
+        self._form.field("model").show_help()
+        self._form.input("model").focus()
 
     def action_choices(self) -> None:
         """From the model field down to the list."""
@@ -323,7 +263,7 @@ class SetupScreen(Screen[None]):
             return remote and self._found.state == "found"
         if action == "continue":
             busy = not self.is_mounted or self._found.state in ("reading", "downloading")
-            return not busy and (self.summary is not None or self._typed()[0] != "")
+            return not busy and (self.summary is not None or self._form.typed()[0] != "")
         if action == "cancel":
             return self.is_mounted and self._found.state in ("reading", "downloading")
         if action == "other":
@@ -334,23 +274,8 @@ class SetupScreen(Screen[None]):
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _field(self, name: str) -> Field:
-        return self.query_one(f"#field-{name}", Field)
-
-    def _input(self, name: str) -> Input:
-        return self.query_one(f"#{name}", Input)
-
-    def _select(self) -> Select[str]:
-        select: Select[str] = self.query_one("#device", Select)
-        return select
-
-    def _typed(self) -> tuple[str, str]:
-        # Spaces around a model are left on: a folder may be called so.
-        model = self._input("model").value
-        return model if model.strip() else "", self._input("revision").value.strip()
-
     def _inspect(self) -> None:
-        model, revision = self._typed()
+        model, revision = self._form.typed()
         asked = (self.settings.model, self.settings.revision)
         if self._found.state == "reading" and (model, revision) == asked:
             return  # a second enter would only begin anew
@@ -359,16 +284,16 @@ class SetupScreen(Screen[None]):
             return
         self.settings = replace(self.settings, model=model, revision=revision)
         self.summary = None
-        self._field("model").show_help(f"Reading the headers of {model} …")
+        self._form.field("model").show_help(f"Reading the headers of {model} …")
         self._found.show_reading(model)
         self.refresh_bindings()
         self.post_message(InspectRequested(model, revision))
 
     def _open(self, path: Path) -> None:
         """Open a file with what the fields say; a device or batch size is of no use to it."""
-        percent = self._parse("top_percent")
+        percent = self._form.parse("top_percent")
         if percent is not None:
-            revision, folder = self._typed()[1], self._output_dir()
+            revision, folder = self._form.typed()[1], self._form.output_dir()
             settings = replace(
                 self.settings, revision=revision, top_percent=percent, output_dir=folder
             )
@@ -384,45 +309,3 @@ class SetupScreen(Screen[None]):
     def _show_found_panel(self, show: bool) -> None:
         self.set_class(show, "-has-model")
         self.refresh_bindings()
-
-    def _read_settings(self) -> Settings | None:
-        """The settings if every value is usable; errors go beside their fields."""
-        model, revision = self._typed()
-        batch_size = self._parse("batch_size")
-        percent = self._parse("top_percent")
-        if batch_size is None or percent is None or not self._check_device():
-            return None
-        return replace(
-            self.settings,
-            model=model,
-            revision=revision,
-            batch_size=batch_size,
-            device=str(self._select().value),
-            top_percent=percent,
-            output_dir=self._output_dir(),
-        )
-
-    def _output_dir(self) -> str:
-        return self._input("output_dir").value.strip() or "."
-
-    def _parse(self, name: str) -> int | None:
-        parser = parse_batch_size if name == "batch_size" else parse_percent
-        try:
-            value = parser(self._input(name).value)
-        except InputError as exc:
-            self._field(name).show_error(exc.message, exc.hint)
-            return None
-        self._field(name).show_help()
-        return value
-
-    def _check_device(self) -> bool:
-        device = str(self._select().value)
-        field = self._field("device")
-        try:
-            if self._ready is not None:
-                pick_devices(device, self._ready.devices)
-        except InputError as exc:
-            field.show_error(exc.message, exc.hint)
-            return False
-        field.show_help()
-        return True

@@ -21,9 +21,10 @@ from textual.widgets import Button, Input
 from spectrum_tui import scan_runner
 from spectrum_tui.app import SpectrumApp
 from spectrum_tui.cli import main
-from spectrum_tui.core.checkpoint import SINGLE_FILE, read_checkpoint
+from spectrum_tui.core.checkpoint import read_checkpoint
 from spectrum_tui.core.files import OutputFiles
 from spectrum_tui.core.scanning.journal import journal_path, read_journal
+from spectrum_tui.core.shards import SINGLE_FILE
 from spectrum_tui.screens.layers import LayersScreen
 from spectrum_tui.screens.results import ResultsScreen
 from spectrum_tui.screens.save import SaveScreen

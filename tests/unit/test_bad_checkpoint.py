@@ -13,8 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from spectrum_tui.core.checkpoint import INDEX_FILE, SINGLE_FILE, parse_config, read_checkpoint
+from spectrum_tui.core.checkpoint import parse_config, read_checkpoint
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.shards import INDEX_FILE, SINGLE_FILE
 from tests.unit.checkpoint_files import (
     entry,
     save_in_folder_below,
@@ -124,7 +125,7 @@ def test_a_shard_with_bytes_too_many(tmp_path: Path) -> None:
         pass
     assert_refused(
         tmp_path,
-        f"{path.name} has bytes too many: it needs {size:,} bytes and has {size + 1:,}.",
+        f"{path.name} is too long: it needs {size:,} bytes and has {size + 1:,}.",
         "Download it again; it is not the file that was written.",
     )
 
@@ -317,12 +318,12 @@ def test_a_file_that_may_not_be_read(
         ),
         (
             b'{"a": 1,\n "b": [1, 2],\n}',
-            "is not readable JSON (a comma too many at the end of line 2)",
+            "is not readable JSON (an extra comma at the end of line 2)",
             "Remove it.",
         ),
         (
             b'{"a": [1,\n2 , ]}',
-            "is not readable JSON (a comma too many at the end of line 2)",
+            "is not readable JSON (an extra comma at the end of line 2)",
             "Remove it.",
         ),
         (

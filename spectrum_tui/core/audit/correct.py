@@ -11,7 +11,7 @@ from spectrum_tui.core.audit.meaning import Meaning
 from spectrum_tui.core.audit.plain import has_rows, is_module, plain_name
 from spectrum_tui.core.consumers.reading import KEY
 from spectrum_tui.core.layer_types import layer_type
-from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.recipes.spectrum import one_line
 
 
@@ -36,9 +36,8 @@ def corrected(recipe: Recipe, meanings: Sequence[Meaning], model: str) -> Correc
     if not recipe.lines:
         return Correction("", refused="the list is empty")
     if not names or 2 * len(dropped) > recipe.lines:
-        verb = "names" if len(dropped) == 1 else "name"
-        words = f"{len(dropped):,} of {counted(recipe.lines, 'line')} {verb} nothing of"
-        return Correction("", dropped, f"{words} {one_line(model)}")
+        lost = part_of(len(dropped), recipe.lines, "line", "names", "name")
+        return Correction("", dropped, f"{lost} nothing in {one_line(model)}")
     comments = [f"# the parameters of {one_line(model)} that the file named", *_left_out(dropped)]
     return Correction(_file(names, comments, recipe), dropped)
 
@@ -69,7 +68,7 @@ def _left_out(dropped: Sequence[Entry]) -> list[str]:
     if not dropped:
         return []
     lines = (f"#   line {entry.line}: {one_line(short(entry.pattern, 200))}" for entry in dropped)
-    return [f"# left out, as nothing is called so: {counted(len(dropped), 'line')}", *lines]
+    return [f"# left out, as the model has no such names: {counted(len(dropped), 'line')}", *lines]
 
 
 def _file(names: Iterable[str], comments: Sequence[str], recipe: Recipe) -> str:

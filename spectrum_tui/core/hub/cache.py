@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spectrum_tui.core.checkpoint import INDEX_FILE, expected_shards, shard_names
 from spectrum_tui.core.disk import read_regular
 from spectrum_tui.core.errors import CheckpointError, OutputError
 from spectrum_tui.core.files import write_text
+from spectrum_tui.core.folder import leads_below
 from spectrum_tui.core.hub.errors import cache_root, is_model_id
 from spectrum_tui.core.hub.guard import is_commit
 from spectrum_tui.core.numbers import part_of
+from spectrum_tui.core.shards import INDEX_FILE, expected_shards, shard_names
 
 LEFTOVER_AGE = 60.0
 """Seconds without a write after which a partial file belongs to no running download."""
@@ -143,11 +144,7 @@ def _commit(repo_id: str, revision: str) -> str:
 
 def _ref(repo_id: str, revision: str) -> Path | None:
     """The file of a ref; None for a name that would lead out of the folder of refs."""
-    parts = revision.split("/")
-    strange = "\\" in revision or not revision.isprintable()
-    if strange or not all(parts) or {".", ".."}.intersection(parts):
-        return None
-    return repo_folder(repo_id) / "refs" / Path(*parts)
+    return repo_folder(repo_id) / "refs" / revision if leads_below(revision) else None
 
 
 def remember_revision(repo_id: str, revision: str, commit: str) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from spectrum_tui.core.disk import open_regular
 
 _CHUNK = 1 << 20
 
@@ -30,8 +33,8 @@ def is_blob(data: bytes, blob: str) -> bool:
 
 def file_is_blob(path: Path, blob: str, counted: Callable[[int], None]) -> bool:
     """Whether `blob` is the id of the contents of `path`; `counted` gets the bytes of each step."""
-    with path.open("rb") as file:
-        digest = hasher(blob, path.stat().st_size)
+    with open_regular(path) as file:
+        digest = hasher(blob, os.fstat(file.fileno()).st_size)
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             counted(len(chunk))

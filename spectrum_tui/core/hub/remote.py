@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spectrum_tui.core import checkpoint as ck
+from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
 from spectrum_tui.core.hub.cache import HubFiles, missing_in_cache, snapshot_folder
 from spectrum_tui.core.hub.contents import is_blob
@@ -28,6 +29,8 @@ from spectrum_tui.core.hub.guard import (
     within,
 )
 from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.json_text import WRONG_SHAPE
+from spectrum_tui.core.shards import INDEX_FILE, SINGLE_FILE, choose_shards
 
 LIST_BYTES = 600_000
 """Bytes of a long list of files, for how long it may take: 2,000 of them."""
@@ -49,7 +52,7 @@ WORKERS = 8
 
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 _DAMAGED = "The model is damaged on the hub itself: use another revision or repository."
-_ODD = (TypeError, AttributeError, LookupError, ValueError, RecursionError, AssertionError)
+_ODD = (*WRONG_SHAPE, AssertionError)
 """What the client raises for JSON of another shape than a hub's."""
 
 
@@ -148,7 +151,7 @@ class _Reader:
         """The whole description."""
         config = self._config()
         shards = self._shards()
-        indexed = bool({ck.SINGLE_FILE, ck.INDEX_FILE} & self.sizes.keys())
+        indexed = bool({SINGLE_FILE, INDEX_FILE} & self.sizes.keys())
         digest = hashlib.sha256(self.commit.encode())
         read = each(self._header, shards, WORKERS)
         for blob, _ in read:
@@ -176,17 +179,17 @@ class _Reader:
         return ck.parse_config(self._json(name)) if name in self.sizes else None
 
     def _shards(self) -> list[str]:
-        if ck.SINGLE_FILE in self.sizes:
-            return [ck.SINGLE_FILE]
-        index = self._json(ck.INDEX_FILE) if ck.INDEX_FILE in self.sizes else None
-        return ck.choose_shards(self.sizes, index, self.repo_id, _DAMAGED)
+        if SINGLE_FILE in self.sizes:
+            return [SINGLE_FILE]
+        index = self._json(INDEX_FILE) if INDEX_FILE in self.sizes else None
+        return choose_shards(self.sizes, index, self.repo_id, _DAMAGED)
 
     def _needed(self, shards: list[str]) -> Iterator[str]:
         """The files to download: the shards, and the small ones that describe the model."""
         yield from shards
         for name, size in self.sizes.items():
             small = name.endswith(".json") and "/" not in name and (size or 0) <= SMALL_JSON
-            if small or name in ("config.json", ck.INDEX_FILE):
+            if small or name in ("config.json", INDEX_FILE):
                 yield name
 
     def _json(self, name: str) -> bytes:
@@ -222,7 +225,7 @@ class _Reader:
         """
         if end <= start:
             return b""
-        with contextlib.suppress(OSError), (self.folder / name).open("rb") as file:
+        with contextlib.suppress(OSError), open_regular(self.folder / name) as file:
             file.seek(start)
             return file.read(end - start)
         data = self.patience.ask(

@@ -12,10 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectrum_tui.core.checkpoint import Tensor, unreadable
+from spectrum_tui.core.checkpoint import Tensor
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, NotHereError
 from spectrum_tui.core.file_state import FileState, changed, check_unchanged
+from spectrum_tui.core.shards import unreadable
 
 if TYPE_CHECKING:
     import torch

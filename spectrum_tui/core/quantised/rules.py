@@ -12,6 +12,7 @@ from math import prod
 from typing import Any
 
 from spectrum_tui.core.checkpoint import Tensor
+from spectrum_tui.core.json_text import WRONG_SHAPE
 from spectrum_tui.core.naming.parameters import StoredSource
 from spectrum_tui.core.quantised import detect
 from spectrum_tui.core.quantised.companions import (
@@ -215,7 +216,7 @@ def _bnb_4bit(tensor: Tensor, stored: Stored) -> StoredSource | None:
     parts = [part for ending in endings if (part := stored.appended(tensor, ending))]
     try:
         decoder = _bnb_decoder(json.loads(stored.bytes_of(state)), nested=len(parts) == 4)
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except WRONG_SHAPE:
         raise broken(f"{state.name} cannot be understood.") from None
     if len(parts) not in (2, 4) or tensor.nbytes != (prod(decoder.shape) + 1) // 2:
         raise misfit(tensor.name, decoder.shape, tensor.shape)

@@ -21,6 +21,7 @@ from typing import Self
 from spectrum_tui.core import disk
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, cannot_keep, checksum
+from spectrum_tui.core.json_text import WRONG_SHAPE
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scoring.metrics import every_metric
 from spectrum_tui.core.scoring.scores import RULE, Score
@@ -171,7 +172,7 @@ def parse_line(line: bytes, file: str = "") -> Entry | None:
         data = json.loads(body + b"}")
         data["file"] = file
         entry = Entry(score=Score(**data.pop("score")), **data)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except WRONG_SHAPE:
         return None
     return entry if _is_sound(entry) else None
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from spectrum_tui.core import disk
+from spectrum_tui.core.json_text import WRONG_SHAPE
 from spectrum_tui.core.text import safe
 
 GRACE = 0.5
@@ -63,7 +64,7 @@ class ScanLock:
 
     def holder(self) -> str:
         """Who has the lock, as far as can be told."""
-        with contextlib.suppress(OSError, ValueError, TypeError, OverflowError, RecursionError):
+        with contextlib.suppress(OSError, *WRONG_SHAPE):
             pid, host, since = json.loads(disk.read_from(self._path))
             clock = time.strftime("%H:%M", time.localtime(float(since)))
             where = "" if host == socket.gethostname() else f" on {safe(str(host))[:60]}"
