@@ -82,6 +82,8 @@ def _scan(
     inspection = _prepare(group, settings, output, tell)
     for note in inspection.summary.notes:
         tell(f"note: {note}")
+    if settings.revision and inspection.summary.origin == "folder":
+        tell("note: a folder has no revisions: its files are read as they are, whatever --revision")
     types = match_types(inspection.summary.types, patterns)
     request = settings.scan_request(types, fresh=fresh)
     scan = _Scan(group, tell)
