@@ -54,11 +54,7 @@ def _described(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"Out of memory. {error}".strip()
     said = str(error)[:500].rstrip(".")
-    return (
-        f"Unexpected {type(error).__name__}: {said}."
-        if said
-        else (f"Unexpected {type(error).__name__}.")
-    )
+    return f"Unexpected {type(error).__name__}" + (f": {said}." if said else ".")
 
 
 def _details(error: BaseException) -> str:

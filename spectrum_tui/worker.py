@@ -231,7 +231,7 @@ class Worker:
         self._send(Refined(request["request"], exact.summary))
         if not set(asked.types) <= {info.name for info in exact.summary.types}:
             raise errors.ScanError(
-                "The model is here, and its layer types are others than its headers told.",
+                "The downloaded model has other layer types than its headers promised.",
                 "Go back and choose again.",
             )
         return exact

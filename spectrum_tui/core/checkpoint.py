@@ -229,7 +229,7 @@ def parse_header(
         ) from None
     if size is not None and size != end:
         lacks = f"it needs {end:,} bytes and has {size:,}"
-        fault = f"is truncated: {lacks}" if size < end else f"has bytes too many: {lacks}"
+        fault = f"is truncated: {lacks}" if size < end else f"is too long: {lacks}"
         raise CheckpointError(
             f"{name} {fault}.",
             "Download it again; the transfer was cut short."

@@ -76,7 +76,7 @@ def _fault(exc: json.JSONDecodeError) -> Fault:
     if comma >= 0:
         line = exc.doc.count("\n", 0, comma) + 1
         return Fault(
-            f"is not readable JSON (a comma too many at the end of line {line})", "Remove it."
+            f"is not readable JSON (an extra comma at the end of line {line})", "Remove it."
         )
     where = f"line {exc.lineno}, column {exc.colno}: {exc.msg}"
     return Fault(f"is not readable JSON ({where})", "Correct it there, or download it again.")

@@ -169,10 +169,8 @@ class ResultDialogs(SizedLater):
         self._say_copied(text.count("\n"), len(text.encode()))
 
     def _say_copied(self, lines: int, nbytes: int) -> None:
-        said, title = (
-            f"{numbers.counted(lines, 'line')}, {numbers.size(nbytes)}.",
-            "Copied the YAML",
-        )
+        said = f"{numbers.counted(lines, 'line')}, {numbers.size(nbytes)}."
+        title = "Copied the YAML"
         if nbytes <= CLIPBOARD_LIMIT:
             self.notify(said, title=title, markup=False)
             return

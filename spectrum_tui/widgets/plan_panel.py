@@ -115,12 +115,10 @@ class Figures(Widget):
 
     def _first_line(self, plan: Plan) -> str:
         """The longest wording that fits."""
-        counted_layers = numbers.counted(plan.layers, "layer")
-        layers = f" · {counted_layers} · {numbers.count(plan.parameters)} parameters"
-        share, types = (
-            numbers.percent(plan.share),
-            numbers.part_of(plan.types, plan.of_types, "type"),
-        )
+        layers = numbers.counted(plan.layers, "layer")
+        layers = f" · {layers} · {numbers.count(plan.parameters)} parameters"
+        share = numbers.percent(plan.share)
+        types = numbers.part_of(plan.types, plan.of_types, "type")
         wordings = (
             f"{types}{layers} ({share} of the model)",
             f"{types}{layers} ({share})",

@@ -88,7 +88,7 @@ def test_what_is_left_out_is_listed_in_report_and_file(
     at = lines.index("left out of a corrected file: 1 line")
     assert lines[at + 1] == "    line 64: model.layers.77.mlp.up_proj.weight"
     fixed = Path("fixed.yaml").read_text().splitlines()
-    assert "# left out, as nothing is called so: 1 line" in fixed
+    assert "# left out, as the model has no such names: 1 line" in fixed
     assert "#   line 64: model.layers.77.mlp.up_proj.weight" in fixed
 
 
@@ -102,7 +102,7 @@ def test_a_file_that_leaves_most_out_is_not_written(
     assert main(["audit", "other.yaml", "--model", str(mllama), "-o", "fixed.yaml"]) == 1
     out, err = capsys.readouterr()
     assert not Path("fixed.yaml").exists()
-    assert err == "no corrected file: 108 of 110 lines name nothing of vision-model\n"
+    assert err == "no corrected file: 108 of 110 lines name nothing in vision-model\n"
     assert "left out of a corrected file: 108 lines" in out
     assert "    line 111: model.blocks.107.mlp.up.weight" in out.splitlines()
     for text in (out, err):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spectrum_tui.core.checkpoint import read_checkpoint
-from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.errors import ModelChangedError
 from spectrum_tui.core.naming import plan as planning
 from spectrum_tui.core.naming import transformers_api
 from spectrum_tui.core.naming.plan import plan_parameters
@@ -88,12 +88,14 @@ def test_matching_that_breaks_leaves_the_stored_names(
     assert "changed" in plan.banner
 
 
-def test_a_file_that_breaks_off_is_an_error_of_the_file(tiny: TinyModels, tmp_path: Path) -> None:
+def test_a_file_that_is_cut_short_meanwhile_is_an_error_of_the_file(
+    tiny: TinyModels, tmp_path: Path
+) -> None:
     folder = rewrite(tiny.folder("llama_tied", "published"), tmp_path / "m")
     checkpoint = read_checkpoint(folder)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:3000])
-    with pytest.raises(CheckpointError, match="ends in the middle"):
+    with pytest.raises(ModelChangedError, match=r"model\.safetensors"):
         plan_parameters(checkpoint)
 
 

@@ -215,7 +215,7 @@ def test_refused_before_the_download_not_after(
     def no_download(inspection: Inspection, **_: object) -> Inspection:
         raise AssertionError("downloaded")
 
-    monkeypatch.setattr(headless, "inspect_model", lambda *_: remote)
+    monkeypatch.setattr(headless, "inspect_model", lambda *_, **__: remote)
     monkeypatch.setattr(headless, "fetch", no_download)
     assert word in refused(capsys, "scan", "org/name", *options)
 

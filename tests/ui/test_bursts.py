@@ -26,6 +26,7 @@ from spectrum_tui.screens.results import ResultsScreen
 from spectrum_tui.screens.setup import SetupScreen
 from spectrum_tui.settings import Settings
 from spectrum_tui.widgets import yaml_preview
+from spectrum_tui.widgets.key_footer import KeyFooter
 from tests import made
 from tests.snapshots import scenes
 
@@ -78,29 +79,43 @@ def audit() -> Screen[Any]:
     return scenes.audit_screen("text")[0]
 
 
-Case = tuple[Callable[[], Screen[Any]], str]
+Case = tuple[Callable[[], Screen[Any]], tuple[str, ...]]
+"""A screen, and the bursts that it gets one after another."""
 CASES: dict[str, Case] = {
-    "model typed": (setup, "d e m o enter"),
-    "fields": (setup, "tab tab 3 tab tab 7 tab x"),
-    "device": (setup, "tab tab tab enter down enter tab 4"),
-    "tree": (layers, "down space down left down down right down space"),
-    "tree filter": (layers, "slash g a t e enter down space s"),
-    "tree filter dropped": (layers, "slash u p escape down space"),
-    "save, then on": (results, "w down enter right right"),
-    "save with experts": (results, "w tab tab space tab enter"),
-    "slider": (results, "3 7 right right shift+right left"),
-    "filter": (results, "slash q u p enter down S d n n"),
-    "heat map": (results, "tab m j l down y j j"),
-    "metric": (results, "v v e right s"),
-    "experts": (results, "x down o G k escape right"),
-    "memory": (results, "f down down 8 0 enter right"),
-    "memory, division": (results, "f shift+tab shift+tab enter down enter tab space"),
-    "tiers": (results, "a right r down right n w enter"),
-    "compare": (results, "o down down enter right tab j j"),
-    "help": (results, "f1 down down escape right"),
-    "palette": (results, "ctrl+p m e m o r y enter"),
-    "audit": (audit, "m a slash b enter escape j j"),
-    "audit written": (audit, "w backspace enter j"),
+    "model typed": (setup, ("d e m o enter",)),
+    "fields": (
+        setup,
+        ("tab tab 3 tab tab 7 tab x", "shift+tab shift+tab enter down enter tab 4"),
+    ),
+    "tree": (
+        layers,
+        (
+            "down space down left down down right down space",
+            "slash g a t e enter down space s",
+            "slash u p escape down space",
+        ),
+    ),
+    "save": (results, ("w down enter right right", "w tab tab space tab enter")),
+    "slider": (
+        results,
+        (
+            "3 7 right right shift+right left",
+            "x down o G k escape right",
+            "f1 down down escape right",
+            "v v e right s",
+        ),
+    ),
+    "filter": (results, ("slash q u p enter down S d n n",)),
+    "heat map": (results, ("tab m j l down y j j",)),
+    "memory": (
+        results,
+        ("f down down 8 0 enter right", "f shift+tab shift+tab enter down enter tab space"),
+    ),
+    "tiers": (results, ("a right r down right n w enter",)),
+    "compare": (results, ("o down down enter right tab j j",)),
+    "palette": (results, ("ctrl+p m e m o r y enter",)),
+    "confirm": (confirm, ("tab enter",)),
+    "audit": (audit, ("m a slash b enter escape j j", "w backspace enter j")),
 }
 
 
@@ -142,32 +157,49 @@ async def at_once(pilot: Pilot[Any], keys: list[str]) -> None:
 Press = Callable[[Pilot[Any], list[str]], Any]
 
 
-async def end(case: Case, folder: Path, send: Press) -> dict[str, object]:
-    """Where the keys lead: what is shown, what has the keys, what was asked for and written."""
-    screen, keys = case
+async def ends(case: Case, folder: Path, send: Press) -> list[dict[str, object]]:
+    """Where each burst leads: what is shown, what has the keys, what was asked for and written."""
+    screen, bursts = case
     app = Host(screen())
+    found: list[dict[str, object]] = []
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()
-        await send(pilot, keys.split())
-        for field in app.screen.query(Input):
-            field.cursor_blink = False
-        await pilot.pause(0.1)  # footer and scrollbars follow a little later
-        focused = app.focused
-        strips = app.screen._compositor.render_strips()
-        return {
-            "shown": [strip.text.rstrip() for strip in strips],
-            "screens": [type(one).__name__ for one in app.screen_stack],
-            "focus": None if focused is None else (type(focused).__name__, focused.id),
-            "asked": app.asked,
-            "files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*")),
-        }
+        for keys in bursts:
+            await send(pilot, keys.split())
+            for field in app.screen.query(Input):
+                field.cursor_blink = False
+            shown, focused = await drawn(pilot), app.focused
+            found.append(
+                {
+                    "shown": shown,
+                    "screens": [type(one).__name__ for one in app.screen_stack],
+                    "focus": None if focused is None else (type(focused).__name__, focused.id),
+                    "asked": list(app.asked),
+                    "files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*")),
+                }
+            )
+    return found
+
+
+async def drawn(pilot: Pilot[Any]) -> list[str]:
+    """The lines on the screen, once the footer and the scrollbars have followed."""
+    lines: list[str] = []
+    for _ in range(100):
+        before = lines
+        await pilot.pause(0.05)
+        strips = pilot.app.screen._compositor.render_strips()
+        lines = [strip.text.rstrip() for strip in strips]
+        has_keys = all(footer.children for footer in pilot.app.screen.query(KeyFooter))
+        if has_keys and lines == before:
+            break
+    return lines
 
 
 @pytest.mark.parametrize("name", CASES)
 async def test_a_burst_ends_where_single_presses_end(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends = []
+    found = []
     for send in (singly, at_once):
         folder = tmp_path / "work"  # of the same name, as paths are shown
         folder.mkdir()
@@ -178,8 +210,8 @@ async def test_a_burst_ends_where_single_presses_end(
         (folder / "other.json").write_bytes(
             (folder / "snr_results_made-other_sorted.json").read_bytes()
         )
-        ends.append(await end(CASES[name], folder, send))
+        found.append(await ends(CASES[name], folder, send))
         folder.rename(tmp_path / send.__name__)
-    one_by_one, burst = ends
-    for what, expected in one_by_one.items():
-        assert burst[what] == expected
+    for one_by_one, burst in zip(*found, strict=True):
+        for what, expected in one_by_one.items():
+            assert burst[what] == expected

@@ -125,7 +125,7 @@ def test_a_shard_with_bytes_too_many(tmp_path: Path) -> None:
         pass
     assert_refused(
         tmp_path,
-        f"{path.name} has bytes too many: it needs {size:,} bytes and has {size + 1:,}.",
+        f"{path.name} is too long: it needs {size:,} bytes and has {size + 1:,}.",
         "Download it again; it is not the file that was written.",
     )
 
@@ -318,12 +318,12 @@ def test_a_file_that_may_not_be_read(
         ),
         (
             b'{"a": 1,\n "b": [1, 2],\n}',
-            "is not readable JSON (a comma too many at the end of line 2)",
+            "is not readable JSON (an extra comma at the end of line 2)",
             "Remove it.",
         ),
         (
             b'{"a": [1,\n2 , ]}',
-            "is not readable JSON (a comma too many at the end of line 2)",
+            "is not readable JSON (an extra comma at the end of line 2)",
             "Remove it.",
         ),
         (

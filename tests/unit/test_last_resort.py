@@ -111,12 +111,12 @@ def test_pipes_are_utf_8_whatever_the_locale(
 
 
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch, scores: Path) -> int:
-    from spectrum_tui.commands import yaml
+    from spectrum_tui.commands import export
 
     def load(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(yaml, "load_scores", load)
+    monkeypatch.setattr(export, "load_scores", load)
     return main(["yaml", str(scores)])
 
 

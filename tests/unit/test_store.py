@@ -162,7 +162,7 @@ def test_anything_else_is_one_line_with_a_hint(content: str | bytes, tmp_path: P
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('{"a.b": {"snr": 1.0, "type": "b"},\n}', "a comma too many at the end of line 1"),
+        ('{"a.b": {"snr": 1.0, "type": "b"},\n}', "an extra comma at the end of line 1"),
         ('{"a.b": {"snr": 1.0 "type": "b"}}', "line 1, column 21: Expecting ',' delimiter"),
         ("{}".encode("utf-16"), "is not UTF-8 text"),
     ],

@@ -37,7 +37,7 @@ def corrected(recipe: Recipe, meanings: Sequence[Meaning], model: str) -> Correc
         return Correction("", refused="the list is empty")
     if not names or 2 * len(dropped) > recipe.lines:
         lost = part_of(len(dropped), recipe.lines, "line", "names", "name")
-        return Correction("", dropped, f"{lost} nothing of {one_line(model)}")
+        return Correction("", dropped, f"{lost} nothing in {one_line(model)}")
     comments = [f"# the parameters of {one_line(model)} that the file named", *_left_out(dropped)]
     return Correction(_file(names, comments, recipe), dropped)
 
@@ -68,7 +68,7 @@ def _left_out(dropped: Sequence[Entry]) -> list[str]:
     if not dropped:
         return []
     lines = (f"#   line {entry.line}: {one_line(short(entry.pattern, 200))}" for entry in dropped)
-    return [f"# left out, as nothing is called so: {counted(len(dropped), 'line')}", *lines]
+    return [f"# left out, as the model has no such names: {counted(len(dropped), 'line')}", *lines]
 
 
 def _file(names: Iterable[str], comments: Sequence[str], recipe: Recipe) -> str:
