@@ -9,7 +9,7 @@ import numpy as np
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import part_of
-from spectrum_tui.core.results import Parameter, Result
+from spectrum_tui.core.results import BoolArray, Parameter, Result, Scores
 
 MOST_MISSING = 0.1
 """The share of the chosen types' parameters that may lack a score: above it, what was scored says
@@ -18,11 +18,16 @@ little of what was not."""
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 
+def _missing(scores: Scores) -> BoolArray:
+    """Per layer whether it has no score: those of another tool are NaN without a reason."""
+    return np.isnan(scores.snr)
+
+
 def missing_note(result: Result) -> str:
     """How many layers of the chosen types have no score, as a recipe's comment says it; empty
     where all have one."""
     skipped = _skipped(result)
-    count = len(result.scores.problems) + len(skipped)
+    count = int(_missing(result.scores).sum()) + len(skipped)
     layers = part_of(count, len(result.scores) + len(skipped), "layer", "has", "have")
     return f"{layers} no score" if count else ""
 
@@ -35,7 +40,7 @@ def refuse_missing(result: Result, *, allowed: bool) -> None:
     scores = result.scores
     weights = scores.numel if scores.has_shapes else np.ones(len(scores))
     unseen = sum(parameter.numel for parameter in _skipped(result))
-    missing = float(weights[list(scores.problems)].sum()) + unseen
+    missing = float(weights[_missing(scores)].sum()) + unseen
     share = missing / max(float(weights.sum()) + unseen, 1.0)
     if allowed or share <= MOST_MISSING:
         return
