@@ -73,7 +73,7 @@ def _say(found: Audit, output: str | None) -> None:
 
 def _lines(file: str, found: Audit) -> Iterator[str]:
     """The audit as lines to read."""
-    yield f"{safe(file)}: {counted(found.lines, 'line')}, {_counted(found)}"
+    yield f"{safe(file)}: {counted(found.lines, 'entry', 'entries')}, {_counted(found)}"
     for finding in found.findings:
         yield from _finding(finding)
     yield from left_out(found)

@@ -24,7 +24,7 @@ ROOMY = 60
 
 def summary(audit: Audit) -> Content:
     """`57 lines · 2 errors · 1 warning`."""
-    parts = [numbers.counted(audit.lines, "line")]
+    parts = [numbers.counted(audit.lines, "entry", "entries")]
     for severity in Severity:
         n = sum(finding.severity is severity for finding in audit.findings)
         if n:

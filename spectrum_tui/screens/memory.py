@@ -51,6 +51,14 @@ class Fitting:
     head: bool
 
 
+class WayList(OptionList):
+    """The ways to train that would fit, of which one is chosen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", "Choose", tooltip="Train in the way under the cursor"),
+    ]
+
+
 class MemoryScreen(Dialog[Fitting | None]):
     """Dismissed with what fits, None where nothing was asked. What it is trained with stays in
     the line that opened it."""
@@ -133,7 +141,7 @@ class MemoryScreen(Dialog[Fitting | None]):
         self._depth = Static(markup=False, id="depth")
         self.size_field = Input(id="fit", compact=True)
         self.answer = Static(_OFFER, markup=False, id="answer")
-        self.ways = OptionList(id="ways", compact=True, markup=False)
+        self.ways = WayList(id="ways", compact=True, markup=False)
         self._found: tuple[Way, ...] = ()
         self._foot = Static(_ESTIMATE, markup=False, id="foot")
 

@@ -26,10 +26,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_no_defect_is_0_and_defects_are_1(capsys: Capture) -> None:
     assert main(["audit", "good.yaml"]) == 0
-    assert capsys.readouterr() == ("good.yaml: 1 line, no defect\n", "")
+    assert capsys.readouterr() == ("good.yaml: 1 entry, no defect\n", "")
     assert main(["audit", "bad.yaml"]) == 1
     out, err = capsys.readouterr()
-    assert out.splitlines()[0] == "bad.yaml: 1 line, 1 error, 1 warning"
+    assert out.splitlines()[0] == "bad.yaml: 1 entry, 1 error, 1 warning"
     assert "✗ error line 2: " in out
     assert "-o FIXED.yaml" in err
 
