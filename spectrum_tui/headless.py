@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spectrum_tui.commands.output import draw, put, put_json, say, say_too_small
+from spectrum_tui.commands.output import draw, put, put_json, say, say_frozen, say_too_small
 from spectrum_tui.core import store
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanNote, ScanStarted
@@ -82,6 +82,8 @@ def _scan(
     inspection = _prepare(group, settings, output, tell)
     for note in inspection.summary.notes:
         tell(f"note: {note}")
+    if settings.revision and inspection.summary.origin == "folder":
+        tell("note: a folder has no revisions: its files are read as they are, whatever --revision")
     types = match_types(inspection.summary.types, patterns)
     request = settings.scan_request(types, fresh=fresh)
     scan = _Scan(group, tell)
@@ -100,6 +102,7 @@ def _scan(
         raise
     write_text(files.recipe(settings.top_percent), recipe.text)
     say_too_small(choice.selection, settings.top_percent)
+    say_frozen(choice)
     _print_result(result, files, settings.top_percent, head=head, as_json=as_json)
     return 1 if scan.progress.snapshot().failed else 0
 

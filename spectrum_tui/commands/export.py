@@ -15,10 +15,11 @@ from spectrum_tui.arguments import (
     add_percent_option,
     add_sizes_option,
 )
-from spectrum_tui.commands.output import put, say, say_too_small
+from spectrum_tui.commands.output import put, say, say_frozen, say_too_small
 from spectrum_tui.commands.scores import load_scores
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, kind_named
 from spectrum_tui.core.recipes.writing import drafted
@@ -38,6 +39,8 @@ def write(options: argparse.Namespace) -> int:
     choice = _choice(options, kind)
     files = drafted(kind, choice)
     say_too_small(kind.ranked(choice).selection, choice.percent)
+    if kind is DEFAULT_KIND:
+        say_frozen(choice)
     if options.output is None:
         _print(files)
     else:
@@ -71,7 +74,8 @@ def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
 def _print(files: Sequence[RecipeFile]) -> None:
     put(files[0].text)
     if len(files) > 1:
-        say(f"{len(files) - 1} more to go with it: -o FILE writes all of them")
+        further = counted(len(files) - 1, "more file belongs", "more files belong")
+        say(f"{further} to it: -o FILE writes them together")
 
 
 def _write(files: Sequence[RecipeFile], first: Path) -> None:

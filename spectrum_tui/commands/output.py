@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from spectrum_tui.core.text import printable_json, safe, safe_lines, shortened
 
 if TYPE_CHECKING:
+    from spectrum_tui.core.recipes.choice import Choice
     from spectrum_tui.core.selection import Selection
 
 
@@ -97,6 +98,15 @@ def say_too_small(selection: Selection, percent: int) -> None:
     """Which types are too small for a percentage, if any are."""
     if text := selection.too_small(percent):
         say(f"note: {text}")
+
+
+def say_frozen(choice: Choice) -> None:
+    """What frozen embeddings mean for gradient checkpointing, where a list of names cannot say it
+    to the trainer."""
+    from spectrum_tui.core.recipes.choice import FROZEN_HEAD  # not at the start: it needs numpy
+
+    if choice.selection.result.head and not choice.head:
+        say(f"note: {FROZEN_HEAD}")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

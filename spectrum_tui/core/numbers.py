@@ -87,8 +87,8 @@ def score(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1 as a percentage: `12.5 %`, `0.03 %`."""
-    value = share * 100
+    """A share of 1 as a percentage: `12.5 %`, `0.03 %`; `100.0 %` is all and nothing less."""
+    value = share * 100 if share >= 1 else min(share * 100, 99.9)
     return f"{value:.1f} %" if value >= 0.1 or value == 0 else f"{value:.2g} %"
 
 

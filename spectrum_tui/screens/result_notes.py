@@ -11,12 +11,6 @@ from spectrum_tui.core.results import Generation, Result
 from spectrum_tui.core.selection import NEVER, Selection
 from spectrum_tui.widgets.cells import printable
 
-FROZEN_HEAD = (
-    "Embeddings and head stay frozen: with gradient checkpointing, set "
-    "gradient_checkpointing_kwargs use_reentrant: false or call "
-    "model.enable_input_require_grads(), otherwise no gradients arrive."
-)
-
 
 def result_label(result: Result) -> str:
     """What to call the scored model; the demonstration model is labelled as what it is."""

@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from spectrum_tui.core.errors import ResultsError
+from spectrum_tui.core.recipes.choice import FROZEN_HEAD
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results import Result
 from spectrum_tui.key_order import KEYS_WAIT
@@ -21,7 +22,6 @@ from spectrum_tui.screens.rankings import Rankings
 from spectrum_tui.screens.result_dialogs import ResultDialogs
 from spectrum_tui.screens.result_keys import RESULT_KEYS
 from spectrum_tui.screens.result_notes import (
-    FROZEN_HEAD,
     facts,
     head_text,
     result_label,

@@ -71,8 +71,9 @@ def estimate(
     name = next((d for d in (device, f"{device}:0") if d in speeds), None)
     if name is None:
         return f"no estimate for {device}", ""
-    about = numbers.about(plan.cost * speeds[name])
-    return f"{'at most ' if at_most else ''}{about}", f"on {name}"
+    seconds = plan.cost * speeds[name]
+    limit = "at most " if at_most and seconds >= 1 else ""  # "less than 1 s" is a limit itself
+    return f"{limit}{numbers.about(seconds)}", f"on {name}"
 
 
 class Figures(Widget):

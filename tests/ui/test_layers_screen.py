@@ -118,6 +118,8 @@ def test_estimate_picks_the_device_that_will_be_used() -> None:
     assert estimate(plan, READY, "auto") == ("about 1 min", "on cuda:0")
     assert estimate(plan, READY, "cuda") == ("about 1 min", "on cuda:0")
     assert estimate(plan, READY, "cpu", at_most=True) == ("at most about 4 min", "on cpu")
+    fast = Ready((), {"cpu": 1e-30})
+    assert estimate(plan, fast, "cpu", at_most=True) == ("less than 1 s", "on cpu")
     assert estimate(plan, READY, "mps") == ("no estimate for mps", "")
     assert estimate(plan, Ready((), {}), "auto") == ("no estimate for auto", "")
     assert estimate(plan, None, "cpu")[0].startswith("measuring")

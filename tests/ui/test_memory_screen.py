@@ -179,7 +179,7 @@ async def test_an_empty_field_shows_no_value_and_the_cards_fill_it() -> None:
         assert dialog.size_field.placeholder == ""
         assert "8, 10, 11, 12, 16, 20, 24" in str(dialog.answer.render())
         await pilot.press("enter")
-        assert "is no size of memory" in str(dialog.answer.render())
+        assert "No size of memory is given" in str(dialog.answer.render())
         await pilot.press("pageup", "pageup", "pagedown", "pageup", "pageup")
         assert dialog.size_field.value == "11"
         assert dialog.table.limit == 11 * 2**30

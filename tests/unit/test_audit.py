@@ -229,6 +229,12 @@ def test_a_module_stands_for_its_bias_too() -> None:
     assert names == [f"{UP}.weight", f"{UP}.bias"]
 
 
+def test_one_line_of_another_model_says_nothing_of_the_embeddings() -> None:
+    usual = "".join(f"- model.layers.{i}.mlp.up_proj.weight\n" for i in range(2))
+    lines = f"- model.embed_tokens.weight\n- transformer.h.1.attn.c_attn.weight\n{usual}"
+    assert "head" not in codes(audit(f"unfrozen_parameters:\n{lines}"))
+
+
 def test_nothing_and_everything_are_said() -> None:
     assert {"nothing", "dead"} <= codes(in_model("transformer.h.1.attn"))
     assert "everything" in codes(in_model("model"))

@@ -219,3 +219,11 @@ def test_a_metric_that_is_none(command: list[str], capsys: Capture) -> None:
     message = refused(capsys, *command, "--metric", "snr")
     assert "There is no metric 'snr'" in message
     assert "spectrum, calibrated, stable_rank, effective_rank" in message
+
+
+def test_a_revision_of_a_folder_is_said_to_mean_nothing(model: Path, capsys: Capture) -> None:
+    said = "note: a folder has no revisions"
+    assert main(["scan", str(model), "--revision", "v2"]) == 0
+    assert sum(line.startswith(said) for line in capsys.readouterr().err.splitlines()) == 1
+    assert main(["scan", str(model)]) == 0
+    assert said not in capsys.readouterr().err

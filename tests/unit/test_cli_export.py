@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pytest
 
 from spectrum_tui.cli import main
 from spectrum_tui.core.recipes import kinds
-from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.choice import FROZEN_HEAD, Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS, kind_named
 from spectrum_tui.core.selection import Selection
 from spectrum_tui.core.store import load_result, save_scores
@@ -49,7 +51,9 @@ def test_stdout_is_the_first_file_of_the_kind(kind: str, scores: str, capsys: Ca
 def test_the_default_is_what_the_yaml_command_writes(scores: str, capsys: Capture) -> None:
     for options in ([], ["--no-embeddings", "--top-percent", "9"], ["--metric", "calibrated"]):
         assert main(["yaml", scores, *options]) == 0
-        assert capsys.readouterr().out == exported(capsys, scores, *options)
+        written = capsys.readouterr()
+        assert main(["export", scores, *options]) == 0
+        assert capsys.readouterr() == written
 
 
 def test_another_metric_ranks_otherwise(scores: str, capsys: Capture) -> None:
@@ -94,6 +98,30 @@ def two_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds, "KINDS", (*KINDS, TWO))
 
 
+def test_frozen_embeddings_are_said_where_the_file_cannot_say_it(
+    scores: str, capsys: Capture
+) -> None:
+    for command in (["yaml", scores], ["export", scores]):
+        assert main([*command, "--no-embeddings"]) == 0
+        assert capsys.readouterr().err == f"note: {FROZEN_HEAD}\n"
+        assert main(command) == 0
+        assert capsys.readouterr().err == ""
+
+
+def test_scores_of_another_tool_without_a_number_are_missing(capsys: Capture) -> None:
+    layers = {
+        f"model.layers.{i}.mlp.up_proj": {"snr": 1 / (i + 1), "type": "mlp.up_proj"}
+        for i in range(20)
+    }
+    layers["model.layers.7.mlp.up_proj"]["snr"] = math.nan
+    Path("one.json").write_text(json.dumps(layers))
+    assert "· 1 of 20 layers has no score" in exported(capsys, "one.json")
+    for i in range(3):
+        layers[f"model.layers.{i}.mlp.up_proj"]["snr"] = math.nan
+    Path("four.json").write_text(json.dumps(layers))
+    assert "4 of 20 layers have no score" in refused(capsys, "export", "four.json")
+
+
 @pytest.mark.usefixtures("two_files")
 def test_further_files_lie_beside_the_first(scores: str, capsys: Capture) -> None:
     assert main(["export", scores, "--as", "two", "-o", "deep/lora.json"]) == 0
@@ -103,7 +131,7 @@ def test_further_files_lie_beside_the_first(scores: str, capsys: Capture) -> Non
     assert main(["export", scores, "--as", "two"]) == 0
     out, err = capsys.readouterr()
     assert out == "{}\n"
-    assert err.startswith("1 more to go with it")
+    assert err.startswith("1 more file belongs to it: ")
 
 
 @pytest.mark.usefixtures("two_files")

@@ -53,6 +53,15 @@ def test_spearman_against_pearson_of_ranks() -> None:
     assert spearman(x, -x) == pytest.approx(-1.0)
 
 
+def test_a_layer_that_lost_its_score_is_said() -> None:
+    plain = made.result(layers=6)
+    snr = plain.scores.snr.copy()
+    snr[0] = math.nan
+    found = compare(plain, replace(plain, scores=replace(plain.scores, snr=snr)))
+    assert not found.moves
+    assert notes(found) == ["1 layer has a score in one file only, and no change of rank."]
+
+
 def test_spearman_says_nothing_where_there_is_no_order() -> None:
     assert math.isnan(spearman(np.ones(1), np.ones(1)))
     assert math.isnan(spearman(np.ones(3), np.arange(3.0)))

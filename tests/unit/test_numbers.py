@@ -126,7 +126,14 @@ def test_a_score_is_at_most_eight_characters() -> None:
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0, "0.0 %"), (0.125, "12.5 %"), (1, "100.0 %"), (0.0003, "0.03 %"), (0.001, "0.1 %")],
+    [
+        (0, "0.0 %"),
+        (0.125, "12.5 %"),
+        (1, "100.0 %"),
+        (0.0003, "0.03 %"),
+        (0.001, "0.1 %"),
+        (0.9997, "99.9 %"),
+    ],
 )
 def test_percent(share: float, text: str) -> None:
     assert percent(share) == text

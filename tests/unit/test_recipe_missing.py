@@ -106,3 +106,33 @@ def test_a_scan_of_which_most_failed_keeps_the_scores_and_writes_no_recipe(
     assert not Path(RECIPE.format("m", 50)).exists()
     assert main(["scan", model, "--allow-missing"]) == 1
     assert "2 of 16 layers have no score" in Path(RECIPE.format("m", 50)).read_text()
+
+
+def without_a_layer(folder: Path) -> Path:
+    """A model of three layers of which the last is not stored: 24 % of the matrices' elements."""
+    return save(folder, llama(2), config={"num_hidden_layers": 3})
+
+
+def test_what_is_not_stored_is_missing_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = str(without_a_layer(tmp_path / "m"))
+    assert main(["scan", model]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "7 of 23 layers have no score" in err.splitlines()[-1]
+    assert not Path(RECIPE.format("m", 50)).exists()
+    for command in ("yaml", "export"):
+        assert "7 of 23 layers" in refused(capsys, command, FLAT.format("m"))
+    assert main(["scan", model, "--allow-missing"]) == 0
+    assert "7 of 23 layers have no score" in Path(RECIPE.format("m", 50)).read_text()
+
+
+def test_of_types_that_were_not_chosen_nothing_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = str(without_a_layer(tmp_path / "m"))
+    assert main(["scan", model, "--types", "lm_head", "--top-percent", "100"]) == 0
+    assert "no score" not in Path(RECIPE.format("m", 100)).read_text()

@@ -46,6 +46,8 @@ _EMBEDDINGS = {
     "backbone.layers": "backbone.embeddings.weight",
 }
 """What the input embeddings are called where the blocks are called so."""
+_USUAL = "model.layers."
+"""What they are called where the embeddings have the name that the reference script writes."""
 HEADS = ("lm_head.weight", "lm_head", "model.embed_tokens.weight", "model.embed_tokens")
 """What the reference script writes for every model, without its anchors."""
 _OWN = "names as in transformers 5"
@@ -92,11 +94,19 @@ def renamed_findings(recipe: Recipe) -> list[Finding]:
     )
 
 
+def _root(names: list[str]) -> str:
+    """What the blocks are called whose embeddings have another name than usual; "" where most of
+    the lines, or as many, name blocks as usual: a line of another model says nothing of these."""
+    found = {root: sum(n.startswith(f"{root}.") for n in names) for root in _EMBEDDINGS}
+    root = max(found, key=found.__getitem__)
+    return root if found[root] > sum(n.startswith(_USUAL) for n in names) else ""
+
+
 def head_findings(recipe: Recipe) -> list[Finding]:
     """The usual lines for embeddings and head in a file whose other names say that the model
     calls them otherwise."""
     names = [plain_name(entry.pattern) for entry in recipe.entries]
-    root = next((r for r in _EMBEDDINGS if any(n.startswith(f"{r}.") for n in names)), "")
+    root = _root(names)
     wrong = {name for name in HEADS if "embed_tokens" in name or root in _TIED} if root else set()
     lines = [
         (entry.line, entry.pattern)

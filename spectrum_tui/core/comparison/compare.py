@@ -145,6 +145,13 @@ class Comparison:
         found = [move for move in self._moves() if move.by]
         return tuple(sorted(found, key=lambda m: (-abs(m.by) / (m.of - 1), -abs(m.by), m.row_a)))
 
+    @property
+    def unranked(self) -> int:
+        """How many layers in common have a score on one side only: they leave the ranking there,
+        which `moves` cannot show."""
+        x, y = self.a.scores.snr[self.pairs.a], self.b.scores.snr[self.pairs.b]
+        return int((np.isnan(x) != np.isnan(y)).sum())
+
     def work_out(self) -> None:
         """Compute now what else waits until it is asked for: 0.6 s at 60,000 layers."""
         _ = self.types, self.moves

@@ -7,6 +7,13 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.selection import Selection
 
+FROZEN_HEAD = (
+    "Embeddings and head stay frozen: with gradient checkpointing, set "
+    "gradient_checkpointing_kwargs use_reentrant: false or call "
+    "model.enable_input_require_grads(), otherwise no gradients arrive."
+)
+"""What whoever freezes the embeddings has to know."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tiers:
