@@ -11,7 +11,6 @@ from pathlib import Path
 
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.layer_types import natural_key
-from spectrum_tui.core.text import is_seen
 
 DEPTH = 3
 """Folders that are looked into below one that was given: as deep as a snapshot lies in a cache."""
@@ -64,12 +63,6 @@ _WRONG_FORMATS = (
 def is_model_file(name: str) -> bool:
     """Whether a file of this name, without folders, holds weights of the model itself."""
     return name.endswith(".safetensors") and not name.startswith(_NOT_THE_MODEL)
-
-
-def leads_below(path: str) -> bool:
-    """Whether a path that somebody else wrote, with `/` between its parts, leads below the folder
-    that it is joined to, links left aside, and is seen as itself."""
-    return not {"", ".", ".."}.intersection(path.split("/")) and "\\" not in path and is_seen(path)
 
 
 def no_weights(where: str, files: Iterable[str], *, is_folder: bool) -> CheckpointError:

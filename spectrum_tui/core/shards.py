@@ -16,10 +16,10 @@ from spectrum_tui.core.folder import (
     PIPELINE_FILE,
     files_below,
     is_model_file,
-    leads_below,
     no_weights,
 )
 from spectrum_tui.core.numbers import part_of
+from spectrum_tui.core.text import is_seen
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -112,6 +112,12 @@ def _all_parts(names: Iterable[str]) -> list[str]:
 def model_files(files: Iterable[str]) -> list[str]:
     """Those of the top-level `files` that hold weights of the model itself."""
     return [name for name in files if "/" not in name and is_model_file(name)]
+
+
+def leads_below(path: str) -> bool:
+    """Whether a path that somebody else wrote, with `/` between its parts, leads below the folder
+    that it is joined to, links left aside, and is seen as itself."""
+    return not {"", ".", ".."}.intersection(path.split("/")) and "\\" not in path and is_seen(path)
 
 
 def parse_index(data: str | bytes, where: str) -> list[str]:

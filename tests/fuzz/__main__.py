@@ -51,7 +51,7 @@ def _cases(lab: Lab, options: argparse.Namespace) -> Iterator[Case]:
 
 def _kept(lab: Lab) -> Iterator[Case]:
     """Every file in `kept/`, TARGET-ANYTHING, with every command of its target."""
-    for path in sorted(KEPT.iterdir()):
+    for path in sorted(KEPT.glob("*")):
         target = TARGETS[path.name.partition("-")[0]]
         content = path.read_bytes().replace(b"@@canary@@", str(lab.canary / "x").encode())
         for command in target.commands:
