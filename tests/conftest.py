@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 _UNSET = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "CLICOLOR", "CLICOLOR_FORCE")
 _UNSET_PREFIXES = ("TEXTUAL_", "HF_", "HUGGING", "TRANSFORMERS_", "SPECTRUM_TUI_")
@@ -28,6 +29,11 @@ for _name in list(filter(_is_foreign, os.environ)):
     del os.environ[_name]
 os.environ.update(_FIXED)
 os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / f"no-hf-home-{os.getpid()}")
+
+
+# The same examples in every run: what is found by other seeds becomes an example of its own.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.load_profile("suite")
 
 
 def pytest_xdist_auto_num_workers() -> int:

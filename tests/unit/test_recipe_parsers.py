@@ -51,6 +51,7 @@ def loaded(text: str) -> Any:
 @example(f"{KEY}:\n- a\n{KEY}:\n- b\n")
 @example(f"base: &b\n  {KEY}: [a]\n<<: *b\n")
 @example(f"{KEY}:\n- a\n...\n")
+@example(f"{KEY}:\n- a\n# \0")
 def test_the_quick_reader_of_plain_lists_reads_as_pyyaml(text: str) -> None:
     try:
         found = RecipeText(text).parsed

@@ -10,7 +10,8 @@ from spectrum_tui.core.text import LONGEST_PATTERN
 
 KEY = "unfrozen_parameters"
 
-_COMMENT = re.compile(r"[ \t]*(#.*)?")
+# What PyYAML calls printable: it refuses a file for one other character, in a comment too.
+_COMMENT = re.compile(r"[ \t]*(#[\t -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*)?")
 _LIST = re.compile(r"([A-Za-z_]\w*):[ \t]*", re.ASCII)
 _ITEM = re.compile(r"- ([A-Za-z_^(](?:[!-9;-~]|:(?=[!-~])| (?=[!\"$-~]))*)")
 _NOT_TEXT = re.compile(r"(true|false|yes|no|on|off|null|y|n)", re.IGNORECASE)
