@@ -233,7 +233,7 @@ def _damage_tree(node: Any, rng: random.Random, canary: str) -> Any:
 
 def _changed(node: Any, rng: random.Random, canary: str) -> Any:
     kind = rng.randrange(6)
-    if kind <= 2 and isinstance(node, int | float):
+    if kind <= 2 and isinstance(node, int | float) and abs(node) < 1e100:  # fits a float
         return rng.choice((node + 1, -node, node * 2, node * 1.01, node * 10**6, str(node)))
     if kind <= 1 and isinstance(node, str):
         return rng.choice((node.upper(), node * 2, node[:-1], node + "\u202e", [node], {node: 1}))
