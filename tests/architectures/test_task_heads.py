@@ -135,7 +135,9 @@ def test_a_fresh_head_trains_and_is_switched_with_the_embeddings(
     assert head
     on = freeze_except(model, yaml.safe_load(recipe.text(50, head=True))["unfrozen_parameters"])
     assert head <= {n for n, p in model.named_parameters() if p.requires_grad}
-    assert on.random == () and not caplog.records
+    assert on.random == ()
+    # transformers says on its own, depending on who set its verbosity, that the head is new
+    assert not [r for r in caplog.records if r.name.startswith("spectrum_tui")]
     with caplog.at_level(logging.WARNING):
         text = recipe.text(50, head=False)
         off = freeze_except(model, yaml.safe_load(text)["unfrozen_parameters"])
