@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core import inspection
-from spectrum_tui.core.checkpoint import Tensor
+from spectrum_tui.core.checkpoint.headers import Tensor
+from spectrum_tui.core.checkpoint.reading import read_bytes
 from spectrum_tui.core.errors import NotHereError
-from spectrum_tui.core.inspection import as_far_as_known, inspect_model, with_exact_names
+from spectrum_tui.core.model import inspection
+from spectrum_tui.core.model.inspection import as_far_as_known, inspect_model, with_exact_names
 from spectrum_tui.core.naming import NAMING
-from spectrum_tui.core.naming.reading import read_bytes
 from spectrum_tui.core.numbers import count
 from tests.architectures.conftest import TinyModels
 from tests.fake_hub import FakeHub

@@ -15,19 +15,19 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Select, Static
 from textual.widgets._footer import FooterKey
 
-from spectrum_tui.app import SpectrumApp
-from spectrum_tui.screens.confirm import ConfirmScreen
-from spectrum_tui.screens.help import BUILT_IN, HelpScreen, keys_of, purpose_of
-from spectrum_tui.screens.layers import LayersScreen
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.screens.scan import ScanScreen
-from spectrum_tui.screens.setup import SetupScreen
-from spectrum_tui.settings import Settings
-from spectrum_tui.widgets.field import Field
-from spectrum_tui.widgets.found_panel import FoundPanel
-from spectrum_tui.widgets.model_choices import ModelChoices
-from spectrum_tui.widgets.plan_panel import PlanPanel
-from spectrum_tui.widgets.step_bar import StepBar
+from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.app.screens.confirm import ConfirmScreen
+from spectrum_tui.app.screens.help import BUILT_IN, HelpScreen, keys_of, purpose_of
+from spectrum_tui.app.screens.layers import LayersScreen
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.screens.scan import ScanScreen
+from spectrum_tui.app.screens.setup import SetupScreen
+from spectrum_tui.app.widgets.field import Field
+from spectrum_tui.app.widgets.found_panel import FoundPanel
+from spectrum_tui.app.widgets.model_choices import ModelChoices
+from spectrum_tui.app.widgets.plan_panel import PlanPanel
+from spectrum_tui.app.widgets.step_bar import StepBar
+from spectrum_tui.core.settings import Settings
 from tests.ui.worker_control import Control, until
 
 SIZE = (80, 24)
@@ -414,7 +414,7 @@ async def test_a_tiny_terminal_asks_for_room_and_recovers(app: SpectrumApp) -> N
 
 def test_the_app_imports_nothing_heavy() -> None:
     code = (
-        "import sys, spectrum_tui.app, spectrum_tui.terminal;"
+        "import sys, spectrum_tui.app.app, spectrum_tui.app.run;"
         "heavy = {'torch', 'numpy', 'huggingface_hub', 'transformers', 'safetensors'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets._footer import FooterKey
 
-from spectrum_tui import messages
+from spectrum_tui.app import messages
 from tests.snapshots import scenes
 from tests.snapshots.scenes import Prepare, still
 from tests.ui.worker_control import until

@@ -12,15 +12,15 @@ from textual.binding import Binding
 from textual.widget import Widget
 from textual.widgets import Footer
 
-from spectrum_tui.core.results import Generation
-from spectrum_tui.screens.results import HEAT, TABLE, YAML, ResultsScreen
-from spectrum_tui.screens.save import SaveScreen
-from spectrum_tui.widgets.heatmap import Heatmap
-from spectrum_tui.widgets.percent_slider import PercentSlider
-from spectrum_tui.widgets.score_rows import Sort
-from spectrum_tui.widgets.score_table import ScoreTable
-from spectrum_tui.widgets.view_bar import ViewBar
-from spectrum_tui.widgets.yaml_preview import YamlPreview
+from spectrum_tui.app.screens.results import HEAT, TABLE, YAML, ResultsScreen
+from spectrum_tui.app.screens.save import SaveScreen
+from spectrum_tui.app.widgets.heatmap import Heatmap
+from spectrum_tui.app.widgets.percent_slider import PercentSlider
+from spectrum_tui.app.widgets.score_rows import Sort
+from spectrum_tui.app.widgets.score_table import ScoreTable
+from spectrum_tui.app.widgets.view_bar import ViewBar
+from spectrum_tui.app.widgets.yaml_preview import YamlPreview
+from spectrum_tui.core.results.results import Generation
 from tests import made
 from tests.ui.results_host import Host, settled
 
@@ -36,7 +36,7 @@ async def test_a_step_is_one_frame_without_a_layout(
     size: tuple[int, int], view: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The scrollbar's own frame comes once the slider rests: later than any test looks.
-    monkeypatch.setattr("spectrum_tui.widgets.yaml_preview.SETTLE_SECONDS", 60)
+    monkeypatch.setattr("spectrum_tui.app.widgets.yaml_preview.SETTLE_SECONDS", 60)
     app = Host(made.result(layers=32, norms=True))
     async with app.run_test(size=size) as pilot:
         await pilot.press(view)

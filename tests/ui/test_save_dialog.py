@@ -11,17 +11,17 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Button, Checkbox, Input, Static
 
-from spectrum_tui.base_app import BaseApp
-from spectrum_tui.cli import main
+from spectrum_tui.app.base import BaseApp
+from spectrum_tui.app.screens import save
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.screens.save import SaveScreen
+from spectrum_tui.app.widgets.kind_list import KindList
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.recipes.choice import RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.store import save_scores
-from spectrum_tui.screens import save
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.screens.save import SaveScreen
-from spectrum_tui.settings import Settings
-from spectrum_tui.widgets.kind_list import KindList
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.saved.store import save_scores
+from spectrum_tui.core.settings import Settings
 from tests import fused, made
 from tests.commands import Capture
 

@@ -12,8 +12,13 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Select
 
-from spectrum_tui import messages as ask
-from spectrum_tui.base_app import BaseApp
+from spectrum_tui.app import messages as ask
+from spectrum_tui.app.base import BaseApp
+from spectrum_tui.app.screens.setup import SetupScreen
+from spectrum_tui.app.widgets.field import Field
+from spectrum_tui.app.widgets.found_panel import FoundPanel
+from spectrum_tui.app.widgets.model_choices import ModelChoices
+from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.core.requests import (
     DEMO,
     DownloadProgress,
@@ -22,12 +27,7 @@ from spectrum_tui.core.requests import (
     Ready,
     Suggestions,
 )
-from spectrum_tui.screens.setup import SetupScreen
-from spectrum_tui.settings import Settings
-from spectrum_tui.widgets.field import Field
-from spectrum_tui.widgets.found_panel import FoundPanel
-from spectrum_tui.widgets.model_choices import ModelChoices
-from spectrum_tui.widgets.step_bar import StepBar
+from spectrum_tui.core.settings import Settings
 from tests.fake_worker import REMOTE, summary
 from tests.ui.worker_control import until
 

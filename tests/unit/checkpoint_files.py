@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from spectrum_tui.core.shards import INDEX_FILE
+from spectrum_tui.core.checkpoint.shards import INDEX_FILE
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,

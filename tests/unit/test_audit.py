@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from spectrum_tui.core.audit import Audit, Severity, audit, read_recipe
-from spectrum_tui.core.consumers import CONSUMERS, report
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ModelNames
-from spectrum_tui.core.results import Parameter
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.results.results import Parameter
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.trainers import CONSUMERS, report
 from tests import made
 
 UP = "model.layers.1.mlp.up_proj"

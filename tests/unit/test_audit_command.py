@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from tests.checkpoints import llama, save
 from tests.commands import Capture, refused
 

@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from spectrum_tui.core.checkpoint import parse_config, read_checkpoint
+from spectrum_tui.core.checkpoint.headers import parse_config, read_checkpoint
+from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE
 from spectrum_tui.core.errors import CheckpointError
-from spectrum_tui.core.shards import INDEX_FILE, SINGLE_FILE
 from tests.unit.checkpoint_files import (
     entry,
     save_in_folder_below,

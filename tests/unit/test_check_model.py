@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spectrum_tui.app.widgets.check_model import Check, CheckModel
 from spectrum_tui.core.layer_types import Group, TypeInfo
-from spectrum_tui.widgets.check_model import Check, CheckModel
 
 
 def info(name: str, group: Group, *, layers: int = 2, cost: float = 1.0) -> TypeInfo:

@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from spectrum_tui import __version__
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from tests import checkpoints
 from tests.checkpoints import ODD_NAME, llama, save
 from tests.commands import FLAT, RECIPE, Capture, process, refused
@@ -55,7 +55,7 @@ class TestHelp:
     @pytest.mark.parametrize("arguments", [["--help"], ["scan", "--help"], ["--version"]])
     def test_help_loads_neither_the_screen_nor_torch(self, arguments: list[str]) -> None:
         code = (
-            "import sys\nfrom spectrum_tui.cli import main\n"
+            "import sys\nfrom spectrum_tui.cli.main import main\n"
             "try: main()\nexcept SystemExit: pass\n"
             "heavy = {'textual', 'rich', 'torch', 'transformers', 'huggingface_hub', 'numpy'}\n"
             "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
@@ -66,7 +66,7 @@ class TestHelp:
     def test_yaml_loads_neither_the_screen_nor_torch(self, model: Path, capsys: Capture) -> None:
         assert main(["scan", str(model)]) == 0
         code = (
-            "import sys\nfrom spectrum_tui.cli import main\nassert main() == 0\n"
+            "import sys\nfrom spectrum_tui.cli.main import main\nassert main() == 0\n"
             "heavy = {'textual', 'rich', 'torch', 'transformers', 'huggingface_hub'}\n"
             "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
         )

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.errors import RecipeError
 from spectrum_tui.core.recipes.reading import read_recipe
 from tests.checkpoints import llama, save

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.recipes import kinds
 from spectrum_tui.core.recipes.choice import FROZEN_HEAD, Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS, kind_named
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import load_result, save_scores
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.store import load_result, save_scores
 from tests import fused, made
 from tests.commands import Capture, process, refused
 
@@ -171,7 +171,7 @@ def test_no_scores_are_one_line(capsys: Capture) -> None:
 
 def test_help_lists_every_kind_with_its_purpose_and_loads_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom spectrum_tui.cli import main\n"
+        "import sys\nfrom spectrum_tui.cli.main import main\n"
         "try: main()\nexcept SystemExit: pass\n"
         "heavy = {'textual', 'rich', 'torch', 'transformers', 'huggingface_hub'}\n"
         "sys.stderr.write(' '.join(heavy & set(sys.modules)))"

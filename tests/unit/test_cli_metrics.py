@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.requests import METRICS
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, RECIPE, Capture, refused

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.comparison.compare import Comparison, compare, mean_ranks, spearman
 from spectrum_tui.core.comparison.words import notes
 from spectrum_tui.core.errors import ResultsError
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.store import flat_text, load_result
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.saved.store import flat_text, load_result
 from tests import made, oracle
 from tests.commands import Capture, refused
 

@@ -8,14 +8,14 @@ import re
 import pytest
 import yaml
 
-from spectrum_tui.core.consumers import CONSUMERS, Consumer, ConsumerReport, report
-from spectrum_tui.core.consumers.matching import hits
-from spectrum_tui.core.consumers.names import Names
-from spectrum_tui.core.consumers.patterns import anywhere, at_start
-from spectrum_tui.core.consumers.reading import RecipeText, StopsError, with_pyyaml
-from spectrum_tui.core.consumers.safety import HazardError, worst_steps
-from spectrum_tui.core.consumers.trainers import consumer_named
-from spectrum_tui.core.results import Parameter
+from spectrum_tui.core.results.results import Parameter
+from spectrum_tui.core.trainers import CONSUMERS, Consumer, ConsumerReport, report
+from spectrum_tui.core.trainers.matching import hits
+from spectrum_tui.core.trainers.names import Names
+from spectrum_tui.core.trainers.patterns import anywhere, at_start
+from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError, with_pyyaml
+from spectrum_tui.core.trainers.safety import HazardError, worst_steps
+from spectrum_tui.core.trainers.trainers import consumer_named
 from tests.architectures.trainers import TRAINERS
 
 LAYER = "model.layers.1.mlp.down_proj"
@@ -257,7 +257,7 @@ def test_fifty_thousand_lines() -> None:
 def test_too_many_regular_expressions_are_given_up(
     monkeypatch: pytest.MonkeyPatch, limit: str, value: float, words: str
 ) -> None:
-    monkeypatch.setattr(f"spectrum_tui.core.consumers.matching.{limit}", value)
+    monkeypatch.setattr(f"spectrum_tui.core.trainers.matching.{limit}", value)
     lines = [f"model.layers.{number}.(mlp|attn).gate" for number in range(1000)]
     found = report(recipe(*lines), [], PARAMETERS, [consumer_named("TRL tutorial")])[0]
     assert words in found.problem

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core import demo, hub
+from spectrum_tui.core import hub
 from spectrum_tui.core.files import cache_dir
-from spectrum_tui.core.inspection import inspect_model
-from spectrum_tui.core.refinement import refined_summary
+from spectrum_tui.core.model import demo
+from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.model.refinement import refined_summary
 from spectrum_tui.core.requests import ResultReady, ScanRequest
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.scanning.session import run_scan
-from spectrum_tui.core.scoring.kept_metrics import completed, kept_spectra, spectra_of
-from spectrum_tui.core.sizes import load_sized
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.saved.kept_spectra import completed, kept_spectra, spectra_of
+from spectrum_tui.core.saved.sizes import load_sized
+from spectrum_tui.core.scanning.run import run_scan
 from tests.checkpoints import llama, save
 from tests.scans import spy_on_scores
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.errors import InputError, OutputError, ScanError, SpectrumError
 from spectrum_tui.core.events import (
     LayerRescored,
@@ -22,21 +22,16 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
-from spectrum_tui.core.inspection import inspect_model
-from spectrum_tui.core.scanning import distributed, scan_lock
+from spectrum_tui.core.journal import lock
+from spectrum_tui.core.journal.journal import Entry, Journal, journals, rank_journal, read_journal
+from spectrum_tui.core.journal.lock import ScanLock
+from spectrum_tui.core.journal.spectra import KeptSpectrum, SpectraReader, spectra_path
+from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.scanning import distributed
 from spectrum_tui.core.scanning.distributed import ALONE, Group, group_of, join, split
-from spectrum_tui.core.scanning.journal import (
-    Entry,
-    Journal,
-    journals,
-    rank_journal,
-    read_journal,
-)
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
-from spectrum_tui.core.scanning.scan_lock import ScanLock
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
-from spectrum_tui.core.scoring.scores import Score
-from spectrum_tui.core.scoring.spectra_store import KeptSpectrum, SpectraReader, spectra_path
+from spectrum_tui.core.scoring.snr import Score
 from tests.checkpoints import experts, llama, save
 from tests.scans import is_matrix, journal_of, layers_of, run, scores_of, spy_on_scores
 
@@ -299,7 +294,7 @@ class TestScan:
         self, tmp_path: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Its first process waits, all of them know what the other scan finished meanwhile."""
-        monkeypatch.setattr(scan_lock, "GRACE", 0.01)
+        monkeypatch.setattr(lock, "GRACE", 0.01)
         folder = save(tmp_path, llama(2))
         one = scores_of(run(folder, only=is_matrix))
         journal = journal_of(folder)

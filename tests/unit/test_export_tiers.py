@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.cli import main
-from spectrum_tui.core.store import save_scores
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.saved.store import save_scores
 from tests import made
 from tests.commands import Capture, refused
 

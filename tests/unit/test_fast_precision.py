@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.events import LayerDone, LayerRescored
-from spectrum_tui.core.scanning.ordering import Interval, undecided, undecided_in_groups
-from spectrum_tui.core.scoring import spectra
-from spectrum_tui.core.scoring.scores import spectrum_score
-from spectrum_tui.core.scoring.spectra import EXACT, FAST, StoredMatrix, gram_singular_values
+from spectrum_tui.core.scanning.precision import Interval, undecided, undecided_in_groups
+from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.scoring.snr import spectrum_score
+from spectrum_tui.core.scoring.svd import EXACT, FAST, StoredMatrix, gram_singular_values
 from tests import oracle
 from tests.checkpoints import llama, save
 from tests.scans import run
@@ -39,7 +39,7 @@ class InMemory:
 def snr(tensor: torch.Tensor, precision: str) -> tuple[float, float]:
     """(SNR, bound on its relative error)."""
     rows, columns = tensor.shape
-    spectrum = spectra.singular_values(InMemory(tensor), rows, columns, "cpu", precision)
+    spectrum = svd.singular_values(InMemory(tensor), rows, columns, "cpu", precision)
     return spectrum_score(spectrum.values, rows, columns).snr, spectrum.error
 
 
@@ -94,7 +94,7 @@ def test_fast_is_within_what_it_says_and_seldom_needs_float64(
         ways.append(precision)
         return gram_singular_values(matrix, device, precision)
 
-    monkeypatch.setattr(spectra, "gram_singular_values", spy)
+    monkeypatch.setattr(svd, "gram_singular_values", spy)
     generator = torch.Generator().manual_seed(4)
     for _ in range(40):
         tensor = with_signal(generator, 120, 100).to(torch.bfloat16)

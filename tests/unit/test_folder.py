@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core import folder as folder_module
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint import folder as folder_module
+from spectrum_tui.core.checkpoint.folder import files_below
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
+from spectrum_tui.core.checkpoint.shards import choose_shards
 from spectrum_tui.core.errors import CheckpointError
-from spectrum_tui.core.folder import files_below
-from spectrum_tui.core.shards import choose_shards
 
 
 def touch(folder: Path, *names: str) -> Path:

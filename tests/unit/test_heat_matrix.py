@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spectrum_tui.app.widgets.heat_layout import HeatLayout
+from spectrum_tui.app.widgets.heat_matrix import LEVELS, Cell, HeatMatrix, Mark
+from spectrum_tui.app.widgets.heat_ramp import INKS, RAMP, contrast, density_of, luminance
 from spectrum_tui.core.layer_types import layer_type
-from spectrum_tui.core.results import Scores
-from spectrum_tui.widgets.heat_layout import HeatLayout
-from spectrum_tui.widgets.heat_matrix import LEVELS, Cell, HeatMatrix, Mark
-from spectrum_tui.widgets.heat_ramp import INKS, RAMP, contrast, density_of, luminance
+from spectrum_tui.core.results.results import Scores
 
 INF, NAN = float("inf"), float("nan")
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui import last_resort
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.files import cache_dir
-from spectrum_tui.core.store import save_scores
+from spectrum_tui.core.saved.store import save_scores
+from spectrum_tui.stdio import last_resort
 from tests import made
 from tests.checkpoints import llama, save
 from tests.commands import Capture
@@ -111,7 +111,7 @@ def test_pipes_are_utf_8_whatever_the_locale(
 
 
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch, scores: Path) -> int:
-    from spectrum_tui.commands import export
+    from spectrum_tui.cli import export
 
     def load(*_: object) -> None:
         raise error
@@ -198,10 +198,10 @@ sys.meta_path.insert(0, Presser())
 @pytest.mark.parametrize(
     ("module", "command"),
     [
-        ("spectrum_tui.cli", "--help"),
+        ("spectrum_tui.cli.main", "--help"),
         ("argparse", "--help"),
-        ("spectrum_tui.last_resort", "--help"),
-        ("spectrum_tui.commands.scan", "scan --demo"),
+        ("spectrum_tui.stdio.last_resort", "--help"),
+        ("spectrum_tui.cli.scan", "scan --demo"),
         ("spectrum_tui.core.files", "scan --demo"),
         ("numpy.random", "scan --demo"),
     ],

@@ -30,8 +30,8 @@ from spectrum_tui.core.memory.presets import (
 )
 from spectrum_tui.core.recipes.adapters import adapter_parameters
 from spectrum_tui.core.recipes.choice import Choice, Tiers
-from spectrum_tui.core.results import HeadParameter, Parameter, Result
-from spectrum_tui.core.selection import NEVER, Selection
+from spectrum_tui.core.results.results import HeadParameter, Parameter, Result
+from spectrum_tui.core.results.selection import NEVER, Selection
 from tests import made
 
 GIB = 2**30

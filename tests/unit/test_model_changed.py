@@ -10,22 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core import checkpoint as checkpoint_module
-from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint
+from spectrum_tui.core.checkpoint import headers as checkpoint_module
+from spectrum_tui.core.checkpoint import reading
+from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.errors import ModelChangedError, SpectrumError
 from spectrum_tui.core.events import ScanEvent
-from spectrum_tui.core.inspection import inspect_model
-from spectrum_tui.core.naming import Layer, plan_layers, reading
+from spectrum_tui.core.journal.journal import journal_path, read_journal
+from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.naming import Layer, plan_layers
 from spectrum_tui.core.naming.stored import same_bytes, stored_plan
 from spectrum_tui.core.quantised.companions import Stored
 from spectrum_tui.core.quantised.detect import detect
 from spectrum_tui.core.quantised.fold import fold
 from spectrum_tui.core.requests import ScanRequest
 from spectrum_tui.core.scanning.distributed import ALONE, Group
-from spectrum_tui.core.scanning.journal import journal_path, read_journal
+from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.scan import make_plan, scan
-from spectrum_tui.core.scanning.session import run_scan
-from spectrum_tui.core.scoring import spectra
+from spectrum_tui.core.scoring import svd
 from tests import quantised, quantisers
 from tests.checkpoints import Tensors, experts, llama, matrix, save
 from tests.scans import run, scores_of
@@ -136,7 +137,7 @@ def test_a_change_at_any_read_ends_the_scan_and_journals_nothing_of_it(
     kind: str, change: Change, after: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before every read in turn: what is journaled then has the scores of the first bytes."""
-    monkeypatch.setattr(spectra, "CHUNK_ELEMENTS", 900)
+    monkeypatch.setattr(svd, "CHUNK_ELEMENTS", 900)
     folder = models(tmp_path)[kind]
     files = {file: file.read_bytes() for file in folder.glob("*.safetensors")}
     clean = scores_of(scanned(read_checkpoint(folder)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming import ModelLayers, model_layers
 from tests import checkpoints
 from tests.checkpoints import ODD_NAME, Tensors, llama, save

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from spectrum_tui.core.checkpoint import Tensor, read_checkpoint
+from spectrum_tui.core.checkpoint.headers import Tensor, read_checkpoint
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.quantised.detect import NOT_QUANTISED, Quantisation, detect
 from spectrum_tui.core.quantised.fold import fold

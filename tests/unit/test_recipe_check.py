@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from spectrum_tui.core.consumers import CONSUMERS
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.check import check_names, overmatched, prove
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.results import Parameter, Result
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.results.results import Parameter, Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.trainers import CONSUMERS
 from tests import made
 
 WEIGHT = "model.layers.1.mlp.down_proj.weight"

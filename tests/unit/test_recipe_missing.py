@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.missing import refuse_missing
 from spectrum_tui.core.recipes.writing import drafted
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import save_scores
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.store import save_scores
 from tests import checkpoints, made
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, RECIPE, Capture, refused

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from spectrum_tui.core import numbers
 from spectrum_tui.core.audit import read_recipe
 from spectrum_tui.core.audit.entries import parse
-from spectrum_tui.core.consumers.reading import KEY, RecipeText, StopsError
 from spectrum_tui.core.errors import InputError, RecipeError
 from spectrum_tui.core.recipes.reading import names_in
+from spectrum_tui.core.trainers.recipe_text import KEY, RecipeText, StopsError
 
 NAMES = st.from_regex(r"[a-z_^][a-z0-9_.^$\[\]:*#'\"\\ -]{0,30}", fullmatch=True)
 ODD = st.sampled_from(

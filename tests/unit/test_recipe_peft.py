@@ -18,8 +18,8 @@ from spectrum_tui.core.recipes.adapters import AdapterCount, adapter_layers, ada
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.similar import BY_SCORES
-from spectrum_tui.core.results import ModuleKind, Parameter, Provenance, Result, Scores
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.results.results import ModuleKind, Parameter, Provenance, Result, Scores
+from spectrum_tui.core.results.selection import Selection
 from tests import made
 
 KINDS = ("peft-lora", "peft-tiers", "peft-hybrid", "peft-groups")

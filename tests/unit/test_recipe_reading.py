@@ -9,7 +9,7 @@ import pytest
 from spectrum_tui.core.errors import RecipeError
 from spectrum_tui.core.recipes.reading import names_in, read_recipe
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.results.selection import Selection
 from tests import made
 
 GOOD = "unfrozen_parameters:\n- ^lm_head.weight$\n# mlp layers\n- model.norm\n"

@@ -15,9 +15,9 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.reference import reference_text
-from spectrum_tui.core.results import Parameter, Result
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import load_result, save_scores
+from spectrum_tui.core.results.results import Parameter, Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.store import load_result, save_scores
 from tests import made
 
 INF = math.inf

@@ -19,10 +19,10 @@ from spectrum_tui.core.recipes.similar import (
     similar_to_previous,
 )
 from spectrum_tui.core.requests import ResultReady, ScanRequest
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.scanning.session import run_scan
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import load_result
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.store import load_result
+from spectrum_tui.core.scanning.run import run_scan
 from tests import made, oracle
 from tests.checkpoints import Tensors, llama, save
 

@@ -24,8 +24,8 @@ from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import DEMO_NAME
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
 from tests import made
 
 RESULT = made.with_parameters(made.result(layers=4, bias=True))

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum_tui.core.audit import audit
-from spectrum_tui.core.consumers import reading
-from spectrum_tui.core.consumers.patterns import Form, anywhere, at_start, compiled
-from spectrum_tui.core.consumers.reading import RecipeText, StopsError
-from spectrum_tui.core.consumers.safety import HazardError
 from spectrum_tui.core.errors import RecipeError, SpectrumError
 from spectrum_tui.core.naming.wrapped import find_wrapping
 from spectrum_tui.core.recipes.reading import names_in
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.text import LONGEST_PATTERN
+from spectrum_tui.core.trainers import recipe_text
+from spectrum_tui.core.trainers.patterns import Form, anywhere, at_start, compiled
+from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError
+from spectrum_tui.core.trainers.safety import HazardError
 from tests.regexes import Place, collected, pumped, pumps
 
 PLACES, UNKNOWN = collected()
@@ -196,7 +196,7 @@ def test_a_value_that_takes_minutes_is_refused(value: str) -> None:
 
 
 def test_merges_of_merges_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MOST_MERGED", 1000)
+    monkeypatch.setattr(recipe_text, "MOST_MERGED", 1000)
     keys = ", ".join(f"k{n}: 1" for n in range(50))
     merges = ", ".join(["*a"] * 50)
     with pytest.raises(StopsError, match="cannot make"):

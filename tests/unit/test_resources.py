@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.scanning import resources
 from spectrum_tui.core.scanning.resources import (
@@ -20,7 +20,7 @@ from spectrum_tui.core.scanning.resources import (
     memory_need,
 )
 from spectrum_tui.core.scanning.scan import auto_batch_size, make_plan
-from spectrum_tui.core.scoring import spectra
+from spectrum_tui.core.scoring import svd
 from tests.checkpoints import experts, llama, save
 from tests.scans import is_matrix, layers_of
 
@@ -115,7 +115,7 @@ def test_the_largest_decide_how_many_fit(layers: list[Layer]) -> None:
 def test_a_very_wide_matrix_needs_no_more_than_a_strip(layers: list[Layer]) -> None:
     wide = next(layer for layer in layers if layer.type == "mlp.down_proj")
     row = replace(wide, shape=(1, 2**33), rows=1, columns=2**33, nbytes=2**34, numel=2**33)
-    assert resources.held_bytes(row) == 2 * spectra.STRIP_ELEMENTS == 2**28
+    assert resources.held_bytes(row) == 2 * svd.STRIP_ELEMENTS == 2**28
     assert memory_need(row) < 2**29
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint
+from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.events import (
     LayerDone,
@@ -20,12 +20,12 @@ from spectrum_tui.core.events import (
     ScanEnded,
     ScanStarted,
 )
+from spectrum_tui.core.journal.journal import journal_path, read_journal
 from spectrum_tui.core.requests import ResultReady, ScanRequest
 from spectrum_tui.core.scanning import scan as scan_module
-from spectrum_tui.core.scanning.journal import journal_path, read_journal
+from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.scan import choose_devices, default_batch_size, make_plan, scan
-from spectrum_tui.core.scanning.session import run_scan
-from spectrum_tui.core.scoring import spectra
+from spectrum_tui.core.scoring import svd
 from tests import checkpoints, oracle
 from tests.checkpoints import llama, save
 from tests.scans import (
@@ -265,7 +265,7 @@ def test_plan(tmp_path: Path) -> None:
     layers = layers_of(checkpoint)
     plan = make_plan(checkpoint, layers, device="cpu")
     assert plan.batch_size == default_batch_size("cpu") >= 1
-    assert plan.cost == sum(spectra.cost(x.rows, x.columns) for x in layers)
+    assert plan.cost == sum(svd.cost(x.rows, x.columns) for x in layers)
     assert make_plan(checkpoint, layers, device="cpu", batch_size=7).batch_size == 7
 
 
@@ -274,11 +274,11 @@ def test_work_is_counted_as_it_is_done(precision: str, tmp_path: Path) -> None:
     folder = save(tmp_path, llama(1))
     events = run(folder, precision=precision)
     wanted = sum(
-        spectra.cost(layer.rows, layer.columns, precision)
+        svd.cost(layer.rows, layer.columns, precision)
         for layer in layers_of(read_checkpoint(folder))
     )
     assert isinstance(events[0], ScanStarted)
     assert events[0].cost == pytest.approx(wanted)
     ends = [event for event in events if isinstance(event, LayerDone)]
     assert sum(event.cost for event in ends) == pytest.approx(wanted)
-    assert spectra.cost(512, 64, "fast") < spectra.cost(512, 64)
+    assert svd.cost(512, 64, "fast") < svd.cost(512, 64)

@@ -19,16 +19,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.errors import InputError, ScanError
 from spectrum_tui.core.events import ScanEnded, ScanEvent, ScanStarted
-from spectrum_tui.core.scanning import resources, scan_work
+from spectrum_tui.core.journal.journal import read_journal
+from spectrum_tui.core.scanning import resources, workers
 from spectrum_tui.core.scanning import scan as scan_module
 from spectrum_tui.core.scanning.devices import pick_devices, share_of
-from spectrum_tui.core.scanning.journal import read_journal
 from spectrum_tui.core.scanning.scan import make_plan, scan
-from spectrum_tui.core.scoring import spectra
-from spectrum_tui.core.scoring.spectra import MatrixValues, Spectrum
+from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.scoring.svd import MatrixValues, Spectrum
 from tests.checkpoints import llama, save
 from tests.scans import failures_of, is_matrix, journal_of, layers_of, run, scores_of, source_of
 
@@ -48,10 +48,10 @@ class Machine:
         self.released: list[str] = []
         self.meeting: threading.Barrier | None = None
         self._lock = threading.Lock()
-        self._real = spectra.singular_values
-        monkeypatch.setattr(spectra, "singular_values", self._singular_values)
-        monkeypatch.setattr(scan_work, "_current", lambda device: nullcontext())
-        monkeypatch.setattr(scan_work, "release", self.released.append)
+        self._real = svd.singular_values
+        monkeypatch.setattr(svd, "singular_values", self._singular_values)
+        monkeypatch.setattr(workers, "_current", lambda device: nullcontext())
+        monkeypatch.setattr(workers, "release", self.released.append)
 
     def scan(self, folder: Path, *devices: str, batch_size: int) -> list[ScanEvent]:
         checkpoint = read_checkpoint(folder)
@@ -223,10 +223,10 @@ def test_what_no_memory_is_there_for_is_not_begun(
     device: str, tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system would end the process: it gives memory away that it does not have."""
-    monkeypatch.setattr(scan_work, "known_free", lambda: 2**30)
+    monkeypatch.setattr(workers, "known_free", lambda: 2**30)
     real = resources.memory_need
     large = lambda layer: 2**40 if layer.name == "lm_head" else real(layer)  # noqa: E731
-    monkeypatch.setattr(scan_work, "memory_need", large)
+    monkeypatch.setattr(workers, "memory_need", large)
     machine.refuse = lambda weight, device, in_work: weight == "lm_head.weight" and device != "cpu"
     events = machine.scan(save(tmp_path, llama(2)), device, batch_size=1)
     reason = "not enough memory for it: it needs about 1.10 TB, and 1.07 GB are free"

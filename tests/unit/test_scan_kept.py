@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.events import (
     ScanEnded,
 )
-from spectrum_tui.core.scanning.journal import read_journal, sealed
+from spectrum_tui.core.journal.journal import read_journal, sealed
 from spectrum_tui.core.scanning.scan import make_plan, scan
-from spectrum_tui.core.scoring import spectra
-from spectrum_tui.core.scoring.spectra import MatrixValues, Spectrum
+from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.scoring.svd import MatrixValues, Spectrum
 from tests import checkpoints, oracle
 from tests.checkpoints import Tensors, llama, save
 from tests.scans import (
@@ -178,7 +178,7 @@ def test_a_matrix_without_a_score_fails_alone(
 def test_whatever_is_wrong_with_one_matrix_fails_that_layer_with_a_line(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = spectra.singular_values
+    real = svd.singular_values
 
     def fail_on_head(
         values: MatrixValues, rows: int, columns: int, device: str, precision: str
@@ -187,7 +187,7 @@ def test_whatever_is_wrong_with_one_matrix_fails_that_layer_with_a_line(
             raise error
         return real(values, rows, columns, device, precision)
 
-    monkeypatch.setattr(spectra, "singular_values", fail_on_head)
+    monkeypatch.setattr(svd, "singular_values", fail_on_head)
     events = run(save(tmp_path, llama(1)), only=is_matrix)
     (reason,) = failures_of(events).values()
     assert reason

@@ -14,7 +14,7 @@ from spectrum_tui.core.events import (
     ScanEnded,
     ScanStarted,
 )
-from spectrum_tui.scan_progress import RECENT, ScanProgress
+from spectrum_tui.worker.progress import RECENT, ScanProgress
 
 
 class Clock:

@@ -9,7 +9,7 @@ import pytest
 
 from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scoring.metrics import every_metric
-from spectrum_tui.core.scoring.scores import (
+from spectrum_tui.core.scoring.snr import (
     ONE_DIMENSIONAL,
     UnscorableError,
     mean,

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spectrum_tui.core.results import HeadParameter, Provenance, Result, Scores
-from spectrum_tui.core.selection import NEVER, Selection, Totals
+from spectrum_tui.core.results.results import HeadParameter, Provenance, Result, Scores
+from spectrum_tui.core.results.selection import NEVER, Selection, Totals
 from tests import made, oracle
 
 Row = tuple[str, str, float]

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from spectrum_tui.cli import main
+from spectrum_tui.app.screens.result_notes import Ties
+from spectrum_tui.cli.main import main
 from spectrum_tui.core import hub
 from spectrum_tui.core.errors import CheckpointError, HubError, ResultsError
 from spectrum_tui.core.layer_types import layer_type
-from spectrum_tui.core.results import Generation, Result
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.sizes import load_sized
-from spectrum_tui.screens.result_notes import Ties
-from spectrum_tui.sizes_process import ask
+from spectrum_tui.core.results.results import Generation, Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.sizes import load_sized
+from spectrum_tui.worker.sizes_process import ask
 from tests.checkpoints import Tensors, llama, save, save_in_hub_cache
 from tests.commands import Capture, process, refused
 
@@ -323,7 +323,7 @@ class TestCommands:
     def test_known_architectures_need_no_torch(self, model: Path, tmp_path: Path) -> None:
         path = flat(tmp_path, layers_of(llama(4)))
         code = (
-            "import sys\nfrom spectrum_tui.cli import main\ncode = main(sys.argv[1:])\n"
+            "import sys\nfrom spectrum_tui.cli.main import main\ncode = main(sys.argv[1:])\n"
             "print(code, sorted({'torch', 'transformers', 'textual'} & set(sys.modules)),"
             " file=sys.stderr)"
         )

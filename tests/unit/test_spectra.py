@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from spectrum_tui.core.checkpoint import Tensor, read_checkpoint
+from spectrum_tui.core.checkpoint.headers import Tensor, read_checkpoint
 from spectrum_tui.core.errors import CheckpointError, ModelChangedError
 from spectrum_tui.core.naming.parameters import Window, plain_source
-from spectrum_tui.core.scoring import spectra
-from spectrum_tui.core.scoring.scores import UnscorableError, relative_error_bound, spectrum_score
-from spectrum_tui.core.scoring.spectra import (
+from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.scoring.snr import UnscorableError, relative_error_bound, spectrum_score
+from spectrum_tui.core.scoring.svd import (
     StoredMatrix,
     cost,
     gram_singular_values,
@@ -39,7 +39,7 @@ def qr_calls(monkeypatch: pytest.MonkeyPatch) -> list[StoredMatrix]:
         calls.append(stored)
         return qr_singular_values(stored, device)
 
-    monkeypatch.setattr(spectra, "qr_singular_values", spy)
+    monkeypatch.setattr(svd, "qr_singular_values", spy)
     return calls
 
 
@@ -94,7 +94,7 @@ def test_the_size_of_the_pieces_does_not_matter(
     shape: tuple[int, int], chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensor = matrix("pieces", *shape)
-    monkeypatch.setattr(spectra, "CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(svd, "CHUNK_ELEMENTS", chunk)
     weight = in_file(tmp_path, tensor)
     true = oracle.singular_values(tensor.numpy())
     np.testing.assert_allclose(gram_singular_values(weight, "cpu")[0], true, rtol=1e-9)
@@ -198,7 +198,7 @@ def test_the_slow_way_is_taken_where_squaring_loses_too_much(
     # And it was needed, or at least not provably needless: the fast way has no such bound.
     weight = in_file(tmp_path, tensor)
     fast, errors = gram_singular_values(weight, "cpu")
-    assert relative_error_bound(fast, errors, 64, 96) > spectra.TOLERANCE[spectra.EXACT]
+    assert relative_error_bound(fast, errors, 64, 96) > svd.TOLERANCE[svd.EXACT]
 
 
 def test_the_fast_way_alone_would_be_wrong(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_tall_matrix_is_never_read_whole(tmp_path: Path, monkeypatch: pytest.M
         return block
 
     monkeypatch.setattr(Window, "read_rows", spy)
-    monkeypatch.setattr(spectra, "CHUNK_ELEMENTS", 4096)
+    monkeypatch.setattr(svd, "CHUNK_ELEMENTS", 4096)
     tensor = matrix("tall", 3000, 30)
     program(tmp_path, tensor)
     assert max(reads) <= 4096 * 4
@@ -282,7 +282,7 @@ def test_a_tall_matrix_is_never_read_whole(tmp_path: Path, monkeypatch: pytest.M
 def test_a_wide_matrix_is_widened_in_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spectra, "CHUNK_ELEMENTS", 4096)
+    monkeypatch.setattr(svd, "CHUNK_ELEMENTS", 4096)
     tensor = matrix("wide", 30, 3000, dtype=torch.bfloat16)
     weight = in_file(tmp_path, tensor)
     pieces = list(weight.chunks("cpu", torch.float64))
@@ -299,7 +299,7 @@ def test_a_wide_matrix_is_held_in_strips_of_the_same_pieces(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(spectra, "CHUNK_ELEMENTS", 1024)
+    monkeypatch.setattr(svd, "CHUNK_ELEMENTS", 1024)
     tensor = matrix("strips", *shape, dtype=dtype)
     weight = in_file(tmp_path, tensor)
     whole = list(weight.chunks("cpu", torch.float64))
@@ -313,7 +313,7 @@ def test_a_wide_matrix_is_held_in_strips_of_the_same_pieces(
         return block
 
     monkeypatch.setattr(Window, "read_columns", spy)
-    monkeypatch.setattr(spectra, "STRIP_ELEMENTS", 5000)
+    monkeypatch.setattr(svd, "STRIP_ELEMENTS", 5000)
     pieces = list(weight.chunks("cpu", torch.float64))
     assert len(pieces) == len(whole)
     assert all(torch.equal(a, b) for a, b in zip(pieces, whole, strict=True))

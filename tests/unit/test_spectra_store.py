@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spectrum_tui.core import store
 from spectrum_tui.core.errors import OutputError, ResultsError
 from spectrum_tui.core.events import LayerDone
-from spectrum_tui.core.requests import METRICS, ResultReady, ScanRequest
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.scanning.journal import read_journal, sealed
-from spectrum_tui.core.scanning.session import run_scan
-from spectrum_tui.core.scoring import kept_metrics, metrics
-from spectrum_tui.core.scoring.spectra_store import (
+from spectrum_tui.core.journal.journal import read_journal, sealed
+from spectrum_tui.core.journal.spectra import (
     KeptSpectrum,
     SpectraReader,
     SpectraWriter,
     spectra_path,
 )
+from spectrum_tui.core.requests import METRICS, ResultReady, ScanRequest
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.saved import kept_spectra, store
+from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.scoring import metrics
 from tests import oracle
 from tests.checkpoints import llama, save, spoil
 from tests.scans import is_matrix, journal_of, run, scores_of, spy_on_scores
@@ -255,16 +255,16 @@ def test_a_stored_result_gets_a_later_metric_from_the_kept_spectra(tmp_path: Pat
     scores = replace(result.scores, metrics={})
     older = replace(result, scores=scores)
     assert older.metrics == ("spectrum",)
-    assert columns(kept_metrics.completed(older)) == columns(result)
-    assert kept_metrics.completed(replace(older, checkpoint="")).metrics == ("spectrum",)
-    assert kept_metrics.completed(replace(older, checkpoint="0" * 64)).metrics == ("spectrum",)
+    assert columns(kept_spectra.completed(older)) == columns(result)
+    assert kept_spectra.completed(replace(older, checkpoint="")).metrics == ("spectrum",)
+    assert kept_spectra.completed(replace(older, checkpoint="0" * 64)).metrics == ("spectrum",)
 
 
 def test_spectra_of_a_layer(tmp_path: Path) -> None:
     result = scanned(save(tmp_path / "m", llama(1)), tmp_path / "out")
-    ((name, kept),) = kept_metrics.spectra_of(result, 0)
+    ((name, kept),) = kept_spectra.spectra_of(result, 0)
     assert name == result.scores.layers[0]
     assert metrics.stable_rank(kept.values, kept.rows, kept.columns) == pytest.approx(
         result.with_metric("stable_rank").scores.snr[0]
     )
-    assert kept_metrics.spectra_of(replace(result, checkpoint=""), 0) == []
+    assert kept_spectra.spectra_of(replace(result, checkpoint=""), 0) == []

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spectrum_tui.core import store
 from spectrum_tui.core.errors import OutputError, ResultsError
 from spectrum_tui.core.files import cache_dir, write_kept
-from spectrum_tui.core.results import Generation, MetricColumn, Parameter, Result
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import DETAILS, load_result, save_scores
+from spectrum_tui.core.results.results import Generation, MetricColumn, Parameter, Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved import store
+from spectrum_tui.core.saved.store import DETAILS, load_result, save_scores
 from tests import made
 
 FLAT = {

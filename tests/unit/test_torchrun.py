@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.cli import main
-from spectrum_tui.core.checkpoint import read_checkpoint
-from spectrum_tui.core.scanning.journal import journal_path, journals, read_journal
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
+from spectrum_tui.core.journal.journal import journal_path, journals, read_journal
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, RECIPE, Capture
 from tests.scans import spy_on_scores

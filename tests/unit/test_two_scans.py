@@ -16,9 +16,9 @@ from typing import Self
 
 import pytest
 
-from spectrum_tui import headless
-from spectrum_tui.cli import main
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.cli import headless
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.events import (
     LayerDone,
     LayerRescored,
@@ -28,11 +28,11 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
-from spectrum_tui.core.scanning import scan_lock
-from spectrum_tui.core.scanning.journal import Journal, read_journal
+from spectrum_tui.core.journal import lock
+from spectrum_tui.core.journal.journal import Journal, read_journal
+from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.scanning.scan import make_plan, scan
-from spectrum_tui.core.scanning.scan_lock import ScanLock
-from spectrum_tui.scan_progress import ScanProgress
+from spectrum_tui.worker.progress import ScanProgress
 from tests.checkpoints import llama, save
 from tests.scans import (
     is_matrix,
@@ -50,7 +50,7 @@ LIMIT = 60
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_lock, "GRACE", 0.01)
+    monkeypatch.setattr(lock, "GRACE", 0.01)
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui import headless
-from spectrum_tui.cli import main
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.cli import headless
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.files import cache_dir, cache_note, usable_cache
-from spectrum_tui.core.inspection import inspect_model, with_exact_names
-from spectrum_tui.core.scanning.journal import journal_path
-from spectrum_tui.scan_progress import Snapshot
+from spectrum_tui.core.journal.journal import journal_path
+from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
+from spectrum_tui.worker.progress import Snapshot
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, RECIPE, Capture
 
