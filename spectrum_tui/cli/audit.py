@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.cli.options import PROGRAM, Parser
+from spectrum_tui.cli.options import Parser
 from spectrum_tui.core.audit import Audit, Finding, Severity, audit, read_recipe
 from spectrum_tui.core.audit.findings import short
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import count, counted, percent
 from spectrum_tui.core.text import safe
 from spectrum_tui.core.trainers import ConsumerReport
-from spectrum_tui.stdio.streams import put_json, put_lines, say
+from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines, say
 
 SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
 

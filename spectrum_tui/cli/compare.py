@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from spectrum_tui.cli.options import PROGRAM, Parser, add_metric_option, add_percent_option
+from spectrum_tui.cli.options import Parser, add_metric_option, add_percent_option
+from spectrum_tui.cli.output import aligned
 from spectrum_tui.core.comparison.as_json import as_data
 from spectrum_tui.core.comparison.compare import Agreement, Comparison, compare
 from spectrum_tui.core.comparison.words import change_text, notes, rank_text, rho_text, share_text
@@ -15,7 +16,7 @@ from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import parse_metric, parse_percent
 from spectrum_tui.core.text import safe
-from spectrum_tui.stdio.streams import aligned, put_json, put_lines
+from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines
 
 MOVES = 10
 """How many of the largest moves the table ends with."""

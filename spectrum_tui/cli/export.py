@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spectrum_tui.cli.options import (
-    PROGRAM,
     Parser,
     add_embeddings_option,
     add_metric_option,
@@ -15,6 +14,7 @@ from spectrum_tui.cli.options import (
     add_percent_option,
     add_sizes_option,
 )
+from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.cli.tier_options import add_tier_options, parse_tiers
 from spectrum_tui.core.errors import InputError, OutputError
@@ -25,7 +25,7 @@ from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, kind_named
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import parse_metric, parse_percent
-from spectrum_tui.stdio.streams import put, say, say_frozen, say_too_small
+from spectrum_tui.stdio.streams import PROGRAM, put, say
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanNote, ScanStarted
 from spectrum_tui.core.files import (
@@ -37,7 +38,7 @@ from spectrum_tui.core.scanning.run import match_types, run_scan
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.last_resort import report
-from spectrum_tui.stdio.streams import draw, put, put_json, say, say_frozen, say_too_small
+from spectrum_tui.stdio.streams import draw, put, put_json, say
 from spectrum_tui.worker.progress import ScanProgress, Snapshot
 
 Say = Callable[[str], None]

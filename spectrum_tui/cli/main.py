@@ -17,7 +17,6 @@ from typing import NoReturn
 
 from spectrum_tui import __version__
 from spectrum_tui.cli.options import (
-    PROGRAM,
     Parser,
     add_model_options,
     add_sizes_option,
@@ -26,7 +25,7 @@ from spectrum_tui.cli.options import (
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.settings import RECIPES
 from spectrum_tui.stdio import last_resort
-from spectrum_tui.stdio.streams import is_served
+from spectrum_tui.stdio.streams import PROGRAM, is_served
 
 _DESCRIPTION = "Pick the layers worth training: signal-to-noise ratios of a model's weights."
 COMMANDS = {

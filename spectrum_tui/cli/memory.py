@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from spectrum_tui.cli.options import (
-    PROGRAM,
     Parser,
     add_embeddings_option,
     add_metric_option,
     add_percent_option,
     add_sizes_option,
 )
+from spectrum_tui.cli.output import aligned
 from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError
@@ -42,7 +42,7 @@ from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import parse_metric, parse_percent
 from spectrum_tui.core.text import safe
-from spectrum_tui.stdio.streams import aligned, put_json, put_lines
+from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines
 
 NO_SIZES = "These scores hold no sizes, so that nothing can be said of memory."
 NO_SIZES_HINT = "Give the model that they are of: --sizes-from MODEL, a folder or a cached id."

@@ -15,8 +15,6 @@ from spectrum_tui.core.settings import (
     parse_percent,
 )
 
-PROGRAM = "spectrum-tui"
-
 
 class Parser(argparse.ArgumentParser):
     """argparse with this program's errors: one line, a hint, exit code 2."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spectrum_tui.cli.options import (
-    PROGRAM,
     Parser,
     add_embeddings_option,
     add_model_options,
     settings_of,
 )
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.stdio.streams import PROGRAM
 
 
 def run(arguments: Sequence[str]) -> int:

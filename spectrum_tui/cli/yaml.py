@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spectrum_tui.cli import export
-from spectrum_tui.cli.options import PROGRAM, Parser
+from spectrum_tui.cli.options import Parser
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
+from spectrum_tui.stdio.streams import PROGRAM
 
 
 def run(arguments: Sequence[str]) -> int:

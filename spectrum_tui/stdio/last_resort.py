@@ -12,11 +12,10 @@ from types import FrameType
 from typing import IO, NoReturn
 
 from spectrum_tui import __version__
-from spectrum_tui.cli.options import PROGRAM
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.logs import keep_log
 from spectrum_tui.core.text import safe
-from spectrum_tui.stdio.streams import StreamError, draw, plain_stderr, put, say, silence
+from spectrum_tui.stdio.streams import PROGRAM, StreamError, draw, plain_stderr, put, say, silence
 
 UNEXPECTED = 70
 """EX_SOFTWARE of sysexits.h: what should not have happened did."""

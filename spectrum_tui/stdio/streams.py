@@ -6,14 +6,12 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from spectrum_tui.core.text import printable_json, safe, safe_lines, shortened
 
-if TYPE_CHECKING:
-    from spectrum_tui.core.recipes.choice import Choice
-    from spectrum_tui.core.results.selection import Selection
+PROGRAM = "spectrum-tui"
+"""What the command is called, in what it says of itself."""
 
 
 class StreamError(Exception):
@@ -92,26 +90,3 @@ def silence(number: int) -> None:
 def is_served() -> bool:
     """Whether textual-serve shows the app: it names a driver, and gives the app pipes."""
     return "web_driver" in os.environ.get("TEXTUAL_DRIVER", "")
-
-
-def say_too_small(selection: Selection, percent: int) -> None:
-    """Which types are too small for a percentage, if any are."""
-    if text := selection.too_small(percent):
-        say(f"note: {text}")
-
-
-def say_frozen(choice: Choice) -> None:
-    """What frozen embeddings mean for gradient checkpointing, where a list of names cannot say it
-    to the trainer."""
-    from spectrum_tui.core.recipes.choice import FROZEN_HEAD  # not at the start: it needs numpy
-
-    if choice.selection.result.head and not choice.head:
-        say(f"note: {FROZEN_HEAD}")
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The rows of a table as lines: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *rest in rows:
-        cells = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
-        yield "  ".join([first.ljust(widths[0]), *cells])
