@@ -19,8 +19,8 @@ class Forked:
 
     def __init__(self, work: Callable[[], object], **environment: str) -> None:
         self._streams = [tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2)]  # noqa: SIM115
-        self.process = _FORK.Process(target=self._run, args=(work, environment))
-        self.process.start()
+        self._process = _FORK.Process(target=self._run, args=(work, environment))
+        self._process.start()
 
     def _run(self, work: Callable[[], object], environment: dict[str, str]) -> None:
         for number, stream in enumerate(self._streams, 1):
@@ -29,13 +29,18 @@ class Forked:
         os.environ.update(environment)
         work()
 
+    def send(self, signal: int) -> None:
+        """Send it a signal."""
+        assert self._process.pid
+        os.kill(self._process.pid, signal)
+
     def wait(self, timeout: float = 60) -> CompletedProcess[str]:
         """What it left when it ended; killed where it takes longer than `timeout` seconds."""
-        self.process.join(timeout)
-        if self.process.exitcode is None:
-            self.process.kill()
-            self.process.join()
-        code = self.process.exitcode
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+        code = self._process.exitcode
         assert code is not None
         said = []
         for stream in self._streams:
@@ -46,4 +51,4 @@ class Forked:
 
 
 def _opened(number: int) -> IO[str]:
-    return open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
+    return open(number, "w", encoding="utf-8", closefd=False)
