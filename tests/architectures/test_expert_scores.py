@@ -139,7 +139,7 @@ KILLED = """
 import os, signal, sys
 from spectrum_tui.core.events import MatrixDone
 from spectrum_tui.core.requests import ScanRequest
-from spectrum_tui.core.scanning.session import run_scan
+from spectrum_tui.core.scanning.run import run_scan
 seen = 0
 for event in run_scan(ScanRequest(sys.argv[1], batch_size=1, device="cpu", output_dir=sys.argv[2])):
     seen += isinstance(event, MatrixDone)

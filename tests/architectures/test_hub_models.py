@@ -24,8 +24,8 @@ NAMES = ("mixtral", "deepseek_v3", "gpt_oss", "llama")
 LOOK = """
 import os
 from spectrum_tui.core import wire
-from spectrum_tui.core.inspection import inspect_model
-from spectrum_tui.core.refinement import refined_summary
+from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.model.refinement import refined_summary
 
 answer = {}
 for name in NAMES:

@@ -173,7 +173,7 @@ def test_no_memory_for_the_words_either(capfd: Capture, monkeypatch: pytest.Monk
 
 _FAILS = """
 from spectrum_tui import cli
-from spectrum_tui.screens.setup import SetupScreen
+from spectrum_tui.app.screens.setup import SetupScreen
 
 def fails(self):
     raise ZeroDivisionError("of test")

@@ -256,10 +256,10 @@ def test_a_full_disk_stops_the_scan_and_keeps_everything_before(
 _FILL = """
 import resource, sys
 from pathlib import Path
-from spectrum_tui.core.scanning.journal import Entry, Journal
+from spectrum_tui.core.journal.journal import Entry, Journal
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
-from spectrum_tui.core.scoring.scores import Score
+from spectrum_tui.core.scoring.snr import Score
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 sure = 0
 with Journal(Path(sys.argv[1])) as journal:

@@ -30,9 +30,9 @@ LIMIT = 100
 _KILLED = """
 import os, signal, sys, time
 from spectrum_tui.cli import main
-from spectrum_tui.core.scoring import spectra
+from spectrum_tui.core.scoring import svd
 
-real, done, rank = spectra.singular_values, [], os.environ["RANK"]
+real, done, rank = svd.singular_values, [], os.environ["RANK"]
 
 def slow(values, rows, columns, device, precision):
     if rank == "1" and len(done) == 3:
@@ -41,7 +41,7 @@ def slow(values, rows, columns, device, precision):
     done.append(real(values, rows, columns, device, precision))
     return done[-1]
 
-spectra.singular_values = slow
+svd.singular_values = slow
 sys.exit(main(sys.argv[1:]))
 """
 """The command line in a process that is killed in its fourth matrix if it is the second one."""

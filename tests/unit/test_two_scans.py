@@ -257,7 +257,7 @@ def test_two_real_scans_compute_each_matrix_once(folder: Path, computed: list[st
 _HOLDS = """
 import sys, time
 from pathlib import Path
-from spectrum_tui.core.scanning.scan_lock import ScanLock
+from spectrum_tui.core.journal.lock import ScanLock
 lock = ScanLock(Path(sys.argv[1]))
 print(lock.take(), flush=True)
 time.sleep(600)

@@ -57,7 +57,7 @@ def scan(model, patience):
         code = cli.main(["scan", model, "--device", "cpu", "--output-dir", OUTPUT])
     return [code, out.getvalue(), err.getvalue(), time.monotonic() - begin]
 
-from spectrum_tui.core.inspection import as_far_as_known, inspect_model
+from spectrum_tui.core.model.inspection import as_far_as_known, inspect_model
 as_far_as_known(inspect_model("org/ok"))  # what is imported once
 before = megabytes()
 """
