@@ -49,7 +49,7 @@ import os, threading
 from dataclasses import asdict
 from spectrum_tui.core import wire
 from spectrum_tui.core.requests import ScanRequest
-from spectrum_tui.worker import Worker
+from spectrum_tui.worker.server import Worker
 
 read, write = os.pipe()
 lines, heard = os.fdopen(read), []

@@ -38,7 +38,7 @@ from tests.commands import Capture, process, refused
 from tests.fake_hub import FakeHub
 from tests.ui.real_core import use_real_core
 from tests.ui.worker_control import until
-from tests.unit.checkpoint_files import save_raw, save_sharded, shard
+from tests.unit.checkpoint.files import save_raw, save_sharded, shard
 
 SIZE = (80, 24)
 BAD = "model.layers.1.mlp.down_proj"

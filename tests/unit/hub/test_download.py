@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
-
 from tests.fake_hub import FakeHub
 from tests.unit.hub.scripts import ALL_SHARDS, error, run, shard_name
 

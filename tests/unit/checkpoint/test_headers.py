@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint, read_header
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, model_files, shard_names
 from tests.checkpoints import llama, save_in_hub_cache
-from tests.unit.checkpoint_files import (
+from tests.unit.checkpoint.files import (
     entry,
     save_in_folder_below,
     save_raw,

@@ -30,7 +30,7 @@ from spectrum_tui.core.scoring import svd
 from tests import quantised, quantisers
 from tests.checkpoints import Tensors, experts, llama, matrix, save
 from tests.scans import run, scores_of
-from tests.unit.test_distributed import in_processes, quick
+from tests.unit.scanning.test_distributed import in_processes, quick
 
 __all__ = ["quick"]
 

@@ -210,7 +210,7 @@ def test_ctrl_c_while_modules_are_imported(
     module: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(_PRESSED.format(module=module))
-    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
     done = shell(command, {"PYTHONPATH": path})
     assert done.returncode == 130
     assert done.stdout == done.stderr == ""
@@ -218,7 +218,7 @@ def test_ctrl_c_while_modules_are_imported(
 
 def test_ctrl_c_before_the_first_frame(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(_PRESSED.format(module="textual.widget"))
-    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
     with Terminal((*START, "--demo"), {**os.environ, "PYTHONPATH": path}, cwd=tmp_path) as app:
         assert app.wait(20) == 130
         assert app.received == b""

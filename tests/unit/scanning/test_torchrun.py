@@ -23,13 +23,13 @@ from tests.forked import Forked
 from tests.scans import spy_on_scores
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 LIMIT = 100
 """Seconds after which a test calls it a hang: the processes need 10 for their imports."""
 
 _KILLED = """
 import os, signal, sys, time
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.scoring import svd
 
 real, done, rank = svd.singular_values, [], os.environ["RANK"]

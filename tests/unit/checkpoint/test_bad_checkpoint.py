@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from spectrum_tui.core.checkpoint.headers import parse_config, read_checkpoint
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE
 from spectrum_tui.core.errors import CheckpointError
-from tests.unit.checkpoint_files import (
+from tests.unit.checkpoint.files import (
     entry,
     save_in_folder_below,
     save_raw,

@@ -272,7 +272,7 @@ def test_a_matrix_too_large_for_the_memory_of_the_process(tmp_path: Path) -> Non
         [sys.executable, "-c", _SMALL_MEMORY, str(small), str(model)],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         check=False,
         timeout=100,
     )
