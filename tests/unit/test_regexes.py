@@ -68,10 +68,10 @@ def test_ten_kilobytes_take_less_than_a_tenth_of_a_second(place: Place) -> None:
 def test_every_pattern_is_tried() -> None:
     """Those that are made while the program runs are bounded: by `safety`, or by transformers."""
     assert sorted(UNKNOWN) == [
-        "core/consumers/patterns.py: re.compile(form.regex)",
         "core/naming/assemble.py: re.compile('|'.join((f'(?:{p})' for p in (*ALWAYS_IGNORED, "
         "*ignored_patterns(model)))))",
         "core/naming/coverage.py: re.search(wrapping.pattern, name)",
+        "core/trainers/patterns.py: re.compile(form.regex)",
     ]
     assert len(PLACES) > 70
 
