@@ -50,11 +50,11 @@ def held(value: object, depth: int = 0) -> Iterator[re.Pattern[str]]:
 @dataclass(frozen=True)
 class _Source:
     """A file of the program: what its module holds (nothing of a script, which is not imported)
-    and its source."""
+    and the nodes of its source."""
 
     where: str
     names: dict[str, Any]
-    nodes: list[ast.AST]
+    nodes: tuple[ast.AST, ...]
 
     @property
     def functions(self) -> set[ast.AST]:
@@ -90,8 +90,8 @@ def _sources() -> Iterator[_Source]:
         imported = "scripts" not in parts and parts[-1] != "__main__"
         name = ".".join(parts).removesuffix(".__init__")
         names = vars(importlib.import_module(name)) if imported else {"re": re}
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        yield _Source(str(place), names, list(ast.walk(tree)))
+        nodes = tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        yield _Source(str(place), names, nodes)
 
 
 def _evaluated(node: ast.expr, names: dict[str, Any]) -> Any:
