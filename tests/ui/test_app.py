@@ -155,7 +155,7 @@ async def test_errors_appear_beside_their_field(app: SpectrumApp) -> None:
         ):
             await read(pilot, app, model)
             widget = app.setup_screen.query_one(f"#field-{field}", Field)
-            await until(pilot, lambda widget=widget: widget.error)
+            await until(pilot, partial(getattr, widget, "error"))
             assert widget.error == message
 
 

@@ -393,7 +393,7 @@ async def test_download_cancelled() -> None:
         await remote(pilot, app)
         for way in ("escape", "enter", "click"):
             await pilot.press("d")
-            assert app.found.state == "downloading"
+            assert isinstance(app.asked[-1], ask.DownloadRequested)
             app.asked.clear()
             await (pilot.click("#cancel") if way == "click" else pilot.press(way))
             assert isinstance(app.asked[-1], ask.DownloadCancelled)
