@@ -25,7 +25,7 @@ from spectrum_tui.core.events import ScanEnded, ScanEvent, ScanStarted
 from spectrum_tui.core.journal.journal import read_journal
 from spectrum_tui.core.scanning import resources, workers
 from spectrum_tui.core.scanning import scan as scan_module
-from spectrum_tui.core.scanning.devices import pick_devices, share_of
+from spectrum_tui.core.scanning.resources import pick_devices, share_of
 from spectrum_tui.core.scanning.scan import make_plan, scan
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.svd import MatrixValues, Spectrum
