@@ -10,7 +10,7 @@ import torch
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.parameters import StoredSource
-from spectrum_tui.core.quantised.fold import Folded, fold
+from spectrum_tui.core.quantised.dequantise import Folded, fold
 from tests.checkpoints import Tensors, save
 
 INSTEAD = "Scan the full-precision model that it was made from."

@@ -8,7 +8,7 @@ import torch
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.plan import plan_parameters
-from spectrum_tui.core.quantised.fold import fold
+from spectrum_tui.core.quantised.dequantise import fold
 from tests.architectures.compare import (
     check_experts,
     check_matrices,

@@ -198,7 +198,7 @@ def measure(folder: Path) -> dict[str, Any]:
     from spectrum_tui.core.naming.model_class import empty_model
     from spectrum_tui.core.naming.plan import plan_parameters
     from spectrum_tui.core.naming.transformers_api import distrust
-    from spectrum_tui.core.quantised.fold import fold
+    from spectrum_tui.core.quantised.dequantise import fold
 
     distrust()
     empty_model(checkpoint.config)

@@ -14,7 +14,7 @@ from textual.widgets import Input, Select
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.requests import DEMO
-from spectrum_tui.core.scanning.resources import pick_devices
+from spectrum_tui.core.scanning.devices import pick_devices
 from spectrum_tui.core.settings import Settings, parse_batch_size, parse_percent
 
 OF_THE_MODEL = ("model", "revision")

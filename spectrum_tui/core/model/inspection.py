@@ -27,7 +27,7 @@ from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
 from spectrum_tui.core.text import safe, shortened
 
 if TYPE_CHECKING:
-    from spectrum_tui.core.quantised.fold import Folded
+    from spectrum_tui.core.quantised.dequantise import Folded
 
 OWNED = "org/name, as in Qwen/Qwen3-0.6B"
 """What an id on the hub looks like."""
@@ -243,7 +243,7 @@ def exact_plan(
     `with_exact_names` does."""
     from spectrum_tui.core.naming.plain_decoders import known_plan
     from spectrum_tui.core.naming.plan import plan_parameters
-    from spectrum_tui.core.quantised.fold import fold
+    from spectrum_tui.core.quantised.dequantise import fold
 
     checkpoint = inspection.checkpoint
     folded = fold(checkpoint, allow_gptq=allow_gptq)

@@ -39,11 +39,7 @@ from spectrum_tui.core.journal.journal import (
 from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.numbers import counted, size
-from spectrum_tui.core.scanning.distributed import ALONE, Group
-from spectrum_tui.core.scanning.following import Followed, turn
-from spectrum_tui.core.scanning.layers import LayerWork
-from spectrum_tui.core.scanning.precision import undecided_in_groups
-from spectrum_tui.core.scanning.resources import (
+from spectrum_tui.core.scanning.devices import (
     SHARE,
     cores,
     free_memory,
@@ -51,6 +47,10 @@ from spectrum_tui.core.scanning.resources import (
     pick_devices,
     share_of,
 )
+from spectrum_tui.core.scanning.distributed import ALONE, Group
+from spectrum_tui.core.scanning.following import Followed, turn
+from spectrum_tui.core.scanning.layers import LayerWork
+from spectrum_tui.core.scanning.precision import undecided_in_groups
 from spectrum_tui.core.scanning.workers import CPU, Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST
 

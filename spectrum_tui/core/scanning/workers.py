@@ -22,8 +22,7 @@ from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.requests import METRIC
-from spectrum_tui.core.scanning.layers import LayerWork
-from spectrum_tui.core.scanning.resources import (
+from spectrum_tui.core.scanning.devices import (
     held_bytes,
     is_out_of_memory,
     known_free,
@@ -32,6 +31,7 @@ from spectrum_tui.core.scanning.resources import (
     release,
     too_large,
 )
+from spectrum_tui.core.scanning.layers import LayerWork
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.metrics import FAILED, every_metric
 from spectrum_tui.core.scoring.snr import spectrum_score, why_unscored

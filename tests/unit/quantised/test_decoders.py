@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.plan import plan_parameters
-from spectrum_tui.core.quantised.fold import Folded
+from spectrum_tui.core.quantised.dequantise import Folded
 from tests import quantisers as q
 from tests.checkpoints import Tensors
 from tests.quantised import LAYER, by_name, config, folded, of_layer, the_weight

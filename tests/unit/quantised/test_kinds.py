@@ -10,8 +10,8 @@ import torch
 
 from spectrum_tui.core.checkpoint.headers import Tensor, read_checkpoint
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.quantised.dequantise import fold
 from spectrum_tui.core.quantised.detect import NOT_QUANTISED, Quantisation, detect
-from spectrum_tui.core.quantised.fold import fold
 from tests import quantisers as q
 from tests.checkpoints import Tensors, llama, save
 from tests.quantised import INSTEAD, LAYER, config, folded, of_layer, the_weight
