@@ -1,27 +1,25 @@
-"""What a scan may use of a machine: cores, free memory, and when memory has run out.
+"""The devices of a machine: which there are, how precisely they compute, and what they can hold.
 
-The memory of a matrix in work is known beforehand, so that a batch is chosen that fits; where
-the guess was wrong (another program took the memory meanwhile), the scan falls back instead.
+Cores, precision, free memory, what running out of it looks like, torch's threads and its current
+device: everything that a scan asks of a device. Importing this loads neither torch nor numpy, so
+that the setup screen can check a device's name before its first paint.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from spectrum_tui.core.errors import InputError, ScanError
-from spectrum_tui.core.naming import Layer
+from spectrum_tui.core.gc_pause import import_torch
 from spectrum_tui.core.numbers import size
-from spectrum_tui.core.scoring.svd import CHUNK_ELEMENTS, STRIP_ELEMENTS
+
+CPU = "cpu"
 
 SHARE = 0.8
 """How much of the free memory a scan takes: the rest is for allocators and everyone else."""
-
-GRAM_COPIES = 2.5
-"""Peak memory in Gram matrices: itself, the solver's copy and its work (measured: 2.4 to 2.6 at
-1024 and 2048 columns)."""
 
 _SIGNS = (
     "out of memory",
@@ -30,12 +28,129 @@ _SIGNS = (
     "alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUSOLVER_STATUS_ALLOC_FAILED
 )
 
+# -- which devices there are -------------------------------------------------------------------
+
+
+def available_devices() -> tuple[str, ...]:
+    """Return the devices of this machine by torch's names, the CPU first."""
+    import_torch()
+    import torch
+
+    devices = [CPU]
+    if torch.cuda.is_available():
+        devices += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return tuple(devices)
+
+
+def pick_devices(wanted: str, available: Sequence[str]) -> tuple[str, ...]:
+    """Return the devices that `wanted` names, by torch's names; raise InputError for another.
+
+    `auto` and `cuda` are all GPUs at once, `cuda:1` is that one.
+
+    >>> pick_devices("auto", ["cpu", "cuda:0", "cuda:1"]), pick_devices("CUDA:1", ["cuda:1"])
+    (('cuda:0', 'cuda:1'), ('cuda:1',))
+    """
+    wanted = wanted.strip().lower() or "auto"
+    gpus = tuple(device for device in available if is_cuda(device))
+    if wanted == "auto":
+        return gpus or (CPU,)
+    if wanted == "cuda" and gpus:
+        return gpus
+    if wanted not in available:
+        raise InputError(
+            f"There is no device {wanted!r} here.",
+            f"Give auto or one of: {', '.join(available)}.",
+            field="device",
+        )
+    return (wanted,)
+
+
+def choose_devices(wanted: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (devices to compute on, notes for the user); raise InputError for one not there."""
+    devices = pick_devices(wanted, available_devices())
+    if devices == ("mps",):
+        return (CPU,), ("MPS has no float64: the scan runs on the CPU.",)
+    return devices, ()
+
+
+def share_of(devices: Sequence[str], index: int, count: int) -> tuple[str, ...]:
+    """Return the devices of process `index` of `count` on a machine: every one is used, and
+    shared only where there are more processes than devices.
+
+    >>> share_of(["cuda:0", "cuda:1", "cuda:2"], 0, 2), share_of(["cuda:0"], 3, 4)
+    (('cuda:0', 'cuda:2'), ('cuda:0',))
+    """
+    return tuple(devices[index::count]) or (devices[index % len(devices)],)
+
+
+def is_cuda(device: str) -> bool:
+    """Whether a device, by torch's name, is a GPU that CUDA (or ROCm) drives."""
+    return device.startswith("cuda")
+
+
+# -- how precisely and how many at once --------------------------------------------------------
+
+
+def choose_precision(wanted: str, device: str) -> str:
+    """Return `exact` or `fast`; for "auto" that is `exact` wherever float64 is not crippled.
+
+    GPUs for computing (compute capability x.0: P100, V100, A100, H100, B200) do float64 at half
+    the rate of float32; those for games at a 32nd or a 64th.
+    """
+    from spectrum_tui.core.scoring.svd import EXACT, FAST
+
+    if wanted != "auto":
+        return wanted
+    if not is_cuda(device):
+        return EXACT
+    import torch
+
+    _, minor = torch.cuda.get_device_capability(device)
+    return EXACT if minor == 0 else FAST
+
 
 def cores() -> int:
-    """The cores that this process may run on."""
+    """Return how many cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+def default_batch_size(device: str) -> int:
+    """Return one matrix for each core (single-threaded eigenvalue solvers beat threaded ones);
+    two for a GPU, so that one is read while the other computes."""
+    return cores() if device == CPU else 2
+
+
+# -- threads and streams -----------------------------------------------------------------------
+
+
+def current(device: str) -> AbstractContextManager[object]:
+    """Make a GPU torch's current one in this thread: its libraries open their handles there."""
+    if not is_cuda(device):
+        return nullcontext()
+    import torch
+
+    return torch.cuda.device(device)
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Set torch's number of threads for a while (0 leaves it alone); its own comes back."""
+    import torch
+
+    before = torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# -- memory ------------------------------------------------------------------------------------
 
 
 def is_out_of_memory(exc: BaseException) -> bool:
@@ -48,7 +163,7 @@ def is_out_of_memory(exc: BaseException) -> bool:
 
 def release(device: str) -> None:
     """Give the blocks that torch's allocator keeps back to the device."""
-    if device.startswith("cuda"):
+    if is_cuda(device):
         import torch
 
         torch.cuda.empty_cache()
@@ -57,7 +172,7 @@ def release(device: str) -> None:
 def refuse_if_lost(device: str, exc: Exception) -> None:
     """Raise ScanError where a GPU computes nothing any more: after a fault of a kernel, or when
     it fell off the bus, every call of the process fails."""
-    if not (device.startswith("cuda") and isinstance(exc, RuntimeError)):
+    if not (is_cuda(device) and isinstance(exc, RuntimeError)):
         return
     import torch
 
@@ -72,9 +187,9 @@ def refuse_if_lost(device: str, exc: Exception) -> None:
 
 
 def free_memory(device: str) -> int:
-    """Free bytes of a device by torch's name; of the CPU what is left without swapping, in the
-    machine and in this process's own limits (a container, a batch job)."""
-    if device.startswith("cuda"):
+    """Return the free bytes of a device by torch's name; of the CPU what is left without
+    swapping, in the machine and in this process's own limits (a container, a batch job)."""
+    if is_cuda(device):
         import torch
 
         return int(torch.cuda.mem_get_info(device)[0])
@@ -83,7 +198,7 @@ def free_memory(device: str) -> int:
 
 
 def known_free() -> int | None:
-    """Free bytes of the CPU's memory, None where the system does not say."""
+    """Return the free bytes of the CPU's memory, None where the system does not say."""
     limits = (_available(Path("/proc/meminfo")), _cgroup_left(Path("/sys/fs/cgroup")))
     return min((left for left in limits if left is not None), default=None)
 
@@ -116,79 +231,9 @@ def _physical() -> int:
         return 4 * 2**30
 
 
-def memory_need(layer: Layer) -> int:
-    """Bytes that one matrix of a layer takes while it is in work.
-
-    2.5 Gram matrices of the shorter side and two chunks in float64, beside what is held of the
-    stored values.
-    """
-    short = min(layer.rows, layer.columns)
-    return int(GRAM_COPIES * 8 * short**2 + 2 * 8 * CHUNK_ELEMENTS + held_bytes(layer))
-
-
-def held_bytes(layer: Layer) -> int:
-    """Bytes of the values of one matrix that are held in the CPU's memory: a strip of a wide one,
-    all of one that is decoded whole (4 bytes each at most)."""
-    rows, columns = layer.rows, layer.columns
-    if not all(matrix.values.by_rows for matrix in layer.matrices[:1]):
-        return 4 * rows * columns
-    if columns <= rows:
-        return 0
-    whole = layer.nbytes // layer.matrix_count
-    return min(whole, whole * STRIP_ELEMENTS // (rows * columns))
-
-
 def too_large(need: int, free: int | None) -> str:
-    """Why a matrix is not begun that no memory is there for; empty where there is enough, or where
-    the system does not say. Begun, it would not fail: the system would end the process."""
+    """Return why a matrix that needs `need` bytes is not begun; empty where there is enough memory,
+    or where the system does not say. Begun, it would not fail: the system would end the process."""
     if free is None or need <= free:
         return ""
     return f"not enough memory for it: it needs about {size(need)}, and {size(free)} are free"
-
-
-def how_many_fit(layers: Iterable[Layer], budget: float, most: int) -> int:
-    """How many matrices of these layers are in work at once within `budget` bytes: 1 to `most`.
-
-    The largest count, since they are taken first and so are in work together.
-    """
-    largest = sorted(
-        (need for layer in layers for need in [memory_need(layer)] * min(layer.matrix_count, most)),
-        reverse=True,
-    )[:most]
-    if not largest:
-        return most
-    fitting = sum(total <= budget for total in accumulate(largest))
-    return most if fitting == len(largest) else max(1, fitting)
-
-
-def pick_devices(wanted: str, available: Sequence[str]) -> tuple[str, ...]:
-    """The devices that `wanted` names, by torch's own names; raises InputError for another.
-
-    `auto` and `cuda` are all GPUs at once, `cuda:1` is that one.
-
-    >>> pick_devices("auto", ["cpu", "cuda:0", "cuda:1"]), pick_devices("CUDA:1", ["cuda:1"])
-    (('cuda:0', 'cuda:1'), ('cuda:1',))
-    """
-    wanted = wanted.strip().lower() or "auto"
-    gpus = tuple(device for device in available if device.startswith("cuda"))
-    if wanted == "auto":
-        return gpus or ("cpu",)
-    if wanted == "cuda" and gpus:
-        return gpus
-    if wanted not in available:
-        raise InputError(
-            f"There is no device {wanted!r} here.",
-            f"Give auto or one of: {', '.join(available)}.",
-            field="device",
-        )
-    return (wanted,)
-
-
-def share_of(devices: Sequence[str], index: int, count: int) -> tuple[str, ...]:
-    """The devices of process `index` of `count` on a machine: every one is used, and shared
-    only where there are more processes than devices.
-
-    >>> share_of(["cuda:0", "cuda:1", "cuda:2"], 0, 2), share_of(["cuda:0"], 3, 4)
-    (('cuda:0', 'cuda:2'), ('cuda:0',))
-    """
-    return tuple(devices[index::count]) or (devices[index % len(devices)],)

@@ -1,4 +1,4 @@
-"""What a scan may use of a machine: memory as the system tells it, and how many matrices fit."""
+"""What a scan may use of a machine: its devices, their memory, and how many matrices fit."""
 
 from __future__ import annotations
 
@@ -10,19 +10,61 @@ import pytest
 import torch
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
+from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.scanning import devices
 from spectrum_tui.core.scanning.devices import (
+    SHARE,
+    choose_devices,
     cores,
     free_memory,
-    how_many_fit,
     is_out_of_memory,
-    memory_need,
+    pick_devices,
+    share_of,
 )
+from spectrum_tui.core.scanning.layers import held_bytes, how_many_fit, memory_need
 from spectrum_tui.core.scanning.scan import auto_batch_size, make_plan
 from spectrum_tui.core.scoring import svd
 from tests.checkpoints import experts, llama, save
 from tests.scans import is_matrix, layers_of
+
+
+def test_every_gpu_is_meant_by_auto_and_by_cuda() -> None:
+    available = ("cpu", "cuda:0", "cuda:1")
+    assert pick_devices("auto", available) == ("cuda:0", "cuda:1")
+    assert pick_devices("CUDA", available) == ("cuda:0", "cuda:1")
+    assert pick_devices("cuda:1", available) == ("cuda:1",)
+    assert pick_devices("cpu", available) == ("cpu",)
+    assert pick_devices("auto", ("cpu", "mps")) == ("cpu",)
+    with pytest.raises(InputError, match="'cuda'"):
+        pick_devices("cuda", ("cpu",))
+
+
+def test_processes_share_the_gpus_of_their_machine() -> None:
+    gpus = ("cuda:0", "cuda:1", "cuda:2", "cuda:3")
+    assert [share_of(gpus, i, 4) for i in range(4)] == [(gpu,) for gpu in gpus]
+    assert share_of(gpus, 1, 2) == ("cuda:1", "cuda:3")
+    assert [share_of(gpus[:2], i, 3) for i in range(3)] == [("cuda:0",), ("cuda:1",), ("cuda:0",)]
+    assert share_of(gpus, 0, 1) == gpus
+
+
+def test_devices() -> None:
+    assert choose_devices("cpu") == (("cpu",), ())
+    assert choose_devices(" CPU ") == (("cpu",), ())
+    assert set(choose_devices("auto")[0]) <= set(devices.available_devices())
+    assert choose_devices("")[0] == choose_devices("auto")[0]
+    for unknown in ("cuda:99", "tpu", "cuda:x", "gpu"):
+        with pytest.raises(InputError, match=unknown) as caught:
+            choose_devices(unknown)
+        assert "cpu" in caught.value.hint
+        assert caught.value.field == "device"
+
+
+def test_mps_has_no_float64_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "available_devices", lambda: ("cpu", "mps"))
+    chosen, (note,) = choose_devices("mps")
+    assert chosen == ("cpu",)
+    assert "float64" in note
 
 
 @pytest.mark.parametrize(
@@ -115,7 +157,7 @@ def test_the_largest_decide_how_many_fit(layers: list[Layer]) -> None:
 def test_a_very_wide_matrix_needs_no_more_than_a_strip(layers: list[Layer]) -> None:
     wide = next(layer for layer in layers if layer.type == "mlp.down_proj")
     row = replace(wide, shape=(1, 2**33), rows=1, columns=2**33, nbytes=2**34, numel=2**33)
-    assert devices.held_bytes(row) == 2 * svd.STRIP_ELEMENTS == 2**28
+    assert held_bytes(row) == 2 * svd.STRIP_ELEMENTS == 2**28
     assert memory_need(row) < 2**29
 
 
@@ -129,7 +171,7 @@ def test_a_wide_matrix_needs_its_stored_values_as_well(layers: list[Layer]) -> N
 def test_the_batch_is_what_memory_allows(
     layers: list[Layer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spectrum_tui.core.scanning.scan.cores", lambda: 8)
+    monkeypatch.setattr(devices, "cores", lambda: 8)
     needs = sorted((memory_need(layer) for layer in layers), reverse=True)
 
     def with_free(free: float, sharing: int = 1) -> tuple[int, tuple[str, ...]]:
@@ -139,7 +181,7 @@ def test_the_batch_is_what_memory_allows(
     assert with_free(1e12) == (8, ())
     assert with_free(1e12, sharing=3) == (2, ())
     assert with_free(1e12, sharing=16) == (1, ())
-    batch, (note,) = with_free(sum(needs[:3]) / devices.SHARE + 8)
+    batch, (note,) = with_free(sum(needs[:3]) / SHARE + 8)
     assert batch == 3
     assert note.startswith("3 at a time instead of 8")
     plan = make_plan(read_checkpoint(tmp_path / "m"), layers, device="cpu")

@@ -1,4 +1,4 @@
-"""Several devices at once, and what a scan does when the memory of one runs out.
+"""The threads of a scan on several devices, and what a scan does when the memory of one runs out.
 
 Devices here are names: what is computed on "cuda:0" is computed on the CPU.
 """
@@ -20,12 +20,12 @@ import pytest
 import torch
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
-from spectrum_tui.core.errors import InputError, ScanError
+from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.events import ScanEnded, ScanEvent, ScanStarted
 from spectrum_tui.core.journal.journal import read_journal
-from spectrum_tui.core.scanning import devices, workers
 from spectrum_tui.core.scanning import scan as scan_module
-from spectrum_tui.core.scanning.devices import pick_devices, share_of
+from spectrum_tui.core.scanning import workers
+from spectrum_tui.core.scanning.layers import memory_need
 from spectrum_tui.core.scanning.scan import make_plan, scan
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.svd import MatrixValues, Spectrum
@@ -50,7 +50,7 @@ class Machine:
         self._lock = threading.Lock()
         self._real = svd.singular_values
         monkeypatch.setattr(svd, "singular_values", self._singular_values)
-        monkeypatch.setattr(workers, "_current", lambda device: nullcontext())
+        monkeypatch.setattr(workers, "current", lambda device: nullcontext())
         monkeypatch.setattr(workers, "release", self.released.append)
 
     def scan(self, folder: Path, *devices: str, batch_size: int) -> list[ScanEvent]:
@@ -88,25 +88,6 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 def ended(events: list[ScanEvent]) -> ScanEnded:
     assert isinstance(events[-1], ScanEnded)
     return events[-1]
-
-
-def test_every_gpu_is_meant_by_auto_and_by_cuda() -> None:
-    available = ("cpu", "cuda:0", "cuda:1")
-    assert pick_devices("auto", available) == ("cuda:0", "cuda:1")
-    assert pick_devices("CUDA", available) == ("cuda:0", "cuda:1")
-    assert pick_devices("cuda:1", available) == ("cuda:1",)
-    assert pick_devices("cpu", available) == ("cpu",)
-    assert pick_devices("auto", ("cpu", "mps")) == ("cpu",)
-    with pytest.raises(InputError, match="'cuda'"):
-        pick_devices("cuda", ("cpu",))
-
-
-def test_processes_share_the_gpus_of_their_machine() -> None:
-    gpus = ("cuda:0", "cuda:1", "cuda:2", "cuda:3")
-    assert [share_of(gpus, i, 4) for i in range(4)] == [(gpu,) for gpu in gpus]
-    assert share_of(gpus, 1, 2) == ("cuda:1", "cuda:3")
-    assert [share_of(gpus[:2], i, 3) for i in range(3)] == [("cuda:0",), ("cuda:1",), ("cuda:0",)]
-    assert share_of(gpus, 0, 1) == gpus
 
 
 def test_two_devices_split_the_work_and_change_no_score(tmp_path: Path, machine: Machine) -> None:
@@ -224,7 +205,7 @@ def test_what_no_memory_is_there_for_is_not_begun(
 ) -> None:
     """The system would end the process: it gives memory away that it does not have."""
     monkeypatch.setattr(workers, "known_free", lambda: 2**30)
-    real = devices.memory_need
+    real = memory_need
     large = lambda layer: 2**40 if layer.name == "lm_head" else real(layer)  # noqa: E731
     monkeypatch.setattr(workers, "memory_need", large)
     machine.refuse = lambda weight, device, in_work: weight == "lm_head.weight" and device != "cpu"
