@@ -281,7 +281,7 @@ def seconds_per_cost(device: str) -> float:
 
 
 def main() -> None:
-    """Entry point of `python -m spectrum_tui.worker.server`."""
+    """Serve stdin until it closes; what is printed by anybody else goes to stderr."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("spectrum_tui").setLevel(logging.INFO)  # tracebacks of failed layers
     out = os.dup(1)
@@ -290,7 +290,3 @@ def main() -> None:
     with contextlib.suppress(OSError):
         os.nice(10)  # keys of the app stay at 8 ms while every core computes; costs 10 % at most
     Worker(out).run()
-
-
-if __name__ == "__main__":
-    main()
