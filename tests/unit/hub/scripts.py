@@ -57,7 +57,7 @@ def run(endpoint: str, home: Path, script: str, token: str = GOOD_TOKEN, **extra
     code = f"{PRELUDE}\n{script}\nprint(json.dumps(answer, default=str))"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=env, capture_output=True, text=True, timeout=60, check=False,
+        env=env, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     if token:
