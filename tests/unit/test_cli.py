@@ -18,10 +18,11 @@ import torch
 import yaml
 
 from spectrum_tui import __version__
-from spectrum_tui.cli import main
+from spectrum_tui.cli import main, run
 from tests import checkpoints
 from tests.checkpoints import ODD_NAME, llama, save
 from tests.commands import FLAT, RECIPE, Capture, process, refused
+from tests.forked import Forked
 from tests.scans import spy_on_scores
 
 
@@ -335,22 +336,29 @@ def long_model(tmp_path: Path) -> Path:
     return save(tmp_path / "long", layers)
 
 
+def scanning(model: Path) -> Forked:
+    """The command line in a process of its own."""
+
+    def work() -> None:
+        sys.argv[1:] = ["scan", str(model), "--batch-size", "2"]
+        run()
+
+    return Forked(work)
+
+
 def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(
     long_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    command = [sys.executable, "-m", "spectrum_tui", "scan", str(long_model), "--batch-size", "2"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
-        wait_until(lambda: journal_lines() > 0)
-        child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=60)
-    assert child.returncode == 130
-    assert out == ""
+    child = scanning(long_model)
+    wait_until(lambda: journal_lines() > 0)
+    child.send(signal.SIGINT)
+    done = child.wait()
+    assert done.returncode == 130
+    assert done.stdout == ""
     kept = journal_lines()
     assert 0 < kept < LONG
-    assert f"interrupted: {kept} of {LONG} layers are kept" in err
-    assert "Traceback" not in err
+    assert f"interrupted: {kept} of {LONG} layers are kept" in done.stderr
+    assert "Traceback" not in done.stderr
     assert list(Path.cwd().iterdir()) == []  # nothing that looks like a finished scan
 
     computed = spy_on_scores(monkeypatch)
@@ -360,10 +368,10 @@ def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(
 
 
 def test_kill_keeps_what_is_finished(long_model: Path) -> None:
-    command = [sys.executable, "-m", "spectrum_tui", "scan", str(long_model), "--batch-size", "2"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-        wait_until(lambda: journal_lines() > 0)
-        child.kill()
+    child = scanning(long_model)
+    wait_until(lambda: journal_lines() > 0)
+    child.send(signal.SIGKILL)
+    assert child.wait().returncode == -signal.SIGKILL
     kept = journal_lines()
     assert 0 < kept < LONG
     assert list(Path.cwd().iterdir()) == []

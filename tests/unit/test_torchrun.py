@@ -4,18 +4,22 @@ left when one of them is killed."""
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from spectrum_tui.cli import main
 from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.scanning.distributed import PeerLostError, join
 from spectrum_tui.core.scanning.journal import journal_path, journals, read_journal
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, RECIPE, Capture
+from tests.forked import Forked
 from tests.scans import spy_on_scores
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
@@ -42,24 +46,22 @@ sys.exit(main(sys.argv[1:]))
 """
 """The command line in a process that is killed in its fourth matrix if it is the second one."""
 
-_LOST = """
-import os, signal, sys, threading
-from spectrum_tui.core.scanning.distributed import PeerLostError, join
 
-def work():
-    group.gather(lambda: group.rank)
-    if group.rank == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    threading.Event().wait()
+def loses_another() -> None:
+    """One of two that nobody watches over: the second is killed, the first would wait forever."""
 
-group = join()
-try:
-    group.together(work)
-except PeerLostError as exc:
-    print(exc, flush=True)
-    os._exit(5)
-"""
-"""Two processes that nobody watches over: the second is killed, the first would wait forever."""
+    def work() -> None:
+        group.gather(lambda: group.rank)
+        if group.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        threading.Event().wait()
+
+    group = join()
+    try:
+        group.together(work)
+    except PeerLostError as exc:
+        print(exc, flush=True)
+        os._exit(5)
 
 
 @pytest.fixture(autouse=True)
@@ -95,18 +97,17 @@ def assert_same_scores(one: str, other: str) -> None:
     assert files(other) == files(one)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
 def test_processes_write_what_one_writes(
-    processes: int, model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = torchrun(processes, "-m", "spectrum_tui", "scan", str(model), "--output-dir", "many")
+    run = torchrun(3, "-m", "spectrum_tui", "scan", str(model), "--output-dir", "many")
     assert run.returncode == 0, run.stderr
     assert [Path(line).parts[0] for line in run.stdout.splitlines()] == ["many"] * 3
     assert run.stderr.count("tiny: LlamaForCausalLM") == 1
-    assert f"in {processes} processes" in run.stderr
+    assert "in 3 processes" in run.stderr
     assert run.stderr.count("30 layers scored") == 1
     journal = journal_path(read_checkpoint(model).fingerprint)
-    assert len(journals(journal)) == processes
+    assert len(journals(journal)) == 3
     assert len(read_journal(journal)) == 4 * 7 + 2
 
     monkeypatch.setenv("SPECTRUM_TUI_CACHE", str(Path.cwd() / "other-cache"))
@@ -143,18 +144,10 @@ def test_a_process_that_is_lost_ends_the_others() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    first, second = (
-        subprocess.Popen(
-            [sys.executable, "-c", _LOST],
-            env={**os.environ, **meeting, "RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    )
-    said, _ = first.communicate(timeout=LIMIT)
-    assert second.wait(LIMIT) == -9
-    assert first.returncode == 5
-    (line,) = said.splitlines()
+    first, second = (Forked(loses_another, **meeting, RANK=str(rank)) for rank in range(2))
+    done = first.wait(LIMIT)
+    assert second.wait(LIMIT).returncode == -signal.SIGKILL
+    assert done.returncode == 5
+    (line,) = done.stdout.splitlines()
     assert line.startswith("Process 0 of 2 lost another one (Connection closed by peer")
     assert len(line) < 200

@@ -1,32 +1,32 @@
 """Repositories right and wrong in every way, and scripts that read them through a hub.
 
-The client reads its environment when it is imported, so each scenario that talks to the hub is a
-short script in a process of its own; a secret token is set in all of them and looked for in all
-that they print and write.
+The client reads its environment once, so each scenario that talks to the hub is a short script in
+a process of its own; a secret token is set in all of them and looked for in all that they print
+and write.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from huggingface_hub import HfApi, constants, hf_hub_download  # noqa: F401 (no child loads them)
 from safetensors.numpy import save_file
 
 from tests.fake_hub import GOOD_TOKEN
+from tests.forked import Forked
 
-ROOT = Path(__file__).parents[3]
 COMMIT = "c0ffee" + "0" * 34
 PRELUDE = """
 import json
 from spectrum_tui.core import hub
 from spectrum_tui.core.errors import SpectrumError, to_dict
+from spectrum_tui.core.hub.patience import Patience
 
-hub.WAITS = (0.01, 0.01)
+Patience.__init__.__defaults__ = ((0.01, 0.01),)
 
 def told(repo, revision=""):
     try:
@@ -52,13 +52,14 @@ def fetch(repo, cancel_at=None, files=None):
 
 def run(endpoint: str, home: Path, script: str, token: str = GOOD_TOKEN, **extra: str) -> Any:
     """What `script` leaves in `answer`, run against a hub; the token must show up nowhere."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "0", "HF_TOKEN": token}
-    env |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), **extra}
-    code = f"{PRELUDE}\n{script}\nprint(json.dumps(answer, default=str))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=env, capture_output=True, text=True, timeout=180, check=False,
-    )  # fmt: skip
+    code = compile(f"{PRELUDE}\n{script}\nprint(json.dumps(answer, default=str))", "script", "exec")
+
+    def work() -> None:
+        importlib.reload(constants)
+        exec(code, {})  # noqa: S102
+
+    env = {"HF_HUB_OFFLINE": "0", "HF_TOKEN": token, "HF_ENDPOINT": endpoint, "HF_HOME": str(home)}
+    done = Forked(work, **env | extra).wait()
     assert done.returncode == 0, done.stderr
     if token:
         assert token not in done.stdout + done.stderr
