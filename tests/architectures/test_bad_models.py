@@ -89,7 +89,12 @@ def test_code_of_its_own_is_neither_run_nor_asked_about(
 ) -> None:
     """Where stdin has an answer to whatever a prompt would ask."""
     asked: list[object] = []
-    monkeypatch.setattr(builtins, "input", lambda *prompt: asked.append(prompt) or "y")
+
+    def answered(*prompt: object) -> str:
+        asked.append(prompt)
+        return "y"
+
+    monkeypatch.setattr(builtins, "input", answered)
     stdin = io.StringIO("y\n")
     monkeypatch.setattr(sys, "stdin", stdin)
     config = {"model_type": "x", "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}}
