@@ -41,9 +41,9 @@ async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
 
 async def take(folder: str) -> None:
     """Go through the app as a user would and write a picture of each screen."""
-    from spectrum_tui.app import SpectrumApp
+    from spectrum_tui.app.app import SpectrumApp
     from spectrum_tui.core.requests import DEMO
-    from spectrum_tui.settings import Settings
+    from spectrum_tui.core.settings import Settings
 
     app = SpectrumApp(Settings(DEMO, output_dir="recipes"), demo=True)
 
@@ -89,8 +89,8 @@ async def take(folder: str) -> None:
 
 async def take_audit(folder: str) -> None:
     """The audit of a recipe as another tool would have written it."""
-    from spectrum_tui.app import SpectrumApp
-    from spectrum_tui.settings import Settings
+    from spectrum_tui.app.app import SpectrumApp
+    from spectrum_tui.core.settings import Settings
 
     recipe = Path(folder) / "recipe.yaml"
     recipe.write_text(OLD_RECIPE, encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import NoReturn
 def run() -> NoReturn:
     """Run the command line and end the process with its exit code."""
     try:
-        from spectrum_tui.cli import run as run_command
+        from spectrum_tui.cli.main import run as run_command
     except KeyboardInterrupt:
         os._exit(130)
     run_command()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 
 Capture = pytest.CaptureFixture[str]
 FLAT = "model_snr_results/snr_results_{}.json"

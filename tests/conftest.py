@@ -64,6 +64,8 @@ def _bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     for name, value in _FIXED.items():
         monkeypatch.setenv(name, value)
+    # No test cuts the power, and a disk that others use takes its time.
+    monkeypatch.setattr(os, "fsync", lambda file: None)
     # Beside tmp_path rather than in it, which tests list and compare.
     home = tmp_path.parent / f"{tmp_path.name}-home"
     home.mkdir(exist_ok=True)

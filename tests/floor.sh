@@ -9,7 +9,7 @@ version=$(sed -n 's/.*"transformers>=\([0-9.]*\)".*/\1/p' pyproject.toml).0
 folder=${1:-$(mktemp -d)}
 shift || true
 if [ $# = 0 ]; then
-    set -- tests/architectures tests/unit/test_quantised*.py
+    set -- tests/architectures tests/unit/quantised
 fi
 
 if ! [ -d "$folder/transformers-$version.dist-info" ]; then

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from spectrum_tui.core.results import Parameter, Parts, Result
+from spectrum_tui.core.results.results import Parameter, Parts, Result
 from tests import made
 
 GATE_UP, DOWN = "mlp.experts.gate_up_proj", "mlp.experts.down_proj"

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from spectrum_tui.core.results import (
+from spectrum_tui.core.results.results import (
     Generation,
     HeadParameter,
     MetricColumn,

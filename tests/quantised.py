@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.parameters import StoredSource
 from spectrum_tui.core.quantised.fold import Folded, fold
 from tests.checkpoints import Tensors, save

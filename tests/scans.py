@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core.checkpoint import Checkpoint, read_checkpoint
+from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
     ScanEvent,
 )
+from spectrum_tui.core.journal.journal import journal_path
 from spectrum_tui.core.naming import Layer, plan_layers
 from spectrum_tui.core.naming.parameters import StoredSource, Window, plain_source
 from spectrum_tui.core.naming.stored import stored_plan
 from spectrum_tui.core.requests import METRICS
-from spectrum_tui.core.scanning.journal import journal_path
 from spectrum_tui.core.scanning.scan import make_plan, scan
-from spectrum_tui.core.scoring import spectra
-from spectrum_tui.core.scoring.spectra import MatrixValues
+from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.scoring.svd import MatrixValues
 
 
 def layers_of(checkpoint: Checkpoint) -> tuple[Layer, ...]:
@@ -52,15 +52,15 @@ def done(layer: Layer, snr: float) -> LayerDone:
 def spy_on_scores(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the weights whose scores are computed from now on."""
     names: list[str] = []
-    real = spectra.singular_values
+    real = svd.singular_values
 
     def spy(
         values: MatrixValues, rows: int, columns: int, device: str, precision: str
-    ) -> spectra.Spectrum:
+    ) -> svd.Spectrum:
         names.append(source_of(values).name)
         return real(values, rows, columns, device, precision)
 
-    monkeypatch.setattr(spectra, "singular_values", spy)
+    monkeypatch.setattr(svd, "singular_values", spy)
     return names
 
 

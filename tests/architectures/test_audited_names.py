@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.audit import Audit, audit
 from spectrum_tui.core.audit.model import model_names
 from tests.architectures.conftest import TinyModels

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from spectrum_tui.cli import main
-from spectrum_tui.core.inspection import inspect_model, with_exact_names
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import Tensors, rewrite
 from tests.commands import Capture, refused

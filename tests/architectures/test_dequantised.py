@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.plan import plan_parameters
 from spectrum_tui.core.quantised.fold import fold
 from tests.architectures.compare import (

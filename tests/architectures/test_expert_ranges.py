@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 
-from spectrum_tui.cli import main
-from spectrum_tui.core.store import load_result
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.saved.store import load_result
 from tests.architectures.compare import load_as_a_trainer
 from tests.architectures.conftest import TinyModels
 from tests.architectures.tiny import ARCHITECTURES

@@ -18,15 +18,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from spectrum_tui.cli import main
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.events import LayerDone, LayerFailed, MatrixDone, ScanEvent, ScanStarted
-from spectrum_tui.core.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.journal.journal import journal_path, read_journal
 from spectrum_tui.core.layer_types import Group
+from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.requests import ResultReady, ScanRequest
-from spectrum_tui.core.scanning.journal import journal_path, read_journal
-from spectrum_tui.core.scanning.session import run_scan
-from spectrum_tui.core.store import load_result
+from spectrum_tui.core.saved.store import load_result
+from spectrum_tui.core.scanning.run import run_scan
 from tests import oracle
 from tests.architectures.compare import load_as_a_trainer
 from tests.architectures.conftest import TinyModels

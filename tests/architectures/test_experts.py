@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from spectrum_tui.core.checkpoint import read_checkpoint
-from spectrum_tui.core.naming import reading
-from spectrum_tui.core.naming.fused import experts_in, halves_in
+from spectrum_tui.core.checkpoint import reading
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
+from spectrum_tui.core.naming.experts import experts_in, halves_in
 from spectrum_tui.core.naming.parameters import Halves, MatrixRef, ParameterPlan, Window
 from spectrum_tui.core.naming.plan import plan_parameters
 from tests.architectures.conftest import TinyModels

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.errors import ModelChangedError
 from spectrum_tui.core.naming import plan as planning
 from spectrum_tui.core.naming import transformers_api

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from spectrum_tui.core.checkpoint import read_checkpoint, read_config
+from spectrum_tui.core.checkpoint.headers import read_checkpoint, read_config
+from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, shard_names
 from spectrum_tui.core.errors import CheckpointError, InputError
-from spectrum_tui.core.inspection import Inspection, inspect_model, with_exact_names
+from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.naming.plan import plan_parameters
-from spectrum_tui.core.shards import INDEX_FILE, SINGLE_FILE, shard_names
 from tests.architectures.compare import load_as_a_trainer, same
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import Tensors, rewrite

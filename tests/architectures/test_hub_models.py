@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core import inspection
-from spectrum_tui.core.checkpoint import Tensor
+from spectrum_tui.core.checkpoint.headers import Tensor
+from spectrum_tui.core.checkpoint.reading import read_bytes
 from spectrum_tui.core.errors import NotHereError
-from spectrum_tui.core.inspection import as_far_as_known, inspect_model, with_exact_names
+from spectrum_tui.core.model import inspection
+from spectrum_tui.core.model.inspection import as_far_as_known, inspect_model, with_exact_names
 from spectrum_tui.core.naming import NAMING
-from spectrum_tui.core.naming.reading import read_bytes
 from spectrum_tui.core.numbers import count
 from tests.architectures.conftest import TinyModels
 from tests.fake_hub import FakeHub
@@ -24,8 +24,8 @@ NAMES = ("mixtral", "deepseek_v3", "gpt_oss", "llama")
 LOOK = """
 import os
 from spectrum_tui.core import wire
-from spectrum_tui.core.inspection import inspect_model
-from spectrum_tui.core.refinement import refined_summary
+from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.model.refinement import refined_summary
 
 answer = {}
 for name in NAMES:
@@ -37,10 +37,10 @@ for name in NAMES:
 
 SCAN = """
 import contextlib, io
-from spectrum_tui import cli
+from spectrum_tui.cli.main import main
 err = io.StringIO()
 with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
-    code = cli.main(["scan", "org/mixtral", "--device", "cpu", "--output-dir", OUTPUT])
+    code = main(["scan", "org/mixtral", "--device", "cpu", "--output-dir", OUTPUT])
 answer = [code, err.getvalue(), hub.find_local("org/mixtral")]
 """
 
@@ -49,7 +49,7 @@ import os, threading
 from dataclasses import asdict
 from spectrum_tui.core import wire
 from spectrum_tui.core.requests import ScanRequest
-from spectrum_tui.worker import Worker
+from spectrum_tui.worker.server import Worker
 
 read, write = os.pipe()
 lines, heard = os.fdopen(read), []

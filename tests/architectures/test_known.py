@@ -14,9 +14,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from spectrum_tui.core.checkpoint import read_checkpoint
-from spectrum_tui.core.naming.known import DECODERS, known_plan
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.parameters import ParameterPlan, plain_source
+from spectrum_tui.core.naming.plain_decoders import DECODERS, known_plan
 from spectrum_tui.core.naming.plan import plan_parameters
 
 SIZES: dict[str, Any] = {
@@ -125,7 +125,7 @@ def test_a_tensor_more_or_less_is_left_to_transformers(llama: Path, tmp_path: Pa
 
 def test_a_scan_of_a_known_model_never_imports_transformers(llama: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from spectrum_tui.cli import main; "
+        "import sys; from spectrum_tui.cli.main import main; "
         f"code = main(['scan', {str(llama)!r}, '--output-dir', {str(tmp_path)!r}]); "
         "sys.exit(code or 'transformers' in sys.modules)"
     )

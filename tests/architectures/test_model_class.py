@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.naming.model_class import NoModelClassError, Reason, empty_model
 from spectrum_tui.core.naming.plan import plan_parameters

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.plan import plan_parameters
 from tests.architectures.compare import (
     check_experts,

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum_tui import headless
-from spectrum_tui.cli import main
+from spectrum_tui.cli import headless
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.errors import CheckpointError
-from spectrum_tui.core.inspection import Inspection, inspect_model, with_exact_names
-from spectrum_tui.core.store import load_result
+from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
+from spectrum_tui.core.saved.store import load_result
 from tests import oracle
 from tests import quantisers as q
 from tests.architectures.conftest import TinyModels

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core import refinement
 from spectrum_tui.core.files import cache_dir
-from spectrum_tui.core.inspection import inspect_model, with_exact_names
-from spectrum_tui.core.refinement import refined_summary
+from spectrum_tui.core.model import refinement
+from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.model.refinement import refined_summary
 from spectrum_tui.core.requests import ScanRequest
-from spectrum_tui.core.scanning.session import run_scan
+from spectrum_tui.core.scanning.run import run_scan
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import rewrite
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.inspection import Inspection, inspect_model, with_exact_names
+from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ResultReady, ScanRequest
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.scanning.session import run_scan
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import load_result
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.store import load_result
+from spectrum_tui.core.scanning.run import run_scan
 from tests import oracle
 from tests.architectures.compare import load_as_a_trainer
 from tests.architectures.conftest import TinyModels

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core.inspection import inspect_model
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.memory import MemoryTable, ModelSizes, Training
+from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.sizes import load_sized
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.sizes import load_sized
 from tests.architectures.conftest import TinyModels
 
 RENAMED = ("llama", "llama_tied", "qwen2", "gpt2", "gpt_neox", "gemma3", "llava", "qwen2_5_vl")

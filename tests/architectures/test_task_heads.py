@@ -12,17 +12,17 @@ import pytest
 import transformers
 import yaml
 
-from spectrum_tui.core.inspection import inspect_model, with_exact_names
+from spectrum_tui.app.screens.result_notes import head_text
+from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ResultReady, ScanRequest
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.scanning.session import run_scan
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import load_result
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.store import load_result
+from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.freeze import freeze_except
-from spectrum_tui.screens.result_notes import head_text
 from tests.architectures.tiny import ARCHITECTURES, STAGES, Architecture
 
 CASES = {

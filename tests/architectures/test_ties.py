@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming import assemble
 from spectrum_tui.core.naming.plan import plan_parameters
 from tests.architectures.compare import load_as_a_trainer, matched

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.scanning.session import match_types
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import load_result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.store import load_result
+from spectrum_tui.core.scanning.run import match_types
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import Tensors, rewrite
 from tests.architectures.test_scans import intended, scanned

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from spectrum_tui.core.audit import audit
-from spectrum_tui.core.consumers import CONSUMERS, report
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.requests import ModelNames
-from spectrum_tui.core.results import Result
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.scanning.run import Outcome, build_result
 from spectrum_tui.core.scanning.scan import make_plan
-from spectrum_tui.core.scanning.session import Outcome, build_result
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.trainers import CONSUMERS, report
 from tests import made
 from tests.architectures.conftest import TinyModels
 from tests.architectures.test_scans import intended, of_the_same_modules

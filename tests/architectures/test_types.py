@@ -12,16 +12,16 @@ import torch
 import transformers
 import yaml
 
-from spectrum_tui.cli import main
-from spectrum_tui.core.inspection import inspect_model
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.layer_types import tower_of
+from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.naming.layers import Layer, with_types
 from spectrum_tui.core.naming.roles import role_types
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.reference import in_reference_types
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import load_result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.training.rescoring import live_layers
 from spectrum_tui.freeze import freeze_except
 from tests import oracle

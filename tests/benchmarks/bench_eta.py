@@ -14,14 +14,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.naming import plan_layers
 from spectrum_tui.core.naming.parameters import plain_source
 from spectrum_tui.core.naming.stored import stored_plan
 from spectrum_tui.core.scanning.scan import make_plan, scan
-from spectrum_tui.core.scoring import spectra
-from spectrum_tui.scan_progress import ScanProgress
+from spectrum_tui.core.scoring import svd
+from spectrum_tui.worker.progress import ScanProgress
 from tests.benchmarks.models import Shape, write_model
 
 MODELS = (
@@ -67,7 +67,7 @@ def rates(done: list[LayerDone], precision: str) -> list[str]:
     for layer in done:
         if len(layer.shape) == 2:
             shapes.setdefault(layer.shape, []).append(
-                layer.seconds / spectra.cost(*layer.shape, precision)
+                layer.seconds / svd.cost(*layer.shape, precision)
             )
     return [
         f"  {'×'.join(map(str, shape)):>14}  {statistics.median(of):.2e} s"
@@ -77,7 +77,7 @@ def rates(done: list[LayerDone], precision: str) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="How true the time left is.")
-    parser.add_argument("--precision", choices=spectra.PRECISIONS, default=spectra.EXACT)
+    parser.add_argument("--precision", choices=svd.PRECISIONS, default=svd.EXACT)
     options = parser.parse_args()
     for number, shape in enumerate(MODELS):
         with tempfile.TemporaryDirectory() as place:

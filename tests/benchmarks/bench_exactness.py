@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.parameters import Window, plain_source
-from spectrum_tui.core.scoring.scores import spectrum_score
-from spectrum_tui.core.scoring.spectra import EXACT, FAST, singular_values
+from spectrum_tui.core.scoring.snr import spectrum_score
+from spectrum_tui.core.scoring.svd import EXACT, FAST, singular_values
 from tests import oracle
 
 SHAPES = (

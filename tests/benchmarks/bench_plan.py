@@ -190,7 +190,7 @@ def _write_shard(path: Path, entries: Sequence[Entry]) -> None:
 
 def measure(folder: Path) -> dict[str, Any]:
     """Seconds of each step in this process, which has imported nothing yet."""
-    from spectrum_tui.core.checkpoint import read_checkpoint
+    from spectrum_tui.core.checkpoint.headers import read_checkpoint
 
     started = time.perf_counter()
     checkpoint = read_checkpoint(folder)

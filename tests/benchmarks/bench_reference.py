@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from spectrum_tui.core.scoring import spectra
+from spectrum_tui.core.scoring import svd
 from tests import oracle
 from tests.benchmarks.models import Shape, trained, write_model
 
@@ -261,8 +261,8 @@ def ways_for(values: torch.Tensor) -> dict[str, Callable[[], object]]:
 
     rows, columns = values.shape
     ways: dict[str, Callable[[], object]] = {SVDVALS: svdvals}
-    for way in spectra.PRECISIONS:
-        ways[way] = partial(spectra.singular_values, InMemory(values), rows, columns, "cpu", way)
+    for way in svd.PRECISIONS:
+        ways[way] = partial(svd.singular_values, InMemory(values), rows, columns, "cpu", way)
     return ways
 
 

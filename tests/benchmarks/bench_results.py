@@ -22,9 +22,9 @@ from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.screen import Screen
 
-from spectrum_tui.core.store import load_result, save_scores
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.settings import Settings
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.core.saved.store import load_result, save_scores
+from spectrum_tui.core.settings import Settings
 from tests import made
 
 LAYERS, TYPES = 61, 984

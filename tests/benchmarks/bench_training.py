@@ -27,15 +27,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 
-from spectrum_tui.core.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.numbers import count, size
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.requests import ResultReady, ScanRequest
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.scanning.session import run_scan
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import load_result
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.store import load_result
+from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.freeze import freeze_except
 from tests.training.measure import gradient_bytes, optimizer_bytes, parameter_bytes, trainable
 

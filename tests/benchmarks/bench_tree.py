@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from textual.app import App, ComposeResult
 
+from spectrum_tui.app.widgets.layer_tree import LayerTree
 from spectrum_tui.core.layer_types import Group, TypeInfo
-from spectrum_tui.widgets.layer_tree import LayerTree
 
 TYPES = [
     TypeInfo(f"mlp.experts.{i}.{part}", Group.EXPERTS, 1, 1_000_000, 1.0)

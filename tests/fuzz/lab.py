@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
-from spectrum_tui import cli, last_resort
+from spectrum_tui.cli import main
 from spectrum_tui.core.errors import SpectrumError
-from spectrum_tui.core.inspection import inspect_model
-from spectrum_tui.core.refinement import refined_summary
+from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.model.refinement import refined_summary
+from spectrum_tui.stdio import last_resort
 from tests import checkpoints, quantised, quantisers
 from tests.fuzz.damage import (
     Damage,
@@ -135,7 +136,7 @@ TARGETS = {
 def run_command(arguments: Sequence[str]) -> int:
     """Run a command of the program, or describe a model as the app's worker does."""
     if arguments[0] != DESCRIBE:
-        return cli.main(arguments)
+        return main.main(arguments)
     try:
         summary = refined_summary(inspect_model(arguments[1]))
     except SpectrumError as exc:
@@ -191,7 +192,7 @@ class Lab:
         work = self.pristine / "work"
         work.mkdir()
         run = ["scan", str(model), "--device", "cpu", "--output-dir", str(work)]
-        assert cli.main(run) == 0
+        assert main.main(run) == 0
         (recipe,) = work.glob("*percent.yaml")
         recipe.rename(work / "recipe.yaml")
         for command in (*_READERS, *_AUDITS, (DESCRIBE, "{model}")):

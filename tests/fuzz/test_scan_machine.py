@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import LayerDone, ScanEnded
 from spectrum_tui.core.requests import ResultReady, ScanRequest
-from spectrum_tui.core.scanning.session import run_scan
+from spectrum_tui.core.scanning.run import run_scan
 from tests import checkpoints, oracle
 
 LAYERS = ("model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj", "lm_head")

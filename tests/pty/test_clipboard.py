@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from spectrum_tui.core.store import save_scores
+from spectrum_tui.core.saved.store import save_scores
 from tests import made
 from tests.pty.terminal import PROGRAM, Terminal
 

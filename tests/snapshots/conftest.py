@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from textual.screen import Screen
 
-from spectrum_tui.theme import DARK
+from spectrum_tui.app.theme import DARK
 from tests.snapshots.scenes import Prepare, Shown, still
 
 Look = Callable[..., None]

@@ -14,10 +14,19 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
 
-from spectrum_tui.base_app import BaseApp
+from spectrum_tui.app.base import BaseApp
+from spectrum_tui.app.screens.audit import AuditScreen
+from spectrum_tui.app.screens.compare import CompareScreen
+from spectrum_tui.app.screens.layers import LayersScreen
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.screens.scan import ScanScreen
+from spectrum_tui.app.screens.setup import SetupScreen
+from spectrum_tui.app.theme import DARK
+from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.core.audit import audit
 from spectrum_tui.core.comparison.compare import compare
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
+from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.requests import (
     DownloadProgress,
@@ -26,18 +35,9 @@ from spectrum_tui.core.requests import (
     Ready,
     Suggestions,
 )
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.scoring.spectra_store import KeptSpectrum
-from spectrum_tui.scan_progress import ScanProgress
-from spectrum_tui.screens.audit import AuditScreen
-from spectrum_tui.screens.compare import CompareScreen
-from spectrum_tui.screens.layers import LayersScreen
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.screens.scan import ScanScreen
-from spectrum_tui.screens.setup import SetupScreen
-from spectrum_tui.settings import Settings
-from spectrum_tui.theme import DARK
-from spectrum_tui.widgets.found_panel import FoundPanel
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.settings import Settings
+from spectrum_tui.worker.progress import ScanProgress
 from tests import made
 
 MODEL = "made/llama-8b"
@@ -338,7 +338,7 @@ def spectrum_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> ResultsScreen:
     kept = KeptSpectrum(values, 1024, 4096)
     made_layer = "model.layers.0.mlp.down_proj"
     monkeypatch.setattr(
-        "spectrum_tui.screens.spectrum.spectra_of", lambda result, row: [(made_layer, kept)]
+        "spectrum_tui.app.screens.spectrum.spectra_of", lambda result, row: [(made_layer, kept)]
     )
     return results(made.with_metrics(with_head()))
 

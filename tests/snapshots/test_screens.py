@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from spectrum_tui.app.screens.confirm import ConfirmScreen
+from spectrum_tui.app.theme import LIGHT
 from spectrum_tui.core.errors import OutputError
-from spectrum_tui.core.results import Result
-from spectrum_tui.screens.confirm import ConfirmScreen
-from spectrum_tui.theme import LIGHT
+from spectrum_tui.core.results.results import Result
 from tests import fused, made
 from tests.snapshots import scenes
 from tests.snapshots.conftest import CWD, Look
@@ -143,7 +143,7 @@ def test_save_refused(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OutputError("Cannot write scores: No space left on device.", "Free some space.")
 
     monkeypatch.setattr(Path, "cwd", lambda: CWD)
-    monkeypatch.setattr("spectrum_tui.screens.save.write_files", full)
+    monkeypatch.setattr("spectrum_tui.app.screens.save.write_files", full)
     look(scenes.results(scenes.with_head()), SMALL, still("w", "enter"))
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.naming.transformers_api import module_kind
-from spectrum_tui.core.results import HeadParameter, Parameter, Provenance, Result, Scores
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.results.results import HeadParameter, Parameter, Provenance, Result, Scores
+from spectrum_tui.core.results.selection import Selection
 
 SIZES = {
     "vocab_size": 2000,

@@ -10,8 +10,8 @@ import torch
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
 from tests.architectures.tiny import ARCHITECTURES
 
 STEPS = 20

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import transformers
 
-from spectrum_tui.core.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from tests.architectures.tiny import ARCHITECTURES
 
 peft = pytest.importorskip("peft")

@@ -13,8 +13,8 @@ import torch
 
 from spectrum_tui.core.memory import MemoryTable, ModelSizes, Training, preset_named
 from spectrum_tui.core.memory.estimate import Estimate
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
 from tests.training.memory_models import causal, chosen, scored
 
 CLOSE = 0.05

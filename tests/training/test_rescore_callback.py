@@ -15,7 +15,7 @@ pytest.importorskip("accelerate")
 
 from spectrum_tui.callback import LINES, RescoreCallback
 from spectrum_tui.core.comparison.compare import compare
-from spectrum_tui.core.store import load_result
+from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.training.rescoring import Rescorer, live_layers
 from spectrum_tui.freeze import freeze_except
 from tests import oracle

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 pytest.importorskip("trl")
 pytest.importorskip("datasets")
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
 

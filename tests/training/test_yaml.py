@@ -11,7 +11,7 @@ import torch
 pytest.importorskip("accelerate")
 pytest.importorskip("datasets")
 
-from spectrum_tui.core.results import Result
+from spectrum_tui.core.results.results import Result
 from spectrum_tui.freeze import freeze_except
 from tests.architectures.test_scans import intended, of_the_same_modules, scanned
 from tests.architectures.tiny import ARCHITECTURES

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from spectrum_tui import scan_runner
 from spectrum_tui.core.requests import Ready
-from spectrum_tui.worker import Worker
-from spectrum_tui.worker_process import Listener
+from spectrum_tui.worker import client
+from spectrum_tui.worker.process import Listener
+from spectrum_tui.worker.server import Worker
 
 
 class InProcessWorker:
@@ -51,4 +51,4 @@ class InProcessWorker:
 
 def use_real_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on apps of this test have no worker process."""
-    monkeypatch.setattr(scan_runner, "WorkerProcess", InProcessWorker)
+    monkeypatch.setattr(client, "WorkerProcess", InProcessWorker)

@@ -9,9 +9,9 @@ from textual.pilot import Pilot
 from textual.widgets import Footer, Static
 from textual.widgets._footer import FooterKey
 
-from spectrum_tui.core.results import Result
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.settings import Settings
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.settings import Settings
 
 
 class Host(App[None]):

@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.table import Table
 from textual.widgets import Input, Static
 
-from spectrum_tui.app import SpectrumApp
+from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.app.screens.audit import AuditScreen
+from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable
+from spectrum_tui.app.screens.setup import SetupScreen
+from spectrum_tui.app.screens.write_file import WriteScreen
+from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.core.audit import audit
 from spectrum_tui.core.requests import ModelNames
-from spectrum_tui.screens.audit import AuditScreen
-from spectrum_tui.screens.audit_text import FindingTable, TrainerTable
-from spectrum_tui.screens.setup import SetupScreen
-from spectrum_tui.screens.write_file import WriteScreen
-from spectrum_tui.settings import Settings
-from spectrum_tui.widgets.field import Field
+from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
 from tests.ui.real_core import use_real_core
 from tests.ui.worker_control import until

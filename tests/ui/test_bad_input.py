@@ -18,27 +18,27 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
-from spectrum_tui import scan_runner
-from spectrum_tui.app import SpectrumApp
-from spectrum_tui.cli import main
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.app.screens.layers import LayersScreen
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.screens.save import SaveScreen
+from spectrum_tui.app.screens.scan import ScanScreen
+from spectrum_tui.app.screens.setup import SetupScreen
+from spectrum_tui.app.widgets.field import Field
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
+from spectrum_tui.core.checkpoint.shards import SINGLE_FILE
 from spectrum_tui.core.files import OutputFiles
-from spectrum_tui.core.scanning.journal import journal_path, read_journal
-from spectrum_tui.core.shards import SINGLE_FILE
-from spectrum_tui.screens.layers import LayersScreen
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.screens.save import SaveScreen
-from spectrum_tui.screens.scan import ScanScreen
-from spectrum_tui.screens.setup import SetupScreen
-from spectrum_tui.settings import Settings
-from spectrum_tui.widgets.field import Field
-from spectrum_tui.worker_process import WorkerProcess
+from spectrum_tui.core.journal.journal import journal_path, read_journal
+from spectrum_tui.core.settings import Settings
+from spectrum_tui.worker import client
+from spectrum_tui.worker.process import WorkerProcess
 from tests.checkpoints import ODD_NAME, llama, matrix, save, spoil, zero
 from tests.commands import Capture, process, refused
 from tests.fake_hub import FakeHub
 from tests.ui.real_core import use_real_core
 from tests.ui.worker_control import until
-from tests.unit.checkpoint_files import save_raw, save_sharded, shard
+from tests.unit.checkpoint.files import save_raw, save_sharded, shard
 
 SIZE = (80, 24)
 BAD = "model.layers.1.mlp.down_proj"
@@ -209,7 +209,7 @@ async def test_a_hub_that_cannot_be_reached(
 
 
 def use_hub(monkeypatch: pytest.MonkeyPatch, url: str, home: Path) -> None:
-    monkeypatch.setattr(scan_runner, "WorkerProcess", WorkerProcess)
+    monkeypatch.setattr(client, "WorkerProcess", WorkerProcess)
     for name, value in (("ENDPOINT", url), ("HUB_OFFLINE", "0"), ("HOME", str(home))):
         monkeypatch.setenv(f"HF_{name}", value)
 

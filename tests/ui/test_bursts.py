@@ -17,16 +17,16 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
 
-from spectrum_tui.base_app import BaseApp
-from spectrum_tui.core.scoring.spectra_store import KeptSpectrum
-from spectrum_tui.core.store import save_scores
-from spectrum_tui.screens import spectrum
-from spectrum_tui.screens.confirm import ConfirmScreen
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.screens.setup import SetupScreen
-from spectrum_tui.settings import Settings
-from spectrum_tui.widgets import yaml_preview
-from spectrum_tui.widgets.key_footer import KeyFooter
+from spectrum_tui.app.base import BaseApp
+from spectrum_tui.app.screens import spectrum
+from spectrum_tui.app.screens.confirm import ConfirmScreen
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.screens.setup import SetupScreen
+from spectrum_tui.app.widgets import yaml_preview
+from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.core.journal.spectra import KeptSpectrum
+from spectrum_tui.core.saved.store import save_scores
+from spectrum_tui.core.settings import Settings
 from tests import made
 from tests.snapshots import scenes
 
@@ -51,7 +51,7 @@ class Host(BaseApp):
             self.push_screen(self._first, lambda answer: self.asked.append(f"{answer}"))
 
     def post_message(self, message: Message) -> bool:
-        if type(message).__module__ == "spectrum_tui.messages":
+        if type(message).__module__ == "spectrum_tui.app.messages":
             self.asked.append(repr(message))
         return super().post_message(message)
 

@@ -13,14 +13,14 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
+from spectrum_tui.app.screens.compare import CompareScreen
+from spectrum_tui.app.screens.compare_file import CompareFileScreen, score_files
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.widgets.compare_lines import track_parts
 from spectrum_tui.core.comparison.compare import Move, compare
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.store import load_result, save_scores
-from spectrum_tui.screens.compare import CompareScreen
-from spectrum_tui.screens.compare_file import CompareFileScreen, score_files
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.settings import Settings
-from spectrum_tui.widgets.compare_lines import track_parts
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.saved.store import load_result, save_scores
+from spectrum_tui.core.settings import Settings
 from tests import made
 
 PERCENT = 34

@@ -13,19 +13,22 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from spectrum_tui import cli, headless, sizes_process, terminal
-from spectrum_tui.app import SpectrumApp
-from spectrum_tui.commands import scan as scan_command
-from spectrum_tui.core import inspection, refinement, store
+from spectrum_tui.app import run as app_run
+from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.app.screens.audit import AuditScreen
+from spectrum_tui.app.screens.layers import LayersScreen
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.screens.save import SaveScreen
+from spectrum_tui.cli import headless, main
+from spectrum_tui.cli import scan as scan_command
 from spectrum_tui.core.audit import model as audit_model
 from spectrum_tui.core.files import output_folder
+from spectrum_tui.core.model import inspection, refinement
 from spectrum_tui.core.requests import DEMO, ModelNames, ModelSummary, ResultReady, ScanRequest
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.scanning import session
-from spectrum_tui.screens.audit import AuditScreen
-from spectrum_tui.screens.layers import LayersScreen
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.screens.save import SaveScreen
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.saved import store
+from spectrum_tui.core.scanning import run as scan_run
+from spectrum_tui.worker import sizes_process
 from tests import made
 from tests.fake_worker import summary
 from tests.ui.real_core import use_real_core
@@ -107,7 +110,7 @@ class Core:
         monkeypatch.setattr(headless, "as_far_as_known", self.name)
         monkeypatch.setattr(refinement, "refined_summary", self.refine)
         monkeypatch.setattr(audit_model, "model_names", self.names)
-        for place in (session, headless):
+        for place in (scan_run, headless):
             monkeypatch.setattr(place, "run_scan", self.scan)
 
     def inspect(self, model: str, revision: str = "", **_: Any) -> Any:
@@ -156,14 +159,14 @@ def started(core: Core, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]]
         with monkeypatch.context() as patch:
             patch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
             patch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: True))
-            assert cli.main(words) == 0
+            assert main.main(words) == 0
         return apps.pop()
 
     def keep(app: SpectrumApp) -> int:
         apps.append(app)
         return 0
 
-    monkeypatch.setattr(terminal, "run_app", keep)
+    monkeypatch.setattr(app_run, "run_app", keep)
     return start
 
 
@@ -180,7 +183,7 @@ async def through_the_app(pilot: Pilot[Any], app: SpectrumApp) -> ResultsScreen:
 
 def test_every_option_of_the_parsers_has_an_expectation() -> None:
     """A new option fails here until what it does is said above."""
-    assert options_of(cli._app_parser()) == {*MODELS, *SHARED, *OPENING}
+    assert options_of(main._app_parser()) == {*MODELS, *SHARED, *OPENING}
     assert options_of(scan_command.make_parser()) == {*MODELS, *SHARED, *HEADLESS}
 
 
@@ -224,7 +227,7 @@ def test_the_scan_command_passes_every_option_on(
     core: Core, capsys: pytest.CaptureFixture[str], named: str, typed: dict[str, Typed]
 ) -> None:
     options = {named: MODELS[named], **typed}
-    assert cli.main(["scan", *arguments(options)]) == 0
+    assert main.main(["scan", *arguments(options)]) == 0
     assert core.scans == [expected(options)]
     request = core.scans[0]
     assert set(core.asked) == {(request.model, request.revision)}

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from textual.app import App
 
-from spectrum_tui.core.results import Result
-from spectrum_tui.screens.experts import ExpertsScreen
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.settings import Settings
+from spectrum_tui.app.screens.experts import ExpertsScreen
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.settings import Settings
 from tests import made
 
 PARTS = (("expert 0 gate", 0.5), ("expert 0 up", 2.0), ("expert 1 gate", float("inf")))

@@ -10,9 +10,9 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
-from spectrum_tui.core.results import Result, Scores
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.widgets.heatmap import HeatGrid, Heatmap
+from spectrum_tui.app.widgets.heatmap import HeatGrid, Heatmap
+from spectrum_tui.core.results.results import Result, Scores
+from spectrum_tui.core.results.selection import Selection
 from tests import made
 
 INF, NAN = float("inf"), float("nan")

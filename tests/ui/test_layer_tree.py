@@ -10,9 +10,9 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
 
+from spectrum_tui.app.widgets.check_model import Check
+from spectrum_tui.app.widgets.layer_tree import LayerTree, TreeLines
 from spectrum_tui.core.layer_types import Group, TypeInfo
-from spectrum_tui.widgets.check_model import Check
-from spectrum_tui.widgets.layer_tree import LayerTree, TreeLines
 
 HOSTILE = "a[/b][red]"
 

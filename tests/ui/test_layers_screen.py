@@ -12,14 +12,14 @@ from textual.screen import Screen
 from textual.widgets import Button, Static
 from textual.widgets._footer import FooterKey
 
+from spectrum_tui.app.messages import ScanRequested
+from spectrum_tui.app.screens.layers import LayersScreen
+from spectrum_tui.app.screens.unscored import UnscoredLines, UnscoredScreen
+from spectrum_tui.app.widgets.layer_tree import LayerTree, TreeLines
+from spectrum_tui.app.widgets.plan_panel import NOTHING_CHECKED, Plan, estimate
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.requests import ModelSummary, Ready
-from spectrum_tui.messages import ScanRequested
-from spectrum_tui.screens.layers import LayersScreen
-from spectrum_tui.screens.unscored import UnscoredLines, UnscoredScreen
-from spectrum_tui.settings import Settings
-from spectrum_tui.widgets.layer_tree import LayerTree, TreeLines
-from spectrum_tui.widgets.plan_panel import NOTHING_CHECKED, Plan, estimate
+from spectrum_tui.core.settings import Settings
 
 TYPES = (
     TypeInfo("self_attn.q_proj", Group.ATTENTION, 32, 500_000_000, 30.0),

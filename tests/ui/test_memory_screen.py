@@ -11,15 +11,15 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Checkbox, Input, Select
 
-from spectrum_tui.app import SpectrumApp
-from spectrum_tui.base_app import BaseApp
+from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.app.base import BaseApp
+from spectrum_tui.app.screens.memory import MemoryScreen
+from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.memory import PRESETS, MemoryTable, ModelSizes, Training, fit
-from spectrum_tui.core.results import Result
-from spectrum_tui.screens.memory import MemoryScreen
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.settings import Settings
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.settings import Settings
 from tests import made
 from tests.checkpoints import llama, save
 from tests.ui.worker_control import Control, until
@@ -289,8 +289,8 @@ class TestImportedScores:
             assert not app.screen.result.scores.has_shapes
 
     async def test_they_wait_for_an_open_dialog(self, scores: Path, tmp_path: Path) -> None:
-        from spectrum_tui.core.sizes import load_sized
-        from spectrum_tui.core.store import load_result
+        from spectrum_tui.core.saved.sizes import load_sized
+        from spectrum_tui.core.saved.store import load_result
 
         model = save(tmp_path / "tiny", llama(4))
         app = Host(load_result(scores))

@@ -10,7 +10,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding
 from textual.widgets import Static
 
-from spectrum_tui.widgets.percent_slider import PercentSlider
+from spectrum_tui.app.widgets.percent_slider import PercentSlider
 
 WIDTH = 123
 TEXT = 23
@@ -98,7 +98,7 @@ async def test_typed_digits_show_until_they_count(monkeypatch: pytest.MonkeyPatc
     async with app.run_test(size=(WIDTH, 5)) as pilot:
         await pilot.press("4")
         assert "Top 4_ % of each type" in app.line
-        monkeypatch.setattr("spectrum_tui.widgets.percent_slider.TYPING_SECONDS", 0.01)
+        monkeypatch.setattr("spectrum_tui.app.widgets.percent_slider.TYPING_SECONDS", 0.01)
         await pilot.press("4")
         await pilot.pause(0.1)
         assert "Top 44 % of each type" in app.line

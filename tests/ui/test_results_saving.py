@@ -9,8 +9,8 @@ import pytest
 import yaml
 from textual.widgets import Button, Checkbox, Input, Static
 
+from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.core.errors import OutputError
-from spectrum_tui.screens.save import SaveScreen
 from tests import made
 from tests.ui.results_host import Host, settled
 from tests.ui.worker_control import until
@@ -126,7 +126,7 @@ async def test_scores_that_cannot_be_written_leave_no_yaml(
     def full(*_: object) -> None:
         raise OutputError("Cannot write it: No space left.", "Free some space.")
 
-    monkeypatch.setattr("spectrum_tui.core.store.write_text", full)
+    monkeypatch.setattr("spectrum_tui.core.saved.store.write_text", full)
     app = Host(made.result(), output_dir=tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("w", "enter")
@@ -145,20 +145,21 @@ async def test_an_empty_selection_is_refused(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("cancel", ["escape", "#cancel"])
-async def test_cancel_writes_nothing(tmp_path: Path, cancel: str) -> None:
+async def test_cancel_writes_nothing(tmp_path: Path) -> None:
     app = Host(made.result(), output_dir=tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("w")
-        await settled(pilot)
-        if cancel == "escape":
-            await pilot.press("escape")
-        else:
-            await pilot.click(cancel)
-        await settled(pilot)
-        assert app.screen is app.results
-        assert list(tmp_path.iterdir()) == []
-        assert app.results.saved is None
+        for cancel in ("escape", "#cancel"):
+            await pilot.press("w")
+            await settled(pilot)
+            assert app.screen is not app.results
+            if cancel == "escape":
+                await pilot.press("escape")
+            else:
+                await pilot.click(cancel)
+            await settled(pilot)
+            assert app.screen is app.results
+            assert list(tmp_path.iterdir()) == []
+            assert app.results.saved is None
 
 
 @pytest.mark.parametrize("allowed", [False, True])

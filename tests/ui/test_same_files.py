@@ -9,12 +9,12 @@ import pytest
 import torch
 from textual.widgets import Input
 
-from spectrum_tui.app import SpectrumApp
-from spectrum_tui.cli import main
-from spectrum_tui.screens.layers import LayersScreen
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.screens.save import SaveScreen
-from spectrum_tui.settings import Settings
+from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.app.screens.layers import LayersScreen
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.screens.save import SaveScreen
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.settings import Settings
 from tests.checkpoints import Tensors, experts, llama, save, spoil
 from tests.commands import Capture
 from tests.ui.real_core import use_real_core

@@ -22,9 +22,9 @@ from spectrum_tui.core.requests import (
     ScanRequest,
     Suggestions,
 )
-from spectrum_tui.scan_runner import ScanRunner, WorkerDied, WorkerSaid
-from spectrum_tui.settings import Settings
-from spectrum_tui.worker_process import describe_exit
+from spectrum_tui.core.settings import Settings
+from spectrum_tui.worker.client import ScanRunner, WorkerDied, WorkerSaid
+from spectrum_tui.worker.process import describe_exit
 from tests.ui.worker_control import Control, wait_for
 
 

@@ -9,8 +9,12 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Button, ProgressBar, Static
 
-from spectrum_tui import messages as ask
-from spectrum_tui.base_app import BaseApp
+from spectrum_tui.app import messages as ask
+from spectrum_tui.app.base import BaseApp
+from spectrum_tui.app.screens.scan import ScanScreen
+from spectrum_tui.app.widgets.scan_summary import ScanSummary
+from spectrum_tui.app.widgets.score_feed import ScoreFeed
+from spectrum_tui.app.widgets.type_progress import TypeProgressView
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
@@ -18,11 +22,7 @@ from spectrum_tui.core.events import (
     ScanEnded,
     ScanStarted,
 )
-from spectrum_tui.scan_progress import ScanProgress
-from spectrum_tui.screens.scan import ScanScreen
-from spectrum_tui.widgets.scan_summary import ScanSummary
-from spectrum_tui.widgets.score_feed import ScoreFeed
-from spectrum_tui.widgets.type_progress import TypeProgressView
+from spectrum_tui.worker.progress import ScanProgress
 from tests.ui.worker_control import until
 
 SIZE = (80, 24)

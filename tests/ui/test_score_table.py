@@ -11,12 +11,12 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 from textual.strip import Strip
 
+from spectrum_tui.app.widgets.score_pane import FilterInput, ScorePane
+from spectrum_tui.app.widgets.score_rows import ScoreRows, Sort
+from spectrum_tui.app.widgets.score_table import ScoreTable, bar
 from spectrum_tui.core.layer_types import natural_key
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.widgets.score_pane import FilterInput, ScorePane
-from spectrum_tui.widgets.score_rows import ScoreRows, Sort
-from spectrum_tui.widgets.score_table import ScoreTable, bar
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
 from tests import made
 
 INF, NAN = math.inf, math.nan

@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 from textual.app import App
 
-from spectrum_tui.core import store
-from spectrum_tui.core.events import LayerDone
-from spectrum_tui.core.requests import METRICS, ResultReady, ScanRequest
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.scanning.session import run_scan
-from spectrum_tui.core.scoring.metrics import described, noise_of
-from spectrum_tui.core.scoring.spectra_store import KeptSpectrum
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.screens.spectrum import (
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.screens.spectrum import (
     NOT_KEPT,
     RULES,
     SpectrumScreen,
@@ -24,7 +17,14 @@ from spectrum_tui.screens.spectrum import (
     histogram,
     noise_by,
 )
-from spectrum_tui.settings import Settings
+from spectrum_tui.core.events import LayerDone
+from spectrum_tui.core.journal.spectra import KeptSpectrum
+from spectrum_tui.core.requests import METRICS, ResultReady, ScanRequest
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.saved import store
+from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.scoring.metrics import described, noise_of
+from spectrum_tui.core.settings import Settings
 from tests import made, oracle
 from tests.checkpoints import llama, save
 
@@ -82,7 +82,7 @@ async def test_the_rule_is_that_of_the_metric_and_t_switches_it(
 ) -> None:
     spectrum = kept(30.0)
     monkeypatch.setattr(
-        "spectrum_tui.screens.spectrum.spectra_of", lambda result, row: [("a", spectrum)]
+        "spectrum_tui.app.screens.spectrum.spectra_of", lambda result, row: [("a", spectrum)]
     )
     for metric, first, second in (
         ("spectrum", *RULES),

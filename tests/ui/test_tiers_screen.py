@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.screens.save import SaveScreen
+from spectrum_tui.app.screens.tiers import KINDS, TiersScreen, lacking, shares
 from spectrum_tui.core import numbers
 from spectrum_tui.core.recipes.adapters import adapter_layers, adapter_parameters
 from spectrum_tui.core.recipes.choice import Choice, Tiers
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.screens.save import SaveScreen
-from spectrum_tui.screens.tiers import KINDS, TiersScreen, lacking, shares
-from spectrum_tui.settings import Settings
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.settings import Settings
 from tests import made
 from tests.snapshots.scenes import Shown
 

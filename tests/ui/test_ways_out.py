@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from spectrum_tui import headless
-from spectrum_tui.base_app import BaseApp
-from spectrum_tui.cli import main
+from spectrum_tui.app.base import BaseApp
+from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.screens.save import SaveScreen
+from spectrum_tui.cli import headless
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.recipes.check import refuse_everything
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.requests import ResultReady
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import save_scores
-from spectrum_tui.screens.results import ResultsScreen
-from spectrum_tui.screens.save import SaveScreen
-from spectrum_tui.settings import Settings
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.store import save_scores
+from spectrum_tui.core.settings import Settings
 from tests import made
 from tests.commands import Capture
 from tests.fake_worker import summary

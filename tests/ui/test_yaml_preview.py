@@ -6,10 +6,10 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
+from spectrum_tui.app.widgets.yaml_preview import YamlPreview
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.results import Result
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.widgets.yaml_preview import YamlPreview
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
 from tests import made
 
 HEADER = 1

@@ -17,13 +17,13 @@ import pytest
 from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
-from spectrum_tui.core.inspection import inspect_model
+from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.model.refinement import _FORM, refined_summary
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.refinement import _FORM, refined_summary
 from spectrum_tui.core.requests import ModelSummary
-from spectrum_tui.core.scoring.kept_metrics import spectra_of
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import DETAILS, load_result, save_scores
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.kept_spectra import spectra_of
+from spectrum_tui.core.saved.store import DETAILS, load_result, save_scores
 from tests import made
 from tests.checkpoints import llama, save
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli.main import main
 from spectrum_tui.core import disk
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.events import LayerDone, ScanEvent
 from spectrum_tui.core.files import cache_dir
-from spectrum_tui.core.scanning.journal import journal_path, read_journal
-from spectrum_tui.core.store import load_result
-from spectrum_tui.scan_progress import ScanProgress
+from spectrum_tui.core.journal.journal import journal_path, read_journal
+from spectrum_tui.core.saved.store import load_result
+from spectrum_tui.worker.progress import ScanProgress
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, RECIPE, Capture
 from tests.scans import spy_on_scores

@@ -26,8 +26,8 @@ from spectrum_tui.core.files import (
     write_kept,
     write_text,
 )
-from spectrum_tui.core.scanning.journal import Entry, Journal
-from spectrum_tui.core.scoring.scores import ONE_DIMENSIONAL
+from spectrum_tui.core.journal.journal import Entry, Journal
+from spectrum_tui.core.scoring.snr import ONE_DIMENSIONAL
 
 
 def left_over(folder: Path) -> list[str]:

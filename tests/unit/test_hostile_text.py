@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import yaml
 
-from spectrum_tui.cli import main
-from spectrum_tui.commands.output import plain_stderr
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.writing import drafted
-from spectrum_tui.core.selection import Selection
-from spectrum_tui.core.store import load_result, save_scores
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.store import load_result, save_scores
 from spectrum_tui.core.text import has_controls, is_seen, printable_json, safe, safe_lines
+from spectrum_tui.stdio.streams import plain_stderr
 from tests import made
 from tests.checkpoints import Tensors, config_for, llama, matrix, save
 from tests.fake_hub import FakeHub
@@ -407,10 +407,11 @@ class HostileHub(FakeHub):
 
 _HUB_COMMANDS = """
 import sys
-from spectrum_tui import cli, last_resort
+from spectrum_tui.cli.main import main
+from spectrum_tui.stdio import last_resort
 last_resort.prepare()
-codes = [cli.main(["scan", name]) for name in sys.argv[1:]]
-codes += [cli.main(["audit", "r.yaml", "--model", name]) for name in sys.argv[1:]]
+codes = [main(["scan", name]) for name in sys.argv[1:]]
+codes += [main(["audit", "r.yaml", "--model", name]) for name in sys.argv[1:]]
 print(codes)
 assert set(codes) <= {0, 1, 2}, codes
 """

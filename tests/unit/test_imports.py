@@ -17,7 +17,7 @@ AT_WORK = PACKAGE / "core" / "quantised" / "kernels.py"
 """Arithmetic on tensors, imported by the decoders when they decode the first one."""
 HEAVY = ("torch", "transformers", "huggingface_hub")
 SCREEN = ("textual", "rich")
-WORKER_ONLY = {"spectrum_tui.worker"}
+WORKER_ONLY = {"spectrum_tui.worker.server"}
 
 
 def module_of(path: Path) -> str:
@@ -60,9 +60,8 @@ def test_no_file_of_the_core_knows_a_screen(path: Path) -> None:
 
 
 def app_side() -> list[str]:
-    files = [PACKAGE / "app.py", PACKAGE / "scan_runner.py", PACKAGE / "cli.py"]
-    files += [*(PACKAGE / "screens").glob("*.py"), *(PACKAGE / "widgets").glob("*.py")]
-    return sorted(module_of(path) for path in files if path.is_file())
+    files = [PACKAGE / "worker" / "client.py", PACKAGE / "cli" / "main.py"]
+    return sorted(module_of(path) for path in [*files, *(PACKAGE / "app").rglob("*.py")])
 
 
 def test_the_app_loads_nothing_heavy() -> None:
@@ -82,14 +81,14 @@ def test_no_file_of_the_app_imports_anything_heavy_later(module: str) -> None:
 
 
 def test_the_command_line_loads_neither() -> None:
-    loaded = loaded_by("spectrum_tui.cli", "spectrum_tui.__main__")
+    loaded = loaded_by("spectrum_tui.cli.main", "spectrum_tui.__main__")
     assert not loaded & {*SCREEN, *HEAVY, "numpy", "yaml", "safetensors"}
 
 
 def test_saved_scores_need_nothing_heavy() -> None:
-    loaded = loaded_by("spectrum_tui.core.store", "spectrum_tui.core.recipes.spectrum")
+    loaded = loaded_by("spectrum_tui.core.saved.store", "spectrum_tui.core.recipes.spectrum")
     assert not loaded & {*SCREEN, *HEAVY, "safetensors"}
 
 
 def test_headless_loads_nothing_heavy_at_import() -> None:
-    assert not loaded_by("spectrum_tui.headless") & {*SCREEN, *HEAVY}
+    assert not loaded_by("spectrum_tui.cli.headless") & {*SCREEN, *HEAVY}

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum_tui.core.audit import audit
-from spectrum_tui.core.consumers import reading
-from spectrum_tui.core.consumers.patterns import Form, anywhere, at_start, compiled
-from spectrum_tui.core.consumers.reading import RecipeText, StopsError
-from spectrum_tui.core.consumers.safety import HazardError
 from spectrum_tui.core.errors import RecipeError, SpectrumError
 from spectrum_tui.core.naming.wrapped import find_wrapping
 from spectrum_tui.core.recipes.reading import names_in
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.text import LONGEST_PATTERN
+from spectrum_tui.core.trainers import recipe_text
+from spectrum_tui.core.trainers.patterns import Form, anywhere, at_start, compiled
+from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError
+from spectrum_tui.core.trainers.safety import HazardError
 from tests.regexes import Place, collected, pumped, pumps
 
 PLACES, UNKNOWN = collected()
@@ -68,10 +68,10 @@ def test_ten_kilobytes_take_less_than_a_tenth_of_a_second(place: Place) -> None:
 def test_every_pattern_is_tried() -> None:
     """Those that are made while the program runs are bounded: by `safety`, or by transformers."""
     assert sorted(UNKNOWN) == [
-        "core/consumers/patterns.py: re.compile(form.regex)",
         "core/naming/assemble.py: re.compile('|'.join((f'(?:{p})' for p in (*ALWAYS_IGNORED, "
         "*ignored_patterns(model)))))",
         "core/naming/coverage.py: re.search(wrapping.pattern, name)",
+        "core/trainers/patterns.py: re.compile(form.regex)",
     ]
     assert len(PLACES) > 70
 
@@ -116,7 +116,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("names", [None, MODEL], ids=["text", "model"])
 def test_long_lines_are_not_looked_into(names: ModelNames | None) -> None:
-    units = [unit for unit in (*HOSTILE, *UNITS[:200]) if unit.isprintable() and "'" not in unit]
+    units = [unit for unit in (*HOSTILE, *UNITS[:40]) if unit.isprintable() and "'" not in unit]
     lines = "".join(f"- 'x{pumped(('', unit, ''), 10_000)}'\n" for unit in units)
     text = f"unfrozen_parameters:\n{lines}"
     start = time.thread_time()
@@ -153,7 +153,7 @@ PATTERNS = st.recursive(
 
 
 @given(PATTERNS, st.sampled_from([at_start, anywhere]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_regular_expression_of_a_recipe_is_quick_or_not_tried(
     pattern: str, understand: Callable[[str], Form]
 ) -> None:
@@ -196,7 +196,7 @@ def test_a_value_that_takes_minutes_is_refused(value: str) -> None:
 
 
 def test_merges_of_merges_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MOST_MERGED", 1000)
+    monkeypatch.setattr(recipe_text, "MOST_MERGED", 1000)
     keys = ", ".join(f"k{n}: 1" for n in range(50))
     merges = ", ".join(["*a"] * 50)
     with pytest.raises(StopsError, match="cannot make"):

@@ -52,27 +52,27 @@ NOUNS = [
 ]
 
 ALWAYS_SEVERAL = {
-    "widgets/layer_tree.py": {"experts"},  # of a parameter that holds several
+    "app/widgets/layer_tree.py": {"experts"},  # of a parameter that holds several
     "core/recipes/axolotl.py": {"experts"},
     "core/recipes/peft_script.py": {"parameters", "experts"},
-    "widgets/memory_line.py": {"GPUs"},  # said where there is more than one
-    "commands/memory.py": {"GPUs", "parameters", "tokens"},
+    "app/widgets/memory_line.py": {"GPUs"},  # said where there is more than one
+    "cli/memory.py": {"GPUs", "parameters", "tokens"},
     "core/memory/fit.py": {"GPUs"},
-    "core/consumers/reports.py": {"lines"},  # more than 50,000
-    "core/selection.py": {"types", "layers"},
+    "core/trainers/reports.py": {"lines"},  # more than 50,000
+    "core/results/selection.py": {"types", "layers"},
     "core/scanning/scan.py": {"processes"},
     "core/naming/plan.py": {"parameters"},
     "core/naming/coverage.py": {"parameters"},  # most of a model
-    "screens/trainer_report.py": {"trainers"},
-    "screens/result_notes.py": {"layers", "types", "parameters"},  # that are tied
-    "screens/memory.py": {"blocks", "parameters"},
-    "screens/adapter_report.py": {"parameters"},  # as `8.03 B`
-    "headless.py": {"parameters"},
+    "app/screens/save_report.py": {"trainers"},
+    "app/screens/result_notes.py": {"layers", "types", "parameters"},  # that are tied
+    "app/screens/memory.py": {"blocks", "parameters"},
+    "app/screens/adapter_report.py": {"parameters"},  # as `8.03 B`
+    "cli/headless.py": {"parameters"},
     "freeze.py": {"rows"},
     "core/recipes/reference.py": {"layers"},  # after a type's name
     "scripts/train_with_trl.py": {"parameters"},
-    "widgets/plan_panel.py": {"parameters"},
-    "widgets/score_pane.py": {"parameters"},
+    "app/widgets/plan_panel.py": {"parameters"},
+    "app/widgets/score_pane.py": {"parameters"},
 }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spectrum_tui.core.store import save_scores
+from spectrum_tui.core.saved.store import save_scores
 from tests import made
 from tests.pty.terminal import processes_with
 

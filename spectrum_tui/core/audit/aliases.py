@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from spectrum_tui.core.audit.plain import plain_name
-from spectrum_tui.core.consumers.matching import hits
-from spectrum_tui.core.consumers.names import Names
-from spectrum_tui.core.consumers.patterns import ANY, at_start
+from spectrum_tui.core.trainers.matching import hits
+from spectrum_tui.core.trainers.names import Names
+from spectrum_tui.core.trainers.patterns import ANY, at_start
 
 MOST_BEGINNINGS = 8
 """Lists of blocks that lines may name, and a model may have: the towers of one are four at most."""

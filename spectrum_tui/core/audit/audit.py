@@ -21,8 +21,8 @@ from spectrum_tui.core.audit.meaning import Meaning, Model
 from spectrum_tui.core.audit.order import order_findings
 from spectrum_tui.core.audit.plain import plain_name
 from spectrum_tui.core.audit.renamed import head_findings, renamed_findings
-from spectrum_tui.core.consumers import CONSUMERS, ConsumerReport
 from spectrum_tui.core.requests import ModelNames
+from spectrum_tui.core.trainers import CONSUMERS, ConsumerReport
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from spectrum_tui.core.audit.entries import Entry, Recipe
 from spectrum_tui.core.audit.findings import short
 from spectrum_tui.core.audit.meaning import Meaning
 from spectrum_tui.core.audit.plain import has_rows, is_module, plain_name
-from spectrum_tui.core.consumers.reading import KEY
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.recipes.spectrum import one_line
+from spectrum_tui.core.trainers.recipe_text import KEY
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from spectrum_tui.core.consumers.reading import KEY, RecipeText
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.text import LONGEST_PATTERN
+from spectrum_tui.core.trainers.recipe_text import KEY, RecipeText
 
 _FIELD = "recipe"
 _KEY_LINE = re.compile(rf"\s*['\"]?{KEY}['\"]?\s*:")
@@ -78,7 +78,7 @@ def _may_be_name(line: str) -> bool:
 
 
 def _data(document: RecipeText) -> dict[str, Any]:
-    from spectrum_tui.core.consumers.reading import StopsError
+    from spectrum_tui.core.trainers.recipe_text import StopsError
 
     try:
         data = document.data

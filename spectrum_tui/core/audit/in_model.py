@@ -10,11 +10,11 @@ from spectrum_tui.core.audit.meaning import Meaning, Model
 from spectrum_tui.core.audit.order import picks_of
 from spectrum_tui.core.audit.plain import plain_name
 from spectrum_tui.core.audit.renamed import HEADS
-from spectrum_tui.core.consumers.matching import hits
-from spectrum_tui.core.consumers.names import Names
-from spectrum_tui.core.consumers.patterns import at_start
-from spectrum_tui.core.consumers.reports import ConsumerReport
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.trainers.matching import hits
+from spectrum_tui.core.trainers.names import Names
+from spectrum_tui.core.trainers.patterns import at_start
+from spectrum_tui.core.trainers.reports import ConsumerReport
 
 TAKE_FILE = "Take the corrected file"
 _AGAIN = "or scan this model and select again."

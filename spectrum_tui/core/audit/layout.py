@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.audit.entries import Entry, Recipe
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines
-from spectrum_tui.core.consumers.reading import KEY
 from spectrum_tui.core.text import LONGEST_PATTERN
+from spectrum_tui.core.trainers.recipe_text import KEY
 
 _PLAIN_LINE = "Write each name as `- name` at the beginning of its line, and nothing after it."
 _READ_LINES = "trainers that read the file line by line"

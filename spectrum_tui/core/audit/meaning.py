@@ -11,11 +11,11 @@ from spectrum_tui.core.audit.aliases import Found, by_aliases, by_beginning
 from spectrum_tui.core.audit.entries import Entry
 from spectrum_tui.core.audit.plain import plain_name
 from spectrum_tui.core.audit.renamed import modern, older_names
-from spectrum_tui.core.consumers.matching import Hits
-from spectrum_tui.core.consumers.patterns import at_start
-from spectrum_tui.core.consumers.reports import Reporter
 from spectrum_tui.core.requests import ModelNames
-from spectrum_tui.core.results import Parameter
+from spectrum_tui.core.results.results import Parameter
+from spectrum_tui.core.trainers.matching import Hits
+from spectrum_tui.core.trainers.patterns import at_start
+from spectrum_tui.core.trainers.reports import Reporter
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from spectrum_tui.core.collections import without_collections
+from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.hub import Patience
-from spectrum_tui.core.inspection import exact_plan, inspect_model, naming_of
+from spectrum_tui.core.model.inspection import exact_plan, inspect_model, naming_of
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.requests import ModelNames
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from spectrum_tui.core.consumers.patterns import ANY, at_start, axolotl_rows
+from spectrum_tui.core.trainers.patterns import ANY, at_start, axolotl_rows
 
 _LEAVES = re.compile(
     r"(?:^|_)(?:weight|bias|sinks|A_log|D|dt_bias|position_embeddings?|positional_embedding|"

@@ -6,7 +6,7 @@ from typing import Any
 
 from spectrum_tui.core.comparison.compare import Agreement, Comparison, Move
 from spectrum_tui.core.numbers import finite
-from spectrum_tui.core.results import BoolArray, Result
+from spectrum_tui.core.results.results import BoolArray, Result
 
 
 def as_data(comparison: Comparison, percent: int) -> dict[str, Any]:

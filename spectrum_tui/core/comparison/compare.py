@@ -16,8 +16,8 @@ import numpy as np
 
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.layer_types import layer_type
-from spectrum_tui.core.results import BoolArray, FloatArray, IntArray, Result
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.results.results import BoolArray, FloatArray, IntArray, Result
+from spectrum_tui.core.results.selection import Selection
 
 _NUMBER = re.compile(r"\d+")
 

@@ -6,7 +6,7 @@ import math
 
 from spectrum_tui.core.comparison.compare import Comparison
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.results import Generation
+from spectrum_tui.core.results.results import Generation
 
 
 def notes(comparison: Comparison) -> list[str]:

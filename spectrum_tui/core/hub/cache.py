@@ -13,13 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from spectrum_tui.core.checkpoint.shards import (
+    INDEX_FILE,
+    expected_shards,
+    leads_below,
+    shard_names,
+)
 from spectrum_tui.core.disk import read_regular
 from spectrum_tui.core.errors import CheckpointError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.hub.errors import cache_root, is_model_id
 from spectrum_tui.core.hub.guard import is_commit
 from spectrum_tui.core.numbers import part_of
-from spectrum_tui.core.shards import INDEX_FILE, expected_shards, leads_below, shard_names
 
 LEFTOVER_AGE = 60.0
 """Seconds without a write after which a partial file belongs to no running download."""

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spectrum_tui.core import checkpoint as ck
+from spectrum_tui.core.checkpoint import headers as ck
+from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, choose_shards
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
 from spectrum_tui.core.hub.cache import HubFiles, missing_in_cache, snapshot_folder
@@ -30,7 +31,6 @@ from spectrum_tui.core.hub.guard import (
 )
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.json_text import WRONG_SHAPE
-from spectrum_tui.core.shards import INDEX_FILE, SINGLE_FILE, choose_shards
 
 LIST_BYTES = 600_000
 """Bytes of a long list of files, for how long it may take: 2,000 of them."""

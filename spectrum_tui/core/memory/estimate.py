@@ -15,8 +15,8 @@ from spectrum_tui.core.memory.model import ABOVE, BELOW, Architecture, ModelSize
 from spectrum_tui.core.memory.presets import COPY, Preset, Training
 from spectrum_tui.core.recipes.adapters import adapter_layers, adapter_parameters
 from spectrum_tui.core.recipes.choice import Choice
-from spectrum_tui.core.results import FloatArray, IntArray
-from spectrum_tui.core.selection import NEVER, Selection
+from spectrum_tui.core.results.results import FloatArray, IntArray
+from spectrum_tui.core.results.selection import NEVER, Selection
 
 ASSUMPTIONS = (
     "bf16 activations, attention that keeps no square of the sequence (SDPA, flash)",

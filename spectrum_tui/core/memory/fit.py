@@ -10,7 +10,7 @@ import numpy as np
 from spectrum_tui.core import numbers
 from spectrum_tui.core.memory.estimate import MemoryTable
 from spectrum_tui.core.memory.presets import PRESETS, SHARDINGS, Training, preset_named
-from spectrum_tui.core.selection import NEVER
+from spectrum_tui.core.results.selection import NEVER
 
 GPU_COUNTS = (2, 4, 8, 16, 32, 64, 128, 256)
 """How many are tried where one is not enough."""

@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 
 from spectrum_tui.core.layer_types import LANGUAGE, is_input_embedding, is_output_head, tower_of
-from spectrum_tui.core.results import (
+from spectrum_tui.core.results.results import (
     BoolArray,
     FloatArray,
     HeadParameter,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.core.naming.fused import experts_in, halves_in, is_convolution
+from spectrum_tui.core.naming.experts import experts_in, halves_in, is_convolution
 from spectrum_tui.core.naming.groups import Group, Mapped
+from spectrum_tui.core.naming.how_made import how_made, size
 from spectrum_tui.core.naming.parameters import (
     Naming,
     ParameterPlan,
@@ -24,7 +25,6 @@ from spectrum_tui.core.naming.transformers_api import (
     version,
 )
 from spectrum_tui.core.naming.values import ConvertedGroup, ConvertedValues, DirectValues, LastMade
-from spectrum_tui.core.naming.words import how_made, size
 
 Shape = tuple[int, ...]
 Made = Mapping[str, tuple[ConvertedGroup, Shape]]

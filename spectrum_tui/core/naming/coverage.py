@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from spectrum_tui.core.checkpoint import Checkpoint
+from spectrum_tui.core.checkpoint.headers import Checkpoint
+from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter
 from spectrum_tui.core.naming.wrapped import Wrapping, find_wrapping
-from spectrum_tui.core.shards import INDEX_FILE, SINGLE_FILE
 
 MOST = 0.5
 """Share of the elements or of the matrices, above which it is another model's checkpoint."""

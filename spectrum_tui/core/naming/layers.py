@@ -15,8 +15,8 @@ from spectrum_tui.core.layer_types import (
 )
 from spectrum_tui.core.naming.parameters import VECTOR, MatrixRef, ParameterPlan, RuntimeParameter
 from spectrum_tui.core.naming.roles import Sides, role_types
-from spectrum_tui.core.results import HeadParameter, Parameter
-from spectrum_tui.core.scoring import spectra
+from spectrum_tui.core.results.results import HeadParameter, Parameter
+from spectrum_tui.core.scoring import svd
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class Layer:
     @property
     def cost(self) -> float:
         """Estimated work, in the units of `spectra.cost`."""
-        return self.cost_in(spectra.EXACT)
+        return self.cost_in(svd.EXACT)
 
     def cost_in(self, precision: str) -> float:
         """The same for a precision of `spectra`."""
-        return self.matrix_count * spectra.cost(self.rows, self.columns, precision)
+        return self.matrix_count * svd.cost(self.rows, self.columns, precision)
 
 
 @dataclass(frozen=True)

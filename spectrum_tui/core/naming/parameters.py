@@ -13,10 +13,10 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from spectrum_tui.core.checkpoint import Tensor
-from spectrum_tui.core.naming.reading import read_block, read_elements, read_rows, read_tensor
-from spectrum_tui.core.results import ModuleKind
-from spectrum_tui.core.scoring.spectra import SCORABLE, MatrixValues
+from spectrum_tui.core.checkpoint.headers import Tensor
+from spectrum_tui.core.checkpoint.reading import read_block, read_elements, read_rows, read_tensor
+from spectrum_tui.core.results.results import ModuleKind
+from spectrum_tui.core.scoring.svd import SCORABLE, MatrixValues
 
 if TYPE_CHECKING:
     import torch

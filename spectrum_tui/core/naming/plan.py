@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from spectrum_tui.core.checkpoint import Checkpoint
-from spectrum_tui.core.collections import without_collections
+from spectrum_tui.core.checkpoint.headers import Checkpoint
 from spectrum_tui.core.errors import InputError, SpectrumError
+from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.naming.assemble import assemble
 from spectrum_tui.core.naming.mapping import map_sources
 from spectrum_tui.core.naming.model_class import (

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from spectrum_tui.core.checkpoint import Checkpoint, Tensor
+from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor
+from spectrum_tui.core.checkpoint.reading import read_bytes
 from spectrum_tui.core.layer_types import (
     Group,
     group_of,
@@ -18,7 +19,7 @@ from spectrum_tui.core.layer_types import (
     is_output_head,
     natural_key,
 )
-from spectrum_tui.core.naming.fused import experts_in, halves_in, is_convolution
+from spectrum_tui.core.naming.experts import experts_in, halves_in, is_convolution
 from spectrum_tui.core.naming.layers import (
     Layer,
     ModelLayers,
@@ -27,10 +28,9 @@ from spectrum_tui.core.naming.layers import (
     with_types,
 )
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter, StoredSource
-from spectrum_tui.core.naming.reading import read_bytes
 from spectrum_tui.core.naming.values import DirectValues
-from spectrum_tui.core.results import Parameter
-from spectrum_tui.core.scoring.spectra import SCORABLE
+from spectrum_tui.core.results.results import Parameter
+from spectrum_tui.core.scoring.svd import SCORABLE
 
 NAMING = "the checkpoint"
 

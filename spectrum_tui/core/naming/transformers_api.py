@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from spectrum_tui.core.results import ModuleKind
+    from spectrum_tui.core.results.results import ModuleKind
 
 Loader = Callable[[], "torch.Tensor"]
 

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from spectrum_tui.core.checkpoint.reading import torch_dtype
 from spectrum_tui.core.naming.groups import Group
 from spectrum_tui.core.naming.parameters import (
     Halves,
@@ -16,7 +17,6 @@ from spectrum_tui.core.naming.parameters import (
     StoredSource,
     Window,
 )
-from spectrum_tui.core.naming.reading import torch_dtype
 from spectrum_tui.core.naming.transformers_api import Item, OneExpert
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from functools import cache
 from math import prod
 from typing import Any
 
-from spectrum_tui.core.checkpoint import Checkpoint, Tensor
+from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor
+from spectrum_tui.core.checkpoint.reading import read_bytes
 from spectrum_tui.core.errors import CheckpointError
-from spectrum_tui.core.naming.reading import read_bytes
-from spectrum_tui.core.naming.words import size
+from spectrum_tui.core.naming.how_made import size
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, Quantisation
 

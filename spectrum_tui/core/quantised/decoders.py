@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spectrum_tui.core.checkpoint.reading import torch_dtype
 from spectrum_tui.core.errors import CheckpointError
-from spectrum_tui.core.naming.reading import torch_dtype
 from spectrum_tui.core.numbers import counted
 
 if TYPE_CHECKING:

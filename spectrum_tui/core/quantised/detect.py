@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from spectrum_tui.core.checkpoint import Tensor
+from spectrum_tui.core.checkpoint.headers import Tensor
 
 FP8, MXFP4, RAW_FP8 = "fp8", "mxfp4", "raw-fp8"
 COMPRESSED_TENSORS, GPTQ = "compressed-tensors", "gptq"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spectrum_tui.core.checkpoint import Checkpoint
+from spectrum_tui.core.checkpoint.headers import Checkpoint
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.naming.parameters import StoredSource, plain_source
 from spectrum_tui.core.quantised import detect

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
-from spectrum_tui.core.checkpoint import Tensor
+from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.json_text import WRONG_SHAPE
 from spectrum_tui.core.naming.parameters import StoredSource
 from spectrum_tui.core.quantised import detect

@@ -20,8 +20,8 @@ import numpy as np
 from spectrum_tui.core.layer_types import Group, group_of, layer_type
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.similar import Likeness, similar_to_previous
-from spectrum_tui.core.results import BoolArray, IntArray, Parameter, Result
-from spectrum_tui.core.selection import NEVER, Selection
+from spectrum_tui.core.results.results import BoolArray, IntArray, Parameter, Result
+from spectrum_tui.core.results.selection import NEVER, Selection
 
 
 class Place(IntEnum):

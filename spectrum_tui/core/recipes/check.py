@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from spectrum_tui.core.consumers import CONSUMERS, Consumer, ConsumerReport, report
-from spectrum_tui.core.consumers.matching import hits
-from spectrum_tui.core.consumers.names import Names
-from spectrum_tui.core.consumers.patterns import NAME, anywhere
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import counted, part_of
-from spectrum_tui.core.results import Parameter
+from spectrum_tui.core.results.results import Parameter
+from spectrum_tui.core.trainers import CONSUMERS, Consumer, ConsumerReport, report
+from spectrum_tui.core.trainers.matching import hits
+from spectrum_tui.core.trainers.names import Names
+from spectrum_tui.core.trainers.patterns import NAME, anywhere
 
 
 def check_names(written: Sequence[str], parameters: Iterable[str]) -> None:

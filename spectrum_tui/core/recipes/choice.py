@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.results.selection import Selection
 
 FROZEN_HEAD = (
     "Embeddings and head stay frozen: with gradient checkpointing, set "

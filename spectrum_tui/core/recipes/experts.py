@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectrum_tui.core.results import FloatArray, Result
+from spectrum_tui.core.results.results import FloatArray, Result
 
 _EXPERT = re.compile(r"expert (\d+)( |$)")
 """The labels of a row's matrices: `expert 17`, `expert 17 gate`, `expert 17 up`."""

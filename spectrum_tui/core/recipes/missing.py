@@ -9,7 +9,7 @@ import numpy as np
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import part_of
-from spectrum_tui.core.results import BoolArray, Parameter, Result, Scores
+from spectrum_tui.core.results.results import BoolArray, Parameter, Result, Scores
 
 MOST_MISSING = 0.1
 """The share of the chosen types' parameters that may lack a score: above it, what was scored says

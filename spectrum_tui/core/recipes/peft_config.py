@@ -21,8 +21,8 @@ import numpy as np
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.layer_types import is_input_embedding
 from spectrum_tui.core.recipes.adapters import AdapterLayers, Place
-from spectrum_tui.core.results import BoolArray, Result
-from spectrum_tui.core.selection import NEVER
+from spectrum_tui.core.results.results import BoolArray, Result
+from spectrum_tui.core.results.selection import NEVER
 
 ALPHA = 2
 """lora_alpha for each rank: every tier's update is scaled by the same factor."""

@@ -13,7 +13,7 @@ from spectrum_tui.core.recipes.adapters import AdapterLayers, adapter_layers, ad
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile
 from spectrum_tui.core.recipes.peft_config import config_text, module_of, targets_of
 from spectrum_tui.core.recipes.peft_script import Script, two_files
-from spectrum_tui.core.results import BoolArray
+from spectrum_tui.core.results.results import BoolArray
 
 NAME = "peft-groups"
 NOTES = (

@@ -14,7 +14,7 @@ from spectrum_tui.core.recipes.missing import missing_note
 from spectrum_tui.core.recipes.peft_config import Targets, heads, model_class
 from spectrum_tui.core.recipes.spectrum import one_line
 from spectrum_tui.core.requests import DEMO_NAME
-from spectrum_tui.core.results import Result
+from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described
 
 _WIDTH = 88

@@ -64,7 +64,7 @@ def _text(path: Path) -> str:
 
 
 def _parsed(text: str, name: str) -> Any:
-    from spectrum_tui.core.consumers.reading import RecipeText, StopsError
+    from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError
 
     try:
         return RecipeText(text).parsed

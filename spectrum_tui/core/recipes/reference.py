@@ -19,8 +19,8 @@ from spectrum_tui.core.layer_types import reference_type
 from spectrum_tui.core.recipes.check import overmatched
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile
 from spectrum_tui.core.recipes.spectrum import KEY, SpectrumYaml, one_line
-from spectrum_tui.core.results import IntArray
-from spectrum_tui.core.selection import Selection
+from spectrum_tui.core.results.results import IntArray
+from spectrum_tui.core.results.selection import Selection
 
 HEAD_LINES = ("- ^lm_head.weight$", "- ^model.embed_tokens.weight$")
 """Written for every model, whatever its embeddings and output head are called."""

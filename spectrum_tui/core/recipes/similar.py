@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectrum_tui.core.results import BoolArray, FloatArray, Result
-from spectrum_tui.core.scoring.kept_metrics import kept_spectra
-from spectrum_tui.core.scoring.spectra_store import KeptSpectrum
+from spectrum_tui.core.journal.spectra import KeptSpectrum
+from spectrum_tui.core.results.results import BoolArray, FloatArray, Result
+from spectrum_tui.core.saved.kept_spectra import kept_spectra
 
 LEAST_COSINE = 0.998
 LARGEST_RATIO = 1.25

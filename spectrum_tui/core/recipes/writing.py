@@ -14,7 +14,7 @@ from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.experts import fused_types
 from spectrum_tui.core.recipes.missing import refuse_missing
 from spectrum_tui.core.recipes.spectrum import named
-from spectrum_tui.core.results import Result
+from spectrum_tui.core.results.results import Result
 
 Files = tuple[RecipeFile, ...]
 
@@ -43,7 +43,7 @@ def write_files(
 ) -> Path:
     """Write them, the recipe's first file last, so that it is there only if all went well;
     returns its path. Raises OutputError."""
-    from spectrum_tui.core.store import save_scores
+    from spectrum_tui.core.saved.store import save_scores
 
     check_writable(folder)
     if with_scores:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from spectrum_tui.core.events import ScanEvent
+from spectrum_tui.core.journal.journal import Entry, JournalTail
+from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.scanning.distributed import Group
-from spectrum_tui.core.scanning.journal import Entry, JournalTail
-from spectrum_tui.core.scanning.layer_work import LayerWork
-from spectrum_tui.core.scanning.scan_lock import ScanLock
+from spectrum_tui.core.scanning.layers import LayerWork
 
 _LOOKS = 5
 _BETWEEN = 0.1

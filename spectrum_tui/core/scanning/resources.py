@@ -14,7 +14,7 @@ from pathlib import Path
 from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.numbers import size
-from spectrum_tui.core.scoring.spectra import CHUNK_ELEMENTS, STRIP_ELEMENTS
+from spectrum_tui.core.scoring.svd import CHUNK_ELEMENTS, STRIP_ELEMENTS
 
 SHARE = 0.8
 """How much of the free memory a scan takes: the rest is for allocators and everyone else."""

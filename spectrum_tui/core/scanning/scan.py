@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spectrum_tui.core.checkpoint import Checkpoint
-from spectrum_tui.core.collections import import_torch
+from spectrum_tui.core.checkpoint.file_state import FileState, check_unchanged
+from spectrum_tui.core.checkpoint.headers import Checkpoint
 from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.events import (
     LayerDone,
@@ -25,13 +25,8 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
-from spectrum_tui.core.file_state import FileState, check_unchanged
-from spectrum_tui.core.naming import Layer
-from spectrum_tui.core.numbers import counted, size
-from spectrum_tui.core.scanning.devices import pick_devices, share_of
-from spectrum_tui.core.scanning.distributed import ALONE, Group
-from spectrum_tui.core.scanning.following import Followed, turn
-from spectrum_tui.core.scanning.journal import (
+from spectrum_tui.core.gc_pause import import_torch
+from spectrum_tui.core.journal.journal import (
     Entry,
     Journal,
     JournalTail,
@@ -41,12 +36,17 @@ from spectrum_tui.core.scanning.journal import (
     rank_journal,
     read_journal,
 )
-from spectrum_tui.core.scanning.layer_work import LayerWork
-from spectrum_tui.core.scanning.ordering import undecided_in_groups
+from spectrum_tui.core.journal.lock import ScanLock
+from spectrum_tui.core.naming import Layer
+from spectrum_tui.core.numbers import counted, size
+from spectrum_tui.core.scanning.devices import pick_devices, share_of
+from spectrum_tui.core.scanning.distributed import ALONE, Group
+from spectrum_tui.core.scanning.following import Followed, turn
+from spectrum_tui.core.scanning.layers import LayerWork
+from spectrum_tui.core.scanning.precision import undecided_in_groups
 from spectrum_tui.core.scanning.resources import SHARE, cores, free_memory, how_many_fit
-from spectrum_tui.core.scanning.scan_lock import ScanLock
-from spectrum_tui.core.scanning.scan_work import CPU, Workers
-from spectrum_tui.core.scoring.spectra import EXACT, FAST
+from spectrum_tui.core.scanning.workers import CPU, Workers
+from spectrum_tui.core.scoring.svd import EXACT, FAST
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from functools import lru_cache
 import numpy as np
 
 from spectrum_tui.core.requests import METRICS
-from spectrum_tui.core.results import FloatArray
-from spectrum_tui.core.scoring.scores import EPS, spectrum_score
+from spectrum_tui.core.results.results import FloatArray
+from spectrum_tui.core.scoring.snr import EPS, spectrum_score
 
 TRACY_WIDOM_999 = 3.2724
 """The 0.999 quantile of the Tracy-Widom law of order 1: one matrix of noise in a thousand has a

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spectrum_tui.core.errors import SpectrumError
-from spectrum_tui.core.naming.fused import experts_in, halves_in, is_convolution
+from spectrum_tui.core.naming.experts import experts_in, halves_in, is_convolution
 from spectrum_tui.core.naming.layers import Layer, is_bias, with_types
 from spectrum_tui.core.naming.parameters import Halves
-from spectrum_tui.core.results import Provenance, Result, Scores
+from spectrum_tui.core.results.results import Provenance, Result, Scores
 from spectrum_tui.core.scoring.metrics import described
-from spectrum_tui.core.scoring.scores import mean, why_unscored
-from spectrum_tui.core.scoring.spectra import EXACT, singular_values
+from spectrum_tui.core.scoring.snr import mean, why_unscored
+from spectrum_tui.core.scoring.svd import EXACT, singular_values
 from spectrum_tui.core.training.live_names import (
     LiveParameter,
     live_parameters,

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from spectrum_tui.core import hub
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.hub.cache import (
     HubFiles,
     remember_revision,

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from tests.fake_hub import FakeHub
 from tests.unit.hub.scripts import ALL_SHARDS, error, run, shard_name
 
@@ -154,7 +154,7 @@ answer.append(fetch("", files=files)["hint"])
 
 def test_from_an_id_to_a_local_model(fake: FakeHub, tmp_path: Path) -> None:
     script = """
-from spectrum_tui.core.inspection import fetch as get, inspect_model
+from spectrum_tui.core.model.inspection import fetch as get, inspect_model
 found = inspect_model("org/sharded")
 local = get(found, progress=lambda *step: None)
 again = inspect_model("org/sharded")

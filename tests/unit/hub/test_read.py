@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from spectrum_tui.core.checkpoint import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from tests.fake_hub import FakeHub
 from tests.unit.hub.scripts import run, shard_name
 

@@ -1,0 +1,1 @@
+"""The app: one screen a file in `screens`, one widget a file in `widgets`."""

@@ -1,0 +1,319 @@
+"""The app: owns the scan runner, and leads from one screen to the next.
+
+Imports neither numpy nor torch, and the later screens only when they are shown: the first frame
+is due 600 ms after the process started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from textual import on
+from textual.css.query import NoMatches
+from textual.screen import Screen
+
+from spectrum_tui.app import messages as ask
+from spectrum_tui.app.base import BaseApp
+from spectrum_tui.app.loading import ResultLoaded, ResultSized, load_result
+from spectrum_tui.app.recipe_loader import RecipeLoaded, load_recipe
+from spectrum_tui.app.screens.setup import SetupScreen
+from spectrum_tui.app.widgets.step_bar import model_label
+from spectrum_tui.core.requests import (
+    DEMO,
+    Downloaded,
+    Failed,
+    Inspected,
+    ModelNames,
+    ModelSummary,
+    Named,
+    Notice,
+    Ready,
+    Refined,
+    ResultReady,
+    Suggestions,
+)
+from spectrum_tui.core.settings import RECIPES, Settings
+from spectrum_tui.worker.client import ScanRunner, WorkerDied, WorkerSaid
+from spectrum_tui.worker.scan_session import ScanSession
+
+INTERRUPTED = 130
+"""The exit code of leaving a scan behind."""
+
+
+class SpectrumApp(BaseApp):
+    """Model › layers › scan › results."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        results: Path | None = None,
+        demo: bool = False,
+        worker_command: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if demo or results is not None:
+            settings = replace(settings, model=DEMO if demo else "")
+        self.settings = settings
+        self.runner = ScanRunner(self.post_message, worker_command)
+        self.setup_screen = SetupScreen(settings, lambda: self.runner.download)
+        self._session = ScanSession(self.runner)
+        self._results = results
+        self._summary: ModelSummary | None = None
+        self._machine: Ready | None = None
+
+    def get_default_screen(self) -> Screen[Any]:
+        """The setup screen lies below every other."""
+        return self.setup_screen
+
+    def on_mount(self) -> None:
+        """Start the worker once the first frame is drawn."""
+        self.call_after_refresh(self._start)
+
+    def _start(self) -> None:
+        gc.enable()  # off until the first frame, see terminal.py
+        gc.freeze()
+        self.runner.suggest(self.settings.output_dir)
+        if self._results is not None:
+            self._load(self._results)
+
+    def on_unmount(self) -> None:
+        """The worker has a session of its own: nobody else would end it."""
+        self.runner.close()
+
+    # -- what the screens ask ------------------------------------------------------------------
+
+    @on(ask.InspectRequested)
+    def _inspect(self, message: ask.InspectRequested) -> None:
+        self.runner.cancel_download()
+        self.runner.inspect(self._asked_for(message.model, message.revision))
+
+    @on(ask.DownloadRequested)
+    def _download(self, message: ask.DownloadRequested) -> None:
+        branch = self.setup_screen.settings.revision
+        self.runner.fetch(self._asked_for(message.model, message.revision), branch)
+
+    def _asked_for(self, model: str, revision: str) -> Settings:
+        return replace(self.settings, model=model, revision=revision)
+
+    @on(ask.DownloadCancelled)
+    def _cancel_download(self) -> None:
+        self.runner.cancel_download()
+
+    @on(ask.OpenRequested)
+    def _open(self, message: ask.OpenRequested) -> None:
+        self.settings = message.settings
+        self._load(message.path)
+
+    @on(ask.NamesRequested)
+    def _find_names(self, message: ask.NamesRequested) -> None:
+        self.runner.names(self._asked_for(message.model, self.settings.revision))
+
+    @on(ask.LayersRequested)
+    def _choose_layers(self, message: ask.LayersRequested) -> None:
+        from spectrum_tui.app.screens.layers import LayersScreen
+
+        if self.screen is self.setup_screen:
+            self.settings, self._summary = message.settings, message.summary
+            screen = LayersScreen(message.summary, message.settings)
+            self.push_screen(screen)
+            if self._machine is not None:
+                self.call_later(screen.set_ready, self._machine)
+
+    @on(ask.ScanRequested)
+    def _scan(self, message: ask.ScanRequested) -> None:
+        if self._summary is None or self.runner.progress.live:
+            return
+        from spectrum_tui.app.screens.scan import ScanScreen
+
+        self._session.start(self._summary, self.settings, message.types, message.fresh)
+        self.close_modals()
+        self.push_screen(ScanScreen(self.runner.progress, model_label(self._summary)))
+        # A full collection took 70 to 140 ms while the scan used the cores, and no key was drawn
+        # in them; what is there when a scan begins lives on anyway.
+        self.call_after_refresh(gc.freeze)
+
+    @on(ask.StopRequested)
+    def _stop(self) -> None:
+        self.runner.stop()
+
+    @on(ask.ForceStopRequested)
+    def _force_stop(self) -> None:
+        self.runner.force_stop()
+
+    @on(ask.ResumeRequested)
+    def _resume(self) -> None:
+        self._session.resume()
+
+    @on(ask.PartialResultsRequested)
+    def _open_partial(self) -> None:
+        path = self._session.partial()
+        if path is not None:
+            self._load(path)
+
+    # -- what the worker says ------------------------------------------------------------------
+
+    @on(WorkerSaid)
+    def _worker_said(self, message: WorkerSaid) -> None:
+        # While the app ends, the screens that an answer is for may be half gone.
+        with contextlib.suppress(NoMatches):
+            self._answer(message)
+
+    def _answer(self, message: WorkerSaid) -> None:
+        match message.answer:
+            case Inspected(summary=summary) | Downloaded(summary=summary):
+                self.setup_screen.show_summary(summary)
+            case Refined(summary=summary):
+                self._refine(summary)
+            case Notice(text=text):
+                self.setup_screen.show_notice(text)
+                if self.screen is not self.setup_screen:
+                    self.notify(text, markup=False)
+            case Named(names=names):
+                self._audit_with(names)
+            case Failed() if message.task == "names":
+                self._audit_with(message.answer)
+            case Failed() if message.task != "scan":
+                self._show_failure(message.answer)
+            case Failed():
+                self._scan_refused(message.answer)
+            case Suggestions():
+                self.setup_screen.set_suggestions(message.answer)
+            case Ready():
+                self._set_machine(message.answer)
+            case ResultReady():
+                self.runner.suggest(self.settings.output_dir)
+                path = self._session.arrived(message.answer)
+                if path is not None:
+                    self._load(path)
+
+    def _scan_refused(self, failed: Failed) -> None:
+        """A scan that never began: what is wrong stands in a field of the first screen."""
+        scan = self.runner.progress.snapshot()
+        if scan.layers or scan.to_fetch or not failed.error.get("field"):
+            return  # the scan screen says it
+        self.close_modals()
+        while self.screen is not self.setup_screen:
+            self.pop_screen()
+        self.setup_screen.show_failure(failed)
+
+    def _refine(self, summary: ModelSummary) -> None:
+        """The names are a trainer's now; the layers screen takes them over in place."""
+        self.setup_screen.show_summary(summary)
+        if self._summary is None:
+            return
+        self._summary = summary
+        for screen in self.screen_stack:
+            if hasattr(screen, "refine"):
+                screen.refine(summary)
+
+    def _show_failure(self, failure: Failed) -> None:
+        self.setup_screen.show_failure(failure)
+        if self.screen is not self.setup_screen:  # the user has gone on meanwhile
+            error = failure.error
+            text = f"{error['message']} {error['hint']}"
+            self.notify(text, severity="error", timeout=30, markup=False)
+
+    @on(WorkerDied)
+    def _worker_died(self, message: WorkerDied) -> None:
+        # The scan screen sees it by itself; the next request starts another worker.
+        text = f"The scan process {message.reason}."
+        hint = f"Try again; details may be in {message.log}." if message.log else "Try again."
+        if "names" in message.lost:
+            error = {"message": text, "hint": hint}
+            self._audit_with(Failed(0, error))
+        elif message.lost - {"scan"}:
+            self.setup_screen.show_error("model", text, hint)
+        elif not message.lost:
+            self.notify(f"{text} {hint}", severity="warning", markup=False)
+
+    def _set_machine(self, ready: Ready) -> None:
+        self._machine = ready
+        for screen in self.screen_stack:
+            if hasattr(screen, "set_ready"):
+                screen.set_ready(ready)
+
+    # -- results -------------------------------------------------------------------------------
+
+    def _load(self, path: Path) -> None:
+        # A plain daemon thread: Textual's own would hold the exit until the file is read.
+        sizes_from = self.settings.sizes_from if path == self._results else ""
+        load = partial(load_result, path, self.post_message, sizes_from)
+        if path.suffix in RECIPES:
+            load = partial(load_recipe, path, self.post_message)
+        threading.Thread(target=load, daemon=True).start()
+
+    @on(RecipeLoaded)
+    def _show_recipe(self, message: RecipeLoaded) -> None:
+        if message.audit is None:
+            self._show_load_error(message.error["message"], message.error["hint"])
+            return
+        from spectrum_tui.app.screens.audit import AuditScreen
+
+        self.close_modals()
+        self.push_screen(AuditScreen(message.path, message.text, message.audit))
+
+    def _audit_with(self, answer: ModelNames | Failed) -> None:
+        """Hand a model's parameters to the audit that asked for them, or why there are none."""
+        from spectrum_tui.app.screens.audit import AuditScreen
+
+        for screen in self.screen_stack:
+            if isinstance(screen, AuditScreen) and isinstance(answer, Failed):
+                screen.show_failure(answer.error["message"], answer.error["hint"])
+            elif isinstance(screen, AuditScreen):
+                screen.show_names(answer)
+
+    @on(ResultLoaded)
+    def _show_result(self, message: ResultLoaded) -> None:
+        if message.result is None:
+            self._show_load_error(message.error["message"], message.error["hint"])
+            return
+        from spectrum_tui.app.screens.results import ResultsScreen
+        from spectrum_tui.app.screens.scan import ScanScreen
+
+        self.close_modals()
+        screen = ResultsScreen(message.result, self.settings)
+        finished = self.runner.progress.snapshot().phase == "finished"
+        if isinstance(self.screen, ScanScreen) and finished:
+            self.switch_screen(screen)  # there is nothing to come back for
+        else:
+            self.push_screen(screen)
+
+    @on(ResultSized)
+    def _take_sizes(self, message: ResultSized) -> None:
+        from spectrum_tui.app.screens.results import ResultsScreen
+
+        if message.result is None:
+            self._show_load_error(message.error["message"], message.error["hint"])
+            return
+        for screen in self.screen_stack:
+            if isinstance(screen, ResultsScreen) and screen.result.source == str(message.path):
+                screen.take_sizes(message.result)
+
+    def _show_load_error(self, text: str, hint: str) -> None:
+        if self.screen is self.setup_screen:
+            self.setup_screen.show_error("model", text, hint)
+        else:
+            self.notify(f"{text} {hint}", severity="error", timeout=30, markup=False)
+
+    async def action_quit(self) -> None:
+        """Leave; ask once while a scan runs."""
+        from spectrum_tui.app.screens.confirm import ConfirmScreen
+
+        if not self.runner.progress.live:
+            self.exit(return_code=0)
+        elif not any(isinstance(screen, ConfirmScreen) for screen in self.screen_stack):
+            detail = "Every finished score is on disk. The next scan of this model goes on there."
+            question = ConfirmScreen("Leave while scanning?", detail, "Leave", "Keep scanning")
+            self.push_screen(question, self._leave)
+
+    def _leave(self, leave: bool | None) -> None:
+        if leave:
+            self.exit(return_code=INTERRUPTED if self.runner.progress.live else 0)

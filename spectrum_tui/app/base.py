@@ -1,0 +1,131 @@
+"""What works the same on every screen: themes, help, palette, a terminal that is too small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import events, on
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.driver import Driver
+from textual.filter import LineFilter
+from textual.message import Message
+from textual.screen import ModalScreen, Screen
+
+from spectrum_tui.app.key_order import KeyOrder
+from spectrum_tui.app.theme import DARK, LIGHT, THEMES, opposite
+from spectrum_tui.app.widgets.printable import PRINTABLE
+from spectrum_tui.app.widgets.step_bar import MIN_HEIGHT, MIN_WIDTH, StepBar
+from spectrum_tui.stdio.last_resort import UNEXPECTED
+from spectrum_tui.stdio.streams import is_served
+
+
+@dataclass
+class ExitRequested(Message):
+    """End the app now, from whatever thread."""
+
+    code: int
+
+
+class BaseApp(App[None]):
+    """The shell around the screens; knows nothing of models and scans."""
+
+    TITLE = "spectrum"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1,question_mark", "help", "Help", key_display="F1", tooltip="Keys and purpose"),
+        Binding(
+            "ctrl+q",
+            "quit",
+            "Quit",
+            priority=True,
+            tooltip="Leave; finished scores are kept",
+        ),
+        Binding("q", "quit", "Quit", show=False, tooltip="Leave; finished scores are kept"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys = KeyOrder(self, super().on_event)
+        self.failure: Exception | None = None
+        self.recipe_kind = ""  # the kind that was saved as last, for the next time
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = DARK.name
+
+    async def on_event(self, event: events.Event) -> None:
+        """Let keys in one after another; everything else as it comes."""
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            await self._keys.take(event)
+        else:
+            await super().on_event(event)
+
+    @property
+    def keys_done(self) -> bool:
+        """Whether every key that came has taken effect."""
+        return self._keys.idle
+
+    def request_exit(self, code: int) -> None:
+        """End the app with this exit code, without questions; safe to call from any thread."""
+        self.post_message(ExitRequested(code))
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's driver for this terminal; our own under textual-serve."""
+        if is_served():
+            from spectrum_tui.app.web_driver import ServedDriver
+
+            return ServedDriver
+        return super().get_driver_class()
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Whatever is shown goes through `Printable`."""
+        return [*super().get_line_filters(), PRINTABLE]
+
+    def _handle_exception(self, error: Exception) -> None:
+        """End the app after an error that nobody foresaw; `failure` is the first of them.
+
+        Textual's own way prints a page of source with the values in it, and ends with 1.
+        """
+        if self.is_headless:  # a test's Pilot raises it
+            super()._handle_exception(error)
+            return
+        self.failure = self.failure or error
+        self.exit(return_code=UNEXPECTED)
+
+    @on(ExitRequested)
+    def _exit_requested(self, message: ExitRequested) -> None:
+        self.exit(return_code=message.code)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Show nothing but a request for more room where nothing would be readable."""
+        size = event.size
+        self.set_class(size.width < MIN_WIDTH or size.height < MIN_HEIGHT, "-too-small")
+        for bar in self.screen.query(StepBar):
+            bar.refresh()
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What the keys of the screen do, and what has no key."""
+        from spectrum_tui.app.screens.help import commands_of
+
+        yield from commands_of(self, screen)
+        other = "Light" if self.theme != LIGHT.name else "Dark"
+        yield SystemCommand(f"{other} theme", "Change the colours", self.action_theme)
+
+    def action_theme(self) -> None:
+        """Dark or light."""
+        self.theme = opposite(self.theme)
+
+    def action_help(self) -> None:
+        """What this screen is for, and its keys."""
+        from spectrum_tui.app.screens.help import HelpScreen, keys_of, purpose_of
+
+        if not isinstance(self.screen, ModalScreen):
+            self.push_screen(HelpScreen(purpose_of(self.screen), keys_of(self, self.screen)))
+
+    def close_modals(self) -> None:
+        """Close what lies over the screen, because another screen comes."""
+        while isinstance(self.screen, ModalScreen):
+            self.pop_screen()

@@ -1,0 +1,82 @@
+"""What the screens ask of the app. Answers come back as method calls on the active screen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual.message import Message
+
+from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.settings import Settings
+
+
+@dataclass
+class InspectRequested(Message):
+    """Read the headers of this model; a later request replaces an earlier one."""
+
+    model: str
+    revision: str
+
+
+@dataclass
+class DownloadRequested(Message):
+    """Fetch the inspected hub model into the hub's cache."""
+
+    model: str
+    revision: str
+
+
+class DownloadCancelled(Message):
+    """Stop the download; whole files that are there stay there."""
+
+
+@dataclass
+class OpenRequested(Message):
+    """Open saved scores, or a recipe to audit; what is open starts with these settings."""
+
+    path: Path
+    settings: Settings
+
+
+@dataclass
+class NamesRequested(Message):
+    """Find the parameters of this model, to judge a recipe by."""
+
+    model: str
+
+
+@dataclass
+class LayersRequested(Message):
+    """The model is known and the settings are valid: choose the layer types."""
+
+    summary: ModelSummary
+    settings: Settings
+
+
+@dataclass
+class ScanRequested(Message):
+    """Score every layer of these types, after a download where it takes one.
+
+    `fresh` ignores scores of an earlier scan.
+    """
+
+    types: tuple[str, ...]
+    fresh: bool = False
+
+
+@dataclass
+class StopRequested(Message):
+    """End the scan after the matrices in work; everything finished is kept."""
+
+
+class ForceStopRequested(Message):
+    """End the scan at once; the matrices in work are lost, everything finished is kept."""
+
+
+class ResumeRequested(Message):
+    """Go on with a scan that was stopped or died; finished layers are not computed again."""
+
+
+class PartialResultsRequested(Message):
+    """Show what an unfinished scan has scored so far."""

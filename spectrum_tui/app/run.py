@@ -1,0 +1,109 @@
+"""Running the app so that the process always ends and the terminal always comes back.
+
+Textual handles neither SIGTERM nor SIGHUP: both would end the process at once and leave the
+terminal in raw mode on the alternate screen. The event loop's own signal handlers are no help
+either, because a terminal that has stalled (a dropped line) blocks the loop for ever while it
+writes. So: plain `signal.signal`, and a watchdog thread that does not need the loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import os
+import signal
+import sys
+import termios
+import threading
+from types import FrameType
+from typing import Any
+
+from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.stdio.last_resort import unexpected
+
+PATIENCE = 1.5
+"""Seconds the app has to end by itself; with the restoring below the process ends within 2."""
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+RESTORE = (
+    "\x1b[<u"  # kitty keyboard protocol
+    "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1016l"  # mouse
+    "\x1b[?1004l\x1b[?2004l\x1b[?2048l"  # focus, bracketed paste, in-band resize
+    "\x1b[?1049l\x1b[?25h\x1b[0m"  # alternate screen, cursor, colours
+)
+
+Attributes = list[Any]
+
+
+def run_app(app: SpectrumApp) -> int:
+    """Run the app to its end and return the process's exit code."""
+    before = _terminal_attributes()
+    old = {number: signal.getsignal(number) for number in SIGNALS}
+    ended = threading.Event()
+    received: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for other in SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        threading.Thread(target=_end, args=(app, number, ended, before), daemon=True).start()
+
+    for number in SIGNALS:
+        signal.signal(number, handle)
+    # 0.1 s of the start is garbage collection that finds nothing; the app enables it again after
+    # its first frame, and what was imported until now is never looked at again.
+    gc.disable()
+    gc.freeze()
+    try:
+        app.run()
+    finally:
+        app.runner.close()
+        ended.set()
+        gc.enable()
+        for number, handler in old.items():
+            signal.signal(number, handler)
+    if received:
+        return 128 + received[0]  # whatever the app made of a terminal that is gone
+    if isinstance(app.failure, OSError) and app.failure.errno in (errno.EIO, errno.EPIPE):
+        return 128 + signal.SIGHUP  # gone as well: the signal comes after the failing write
+    if app.failure is not None:
+        return unexpected(app.failure)
+    return app.return_code or 0
+
+
+def _end(
+    app: SpectrumApp, number: int, ended: threading.Event, before: dict[int, Attributes]
+) -> None:
+    """Ask the app to end; end the process where it cannot."""
+    # From a thread, as the handler may have interrupted the loop in the middle of anything.
+    app.request_exit(128 + number)
+    if ended.wait(PATIENCE):
+        return
+    app.runner.kill()
+    restoring = threading.Thread(target=_restore, args=(before,), daemon=True)
+    restoring.start()
+    restoring.join(0.2)  # a stalled terminal takes no more bytes
+    os._exit(128 + number)
+
+
+def _terminal_attributes() -> dict[int, Attributes]:
+    """The settings of every terminal among stdin, stdout and stderr."""
+    found = {}
+    for number in (0, 1, 2):
+        with contextlib.suppress(termios.error, OSError):
+            found[number] = termios.tcgetattr(number)
+    return found
+
+
+def _restore(before: dict[int, Attributes]) -> None:
+    for number, attributes in before.items():
+        with contextlib.suppress(termios.error, OSError):
+            # TCSANOW: to wait until everything is written could take for ever.
+            termios.tcsetattr(number, termios.TCSANOW, attributes)
+    # Textual draws on stderr, so that stdout stays free for data.
+    stream = sys.__stderr__
+    if stream is not None:
+        with contextlib.suppress(OSError, ValueError):
+            if os.isatty(stream.fileno()):
+                os.write(stream.fileno(), RESTORE.encode())

@@ -1,0 +1,173 @@
+"""What is wrong with a recipe that somebody already has: findings, trainers, a corrected file."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.screen import Screen
+from textual.widgets import Input, Static
+
+from spectrum_tui.app.messages import NamesRequested
+from spectrum_tui.app.recipe_loader import audited
+from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable, meant, summary
+from spectrum_tui.app.screens.write_file import WriteScreen
+from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.field import Field
+from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.step_bar import StepBar
+from spectrum_tui.app.widgets.text_scroll import TextScroll
+from spectrum_tui.core.audit import Audit
+from spectrum_tui.core.errors import SpectrumError
+from spectrum_tui.core.requests import ModelNames
+
+_HELP = "enter reads its headers"
+
+
+class Findings(TextScroll):
+    """The findings; they fold at the width, and scroll."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", "Down", show=False, tooltip="One line down"),
+        Binding("k", "scroll_up", "Up", show=False, tooltip="One line up"),
+    ]
+
+
+class AuditScreen(Screen[None]):
+    """The file and its model above; the findings, and what each trainer would do."""
+
+    AUTO_FOCUS = "Findings"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (112, "-wide")]  # noqa: RUF012 (as in Textual)
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012 (as in Textual)
+    DEFAULT_CSS = """
+    AuditScreen {
+        & > #header {
+            height: auto; padding: 0 1;
+            & > Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
+            & > #file { text-style: bold; }
+            & > #summary { color: $foreground 80%; }
+            & Field { grid-columns: 7 30 1fr; }
+        }
+        &.-tall > #header { padding: 1 2; & Field { margin: 1 0 0 0; } }
+        &.-wide > #header Field { grid-columns: 7 50 1fr; }
+        & > #body { height: 1fr; layout: vertical; }
+        & .panel {
+            border: round $panel; padding: 0 1; border-title-color: $primary;
+            scrollbar-size: 1 1;
+        }
+        & .panel:focus { border: round $accent; }
+        & #findings-panel { height: 1fr; }
+        & #trainers { height: 6; }
+        &.-tall #trainers { height: 10; }
+        &.-short.-unknown #trainers { display: none; }
+        &.-wide > #body { layout: horizontal; }
+        &.-wide #findings-panel { width: 1fr; height: 100%; }
+        &.-wide #trainers { width: 54; height: 100%; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("w,ctrl+s", "write", "Write corrected", tooltip="Write the corrected file"),
+        Binding("m", "model", "Model", tooltip="Say which model the recipe is for"),
+        Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the first screen"),
+    ]
+
+    def __init__(self, path: Path, text: str, audit: Audit) -> None:
+        super().__init__()
+        self.path, self.text, self.audit = path, text, audit
+        self._model = Input(id="model", placeholder="folder or org/name", compact=True)
+        self._field = Field("model", "Model", self._model, _HELP)
+        self._summary = Static(markup=False, id="summary")
+        self._meant = Static(markup=False, id="meant")
+        self._findings = FindingTable(audit)
+        self._trainers = TrainerTable(audit)
+
+    def compose(self) -> ComposeResult:
+        """File and model, both panels, keys."""
+        yield StepBar(0, "audit of a recipe")
+        with Vertical(id="header"):
+            yield Static(printable(str(self.path)), markup=False, id="file")
+            yield self._summary
+            yield self._meant
+            yield self._field
+        with Container(id="body"):
+            with Findings(self._findings, id="findings-panel", classes="panel") as panel:
+                panel.border_title = "Findings"
+            with TextScroll(self._trainers, id="trainers", classes="panel") as panel:
+                panel.border_title = "Trainers"
+        yield KeyFooter()
+
+    def on_mount(self) -> None:
+        """Show what the text alone tells."""
+        self._show()
+
+    def _show(self) -> None:
+        found = self.audit
+        self._summary.update(summary(found))
+        self._meant.update(meant(found))
+        self._findings.show(found)
+        self._trainers.show(found)
+        self.set_class(not found.reports, "-unknown")
+        panel = self.query_one("#trainers")
+        panel.border_title = "What each trainer would train" if found.reports else "How they match"
+        self.refresh_bindings()
+
+    # -- the model -----------------------------------------------------------------------------
+
+    def action_model(self) -> None:
+        """To the field of the model."""
+        self._model.focus()
+
+    @on(Input.Submitted, "#model")
+    def _asked(self, event: Input.Submitted) -> None:
+        model = event.value.strip()
+        if model:
+            self._field.show_help(f"Reading the headers of {model} …")
+            self.post_message(NamesRequested(model))
+
+    @on(Input.Changed, "#model")
+    def _typed(self) -> None:
+        if self._field.error:
+            self._field.show_help()
+
+    @work(exclusive=True, group="audit")
+    async def show_names(self, names: ModelNames) -> None:
+        """The model's parameters have come: judge by them."""
+        try:
+            self.audit = await asyncio.to_thread(audited, self.text, names)
+        except SpectrumError as error:
+            self._field.show_error(error.message, error.hint)
+            return
+        self._field.show_help(names.naming)
+        self._show()
+        self.query_one(Findings).focus()
+
+    def show_failure(self, message: str, hint: str) -> None:
+        """The model cannot be read."""
+        self._field.show_error(message, hint)
+
+    # -- the corrected file --------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A corrected file is offered where there is something to correct."""
+        return bool(self.audit.fixed and self.audit.defects) if action == "write" else True
+
+    def action_write(self) -> None:
+        """Ask where to write the corrected file."""
+        place = self.path.with_name(f"{self.path.stem}_corrected.yaml")
+        self.app.push_screen(WriteScreen(place, self.audit.fixed), self._written)
+
+    def _written(self, path: Path | None) -> None:
+        if path is not None:
+            self.notify(f"Wrote {printable(str(path))}", markup=False)
+
+    def action_back(self) -> None:
+        """Leave the field, or the screen."""
+        if self.focused is self._model:
+            self.query_one(Findings).focus()
+        else:
+            self.dismiss()

@@ -1,0 +1,86 @@
+"""The frame of every dialog, over the screen that asked for it, dimmed."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widget import Widget
+
+from spectrum_tui.app.widgets.key_footer import KeyFooter
+
+Answer = TypeVar("Answer")
+
+
+class Backdrop:
+    """A picture of what lies below, taken once for each size."""
+
+    def __init__(self, below: RenderableType) -> None:
+        self._below = below
+        self._size: tuple[int, int | None] = (0, None)
+        self._segments: list[Segment] = []
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The picture."""
+        size = (options.max_width, options.height)
+        if self._size != size:
+            self._segments = list(console.render(self._below, options))
+            self._size = size
+        return self._segments
+
+
+class Dialog(ModalScreen[Answer]):
+    """A modal screen that does not draw what is below it again and again.
+
+    Opening one lays it out five times, and each time every cell of the screen below would be
+    dimmed anew: 150 ms at 120x40 while a scan has the cores, and none of it to be seen.
+    """
+
+    DEFAULT_CSS = """
+    Dialog {
+        align: center middle;
+        & > Vertical {
+            border: round $primary;
+            border-title-color: $primary;
+            border-subtitle-color: $foreground 70%;
+            background: $surface;
+            padding: 1 2;
+        }
+    }
+    """
+    _backdrop: Backdrop | None = None
+
+    def render(self) -> RenderableType:
+        """The screen below."""
+        if self._backdrop is None:
+            self._backdrop = Backdrop(super().render())
+        return self._backdrop
+
+    def on_screen_resume(self) -> None:
+        """What is below may be another now, or have other colours."""
+        self._backdrop = None
+
+    def on_resize(self) -> None:
+        """What is below has another size."""
+        self._backdrop = None
+
+
+class ListDialog(Dialog[None]):
+    """A long list in a frame with a title, and the keys that work on it."""
+
+    DEFAULT_CSS = """
+    ListDialog > Vertical { width: 90%; max-width: 110; height: 80%; padding: 0 1; }
+    """
+
+    def framed(self, content: Widget, title: str, subtitle: str = "") -> ComposeResult:
+        """The list in its frame, the footer below."""
+        frame = Vertical(content)
+        frame.border_title = Content(title)  # a string would be read as markup
+        frame.border_subtitle = Content(subtitle)
+        yield frame
+        yield KeyFooter()

@@ -1,0 +1,190 @@
+"""What a screen is for and every key that works on it, made from the bindings themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import ActiveBinding, Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from spectrum_tui.app.screens.dialog import Dialog
+from spectrum_tui.app.widgets.text_scroll import TextScroll
+
+PURPOSES = {
+    "SetupScreen": (
+        "Say which model to look at: a folder with safetensors files, or a Hugging Face id. "
+        "Enter reads the headers only; then you see what it is and whether it must be downloaded. "
+        "Arrow down from the model field reaches local models, earlier scores and the demo."
+    ),
+    "LayersScreen": (
+        "Choose the layer types to score. Layers compete only with layers of their own type, so a "
+        "type that is left out changes nothing for the others. Norms start unchecked: a weight of "
+        "one dimension always scores 1.0."
+    ),
+    "ScanScreen": (
+        "Every matrix gets a signal-to-noise ratio; each score is on disk before it is shown. "
+        "Stop whenever you like: going on later starts from what is there. The time left counts "
+        "the work of the matrices that remain, not their number."
+    ),
+    "AuditScreen": (
+        "What is wrong with a recipe, line by line: lines that match nothing, or more than they "
+        "say, in the one trainer or the other. With its model, every line and every trainer is "
+        "counted. The corrected file names each parameter in full, as all trainers read it alike."
+    ),
+    "ResultsScreen": (
+        "The slider takes the best so many percent of every layer type, and everything below "
+        "follows it: which layers, how many parameters would train, and the YAML to save. "
+        "Save writes the file that your trainer reads."
+    ),
+    "CompareScreen": (
+        "Two rankings of the same layers, A and B. Spearman's rho is 1 where both have the layers "
+        "of a type in the same order, 0 where the orders have nothing to do with each other. "
+        "The bars are the layers that both select at the slider's percentage, of those that "
+        "either selects. Below are the layers that moved farthest, from their rank in A (○) to "
+        "that in B (●), the highest score at the left."
+    ),
+    "MemoryScreen": (
+        "What the selection takes to train on each GPU, for seven ways to train. Parameters are "
+        "counted exactly; activations are an estimate. Type the GB of one GPU and press enter: "
+        "the slider goes to the highest percentage that fits, or you read what else would."
+    ),
+}
+"""What each screen is for, by the name of its class."""
+
+
+BUILT_IN = {
+    "app.focus_next": ("Next", "To the next field or list"),
+    "app.focus_previous": ("Previous", "To the field or list before"),
+    "screen.copy_text": ("Copy text", "Copy what is marked with the mouse"),
+    "command_palette": ("Commands", "Search everything that can be done"),
+    "press": ("Press", "Press the button"),
+    "show_overlay": ("Open", "Open the list"),
+}
+"""Textual's own keys that are worth telling; it has no tooltips for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHelp:
+    """The keys of one action, as shown, with what it does."""
+
+    keys: str
+    description: str
+    tooltip: str
+
+
+def purpose_of(screen: Screen[Any]) -> str:
+    """The paragraph for this screen."""
+    return PURPOSES.get(type(screen).__name__, "")
+
+
+def keys_of(app: App[Any], screen: Screen[Any]) -> list[KeyHelp]:
+    """Every described binding that is active on this screen, one entry for each action.
+
+    The screen's own first, then the focused widget's, the app's, and Textual's.
+    """
+    order = {screen: 0, app: 2}
+
+    def place(one: ActiveBinding) -> int:
+        return 3 if one.binding.action in BUILT_IN else order.get(one.node, 1)
+
+    found: dict[tuple[object, str], tuple[list[str], KeyHelp]] = {}
+    for node, binding, _, _ in sorted(screen.active_bindings.values(), key=place):
+        entry = BUILT_IN.get(binding.action) or (binding.description, binding.tooltip)
+        if all(entry):
+            keys, _ = found.setdefault((node, binding.action), ([], KeyHelp("", *entry)))
+            keys.append(app.get_key_display(binding))
+    return [replace(entry, keys=", ".join(dict.fromkeys(keys))) for keys, entry in found.values()]
+
+
+def commands_of(app: App[Any], screen: Screen[Any]) -> list[SystemCommand]:
+    """What the keys of the screen and of the app do, for the palette."""
+    commands: dict[str, SystemCommand] = {}
+    for node, binding, enabled, _ in screen.active_bindings.values():
+        if node in (screen, app) and enabled and binding.description and not binding.system:
+            run = partial(app.run_action, binding.action, node)
+            command = SystemCommand(binding.description, binding.tooltip, run)
+            commands.setdefault(binding.description, command)
+    return list(commands.values())
+
+
+class KeyTable(Widget):
+    """Keys, what they do, and what that is for.
+
+    One widget, not one for each cell: 80 of them took a third of a second to appear.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key", "keys--more"}
+    DEFAULT_CSS = """
+    KeyTable {
+        height: auto;
+        & > .keys--key { color: $accent; text-style: bold; }
+        & > .keys--more { color: $foreground 70%; }
+    }
+    """
+
+    def __init__(self, keys: Sequence[KeyHelp]) -> None:
+        super().__init__()
+        self._keys = keys
+
+    def render(self) -> Table:
+        """The table, its last column wrapped where it must be."""
+        width = max((cell_len(key.keys) for key in self._keys), default=0)
+        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        table.add_column(style=self.get_component_rich_style("keys--key"), width=min(width, 22))
+        table.add_column(width=16)
+        table.add_column(style=self.get_component_rich_style("keys--more"), ratio=1)
+        for key in self._keys:
+            table.add_row(Text(key.keys), Text(key.description), Text(key.tooltip))
+        return table
+
+
+class HelpScreen(Dialog[None]):
+    """A paragraph, then the keys; escape, F1 or ? closes it."""
+
+    DEFAULT_CSS = """
+    HelpScreen {
+        & > Vertical { width: 78; max-width: 96%; height: auto; max-height: 94%; }
+        & #purpose { margin: 0 0 1 0; }
+        & TextScroll { height: auto; max-height: 24; scrollbar-size: 1 1; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f1,question_mark,q", "close", "Close", tooltip="Close the help"),
+        Binding("up,k", "scroll(-1)", "Up", show=False, tooltip="One line up"),
+        Binding("down,j", "scroll(1)", "Down", show=False, tooltip="One line down"),
+        Binding("pageup", "scroll(-10)", "Page up", show=False, tooltip="Ten lines up"),
+        Binding("pagedown", "scroll(10)", "Page down", show=False, tooltip="Ten lines down"),
+    ]
+
+    def __init__(self, purpose: str, keys: Iterable[KeyHelp]) -> None:
+        super().__init__()
+        self._purpose = purpose
+        self._keys = list(keys)
+
+    def compose(self) -> ComposeResult:
+        """The paragraph and a line for each key."""
+        with Vertical() as box:
+            box.border_title = "Help"
+            box.border_subtitle = "esc closes"
+            if self._purpose:
+                yield Static(self._purpose, markup=False, id="purpose")
+            with TextScroll(can_focus=False):
+                yield KeyTable(self._keys)
+
+    def action_close(self) -> None:
+        """Back to the screen below."""
+        self.dismiss(None)
+
+    def action_scroll(self, lines: int) -> None:
+        """Scroll the keys."""
+        self.query_one(TextScroll).scroll_relative(y=lines, animate=False)

@@ -1,0 +1,145 @@
+"""Choosing the layer types to score, with what that costs beforehand."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.screen import Screen
+from textual.widgets import Button
+
+from spectrum_tui.app.messages import ScanRequested
+from spectrum_tui.app.screens.unscored import UnscoredScreen
+from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.layer_tree import LayerTree
+from spectrum_tui.app.widgets.plan_panel import Plan, PlanPanel
+from spectrum_tui.app.widgets.step_bar import StepBar, model_label
+from spectrum_tui.core import numbers
+from spectrum_tui.core.requests import ModelSummary, Ready
+from spectrum_tui.core.settings import Settings
+
+
+class LayersScreen(Screen[None]):
+    """The tree of layer types; the plan beside it where there is room, else below."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (112, "-wide")]  # noqa: RUF012 (Textual's type)
+    DEFAULT_CSS = """
+    LayersScreen {
+        & > #body { layout: vertical; height: 1fr; }
+        & LayerTree { height: 1fr; }
+        &.-wide > #body { layout: horizontal; }
+        &.-wide LayerTree { width: 1fr; height: 100%; }
+        &.-wide PlanPanel {
+            width: 42; height: 100%; max-height: 100%;
+            & #figures-row { layout: vertical; }
+            & Figures { height: 8; width: 100%; }
+            & Static { margin: 1 0 0 0; }
+            & #about { display: block; margin: 0 0 1 0; color: $foreground; }
+            & Button { width: 100%; margin: 1 0 0 0; }
+        }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "scan", "Scan", tooltip="Score every layer of the checked types"),
+        Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the model"),
+        Binding(
+            "f", "fresh", "Start afresh", show=False, tooltip="Compute earlier scores again or not"
+        ),
+        Binding(
+            "u", "unscored", "Unscored", show=False, tooltip="List the parameters without a score"
+        ),
+    ]
+
+    def __init__(self, summary: ModelSummary, settings: Settings) -> None:
+        super().__init__()
+        self.summary = summary
+        self.settings = settings
+        self.fresh = False
+        self._scan_when_refined = False
+        self.tree_view = LayerTree(summary.types)
+        self.panel = PlanPanel(summary, settings, self._plan())
+
+    def compose(self) -> ComposeResult:
+        """Steps, tree and plan, keys."""
+        yield StepBar(step=2, detail=self._detail())
+        with Container(id="body"):
+            yield self.tree_view
+            yield self.panel
+        yield KeyFooter()
+
+    def _detail(self) -> str:
+        size = numbers.count(self.summary.parameters)
+        return f"{printable(model_label(self.summary))} · {size}"
+
+    def on_mount(self) -> None:
+        """The tree has the keys."""
+        self.tree_view.lines.focus()
+
+    def set_ready(self, ready: Ready) -> None:
+        """The worker has measured this machine."""
+        self.panel.set_ready(ready)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what this model has a use for."""
+        if action == "fresh":
+            return bool(self.summary.finished)
+        if action == "unscored":
+            return bool(self.summary.skipped)
+        return True
+
+    def action_scan(self) -> None:
+        """Ask for the scan, or say that nothing is checked."""
+        checked = self.tree_view.checked
+        if not checked:
+            self.panel.refuse()
+        elif not self.summary.naming:
+            self._scan_when_refined = True
+            self.notify("The scan begins when the exact names are known, in a few seconds.")
+        else:
+            self.post_message(ScanRequested(checked, self.fresh))
+
+    def refine(self, summary: ModelSummary) -> None:
+        """Take over the exact names in place; what the user checked stays checked.
+
+        A scan that was asked for meanwhile begins, unless other types stand there now.
+        """
+        before = self.tree_view.checked
+        self.summary = summary
+        self.tree_view.replace_types(summary.types)
+        self.panel.replace_summary(summary, self._plan())
+        self.query_one(StepBar).detail = self._detail()
+        self.refresh_bindings()
+        if self._scan_when_refined:
+            self._scan_when_refined = False
+            if self.tree_view.checked == before:
+                self.action_scan()
+            else:
+                self.notify("Some names are others now: look again, then press s.", timeout=10)
+
+    def action_fresh(self) -> None:
+        """Compute the scores of an earlier scan again, or keep them."""
+        self.fresh = not self.fresh
+        self.panel.set_fresh(self.fresh)
+
+    def action_unscored(self) -> None:
+        """List what has no score, and why."""
+        self.app.push_screen(UnscoredScreen(self.summary.skipped))
+
+    def action_back(self) -> None:
+        """Leave for the screen below."""
+        self.app.pop_screen()
+
+    @on(LayerTree.Changed)
+    def _plan_changed(self) -> None:
+        self.panel.show(self._plan())
+
+    @on(Button.Pressed, "#start")
+    def _start_pressed(self) -> None:
+        self.action_scan()
+
+    def _plan(self) -> Plan:
+        return Plan.of(self.summary, self.tree_view.checked_types())

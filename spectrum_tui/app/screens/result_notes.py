@@ -1,0 +1,131 @@
+"""What the results screen says in words: totals, what is missing, and where ties decide."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.core import numbers
+from spectrum_tui.core.layer_types import is_output_head
+from spectrum_tui.core.requests import DEMO_NAME
+from spectrum_tui.core.results.results import Generation, Result
+from spectrum_tui.core.results.selection import NEVER, Selection
+
+
+def result_label(result: Result) -> str:
+    """What to call the scored model; the demonstration model is labelled as what it is."""
+    name = result.provenance.model
+    return "demonstration model" if name == DEMO_NAME else name
+
+
+def totals_text(selection: Selection, percent: int, *, head: bool) -> str:
+    """How many layers a percentage selects and how much of the model that trains."""
+    result = selection.result
+    totals = selection.totals(percent, head=head)
+    if totals.layers == 0:
+        least = selection.smallest_percent()
+        if least == NEVER:
+            return "No layer has a score, so there is nothing to select"
+        return f"No layer is selected: a type gets its first layer at {least} %"
+    layers = numbers.part_of(totals.layers, len(result.scores), "layer")
+    if not result.scores.has_shapes:
+        return f"{layers} · sizes unknown: scores of another tool"
+    trained = numbers.count(totals.parameters)
+    if not result.total_parameters:
+        return f"{layers} · {trained} parameters train"
+    whole, share = numbers.count(result.total_parameters), numbers.percent(totals.share)
+    return f"{layers} · {trained} of {whole} parameters train ({share})"
+
+
+def head_text(result: Result, *, head: bool) -> str:
+    """Whether embeddings and heads are among what trains; empty where the model has none."""
+    if not result.head:
+        return ""
+    if not head:
+        return f"{_heads(result)} frozen"
+    numel = sum(h.numel for h in result.head)
+    size = f" ({numbers.count(numel)})" if numel else ""
+    return f"with {_heads(result)}{size}"
+
+
+def _heads(result: Result) -> str:
+    """Such as "embeddings and head", "embeddings and score" or "classifier"."""
+    tables = [head for head in result.head if not head.task]
+    if not result.task_head:
+        return "embeddings and head"
+    makes_tokens = any(
+        is_output_head(name.removesuffix(".weight")) for h in tables for name in (h.name, *h.tied)
+    )
+    words = ["embeddings"] if tables else []
+    words += ["head"] if makes_tokens else []
+    modules = result.task_modules
+    name = modules[0].rpartition(".")[2] if len(modules) == 1 else "task heads"
+    words.append(printable(name))
+    return f"{', '.join(words[:-1])} and {words[-1]}" if words[:-1] else words[0]
+
+
+def facts(result: Result) -> list[str]:
+    """What a user has to know before trusting the selection; empty for a whole own scan."""
+    found = []
+    scanned = len(result.scores)
+    if not result.complete:
+        found.append(f"{numbers.part_of(scanned, result.planned, 'layer')} scanned (stopped)")
+    if result.scores.problems:
+        found.append(f"{len(result.scores.problems):,} failed (✗), never selected")
+    if not result.provenance.version:
+        found.append(f"imported scores, {_rule(result.provenance.generation)}")
+        found.extend(map(printable, result.provenance.notes))
+    if result.head_is_guessed:
+        found.append(f"names assumed: {', '.join(printable(h.name) for h in result.head)}")
+    return found
+
+
+def _rule(generation: Generation) -> str:
+    if generation is Generation.BEFORE_2025_04:
+        return "∞ where no noise (before April 2025)"
+    return "noise rule unknown" if generation is Generation.UNKNOWN else str(generation)
+
+
+class Ties:
+    """Where the cut of a type falls between equal scores, so that file order decides.
+
+    Common at infinity, which published scores hold plenty of, and among norms, which are all 1.0.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        scores = selection.result.scores
+        self._selection = selection
+        self._names = scores.type_names
+        ranked = np.lexsort((selection.rank, scores.type_ids))
+        ranked = ranked[selection.rank[ranked] > 0]
+        types = scores.type_ids[ranked]
+        self._snr = scores.snr[ranked]
+        self._scored = np.bincount(types, minlength=len(self._names))
+        self._first = np.concatenate(([0], np.cumsum(self._scored)))[:-1]
+        same = (types[1:] == types[:-1]) & (self._snr[1:] == self._snr[:-1])
+        self.possible = bool(same.any())
+
+    def text(self, percent: int) -> str:
+        """Which types tie at the cut of this percentage; empty where none does."""
+        slots = self._selection.counts * percent // 100
+        types = np.flatnonzero((slots > 0) & (slots < self._scored))
+        below = self._first[types] + slots[types]
+        tied = types[self._snr[below] == self._snr[below - 1]]
+        if not len(tied):
+            return ""
+        if len(tied) > 1:
+            cut = self._snr[self._first[tied] + slots[tied]]
+            return self._many(len(tied), bool(np.isinf(cut).any()))
+        return self._one(int(tied[0]), int(slots[tied[0]]))
+
+    def _one(self, kind: int, slots: int) -> str:
+        first = int(self._first[kind])
+        snr = self._snr[first : first + int(self._scored[kind])]
+        value = snr[slots]
+        equal = int((snr == value).sum())
+        name = printable(self._names[kind])
+        return f"{name}: {equal} layers tie at {numbers.score(float(value))}; file order decides"
+
+    def _many(self, types: int, infinite: bool) -> str:
+        where = "at the cut, some at ∞" if infinite else "at the cut"
+        return f"{types:,} types have ties {where}; file order decides among them"

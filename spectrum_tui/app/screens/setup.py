@@ -1,0 +1,311 @@
+"""The first screen: which model, how to scan it, and what the model turns out to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.screen import Screen
+from textual.suggester import SuggestFromList
+from textual.widgets import Button, Input
+
+from spectrum_tui.app.messages import (
+    DownloadCancelled,
+    DownloadRequested,
+    InspectRequested,
+    LayersRequested,
+    OpenRequested,
+)
+from spectrum_tui.app.widgets.field import Field
+from spectrum_tui.app.widgets.found_panel import FoundPanel
+from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.model_choices import ModelChoices
+from spectrum_tui.app.widgets.setup_form import OF_THE_MODEL, SetupForm
+from spectrum_tui.app.widgets.step_bar import StepBar, model_label
+from spectrum_tui.core.files import output_folder
+from spectrum_tui.core.requests import (
+    DEMO,
+    DownloadProgress,
+    Failed,
+    ModelSummary,
+    Ready,
+    Suggestions,
+)
+from spectrum_tui.core.settings import RECIPES, Settings
+
+DOWNLOAD_SECONDS = 0.2
+"""Between two looks at a running download."""
+
+
+class SetupScreen(Screen[None]):
+    """Type a model, enter reads its headers, enter goes on."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (112, "-wide")]  # noqa: RUF012 (Textual's type)
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]  # noqa: RUF012 (Textual's type)
+    DEFAULT_CSS = """
+    SetupScreen {
+        & #form { height: auto; border: round $panel; padding: 0 1; border-title-color: $primary; }
+        & #form:focus-within { border: round $accent; }
+        & #lower { height: 1fr; layout: vertical; }
+        & #choices, & #found {
+            height: 1fr; border: round $panel !important; padding: 0 1;
+            border-title-color: $primary; background: $surface;
+            border-subtitle-color: $foreground 50%;
+        }
+        & #choices { text-wrap: nowrap; text-overflow: ellipsis; }
+        & #choices:focus, & #found:focus-within { border: round $accent !important; }
+        &.-narrow #found { display: none; }
+        &.-narrow.-has-model #found { display: block; }
+        &.-narrow.-has-model #choices { display: none; }
+        &.-wide #lower { layout: horizontal; }
+        &.-wide #choices, &.-wide #found { width: 1fr; height: 100%; }
+        &.-wide.-high #form, &.-wide.-high #choices, &.-wide.-high #found { padding: 1 2; }
+        &.-wide.-high Field { margin: 0 0 1 0; }
+        &.-wide.-high #field-output_dir { margin: 0; }
+        &.-wide.-high #found.-found #found-groups { display: block; }
+        &.-wide Field { grid-columns: 15 35 1fr; }
+        &.-wide Field.-stacked { grid-columns: 15 1fr; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+n", "continue", "Continue", tooltip="Choose the layers of this model"),
+        Binding("d", "download", "Download", tooltip="Fetch the model into the hub's cache"),
+        Binding(
+            "escape", "cancel", "Cancel", key_display="esc", tooltip="Stop the download or reading"
+        ),
+        Binding(
+            "escape", "other", "Other model", key_display="esc", tooltip="Back to the model field"
+        ),
+        Binding(
+            "down", "choices", "Choices", show=False, tooltip="From the model field to the list"
+        ),
+    ]
+
+    def __init__(
+        self, settings: Settings, download: Callable[[], DownloadProgress | None] = lambda: None
+    ) -> None:
+        """`download` tells how far the running download is; asked five times a second."""
+        super().__init__()
+        self.settings = settings
+        self._download = download
+        self.summary: ModelSummary | None = None
+        self._form = SetupForm(settings)
+        self._found = FoundPanel(id="found")
+
+    def compose(self) -> ComposeResult:
+        """Six fields above, the list of choices and what was found below."""
+        yield StepBar(1)
+        yield self._form
+        with Container(id="lower"):
+            yield ModelChoices(id="choices")
+            yield self._found
+        yield KeyFooter()
+
+    def on_mount(self) -> None:
+        """Name the panels, and read a model that was given on the command line at once."""
+        self.query_one("#choices").border_title = "Local models and earlier scores"
+        self.query_one("#choices").border_subtitle = "↓ from the model field, enter takes a line"
+        self._form.input("model").focus()
+        if self.settings.model:
+            self.call_after_refresh(self._inspect)
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def set_ready(self, ready: Ready) -> None:
+        """The devices that exist are known now."""
+        self._form.set_devices(ready.devices)
+
+    def set_suggestions(self, suggestions: Suggestions) -> None:
+        """Local models and earlier scores are known now."""
+        known = [*suggestions.models, DEMO]
+        self._form.input("model").suggester = SuggestFromList(known, case_sensitive=False)
+        self.query_one(ModelChoices).suggest(suggestions)
+
+    def show_summary(self, summary: ModelSummary) -> None:
+        """The inspection's or the download's answer."""
+        self.summary = summary
+        self._form.field("model").show_help()
+        self._form.field("revision").show_help()
+        if self._found.state == "downloading" and not summary.is_local:
+            self._found.show_facts(summary)  # the exact names came meanwhile
+        else:
+            self._found.show_found(summary)
+        self._show_found_panel(True)
+        self.query_one(StepBar).detail = model_label(summary)
+        waits = self.focused is None or self.focused.id in ("model", "revision", "cancel")
+        if waits and self._found.state == "found":
+            self.query_one("#continue", Button).focus()
+
+    def show_notice(self, text: str) -> None:
+        """What the reader should know while the hub is asked."""
+        if self._found.state in ("reading", "downloading"):
+            self._form.field("model").show_help(text)
+
+    def show_failure(self, failed: Failed) -> None:
+        """Put an error beside the field that caused it; on the model where that is unknown."""
+        error = failed.error
+        self.show_error(error.get("field", ""), error.get("message", ""), error.get("hint", ""))
+
+    def show_error(self, name: str, message: str, hint: str = "") -> None:
+        """Show an error beside a field, and give up what was going on."""
+        fields = {field.id for field in self.query(Field)}
+        field = self._form.field(name if f"field-{name}" in fields else "model")
+        if self._found.state == "downloading" and self.summary is not None:
+            self._found.show_found(self.summary)
+        elif self.summary is None:
+            self._clear_found()
+        if self._form.field("model") is not field:
+            self._form.field("model").show_help()
+        field.show_error(message, hint)
+        field.control.focus()
+        self.refresh_bindings()
+
+    def _poll_download(self) -> None:
+        if self._found.state == "downloading":
+            self._found.show_download(self._download())
+            self.set_timer(DOWNLOAD_SECONDS, self._poll_download)
+
+    # -- what the user does --------------------------------------------------------------------
+
+    @on(Input.Submitted, "#model")
+    @on(Input.Submitted, "#revision")
+    def model_submitted(self) -> None:
+        """Enter: read the model, or go on where it was read already."""
+        if self.summary is not None:
+            self.action_continue()
+        else:
+            self._inspect()
+
+    @on(Input.Submitted)
+    def value_submitted(self, event: Input.Submitted) -> None:
+        """Enter in another field: check it, then go on as far as possible."""
+        if event.input.id not in OF_THE_MODEL and self._form.read() is not None:
+            self.action_continue()
+
+    @on(Input.Changed, "#model")
+    @on(Input.Changed, "#revision")
+    def model_changed(self, event: Input.Changed) -> None:
+        """What was found belongs to another model now."""
+        self.query_one(ModelChoices).narrow(self._form.input("model").value.strip())
+        asked = (self.settings.model, self.settings.revision)
+        if self._form.typed() != asked:
+            if self._found.state == "downloading":
+                self.post_message(DownloadCancelled())
+            self._clear_found()
+            for name in OF_THE_MODEL:
+                self._form.field(name).show_help()
+
+    @on(ModelChoices.ModelChosen)
+    def model_chosen(self, event: ModelChoices.ModelChosen) -> None:
+        """Take a line of the list as the model, and read it."""
+        self._form.input("model").focus()
+        self._form.input("model").value = event.model
+        self._form.input("revision").value = ""
+        self._inspect()
+
+    @on(ModelChoices.ResultChosen)
+    def result_chosen(self, event: ModelChoices.ResultChosen) -> None:
+        """Open earlier scores."""
+        self._open(event.path)
+
+    @on(Button.Pressed, "#continue")
+    def action_continue(self) -> None:
+        """Go on to the layers, or say what is missing; what is on the hub is fetched later."""
+        settings = self._form.read()
+        if self.summary is None:
+            self._inspect()
+        elif settings is not None:
+            self.post_message(LayersRequested(self.summary, settings))
+
+    @on(Button.Pressed, "#download")
+    def action_download(self) -> None:
+        """Fetch the model."""
+        if self.summary is None or self.summary.is_local or self._found.state != "found":
+            return
+        self._found.show_download(None)
+        self.set_timer(DOWNLOAD_SECONDS, self._poll_download)
+        self.query_one("#cancel", Button).focus()
+        self.refresh_bindings()
+        self.post_message(DownloadRequested(self.summary.model, self.summary.revision))
+
+    @on(Button.Pressed, "#cancel")
+    def action_cancel(self) -> None:
+        """Stop the download, or stop waiting for the headers."""
+        if self._found.state == "downloading" and self.summary is not None:
+            self.post_message(DownloadCancelled())
+            self._found.show_found(self.summary)
+            self.query_one("#download", Button).focus()
+            self.refresh_bindings()
+        else:
+            self.action_other()
+
+    def action_other(self) -> None:
+        """Back to the model field and the list."""
+        self._clear_found()
+        self._form.field("model").show_help()
+        self._form.input("model").focus()
+
+    def action_choices(self) -> None:
+        """From the model field down to the list."""
+        if not self.has_class("-narrow", "-has-model"):
+            self.query_one(ModelChoices).focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer only what works now."""
+        if action == "download":
+            remote = self.summary is not None and not self.summary.is_local
+            return remote and self._found.state == "found"
+        if action == "continue":
+            busy = not self.is_mounted or self._found.state in ("reading", "downloading")
+            return not busy and (self.summary is not None or self._form.typed()[0] != "")
+        if action == "cancel":
+            return self.is_mounted and self._found.state in ("reading", "downloading")
+        if action == "other":
+            return self.is_mounted and self._found.state == "found"
+        if action == "choices":
+            return self.focused is not None and self.focused.id == "model"
+        return True
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _inspect(self) -> None:
+        model, revision = self._form.typed()
+        asked = (self.settings.model, self.settings.revision)
+        if self._found.state == "reading" and (model, revision) == asked:
+            return  # a second enter would only begin anew
+        if model.rstrip().endswith((".json", *RECIPES)):
+            self._open(output_folder(model.strip()))
+            return
+        self.settings = replace(self.settings, model=model, revision=revision)
+        self.summary = None
+        self._form.field("model").show_help(f"Reading the headers of {model} …")
+        self._found.show_reading(model)
+        self.refresh_bindings()
+        self.post_message(InspectRequested(model, revision))
+
+    def _open(self, path: Path) -> None:
+        """Open a file with what the fields say; a device or batch size is of no use to it."""
+        percent = self._form.parse("top_percent")
+        if percent is not None:
+            revision, folder = self._form.typed()[1], self._form.output_dir()
+            settings = replace(
+                self.settings, revision=revision, top_percent=percent, output_dir=folder
+            )
+            self.post_message(OpenRequested(path, settings))
+
+    def _clear_found(self) -> None:
+        self.summary = None
+        self.settings = replace(self.settings, model="", revision="")
+        self._found.show_empty()
+        self._show_found_panel(False)
+        self.query_one(StepBar).detail = ""
+
+    def _show_found_panel(self, show: bool) -> None:
+        self.set_class(show, "-has-model")
+        self.refresh_bindings()

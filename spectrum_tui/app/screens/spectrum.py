@@ -1,0 +1,182 @@
+"""The singular values of one layer: where its noise ends, and what every metric says of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+import numpy as np
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from spectrum_tui.app.key_order import KEYS_WAIT
+from spectrum_tui.app.screens.dialog import Dialog
+from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.core import numbers
+from spectrum_tui.core.journal.spectra import KeptSpectrum
+from spectrum_tui.core.results.results import FloatArray, Result
+from spectrum_tui.core.saved.kept_spectra import spectra_of
+from spectrum_tui.core.scoring.metrics import Noise, described, noise_of
+from spectrum_tui.core.scoring.snr import spectrum_score
+
+NOT_KEPT = "The singular values of this layer are not kept here: scan the model to see them."
+RULES = {
+    "spectrum": "from the quartiles, by Spectrum",
+    "calibrated": "from the median value, calibrated",
+}
+"""What divides noise from signal, by the metric that is made with it, in words."""
+MUTED = "$foreground 60%"
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
+_HEIGHT = 7
+_LABEL = 16
+
+
+class SpectrumScreen(Dialog[None]):
+    """A histogram of the singular values, read off the event loop; of experts one by one."""
+
+    DEFAULT_CSS = """
+    SpectrumScreen {
+        & > Vertical { width: 100%; max-width: 84; height: auto; max-height: 100%; padding: 0 1; }
+        & Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("t", "rule", "Threshold", tooltip="The threshold of the other rule"),
+        Binding("n", "step(1)", "Next", tooltip="The next expert of this layer"),
+        Binding("N", "step(-1)", "Previous", tooltip="The expert before"),
+        Binding("escape,d,enter", "dismiss", "Close", key_display="esc", tooltip="Close this"),
+    ]
+
+    def __init__(self, result: Result, row: int) -> None:
+        super().__init__()
+        self._result, self._row = result, row
+        self._spectra: list[tuple[str, KeptSpectrum]] = []
+        self._at, self._is_read = 0, False
+        metric = result.provenance.metric
+        self.rule = metric if metric in RULES else next(iter(RULES))
+        self.body = Static("Reading …", markup=False)
+        self.frame = Vertical(self.body)
+
+    def compose(self) -> ComposeResult:
+        """The text in a frame that names the matrix."""
+        self._name_it(self._result.scores.layers[self._row])
+        yield self.frame
+        yield KeyFooter()
+
+    def _name_it(self, name: str) -> None:
+        self.frame.border_title = Content(printable(name))  # a string would be read as markup
+
+    def on_mount(self) -> None:
+        """Read."""
+        self._read()
+
+    @work(group=KEYS_WAIT)
+    async def _read(self) -> None:
+        self._spectra = await asyncio.to_thread(spectra_of, self._result, self._row)
+        self._is_read = True
+        self.refresh_bindings()
+        self._show()
+
+    def on_resize(self) -> None:
+        """The histogram is as wide as the frame."""
+        super().on_resize()
+        self.call_after_refresh(self._show)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only experts are several."""
+        if action == "rule":
+            return bool(self._spectra)
+        return len(self._spectra) > 1 if action == "step" else True
+
+    def action_rule(self) -> None:
+        """Draw the threshold of the other rule."""
+        names = list(RULES)
+        self.rule = names[(names.index(self.rule) + 1) % len(names)]
+        self._show()
+
+    def action_step(self, by: int) -> None:
+        """Go to another matrix of the layer."""
+        self._at = (self._at + by) % len(self._spectra)
+        self._show()
+
+    def _show(self) -> None:
+        if not self._spectra:
+            if self._is_read:
+                self.body.update(NOT_KEPT)
+            return
+        name, kept = self._spectra[self._at]
+        self._name_it(name)
+        self.frame.border_subtitle = numbers.shape(kept.rows, kept.columns)
+        noise = noise_by(self.rule, kept)
+        width = max(20, self.frame.size.width - 1)
+        parts = [histogram(kept, noise, width), facts(kept, noise, self.rule)]
+        self.body.update(Content("\n\n").join([*parts, self._metrics()]))
+
+    def _metrics(self) -> Content:
+        """Every metric of the matrix; a layer of experts has their means."""
+        scores = self._result.scores
+        lines = []
+        for name in self._result.metrics:
+            metric = described(name)
+            column = scores.metrics[name]
+            parts = column.parts.get(self._row)
+            value = parts[self._at][1] if parts else float(column.values[self._row])
+            lines.append(_fact(metric.title, value, metric.meaning))
+        return Content("\n").join(lines)
+
+
+def _fact(name: str, value: float, note: str = "") -> Content:
+    """One line: what, how much, and what that means."""
+    return Content.assemble(
+        (f"{name:<{_LABEL}}", MUTED), (f"{numbers.score(value):>9}", "bold"), (f"  {note}", MUTED)
+    )
+
+
+def noise_by(rule: str, kept: KeptSpectrum) -> Noise:
+    """What a rule takes for noise, as its metric does."""
+    if rule == "calibrated":
+        return noise_of(kept.values, kept.rows, kept.columns)
+    score = spectrum_score(kept.values, kept.rows, kept.columns)
+    return Noise(score.sigma, score.threshold, score.threshold, score.signal)
+
+
+def facts(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
+    """Noise level, threshold and what lies above it, in the units of the weights."""
+    above = f"{numbers.part_of(noise.signal, len(kept.values), 'value')} above"
+    lines = (
+        _fact("largest value", float(kept.values[0])),
+        _fact("noise level σ", noise.sigma, RULES[rule]),
+        _fact("noise ends at", noise.threshold, above),
+    )
+    return Content("\n").join(lines)
+
+
+def histogram(kept: KeptSpectrum, noise: Noise, width: int) -> Content:
+    """How many singular values lie where, from 0 to the largest; those above noise in colour.
+
+    Heights are logarithmic: a single value far out is seen beside thousands in the bulk.
+    """
+    largest = max(float(kept.values[0]), noise.threshold)
+    counts, _ = np.histogram(kept.values, bins=width, range=(0.0, largest * (1 + 1e-9)))
+    edge = min(width - 1, int(noise.threshold / largest * width))
+    heights = np.log1p(counts) / np.log1p(counts.max()) * _HEIGHT * 8
+    heights = np.where(counts > 0, np.maximum(1, np.round(heights)), 0)
+    lines = [_line(heights, row, edge) for row in range(_HEIGHT)]
+    mark = "│ noise ends" if edge < width - 12 else "noise ends │"
+    at = edge if edge < width - 12 else max(0, edge - len(mark) + 1)
+    lines.append(Content.styled(" " * at + mark, "$warning"))
+    low, high = "0", numbers.score(largest)
+    lines.append(Content.styled(f"{low}{high:>{width - 1}}", MUTED))
+    return Content("\n").join(lines)
+
+
+def _line(heights: FloatArray, row: int, edge: int) -> Content:
+    """One line of columns that are so many eighths high; line 0 is the uppermost."""
+    eighths = np.clip(heights - (_HEIGHT - 1 - row) * 8, 0, 8).astype(int)
+    text = "".join(_EIGHTHS[n] for n in eighths.tolist())
+    return Content.assemble((text[:edge], MUTED), (text[edge:], "$primary"))

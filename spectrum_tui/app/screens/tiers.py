@@ -1,0 +1,256 @@
+"""What adapters train: where the high and the medium tier end, their ranks, and what that costs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from spectrum_tui.app.key_order import KEYS_WAIT
+from spectrum_tui.app.screens.dialog import Dialog
+from spectrum_tui.app.screens.result_notes import result_label
+from spectrum_tui.app.widgets.adapter_table import AdapterRow, AdapterTable
+from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.line_view import LineView
+from spectrum_tui.app.widgets.tier_slider import TierSlider
+from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.recipes.adapters import (
+    WITH_MEDIUM,
+    AdapterCount,
+    AdapterLayers,
+    adapter_layers,
+    adapter_parameters,
+)
+from spectrum_tui.core.recipes.choice import Choice, Tiers
+from spectrum_tui.core.recipes.kinds import kind_named
+
+KINDS = ("peft-tiers", "peft-lora", "peft-hybrid", "peft-groups")
+MUTED = "$foreground 60%"
+GLYPHS = (("█", "$primary"), ("▓", "$secondary"), ("░", "$foreground 40%"))
+"""High, medium and frozen, told apart by more than colour."""
+MEANING = {
+    "peft-lora": (
+        "LoRA on the high tier, everything else frozen. The medium tier is not used. "
+        "With --4bit, the file loads the model as QLoRA does."
+    ),
+    "peft-tiers": (
+        "LoRA on both tiers, more of it where the signal is; alpha is twice the rank, so both "
+        "are scaled alike. With --4bit, the file loads the model as QLoRA does."
+    ),
+    "peft-hybrid": (
+        "The model is loaded in 4 bits, but for the high tier, which trains whole in 16 bits; "
+        "the medium tier trains by LoRA. Fused experts always train by LoRA."
+    ),
+    "peft-groups": (
+        "LoRA on the high tier. Neighbours of one type share an adapter where they have {measure}: "
+        "a heuristic, since only gradients would tell."
+    ),
+}
+HEAD = "Embeddings and output head stay frozen."
+
+
+@dataclass(frozen=True, slots=True)
+class TierChoice:
+    """What was chosen: the end of the high tier, the rest of the tiers, and the kind of recipe."""
+
+    percent: int
+    tiers: Tiers
+    kind: str
+
+
+class TiersScreen(Dialog[TierChoice | None]):
+    """Two sliders and a table that follows them; dismissed with what is to be saved, or None."""
+
+    DEFAULT_CSS = """
+    TiersScreen {
+        & > Vertical { width: 100%; max-width: 100; height: auto; max-height: 100%; padding: 0 1; }
+        & Static { height: auto; }
+        & #shares { height: 2; margin: 1 0; text-wrap: nowrap; }
+        & #meaning { height: 4; margin: 1 0 0 2; }
+        &.-tall > Vertical { padding: 1 2; }
+    }
+    """
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012 - as in Textual
+    AUTO_FOCUS = "TierSlider"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "rank(1)", "Rank", key_display="r R", tooltip="Double this tier's rank"),
+        Binding("R", "rank(-1)", "Half", show=False, tooltip="Halve this tier's rank"),
+        Binding("n", "kind(1)", "Recipe", tooltip="The next kind of recipe"),
+        Binding("N", "kind(-1)", "Before", show=False, tooltip="The kind of recipe before"),
+        Binding("down", "app.focus_next", "Next", show=False, tooltip="To the next slider"),
+        Binding("up", "app.focus_previous", "Previous", show=False, tooltip="To the one before"),
+        Binding(
+            "w,enter,ctrl+s", "save", "Save", key_display="w", tooltip="Go on to save this recipe"
+        ),
+        Binding("escape,a", "dismiss", "Close", key_display="esc", tooltip="Leave it as it was"),
+    ]
+
+    def __init__(self, choice: Choice, kind: str = "") -> None:
+        super().__init__()
+        self._first = choice
+        self._layers: AdapterLayers | None = None
+        self._problem = ""
+        tiers, percent = choice.tiers, choice.percent
+        self.high = TierSlider("High", "top", percent, tiers.high_rank, self._high_moved)
+        self.medium = TierSlider("Medium", " to", choice.medium_end, tiers.medium_rank, self._moved)
+        self.medium.lowest = percent
+        self.table = AdapterTable([AdapterRow(kind_named(name).title, "") for name in KINDS])
+        self.table.set_reactive(LineView.cursor, KINDS.index(kind) if kind in KINDS else 0)
+        self._shares = Static(markup=False, id="shares")
+        self._meaning = Static(markup=False, id="meaning")
+
+    def compose(self) -> ComposeResult:
+        """Sliders, shares, table, and what the chosen kind means."""
+        with Vertical() as frame:
+            frame.border_title = "Adapters by tiers"
+            label = printable(result_label(self._first.selection.result))
+            frame.border_subtitle = Content(label)  # a string would be read as markup
+            yield self.high
+            yield self.medium
+            yield self._shares
+            yield self.table
+            yield self._meaning
+        yield KeyFooter()
+
+    def on_mount(self) -> None:
+        """Look at every layer, and at the kept spectra, off the event loop."""
+        self._prepare()
+
+    @work(group=KEYS_WAIT)
+    async def _prepare(self) -> None:
+        self._layers = await asyncio.to_thread(_prepared, self._first)
+        self._show()
+
+    def on_resize(self) -> None:
+        """The bar is as wide as the frame."""
+        super().on_resize()
+        self.call_after_refresh(self._show)
+
+    @property
+    def choice(self) -> Choice:
+        """What the sliders say."""
+        tiers = Tiers(self.medium.value, self.high.rank, self.medium.rank)
+        return replace(self._first, percent=self.high.value, tiers=tiers)
+
+    @property
+    def kind(self) -> str:
+        """The kind of recipe under the cursor."""
+        return KINDS[self.table.cursor]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Greyed out: saving what the recipe would refuse."""
+        return None if action == "save" and self._problem else True
+
+    # -- keys -----------------------------------------------------------------------------------
+
+    def _high_moved(self, value: int) -> None:
+        self.medium.keep_above(value)
+        self._show()
+
+    def _moved(self, _: int) -> None:
+        self._show()
+
+    def action_rank(self, by: int) -> None:
+        """Change the rank of the tier whose slider has the keys; of the high one elsewhere."""
+        slider = self.medium if self.focused is self.medium else self.high
+        slider.change_rank(by)
+
+    def action_kind(self, by: int) -> None:
+        """Choose another kind, whatever has the focus."""
+        self.table.cursor = (self.table.cursor + by) % len(KINDS)
+
+    @on(LineView.CursorMoved)
+    def _chosen(self) -> None:
+        self.table.refresh()
+        self._show()
+
+    def action_save(self) -> None:
+        """Go on with what is shown."""
+        self.dismiss(TierChoice(self.high.value, self.choice.tiers, self.kind))
+
+    # -- what it means --------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        if self._layers is None or not self.is_attached:
+            return
+        choice = self.choice
+        counts = {name: adapter_parameters(choice, name) for name in KINDS}
+        rows = [
+            AdapterRow(kind_named(name).title, what_trains(name, choice, count), count)
+            for name, count in counts.items()
+        ]
+        self.table.show(rows)
+        width = self._shares.size.width
+        self._shares.update(shares(self._layers, counts["peft-tiers"], width), layout=False)
+        self._say(lacking(self.kind, self._layers, choice), self._layers.measure())
+
+    def _say(self, problem: str, measure: str) -> None:
+        """What the chosen kind does, or why it cannot be saved as it is."""
+        if problem:
+            text = Content.styled(f"! {problem}", "$warning")
+        else:
+            meaning = MEANING[self.kind].replace("{measure}", measure)
+            text = Content.assemble(meaning, (f" {HEAD}", MUTED))
+        self._meaning.update(text, layout=False)
+        if problem != self._problem:
+            self._problem = problem
+            self.refresh_bindings()
+
+
+def _prepared(choice: Choice) -> AdapterLayers:
+    layers = adapter_layers(choice.selection)
+    layers.measure()
+    return layers
+
+
+def what_trains(kind: str, choice: Choice, count: AdapterCount) -> str:
+    """A kind's tiers in a few words."""
+    high, medium = f"rank {choice.tiers.high_rank}", f"rank {choice.tiers.medium_rank}"
+    match kind:
+        case "peft-tiers":
+            return f"high by {high}, medium by {medium}"
+        case "peft-hybrid":
+            return f"high whole, medium by {medium}"
+        case "peft-groups":
+            adapters = counted(count.high - count.shared, "adapter")
+            return f"high by {high}, {adapters} for {count.high:,}"
+    return f"high by {high}"
+
+
+def lacking(kind: str, layers: AdapterLayers, choice: Choice) -> str:
+    """Why a kind cannot be saved with these tiers; empty where it can."""
+    high, medium = layers.tiers(choice)
+    whole = layers.whole(high)
+    if kind == "peft-hybrid":
+        if whole.any() and (medium | (high & ~whole)).any():
+            return ""
+        return "The hybrid needs layers in both tiers: move the end of the empty one."
+    if not (high | medium if kind in WITH_MEDIUM else high).any():
+        return "No layer that can carry an adapter is in a tier: move the ends up."
+    if kind == "peft-groups" and not layers.sharing(high).any():
+        return "No two selected neighbours are similar, so none would share: move the high end up."
+    return ""
+
+
+def shares(layers: AdapterLayers, count: AdapterCount, width: int) -> Content:
+    """A bar of the layers in each tier, and how many those are."""
+    every = int(layers.adaptable.sum())
+    counts = (count.high, count.medium, every - count.high - count.medium)
+    ends = [round(width * sum(counts[: i + 1]) / max(1, every)) for i in range(3)]
+    cells = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    bar = [(glyph * n, style) for (glyph, style), n in zip(GLYPHS, cells, strict=True)]
+    legend: list[tuple[str, str]] = []
+    for (glyph, style), name, n in zip(GLYPHS, ("high", "medium", "frozen"), counts, strict=True):
+        legend += [(f"{glyph} ", style), (f"{n:,} {name}   ", "")]
+    rest = len(layers.adaptable) - every
+    others = counted(rest, "other carries", "others carry")
+    note = f"{others} no adapter" if rest else ""
+    return Content("\n").join([Content.assemble(*bar), Content.assemble(*legend, (note, MUTED))])

@@ -1,0 +1,77 @@
+"""The parameters of a model that get no score, and why: nothing is left out silently."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.strip import Strip
+
+from spectrum_tui.app.screens.dialog import ListDialog
+from spectrum_tui.app.widgets.cells import keep_end, printable
+from spectrum_tui.app.widgets.line_view import LineView
+from spectrum_tui.core.numbers import counted
+
+
+class UnscoredLines(LineView):
+    """One line per parameter: its name, then the reason."""
+
+    HEADER_LINES = 1
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"unscored--reason"}
+    DEFAULT_CSS = """
+    UnscoredLines { height: 1fr; & > .unscored--reason { color: $text-muted; } }
+    """
+
+    def __init__(self, skipped: Sequence[tuple[str, str]]) -> None:
+        super().__init__(len(skipped))
+        self.skipped = skipped
+        self._longest = max((cell_len(printable(name)) for name, _ in skipped), default=0)
+        self._longest_reason = max((cell_len(printable(why)) for _, why in skipped), default=0)
+
+    def render_header(self, line: int, width: int) -> Strip:
+        """The names of the columns."""
+        text = f"{'parameter':<{self._name_width(width) + 2}}why it has no score"
+        return Strip([Segment(text, self.line_style("line-view--header"))])
+
+    def render_row(self, row: int, width: int) -> Strip:
+        """The name keeps its end; the reason takes what is left."""
+        name, reason = self.skipped[row]
+        cursor = self.with_cursor(row)
+        name_width = self._name_width(width)
+        rest = f"  {printable(reason)}".ljust(width - name_width)
+        return Strip(
+            [
+                Segment(keep_end(name, name_width), self.line_style(*cursor)),
+                Segment(rest, self.line_style("unscored--reason", *cursor)),
+            ]
+        )
+
+    def _name_width(self, width: int) -> int:
+        """As much as the longest reason leaves, and at least half."""
+        return min(self._longest, max(width // 2, width - self._longest_reason - 2))
+
+
+class UnscoredScreen(ListDialog):
+    """A list over the layers screen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,u,enter", "dismiss", "Close", key_display="esc", tooltip="Close the list"),
+    ]
+
+    def __init__(self, skipped: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self.skipped = skipped
+
+    def compose(self) -> ComposeResult:
+        """The list in a frame that says how long it is."""
+        title = f"{parameters(len(self.skipped))} without a score"
+        yield from self.framed(UnscoredLines(self.skipped), title)
+
+
+def parameters(count: int) -> str:
+    """`1 parameter`, `12 parameters`."""
+    return counted(count, "parameter")

@@ -1,0 +1,222 @@
+"""What a model turned out to be, and the way on from there: download it, or continue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, get_args
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Button, ProgressBar, Static
+
+from spectrum_tui.app.widgets.cells import bar
+from spectrum_tui.app.widgets.text_scroll import TextScroll
+from spectrum_tui.core import numbers
+from spectrum_tui.core.layer_types import Group
+from spectrum_tui.core.requests import DEMO, DownloadProgress, ModelSummary
+
+State = Literal["empty", "reading", "found", "downloading"]
+
+DEMO_FACT = "demonstration model: made-up weights, to try things out"
+HOW_IT_GOES = (
+    ("1  Model", "Enter a folder or a Hugging Face id, then press enter. Only headers are read."),
+    ("2  Layers", "Tick the layer types to compare; you see how long it will take."),
+    ("3  Scan", "Every matrix gets a signal-to-noise ratio. Stop and go on whenever you like."),
+    ("4  Results", "Move one slider, see what would train, save the YAML for your trainer."),
+)
+
+
+class GroupShares(Static):
+    """Where the parameters are: a bar for each group of layer types."""
+
+    ALLOW_SELECT = False
+
+    def show(self, summary: ModelSummary) -> None:
+        """Show the groups of this model, in the order of the layer tree."""
+        held: dict[Group, int] = {}
+        for info in summary.types:
+            held[info.group] = held.get(info.group, 0) + info.parameters
+        whole = max(1, sum(held.values()))
+        lines = [Content.styled("Where the parameters are", "dim")]
+        for group in sorted(held, key=list(Group).index):
+            lines.append(_share_line(group, held[group], held[group] / whole))
+        self.update(Content("\n").join(lines))
+
+
+def _share_line(group: Group, parameters: int, share: float) -> Content:
+    figures = f"{numbers.count(parameters):>7}{numbers.short_percent(share):>9}"
+    return Content.assemble(
+        (f"{group:<21}", "dim"), (bar(share, 14), "$primary on $panel"), f"  {figures}"
+    )
+
+
+class FoundPanel(Vertical):
+    """Four states: how it goes, reading, found, downloading."""
+
+    DEFAULT_CSS = """
+    FoundPanel {
+        & > #found-facts { height: 1fr; scrollbar-size: 1 1; }
+        & #found-groups { display: none; margin: 1 0 0 0; }
+        & > #found-bar { width: 1fr; height: 1; display: none; }
+        & > #found-bar > Bar { width: 1fr; }
+        & > #found-actions { height: 1; display: none; }
+        & > #found-actions > Button { display: none; margin: 0 2 0 0; }
+        & > #found-actions > Static { width: 1fr; color: $foreground 70%; text-wrap: nowrap; }
+        &.-found > #found-actions, &.-downloading > #found-actions { display: block; }
+        &.-found #continue { display: block; }
+        &.-found.-remote #download { display: block; }
+        &.-downloading #found-bar, &.-downloading #cancel { display: block; }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._state: State = "empty"
+        self.facts: list[tuple[str, str]] = []
+        self._table = Static()
+        self._groups = GroupShares(id="found-groups")
+        self._bar = ProgressBar(show_eta=False, id="found-bar")
+        self._status = ""
+        self._hint = Static("", markup=False)
+
+    def compose(self) -> ComposeResult:
+        """Facts, a line of download progress, buttons."""
+        with TextScroll(id="found-facts", can_focus=False):
+            yield self._table
+            yield self._groups
+        yield self._bar
+        with Horizontal(id="found-actions"):
+            yield Button("Continue", id="continue", variant="primary", compact=True)
+            yield Button("Download", id="download", variant="primary", compact=True)
+            yield Button("Cancel", id="cancel", variant="default", compact=True)
+            yield self._hint
+
+    def on_mount(self) -> None:
+        """Name the panel."""
+        self.show_empty()
+
+    @property
+    def status(self) -> str:
+        """The line beside the buttons: what enter does, or how far the download is."""
+        return self._status
+
+    @property
+    def state(self) -> State:
+        """What the panel shows now."""
+        return self._state
+
+    def show_empty(self) -> None:
+        """Nothing is known yet: say how it goes."""
+        self._become("empty", "How it goes")
+        self._show(HOW_IT_GOES)
+
+    def show_reading(self, model: str) -> None:
+        """The headers are being read."""
+        self._become("reading", "Reading")
+        name = DEMO_FACT if model == DEMO else model
+        self._show([("Model", name), ("", "Reading the headers …")])
+
+    def show_found(self, summary: ModelSummary) -> None:
+        """The model is known."""
+        self._become("found", "Found")
+        self.set_class(not summary.is_local, "-remote")
+        self.show_facts(summary)
+        missing = summary.nbytes - summary.local_bytes
+        self.query_one("#download", Button).label = f"Download {numbers.size(missing)}"
+        self._tell("enter or ctrl+n: choose layers" if summary.is_local else "enter: layers")
+
+    def show_facts(self, summary: ModelSummary) -> None:
+        """What is known of the model, whatever goes on with it."""
+        self._show(list(_fact_lines(summary)))
+        self._groups.show(summary)
+
+    def show_download(self, progress: DownloadProgress | None) -> None:
+        """Bytes, speed and time left of the running download."""
+        if self._state != "downloading":
+            self._become("downloading", "Downloading")
+            self._bar.update(total=None, progress=0)
+        if progress is None or not progress.total:
+            self._tell("asking the hub …")
+            return
+        self._bar.update(total=progress.total, progress=progress.done)
+        self._tell(download_line(progress))
+
+    def _show(self, facts: Sequence[tuple[str, str]]) -> None:
+        """One table instead of a widget for each cell: 36 widgets cost 0.15 s at the start."""
+        self.facts = list(facts)
+        table = Table.grid()
+        table.add_column(width=15, style="dim")
+        table.add_column(overflow="fold")
+        for label, value in facts:
+            table.add_row(Text(label), Text(value))
+            if self._state == "empty":
+                table.add_row()
+        self._table.update(table)
+
+    def _tell(self, status: str) -> None:
+        self._status = status
+        self._hint.update(status)
+
+    def _become(self, state: State, title: str) -> None:
+        self._state = state
+        self.border_title = title
+        self.update_classes({f"-{name}": name == state for name in get_args(State)})
+
+
+def download_line(progress: DownloadProgress) -> str:
+    """How far a download is: bytes, speed, time left."""
+    done, total = numbers.size(progress.done), numbers.size(progress.total)
+    if progress.speed <= 0:
+        return f"{done} of {total}"
+    left = numbers.duration((progress.total - progress.done) / progress.speed)
+    return f"{done} of {total} · {numbers.size(progress.speed)}/s · about {left} left"
+
+
+def _fact_lines(summary: ModelSummary) -> Iterator[tuple[str, str]]:
+    if summary.origin == "demo":
+        yield "Model", DEMO_FACT
+    yield "Architecture", summary.architecture
+    if summary.naming:
+        yield "Names", f"as in {summary.naming}"
+    yield (
+        "Parameters",
+        f"{numbers.count(summary.parameters)} in {numbers.counted(summary.tensors, 'tensor')}",
+    )
+    yield "Weights", _weights(summary)
+    if summary.revision:
+        yield "Commit", summary.revision[:12]
+    yield "On this disk", _local(summary)
+    matrices = [t for t in summary.types if not t.one_dimensional]
+    others = len(summary.types) - len(matrices)
+    more = f", {numbers.counted(others, 'other')}" if others else ""
+    yield "Layer types", f"{len(matrices):,} of matrices{more}"
+    if summary.finished:
+        layers = sum(t.layers for t in summary.types)
+        scored = numbers.part_of(summary.finished, layers, "layer", "is", "are")
+        yield "Earlier scan", f"{scored} scored already"
+    if summary.skipped:
+        name, reason = summary.skipped[0]
+        more = f" and {len(summary.skipped) - 1:,} more" if len(summary.skipped) > 1 else ""
+        yield "Not scored", f"{name}{more}: {reason}"
+    for note in summary.notes[:3]:
+        yield "Note", note
+
+
+def _weights(summary: ModelSummary) -> str:
+    files = numbers.counted(summary.shards, "file", "shards")
+    names = list(summary.dtypes)
+    if len(names) == 1:
+        return f"{numbers.size(summary.nbytes)} in {files}, all {names[0]}"
+    parts = ", ".join(f"{name} {numbers.size(n)}" for name, n in summary.dtypes.items())
+    return f"{numbers.size(summary.nbytes)} in {files}: {parts}"
+
+
+def _local(summary: ModelSummary) -> str:
+    if summary.is_local:
+        return "all of it"
+    if not summary.local_bytes:
+        return "nothing yet"
+    return f"{numbers.size(summary.local_bytes)} of {numbers.size(summary.nbytes)}"

@@ -1,0 +1,161 @@
+"""Below the heat map: the legend, and in words what the cell under cursor or pointer holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
+from spectrum_tui.app.widgets.heat_ramp import DENSITY, RAMP
+from spectrum_tui.core import numbers
+from spectrum_tui.core.results.results import BoolArray, IntArray
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.scoring.metrics import described
+
+if TYPE_CHECKING:
+    from spectrum_tui.app.widgets.heatmap import HeatGrid
+
+MUTED = "$foreground 60%"
+
+
+class HeatFoot(Widget):
+    """A blank line, two lines on one cell, and the legend."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    HeatFoot { height: 4; text-wrap: nowrap; text-overflow: ellipsis; }
+    """
+
+    cell: reactive[tuple[int, int] | None] = reactive(None)
+
+    def __init__(self, selection: Selection, matrix: HeatMatrix, grid: HeatGrid) -> None:
+        super().__init__()
+        self.selection = selection
+        self.matrix = matrix
+        self.grid = grid
+        self._mask: BoolArray = np.zeros(len(matrix.scores), bool)
+        self._in_head: BoolArray = np.zeros(len(matrix.scores), bool)
+        self.set_reactive(HeatFoot.cell, grid.cell)
+
+    def set_selection(self, selection: Selection, matrix: HeatMatrix) -> None:
+        """Speak of the scores of another metric."""
+        self.selection, self.matrix = selection, matrix
+        self.refresh()
+
+    @property
+    def title(self) -> str:
+        """What a value is called."""
+        return described(self.selection.result.provenance.metric).title
+
+    def set_mask(self, mask: BoolArray) -> None:
+        """Repaint only where this cell's layers changed."""
+        layers = self.members
+        changed = bool((mask[layers] != self._mask[layers]).any())
+        self._mask = mask
+        if changed:
+            self.refresh()
+
+    def set_head(self, in_head: BoolArray) -> None:
+        """These layers train whatever their rank."""
+        self._in_head = in_head
+        self.refresh()
+
+    @property
+    def members(self) -> IntArray:
+        """Rows of the scores in the cell."""
+        return self.matrix.members(*self.cell) if self.cell else np.zeros(0, np.int64)
+
+    def render(self) -> Content:
+        """All of it."""
+        title, facts = self._describe()
+        return Content("\n").join([Content(""), title, facts, self._legend()])
+
+    # -- one cell --------------------------------------------------------------------------
+
+    def _describe(self) -> tuple[Content, Content]:
+        if self.cell is None:
+            return Content("No scores"), Content("")
+        layers = self.members
+        if not len(layers):
+            row, column = self.cell
+            name = printable(self.matrix.labels[row])
+            number = self.matrix.numbers[column]
+            return Content(name), Content.styled(f"none in layer {number}", MUTED)
+        if len(layers) == 1:
+            return self._one(int(layers[0]))
+        return self._several(layers)
+
+    def _one(self, layer: int) -> tuple[Content, Content]:
+        scores = self.matrix.scores
+        kind = scores.type_ids[layer]
+        title = Content.styled(printable(scores.layers[layer]), "bold")
+        type_name = printable(scores.type_names[kind])
+        if layer in scores.problems or not self.selection.rank[layer]:
+            reason = printable(scores.problems.get(layer, "not a number in the file"))
+            facts = f"{type_name} · no score: {reason}"
+            return title, Content.styled(facts, "$text-error")
+        facts = (
+            f"{type_name} · {self.title} {numbers.score(float(scores.snr[layer]))} · "
+            f"rank {self.selection.rank[layer]} of {self.selection.counts[kind]} · "
+        )
+        return title, Content.assemble(facts, self._chosen(layer))
+
+    def _chosen(self, layer: int) -> tuple[str, str]:
+        if self._mask[layer]:
+            return "● selected", "bold $text-success"
+        if self._in_head[layer]:
+            return "◆ trains with embeddings and head", "bold $text-success"
+        return "not selected", ""
+
+    def _several(self, layers: IntArray) -> tuple[Content, Content]:
+        row, column = self.cell or (0, 0)
+        number = self.matrix.numbers[column] if column < len(self.matrix.numbers) else None
+        where = "" if number is None else f", layer {number}"
+        title = Content.styled(f"{printable(self.matrix.labels[row])}{where}", "bold")
+        snr = self.matrix.scores.snr[layers]
+        finite = snr[np.isfinite(snr)]
+        parts = []
+        if len(finite):
+            low, high = (numbers.score(float(end)) for end in (finite.min(), finite.max()))
+            parts.append(
+                f"mean {self.title} {numbers.score(float(finite.mean()))} ({low} to {high})"
+            )
+        parts += _counted(int(np.isposinf(snr).sum()), "infinite")
+        parts += _counted(int(np.isnan(snr).sum()), "without a score")
+        chosen = int(self._mask[layers].sum())
+        last = (f"{chosen:,} of {len(layers):,} selected", "bold $text-success" if chosen else "")
+        return title, Content.assemble(*(f"{part} · " for part in parts), last)
+
+    # -- legend ----------------------------------------------------------------------------
+
+    def _legend(self) -> Content:
+        parts: list[Content | str | tuple[str, str]] = [("low ", MUTED)]
+        if self.grid.in_colour:
+            parts += [(" ", f"on rgb{RAMP[level]}") for level in range(0, len(RAMP), 2)]
+        else:
+            parts.append("".join(glyph * 2 for glyph in DENSITY))
+        parts.append((" high   ", MUTED))
+        cells, marks = self.matrix.cells, self.matrix.counts
+        signs = [("●", "selected")]
+        if (marks > 1).any():
+            signs.append(("◐", "in part"))
+        if self._in_head.any():
+            signs.append(("◆", "trains anyway"))
+        if (cells == Cell.INFINITE).any():
+            signs.append(("∞", "infinite"))
+        if (cells == Cell.NO_SCORE).any():
+            signs.append(("✗", "no score"))
+        for sign, meaning in signs:
+            parts += [sign, (f" {meaning}   ", MUTED)]
+        scale = "one scale for all" if self.grid.one_scale else "scale by type"
+        parts += [("x", "bold $accent"), (f" {scale}", MUTED)]
+        return Content.assemble(*parts)
+
+
+def _counted(count: int, what: str) -> list[str]:
+    return [f"{count:,} {what}"] if count else []

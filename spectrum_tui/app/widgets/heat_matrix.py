@@ -1,0 +1,216 @@
+"""Scores as a matrix of layer types by depth: what the heat map draws, without a screen."""
+
+from __future__ import annotations
+
+import copy
+import re
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from spectrum_tui.core.layer_types import ANY, Group, family, group_of, natural_key
+from spectrum_tui.core.results.results import BoolArray, FloatArray, IntArray, Scores
+
+LEVELS = 32
+"""Steps of the ramp: in 256 colours the same to the eye as a continuous one."""
+_FIRST_NUMBER = re.compile(r"(?:^|\.)(\d{1,6})(?=\.|$)")
+_LAST_NUMBER = re.compile(r"(?:^|\.)(\d{1,6})$")
+
+
+class Cell(IntEnum):
+    """What stands in a cell."""
+
+    EMPTY = 0
+    NO_SCORE = 1
+    INFINITE = 2
+    VALUE = 3
+
+
+class Mark(IntEnum):
+    """How much of a cell is selected: only a family of experts has a part."""
+
+    NONE = 0
+    PART = 1
+    ALL = 2
+
+
+MARKS = (" ", "◐", "●")
+"""The glyph of every `Mark`."""
+IN_HEAD = "◆"
+"""That of what trains without being selected."""
+
+
+class HeatMatrix:
+    """One row per type, or per family of experts; one column per block number.
+
+    The last column holds the layers without one (`lm_head`): their rows are `single`.
+    A cell of several layers stands for their mean, infinite only where all of them are.
+    Types of the same name in several towers (an encoder and a decoder) get a row for each.
+    """
+
+    def __init__(self, scores: Scores) -> None:
+        self.scores = scores
+        number, prefix, prefixes = _numbers_and_prefixes(scores)
+        row_of_layer, labels = _rows(scores, prefix, prefixes)
+        self.numbers = _columns(number)
+        column = np.searchsorted(self.numbers, number)
+        column[number < 0] = len(self.numbers)
+        self.shape = (len(labels), len(self.numbers) + 1)
+        self._cell_of_layer: IntArray = row_of_layer * self.shape[1] + column
+        self.counts = self._counted(np.ones(len(scores), bool))
+        most = self.counts[:, :-1].max(axis=1, initial=0).tolist()  # experts of one layer
+        self.labels = [f"{x} ×{n}" if n > 1 else x for x, n in zip(labels, most, strict=True)]
+        self.layers_of_row: IntArray = self.counts.sum(axis=1)
+        self.single: BoolArray = self.counts[:, :-1].sum(axis=1) == 0
+        self.mean, self.cells = self._means()
+        self._by_cell = np.argsort(self._cell_of_layer, kind="stable")
+        self._starts = np.searchsorted(
+            self._cell_of_layer[self._by_cell], np.arange(self.shape[0] * self.shape[1] + 1)
+        )
+
+    def rescored(self, scores: Scores) -> HeatMatrix:
+        """The same layers in the same cells with other scores: 2 ms at 60,000, not 300."""
+        other = copy.copy(self)
+        other.scores = scores
+        other.mean, other.cells = other._means()
+        return other
+
+    def selected(self, mask: BoolArray) -> IntArray:
+        """How many layers of each cell are selected."""
+        return self._counted(mask)
+
+    def marks(self, selected: IntArray) -> npt.NDArray[np.uint8]:
+        """`Mark` of every cell."""
+        every = (selected == self.counts) & (selected > 0)
+        marks: npt.NDArray[np.uint8] = np.where(selected > 0, Mark.PART, Mark.NONE).astype(np.uint8)
+        marks[every] = Mark.ALL
+        return marks
+
+    def members(self, row: int, column: int) -> IntArray:
+        """Rows of the scores that stand in a cell, in file order."""
+        cell = row * self.shape[1] + column
+        return np.asarray(self._by_cell[self._starts[cell] : self._starts[cell + 1]])
+
+    def levels(self, *, one_scale: bool) -> npt.NDArray[np.uint8]:
+        """The step of the ramp of every cell with a value: 0 low, LEVELS-1 high.
+
+        Between the 2nd and the 98th percentile of each row, so that one outlier leaves the rest
+        its colours; of the whole map with `one_scale`. A row of one value is in the middle.
+        """
+        values = np.where(self.cells == Cell.VALUE, self.mean, np.nan)
+        low, high = (_bounds(values) if one_scale else _bounds_by_row(values))[:, :, None]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = np.where(high > low, (values - low) / (high - low), 0.5)
+        return np.asarray(np.clip(np.nan_to_num(share) * LEVELS, 0, LEVELS - 1), np.uint8)
+
+    def _counted(self, mask: BoolArray) -> IntArray:
+        cells = self.shape[0] * self.shape[1]
+        found = np.bincount(self._cell_of_layer[mask], minlength=cells)
+        return found.astype(np.int64).reshape(self.shape)
+
+    def _means(self) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
+        snr = self.scores.snr
+        finite = np.isfinite(snr)
+        cells = self.shape[0] * self.shape[1]
+        total = np.bincount(self._cell_of_layer[finite], weights=snr[finite], minlength=cells)
+        values, infinite = self._counted(finite), self._counted(np.isposinf(snr))
+        kinds = np.full(self.shape, Cell.EMPTY, np.uint8)
+        kinds[self.counts > 0] = Cell.NO_SCORE
+        kinds[infinite > 0] = Cell.INFINITE
+        kinds[values > 0] = Cell.VALUE
+        return total.reshape(self.shape) / np.maximum(values, 1), kinds
+
+
+def _numbers_and_prefixes(scores: Scores) -> tuple[IntArray, IntArray, list[str]]:
+    """The number of the block of every layer (-1 without one), and what stands before it.
+
+    It is the number above the type (`model.layers.7`), else the first that the type leaves open
+    (`layers.2.blocks.*`), else the first of all. Paths share their heads, so that each is
+    searched only once.
+    """
+    prefixes: dict[str, int] = {}
+    known: dict[str, tuple[int, int]] = {}
+    found = []
+    kinds = [name.rpartition(":")[2] for name in scores.type_names]
+    tails = [f".{name}" for name in kinds]
+    for layer, kind in zip(scores.layers, scores.type_ids.tolist(), strict=True):
+        head = layer.removesuffix(tails[kind])
+        if ANY in kinds[kind]:
+            head = _head(layer, kinds[kind])
+        if head not in known:
+            number, prefix = _number_and_prefix(head)
+            known[head] = number, prefixes.setdefault(prefix, len(prefixes))
+        found.append(known[head])
+    table = np.array(found, np.int64).reshape(-1, 2)
+    return table[:, 0], table[:, 1], list(prefixes)
+
+
+def _head(layer: str, kind: str) -> str:
+    """A layer's path up to the number of its block, for a type with indices left open."""
+    pattern, parts = kind.split("."), layer.split(".")
+    above = len(parts) - len(pattern)
+    if above > 0 and parts[above - 1].isdigit():
+        return ".".join(parts[:above])
+    return ".".join(parts[: max(above, 0) + pattern.index(ANY) + 1]) if ANY in pattern else layer
+
+
+def _number_and_prefix(head: str) -> tuple[int, str]:
+    match = _LAST_NUMBER.search(head) or _FIRST_NUMBER.search(head)
+    return (int(match[1]), head[: match.start()]) if match else (-1, "")
+
+
+def _columns(number: IntArray) -> IntArray:
+    """The layer numbers of the columns: without gaps, unless the numbers are mostly gaps."""
+    used = np.unique(number[number >= 0])
+    if len(used) and used[-1] < 4 * len(used) + 16:
+        return np.arange(used[-1] + 1)
+    return used
+
+
+def _rows(scores: Scores, prefix: IntArray, prefixes: list[str]) -> tuple[IntArray, list[str]]:
+    """The row of every layer, and the rows' labels, in the order of the layer tree."""
+    pairs, pair_of_layer = np.unique(scores.type_ids * len(prefixes) + prefix, return_inverse=True)
+    members: dict[tuple[str, str], set[int]] = {}
+    keys = []
+    for kind, tower in (divmod(pair, len(prefixes)) for pair in pairs.tolist()):
+        keys.append((family(scores.type_names[kind]), prefixes[tower]))
+        members.setdefault(keys[-1], set()).add(kind)
+    names = {key: _name(key[0], kinds, scores.type_names) for key, kinds in members.items()}
+    towers: dict[str, list[str]] = {}
+    for (_, tower_name), name in names.items():
+        towers.setdefault(name, []).append(tower_name)
+    rank = {group: i for i, group in enumerate(Group)}
+    order = sorted(members, key=lambda k: (rank[group_of(k[0])], natural_key(k[0]), k[1]))
+    row_of = {key: row for row, key in enumerate(order)}
+    labels = [_label(names[key], key[1], towers[names[key]]) for key in order]
+    return np.array([row_of[key] for key in keys], np.int64)[pair_of_layer], labels
+
+
+def _name(family_name: str, kinds: set[int], type_names: list[str]) -> str:
+    return type_names[next(iter(kinds))] if len(kinds) == 1 else family_name
+
+
+def _label(name: str, tower: str, towers: list[str]) -> str:
+    return f"{_distinct(tower, towers)}: {name}" if len(towers) > 1 else name
+
+
+def _distinct(tower: str, towers: list[str]) -> str:
+    """What tells a tower from the others: their common beginning and end left out."""
+    paths = [path.split(".") for path in towers]
+    own = tower.split(".")
+    shortest = min(map(len, paths))
+    first = next((i for i in range(shortest) if len({p[i] for p in paths}) > 1), shortest)
+    last = next((i for i in range(shortest - first) if len({p[-1 - i] for p in paths}) > 1), 0)
+    return ".".join(own[first : len(own) - last]) or tower or "model"
+
+
+def _bounds(values: FloatArray) -> FloatArray:
+    """The two percentiles of the whole map, once for every row."""
+    flat = values[np.isfinite(values)]
+    low, high = np.percentile(flat, (2, 98)) if len(flat) else (0.0, 0.0)
+    return np.full((2, len(values)), [[low], [high]])
+
+
+def _bounds_by_row(values: FloatArray) -> FloatArray:
+    return np.concatenate([_bounds(row[None, :]) for row in values] or [np.zeros((2, 0))], axis=1)

@@ -1,0 +1,87 @@
+"""What the selection takes to train, in one line: it follows the slider."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from spectrum_tui.app.widgets.totals_line import TotalsLine
+from spectrum_tui.core import numbers
+from spectrum_tui.core.memory import Estimate, MemoryTable, ModelSizes, Training
+from spectrum_tui.core.recipes.choice import Tiers
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
+
+TALL = 32
+"""Lines of a terminal from which this has one of its own; below, the totals end with it."""
+NO_SIZES = (
+    "These scores hold no sizes, so that nothing can be said of memory. "
+    "Start with --sizes-from MODEL: a folder, or a model in the hub's cache."
+)
+
+
+class MemoryLine(TotalsLine):
+    """The sum at the left, its parts at the right. `training` is what the sum is for."""
+
+    def __init__(self, result: Result, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.training = Training()
+        self._result = result
+        self._sizes: ModelSizes | None = None
+        self._tables: dict[int, tuple[Selection, MemoryTable]] = {}
+        if not self.possible:
+            self.display = False
+
+    @property
+    def possible(self) -> bool:
+        """Whether the model's parameters are known."""
+        return bool(self._result.parameters)
+
+    def prepare(self) -> None:
+        """Read the sizes of all parameters: 0.25 s for 60,000, which no first frame waits for."""
+        if self._sizes is None and self.possible:
+            self._sizes = ModelSizes(self._result.parameters, self._result.head)
+
+    def table(self, selection: Selection) -> MemoryTable:
+        """The estimates of a ranking, made once."""
+        self.prepare()
+        assert self._sizes is not None
+        known = self._tables.get(id(selection))
+        if known is None:
+            known = self._tables[id(selection)] = (selection, MemoryTable(selection, self._sizes))
+        return known[1]
+
+    def follow(
+        self, selection: Selection, percent: int, *, head: bool, tiers: Tiers
+    ) -> tuple[str, ...]:
+        """Show what a percentage takes; returns what the totals may go on with, longest first."""
+        if self._sizes is None or percent < selection.smallest_percent():
+            self.show("", "")
+            return ()
+        if tiers != self.training.tiers:
+            self.training = replace(self.training, tiers=tiers)
+        estimate = self.table(selection).estimate(percent, self.training, head=head)
+        how = how_text(self.training)
+        about = f"about {numbers.size(estimate.total)}"
+        self.show(f"{about[:1].upper()}{about[1:]} {how}", parts_text(estimate))
+        if self.app.size.height >= TALL:
+            return ()
+        return (f" · {about} {how}", f" · {about} to train", f" · {about}")
+
+
+def how_text(training: Training) -> str:
+    """With what, and on how many GPUs."""
+    if training.gpus == 1:
+        return f"to train ({training.preset.title})"
+    shared = "" if training.sharding.name == "none" else f", {training.sharding.title}"
+    return f"on each of {training.gpus} GPUs ({training.preset.title}{shared})"
+
+
+def parts_text(estimate: Estimate) -> str:
+    """What it is made of."""
+    parts = {
+        "weights": estimate.weights,
+        "gradients": estimate.gradients,
+        "optimizer": estimate.optimizer,
+        "activations": estimate.activations,
+    }
+    return " · ".join(f"{numbers.size(value)} {name}" for name, value in parts.items())

@@ -1,0 +1,112 @@
+"""What every preset takes: a table of its parts, with bars where there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from spectrum_tui.app.widgets.totals_line import LESSER
+from spectrum_tui.core import numbers
+from spectrum_tui.core.memory import PRESETS, Estimate
+
+_PARTS = (
+    ("weights", "█", "$primary", 10),
+    ("gradients", "▓", "$secondary", 13),
+    ("optimizer", "▒", "$accent", 13),
+    ("activations", "░", "$warning", 15),
+)
+"""Name, glyph, colour and cells of a part: they differ without colour too."""
+_NAME, _SUM = 11, 10
+
+
+class MemoryTable(Widget):
+    """A line for each preset, the chosen one marked; a click chooses. With `bars` there is a
+    second line for each, and a mark at the size that is asked for."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    MemoryTable { height: 8; width: 1fr; text-wrap: nowrap; }
+    MemoryTable.-bars { height: 15; }
+    """
+
+    chosen = reactive(0)
+    bars = reactive(False)
+    limit = reactive(0.0)
+    """Bytes that are asked for, 0 for none."""
+
+    class Chosen(Message):
+        """A preset was clicked."""
+
+        def __init__(self, index: int) -> None:
+            super().__init__()
+            self.index = index
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._estimates: Sequence[Estimate] = ()
+
+    def show(self, estimates: Sequence[Estimate]) -> None:
+        """Estimates of all presets, in their order."""
+        self._estimates = estimates
+        self.refresh()
+
+    def watch_bars(self, bars: bool) -> None:
+        """Twice the lines."""
+        self.set_class(bars, "-bars")
+
+    def on_click(self, event: events.Click) -> None:
+        """Choose the preset of that line."""
+        row = (event.y - 1) // (2 if self.bars else 1)
+        if event.y >= 1 and row < len(PRESETS):
+            self.post_message(self.Chosen(row))
+
+    def render(self) -> Content:
+        """The titles and the presets."""
+        largest = max((estimate.total for estimate in self._estimates), default=0.0)
+        lines = [self._titles()]
+        for row, estimate in enumerate(self._estimates):
+            lines.append(self._line(row, estimate))
+            if self.bars:
+                lines.append(self._bar(estimate, largest))
+        return Content("\n").join(lines)
+
+    def _titles(self) -> Content:
+        cells: list[Content | str | tuple[str, str]] = [" " * (_NAME + 2)]
+        for name, glyph, colour, width in _PARTS:
+            cells.append(" " * (width - len(name) - 2))
+            cells += [(glyph, colour), (f" {name}", LESSER)]
+        cells.append((f"{'sum':>{_SUM}}", LESSER))
+        return Content.assemble(*cells)
+
+    def _line(self, row: int, estimate: Estimate) -> Content:
+        sizes = (estimate.weights, estimate.gradients, estimate.optimizer, estimate.activations)
+        text = f"{PRESETS[row].title:<{_NAME}}"
+        for value, (_, _, _, width) in zip(sizes, _PARTS, strict=True):
+            text += f"{numbers.size(value):>{width}}"
+        total = f"{numbers.size(estimate.total):>{_SUM}}"
+        fits = self.limit and estimate.total <= self.limit
+        mark = (" ✓", "$success") if fits else ("  ", "")
+        if row == self.chosen:
+            return Content.assemble(("› ", "bold $accent"), (text + total, "bold"), mark)
+        return Content.assemble("  ", (text, LESSER), total, mark)
+
+    def _bar(self, estimate: Estimate, largest: float) -> Content:
+        """As long as the sum, the largest of all being the width."""
+        width = max(1, self.size.width - 4)
+        sizes = (estimate.weights, estimate.gradients, estimate.optimizer, estimate.activations)
+        ends = [round(at / largest * width) for at in accumulate(sizes, initial=0.0)]
+        parts: list[tuple[str, str]] = [
+            (glyph * (end - start), colour)
+            for (_, glyph, colour, _), (start, end) in zip(_PARTS, pairwise(ends), strict=True)
+        ]
+        bar = Content.assemble("  ", *parts, " " * (width - ends[-1]))
+        if not 0 < self.limit <= largest:
+            return bar
+        at = min(width - 1, round(self.limit / largest * width)) + 2
+        return Content.assemble(bar[:at], ("│", "bold $foreground"), bar[at + 1 :])

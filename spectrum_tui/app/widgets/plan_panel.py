@@ -1,0 +1,280 @@
+"""What a scan of the checked types would be: how much, how long, and what it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+from textual.widgets import Button, Static
+
+from spectrum_tui.app.widgets.cells import bar, printable
+from spectrum_tui.core import numbers
+from spectrum_tui.core.layer_types import TypeInfo
+from spectrum_tui.core.requests import ModelSummary, Ready
+from spectrum_tui.core.settings import Settings
+
+LABEL = 13
+"""Width of the labels in the table."""
+MUTED = "$foreground 60%"
+NORMS = "Norms start unchecked: 1-D weights all score 1.0 and rank by file order."
+NOTHING_CHECKED = "Check at least one type."
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The checked types in figures. `nbytes` is exact where the model has one stored type."""
+
+    types: int
+    of_types: int
+    layers: int
+    parameters: int
+    share: float
+    nbytes: float
+    exact: bool
+    cost: float
+
+    @classmethod
+    def of(cls, summary: ModelSummary, checked: Iterable[TypeInfo]) -> Plan:
+        """Add the checked types up."""
+        types = tuple(checked)
+        parameters = sum(info.parameters for info in types)
+        share = min(1.0, parameters / summary.parameters) if summary.parameters else 0.0
+        return cls(
+            types=len(types),
+            of_types=len(summary.types),
+            layers=sum(info.layers for info in types),
+            parameters=parameters,
+            share=share,
+            nbytes=share * summary.nbytes,
+            exact=len(summary.dtypes) == 1,
+            cost=sum(info.cost for info in types),
+        )
+
+
+def estimate(
+    plan: Plan, ready: Ready | None, device: str, *, at_most: bool = False
+) -> tuple[str, str]:
+    """How long a scan is likely to take, and where: `about 4 min`, `on cpu`.
+
+    `auto` is judged by the fastest device there is; `at_most` where earlier scores are kept.
+    """
+    if ready is None:
+        return "measuring this machine …", ""
+    speeds = ready.seconds_per_cost
+    if device == "auto":
+        device = min(speeds, key=speeds.__getitem__, default="auto")
+    name = next((d for d in (device, f"{device}:0") if d in speeds), None)
+    if name is None:
+        return f"no estimate for {device}", ""
+    seconds = plan.cost * speeds[name]
+    limit = "at most " if at_most and seconds >= 1 else ""  # "less than 1 s" is a limit itself
+    return f"{limit}{numbers.about(seconds)}", f"on {name}"
+
+
+class Figures(Widget):
+    """The plan: a small table where there is room for its lines, else two lines."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = "Figures { height: 2; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }"
+
+    plan: reactive[Plan | None] = reactive(None)
+    time: reactive[tuple[str, str]] = reactive(("", ""))
+    problem: reactive[str] = reactive("")
+
+    def render(self) -> Content:
+        """A fixed number of lines, so that a toggle never lays the screen out again."""
+        if self.plan is None:
+            return Content("")
+        return self._table(self.plan) if self.size.height > 2 else self._two_lines(self.plan)
+
+    def _table(self, plan: Plan) -> Content:
+        about, device = (self.problem, "") if self.problem else self.time
+        share = Content.styled(
+            bar(plan.share, max(4, self.size.width - LABEL)), "$primary on $panel"
+        )
+        return table(
+            ("types", f"{plan.types:,} of {plan.of_types:,}"),
+            ("layers", f"{plan.layers:,}"),
+            ("parameters", numbers.count(plan.parameters)),
+            ("", f"{numbers.percent(plan.share)} of the model"),
+            ("", share),
+            ("to read", self._to_read(plan)),
+            ("time", self._strong(about)),
+            ("", self._strong(device)),
+        )
+
+    def _two_lines(self, plan: Plan) -> Content:
+        time = self.problem or " ".join(self.time).strip()
+        second = (f"{self._to_read(plan)} to read · ", self._strong(time))
+        return Content.assemble(self._first_line(plan), "\n", *second)
+
+    def _first_line(self, plan: Plan) -> str:
+        """The longest wording that fits."""
+        layers = numbers.counted(plan.layers, "layer")
+        layers = f" · {layers} · {numbers.count(plan.parameters)} parameters"
+        share = numbers.percent(plan.share)
+        types = numbers.part_of(plan.types, plan.of_types, "type")
+        wordings = (
+            f"{types}{layers} ({share} of the model)",
+            f"{types}{layers} ({share})",
+            f"{numbers.counted(plan.types, 'type')}{layers} ({share})",
+        )
+        return next((text for text in wordings if len(text) <= self.size.width), wordings[-1])
+
+    def _to_read(self, plan: Plan) -> str:
+        return f"{'' if plan.exact else 'about '}{numbers.size(plan.nbytes)}"
+
+    def _strong(self, text: str) -> Content:
+        return Content.styled(text, "bold $text-error" if self.problem else "bold")
+
+
+def table(*rows: tuple[str, str | Content]) -> Content:
+    """Muted labels in a column, then the values."""
+    lines = [Content.assemble((f"{label:<{LABEL}}", MUTED), value) for label, value in rows]
+    return Content("\n").join(lines)
+
+
+class PlanPanel(Vertical):
+    """Figures, what is worth knowing about them, and the button that starts the scan."""
+
+    DEFAULT_CSS = """
+    PlanPanel {
+        border: round $panel;
+        border-title-color: $primary;
+        padding: 0 1;
+        height: auto;
+        max-height: 50%;
+        overflow-y: auto;
+        scrollbar-size: 1 1;
+        background: $surface;
+        & #figures-row { height: auto; layout: horizontal; }
+        & #about { display: none; }
+        & Static {
+            height: auto;
+            color: $foreground 60%;
+            link-color: $accent;
+            link-style: none;
+        }
+        & .note { color: $text-warning; }
+        & Button { width: auto; min-width: 12; margin: 0 0 0 1; }
+    }
+    """
+
+    def __init__(
+        self, summary: ModelSummary, settings: Settings, plan: Plan, *, id: str | None = None
+    ) -> None:
+        super().__init__(id=id)
+        self.summary = summary
+        self.settings = settings
+        self.ready: Ready | None = None
+        self.fresh = False
+        self.border_title = "This scan"
+        self.figures = self._figures(plan)
+
+    def _figures(self, plan: Plan) -> Figures:
+        figures = Figures()
+        figures.set_reactive(Figures.plan, plan)
+        figures.set_reactive(Figures.time, self._estimate(plan))
+        return figures
+
+    def replace_summary(self, summary: ModelSummary, plan: Plan) -> None:
+        """More is known of the model now; the notes may be others."""
+        self.summary = summary
+        self.figures = self._figures(plan)
+        self.refresh(recompose=True)
+
+    def compose(self) -> ComposeResult:
+        """The model where there is room, the figures, and the notes that this model needs."""
+        yield Static(self._about(), id="about")
+        with Vertical(id="figures-row"):
+            yield self.figures
+            start = "Start scan" if self.summary.is_local else "Download and scan"
+            yield Button(start, variant="primary", compact=True, id="start")
+        if not self.summary.is_local:
+            yield Static(self._download(), id="download-first")
+        if self.summary.finished:
+            yield Static(self._finished(), id="finished")
+        if any(info.one_dimensional for info in self.summary.types):
+            yield Static(NORMS, id="norms")
+        for note in self.summary.notes:
+            yield Static(f"! {printable(note)}", classes="note", markup=False)
+        if self.summary.skipped:
+            yield Static(self._unscored(), id="unscored")
+
+    def _download(self) -> str:
+        missing = self.summary.nbytes - self.summary.local_bytes
+        return f"The scan downloads {numbers.size(missing)} first, into the hub's cache."
+
+    def _about(self) -> Content:
+        summary, settings = self.summary, self.settings
+        files = numbers.counted(summary.shards, "file")
+        folder = settings.output_dir
+        kinds = " + ".join(sorted(summary.dtypes, key=summary.dtypes.__getitem__, reverse=True))
+        return table(
+            ("model", printable(summary.architecture) or "unknown architecture"),
+            ("names", printable(_whose_names(summary))),
+            ("stored as", printable(kinds) or "–"),
+            ("size", f"{numbers.size(summary.nbytes)} in {files}"),
+            ("device", settings.device),
+            ("batch size", str(settings.batch_size or "auto")),
+            ("saved in", "current folder" if folder in (".", "") else printable(folder)),
+        )
+
+    def show(self, plan: Plan) -> None:
+        """Other types are checked now."""
+        self.figures.plan = plan
+        self.figures.problem = ""
+        self.figures.time = self._estimate(plan)
+
+    def set_ready(self, ready: Ready) -> None:
+        """The machine is measured: from now on the time is known."""
+        self.ready = ready
+        if self.figures.plan is not None:
+            self.figures.time = self._estimate(self.figures.plan)
+
+    def set_fresh(self, fresh: bool) -> None:
+        """Whether scores of an earlier scan are computed again."""
+        self.fresh = fresh
+        self.query_one("#finished", Static).update(self._finished())
+        if self.figures.plan is not None:
+            self.figures.time = self._estimate(self.figures.plan)
+
+    def refuse(self) -> None:
+        """Say that there is nothing to scan."""
+        self.figures.problem = NOTHING_CHECKED
+
+    def _estimate(self, plan: Plan) -> tuple[str, str]:
+        kept = bool(self.summary.finished) and not self.fresh
+        return estimate(plan, self.ready, self.settings.device, at_most=kept)
+
+    def _finished(self) -> Content:
+        count = self.summary.finished
+        layers = numbers.counted(count, "layer")
+        if self.fresh:
+            text = f"Starting afresh: {layers} will be computed again."
+            return _note(text, "fresh", "f", "Keep them")
+        scored = numbers.counted(count, "layer is", "layers are")
+        text = f"{scored} already scored and will not be computed again."
+        return _note(text, "fresh", "f", "Start afresh")
+
+    def _unscored(self) -> Content:
+        count = len(self.summary.skipped)
+        text = f"{numbers.counted(count, 'parameter has', 'parameters have')} no score."
+        return _note(text, "unscored", "u", "List")
+
+
+def _note(text: str, action: str, key: str, label: str) -> Content:
+    """A sentence, then a key with what it does, as in the footer; a click does it too."""
+    link = f"[@click=screen.{action}][b]{key}[/] {label}[/]"
+    return Content.from_markup(f"$text {link}", text=text)
+
+
+def _whose_names(summary: ModelSummary) -> str:
+    """Where the parameter names come from; the class stands on the line above."""
+    short = summary.naming.replace(f" {summary.architecture}", "")
+    return short or "as stored; exact follow"

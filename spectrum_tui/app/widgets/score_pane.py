@@ -1,0 +1,162 @@
+"""The score table with a filter line above it and the facts of the current layer below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Input, Static
+
+from spectrum_tui.app.widgets.cells import keep_end, printable
+from spectrum_tui.app.widgets.score_table import ScoreTable
+from spectrum_tui.core import numbers
+from spectrum_tui.core.results.results import BoolArray
+from spectrum_tui.core.results.selection import NEVER, Selection
+
+Part = tuple[str, float]
+"""(label, SNR) of one matrix of a layer that has several."""
+
+
+def spread_text(parts: Sequence[Part]) -> str:
+    """`mean of 256 matrices from 0.12 to 3.41`."""
+    scores = [snr for _, snr in parts]
+    low, high = numbers.score(min(scores)), numbers.score(max(scores))
+    return f"mean of {numbers.counted(len(parts), 'matrix', 'matrices')} from {low} to {high}"
+
+
+class FilterInput(Input):
+    """The text that a layer or type must contain."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "clear", "Clear filter", tooltip="Show every layer again"),
+        Binding("enter", "keep", "To the rows", tooltip="Keep the filter, move among the rows"),
+        Binding("down", "keep", "To the rows", show=False, tooltip="Keep the filter, go to rows"),
+    ]
+
+    def action_clear(self) -> None:
+        """End filtering."""
+        self.query_ancestor(ScorePane).close_filter()
+
+    def action_keep(self) -> None:
+        """Keep the filter and give the keys to the rows."""
+        self.query_ancestor(ScorePane).table.focus()
+
+
+class ScorePane(Vertical):
+    """Table, filter and details; `table` is the table itself."""
+
+    DEFAULT_CSS = """
+    ScorePane {
+        height: 1fr;
+        & > #filter {
+            display: none;
+            height: 1;
+            background: $boost;
+            & > #filter-label { width: auto; color: $accent; text-style: bold; padding: 0 1 0 0; }
+            & > FilterInput { width: 1fr; background: $boost; }
+            & > #filter-count { width: auto; color: $text-muted; padding: 0 1; }
+        }
+        &.-filtering > #filter { display: block; }
+        & > #details { height: 1; color: $foreground 75%; background: $boost; text-wrap: nowrap; }
+    }
+    """
+
+    def __init__(self, selection: Selection, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.selection = selection
+        self.table = ScoreTable(selection, self._show_details)
+        self._details = Static(markup=False, id="details")
+        self._input = FilterInput(placeholder="part of a layer or type name", compact=True)
+        self._count = Static(markup=False, id="filter-count")
+
+    def compose(self) -> ComposeResult:
+        """Filter, rows, details."""
+        with Horizontal(id="filter"):
+            yield Static("/", id="filter-label")
+            yield self._input
+            yield self._count
+        yield self.table
+        yield self._details
+
+    def on_resize(self) -> None:
+        """What fits of the details depends on the width."""
+        self._show_details()
+
+    # -- filter -------------------------------------------------------------------------------
+
+    @property
+    def filtering(self) -> bool:
+        """Whether the filter line is open."""
+        return self.has_class("-filtering")
+
+    def open_filter(self) -> None:
+        """Show the filter line and type into it."""
+        self.add_class("-filtering")
+        self._input.focus()
+
+    def close_filter(self) -> None:
+        """Show every layer again."""
+        self.remove_class("-filtering")
+        self._input.value = ""
+        self.table.focus()
+
+    @on(Input.Changed)
+    def _filter(self, event: Input.Changed) -> None:
+        event.stop()
+        if event.value != self.table.containing:
+            self.table.show(containing=event.value)
+        self._count.update(f"{len(self.table.order):,} of {len(self.table.scores):,}")
+
+    # -- details ------------------------------------------------------------------------------
+
+    def set_selection(self, selection: Selection) -> None:
+        """Show the same layers ranked by another metric, if they are not yet."""
+        if selection is self.selection:
+            return
+        self.selection = selection
+        self.table.set_selection(selection)
+
+    def set_mask(self, mask: BoolArray) -> None:
+        """Show another selection."""
+        self.table.set_mask(mask)
+
+    def set_head(self, on: bool) -> None:
+        """Show embeddings and head as training, or as any other layer."""
+        self.table.set_head(on)
+        self._show_details()
+
+    def _show_details(self) -> None:
+        self._details.update(self.details(self.size.width), layout=False)
+
+    def details(self, width: int) -> Content:
+        """What the row of the current layer had no room for, as far as it fits."""
+        row = self.table.current
+        if row is None:
+            return Content(" No layer or type contains this text.")
+        scores = self.selection.result.scores
+        columns = {c.title: c.width for c in self.table.columns(self.table.view_size.width)}
+        name = scores.layers[row]
+        parts = [] if cell_len(name) <= columns["layer"] else [name]
+        if row in scores.problems:
+            return Content(keep_end(" " + " · ".join([scores.problems[row], *parts]), width))
+        if "type" not in columns:
+            parts.append(scores.type_names[scores.type_ids[row]])
+        if row in scores.parts:
+            parts.append(f"{spread_text(scores.parts[row])} (x)")
+        if scores.has_shapes:
+            parts.append(scores.shape(row))
+            parts.append(f"{numbers.count(float(scores.numel[row]))} parameters")
+        parts.append(self._when_selected(row))
+        return Content(printable(" " + " · ".join(parts)))
+
+    def _when_selected(self, row: int) -> str:
+        if self.table.head_on and self.table.in_head[row]:
+            return "◆ trains with embeddings and head"
+        threshold = int(self.selection.threshold[row])
+        return "never selected" if threshold == NEVER else f"selected from {threshold} %"

@@ -1,0 +1,159 @@
+"""The fields of the first screen, and what is typed in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.suggester import SuggestFromList
+from textual.widgets import Input, Select
+
+from spectrum_tui.app.widgets.field import Field
+from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.requests import DEMO
+from spectrum_tui.core.scanning.devices import pick_devices
+from spectrum_tui.core.settings import Settings, parse_batch_size, parse_percent
+
+OF_THE_MODEL = ("model", "revision")
+"""The fields that say what is read; the others say how it is scanned."""
+
+
+class SetupForm(Vertical):
+    """Six fields; each checks its value, and shows beside it what is wrong."""
+
+    def __init__(self, settings: Settings) -> None:
+        """`settings` fill the fields, and give what no field is for."""
+        super().__init__(id="form")
+        self._settings = settings
+        self._devices: Sequence[str] = ()
+
+    def compose(self) -> ComposeResult:
+        """A line for each setting that a scan needs."""
+        old = self._settings
+        model = Input(
+            old.model,
+            placeholder="folder, or org/name on Hugging Face",
+            id="model",
+            compact=True,
+            suggester=SuggestFromList([DEMO], case_sensitive=False),
+        )
+        yield Field(
+            "model",
+            "Model",
+            model,
+            "A folder of safetensors or a Hugging Face id; enter reads it",
+            stacked=True,
+        )
+        revision = Input(old.revision, placeholder="main", id="revision", compact=True)
+        yield Field("revision", "Revision", revision, "Branch, tag or commit of a hub model")
+        batch = Input(str(old.batch_size or "auto"), id="batch_size", compact=True)
+        yield Field("batch_size", "Batch size", batch, "Matrices at once; scores stay the same")
+        yield Field("device", "Device", self._device_select(), "Where the matrices are worked on")
+        percent = Input(str(old.top_percent), id="top_percent", compact=True)
+        yield Field("top_percent", "Top percent", percent, "To start with; a slider later")
+        output = Input(old.output_dir, placeholder=".", id="output_dir", compact=True)
+        yield Field("output_dir", "Output folder", output, "For the scores and the YAML")
+
+    def _device_select(self) -> Select[str]:
+        names = list(dict.fromkeys(["auto", self._settings.device]))
+        options = [(name, name) for name in names]
+        return Select(
+            options, value=self._settings.device, allow_blank=False, id="device", compact=True
+        )
+
+    def on_mount(self) -> None:
+        """Name the panel."""
+        self.border_title = "Model and settings"
+
+    def set_devices(self, devices: Sequence[str]) -> None:
+        """Offer the devices that exist."""
+        self._devices = devices
+        select = self._select()
+        chosen = str(select.value)
+        names = list(dict.fromkeys(["auto", *devices, chosen]))
+        select.set_options([(name, name) for name in names])
+        select.value = chosen
+        self._check_device()
+
+    @on(Input.Changed)
+    def value_changed(self, event: Input.Changed) -> None:
+        """An error stays only until its value is mended."""
+        name = event.input.id or ""
+        if name not in OF_THE_MODEL and self.field(name).error:
+            self.read()
+
+    @on(Input.Blurred)
+    def value_left(self, event: Input.Blurred) -> None:
+        """Leaving a field checks it."""
+        if event.input.id in ("batch_size", "top_percent"):
+            self.read()
+
+    @on(Select.Changed, "#device")
+    def device_changed(self) -> None:
+        """A device that exists clears the error."""
+        self._check_device()
+
+    def field(self, name: str) -> Field:
+        """The field of a setting, by its name."""
+        return self.query_one(f"#field-{name}", Field)
+
+    def input(self, name: str) -> Input:
+        """What is typed into."""
+        return self.query_one(f"#{name}", Input)
+
+    def _select(self) -> Select[str]:
+        select: Select[str] = self.query_one("#device", Select)
+        return select
+
+    def typed(self) -> tuple[str, str]:
+        """(model, revision) as they stand there."""
+        # Spaces around a model are left on: a folder may be called so.
+        model = self.input("model").value
+        return model if model.strip() else "", self.input("revision").value.strip()
+
+    def read(self) -> Settings | None:
+        """The settings if every value is usable; errors go beside their fields."""
+        model, revision = self.typed()
+        batch_size = self.parse("batch_size")
+        percent = self.parse("top_percent")
+        if batch_size is None or percent is None or not self._check_device():
+            return None
+        return replace(
+            self._settings,
+            model=model,
+            revision=revision,
+            batch_size=batch_size,
+            device=str(self._select().value),
+            top_percent=percent,
+            output_dir=self.output_dir(),
+        )
+
+    def output_dir(self) -> str:
+        """The folder for what is written."""
+        return self.input("output_dir").value.strip() or "."
+
+    def parse(self, name: str) -> int | None:
+        """The number in a field, None where it is none, which is said beside it."""
+        parser = parse_batch_size if name == "batch_size" else parse_percent
+        try:
+            value = parser(self.input(name).value)
+        except InputError as exc:
+            self.field(name).show_error(exc.message, exc.hint)
+            return None
+        self.field(name).show_help()
+        return value
+
+    def _check_device(self) -> bool:
+        device = str(self._select().value)
+        field = self.field("device")
+        try:
+            if self._devices:
+                pick_devices(device, self._devices)
+        except InputError as exc:
+            field.show_error(exc.message, exc.hint)
+            return False
+        field.show_help()
+        return True

@@ -1,0 +1,95 @@
+"""`spectrum-tui compare A.json B.json`: how two rankings differ, as a table or as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from spectrum_tui.cli.options import Parser, add_metric_option, add_percent_option
+from spectrum_tui.cli.output import aligned
+from spectrum_tui.core.comparison.as_json import as_data
+from spectrum_tui.core.comparison.compare import Agreement, Comparison, compare
+from spectrum_tui.core.comparison.words import change_text, notes, rank_text, rho_text, share_text
+from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.saved.store import load_result
+from spectrum_tui.core.scoring.metrics import described
+from spectrum_tui.core.settings import parse_metric, parse_percent
+from spectrum_tui.core.text import safe
+from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines
+
+MOVES = 10
+"""How many of the largest moves the table ends with."""
+
+
+def run(arguments: list[str]) -> int:
+    """Print the comparison of two score files on stdout; raises SpectrumError."""
+    options = _parser().parse_args(arguments)
+    percent = parse_percent(options.top_percent)
+    a, b = (load_result(Path(path)) for path in (options.a, options.b))
+    comparison = compare(a, b, parse_metric(options.metric))
+    if options.json:
+        put_json(as_data(comparison, percent))
+    else:
+        put_lines(_lines(comparison, percent))
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=f"{PROGRAM} compare",
+        description="Compare two files of scores: rank changes, and whether the same is selected.",
+    )
+    parser.add_argument("a", metavar="A.json", help="a saved score file")
+    parser.add_argument("b", metavar="B.json", help="another one")
+    add_percent_option(parser)
+    add_metric_option(parser)
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    return parser
+
+
+def _lines(comparison: Comparison, percent: int) -> Iterator[str]:
+    for label, result in (("A", comparison.a), ("B", comparison.b)):
+        layers = counted(len(result.scores), "layer")
+        yield f"{label}  {safe(result.provenance.model)}, {layers}"
+    words = described(comparison.a.provenance.metric).words
+    yield f"Ranked by {words}; the top {percent} % of each type are compared."
+    yield from notes(comparison)
+    yield ""
+    yield from aligned(list(_table(comparison, percent)))
+    yield ""
+    yield from _moved(comparison, percent)
+
+
+def _table(comparison: Comparison, percent: int) -> Iterator[tuple[str, ...]]:
+    yield ("type", "in both", "only A", "only B", "Spearman", "top A", "top B", "shared", "Jaccard")
+    agreements = comparison.at(percent)
+    for kind, agreement in zip(comparison.types, agreements, strict=True):
+        counts = (kind.common, kind.only_a, kind.only_b)
+        agreed = _agreed(agreement, agreement.jaccard if kind.common else math.nan)
+        yield (safe(kind.name), *map(str, counts), rho_text(kind.rho), *agreed)
+    types = [kind for kind in comparison.types if kind.common]
+    counts = (len(comparison.pairs), sum(k.only_a for k in types), sum(k.only_b for k in types))
+    whole = comparison.whole(percent)
+    agreed = _agreed(whole, whole.jaccard)
+    yield ("all types in both", *(f"{n:,}" for n in counts), rho_text(comparison.rho), *agreed)
+
+
+def _agreed(agreement: Agreement, jaccard: float) -> tuple[str, ...]:
+    counts = (agreement.a, agreement.b, agreement.shared)
+    return (*(f"{n:,}" for n in counts), share_text(jaccard))
+
+
+def _moved(comparison: Comparison, percent: int) -> Iterator[str]:
+    moves = comparison.moves
+    if not moves:
+        yield "No layer changed its rank."
+        return
+    shown = moves[:MOVES]
+    yield f"Largest moves of {len(moves):,}, rank in A and in B:"
+    mask_a, mask_b = comparison.masks(percent)
+    for move in shown:
+        ranks = f"{rank_text(move.rank_a)} → {rank_text(move.rank_b)} of {move.of}"
+        change = change_text(bool(mask_a[move.row_a]), bool(mask_b[move.row_b]))
+        layer = safe(comparison.a.scores.layers[move.row_a])
+        yield f"  {ranks:<18}{change:<9}{layer}"

@@ -1,0 +1,319 @@
+"""The commands without a screen: data on stdout, progress and words on stderr."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from spectrum_tui.cli.output import say_frozen, say_too_small
+from spectrum_tui.core.errors import SelectionError, SpectrumError
+from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanNote, ScanStarted
+from spectrum_tui.core.files import (
+    OutputFiles,
+    cache_note,
+    check_writable,
+    output_folder,
+    usable_cache,
+    write_text,
+)
+from spectrum_tui.core.hub import Patience
+from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, fetch, inspect_model
+from spectrum_tui.core.numbers import count, counted, duration, finite, part_of, size
+from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
+from spectrum_tui.core.recipes.writing import drafted
+from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved import store
+from spectrum_tui.core.scanning.distributed import Group, PeerLostError, join
+from spectrum_tui.core.scanning.run import match_types, run_scan
+from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.text import safe
+from spectrum_tui.stdio.last_resort import report
+from spectrum_tui.stdio.streams import draw, put, put_json, say
+from spectrum_tui.worker.progress import ScanProgress, Snapshot
+
+Say = Callable[[str], None]
+"""Takes a line for the user."""
+
+
+def run_scan_command(
+    settings: Settings, *, patterns: Sequence[str], as_json: bool, fresh: bool, head: bool
+) -> int:
+    """Scan a model and write its files; returns the exit code, raises SpectrumError.
+
+    Started by torchrun, this is one of several processes: the first speaks for all of them.
+    """
+    group = join()
+    try:
+        with usable_cache():
+            return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
+    except SpectrumError as exc:
+        if group.size == 1:
+            raise
+        if group.leads or isinstance(exc, PeerLostError):
+            report(exc)
+        return 2
+
+
+def _scan(
+    group: Group,
+    settings: Settings,
+    patterns: Sequence[str],
+    *,
+    as_json: bool,
+    fresh: bool,
+    head: bool,
+) -> int:
+    output = output_folder(settings.output_dir)
+    tell = say if group.leads else _say_nothing
+    inspection = _prepare(group, settings, output, tell)
+    for note in inspection.summary.notes:
+        tell(f"note: {note}")
+    if settings.revision and inspection.summary.origin == "folder":
+        tell("note: a folder has no revisions: its files are read as they are, whatever --revision")
+    types = match_types(inspection.summary.types, patterns)
+    request = settings.scan_request(types, fresh=fresh)
+    scan = _Scan(group, tell)
+    result = scan.run(request, inspection)
+    if scan.interrupted or scan.stopped:
+        return _interrupted(scan.progress.snapshot(), tell)
+    if result is None:
+        return 0 if not group.leads else 1
+    files = store.files_of(result, output)
+    allowed = settings.allow_missing
+    choice = Choice(Selection(result), settings.top_percent, head, allow_missing=allowed)
+    try:
+        recipe = drafted(DEFAULT_KIND, choice)[0]
+    except SelectionError:
+        tell(f"the scores are in {files.scores}")
+        raise
+    write_text(files.recipe(settings.top_percent), recipe.text)
+    say_too_small(choice.selection, settings.top_percent)
+    say_frozen(choice)
+    _print_result(result, files, settings.top_percent, head=head, as_json=as_json)
+    return 1 if scan.progress.snapshot().failed else 0
+
+
+def _prepare(group: Group, settings: Settings, output: Path, say: Say) -> Inspection:
+    """The model on this machine under its exact names; one process of each machine fetches it,
+    the others wait for that."""
+
+    def named(inspection: Inspection) -> Inspection:
+        return as_far_as_known(
+            inspection, model_class=settings.model_class, allow_gptq=settings.allow_gptq
+        )
+
+    def fetched() -> Inspection | None:
+        if not group.leads_machine:
+            return None
+        patience = Patience(say=say)
+        inspection = inspect_model(settings.model, settings.revision, patience=patience)
+        if group.leads:
+            check_writable(output)  # before a download and a scan, not after
+        inspection = named(inspection)  # what cannot be scanned is not downloaded
+        _introduce(inspection, say)
+        if inspection.summary.is_local:
+            return inspection
+        return named(_downloaded(inspection, say))
+
+    def seen() -> Inspection:
+        # Machines may share their files: read once more what another one wrote last.
+        if here is None or group.size > 1:
+            return named(inspect_model(settings.model, settings.revision))
+        return here
+
+    here = group.together(fetched)
+    return group.together(seen)
+
+
+class _Scan:
+    """A scan with its progress on stderr; the first Ctrl-C stops it gently, the second hard."""
+
+    def __init__(self, group: Group, say: Say) -> None:
+        self.progress = ScanProgress()
+        self.interrupted = False
+        self.stopped = False
+        self._group = group
+        self._say = say
+        self._line = _StatusLine()
+
+    def run(self, request: ScanRequest, inspection: Inspection) -> Result | None:
+        before = signal.signal(signal.SIGINT, self._on_interrupt)
+        results: list[Result] = []
+        self.progress.begin()
+        try:
+            events = run_scan(
+                request,
+                inspection,
+                cancelled=lambda: self.interrupted,
+                group=self._group,
+                keep=results.append,
+            )
+            for event in events:
+                if not isinstance(event, ResultReady):
+                    self.progress.feed(event)
+                    self._report(event)
+        finally:
+            self._line.clear()
+            signal.signal(signal.SIGINT, before)
+        return results[0] if results else None
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.interrupted:
+            # Threads may be inside a matrix for seconds; everything finished is on disk.
+            os._exit(130)
+        self.interrupted = True
+        self._say("stopping after the matrices in work (Ctrl-C again to stop at once)")
+
+    def _report(self, event: object) -> None:
+        match event:
+            case ScanStarted():
+                self._line.clear()
+                layers = counted(event.layers, "layer")
+                self._say(f"{layers} on {event.device}, {event.batch_size} at a time")
+                self._say_each(event.notes)
+            case LayerFailed():
+                self._line.clear()
+                self._say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
+            case LayerDone() if self._group.leads:
+                self._line.show(self.progress.snapshot())
+            case ScanNote():
+                self._line.clear()
+                self._say(event.text)
+            case ScanEnded():
+                self._line.clear()
+                self._say_each(event.notes)
+                self.stopped = event.reason == "stopped"
+
+    def _say_each(self, notes: Sequence[str]) -> None:
+        for note in notes:
+            self._say(note)
+
+
+class _StatusLine:
+    """One line that is redrawn on a terminal; a line every ten seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._period = 0.1 if self._terminal else 10.0
+        self._last = time.monotonic() - self._period + 0.1
+        self._shown = False
+
+    def show(self, state: Snapshot) -> None:
+        now = time.monotonic()
+        if now - self._last < self._period:
+            return
+        self._last = now
+        left = f", about {duration(state.eta)} left" if state.eta is not None else ""
+        layers = counted(state.layers, "layer")
+        text = f"{state.share:4.0%}  {state.done + state.failed}/{layers}{left}"
+        if self._terminal:
+            draw(f"\r\x1b[K{text}")
+            self._shown = True
+        else:
+            say(text.strip())
+
+    def clear(self) -> None:
+        if self._shown:
+            draw("\r\x1b[K")
+            self._shown = False
+
+
+def _introduce(inspection: Inspection, say: Say) -> None:
+    """What the model is, by the counts that a trainer will see."""
+    summary = inspection.summary
+    matrices = sum(not info.one_dimensional for info in summary.types)
+    say(
+        f"{safe(summary.name)}: {summary.architecture}, {count(summary.parameters)} parameters, "
+        f"{counted(matrices, 'type')} of matrices, {size(summary.nbytes)}"
+    )
+
+
+def _downloaded(inspection: Inspection, say: Say) -> Inspection:
+    """The model on this machine, fetched from the hub."""
+    last = [0.0]
+
+    def report(done: int, total: int, speed: float) -> None:
+        now = time.monotonic()
+        if now - last[0] >= (1.0 if sys.stderr.isatty() else 10.0):
+            last[0] = now
+            say(f"downloading {size(done)} of {size(total)}, {size(speed)}/s")
+
+    return fetch(inspection, progress=report, say=say)
+
+
+def _interrupted(state: Snapshot, say: Say) -> int:
+    if cache_note():
+        done = part_of(state.done, state.layers, "layer")
+        say(f"interrupted: {done} had a score; nothing is kept, the same command starts over")
+    else:
+        done = part_of(state.done, state.layers, "layer", "is", "are")
+        say(f"interrupted: {done} kept; the same command goes on from there")
+    return 130
+
+
+def _print_result(
+    result: Result, files: OutputFiles, percent: int, *, head: bool, as_json: bool
+) -> None:
+    paths = (files.scores, files.sorted_scores, files.recipe(percent))
+    if as_json:
+        put_json(_as_json(result, files, percent, head=head))
+    else:
+        put("".join(f"{path}\n" for path in paths))
+    failed = len(result.scores.problems)
+    say(
+        f"{counted(len(result.scores) - failed, 'layer')} scored"
+        + (f", {failed} failed" if failed else "")
+    )
+
+
+def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) -> dict[str, Any]:
+    """What `scan --json` prints. A score that is infinite is null with "infinite": true, since
+    strict JSON has no Infinity; among the matrices of a layer it is null. As in the score files,
+    "snr" is the value in the metric that ranks, which "metric" names."""
+    scores = result.scores
+    mask = Selection(result).trained(percent, head=head)
+    rows = []
+    for i, layer in enumerate(scores.layers):
+        snr = float(scores.snr[i])
+        row: dict[str, Any] = {
+            "layer": layer,
+            "type": scores.type_names[scores.type_ids[i]],
+            "snr": finite(snr),
+            "trains": bool(mask[i]),
+            "metrics": {name: finite(column.values[i]) for name, column in scores.metrics.items()},
+        }
+        if math.isinf(snr):
+            row["infinite"] = True
+        if i in scores.problems:
+            row["problem"] = scores.problems[i]
+        if i in scores.parts:
+            parts = scores.parts[i]
+            row["matrices"] = {label: finite(x) for label, x in parts}
+        rows.append(row)
+    return {
+        "model": result.provenance.model,
+        "revision": result.provenance.revision,
+        "naming": result.provenance.naming,
+        "metric": result.provenance.metric,
+        "top_percent": percent,
+        "files": {
+            "scores": str(files.scores),
+            "sorted": str(files.sorted_scores),
+            "yaml": str(files.recipe(percent)),
+        },
+        "layers": rows,
+    }
+
+
+def _say_nothing(text: str) -> None:
+    """What the processes say that leave it to the first."""

@@ -1,0 +1,141 @@
+"""The command line: arguments, terminal checks, exit codes. Imports neither Textual nor torch.
+
+Exit codes: 0 done; 1 finished, but some layers failed and are listed; 2 unusable input, said in
+one line with a hint; 70 what nobody foresaw, in one line, the rest in a log; 130 interrupted, with
+everything finished kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from spectrum_tui import __version__
+from spectrum_tui.cli.options import (
+    Parser,
+    add_model_options,
+    add_sizes_option,
+    settings_of,
+)
+from spectrum_tui.core.errors import InputError, SpectrumError
+from spectrum_tui.core.settings import RECIPES
+from spectrum_tui.stdio import last_resort
+from spectrum_tui.stdio.streams import PROGRAM, is_served
+
+_DESCRIPTION = "Pick the layers worth training: signal-to-noise ratios of a model's weights."
+COMMANDS = {
+    "scan": ("MODEL", "score a model, write the score files and the YAML"),
+    "yaml": ("RESULTS.json", "the YAML of saved scores, on stdout"),
+    "export": ("RESULTS.json", "the same as any kind of recipe: axolotl, a TRL script, LoRA"),
+    "audit": ("FILE.yaml", "what is wrong with a recipe, and a corrected one"),
+    "memory": ("RESULTS.json", "what a selection takes to train, and what fits into N GiB"),
+    "compare": ("A.json B.json", "how two rankings and their selections differ"),
+}
+"""What the first argument may be, apart from a model: a module of `commands`, imported when it is
+called; what it takes and what it does."""
+
+FILES = (".json", *RECIPES)
+"""How the names of files end that open in the app: scores, recipes."""
+
+_EPILOG = """\
+commands without a screen (each has its own --help):
+{commands}
+
+MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores,
+and a recipe FILE.yaml its audit.
+exit codes: 0 done, 1 done but some layers failed, 2 unusable input,
+70 unexpected (one line, the rest in a log), 130 interrupted
+"""
+
+
+def run() -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    last_resort.prepare()
+    try:
+        code = main()
+    except SystemExit as exc:  # --help, --version
+        code = int(exc.code or 0)
+    last_resort.end(code)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments and arguments[0] in COMMANDS:
+            command = import_module(f"spectrum_tui.cli.{arguments[0]}")
+            return int(command.run(arguments[1:]))
+        return _app(arguments)
+    except SpectrumError as exc:
+        last_resort.report(exc)
+        return 2
+    except KeyboardInterrupt:
+        return last_resort.INTERRUPTED
+    except BrokenPipeError:
+        return last_resort.broken_pipe()
+    except Exception as exc:
+        if last_resort.was_interrupted():
+            return last_resort.INTERRUPTED
+        return last_resort.unexpected(exc)
+
+
+def _app(arguments: list[str]) -> int:
+    options = _app_parser().parse_args(arguments)
+    settings = settings_of(options)
+    results = _results_file(settings.model)
+    if settings.sizes_from and results is None:
+        raise InputError(
+            "--sizes-from is for saved scores.", "Give a RESULTS.json to open.", field="model"
+        )
+    if not is_served() and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InputError(
+            "The app needs a terminal on stdin and stderr.",
+            f"Without one, use `{PROGRAM} scan {settings.model or 'MODEL'}`.",
+        )
+    # Collections while importing cost 0.06 s before the first frame; the app turns them on again.
+    gc.disable()
+    from spectrum_tui.app.app import SpectrumApp
+    from spectrum_tui.app.run import run_app
+    from spectrum_tui.core.files import usable_cache
+
+    with usable_cache():
+        return run_app(SpectrumApp(settings, results=results, demo=options.demo))
+
+
+def _results_file(model: str) -> Path | None:
+    """The saved scores or the recipe that were meant, if MODEL names a file of them."""
+    try:
+        path = Path(model).expanduser()
+        is_file = path.is_file()
+    except (OSError, ValueError, RuntimeError):  # an unknown ~user, 300 characters
+        raise InputError(
+            f"{model!r} is not a usable path.", "Give a folder or a model id.", field="model"
+        ) from None
+    if model.endswith(FILES) or is_file:
+        if not is_file:
+            what = f"{model} is not a file." if path.exists() else f"There is no file {model}."
+            raise InputError(what, "Check the path.", field="model")
+        if path.suffix in FILES:
+            return path
+    return None
+
+
+def _app_parser() -> Parser:
+    commands = (
+        f"  {PROGRAM} {f'{name} {takes}':<22}  {does}" for name, (takes, does) in COMMANDS.items()
+    )
+    parser = Parser(
+        prog=PROGRAM,
+        description=_DESCRIPTION,
+        epilog=_EPILOG.format(commands="\n".join(commands)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    add_model_options(parser)
+    add_sizes_option(parser)
+    return parser

@@ -1,0 +1,242 @@
+"""`spectrum-tui memory`: what a selection takes to train under every preset, and what fits."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from spectrum_tui.cli.options import (
+    Parser,
+    add_embeddings_option,
+    add_metric_option,
+    add_percent_option,
+    add_sizes_option,
+)
+from spectrum_tui.cli.output import aligned
+from spectrum_tui.cli.scores import load_scores
+from spectrum_tui.core import numbers
+from spectrum_tui.core.errors import ResultsError
+from spectrum_tui.core.memory import (
+    PRESETS,
+    SHARDINGS,
+    Estimate,
+    Fit,
+    MemoryTable,
+    ModelSizes,
+    Preset,
+    Training,
+    fit,
+    preset_named,
+    sharding_named,
+)
+from spectrum_tui.core.memory.estimate import ASSUMPTIONS
+from spectrum_tui.core.memory.presets import (
+    parse_batch,
+    parse_gpus,
+    parse_memory,
+    parse_sequence,
+)
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.settings import parse_metric, parse_percent
+from spectrum_tui.core.text import safe
+from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines
+
+NO_SIZES = "These scores hold no sizes, so that nothing can be said of memory."
+NO_SIZES_HINT = "Give the model that they are of: --sizes-from MODEL, a folder or a cached id."
+_TITLES = ("", "weights", "gradients", "optimizer", "static", "activations", "sum")
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What was asked."""
+
+    result: Result
+    table: MemoryTable
+    selection: Selection
+    training: Training
+    percent: int
+    head: bool
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print the estimates on stdout; 1 where `--fit` finds nothing, raises SpectrumError."""
+    options = _parser().parse_args(arguments)
+    limit = parse_memory(options.fit) if options.fit is not None else None
+    asked = _question(options)
+    answer = None if limit is None else _fit(asked, limit)
+    if answer is not None and answer.percent:
+        asked = replace(asked, percent=answer.percent)
+    if options.json:
+        put_json(_as_data(asked, answer))
+    else:
+        put_lines(_lines(asked, answer))
+    return 1 if answer is not None and not answer.percent else 0
+
+
+def _question(options: argparse.Namespace) -> _Question:
+    training = Training(
+        preset_named(options.preset),
+        parse_gpus(options.gpus),
+        sharding_named(options.sharding),
+        parse_batch(options.batch),
+        parse_sequence(options.sequence),
+        not options.no_checkpointing,
+    )
+    percent, metric = parse_percent(options.top_percent), parse_metric(options.metric)
+    result = load_scores(options)
+    if not result.parameters:
+        raise ResultsError(NO_SIZES, NO_SIZES_HINT)
+    selection = Selection(result.with_metric(metric))
+    table = MemoryTable(selection, ModelSizes(result.parameters, result.head))
+    head = bool(result.head) and not options.no_embeddings
+    return _Question(result, table, selection, training, percent, head)
+
+
+def _fit(asked: _Question, limit: float) -> Fit:
+    least = asked.selection.smallest_percent()
+    return fit(asked.table, limit, asked.training, head=asked.head, least=least)
+
+
+def _estimates(asked: _Question) -> Iterator[tuple[str, Estimate]]:
+    """(name, estimate) of every preset."""
+    for preset in PRESETS:
+        training = replace(asked.training, preset=preset)
+        yield preset.name, asked.table.estimate(asked.percent, training, head=asked.head)
+
+
+def _lines(asked: _Question, answer: Fit | None) -> Iterator[str]:
+    training, result = asked.training, asked.result
+    yield f"{safe(result.provenance.model)}: {_trains(asked)}"
+    yield f"an estimate {_each_gpu(training)}, {_assumed(training)}"
+    yield ""
+    yield from aligned([_TITLES, *(_cells(*each) for each in _estimates(asked))])
+    if answer is not None:
+        yield ""
+        yield f"{answer.text} ({training.preset.title})."
+        yield from (f"  {way.words}: up to the top {way.percent} %" for way in answer.ways)
+        if not (answer.percent or answer.ways):
+            yield "  Nothing here makes it fit: take a smaller model, or shorter sequences."
+    yield ""
+    yield from (f"{preset.name:<6} {_meaning(preset)}" for preset in PRESETS)
+    yield "activations, a rougher estimate:"
+    yield from (f"  {text}" for text in ASSUMPTIONS)
+
+
+def _trains(asked: _Question) -> str:
+    trained = asked.table.estimate(asked.percent, Training(), head=asked.head).trained
+    share = numbers.percent(trained / asked.result.total_parameters)
+    head = "with" if asked.head else "without"
+    return (
+        f"the top {asked.percent} % of each layer type, {head} embeddings and head, "
+        f"train {numbers.count(trained)} of {numbers.count(asked.result.total_parameters)} "
+        f"parameters ({share})"
+    )
+
+
+def _meaning(preset: Preset) -> str:
+    return ", ".join(filter(None, (preset.meaning, Training(preset).ranks)))
+
+
+def _each_gpu(training: Training) -> str:
+    """On what the bytes are."""
+    if training.gpus == 1:
+        return "for one GPU"
+    return f"for each of {training.gpus} GPUs, {training.sharding.meaning}"
+
+
+def _assumed(training: Training) -> str:
+    """What is trained on at a time, and how."""
+    with_or = "with" if training.checkpointing else "without"
+    return (
+        f"batch {training.batch} of {training.sequence:,} tokens, {with_or} gradient checkpointing"
+    )
+
+
+def _cells(name: str, estimate: Estimate) -> tuple[str, ...]:
+    parts = (estimate.weights, estimate.gradients, estimate.optimizer, estimate.static)
+    sums = (*parts, estimate.activations, estimate.total)
+    return (name, *map(numbers.size, sums))
+
+
+def _as_data(asked: _Question, answer: Fit | None) -> dict[str, Any]:
+    training = asked.training
+    return {
+        "model": asked.result.provenance.model,
+        "top_percent": asked.percent,
+        "embeddings": asked.head,
+        "total_parameters": asked.result.total_parameters,
+        "trained_parameters": asked.table.estimate(
+            asked.percent, Training(), head=asked.head
+        ).trained,
+        "gpus": training.gpus,
+        "sharding": training.divided.name,
+        "batch": training.batch,
+        "sequence": training.sequence,
+        "gradient_checkpointing": training.checkpointing,
+        "bytes_on_each_gpu": {name: _bytes(estimate) for name, estimate in _estimates(asked)},
+        "fit": None if answer is None else _fit_data(answer, training),
+    }
+
+
+def _bytes(estimate: Estimate) -> dict[str, int]:
+    return {
+        "weights": round(estimate.weights),
+        "gradients": round(estimate.gradients),
+        "optimizer": round(estimate.optimizer),
+        "activations": round(estimate.activations),
+        "sum": round(estimate.total),
+        "trained_parameters": estimate.trained,
+        "blocks_reached_without_checkpointing": estimate.blocks_back,
+    }
+
+
+def _fit_data(answer: Fit, training: Training) -> dict[str, Any]:
+    return {
+        "bytes": round(answer.limit),
+        "preset": training.preset.name,
+        "top_percent": answer.percent or None,
+        "needs": round(answer.needs),
+        "instead": [
+            {
+                "what": way.words,
+                "preset": way.training.preset.name,
+                "gpus": way.training.gpus,
+                "sharding": way.training.divided.name,
+                "embeddings": way.head,
+                "top_percent": way.percent,
+            }
+            for way in answer.ways
+        ],
+    }
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=f"{PROGRAM} memory",
+        description="Estimate what a selection takes to train: weights, gradients, optimizer "
+        "state, activations, under every preset.",
+    )
+    add = parser.add_argument
+    add("results", metavar="RESULTS.json", help="a saved score file")
+    add_percent_option(parser)
+    add(
+        "--fit",
+        metavar="GiB",
+        help="the highest percentage that this much on each GPU holds (24, 24GB)",
+    )
+    presets = ", ".join(preset.name for preset in PRESETS)
+    add("--preset", default=PRESETS[0].name, help=f"for --fit: {presets} ({PRESETS[0].name})")
+    add("--gpus", default="1", metavar="N", help="how many GPUs share it (1)")
+    shardings = ", ".join(sharding.name for sharding in SHARDINGS)
+    add("--sharding", default="zero3", metavar="KIND", help=f"{shardings} (zero3)")
+    add("--batch", default="1", metavar="N", help="sequences on each GPU at a time (1)")
+    add("--sequence", default="2048", metavar="N", help="tokens of a sequence (2048)")
+    add("--no-checkpointing", action="store_true", help="without gradient checkpointing")
+    add("--json", action="store_true", help="print JSON")
+    add_metric_option(parser)
+    add_embeddings_option(parser)
+    add_sizes_option(parser)
+    return parser

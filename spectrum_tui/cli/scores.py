@@ -1,0 +1,24 @@
+"""The saved scores that a command works on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.saved.sizes import load_sized
+from spectrum_tui.core.text import safe
+from spectrum_tui.stdio.streams import say
+
+
+def load_scores(options: argparse.Namespace) -> Result:
+    """The file RESULTS, sized by `--sizes-from` or a cached model; raises SpectrumError.
+
+    Of imported scores it is said where their sizes come from and what did not come with them; the
+    notes of a scan were said when it ran.
+    """
+    result = load_sized(Path(options.results), options.sizes_from)
+    if not result.provenance.version:
+        for note in result.provenance.notes:
+            say(f"note: {safe(note)}")
+    return result

@@ -1,0 +1,1 @@
+"""Checkpoint files: which shards, which tensors, and their bytes."""

@@ -1,0 +1,285 @@
+"""Which tensors a checkpoint holds, and where their bytes are: from safetensors headers alone.
+
+Standard library only, so that a folder of 90,000 tensors is described in under a second and
+before torch is imported. Format: a little-endian u64 header length, a JSON header, the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spectrum_tui.core import json_text
+from spectrum_tui.core.checkpoint.file_state import FileState, changed
+from spectrum_tui.core.checkpoint.shards import (
+    INDEX_FILE,
+    SINGLE_FILE,
+    parse_json,
+    read_json,
+    shard_names,
+    unreadable,
+)
+from spectrum_tui.core.disk import open_regular
+from spectrum_tui.core.errors import CheckpointError
+
+MAX_HEADER = 100_000_000
+"""Bytes; the cap of the safetensors library itself."""
+
+BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+    "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
+    "I64": 64, "U64": 64, "F64": 64, "C64": 64,
+}  # fmt: skip
+"""Bits of one element of each stored type."""
+
+_PLAIN = {"F64", "F32", "F16", "BF16"}
+_DECODING = ("quantization_config", "compression_config", "dtype", "torch_dtype")
+
+ADAPTER_FILE = "adapter_config.json"
+_LARGEST = 2**64 - 1
+"""Of a size or an offset in a header, as the format has it."""
+_FIELDS = ("dtype", "shape", "data_offsets")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One stored tensor; `start` and `end` are absolute byte offsets in `file`, whose `state`
+    was this when its header was read (None where the file is on the hub)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    file: str
+    start: int
+    end: int
+    state: FileState | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on disk."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model's tensors in natural order of their files, with its config.json.
+
+    `fingerprint` changes whenever a shard's name, header or `FileState.identity` does, and where
+    the config decodes other values: scores of an earlier scan are only reused under the same one.
+    `has_config` is False where there is no config.json, `indexed` where files are taken for
+    shards by their names alone, `has_adapter` is set where an adapter's configuration lies beside
+    the weights.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    shards: tuple[str, ...]
+    tensors: tuple[Tensor, ...]
+    fingerprint: str
+    has_config: bool = True
+    indexed: bool = True
+    has_adapter: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(t.nbytes for t in self.tensors)
+
+    @property
+    def states(self) -> dict[str, FileState]:
+        """{file: its state when its header was read}, of the files on this machine."""
+        return {t.file: t.state for t in self.tensors if t.state is not None}
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Describe the model in `folder`; raises CheckpointError with the file that is at fault."""
+    config = read_config(folder)
+    digest = hashlib.sha256()
+    shards = shard_names(folder)
+    indexed = shards == [SINGLE_FILE] or (folder / INDEX_FILE).is_file()
+    headers = ((name, read_header(folder / name, digest)) for name in shards)
+    tensors = joined(headers, str(folder), indexed=indexed)
+    if not {tensor.dtype for tensor in tensors} <= _PLAIN:
+        digest.update(_decoding(config or {}).encode())
+    return Checkpoint(
+        folder,
+        config or {},
+        tuple(shards),
+        tensors,
+        digest.hexdigest(),
+        has_config=config is not None,
+        indexed=indexed,
+        has_adapter=(folder / ADAPTER_FILE).is_file(),
+    )
+
+
+def _decoding(config: Mapping[str, Any]) -> str:
+    """What the config says of how quantised tensors are decoded, and into which type."""
+    parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
+    found = [{name: part[name] for name in _DECODING if name in part} for part in parts]
+    return json.dumps([part for part in found if part], sort_keys=True)
+
+
+def joined(
+    headers: Iterable[tuple[str, Iterable[Tensor]]], where: str, *, indexed: bool
+) -> tuple[Tensor, ...]:
+    """The tensors of all shards, given as (shard, its tensors).
+
+    Of two with one name the later counts, as for transformers; without an index that would name
+    the files that belong together, raises CheckpointError.
+    """
+    tensors: dict[str, Tensor] = {}
+    for shard, header in headers:
+        for tensor in header:
+            twin = tensors.get(tensor.name)
+            if twin is not None and not indexed:
+                other = Path(twin.file).name
+                raise CheckpointError(
+                    f"{other} and {Path(shard).name} in {where} both hold {tensor.name}, and no "
+                    f"{INDEX_FILE} says which of them is the model's.",
+                    "Leave the files of one model in the folder.",
+                    field="model",
+                )
+            tensors[tensor.name] = tensor
+    return tuple(tensors.values())
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """config.json as a mapping; None where there is none."""
+    path = folder / "config.json"
+    data = read_json(path)
+    return None if data is None else parse_config(data, str(path))
+
+
+def parse_config(data: str | bytes, where: str = "config.json") -> dict[str, Any]:
+    """The content of a config.json as a mapping; empty where it holds anything else."""
+    config = parse_json(data, where)
+    return config if isinstance(config, dict) else {}
+
+
+def read_header(path: Path, digest: hashlib._Hash | None = None) -> list[Tensor]:
+    """The tensors of one shard; adds what identifies the shard to `digest`."""
+    try:
+        with open_regular(path) as file:
+            state = FileState.of(os.fstat(file.fileno()))
+            head = file.read(8)
+            length = header_length(head, path.name, state.size)
+            blob = file.read(length)
+            if FileState.of(os.fstat(file.fileno())) != state:
+                raise changed(str(path))
+    except OSError as exc:
+        raise unreadable(path, exc) from None
+    if digest is not None:
+        digest.update(f"{path.name}\0{state.identity(path)}\0".encode())
+        digest.update(blob)
+    return parse_header(blob, str(path), state.size, state)
+
+
+def header_length(head: bytes, name: str, size: int | None) -> int:
+    """The header's length in bytes, from the first 8 bytes of a shard of `size` bytes."""
+    if head.startswith(b"version "):
+        raise CheckpointError(
+            f"{name} is a Git LFS pointer, not the weights.",
+            "Run `git lfs pull` in the model folder.",
+            field="model",
+        )
+    length = int(struct.unpack("<Q", head)[0]) if len(head) == 8 else 0
+    if length < 2 or length > MAX_HEADER or (size is not None and length + 8 > size):
+        raise CheckpointError(
+            f"{name} is not a safetensors file (its header does not fit).",
+            "Download it again; the transfer may have been cut short.",
+            field="model",
+        )
+    return length
+
+
+def parse_header(
+    blob: bytes, file: str, size: int | None, state: FileState | None = None
+) -> list[Tensor]:
+    """The tensors that a shard's JSON header names; `size` of the file in bytes, if known.
+
+    As strict as the official reader: the data is covered from its first byte to its last, each
+    byte by one tensor.
+    """
+    name = Path(file).name
+    try:
+        entries = _entries(blob)
+        base = 8 + len(blob)
+        tensors = [_tensor(key, entry, file, base, state) for key, entry in entries.items()]
+        tensors.sort(key=lambda tensor: (tensor.start, tensor.end))
+        end = _covered(tensors, base)
+    except json_text.WRONG_SHAPE:
+        raise CheckpointError(
+            f"{name} has a damaged header.", "Download the file again.", field="model"
+        ) from None
+    if size is not None and size != end:
+        lacks = f"it needs {end:,} bytes and has {size:,}"
+        fault = f"is truncated: {lacks}" if size < end else f"is too long: {lacks}"
+        raise CheckpointError(
+            f"{name} {fault}.",
+            "Download it again; the transfer was cut short."
+            if size < end
+            else "Download it again; it is not the file that was written.",
+            field="model",
+        )
+    return tensors
+
+
+def _entries(blob: bytes) -> dict[str, Any]:
+    """{tensor: its entry} of a header; raises ValueError or TypeError for what is none."""
+    entries = json_text.load_strict(blob, once=("__metadata__", *_FIELDS))
+    metadata = entries.pop("__metadata__", None)
+    if metadata is not None and not all(isinstance(value, str) for value in metadata.values()):
+        raise TypeError(metadata)
+    return dict(entries)
+
+
+def _covered(tensors: Sequence[Tensor], base: int) -> int:
+    """Where the last of `tensors` ends, given in order; ValueError for a gap or an overlap."""
+    end = base
+    for tensor in tensors:
+        if tensor.start != end:
+            raise ValueError(tensor.name)
+        end = tensor.end
+    return end
+
+
+def _tensor(
+    key: str, entry: Mapping[str, Any], file: str, base: int, state: FileState | None
+) -> Tensor:
+    start, end = _naturals(entry["data_offsets"])
+    shape = _naturals(entry["shape"])
+    dtype = entry["dtype"]
+    count = 1
+    for size in shape:
+        count *= size
+        if count > _LARGEST:
+            raise OverflowError(key)
+    if count * BITS[dtype] != (end - start) * 8:
+        raise ValueError(key)
+    return Tensor(key, shape, dtype, file, base + start, base + end, state)
+
+
+def _naturals(values: object) -> tuple[int, ...]:
+    """A list of whole numbers of the format: JSON also has 1.5, true, "" and 1e999."""
+    if not isinstance(values, list):
+        raise TypeError(values)
+    for value in values:
+        if type(value) is not int or not 0 <= value <= _LARGEST:
+            raise ValueError(value)
+    return tuple(values)

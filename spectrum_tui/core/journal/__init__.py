@@ -1,0 +1,1 @@
+"""What a scan keeps while it runs: its entries, their singular values, its lock."""

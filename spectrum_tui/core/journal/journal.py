@@ -1,0 +1,238 @@
+"""Finished scores on disk while a scan runs: what a killed scan is resumed from.
+
+One JSON line per layer, appended and synced before the score is shown to anyone (0.1 ms). It ends
+with its own checksum: of random bit flips a quarter leave a line that reads as another score. The
+journal belongs to the exact bytes of a checkpoint (`Checkpoint.fingerprint`), so a scan of
+other types, or after any kind of end, finds everything that was ever computed for it. The singular
+values lie in a file beside it (`spectra_store`): a metric that an entry lacks, since it was not
+known then, comes from those.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from spectrum_tui.core import disk
+from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.files import cache_dir, cannot_keep, checksum
+from spectrum_tui.core.journal.spectra import (
+    NOWHERE,
+    KeptSpectrum,
+    SpectraReader,
+    SpectraWriter,
+    spectra_path,
+)
+from spectrum_tui.core.json_text import WRONG_SHAPE
+from spectrum_tui.core.requests import METRICS
+from spectrum_tui.core.scoring.metrics import every_metric
+from spectrum_tui.core.scoring.snr import RULE, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A matrix's score, and the seconds it took; `rule` names how it was computed.
+
+    `error` bounds the relative error of the SNR where it was computed in the `fast` precision;
+    it is 0 for an exact one. `metrics` are {name: value} of every metric, `spectrum` where its
+    singular values lie in the file beside the journal `file`.
+    """
+
+    layer: str
+    score: Score
+    seconds: float
+    rule: str = RULE
+    error: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    spectrum: int = NOWHERE
+    file: str = ""
+
+
+def journal_path(fingerprint: str) -> Path:
+    """Where the journal of a checkpoint lies."""
+    return cache_dir() / "scans" / f"{fingerprint[:40]}.jsonl"
+
+
+def rank_journal(path: Path, rank: int) -> Path:
+    """The journal that process `rank` of a scan writes: its own file beside the others', since
+    lines of several writers would tear each other; the first writes `path` itself."""
+    return path.with_suffix(f".rank{rank}{path.suffix}") if rank else path
+
+
+def journals(path: Path) -> list[Path]:
+    """A checkpoint's journal and those of a scan's other processes, however many there were."""
+    return [path, *sorted(path.parent.glob(f"{path.stem}.rank*{path.suffix}"))]
+
+
+def read_journal(path: Path) -> dict[str, Entry]:
+    """{layer: entry} of all processes' journals; a torn or foreign line is passed over, a
+    missing file is empty.
+
+    An entry that lacks a metric gets it from its spectrum; without one it is left out, as if
+    its matrix had not been scored.
+    """
+    return best_entries(entry for file in journals(path) for entry in _entries(file))
+
+
+def best_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """{layer: entry}, the most exact of each: which file or machine it is from says nothing."""
+    best: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.layer not in best or entry.error <= best[entry.layer].error:
+            best[entry.layer] = entry
+    return best
+
+
+def discard_journals(path: Path) -> None:
+    """Forget every score and spectrum of a checkpoint, of whichever process; raises OutputError."""
+    try:
+        for file in journals(path):
+            disk.remove(file)
+            disk.remove(spectra_path(file))
+    except OSError as exc:
+        raise cannot_keep(path, exc) from None
+
+
+class JournalTail:
+    """Reads what is added to a checkpoint's journals, by whichever process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read: dict[Path, int] = {}
+
+    def new_entries(self) -> list[Entry]:
+        """The usable entries since the last call; all at the first."""
+        return [entry for file in journals(self._path) for entry in self._new(file)]
+
+    def _new(self, file: Path) -> Iterator[Entry]:
+        start = self._read.get(file, 0)
+        try:
+            data = disk.read_from(file, start)
+        except OSError:
+            return
+        whole, newline, _ = data.rpartition(b"\n")  # the rest is being written
+        self._read[file] = start + len(whole + newline)
+        yield from _parsed(whole, file)
+
+
+def _entries(path: Path) -> Iterator[Entry]:
+    """The usable entries of one file."""
+    try:
+        data = disk.read_from(path)
+    except OSError:
+        return
+    yield from _parsed(data, path)
+
+
+def _parsed(data: bytes, path: Path) -> Iterator[Entry]:
+    found = (parse_line(line, path.name) for line in data.split(b"\n"))
+    with SpectraReader(spectra_path(path)) as reader:
+        for entry in found:
+            if entry is not None and entry.rule == RULE:
+                complete = _completed(entry, reader)
+                if complete is not None:
+                    yield complete
+
+
+def _completed(entry: Entry, reader: SpectraReader) -> Entry | None:
+    if entry.metrics.keys() >= _EVERY:
+        return entry
+    kept = reader.read(entry.layer, entry.spectrum)
+    if kept is None:
+        return None
+    metrics = every_metric(kept.values, kept.rows, kept.columns, entry.metrics)
+    return replace(entry, metrics=metrics)
+
+
+_EVERY = frozenset(METRICS)
+_SEAL = b', "checksum": "'
+
+
+def sealed(data: Mapping[str, object]) -> bytes:
+    """An entry's fields as a line, without its end: JSON, of which the last field checks the rest.
+
+    The braces are apart from what is checked, so that the line is JSON with and without it.
+    """
+    body = json.dumps(data).encode().removesuffix(b"}")
+    return body + _SEAL + checksum(body).encode() + b'"}'
+
+
+def parse_line(line: bytes, file: str = "") -> Entry | None:
+    """The entry that `sealed` wrote to `file`; None for anything else, and for another version's
+    fields."""
+    body, _, seal = line.rpartition(_SEAL)
+    if seal != checksum(body).encode() + b'"}':
+        return None
+    try:
+        data = json.loads(body + b"}")
+        data["file"] = file
+        entry = Entry(score=Score(**data.pop("score")), **data)
+    except WRONG_SHAPE:
+        return None
+    return entry if _is_sound(entry) else None
+
+
+def _is_sound(entry: Entry) -> bool:
+    """Whether every field is what it should be; JSON says nothing of it."""
+    score = entry.score
+    if not isinstance(entry.metrics, dict):
+        return False
+    floats = (score.snr, score.largest, score.sigma, score.threshold, entry.seconds, entry.error)
+    return (
+        set(map(type, (*floats, *entry.metrics.values()))) == {float}
+        and type(entry.layer) is type(entry.rule) is str
+        and type(entry.spectrum) is type(score.signal) is int
+        and score.snr >= 0.0
+        and 0.0 <= entry.error < math.inf
+    )
+
+
+class Journal:
+    """The journal of one checkpoint, open for appending. Raises OutputError on a full disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: disk.GrowingFile | None = None
+        self._spectra: SpectraWriter | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = disk.GrowingFile(self.path)
+            if self._file.last_byte() not in (b"", b"\n"):
+                self._file.append(b"\n")  # a torn line: the next must not be glued to it
+            self._spectra = SpectraWriter(spectra_path(self.path))
+        except OSError as exc:
+            self._close()
+            raise cannot_keep(self.path, exc) from None
+        except OutputError:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def append(self, entry: Entry, spectrum: KeptSpectrum | None = None) -> None:
+        """Write the spectrum, then the entry that says where it is, and wait for the disk."""
+        assert self._file is not None
+        if spectrum is not None and self._spectra is not None:
+            entry = replace(entry, spectrum=self._spectra.append(entry.layer, spectrum))
+        data = asdict(entry)
+        del data["file"]  # that is this one, whatever it will be called
+        try:
+            self._file.append(sealed(data) + b"\n")
+            self._file.sync()
+        except OSError as exc:
+            raise cannot_keep(self.path, exc) from None
+
+    def _close(self) -> None:
+        for file in (self._file, self._spectra):
+            if file is not None:
+                file.close()

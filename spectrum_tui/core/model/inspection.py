@@ -1,0 +1,390 @@
+"""From what a user typed to a described model: a folder, a cached or a hub model, or the demo."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from spectrum_tui.core import hub
+from spectrum_tui.core.checkpoint.headers import ADAPTER_FILE, Checkpoint, read_checkpoint
+from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, unreadable
+from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError
+from spectrum_tui.core.files import cache_note
+from spectrum_tui.core.gc_pause import without_collections
+from spectrum_tui.core.journal.journal import journal_path, read_journal
+from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
+from spectrum_tui.core.model import demo
+from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
+from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
+from spectrum_tui.core.naming.parameters import ParameterPlan
+from spectrum_tui.core.numbers import counted, part_of
+from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
+from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
+from spectrum_tui.core.text import safe, shortened
+
+if TYPE_CHECKING:
+    from spectrum_tui.core.quantised.fold import Folded
+
+OWNED = "org/name, as in Qwen/Qwen3-0.6B"
+"""What an id on the hub looks like."""
+
+Origin = Literal["folder", "cache", "hub", "demo"]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A model read from its headers: what a screen shows, and what a scan needs.
+
+    `files` are what a download fetches of a model that is only on the hub; `preview` are the
+    layers under the checkpoint's names, where `model` has those of a trainer.
+    """
+
+    summary: ModelSummary
+    checkpoint: Checkpoint
+    model: ModelLayers
+    files: hub.HubFiles | None = None
+    preview: ModelLayers | None = None
+
+
+def inspect_model(
+    model: str, revision: str = "", *, patience: hub.Patience | None = None
+) -> Inspection:
+    """Describe a model without its weights; raises CheckpointError or HubError with a field.
+
+    "demo" is the demonstration model (`./demo` is a folder); an existing folder wins over a hub
+    id, the hub's local cache over the network, which is asked with `patience`.
+    """
+    model = meant(model)
+    if model == DEMO:
+        return _describe(model, "demo", read_checkpoint(demo.make_demo_model()), name=DEMO_NAME)
+    folder = local_folder(model)
+    if folder is not None:
+        return _describe(model, "folder", _read_folder(folder), name=display_name(folder))
+    hub.validate(model)
+    found = hub.find_local(model, revision)
+    if found is not None:
+        return _describe(model, "cache", read_checkpoint(found[0]), revision=found[1])
+    remote = _read_remote(model, revision, patience)
+    found_there = _describe(
+        model, "hub", remote.checkpoint, revision=remote.commit, local=remote.local_bytes
+    )
+    return replace(found_there, files=remote.files)
+
+
+def meant(typed: str) -> str:
+    """What was typed, without the spaces around it unless there is a folder of just that name."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        if Path(typed).expanduser().is_dir():
+            return typed
+    return typed.strip()
+
+
+def _read_remote(model: str, revision: str, patience: hub.Patience | None) -> hub.RemoteCheckpoint:
+    """The model on the hub. A bare name may be an old id, but is more likely no id at all: that is
+    said before what the hub or the network answered."""
+    try:
+        return hub.read_remote(model, revision, patience)
+    except HubError as exc:
+        if "/" in model:
+            raise
+        raise HubError(
+            f"There is no folder {model}, and a model id has an owner: {OWNED}.",
+            f"As an id without one it could not be read: {exc.message}",
+            field=exc.field,
+        ) from None
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder that was meant, None for a hub id; raises for a path that leads nowhere."""
+    if not model:
+        raise CheckpointError(
+            "No model is given.", "Give a folder or a model id like org/name.", field="model"
+        )
+    try:
+        path = Path(model).expanduser()
+        if path.is_dir():
+            return path
+        if path.is_file():
+            raise CheckpointError(
+                f"{model} is a file.", "Give the folder that it lies in.", field="model"
+            )
+    except (OSError, ValueError, RuntimeError):
+        raise CheckpointError(
+            f"{model!r} is not a usable path.", "Give a folder or a model id.", field="model"
+        ) from None
+    if path.is_absolute() or model.startswith((".", "~")):
+        raise CheckpointError(
+            f"There is no folder {model}.", "Check the path for a typing error.", field="model"
+        )
+    return None
+
+
+def display_name(folder: Path) -> str:
+    """What a local model is called in files and on the screen: never its whole path.
+
+    A snapshot in the hub's cache is called by its id, `models--org--name` being `org/name`.
+    """
+    path = folder.resolve()
+    repository = path.parent.parent.name
+    if path.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/", 1)
+    return path.name or "model"
+
+
+def _read_folder(folder: Path) -> Checkpoint:
+    try:
+        return read_checkpoint(folder)
+    except OSError as exc:
+        raise unreadable(folder, exc) from None
+
+
+def _describe(
+    typed: str,
+    origin: Origin,
+    checkpoint: Checkpoint,
+    *,
+    name: str = "",
+    revision: str = "",
+    local: int = -1,
+) -> Inspection:
+    """The preview: what headers tell, under the checkpoint's own names."""
+    quantisation = detect(checkpoint.config, checkpoint.tensors, allow_lossy_gptq=True)
+    if quantisation.refuse:
+        raise CheckpointError(quantisation.refuse, SCAN_INSTEAD, field="model")
+    check_named_weights(checkpoint, name or typed)
+    model = model_layers(checkpoint)
+    if not quantisation.method:
+        _check_scorable(typed, model)
+    is_local = origin != "hub"
+    summary = ModelSummary(
+        typed,
+        origin,
+        str(checkpoint.folder) if is_local else "",
+        revision,
+        _architecture(checkpoint),
+        model.total_parameters,
+        len(checkpoint.tensors),
+        len(checkpoint.shards),
+        checkpoint.nbytes,
+        checkpoint.nbytes if local < 0 else local,
+        _dtypes(checkpoint),
+        tuple(summarise_types(model.layers)),
+        model.skipped,
+        _finished(checkpoint, model) if is_local else 0,
+        name or typed,
+        (*_beside(checkpoint, origin), *filter(None, (quantisation.banner,))),
+    )
+    return Inspection(summary, checkpoint, model)
+
+
+def as_far_as_known(
+    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
+) -> Inspection:
+    """`with_exact_names`, or the names as stored where those need values that are on the hub.
+
+    Some quantised models describe themselves in tensors; all others are known from headers.
+    """
+    try:
+        return with_exact_names(inspection, model_class=model_class, allow_gptq=allow_gptq)
+    except NotHereError:
+        summary = inspection.summary
+        note = "the exact names and counts are known after the download: they need stored values"
+        return replace(
+            inspection, summary=replace(summary, naming=NAMING, notes=(*summary.notes, note))
+        )
+
+
+def with_exact_names(
+    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
+) -> Inspection:
+    """The same model under the names that a trainer will have.
+
+    Needs torch and transformers, but for the architectures of `naming.known`.
+
+    Raises CheckpointError for what cannot be scanned, InputError (field "model_class") for a
+    class that does not fit. Where the names cannot be known, `summary.notes` say why.
+    """
+    with without_collections():
+        folded, plan = exact_plan(inspection, model_class=model_class, allow_gptq=allow_gptq)
+        check_loads(inspection.checkpoint, plan, inspection.summary.model)
+        model = plan_layers(plan)
+    dropped = tuple((name, "only used by an inference engine") for name in folded.dropped)
+    model = replace(model, skipped=(*model.skipped, *dropped))
+    _check_scorable(inspection.summary.model, model)
+    banners = (
+        *_beside(inspection.checkpoint, inspection.summary.origin),
+        folded.quantisation.banner,
+        plan.banner,
+        *wrapped_names(inspection.checkpoint, plan),
+        *_mismatches(plan),
+        *_missing(plan),
+    )
+    summary = replace(
+        inspection.summary,
+        parameters=model.total_parameters,
+        types=tuple(summarise_types(model.layers)),
+        skipped=model.skipped,
+        finished=_finished(inspection.checkpoint, model),
+        notes=(*filter(None, (*banners, cache_note())), *_notes(model)),
+        naming=naming_of(plan),
+        model_class=plan.model_class,
+    )
+    return replace(inspection, summary=summary, model=model, preview=inspection.model)
+
+
+def exact_plan(
+    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
+) -> tuple[Folded, ParameterPlan]:
+    """The tensors of a checkpoint and the parameters that they become; raises as
+    `with_exact_names` does."""
+    from spectrum_tui.core.naming.plain_decoders import known_plan
+    from spectrum_tui.core.naming.plan import plan_parameters
+    from spectrum_tui.core.quantised.fold import fold
+
+    checkpoint = inspection.checkpoint
+    folded = fold(checkpoint, allow_gptq=allow_gptq)
+    plan = known_plan(checkpoint, folded.sources, model_class=model_class)
+    if plan is None:
+        plan = plan_parameters(checkpoint, model_class=model_class, sources=folded.sources)
+    return folded, plan
+
+
+def naming_of(plan: ParameterPlan) -> str:
+    """Whose names these are, for screens and the YAML's header."""
+    if plan.naming == "checkpoint":
+        return NAMING
+    if plan.naming == "known":
+        return plan.model_class
+    matched = " matched by suffix" if plan.naming == "suffix" else ""
+    return f"transformers {plan.transformers_version} {plan.model_class}{matched}"
+
+
+def _beside(checkpoint: Checkpoint, origin: Origin) -> Iterator[str]:
+    """What lies or lacks beside the weights, so that `from_pretrained` reads them otherwise."""
+    if checkpoint.has_adapter and origin == "folder":
+        yield (
+            f"{ADAPTER_FILE} lies beside the weights: with PEFT installed, from_pretrained puts "
+            "that adapter on them, and the trainer has q_proj.base_layer.weight for "
+            f"q_proj.weight. If it is merged into them, move {ADAPTER_FILE} out of the folder"
+        )
+    elif checkpoint.has_adapter:
+        yield (
+            f"the repository has an {ADAPTER_FILE}: with PEFT installed, from_pretrained loads "
+            "that adapter on its base model, not these weights. Download them and train from the "
+            "folder without it"
+        )
+    if not checkpoint.indexed:
+        yield (
+            f"from_pretrained finds neither {SINGLE_FILE} nor {INDEX_FILE} here: "
+            f"{checkpoint.shards[0]} is taken for the model by its name"
+        )
+
+
+def _mismatches(plan: ParameterPlan) -> Iterator[str]:
+    if plan.mismatched:
+        name, stored, expected = plan.mismatched[0]
+        wrong = counted(len(plan.mismatched), "parameter does", "parameters do")
+        yield (
+            f"{wrong} not have the shape that config.json says, "
+            f"first {name}: {list(stored)} stored, {list(expected)} expected"
+        )
+
+
+def _missing(plan: ParameterPlan) -> Iterator[str]:
+    if plan.missing:
+        lacking = part_of(len(plan.missing), len(plan.parameters), "parameter")
+        are = "is" if len(plan.missing) == 1 else "are"
+        yield (
+            f"{lacking} of {plan.model_class} {are} not stored and would start from random values, "
+            f"first {plan.missing[0]}"
+        )
+
+
+def _check_scorable(typed: str, model: ModelLayers) -> None:
+    if not model.layers:
+        reason = model.skipped[0][1] if model.skipped else "the files are empty"
+        raise CheckpointError(
+            f"{typed} has no weight that can be scored ({reason}).",
+            SCAN_INSTEAD if "quantised" in reason else "Check that config.json belongs to it.",
+            field="model",
+        )
+
+
+def _finished(checkpoint: Checkpoint, model: ModelLayers) -> int:
+    """How many layers an earlier scan of exactly these files has scored."""
+    known = read_journal(journal_path(checkpoint.fingerprint))
+    if not known:
+        return 0
+    return sum(known.keys() >= set(layer.matrix_names) for layer in model.layers)
+
+
+def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:
+    """The layer types of a model with their sizes, in tree order."""
+    members: dict[str, list[Layer]] = {}
+    for layer in layers:
+        members.setdefault(layer.type, []).append(layer)
+    return in_tree_order(
+        TypeInfo(
+            name,
+            group_of(name),
+            len(group),
+            sum(layer.numel for layer in group),
+            sum(layer.cost for layer in group),
+            all(layer.one_dimensional for layer in group),
+            max(layer.experts for layer in group),
+            group[0].tower,
+        )
+        for name, group in members.items()
+    )
+
+
+def _notes(model: ModelLayers) -> tuple[str, ...]:
+    """What of the model cannot be scored, where that is more than norms' worth of it."""
+    scored = sum(layer.numel for layer in model.layers)
+    left_out = 1.0 - scored / model.total_parameters if model.total_parameters else 0.0
+    if left_out < 0.01:
+        return ()
+    reasons = Counter(reason for _, reason in model.skipped if not reason.startswith("a buffer"))
+    reason, count = reasons.most_common(1)[0] if reasons else ("biases", 0)
+    return (f"{left_out:.0%} of the parameters have no score ({count}: {reason})",)
+
+
+def _architecture(checkpoint: Checkpoint) -> str:
+    names = checkpoint.config.get("architectures")
+    if isinstance(names, list) and names and isinstance(names[0], str):
+        return shortened(safe(names[0]), 200)
+    return shortened(safe(str(checkpoint.config.get("model_type", ""))), 200) or "unknown"
+
+
+def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for tensor in checkpoint.tensors:
+        counts[tensor.dtype] += tensor.nbytes
+    return dict(counts.most_common())
+
+
+def fetch(
+    inspection: Inspection,
+    *,
+    progress: Callable[[int, int, float], None],
+    cancelled: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda text: None,
+    branch: str | None = None,
+) -> Inspection:
+    """Download a hub model that was inspected, and describe its local snapshot.
+
+    `progress` gets bytes done, bytes in all and bytes per second, `say` a line when the hub asks
+    to wait. `branch` is what the user asked for where the inspection was of a commit: the model is
+    found by that name then, without the hub. Raises HubError, OutputError.
+    """
+    files = inspection.files
+    if files is None:
+        return inspection
+    if branch is not None:
+        files = replace(files, revision=branch)
+    hub.download(files, progress=progress, cancelled=cancelled, say=say)
+    return inspect_model(inspection.summary.model, inspection.summary.revision)

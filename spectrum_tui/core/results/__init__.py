@@ -1,0 +1,1 @@
+"""Scores as a value, and which layers a percentage of them selects."""

@@ -1,0 +1,151 @@
+"""Which layers a percentage selects: pure, and fast enough to follow a slider.
+
+The rule is the reference tool's: of the n layers of a type, the floor(n·P/100) with the highest
+SNR, ties in file order. A layer without a score (NaN) is never selected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spectrum_tui.core.layer_types import Group, group_of
+from spectrum_tui.core.results.results import BoolArray, IntArray, Result, Scores
+
+NEVER = 255
+"""Threshold of a layer that no percentage selects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a percentage means. `parameters` that train, head included where it is on;
+    `share` of the model's parameters, 0 where sizes are unknown."""
+
+    layers: int
+    parameters: int
+    share: float
+
+
+class Selection:
+    """Everything that depends on the scores but not on the percentage, computed once.
+
+    `threshold[i]` is the smallest whole percentage that selects layer i, so that a slider step
+    is one comparison (0.01 ms for 50,000 layers, where sorting again takes 65 ms).
+    `rank[i]` counts from 1 within the layer's type, 0 for a layer without a score;
+    `counts[t]` is n of type t. `in_head` marks the layers that are embeddings or head, which
+    train while the head is on, whatever their rank, and never while it is off.
+    """
+
+    def __init__(self, result: Result, same_layers: Selection | None = None) -> None:
+        """`same_layers` is one of the same layers by another metric: what only depends on their
+        names is taken from it, half of the work."""
+        scores = result.scores
+        self.result = result
+        self.counts = counted(scores)
+        self.rank = ranks(scores)
+        self.threshold = thresholds(self.rank, self.counts[scores.type_ids])
+        known = same_layers
+        self.in_head: BoolArray = known.in_head if known else _in_head(result)
+        self._numel_in_head: IntArray = known._numel_in_head if known else _numel_in_head(result)
+        self._matrix_counts = self.counts[_of_matrices(scores, ~self.in_head) & (self.counts > 0)]
+        self._tables = {on: self._totals_table(on) for on in (True, False)}
+
+    def mask(self, percent: int, *, head: bool = True) -> BoolArray:
+        """The layers that `percent` selects by rank, less the embeddings and head where those
+        are off. Where they are on, `in_head` train besides, whatever their rank."""
+        chosen = np.asarray(self.threshold <= percent)
+        return chosen if head else chosen & ~self.in_head
+
+    def trained(self, percent: int, *, head: bool) -> BoolArray:
+        """The layers that train: those selected, and embeddings and head where they are on."""
+        chosen = self.mask(percent, head=head)
+        return chosen | self.in_head if head else chosen
+
+    def totals(self, percent: int, *, head: bool) -> Totals:
+        """Layers that are selected and train, and all parameters that train, at `percent`."""
+        layers, parameters = self._tables[head]
+        trained = int(parameters[percent])
+        whole = self.result.total_parameters
+        return Totals(int(layers[percent]), trained, trained / whole if whole else 0.0)
+
+    def smallest_percent(self) -> int:
+        """The smallest percentage that selects any layer; NEVER where none does."""
+        return int(self.threshold.min(initial=NEVER))
+
+    def too_small(self, percent: int) -> str:
+        """Which types have so few layers that a percentage selects none of them, in words; ""
+        where there is none. Norms, embeddings and head are not counted, nor anything where nothing
+        at all is selected."""
+        small = self._matrix_counts[self._matrix_counts * percent < 100]
+        if not len(small) or percent < self.smallest_percent():
+            return ""
+        least, most = int(small.min()), int(small.max())
+        types = f"{len(small):,} types have" if len(small) > 1 else "1 type has"
+        upto = "at most " if least < most else ""
+        layers = "one layer" if most == 1 else f"{upto}{most} layers"
+        return f"{types} {layers}: none below {-(-100 // most)} %"
+
+    def _totals_table(self, head: bool) -> tuple[IntArray, IntArray]:
+        """Layers and parameters at every percentage 0..100."""
+        limit = self.threshold.astype(np.int64)
+        if not head:
+            limit[self.in_head] = NEVER
+        numel = self.result.scores.numel - self._numel_in_head
+        layers = np.bincount(limit, minlength=NEVER + 1).cumsum()[:101]
+        trained = np.bincount(limit, weights=numel, minlength=NEVER + 1).cumsum()[:101]
+        extra = sum(h.numel for h in self.result.head) if head else 0
+        return layers.astype(np.int64), trained.astype(np.int64) + extra
+
+
+def _of_matrices(scores: Scores, rows: BoolArray) -> BoolArray:
+    """Per type, whether any of these rows is of it, and it is none of norms."""
+    found = np.bincount(scores.type_ids[rows], minlength=len(scores.type_names)) > 0
+    norms = (group_of(name) is Group.NORMS for name in scores.type_names)
+    return np.asarray(found & ~np.fromiter(norms, np.bool_, len(found)))
+
+
+def counted(scores: Scores) -> IntArray:
+    """n of every type: its layers, less those that this program failed to score."""
+    counts = np.bincount(scores.type_ids, minlength=len(scores.type_names))
+    if scores.problems:
+        failed = np.fromiter(scores.problems, dtype=np.int64)
+        counts -= np.bincount(scores.type_ids[failed], minlength=len(scores.type_names))
+    return counts.astype(np.int64)
+
+
+def ranks(scores: Scores) -> IntArray:
+    """Rank of each layer within its type from 1, highest SNR first; 0 where SNR is NaN."""
+    n = len(scores)
+    scored = ~np.isnan(scores.snr)
+    key = np.where(scored, -scores.snr, np.inf)
+    order = np.lexsort((np.arange(n), ~scored, key, scores.type_ids))
+    sizes = np.bincount(scores.type_ids, minlength=len(scores.type_names))
+    first = np.concatenate(([0], np.cumsum(sizes)[:-1])) if len(sizes) else np.zeros(0, np.int64)
+    rank = np.zeros(n, np.int64)
+    rank[order] = np.arange(n) - first[scores.type_ids[order]] + 1
+    rank[~scored] = 0
+    return rank
+
+
+def thresholds(rank: IntArray, n: IntArray) -> npt.NDArray[np.uint8]:
+    """The smallest P with rank <= floor(n·P/100), which is ceil(100·rank/n); NEVER without one."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent = -(-100 * rank // np.maximum(n, 1))
+    percent[(rank == 0) | (rank > n)] = NEVER
+    return percent.astype(np.uint8)
+
+
+def _in_head(result: Result) -> BoolArray:
+    """Per row, whether it is one of the embeddings or heads."""
+    head = {name for h in result.head for name in (h.name, *h.tied)}
+    rows = result.scores.parameters
+    return np.fromiter((not head.isdisjoint(names) for names in rows), np.bool_, len(rows))
+
+
+def _numel_in_head(result: Result) -> IntArray:
+    """Per row, the parameters that are already counted with the embeddings and head."""
+    head = {name: h.numel for h in result.head for name in (h.name, *h.tied)}
+    rows = result.scores.parameters
+    return np.fromiter((sum(head.get(name, 0) for name in names) for names in rows), np.int64)

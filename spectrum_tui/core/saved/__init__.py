@@ -1,0 +1,1 @@
+"""Results on disk: written, read back, and completed from what a scan kept."""

@@ -1,0 +1,172 @@
+"""One layer of a scan: what of it is scored, and the events that tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, MatrixDone, ScanEvent
+from spectrum_tui.core.journal.journal import Entry
+from spectrum_tui.core.naming import Layer
+from spectrum_tui.core.requests import METRIC, METRICS
+from spectrum_tui.core.scanning.precision import Interval
+from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
+from spectrum_tui.core.scoring.snr import mean
+from spectrum_tui.core.scoring.svd import EXACT
+
+State = tuple[dict[int, Mapping[str, float]], dict[int, float], str]
+
+
+class LayerWork:
+    """One layer and the scores of its matrices so far.
+
+    Its score is that of its only matrix, or the mean over the matrices of all its experts; it
+    has none where one of them has none.
+    """
+
+    def __init__(self, layer: Layer, known: Mapping[str, Entry], precision: str = EXACT) -> None:
+        self.layer = layer
+        self.whole_cost = layer.cost_in(precision)
+        self.metrics: dict[int, Mapping[str, float]] = {}
+        self.errors: dict[int, float] = {}
+        self.problem = ""
+        self.names = layer.matrix_names
+        for index in range(len(layer.matrices)):
+            if (entry := known.get(self.names[index])) is not None:
+                self.metrics[index] = entry.metrics
+                self.errors[index] = entry.error
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do; a 1-D weight scores 1.0 without doing anything."""
+        return self.layer.one_dimensional or len(self.metrics) == len(self.layer.matrices)
+
+    @property
+    def missing(self) -> list[int]:
+        """The matrices without a score."""
+        return [i for i in range(len(self.layer.matrices)) if i not in self.metrics]
+
+    @property
+    def cost(self) -> float:
+        """Work that is left, in the units of `spectra.cost`."""
+        return self.matrix_cost * len(self.missing)
+
+    @property
+    def matrix_cost(self) -> float:
+        """Work of one of its matrices."""
+        return self.whole_cost / self.layer.matrix_count
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the layer is more than one matrix."""
+        return len(self.layer.matrices) > 1
+
+    def shape_of(self, index: int) -> tuple[int, ...]:
+        """What is worked on: the parameter's own shape where it is one matrix."""
+        matrix = self.layer.matrices[index]
+        return (matrix.rows, matrix.columns) if self.has_parts else self.layer.shape
+
+    @property
+    def state(self) -> State:
+        """What another process has to know of the layer: its scores, their errors, its problem."""
+        return self.metrics, self.errors, self.problem
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self.metrics, self.errors, self.problem = state
+
+    @property
+    def interval(self) -> Interval:
+        """Where the layer's score lies for certain."""
+        scores = [self.metrics[i][METRIC] for i in range(len(self.layer.matrices))]
+        middle = mean(scores) if scores else 1.0
+        # An infinite score is exact, and infinity times 0 is no number.
+        bounds = [self.errors.get(i, 0.0) for i in range(len(scores))]
+        errors = [snr * bound if bound else 0.0 for snr, bound in zip(scores, bounds, strict=True)]
+        error = mean(errors) if errors else 0.0
+        return Interval(middle - error, middle + error, exact=not error)
+
+    def resumed(self) -> Iterator[ScanEvent]:
+        """The events of what the journal already had."""
+        if self.is_complete:
+            yield self._done(self.whole_cost, self.layer.nbytes, 0.0, resumed=True)
+        elif self.has_parts:
+            for index in self.metrics:
+                yield self._part_done(index, 0.0, resumed=True)
+
+    def add(
+        self,
+        index: int,
+        metrics: Mapping[str, float],
+        seconds: float,
+        problem: str = "",
+        error: float = 0.0,
+    ) -> list[ScanEvent]:
+        """Take in the scores of one matrix (NaN with a `problem`); the events that follow.
+
+        `error` bounds the relative error of its SNR.
+        """
+        self.metrics[index] = metrics
+        self.errors[index] = error
+        if problem and not self.problem:
+            label = self.layer.matrices[index].label
+            self.problem = f"{label}: {problem}" if label else problem
+        events: list[ScanEvent] = []
+        cost, nbytes = self.whole_cost, self.layer.nbytes
+        if self.has_parts:
+            events.append(self._part_done(index, seconds))
+            cost = nbytes = 0  # reported part by part
+        if self.is_complete:
+            last = self._failed(cost) if self.problem else self._done(cost, nbytes, seconds)
+            events.append(last)
+        return events
+
+    def refine(
+        self, index: int, metrics: Mapping[str, float], error: float
+    ) -> Iterator[LayerRescored]:
+        """Take in more exact scores of a matrix; the event of a layer that was done."""
+        self.metrics[index], self.errors[index] = metrics, error
+        if self.is_complete:
+            yield LayerRescored(self._done(0.0, 0, 0.0))
+
+    def _part_done(self, index: int, seconds: float, *, resumed: bool = False) -> MatrixDone:
+        parts = len(self.layer.matrices)
+        return MatrixDone(
+            self.names[index],
+            self.layer.type,
+            self.metrics[index][METRIC],
+            self.matrix_cost,
+            self.layer.nbytes // parts,
+            seconds,
+            resumed,
+        )
+
+    def _done(
+        self, cost: float, nbytes: int, seconds: float, *, resumed: bool = False
+    ) -> LayerDone:
+        layer = self.layer
+        columns = self._columns()
+        means = {name: mean(values) for name, values in columns.items()}
+        metrics = means if layer.matrices else dict(ONE_DIMENSIONAL)
+        labels = [matrix.label for matrix in layer.matrices]
+        return LayerDone(
+            layer.name,
+            layer.type,
+            layer.shape,
+            metrics[METRIC],
+            cost,
+            nbytes,
+            seconds,
+            resumed,
+            tuple(zip(labels, columns[METRIC], strict=True)) if self.has_parts else (),
+            metrics,
+            columns if self.has_parts else {},
+        )
+
+    def _columns(self) -> dict[str, tuple[float, ...]]:
+        """{metric: its value for each matrix}."""
+        matrices = [self.metrics[i] for i in range(len(self.layer.matrices))]
+        return {name: tuple(m[name] for m in matrices) for name in METRICS} if matrices else {}
+
+    def _failed(self, cost: float) -> LayerFailed:
+        layer = self.layer
+        return LayerFailed(layer.name, layer.type, layer.shape, self.problem, cost)

@@ -1,0 +1,225 @@
+"""One scan from request to files: the path that the command line and the app share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+
+from spectrum_tui import __version__
+from spectrum_tui.core.errors import InputError, ScanError
+from spectrum_tui.core.events import (
+    LayerDone,
+    LayerFailed,
+    LayerRescored,
+    ScanEnded,
+    ScanEvent,
+    ScanNote,
+    ScanStarted,
+)
+from spectrum_tui.core.files import cache_dir, check_writable, output_folder
+from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
+from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
+from spectrum_tui.core.naming import NAMING, Layer
+from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.requests import METRIC, METRICS, ResultReady, ScanRequest
+from spectrum_tui.core.results.results import MetricColumn, Parts, Provenance, Result, Scores
+from spectrum_tui.core.saved import store
+from spectrum_tui.core.scanning.distributed import ALONE, Group
+from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
+
+
+def run_scan(
+    request: ScanRequest,
+    inspection: Inspection | None = None,
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+    group: Group = ALONE,
+    keep: Callable[[Result], object] = lambda result: None,
+) -> Iterator[ScanEvent | ResultReady]:
+    """Scan a local model and write its score files; ends with ResultReady.
+
+    In a group of processes each yields the events of all, and the first alone writes. `keep` is
+    called with the result, for whoever goes on with it in this process.
+
+    A stopped scan's scores are kept in the program's cache, not in the output folder, where
+    another tool would take them for the whole model. Raises SpectrumError.
+    """
+    output = output_folder(request.output_dir)
+    inspection = _prepared(request, inspection, output if group.leads else None)
+    plan = make_plan(
+        inspection.checkpoint,
+        choose_layers(inspection, request.types),
+        device=request.device,
+        batch_size=request.batch_size,
+        fresh=request.fresh,
+        group=group,
+        precision=request.precision,
+    )
+    outcome = Outcome(notes=plan.notes)
+    for event in scan(plan, cancelled=cancelled):
+        outcome.add(event)
+        yield event
+    outcome.check()
+    if outcome.done and group.leads:
+        result = build_result(inspection, plan, outcome).with_metric(request.metric)
+        folder = output if outcome.finished else cache_dir() / "stopped"
+        keep(result)
+        notes: list[str] = []
+        files = store.save_scores(result, folder, tell=notes.append)
+        yield from map(ScanNote, notes)
+        yield ResultReady(str(files.scores), outcome.finished)
+
+
+def _prepared(
+    request: ScanRequest, inspection: Inspection | None, output: Path | None
+) -> Inspection:
+    """The local model under its exact names; `output` is checked before these take their time."""
+    if inspection is None:
+        inspection = inspect_model(request.model, request.revision)
+    if not inspection.summary.is_local:
+        raise ScanError(f"{request.model} is not downloaded yet.", "Download it first.")
+    if output is not None:
+        check_writable(output)
+    if inspection.summary.naming:
+        return inspection
+    return with_exact_names(
+        inspection, model_class=request.model_class, allow_gptq=request.allow_gptq
+    )
+
+
+@dataclass
+class Outcome:
+    """What the events of a scan come to; `device` and `notes` say how it ran."""
+
+    done: dict[str, LayerDone] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    device: str = ""
+    notes: tuple[str, ...] = ()
+    finished: bool = False
+
+    def add(self, event: ScanEvent) -> None:
+        """Take in one event."""
+        match event:
+            case ScanStarted():
+                self.device = event.device
+            case LayerDone():
+                self.done[event.layer] = event
+            case LayerRescored():
+                self.done[event.done.layer] = event.done
+            case LayerFailed():
+                self.failed[event.layer] = event.reason
+            case ScanEnded():
+                self.finished = event.reason == "finished"
+                self.notes += event.notes
+
+    def check(self) -> None:
+        """Raise ScanError where every layer failed: that is no result."""
+        if self.failed and not self.done:
+            layer, reason = next(iter(self.failed.items()))
+            raise ScanError(
+                f"None of {counted(len(self.failed), 'layer')} could be scored; {layer}: {reason}.",
+                "Check that the files are the full-precision weights, or download them again.",
+            )
+
+
+def match_types(types: Iterable[TypeInfo], patterns: Iterable[str]) -> tuple[str, ...]:
+    """The types that any shell-style pattern matches; every type of matrices without one.
+
+    Of a model with several towers the language model's alone, where there is one. Raises
+    InputError for a pattern that matches nothing.
+    """
+    types = list(types)
+    patterns = list(patterns)
+    if not patterns:
+        chosen = scanned_by_default(types)
+        return tuple(t.name for t in types if t.name in chosen)
+    names = [t.name for t in types]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise InputError(
+                f"No layer type matches {pattern!r}.",
+                f"This model has: {', '.join(names[:12])}{' …' if len(names) > 12 else ''}",
+                field="types",
+            )
+    return tuple(name for name in names if any(fnmatchcase(name, p) for p in patterns))
+
+
+def choose_layers(inspection: Inspection, types: tuple[str, ...]) -> list[Layer]:
+    """The layers of the chosen types, types in tree order, layers in the model's."""
+    chosen = types or match_types(inspection.summary.types, ())
+    if not chosen:
+        raise InputError(
+            "The model has no type of matrices to scan.", "Name the types to scan.", field="types"
+        )
+    place = {t.name: i for i, t in enumerate(inspection.summary.types)}
+    wanted = [layer for layer in inspection.model.layers if layer.type in set(chosen)]
+    return sorted(wanted, key=lambda layer: place[layer.type])
+
+
+def build_result(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Result:
+    """The result of a scan, finished or not, from the scores and failures so far."""
+    done, failed = outcome.done, outcome.failed
+    layers = [layer for layer in plan.layers if layer.name in done or layer.name in failed]
+    type_names = list(dict.fromkeys(layer.type for layer in layers))
+    place = {name: i for i, name in enumerate(type_names)}
+    columns = {name: _column(name, layers, done) for name in METRICS}
+    scores = Scores(
+        [layer.name for layer in layers],
+        type_names,
+        np.array([place[layer.type] for layer in layers], np.int64),
+        columns[METRIC].values,
+        np.array([layer.rows for layer in layers], np.int64),
+        np.array([layer.columns for layer in layers], np.int64),
+        np.array([layer.numel for layer in layers], np.int64),
+        [layer.parameters for layer in layers],
+        {i: failed[layer.name] for i, layer in enumerate(layers) if layer.name in failed},
+        columns[METRIC].parts,
+        columns,
+    )
+    model = inspection.model
+    return Result(
+        scores,
+        model.head,
+        _provenance(inspection, plan, outcome),
+        model.total_parameters,
+        len(plan.layers),
+        model.skipped,
+        parameters=model.parameters,
+        checkpoint=inspection.checkpoint.fingerprint,
+    )
+
+
+def _column(metric: str, layers: list[Layer], done: dict[str, LayerDone]) -> MetricColumn:
+    """One metric of all layers, NaN where a layer failed."""
+    values = np.full(len(layers), np.nan)
+    parts: Parts = {}
+    for row, layer in enumerate(layers):
+        event = done.get(layer.name)
+        if event is None:
+            continue
+        values[row] = event.metrics[metric]
+        if event.parts:
+            labels = (label for label, _ in event.parts)
+            parts[row] = tuple(zip(labels, event.part_metrics[metric], strict=True))
+    return MetricColumn(values, parts)
+
+
+def _provenance(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Provenance:
+    summary = inspection.summary
+    return Provenance(
+        model=summary.name,
+        revision=summary.revision,
+        architecture=summary.architecture,
+        dtypes="/".join(summary.dtypes),
+        naming=summary.naming or NAMING,
+        device=outcome.device,
+        precision=plan.precision,
+        finished=time.strftime("%Y-%m-%d", time.gmtime()),
+        version=__version__,
+        notes=outcome.notes,
+    )

@@ -1,0 +1,278 @@
+"""The matrices of a scan in work: threads that score them, on one device or several."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+from spectrum_tui.core.errors import ModelChangedError
+from spectrum_tui.core.events import (
+    LayerStarted,
+    ScanEvent,
+)
+from spectrum_tui.core.journal.journal import Entry, Journal
+from spectrum_tui.core.journal.spectra import KeptSpectrum
+from spectrum_tui.core.naming.parameters import MatrixRef
+from spectrum_tui.core.numbers import counted, size
+from spectrum_tui.core.requests import METRIC
+from spectrum_tui.core.scanning.layers import LayerWork
+from spectrum_tui.core.scanning.resources import (
+    held_bytes,
+    is_out_of_memory,
+    known_free,
+    memory_need,
+    refuse_if_lost,
+    release,
+    too_large,
+)
+from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.scoring.metrics import FAILED, every_metric
+from spectrum_tui.core.scoring.snr import spectrum_score, why_unscored
+
+CPU = "cpu"
+
+log = logging.getLogger(__name__)
+
+Scored = tuple[Entry, KeptSpectrum]
+"""What is written down of a matrix."""
+
+
+class Lane:
+    """The threads of one device, and how many matrices may be in work on it at once.
+
+    `limit` only ever falls: memory that ran out once would run out again.
+    """
+
+    def __init__(self, device: str, limit: int) -> None:
+        self.device = device
+        self.limit = self.threads = limit
+        self.put_back: set[str] = set()
+        self.on_cpu: set[str] = set()
+
+    @property
+    def note(self) -> str:
+        """What memory that ran out changed; empty where it did not."""
+        if not self.put_back and not self.on_cpu:
+            return ""
+        parts = []
+        if self.put_back:
+            parts.append(f"{_matrices(self.put_back)} tried again, {self.limit} at a time")
+        if self.on_cpu:
+            parts.append(f"{_matrices(self.on_cpu)} computed on the CPU")
+        return f"{self.device} ran out of memory: {'; '.join(parts)}."
+
+
+def _matrices(names: set[str]) -> str:
+    return counted(len(names), "matrix was", "matrices were")
+
+
+class Workers:
+    """Daemon threads that take the costliest matrix first, `workers` of them on each device.
+
+    Costliest first, so that no thread is left alone with the vocabulary matrix at the end.
+    Daemon threads, because an executor's would hold the process at exit until their matrix is
+    finished. On a CPU each computes with one thread of torch, and where there are more cores than
+    workers, `helpers` of them share the products: no score depends on either number. On GPUs,
+    with `helpers` 0, torch's setting is left alone.
+
+    A matrix that does not fit into a device's memory goes back, and half as many are in work
+    there from then on; one that does not fit alone is computed on the CPU.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[LayerWork],
+        journal: Journal,
+        *,
+        devices: Sequence[str],
+        precision: str,
+        workers: int,
+        helpers: int,
+    ) -> None:
+        ordered = sorted(layers, key=lambda work: work.matrix_cost, reverse=True)
+        self._todo = deque((work, index) for work in ordered for index in work.missing)
+        self._journal = journal
+        self._lanes = [Lane(device, min(workers, len(self._todo))) for device in devices]
+        self._precision = precision
+        self._torch_threads = _torch_threads(1 if helpers else 0)
+        self._pool = ThreadPoolExecutor(helpers, "helper") if helpers > 1 else None
+        self._free = known_free()  # before anything is in work
+        self._lock = threading.Lock()
+        self._cpu_turn = threading.Lock()
+        self._stop = threading.Event()
+        self._running: list[threading.Thread] = []
+        self._events: queue.SimpleQueue[ScanEvent | BaseException | None] = queue.SimpleQueue()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went otherwise than planned, a line for each device."""
+        return tuple(lane.note for lane in self._lanes if lane.note)
+
+    def run(self, cancelled: Callable[[], bool]) -> Iterator[ScanEvent]:
+        """The events of all layers, until none is left or the scan is cancelled."""
+        lanes = [lane for lane in self._lanes for _ in range(lane.threads)]
+        self._running = [
+            threading.Thread(target=self._work, args=(lane,), daemon=True) for lane in lanes
+        ]
+        with self._torch_threads:
+            for thread in self._running:
+                thread.start()
+            left = len(self._running)
+            while left:
+                event = self._next(cancelled)
+                if event is None:
+                    left -= 1
+                elif isinstance(event, BaseException):
+                    raise event
+                else:
+                    yield event
+
+    def close(self) -> None:
+        """Begin nothing new, and wait for the matrices in work: they are still written down, and
+        a thread inside torch at the interpreter's end would abort the process (exit code 134)."""
+        self._stop.set()
+        for thread in self._running:
+            if thread.ident is not None:
+                thread.join()
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _next(self, cancelled: Callable[[], bool]) -> ScanEvent | BaseException | None:
+        """The next event; looks ten times a second whether the scan is cancelled."""
+        while True:
+            if cancelled():
+                self._stop.set()
+            try:
+                return self._events.get(timeout=0.1)
+            except queue.Empty:
+                continue
+
+    def _work(self, lane: Lane) -> None:
+        try:
+            with _current(lane.device), svd.helped_by(self._pool):
+                while (task := self._take(lane)) is not None:
+                    self._score(lane, *task)
+        except BaseException as exc:
+            self._events.put(exc)
+        finally:
+            self._events.put(None)
+
+    def _take(self, lane: Lane) -> tuple[LayerWork, int, int] | None:
+        """The next matrix, and how many may be in work on the device together with it, itself
+        included: 1 means alone from begin to end, since the limit never rises.
+
+        None ends the thread: nothing is left, or more threads than the lane's limit are there.
+        """
+        with self._lock:
+            if self._stop.is_set() or not self._todo or lane.threads > lane.limit:
+                lane.threads -= 1
+                return None
+            return *self._todo.popleft(), lane.limit
+
+    def _score(self, lane: Lane, work: LayerWork, index: int, at_once: int) -> None:
+        name = work.names[index]
+        shape = work.shape_of(index)
+        self._events.put(LayerStarted(name, work.layer.type, shape, work.matrix_cost))
+        begin = time.perf_counter()
+        need = memory_need(work.layer) if lane.device == CPU else held_bytes(work.layer)
+        score = too_large(need, self._free) or self._attempt(work, index, lane.device)
+        if score is None:
+            release(lane.device)
+            if at_once > 1:
+                self._put_back(lane, work, index, at_once)
+                return
+            score = self._without_the_device(lane, work, index)
+        self._keep(work, index, score, time.perf_counter() - begin)
+
+    def _attempt(self, work: LayerWork, index: int, device: str) -> Scored | str | None:
+        """The score, or why there is none; None where memory ran out.
+
+        Raises what concerns every other matrix too: ScanError for a device that is lost,
+        ModelChangedError for files that are not those that were inspected.
+        """
+        try:
+            return self._score_of(work.names[index], work.layer.matrices[index], device)
+        except ModelChangedError:
+            raise
+        except Exception as exc:  # whatever is wrong with one matrix, the others are scored
+            if is_out_of_memory(exc):
+                return None
+            log.info("%s has no score", work.names[index], exc_info=exc)
+            refuse_if_lost(device, exc)
+            return why_unscored(exc)
+
+    def _put_back(self, lane: Lane, work: LayerWork, index: int, at_once: int) -> None:
+        """For another try, among half as many: several that fail together halve it once."""
+        with self._lock:
+            self._todo.appendleft((work, index))
+            lane.limit = min(lane.limit, at_once // 2)
+            lane.put_back.add(work.names[index])
+
+    def _without_the_device(self, lane: Lane, work: LayerWork, index: int) -> Scored | str:
+        """The score of a matrix that has the device to itself and still does not fit."""
+        need = memory_need(work.layer)
+        if lane.device != CPU:
+            if reason := too_large(need, self._free):
+                return reason
+            with self._cpu_turn:  # what no GPU can take is not tried twice at once
+                score = self._attempt(work, index, CPU)
+            if score is not None:
+                lane.on_cpu.add(work.names[index])
+                return score
+        return f"not enough memory for it, alone on the CPU: it needs about {size(need)}"
+
+    def _keep(self, work: LayerWork, index: int, score: Scored | str, seconds: float) -> None:
+        """Write the score down, then report it."""
+        with self._lock:
+            if isinstance(score, str):
+                events = work.add(index, FAILED, seconds, score)
+            else:
+                entry, spectrum = score
+                self._journal.append(replace(entry, seconds=seconds), spectrum)
+                events = work.add(index, entry.metrics, seconds, error=entry.error)
+        for event in events:
+            self._events.put(event)
+
+    def _score_of(self, name: str, matrix: MatrixRef, device: str) -> Scored:
+        rows, columns = matrix.rows, matrix.columns
+        spectrum = svd.singular_values(matrix.values, rows, columns, device, self._precision)
+        error = spectrum.error if spectrum.error > svd.TOLERANCE[svd.EXACT] else 0.0
+        score = spectrum_score(spectrum.values, rows, columns)
+        metrics = every_metric(spectrum.values, rows, columns, {METRIC: score.snr})
+        entry = Entry(name, score, 0.0, error=error, metrics=metrics)
+        return entry, KeptSpectrum(spectrum.values, rows, columns)
+
+
+def _current(device: str) -> AbstractContextManager[object]:
+    """Torch's current GPU in this thread, which its libraries open their handles on."""
+    if not device.startswith("cuda"):
+        return nullcontext()
+    import torch
+
+    return torch.cuda.device(device)
+
+
+class _torch_threads:  # noqa: N801  (reads as a statement: with _torch_threads(...))
+    """Torch's number of threads for a while; its own setting comes back."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def __enter__(self) -> None:
+        import torch
+
+        self._before = torch.get_num_threads()
+        if self._threads:
+            torch.set_num_threads(self._threads)
+
+    def __exit__(self, *exc: object) -> None:
+        import torch
+
+        torch.set_num_threads(self._before)

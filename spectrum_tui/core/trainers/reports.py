@@ -1,0 +1,153 @@
+"""What every trainer would make of a recipe: wanted, matched, unintended."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from spectrum_tui.core.gc_pause import without_collections
+from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.results.results import Parameter
+from spectrum_tui.core.trainers.matching import Hits, hits
+from spectrum_tui.core.trainers.names import Names
+from spectrum_tui.core.trainers.patterns import NAME, Rows, Understand, anywhere
+from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError
+from spectrum_tui.core.trainers.trainers import CONSUMERS, Consumer
+
+
+@dataclass(frozen=True)
+class ConsumerReport:
+    """What one trainer would do.
+
+    `wanted` and `matched` count parameters that are meant to train, and those of them that do;
+    `unintended` are the others that do. `rows` are the stretches of the first dimension that
+    alone train of a parameter. `problem` says why the trainer would end with an error before it
+    trains anything, or why it cannot be told.
+    """
+
+    consumer: Consumer
+    wanted: int
+    matched: int
+    unintended: tuple[str, ...] = ()
+    rows: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    problem: str = ""
+    trains: frozenset[str] = frozenset()
+
+    @property
+    def exact(self) -> bool:
+        """Whether exactly what is meant to train does, and that is something."""
+        all_of_it = 0 < self.wanted == self.matched
+        return all_of_it and not self.problem and not self.unintended
+
+
+class Reporter:
+    """Reports on texts for one model; what depends on its names alone is made once."""
+
+    def __init__(self, parameters: Iterable[Parameter]) -> None:
+        self._sizes = {p.name: p.shape[0] if p.shape else 0 for p in parameters}
+        self.names = Names(self._sizes)
+        self._hits: dict[tuple[Understand, tuple[str, ...]], Hits] = {}
+        self._exact: dict[tuple[str, ...], bool] = {}
+
+    def hits(self, patterns: tuple[str, ...], understand: Understand) -> Hits:
+        """What patterns match, found once however many trainers take them so."""
+        if self._stand_for_themselves(patterns):
+            understand = anywhere
+        return self._found(patterns, understand)
+
+    def _stand_for_themselves(self, patterns: tuple[str, ...]) -> bool:
+        """Whether each is the name of a parameter and, in the widest sense of any trainer,
+        matches none that is not listed: they mean the same to all trainers then."""
+        if patterns not in self._exact:
+            self._exact[patterns] = all(
+                name in self._sizes and NAME.fullmatch(name) for name in patterns
+            ) and self._found(patterns, anywhere).all == set(patterns)
+        return self._exact[patterns]
+
+    def _found(self, patterns: tuple[str, ...], understand: Understand) -> Hits:
+        key = (understand, patterns)
+        if key not in self._hits:
+            with without_collections():  # of 100,000 small objects that all stay: half the time
+                self._hits[key] = hits(patterns, understand, self.names)
+        return self._hits[key]
+
+    def of(
+        self, consumer: Consumer, document: RecipeText, wanted: Collection[str]
+    ) -> ConsumerReport:
+        """What one trainer would do with the text."""
+        meant = frozenset(wanted)
+        try:
+            patterns = consumer.read(document)
+            _accept(consumer, patterns)
+            found = self.hits(patterns, consumer.understand)
+            _refuse_invalid(found)
+            rows = self._rows(found)
+        except StopsError as exc:
+            return ConsumerReport(consumer, len(meant), 0, problem=f"stops: {exc}")
+        everything = not patterns and consumer.of_nothing == "everything"
+        trains = frozenset(self._sizes) if everything else frozenset(found.all)
+        others = trains - meant
+        in_order = tuple(name for name in self.names.names if name in others) if others else ()
+        problem = _untried(found)
+        matched = len(trains & meant)
+        return ConsumerReport(consumer, len(meant), matched, in_order, rows, problem, trains)
+
+    def _rows(self, found: Hits) -> dict[str, tuple[tuple[int, int], ...]]:
+        """The rows that train of each parameter where a pattern limits them."""
+        asked: dict[str, list[Rows]] = {}
+        for pattern, rows in found.rows.items():
+            for name in found.of(pattern):
+                asked.setdefault(name, []).append(rows)
+        return {name: _merged(name, rows, self._sizes[name]) for name, rows in asked.items()}
+
+
+def _accept(consumer: Consumer, patterns: Sequence[str]) -> None:
+    if consumer.most and len(patterns) > consumer.most:
+        raise StopsError(f"{len(patterns):,} lines, {consumer.most:,} are accepted")
+    longest = max(map(len, patterns), default=0)
+    if consumer.longest and longest > consumer.longest:
+        raise StopsError(f"a line of {longest:,} characters, {consumer.longest} are accepted")
+
+
+def _refuse_invalid(found: Hits) -> None:
+    for pattern, why in found.invalid.items():
+        raise StopsError(f"at {_short(pattern)}, {why}")
+
+
+def _merged(name: str, asked: Iterable[Rows], size: int) -> tuple[tuple[int, int], ...]:
+    """Stretches of rows in order, joined where they touch; `size` is 0 where it is unknown."""
+    merged: list[tuple[int, int]] = []
+    ends = ((first, size if after is None else after) for first, after in asked)
+    for first, after in sorted(ends):
+        if size and (after > size or first >= after):
+            raise StopsError(f"{name} has {counted(size, 'row')}, {first} to {after} are asked for")
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(after, merged[-1][1]))
+        else:
+            merged.append((first, after))
+    return tuple(merged)
+
+
+def _untried(found: Hits) -> str:
+    if not found.untried:
+        return ""
+    pattern, why = next(iter(found.untried.items()))
+    more = len(found.untried) - 1
+    others = f", and {more:,} more" if more else ""
+    return f"cannot be told: {_short(pattern)} was not tried, {why}{others}"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:59]}…")
+
+
+def report(
+    text: str,
+    wanted: Collection[str],
+    parameters: Iterable[Parameter],
+    consumers: Sequence[Consumer] = CONSUMERS,
+) -> tuple[ConsumerReport, ...]:
+    """What every trainer would do with a recipe's text and a model of these parameters, of which
+    `wanted` are meant to train. Never raises for what the text holds."""
+    reporter, document = Reporter(parameters), RecipeText(text)
+    return tuple(reporter.of(consumer, document, wanted) for consumer in consumers)

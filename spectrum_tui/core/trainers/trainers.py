@@ -1,0 +1,104 @@
+"""Every trainer that is known to read `unfrozen_parameters`, and how it does.
+
+Written down from what they do; the file is named where each can be read up. They differ in how
+the file is read (a YAML parser, or lines that start with "- ") and in how a line is matched with
+the names of `model.named_parameters()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from spectrum_tui.core.trainers import patterns, recipe_text
+from spectrum_tui.core.trainers.recipe_text import RecipeText
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A way of reading a recipe, and the project and file that it is taken from.
+
+    `read` gives the patterns of a text, or raises StopsError; `understand` says what one of them
+    matches, `matching` the same in words. `of_nothing` is what trains without any pattern.
+    `most` and `longest` are how many patterns, of how many characters, are accepted (0: any).
+    """
+
+    name: str
+    source: str
+    read: Callable[[RecipeText], tuple[str, ...]]
+    understand: patterns.Understand
+    matching: str
+    of_nothing: Literal["nothing", "everything"] = "nothing"
+    most: int = 0
+    longest: int = 0
+
+
+CONSUMERS = (
+    Consumer(
+        "axolotl",
+        "axolotl-ai-cloud/axolotl: src/axolotl/utils/freeze.py, src/axolotl/train.py",
+        recipe_text.with_pyyaml,
+        patterns.as_axolotl,
+        "regular expression at the beginning, dots literal but for .+, rows in brackets",
+        of_nothing="everything",
+    ),
+    Consumer(
+        "TRL tutorial",
+        "anakin87's TRL tutorial and philschmid's run_sft.py; "
+        "aws-samples/amazon-sagemaker-generativeai: train_spectrum.py, run_sft.py",
+        recipe_text.by_dash,
+        patterns.at_start,
+        "regular expression at the beginning",
+    ),
+    Consumer(
+        "AWS sft.py",
+        "aws-samples/amazon-sagemaker-generativeai: 0_model_customization_recipes, sft.py",
+        recipe_text.by_stripped_dash,
+        patterns.at_start,
+        "regular expression at the beginning",
+    ),
+    Consumer(
+        "Soup",
+        "Soup: utils/freeze.py, config/schema.py",
+        recipe_text.with_pyyaml_nested,
+        patterns.anywhere,
+        "regular expression anywhere",
+        most=50_000,
+        longest=512,
+    ),
+    Consumer(
+        "DistillKit",
+        "arcee-ai/DistillKit: freeze_student_spectrum",
+        recipe_text.with_pyyaml_strictly,
+        patterns.substring,
+        "text anywhere",
+    ),
+    Consumer(
+        "Spectrum README",
+        "QuixiAI/spectrum: README.md",
+        recipe_text.by_dash,
+        patterns.substring,
+        "text anywhere",
+    ),
+    Consumer(
+        "prefix forks",
+        "copies of the recipe that ask name.startswith(line)",
+        recipe_text.with_pyyaml,
+        patterns.beginning,
+        "text at the beginning",
+    ),
+    Consumer(
+        "mixed forks",
+        "copies of the recipe that search lines with ^ or $, and look for the others",
+        recipe_text.with_pyyaml,
+        patterns.anchored_or_substring,
+        "regular expression where it has ^ or $, else text anywhere",
+    ),
+)
+"""In the order in which they are reported."""
+
+
+def consumer_named(name: str) -> Consumer:
+    """The consumer of that name; KeyError where there is none."""
+    return {consumer.name: consumer for consumer in CONSUMERS}[name]

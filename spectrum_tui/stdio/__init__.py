@@ -1,0 +1,1 @@
+"""What every process of ours says on its streams, and how it ends."""

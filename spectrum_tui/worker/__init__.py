@@ -1,0 +1,1 @@
+"""The scan as a process of its own, and the thread of the app that owns it."""

@@ -1,0 +1,316 @@
+"""The app's side of the worker: sends requests, sorts answers, notices when the worker dies.
+
+Nothing here waits: requests are queued, answers are read on a daemon thread. What comes often
+(progress) goes into shared objects that screens poll; what must not be lost is posted to the app.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from textual.message import Message
+
+from spectrum_tui.core import wire
+from spectrum_tui.core.events import (
+    LayerDone,
+    LayerFailed,
+    LayerRescored,
+    LayerStarted,
+    MatrixDone,
+    ScanEnded,
+    ScanNote,
+    ScanStarted,
+)
+from spectrum_tui.core.requests import (
+    Downloaded,
+    DownloadProgress,
+    Failed,
+    Inspected,
+    Named,
+    Notice,
+    Ready,
+    Refined,
+    ResultReady,
+    ScanRequest,
+    Suggestions,
+)
+from spectrum_tui.core.settings import Settings
+from spectrum_tui.worker.process import WorkerProcess, default_command
+from spectrum_tui.worker.progress import ScanProgress
+
+Task = Literal["inspect", "download", "scan", "names"]
+Answer = (
+    Inspected
+    | Refined
+    | Named
+    | Notice
+    | Failed
+    | Downloaded
+    | Suggestions
+    | Ready
+    | ScanEnded
+    | ResultReady
+)
+MEMORY_SECONDS = 1.0
+"""How often the worker's memory is looked up during a scan."""
+
+
+@dataclass
+class WorkerSaid(Message):
+    """An answer of the worker; `task` is what a `Failed` belongs to."""
+
+    answer: Answer
+    task: Task | None = None
+
+
+@dataclass
+class WorkerDied(Message):
+    """The worker is gone without being asked: how, its log, and the tasks that are lost."""
+
+    reason: str
+    log: str
+    lost: frozenset[Task]
+
+
+class ScanRunner:
+    """Owns the worker process; a dead one is replaced at the next request.
+
+    `post` must be safe to call from any thread (`App.post_message`).
+    """
+
+    def __init__(
+        self, post: Callable[[Message], object], command: Sequence[str] | None = None
+    ) -> None:
+        self._post = post
+        self._command = list(command) if command is not None else default_command()
+        self._numbers = itertools.count(1)
+        self._lock = threading.RLock()
+        self._worker: WorkerProcess | None = None
+        self._open: dict[int, Task] = {}
+        self._refining = 0
+        self._stop_when_started = False
+        self._closed = False
+        self.progress = ScanProgress()
+        self.download: DownloadProgress | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id, None while there is none."""
+        worker = self._worker
+        return worker.pid if worker is not None else None
+
+    def start(self) -> None:
+        """Start a worker if there is none, so that its imports are done when it is needed."""
+        with self._lock:
+            if self._worker is None and not self._closed:
+                self._worker = WorkerProcess(self._command, self)
+
+    def inspect(self, settings: Settings) -> int:
+        """Read a model's headers; an earlier inspection's answer is dropped from now on."""
+        return self._ask("inspect", **_described(settings))
+
+    def names(self, settings: Settings) -> int:
+        """Find a model's parameters."""
+        return self._ask("names", **_described(settings))
+
+    def fetch(self, settings: Settings, branch: str | None = None) -> int:
+        """Download a model; `branch` is the name by which it is found again."""
+        self.download = None
+        return self._ask("download", **_described(settings), branch=branch)
+
+    def suggest(self, output_dir: str) -> None:
+        """Ask for local models and earlier results."""
+        self._send({"do": "suggest", "output_dir": output_dir})
+
+    def scan(self, request: ScanRequest, branch: str | None = None) -> int:
+        """Start or go on with a scan; its events go to `progress`.
+
+        A model that is only on the hub is downloaded first, as by `fetch`.
+        """
+        self._stop_when_started = False
+        self.progress.begin()
+        return self._ask("scan", **dataclasses.asdict(request), branch=branch)
+
+    def collect(self, request: ScanRequest, branch: str | None = None) -> int:
+        """Have the scores that a dead worker left behind written as a result.
+
+        A scan that stops as soon as it has started: it reads the journal and keeps what is there.
+        """
+        number = self.scan(request, branch)
+        self._stop_when_started = True
+        return number
+
+    def stop(self) -> None:
+        """End the scan after the matrices in work."""
+        self.progress.stopping()
+        self._send({"do": "stop"})
+
+    def force_stop(self) -> None:
+        """End the scan now: what is in work is lost, everything finished is on disk."""
+        self.progress.end("stopped", "Ended at once; the matrices in work were not kept.")
+        self._replace_worker()
+
+    def cancel_download(self) -> None:
+        """End a download now; whole files that are there stay there."""
+        with self._lock:
+            if "download" in self._open.values():
+                self.download = None
+                self._replace_worker()
+
+    def close(self) -> None:
+        """End the worker for good; takes half a second at the most."""
+        worker = self._retire()
+        if worker is not None:
+            worker.close()
+
+    def kill(self) -> None:
+        """End the worker for good and at once."""
+        worker = self._retire()
+        if worker is not None:
+            worker.kill()
+
+    def _retire(self) -> WorkerProcess | None:
+        with self._lock:
+            self._closed = True
+            worker, self._worker = self._worker, None
+            return worker
+
+    def _replace_worker(self) -> None:
+        with self._lock:
+            worker, self._worker = self._worker, None
+            self._open.clear()
+            if worker is not None:
+                worker.kill()
+            self.start()
+
+    def _ask(self, task: Task, **fields: object) -> int:
+        number = next(self._numbers)
+        with self._lock:
+            for old in [n for n, what in self._open.items() if what == task]:
+                del self._open[old]
+            self._open[number] = task
+            self._send({"do": task, "request": number, **fields})
+        return number
+
+    def _send(self, request: dict[str, object]) -> None:
+        with self._lock:
+            self.start()
+            if self._worker is not None:
+                self._worker.send(request)
+
+    # -- called on the worker's threads --------------------------------------------------------
+
+    def on_idle(self, process: WorkerProcess) -> float | None:
+        """Look up the memory while a scan runs; otherwise sleep until there is a request."""
+        if not self.progress.live:
+            return None
+        self.progress.set_memory(process.memory())
+        return MEMORY_SECONDS
+
+    def on_line(self, process: WorkerProcess, line: str) -> None:
+        """Sort one line of the worker; anything that is no message is ignored."""
+        try:
+            message = wire.decode(line)
+        except (ValueError, TypeError):
+            return
+        with self._lock:
+            if process is self._worker:
+                self._take(message)
+
+    def on_end(self, process: WorkerProcess, reason: str) -> None:
+        """Tell the app, unless the process was ended on purpose."""
+        with self._lock:
+            if process is not self._worker:
+                return
+            self._worker = None
+            lost = frozenset(self._open.values())
+            self._open.clear()
+            self.download = None
+            if "scan" in lost:
+                self.progress.end("died", f"The scan process {reason}.")
+        self._post(WorkerDied(reason, process.log, lost))
+
+    def _take(self, message: object) -> None:
+        match message:
+            case ScanStarted():
+                self.progress.feed(message)
+                if self._stop_when_started:
+                    self.stop()
+            case (
+                LayerStarted()
+                | MatrixDone()
+                | LayerDone()
+                | LayerRescored()
+                | LayerFailed()
+                | ScanNote()
+            ):
+                self.progress.feed(message)
+            case ScanEnded():
+                self.progress.feed(message)
+                if not message.done and not message.failed:
+                    self._settle_task("scan")  # nothing was scored: no result will come
+                self._post(WorkerSaid(message))
+            case DownloadProgress() | Notice() | Downloaded():
+                self._of_the_hub(message)
+            case ResultReady():
+                self._settle_task("scan")
+                self._post(WorkerSaid(message))
+            case Inspected() | Named() | Failed():
+                self._settle(message)
+            case Refined():
+                if message.request == self._refining:
+                    self._post(WorkerSaid(message, "inspect"))
+            case Suggestions() | Ready():
+                self._post(WorkerSaid(message))
+
+    def _of_the_hub(self, message: DownloadProgress | Notice | Downloaded) -> None:
+        """A download that was asked for, or that a scan begins with."""
+        task = self._open.get(message.request)
+        match message:
+            case DownloadProgress() if task == "scan":
+                self.progress.downloading(message)
+            case DownloadProgress() if task is not None:
+                self.download = message
+            case Notice() if task == "scan":
+                self.progress.feed(ScanNote(message.text))
+            case Notice() if task is not None:
+                self._post(WorkerSaid(message, task))
+            case Downloaded() if task == "scan":
+                self._refining = message.request  # the exact names follow, and then the scan
+                self._post(WorkerSaid(message, task))
+            case Downloaded():
+                self._settle(message)
+
+    def _settle(self, answer: Inspected | Downloaded | Named | Failed) -> None:
+        """Post an answer that is still wanted."""
+        task = self._open.pop(answer.request, None)
+        if task is None and answer.request == self._refining:
+            task = "inspect"  # the exact names could not be had
+        if task is None:
+            return
+        if isinstance(answer, Inspected | Downloaded):
+            self._refining = answer.request  # the exact names follow
+        if task == "scan" and isinstance(answer, Failed):
+            error = answer.error
+            self.progress.end(
+                "failed", f"{error.get('message', '')} {error.get('hint', '')}".strip()
+            )
+        self._post(WorkerSaid(answer, task))
+
+    def _settle_task(self, task: Task) -> None:
+        self._open = {number: what for number, what in self._open.items() if what != task}
+
+
+def _described(settings: Settings) -> dict[str, object]:
+    """What a model is asked for by: which, and how its parameters are named."""
+    return {
+        "model": settings.model,
+        "revision": settings.revision,
+        "model_class": settings.model_class,
+        "allow_gptq": settings.allow_gptq,
+    }

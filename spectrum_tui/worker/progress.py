@@ -1,0 +1,296 @@
+"""What is known about a running scan: fed by the worker's reader, polled by the scan screen.
+
+One plain object under a lock instead of a message per layer: a thousand messages a second would
+cost the event loop 90 % of a core, polling this at 12 Hz costs 13 % and never lags behind.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from spectrum_tui.core.events import (
+    LayerDone,
+    LayerFailed,
+    LayerRescored,
+    LayerStarted,
+    MatrixDone,
+    ScanEnded,
+    ScanEvent,
+    ScanNote,
+    ScanStarted,
+)
+from spectrum_tui.core.requests import DownloadProgress
+from spectrum_tui.worker.time_left import Rate, seconds_left
+
+RATE_SECONDS = 10.0
+"""The window of the rates that are shown."""
+RECENT = 200
+"""How many of the newest scores are kept for the screen."""
+
+Phase = Literal[
+    "idle", "starting", "fetching", "running", "stopping", "finished", "stopped", "failed", "died"
+]
+LIVE: tuple[Phase, ...] = ("starting", "fetching", "running", "stopping")
+"""The phases in which a worker is at it."""
+
+
+@dataclass(slots=True)
+class TypeProgress:
+    """How far one layer type is."""
+
+    total: int
+    done: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
+class InWork:
+    """A matrix in work now, since when (the clock of `ScanProgress`), and its estimated work."""
+
+    layer: str
+    shape: tuple[int, ...]
+    since: float
+    cost: float = 0.0
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """The state at one moment; the containers are copies."""
+
+    phase: Phase = "idle"
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    device: str = ""
+    batch_size: int = 0
+    layers: int = 0
+    done: int = 0
+    failed: int = 0
+    resumed: int = 0
+    cost: float = 0.0
+    cost_done: float = 0.0
+    bytes_done: int = 0
+    memory: int = 0
+    elapsed: float = 0.0
+    eta: float | None = None
+    layers_per_second: float = 0.0
+    bytes_per_second: float = 0.0
+    fetched: int = 0
+    to_fetch: int = 0
+    fetched_per_second: float = 0.0
+    in_work: tuple[InWork, ...] = ()
+    types: dict[str, TypeProgress] = field(default_factory=dict)
+    recent: tuple[LayerDone | LayerFailed, ...] = ()
+    failures: tuple[LayerFailed, ...] = ()
+
+    @property
+    def live(self) -> bool:
+        """Whether a worker is at it."""
+        return self.phase in LIVE
+
+    @property
+    def share(self) -> float:
+        """The part of the work that is done, 0 to 1; work, not layers. Of the download before."""
+        if not self.layers and self.to_fetch:
+            return self.fetched / self.to_fetch
+        if self.cost > 0:
+            return min(1.0, self.cost_done / self.cost)
+        return (self.done + self.failed) / self.layers if self.layers else 0.0
+
+
+class _Window:
+    """Sums over the last seconds of work, from one finished matrix to another."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._items: deque[tuple[float, int]] = deque()
+        self._anchor = 0.0
+
+    def restart(self, now: float) -> None:
+        """Forget everything; work begins now."""
+        self._items.clear()
+        self._anchor = now
+
+    def add(self, now: float, nbytes: int) -> None:
+        """A matrix was finished."""
+        self._items.append((now, nbytes))
+        # The newest always stays: a matrix may take longer than the window.
+        while len(self._items) > 1 and self._items[0][0] < now - self._seconds:
+            self._anchor = self._items.popleft()[0]
+
+    def rates(self) -> tuple[float, float]:
+        """Bytes and matrices a second; zeros while nothing can be said."""
+        span = self._items[-1][0] - self._anchor if self._items else 0.0
+        if span <= 0:
+            return 0.0, 0.0
+        return sum(nbytes for _, nbytes in self._items) / span, len(self._items) / span
+
+
+class ScanProgress:
+    """Thread-safe: one thread feeds events, another takes snapshots."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._workers = 0
+        self._reset("idle")
+
+    def begin(self) -> None:
+        """A scan was asked for; forget the one before."""
+        with self._lock:
+            self._reset("starting")
+
+    def stopping(self) -> None:
+        """The user asked to stop; matrices in work are still finished."""
+        with self._lock:
+            if self._state.phase in LIVE:
+                self._state.phase = "stopping"
+
+    def end(self, phase: Literal["stopped", "failed", "died"], reason: str) -> None:
+        """The scan ended without saying so itself: the worker died, or could not start it.
+
+        Also when the last layer was done: without the result file it did not finish.
+        """
+        with self._lock:
+            if self._state.phase != "idle":
+                self._finish(phase, reason)
+
+    def downloading(self, progress: DownloadProgress) -> None:
+        """The model comes from the hub first."""
+        with self._lock:
+            state = self._state
+            if state.phase == "starting":
+                state.phase = "fetching"
+            state.fetched, state.to_fetch = progress.done, progress.total
+            state.fetched_per_second = progress.speed
+
+    def set_memory(self, nbytes: int) -> None:
+        """The worker's resident memory, 0 when the system does not tell."""
+        with self._lock:
+            self._state.memory = nbytes
+
+    @property
+    def live(self) -> bool:
+        """Whether a worker is at it."""
+        with self._lock:
+            return self._state.phase in LIVE
+
+    def feed(self, event: ScanEvent) -> None:
+        """Take in one event of the scan."""
+        with self._lock:
+            match event:
+                case ScanStarted():
+                    self._start(event)
+                case LayerStarted():
+                    work = InWork(event.layer, event.shape, self._clock(), event.cost)
+                    self._in_work[event.layer] = work
+                    self._workers = max(self._workers, len(self._in_work))
+                case MatrixDone():
+                    self._matrix_done(event)
+                case LayerDone():
+                    self._layer_done(event)
+                case LayerRescored():
+                    self._in_work.pop(event.done.layer, None)
+                    self._recent.appendleft(event.done)
+                case LayerFailed():
+                    self._layer_failed(event)
+                case ScanNote():
+                    self._state.notes += (event.text,)
+                case ScanEnded():
+                    self._state.notes += event.notes
+                    self._finish(event.reason, "")
+
+    def snapshot(self) -> Snapshot:
+        """Everything the screen shows, as of now."""
+        with self._lock:
+            state = self._state
+            now = self._clock() if state.phase in LIVE else self._ended
+            nbytes, layers = self._rates.rates()
+            return replace(
+                state,
+                elapsed=max(0.0, now - self._began),
+                eta=self._eta(now),
+                layers_per_second=layers,
+                bytes_per_second=nbytes,
+                in_work=tuple(self._in_work.values()),
+                types={name: replace(one) for name, one in state.types.items()},
+                recent=tuple(self._recent),
+                failures=tuple(self._failures),
+            )
+
+    def now(self) -> float:
+        """The clock that `InWork.since` is measured with."""
+        return self._clock()
+
+    def _reset(self, phase: Phase) -> None:
+        self._state = Snapshot(phase=phase)
+        self._in_work: dict[str, InWork] = {}
+        self._recent: deque[LayerDone | LayerFailed] = deque(maxlen=RECENT)
+        self._failures: list[LayerFailed] = []
+        self._rates, self._rate = _Window(RATE_SECONDS), Rate()
+        self._workers = 0
+        self._began = self._ended = self._clock()
+        self._rates.restart(self._began)
+
+    def _start(self, event: ScanStarted) -> None:
+        state = self._state
+        state.phase = "stopping" if state.phase == "stopping" else "running"
+        state.layers, state.cost, state.notes = event.layers, event.cost, event.notes
+        state.device, state.batch_size = event.device, event.batch_size
+        state.types = {name: TypeProgress(total) for name, total in event.types.items()}
+        self._rates.restart(self._clock())
+
+    def _matrix_done(self, event: MatrixDone) -> None:
+        self._account(event.layer, event.type, event.cost)
+        self._work_done(event)
+
+    def _layer_done(self, event: LayerDone) -> None:
+        state = self._state
+        state.done += 1
+        self._account(event.layer, event.type, event.cost).done += 1
+        if event.resumed:
+            state.resumed += 1
+        else:
+            self._recent.appendleft(event)
+        if not event.parts or event.resumed:  # else its matrices were counted one by one
+            self._work_done(event)
+
+    def _work_done(self, event: MatrixDone | LayerDone) -> None:
+        """Bytes and rates of one matrix."""
+        self._state.bytes_done += event.bytes
+        if event.resumed:
+            # Read back, not computed: it must not make the machine look faster than it is.
+            self._rates.restart(self._clock())
+            return
+        self._rates.add(self._clock(), event.bytes)
+        if event.seconds:  # none where another scan computed it
+            self._rate.add(self._clock(), event.cost, event.seconds)
+
+    def _layer_failed(self, event: LayerFailed) -> None:
+        self._state.failed += 1
+        self._account(event.layer, event.type, event.cost).failed += 1
+        self._recent.appendleft(event)
+        self._failures.append(event)
+
+    def _account(self, layer: str, type_name: str, cost: float) -> TypeProgress:
+        self._in_work.pop(layer, None)
+        self._state.cost_done += cost
+        return self._state.types.setdefault(type_name, TypeProgress(0))
+
+    def _finish(self, phase: Phase, reason: str) -> None:
+        if self._state.phase in LIVE:
+            self._ended = self._clock()
+        self._state.phase, self._state.reason = phase, reason
+        self._in_work.clear()
+
+    def _eta(self, now: float) -> float | None:
+        """Seconds left at the rate of the last minute."""
+        rate = self._rate.seconds_per_cost
+        if rate <= 0 or self._state.phase not in ("running", "stopping"):
+            return None
+        in_work = [(work.cost, now - work.since) for work in self._in_work.values()]
+        return seconds_left(self._state.cost - self._state.cost_done, rate, self._workers, in_work)

@@ -1,0 +1,296 @@
+"""The scan as a process of its own: requests as JSON lines on stdin, events on stdout.
+
+A process, because torch inside the app would stall its keys (imports 0.3 s, garbage collection
+0.2 s), hold its exit for the matrix in work, and take the screen along when the system kills it
+for memory. It ends when its stdin closes; what it finished is in the journal by then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectrum_tui.core import errors, wire
+from spectrum_tui.core.events import ScanEnded
+from spectrum_tui.core.requests import (
+    Downloaded,
+    DownloadProgress,
+    Failed,
+    Inspected,
+    Named,
+    Notice,
+    Ready,
+    Refined,
+    ScanRequest,
+    Suggestions,
+)
+from spectrum_tui.stdio.streams import plain_stderr
+
+HEAD_START = 1.0
+"""Seconds that a first request has before the imports begin."""
+
+if TYPE_CHECKING:
+    from spectrum_tui.core.hub import Patience
+    from spectrum_tui.core.model.inspection import Inspection
+
+Request = Mapping[str, Any]
+
+
+class Worker:
+    """Serves one request after another; "stop" reaches a scan while it runs."""
+
+    def __init__(self, out: int) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._torch_ready = threading.Event()
+        self._previewed = threading.Event()
+        self._newest = self._asked = 0
+
+    def run(self) -> None:
+        """Serve until stdin closes."""
+        threading.Thread(target=self._import_torch, daemon=True).start()
+        threading.Thread(target=self._serve, daemon=True).start()
+        for line in sys.stdin:
+            with contextlib.suppress(ValueError):
+                self._receive(json.loads(line))
+        # A thread may be inside a matrix for seconds, and a normal exit would wait for it.
+        os._exit(0)
+
+    def _receive(self, request: Request) -> None:
+        if request.get("do") == "stop":
+            self._stop.set()
+            return
+        if request.get("do") == "inspect":
+            self._asked = request["request"]  # one that still waits for a hub ends
+        self._requests.put(request)
+
+    def _serve(self) -> None:
+        while True:
+            request = self._requests.get()
+            self._guarded(request, partial(self._answer, request))
+
+    def _guarded(self, request: Request, work: Callable[[], None]) -> None:
+        """Do the work for a request; whatever goes wrong becomes its answer."""
+        try:
+            work()
+        except errors.SpectrumError as exc:
+            self._send(Failed(request.get("request", 0), errors.to_dict(exc)))
+        except BrokenPipeError:
+            os._exit(0)
+        except Exception as exc:
+            traceback.print_exc()
+            error = errors.SpectrumError(
+                f"Unexpected: {type(exc).__name__}: {exc}", "Details are in the log file."
+            )
+            self._send(Failed(request.get("request", 0), errors.to_dict(error)))
+
+    def _answer(self, request: Request) -> None:
+        match request.get("do"):
+            case "inspect":
+                self._inspect(request)
+            case "download":
+                self._download(request)
+            case "suggest":
+                self._suggest(request)
+            case "scan":
+                self._scan(request)
+            case "names":
+                self._names(request)
+
+    def _inspect(self, request: Request) -> None:
+        from spectrum_tui.core.model.inspection import inspect_model
+
+        patience = self._patience(request, lambda: self._asked == request["request"])
+        found = inspect_model(request["model"], request["revision"], patience=patience)
+        self._send(Inspected(request["request"], found.summary))
+        self._previewed.set()
+        self._refine_later(request, found)
+
+    def _patience(self, request: Request, wanted: Callable[[], bool]) -> Patience:
+        """How long a hub is waited for: as long as the answer is `wanted`, and the user is told."""
+        from spectrum_tui.core.hub import Patience
+
+        def check() -> None:
+            if not wanted():
+                raise errors.SpectrumError("Given up for another model.")
+
+        return Patience(say=partial(self._notice, request["request"]), check=check)
+
+    def _notice(self, number: int, text: str) -> None:
+        self._send(Notice(number, text))
+
+    def _refine_later(self, request: Request, found: Inspection) -> None:
+        """Find the exact names beside whatever is asked next: the imports take seconds."""
+        self._newest = request["request"]
+        refine = partial(self._guarded, request, partial(self._refine, request, found))
+        threading.Thread(target=refine, daemon=True).start()
+
+    def _refine(self, request: Request, found: Inspection) -> None:
+        """Send the exact names, unless the user has gone on to another model meanwhile."""
+        from spectrum_tui.core.model.refinement import refined_summary
+
+        self._torch_ready.wait()
+        if request["request"] == self._newest:
+            summary = refined_summary(
+                found,
+                model_class=request.get("model_class", ""),
+                allow_gptq=request.get("allow_gptq", False),
+            )
+            self._send(Refined(request["request"], summary))
+
+    def _download(self, request: Request) -> None:
+        local = self._fetched(request, self._found(request), lambda: False)
+        self._send(Downloaded(request["request"], local.summary))
+        self._refine_later(request, local)
+
+    def _found(self, request: Request, cancelled: Callable[[], bool] = lambda: False) -> Inspection:
+        from spectrum_tui.core.model.inspection import inspect_model
+
+        patience = self._patience(request, lambda: not cancelled())
+        return inspect_model(request["model"], request["revision"], patience=patience)
+
+    def _fetched(
+        self, request: Request, found: Inspection, cancelled: Callable[[], bool]
+    ) -> Inspection:
+        """The model on this machine, with the progress of its download."""
+        from spectrum_tui.core.model.inspection import fetch
+
+        number = request["request"]
+        return fetch(
+            found,
+            progress=lambda *now: self._send(DownloadProgress(number, *now)),
+            cancelled=cancelled,
+            say=partial(self._notice, number),
+            branch=request.get("branch"),
+        )
+
+    def _suggest(self, request: Request) -> None:
+        from spectrum_tui.core import hub
+        from spectrum_tui.core.files import newest_first, output_folder
+
+        folder = output_folder(request["output_dir"]) / "model_snr_results"
+        files: list[Path] = []
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a path with a NUL
+            files = newest_first(folder.glob("*.json"))
+        self._send(Suggestions(tuple(hub.cached_models()), tuple(map(str, files))))
+
+    def _names(self, request: Request) -> None:
+        from spectrum_tui.core.audit.model import model_names
+
+        self._torch_ready.wait()
+        names = model_names(
+            request["model"],
+            request["revision"],
+            request.get("model_class", ""),
+            patience=self._patience(request, lambda: True),
+        )
+        self._send(Named(request["request"], names))
+
+    def _scan(self, request: Request) -> None:
+        from spectrum_tui.core.hub import DownloadCancelled
+        from spectrum_tui.core.scanning.run import run_scan
+
+        fields = {k: v for k, v in request.items() if k not in ("do", "request", "branch")}
+        fields["types"] = tuple(fields.get("types", ()))
+        asked = ScanRequest(**fields)
+        self._stop.clear()
+        self._torch_ready.wait()
+        try:
+            model = self._on_this_machine(request, asked)
+        except DownloadCancelled:
+            self._send(ScanEnded("stopped", 0, 0, 0))
+            return
+        for event in run_scan(asked, model, cancelled=self._stop.is_set):
+            self._send(event)
+
+    def _on_this_machine(self, request: Request, asked: ScanRequest) -> Inspection:
+        """The model to scan, downloaded first where it is not there; the app hears of it."""
+        from spectrum_tui.core.files import check_writable, output_folder
+        from spectrum_tui.core.model.inspection import with_exact_names
+
+        found = self._found(request, self._stop.is_set)
+        if found.summary.is_local:
+            return found
+        check_writable(output_folder(asked.output_dir))  # before the download, not after
+        local = self._fetched(request, found, self._stop.is_set)
+        self._send(Downloaded(request["request"], local.summary))
+        exact = with_exact_names(local, model_class=asked.model_class, allow_gptq=asked.allow_gptq)
+        self._send(Refined(request["request"], exact.summary))
+        if not set(asked.types) <= {info.name for info in exact.summary.types}:
+            raise errors.ScanError(
+                "The downloaded model has other layer types than its headers promised.",
+                "Go back and choose again.",
+            )
+        return exact
+
+    def _import_torch(self) -> None:
+        """Import torch while the user is still choosing, and measure the machine."""
+        # A model named on the command line is described first: an import beside it makes the
+        # headers, which take 0.1 s alone, take seconds.
+        self._previewed.wait(HEAD_START)
+        try:
+            from spectrum_tui.core.scanning.scan import available_devices
+
+            devices = available_devices()
+            self._send(Ready(devices, {device: seconds_per_cost(device) for device in devices}))
+        finally:
+            self._torch_ready.set()
+
+    def _send(self, message: object) -> None:
+        data = wire.encode(message).encode() + b"\n"
+        with self._lock:
+            while data:
+                data = data[os.write(self._out, data) :]
+
+
+def seconds_per_cost(device: str) -> float:
+    """Seconds per unit of `spectra.cost` on this device, all of it used: for a first estimate.
+
+    Measured on one Gram matrix with its eigenvalues (512 x 512, 10 to 50 ms); a CPU scan
+    has a worker on each core.
+    """
+    import torch
+
+    from spectrum_tui.core.scanning.scan import default_batch_size
+    from spectrum_tui.core.scoring import svd
+
+    if device == "mps":
+        return seconds_per_cost("cpu")
+    n = 512
+    matrix = torch.randn(n, n, dtype=torch.float64, device=device)
+    best = float("inf")
+    for _ in range(3):
+        begin = time.perf_counter()
+        torch.linalg.eigvalsh(matrix.T @ matrix).cpu()
+        best = min(best, time.perf_counter() - begin)
+    cores = default_batch_size(device) if device == "cpu" else 1
+    return best / svd.cost(n, n) / cores
+
+
+def main() -> None:
+    """Entry point of `python -m spectrum_tui.worker.server`."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("spectrum_tui").setLevel(logging.INFO)  # tracebacks of failed layers
+    out = os.dup(1)
+    os.dup2(2, 1)  # what a library prints goes to the log, not between the events
+    sys.stderr = plain_stderr()  # the log may be read in a terminal
+    with contextlib.suppress(OSError):
+        os.nice(10)  # keys of the app stay at 8 ms while every core computes; costs 10 % at most
+    Worker(out).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Scores as a matrix: which cell a layer stands in, and what the cell is worth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spectrum_tui.app.widgets.heat_layout import HeatLayout
+from spectrum_tui.app.widgets.heat_matrix import LEVELS, Cell, HeatMatrix, Mark
+from spectrum_tui.app.widgets.heat_ramp import INKS, RAMP, contrast, density_of, luminance
+from spectrum_tui.core.layer_types import layer_type
+from spectrum_tui.core.results.results import Scores
+
+INF, NAN = float("inf"), float("nan")
+
+
+def scores(pairs: list[tuple[str, float]]) -> Scores:
+    types = list(dict.fromkeys(layer_type(name) for name, _ in pairs))
+    nothing = np.zeros(len(pairs), np.int64)
+    return Scores(
+        [name for name, _ in pairs],
+        types,
+        np.array([types.index(layer_type(name)) for name, _ in pairs], np.int64),
+        np.array([value for _, value in pairs], np.float64),
+        nothing,
+        nothing,
+        nothing,
+        [(f"{name}.weight",) for name, _ in pairs],
+    )
+
+
+def test_rows_in_tree_order_and_columns_by_layer_number() -> None:
+    matrix = HeatMatrix(
+        scores(
+            [
+                ("lm_head", 5.0),
+                ("model.layers.0.mlp.down_proj", 1.0),
+                ("model.layers.3.mlp.down_proj", 4.0),
+                ("model.layers.3.self_attn.q_proj", 2.0),
+            ]
+        )
+    )
+    assert matrix.labels == ["self_attn.q_proj", "mlp.down_proj", "lm_head"]
+    assert matrix.numbers.tolist() == [0, 1, 2, 3]
+    assert matrix.single.tolist() == [False, False, True]
+    assert matrix.cells[1].tolist() == [Cell.VALUE, 0, 0, Cell.VALUE, 0]
+    assert matrix.mean[1, 3] == 4.0
+    assert matrix.mean[2, 4] == 5.0
+    assert matrix.members(0, 3).tolist() == [3]
+    assert matrix.members(0, 0).tolist() == []
+
+
+def test_experts_share_a_row_of_means() -> None:
+    values = {0: 1.0, 1: 3.0, 2: INF, 10: NAN}
+    pairs = [(f"model.layers.1.mlp.experts.{e}.up_proj", v) for e, v in values.items()]
+    matrix = HeatMatrix(scores([*pairs, ("model.layers.0.mlp.experts.0.up_proj", INF)]))
+    assert matrix.labels == ["mlp.experts.*.up_proj ×4"]
+    assert matrix.mean[0, 1] == 2.0, "the mean of the finite ones"
+    assert matrix.cells[0].tolist() == [Cell.INFINITE, Cell.VALUE, Cell.EMPTY]
+    assert matrix.members(0, 1).tolist() == [0, 1, 2, 3]
+    mask = np.array([True, False, False, False, True])
+    selected = matrix.selected(mask)
+    assert matrix.marks(selected)[0].tolist() == [Mark.ALL, Mark.PART, Mark.NONE]
+
+
+def test_towers_do_not_share_cells() -> None:
+    pairs = [
+        (f"model.{tower}.layers.{i}.self_attn.q_proj", float(i))
+        for tower in ("vision.encoder", "language_model")
+        for i in range(2)
+    ]
+    matrix = HeatMatrix(scores(pairs))
+    assert matrix.labels == [
+        "language_model: self_attn.q_proj",
+        "vision.encoder: self_attn.q_proj",
+    ]
+    assert matrix.counts.max() == 1
+
+
+def test_no_score_infinite_and_no_layer_are_told_apart() -> None:
+    pairs = [(f"h.{i}.mlp.fc", value) for i, value in enumerate((NAN, INF, 0.5))]
+    matrix = HeatMatrix(scores([*pairs, ("h.4.mlp.fc", 1.0)]))
+    assert matrix.cells[0].tolist() == [
+        Cell.NO_SCORE,
+        Cell.INFINITE,
+        Cell.VALUE,
+        Cell.EMPTY,
+        Cell.VALUE,
+        Cell.EMPTY,
+    ]
+
+
+def test_scale_by_row_or_over_all() -> None:
+    pairs = [(f"h.{i}.attn.q", i / 100) for i in range(50)]
+    pairs += [(f"h.{i}.mlp.fc", 100.0 + i) for i in range(50)]
+    matrix = HeatMatrix(scores(pairs))
+    by_row = matrix.levels(one_scale=False)
+    assert by_row[0, 0] == by_row[1, 0] == 0
+    assert by_row[0, 49] == by_row[1, 49] == LEVELS - 1
+    assert (np.diff(by_row[:, :-1].astype(int), axis=1) >= 0).all()
+    over_all = matrix.levels(one_scale=True)
+    assert over_all[0, :-1].max() < over_all[1, :-1].min()
+
+
+def test_one_outlier_or_infinity_leaves_the_rest_its_colours() -> None:
+    pairs = [(f"h.{i}.mlp.fc", float(i % 10)) for i in range(99)]
+    levels = HeatMatrix(scores([*pairs, ("h.99.mlp.fc", 1e9)])).levels(one_scale=False)
+    assert len(set(levels[0, :99].tolist())) == 10
+    levels = HeatMatrix(scores([*pairs, ("h.99.mlp.fc", INF)])).levels(one_scale=False)
+    assert len(set(levels[0, :99].tolist())) == 10
+
+
+@pytest.mark.parametrize("values", [[1.0], [2.0, 2.0, 2.0], [INF], [NAN], [INF, NAN]])
+def test_rows_without_a_spread(values: list[float]) -> None:
+    matrix = HeatMatrix(scores([(f"h.{i}.mlp.fc", v) for i, v in enumerate(values)]))
+    for one_scale in (True, False):
+        levels = matrix.levels(one_scale=one_scale)
+        finite = matrix.cells == Cell.VALUE
+        assert (levels[finite] == LEVELS // 2).all()
+
+
+def test_no_scores_at_all() -> None:
+    matrix = HeatMatrix(scores([]))
+    assert matrix.labels == []
+    assert matrix.levels(one_scale=True).shape == (0, 1)
+    assert matrix.levels(one_scale=False).shape == (0, 1)
+
+
+def test_numbers_with_large_gaps_and_absurd_ones() -> None:
+    matrix = HeatMatrix(scores([("b.0.fc", 1.0), ("b.5000.fc", 2.0), (f"b.{'9' * 40}.fc", 3.0)]))
+    assert matrix.numbers.tolist() == [0, 5000]
+    assert matrix.counts.sum() == 3
+
+
+def test_60_000_layers_are_all_in_some_cell() -> None:
+    rng = np.random.default_rng(0)
+    names = [f"m.{i}.mlp.experts.{e}.w{k}" for k in range(3) for e in range(400) for i in range(50)]
+    matrix = HeatMatrix(scores_of_experts(names, rng.random(60_000)))
+    assert matrix.shape == (3, 51)
+    assert matrix.counts.sum() == 60_000
+    mask = rng.random(60_000) < 0.3
+    assert matrix.selected(mask).sum() == mask.sum()
+
+
+def scores_of_experts(
+    names: list[str], values: np.ndarray[tuple[int], np.dtype[np.float64]]
+) -> Scores:
+    types = {name: i for i, name in enumerate(dict.fromkeys(map(layer_type, names)))}
+    ids = np.array([types[layer_type(name)] for name in names], np.int64)
+    nothing = np.zeros(len(names), np.int64)
+    parameters: list[tuple[str, ...]] = [(name,) for name in names]
+    return Scores(names, list(types), ids, values, nothing, nothing, nothing, parameters)
+
+
+def test_ramp_rises_in_luminance_and_its_ink_is_readable() -> None:
+    light = [luminance(colour) for colour in RAMP]
+    assert light == sorted(light)
+    assert len(set(light)) == LEVELS
+    assert min(contrast(ink, ground) for ink, ground in zip(INKS, RAMP, strict=True)) > 4.5
+    glyphs = [density_of(level) for level in range(LEVELS)]
+    assert glyphs == sorted(glyphs, key="░▒▓█".index)
+    assert set(glyphs) == set("░▒▓█")
+
+
+def fit(width: int, layers: int, *, low: int = 1) -> HeatLayout:
+    return HeatLayout.of(width, label=16, has_single=True, layers=layers, counts=8, low=low)
+
+
+def test_cells_are_as_wide_as_fits() -> None:
+    assert fit(80, 6).cell == 4
+    assert fit(120, 32).cell == 2
+    assert fit(80, 32).cell == 1
+    assert fit(80, 32, low=2).shown < 32, "in density, cells have two places: it scrolls"
+    assert fit(80, 500).shown < 500
+    for width in (40, 60, 80, 120, 160):
+        for layers in (0, 1, 6, 32, 80, 500):
+            layout = fit(width, layers)
+            assert layout.counts_at + layout.counts <= width
+
+
+def test_axis_has_ticks_and_the_cursor() -> None:
+    numbers = np.arange(32)
+    narrow = fit(80, 32)
+    text = "".join(narrow.axis(numbers, 0, 7))
+    assert text.rstrip() == "0      7  10        20        30"
+    wide = fit(120, 32)
+    before, here, _ = wide.axis(numbers, 0, 11)
+    assert (len(before), here) == (22, "11")
+    assert "10" not in before, "a tick that touches the cursor's number is left out"
+    assert "".join(wide.axis(numbers, 0, None)).split() == ["0", "5", "10", "15", "20", "25", "30"]

@@ -1,0 +1,359 @@
+"""Memory estimates against counts by hand, published figures, and each other."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+
+from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.memory import (
+    PRESETS,
+    SHARDINGS,
+    Estimate,
+    MemoryTable,
+    ModelSizes,
+    Preset,
+    Sharding,
+    Training,
+    fit,
+    preset_named,
+    sharding_named,
+)
+from spectrum_tui.core.memory.model import nf4_bytes
+from spectrum_tui.core.memory.presets import (
+    parse_batch,
+    parse_gpus,
+    parse_memory,
+    parse_sequence,
+)
+from spectrum_tui.core.recipes.adapters import adapter_parameters
+from spectrum_tui.core.recipes.choice import Choice, Tiers
+from spectrum_tui.core.results.results import HeadParameter, Parameter, Result
+from spectrum_tui.core.results.selection import NEVER, Selection
+from tests import made
+
+GIB = 2**30
+LLAMA = made.with_parameters(made.result(layers=32))
+"""The sizes of an 8 B Llama."""
+SMALL = made.with_parameters(made.result(layers=8, bias=True, norms=True))
+
+
+def table_of(result: Result) -> MemoryTable:
+    return MemoryTable(Selection(result), ModelSizes(result.parameters, result.head))
+
+
+def estimate(result: Result, percent: int, preset: str = "bf16", *, head: bool = True) -> Estimate:
+    training = Training(preset_named(preset))
+    return table_of(result).estimate(percent, training, head=head)
+
+
+def untold(result: Result) -> Result:
+    """Without the kinds of modules, as headers alone tell the parameters."""
+    return replace(result, parameters=tuple(Parameter(p.name, p.shape) for p in result.parameters))
+
+
+@pytest.mark.parametrize(
+    ("percent", "head", "preset", "gib"),
+    [
+        (25, True, "bf16", 30.6),
+        (25, True, "mixed", 56.6),
+        (100, True, "bf16", 59.8),
+        (100, True, "mixed", 134.6),
+        (25, False, "bf16", 24.7),
+    ],
+)
+def test_figures_of_llama_3_8b(percent: int, head: bool, preset: str, gib: float) -> None:
+    assert estimate(LLAMA, percent, preset, head=head).static / GIB == pytest.approx(gib, abs=0.05)
+
+
+def test_8_bit_state_of_llama_3_8b() -> None:
+    # 25.4 GiB where every tensor has 8-bit state; the table of tokens keeps 32 bits.
+    table = 128_256 * 4096
+    extra = table * (8 - 2 - 8 / 256) / GIB
+    static = estimate(LLAMA, 25, "8bit").static / GIB
+    assert static == pytest.approx(25.4 + extra, abs=0.06)
+
+
+@pytest.mark.parametrize("head", [True, False])
+@pytest.mark.parametrize("result", [LLAMA, SMALL, untold(SMALL)], ids=["llama", "bias", "untold"])
+def test_what_trains_is_what_the_selection_counts(result: Result, head: bool) -> None:
+    selection, table = Selection(result), table_of(result)
+    for percent in range(101):
+        counted = selection.totals(percent, head=head).parameters
+        assert table.estimate(percent, Training(), head=head).trained == counted
+
+
+def test_a_tied_head_counts_once() -> None:
+    plain = made.with_parameters(made.result(layers=4))
+    table, output = plain.head
+    tied = replace(
+        plain,
+        head=(HeadParameter(table.name, table.numel, (output.name,)),),
+        parameters=tuple(p for p in plain.parameters if p.name != output.name),
+    )
+    both, once = estimate(plain, 50), estimate(tied, 50)
+    assert both.trained - once.trained == output.numel
+    assert both.weights - once.weights == 2 * output.numel
+
+
+def test_every_preset_by_hand() -> None:
+    trained = estimate(SMALL, 50).trained
+    total = SMALL.total_parameters
+    expected = {"bf16": (2, 2, 4), "mixed": (2, 4, 12), "fp32": (4, 4, 8)}
+    for name, (weights, gradients, optimizer) in expected.items():
+        found = estimate(SMALL, 50, name)
+        parts = (found.weights, found.gradients, found.optimizer)
+        assert parts == (weights * total, gradients * trained, optimizer * trained)
+
+
+def test_8_bit_state_by_hand() -> None:
+    chosen = Selection(SMALL).mask(50)
+    names = {n for i in np.flatnonzero(chosen) for n in SMALL.scores.parameters[i]}
+    sizes = {p.name: p.numel for p in SMALL.parameters}
+    embeddings, head = SMALL.head
+    state = 8 * embeddings.numel + (2 + 8 / 256) * head.numel
+    state += sum(sizes[n] * (8 if sizes[n] < 4096 else 2 + 8 / 256) for n in names)
+    assert {sizes[n] for n in names} & {1024, 4096}  # below the limit, and on it
+    assert estimate(SMALL, 50, "8bit").optimizer == pytest.approx(state)
+
+
+def test_nf4_by_hand() -> None:
+    # 2^20 values: 2^19 bytes, 2^14 scales of a byte, 64 float32, an offset and 16 levels.
+    assert nf4_bytes(np.array([2**20])).tolist() == [2**19 + 2**14 + 256 + 4 + 64]
+    assert nf4_bytes(np.array([65])).tolist() == [33 + 2 + 4 + 4 + 64]
+
+
+def test_qlora_leaves_embeddings_head_and_norms_in_16_bits() -> None:
+    matrices = [p for p in LLAMA.parameters if p.name.startswith("model.layers") and p.shape[1:]]
+    rest = LLAMA.total_parameters - sum(p.numel for p in matrices)
+    packed = sum(float(nf4_bytes(np.array([p.numel]))[0]) for p in matrices)
+    adapters = 32 * sum(sum(p.shape) for p in matrices)
+    found = estimate(LLAMA, 100, "qlora")
+    assert found.weights == pytest.approx(packed + 2 * rest + 4 * adapters)
+    assert (found.trained, found.gradients, found.optimizer) == (
+        adapters,
+        4 * adapters,
+        8 * adapters,
+    )
+
+
+def test_the_hybrid_by_hand() -> None:
+    percent = 25
+    tiers = Tiers(medium_percent=50, medium_rank=4)
+    selection = Selection(LLAMA)
+    names = [n for i in np.flatnonzero(selection.mask(percent)) for n in LLAMA.scores.parameters[i]]
+    sizes = {p.name: p.numel for p in LLAMA.parameters}
+    whole = sum(sizes[n] for n in names)
+    packed = sum(float(nf4_bytes(np.array([sizes[n]]))[0]) for n in names)
+    shapes = {p.name: p.shape for p in LLAMA.parameters}
+    medium = selection.mask(50) & ~selection.mask(percent)
+    low = [n for i in np.flatnonzero(medium) for n in LLAMA.scores.parameters[i]]
+    adapters = 4 * sum(sum(shapes[n]) for n in low)
+    base = estimate(LLAMA, percent, "qlora").weights - 4 * estimate(LLAMA, percent, "lora").trained
+    training = Training(preset_named("hybrid"), tiers=tiers)
+    found = table_of(LLAMA).estimate(percent, training, head=True)
+    assert found.trained == whole + adapters
+    assert found.weights == pytest.approx(base - packed + 4 * whole + 4 * adapters)
+    assert found.gradients == 2 * whole + 4 * adapters
+    assert found.optimizer == 4 * whole + 8 * adapters
+
+
+def test_a_recipe_may_say_how_many_parameters_its_adapters_have() -> None:
+    training = Training(preset_named("lora"))
+    found = table_of(LLAMA).estimate(25, training, head=True, adapters=1000)
+    assert (found.trained, found.gradients) == (1000, 4000)
+    assert found.weights == 2 * LLAMA.total_parameters + 4000
+
+
+def test_headers_alone_give_the_same_bytes() -> None:
+    for preset in PRESETS:
+        known, guessed = (estimate(r, 30, preset.name) for r in (SMALL, untold(SMALL)))
+        assert known == guessed
+
+
+@pytest.mark.parametrize("sharding", SHARDINGS, ids=lambda s: s.name)
+def test_sharding_divides_what_it_says(sharding: Sharding) -> None:
+    table = table_of(LLAMA)
+    alone = table.estimate(25, Training(), head=True)
+    shared = table.estimate(25, Training(gpus=4, sharding=sharding), head=True)
+    for part in ("weights", "gradients", "optimizer"):
+        by = 4 if getattr(sharding, part) else 1
+        assert getattr(shared, part) == getattr(alone, part) / by
+    assert shared.activations == alone.activations
+
+
+def test_activations_by_hand() -> None:
+    hidden, tokens = 4096, 3 * 1000
+    block = sum(rows + columns for _, rows, columns in made.TYPES)
+    logits = 10 * 128_256
+    with_checkpoints = Training(batch=3, sequence=1000)
+    kept = table_of(LLAMA).estimate(100, with_checkpoints, head=True).activations
+    assert kept == tokens * (2 * hidden * 32 + 2 * block + logits)
+    plain = replace(with_checkpoints, checkpointing=False)
+    kept = table_of(LLAMA).estimate(100, plain, head=True).activations
+    assert kept == tokens * (2 * block * 32 + logits)
+
+
+def test_gradients_reach_the_lowest_block_that_trains_and_embeddings_force_them_down() -> None:
+    scores = {row: 5.0 + row % 8 for row in range(56)}  # the deeper the better
+    result = made.with_parameters(made.result(layers=8, snr=scores))
+    table = table_of(result)
+    for percent, blocks in ((13, 1), (25, 2), (50, 4), (100, 8)):
+        assert table.estimate(percent, Training(), head=False).blocks_back == blocks
+        assert table.estimate(percent, Training(), head=True).blocks_back == 8
+    deep, shallow = (
+        table.estimate(25, Training(checkpointing=False), head=head).activations
+        for head in (True, False)
+    )
+    logits = 2048 * 10 * 128_256
+    assert (shallow - logits) * 4 == pytest.approx(deep - logits)
+
+
+def test_what_sees_comes_before_the_first_block() -> None:
+    seeing = Parameter("model.visual.blocks.0.attn.qkv.weight", (96, 32), "linear")
+    plain = made.result(layers=4, types=1, head=False, names={0: "model.visual.blocks.0.attn.qkv"})
+    whole = made.with_parameters(made.result(layers=4, types=1, head=False))
+    scores = replace(plain.scores, snr=np.array([9.0, 1.0, 2.0, 3.0]))
+    found = replace(plain, scores=scores, parameters=(seeing, *whole.parameters))
+    assert estimate(found, 25).blocks_back == estimate(found, 25).blocks == 4
+    blind = replace(found, scores=replace(scores, snr=np.array([0.0, 1.0, 2.0, 3.0])))
+    assert estimate(blind, 25).blocks_back == 1
+
+
+def test_an_output_head_alone_reaches_no_block() -> None:
+    plain = made.with_parameters(made.result(layers=4))
+    output = replace(plain, head=plain.head[1:])
+    least = Selection(output).smallest_percent()
+    assert estimate(output, least - 1).blocks_back == 0
+    assert estimate(output, least - 1).trained == plain.head[1].numel
+
+
+def experts(*, fused: bool) -> Result:
+    """Two blocks of 16 experts each, as transformers 4 and 5 have them."""
+    found = []
+    for block in range(2):
+        prefix = f"model.layers.{block}.mlp.experts"
+        if fused:
+            found.append(Parameter(f"{prefix}.down_proj", (16, 64, 32), "other"))
+            continue
+        found += [
+            Parameter(f"{prefix}.{e}.down_proj.weight", (64, 32), "linear") for e in range(16)
+        ]
+    plain = made.result(layers=2, types=1, names={i: found[i].name for i in range(2)})
+    scores = replace(plain.scores, parameters=[(p.name,) for p in found[:2]])
+    return replace(plain, scores=scores, parameters=tuple(found), head=(), total_parameters=65_536)
+
+
+def test_eight_experts_work_on_a_token_fused_or_not() -> None:
+    for result in (experts(fused=True), experts(fused=False)):
+        architecture = ModelSizes(result.parameters, ()).architecture
+        assert architecture is not None
+        assert architecture.widths.tolist() == [8 * 96, 8 * 96]
+
+
+def test_fused_experts_are_not_quantised_and_each_has_an_adapter() -> None:
+    found = estimate(experts(fused=True), 100, "qlora")
+    assert found.trained == 2 * 16 * 32 * (64 + 32)
+    assert found.weights == 2 * 65_536 + 4 * found.trained
+
+
+@pytest.mark.parametrize("percent", [13, 50, 100])
+def test_adapters_are_those_of_the_recipe(percent: int) -> None:
+    counted = adapter_parameters(Choice(Selection(SMALL), percent), "peft-lora")
+    assert estimate(SMALL, percent, "lora").trained == counted.parameters > 0
+
+
+def test_a_model_without_blocks_has_no_activations() -> None:
+    one = made.result(layers=1, types=1, names={0: "proj"})
+    plain = replace(one, head=(), parameters=(Parameter("proj.weight", (64, 64), "linear"),))
+    found = estimate(plain, 100)
+    assert (found.activations, found.blocks, found.trained) == (0, 0, 4096)
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.name)
+@pytest.mark.parametrize("head", [True, False])
+def test_fit_is_the_highest_percentage_that_fits(preset: Preset, head: bool) -> None:
+    table = table_of(LLAMA)
+    training = Training(preset)
+    for limit in (10e9, 24e9, 48e9, 80e9, 1e12):
+        found = fit(table, limit, training, head=head, least=4)
+        needs = [table.estimate(p, training, head=head).total for p in range(101)]
+        fitting = [p for p in range(4, 101) if needs[p] <= limit]
+        assert found.percent == max(fitting, default=0)
+        assert found.needs == needs[found.percent or 4]
+        assert bool(found.ways) <= (not found.percent)
+
+
+def test_what_would_fit_does() -> None:
+    table = table_of(LLAMA)
+    training = Training(checkpointing=False)
+    found = fit(table, 24e9, training, head=True, least=4)
+    assert not found.percent
+    assert "Not even the top 4 %" in found.text
+    words = [way.words for way in found.ways]
+    assert {"gradient checkpointing", "QLoRA"} & set(words)
+    assert any("GPUs" in word for word in words)
+    for way in found.ways:
+        total = table.estimate(way.percent, way.training, head=way.head).total
+        assert total <= 24e9
+        again = fit(table, 24e9, way.training, head=way.head, least=4)
+        assert again.percent == way.percent
+
+
+def test_frozen_embeddings_are_a_way_and_more_gpus_too() -> None:
+    found = fit(table_of(LLAMA), 24e9, Training(), head=True, least=4)
+    ways = {way.words: way for way in found.ways}
+    assert ways["embeddings and head frozen"].head is False
+    assert ways["2 GPUs, ZeRO-3"].training.gpus == 2
+
+
+def test_nothing_fits_into_a_byte() -> None:
+    found = fit(table_of(LLAMA), 1.0, Training(), head=True, least=4)
+    assert (found.percent, found.ways) == (0, ())
+
+
+def test_scores_that_select_nothing_fit_nothing() -> None:
+    found = fit(table_of(LLAMA), 1e15, Training(), head=True, least=NEVER)
+    assert found.percent == 0
+    assert "No layer has a score" in found.text
+
+
+def test_names_are_found_or_refused_in_a_line() -> None:
+    assert preset_named("8bit").title == "8-bit AdamW"
+    assert sharding_named("ZeRO-3") is sharding_named("zero3")
+    for call, field in ((preset_named, "preset"), (sharding_named, "sharding")):
+        with pytest.raises(InputError) as caught:
+            call("sgd")
+        assert caught.value.field == field
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "x", "٣", "9" * 400, "1e3", "²"])
+def test_numbers_that_cannot_be_used(text: str) -> None:
+    for parse in (parse_gpus, parse_batch, parse_sequence):
+        with pytest.raises(InputError) as caught:
+            parse(text)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "x", "nan", "inf", "1e999", "9" * 400, "24 TB"])
+def test_sizes_that_cannot_be_used(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_memory(text)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_sizes_as_people_type_them() -> None:
+    """A bare number is what a card has: 24 are GiB; GB are what is written so."""
+    gib = {"24": 24, " 23.5 ": 23.5, "24GiB": 24, "24 gib": 24}
+    assert {text: parse_memory(text) for text in gib} == {t: n * 2**30 for t, n in gib.items()}
+    assert [parse_memory(text) for text in ("24GB", "24 gb")] == [24e9, 24e9]
+
+
+def test_presets_are_frozen_and_say_what_they_mean_in_a_line() -> None:
+    with pytest.raises(FrozenInstanceError):
+        PRESETS[0].weights = 1  # type: ignore[misc]
+    for preset in PRESETS:
+        assert 20 < len(preset.meaning) <= 74

@@ -1,0 +1,381 @@
+"""PEFT recipes as files: exact names, ranks, what is left out, and what is refused."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import json
+import re
+import weakref
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.recipes.adapters import AdapterCount, adapter_layers, adapter_parameters
+from spectrum_tui.core.recipes.choice import Choice, Tiers
+from spectrum_tui.core.recipes.kinds import kind_named
+from spectrum_tui.core.recipes.similar import BY_SCORES
+from spectrum_tui.core.results.results import ModuleKind, Parameter, Provenance, Result, Scores
+from spectrum_tui.core.results.selection import Selection
+from tests import made
+
+KINDS = ("peft-lora", "peft-tiers", "peft-hybrid", "peft-groups")
+
+
+def llama(layers: int = 12, **options: Any) -> Result:
+    return made.with_parameters(made.result(layers=layers, **options))
+
+
+def recipe(kind: str, choice: Choice) -> tuple[dict[str, Any], str]:
+    """The JSON and the Python file."""
+    config, script = kind_named(kind).files(choice)
+    assert config.ending.removesuffix(".json") == script.ending.removesuffix(".py")
+    return json.loads(config.text), script.text
+
+
+def best(result: Result, percent: int) -> set[str]:
+    """Module names of the best of each type, embeddings and head aside."""
+    scores = result.scores
+    found: set[str] = set()
+    for type_id in range(len(scores.type_names)):
+        rows = np.flatnonzero(scores.type_ids == type_id)
+        order = rows[np.argsort(-scores.snr[rows], kind="stable")]
+        found |= {scores.layers[row] for row in order[: len(rows) * percent // 100].tolist()}
+    return found
+
+
+def mixture(kinds: dict[str, ModuleKind] | None = None) -> Result:
+    """Two blocks of a mixture: attention, a router, fused experts, a shared expert."""
+    shapes = {
+        "self_attn.q_proj.weight": (64, 32),
+        "mlp.gate.weight": (8, 32),
+        "mlp.experts.gate_up_proj": (8, 96, 32),
+        "mlp.experts.down_proj": (8, 32, 48),
+        "mlp.shared_expert.down_proj.weight": (32, 40),
+    }
+    modules: dict[str, ModuleKind] = {"mlp.gate.weight": "other"}
+    modules |= {name: "other" for name in shapes if "experts" in name}
+    modules |= kinds or {}
+    names = [(f"model.layers.{i}.{name}", name) for name in shapes for i in range(2)]
+    parameters = tuple(
+        Parameter(full, shapes[name], modules.get(name, "linear")) for full, name in names
+    )
+    numel = np.array([p.numel for p in parameters])
+    scores = Scores(
+        [full.removesuffix(".weight") for full, _ in names],
+        [name.removesuffix(".weight") for name in shapes],
+        np.repeat(np.arange(len(shapes)), 2),
+        np.tile([2.0, 1.0], len(shapes)),
+        np.array([shapes[name][-2] for _, name in names]),
+        np.array([shapes[name][-1] for _, name in names]),
+        numel,
+        [(full,) for full, _ in names],
+    )
+    origin = Provenance("made/mixture", naming="transformers 5.23.0 Qwen2MoeForCausalLM")
+    return Result(scores, (), origin, int(numel.sum()), len(names), parameters=parameters)
+
+
+def test_lora_names_the_selected_modules() -> None:
+    result = llama(norms=True)
+    config, _ = recipe("peft-lora", Choice(Selection(result), 25, tiers=Tiers(high_rank=16)))
+    wanted = {name for name in best(result, 25) if "layernorm" not in name}
+    assert config.pop("target_modules") == sorted(wanted, key=result.scores.layers.index)
+    assert config == {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+    }
+
+
+def test_patterns_match_one_module_each() -> None:
+    result = llama()
+    config, _ = recipe("peft-tiers", Choice(Selection(result), 25, tiers=Tiers(60, 32, 8)))
+    high, both = best(result, 25), best(result, 60)
+    assert set(config["target_modules"]) == both
+    assert (config["r"], config["lora_alpha"]) == (8, 16)
+    for patterns, value in ((config["rank_pattern"], 32), (config["alpha_pattern"], 64)):
+        assert set(patterns.values()) == {value}
+        hits = [
+            (name, key)
+            for name in result.scores.layers
+            for key in patterns
+            if re.match(rf"(.*\.)?({key})$", name)
+        ]
+        assert [name for name, _ in hits] == [name for name in result.scores.layers if name in high]
+
+
+def test_a_high_tier_alone_needs_no_patterns() -> None:
+    config, _ = recipe("peft-tiers", Choice(Selection(llama()), 25, tiers=Tiers(10, 32, 8)))
+    assert config["r"] == 32 and "rank_pattern" not in config and "alpha_pattern" not in config
+
+
+def test_the_hybrid_trains_the_high_tier_whole() -> None:
+    result = llama(bias=True)
+    choice = Choice(Selection(result), 25, tiers=Tiers(60, 32, 8))
+    config, script = recipe("peft-hybrid", choice)
+    high, both = best(result, 25), best(result, 60)
+    assert set(config["modules_to_save"]) == high
+    assert set(config["target_modules"]) == both - high
+    assert config["r"] == 8 and "rank_pattern" not in config
+    assert constants(script)["KEEP"] == [*config["modules_to_save"], "lm_head"]
+    assert "llm_int8_skip_modules=KEEP" in script
+
+
+def constants(script: str) -> dict[str, Any]:
+    """The plain values that a file gives to names."""
+    found = {}
+    for node in ast.parse(script).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            try:
+                found[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError:
+                continue
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_files_say_what_trains(kind: str) -> None:
+    choice = Choice(Selection(llama(snr=dict.fromkeys(range(84), 1.0))), 50, tiers=Tiers(75))
+    config, script = recipe(kind, choice)
+    count = adapter_parameters(choice, kind)
+    assert constants(script)["TRAINABLE"] == count.parameters > 0
+    assert constants(script)["MODEL"] == "made/llama"
+    lengths = {len(line) for line in script.splitlines() if line.startswith("#")}
+    assert max(lengths) <= 88
+    assert ".weight" not in json.dumps(config)
+
+
+def counted(result: Result, kind: str, percent: int = 25, **tiers: int) -> AdapterCount:
+    return adapter_parameters(Choice(Selection(result), percent, tiers=Tiers(**tiers)), kind)
+
+
+def test_counts_follow_from_the_sizes() -> None:
+    result = llama(bias=True)
+    ends = {"medium_percent": 50, "high_rank": 16, "medium_rank": 4}
+    sides = 3 * sum(rows + columns for _, rows, columns in made.TYPES)
+    whole = 3 * sum(rows * columns + rows for _, rows, columns in made.TYPES)
+    lora = counted(result, "peft-lora", **ends)
+    assert (lora.high, lora.medium, lora.parameters) == (21, 0, 16 * sides)
+    assert lora.share == lora.parameters / result.total_parameters
+    tiers = counted(result, "peft-tiers", **ends)
+    assert (tiers.high, tiers.medium, tiers.adapters) == (21, 21, 20 * sides)
+    hybrid = counted(result, "peft-hybrid", **ends)
+    assert (hybrid.adapters, hybrid.full) == (4 * sides, whole)
+    assert (hybrid.high, hybrid.medium) == (21, 21)
+
+
+def test_a_medium_tier_that_ends_before_the_high_one_is_empty() -> None:
+    result = llama()
+    tiers = counted(result, "peft-tiers", 50, medium_percent=25)
+    assert tiers == counted(result, "peft-lora", 50)
+
+
+def test_fused_experts_are_parameters_of_so_many_ranks() -> None:
+    result = mixture()
+    choice = Choice(Selection(result), 50, tiers=Tiers(100, 4, 2))
+    config, script = recipe("peft-tiers", choice)
+    assert config["target_modules"] == [f"model.layers.{i}.self_attn.q_proj" for i in range(2)]
+    assert config["target_parameters"] == [
+        f"model.layers.{i}.mlp.{name}"
+        for name in ("experts.gate_up_proj", "experts.down_proj", "shared_expert.down_proj.weight")
+        for i in range(2)
+    ]
+    pattern = r"model\.layers\.0\.mlp\.experts\.down_proj"
+    assert config["rank_pattern"][pattern] == 4 and config["alpha_pattern"][pattern] == 8
+    sides = (64 + 32) + 8 * (96 + 32) + 8 * (32 + 48) + (32 + 40)
+    assert adapter_parameters(choice, "peft-tiers").parameters == 6 * sides
+    assert "8 experts" in script
+    assert "Left out: 2 selected routers" in script
+
+
+def test_fused_experts_of_a_hybrid_get_the_high_rank() -> None:
+    choice = Choice(Selection(mixture()), 50, tiers=Tiers(100, 4, 2))
+    config, script = recipe("peft-hybrid", choice)
+    assert config["modules_to_save"] == [
+        "model.layers.0.self_attn.q_proj",
+        "model.layers.0.mlp.shared_expert.down_proj",
+    ]
+    assert set(config["rank_pattern"].values()) == {4}
+    assert constants(script)["KEEP"][2:] == [
+        "model.layers.1.mlp.shared_expert.down_proj",
+        "lm_head",
+    ]
+    count = adapter_parameters(choice, "peft-hybrid")
+    fused = 8 * (96 + 32) + 8 * (32 + 48)
+    assert count.adapters == 4 * fused + 2 * (fused + 96 + 72)
+    assert count.full == 64 * 32 + 32 * 40
+
+
+def test_embeddings_and_head_are_left_out() -> None:
+    plain = llama()
+    scores = plain.scores
+    rows = {0: "model.embed_tokens", 1: "lm_head"}
+    for row, name in rows.items():
+        scores.layers[row] = name
+        scores.parameters[row] = (f"{name}.weight",)
+    config, script = recipe("peft-lora", Choice(Selection(plain), 100))
+    assert not {*rows.values()} & set(config["target_modules"])
+    assert "Left out: 2 selected embeddings" in script
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("model.layers.0.mlp.experts.7.down_proj", "fuse"),
+        ("model.layers.0.mlp.gate", "routers"),
+        ("model.layers.0.mixer.conv1d", "convolutions"),
+        ("model.layers.0.input_layernorm", "norms"),
+        ("model.embed_positions", "embeddings"),
+    ],
+)
+def test_names_alone_tell_what_no_adapter_fits(name: str, reason: str) -> None:
+    result = made.result(sizes=False, names={0: name})
+    config, script = recipe("peft-lora", Choice(Selection(result), 100))
+    adapted = {*config["target_modules"]}
+    adapted |= {end.removesuffix(".weight") for end in config.get("target_parameters", ())}
+    assert adapted == set(result.scores.layers) - {name}
+    assert re.search(rf"Left out: 1 selected [^.]*{reason}", " ".join(script.split()))
+    assert "TRAINABLE" not in script and "AutoModelForCausalLM" in script
+
+
+def test_groups_are_runs_of_close_scores() -> None:
+    close = dict(enumerate([1.0, 1.2, 1.1, 2.0, 2.1, 0.1, 1.3, 1.25, 0.1, 0.1, 0.1, 0.1]))
+    result = llama(types=1, snr=close)
+    choice = Choice(Selection(result), 59, tiers=Tiers(high_rank=8))
+    config, script = recipe("peft-groups", choice)
+    names = [[f"model.layers.{i}.mlp.down_proj" for i in g] for g in ((0, 1, 2), (3, 4), (6, 7))]
+    assert constants(script)["GROUPS"] == names
+    assert config["target_modules"] == [name for group in names for name in group]
+    assert BY_SCORES in " ".join(line.strip("# ") for line in script.splitlines())
+    count = adapter_parameters(choice, "peft-groups")
+    assert count == AdapterCount(7, 0, 3 * 8 * (4096 + 14336), 0, 4, count.share)
+
+
+def test_layers_that_are_not_selected_part_a_group() -> None:
+    result = llama(types=1, snr=dict(enumerate([1.0, 0.9, 1.0] + [1.0] + [0.1] * 8)))
+    _, script = recipe("peft-groups", Choice(Selection(result), 25))
+    assert constants(script)["GROUPS"] == [[f"model.layers.{i}.mlp.down_proj" for i in (2, 3)]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_to_adapt_is_refused(kind: str) -> None:
+    with pytest.raises(SelectionError):
+        kind_named(kind).files(Choice(Selection(llama()), 5, tiers=Tiers(5)))
+    norms = made.with_parameters(made.result(types=0, norms=True))
+    with pytest.raises(SelectionError):
+        kind_named(kind).files(Choice(Selection(norms), 100))
+
+
+def test_a_hybrid_without_a_medium_tier_is_refused() -> None:
+    with pytest.raises(SelectionError, match="which PEFT needs") as refused:
+        kind_named("peft-hybrid").files(Choice(Selection(llama()), 50, tiers=Tiers(50)))
+    assert refused.value.field == "medium_percent"
+
+
+def test_groups_without_similar_neighbours_are_refused() -> None:
+    result = llama(types=1, snr={i: 2.0**i for i in range(12)})
+    with pytest.raises(SelectionError, match="no two neighbours"):
+        kind_named("peft-groups").files(Choice(Selection(result), 50))
+
+
+def with_parameter(result: Result, name: str, shape: tuple[int, ...]) -> Result:
+    return replace(result, parameters=(*result.parameters, Parameter(name, shape, "linear")))
+
+
+def test_a_name_that_peft_would_find_elsewhere_is_refused() -> None:
+    twin = with_parameter(llama(), "draft.model.layers.1.mlp.down_proj.weight", (8, 8))
+    with pytest.raises(SelectionError, match=r"PEFT would take draft\.model\.layers\.1\."):
+        kind_named("peft-lora").files(Choice(Selection(twin), 100))
+
+
+def test_modules_that_train_whole_have_no_dot_to_guard_them() -> None:
+    twin = with_parameter(llama(), "premodel.layers.1.mlp.down_proj.weight", (8, 8))
+    choice = Choice(Selection(twin), 75, tiers=Tiers(100))
+    assert kind_named("peft-tiers").files(choice)
+    row = twin.scores.layers.index("model.layers.1.mlp.down_proj")
+    assert choice.selection.threshold[row] <= 75
+    with pytest.raises(SelectionError, match="PEFT would take premodel"):
+        kind_named("peft-hybrid").files(choice)
+
+
+def test_a_name_of_another_model_is_refused() -> None:
+    result = llama(names={0: "model.layers.0.mlp.no_such"})
+    known = tuple(p for p in llama().parameters)
+    with pytest.raises(SelectionError, match="no part of the model"):
+        kind_named("peft-lora").files(Choice(Selection(replace(result, parameters=known)), 100))
+
+
+@pytest.mark.parametrize("name", ["a[/b][red]", 'model.layers.0."x"', "a b", "model.layers.0.x\n"])
+def test_names_that_are_patterns_are_refused(name: str) -> None:
+    result = made.result(sizes=False, names={0: name})
+    with pytest.raises(SelectionError, match="cannot stand in this file"):
+        kind_named("peft-lora").files(Choice(Selection(result), 100))
+
+
+@pytest.mark.parametrize(
+    "model", ['quote"d', "two\nlines", "back\\slash", '"""', "sur\udc80rogate", "é/é", "folder"]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_id_must_be_given(kind: str, model: str) -> None:
+    result = llama(model=model)
+    _, script = recipe(kind, Choice(Selection(result), 50))
+    assert not {"MODEL", "REVISION"} & set(constants(script))
+    assert "def load_base(model" in script and "MODEL" not in script
+    script.encode()
+
+
+def test_an_id_comes_with_its_revision() -> None:
+    _, script = recipe("peft-lora", Choice(Selection(llama()), 50))
+    assert constants(script)["MODEL"] == "made/llama"
+    assert constants(script)["REVISION"].startswith("8cde5ca83804")
+    assert 'revision=REVISION if model == MODEL else "main"' in script
+
+
+@pytest.mark.parametrize(
+    ("naming", "extra", "task"),
+    [
+        ("transformers 5.23.0 LlamaForCausalLM", (), "CAUSAL_LM"),
+        ("GPT2LMHeadModel", (), "CAUSAL_LM"),
+        ("the checkpoint", (), "CAUSAL_LM"),
+        ("transformers 5.23.0 BertForSequenceClassification", (), None),
+        (
+            "transformers 5.23.0 T5ForConditionalGeneration",
+            ("shared.weight", "decoder.block.0.layer.1.EncDecAttention.q.weight"),
+            "SEQ_2_SEQ_LM",
+        ),
+        (
+            "transformers 5.23.0 WhisperForConditionalGeneration",
+            ("model.decoder.layers.0.encoder_attn.q_proj.weight",),
+            None,
+        ),
+    ],
+)
+def test_the_task_is_that_of_the_class(naming: str, extra: tuple[str, ...], task: str) -> None:
+    result = llama()
+    more = tuple(Parameter(name, (8, 8), "linear") for name in extra)
+    result = replace(
+        result,
+        provenance=replace(result.provenance, naming=naming),
+        parameters=(*result.parameters, *more),
+    )
+    config, script = recipe("peft-lora", Choice(Selection(result), 50))
+    assert config["task_type"] == task
+    name = "AutoModelForCausalLM" if naming == "the checkpoint" else naming.rsplit(maxsplit=1)[-1]
+    assert f"return {name}.from_pretrained(" in script
+
+
+def test_what_is_known_of_a_ranking_goes_with_it() -> None:
+    selection = Selection(llama())
+    layers = adapter_layers(selection)
+    assert adapter_layers(selection) is layers
+    gone = weakref.ref(selection)
+    del selection
+    gc.collect()
+    assert gone() is None

@@ -1,0 +1,359 @@
+"""Score files: written as the reference tool writes them, read in every form that exists."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spectrum_tui.core.errors import OutputError, ResultsError
+from spectrum_tui.core.files import cache_dir, write_kept
+from spectrum_tui.core.results.results import Generation, MetricColumn, Parameter, Result
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved import store
+from spectrum_tui.core.saved.store import DETAILS, load_result, save_scores
+from tests import made
+
+FLAT = {
+    "model.layers.0.mlp.up_proj": {"snr": 2.5, "type": "mlp.up_proj"},
+    "model.layers.1.mlp.up_proj": {"snr": 1e25, "type": "mlp.up_proj"},
+    "model.layers.0.input_layernorm": {"snr": 1.0, "type": "input_layernorm"},
+}
+SORTED = {
+    "mlp.up_proj": {"model.layers.1.mlp.up_proj": 1e25, "model.layers.0.mlp.up_proj": 2.5},
+    "input_layernorm": {"model.layers.0.input_layernorm": 1.0},
+}
+
+
+def write(folder: Path, content: str | bytes, name: str = "snr_results_org-name.json") -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def table(result: Result) -> dict[str, tuple[str, float]]:
+    scores = result.scores
+    kinds = [scores.type_names[i] for i in scores.type_ids]
+    return dict(zip(scores.layers, zip(kinds, scores.snr.tolist(), strict=True), strict=True))
+
+
+def same(a: Result, b: Result) -> bool:
+    """Everything but where it was read from."""
+    x, y = a.scores, b.scores
+    arrays = ("type_ids", "snr", "rows", "columns", "numel")
+    return (
+        all(np.array_equal(getattr(x, n), getattr(y, n), equal_nan=True) for n in arrays)
+        and (x.layers, x.type_names, x.parameters) == (y.layers, y.type_names, y.parameters)
+        and (x.problems, x.parts, a.parameters) == (y.problems, y.parts, b.parameters)
+        and (a.head, a.provenance, a.total_parameters) == (b.head, b.provenance, b.total_parameters)
+        and (a.planned, a.skipped, a.head_is_guessed) == (b.planned, b.skipped, b.head_is_guessed)
+        and a.checkpoint == b.checkpoint
+        and x.metrics.keys() == y.metrics.keys()
+        and all(_same_column(x.metrics[name], y.metrics[name]) for name in x.metrics)
+    )
+
+
+def _same_column(a: MetricColumn, b: MetricColumn) -> bool:
+    return np.array_equal(a.values, b.values, equal_nan=True) and a.parts == b.parts
+
+
+def test_flat_file(tmp_path: Path) -> None:
+    result = load_result(write(tmp_path, json.dumps(FLAT)))
+    assert table(result) == {k: (v["type"], v["snr"]) for k, v in FLAT.items()}
+    assert result.scores.layers == list(FLAT)  # order of the file
+    assert result.provenance.model == "org-name"
+    assert not result.scores.has_shapes
+    assert result.total_parameters == 0
+    assert result.complete
+    assert result.scores.parameters[0] == ("model.layers.0.mlp.up_proj.weight",)
+
+
+def test_sorted_file(tmp_path: Path) -> None:
+    path = write(tmp_path, json.dumps(SORTED), "snr_results_org-name_sorted.json")
+    result = load_result(path)
+    assert table(result) == {k: (v["type"], v["snr"]) for k, v in FLAT.items()}
+    assert result.provenance.model == "org-name"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeff" + json.dumps(FLAT),
+        json.dumps(FLAT, indent=4).replace("\n", "\r\n"),
+        "\n\n  " + json.dumps(FLAT, indent=1) + "\n\n",
+    ],
+    ids=["BOM", "CRLF", "white space"],
+)
+def test_as_editors_leave_it(content: str, tmp_path: Path) -> None:
+    result = load_result(write(tmp_path, content))
+    assert table(result) == {k: (v["type"], v["snr"]) for k, v in FLAT.items()}
+
+
+def test_infinity_nan_null_and_whole_numbers(tmp_path: Path) -> None:
+    text = """{
+      "model.layers.0.a": {"snr": Infinity, "type": "a"},
+      "model.layers.1.a": {"snr": NaN, "type": "a"},
+      "model.layers.2.a": {"snr": null, "type": "a"},
+      "model.layers.3.a": {"snr": 3, "type": "a"},
+      "model.layers.4.a": {"snr": 1e999, "type": "a"},
+      "model.layers.5.a": {"snr": 0.25}
+    }"""
+    result = load_result(write(tmp_path, text))
+    snr = result.scores.snr.tolist()
+    assert snr[0] == snr[4] == math.inf
+    assert math.isnan(snr[1])
+    assert math.isnan(snr[2])
+    assert snr[3] == 3.0
+    assert result.scores.type_names == ["a"]  # also where the type was left out
+    layers = result.scores.layers
+    chosen = {layers[i] for i in np.flatnonzero(Selection(result).mask(100))}
+    assert chosen == {f"model.layers.{i}.a" for i in (0, 3, 4, 5)}
+
+
+@pytest.mark.parametrize("content", ["", "   \n\t ", "\ufeff", "\ufeff\n"], ids=repr)
+def test_blank(content: str, tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="blank") as caught:
+        load_result(write(tmp_path, content))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "not json",
+        "{",
+        json.dumps(FLAT)[:-20],
+        "[]",
+        "[1, 2]",
+        "null",
+        "3",
+        '"text"',
+        json.dumps([FLAT]),
+        '{"a": 1}',
+        '{"a": "snr"}',
+        '{"a": ["snr"]}',
+        '{"a": null}',
+        '{"a": {"snr": "high", "type": "t"}}',
+        '{"a": {"snr": true, "type": "t"}}',
+        '{"a": {"snr": [1], "type": "t"}}',
+        '{"a": {"b": {"c": 1}}}',
+        '{"a": {"snr": 1' + "0" * 400 + "}}",
+        '{"a": {"snr": 1' + "0" * 5000 + "}}",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        b"\xff\xfe{\x00}\x00",
+        b"\x80\x81",
+        b"\x00" * 100,
+    ],
+    ids=range(24),
+)
+def test_anything_else_is_one_line_with_a_hint(content: str | bytes, tmp_path: Path) -> None:
+    with pytest.raises(ResultsError) as caught:
+        load_result(write(tmp_path, content))
+    assert caught.value.hint
+    assert "snr_results_org-name.json" in caught.value.message
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"a.b": {"snr": 1.0, "type": "b"},\n}', "an extra comma at the end of line 1"),
+        ('{"a.b": {"snr": 1.0 "type": "b"}}', "line 1, column 21: Expecting ',' delimiter"),
+        ("{}".encode("utf-16"), "is not UTF-8 text"),
+    ],
+)
+def test_what_is_wrong_with_the_json_is_named(
+    content: str | bytes, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ResultsError, match=says):
+        load_result(write(tmp_path, content))
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    assert len(load_result(write(tmp_path, "\ufeff" + json.dumps(FLAT))).scores) == len(FLAT)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"mlp.up_proj": {}}'])
+def test_no_layers(content: str, tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="no layer"):
+        load_result(write(tmp_path, content))
+
+
+def test_no_such_file_and_a_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.json", tmp_path):
+        with pytest.raises(ResultsError, match="cannot be read") as caught:
+            load_result(path)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        made.result(),
+        made.result(bias=True, norms=True),
+        made.result(layers=3, planned=500),
+        made.result(failed={0: "is all zero", 5: "holds NaN or Inf"}),
+        made.result(snr={1: math.inf, 2: 1e25, 3: 1e-300}),
+        made.result(names={0: "a[/b][red]", 1: "ünï\u2028", 2: "x\ny"}),
+        made.result(head=False),
+    ],
+    ids=["plain", "bias", "stopped", "failed", "special", "names", "no head"],
+)
+def test_round_trip_with_every_detail(result: Result, tmp_path: Path) -> None:
+    files = save_scores(result, tmp_path)
+    back = load_result(files.scores)
+    assert same(back, result)
+    assert back.source == str(files.scores)
+    assert back.provenance.generation is Generation.CURRENT
+
+
+def test_experts_and_names_come_back(tmp_path: Path) -> None:
+    result = made.result(layers=2, types=1, snr={0: 1.5, 1: 2.0})
+    result.scores.parts[0] = (("expert 0 gate", 1.0), ("expert 0 up", math.inf))
+    values = np.array([math.inf, math.nan])
+    result.scores.metrics["calibrated"] = MetricColumn(values, {0: (("expert 0 gate", 0.1),)})
+    result = replace(result, checkpoint="0af1")
+    names = tuple(name for row in result.scores.parameters for name in row)
+    origin = replace(result.provenance, naming="transformers 5.23.0 MixtralForCausalLM")
+    parameters = tuple(Parameter(n, (4096, 2), "linear") for n in (*names, "model.norm.weight"))
+    result = replace(result, parameters=parameters, provenance=origin)
+    back = load_result(save_scores(result, tmp_path).scores)
+    assert same(back, result)
+    assert back.scores.shape(0).startswith("2 × 4096 × ")
+    assert back.scores.shape(1).count("×") == 1
+
+
+def test_written_as_the_reference_writes_it(tmp_path: Path) -> None:
+    result = made.result(layers=3, types=2, snr={0: 0.5, 1: 2.0, 2: 1.0, 3: math.inf})
+    files = save_scores(result, tmp_path)
+    assert files.scores == tmp_path / "model_snr_results" / "snr_results_made-llama.json"
+    flat = json.loads(files.scores.read_text())
+    assert flat["model.layers.0.mlp.down_proj"] == {"snr": 0.5, "type": "mlp.down_proj"}
+    assert flat["model.layers.0.mlp.gate_proj"]["snr"] == math.inf
+    assert list(flat) == result.scores.layers
+    in_order = json.loads(files.sorted_scores.read_text())
+    assert list(in_order) == ["mlp.down_proj", "mlp.gate_proj"]
+    assert list(in_order["mlp.down_proj"]) == [f"model.layers.{i}.mlp.down_proj" for i in (1, 2, 0)]
+    for scores in in_order.values():
+        assert list(scores.values()) == sorted(scores.values(), reverse=True)
+
+
+def test_failed_layers_are_left_out_of_both_files(tmp_path: Path) -> None:
+    result = made.result(layers=3, failed={1: "is all zero"})
+    files = save_scores(result, tmp_path)
+    bad = result.scores.layers[1]
+    assert bad not in json.loads(files.scores.read_text())
+    assert all(bad not in t for t in json.loads(files.sorted_scores.read_text()).values())
+    assert load_result(files.scores).scores.problems == {1: "is all zero"}
+
+
+def test_details_follow_a_file_that_was_moved_or_reformatted_at_its_ends(tmp_path: Path) -> None:
+    result = made.result(bias=True)
+    files = save_scores(result, tmp_path)
+    moved = tmp_path / "elsewhere.json"
+    files.scores.rename(moved)
+    assert same(load_result(moved), result)
+    moved.write_text(moved.read_text() + "\n")  # as an editor ends a file
+    assert same(load_result(moved), result)
+    moved.write_bytes(moved.read_bytes().replace(b"\n", b"\r\n"))
+    assert same(load_result(moved), result)
+
+
+def test_details_do_not_follow_a_file_that_was_edited(tmp_path: Path) -> None:
+    files = save_scores(made.result(snr={0: 0.5}), tmp_path)
+    files.scores.write_text(files.scores.read_text().replace('"snr": 0.5,', '"snr": 0.75,'))
+    back = load_result(files.scores)
+    assert back.scores.snr[0] == 0.75
+    assert not back.scores.has_shapes
+    assert back.provenance.model == "made-llama"
+
+
+@pytest.mark.parametrize("form", ["", DETAILS, "results of-tomorrow"])
+@pytest.mark.parametrize("damage", ["{}", "[]", '{"layers": 3}', '{"layers": [], "snr": 1}'])
+def test_damaged_details_are_as_good_as_none(damage: str, form: str, tmp_path: Path) -> None:
+    result = made.result()
+    files = save_scores(result, tmp_path)
+    (details,) = (cache_dir() / "results").iterdir()
+    if form:
+        write_kept(details, form, damage)
+    else:
+        details.write_text(damage)
+    back = load_result(files.scores)
+    assert back.scores.layers == result.scores.layers
+    assert not back.scores.has_shapes
+
+
+def test_details_of_another_length_are_not_believed(tmp_path: Path) -> None:
+    files = save_scores(made.result(), tmp_path)
+    (details,) = (cache_dir() / "results").iterdir()
+    data = json.loads(details.read_text().partition("\n")[2])
+    write_kept(details, DETAILS, json.dumps(data))
+    assert load_result(files.scores).scores.has_shapes
+    data["snr"] = data["snr"][:-1]
+    write_kept(details, DETAILS, json.dumps(data))
+    assert not load_result(files.scores).scores.has_shapes
+
+
+def test_a_cache_that_cannot_be_written_costs_only_details(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SPECTRUM_TUI_CACHE", str(tmp_path / "file" / "cache"))
+    files = save_scores(made.result(), tmp_path)
+    assert not load_result(files.scores).scores.has_shapes
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OutputError):
+        save_scores(made.result(), tmp_path / "out")
+
+
+NORMS = ["input_layernorm", "model.norm", "ln_1"]
+
+
+@pytest.mark.parametrize(
+    ("norms", "expected"),
+    [
+        ([math.inf] * 3, Generation.BEFORE_2025_04),
+        ([1.0] * 3, Generation.CURRENT),
+        ([math.inf, 1.0, 1.0], Generation.UNKNOWN),
+        ([0.7, 1.0, 1.0], Generation.UNKNOWN),
+        ([], Generation.UNKNOWN),
+    ],
+)
+def test_which_rule_a_file_was_made_by(
+    norms: list[float], expected: Generation, tmp_path: Path
+) -> None:
+    rows = {"model.layers.0.mlp.up_proj": {"snr": math.inf, "type": "mlp.up_proj"}}
+    for name, snr in zip(NORMS, norms, strict=False):
+        rows[f"model.layers.0.{name}"] = {"snr": snr, "type": name}
+    result = load_result(write(tmp_path, json.dumps(rows)))
+    assert result.provenance.generation is expected
+
+
+def test_the_assumed_head(tmp_path: Path) -> None:
+    rows = {"model.layers.0.mlp.up_proj": {"snr": 1.0, "type": "mlp.up_proj"}}
+    result = load_result(write(tmp_path, json.dumps(rows)))
+    assert [h.name for h in result.head] == ["model.embed_tokens.weight", "lm_head.weight"]
+    assert result.head_is_guessed
+    rows["model.embed_tokens"] = rows["lm_head"] = {"snr": 1.0, "type": "x"}
+    result = load_result(write(tmp_path, json.dumps(rows)))
+    assert [h.name for h in result.head] == ["model.embed_tokens.weight", "lm_head.weight"]
+    assert not result.head_is_guessed
+    other = {"encoder.layer.0.output.dense": {"snr": 1.0, "type": "output.dense"}}
+    result = load_result(write(tmp_path, json.dumps(other)))
+    assert result.head == ()
+    assert not result.head_is_guessed
+
+
+def test_names_that_are_parameters_already_stay(tmp_path: Path) -> None:
+    rows = {"model.layers.0.mlp.up_proj.weight": {"snr": 1.0, "type": "mlp.up_proj"}}
+    result = load_result(write(tmp_path, json.dumps(rows)))
+    assert result.scores.parameters == [("model.layers.0.mlp.up_proj.weight",)]
+    assert store.weight_name("a.b") == "a.b.weight"

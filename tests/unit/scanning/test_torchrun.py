@@ -1,0 +1,171 @@
+"""A scan in real processes, as torchrun starts them: the same files as one process, and what is
+left when one of them is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
+from spectrum_tui.core.journal.journal import journal_path, journals, read_journal
+from spectrum_tui.core.scanning.distributed import PeerLostError, join
+from tests.checkpoints import llama, save
+from tests.commands import FLAT, RECIPE, Capture
+from tests.forked import Forked
+from tests.scans import spy_on_scores
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+REPOSITORY = Path(__file__).parents[3]
+LIMIT = 100
+"""Seconds after which a test calls it a hang: the processes need 10 for their imports."""
+
+_KILLED = """
+import os, signal, sys, time
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.scoring import svd
+
+real, done, rank = svd.singular_values, [], os.environ["RANK"]
+
+def slow(values, rows, columns, device, precision):
+    if rank == "1" and len(done) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.1)
+    done.append(real(values, rows, columns, device, precision))
+    return done[-1]
+
+svd.singular_values = slow
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command line in a process that is killed in its fourth matrix if it is the second one."""
+
+
+def loses_another() -> None:
+    """One of two that nobody watches over: the second is killed, the first would wait forever."""
+
+    def work() -> None:
+        group.gather(lambda: group.rank)
+        if group.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        threading.Event().wait()
+
+    group = join()
+    try:
+        group.together(work)
+    except PeerLostError as exc:
+        print(exc, flush=True)
+        os._exit(5)
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save(tmp_path / "models" / "tiny", llama(4))
+
+
+def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TORCHRUN, f"--nproc-per-node={processes}", *command],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        timeout=LIMIT,
+    )
+
+
+def forked(processes: int, work: Callable[[], object]) -> list[Forked]:
+    """Processes that meet as those of torchrun do, without it and its imports."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    meeting = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [Forked(work, **meeting, RANK=str(rank)) for rank in range(processes)]
+
+
+def forked_scan(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
+    """The command line in processes that nobody watches over; what they said together."""
+    all_done = [one.wait(LIMIT) for one in forked(processes, lambda: sys.exit(main(command[2:])))]
+    said = ("".join(done.stdout for done in all_done), "".join(done.stderr for done in all_done))
+    return subprocess.CompletedProcess([], max(done.returncode for done in all_done), *said)
+
+
+def files(folder: str) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.*")}
+
+
+def assert_same_scores(one: str, other: str) -> None:
+    """The same files to the byte."""
+    assert {RECIPE.format("tiny", 50), FLAT.format("tiny")} <= files(one).keys()
+    assert files(other) == files(one)
+
+
+@pytest.mark.parametrize(("processes", "start"), [(2, torchrun), (4, forked_scan)])
+def test_processes_write_what_one_writes(
+    processes: int,
+    start: Callable[..., subprocess.CompletedProcess[str]],
+    model: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = start(processes, "-m", "spectrum_tui", "scan", str(model), "--output-dir", "many")
+    assert run.returncode == 0, run.stderr
+    assert [Path(line).parts[0] for line in run.stdout.splitlines()] == ["many"] * 3
+    assert run.stderr.count("tiny: LlamaForCausalLM") == 1
+    assert f"in {processes} processes" in run.stderr
+    assert run.stderr.count("30 layers scored") == 1
+    journal = journal_path(read_checkpoint(model).fingerprint)
+    assert len(journals(journal)) == processes
+    assert len(read_journal(journal)) == 4 * 7 + 2
+
+    monkeypatch.setenv("SPECTRUM_TUI_CACHE", str(Path.cwd() / "other-cache"))
+    assert main(["scan", str(model), "--output-dir", "one", "--batch-size", "1"]) == 0
+    assert_same_scores("one", "many")
+
+
+def test_a_killed_process_loses_nothing_that_was_finished(
+    model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Path("killed.py")
+    script.write_text(_KILLED)
+    arguments = ["scan", str(model), "--batch-size", "1", "--output-dir", "many"]
+    run = torchrun(2, str(script), *arguments)
+    assert run.returncode != 0
+    assert run.stdout == ""
+    assert not files("many")
+    kept = set(read_journal(journal_path(read_checkpoint(model).fingerprint)))
+    assert 3 <= len(kept) < 4 * 7 + 2
+
+    computed = spy_on_scores(monkeypatch)
+    assert main(arguments) == 0
+    again = {name.removesuffix(".weight") for name in computed}
+    assert not again & kept
+    assert len(computed) == len(again) == 4 * 7 + 2 - len(kept)
+    monkeypatch.setenv("SPECTRUM_TUI_CACHE", str(Path.cwd() / "other-cache"))
+    assert main(["scan", str(model), "--output-dir", "one"]) == 0
+    assert_same_scores("one", "many")
+
+
+def test_a_process_that_is_lost_ends_the_others() -> None:
+    """Without torchrun, which would kill them: over their own connections."""
+    first, second = forked(2, loses_another)
+    done = first.wait(LIMIT)
+    assert second.wait(LIMIT).returncode == -signal.SIGKILL
+    assert done.returncode == 5
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("Process 0 of 2 lost another one (Connection closed by peer")
+    assert len(line) < 200

@@ -1,0 +1,102 @@
+"""The estimate against scans whose end is known: recorded seconds, two workers, costliest first."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+import pytest
+
+from spectrum_tui.core.events import LayerDone, LayerStarted, ScanStarted
+from spectrum_tui.core.scoring.svd import cost
+from spectrum_tui.worker.progress import ScanProgress
+from spectrum_tui.worker.time_left import Rate, seconds_left
+
+Shape = tuple[int, int]
+EXACT: dict[Shape, float] = {
+    (192, 576): 0.0038, (576, 576): 0.040, (1536, 576): 0.048, (576, 1536): 0.049,
+    (49152, 576): 0.665, (512, 2048): 0.0467, (2048, 2048): 0.89, (8192, 2048): 1.83,
+    (2048, 8192): 1.65, (32000, 1024): 1.56, (1024, 1024): 0.207, (512, 1024): 0.031,
+    (3072, 1024): 0.271, (1024, 3072): 0.297,
+}  # fmt: skip
+"""Seconds of one matrix on one core, float64."""
+FAST: dict[Shape, float] = {
+    (192, 576): 0.0026, (576, 576): 0.0204, (1536, 576): 0.030, (576, 1536): 0.032,
+    (49152, 576): 0.335, (512, 2048): 0.0254, (2048, 2048): 0.528, (8192, 2048): 1.02,
+    (2048, 8192): 0.90, (32000, 1024): 0.824, (1024, 1024): 0.112, (512, 1024): 0.021,
+    (3072, 1024): 0.151, (1024, 3072): 0.144,
+}  # fmt: skip
+"""The same in float32."""
+
+
+def decoder(layers: int, hidden: int, inner: int, keys: int) -> list[Shape]:
+    square, narrow = (hidden, hidden), (keys, hidden)
+    return [square, narrow, narrow, square, (inner, hidden), (inner, hidden), (hidden, inner)] * (
+        layers
+    )
+
+
+MODELS = {
+    "135 M": [(49152, 576), *decoder(30, 576, 1536, 192)],
+    "large vocabulary": [(32000, 1024), (32000, 1024), *decoder(8, 1024, 3072, 512)],
+    "1 B": decoder(16, 2048, 8192, 512),
+}
+
+
+class Clock:
+    time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def estimates(shapes: list[Shape], seconds: dict[Shape, float]) -> Iterator[tuple[float, float]]:
+    """(share of the time gone, estimate over truth) after every matrix of a scan."""
+    clock = Clock()
+    progress = ScanProgress(clock)
+    total = sum(cost(*shape) for shape in shapes)
+    progress.begin()
+    progress.feed(ScanStarted(len(shapes), total, {"all": len(shapes)}, "cpu", 2))
+    todo = sorted(shapes, key=lambda shape: cost(*shape))
+    in_work: list[tuple[float, int, Shape]] = []
+    seen: list[tuple[float, float | None]] = []
+    while todo or in_work:
+        while todo and len(in_work) < 2:
+            shape, number = todo.pop(), len(todo)
+            progress.feed(LayerStarted(f"{number}", "all", shape, cost(*shape)))
+            heapq.heappush(in_work, (clock.time + seconds[shape], number, shape))
+        clock.time, number, shape = heapq.heappop(in_work)
+        took, work = seconds[shape], cost(*shape)
+        progress.feed(LayerDone(f"{number}", "all", shape, 1.0, work, 0, took))
+        seen.append((clock.time, progress.snapshot().eta))
+    for at, eta in seen:
+        if at < clock.time:
+            assert eta is not None
+            yield at / clock.time, eta / (clock.time - at)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("seconds", [EXACT, FAST], ids=["exact", "fast"])
+def test_after_a_fifth_the_estimate_is_within_a_quarter(
+    model: str, seconds: dict[Shape, float]
+) -> None:
+    found = [ratio for share, ratio in estimates(MODELS[model], seconds) if 0.2 <= share <= 0.9]
+    assert len(found) > 20
+    assert max(found) < 1.25
+    assert min(found) > 0.75
+
+
+def test_nothing_is_known_before_the_first_matrix() -> None:
+    assert Rate().seconds_per_cost == 0.0
+
+
+def test_what_is_half_done_counts() -> None:
+    assert seconds_left(100.0, 0.1, 2, [(40.0, 2.0), (20.0, 1.0)]) == pytest.approx((10 - 3) / 2)
+
+
+def test_a_late_matrix_is_nearly_done_and_takes_nothing_off_the_others() -> None:
+    assert seconds_left(100.0, 0.1, 1, [(20.0, 50.0)]) == pytest.approx(8.0)
+
+
+def test_never_less_than_the_longest_in_work() -> None:
+    assert seconds_left(110.0, 0.1, 4, [(100.0, 1.0), (10.0, 0.5)]) == pytest.approx(9.0)
