@@ -61,7 +61,7 @@ def begins(pattern: str, name: str) -> bool:
     return name.startswith(pattern)
 
 
-TRAINERS: dict[str, tuple[Reader, Matcher]] = {
+ORACLES: dict[str, tuple[Reader, Matcher]] = {
     "axolotl": (parsed, axolotls),
     "TRL tutorial": (after_dashes, at_the_beginning),
     "AWS sft.py": (after_dashes_stripped, at_the_beginning),
@@ -87,7 +87,7 @@ def trainable(model: Any, patterns: Sequence[str], matches: Matcher) -> set[str]
 def of_every_trainer(model: Any, text: str) -> dict[str, set[str]]:
     """{trainer: the names that train by this recipe}."""
     return {
-        name: trainable(model, read(text), matches) for name, (read, matches) in TRAINERS.items()
+        name: trainable(model, read(text), matches) for name, (read, matches) in ORACLES.items()
     }
 
 
