@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from spectrum_tui.core.checkpoint import reading
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
-from spectrum_tui.core.naming.experts import experts_in, halves_in
+from spectrum_tui.core.experts import experts_in, halves_in
 from spectrum_tui.core.naming.parameters import Halves, MatrixRef, ParameterPlan, Window
 from spectrum_tui.core.naming.plan import plan_parameters
 from tests.architectures.conftest import TinyModels

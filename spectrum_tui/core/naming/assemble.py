@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.core.naming.experts import experts_in, halves_in, is_convolution
+from spectrum_tui.core.experts import experts_in, halves_in, is_convolution
 from spectrum_tui.core.naming.groups import Group, Mapped
 from spectrum_tui.core.naming.how_made import how_made, size
 from spectrum_tui.core.naming.parameters import (

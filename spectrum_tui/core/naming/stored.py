@@ -19,7 +19,7 @@ from spectrum_tui.core.layer_types import (
     is_output_head,
     natural_key,
 )
-from spectrum_tui.core.naming.experts import experts_in, halves_in, is_convolution
+from spectrum_tui.core.experts import experts_in, halves_in, is_convolution
 from spectrum_tui.core.naming.layers import (
     Layer,
     ModelLayers,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spectrum_tui.core.errors import SpectrumError
-from spectrum_tui.core.naming.experts import experts_in, halves_in, is_convolution
+from spectrum_tui.core.experts import experts_in, halves_in, is_convolution
 from spectrum_tui.core.naming.layers import Layer, is_bias, with_types
 from spectrum_tui.core.naming.parameters import Halves
 from spectrum_tui.core.results.results import Provenance, Result, Scores
