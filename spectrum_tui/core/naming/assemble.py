@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.core.experts import experts_in, halves_in, is_convolution
+from spectrum_tui.core.experts import experts_in, gate_up_split
 from spectrum_tui.core.naming.groups import Group, Mapped
 from spectrum_tui.core.naming.how_made import how_made, size
 from spectrum_tui.core.naming.parameters import (
@@ -17,6 +18,7 @@ from spectrum_tui.core.naming.parameters import (
     ParameterValues,
     RuntimeParameter,
     StoredSource,
+    is_convolution,
 )
 from spectrum_tui.core.naming.transformers_api import (
     class_heads,
@@ -185,7 +187,7 @@ def _entry(parameter: RuntimeParameter, made: Made, describe: _Describer) -> _En
 
 
 class _Describer:
-    """Adds what the model's modules tell of a parameter: experts, halves, convolutions."""
+    """Adds what the modules tell of a parameter: experts, gate and up in one, convolutions."""
 
     def __init__(self, model: Any, shapes: Mapping[str, Shape]) -> None:
         self._modules = dict(model.named_modules())
@@ -201,16 +203,13 @@ class _Describer:
         name, shape = parameter.name, parameter.shape
         module = self._modules.get(name.rpartition(".")[0])
         experts = experts_in(name, shape, module)
-        halves = (
-            halves_in(name, shape, self._shapes.get, module=module, model_type=self._model_type)
-            if experts
-            else None
-        )
+        find = partial(gate_up_split, module=module, model_type=self._model_type)
+        split = find(name, shape, self._shapes.get) if experts else None
         return replace(
             parameter,
-            how=how_made(name, group, experts, halves),
+            how=how_made(name, group, experts, split),
             experts=experts,
-            halves=halves,
+            gate_up=split,
             convolution=not experts and is_convolution(shape, module),
         )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spectrum_tui.core.experts import GateUpSplit
 from spectrum_tui.core.naming.groups import Group
-from spectrum_tui.core.naming.parameters import Halves
 from spectrum_tui.core.numbers import counted
 
 _OPERATIONS = {
@@ -17,7 +17,7 @@ _OPERATIONS = {
 }
 
 
-def how_made(name: str, group: Group, experts: int = 0, halves: Halves | None = None) -> str:
+def how_made(name: str, group: Group, experts: int = 0, split: GateUpSplit | None = None) -> str:
     """Such as "128 experts merged, gate and up joined"; "as stored" for a parameter that is."""
     words = []
     if any(source.decode for source in group.sources):
@@ -27,11 +27,11 @@ def how_made(name: str, group: Group, experts: int = 0, halves: Halves | None = 
         words.append("as stored" if stored == name else f"stored as {stored}")
         return ", ".join(words)
     for operation in group.converter.operations:
-        words.append(_operation(operation, group, experts, halves))
+        words.append(_operation(operation, group, experts, split))
     return ", ".join(words)
 
 
-def _operation(operation: str, group: Group, experts: int, halves: Halves | None) -> str:
+def _operation(operation: str, group: Group, experts: int, split: GateUpSplit | None) -> str:
     parts = len(group.by_pattern)
     match operation:
         case "MergeModulelist":
@@ -39,9 +39,7 @@ def _operation(operation: str, group: Group, experts: int, halves: Halves | None
             return f"{counted(count, 'expert')} merged"
         case "Concatenate":
             return (
-                "gate and up joined"
-                if halves and parts == 2
-                else f"{counted(parts, 'part')} joined"
+                "gate and up joined" if split and parts == 2 else f"{counted(parts, 'part')} joined"
             )
         case "Chunk" | "Split":
             return f"a part of {group.sources[0].name}"
