@@ -28,10 +28,10 @@ class RecipeLoaded(Message):
 
 def load_recipe(path: Path, post: Callable[[Message], object]) -> None:
     """Read a recipe, audit its text, and post a `RecipeLoaded`, whatever happens."""
-    from spectrum_tui.core.audit import read_recipe
+    from spectrum_tui.core.audit import open_recipe
 
     try:
-        text = read_recipe(path)
+        text = open_recipe(path)
         post(RecipeLoaded(path, text, audited(text, None), {}))
     except SpectrumError as exc:
         post(RecipeLoaded(path, "", None, to_dict(exc)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spectrum_tui.core.audit.audit import Audit, audit
+from spectrum_tui.core.audit.entries import open_recipe
 from spectrum_tui.core.audit.findings import Finding, Severity
-from spectrum_tui.core.audit.source import read_recipe
 
-__all__ = ["Audit", "Finding", "Severity", "audit", "read_recipe"]
+__all__ = ["Audit", "Finding", "Severity", "audit", "open_recipe"]
