@@ -12,7 +12,7 @@ from textual.message import Message
 from spectrum_tui.core.errors import InputError, SpectrumError, to_dict
 
 if TYPE_CHECKING:
-    from spectrum_tui.core.audit import Audit
+    from spectrum_tui.core.audit.audit import Audit
     from spectrum_tui.core.requests import ModelNames
 
 
@@ -28,7 +28,7 @@ class RecipeLoaded(Message):
 
 def load_recipe(path: Path, post: Callable[[Message], object]) -> None:
     """Read a recipe, audit its text, and post a `RecipeLoaded`, whatever happens."""
-    from spectrum_tui.core.audit import open_recipe
+    from spectrum_tui.core.audit.entries import open_recipe
 
     try:
         text = open_recipe(path)
@@ -39,7 +39,7 @@ def load_recipe(path: Path, post: Callable[[Message], object]) -> None:
 
 def audited(text: str, names: ModelNames | None) -> Audit:
     """The audit of a text; raises SpectrumError alone, whatever stands in it."""
-    from spectrum_tui.core.audit import audit
+    from spectrum_tui.core.audit.audit import audit
 
     try:
         return audit(text, names)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from spectrum_tui.cli.options import Parser
-from spectrum_tui.core.audit import Audit, Finding, Severity, audit, open_recipe
-from spectrum_tui.core.audit.findings import short
+from spectrum_tui.core.audit.audit import Audit, audit
+from spectrum_tui.core.audit.entries import open_recipe
+from spectrum_tui.core.audit.findings import Finding, Severity, short
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import count, counted, percent
 from spectrum_tui.core.text import safe
@@ -25,7 +26,7 @@ def run(arguments: list[str]) -> int:
     text = open_recipe(path)
     names = None
     if options.model:
-        from spectrum_tui.core.audit.model import model_names
+        from spectrum_tui.core.audit.model_names import model_names
         from spectrum_tui.core.hub import Patience
 
         names = model_names(

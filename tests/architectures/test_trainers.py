@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from spectrum_tui.core.audit import audit
+from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind

@@ -21,7 +21,7 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.cli import headless, main
 from spectrum_tui.cli import scan as scan_command
-from spectrum_tui.core.audit import model as audit_model
+from spectrum_tui.core.audit import model_names as audit_names
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.model import inspection, refinement
 from spectrum_tui.core.requests import DEMO, ModelNames, ModelSummary, ResultReady, ScanRequest
@@ -105,11 +105,11 @@ class Core:
         self.scans: list[ScanRequest] = []
         self.asked: list[tuple[str, str]] = []
         self.named: list[dict[str, Any]] = []
-        for room in (inspection, headless, audit_model):
+        for room in (inspection, headless, audit_names):
             monkeypatch.setattr(room, "inspect_model", self.inspect)
         monkeypatch.setattr(headless, "as_far_as_known", self.name)
         monkeypatch.setattr(refinement, "refined_summary", self.refine)
-        monkeypatch.setattr(audit_model, "model_names", self.names)
+        monkeypatch.setattr(audit_names, "model_names", self.names)
         for place in (scan_run, headless):
             monkeypatch.setattr(place, "run_scan", self.scan)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectrum_tui.core.audit import audit
+from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.errors import RecipeError, SpectrumError
 from spectrum_tui.core.naming.wrapped import find_wrapping
 from spectrum_tui.core.requests import ModelNames

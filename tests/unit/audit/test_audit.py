@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spectrum_tui.core.audit import Audit, Severity, audit, open_recipe
+from spectrum_tui.core.audit.audit import Audit, audit
+from spectrum_tui.core.audit.entries import open_recipe
+from spectrum_tui.core.audit.findings import Severity
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml

@@ -170,7 +170,7 @@ answer = [(i.summary.origin, i.summary.revision, i.summary.folder) for i in (fou
 
 def test_an_audit_needs_no_weights(fake: FakeHub, tmp_path: Path) -> None:
     script = """
-from spectrum_tui.core.audit.model import model_names
+from spectrum_tui.core.audit.model_names import model_names
 answer = model_names("org/sharded").names
 """
     import_module("transformers.modeling_utils")  # 8 s that the child need not take

@@ -13,8 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.audit import open_recipe
-from spectrum_tui.core.audit.entries import parse
+from spectrum_tui.core.audit.entries import open_recipe, parse
 from spectrum_tui.core.errors import InputError, RecipeError
 from spectrum_tui.core.trainers.recipe_text import KEY, RecipeText, StopsError, names_in_text
 
