@@ -8,7 +8,6 @@ for memory. It ends when its stdin closes; what it finished is in the journal by
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import queue
@@ -16,10 +15,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spectrum_tui.core import errors, wire
 from spectrum_tui.core.events import ScanEnded
@@ -32,7 +31,7 @@ from spectrum_tui.core.requests import (
     Notice,
     Ready,
     Refined,
-    ScanRequest,
+    Request,
     Suggestions,
 )
 from spectrum_tui.stdio.streams import plain_stderr
@@ -43,8 +42,6 @@ HEAD_START = 1.0
 if TYPE_CHECKING:
     from spectrum_tui.core.hub import Patience
     from spectrum_tui.core.model.inspection import Inspection
-
-Request = Mapping[str, Any]
 
 
 class Worker:
@@ -65,16 +62,16 @@ class Worker:
         threading.Thread(target=self._serve, daemon=True).start()
         for line in sys.stdin:
             with contextlib.suppress(ValueError):
-                self._receive(json.loads(line))
+                self._receive(wire.decode(line))
         # A thread may be inside a matrix for seconds, and a normal exit would wait for it.
         os._exit(0)
 
     def _receive(self, request: Request) -> None:
-        if request.get("do") == "stop":
+        if request.task == "stop":
             self._stop.set()
             return
-        if request.get("do") == "inspect":
-            self._asked = request["request"]  # one that still waits for a hub ends
+        if request.task == "inspect":
+            self._asked = request.number  # one that still waits for a hub ends
         self._requests.put(request)
 
     def _serve(self) -> None:
@@ -87,7 +84,7 @@ class Worker:
         try:
             work()
         except errors.SpectrumError as exc:
-            self._send(Failed(request.get("request", 0), errors.to_dict(exc)))
+            self._send(Failed(request.number, errors.to_dict(exc)))
         except BrokenPipeError:
             os._exit(0)
         except Exception as exc:
@@ -95,10 +92,10 @@ class Worker:
             error = errors.SpectrumError(
                 f"Unexpected: {type(exc).__name__}: {exc}", "Details are in the log file."
             )
-            self._send(Failed(request.get("request", 0), errors.to_dict(error)))
+            self._send(Failed(request.number, errors.to_dict(error)))
 
     def _answer(self, request: Request) -> None:
-        match request.get("do"):
+        match request.task:
             case "inspect":
                 self._inspect(request)
             case "download":
@@ -113,9 +110,9 @@ class Worker:
     def _inspect(self, request: Request) -> None:
         from spectrum_tui.core.model.inspection import inspect_model
 
-        patience = self._patience(request, lambda: self._asked == request["request"])
-        found = inspect_model(request["model"], request["revision"], patience=patience)
-        self._send(Inspected(request["request"], found.summary))
+        patience = self._patience(request, lambda: self._asked == request.number)
+        found = inspect_model(request.settings.model, request.settings.revision, patience=patience)
+        self._send(Inspected(request.number, found.summary))
         self._previewed.set()
         self._refine_later(request, found)
 
@@ -127,14 +124,14 @@ class Worker:
             if not wanted():
                 raise errors.SpectrumError("Given up for another model.")
 
-        return Patience(say=partial(self._notice, request["request"]), check=check)
+        return Patience(say=partial(self._notice, request.number), check=check)
 
     def _notice(self, number: int, text: str) -> None:
         self._send(Notice(number, text))
 
     def _refine_later(self, request: Request, found: Inspection) -> None:
         """Find the exact names beside whatever is asked next: the imports take seconds."""
-        self._newest = request["request"]
+        self._newest = request.number
         refine = partial(self._guarded, request, partial(self._refine, request, found))
         threading.Thread(target=refine, daemon=True).start()
 
@@ -143,24 +140,19 @@ class Worker:
         from spectrum_tui.core.model.refinement import refined_summary
 
         self._torch_ready.wait()
-        if request["request"] == self._newest:
-            summary = refined_summary(
-                found,
-                model_class=request.get("model_class", ""),
-                allow_gptq=request.get("allow_gptq", False),
-            )
-            self._send(Refined(request["request"], summary))
+        if request.number == self._newest:
+            self._send(Refined(request.number, refined_summary(found, request.settings)))
 
     def _download(self, request: Request) -> None:
         local = self._fetched(request, self._found(request), lambda: False)
-        self._send(Downloaded(request["request"], local.summary))
+        self._send(Downloaded(request.number, local.summary))
         self._refine_later(request, local)
 
     def _found(self, request: Request, cancelled: Callable[[], bool] = lambda: False) -> Inspection:
         from spectrum_tui.core.model.inspection import inspect_model
 
         patience = self._patience(request, lambda: not cancelled())
-        return inspect_model(request["model"], request["revision"], patience=patience)
+        return inspect_model(request.settings.model, request.settings.revision, patience=patience)
 
     def _fetched(
         self, request: Request, found: Inspection, cancelled: Callable[[], bool]
@@ -168,20 +160,20 @@ class Worker:
         """The model on this machine, with the progress of its download."""
         from spectrum_tui.core.model.inspection import fetch
 
-        number = request["request"]
+        number = request.number
         return fetch(
             found,
             progress=lambda *now: self._send(DownloadProgress(number, *now)),
             cancelled=cancelled,
             say=partial(self._notice, number),
-            branch=request.get("branch"),
+            branch=request.branch,
         )
 
     def _suggest(self, request: Request) -> None:
         from spectrum_tui.core import hub
         from spectrum_tui.core.files import newest_first, output_folder
 
-        folder = output_folder(request["output_dir"]) / "model_snr_results"
+        folder = output_folder(request.settings.output_dir) / "model_snr_results"
         files: list[Path] = []
         with contextlib.suppress(OSError, ValueError):  # ValueError: a path with a NUL
             files = newest_first(folder.glob("*.json"))
@@ -191,32 +183,24 @@ class Worker:
         from spectrum_tui.core.audit.model import model_names
 
         self._torch_ready.wait()
-        names = model_names(
-            request["model"],
-            request["revision"],
-            request.get("model_class", ""),
-            patience=self._patience(request, lambda: True),
-        )
-        self._send(Named(request["request"], names))
+        names = model_names(request.settings, patience=self._patience(request, lambda: True))
+        self._send(Named(request.number, names))
 
     def _scan(self, request: Request) -> None:
         from spectrum_tui.core.hub import DownloadCancelled
         from spectrum_tui.core.scanning.run import run_scan
 
-        fields = {k: v for k, v in request.items() if k not in ("do", "request", "branch")}
-        fields["types"] = tuple(fields.get("types", ()))
-        asked = ScanRequest(**fields)
         self._stop.clear()
         self._torch_ready.wait()
         try:
-            model = self._on_this_machine(request, asked)
+            model = self._on_this_machine(request)
         except DownloadCancelled:
             self._send(ScanEnded("stopped", 0, 0, 0))
             return
-        for event in run_scan(asked, model, cancelled=self._stop.is_set):
+        for event in run_scan(request.settings, model, cancelled=self._stop.is_set):
             self._send(event)
 
-    def _on_this_machine(self, request: Request, asked: ScanRequest) -> Inspection:
+    def _on_this_machine(self, request: Request) -> Inspection:
         """The model to scan, downloaded first where it is not there; the app hears of it."""
         from spectrum_tui.core.files import check_writable, output_folder
         from spectrum_tui.core.model.inspection import with_exact_names
@@ -224,12 +208,12 @@ class Worker:
         found = self._found(request, self._stop.is_set)
         if found.summary.is_local:
             return found
-        check_writable(output_folder(asked.output_dir))  # before the download, not after
+        check_writable(output_folder(request.settings.output_dir))  # before the download, not after
         local = self._fetched(request, found, self._stop.is_set)
-        self._send(Downloaded(request["request"], local.summary))
-        exact = with_exact_names(local, model_class=asked.model_class, allow_gptq=asked.allow_gptq)
-        self._send(Refined(request["request"], exact.summary))
-        if not set(asked.types) <= {info.name for info in exact.summary.types}:
+        self._send(Downloaded(request.number, local.summary))
+        exact = with_exact_names(local, request.settings)
+        self._send(Refined(request.number, exact.summary))
+        if not set(request.settings.types) <= {info.name for info in exact.summary.types}:
             raise errors.ScanError(
                 "The downloaded model has other layer types than its headers promised.",
                 "Go back and choose again.",

@@ -10,8 +10,8 @@ from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.model import refinement
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.model.refinement import refined_summary
-from spectrum_tui.core.requests import ScanRequest
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import rewrite
 
@@ -43,7 +43,7 @@ def test_another_class_or_configuration_is_another_plan(
 ) -> None:
     folder = rewrite(tiny.folder("qwen3_5"), tmp_path / "m")
     whole = refined_summary(inspect_model(str(folder)))
-    text = refined_summary(inspect_model(str(folder)), model_class="AutoModelForCausalLM")
+    text = refined_summary(inspect_model(str(folder)), Settings(model_class="AutoModelForCausalLM"))
     assert text.model_class == "Qwen3_5ForCausalLM" != whole.model_class
     assert planned == ["", "AutoModelForCausalLM"]
     config = folder / "config.json"
@@ -57,7 +57,7 @@ def test_what_was_scored_since_is_counted(tiny: TinyModels, tmp_path: Path) -> N
     folder = str(tiny.folder("qwen3_moe"))
     before = refined_summary(inspect_model(folder))
     assert before.finished == 0
-    list(run_scan(ScanRequest(folder, device="cpu", output_dir=str(tmp_path))))
+    list(run_scan(Settings(model=folder, device="cpu", output_dir=str(tmp_path))))
     after = refined_summary(inspect_model(folder))
     matrices = sum(t.layers for t in after.types if not t.one_dimensional)
     assert after.finished == matrices

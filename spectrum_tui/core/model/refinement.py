@@ -17,19 +17,18 @@ from spectrum_tui.core.journal.journal import journal_path, read_journal
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.settings import DEFAULTS, Settings
 
 _FORM = f"plan {wire.form_of(ModelSummary, TypeInfo)}"
 
 
-def refined_summary(
-    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
-) -> ModelSummary:
+def refined_summary(inspection: Inspection, settings: Settings = DEFAULTS) -> ModelSummary:
     """The summary under a trainer's names, from the cache where files, class and transformers
     are those of last time; raises what `with_exact_names` raises."""
-    path = _cache_path(inspection, f"{model_class} {allow_gptq}")
+    path = _cache_path(inspection, f"{settings.model_class} {settings.allow_gptq}")
     kept = _read(path)
     if kept is None:
-        exact = as_far_as_known(inspection, model_class=model_class, allow_gptq=allow_gptq)
+        exact = as_far_as_known(inspection, settings)
         kept = exact.summary, [list(layer.matrix_names) for layer in exact.model.layers]
         # A cache that cannot be written costs time, not the answer.
         with contextlib.suppress(OutputError):

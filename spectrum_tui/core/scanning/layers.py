@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, MatrixDone, ScanEvent
 from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.naming import Layer
-from spectrum_tui.core.requests import METRIC, METRICS
 from spectrum_tui.core.scanning.precision import Interval
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.scoring.snr import mean
 from spectrum_tui.core.scoring.svd import EXACT
+from spectrum_tui.core.settings import METRIC, METRICS
 
 State = tuple[dict[int, Mapping[str, float]], dict[int, float], str]
 
