@@ -37,10 +37,10 @@ for name in NAMES:
 
 SCAN = """
 import contextlib, io
-from spectrum_tui import cli
+from spectrum_tui.cli.main import main
 err = io.StringIO()
 with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
-    code = cli.main(["scan", "org/mixtral", "--device", "cpu", "--output-dir", OUTPUT])
+    code = main(["scan", "org/mixtral", "--device", "cpu", "--output-dir", OUTPUT])
 answer = [code, err.getvalue(), hub.find_local("org/mixtral")]
 """
 
