@@ -8,7 +8,7 @@ import pytest
 
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.model import refinement
-from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.model.refinement import refined_summary
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
@@ -22,9 +22,9 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     real = with_exact_names
 
-    def spy(*args: object, **choices: object) -> object:
-        calls.append(str(choices["model_class"]))
-        return real(*args, **choices)  # type: ignore[arg-type]
+    def spy(inspection: Inspection, settings: Settings) -> Inspection:
+        calls.append(settings.model_class)
+        return real(inspection, settings)
 
     monkeypatch.setattr(refinement, "as_far_as_known", spy)
     return calls
