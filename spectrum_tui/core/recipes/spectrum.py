@@ -1,6 +1,6 @@
 """The `unfrozen_parameters` YAML, in the one form that every known trainer reads alike.
 
-One full parameter name a line, at column 0, unquoted, no inline comment: consumers match the
+One full parameter name a line, at column 0, unquoted, no inline comment: trainers match the
 names as regular expressions, as prefixes, as substrings or read the lines without a YAML parser,
 and this form is right in all of them. Comments stand on lines of their own.
 """

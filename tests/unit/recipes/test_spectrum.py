@@ -113,13 +113,13 @@ def test_every_reader_trains_exactly_what_is_meant(model: str, head: bool, tmp_p
         assert sorted(names) == sorted(meant)
         assert len(names) == len(set(names))
         assert set(names) <= set(parameters)
-        for consumer in (
+        for trainer in (
             trained_by_match,
             trained_by_escaped_match,
             trained_by_search,
             trained_by_substring,
         ):
-            assert consumer(names, parameters) == set(meant), (consumer.__name__, percent)
+            assert trainer(names, parameters) == set(meant), (trainer.__name__, percent)
 
 
 @pytest.mark.parametrize("head", [True, False])
