@@ -21,8 +21,13 @@ from textual.screen import Screen
 
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.base import BaseApp
-from spectrum_tui.app.loading import ResultLoaded, ResultSized, load_result
-from spectrum_tui.app.recipe_loader import RecipeLoaded, load_recipe
+from spectrum_tui.app.loading import (
+    RecipeLoaded,
+    ResultLoaded,
+    ResultSized,
+    load_recipe,
+    load_result,
+)
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.step_bar import model_label
 from spectrum_tui.core.requests import (
@@ -39,8 +44,7 @@ from spectrum_tui.core.requests import (
     Suggestions,
 )
 from spectrum_tui.core.settings import DEMO, RECIPES, Settings
-from spectrum_tui.worker.client import ScanRunner, WorkerDied, WorkerSaid
-from spectrum_tui.worker.scan_session import ScanSession
+from spectrum_tui.worker.client import ScanRunner, ScanSession, WorkerDied, WorkerSaid
 
 INTERRUPTED = 130
 """The exit code of leaving a scan behind."""

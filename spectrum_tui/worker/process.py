@@ -52,7 +52,7 @@ class Listener(Protocol):
 
 def default_command() -> list[str]:
     """The worker of this package."""
-    return own_command("spectrum_tui.worker.server")
+    return own_command("spectrum_tui.worker")
 
 
 def own_command(module: str, *arguments: str) -> list[str]:

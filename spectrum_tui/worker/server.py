@@ -42,6 +42,7 @@ HEAD_START = 1.0
 if TYPE_CHECKING:
     from spectrum_tui.core.hub import Patience
     from spectrum_tui.core.model.inspection import Inspection
+    from spectrum_tui.core.model.kept_plans import KeptModel
 
 
 class Worker:
@@ -54,7 +55,8 @@ class Worker:
         self._stop = threading.Event()
         self._torch_ready = threading.Event()
         self._previewed = threading.Event()
-        self._newest = self._asked = 0
+        self._asked = 0
+        self._model: KeptModel | None = None
 
     def run(self) -> None:
         """Serve until stdin closes."""
@@ -114,7 +116,14 @@ class Worker:
         found = inspect_model(request.settings.model, request.settings.revision, patience=patience)
         self._send(Inspected(request.number, found.summary))
         self._previewed.set()
-        self._refine_later(request, found)
+        self._refine_later(request, self._keep(request, found))
+
+    def _keep(self, request: Request, found: Inspection) -> KeptModel:
+        """Keep what was inspected: a scan of it needs no other look."""
+        from spectrum_tui.core.model.kept_plans import KeptModel
+
+        self._model = KeptModel(found, request.settings)
+        return self._model
 
     def _patience(self, request: Request, wanted: Callable[[], bool]) -> Patience:
         """How long a hub is waited for: as long as the answer is `wanted`, and the user is told."""
@@ -129,24 +138,21 @@ class Worker:
     def _notice(self, number: int, text: str) -> None:
         self._send(Notice(number, text))
 
-    def _refine_later(self, request: Request, found: Inspection) -> None:
+    def _refine_later(self, request: Request, model: KeptModel) -> None:
         """Find the exact names beside whatever is asked next: the imports take seconds."""
-        self._newest = request.number
-        refine = partial(self._guarded, request, partial(self._refine, request, found))
+        refine = partial(self._guarded, request, partial(self._refine, request, model))
         threading.Thread(target=refine, daemon=True).start()
 
-    def _refine(self, request: Request, found: Inspection) -> None:
+    def _refine(self, request: Request, model: KeptModel) -> None:
         """Send the exact names, unless the user has gone on to another model meanwhile."""
-        from spectrum_tui.core.model.refinement import refined_summary
-
         self._torch_ready.wait()
-        if request.number == self._newest:
-            self._send(Refined(request.number, refined_summary(found, request.settings)))
+        if model is self._model:
+            self._send(Refined(request.number, model.summary()))
 
     def _download(self, request: Request) -> None:
         local = self._fetched(request, self._found(request), lambda: False)
         self._send(Downloaded(request.number, local.summary))
-        self._refine_later(request, local)
+        self._refine_later(request, self._keep(request, local))
 
     def _found(self, request: Request, cancelled: Callable[[], bool] = lambda: False) -> Inspection:
         from spectrum_tui.core.model.inspection import inspect_model
@@ -203,22 +209,29 @@ class Worker:
     def _on_this_machine(self, request: Request) -> Inspection:
         """The model to scan, downloaded first where it is not there; the app hears of it."""
         from spectrum_tui.core.files import check_writable, output_folder
-        from spectrum_tui.core.model.inspection import with_exact_names
 
-        found = self._found(request, self._stop.is_set)
-        if found.summary.is_local:
-            return found
-        check_writable(output_folder(request.settings.output_dir))  # before the download, not after
-        local = self._fetched(request, found, self._stop.is_set)
+        settings = request.settings
+        model = self._inspected(request)
+        check_writable(output_folder(settings.output_dir))  # before what takes time, not after
+        if model.inspection.summary.is_local:
+            return model.exact()
+        local = self._fetched(request, model.inspection, self._stop.is_set)
         self._send(Downloaded(request.number, local.summary))
-        exact = with_exact_names(local, request.settings)
+        exact = self._keep(request, local).exact()
         self._send(Refined(request.number, exact.summary))
-        if not set(request.settings.types) <= {info.name for info in exact.summary.types}:
+        if not set(settings.types) <= {info.name for info in exact.summary.types}:
             raise errors.ScanError(
                 "The downloaded model has other layer types than its headers promised.",
                 "Go back and choose again.",
             )
         return exact
+
+    def _inspected(self, request: Request) -> KeptModel:
+        """The model as it was inspected; inspected anew if it is another one by now."""
+        model = self._model
+        if model is not None and model.answers(request.settings):
+            return model
+        return self._keep(request, self._found(request, self._stop.is_set))
 
     def _import_torch(self) -> None:
         """Import torch while the user is still choosing, and measure the machine."""
@@ -265,7 +278,7 @@ def seconds_per_cost(device: str) -> float:
 
 
 def main() -> None:
-    """Entry point of `python -m spectrum_tui.worker.server`."""
+    """Serve stdin until it closes; what is printed by anybody else goes to stderr."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("spectrum_tui").setLevel(logging.INFO)  # tracebacks of failed layers
     out = os.dup(1)
@@ -274,7 +287,3 @@ def main() -> None:
     with contextlib.suppress(OSError):
         os.nice(10)  # keys of the app stay at 8 ms while every core computes; costs 10 % at most
     Worker(out).run()
-
-
-if __name__ == "__main__":
-    main()

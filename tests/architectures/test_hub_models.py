@@ -25,12 +25,12 @@ LOOK = """
 import os
 from spectrum_tui.core import wire
 from spectrum_tui.core.model.inspection import inspect_model
-from spectrum_tui.core.model.refinement import refined_summary
+from spectrum_tui.core.model.kept_plans import KeptModel
 
 answer = {}
 for name in NAMES:
     found = inspect_model(f"org/{name}")
-    summary = refined_summary(found)
+    summary = KeptModel(found).summary()
     types = [(info.name, info.layers, info.parameters, info.experts) for info in summary.types]
     answer[name] = [summary.is_local, summary.parameters, summary.naming, types]
 """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -23,8 +23,8 @@ from spectrum_tui.cli import headless, main
 from spectrum_tui.cli import scan as scan_command
 from spectrum_tui.core.audit import model as audit_model
 from spectrum_tui.core.files import output_folder
-from spectrum_tui.core.model import inspection, refinement
-from spectrum_tui.core.requests import ModelNames, ModelSummary, ResultReady
+from spectrum_tui.core.model import inspection, kept_plans
+from spectrum_tui.core.requests import ModelNames, ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved import store
 from spectrum_tui.core.scanning import run as scan_run
@@ -109,7 +109,9 @@ class Core:
         for room in (inspection, headless, audit_model):
             monkeypatch.setattr(room, "inspect_model", self.inspect)
         monkeypatch.setattr(headless, "as_far_as_known", self.name)
-        monkeypatch.setattr(refinement, "refined_summary", self.refine)
+        monkeypatch.setattr(kept_plans.KeptModel, "summary", lambda kept: kept.exact().summary)
+        monkeypatch.setattr(kept_plans.KeptModel, "_is_current", lambda _: True)
+        monkeypatch.setattr(kept_plans, "as_far_as_known", self.name)
         monkeypatch.setattr(audit_model, "model_names", self.names)
         for place in (scan_run, headless):
             monkeypatch.setattr(place, "run_scan", self.scan)
@@ -121,9 +123,6 @@ class Core:
     def name(self, found: Any, settings: Settings) -> Any:
         self.named.append((settings.model_class, settings.allow_gptq))
         return found
-
-    def refine(self, found: Any, settings: Settings) -> ModelSummary:
-        return cast(ModelSummary, self.name(found, settings).summary)
 
     def names(self, settings: Settings, **_: Any) -> ModelNames:
         self.inspect(settings.model, settings.revision)

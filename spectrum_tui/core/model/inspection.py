@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -41,7 +41,8 @@ class Inspection:
     """A model read from its headers: what a screen shows, and what a scan needs.
 
     `files` are what a download fetches of a model that is only on the hub; `preview` are the
-    layers under the checkpoint's names, where `model` has those of a trainer.
+    layers under the checkpoint's names, where `model` has those of a trainer. `scored` are the
+    matrices that an earlier scan of exactly these files has scored.
     """
 
     summary: ModelSummary
@@ -49,6 +50,7 @@ class Inspection:
     model: ModelLayers
     files: hub.HubFiles | None = None
     preview: ModelLayers | None = None
+    scored: frozenset[str] = frozenset()
 
 
 def inspect_model(
@@ -161,6 +163,7 @@ def _describe(
     if not quantisation.method:
         _check_scorable(typed, model)
     is_local = origin != "hub"
+    scored = frozenset(read_journal(journal_path(checkpoint.fingerprint)))
     summary = ModelSummary(
         typed,
         origin,
@@ -175,11 +178,11 @@ def _describe(
         _dtypes(checkpoint),
         tuple(summarise_types(model.layers)),
         model.skipped,
-        _finished(checkpoint, model) if is_local else 0,
+        finished_layers(scored, (layer.matrix_names for layer in model.layers)),
         name or typed,
         (*_beside(checkpoint, origin), *filter(None, (quantisation.banner,))),
     )
-    return Inspection(summary, checkpoint, model)
+    return Inspection(summary, checkpoint, model, scored=scored)
 
 
 def as_far_as_known(inspection: Inspection, settings: Settings = DEFAULTS) -> Inspection:
@@ -225,7 +228,7 @@ def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> I
         parameters=model.total_parameters,
         types=tuple(summarise_types(model.layers)),
         skipped=model.skipped,
-        finished=_finished(inspection.checkpoint, model),
+        finished=finished_layers(inspection.scored, (layer.matrix_names for layer in model.layers)),
         notes=(*filter(None, (*banners, cache_note())), *_notes(model)),
         naming=naming_of(plan),
         model_class=plan.model_class,
@@ -311,12 +314,9 @@ def _check_scorable(typed: str, model: ModelLayers) -> None:
         )
 
 
-def _finished(checkpoint: Checkpoint, model: ModelLayers) -> int:
-    """How many layers an earlier scan of exactly these files has scored."""
-    known = read_journal(journal_path(checkpoint.fingerprint))
-    if not known:
-        return 0
-    return sum(known.keys() >= set(layer.matrix_names) for layer in model.layers)
+def finished_layers(scored: frozenset[str], layers: Iterable[Iterable[str]]) -> int:
+    """How many layers, given as the names of their matrices, are among the `scored`."""
+    return sum(scored.issuperset(names) for names in layers) if scored else 0
 
 
 def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:
