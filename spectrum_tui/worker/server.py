@@ -239,7 +239,7 @@ class Worker:
         # headers, which take 0.1 s alone, take seconds.
         self._previewed.wait(HEAD_START)
         try:
-            from spectrum_tui.core.scanning.scan import available_devices
+            from spectrum_tui.core.scanning.devices import available_devices
 
             devices = available_devices()
             self._send(Ready(devices, {device: seconds_per_cost(device) for device in devices}))
@@ -261,7 +261,7 @@ def seconds_per_cost(device: str) -> float:
     """
     import torch
 
-    from spectrum_tui.core.scanning.scan import default_batch_size
+    from spectrum_tui.core.scanning.devices import default_batch_size
     from spectrum_tui.core.scoring import svd
 
     if device == "mps":

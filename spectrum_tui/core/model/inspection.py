@@ -28,7 +28,7 @@ from spectrum_tui.core.settings import DEFAULTS, DEMO, DEMO_NAME, Settings
 from spectrum_tui.core.text import safe, shortened
 
 if TYPE_CHECKING:
-    from spectrum_tui.core.quantised.fold import Folded
+    from spectrum_tui.core.quantised.dequantise import Dequantised
 
 OWNED = "org/name, as in Qwen/Qwen3-0.6B"
 """What an id on the hub looks like."""
@@ -209,15 +209,15 @@ def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> I
     class that does not fit. Where the names cannot be known, `summary.notes` say why.
     """
     with without_collections():
-        folded, plan = exact_plan(inspection, settings)
+        dequantised, plan = exact_plan(inspection, settings)
         check_loads(inspection.checkpoint, plan, inspection.summary.model)
         model = plan_layers(plan)
-    dropped = tuple((name, "only used by an inference engine") for name in folded.dropped)
+    dropped = tuple((name, "only used by an inference engine") for name in dequantised.dropped)
     model = replace(model, skipped=(*model.skipped, *dropped))
     _check_scorable(inspection.summary.model, model)
     banners = (
         *_beside(inspection.checkpoint, inspection.summary.origin),
-        folded.quantisation.banner,
+        dequantised.quantisation.banner,
         plan.banner,
         *wrapped_names(inspection.checkpoint, plan),
         *_mismatches(plan),
@@ -238,19 +238,20 @@ def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> I
 
 def exact_plan(
     inspection: Inspection, settings: Settings = DEFAULTS
-) -> tuple[Folded, ParameterPlan]:
+) -> tuple[Dequantised, ParameterPlan]:
     """The tensors of a checkpoint and the parameters that they become; raises as
     `with_exact_names` does."""
     from spectrum_tui.core.naming.plain_decoders import known_plan
     from spectrum_tui.core.naming.plan import plan_parameters
-    from spectrum_tui.core.quantised.fold import fold
+    from spectrum_tui.core.quantised.dequantise import dequantise
 
     checkpoint = inspection.checkpoint
-    folded = fold(checkpoint, allow_gptq=settings.allow_gptq)
-    plan = known_plan(checkpoint, folded.sources, model_class=settings.model_class)
+    chosen = settings.model_class
+    dequantised = dequantise(checkpoint, allow_gptq=settings.allow_gptq)
+    plan = known_plan(checkpoint, dequantised.sources, model_class=chosen)
     if plan is None:
-        plan = plan_parameters(checkpoint, model_class=settings.model_class, sources=folded.sources)
-    return folded, plan
+        plan = plan_parameters(checkpoint, model_class=chosen, sources=dequantised.sources)
+    return dequantised, plan
 
 
 def naming_of(plan: ParameterPlan) -> str:

@@ -20,8 +20,8 @@ from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.naming import Layer, plan_layers
 from spectrum_tui.core.naming.stored import same_bytes, stored_plan
 from spectrum_tui.core.quantised.companions import Stored
+from spectrum_tui.core.quantised.dequantise import dequantise
 from spectrum_tui.core.quantised.detect import detect
-from spectrum_tui.core.quantised.fold import fold
 from spectrum_tui.core.scanning.distributed import ALONE, Group
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.scan import make_plan, scan
@@ -98,7 +98,7 @@ class AtRead:
 
 def layers_in(checkpoint: Checkpoint) -> list[Layer]:
     """The matrices of a checkpoint, decoded where they are quantised."""
-    plan = stored_plan(checkpoint, fold(checkpoint).sources, "")
+    plan = stored_plan(checkpoint, dequantise(checkpoint).sources, "")
     return [layer for layer in plan_layers(plan).layers if not layer.one_dimensional]
 
 
