@@ -12,6 +12,7 @@ from spectrum_tui.core.audit.entries import open_recipe
 from spectrum_tui.core.audit.findings import Finding, Severity, short
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import count, counted, percent
+from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
 from spectrum_tui.core.trainers.reports import TrainerReport
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines, say
@@ -29,9 +30,10 @@ def run(arguments: list[str]) -> int:
         from spectrum_tui.core.audit.model_names import model_names
         from spectrum_tui.core.hub import Patience
 
-        names = model_names(
-            options.model, options.revision, options.model_class, patience=Patience(say=say)
+        asked = Settings(
+            model=options.model, revision=options.revision, model_class=options.model_class
         )
+        names = model_names(asked, patience=Patience(say=say))
     found = audit(text, names)
     if options.json:
         put_json(_as_json(found))
