@@ -31,7 +31,6 @@ from spectrum_tui.app.loading import (
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.step_bar import model_label
 from spectrum_tui.core.requests import (
-    DEMO,
     Downloaded,
     Failed,
     Inspected,
@@ -44,7 +43,7 @@ from spectrum_tui.core.requests import (
     ResultReady,
     Suggestions,
 )
-from spectrum_tui.core.settings import RECIPES, Settings
+from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 from spectrum_tui.worker.client import ScanRunner, ScanSession, WorkerDied, WorkerSaid
 
 INTERRUPTED = 130
@@ -84,7 +83,7 @@ class SpectrumApp(BaseApp):
     def _start(self) -> None:
         gc.enable()  # off until the first frame, see terminal.py
         gc.freeze()
-        self.runner.suggest(self.settings.output_dir)
+        self.runner.suggest(self.settings)
         if self._results is not None:
             self._load(self._results)
 
@@ -193,7 +192,7 @@ class SpectrumApp(BaseApp):
             case Ready():
                 self._set_machine(message.answer)
             case ResultReady():
-                self.runner.suggest(self.settings.output_dir)
+                self.runner.suggest(self.settings)
                 path = self._session.arrived(message.answer)
                 if path is not None:
                     self._load(path)

@@ -23,7 +23,8 @@ from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, 
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
-from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
+from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.settings import DEFAULTS, DEMO, DEMO_NAME, Settings
 from spectrum_tui.core.text import safe, shortened
 
 if TYPE_CHECKING:
@@ -184,15 +185,13 @@ def _describe(
     return Inspection(summary, checkpoint, model, scored=scored)
 
 
-def as_far_as_known(
-    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
-) -> Inspection:
+def as_far_as_known(inspection: Inspection, settings: Settings = DEFAULTS) -> Inspection:
     """`with_exact_names`, or the names as stored where those need values that are on the hub.
 
     Some quantised models describe themselves in tensors; all others are known from headers.
     """
     try:
-        return with_exact_names(inspection, model_class=model_class, allow_gptq=allow_gptq)
+        return with_exact_names(inspection, settings)
     except NotHereError:
         summary = inspection.summary
         note = "the exact names and counts are known after the download: they need stored values"
@@ -201,9 +200,7 @@ def as_far_as_known(
         )
 
 
-def with_exact_names(
-    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
-) -> Inspection:
+def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> Inspection:
     """The same model under the names that a trainer will have.
 
     Needs torch and transformers, but for the architectures of `naming.known`.
@@ -212,7 +209,7 @@ def with_exact_names(
     class that does not fit. Where the names cannot be known, `summary.notes` say why.
     """
     with without_collections():
-        dequantised, plan = exact_plan(inspection, model_class=model_class, allow_gptq=allow_gptq)
+        dequantised, plan = exact_plan(inspection, settings)
         check_loads(inspection.checkpoint, plan, inspection.summary.model)
         model = plan_layers(plan)
     dropped = tuple((name, "only used by an inference engine") for name in dequantised.dropped)
@@ -240,7 +237,7 @@ def with_exact_names(
 
 
 def exact_plan(
-    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
+    inspection: Inspection, settings: Settings = DEFAULTS
 ) -> tuple[Dequantised, ParameterPlan]:
     """The tensors of a checkpoint and the parameters that they become; raises as
     `with_exact_names` does."""
@@ -249,10 +246,11 @@ def exact_plan(
     from spectrum_tui.core.quantised.dequantise import dequantise
 
     checkpoint = inspection.checkpoint
-    dequantised = dequantise(checkpoint, allow_gptq=allow_gptq)
-    plan = known_plan(checkpoint, dequantised.sources, model_class=model_class)
+    chosen = settings.model_class
+    dequantised = dequantise(checkpoint, allow_gptq=settings.allow_gptq)
+    plan = known_plan(checkpoint, dequantised.sources, model_class=chosen)
     if plan is None:
-        plan = plan_parameters(checkpoint, model_class=model_class, sources=dequantised.sources)
+        plan = plan_parameters(checkpoint, model_class=chosen, sources=dequantised.sources)
     return dequantised, plan
 
 

@@ -19,6 +19,7 @@ from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, finished_layers
 from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.settings import DEFAULTS, Settings
 
 _FORM = f"plan {wire.form_of(ModelSummary, TypeInfo)}"
 
@@ -26,29 +27,23 @@ _FORM = f"plan {wire.form_of(ModelSummary, TypeInfo)}"
 class KeptModel:
     """An inspected model whose plan is made once, by whichever thread needs it first."""
 
-    def __init__(
-        self, inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
-    ) -> None:
+    def __init__(self, inspection: Inspection, settings: Settings = DEFAULTS) -> None:
         self.inspection = inspection
-        self._model_class, self._allow_gptq = model_class, allow_gptq
+        self._settings = settings
         self._lock = threading.RLock()
         self._exact: Inspection | None = None
 
-    def answers(
-        self, model: str, revision: str, *, model_class: str = "", allow_gptq: bool = False
-    ) -> bool:
-        """Whether this is what an inspection of `model` at a commit would find, and plan, now."""
+    def answers(self, settings: Settings) -> bool:
+        """Whether an inspection of that model at a commit would find, and plan, the same now."""
         summary = self.inspection.summary
-        mine = (summary.model, summary.revision, self._model_class, self._allow_gptq)
-        return mine == (model, revision, model_class, allow_gptq) and self._is_current()
+        mine = (summary.model, summary.revision, _names(self._settings))
+        return mine == (settings.model, settings.revision, _names(settings)) and self._is_current()
 
     def exact(self) -> Inspection:
         """The model under the names of a trainer; raises what `with_exact_names` raises."""
         with self._lock:
             if self._exact is None:
-                self._exact = as_far_as_known(
-                    self.inspection, model_class=self._model_class, allow_gptq=self._allow_gptq
-                )
+                self._exact = as_far_as_known(self.inspection, self._settings)
             return self._exact
 
     def summary(self) -> ModelSummary:
@@ -83,11 +78,16 @@ class KeptModel:
 
     def _path(self) -> Path:
         checkpoint = self.inspection.checkpoint
-        choices = f"{self._model_class} {self._allow_gptq}"
+        choices = _names(self._settings)
         config = repr(sorted(checkpoint.config.items(), key=lambda item: item[0]))
         beside = repr((checkpoint.has_config, checkpoint.indexed, checkpoint.has_adapter))
         key = "\0".join((checkpoint.fingerprint, _transformers_version(), choices, config, beside))
         return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
+
+
+def _names(settings: Settings) -> str:
+    """What was chosen that changes names."""
+    return f"{settings.model_class} {settings.allow_gptq}"
 
 
 def _transformers_version() -> str:

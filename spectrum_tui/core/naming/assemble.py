@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spectrum_tui.core import numbers
 from spectrum_tui.core.experts import experts_in, gate_up_split
 from spectrum_tui.core.naming.groups import Group, Mapped
-from spectrum_tui.core.naming.how_made import how_made, size
 from spectrum_tui.core.naming.parameters import (
     Naming,
     ParameterPlan,
@@ -172,15 +172,19 @@ def _entry(parameter: RuntimeParameter, made: Made, describe: _Describer) -> _En
     """The parameter with its sources and values, from itself or from a tied name."""
     target = next((n for n in (parameter.name, *parameter.aliases) if n in made), "")
     if not target:
-        return _Entry(replace(parameter, how="not stored: starts from random values"))
+        return _Entry(parameter)
     converted, shape = made[target]
     group = converted.group
     parameter = replace(parameter, dtype=group.sources[0].dtype, sources=group.sources)
     if shape != parameter.shape:
-        stored = f"stored as {size(shape)}" if shape else "its stored tensors do not fit together"
-        problem = f"{stored}, the model has {size(parameter.shape)}"
+        stored = (
+            f"stored as {numbers.shape(*shape)}"
+            if shape
+            else "its stored tensors do not fit together"
+        )
+        problem = f"{stored}, the model has {numbers.shape(*parameter.shape)}"
         return _Entry(replace(parameter, problem=problem), shape)
-    parameter = describe(parameter, group)
+    parameter = describe(parameter)
     if group.converter is None:
         return _Entry(parameter, shape, DirectValues(group.sources[0]))
     return _Entry(parameter, shape, ConvertedValues(converted, target, parameter.experts))
@@ -199,7 +203,7 @@ class _Describer:
         kind = module_kind(self._modules[name.rpartition(".")[0]])
         return RuntimeParameter(name, self._shapes[name], "", (), aliases=aliases, module=kind)
 
-    def __call__(self, parameter: RuntimeParameter, group: Group) -> RuntimeParameter:
+    def __call__(self, parameter: RuntimeParameter) -> RuntimeParameter:
         name, shape = parameter.name, parameter.shape
         module = self._modules.get(name.rpartition(".")[0])
         experts = experts_in(name, shape, module)
@@ -207,7 +211,6 @@ class _Describer:
         split = find(name, shape, self._shapes.get) if experts else None
         return replace(
             parameter,
-            how=how_made(name, group, experts, split),
             experts=experts,
             gate_up=split,
             convolution=not experts and is_convolution(shape, module),

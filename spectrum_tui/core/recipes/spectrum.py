@@ -13,10 +13,10 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import part_of
 from spectrum_tui.core.recipes.check import check_names, prove
 from spectrum_tui.core.recipes.missing import missing_note
-from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results.results import BoolArray, IntArray, Provenance
 from spectrum_tui.core.results.selection import NEVER, Selection
 from spectrum_tui.core.scoring.metrics import described
+from spectrum_tui.core.settings import DEMO_NAME
 from spectrum_tui.core.text import safe
 
 KEY = "unfrozen_parameters:"

@@ -8,11 +8,11 @@ from itertools import accumulate
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, MatrixDone, ScanEvent
 from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.naming import Layer
-from spectrum_tui.core.requests import METRIC, METRICS
 from spectrum_tui.core.scanning.precision import Interval
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.scoring.snr import mean
 from spectrum_tui.core.scoring.svd import CHUNK_ELEMENTS, EXACT, STRIP_ELEMENTS
+from spectrum_tui.core.settings import METRIC, METRICS
 
 GRAM_COPIES = 2.5
 """Peak memory in Gram matrices: itself, the solver's copy and its work (measured: 2.4 to 2.6 at

@@ -17,7 +17,6 @@ from spectrum_tui.core.journal.journal import Entry, Journal
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import counted, size
-from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.scanning.devices import (
     CPU,
     current,
@@ -32,6 +31,7 @@ from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.metrics import FAILED, every_metric
 from spectrum_tui.core.scoring.snr import spectrum_score, why_unscored
+from spectrum_tui.core.settings import METRIC
 
 log = logging.getLogger(__name__)
 

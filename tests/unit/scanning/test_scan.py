@@ -20,12 +20,13 @@ from spectrum_tui.core.events import (
     ScanStarted,
 )
 from spectrum_tui.core.journal.journal import journal_path, read_journal
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning import scan as scan_module
 from spectrum_tui.core.scanning.devices import default_batch_size
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.scan import make_plan, scan
 from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.settings import Settings
 from tests import checkpoints, oracle
 from tests.checkpoints import llama, save
 from tests.scans import (
@@ -98,7 +99,7 @@ def test_a_scan_that_goes_on_with_another_batch_size_writes_the_same_bytes(
     model = save(tmp_path / "m", large())
     written = []
     for name, batch_size, stop in (("whole", 2, 99), ("first", 1, 2), ("rest", 5, 99)):
-        request = ScanRequest(str(model), batch_size=batch_size, fresh=name != "rest")
+        request = Settings(model=str(model), batch_size=batch_size, fresh=name != "rest")
         request = replace(request, device="cpu", output_dir=str(tmp_path / name))
         computed.clear()
         stopped = StopAfter(computed, stop)
