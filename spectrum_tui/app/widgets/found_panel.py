@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from rich.table import Table
 from rich.text import Text
@@ -163,8 +163,7 @@ class FoundPanel(Vertical):
     def _become(self, state: State, title: str) -> None:
         self._state = state
         self.border_title = title
-        for name in ("empty", "reading", "found", "downloading"):
-            self.set_class(name == state, f"-{name}")
+        self.update_classes({f"-{name}": name == state for name in get_args(State)})
 
 
 def download_line(progress: DownloadProgress) -> str:

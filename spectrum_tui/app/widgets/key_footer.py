@@ -4,21 +4,53 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.widgets import Footer
+from textual.widgets._footer import FooterKey
 
 MOST_KEYS = 7
 """More than these would not be read, and would not fit 80 columns."""
 
+_Shown = tuple[str, str, str, str, bool, str]
+"""Key, how it is written, description, action, whether it is disabled, tooltip."""
+
 
 class KeyFooter(Footer):
-    """Leaves quit out where it would be one key too many; it works all the same."""
+    """Leaves quit out where it would be one key too many; it works all the same.
+
+    Textual makes every key anew whenever the focus moves, styles each three times, and that was
+    a third of a screen's start: here only other keys are made anew, and they are styled once.
+    """
 
     def __init__(self) -> None:
         super().__init__(show_command_palette=False)
+        self._shown: list[_Shown] = []
 
     def compose(self) -> ComposeResult:
         """One item a key: the focused widget's, the screen's, help, quit."""
-        every = list(super().compose())
-        keys = [key for key in every if getattr(key, "action", "") != "quit"]
-        yield from keys
-        if len(every) <= MOST_KEYS:
-            yield from (key for key in every if key not in keys)
+        for shown in self._shown:
+            key = FooterKey(*shown)
+            key.set_reactive(FooterKey.compact, False)
+            yield key
+
+    async def recompose(self) -> None:
+        """Show the keys that work now, where they are not those that are shown."""
+        if self.is_attached and (keys := self._keys()) != self._shown:
+            self._shown = keys
+            await super().recompose()
+
+    def _keys(self) -> list[_Shown]:
+        """The first key of every action, as `FooterKey` takes it."""
+        every: dict[str, _Shown] = {}
+        for _, binding, enabled, tooltip in self.screen.active_bindings.values():
+            if binding.show and binding.action not in every:
+                display = self.app.get_key_display(binding)
+                every[binding.action] = (
+                    binding.key,
+                    display,
+                    binding.description,
+                    binding.action,
+                    not enabled,
+                    tooltip,
+                )
+        leave = every.pop("quit", None)
+        shown = list(every.values())
+        return [*shown, leave] if leave and len(shown) < MOST_KEYS else shown
