@@ -17,7 +17,7 @@ from textual.screen import ModalScreen, Screen
 
 from spectrum_tui.app.key_order import KeyOrder
 from spectrum_tui.app.theme import DARK, LIGHT, THEMES, opposite
-from spectrum_tui.app.widgets.printable import PRINTABLE
+from spectrum_tui.app.widgets.cells import PRINTABLE
 from spectrum_tui.app.widgets.step_bar import MIN_HEIGHT, MIN_WIDTH, StepBar
 from spectrum_tui.stdio.last_resort import UNEXPECTED
 from spectrum_tui.stdio.streams import is_served

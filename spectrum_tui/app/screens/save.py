@@ -21,7 +21,7 @@ from spectrum_tui.app.screens.recipe_report import report
 from spectrum_tui.app.screens.save_report import trainers_text
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.kind_list import KindList
-from spectrum_tui.app.widgets.text_scroll import TextScroll
+from spectrum_tui.app.widgets.line_view import TextScroll
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
