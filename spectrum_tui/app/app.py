@@ -68,6 +68,7 @@ class SpectrumApp(BaseApp):
         self._results = results
         self._summary: ModelSummary | None = None
         self._machine: Ready | None = None
+        self._kind = ""
 
     def get_default_screen(self) -> Screen[Any]:
         """The setup screen lies below every other."""
@@ -157,6 +158,10 @@ class SpectrumApp(BaseApp):
         path = self._session.partial()
         if path is not None:
             self._load(path)
+
+    @on(ask.KindUsed)
+    def _remember_kind(self, message: ask.KindUsed) -> None:
+        self._kind = message.kind
 
     # -- what the worker says ------------------------------------------------------------------
 
@@ -275,11 +280,12 @@ class SpectrumApp(BaseApp):
         if message.result is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return
+        from spectrum_tui.app.screens.result_state import ResultState
         from spectrum_tui.app.screens.results import ResultsScreen
         from spectrum_tui.app.screens.scan import ScanScreen
 
         self.close_modals()
-        screen = ResultsScreen(message.result, self.settings)
+        screen = ResultsScreen(ResultState(message.result, self.settings, kind=self._kind))
         finished = self.runner.progress.snapshot().phase == "finished"
         if isinstance(self.screen, ScanScreen) and finished:
             self.switch_screen(screen)  # there is nothing to come back for
@@ -293,8 +299,9 @@ class SpectrumApp(BaseApp):
         if message.result is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return
+        path = str(message.path)
         for screen in self.screen_stack:
-            if isinstance(screen, ResultsScreen) and screen.result.source == str(message.path):
+            if isinstance(screen, ResultsScreen) and screen.state.result.source == path:
                 screen.take_sizes(message.result)
 
     def _show_load_error(self, text: str, hint: str) -> None:

@@ -51,7 +51,6 @@ class BaseApp(App[None]):
         super().__init__()
         self._keys = KeyOrder(self, super().on_event)
         self.failure: Exception | None = None
-        self.recipe_kind = ""  # the kind that was saved as last, for the next time
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name

@@ -87,7 +87,7 @@ async def test_from_the_model_to_the_results(
         control.tell(*(f"layer {i}" for i in range(6)), "finish")
         await until(pilot, lambda: at(app, ResultsScreen))
         screen = app.screen
-        assert isinstance(screen, ResultsScreen) and len(screen.result.scores) == 6
+        assert isinstance(screen, ResultsScreen) and len(screen.state.result.scores) == 6
         assert [type(s) for s in app.screen_stack] == [SetupScreen, LayersScreen, ResultsScreen]
         await pilot.press("escape")
         assert at(app, LayersScreen)
