@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from textual import on
 from textual.css.query import NoMatches
@@ -45,6 +45,22 @@ from spectrum_tui.worker.scan_session import ScanSession
 
 INTERRUPTED = 130
 """The exit code of leaving a scan behind."""
+
+
+@runtime_checkable
+class ShowsNames(Protocol):
+    """A screen of a model that is shown before its exact names are known."""
+
+    def refine(self, summary: ModelSummary) -> None:
+        """Take over the exact names, which take the trainer's library seconds to tell."""
+
+
+@runtime_checkable
+class ShowsMachine(Protocol):
+    """A screen that depends on the devices and how fast they are."""
+
+    def set_ready(self, ready: Ready) -> None:
+        """Take over what the worker found when it had started."""
 
 
 class SpectrumApp(BaseApp):
@@ -216,7 +232,7 @@ class SpectrumApp(BaseApp):
             return
         self._summary = summary
         for screen in self.screen_stack:
-            if hasattr(screen, "refine"):
+            if isinstance(screen, ShowsNames):
                 screen.refine(summary)
 
     def _show_failure(self, failure: Failed) -> None:
@@ -242,7 +258,7 @@ class SpectrumApp(BaseApp):
     def _set_machine(self, ready: Ready) -> None:
         self._machine = ready
         for screen in self.screen_stack:
-            if hasattr(screen, "set_ready"):
+            if isinstance(screen, ShowsMachine):
                 screen.set_ready(ready)
 
     # -- results -------------------------------------------------------------------------------
