@@ -45,6 +45,8 @@ from spectrum_tui.worker.scan_session import ScanSession
 
 INTERRUPTED = 130
 """The exit code of leaving a scan behind."""
+HELP_SECONDS = 0.1
+"""Between two looks whether the help is closed that results wait for."""
 
 
 @runtime_checkable
@@ -296,10 +298,14 @@ class SpectrumApp(BaseApp):
         if message.result is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return
+        from spectrum_tui.app.screens.help import HelpScreen
         from spectrum_tui.app.screens.result_state import ResultState
         from spectrum_tui.app.screens.results import ResultsScreen
         from spectrum_tui.app.screens.scan import ScanScreen
 
+        if isinstance(self.screen, HelpScreen):  # whoever reads it closes it
+            self.set_timer(HELP_SECONDS, partial(self.post_message, message))
+            return
         self.close_modals()
         screen = ResultsScreen(ResultState(message.result, self.settings, kind=self._kind))
         finished = self.runner.progress.snapshot().phase == "finished"
