@@ -150,8 +150,8 @@ async def test_single_experts_are_offered_where_there_are_some(tmp_path: Path) -
         await press(pilot, "up")  # another kind takes whole parameters
         assert not box.display
         await press(pilot, "down", "enter")
-    assert app.results.saved is not None
-    assert "gate_up_proj[" in app.results.saved.read_text(encoding="utf-8")
+    assert app.results.state.saved is not None
+    assert "gate_up_proj[" in app.results.state.saved.read_text(encoding="utf-8")
 
 
 async def test_no_experts_no_box(tmp_path: Path) -> None:
