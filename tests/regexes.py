@@ -50,23 +50,23 @@ def held(value: object, depth: int = 0) -> Iterator[re.Pattern[str]]:
 @dataclass(frozen=True)
 class _Source:
     """A file of the program: what its module holds (nothing of a script, which is not imported)
-    and its source."""
+    and the nodes of its source."""
 
     where: str
     names: dict[str, Any]
-    tree: ast.Module
+    nodes: tuple[ast.AST, ...]
 
     @property
     def functions(self) -> set[ast.AST]:
         """Everything that stands in a function."""
         kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-        owners = [node for node in ast.walk(self.tree) if isinstance(node, kinds)]
+        owners = [node for node in self.nodes if isinstance(node, kinds)]
         return {inside for owner in owners for inside in ast.walk(owner)}
 
     @property
     def calls(self) -> Iterator[tuple[str, ast.Call]]:
         """(method, call) of every call of `re`."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 owner, method = node.func.value, node.func.attr
                 known = ("compile", *METHODS)
@@ -76,7 +76,7 @@ class _Source:
     @property
     def uses(self) -> Iterator[tuple[str, str]]:
         """(name, method) of every `NAME.method` that may be a pattern's."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Attribute) and node.attr in METHODS:
                 owner = node.value
                 if not isinstance(owner, ast.Constant):
@@ -90,7 +90,8 @@ def _sources() -> Iterator[_Source]:
         imported = "scripts" not in parts and parts[-1] != "__main__"
         name = ".".join(parts).removesuffix(".__init__")
         names = vars(importlib.import_module(name)) if imported else {"re": re}
-        yield _Source(str(place), names, ast.parse(path.read_text(encoding="utf-8")))
+        nodes = tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        yield _Source(str(place), names, nodes)
 
 
 def _evaluated(node: ast.expr, names: dict[str, Any]) -> Any:

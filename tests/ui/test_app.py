@@ -55,8 +55,15 @@ def at(app: SpectrumApp, kind: type) -> bool:
     return isinstance(app.screen, kind) and app.screen.is_mounted
 
 
+async def read(pilot: Pilot[Any], app: SpectrumApp, model: str) -> None:
+    """Enter a model at once: each typed character takes 30 ms."""
+    app.setup_screen.query_one("#model", Input).value = model
+    await pilot.pause()
+    await pilot.press("enter")
+
+
 async def to_layers(pilot: Pilot[Any], app: SpectrumApp, model: str = "good") -> None:
-    await pilot.press(*model, "enter")
+    await read(pilot, app, model)
     await until(pilot, lambda: app.setup_screen.summary)
     await pilot.press("enter")
     await until(pilot, lambda: at(app, LayersScreen))
@@ -83,9 +90,9 @@ async def test_from_the_model_to_the_results(
     async with app.run_test(size=SIZE) as pilot:
         assert at(app, SetupScreen)
         await to_scan(pilot, app)
-        sent = control.requests("scan")[0]
-        assert (sent["model"], sent["types"]) == ("good", ["mlp.down_proj"])
-        assert (sent["revision"], sent["output_dir"]) == ("c0ffee" * 6, str(tmp_path / "out"))
+        sent = control.requests("scan")[0].settings
+        assert (sent.model, sent.types) == ("good", ("mlp.down_proj",))
+        assert (sent.revision, sent.output_dir) == ("c0ffee" * 6, str(tmp_path / "out"))
         control.tell(*(f"layer {i}" for i in range(6)), "finish")
         await until(pilot, lambda: at(app, ResultsScreen))
         screen = app.screen
@@ -142,26 +149,21 @@ async def test_demo_is_read_at_once_and_labelled(control: Control) -> None:
         assert app.screen.query_one(StepBar).detail == "demonstration model"
 
 
-@pytest.mark.parametrize(
-    ("model", "field", "message"),
-    [
-        ("nowhere", "model", "There is no model nowhere."),
-        ("no-such-revision", "revision", "There is no revision v9."),
-    ],
-)
-async def test_errors_appear_beside_their_field(
-    app: SpectrumApp, model: str, field: str, message: str
-) -> None:
+async def test_errors_appear_beside_their_field(app: SpectrumApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press(*model, "enter")
-        widget = app.setup_screen.query_one(f"#field-{field}", Field)
-        await until(pilot, lambda: widget.error)
-        assert widget.error == message
+        for model, field, message in (
+            ("nowhere", "model", "There is no model nowhere."),
+            ("no-such-revision", "revision", "There is no revision v9."),
+        ):
+            await read(pilot, app, model)
+            widget = app.setup_screen.query_one(f"#field-{field}", Field)
+            await until(pilot, partial(getattr, widget, "error"))
+            assert widget.error == message
 
 
 async def test_download_then_continue(app: SpectrumApp, control: Control) -> None:
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press(*"org/remote", "enter")
+        await read(pilot, app, "org/remote")
         await until(pilot, lambda: app.setup_screen.summary)
         await pilot.press("d")
         await until(pilot, lambda: control.requests("download"))
@@ -177,7 +179,7 @@ async def test_download_then_continue(app: SpectrumApp, control: Control) -> Non
 
 async def test_a_scan_downloads_its_model_first(app: SpectrumApp, control: Control) -> None:
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press(*"org/remote", "enter")
+        await read(pilot, app, "org/remote")
         await until(pilot, lambda: app.setup_screen.summary)
         await pilot.press("enter")
         await until(pilot, lambda: at(app, LayersScreen))
@@ -187,7 +189,7 @@ async def test_a_scan_downloads_its_model_first(app: SpectrumApp, control: Contr
         await pilot.press("s")
         await until(pilot, lambda: control.requests("scan"))
         request = control.requests("scan")[0]
-        assert (request["revision"], request["branch"]) == ("c0ffee" * 6, "")
+        assert (request.settings.revision, request.branch) == ("c0ffee" * 6, "")
         control.tell("progress 500 2000")
         await until(pilot, lambda: app.runner.progress.snapshot().phase == "fetching")
         assert app.runner.progress.snapshot().share == 0.25
@@ -206,7 +208,7 @@ async def test_a_scan_downloads_its_model_first(app: SpectrumApp, control: Contr
 
 async def test_a_stopped_download_goes_on(app: SpectrumApp, control: Control) -> None:
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press(*"org/remote", "enter")
+        await read(pilot, app, "org/remote")
         await until(pilot, lambda: app.setup_screen.summary)
         await pilot.press("enter")
         await until(pilot, lambda: at(app, LayersScreen))
@@ -227,7 +229,7 @@ async def test_a_stopped_download_goes_on(app: SpectrumApp, control: Control) ->
 
 async def test_cancelled_download_starts_another_worker(app: SpectrumApp, control: Control) -> None:
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press(*"org/remote", "enter")
+        await read(pilot, app, "org/remote")
         await until(pilot, lambda: app.setup_screen.summary)
         await pilot.press("d")
         await until(pilot, lambda: control.requests("download"))
@@ -242,7 +244,7 @@ async def test_cancelled_download_starts_another_worker(app: SpectrumApp, contro
 
 async def test_a_worker_that_dies_while_reading_is_said(app: SpectrumApp, control: Control) -> None:
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press(*"silent", "enter")
+        await read(pilot, app, "silent")
         await until(pilot, lambda: control.requests("inspect"))
         control.tell("die SIGSEGV")
         field = app.setup_screen.query_one("#field-model", Field)
@@ -261,7 +263,7 @@ async def test_stop_look_and_go_on(app: SpectrumApp, control: Control) -> None:
         await pilot.press("g")
         await until(pilot, lambda: len(control.requests("scan")) == 2)
         await until(pilot, lambda: phase(app) == "running")
-        assert control.requests("scan")[1]["fresh"] is False
+        assert control.requests("scan")[1].settings.fresh is False
         control.tell("finish")
         await until(pilot, lambda: at(app, ResultsScreen))
 
@@ -369,22 +371,9 @@ async def screens(pilot: Pilot[Any], app: SpectrumApp, control: Control) -> Any:
     yield app.screen
 
 
-async def test_help_tells_every_key_of_every_screen(app: SpectrumApp, control: Control) -> None:
-    async with app.run_test(size=SIZE) as pilot:
-        async for screen in screens(pilot, app, control):
-            assert purpose_of(screen)
-            told = {entry.description for entry in keys_of(app, screen)}
-            for node, binding, _, _ in screen.active_bindings.values():
-                ours = type(node).__module__.startswith("spectrum_tui")
-                if ours and binding.tooltip and binding.action not in BUILT_IN:
-                    assert binding.description in told, (type(node), binding.key)
-            await pilot.press("f1")
-            assert at(app, HelpScreen)
-            await pilot.press("f1")
-            assert app.screen is screen
-
-
-async def test_footers_are_short_and_described(app: SpectrumApp, control: Control) -> None:
+async def test_keys_of_every_screen_are_few_and_told_by_help(
+    app: SpectrumApp, control: Control
+) -> None:
     async with app.run_test(size=SIZE) as pilot:
         async for screen in screens(pilot, app, control):
             shown = [
@@ -395,6 +384,16 @@ async def test_footers_are_short_and_described(app: SpectrumApp, control: Contro
             await until(pilot, partial(screen.query, FooterKey))
             assert len(screen.query(FooterKey)) <= 7, screen
             assert all(binding.description and binding.tooltip for binding in shown), screen
+            assert purpose_of(screen)
+            told = {entry.description for entry in keys_of(app, screen)}
+            for node, binding, _, _ in screen.active_bindings.values():
+                ours = type(node).__module__.startswith("spectrum_tui")
+                if ours and binding.tooltip and binding.action not in BUILT_IN:
+                    assert binding.description in told, (type(node), binding.key)
+            await pilot.press("f1")
+            assert at(app, HelpScreen)
+            await pilot.press("f1")
+            assert app.screen is screen
 
 
 async def test_the_palette_offers_the_screens_keys_and_the_theme(app: SpectrumApp) -> None:

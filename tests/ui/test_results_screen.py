@@ -32,30 +32,32 @@ INF = math.inf
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (160, 50)])
-@pytest.mark.parametrize("view", ["t", "m", "y"])
 async def test_a_step_is_one_frame_without_a_layout(
-    size: tuple[int, int], view: str, monkeypatch: pytest.MonkeyPatch
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The scrollbar's own frame comes once the slider rests: later than any test looks.
     monkeypatch.setattr("spectrum_tui.app.widgets.yaml_preview.SETTLE_SECONDS", 60)
     app = Host(made.result(layers=32, norms=True))
     async with app.run_test(size=size) as pilot:
-        await pilot.press(view)
-        await settled(pilot)
         layouts: list[object] = []
         app.results.screen_layout_refresh_signal.subscribe(app.results, layouts.append)
-        app.results.header.slider.focus()
-        for key in ("shift+right", "shift+left", "7"):
+        for view in "tmy":
+            await pilot.press(view)
+            app.results.header.slider.focus()
+            await pilot.press(*["shift+right"] * 4)
             await settled(pilot)
-            before, app.frames = app.totals, 0
-            app.post_message(events.Key(key, key if len(key) == 1 else None))
-            for _ in range(20):
-                await pilot.pause()
-                if app.frames:
-                    break
-            assert app.totals != before
-            assert app.frames == 1, key
-        assert layouts == []
+            layouts.clear()
+            for key in ("shift+right", "shift+left", "7"):
+                await settled(pilot)
+                before, app.frames = app.totals, 0
+                app.post_message(events.Key(key, key if len(key) == 1 else None))
+                for _ in range(20):
+                    await pilot.pause()
+                    if app.frames:
+                        break
+                assert app.totals != before
+                assert app.frames == 1, (view, key)
+            assert layouts == []
 
 
 async def test_a_step_changes_everything_that_is_shown() -> None:
@@ -205,16 +207,16 @@ async def test_a_percentage_that_selects_nothing_says_which_would() -> None:
 # -- views -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("key", "name"), [("t", TABLE), ("m", HEAT), ("y", YAML)])
-async def test_views_by_key(key: str, name: str) -> None:
+async def test_views_by_key() -> None:
     shown: dict[str, type[Widget]] = {TABLE: ScoreTable, HEAT: Heatmap, YAML: YamlPreview}
     app = Host(made.result())
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press(key)
-        await pilot.pause()
-        for other, widget in shown.items():
-            found = app.results.query(widget)
-            assert any(w.region.area > 0 for w in found) == (other == name)
+        for key, name in (("t", TABLE), ("m", HEAT), ("y", YAML), ("t", TABLE)):
+            await pilot.press(key)
+            await pilot.pause()
+            for other, widget in shown.items():
+                found = app.results.query(widget)
+                assert any(w.region.area > 0 for w in found) == (other == name)
 
 
 async def test_views_by_click() -> None:

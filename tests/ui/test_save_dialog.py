@@ -57,24 +57,25 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
     await pilot.pause()
 
 
-@pytest.mark.parametrize("name", NAMES)
-async def test_a_kind_is_saved_as_export_writes_it(
-    name: str, tmp_path: Path, capsys: Capture
-) -> None:
+async def test_a_kind_is_saved_as_export_writes_it(tmp_path: Path, capsys: Capture) -> None:
     result = made.with_parameters(made.result(layers=12))
-    app = Host(result, tmp_path / "app")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await press(pilot, "w", *DOWN_TO[name])
-        listing = app.said("#files").split()
-        await press(pilot, "enter")
-        assert app.screen is app.results
-    written = {str(path.relative_to(tmp_path / "app")) for path in (tmp_path / "app").rglob("*.*")}
-    assert written == {word for word in listing if word != "new"}
     scores = save_scores(result, tmp_path / "scores").scores
-    assert app.results.state.saved is not None
-    exported = tmp_path / f"exported{app.results.state.saved.suffix}"
-    assert main(["export", str(scores), "--as", name, "-o", str(exported)]) == 0
-    assert app.results.state.saved.read_bytes() == exported.read_bytes()
+    app = Host(result, tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        for name in NAMES:
+            app.results.state.kind = NAMES[0]  # the kinds are counted from the first
+            folder = tmp_path / name
+            app.results.state.settings = replace(app.results.state.settings, output_dir=str(folder))
+            await press(pilot, "w", *DOWN_TO[name])
+            listing = app.said("#files").split()
+            await press(pilot, "enter")
+            assert app.screen is app.results
+            written = {str(path.relative_to(folder)) for path in folder.rglob("*.*")}
+            assert written == {word for word in listing if word != "new"}
+            assert app.results.state.saved is not None
+            exported = tmp_path / f"exported-{name}{app.results.state.saved.suffix}"
+            assert main(["export", str(scores), "--as", name, "-o", str(exported)]) == 0
+            assert app.results.state.saved.read_bytes() == exported.read_bytes()
 
 
 async def test_up_and_down_choose_from_the_folder_too(tmp_path: Path) -> None:

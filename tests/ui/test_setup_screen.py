@@ -19,15 +19,8 @@ from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.app.widgets.model_choices import ModelChoices
 from spectrum_tui.app.widgets.step_bar import StepBar
-from spectrum_tui.core.requests import (
-    DEMO,
-    DownloadProgress,
-    Failed,
-    ModelSummary,
-    Ready,
-    Suggestions,
-)
-from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.requests import DownloadProgress, Failed, ModelSummary, Ready, Suggestions
+from spectrum_tui.core.settings import DEMO, Settings
 from tests.fake_worker import REMOTE, summary
 from tests.ui.worker_control import until
 
@@ -97,7 +90,7 @@ async def test_type_enter_enter() -> None:
         await pilot.pause()
         assert app.focused is app.setup.query_one("#continue", Button)
         await pilot.press("enter")
-        expected = Settings("good", "", 0, "auto", 50, "/out")
+        expected = Settings(model="good", output_dir="/out")
         assert app.asked[1:] == [ask.LayersRequested(summary("good"), expected)]
 
 
@@ -117,7 +110,14 @@ async def test_every_value_reaches_the_settings() -> None:
         await pilot.press("ctrl+n")
         message = app.asked[-1]
         assert isinstance(message, ask.LayersRequested)
-        assert message.settings == Settings("good", "v2", 4, "cuda:0", 25, "/scores")
+        assert message.settings == Settings(
+            model="good",
+            revision="v2",
+            batch_size=4,
+            device="cuda:0",
+            top_percent=25,
+            output_dir="/scores",
+        )
 
 
 async def test_a_model_of_the_command_line_is_read_at_once() -> None:
@@ -185,36 +185,32 @@ async def test_names_are_never_markup() -> None:
         assert NASTY in app.export_screenshot().replace("&#160;", " ")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("batch_size", "0", "The batch size '0' is not usable."),
-        ("batch_size", "-3", "The batch size '-3' is not usable."),
-        ("batch_size", "abc", "The batch size 'abc' is not usable."),
-        ("top_percent", "0", "The percentage '0' is not usable."),
-        ("top_percent", "101", "The percentage '101' is not usable."),
-        ("top_percent", "abc", "The percentage 'abc' is not usable."),
-    ],
-)
-async def test_unusable_values_are_said_beside_their_field(
-    name: str, value: str, message: str
-) -> None:
+async def test_unusable_values_are_said_beside_their_field() -> None:
     app = host()
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press(*"good", "enter")
         app.setup.show_summary(summary("good"))
-        await type_in(pilot, app, name, value)
-        await pilot.press("ctrl+n")
-        assert app.field(name).error == message
-        assert app.field(name).has_class("-error")
-        assert not any(isinstance(m, ask.LayersRequested) for m in app.asked)
-        others = [f for f in app.setup.query(Field) if f.error and f is not app.field(name)]
-        assert others == []
-        app.value(name).value = "7"
-        await pilot.pause()
-        assert app.field(name).error == ""
-        await pilot.press("ctrl+n")
-        assert isinstance(app.asked[-1], ask.LayersRequested)
+        for name, value, message in (
+            ("batch_size", "0", "The batch size '0' is not usable."),
+            ("batch_size", "-3", "The batch size '-3' is not usable."),
+            ("batch_size", "abc", "The batch size 'abc' is not usable."),
+            ("top_percent", "0", "The percentage '0' is not usable."),
+            ("top_percent", "101", "The percentage '101' is not usable."),
+            ("top_percent", "abc", "The percentage 'abc' is not usable."),
+        ):
+            app.asked.clear()
+            await type_in(pilot, app, name, value)
+            await pilot.press("ctrl+n")
+            assert app.field(name).error == message
+            assert app.field(name).has_class("-error")
+            assert not any(isinstance(m, ask.LayersRequested) for m in app.asked)
+            others = [f for f in app.setup.query(Field) if f.error and f is not app.field(name)]
+            assert others == []
+            app.value(name).value = "7"
+            await pilot.pause()
+            assert app.field(name).error == ""
+            await pilot.press("ctrl+n")
+            assert isinstance(app.asked[-1], ask.LayersRequested)
 
 
 async def test_leaving_a_field_checks_it() -> None:
@@ -225,19 +221,22 @@ async def test_leaving_a_field_checks_it() -> None:
         assert app.field("batch_size").error
 
 
-@pytest.mark.parametrize("name", ["model", "revision", "device", "output_dir", "", "types"])
-async def test_an_error_appears_beside_its_field(name: str) -> None:
+async def test_an_error_appears_beside_its_field() -> None:
     app = host()
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press(*"good", "enter")
-        error = {"kind": "HubError", "message": "No.", "hint": "Do this.", "field": name}
-        app.setup.show_failure(Failed(1, error))
-        await pilot.pause()
-        shown = app.field(name if name not in ("", "types") else "model")
-        assert shown.error == "No."
-        assert [f for f in app.setup.query(Field) if f.error] == [shown]
-        assert "✗ No. Do this." in shown.help_text
-        assert app.found.state == "empty"
+        for name in ("model", "revision", "device", "output_dir", "", "types"):
+            for field in app.setup.query(Field):
+                field.show_help()
+            await type_in(pilot, app, "model", f"good-{name}")
+            await pilot.press("enter")
+            error = {"kind": "HubError", "message": "No.", "hint": "Do this.", "field": name}
+            app.setup.show_failure(Failed(1, error))
+            await pilot.pause()
+            shown = app.field(name if name not in ("", "types") else "model")
+            assert shown.error == "No."
+            assert [f for f in app.setup.query(Field) if f.error] == [shown]
+            assert "✗ No. Do this." in shown.help_text
+            assert app.found.state == "empty"
 
 
 async def test_an_error_goes_when_the_model_changes() -> None:
@@ -338,17 +337,18 @@ async def remote(pilot: Pilot[Any], app: Host) -> ModelSummary:
     return told
 
 
-@pytest.mark.parametrize("way", ["enter", "ctrl+n", "click"])
-async def test_the_layers_of_a_hub_model_come_before_its_download(way: str) -> None:
+async def test_the_layers_of_a_hub_model_come_before_its_download() -> None:
     app = host()
     async with app.run_test(size=SIZE) as pilot:
         told = await remote(pilot, app)
         assert app.focused is app.setup.query_one("#continue", Button)
         assert app.setup.query_one("#download", Button).display
-        await (pilot.click("#continue") if way == "click" else pilot.press(way))
-        await pilot.pause()
-        asked = app.asked[-1]
-        assert isinstance(asked, ask.LayersRequested) and asked.summary == told
+        for way in ("enter", "ctrl+n", "click"):
+            app.asked.clear()
+            await (pilot.click("#continue") if way == "click" else pilot.press(way))
+            await pilot.pause()
+            (asked,) = app.asked
+            assert isinstance(asked, ask.LayersRequested) and asked.summary == told
 
 
 async def test_exact_names_that_come_during_a_download_do_not_end_it() -> None:
@@ -380,13 +380,16 @@ async def test_a_hub_that_asks_to_wait_is_said_to() -> None:
         assert "hub takes" not in field.help_text and "too late" not in field.help_text
 
 
-@pytest.mark.parametrize("way", ["d", "click"])
-async def test_download_with_progress(way: str) -> None:
+async def test_download_with_progress() -> None:
     app = host()
     async with app.run_test(size=SIZE) as pilot:
         told = await remote(pilot, app)
-        await (pilot.click("#download") if way == "click" else pilot.press(way))
-        assert app.asked[-1] == ask.DownloadRequested(REMOTE, told.revision)
+        for way in ("d", "click"):
+            app.asked.clear()
+            await (pilot.click("#download") if way == "click" else pilot.press(way))
+            assert app.asked == [ask.DownloadRequested(REMOTE, told.revision)]
+            if way == "d":
+                await pilot.press("escape")
         app.download = DownloadProgress(1, 1_200_000_000, 11_300_000_000, 31e6)
         await until(pilot, lambda: "1.20 GB of 11.3 GB" in app.found.status)
         assert app.found.status.endswith("31.0 MB/s · about 5 min 26 s left")
@@ -396,16 +399,18 @@ async def test_download_with_progress(way: str) -> None:
         assert app.focused is app.setup.query_one("#continue", Button)
 
 
-@pytest.mark.parametrize("way", ["escape", "enter", "click"])
-async def test_download_cancelled(way: str) -> None:
+async def test_download_cancelled() -> None:
     app = host()
     async with app.run_test(size=SIZE) as pilot:
         await remote(pilot, app)
-        await pilot.press("d")
-        await (pilot.click("#cancel") if way == "click" else pilot.press(way))
-        assert isinstance(app.asked[-1], ask.DownloadCancelled)
-        assert app.found.state == "found"
-        assert app.focused is app.setup.query_one("#download", Button)
+        for way in ("escape", "enter", "click"):
+            await pilot.press("d")
+            assert isinstance(app.asked[-1], ask.DownloadRequested)
+            app.asked.clear()
+            await (pilot.click("#cancel") if way == "click" else pilot.press(way))
+            assert isinstance(app.asked[-1], ask.DownloadCancelled)
+            assert app.found.state == "found"
+            assert app.focused is app.setup.query_one("#download", Button)
 
 
 async def test_another_model_cancels_the_download() -> None:

@@ -407,10 +407,11 @@ class HostileHub(FakeHub):
 
 _HUB_COMMANDS = """
 import sys
-from spectrum_tui import cli, last_resort
+from spectrum_tui.cli.main import main
+from spectrum_tui.stdio import last_resort
 last_resort.prepare()
-codes = [cli.main(["scan", name]) for name in sys.argv[1:]]
-codes += [cli.main(["audit", "r.yaml", "--model", name]) for name in sys.argv[1:]]
+codes = [main(["scan", name]) for name in sys.argv[1:]]
+codes += [main(["audit", "r.yaml", "--model", name]) for name in sys.argv[1:]]
 print(codes)
 assert set(codes) <= {0, 1, 2}, codes
 """

@@ -13,8 +13,8 @@ from textual.containers import Container, Vertical
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
+from spectrum_tui.app.loading import audited
 from spectrum_tui.app.messages import NamesRequested
-from spectrum_tui.app.recipe_loader import audited
 from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable, meant, summary
 from spectrum_tui.app.screens.write_file import WriteScreen
 from spectrum_tui.app.widgets.cells import printable

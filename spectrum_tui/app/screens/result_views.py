@@ -23,7 +23,7 @@ from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
 from spectrum_tui.core.recipes.choice import FROZEN_HEAD
-from spectrum_tui.core.requests import METRICS
+from spectrum_tui.core.settings import METRICS
 
 TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
 VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))

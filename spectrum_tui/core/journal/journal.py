@@ -29,9 +29,9 @@ from spectrum_tui.core.journal.spectra import (
     spectra_path,
 )
 from spectrum_tui.core.json_text import WRONG_SHAPE
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scoring.metrics import every_metric
 from spectrum_tui.core.scoring.snr import RULE, Score
+from spectrum_tui.core.settings import METRICS
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _SCALE_TYPES = {"F64", "F32", "F16", "BF16", "F8_E8M0", "U8"}
 
 @dataclass
 class Stored:
-    """A checkpoint's tensors by name, while its weights are folded."""
+    """A checkpoint's tensors by name, while its weights are dequantised."""
 
     checkpoint: Checkpoint
     quantisation: Quantisation

@@ -41,7 +41,6 @@ from spectrum_tui.core.layer_types import (
     is_task_head,
     layer_type,
 )
-from spectrum_tui.core.requests import METRIC, METRICS
 from spectrum_tui.core.results.results import (
     FloatArray,
     Generation,
@@ -55,6 +54,7 @@ from spectrum_tui.core.results.results import (
     Scores,
 )
 from spectrum_tui.core.saved.kept_spectra import completed
+from spectrum_tui.core.settings import METRIC, METRICS
 from spectrum_tui.core.wire import form_of
 
 _FUSED_EXPERTS = re.compile(r"(^|\.)experts\.[a-z_]+$")

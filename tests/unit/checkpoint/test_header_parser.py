@@ -124,7 +124,7 @@ def damaged(draw: st.DrawFn) -> tuple[dict[str, Any], bytes]:
     return header, data
 
 
-@settings(QUICK, max_examples=80)
+@settings(QUICK, max_examples=40)
 @given(headers())
 def test_what_is_right_is_taken(made: tuple[dict[str, Any], bytes]) -> None:
     data = whole(*made)
@@ -133,14 +133,14 @@ def test_what_is_right_is_taken(made: tuple[dict[str, Any], bytes]) -> None:
     assert ours(data) == found
 
 
-@settings(QUICK, max_examples=120)
+@settings(QUICK, max_examples=80)
 @given(damaged())
 def test_one_thing_changed(made: tuple[dict[str, Any], bytes]) -> None:
     data = whole(*made)
     assert ours(data) == official(data)
 
 
-@settings(QUICK, max_examples=120)
+@settings(QUICK, max_examples=80)
 @given(made=headers(), draw=st.data())
 def test_bytes_changed(tmp_path: Path, made: tuple[dict[str, Any], bytes], draw: Any) -> None:
     """Flipped, put in, taken out, or cut off, in the length, the header or the data."""
@@ -163,7 +163,7 @@ def test_bytes_changed(tmp_path: Path, made: tuple[dict[str, Any], bytes], draw:
     assert in_file(tmp_path / "x.safetensors", bytes(data)) == found
 
 
-@settings(QUICK, max_examples=80)
+@settings(QUICK, max_examples=40)
 @given(JUNK.filter(lambda junk: not isinstance(junk, list)))
 def test_any_json(value: Any) -> None:
     data = whole(json.dumps(value).encode(), b"")

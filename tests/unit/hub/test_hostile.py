@@ -40,7 +40,7 @@ SCAN = """
 import contextlib, io, resource, time, types
 import huggingface_hub.file_download
 from huggingface_hub import constants
-from spectrum_tui import cli
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.hub import guard, transfer
 
 huggingface_hub.file_download.time = types.SimpleNamespace(sleep=lambda s: None, time=time.time)
@@ -54,7 +54,7 @@ def scan(model, patience):
     guard.LEAST_SECONDS, constants.HF_HUB_ETAG_TIMEOUT = 1.5 * patience, patience
     out, err, begin = io.StringIO(), io.StringIO(), time.monotonic()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.main(["scan", model, "--device", "cpu", "--output-dir", OUTPUT])
+        code = main(["scan", model, "--device", "cpu", "--output-dir", OUTPUT])
     return [code, out.getvalue(), err.getvalue(), time.monotonic() - begin]
 
 from spectrum_tui.core.model.inspection import as_far_as_known, inspect_model

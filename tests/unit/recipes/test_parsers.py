@@ -47,7 +47,7 @@ def loaded(text: str) -> Any:
 
 
 @given(TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @example(f"{KEY}:\n- a\n{KEY}:\n- b\n")
 @example(f"base: &b\n  {KEY}: [a]\n<<: *b\n")
 @example(f"{KEY}:\n- a\n...\n")
@@ -61,7 +61,7 @@ def test_the_quick_reader_of_plain_lists_reads_as_pyyaml(text: str) -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @example(f"{KEY}:\n- a\n{KEY}:\n- b\n")
 def test_the_names_of_a_recipe_are_those_of_pyyaml(text: str) -> None:
     data = loaded(text)
@@ -78,7 +78,7 @@ def test_the_names_of_a_recipe_are_those_of_pyyaml(text: str) -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @example(f"{KEY}:\n- a\n{KEY}:\n- b\n")
 @example(f"base: &b\n  {KEY}: [a]\n<<: *b\n")
 @example(f"training:\n  {KEY}: [a]\n")
@@ -97,7 +97,7 @@ def test_the_lines_of_an_audit_are_those_of_pyyaml(text: str) -> None:
 
 
 @given(st.one_of(st.binary(max_size=40), TEXTS.map(lambda text: text.encode("utf-8"))))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @example(b"\xef\xbb\xbfa: 1")
 @example(b"[1, 2]")
 def test_a_file_is_its_text_or_said_to_be_none(data: bytes) -> None:

@@ -136,10 +136,10 @@ def test_a_thousand_types_with_near_ties_are_in_the_order_of_exact() -> None:
         for (kind, _), (value, error) in zip(items, scored, strict=True)
     ]
     final = [value for value, _ in scored]
+    exact = [snr(tensor, EXACT)[0] for _, tensor in items]
     again = undecided_in_groups(intervals)
     for i in again:
-        final[i] = snr(items[i][1], EXACT)[0]
-    exact = [snr(tensor, EXACT)[0] for _, tensor in items]
+        final[i] = exact[i]
     for start in range(0, len(items), 3):
         members = range(start, start + 3)
         order = sorted(members, key=lambda i: -final[i])

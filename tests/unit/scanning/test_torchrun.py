@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,22 @@ def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def forked(processes: int, work: Callable[[], object]) -> list[Forked]:
+    """Processes that meet as those of torchrun do, without it and its imports."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    meeting = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [Forked(work, **meeting, RANK=str(rank)) for rank in range(processes)]
+
+
+def forked_scan(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
+    """The command line in processes that nobody watches over; what they said together."""
+    all_done = [one.wait(LIMIT) for one in forked(processes, lambda: sys.exit(main(command[2:])))]
+    said = ("".join(done.stdout for done in all_done), "".join(done.stderr for done in all_done))
+    return subprocess.CompletedProcess([], max(done.returncode for done in all_done), *said)
+
+
 def files(folder: str) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.*")}
 
@@ -97,17 +114,22 @@ def assert_same_scores(one: str, other: str) -> None:
     assert files(other) == files(one)
 
 
+@pytest.mark.parametrize(("processes", "start"), [(2, torchrun), (4, forked_scan)])
 def test_processes_write_what_one_writes(
-    model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    processes: int,
+    start: Callable[..., subprocess.CompletedProcess[str]],
+    model: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = torchrun(3, "-m", "spectrum_tui", "scan", str(model), "--output-dir", "many")
+    run = start(processes, "-m", "spectrum_tui", "scan", str(model), "--output-dir", "many")
     assert run.returncode == 0, run.stderr
     assert [Path(line).parts[0] for line in run.stdout.splitlines()] == ["many"] * 3
     assert run.stderr.count("tiny: LlamaForCausalLM") == 1
-    assert "in 3 processes" in run.stderr
+    assert f"in {processes} processes" in run.stderr
     assert run.stderr.count("30 layers scored") == 1
     journal = journal_path(read_checkpoint(model).fingerprint)
-    assert len(journals(journal)) == 3
+    assert len(journals(journal)) == processes
     assert len(read_journal(journal)) == 4 * 7 + 2
 
     monkeypatch.setenv("SPECTRUM_TUI_CACHE", str(Path.cwd() / "other-cache"))
@@ -140,11 +162,7 @@ def test_a_killed_process_loses_nothing_that_was_finished(
 
 def test_a_process_that_is_lost_ends_the_others() -> None:
     """Without torchrun, which would kill them: over their own connections."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    first, second = (Forked(loses_another, **meeting, RANK=str(rank)) for rank in range(2))
+    first, second = forked(2, loses_another)
     done = first.wait(LIMIT)
     assert second.wait(LIMIT).returncode == -signal.SIGKILL
     assert done.returncode == 5

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scoring.metrics import every_metric
 from spectrum_tui.core.scoring.snr import (
     ONE_DIMENSIONAL,
@@ -16,6 +15,7 @@ from spectrum_tui.core.scoring.snr import (
     relative_error_bound,
     spectrum_score,
 )
+from spectrum_tui.core.settings import METRICS
 from tests import oracle
 from tests.oracle import Array
 

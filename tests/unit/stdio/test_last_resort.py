@@ -172,14 +172,14 @@ def test_no_memory_for_the_words_either(capfd: Capture, monkeypatch: pytest.Monk
 
 
 _FAILS = """
-from spectrum_tui import cli
+from spectrum_tui.cli.main import run
 from spectrum_tui.app.screens.setup import SetupScreen
 
 def fails(self):
     raise ZeroDivisionError("of test")
 
 SetupScreen.on_mount = fails
-cli.run()
+run()
 """
 _PRESSED = """
 import importlib.abc, os, signal, sys
