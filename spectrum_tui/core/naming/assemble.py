@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from spectrum_tui.core import numbers
 from spectrum_tui.core.naming.experts import experts_in, halves_in, is_convolution
 from spectrum_tui.core.naming.groups import Group, Mapped
-from spectrum_tui.core.naming.how_made import how_made, size
 from spectrum_tui.core.naming.parameters import (
     Naming,
     ParameterPlan,
@@ -170,13 +170,17 @@ def _entry(parameter: RuntimeParameter, made: Made, describe: _Describer) -> _En
     """The parameter with its sources and values, from itself or from a tied name."""
     target = next((n for n in (parameter.name, *parameter.aliases) if n in made), "")
     if not target:
-        return _Entry(replace(parameter, how="not stored: starts from random values"))
+        return _Entry(parameter)
     converted, shape = made[target]
     group = converted.group
     parameter = replace(parameter, dtype=group.sources[0].dtype, sources=group.sources)
     if shape != parameter.shape:
-        stored = f"stored as {size(shape)}" if shape else "its stored tensors do not fit together"
-        problem = f"{stored}, the model has {size(parameter.shape)}"
+        stored = (
+            f"stored as {numbers.shape(*shape)}"
+            if shape
+            else "its stored tensors do not fit together"
+        )
+        problem = f"{stored}, the model has {numbers.shape(*parameter.shape)}"
         return _Entry(replace(parameter, problem=problem), shape)
     parameter = describe(parameter, group)
     if group.converter is None:
@@ -208,7 +212,6 @@ class _Describer:
         )
         return replace(
             parameter,
-            how=how_made(name, group, experts, halves),
             experts=experts,
             halves=halves,
             convolution=not experts and is_convolution(shape, module),

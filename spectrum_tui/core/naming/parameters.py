@@ -106,18 +106,16 @@ class Halves:
 class RuntimeParameter:
     """One of `model.named_parameters()`: what a trainer freezes and unfreezes.
 
-    `dtype` is the stored one (a safetensors name, "" where nothing is stored), `how` says in
-    words how the stored tensors become it, `aliases` are the other names of a tied parameter.
-    `experts` is the number of experts fused in it, 0 for any other parameter; `halves` is set
-    when each of them is a gate and an up matrix in one. `problem` says why the stored values
-    are of no use, `module` what kind of module it belongs to.
+    `dtype` is the stored one (a safetensors name, "" where nothing is stored), `aliases` are the
+    other names of a tied parameter. `experts` is the number of experts fused in it, 0 for any
+    other parameter; `halves` is set when each of them is a gate and an up matrix in one.
+    `problem` says why the stored values are of no use, `module` what kind of module it belongs to.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     sources: tuple[StoredSource, ...]
-    how: str = ""
     aliases: tuple[str, ...] = ()
     experts: int = 0
     halves: Halves | None = None
