@@ -18,12 +18,13 @@ from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.compare import CompareScreen
 from spectrum_tui.app.screens.layers import LayersScreen
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.scan import ScanScreen
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.theme import DARK
 from spectrum_tui.app.widgets.found_panel import FoundPanel
-from spectrum_tui.core.audit import audit
+from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.comparison.compare import compare
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
 from spectrum_tui.core.journal.spectra import KeptSpectrum
@@ -390,7 +391,7 @@ def with_sizes() -> Result:
 
 def results(result: Result, percent: int = 25) -> ResultsScreen:
     """The results screen at a percentage."""
-    return ResultsScreen(result, Settings(top_percent=percent, output_dir="scores"))
+    return ResultsScreen(ResultState(result, Settings(top_percent=percent, output_dir="scores")))
 
 
 def comparison(percent: int = 25) -> CompareScreen:

@@ -21,7 +21,7 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.cli import headless, main
 from spectrum_tui.cli import scan as scan_command
-from spectrum_tui.core.audit import model as audit_model
+from spectrum_tui.core.audit import model_names as audit_names
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.model import inspection, kept_plans
 from spectrum_tui.core.requests import ModelNames, ResultReady
@@ -107,14 +107,14 @@ class Core:
         self.scans: list[Settings] = []
         self.asked: list[tuple[str, str]] = []
         self.named: list[tuple[str, bool]] = []
-        for room in (inspection, headless, audit_model):
+        for room in (inspection, headless, audit_names):
             monkeypatch.setattr(room, "inspect_model", self.inspect)
         monkeypatch.setattr(headless, "as_far_as_known", self.name)
         monkeypatch.setattr(kept_plans.KeptModel, "summary", lambda kept: kept.exact().summary)
         monkeypatch.setattr(kept_plans.KeptModel, "_is_current", lambda _: True)
         monkeypatch.setattr(kept_plans, "as_far_as_known", self.name)
-        monkeypatch.setattr(audit_model, "model_names", self.names)
         monkeypatch.setattr(headless, "time", SimpleNamespace(time=lambda: NOW, monotonic=float))
+        monkeypatch.setattr(audit_names, "model_names", self.names)
         for place in (scan_run, headless):
             monkeypatch.setattr(place, "run_scan", self.scan)
 
@@ -215,8 +215,8 @@ async def test_the_app_passes_every_option_on(
         request = core.scans[0]
         assert set(core.asked) == {(request.model, request.revision)}
         assert core.named == [(request.model_class, request.allow_gptq)]
-        assert screen.percent == (37 if typed else 50)
-        assert screen.ranking.metric.name == (request.metric or METRIC)
+        assert screen.state.choice.percent == (37 if typed else 50)
+        assert screen.state.ranking.metric.name == (request.metric or METRIC)
         await pilot.press("w")
         assert isinstance(app.screen, SaveScreen)
         assert app.screen.folder == output_folder(request.output_dir)
@@ -291,8 +291,8 @@ async def test_saved_scores_open_with_every_option(
         await until(pilot, lambda: isinstance(app.screen, ResultsScreen) and asked)
         screen = app.screen
         assert isinstance(screen, ResultsScreen) and asked == [(path, "near")]
-        assert (screen.percent, screen.ranking.metric.name) == (37, OTHER)
-        assert screen.settings.output_dir == "there"
+        assert (screen.state.choice.percent, screen.state.ranking.metric.name) == (37, OTHER)
+        assert screen.state.settings.output_dir == "there"
 
 
 async def test_saved_scores_open_with_what_the_fields_say(
@@ -308,5 +308,5 @@ async def test_saved_scores_open_with_what_the_fields_say(
         await until(pilot, lambda: isinstance(app.screen, ResultsScreen) and app.screen.is_mounted)
         screen = app.screen
         assert isinstance(screen, ResultsScreen)
-        assert (screen.percent, screen.settings.output_dir) == (12, "else")
-        assert screen.ranking.metric.name == OTHER
+        assert (screen.state.choice.percent, screen.state.settings.output_dir) == (12, "else")
+        assert screen.state.ranking.metric.name == OTHER
