@@ -283,15 +283,15 @@ def _is_whole(scores: Scores) -> bool:
 
 def _imported(rows: list[Row], path: Path) -> Result:
     """A result from rows alone: no sizes, names and head by the reference's conventions."""
-    layers = [row[0] for row in rows]
-    type_names = list(dict.fromkeys(row[1] for row in rows))
+    layers = [layer for layer, _, _ in rows]
+    type_names = list(dict.fromkeys(kind for _, kind, _ in rows))
     position = {name: i for i, name in enumerate(type_names)}
     unknown = np.zeros(len(rows), np.int64)
     scores = Scores(
         layers,
         type_names,
-        _ints([position[row[1]] for row in rows]),
-        _floats([row[2] for row in rows]),
+        _ints([position[kind] for _, kind, _ in rows]),
+        _floats([snr for _, _, snr in rows]),
         unknown,
         unknown,
         unknown,
