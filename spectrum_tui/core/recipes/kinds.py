@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.recipes import peft_groups, peft_hybrid, peft_lora, peft_tiers
+from spectrum_tui.core.recipes import peft_kinds, peft_hybrid, peft_lora, peft_tiers
 from spectrum_tui.core.recipes.axolotl import axolotl_files
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.reference import in_reference_types, reference_files
@@ -62,10 +62,10 @@ KINDS = (
         peft_hybrid.files,
     ),
     RecipeKind(
-        peft_groups.NAME,
+        peft_kinds.NAME,
         "PEFT groups",
         "One adapter for similar neighbours (heuristic)",
-        peft_groups.files,
+        peft_kinds.files,
     ),
 )
 DEFAULT_KIND = KINDS[0]

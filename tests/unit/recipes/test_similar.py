@@ -11,7 +11,7 @@ import torch
 
 from spectrum_tui.core.recipes.adapters import adapter_layers
 from spectrum_tui.core.recipes.choice import Choice
-from spectrum_tui.core.recipes.peft_groups import groups
+from spectrum_tui.core.recipes.peft_kinds import groups
 from spectrum_tui.core.recipes.similar import (
     BY_SCORES,
     BY_SPECTRA,
