@@ -6,21 +6,15 @@ from textual.content import Content
 
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.core import numbers
-from spectrum_tui.core.recipes.adapters import (
-    REASONS,
-    WITH_MEDIUM,
-    AdapterCount,
-    adapter_layers,
-    adapter_parameters,
-)
+from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, adapter_layers
 from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.peft_kinds import AdapterKind
 
 
-def adapter_report(kind: str, choice: Choice) -> list[Content]:
+def adapter_report(kind: AdapterKind, choice: Choice) -> list[Content]:
     """A line each on what trains, what of the selection does not, and where that is set."""
-    count = adapter_parameters(choice, kind)
-    percent = choice.medium_end if kind in WITH_MEDIUM else choice.percent
-    left_out = adapter_layers(choice.selection).left_out(percent, head=choice.head)
+    count = kind.count(choice)
+    left_out = adapter_layers(choice.selection).left_out(kind.end(choice), head=choice.head)
     lines = [Content(_trains(kind, choice, count))]
     if heads := ", ".join(map(printable, choice.selection.result.task_modules)):
         words = "trains whole" if choice.head else "stays frozen"
@@ -32,12 +26,12 @@ def adapter_report(kind: str, choice: Choice) -> list[Content]:
     return [*lines, Content.styled("Tiers and ranks: press a on the results", "$foreground 70%")]
 
 
-def _trains(kind: str, choice: Choice, count: AdapterCount) -> str:
+def _trains(kind: AdapterKind, choice: Choice, count: AdapterCount) -> str:
     tiers = choice.tiers
     high = f"{numbers.counted(count.high, 'layer')} " + (
-        "whole" if kind == "peft-hybrid" else f"by rank {tiers.high_rank}"
+        "whole" if kind.keeps_high else f"by rank {tiers.high_rank}"
     )
-    medium = f", {count.medium:,} by rank {tiers.medium_rank}" if kind in WITH_MEDIUM else ""
+    medium = f", {count.medium:,} by rank {tiers.medium_rank}" if kind.has_medium else ""
     text = f"{high}{medium}"
     if count.parameters:
         share = f" ({numbers.percent(count.share)})" if count.share else ""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from textual.content import Content
 
 from spectrum_tui.app.screens.adapter_report import adapter_report
-from spectrum_tui.core.recipes.adapters import ADAPTER_KINDS
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
+from spectrum_tui.core.recipes.peft_kinds import AdapterKind
 from spectrum_tui.core.recipes.reference import HEAD_LINES
 
 
 def report(kind: RecipeKind, choice: Choice) -> Content:
     """A line for each thing worth knowing; empty where there is none."""
     lines = [Content.styled(f"! {line}", "$warning") for line in _cautions(kind, choice)]
-    if kind.name in ADAPTER_KINDS:
-        lines[:0] = adapter_report(kind.name, choice)
+    if isinstance(kind, AdapterKind):
+        lines[:0] = adapter_report(kind, choice)
     return Content("\n").join(lines)
 
 
