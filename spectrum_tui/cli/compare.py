@@ -52,7 +52,7 @@ def _lines(comparison: Comparison, percent: int) -> Iterator[str]:
     for label, result in (("A", comparison.a), ("B", comparison.b)):
         layers = counted(len(result.scores), "layer")
         yield f"{label}  {safe(result.provenance.model)}, {layers}"
-    words = described(comparison.a.provenance.metric).words
+    words = described(comparison.a.scores.metric).words
     yield f"Ranked by {words}; the top {percent} % of each type are compared."
     yield from notes(comparison)
     yield ""

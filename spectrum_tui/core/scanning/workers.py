@@ -21,7 +21,6 @@ from spectrum_tui.core.journal.journal import Entry, Journal
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import counted, size
-from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.scanning.layers import LayerWork
 from spectrum_tui.core.scanning.resources import (
     held_bytes,
@@ -34,7 +33,7 @@ from spectrum_tui.core.scanning.resources import (
 )
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.metrics import FAILED, every_metric
-from spectrum_tui.core.scoring.snr import spectrum_score, why_unscored
+from spectrum_tui.core.scoring.snr import why_unscored
 
 CPU = "cpu"
 
@@ -244,10 +243,10 @@ class Workers:
         rows, columns = matrix.rows, matrix.columns
         spectrum = svd.singular_values(matrix.values, rows, columns, device, self._precision)
         error = spectrum.error if spectrum.error > svd.TOLERANCE[svd.EXACT] else 0.0
-        score = spectrum_score(spectrum.values, rows, columns)
-        metrics = every_metric(spectrum.values, rows, columns, {METRIC: score.snr})
-        entry = Entry(name, score, 0.0, error=error, metrics=metrics)
-        return entry, KeptSpectrum(spectrum.values, rows, columns)
+        metrics = every_metric(spectrum.values, rows, columns)
+        return Entry(layer=name, metrics=metrics, error=error), KeptSpectrum(
+            spectrum.values, rows, columns
+        )
 
 
 def _current(device: str) -> AbstractContextManager[object]:

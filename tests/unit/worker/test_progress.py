@@ -42,7 +42,16 @@ def started(layers: int = 10, cost: float = 100.0) -> ScanStarted:
 def done(
     i: int, cost: float = 10.0, nbytes: int = 1000, seconds: float = 1.0, resumed: bool = False
 ) -> LayerDone:
-    return LayerDone(f"layers.{i}.mlp", "mlp", (4, 8), 0.5 + i, cost, nbytes, seconds, resumed)
+    return LayerDone(
+        layer=f"layers.{i}.mlp",
+        type="mlp",
+        shape=(4, 8),
+        metrics={"spectrum": 0.5 + i},
+        cost=cost,
+        bytes=nbytes,
+        seconds=seconds,
+        resumed=resumed,
+    )
 
 
 def failed(i: int, cost: float = 10.0) -> LayerFailed:
