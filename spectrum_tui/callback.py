@@ -25,10 +25,9 @@ from spectrum_tui.core.comparison.words import rho_text
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import append_text, slug, write_text
 from spectrum_tui.core.numbers import finite
-from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import flat_text, load_result
-from spectrum_tui.core.settings import DEFAULT_PERCENT, parse_metric, parse_percent
+from spectrum_tui.core.settings import DEFAULT_PERCENT, METRIC, parse_metric, parse_percent
 from spectrum_tui.core.text import safe
 from spectrum_tui.core.training.rescoring import Rescorer, live_layers
 

@@ -20,7 +20,6 @@ from spectrum_tui.core import wire
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.requests import (
-    DEMO,
     Downloaded,
     DownloadProgress,
     Failed,
@@ -29,9 +28,11 @@ from spectrum_tui.core.requests import (
     Notice,
     Ready,
     Refined,
+    Request,
     ResultReady,
     Suggestions,
 )
+from spectrum_tui.core.settings import DEMO
 
 LAYERS = 6
 TYPES = (
@@ -67,17 +68,17 @@ class FakeWorker:
         self.send(Ready(("cpu", "fake:0"), {"cpu": 1.0}))
         threading.Thread(target=self._watch, daemon=True).start()
         for line in sys.stdin:
-            request = json.loads(line)
+            request = wire.decode(line)
             with self.lock, self.log.open("a", encoding="utf-8") as log:
                 log.write(line)
-            getattr(self, request["do"])(request)
+            getattr(self, request.task)(request)
         os._exit(0)
 
     def send(self, message: object) -> None:
         os.write(1, wire.encode(message).encode() + b"\n")
 
-    def inspect(self, request: dict[str, Any]) -> None:
-        number, model = request["request"], request["model"]
+    def inspect(self, request: Request) -> None:
+        number, model = request.number, request.settings.model
         if model in ("good", DEMO, "a[/b][red]"):
             self.send(Inspected(number, summary(model)))
         elif model == REMOTE:
@@ -87,22 +88,22 @@ class FakeWorker:
         elif model != "silent":
             self.send(Failed(number, _error(f"There is no model {model}.", "Check it.", "model")))
 
-    def suggest(self, request: dict[str, Any]) -> None:
+    def suggest(self, request: Request) -> None:
         self.send(Suggestions(("good", REMOTE), ()))
 
-    def download(self, request: dict[str, Any]) -> None:
-        self.number, self.model = request["request"], request["model"]
+    def download(self, request: Request) -> None:
+        self.number, self.model = request.number, request.settings.model
 
-    def scan(self, request: dict[str, Any]) -> None:
-        self.number, self.folder = request["request"], Path(request["output_dir"])
-        self.fetching = request["model"] == REMOTE
+    def scan(self, request: Request) -> None:
+        self.number, self.folder = request.number, Path(request.settings.output_dir)
+        self.fetching = request.settings.model == REMOTE
         if not self.fetching:
             self.start_scan()
 
     def start_scan(self) -> None:
         self.send(ScanStarted(LAYERS, LAYERS * 10.0, {"mlp.down_proj": LAYERS}, "cpu", 2))
 
-    def stop(self, request: dict[str, Any]) -> None:
+    def stop(self, request: Request) -> None:
         if self.fetching:
             self.send(ScanEnded("stopped", 0, 0, 0))
         else:

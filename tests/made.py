@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.results.results import (
     FloatArray,
     Generation,
@@ -24,6 +23,7 @@ from spectrum_tui.core.results.results import (
     Scores,
 )
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
+from spectrum_tui.core.settings import METRIC
 
 TYPES = (
     ("mlp.down_proj", 4096, 14336),

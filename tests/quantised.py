@@ -1,4 +1,4 @@
-"""Quantised checkpoints on disk, folded as the scan does it: what the tests of them share."""
+"""Quantised checkpoints on disk, dequantised as the scan does it: what the tests of them share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.parameters import StoredSource
-from spectrum_tui.core.quantised.fold import Folded, fold
+from spectrum_tui.core.quantised.dequantise import Dequantised, dequantise
 from tests.checkpoints import Tensors, save
 
 INSTEAD = "Scan the full-precision model that it was made from."
@@ -25,18 +25,18 @@ def of_layer(stored: Tensors, layer: str = LAYER) -> Tensors:
     return {f"{layer}.{leaf}": tensor for leaf, tensor in stored.items()}
 
 
-def folded(
+def dequantised(
     folder: Path, tensors: Tensors, entry: Mapping[str, Any] | None = None, *, gptq: bool = False
-) -> Folded:
+) -> Dequantised:
     save(folder, tensors, config=entry)
-    return fold(read_checkpoint(folder), allow_gptq=gptq)
+    return dequantise(read_checkpoint(folder), allow_gptq=gptq)
 
 
-def by_name(result: Folded) -> dict[str, StoredSource]:
+def by_name(result: Dequantised) -> dict[str, StoredSource]:
     return {source.name: source for source in result.sources}
 
 
-def the_weight(result: Folded, layer: str = LAYER) -> StoredSource:
+def the_weight(result: Dequantised, layer: str = LAYER) -> StoredSource:
     """The decoded weight, described rightly and with nothing left of its companions."""
     (source,) = result.sources
     values = source.read()

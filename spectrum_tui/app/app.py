@@ -21,12 +21,16 @@ from textual.screen import Screen
 
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.base import BaseApp
-from spectrum_tui.app.loading import ResultLoaded, ResultSized, load_result
-from spectrum_tui.app.recipe_loader import RecipeLoaded, load_recipe
+from spectrum_tui.app.loading import (
+    RecipeLoaded,
+    ResultLoaded,
+    ResultSized,
+    load_recipe,
+    load_result,
+)
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.step_bar import model_label
 from spectrum_tui.core.requests import (
-    DEMO,
     Downloaded,
     Failed,
     Inspected,
@@ -39,9 +43,8 @@ from spectrum_tui.core.requests import (
     ResultReady,
     Suggestions,
 )
-from spectrum_tui.core.settings import RECIPES, Settings
-from spectrum_tui.worker.client import ScanRunner, WorkerDied, WorkerSaid
-from spectrum_tui.worker.scan_session import ScanSession
+from spectrum_tui.core.settings import DEMO, RECIPES, Settings
+from spectrum_tui.worker.client import ScanRunner, ScanSession, WorkerDied, WorkerSaid
 
 INTERRUPTED = 130
 """The exit code of leaving a scan behind."""
@@ -80,7 +83,7 @@ class SpectrumApp(BaseApp):
     def _start(self) -> None:
         gc.enable()  # off until the first frame, see terminal.py
         gc.freeze()
-        self.runner.suggest(self.settings.output_dir)
+        self.runner.suggest(self.settings)
         if self._results is not None:
             self._load(self._results)
 
@@ -189,7 +192,7 @@ class SpectrumApp(BaseApp):
             case Ready():
                 self._set_machine(message.answer)
             case ResultReady():
-                self.runner.suggest(self.settings.output_dir)
+                self.runner.suggest(self.settings)
                 path = self._session.arrived(message.answer)
                 if path is not None:
                     self._load(path)

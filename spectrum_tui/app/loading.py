@@ -1,4 +1,4 @@
-"""Reading saved scores off the event loop, and the sizes of those that came without."""
+"""Reading saved scores and recipes off the event loop, and sizes for scores without them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from spectrum_tui.core.errors import ResultsError, SpectrumError, to_dict
+from spectrum_tui.core.errors import InputError, ResultsError, SpectrumError, to_dict
 
 if TYPE_CHECKING:
+    from spectrum_tui.core.audit.audit import Audit
+    from spectrum_tui.core.requests import ModelNames
     from spectrum_tui.core.results.results import Result
 
 Post = Callable[[Message], object]
@@ -32,6 +34,16 @@ class ResultSized(Message):
 
     path: Path
     result: Result | None
+    error: dict[str, str]
+
+
+@dataclass
+class RecipeLoaded(Message):
+    """A recipe was read and audited, or could not be (`error` as in `errors.to_dict`)."""
+
+    path: Path
+    text: str
+    audit: Audit | None
     error: dict[str, str]
 
 
@@ -67,3 +79,28 @@ def _find_sizes(path: Path, post: Post, sizes_from: str) -> None:
         return
     if result is not None:
         post(ResultSized(path, result, {}))
+
+
+def load_recipe(path: Path, post: Post) -> None:
+    """Read a recipe, audit its text, and post a `RecipeLoaded`, whatever happens."""
+    from spectrum_tui.core.audit.entries import open_recipe
+
+    try:
+        text = open_recipe(path)
+        post(RecipeLoaded(path, text, audited(text, None), {}))
+    except SpectrumError as exc:
+        post(RecipeLoaded(path, "", None, to_dict(exc)))
+
+
+def audited(text: str, names: ModelNames | None) -> Audit:
+    """The audit of a text; raises SpectrumError alone, whatever stands in it."""
+    from spectrum_tui.core.audit.audit import audit
+
+    try:
+        return audit(text, names)
+    except SpectrumError:
+        raise
+    except Exception as exc:
+        raise InputError(
+            f"The recipe cannot be judged: {type(exc).__name__}.", "Is it a list of names?"
+        ) from exc

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from spectrum_tui.cli.options import Parser
-from spectrum_tui.core.audit import Audit, Finding, Severity, audit, read_recipe
-from spectrum_tui.core.audit.findings import short
+from spectrum_tui.core.audit.audit import Audit, audit
+from spectrum_tui.core.audit.entries import open_recipe
+from spectrum_tui.core.audit.findings import Finding, Severity, short
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import count, counted, percent
+from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
-from spectrum_tui.core.trainers import ConsumerReport
+from spectrum_tui.core.trainers.reports import TrainerReport
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines, say
 
 SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
@@ -22,15 +24,16 @@ def run(arguments: list[str]) -> int:
     """Audit a file; 0 without a defect, 1 with defects. Raises SpectrumError for unusable input."""
     options = _parser().parse_args(arguments)
     path = Path(options.file)
-    text = read_recipe(path)
+    text = open_recipe(path)
     names = None
     if options.model:
-        from spectrum_tui.core.audit.model import model_names
+        from spectrum_tui.core.audit.model_names import model_names
         from spectrum_tui.core.hub import Patience
 
-        names = model_names(
-            options.model, options.revision, options.model_class, patience=Patience(say=say)
+        asked = Settings(
+            model=options.model, revision=options.revision, model_class=options.model_class
         )
+        names = model_names(asked, patience=Patience(say=say))
     found = audit(text, names)
     if options.json:
         put_json(_as_json(found))
@@ -82,9 +85,9 @@ def _lines(file: str, found: Audit) -> Iterator[str]:
     share = f"{count(found.numel)} of {count(found.whole)} elements, {percent(found.share)}"
     yield f"model {safe(found.model)} ({safe(found.naming)})"
     yield f"meant to train: {counted(found.meant, 'parameter')} ({share})"
-    width = max(len(one.consumer.name) for one in found.reports)
+    width = max(len(one.trainer.name) for one in found.reports)
     for one in found.reports:
-        yield f"  {'✓' if one.exact else '✗'} {one.consumer.name:<{width}}  {safe(outcome(one))}"
+        yield f"  {'✓' if one.exact else '✗'} {one.trainer.name:<{width}}  {safe(outcome(one))}"
 
 
 def left_out(found: Audit) -> Iterator[str]:
@@ -96,7 +99,7 @@ def left_out(found: Audit) -> Iterator[str]:
         yield f"    line {entry.line}: {safe(short(entry.pattern, 200))}"
 
 
-def outcome(one: ConsumerReport) -> str:
+def outcome(one: TrainerReport) -> str:
     """What one trainer makes of the file, in a line."""
     counts = f"matched {one.matched:,} of {one.wanted:,}, {len(one.unintended):,} unintended"
     if one.problem:
@@ -138,7 +141,7 @@ def _as_json(found: Audit) -> dict[str, Any]:
         "parameters": {"meant": found.meant, "elements": found.numel, "of": found.whole},
         "trainers": [
             {
-                "name": one.consumer.name,
+                "name": one.trainer.name,
                 "wanted": one.wanted,
                 "matched": one.matched,
                 "unintended": list(one.unintended),

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,7 +30,7 @@ from spectrum_tui.core.numbers import count, counted, duration, finite, part_of,
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.writing import drafted
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved import store
@@ -81,9 +82,9 @@ def _scan(
     if settings.revision and inspection.summary.origin == "folder":
         tell("note: a folder has no revisions: its files are read as they are, whatever --revision")
     types = match_types(inspection.summary.types, patterns)
-    request = settings.scan_request(types, fresh=fresh)
+    settings = replace(settings, types=types, fresh=fresh)
     scan = _Scan(group, tell)
-    result = scan.run(request, inspection)
+    result = scan.run(settings, inspection)
     if scan.interrupted or scan.stopped:
         return _interrupted(scan.progress.snapshot(), tell)
     if result is None:
@@ -108,9 +109,7 @@ def _prepare(group: Group, settings: Settings, output: Path, say: Say) -> Inspec
     the others wait for that."""
 
     def named(inspection: Inspection) -> Inspection:
-        return as_far_as_known(
-            inspection, model_class=settings.model_class, allow_gptq=settings.allow_gptq
-        )
+        return as_far_as_known(inspection, settings)
 
     def fetched() -> Inspection | None:
         if not group.leads_machine:
@@ -146,13 +145,13 @@ class _Scan:
         self._say = say
         self._line = _StatusLine()
 
-    def run(self, request: ScanRequest, inspection: Inspection) -> Result | None:
+    def run(self, settings: Settings, inspection: Inspection) -> Result | None:
         before = signal.signal(signal.SIGINT, self._on_interrupt)
         results: list[Result] = []
         self.progress.begin()
         try:
             events = run_scan(
-                request,
+                settings,
                 inspection,
                 cancelled=lambda: self.interrupted,
                 group=self._group,

@@ -6,9 +6,11 @@ import argparse
 from typing import NoReturn
 
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.requests import DEMO, METRIC, METRICS
 from spectrum_tui.core.settings import (
     DEFAULT_PERCENT,
+    DEMO,
+    METRIC,
+    METRICS,
     Settings,
     parse_batch_size,
     parse_metric,

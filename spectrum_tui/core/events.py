@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from spectrum_tui.core.requests import METRIC
+from spectrum_tui.core.settings import METRIC
 
 
 @dataclass(frozen=True, slots=True)

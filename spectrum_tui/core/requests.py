@@ -6,41 +6,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spectrum_tui.core.layer_types import TypeInfo
+from spectrum_tui.core.settings import DEFAULTS, Settings
 
-DEMO = "demo"
-"""What is typed for the demonstration model (a folder of that name is `./demo`)."""
-DEMO_NAME = "spectrum-tui-demo"
-"""What the demonstration model is called in files, so that none is taken for a real model's."""
-
-METRICS = ("spectrum", "calibrated", "stable_rank", "effective_rank")
-"""What layers can be ranked by (see `scoring.metrics`); here, where numpy is not needed."""
-METRIC = METRICS[0]
-"""The reference tool's."""
+Task = Literal["inspect", "download", "scan", "names", "suggest", "stop"]
 
 
-@dataclass(frozen=True, slots=True)
-class ScanRequest:
-    """One scan, as the command line or the layers screen asks for it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the app asks of the worker; answers carry its `number`, 0 where none is awaited.
 
-    `types` are exact type names, empty for every type of matrices (of the language model where
-    there are several towers). `model_class` overrides the class whose names are used, and
-    `allow_gptq` scans GPTQ weights, which are a rounded copy. `batch_size` is how many
-    matrices are in work at once, 0 to choose by the device. `fresh` ignores earlier scores.
-    `precision` is `exact`, `fast` or `auto` (see `core.scoring.spectra`).
-    `metric` is what the files that are written rank by; all are computed anyway.
+    `branch` is the name by which a downloaded model is found again, if not by its revision.
     """
 
-    model: str
-    revision: str = ""
-    types: tuple[str, ...] = ()
-    batch_size: int = 0
-    device: str = "auto"
-    output_dir: str = "."
-    fresh: bool = False
-    model_class: str = ""
-    allow_gptq: bool = False
-    precision: str = "auto"
-    metric: str = METRIC
+    task: Task
+    number: int = 0
+    settings: Settings = DEFAULTS
+    branch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

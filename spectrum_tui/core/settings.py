@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.requests import METRIC, METRICS, ScanRequest
 
 RECIPES = (".yaml", ".yml")
 """How the names of recipes end."""
@@ -14,14 +12,27 @@ DEFAULT_PERCENT = 50
 """The percentage of the reference tool."""
 
 
-@dataclass(frozen=True, slots=True)
+DEMO = "demo"
+"""What is typed for the demonstration model (a folder of that name is `./demo`)."""
+DEMO_NAME = "spectrum-tui-demo"
+"""What the demonstration model is called in files, so that none is taken for a real model's."""
+
+METRICS = ("spectrum", "calibrated", "stable_rank", "effective_rank")
+"""What layers can be ranked by (see `scoring.metrics`); here, where numpy is not needed."""
+METRIC = METRICS[0]
+"""The reference tool's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """`batch_size` 0 and device "auto" leave the choice to the machine, an empty `model_class` to
     what trainers do; `allow_gptq` scans weights that are only a rounded copy. `precision` "auto"
     is exact wherever the device has fast float64. An empty `metric` is the one that a file of
     scores was saved with, and the reference's for a scan. `sizes_from` is the model that imported
     scores have their sizes from, by default the cached one that they are named after.
-    `allow_missing` writes recipes of scans in which many layers failed."""
+    `allow_missing` writes recipes of scans in which many layers failed. `types` are the exact
+    types of layers to scan, every type of matrices without one (of the language model where there
+    are several towers). `fresh` ignores earlier scores."""
 
     model: str = ""
     revision: str = ""
@@ -35,22 +46,11 @@ class Settings:
     metric: str = ""
     sizes_from: str = ""
     allow_missing: bool = False
+    types: tuple[str, ...] = ()
+    fresh: bool = False
 
-    def scan_request(self, types: Iterable[str], *, fresh: bool = False) -> ScanRequest:
-        """A scan of these types of layers by these settings; `fresh` ignores earlier scores."""
-        return ScanRequest(
-            model=self.model,
-            revision=self.revision,
-            types=tuple(types),
-            batch_size=self.batch_size,
-            device=self.device,
-            output_dir=self.output_dir,
-            fresh=fresh,
-            model_class=self.model_class,
-            allow_gptq=self.allow_gptq,
-            precision=self.precision,
-            metric=self.metric or METRIC,
-        )
+
+DEFAULTS = Settings()
 
 
 def parse_metric(text: str) -> str:

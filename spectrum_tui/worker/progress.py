@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -25,10 +25,11 @@ from spectrum_tui.core.events import (
     ScanStarted,
 )
 from spectrum_tui.core.requests import DownloadProgress
-from spectrum_tui.worker.time_left import Rate, seconds_left
 
 RATE_SECONDS = 10.0
 """The window of the rates that are shown."""
+ESTIMATE_SECONDS = 60.0
+"""The window of the time left: long, so that one odd matrix does not make the estimate jump."""
 RECENT = 200
 """How many of the newest scores are kept for the screen."""
 
@@ -73,7 +74,6 @@ class Snapshot:
     resumed: int = 0
     cost: float = 0.0
     cost_done: float = 0.0
-    bytes_done: int = 0
     memory: int = 0
     elapsed: float = 0.0
     eta: float | None = None
@@ -128,6 +128,47 @@ class _Window:
         if span <= 0:
             return 0.0, 0.0
         return sum(nbytes for _, nbytes in self._items) / span, len(self._items) / span
+
+
+class Rate:
+    """Seconds per unit of cost, of one worker, over the matrices finished lately.
+
+    Compared with their estimated cost: counting finished work per time of day instead would miss
+    what is half done, as the costliest matrices come first and a vocabulary matrix may be a tenth
+    of the scan.
+    """
+
+    def __init__(self) -> None:
+        self._items: deque[tuple[float, float, float]] = deque()
+
+    def add(self, now: float, cost: float, seconds: float) -> None:
+        """A matrix of this cost was finished at `now` and took `seconds`."""
+        self._items.append((now, cost, seconds))
+        while self._items[0][0] < now - ESTIMATE_SECONDS:
+            self._items.popleft()
+
+    @property
+    def seconds_per_cost(self) -> float:
+        """Zero while nothing can be said."""
+        cost = sum(item[1] for item in self._items)
+        return sum(item[2] for item in self._items) / cost if cost > 0 else 0.0
+
+
+def seconds_left(
+    cost_left: float,
+    seconds_per_cost: float,
+    workers: int,
+    in_work: Sequence[tuple[float, float]],
+) -> float:
+    """Seconds until `cost_left` is done, of which `in_work` are (cost, seconds at it already).
+
+    Never less than the longest matrix in work still needs. One that has taken longer than it
+    should counts as nearly done.
+    """
+    expected = [cost * seconds_per_cost for cost, _ in in_work]
+    done = [min(at, most) for (_, at), most in zip(in_work, expected, strict=True)]
+    longest = max((most - at for most, at in zip(expected, done, strict=True)), default=0.0)
+    return max(longest, (cost_left * seconds_per_cost - sum(done)) / max(1, workers))
 
 
 class ScanProgress:
@@ -260,8 +301,7 @@ class ScanProgress:
             self._work_done(event)
 
     def _work_done(self, event: MatrixDone | LayerDone) -> None:
-        """Bytes and rates of one matrix."""
-        self._state.bytes_done += event.bytes
+        """The rates, with one matrix more."""
         if event.resumed:
             # Read back, not computed: it must not make the machine look faster than it is.
             self._rates.restart(self._clock())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from spectrum_tui.cli.main import main
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import Tensors, rewrite
-from tests.commands import Capture, process, refused
+from tests.commands import Capture, refused
 
 DOWN = "model.layers.0.mlp.down_proj"
 
@@ -82,15 +84,27 @@ def test_no_config_at_all(tiny: TinyModels, tmp_path: Path, capsys: Capture) -> 
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_code_of_its_own_is_neither_run_nor_asked_about(tiny: TinyModels, tmp_path: Path) -> None:
-    """In a process with an open stdin, where a prompt would be one."""
+def test_code_of_its_own_is_neither_run_nor_asked_about(
+    tiny: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Where stdin has an answer to whatever a prompt would ask."""
+    asked: list[object] = []
+
+    def answered(*prompt: object) -> str:
+        asked.append(prompt)
+        return "y"
+
+    monkeypatch.setattr(builtins, "input", answered)
+    stdin = io.StringIO("y\n")
+    monkeypatch.setattr(sys, "stdin", stdin)
     config = {"model_type": "x", "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}}
     folder = rewrite(tiny.folder("llama"), tmp_path / "m", config=config)
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    done = process("scan", str(folder))
-    assert done.returncode == 0
-    assert "[y/N]" not in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    assert main(["scan", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    assert asked == [] and stdin.tell() == 0
+    assert "[y/N]" not in out + err
+    assert "Traceback" not in err
     assert not (tmp_path / "ran").exists()
 
 

@@ -7,10 +7,10 @@ that a trainer loads.
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +24,10 @@ from spectrum_tui.core.events import LayerDone, LayerFailed, MatrixDone, ScanEve
 from spectrum_tui.core.journal.journal import journal_path, read_journal
 from spectrum_tui.core.layer_types import Group
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests import oracle
 from tests.architectures.compare import load_as_a_trainer
 from tests.architectures.conftest import TinyModels
@@ -34,6 +35,7 @@ from tests.architectures.layouts import LAYOUTS, Tensors, rewrite
 from tests.architectures.test_experts import FUSED, ONE_BY_ONE
 from tests.architectures.test_scans import scanned
 from tests.architectures.tiny import ARCHITECTURES
+from tests.forked import Forked
 
 PARTS = {"gate_up_proj": ("gate_proj", "up_proj", "w1", "w3"), "down_proj": ("down_proj", "w2")}
 """What the stored matrices of a fused parameter are called."""
@@ -135,19 +137,6 @@ def test_the_router_is_a_type_of_its_own(
     assert all(t.experts == ARCHITECTURES[name].options[count] for t in experts)
 
 
-KILLED = """
-import os, signal, sys
-from spectrum_tui.core.events import MatrixDone
-from spectrum_tui.core.requests import ScanRequest
-from spectrum_tui.core.scanning.run import run_scan
-seen = 0
-for event in run_scan(ScanRequest(sys.argv[1], batch_size=1, device="cpu", output_dir=sys.argv[2])):
-    seen += isinstance(event, MatrixDone)
-    if seen == 30:
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
 def parts_of(events: list[ScanEvent | ResultReady], *, resumed: bool) -> list[str]:
     return [e.layer for e in events if isinstance(e, MatrixDone) and e.resumed is resumed]
 
@@ -156,13 +145,20 @@ def test_killed_between_two_experts_it_goes_on_with_the_next(
     tiny: TinyModels, tmp_path: Path
 ) -> None:
     folder = tiny.folder("mixtral", "fused")
-    command = [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "out")]
-    killed = subprocess.run(command, check=False, capture_output=True, text=True)
+    request = Settings(model=str(folder), device="cpu", output_dir=str(tmp_path / "out"))
+
+    def until_killed() -> None:
+        seen = 0
+        for event in run_scan(replace(request, batch_size=1)):
+            seen += isinstance(event, MatrixDone)
+            if seen == 30:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    killed = Forked(until_killed).wait()
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     kept = read_journal(journal_path(read_checkpoint(folder).fingerprint))
     of_experts = {name for name in kept if "[expert " in name}
     assert len(of_experts) >= 30
-    request = ScanRequest(str(folder), device="cpu", output_dir=str(tmp_path / "out"))
     events = list(run_scan(request))
     computed = parts_of(events, resumed=False)
     assert computed and not set(computed) & set(kept)
@@ -178,7 +174,7 @@ def test_killed_between_two_experts_it_goes_on_with_the_next(
 
 def test_what_was_kept_is_reported_again(tiny: TinyModels, tmp_path: Path) -> None:
     folder = tiny.folder("qwen3_moe", "fused")
-    request = ScanRequest(str(folder), device="cpu", output_dir=str(tmp_path))
+    request = Settings(model=str(folder), device="cpu", output_dir=str(tmp_path))
     first = list(run_scan(request))
     journal = journal_path(read_checkpoint(folder).fingerprint)
     lines = journal.read_text().splitlines(keepends=True)
@@ -224,7 +220,7 @@ def test_one_bad_expert_fails_its_layer_and_is_named(
         return tensors
 
     folder = rewrite(tiny.folder("qwen3_moe", layout), tmp_path / "m", spoil)
-    request = ScanRequest(str(folder), device="cpu", output_dir=str(tmp_path / "out"))
+    request = Settings(model=str(folder), device="cpu", output_dir=str(tmp_path / "out"))
     events = list(run_scan(request))
     (failed,) = [e for e in events if isinstance(e, LayerFailed)]
     assert failed.layer == "model.layers.1.mlp.experts.gate_up_proj"

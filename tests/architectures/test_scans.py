@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests import oracle
 from tests.architectures.compare import load_as_a_trainer
 from tests.architectures.conftest import TinyModels
@@ -36,9 +37,14 @@ PERCENTAGES = (34, 50, 75, 100)
 
 def scanned(folder: Path, output: Path, *, everything: bool = True) -> Result:
     """The result of a scan of all types, or of those that start chosen, read back from disk."""
-    inspection = with_exact_names(inspect_model(str(folder)))
+    return scan_of(with_exact_names(inspect_model(str(folder))), output, everything=everything)
+
+
+def scan_of(inspection: Inspection, output: Path, *, everything: bool) -> Result:
+    """`scanned`, of a model that is known already."""
     types = tuple(t.name for t in inspection.summary.types) if everything else ()
-    request = ScanRequest(str(folder), types=types, device="cpu", output_dir=str(output))
+    folder = inspection.summary.folder
+    request = Settings(model=folder, types=types, device="cpu", output_dir=str(output))
     *_, ready = run_scan(request, inspection)
     assert isinstance(ready, ResultReady) and ready.complete
     return load_result(Path(ready.path))
@@ -98,9 +104,10 @@ def test_a_recipe_trains_what_was_selected(
     folder = tiny.folder(name, layout)
     model, _ = load_as_a_trainer(folder, ARCHITECTURES[name].model)
     names = {name for name, _ in model.named_parameters()}
+    inspection = with_exact_names(inspect_model(str(folder)))
     tried, right = 0, 0
     for everything in (False, True):
-        result = scanned(folder, tmp_path / "out", everything=everything)
+        result = scan_of(inspection, tmp_path / "out", everything=everything)
         assert set(result.names) == names
         heads = {head.name for head in result.head}
         assert heads == embeddings(model) | added(model)

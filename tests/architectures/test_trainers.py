@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from spectrum_tui.core.audit import audit
+from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
@@ -23,12 +23,13 @@ from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scanning.run import Outcome, build_result
 from spectrum_tui.core.scanning.scan import make_plan
-from spectrum_tui.core.trainers import CONSUMERS, report
+from spectrum_tui.core.trainers.reports import report
+from spectrum_tui.core.trainers.trainers import TRAINERS
 from tests import made
 from tests.architectures.conftest import TinyModels
 from tests.architectures.test_scans import intended, of_the_same_modules
 from tests.architectures.tiny import ARCHITECTURES
-from tests.architectures.trainers import TRAINERS, of_every_trainer
+from tests.architectures.trainers import ORACLES, of_every_trainer
 from tests.scans import done
 
 PERCENTAGES = (50, 100)
@@ -86,8 +87,8 @@ def check(kind: RecipeKind, choice: Choice, model: Any) -> tuple[int, int]:
     wanted = meant(result, choice.percent, head=choice.head)
     trains = of_every_trainer(model, text)
     for one in report(text, wanted, result.parameters):
-        assert one.trains == trains[one.consumer.name], (kind.name, one.consumer.name)
-        assert one.exact == (trains[one.consumer.name] == wanted)
+        assert one.trains == trains[one.trainer.name], (kind.name, one.trainer.name)
+        assert one.exact == (trains[one.trainer.name] == wanted)
         assert one.matched == len(wanted & one.trains)
     if kind.name in OVERMATCHES:
         return 0, 0
@@ -111,7 +112,7 @@ def test_every_kind_of_yaml_is_here() -> None:
 
 
 def test_every_trainer_has_a_double() -> None:
-    assert [consumer.name for consumer in CONSUMERS] == list(TRAINERS)
+    assert [trainer.name for trainer in TRAINERS] == list(ORACLES)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

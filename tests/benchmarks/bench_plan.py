@@ -198,20 +198,20 @@ def measure(folder: Path) -> dict[str, Any]:
     from spectrum_tui.core.naming.model_class import empty_model
     from spectrum_tui.core.naming.plan import plan_parameters
     from spectrum_tui.core.naming.transformers_api import distrust
-    from spectrum_tui.core.quantised.fold import fold
+    from spectrum_tui.core.quantised.dequantise import dequantise
 
     distrust()
     empty_model(checkpoint.config)
     imported = time.perf_counter()
-    folded = fold(checkpoint)
+    dequantised = dequantise(checkpoint)
     ready = time.perf_counter()
-    plan = plan_parameters(checkpoint, sources=folded.sources)
+    plan = plan_parameters(checkpoint, sources=dequantised.sources)
     planned = time.perf_counter()
     count = sum(len(plan.matrices(parameter)) for parameter in plan.parameters)
     return {
         "headers": headers - started,
         "imports": imported - headers,
-        "fold": ready - imported,
+        "decoders": ready - imported,
         "plan": planned - ready,
         "matrices": time.perf_counter() - planned,
         "count": count,
@@ -223,7 +223,10 @@ def measure(folder: Path) -> dict[str, Any]:
 
 def main(names: Sequence[str]) -> None:
     """Print one line for each model."""
-    print(f"{'model':17}{'tensors':>8}{'headers':>9}{'imports':>9}{'fold':>7}{'plan':>7}", end="")
+    print(
+        f"{'model':17}{'tensors':>8}{'headers':>9}{'imports':>9}{'decoders':>9}{'plan':>7}",
+        end="",
+    )
     print(f"{'matrices':>17}{'memory':>9}  naming")
     for name in names or MODELS:
         with tempfile.TemporaryDirectory() as place:
@@ -231,7 +234,7 @@ def main(names: Sequence[str]) -> None:
             command = [sys.executable, "-m", "tests.benchmarks.bench_plan", "--measure", place]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
         got = json.loads(done.stdout.splitlines()[-1])
-        steps = f"{got['headers']:>8.3f}s{got['imports']:>8.1f}s{got['fold']:>6.2f}s"
+        steps = f"{got['headers']:>8.3f}s{got['imports']:>8.1f}s{got['decoders']:>8.2f}s"
         print(f"{name:17}{tensors:>8}{steps}{got['plan']:>6.2f}s", end="")
         print(f"{got['count']:>9} {got['matrices']:>6.2f}s{got['memory']:>6.0f} MB", end="")
         print(f"  {got['naming']}, {got['missing']} missing")

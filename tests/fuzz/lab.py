@@ -13,7 +13,7 @@ import torch
 from spectrum_tui.cli import main
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.model.inspection import inspect_model
-from spectrum_tui.core.model.refinement import refined_summary
+from spectrum_tui.core.model.kept_plans import KeptModel
 from spectrum_tui.stdio import last_resort
 from tests import checkpoints, quantised, quantisers
 from tests.fuzz.damage import (
@@ -138,7 +138,7 @@ def run_command(arguments: Sequence[str]) -> int:
     if arguments[0] != DESCRIBE:
         return main.main(arguments)
     try:
-        summary = refined_summary(inspect_model(arguments[1]))
+        summary = KeptModel(inspect_model(arguments[1])).summary()
     except SpectrumError as exc:
         last_resort.report(exc)
         return 2

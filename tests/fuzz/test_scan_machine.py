@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import LayerDone, ScanEnded
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests import checkpoints, oracle
 
 LAYERS = ("model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj", "lm_head")
@@ -122,8 +123,8 @@ class ScanMachine(RuleBasedStateMachine):
         return sorted((self.folder / "cache" / "scans").glob(f"*.{pattern}"))
 
     def _scan(self, batch_size: int, fresh: bool) -> Events:
-        request = ScanRequest(
-            str(self.model),
+        request = Settings(
+            model=str(self.model),
             types=(),
             batch_size=batch_size,
             device="cpu",

@@ -11,6 +11,9 @@ from textual.screen import Screen
 
 from spectrum_tui.app.theme import DARK
 from tests.snapshots.scenes import Prepare, Shown, still
+from tests.styles import styles_are_parsed_once
+
+__all__ = ["look", "styles_are_parsed_once"]
 
 Look = Callable[..., None]
 CWD = Path("/home/you/work")

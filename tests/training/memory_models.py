@@ -10,7 +10,6 @@ from torch import nn
 
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.naming.transformers_api import module_kind
-from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.results.results import (
     HeadParameter,
     MetricColumn,
@@ -20,6 +19,7 @@ from spectrum_tui.core.results.results import (
     Scores,
 )
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.settings import METRIC
 
 SIZES = {
     "vocab_size": 2000,

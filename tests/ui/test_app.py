@@ -88,9 +88,9 @@ async def test_from_the_model_to_the_results(
     async with app.run_test(size=SIZE) as pilot:
         assert at(app, SetupScreen)
         await to_scan(pilot, app)
-        sent = control.requests("scan")[0]
-        assert (sent["model"], sent["types"]) == ("good", ["mlp.down_proj"])
-        assert (sent["revision"], sent["output_dir"]) == ("c0ffee" * 6, str(tmp_path / "out"))
+        sent = control.requests("scan")[0].settings
+        assert (sent.model, sent.types) == ("good", ("mlp.down_proj",))
+        assert (sent.revision, sent.output_dir) == ("c0ffee" * 6, str(tmp_path / "out"))
         control.tell(*(f"layer {i}" for i in range(6)), "finish")
         await until(pilot, lambda: at(app, ResultsScreen))
         screen = app.screen
@@ -187,7 +187,7 @@ async def test_a_scan_downloads_its_model_first(app: SpectrumApp, control: Contr
         await pilot.press("s")
         await until(pilot, lambda: control.requests("scan"))
         request = control.requests("scan")[0]
-        assert (request["revision"], request["branch"]) == ("c0ffee" * 6, "")
+        assert (request.settings.revision, request.branch) == ("c0ffee" * 6, "")
         control.tell("progress 500 2000")
         await until(pilot, lambda: app.runner.progress.snapshot().phase == "fetching")
         assert app.runner.progress.snapshot().share == 0.25
@@ -261,7 +261,7 @@ async def test_stop_look_and_go_on(app: SpectrumApp, control: Control) -> None:
         await pilot.press("g")
         await until(pilot, lambda: len(control.requests("scan")) == 2)
         await until(pilot, lambda: phase(app) == "running")
-        assert control.requests("scan")[1]["fresh"] is False
+        assert control.requests("scan")[1].settings.fresh is False
         control.tell("finish")
         await until(pilot, lambda: at(app, ResultsScreen))
 

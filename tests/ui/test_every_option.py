@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -21,13 +21,14 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.cli import headless, main
 from spectrum_tui.cli import scan as scan_command
-from spectrum_tui.core.audit import model as audit_model
+from spectrum_tui.core.audit import model_names as audit_names
 from spectrum_tui.core.files import output_folder
-from spectrum_tui.core.model import inspection, refinement
-from spectrum_tui.core.requests import DEMO, ModelNames, ModelSummary, ResultReady, ScanRequest
+from spectrum_tui.core.model import inspection, kept_plans
+from spectrum_tui.core.requests import ModelNames, ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved import store
 from spectrum_tui.core.scanning import run as scan_run
+from spectrum_tui.core.settings import DEMO, METRIC, Settings
 from spectrum_tui.worker import sizes_process
 from tests import made
 from tests.fake_worker import summary
@@ -54,7 +55,7 @@ MODELS = {
 }
 """The ways to say which model."""
 SHARED = {
-    "top_percent": Typed(("--top-percent", "37")),
+    "top_percent": Typed(("--top-percent", "37"), {"top_percent": 37}),
     "metric": Typed(("--metric", OTHER), {"metric": OTHER}),
     "batch_size": Typed(("--batch-size", "3"), {"batch_size": 3}),
     "device": Typed(("--device", "cpu"), {"device": "cpu"}),
@@ -63,7 +64,7 @@ SHARED = {
     "output_dir": Typed(("--output-dir", "there"), {"output_dir": "there"}),
     "model_class": Typed(("--model-class", "OtherModel"), {"model_class": "OtherModel"}),
     "allow_gptq": Typed(("--allow-gptq",), {"allow_gptq": True}),
-    "allow_missing": Typed(("--allow-missing",)),
+    "allow_missing": Typed(("--allow-missing",), {"allow_missing": True}),
 }
 """What the app and `scan` are both told."""
 HEADLESS = {
@@ -73,7 +74,7 @@ HEADLESS = {
     "no_embeddings": Typed(("--no-embeddings",)),
 }
 """What is chosen with keys in the app."""
-OPENING = {"sizes_from": Typed(("--sizes-from", "near"))}
+OPENING = {"sizes_from": Typed(("--sizes-from", "near"), {"sizes_from": "near"})}
 """What is of use with saved scores alone."""
 
 
@@ -86,12 +87,12 @@ def arguments(options: dict[str, Typed]) -> list[str]:
     return [word for typed in options.values() for word in typed.arguments]
 
 
-def expected(options: dict[str, Typed]) -> ScanRequest:
+def expected(options: dict[str, Typed]) -> Settings:
     """The request of a scan where nothing else is typed."""
     fields = {"types": ("mlp.down_proj",)}
     for typed in options.values():
         fields |= typed.request
-    return ScanRequest(**fields)  # type: ignore[arg-type]
+    return Settings(**fields)  # type: ignore[arg-type]
 
 
 def scores() -> Result:
@@ -102,14 +103,16 @@ class Core:
     """The core's entries, which note what they are called with."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.scans: list[ScanRequest] = []
+        self.scans: list[Settings] = []
         self.asked: list[tuple[str, str]] = []
-        self.named: list[dict[str, Any]] = []
-        for room in (inspection, headless, audit_model):
+        self.named: list[tuple[str, bool]] = []
+        for room in (inspection, headless, audit_names):
             monkeypatch.setattr(room, "inspect_model", self.inspect)
         monkeypatch.setattr(headless, "as_far_as_known", self.name)
-        monkeypatch.setattr(refinement, "refined_summary", self.refine)
-        monkeypatch.setattr(audit_model, "model_names", self.names)
+        monkeypatch.setattr(kept_plans.KeptModel, "summary", lambda kept: kept.exact().summary)
+        monkeypatch.setattr(kept_plans.KeptModel, "_is_current", lambda _: True)
+        monkeypatch.setattr(kept_plans, "as_far_as_known", self.name)
+        monkeypatch.setattr(audit_names, "model_names", self.names)
         for place in (scan_run, headless):
             monkeypatch.setattr(place, "run_scan", self.scan)
 
@@ -117,21 +120,18 @@ class Core:
         self.asked.append((model, revision))
         return SimpleNamespace(summary=replace(summary(model), revision=revision))
 
-    def name(self, found: Any, **how: Any) -> Any:
-        self.named.append(how)
+    def name(self, found: Any, settings: Settings) -> Any:
+        self.named.append((settings.model_class, settings.allow_gptq))
         return found
 
-    def refine(self, found: Any, **how: Any) -> ModelSummary:
-        return cast(ModelSummary, self.name(found, **how).summary)
-
-    def names(self, model: str, revision: str = "", model_class: str = "", **_: Any) -> ModelNames:
-        self.asked.append((model, revision))
-        self.named.append({"model_class": model_class})
-        return ModelNames(model, "by its class", ("a.weight",), (4,), (2,))
+    def names(self, settings: Settings, **_: Any) -> ModelNames:
+        self.inspect(settings.model, settings.revision)
+        self.name(None, settings)
+        return ModelNames(settings.model, "by its class", ("a.weight",), (4,), (2,))
 
     def scan(
         self,
-        request: ScanRequest,
+        request: Settings,
         *_: Any,
         keep: Callable[[Result], None] = lambda _: None,
         **__: Any,
@@ -190,11 +190,11 @@ def test_every_option_of_the_parsers_has_an_expectation() -> None:
 def test_every_field_of_a_scan_can_be_typed() -> None:
     every = {
         name
-        for options in (MODELS, SHARED, HEADLESS)
+        for options in (MODELS, SHARED, HEADLESS, OPENING)
         for o in options.values()
         for name in o.request
     }
-    assert every == set(asdict(ScanRequest("")))
+    assert every == set(asdict(Settings()))
 
 
 @pytest.mark.parametrize(
@@ -212,10 +212,9 @@ async def test_the_app_passes_every_option_on(
         assert core.scans == [expected(options)]
         request = core.scans[0]
         assert set(core.asked) == {(request.model, request.revision)}
-        how = {"model_class": request.model_class, "allow_gptq": request.allow_gptq}
-        assert core.named == [how]
+        assert core.named == [(request.model_class, request.allow_gptq)]
         assert screen.percent == (37 if typed else 50)
-        assert screen.ranking.metric.name == request.metric
+        assert screen.ranking.metric.name == (request.metric or METRIC)
         await pilot.press("w")
         assert isinstance(app.screen, SaveScreen)
         assert app.screen.folder == output_folder(request.output_dir)
@@ -231,8 +230,7 @@ def test_the_scan_command_passes_every_option_on(
     assert core.scans == [expected(options)]
     request = core.scans[0]
     assert set(core.asked) == {(request.model, request.revision)}
-    how = {"model_class": request.model_class, "allow_gptq": request.allow_gptq}
-    assert core.named == [how]
+    assert core.named == [(request.model_class, request.allow_gptq)]
     out = capsys.readouterr().out
     percent = 37 if typed else 50
     (recipe,) = output_folder(request.output_dir).glob("*.yaml")
@@ -263,7 +261,7 @@ async def test_a_download_is_asked_for_with_every_option(
         await pilot.press("d")
         await until(pilot, lambda: len(core.named) == 2)  # before and after the download
         assert core.asked == [("good", "v9")] * 2
-        assert core.named == [{"model_class": "OtherModel", "allow_gptq": True}] * 2
+        assert core.named == [("OtherModel", True)] * 2
 
 
 async def test_the_model_of_an_audit_is_read_with_every_option(
@@ -277,7 +275,7 @@ async def test_the_model_of_an_audit_is_read_with_every_option(
         await pilot.press("m", *"good", "enter")
         await until(pilot, lambda: core.named)
         assert core.asked == [("good", "v9")]
-        assert core.named == [{"model_class": "OtherModel"}]
+        assert core.named == [("OtherModel", True)]
 
 
 async def test_saved_scores_open_with_every_option(

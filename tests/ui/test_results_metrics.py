@@ -12,10 +12,9 @@ from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.score_rows import Sort
 from spectrum_tui.core import numbers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scoring.metrics import described
-from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.settings import METRICS, Settings
 from tests import made
 from tests.ui.results_host import Host, settled
 

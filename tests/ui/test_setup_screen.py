@@ -19,15 +19,8 @@ from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.app.widgets.model_choices import ModelChoices
 from spectrum_tui.app.widgets.step_bar import StepBar
-from spectrum_tui.core.requests import (
-    DEMO,
-    DownloadProgress,
-    Failed,
-    ModelSummary,
-    Ready,
-    Suggestions,
-)
-from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.requests import DownloadProgress, Failed, ModelSummary, Ready, Suggestions
+from spectrum_tui.core.settings import DEMO, Settings
 from tests.fake_worker import REMOTE, summary
 from tests.ui.worker_control import until
 
@@ -97,7 +90,7 @@ async def test_type_enter_enter() -> None:
         await pilot.pause()
         assert app.focused is app.setup.query_one("#continue", Button)
         await pilot.press("enter")
-        expected = Settings("good", "", 0, "auto", 50, "/out")
+        expected = Settings(model="good", output_dir="/out")
         assert app.asked[1:] == [ask.LayersRequested(summary("good"), expected)]
 
 
@@ -117,7 +110,14 @@ async def test_every_value_reaches_the_settings() -> None:
         await pilot.press("ctrl+n")
         message = app.asked[-1]
         assert isinstance(message, ask.LayersRequested)
-        assert message.settings == Settings("good", "v2", 4, "cuda:0", 25, "/scores")
+        assert message.settings == Settings(
+            model="good",
+            revision="v2",
+            batch_size=4,
+            device="cuda:0",
+            top_percent=25,
+            output_dir="/scores",
+        )
 
 
 async def test_a_model_of_the_command_line_is_read_at_once() -> None:

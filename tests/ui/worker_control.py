@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,8 @@ from typing import Any
 
 from textual.pilot import Pilot
 
+from spectrum_tui.core import wire
+from spectrum_tui.core.requests import Request, Task
 from tests import fake_worker
 
 PATIENCE = 15.0
@@ -30,12 +31,12 @@ class Control:
         with self._file.open("a", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in lines))
 
-    def requests(self, do: str) -> list[dict[str, Any]]:
+    def requests(self, task: Task) -> list[Request]:
         log = self._file.with_suffix(".log")
         if not log.exists():
             return []
         lines = log.read_text(encoding="utf-8").splitlines()
-        return [request for request in map(json.loads, lines) if request["do"] == do]
+        return [request for request in map(wire.decode, lines) if request.task == task]
 
 
 def wait_for(condition: Callable[[], object]) -> None:

@@ -18,7 +18,7 @@ from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.model.inspection import inspect_model
-from spectrum_tui.core.model.refinement import _FORM, refined_summary
+from spectrum_tui.core.model.kept_plans import _FORM, KeptModel
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.results.selection import Selection
@@ -140,7 +140,7 @@ def test_details_of_wrong_values_are_not_believed(tmp_path: Path) -> None:
 
 def test_a_plan_of_wrong_values_is_made_anew(tmp_path: Path) -> None:
     inspection = inspect_model(str(save(tmp_path, llama(1))))
-    right = refined_summary(inspection)
+    right = KeptModel(inspection).summary()
     (path,) = (cache_dir() / "plans").iterdir()
     text = read_kept(path, _FORM)
     assert text is not None
@@ -153,10 +153,10 @@ def test_a_plan_of_wrong_values_is_made_anew(tmp_path: Path) -> None:
         else:
             second = changed(second, rng)
         write_kept(path, _FORM, f"{json.dumps(first)}\n{json.dumps(second)}\n")
-        found = refined_summary(inspection)
+        found = KeptModel(inspection).summary()
         assert conforms(found, ModelSummary)
         anew += found == right
     assert anew > 20
     for odd in ("", "\n", "{}\n", "[]\n[]\n", "{}\n[]\n{}\n", f"{'[' * 90_000}\n[]\n"):
         write_kept(path, _FORM, odd)
-        assert refined_summary(inspection) == right
+        assert KeptModel(inspection).summary() == right

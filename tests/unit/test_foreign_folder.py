@@ -126,7 +126,7 @@ def test_a_pythonpath_stays_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert own_environment()["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path)
     monkeypatch.delenv("PYTHONPATH")
     assert "" not in own_environment().get("PYTHONPATH", "x").split(os.pathsep)
-    assert own_command("spectrum_tui.worker.server")[1] == "-P"
+    assert own_command("spectrum_tui.worker")[1] == "-P"
 
 
 def test_the_advice_in_scripts_and_readme_is_safe() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spectrum_tui.core import errors, events, requests
+from spectrum_tui.core import errors, events, requests, settings
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.wire import decode, encode
 
@@ -73,8 +73,21 @@ MESSAGES = [
     events.LayerRescored(DONE),
     events.ScanNote("a note"),
     events.ScanEnded("stopped", 1, 2, 3),
-    requests.ScanRequest(
-        "m", "r", ("a", "b"), 4, "cpu", "/o", True, "AutoModel", True, "calibrated"
+    settings.Settings(
+        model="m",
+        revision="r",
+        types=("a", "b"),
+        batch_size=4,
+        device="cpu",
+        output_dir="/o",
+        fresh=True,
+        model_class="AutoModel",
+        allow_gptq=True,
+        metric="calibrated",
+    ),
+    requests.Request(task="stop"),
+    requests.Request(
+        task="scan", number=9, settings=settings.Settings(model="m", types=("a",)), branch="main"
     ),
     SUMMARY,
     requests.Inspected(7, SUMMARY),
@@ -103,7 +116,7 @@ def test_round_trip(message: Any) -> None:
 
 def test_every_event_and_answer_can_cross() -> None:
     covered = {type(m) for m in MESSAGES}
-    for module in (events, requests):
+    for module in (events, requests, settings):
         public = {
             cls
             for cls in vars(module).values()

@@ -13,8 +13,8 @@ from textual.containers import Container, Vertical
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
+from spectrum_tui.app.loading import audited
 from spectrum_tui.app.messages import NamesRequested
-from spectrum_tui.app.recipe_loader import audited
 from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable, meant, summary
 from spectrum_tui.app.screens.write_file import WriteScreen
 from spectrum_tui.app.widgets.cells import printable
@@ -22,7 +22,7 @@ from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.text_scroll import TextScroll
-from spectrum_tui.core.audit import Audit
+from spectrum_tui.core.audit.audit import Audit
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.requests import ModelNames
 

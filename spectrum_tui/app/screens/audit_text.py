@@ -11,9 +11,10 @@ from textual.widget import Widget
 
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.core import numbers
-from spectrum_tui.core.audit import Audit, Finding, Severity
-from spectrum_tui.core.audit.findings import short
-from spectrum_tui.core.trainers import CONSUMERS, ConsumerReport
+from spectrum_tui.core.audit.audit import Audit
+from spectrum_tui.core.audit.findings import Finding, Severity, short
+from spectrum_tui.core.trainers.reports import TrainerReport
+from spectrum_tui.core.trainers.trainers import TRAINERS
 
 SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
 MOST_LEFT_OUT = 100
@@ -143,8 +144,8 @@ class TrainerTable(Widget):
     def _matching(self) -> Table:
         dim = self.get_component_rich_style("trainers--dim")
         table = _grid(15)
-        for consumer in CONSUMERS:
-            table.add_row(consumer.name, Text(consumer.matching, dim))
+        for trainer in TRAINERS:
+            table.add_row(trainer.name, Text(trainer.matching, dim))
         return table
 
     def _counts(self) -> Table:
@@ -155,7 +156,7 @@ class TrainerTable(Widget):
         table.add_column(ratio=1)
         table.add_row("", "", Text("of what is meant, and others", dim))
         for one in self.audit.reports:
-            table.add_row(self._sign(one), one.consumer.name, outcome(one))
+            table.add_row(self._sign(one), one.trainer.name, outcome(one))
         return table
 
     def _pairs(self) -> Table:
@@ -168,12 +169,12 @@ class TrainerTable(Widget):
         half = (len(reports) + 1) // 2
         for left, right in zip(reports[:half], reports[half:], strict=True):
             table.add_row(
-                *(self._sign(left), left.consumer.name, outcome(left)),
-                *(self._sign(right), right.consumer.name, outcome(right)),
+                *(self._sign(left), left.trainer.name, outcome(left)),
+                *(self._sign(right), right.trainer.name, outcome(right)),
             )
         return table
 
-    def _sign(self, one: ConsumerReport) -> Text:
+    def _sign(self, one: TrainerReport) -> Text:
         name = "trainers--good" if one.exact else "trainers--bad"
         return Text("✓" if one.exact else "✗", self.get_component_rich_style(name))
 
@@ -185,7 +186,7 @@ def _grid(width: int) -> Table:
     return table
 
 
-def outcome(one: ConsumerReport) -> Text:
+def outcome(one: TrainerReport) -> Text:
     """`3 of 5, 2 others`: of what is meant, and of what is not; or why the trainer would stop."""
     if one.problem:
         return Text(printable(one.problem), overflow="ellipsis")

@@ -7,10 +7,10 @@ from functools import cached_property
 from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scoring.metrics import described
+from spectrum_tui.core.settings import METRICS
 
 
 class Ranking:

@@ -7,9 +7,9 @@ import numpy as np
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import is_output_head
-from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results.results import Generation, Result
 from spectrum_tui.core.results.selection import NEVER, Selection
+from spectrum_tui.core.settings import DEMO_NAME
 
 
 def result_label(result: Result) -> str:

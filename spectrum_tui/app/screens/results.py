@@ -31,9 +31,8 @@ from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.recipes.choice import FROZEN_HEAD
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results.results import Result
-from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.settings import METRICS, Settings
 
 TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
 VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))

@@ -29,15 +29,8 @@ from spectrum_tui.app.widgets.model_choices import ModelChoices
 from spectrum_tui.app.widgets.setup_form import OF_THE_MODEL, SetupForm
 from spectrum_tui.app.widgets.step_bar import StepBar, model_label
 from spectrum_tui.core.files import output_folder
-from spectrum_tui.core.requests import (
-    DEMO,
-    DownloadProgress,
-    Failed,
-    ModelSummary,
-    Ready,
-    Suggestions,
-)
-from spectrum_tui.core.settings import RECIPES, Settings
+from spectrum_tui.core.requests import DownloadProgress, Failed, ModelSummary, Ready, Suggestions
+from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 
 DOWNLOAD_SECONDS = 0.2
 """Between two looks at a running download."""

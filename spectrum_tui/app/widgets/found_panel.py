@@ -16,7 +16,8 @@ from spectrum_tui.app.widgets.cells import bar
 from spectrum_tui.app.widgets.text_scroll import TextScroll
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import Group
-from spectrum_tui.core.requests import DEMO, DownloadProgress, ModelSummary
+from spectrum_tui.core.requests import DownloadProgress, ModelSummary
+from spectrum_tui.core.settings import DEMO
 
 State = Literal["empty", "reading", "found", "downloading"]
 

@@ -12,7 +12,8 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from spectrum_tui.core.requests import DEMO, Suggestions
+from spectrum_tui.core.requests import Suggestions
+from spectrum_tui.core.settings import DEMO
 
 
 class ModelChoices(OptionList):

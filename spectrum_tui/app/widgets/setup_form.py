@@ -13,9 +13,8 @@ from textual.widgets import Input, Select
 
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.requests import DEMO
 from spectrum_tui.core.scanning.devices import pick_devices
-from spectrum_tui.core.settings import Settings, parse_batch_size, parse_percent
+from spectrum_tui.core.settings import DEMO, Settings, parse_batch_size, parse_percent
 
 OF_THE_MODEL = ("model", "revision")
 """The fields that say what is read; the others say how it is scanned."""

@@ -22,7 +22,8 @@ from spectrum_tui.core.audit.order import order_findings
 from spectrum_tui.core.audit.plain import plain_name
 from spectrum_tui.core.audit.renamed import head_findings, renamed_findings
 from spectrum_tui.core.requests import ModelNames
-from spectrum_tui.core.trainers import CONSUMERS, ConsumerReport
+from spectrum_tui.core.trainers.reports import TrainerReport
+from spectrum_tui.core.trainers.trainers import TRAINERS
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Audit:
     correction: Correction
     model: str = ""
     naming: str = ""
-    reports: tuple[ConsumerReport, ...] = ()
+    reports: tuple[TrainerReport, ...] = ()
     meanings: tuple[Meaning, ...] = ()
     meant: int = 0
     numel: int = 0
@@ -85,7 +86,7 @@ def _in_model(recipe: Recipe, found: list[Finding], names: ModelNames) -> Audit:
     model = Model(names)
     meanings = model.meanings(recipe.entries)
     meant = {name for one in meanings for name in one.names}
-    reports = tuple(model.reporter.of(one, recipe.document, meant) for one in CONSUMERS)
+    reports = tuple(model.reporter.of(one, recipe.document, meant) for one in TRAINERS)
     listed = [name for one in meanings for name in one.names]
     found = _without_model_only(found, meanings)
     found += model_findings(meanings, model)

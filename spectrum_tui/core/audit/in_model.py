@@ -14,7 +14,7 @@ from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.trainers.matching import hits
 from spectrum_tui.core.trainers.names import Names
 from spectrum_tui.core.trainers.patterns import at_start
-from spectrum_tui.core.trainers.reports import ConsumerReport
+from spectrum_tui.core.trainers.reports import TrainerReport
 
 TAKE_FILE = "Take the corrected file"
 _AGAIN = "or scan this model and select again."
@@ -152,7 +152,7 @@ def layers_of_types(model: Model) -> dict[str, int]:
     return {kind: len(numbers) for kind, numbers in picks_of(model.known.names).items()}
 
 
-def outcome_findings(reports: Sequence[ConsumerReport], meant: int, whole: int) -> list[Finding]:
+def outcome_findings(reports: Sequence[TrainerReport], meant: int, whole: int) -> list[Finding]:
     """Trainers that would train nothing or everything, or end with an error."""
     found: list[Finding] = []
     if not meant:
@@ -160,9 +160,9 @@ def outcome_findings(reports: Sequence[ConsumerReport], meant: int, whole: int) 
     elif meant >= whole:
         found.append(_whole("everything", "The list names the whole model."))
     wrong = [one for one in reports if not one.exact or not meant]
-    nothing = [one.consumer.name for one in wrong if meant and not (one.problem or one.trains)]
-    everything = [one.consumer.name for one in wrong if len(one.trains) == whole]
-    stops = [f"{one.consumer.name} {one.problem}" for one in wrong if one.problem]
+    nothing = [one.trainer.name for one in wrong if meant and not (one.problem or one.trains)]
+    everything = [one.trainer.name for one in wrong if len(one.trains) == whole]
+    stops = [f"{one.trainer.name} {one.problem}" for one in wrong if one.problem]
     if nothing:
         found.append(_whole("nothing", f"Nothing would train with {', '.join(nothing)}."))
     if everything and meant < whole:

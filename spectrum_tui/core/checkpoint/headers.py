@@ -11,12 +11,12 @@ import json
 import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core import json_text
-from spectrum_tui.core.checkpoint.file_state import FileState, changed
+from spectrum_tui.core.checkpoint.file_state import FileState, changed, check_unchanged
 from spectrum_tui.core.checkpoint.shards import (
     INDEX_FILE,
     SINGLE_FILE,
@@ -26,7 +26,7 @@ from spectrum_tui.core.checkpoint.shards import (
     unreadable,
 )
 from spectrum_tui.core.disk import open_regular
-from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.errors import CheckpointError, SpectrumError
 
 MAX_HEADER = 100_000_000
 """Bytes; the cap of the safetensors library itself."""
@@ -108,24 +108,35 @@ class Checkpoint:
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Describe the model in `folder`; raises CheckpointError with the file that is at fault."""
-    config = read_config(folder)
+    beside = _beside_tensors(folder)
     digest = hashlib.sha256()
-    shards = shard_names(folder)
-    indexed = shards == [SINGLE_FILE] or (folder / INDEX_FILE).is_file()
-    headers = ((name, read_header(folder / name, digest)) for name in shards)
-    tensors = joined(headers, str(folder), indexed=indexed)
+    headers = ((name, read_header(folder / name, digest)) for name in beside["shards"])
+    tensors = joined(headers, str(folder), indexed=beside["indexed"])
     if not {tensor.dtype for tensor in tensors} <= _PLAIN:
-        digest.update(_decoding(config or {}).encode())
-    return Checkpoint(
-        folder,
-        config or {},
-        tuple(shards),
-        tensors,
-        digest.hexdigest(),
-        has_config=config is not None,
-        indexed=indexed,
-        has_adapter=(folder / ADAPTER_FILE).is_file(),
-    )
+        digest.update(_decoding(beside["config"]).encode())
+    return Checkpoint(folder, tensors=tensors, fingerprint=digest.hexdigest(), **beside)
+
+
+def is_unchanged(checkpoint: Checkpoint) -> bool:
+    """Whether `read_checkpoint` would find the same again, without a look into the shards."""
+    try:
+        check_unchanged(checkpoint.states)
+        return replace(checkpoint, **_beside_tensors(checkpoint.folder)) == checkpoint
+    except (SpectrumError, OSError):  # to read it again tells what is wrong with it
+        return False
+
+
+def _beside_tensors(folder: Path) -> dict[str, Any]:
+    """The fields of a `Checkpoint` that are known before a shard is opened."""
+    config = read_config(folder)
+    shards = tuple(shard_names(folder))
+    return {
+        "config": config or {},
+        "shards": shards,
+        "has_config": config is not None,
+        "indexed": shards == (SINGLE_FILE,) or (folder / INDEX_FILE).is_file(),
+        "has_adapter": (folder / ADAPTER_FILE).is_file(),
+    }
 
 
 def _decoding(config: Mapping[str, Any]) -> str:

@@ -29,9 +29,9 @@ from spectrum_tui.core.journal.spectra import (
     spectra_path,
 )
 from spectrum_tui.core.json_text import WRONG_SHAPE
-from spectrum_tui.core.requests import METRIC, METRICS
 from spectrum_tui.core.scoring.metrics import every_metric
 from spectrum_tui.core.scoring.snr import RULE
+from spectrum_tui.core.settings import METRIC, METRICS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,11 +23,12 @@ from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, 
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
-from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
+from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.settings import DEFAULTS, DEMO, DEMO_NAME, Settings
 from spectrum_tui.core.text import safe, shortened
 
 if TYPE_CHECKING:
-    from spectrum_tui.core.quantised.fold import Folded
+    from spectrum_tui.core.quantised.dequantise import Dequantised
 
 OWNED = "org/name, as in Qwen/Qwen3-0.6B"
 """What an id on the hub looks like."""
@@ -40,7 +41,8 @@ class Inspection:
     """A model read from its headers: what a screen shows, and what a scan needs.
 
     `files` are what a download fetches of a model that is only on the hub; `preview` are the
-    layers under the checkpoint's names, where `model` has those of a trainer.
+    layers under the checkpoint's names, where `model` has those of a trainer. `scored` are the
+    matrices that an earlier scan of exactly these files has scored.
     """
 
     summary: ModelSummary
@@ -48,6 +50,7 @@ class Inspection:
     model: ModelLayers
     files: hub.HubFiles | None = None
     preview: ModelLayers | None = None
+    scored: frozenset[str] = frozenset()
 
 
 def inspect_model(
@@ -160,6 +163,7 @@ def _describe(
     if not quantisation.method:
         _check_scorable(typed, model)
     is_local = origin != "hub"
+    scored = frozenset(read_journal(journal_path(checkpoint.fingerprint)))
     summary = ModelSummary(
         typed,
         origin,
@@ -174,22 +178,20 @@ def _describe(
         _dtypes(checkpoint),
         tuple(summarise_types(model.layers)),
         model.skipped,
-        _finished(checkpoint, model) if is_local else 0,
+        finished_layers(scored, (layer.matrix_names for layer in model.layers)),
         name or typed,
         (*_beside(checkpoint, origin), *filter(None, (quantisation.banner,))),
     )
-    return Inspection(summary, checkpoint, model)
+    return Inspection(summary, checkpoint, model, scored=scored)
 
 
-def as_far_as_known(
-    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
-) -> Inspection:
+def as_far_as_known(inspection: Inspection, settings: Settings = DEFAULTS) -> Inspection:
     """`with_exact_names`, or the names as stored where those need values that are on the hub.
 
     Some quantised models describe themselves in tensors; all others are known from headers.
     """
     try:
-        return with_exact_names(inspection, model_class=model_class, allow_gptq=allow_gptq)
+        return with_exact_names(inspection, settings)
     except NotHereError:
         summary = inspection.summary
         note = "the exact names and counts are known after the download: they need stored values"
@@ -198,9 +200,7 @@ def as_far_as_known(
         )
 
 
-def with_exact_names(
-    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
-) -> Inspection:
+def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> Inspection:
     """The same model under the names that a trainer will have.
 
     Needs torch and transformers, but for the architectures of `naming.known`.
@@ -209,15 +209,15 @@ def with_exact_names(
     class that does not fit. Where the names cannot be known, `summary.notes` say why.
     """
     with without_collections():
-        folded, plan = exact_plan(inspection, model_class=model_class, allow_gptq=allow_gptq)
+        dequantised, plan = exact_plan(inspection, settings)
         check_loads(inspection.checkpoint, plan, inspection.summary.model)
         model = plan_layers(plan)
-    dropped = tuple((name, "only used by an inference engine") for name in folded.dropped)
+    dropped = tuple((name, "only used by an inference engine") for name in dequantised.dropped)
     model = replace(model, skipped=(*model.skipped, *dropped))
     _check_scorable(inspection.summary.model, model)
     banners = (
         *_beside(inspection.checkpoint, inspection.summary.origin),
-        folded.quantisation.banner,
+        dequantised.quantisation.banner,
         plan.banner,
         *wrapped_names(inspection.checkpoint, plan),
         *_mismatches(plan),
@@ -228,7 +228,7 @@ def with_exact_names(
         parameters=model.total_parameters,
         types=tuple(summarise_types(model.layers)),
         skipped=model.skipped,
-        finished=_finished(inspection.checkpoint, model),
+        finished=finished_layers(inspection.scored, (layer.matrix_names for layer in model.layers)),
         notes=(*filter(None, (*banners, cache_note())), *_notes(model)),
         naming=naming_of(plan),
         model_class=plan.model_class,
@@ -237,20 +237,21 @@ def with_exact_names(
 
 
 def exact_plan(
-    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
-) -> tuple[Folded, ParameterPlan]:
+    inspection: Inspection, settings: Settings = DEFAULTS
+) -> tuple[Dequantised, ParameterPlan]:
     """The tensors of a checkpoint and the parameters that they become; raises as
     `with_exact_names` does."""
     from spectrum_tui.core.naming.plain_decoders import known_plan
     from spectrum_tui.core.naming.plan import plan_parameters
-    from spectrum_tui.core.quantised.fold import fold
+    from spectrum_tui.core.quantised.dequantise import dequantise
 
     checkpoint = inspection.checkpoint
-    folded = fold(checkpoint, allow_gptq=allow_gptq)
-    plan = known_plan(checkpoint, folded.sources, model_class=model_class)
+    chosen = settings.model_class
+    dequantised = dequantise(checkpoint, allow_gptq=settings.allow_gptq)
+    plan = known_plan(checkpoint, dequantised.sources, model_class=chosen)
     if plan is None:
-        plan = plan_parameters(checkpoint, model_class=model_class, sources=folded.sources)
-    return folded, plan
+        plan = plan_parameters(checkpoint, model_class=chosen, sources=dequantised.sources)
+    return dequantised, plan
 
 
 def naming_of(plan: ParameterPlan) -> str:
@@ -314,12 +315,9 @@ def _check_scorable(typed: str, model: ModelLayers) -> None:
         )
 
 
-def _finished(checkpoint: Checkpoint, model: ModelLayers) -> int:
-    """How many layers an earlier scan of exactly these files has scored."""
-    known = read_journal(journal_path(checkpoint.fingerprint))
-    if not known:
-        return 0
-    return sum(known.keys() >= set(layer.matrix_names) for layer in model.layers)
+def finished_layers(scored: frozenset[str], layers: Iterable[Iterable[str]]) -> int:
+    """How many layers, given as the names of their matrices, are among the `scored`."""
+    return sum(scored.issuperset(names) for names in layers) if scored else 0
 
 
 def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import Parameter
-from spectrum_tui.core.trainers import CONSUMERS, Consumer, ConsumerReport, report
 from spectrum_tui.core.trainers.matching import hits
 from spectrum_tui.core.trainers.names import Names
 from spectrum_tui.core.trainers.patterns import NAME, anywhere
+from spectrum_tui.core.trainers.reports import TrainerReport, report
+from spectrum_tui.core.trainers.trainers import TRAINERS, Trainer
 
 
 def check_names(written: Sequence[str], parameters: Iterable[str]) -> None:
@@ -61,8 +62,8 @@ def prove(
     text: str,
     wanted: Collection[str],
     parameters: Sequence[Parameter],
-    consumers: Sequence[Consumer] = CONSUMERS,
-) -> tuple[ConsumerReport, ...]:
+    trainers: Sequence[Trainer] = TRAINERS,
+) -> tuple[TrainerReport, ...]:
     """What each trainer that takes so long a list does with it: all of `wanted`, nothing else.
 
     Raises SelectionError where one would do anything else, and where nothing would train. The
@@ -73,11 +74,11 @@ def prove(
     if not parameters:
         return ()
     # One that takes no file of this length says so itself; the others may well read it.
-    able = [one for one in consumers if not one.most or len(wanted) <= one.most]
+    able = [one for one in trainers if not one.most or len(wanted) <= one.most]
     reports = report(text, wanted, parameters, able)
     for one in reports:
         if not one.exact:
-            raise SelectionError(f"{one.consumer.name} {deviation(one)}.", "Nothing was written.")
+            raise SelectionError(f"{one.trainer.name} {deviation(one)}.", "Nothing was written.")
     return reports
 
 
@@ -90,7 +91,7 @@ def refuse_everything(wanted: Collection[str], parameters: Sequence[Parameter]) 
         )
 
 
-def deviation(one: ConsumerReport) -> str:
+def deviation(one: TrainerReport) -> str:
     """What a trainer does otherwise than it should, as the end of a sentence."""
     if one.problem or not one.wanted:
         return one.problem or "would train nothing: nothing is selected"

@@ -13,9 +13,9 @@ from spectrum_tui.core.recipes.choice import RecipeFile
 from spectrum_tui.core.recipes.missing import missing_note
 from spectrum_tui.core.recipes.peft_config import Targets, heads, model_class
 from spectrum_tui.core.recipes.spectrum import one_line
-from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described
+from spectrum_tui.core.settings import DEMO_NAME
 
 _WIDTH = 88
 """The line length of ruff and black where nobody asked for another."""

@@ -1,6 +1,6 @@
 """The `unfrozen_parameters` YAML, in the one form that every known trainer reads alike.
 
-One full parameter name a line, at column 0, unquoted, no inline comment: consumers match the
+One full parameter name a line, at column 0, unquoted, no inline comment: trainers match the
 names as regular expressions, as prefixes, as substrings or read the lines without a YAML parser,
 and this form is right in all of them. Comments stand on lines of their own.
 """
@@ -13,10 +13,10 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import part_of
 from spectrum_tui.core.recipes.check import check_names, prove
 from spectrum_tui.core.recipes.missing import missing_note
-from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results.results import BoolArray, IntArray, Result
 from spectrum_tui.core.results.selection import NEVER, Selection
 from spectrum_tui.core.scoring.metrics import described
+from spectrum_tui.core.settings import DEMO_NAME
 from spectrum_tui.core.text import safe
 
 KEY = "unfrozen_parameters:"

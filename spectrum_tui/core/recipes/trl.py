@@ -13,8 +13,8 @@ from importlib import resources
 
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
-from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results.results import Provenance, Result
+from spectrum_tui.core.settings import DEMO_NAME
 
 _BEGIN = re.compile(r"(?<=\n)# -- what is trained, .*-\n")
 _END = re.compile(r"(?<=\n)# -- end -+\n")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError
-from spectrum_tui.core.requests import METRIC, METRICS
+from spectrum_tui.core.settings import METRIC, METRICS
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -1,14 +1,51 @@
-"""Which devices were meant, of those that exist: the same rule before a scan and on the screen."""
+"""The devices of a machine: which there are, how precisely they compute, and what they can hold.
+
+Cores, precision, free memory, what running out of it looks like, torch's threads and its current
+device: everything that a scan asks of a device. Importing this loads neither torch nor numpy, so
+that the setup screen can check a device's name before its first paint.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
-from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.errors import InputError, ScanError
+from spectrum_tui.core.gc_pause import import_torch
+from spectrum_tui.core.numbers import size
+
+CPU = "cpu"
+
+SHARE = 0.8
+"""How much of the free memory a scan takes: the rest is for allocators and everyone else."""
+
+_SIGNS = (
+    "out of memory",
+    "defaultcpuallocator",
+    "cannot allocate memory",
+    "alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUSOLVER_STATUS_ALLOC_FAILED
+)
+
+# -- which devices there are -------------------------------------------------------------------
+
+
+def available_devices() -> tuple[str, ...]:
+    """Return the devices of this machine by torch's names, the CPU first."""
+    import_torch()
+    import torch
+
+    devices = [CPU]
+    if torch.cuda.is_available():
+        devices += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return tuple(devices)
 
 
 def pick_devices(wanted: str, available: Sequence[str]) -> tuple[str, ...]:
-    """The devices that `wanted` names, by torch's own names; raises InputError for another.
+    """Return the devices that `wanted` names, by torch's names; raise InputError for another.
 
     `auto` and `cuda` are all GPUs at once, `cuda:1` is that one.
 
@@ -16,9 +53,9 @@ def pick_devices(wanted: str, available: Sequence[str]) -> tuple[str, ...]:
     (('cuda:0', 'cuda:1'), ('cuda:1',))
     """
     wanted = wanted.strip().lower() or "auto"
-    gpus = tuple(device for device in available if device.startswith("cuda"))
+    gpus = tuple(device for device in available if is_cuda(device))
     if wanted == "auto":
-        return gpus or ("cpu",)
+        return gpus or (CPU,)
     if wanted == "cuda" and gpus:
         return gpus
     if wanted not in available:
@@ -30,11 +67,173 @@ def pick_devices(wanted: str, available: Sequence[str]) -> tuple[str, ...]:
     return (wanted,)
 
 
+def choose_devices(wanted: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (devices to compute on, notes for the user); raise InputError for one not there."""
+    devices = pick_devices(wanted, available_devices())
+    if devices == ("mps",):
+        return (CPU,), ("MPS has no float64: the scan runs on the CPU.",)
+    return devices, ()
+
+
 def share_of(devices: Sequence[str], index: int, count: int) -> tuple[str, ...]:
-    """The devices of process `index` of `count` on a machine: every one is used, and shared
-    only where there are more processes than devices.
+    """Return the devices of process `index` of `count` on a machine: every one is used, and
+    shared only where there are more processes than devices.
 
     >>> share_of(["cuda:0", "cuda:1", "cuda:2"], 0, 2), share_of(["cuda:0"], 3, 4)
     (('cuda:0', 'cuda:2'), ('cuda:0',))
     """
     return tuple(devices[index::count]) or (devices[index % len(devices)],)
+
+
+def is_cuda(device: str) -> bool:
+    """Whether a device, by torch's name, is a GPU that CUDA (or ROCm) drives."""
+    return device.startswith("cuda")
+
+
+# -- how precisely and how many at once --------------------------------------------------------
+
+
+def choose_precision(wanted: str, device: str) -> str:
+    """Return `exact` or `fast`; for "auto" that is `exact` wherever float64 is not crippled.
+
+    GPUs for computing (compute capability x.0: P100, V100, A100, H100, B200) do float64 at half
+    the rate of float32; those for games at a 32nd or a 64th.
+    """
+    from spectrum_tui.core.scoring.svd import EXACT, FAST
+
+    if wanted != "auto":
+        return wanted
+    if not is_cuda(device):
+        return EXACT
+    import torch
+
+    _, minor = torch.cuda.get_device_capability(device)
+    return EXACT if minor == 0 else FAST
+
+
+def cores() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def default_batch_size(device: str) -> int:
+    """Return one matrix for each core (single-threaded eigenvalue solvers beat threaded ones);
+    two for a GPU, so that one is read while the other computes."""
+    return cores() if device == CPU else 2
+
+
+# -- threads and streams -----------------------------------------------------------------------
+
+
+def current(device: str) -> AbstractContextManager[object]:
+    """Make a GPU torch's current one in this thread: its libraries open their handles there."""
+    if not is_cuda(device):
+        return nullcontext()
+    import torch
+
+    return torch.cuda.device(device)
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Set torch's number of threads for a while (0 leaves it alone); its own comes back."""
+    import torch
+
+    before = torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# -- memory ------------------------------------------------------------------------------------
+
+
+def is_out_of_memory(exc: BaseException) -> bool:
+    """Whether memory of whatever device ran out: CUDA, its libraries, the CPU's allocator."""
+    if isinstance(exc, MemoryError):
+        return True
+    text = str(exc).lower()
+    return isinstance(exc, RuntimeError) and any(sign in text for sign in _SIGNS)
+
+
+def release(device: str) -> None:
+    """Give the blocks that torch's allocator keeps back to the device."""
+    if is_cuda(device):
+        import torch
+
+        torch.cuda.empty_cache()
+
+
+def refuse_if_lost(device: str, exc: Exception) -> None:
+    """Raise ScanError where a GPU computes nothing any more: after a fault of a kernel, or when
+    it fell off the bus, every call of the process fails."""
+    if not (is_cuda(device) and isinstance(exc, RuntimeError)):
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=device).add_(1).cpu()
+    except RuntimeError as lost:
+        line = next(iter(str(lost).strip().splitlines()), type(lost).__name__)
+        raise ScanError(
+            f"{device} has stopped working ({line}).",
+            "Finished scores are kept: the same command goes on from there.",
+        ) from None
+
+
+def free_memory(device: str) -> int:
+    """Return the free bytes of a device by torch's name; of the CPU what is left without
+    swapping, in the machine and in this process's own limits (a container, a batch job)."""
+    if is_cuda(device):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    known = known_free()
+    return _physical() if known is None else known
+
+
+def known_free() -> int | None:
+    """Return the free bytes of the CPU's memory, None where the system does not say."""
+    limits = (_available(Path("/proc/meminfo")), _cgroup_left(Path("/sys/fs/cgroup")))
+    return min((left for left in limits if left is not None), default=None)
+
+
+def _available(meminfo: Path) -> int | None:
+    """MemAvailable of Linux, in bytes."""
+    try:
+        lines = meminfo.read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def _cgroup_left(folder: Path) -> int | None:
+    """What a container's limit leaves (cgroup v2), where there is one; file cache is free."""
+    try:
+        limit = int((folder / "memory.max").read_text())  # the word "max" where there is none
+        used = int((folder / "memory.current").read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(stat.get("inactive_file", "0")))
+    except (OSError, ValueError):
+        return None
+
+
+def _physical() -> int:
+    """Half of the machine's memory, where the system does not say what is free."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (ValueError, OSError, AttributeError):
+        return 4 * 2**30
+
+
+def too_large(need: int, free: int | None) -> str:
+    """Return why a matrix that needs `need` bytes is not begun; empty where there is enough memory,
+    or where the system does not say. Begun, it would not fail: the system would end the process."""
+    if free is None or need <= free:
+        return ""
+    return f"not enough memory for it: it needs about {size(need)}, and {size(free)} are free"

@@ -26,15 +26,16 @@ from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.naming import NAMING, Layer
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.requests import METRICS, ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import MetricColumn, Parts, Provenance, Result, Scores
 from spectrum_tui.core.saved import store
 from spectrum_tui.core.scanning.distributed import ALONE, Group
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
+from spectrum_tui.core.settings import METRICS, Settings
 
 
 def run_scan(
-    request: ScanRequest,
+    settings: Settings,
     inspection: Inspection | None = None,
     *,
     cancelled: Callable[[], bool] = lambda: False,
@@ -49,16 +50,16 @@ def run_scan(
     A stopped scan's scores are kept in the program's cache, not in the output folder, where
     another tool would take them for the whole model. Raises SpectrumError.
     """
-    output = output_folder(request.output_dir)
-    inspection = _prepared(request, inspection, output if group.leads else None)
+    output = output_folder(settings.output_dir)
+    inspection = _prepared(settings, inspection, output if group.leads else None)
     plan = make_plan(
         inspection.checkpoint,
-        choose_layers(inspection, request.types),
-        device=request.device,
-        batch_size=request.batch_size,
-        fresh=request.fresh,
+        choose_layers(inspection, settings.types),
+        device=settings.device,
+        batch_size=settings.batch_size,
+        fresh=settings.fresh,
         group=group,
-        precision=request.precision,
+        precision=settings.precision,
     )
     outcome = Outcome(notes=plan.notes)
     for event in scan(plan, cancelled=cancelled):
@@ -66,7 +67,7 @@ def run_scan(
         yield event
     outcome.check()
     if outcome.done and group.leads:
-        result = build_result(inspection, plan, outcome).with_metric(request.metric)
+        result = build_result(inspection, plan, outcome).with_metric(settings.metric)
         folder = output if outcome.finished else cache_dir() / "stopped"
         keep(result)
         notes: list[str] = []
@@ -75,21 +76,17 @@ def run_scan(
         yield ResultReady(str(files.scores), outcome.finished)
 
 
-def _prepared(
-    request: ScanRequest, inspection: Inspection | None, output: Path | None
-) -> Inspection:
+def _prepared(settings: Settings, inspection: Inspection | None, output: Path | None) -> Inspection:
     """The local model under its exact names; `output` is checked before these take their time."""
     if inspection is None:
-        inspection = inspect_model(request.model, request.revision)
+        inspection = inspect_model(settings.model, settings.revision)
     if not inspection.summary.is_local:
-        raise ScanError(f"{request.model} is not downloaded yet.", "Download it first.")
+        raise ScanError(f"{settings.model} is not downloaded yet.", "Download it first.")
     if output is not None:
         check_writable(output)
     if inspection.summary.naming:
         return inspection
-    return with_exact_names(
-        inspection, model_class=request.model_class, allow_gptq=request.allow_gptq
-    )
+    return with_exact_names(inspection, settings)
 
 
 @dataclass

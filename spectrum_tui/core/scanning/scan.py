@@ -25,7 +25,6 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
-from spectrum_tui.core.gc_pause import import_torch
 from spectrum_tui.core.journal.journal import (
     Entry,
     Journal,
@@ -39,13 +38,21 @@ from spectrum_tui.core.journal.journal import (
 from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.numbers import counted, size
-from spectrum_tui.core.scanning.devices import pick_devices, share_of
+from spectrum_tui.core.scanning.devices import (
+    CPU,
+    SHARE,
+    choose_devices,
+    choose_precision,
+    cores,
+    default_batch_size,
+    free_memory,
+    share_of,
+)
 from spectrum_tui.core.scanning.distributed import ALONE, Group
 from spectrum_tui.core.scanning.following import Followed, turn
-from spectrum_tui.core.scanning.layers import LayerWork
+from spectrum_tui.core.scanning.layers import LayerWork, how_many_fit
 from spectrum_tui.core.scanning.precision import undecided_in_groups
-from spectrum_tui.core.scanning.resources import SHARE, cores, free_memory, how_many_fit
-from spectrum_tui.core.scanning.workers import CPU, Workers
+from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST
 
 
@@ -108,49 +115,6 @@ def make_plan(
         FAST if fast else EXACT,
         checkpoint.states,
     )
-
-
-def available_devices() -> tuple[str, ...]:
-    """The devices of this machine by torch's names, the CPU first."""
-    import_torch()
-    import torch
-
-    devices = [CPU]
-    if torch.cuda.is_available():
-        devices += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        devices.append("mps")
-    return tuple(devices)
-
-
-def choose_devices(wanted: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(devices to compute on, notes for the user); raises InputError where one does not exist."""
-    devices = pick_devices(wanted, available_devices())
-    if devices == ("mps",):
-        return (CPU,), ("MPS has no float64: the scan runs on the CPU.",)
-    return devices, ()
-
-
-def choose_precision(wanted: str, device: str) -> str:
-    """`exact` or `fast`; for "auto" that is `exact` wherever float64 is not crippled.
-
-    GPUs for computing (compute capability x.0: P100, V100, A100, H100, B200) do float64 at half
-    the rate of float32; those for games at a 32nd or a 64th.
-    """
-    if wanted != "auto":
-        return wanted
-    if not device.startswith("cuda"):
-        return EXACT
-    import torch
-
-    _, minor = torch.cuda.get_device_capability(device)
-    return EXACT if minor == 0 else FAST
-
-
-def default_batch_size(device: str) -> int:
-    """One matrix for each core (single-threaded eigenvalue solvers beat threaded ones); on a
-    GPU two, so that one is read while the other computes."""
-    return cores() if device == CPU else 2
 
 
 def auto_batch_size(

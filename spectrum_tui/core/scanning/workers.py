@@ -9,33 +9,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from spectrum_tui.core.errors import ModelChangedError
-from spectrum_tui.core.events import (
-    LayerStarted,
-    ScanEvent,
-)
+from spectrum_tui.core.events import LayerStarted, ScanEvent
 from spectrum_tui.core.journal.journal import Entry, Journal
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import counted, size
-from spectrum_tui.core.scanning.layers import LayerWork
-from spectrum_tui.core.scanning.resources import (
-    held_bytes,
+from spectrum_tui.core.scanning.devices import (
+    CPU,
+    current,
     is_out_of_memory,
     known_free,
-    memory_need,
     refuse_if_lost,
     release,
     too_large,
+    torch_threads,
 )
+from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.metrics import FAILED, every_metric
 from spectrum_tui.core.scoring.snr import why_unscored
-
-CPU = "cpu"
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +38,7 @@ Scored = tuple[Entry, KeptSpectrum]
 """What is written down of a matrix."""
 
 
-class Lane:
+class WorkerPool:
     """The threads of one device, and how many matrices may be in work on it at once.
 
     `limit` only ever falls: memory that ran out once would run out again.
@@ -98,10 +93,10 @@ class Workers:
         ordered = sorted(layers, key=lambda work: work.matrix_cost, reverse=True)
         self._todo = deque((work, index) for work in ordered for index in work.missing)
         self._journal = journal
-        self._lanes = [Lane(device, min(workers, len(self._todo))) for device in devices]
+        self._pools = [WorkerPool(device, min(workers, len(self._todo))) for device in devices]
         self._precision = precision
-        self._torch_threads = _torch_threads(1 if helpers else 0)
-        self._pool = ThreadPoolExecutor(helpers, "helper") if helpers > 1 else None
+        self._torch_threads = 1 if helpers else 0
+        self._helpers = ThreadPoolExecutor(helpers, "helper") if helpers > 1 else None
         self._free = known_free()  # before anything is in work
         self._lock = threading.Lock()
         self._cpu_turn = threading.Lock()
@@ -112,15 +107,16 @@ class Workers:
     @property
     def notes(self) -> tuple[str, ...]:
         """What went otherwise than planned, a line for each device."""
-        return tuple(lane.note for lane in self._lanes if lane.note)
+        return tuple(pool.note for pool in self._pools if pool.note)
 
     def run(self, cancelled: Callable[[], bool]) -> Iterator[ScanEvent]:
         """The events of all layers, until none is left or the scan is cancelled."""
-        lanes = [lane for lane in self._lanes for _ in range(lane.threads)]
         self._running = [
-            threading.Thread(target=self._work, args=(lane,), daemon=True) for lane in lanes
+            threading.Thread(target=self._work, args=(pool,), daemon=True)
+            for pool in self._pools
+            for _ in range(pool.threads)
         ]
-        with self._torch_threads:
+        with torch_threads(self._torch_threads):
             for thread in self._running:
                 thread.start()
             left = len(self._running)
@@ -140,8 +136,8 @@ class Workers:
         for thread in self._running:
             if thread.ident is not None:
                 thread.join()
-        if self._pool is not None:
-            self._pool.shutdown()
+        if self._helpers is not None:
+            self._helpers.shutdown()
 
     def _next(self, cancelled: Callable[[], bool]) -> ScanEvent | BaseException | None:
         """The next event; looks ten times a second whether the scan is cancelled."""
@@ -153,41 +149,41 @@ class Workers:
             except queue.Empty:
                 continue
 
-    def _work(self, lane: Lane) -> None:
+    def _work(self, pool: WorkerPool) -> None:
         try:
-            with _current(lane.device), svd.helped_by(self._pool):
-                while (task := self._take(lane)) is not None:
-                    self._score(lane, *task)
+            with current(pool.device), svd.helped_by(self._helpers):
+                while (task := self._take(pool)) is not None:
+                    self._score(pool, *task)
         except BaseException as exc:
             self._events.put(exc)
         finally:
             self._events.put(None)
 
-    def _take(self, lane: Lane) -> tuple[LayerWork, int, int] | None:
+    def _take(self, pool: WorkerPool) -> tuple[LayerWork, int, int] | None:
         """The next matrix, and how many may be in work on the device together with it, itself
         included: 1 means alone from begin to end, since the limit never rises.
 
-        None ends the thread: nothing is left, or more threads than the lane's limit are there.
+        None ends the thread: nothing is left, or more threads than the pool's limit are there.
         """
         with self._lock:
-            if self._stop.is_set() or not self._todo or lane.threads > lane.limit:
-                lane.threads -= 1
+            if self._stop.is_set() or not self._todo or pool.threads > pool.limit:
+                pool.threads -= 1
                 return None
-            return *self._todo.popleft(), lane.limit
+            return *self._todo.popleft(), pool.limit
 
-    def _score(self, lane: Lane, work: LayerWork, index: int, at_once: int) -> None:
+    def _score(self, pool: WorkerPool, work: LayerWork, index: int, at_once: int) -> None:
         name = work.names[index]
         shape = work.shape_of(index)
         self._events.put(LayerStarted(name, work.layer.type, shape, work.matrix_cost))
         begin = time.perf_counter()
-        need = memory_need(work.layer) if lane.device == CPU else held_bytes(work.layer)
-        score = too_large(need, self._free) or self._attempt(work, index, lane.device)
+        need = memory_need(work.layer) if pool.device == CPU else held_bytes(work.layer)
+        score = too_large(need, self._free) or self._attempt(work, index, pool.device)
         if score is None:
-            release(lane.device)
+            release(pool.device)
             if at_once > 1:
-                self._put_back(lane, work, index, at_once)
+                self._put_back(pool, work, index, at_once)
                 return
-            score = self._without_the_device(lane, work, index)
+            score = self._without_the_device(pool, work, index)
         self._keep(work, index, score, time.perf_counter() - begin)
 
     def _attempt(self, work: LayerWork, index: int, device: str) -> Scored | str | None:
@@ -207,23 +203,23 @@ class Workers:
             refuse_if_lost(device, exc)
             return why_unscored(exc)
 
-    def _put_back(self, lane: Lane, work: LayerWork, index: int, at_once: int) -> None:
+    def _put_back(self, pool: WorkerPool, work: LayerWork, index: int, at_once: int) -> None:
         """For another try, among half as many: several that fail together halve it once."""
         with self._lock:
             self._todo.appendleft((work, index))
-            lane.limit = min(lane.limit, at_once // 2)
-            lane.put_back.add(work.names[index])
+            pool.limit = min(pool.limit, at_once // 2)
+            pool.put_back.add(work.names[index])
 
-    def _without_the_device(self, lane: Lane, work: LayerWork, index: int) -> Scored | str:
+    def _without_the_device(self, pool: WorkerPool, work: LayerWork, index: int) -> Scored | str:
         """The score of a matrix that has the device to itself and still does not fit."""
         need = memory_need(work.layer)
-        if lane.device != CPU:
+        if pool.device != CPU:
             if reason := too_large(need, self._free):
                 return reason
             with self._cpu_turn:  # what no GPU can take is not tried twice at once
                 score = self._attempt(work, index, CPU)
             if score is not None:
-                lane.on_cpu.add(work.names[index])
+                pool.on_cpu.add(work.names[index])
                 return score
         return f"not enough memory for it, alone on the CPU: it needs about {size(need)}"
 
@@ -244,34 +240,5 @@ class Workers:
         spectrum = svd.singular_values(matrix.values, rows, columns, device, self._precision)
         error = spectrum.error if spectrum.error > svd.TOLERANCE[svd.EXACT] else 0.0
         metrics = every_metric(spectrum.values, rows, columns)
-        return Entry(layer=name, metrics=metrics, error=error), KeptSpectrum(
-            spectrum.values, rows, columns
-        )
-
-
-def _current(device: str) -> AbstractContextManager[object]:
-    """Torch's current GPU in this thread, which its libraries open their handles on."""
-    if not device.startswith("cuda"):
-        return nullcontext()
-    import torch
-
-    return torch.cuda.device(device)
-
-
-class _torch_threads:  # noqa: N801  (reads as a statement: with _torch_threads(...))
-    """Torch's number of threads for a while; its own setting comes back."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-
-    def __enter__(self) -> None:
-        import torch
-
-        self._before = torch.get_num_threads()
-        if self._threads:
-            torch.set_num_threads(self._threads)
-
-    def __exit__(self, *exc: object) -> None:
-        import torch
-
-        torch.set_num_threads(self._before)
+        entry = Entry(layer=name, metrics=metrics, error=error)
+        return entry, KeptSpectrum(spectrum.values, rows, columns)

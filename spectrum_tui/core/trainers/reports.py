@@ -12,11 +12,11 @@ from spectrum_tui.core.trainers.matching import Hits, hits
 from spectrum_tui.core.trainers.names import Names
 from spectrum_tui.core.trainers.patterns import NAME, Rows, Understand, anywhere
 from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError
-from spectrum_tui.core.trainers.trainers import CONSUMERS, Consumer
+from spectrum_tui.core.trainers.trainers import TRAINERS, Trainer
 
 
 @dataclass(frozen=True)
-class ConsumerReport:
+class TrainerReport:
     """What one trainer would do.
 
     `wanted` and `matched` count parameters that are meant to train, and those of them that do;
@@ -25,7 +25,7 @@ class ConsumerReport:
     trains anything, or why it cannot be told.
     """
 
-    consumer: Consumer
+    trainer: Trainer
     wanted: int
     matched: int
     unintended: tuple[str, ...] = ()
@@ -71,26 +71,24 @@ class Reporter:
                 self._hits[key] = hits(patterns, understand, self.names)
         return self._hits[key]
 
-    def of(
-        self, consumer: Consumer, document: RecipeText, wanted: Collection[str]
-    ) -> ConsumerReport:
+    def of(self, trainer: Trainer, document: RecipeText, wanted: Collection[str]) -> TrainerReport:
         """What one trainer would do with the text."""
         meant = frozenset(wanted)
         try:
-            patterns = consumer.read(document)
-            _accept(consumer, patterns)
-            found = self.hits(patterns, consumer.understand)
+            patterns = trainer.read(document)
+            _accept(trainer, patterns)
+            found = self.hits(patterns, trainer.understand)
             _refuse_invalid(found)
             rows = self._rows(found)
         except StopsError as exc:
-            return ConsumerReport(consumer, len(meant), 0, problem=f"stops: {exc}")
-        everything = not patterns and consumer.of_nothing == "everything"
+            return TrainerReport(trainer, len(meant), 0, problem=f"stops: {exc}")
+        everything = not patterns and trainer.of_nothing == "everything"
         trains = frozenset(self._sizes) if everything else frozenset(found.all)
         others = trains - meant
         in_order = tuple(name for name in self.names.names if name in others) if others else ()
         problem = _untried(found)
         matched = len(trains & meant)
-        return ConsumerReport(consumer, len(meant), matched, in_order, rows, problem, trains)
+        return TrainerReport(trainer, len(meant), matched, in_order, rows, problem, trains)
 
     def _rows(self, found: Hits) -> dict[str, tuple[tuple[int, int], ...]]:
         """The rows that train of each parameter where a pattern limits them."""
@@ -101,12 +99,12 @@ class Reporter:
         return {name: _merged(name, rows, self._sizes[name]) for name, rows in asked.items()}
 
 
-def _accept(consumer: Consumer, patterns: Sequence[str]) -> None:
-    if consumer.most and len(patterns) > consumer.most:
-        raise StopsError(f"{len(patterns):,} lines, {consumer.most:,} are accepted")
+def _accept(trainer: Trainer, patterns: Sequence[str]) -> None:
+    if trainer.most and len(patterns) > trainer.most:
+        raise StopsError(f"{len(patterns):,} lines, {trainer.most:,} are accepted")
     longest = max(map(len, patterns), default=0)
-    if consumer.longest and longest > consumer.longest:
-        raise StopsError(f"a line of {longest:,} characters, {consumer.longest} are accepted")
+    if trainer.longest and longest > trainer.longest:
+        raise StopsError(f"a line of {longest:,} characters, {trainer.longest} are accepted")
 
 
 def _refuse_invalid(found: Hits) -> None:
@@ -145,9 +143,9 @@ def report(
     text: str,
     wanted: Collection[str],
     parameters: Iterable[Parameter],
-    consumers: Sequence[Consumer] = CONSUMERS,
-) -> tuple[ConsumerReport, ...]:
+    trainers: Sequence[Trainer] = TRAINERS,
+) -> tuple[TrainerReport, ...]:
     """What every trainer would do with a recipe's text and a model of these parameters, of which
     `wanted` are meant to train. Never raises for what the text holds."""
     reporter, document = Reporter(parameters), RecipeText(text)
-    return tuple(reporter.of(consumer, document, wanted) for consumer in consumers)
+    return tuple(reporter.of(trainer, document, wanted) for trainer in trainers)

@@ -16,7 +16,7 @@ from spectrum_tui.core.trainers.recipe_text import RecipeText
 
 
 @dataclass(frozen=True, slots=True)
-class Consumer:
+class Trainer:
     """A way of reading a recipe, and the project and file that it is taken from.
 
     `read` gives the patterns of a text, or raises StopsError; `understand` says what one of them
@@ -34,8 +34,8 @@ class Consumer:
     longest: int = 0
 
 
-CONSUMERS = (
-    Consumer(
+TRAINERS = (
+    Trainer(
         "axolotl",
         "axolotl-ai-cloud/axolotl: src/axolotl/utils/freeze.py, src/axolotl/train.py",
         recipe_text.with_pyyaml,
@@ -43,7 +43,7 @@ CONSUMERS = (
         "regular expression at the beginning, dots literal but for .+, rows in brackets",
         of_nothing="everything",
     ),
-    Consumer(
+    Trainer(
         "TRL tutorial",
         "anakin87's TRL tutorial and philschmid's run_sft.py; "
         "aws-samples/amazon-sagemaker-generativeai: train_spectrum.py, run_sft.py",
@@ -51,14 +51,14 @@ CONSUMERS = (
         patterns.at_start,
         "regular expression at the beginning",
     ),
-    Consumer(
+    Trainer(
         "AWS sft.py",
         "aws-samples/amazon-sagemaker-generativeai: 0_model_customization_recipes, sft.py",
         recipe_text.by_stripped_dash,
         patterns.at_start,
         "regular expression at the beginning",
     ),
-    Consumer(
+    Trainer(
         "Soup",
         "Soup: utils/freeze.py, config/schema.py",
         recipe_text.with_pyyaml_nested,
@@ -67,28 +67,28 @@ CONSUMERS = (
         most=50_000,
         longest=512,
     ),
-    Consumer(
+    Trainer(
         "DistillKit",
         "arcee-ai/DistillKit: freeze_student_spectrum",
         recipe_text.with_pyyaml_strictly,
         patterns.substring,
         "text anywhere",
     ),
-    Consumer(
+    Trainer(
         "Spectrum README",
         "QuixiAI/spectrum: README.md",
         recipe_text.by_dash,
         patterns.substring,
         "text anywhere",
     ),
-    Consumer(
+    Trainer(
         "prefix forks",
         "copies of the recipe that ask name.startswith(line)",
         recipe_text.with_pyyaml,
         patterns.beginning,
         "text at the beginning",
     ),
-    Consumer(
+    Trainer(
         "mixed forks",
         "copies of the recipe that search lines with ^ or $, and look for the others",
         recipe_text.with_pyyaml,
@@ -99,6 +99,6 @@ CONSUMERS = (
 """In the order in which they are reported."""
 
 
-def consumer_named(name: str) -> Consumer:
-    """The consumer of that name; KeyError where there is none."""
-    return {consumer.name: consumer for consumer in CONSUMERS}[name]
+def trainer_named(name: str) -> Trainer:
+    """The trainer of that name; KeyError where there is none."""
+    return {trainer.name: trainer for trainer in TRAINERS}[name]

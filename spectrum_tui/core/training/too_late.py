@@ -58,10 +58,12 @@ def _optimized() -> set[int]:
     There is no way from a parameter to its optimizer: they are looked for among all objects,
     0.1 s for two million of them.
     """
-    torch = sys.modules["torch"]
+    optimizer = sys.modules["torch"].optim.Optimizer
+    objects = gc.get_objects()
+    kinds = {kind for kind in set(map(type, objects)) if issubclass(kind, optimizer)}
     held: set[int] = set()
-    for thing in gc.get_objects():
-        if issubclass(type(thing), torch.optim.Optimizer):
+    for thing in objects if kinds else ():
+        if type(thing) in kinds:
             groups = getattr(thing, "param_groups", ())  # one that is half made has none
             held |= {id(p) for group in groups for p in group["params"]}
     return held

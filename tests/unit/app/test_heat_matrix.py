@@ -9,8 +9,8 @@ from spectrum_tui.app.widgets.heat_layout import HeatLayout
 from spectrum_tui.app.widgets.heat_matrix import LEVELS, Cell, HeatMatrix, Mark
 from spectrum_tui.app.widgets.heat_ramp import INKS, RAMP, contrast, density_of, luminance
 from spectrum_tui.core.layer_types import layer_type
-from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.results.results import MetricColumn, Scores
+from spectrum_tui.core.settings import METRIC
 
 INF, NAN = float("inf"), float("nan")
 

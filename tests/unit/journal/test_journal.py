@@ -17,8 +17,8 @@ import pytest
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import checksum
 from spectrum_tui.core.journal.journal import Entry, Journal, parse_line, read_journal, sealed
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scoring.metrics import every_metric
+from spectrum_tui.core.settings import METRICS
 
 ENTRIES = [
     Entry(

@@ -23,11 +23,12 @@ from spectrum_tui.core.journal.spectra import (
     SpectraWriter,
     spectra_path,
 )
-from spectrum_tui.core.requests import METRICS, ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved import kept_spectra, store
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scoring import metrics
+from spectrum_tui.core.settings import METRICS, Settings
 from tests import oracle
 from tests.checkpoints import llama, save, spoil
 from tests.scans import is_matrix, journal_of, run, scores_of, spy_on_scores
@@ -192,7 +193,7 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def scanned(folder: Path, out: Path, **options: Any) -> Result:
-    request = ScanRequest(str(folder), device="cpu", output_dir=str(out), **options)
+    request = Settings(model=str(folder), device="cpu", output_dir=str(out), **options)
     ready = next(e for e in run_scan(request) if isinstance(e, ResultReady))
     return store.load_result(Path(ready.path))
 

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.plan import plan_parameters
-from spectrum_tui.core.quantised.fold import Folded
+from spectrum_tui.core.quantised.dequantise import Dequantised
 from tests import quantisers as q
 from tests.checkpoints import Tensors
-from tests.quantised import LAYER, by_name, config, folded, of_layer, the_weight
+from tests.quantised import LAYER, by_name, config, dequantised, of_layer, the_weight
 
 # ---- transformers' own dequantisation
 
@@ -78,10 +78,9 @@ def _fp8_loads() -> None:
 def test_fp8_dense_is_what_transformers_loads(tmp_path: Path) -> None:
     tensors, cfg = made_model(tmp_path / "made", transformers.Qwen3Config(**SMALL))
     entry = config("fp8", weight_block_size=[16, 16], activation_scheme="dynamic")
-    result = folded(tmp_path / "fp8", to_fp8(tensors, 16), cfg | entry)
+    result = dequantised(tmp_path / "fp8", to_fp8(tensors, 16), cfg | entry)
     wanted = loaded(tmp_path / "fp8")
     assert result.quantisation.method == "fp8"
-    assert not result.quantisation.lossy
     assert not result.quantisation.banner
     assert set(by_name(result)) == set(wanted)
     assert_plan_is(tmp_path / "fp8", result, wanted)
@@ -94,14 +93,14 @@ def test_fp8_experts_are_what_transformers_loads(tmp_path: Path) -> None:
     )
     tensors, saved = made_model(tmp_path / "made", cfg)
     entry = config("fp8", weight_block_size=[8, 8], activation_scheme="dynamic")
-    result = folded(tmp_path / "fp8", to_fp8(tensors, 8), saved | entry)
+    result = dequantised(tmp_path / "fp8", to_fp8(tensors, 8), saved | entry)
     wanted = loaded(tmp_path / "fp8")
     assert_plan_is(tmp_path / "fp8", result, wanted)
     expert = by_name(result)["model.layers.0.mlp.experts.2.down_proj.weight"]
     assert torch.equal(expert.read(), wanted["model.layers.0.mlp.experts.down_proj"][2])
 
 
-def assert_plan_is(folder: Path, result: Folded, wanted: Tensors) -> None:
+def assert_plan_is(folder: Path, result: Dequantised, wanted: Tensors) -> None:
     """The plan made of the sources has the model's parameters, each expert on its own too."""
     plan = plan_parameters(read_checkpoint(folder), sources=result.sources)
     assert plan.naming == "transformers"
@@ -138,16 +137,16 @@ def gpt_oss(folder: Path) -> tuple[Tensors, dict[str, Any]]:
 @pytest.mark.usefixtures("_accelerated")
 def test_mxfp4_is_what_transformers_loads(tmp_path: Path) -> None:
     tensors, saved = gpt_oss(tmp_path / "made")
-    result = folded(tmp_path / "mxfp4", tensors, saved | config("mxfp4"))
+    result = dequantised(tmp_path / "mxfp4", tensors, saved | config("mxfp4"))
     wanted = loaded(tmp_path / "mxfp4")
-    assert (result.quantisation.method, result.quantisation.lossy) == ("mxfp4", False)
+    assert result.quantisation.method == "mxfp4"
     assert set(by_name(result)) == set(wanted)
     assert_plan_is(tmp_path / "mxfp4", result, wanted)
 
 
 def test_mxfp4_by_the_values_of_the_standard(tmp_path: Path) -> None:
     tensors, saved = gpt_oss(tmp_path / "made")
-    sources = by_name(folded(tmp_path / "mxfp4", tensors, saved | config("mxfp4")))
+    sources = by_name(dequantised(tmp_path / "mxfp4", tensors, saved | config("mxfp4")))
     name = "model.layers.0.mlp.experts.down_proj"
     packed, power = tensors[f"{name}_blocks"].numpy(), tensors[f"{name}_scales"].numpy()
     for expert in range(3):
@@ -170,7 +169,7 @@ def test_fp8_with_the_last_block_cut_short(
     scale = q.scales(2, -(-rows // block), -(-columns // block))
     entry = config("fp8", weight_block_size=[block, block])
     stored = of_layer({"weight": weight, "weight_scale_inv": scale})
-    source = the_weight(folded(tmp_path, stored, entry))
+    source = the_weight(dequantised(tmp_path, stored, entry))
     wanted = q.rounded(q.blockwise(weight, scale, (block, block)))
     assert torch.equal(source.read(), wanted)
     assert not source.row_aligned
@@ -180,7 +179,7 @@ def test_fp8_with_the_last_block_cut_short(
 def test_fp8_without_a_block_size_in_the_config_takes_a_power_of_two(tmp_path: Path) -> None:
     weight, scale = q.fp8(1, 24, 40), q.scales(2, 2, 3)
     stored = of_layer({"weight": weight, "weight_scale_inv": scale})
-    source = the_weight(folded(tmp_path, stored, config("fp8")))
+    source = the_weight(dequantised(tmp_path, stored, config("fp8")))
     assert torch.equal(source.read(), q.rounded(q.blockwise(weight, scale, (16, 16))))
 
 
@@ -198,7 +197,7 @@ def test_fp8_scales_by_their_other_names_and_shapes(
     tmp_path: Path, leaf: str, shape: tuple[int, ...], block: tuple[int, int]
 ) -> None:
     weight, scale = q.fp8(3, 12, 10), q.scales(4, *shape)
-    result = folded(tmp_path, of_layer({"weight": weight, leaf: scale}), config("fp8"))
+    result = dequantised(tmp_path, of_layer({"weight": weight, leaf: scale}), config("fp8"))
     source = the_weight(result)
     grid = scale.reshape(-1, 1)
     assert torch.equal(source.read(), q.rounded(q.blockwise(weight, grid, block)))
@@ -212,7 +211,7 @@ def test_fp8_with_scales_that_are_powers_of_two(tmp_path: Path, as_bytes: bool) 
     weight, power = q.fp8(5, 8, 64), torch.tensor([[118, 119]] * 8, dtype=torch.uint8)
     scale = power if as_bytes else power.view(torch.float8_e8m0fnu)
     stored = of_layer({"weight": weight, "weight_scale_inv": scale})
-    source = the_weight(folded(tmp_path, stored, config("mxfp8")))
+    source = the_weight(dequantised(tmp_path, stored, config("mxfp8")))
     factor = torch.from_numpy(2.0 ** (power.numpy().astype(np.float32) - 127))
     assert torch.equal(source.read(), q.rounded(q.blockwise(weight, factor, (1, 32))))
 
@@ -225,7 +224,7 @@ def test_fp4_in_bytes_beside_fp8(tmp_path: Path) -> None:
     weight, scale = q.fp8(1, 6, 7), q.scales(1, 1, 1)
     stored = of_layer(expert, "e") | of_layer({"weight": weight, "scale": scale}, "d")
     entry = config("fp8", weight_block_size=[128, 128])
-    sources = by_name(folded(tmp_path, stored, entry))
+    sources = by_name(dequantised(tmp_path, stored, entry))
     assert sources["e.weight"].shape == (6, 64)
     assert torch.equal(sources["e.weight"].read(), q.rounded(q.fp4_bytes(packed)) / 128)
     wanted = q.rounded(q.blockwise(weight, scale, (128, 128)))
@@ -237,7 +236,7 @@ def test_fused_fp8_experts_one_at_a_time(tmp_path: Path, per_expert: tuple[int, 
     name = "model.layers.0.mlp.experts.gate_up_proj"
     weight, scale = q.fp8(1, 3, 24, 40), q.scales(2, 3, *per_expert)
     entry = config("fp8", weight_block_size=[16, 16] if per_expert == (2, 3) else None)
-    (source,) = folded(tmp_path, {name: weight, f"{name}_scale_inv": scale}, entry).sources
+    (source,) = dequantised(tmp_path, {name: weight, f"{name}_scale_inv": scale}, entry).sources
     assert (source.name, source.shape, source.row_aligned) == (name, (3, 24, 40), True)
     for expert in range(3):
         block = (16, 16) if per_expert == (2, 3) else (24, 40)
@@ -256,7 +255,7 @@ def test_values_are_rounded_to_the_type_of_the_config(
     weight, scale = q.fp8(3, 12, 10), q.scales(4, 1, 1)
     stored = of_layer({"weight": weight, "weight_scale_inv": scale})
     entry = {"quantization_config": {"quant_method": "fp8"}, "torch_dtype": named}
-    (source,) = folded(tmp_path, stored, entry).sources
+    (source,) = dequantised(tmp_path, stored, entry).sources
     wanted = q.rounded(
         q.blockwise(weight, scale, (12, 10)), getattr(torch, named.rsplit(".", maxsplit=1)[-1])
     )
@@ -269,7 +268,7 @@ def test_scales_of_activations_and_caches_are_dropped(tmp_path: Path) -> None:
     stored = of_layer(
         {"weight": q.fp8(1, 4, 4), "weight_scale_inv": one, "activation_scale": one}
     ) | {"model.layers.0.self_attn.k_scale": one, "model.norm.weight": torch.ones(4)}
-    result = folded(tmp_path, stored, config("fp8"))
+    result = dequantised(tmp_path, stored, config("fp8"))
     assert set(by_name(result)) == {f"{LAYER}.weight", "model.norm.weight"}
     assert set(result.dropped) == {
         f"{LAYER}.activation_scale", "model.layers.0.self_attn.k_scale",
@@ -278,6 +277,6 @@ def test_scales_of_activations_and_caches_are_dropped(tmp_path: Path) -> None:
 
 def test_fp8_without_scales_is_taken_as_it_stands(tmp_path: Path) -> None:
     weight = q.fp8(1, 4, 6)
-    result = folded(tmp_path, of_layer({"weight": weight}), {"dtype": "bfloat16"})
+    result = dequantised(tmp_path, of_layer({"weight": weight}), {"dtype": "bfloat16"})
     assert torch.equal(the_weight(result).read(), weight.to(torch.bfloat16))
     assert result.quantisation.banner.startswith("Stored as FP8 without scales: ")

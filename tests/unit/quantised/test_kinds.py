@@ -10,11 +10,11 @@ import torch
 
 from spectrum_tui.core.checkpoint.headers import Tensor, read_checkpoint
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.quantised.dequantise import dequantise
 from spectrum_tui.core.quantised.detect import NOT_QUANTISED, Quantisation, detect
-from spectrum_tui.core.quantised.fold import fold
 from tests import quantisers as q
 from tests.checkpoints import Tensors, llama, save
-from tests.quantised import INSTEAD, LAYER, config, folded, of_layer, the_weight
+from tests.quantised import INSTEAD, LAYER, config, dequantised, of_layer, the_weight
 
 # ---- which quantisation
 
@@ -69,7 +69,7 @@ def test_refusals_say_what_to_scan_instead(
 ) -> None:
     packed = of_layer({"weight": torch.ones(4, 4, dtype=torch.int32)})
     with pytest.raises(CheckpointError) as caught:
-        folded(tmp_path, packed, {"quantization_config": settings})
+        dequantised(tmp_path, packed, {"quantization_config": settings})
     assert str(caught.value) == f"{message} {INSTEAD}"
     assert caught.value.field == "model"
 
@@ -119,7 +119,7 @@ def test_without_a_config_entry_the_names_decide(tmp_path: Path, form: str) -> N
         "bnb4": (made.stored, "bitsandbytes-4bit"),
         "bnb8": ({"weight": eight, "SCB": torch.ones(4)}, "bitsandbytes-8bit"),
     }[form]
-    result = folded(tmp_path, of_layer(stored))
+    result = dequantised(tmp_path, of_layer(stored))
     the_weight(result)
     assert result.quantisation.method == method
     assert result.quantisation.banner.endswith(NO_ENTRY)
@@ -128,14 +128,14 @@ def test_without_a_config_entry_the_names_decide(tmp_path: Path, form: str) -> N
 def test_an_entry_for_a_part_of_the_model(tmp_path: Path) -> None:
     weight, scale = q.fp8(1, 4, 4), q.scales(1, 1, 1)
     stored = of_layer({"weight": weight, "weight_scale_inv": scale})
-    result = folded(tmp_path, stored, {"text_config": config("fp8")})
+    result = dequantised(tmp_path, stored, {"text_config": config("fp8")})
     assert result.quantisation == Quantisation("fp8")
 
 
 def test_a_checkpoint_that_is_not_quantised_passes_through(tmp_path: Path) -> None:
     save(tmp_path, llama() | {"model.layers.0.mask": torch.ones(2, 2, dtype=torch.uint8)})
     checkpoint = read_checkpoint(tmp_path)
-    result = fold(checkpoint)
+    result = dequantise(checkpoint)
     assert result.quantisation == NOT_QUANTISED
     assert [source.parts for source in result.sources] == [(t,) for t in checkpoint.tensors]
     assert [source.name for source in result.sources] == [t.name for t in checkpoint.tensors]
@@ -146,7 +146,7 @@ def test_a_checkpoint_that_is_not_quantised_passes_through(tmp_path: Path) -> No
 def test_an_entry_left_over_from_before_the_weights_were_decoded(
     tmp_path: Path, method: str
 ) -> None:
-    result = folded(tmp_path, llama(), config(method))
+    result = dequantised(tmp_path, llama(), config(method))
     assert result.quantisation == NOT_QUANTISED
     assert len(result.sources) == len(llama())
 
@@ -155,7 +155,7 @@ def test_an_entry_left_over_from_before_the_weights_were_decoded(
 def test_odd_settings_are_no_traceback(tmp_path: Path, groups: Any) -> None:
     made = q.compressed_pack(1, 4, 32, 16)
     entry = config("compressed-tensors", format="pack-quantized", config_groups=groups)
-    source = the_weight(folded(tmp_path, of_layer(made.stored), entry))
+    source = the_weight(dequantised(tmp_path, of_layer(made.stored), entry))
     assert torch.equal(source.read(), q.rounded(made.values))
 
 
@@ -249,6 +249,6 @@ def test_parts_that_do_not_fit_are_an_error_of_one_line(
     flags = {"load_in_4bit": method.endswith("4bit"), "load_in_8bit": method.endswith("8bit")}
     entry = config(method, bits=4, **flags)
     with pytest.raises(CheckpointError) as caught:
-        folded(tmp_path, of_layer(stored), entry, gptq=True)
+        dequantised(tmp_path, of_layer(stored), entry, gptq=True)
     assert caught.value.message == message.format(LAYER)
     assert caught.value.hint == INSTEAD

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spectrum_tui.core.quantised import kernels
 from tests import quantisers as q
 from tests.checkpoints import Tensors
-from tests.quantised import by_name, config, folded, of_layer, the_weight
+from tests.quantised import by_name, config, dequantised, of_layer, the_weight
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_only_the_parts_of_one_weight_are_read(tmp_path: Path, reads: list[int])
         f"{name}_scales": torch.full((3, 32, 2), 127, dtype=torch.uint8),
         "model.norm.weight": torch.ones(32),
     }
-    source = by_name(folded(tmp_path, stored, config("mxfp4")))[name]
+    source = by_name(dequantised(tmp_path, stored, config("mxfp4")))[name]
     assert reads == []
     source.read_rows(1, 2)
     assert sum(reads) == source.nbytes // 3
@@ -80,7 +80,7 @@ def test_nothing_as_large_as_the_weight_is_made_but_the_weight(
         "mxfp4": lambda: {"weight_blocks": blocks, "weight_scales": blocks[..., 0].clone()},
     }
     entry = config("gptq", bits=4, group_size=128) if form == "gptq" else None
-    (source,) = folded(tmp_path, of_layer(makers[form]()), entry, gptq=True).sources
+    (source,) = dequantised(tmp_path, of_layer(makers[form]()), entry, gptq=True).sources
     assert source.decode is not None
     with Allocations() as made:
         source.read()
@@ -97,15 +97,15 @@ def test_a_weight_in_many_pieces_is_the_same(
     weight, scale = q.fp8(1, 40, 24), q.scales(2, 3, 2)
     entry = config("fp8", weight_block_size=[16, 16])
     stored = of_layer({"weight": weight, "weight_scale_inv": scale})
-    source = the_weight(folded(tmp_path / "fp8", stored, entry))
+    source = the_weight(dequantised(tmp_path / "fp8", stored, entry))
     assert torch.equal(source.read(), q.rounded(q.blockwise(weight, scale, (16, 16))))
     made = q.gptq(1, 64, 32, 16, 2, v2=False, act_order=True)
     entry = config("gptq", bits=2, group_size=16) | {"dtype": "float16"}
-    source = the_weight(folded(tmp_path / "gptq", of_layer(made.stored), entry, gptq=True))
+    source = the_weight(dequantised(tmp_path / "gptq", of_layer(made.stored), entry, gptq=True))
     assert torch.equal(source.read(), q.rounded(made.values, torch.float16))
     made = q.bnb_4bit(q.random(1, 31, 41), "fp4", nested=True)
-    source = the_weight(folded(tmp_path / "bnb", of_layer(made.stored)))
+    source = the_weight(dequantised(tmp_path / "bnb", of_layer(made.stored)))
     assert torch.equal(source.read(), q.rounded(made.values))
     made = q.compressed_pack(1, 37, 64, 16, symmetric=False, index=True)
-    source = the_weight(folded(tmp_path / "ct", of_layer(made.stored)))
+    source = the_weight(dequantised(tmp_path / "ct", of_layer(made.stored)))
     assert torch.equal(source.read(), q.rounded(made.values))

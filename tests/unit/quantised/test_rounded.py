@@ -11,7 +11,7 @@ import torch
 
 from spectrum_tui.core.errors import CheckpointError
 from tests import quantisers as q
-from tests.quantised import INSTEAD, by_name, config, folded, of_layer, the_weight
+from tests.quantised import INSTEAD, by_name, config, dequantised, of_layer, the_weight
 
 # ---- compressed-tensors
 
@@ -27,7 +27,7 @@ def ct(form: str, **weights: Any) -> dict[str, Any]:
 def test_compressed_tensors_packed(tmp_path: Path, bits: int, symmetric: bool, index: bool) -> None:
     made = q.compressed_pack(bits, 6, 64, 16, bits=bits, symmetric=symmetric, index=index)
     entry = ct("pack-quantized", num_bits=bits, group_size=16)
-    result = folded(tmp_path, of_layer(made.stored), entry)
+    result = dequantised(tmp_path, of_layer(made.stored), entry)
     source = the_weight(result)
     assert torch.equal(source.read(), q.rounded(made.values))
     assert source.row_aligned == (symmetric and not index)
@@ -44,7 +44,7 @@ def test_compressed_tensors_packed_with_a_width_that_is_padded(
 ) -> None:
     made = q.compressed_pack(1, 7, 44, 16, symmetric=symmetric)
     entry = ct("pack-quantized", num_bits=4, group_size=16)
-    source = the_weight(folded(tmp_path, of_layer(made.stored), entry))
+    source = the_weight(dequantised(tmp_path, of_layer(made.stored), entry))
     assert source.shape == (7, 44)
     assert torch.equal(source.read(), q.rounded(made.values))
 
@@ -53,7 +53,7 @@ def test_compressed_tensors_index_that_says_in_order(tmp_path: Path) -> None:
     made = q.compressed_pack(1, 4, 32, 16)
     stored = made.stored | {"weight_g_idx": torch.full((32,), -1, dtype=torch.int32)}
     entry = ct("pack-quantized", num_bits=4, group_size=16)
-    source = the_weight(folded(tmp_path, of_layer(stored), entry))
+    source = the_weight(dequantised(tmp_path, of_layer(stored), entry))
     assert torch.equal(source.read(), q.rounded(made.values))
 
 
@@ -62,7 +62,7 @@ def test_compressed_tensors_of_two_widths(tmp_path: Path) -> None:
     groups = {f"g{b}": {"weights": {"num_bits": b, "group_size": 32}} for b in (4, 8)}
     entry = config("compressed-tensors", format="pack-quantized", config_groups=groups)
     stored = of_layer(four.stored, "a") | of_layer(eight.stored, "b")
-    sources = by_name(folded(tmp_path, stored, entry))
+    sources = by_name(dequantised(tmp_path, stored, entry))
     assert torch.equal(sources["a.weight"].read(), q.rounded(four.values))
     assert torch.equal(sources["b.weight"].read(), q.rounded(eight.values))
 
@@ -80,7 +80,7 @@ def test_compressed_tensors_integers(
     if not symmetric:
         stored["weight_zero_point"] = torch.from_numpy(zero.astype(np.int8))
     entry = ct("int-quantized", num_bits=8, group_size=8)
-    source = the_weight(folded(tmp_path, of_layer(stored), entry))
+    source = the_weight(dequantised(tmp_path, of_layer(stored), entry))
     columns = np.arange(24) // 8 if shape == (6, 3) else np.zeros(24, np.int64)
     grid = shape if len(shape) == 2 else (-1, 1)
     scale_of, zero_of = (part.reshape(grid)[:, columns] for part in (scale.numpy(), zero))
@@ -92,7 +92,9 @@ def test_compressed_tensors_integers(
 def test_compressed_tensors_fp8(tmp_path: Path, shape: tuple[int, ...]) -> None:
     weight, scale = q.fp8(1, 6, 10), q.scales(2, *shape)
     stored = of_layer({"weight": weight, "weight_scale": scale, "input_scale": torch.ones(1)})
-    source = the_weight(folded(tmp_path, stored, ct("float-quantized", num_bits=8, type="float")))
+    source = the_weight(
+        dequantised(tmp_path, stored, ct("float-quantized", num_bits=8, type="float"))
+    )
     block = (1, 10) if scale.numel() == 6 else (6, 10)
     wanted = q.rounded(q.blockwise(weight, scale.reshape(-1, 1), block))
     assert torch.equal(source.read(), wanted)
@@ -102,7 +104,7 @@ def test_compressed_tensors_multiplies_in_the_type_of_its_scales(tmp_path: Path)
     """Rounded to float16 first, and only then to bfloat16."""
     weight, scale = q.fp8(1, 64, 64), q.scales(2, 64, 1).half()
     stored = of_layer({"weight": weight, "weight_scale": scale})
-    source = the_weight(folded(tmp_path, stored, ct("float-quantized", num_bits=8)))
+    source = the_weight(dequantised(tmp_path, stored, ct("float-quantized", num_bits=8)))
     product = q.blockwise(weight, scale.float(), (1, 64))
     wanted = q.rounded(product, torch.float16).to(torch.bfloat16)
     assert torch.equal(source.read(), wanted)
@@ -117,7 +119,7 @@ def test_compressed_tensors_multiplies_in_the_type_of_its_scales(tmp_path: Path)
 def test_bitsandbytes_4bit(tmp_path: Path, book: str, error: float, nested: bool) -> None:
     weight = q.random(1, 130, 256)
     made = q.bnb_4bit(weight, book, nested=nested)
-    result = folded(tmp_path, of_layer(made.stored), config("bitsandbytes", load_in_4bit=True))
+    result = dequantised(tmp_path, of_layer(made.stored), config("bitsandbytes", load_in_4bit=True))
     source = the_weight(result)
     assert torch.equal(source.read(), q.rounded(made.values))
     # What the code books leave of a Gaussian: independent of how they are stored.
@@ -128,12 +130,12 @@ def test_bitsandbytes_4bit(tmp_path: Path, book: str, error: float, nested: bool
 
 def test_bitsandbytes_4bit_with_an_odd_count_and_another_storage(tmp_path: Path) -> None:
     made = q.bnb_4bit(q.random(1, 9, 15), "nf4", nested=True)
-    source = the_weight(folded(tmp_path / "odd", of_layer(made.stored), {}))
+    source = the_weight(dequantised(tmp_path / "odd", of_layer(made.stored), {}))
     assert torch.equal(source.read(), q.rounded(made.values))
     made = q.bnb_4bit(q.random(1, 8, 64), "nf4")
     stored = made.stored | {"weight": made.stored["weight"].view(-1).view(torch.bfloat16)}
     entry = config("bitsandbytes", load_in_4bit=True)
-    source = the_weight(folded(tmp_path / "bf16", of_layer(stored), entry))
+    source = the_weight(dequantised(tmp_path / "bf16", of_layer(stored), entry))
     assert torch.equal(source.read(), q.rounded(made.values))
 
 
@@ -143,7 +145,7 @@ def test_bitsandbytes_int8(tmp_path: Path) -> None:
     stored = {"weight": torch.from_numpy(weight), "SCB": absmax}
     stored["weight_format"] = torch.tensor(0, dtype=torch.uint8)
     entry = config("bitsandbytes", load_in_8bit=True)
-    source = the_weight(folded(tmp_path, of_layer(stored), entry))
+    source = the_weight(dequantised(tmp_path, of_layer(stored), entry))
     wanted = weight.astype(np.float64) * absmax.numpy()[:, None] / 127
     assert torch.equal(source.read(), q.rounded(wanted.astype(np.float32)))
     assert torch.equal(source.read_rows(1, 3), source.read()[1:3])
@@ -159,7 +161,7 @@ def test_gptq(tmp_path: Path, bits: int, v2: bool, act_order: bool) -> None:
     made = q.gptq(bits, 64, 32, 16, bits, v2=v2, act_order=act_order)
     layout = {"checkpoint_format": "gptq_v2"} if v2 else {}
     entry = config("gptq", bits=bits, group_size=16, **layout)
-    result = folded(tmp_path, of_layer(made.stored), entry, gptq=True)
+    result = dequantised(tmp_path, of_layer(made.stored), entry, gptq=True)
     wanted = q.rounded(made.values, torch.float16).to(torch.bfloat16)
     assert torch.equal(the_weight(result).read(), wanted)
     assert result.quantisation.banner.startswith(f"Stored as GPTQ of {bits} bits: ")
@@ -169,14 +171,14 @@ def test_gptq_without_an_index_and_with_one_group(tmp_path: Path) -> None:
     made = q.gptq(1, 64, 32, 64, 4, v2=False, act_order=False)
     stored = {leaf: tensor for leaf, tensor in made.stored.items() if leaf != "g_idx"}
     entry = config("gptq", bits=4, group_size=-1) | {"dtype": "float16"}
-    source = the_weight(folded(tmp_path, of_layer(stored), entry, gptq=True))
+    source = the_weight(dequantised(tmp_path, of_layer(stored), entry, gptq=True))
     assert torch.equal(source.read(), q.rounded(made.values, torch.float16))
 
 
 def test_gptq_needs_the_flag(tmp_path: Path) -> None:
     made = q.gptq(1, 32, 32, 32, 4, v2=False, act_order=False)
     with pytest.raises(CheckpointError) as caught:
-        folded(tmp_path, of_layer(made.stored), config("gptq", bits=4, group_size=32))
+        dequantised(tmp_path, of_layer(made.stored), config("gptq", bits=4, group_size=32))
     assert caught.value.message == (
         "The weights are stored as GPTQ of 4 bits: the scores would be those of the rounded"
         " weights."
@@ -188,6 +190,6 @@ def test_gptq_with_an_index_that_points_outside(tmp_path: Path) -> None:
     made = q.gptq(1, 32, 32, 16, 4, v2=False, act_order=False)
     stored = made.stored | {"g_idx": torch.full((32,), 2, dtype=torch.int32)}
     entry = config("gptq", bits=4, group_size=16)
-    (source,) = folded(tmp_path, of_layer(stored), entry, gptq=True).sources
+    (source,) = dequantised(tmp_path, of_layer(stored), entry, gptq=True).sources
     with pytest.raises(CheckpointError, match="A group index points outside of its 2 groups"):
         source.read()

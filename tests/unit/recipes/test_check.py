@@ -14,7 +14,7 @@ from spectrum_tui.core.recipes.check import check_names, overmatched, prove
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.results.results import Parameter, Result
 from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.core.trainers import CONSUMERS
+from spectrum_tui.core.trainers.trainers import TRAINERS
 from tests import made
 
 WEIGHT = "model.layers.1.mlp.down_proj.weight"
@@ -101,5 +101,5 @@ def test_a_list_longer_than_one_trainer_takes_is_for_the_others() -> None:
     names = [f"model.layers.{i}.mlp.up_proj.weight" for i in range(50_001)]
     parameters = [Parameter(name, (2, 2)) for name in [*names, "model.norm.weight"]]
     text = "unfrozen_parameters:\n" + "".join(f"- {name}\n" for name in names)
-    able = {one.consumer.name for one in prove(text, names, parameters)}
-    assert able == {consumer.name for consumer in CONSUMERS} - {"Soup"}
+    able = {one.trainer.name for one in prove(text, names, parameters)}
+    assert able == {trainer.name for trainer in TRAINERS} - {"Soup"}

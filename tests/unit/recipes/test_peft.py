@@ -18,7 +18,6 @@ from spectrum_tui.core.recipes.adapters import AdapterCount, adapter_layers, ada
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.similar import BY_SCORES
-from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.results.results import (
     MetricColumn,
     ModuleKind,
@@ -28,6 +27,7 @@ from spectrum_tui.core.results.results import (
     Scores,
 )
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.settings import METRIC
 from tests import made
 
 KINDS = ("peft-lora", "peft-tiers", "peft-hybrid", "peft-groups")

@@ -18,11 +18,12 @@ from spectrum_tui.core.recipes.similar import (
     LEAST_COSINE,
     similar_to_previous,
 )
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests import made, oracle
 from tests.checkpoints import Tensors, llama, save
 
@@ -31,8 +32,8 @@ TYPE = "mlp.down_proj"
 
 
 def scanned(folder: Path, tensors: Tensors) -> Result:
-    request = ScanRequest(
-        str(save(folder / "model", tensors)), device="cpu", output_dir=str(folder)
+    request = Settings(
+        model=str(save(folder / "model", tensors)), device="cpu", output_dir=str(folder)
     )
     ready = next(event for event in run_scan(request) if isinstance(event, ResultReady))
     return load_result(Path(ready.path))

@@ -16,11 +16,11 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.naming import model_layers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scanning.run import Outcome, build_result
 from spectrum_tui.core.scanning.scan import make_plan
+from spectrum_tui.core.settings import DEMO_NAME
 from tests import checkpoints, made
 from tests.checkpoints import Tensors, llama, save
 from tests.scans import done
@@ -113,13 +113,13 @@ def test_every_reader_trains_exactly_what_is_meant(model: str, head: bool, tmp_p
         assert sorted(names) == sorted(meant)
         assert len(names) == len(set(names))
         assert set(names) <= set(parameters)
-        for consumer in (
+        for trainer in (
             trained_by_match,
             trained_by_escaped_match,
             trained_by_search,
             trained_by_substring,
         ):
-            assert consumer(names, parameters) == set(meant), (consumer.__name__, percent)
+            assert trainer(names, parameters) == set(meant), (trainer.__name__, percent)
 
 
 @pytest.mark.parametrize("head", [True, False])

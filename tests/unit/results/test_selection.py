@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.results.results import (
     HeadParameter,
     MetricColumn,
@@ -19,6 +18,7 @@ from spectrum_tui.core.results.results import (
     Scores,
 )
 from spectrum_tui.core.results.selection import NEVER, Selection, Totals
+from spectrum_tui.core.settings import METRIC
 from tests import made, oracle
 
 Row = tuple[str, str, float]

@@ -14,12 +14,13 @@ from spectrum_tui.core import hub
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.model import demo
 from spectrum_tui.core.model.inspection import inspect_model
-from spectrum_tui.core.model.refinement import refined_summary
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.model.kept_plans import KeptModel
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.kept_spectra import completed, kept_spectra, spectra_of
 from spectrum_tui.core.saved.sizes import load_sized
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
 from tests.scans import spy_on_scores
 
@@ -98,7 +99,7 @@ KINDS = ["scans/*.jsonl", "scans/*.spectra", "results/*.json", "plans/*.json"]
 
 
 def scanned(model: Path, out: Path) -> Path:
-    request = ScanRequest(str(model), device="cpu", output_dir=str(out))
+    request = Settings(model=str(model), device="cpu", output_dir=str(out))
     (path,) = (Path(e.path) for e in run_scan(request) if isinstance(e, ResultReady))
     return path
 
@@ -119,7 +120,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("SPECTRUM_TUI_CACHE", str(place / "cache"))
         model = save(place / "model", llama(1))
         scanned(model, place / "out")
-        refined_summary(inspect_model(str(model)))
+        KeptModel(inspect_model(str(model))).summary()
     return place
 
 
@@ -137,7 +138,7 @@ def test_without_damage_nothing_is_computed(place: Path, monkeypatch: pytest.Mon
     computed = spy_on_scores(monkeypatch)
     files = sorted(cache_dir().rglob("*"))
     assert load_sized(scanned(place / "model", place / "again")).scores.has_shapes
-    refined_summary(inspect_model(str(place / "model")))
+    KeptModel(inspect_model(str(place / "model"))).summary()
     assert not computed
     assert sorted(cache_dir().rglob("*")) == files
 
@@ -152,7 +153,7 @@ def test_a_damaged_file_costs_what_it_held(damage: Damage, kind: str, place: Pat
     result = load_sized(scores)
     assert result.scores.has_shapes == (kind != "results/*.json")
     looked_at(result)
-    summary = refined_summary(inspect_model(str(place / "model")))
+    summary = KeptModel(inspect_model(str(place / "model"))).summary()
     assert summary.naming
     if path.is_dir() or path.is_fifo():
         return  # nothing can be kept there: said by the next scan, see test_journal

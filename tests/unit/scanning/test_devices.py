@@ -1,93 +1,32 @@
-"""Several devices at once, and what a scan does when the memory of one runs out.
-
-Devices here are names: what is computed on "cuda:0" is computed on the CPU.
-"""
+"""What a scan may use of a machine: its devices, their memory, and how many matrices fit."""
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-import threading
-from collections import Counter
-from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
-from spectrum_tui.core.errors import InputError, ScanError
-from spectrum_tui.core.events import ScanEnded, ScanEvent, ScanStarted
-from spectrum_tui.core.journal.journal import read_journal
-from spectrum_tui.core.scanning import resources, workers
-from spectrum_tui.core.scanning import scan as scan_module
-from spectrum_tui.core.scanning.devices import pick_devices, share_of
-from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.naming import Layer
+from spectrum_tui.core.scanning import devices
+from spectrum_tui.core.scanning.devices import (
+    SHARE,
+    choose_devices,
+    cores,
+    free_memory,
+    is_out_of_memory,
+    pick_devices,
+    share_of,
+)
+from spectrum_tui.core.scanning.layers import held_bytes, how_many_fit, memory_need
+from spectrum_tui.core.scanning.scan import auto_batch_size, make_plan
 from spectrum_tui.core.scoring import svd
-from spectrum_tui.core.scoring.svd import MatrixValues, Spectrum
-from tests.checkpoints import llama, save
-from tests.scans import failures_of, is_matrix, journal_of, layers_of, run, scores_of, source_of
-
-Refuse = Callable[[str, str, int], bool]
-"""(weight, device, matrices in work on it) -> whether memory runs out."""
-
-
-class Machine:
-    """Devices by name, with a memory that runs out when `refuse` says so."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
-        self.refuse: Refuse = lambda weight, device, in_work: False
-        self.error = error or torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
-        self.computed: list[tuple[str, str]] = []
-        self.in_work: Counter[str] = Counter()
-        self.most: Counter[str] = Counter()
-        self.released: list[str] = []
-        self.meeting: threading.Barrier | None = None
-        self._lock = threading.Lock()
-        self._real = svd.singular_values
-        monkeypatch.setattr(svd, "singular_values", self._singular_values)
-        monkeypatch.setattr(workers, "_current", lambda device: nullcontext())
-        monkeypatch.setattr(workers, "release", self.released.append)
-
-    def scan(self, folder: Path, *devices: str, batch_size: int) -> list[ScanEvent]:
-        checkpoint = read_checkpoint(folder)
-        layers = [layer for layer in layers_of(checkpoint) if is_matrix(layer)]
-        plan = make_plan(checkpoint, layers, device="cpu", batch_size=batch_size)
-        return list(scan(replace(plan, devices=devices)))
-
-    def _singular_values(
-        self, values: MatrixValues, rows: int, columns: int, device: str, precision: str
-    ) -> Spectrum:
-        name = source_of(values).name
-        with self._lock:
-            self.in_work[device] += 1
-            in_work = self.in_work[device]
-            self.most[device] = max(self.most[device], in_work)
-        try:
-            if self.meeting is not None:
-                self.meeting.wait(10)
-            if self.refuse(name, device, in_work):
-                raise self.error
-            spectrum = self._real(values, rows, columns, "cpu", precision)
-            self.computed.append((device, name))
-            return spectrum
-        finally:
-            with self._lock:
-                self.in_work[device] -= 1
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return Machine(monkeypatch)
-
-
-def ended(events: list[ScanEvent]) -> ScanEnded:
-    assert isinstance(events[-1], ScanEnded)
-    return events[-1]
+from tests.checkpoints import experts, llama, save
+from tests.scans import is_matrix, layers_of
 
 
 def test_every_gpu_is_meant_by_auto_and_by_cuda() -> None:
@@ -109,203 +48,145 @@ def test_processes_share_the_gpus_of_their_machine() -> None:
     assert share_of(gpus, 0, 1) == gpus
 
 
-def test_two_devices_split_the_work_and_change_no_score(tmp_path: Path, machine: Machine) -> None:
-    """Each matrix waits for one on the other device, so that both must be at work."""
-    folder = save(tmp_path, llama(2))
-    one = scores_of(run(folder, batch_size=1, only=is_matrix))
-    journal_of(folder).unlink()
-    machine.computed.clear()
-    machine.meeting = threading.Barrier(2)
-    events = machine.scan(folder, "cuda:0", "cuda:1", batch_size=1)
-    assert scores_of(events) == one
-    assert Counter(device for device, _ in machine.computed) == {"cuda:0": 8, "cuda:1": 8}
-    assert machine.most == {"cpu": 1, "cuda:0": 1, "cuda:1": 1}
-    assert len({name for _, name in machine.computed}) == 16
-    started = events[0]
-    assert isinstance(started, ScanStarted)
-    assert (started.device, started.batch_size) == ("cuda:0, cuda:1", 2)
-    assert ended(events).notes == ()
+def test_devices() -> None:
+    assert choose_devices("cpu") == (("cpu",), ())
+    assert choose_devices(" CPU ") == (("cpu",), ())
+    assert set(choose_devices("auto")[0]) <= set(devices.available_devices())
+    assert choose_devices("")[0] == choose_devices("auto")[0]
+    for unknown in ("cuda:99", "tpu", "cuda:x", "gpu"):
+        with pytest.raises(InputError, match=unknown) as caught:
+            choose_devices(unknown)
+        assert "cpu" in caught.value.hint
+        assert caught.value.field == "device"
 
 
-def test_two_real_devices(tmp_path: Path) -> None:
-    folder = save(tmp_path, llama(2))
-    one = scores_of(run(folder, batch_size=1, only=is_matrix))
-    journal_of(folder).unlink()
-    checkpoint = read_checkpoint(folder)
-    layers = [layer for layer in layers_of(checkpoint) if is_matrix(layer)]
-    plan = make_plan(checkpoint, layers, device="cpu", batch_size=2)
-    assert scores_of(list(scan(replace(plan, devices=("cpu", "cpu"))))) == one
-
-
-def test_more_workers_than_cores_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_module, "cores", lambda: 2)
-    folder = save(tmp_path, llama(4))
-    events = run(folder, batch_size=8)
-    assert (ended(events).reason, ended(events).failed) == ("finished", 0)
-    assert len(scores_of(events)) == len(layers_of(read_checkpoint(folder)))
-
-
-@pytest.mark.parametrize("most", [1, 2, 3])
-def test_a_full_device_gets_a_smaller_batch(most: int, tmp_path: Path, machine: Machine) -> None:
-    """More than `most` at once do not fit: every matrix is scored on the device all the same."""
-    folder = save(tmp_path, llama(4))
-    expected = scores_of(run(folder, only=is_matrix))
-    journal_of(folder).unlink()
-    machine.computed.clear()
-    machine.refuse = lambda weight, device, in_work: in_work > most
-    events = machine.scan(folder, "cuda:0", batch_size=8)
-    assert scores_of(events) == expected
-    assert {device for device, _ in machine.computed} == {"cuda:0"}
-    assert Counter(name for _, name in machine.computed).most_common(1)[0][1] == 1
-    assert ended(events).failed == 0
+def test_mps_has_no_float64_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "available_devices", lambda: ("cpu", "mps"))
+    chosen, (note,) = choose_devices("mps")
+    assert chosen == ("cpu",)
+    assert "float64" in note
 
 
 @pytest.mark.parametrize(
-    ("failing", "said"), [(1, "1 matrix was tried again"), (5, "5 matrices were tried again")]
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+        RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED"),
+        RuntimeError("MPS backend out of memory"),
+    ],
+    ids=lambda e: str(e)[:30],
 )
-def test_the_batch_is_halved_and_said(
-    failing: int, said: str, tmp_path: Path, machine: Machine
-) -> None:
-    """Eight meet and some do not fit: four at once go on, however many failed together."""
-    folder = save(tmp_path, llama(4))
-    machine.meeting = threading.Barrier(8)
-    left = iter(range(failing))
-
-    def refuse(weight: str, device: str, in_work: int) -> bool:
-        machine.meeting = None
-        return next(left, None) is not None
-
-    machine.refuse = refuse
-    events = machine.scan(folder, "cuda:0", batch_size=8)
-    assert ended(events).notes == (f"cuda:0 ran out of memory: {said}, 4 at a time.",)
-    assert machine.released == ["cuda:0"] * failing
-    assert len(scores_of(events)) == 4 * 7 + 2
+def test_what_running_out_of_memory_looks_like(error: Exception) -> None:
+    assert is_out_of_memory(error)
 
 
-def test_what_never_fits_a_gpu_is_computed_on_the_cpu(tmp_path: Path, machine: Machine) -> None:
-    folder = save(tmp_path, llama(2))
-    large = {"lm_head.weight", "model.embed_tokens.weight"}
-    machine.refuse = lambda weight, device, in_work: weight in large and device != "cpu"
-    events = machine.scan(folder, "cuda:0", "cuda:1", batch_size=2)
-    assert {name for device, name in machine.computed if device == "cpu"} == large
-    assert len(scores_of(events)) == 16
-    assert machine.most["cpu"] == 1
-    assert ended(events).failed == 0
-    moved = re.findall(r"(\d+) matri(?:x was|ces were) computed", " ".join(ended(events).notes))
-    assert sum(map(int, moved)) == 2
+def test_real_allocators_say_so() -> None:
+    """2^60 bytes, which no machine has."""
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(refused.value)
+    with pytest.raises(MemoryError) as numpy_refused:
+        np.empty(2**60, np.uint8)
+    assert is_out_of_memory(numpy_refused.value)
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: no")], ids=repr
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError(""),
+        ValueError("out of memory"),
+        OSError("No space left on device"),
+    ],
+    ids=repr,
 )
-@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
-def test_what_fits_nowhere_fails_alone(
-    device: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_does_not(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+
+
+def test_this_machine() -> None:
+    assert cores() >= 1
+    assert 2**20 < free_memory("cpu") < 2**50
+
+
+def test_free_memory_is_the_least_of_machine_and_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = save(tmp_path, llama(2))
-    machine = Machine(monkeypatch, error)
-    machine.refuse = lambda weight, device, in_work: weight == "lm_head.weight"
-    events = machine.scan(folder, device, batch_size=4)
-    ((layer, reason),) = failures_of(events).items()
-    assert layer == "lm_head"
-    assert reason.startswith("not enough memory")
-    assert "\n" not in reason
-    assert len(scores_of(events)) == 15
-    assert "lm_head" not in read_journal(journal_of(folder))
-    machine.refuse = lambda weight, device, in_work: False
-    machine.computed.clear()
-    assert "lm_head" in scores_of(machine.scan(folder, device, batch_size=4))
-    assert machine.computed == [(device, "lm_head.weight")]
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9000000 kB\nMemFree: 10 kB\nMemAvailable: 5000000 kB\n")
+    assert devices._available(meminfo) == 5_000_000 * 1024
+    assert devices._available(tmp_path / "none") is None
+    for name, text in (
+        ("memory.max", "1000000\n"),
+        ("memory.current", "700000\n"),
+        ("memory.stat", "anon 1\ninactive_file 200000\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    assert devices._cgroup_left(tmp_path) == 500_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert devices._cgroup_left(tmp_path) is None
+    monkeypatch.setattr(devices, "_available", lambda path: 7_000)
+    monkeypatch.setattr(devices, "_cgroup_left", lambda path: 6_000)
+    assert free_memory("cpu") == 6_000
+    monkeypatch.setattr(devices, "_cgroup_left", lambda path: None)
+    assert free_memory("cpu") == 7_000
+    monkeypatch.setattr(devices, "_available", lambda path: None)
+    assert free_memory("cpu") == devices._physical() > 2**20
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
-def test_what_no_memory_is_there_for_is_not_begun(
-    device: str, tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def layers(tmp_path: Path) -> list[Layer]:
+    folder = save(tmp_path / "m", {**llama(2, hidden=128, vocabulary=512), **experts(0)})
+    return [layer for layer in layers_of(read_checkpoint(folder)) if is_matrix(layer)]
+
+
+def test_the_largest_decide_how_many_fit(layers: list[Layer]) -> None:
+    needs = sorted((memory_need(layer) for layer in layers), reverse=True)
+    assert needs[0] > needs[-1]
+    assert how_many_fit(layers, 1e12, 8) == 8
+    assert how_many_fit(layers, sum(needs[:3]), 8) == 3
+    assert how_many_fit(layers, sum(needs[:3]) - 1, 8) == 2
+    assert how_many_fit(layers, 0, 8) == 1
+    assert how_many_fit(layers[:1], 1e12, 8) == 8  # fewer matrices than cores: no reason to say
+    assert how_many_fit([], 0, 8) == 8
+
+
+def test_a_very_wide_matrix_needs_no_more_than_a_strip(layers: list[Layer]) -> None:
+    wide = next(layer for layer in layers if layer.type == "mlp.down_proj")
+    row = replace(wide, shape=(1, 2**33), rows=1, columns=2**33, nbytes=2**34, numel=2**33)
+    assert held_bytes(row) == 2 * svd.STRIP_ELEMENTS == 2**28
+    assert memory_need(row) < 2**29
+
+
+def test_a_wide_matrix_needs_its_stored_values_as_well(layers: list[Layer]) -> None:
+    by_type = {layer.type: layer for layer in layers}
+    tall, wide = by_type["mlp.up_proj"], by_type["mlp.down_proj"]
+    assert (tall.rows, tall.columns) == (wide.columns, wide.rows)
+    assert memory_need(wide) - memory_need(tall) == wide.nbytes
+
+
+def test_the_batch_is_what_memory_allows(
+    layers: list[Layer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system would end the process: it gives memory away that it does not have."""
-    monkeypatch.setattr(workers, "known_free", lambda: 2**30)
-    real = resources.memory_need
-    large = lambda layer: 2**40 if layer.name == "lm_head" else real(layer)  # noqa: E731
-    monkeypatch.setattr(workers, "memory_need", large)
-    machine.refuse = lambda weight, device, in_work: weight == "lm_head.weight" and device != "cpu"
-    events = machine.scan(save(tmp_path, llama(2)), device, batch_size=1)
-    reason = "not enough memory for it: it needs about 1.10 TB, and 1.07 GB are free"
-    assert failures_of(events) == {"lm_head": reason}
-    assert len(scores_of(events)) == 15
-    assert ("cpu", "lm_head.weight") not in machine.computed
-    assert ended(events).notes == ()
+    monkeypatch.setattr(devices, "cores", lambda: 8)
+    needs = sorted((memory_need(layer) for layer in layers), reverse=True)
 
+    def with_free(free: float, sharing: int = 1) -> tuple[int, tuple[str, ...]]:
+        monkeypatch.setattr("spectrum_tui.core.scanning.scan.free_memory", lambda device: int(free))
+        return auto_batch_size(layers, ("cpu",), sharing=sharing)
 
-def test_a_scan_without_any_memory_ends(tmp_path: Path, machine: Machine) -> None:
-    machine.refuse = lambda weight, device, in_work: True
-    events = machine.scan(save(tmp_path, llama(1)), "cuda:0", "cuda:1", batch_size=8)
-    assert ended(events).failed == 9
-    assert ended(events).remaining == 0
-
-
-_SMALL_MEMORY = """
-import resource, sys
-from pathlib import Path
-from tests.scans import failures_of, run, scores_of
-
-def used():
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-
-small, model = map(Path, sys.argv[1:])
-run(small, batch_size=2)  # threads and libraries are there before the limit is
-free, hard = resource.getrlimit(resource.RLIMIT_AS)
-resource.setrlimit(resource.RLIMIT_AS, (used() + 28 * 2**20, hard))
-events = run(model, batch_size=2, fresh=True)
-resource.setrlimit(resource.RLIMIT_AS, (free, hard))
-print(*failures_of(events), len(scores_of(events)))
-print(*failures_of(events).values())
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
-def test_a_matrix_too_large_for_the_memory_of_the_process(tmp_path: Path) -> None:
-    """28 MB are left for a Gram matrix of 32 MB, and a block of that size is never taken from
-    what malloc keeps."""
-    small = save(tmp_path / "small", llama(1))
-    model = save(tmp_path / "model", {**llama(1), "large.weight": torch.randn(2048, 2048)})
-    run = subprocess.run(
-        [sys.executable, "-c", _SMALL_MEMORY, str(small), str(model)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        check=False,
-        timeout=100,
+    assert with_free(1e12) == (8, ())
+    assert with_free(1e12, sharing=3) == (2, ())
+    assert with_free(1e12, sharing=16) == (1, ())
+    batch, (note,) = with_free(sum(needs[:3]) / SHARE + 8)
+    assert batch == 3
+    assert note.startswith("3 at a time instead of 8")
+    plan = make_plan(read_checkpoint(tmp_path / "m"), layers, device="cpu")
+    assert plan.batch_size == 3
+    assert plan.notes == (note,)
+    assert (
+        make_plan(read_checkpoint(tmp_path / "m"), layers, device="cpu", batch_size=7).notes == ()
     )
-    assert run.returncode == 0, run.stderr
-    counts, reason = run.stdout.splitlines()
-    assert counts == "large 12"
-    assert reason.startswith("not enough memory for it, alone on the CPU: it needs about")
-
-
-@pytest.mark.parametrize("lost", [True, False])
-def test_a_gpu_that_has_stopped_working_ends_the_scan_and_a_bad_matrix_does_not(
-    lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fault = RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with ...")
-    machine = Machine(monkeypatch, fault)
-    machine.refuse = lambda weight, device, in_work: weight.endswith("o_proj.weight")
-    real = torch.zeros
-
-    def zeros(*size: int, device: str = "cpu", **options: object) -> torch.Tensor:
-        if device != "cpu" and lost:
-            raise fault
-        return real(*size, **options)  # type: ignore[call-overload, no-any-return]
-
-    monkeypatch.setattr(torch, "zeros", zeros)
-    folder = save(tmp_path, llama(2))
-    if not lost:
-        events = machine.scan(folder, "cuda:0", batch_size=1)
-        assert failures_of(events).keys() == {
-            f"model.layers.{i}.self_attn.o_proj" for i in range(2)
-        }
-        return
-    with pytest.raises(ScanError, match=r"cuda:0 has stopped working \(CUDA error: an illegal"):
-        machine.scan(folder, "cuda:0", batch_size=1)
-    kept = read_journal(journal_of(folder))
-    assert kept.keys() == {name.removesuffix(".weight") for _, name in machine.computed}
-    assert 0 < len(kept) < 14

@@ -20,13 +20,13 @@ from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.naming import Layer, plan_layers
 from spectrum_tui.core.naming.stored import same_bytes, stored_plan
 from spectrum_tui.core.quantised.companions import Stored
+from spectrum_tui.core.quantised.dequantise import dequantise
 from spectrum_tui.core.quantised.detect import detect
-from spectrum_tui.core.quantised.fold import fold
-from spectrum_tui.core.requests import ScanRequest
 from spectrum_tui.core.scanning.distributed import ALONE, Group
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.scan import make_plan, scan
 from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.settings import Settings
 from tests import quantised, quantisers
 from tests.checkpoints import Tensors, experts, llama, matrix, save
 from tests.scans import run, scores_of
@@ -98,7 +98,7 @@ class AtRead:
 
 def layers_in(checkpoint: Checkpoint) -> list[Layer]:
     """The matrices of a checkpoint, decoded where they are quantised."""
-    plan = stored_plan(checkpoint, fold(checkpoint).sources, "")
+    plan = stored_plan(checkpoint, dequantise(checkpoint).sources, "")
     return [layer for layer in plan_layers(plan).layers if not layer.one_dimensional]
 
 
@@ -233,7 +233,7 @@ def test_a_model_that_changed_since_it_was_inspected_writes_no_files(tmp_path: P
     folder = save(tmp_path / "m", llama(1))
     inspection = inspect_model(str(folder))
     rewritten(folder / "model.safetensors")
-    request = ScanRequest(str(folder), device="cpu", output_dir=str(tmp_path / "out"))
+    request = Settings(model=str(folder), device="cpu", output_dir=str(tmp_path / "out"))
     with pytest.raises(ModelChangedError):
         list(run_scan(request, inspection))
     assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
-from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
@@ -21,11 +20,13 @@ from spectrum_tui.core.events import (
     ScanStarted,
 )
 from spectrum_tui.core.journal.journal import journal_path, read_journal
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning import scan as scan_module
+from spectrum_tui.core.scanning.devices import default_batch_size
 from spectrum_tui.core.scanning.run import run_scan
-from spectrum_tui.core.scanning.scan import choose_devices, default_batch_size, make_plan, scan
+from spectrum_tui.core.scanning.scan import make_plan, scan
 from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.settings import Settings
 from tests import checkpoints, oracle
 from tests.checkpoints import llama, save
 from tests.scans import (
@@ -98,7 +99,7 @@ def test_a_scan_that_goes_on_with_another_batch_size_writes_the_same_bytes(
     model = save(tmp_path / "m", large())
     written = []
     for name, batch_size, stop in (("whole", 2, 99), ("first", 1, 2), ("rest", 5, 99)):
-        request = ScanRequest(str(model), batch_size=batch_size, fresh=name != "rest")
+        request = Settings(model=str(model), batch_size=batch_size, fresh=name != "rest")
         request = replace(request, device="cpu", output_dir=str(tmp_path / name))
         computed.clear()
         stopped = StopAfter(computed, stop)
@@ -239,25 +240,6 @@ def test_torch_threads_come_back_and_workers_end(batch_size: int, tmp_path: Path
     finally:
         torch.set_num_threads(before)
     wait_for_threads(threads)
-
-
-def test_devices() -> None:
-    assert choose_devices("cpu") == (("cpu",), ())
-    assert choose_devices(" CPU ") == (("cpu",), ())
-    assert set(choose_devices("auto")[0]) <= set(scan_module.available_devices())
-    assert choose_devices("")[0] == choose_devices("auto")[0]
-    for unknown in ("cuda:99", "tpu", "cuda:x", "gpu"):
-        with pytest.raises(InputError, match=unknown) as caught:
-            choose_devices(unknown)
-        assert "cpu" in caught.value.hint
-        assert caught.value.field == "device"
-
-
-def test_mps_has_no_float64_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_module, "available_devices", lambda: ("cpu", "mps"))
-    devices, (note,) = choose_devices("mps")
-    assert devices == ("cpu",)
-    assert "float64" in note
 
 
 def test_plan(tmp_path: Path) -> None:

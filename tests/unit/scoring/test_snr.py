@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL, every_metric
 from spectrum_tui.core.scoring.snr import (
     UnscorableError,
@@ -15,6 +14,7 @@ from spectrum_tui.core.scoring.snr import (
     relative_error_bound,
     spectrum_score,
 )
+from spectrum_tui.core.settings import METRICS
 from tests import oracle
 from tests.oracle import Array
 

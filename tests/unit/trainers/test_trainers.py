@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from spectrum_tui.core.results.results import Parameter
-from spectrum_tui.core.trainers import CONSUMERS, Consumer, ConsumerReport, report
 from spectrum_tui.core.trainers.matching import hits
 from spectrum_tui.core.trainers.names import Names
 from spectrum_tui.core.trainers.patterns import anywhere, at_start
 from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError, with_pyyaml
+from spectrum_tui.core.trainers.reports import TrainerReport, report
 from spectrum_tui.core.trainers.safety import HazardError, worst_steps
-from spectrum_tui.core.trainers.trainers import consumer_named
-from tests.architectures.trainers import TRAINERS
+from spectrum_tui.core.trainers.trainers import TRAINERS, Trainer, trainer_named
+from tests.architectures.trainers import ORACLES
 
 LAYER = "model.layers.1.mlp.down_proj"
 NAMES = [
@@ -39,8 +39,8 @@ NAMES = [
 PARAMETERS = [Parameter(name, (8, 4)) for name in NAMES]
 
 
-def by_name(text: str, wanted: list[str]) -> dict[str, ConsumerReport]:
-    return {one.consumer.name: one for one in report(text, wanted, PARAMETERS)}
+def by_name(text: str, wanted: list[str]) -> dict[str, TrainerReport]:
+    return {one.trainer.name: one for one in report(text, wanted, PARAMETERS)}
 
 
 def recipe(*lines: str) -> str:
@@ -79,12 +79,12 @@ FORMS = [
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("consumer", CONSUMERS, ids=lambda consumer: consumer.name)
-def test_each_form_matches_what_the_trainer_matches(consumer: Consumer, form: str) -> None:
+@pytest.mark.parametrize("trainer", TRAINERS, ids=lambda trainer: trainer.name)
+def test_each_form_matches_what_the_trainer_matches(trainer: Trainer, form: str) -> None:
     text = recipe(form)
-    read, matches = TRAINERS[consumer.name]
+    read, matches = ORACLES[trainer.name]
     trains = {n for n in NAMES if any(matches(pattern, n) for pattern in read(text))}
-    found = report(text, [f"{LAYER}.weight"], PARAMETERS, [consumer])[0]
+    found = report(text, [f"{LAYER}.weight"], PARAMETERS, [trainer])[0]
     assert found.problem == ""
     assert found.trains == trains
     assert found.exact == (trains == {f"{LAYER}.weight"})
@@ -97,7 +97,7 @@ def test_only_the_plain_full_name_is_right_in_every_trainer() -> None:
         form: {name for name, one in by_name(recipe(form), wanted).items() if one.exact}
         for form in FORMS
     }
-    assert [form for form in FORMS if len(exact[form]) == len(CONSUMERS)] == [f"{LAYER}.weight"]
+    assert [form for form in FORMS if len(exact[form]) == len(TRAINERS)] == [f"{LAYER}.weight"]
     assert "axolotl" not in exact["^" + re.escape(f"{LAYER}.weight") + "$"]
 
 
@@ -151,7 +151,7 @@ LAYOUTS = {
 def test_each_layout_is_read_as_the_trainer_reads_it(layout: str) -> None:
     text = LAYOUTS[layout]
     found = by_name(text, [f"{LAYER}.weight"])
-    for name, (read, matches) in TRAINERS.items():
+    for name, (read, matches) in ORACLES.items():
         trains = {n for n in NAMES if any(matches(pattern, n) for pattern in read(text))}
         assert found[name].trains == trains, name
     harmless = layout in ("safe", "CRLF", "byte order mark", "document start")
@@ -212,7 +212,7 @@ def test_a_pattern_that_would_take_forever_is_not_tried(pattern: str) -> None:
         if one.problem:
             assert "was not tried" in one.problem
         assert not one.trains
-    tried = {one.consumer.name for one in report(recipe(pattern), ["x"], names) if one.problem}
+    tried = {one.trainer.name for one in report(recipe(pattern), ["x"], names) if one.problem}
     assert "DistillKit" not in tried
     assert {"TRL tutorial", "AWS sft.py", "Soup"} <= tried
 
@@ -259,7 +259,7 @@ def test_too_many_regular_expressions_are_given_up(
 ) -> None:
     monkeypatch.setattr(f"spectrum_tui.core.trainers.matching.{limit}", value)
     lines = [f"model.layers.{number}.(mlp|attn).gate" for number in range(1000)]
-    found = report(recipe(*lines), [], PARAMETERS, [consumer_named("TRL tutorial")])[0]
+    found = report(recipe(*lines), [], PARAMETERS, [trainer_named("TRL tutorial")])[0]
     assert words in found.problem
     assert "\n" not in found.problem
 

@@ -1,4 +1,4 @@
-"""A checkpoint's tensors as a loader sees them: each weight with its scales folded into it.
+"""A checkpoint's tensors as a loader sees them: each weight with its scales applied.
 
 What a trainer would load is bfloat16, or what config.json names: values are decoded in float32
 and rounded to that, as transformers does, so that scores are those of the weights that train.
@@ -26,7 +26,7 @@ _COMPANIONS = (
 
 
 @dataclass(frozen=True)
-class Folded:
+class Dequantised:
     """What there is to load, in the checkpoint's order, and how it was stored.
 
     `dropped` are the names of tensors that only an inference engine uses (scales of
@@ -38,10 +38,10 @@ class Folded:
     dropped: tuple[str, ...] = ()
 
 
-def fold(checkpoint: Checkpoint, *, allow_gptq: bool = False) -> Folded:
-    """The sources of a checkpoint, quantised or not.
+def dequantise(checkpoint: Checkpoint, *, allow_gptq: bool = False) -> Dequantised:
+    """Return the sources of a checkpoint, quantised or not: what to decode, and how.
 
-    Raises CheckpointError for what cannot be scanned, with what to scan instead, and for
+    Raise CheckpointError for what cannot be scanned, with what to scan instead, and for
     tensors that do not fit each other.
     """
     quantisation = detect.detect(checkpoint.config, checkpoint.tensors, allow_lossy_gptq=allow_gptq)
@@ -49,11 +49,11 @@ def fold(checkpoint: Checkpoint, *, allow_gptq: bool = False) -> Folded:
         raise CheckpointError(quantisation.refuse, detect.SCAN_INSTEAD, field="model")
     rule = RULES.get(quantisation.method)
     if rule is None:
-        return _unfolded(checkpoint, quantisation)
+        return _as_stored(checkpoint, quantisation)
     stored = Stored(checkpoint, quantisation)
     decoded = {t.name: source for t in checkpoint.tensors if (source := rule(t, stored))}
     if not decoded:
-        return _unfolded(checkpoint, detect.NOT_QUANTISED)
+        return _as_stored(checkpoint, detect.NOT_QUANTISED)
     used = {part.name for source in decoded.values() for part in source.parts} | stored.described
     rest = {t.name: plain_source(t) for t in checkpoint.tensors if t.name not in used}
     dropped = tuple(name for name in rest if name.rpartition(".")[2] in _COMPANIONS)
@@ -61,8 +61,8 @@ def fold(checkpoint: Checkpoint, *, allow_gptq: bool = False) -> Folded:
         del rest[name]
     kept = decoded | rest
     sources = tuple(kept[t.name] for t in checkpoint.tensors if t.name in kept)
-    return Folded(sources, quantisation, dropped)
+    return Dequantised(sources, quantisation, dropped)
 
 
-def _unfolded(checkpoint: Checkpoint, quantisation: Quantisation) -> Folded:
-    return Folded(tuple(map(plain_source, checkpoint.tensors)), quantisation)
+def _as_stored(checkpoint: Checkpoint, quantisation: Quantisation) -> Dequantised:
+    return Dequantised(tuple(map(plain_source, checkpoint.tensors)), quantisation)

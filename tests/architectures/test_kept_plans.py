@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.core.files import cache_dir
-from spectrum_tui.core.model import refinement
-from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
-from spectrum_tui.core.model.refinement import refined_summary
-from spectrum_tui.core.requests import ScanRequest
+from spectrum_tui.core.model import kept_plans
+from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
+from spectrum_tui.core.model.kept_plans import KeptModel
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import rewrite
 
@@ -22,18 +22,18 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     real = with_exact_names
 
-    def spy(*args: object, **choices: object) -> object:
-        calls.append(str(choices["model_class"]))
-        return real(*args, **choices)  # type: ignore[arg-type]
+    def spy(inspection: Inspection, settings: Settings) -> Inspection:
+        calls.append(settings.model_class)
+        return real(inspection, settings)
 
-    monkeypatch.setattr(refinement, "as_far_as_known", spy)
+    monkeypatch.setattr(kept_plans, "as_far_as_known", spy)
     return calls
 
 
 def test_the_second_look_is_the_first_one_from_disk(tiny: TinyModels, planned: list[str]) -> None:
     inspection = inspect_model(str(tiny.folder("mixtral")))
-    first = refined_summary(inspection)
-    assert refined_summary(inspection) == first
+    first = KeptModel(inspection).summary()
+    assert KeptModel(inspection).summary() == first
     assert first == with_exact_names(inspection).summary
     assert planned == [""]
 
@@ -42,23 +42,24 @@ def test_another_class_or_configuration_is_another_plan(
     tiny: TinyModels, tmp_path: Path, planned: list[str]
 ) -> None:
     folder = rewrite(tiny.folder("qwen3_5"), tmp_path / "m")
-    whole = refined_summary(inspect_model(str(folder)))
-    text = refined_summary(inspect_model(str(folder)), model_class="AutoModelForCausalLM")
+    whole = KeptModel(inspect_model(str(folder))).summary()
+    asked = Settings(model_class="AutoModelForCausalLM")
+    text = KeptModel(inspect_model(str(folder)), asked).summary()
     assert text.model_class == "Qwen3_5ForCausalLM" != whole.model_class
     assert planned == ["", "AutoModelForCausalLM"]
     config = folder / "config.json"
     config.write_text(config.read_text().replace('"qwen3_5"', '"no-such-model"'))
-    unknown = refined_summary(inspect_model(str(folder)))
+    unknown = KeptModel(inspect_model(str(folder))).summary()
     assert unknown.naming == "the checkpoint"
     assert len(planned) == 3
 
 
 def test_what_was_scored_since_is_counted(tiny: TinyModels, tmp_path: Path) -> None:
     folder = str(tiny.folder("qwen3_moe"))
-    before = refined_summary(inspect_model(folder))
+    before = KeptModel(inspect_model(folder)).summary()
     assert before.finished == 0
-    list(run_scan(ScanRequest(folder, device="cpu", output_dir=str(tmp_path))))
-    after = refined_summary(inspect_model(folder))
+    list(run_scan(Settings(model=folder, device="cpu", output_dir=str(tmp_path))))
+    after = KeptModel(inspect_model(folder)).summary()
     matrices = sum(t.layers for t in after.types if not t.one_dimensional)
     assert after.finished == matrices
     assert after.finished == with_exact_names(inspect_model(folder)).summary.finished
@@ -67,8 +68,8 @@ def test_what_was_scored_since_is_counted(tiny: TinyModels, tmp_path: Path) -> N
 @pytest.mark.parametrize("damage", ["", "{}\n[]\n", "x", "a\nb\nc\n"])
 def test_a_damaged_copy_is_made_anew(damage: str, tiny: TinyModels, planned: list[str]) -> None:
     inspection = inspect_model(str(tiny.folder("gemma2")))
-    first = refined_summary(inspection)
+    first = KeptModel(inspection).summary()
     (kept,) = (cache_dir() / "plans").iterdir()
     kept.write_text(damage)
-    assert refined_summary(inspection) == first
+    assert KeptModel(inspection).summary() == first
     assert len(planned) == 2

@@ -1,0 +1,110 @@
+"""What a model is planned as, kept: from its inspection to its scan in one process, and on disk so
+that the next start takes no time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import threading
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from spectrum_tui.core import hub, wire
+from spectrum_tui.core.checkpoint.headers import is_unchanged
+from spectrum_tui.core.conforming import conforms
+from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.files import cache_dir, read_kept, write_kept
+from spectrum_tui.core.layer_types import TypeInfo
+from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, finished_layers
+from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.settings import DEFAULTS, Settings
+
+_FORM = f"plan {wire.form_of(ModelSummary, TypeInfo)}"
+
+
+class KeptModel:
+    """An inspected model whose plan is made once, by whichever thread needs it first."""
+
+    def __init__(self, inspection: Inspection, settings: Settings = DEFAULTS) -> None:
+        self.inspection = inspection
+        self._settings = settings
+        self._lock = threading.RLock()
+        self._exact: Inspection | None = None
+
+    def answers(self, settings: Settings) -> bool:
+        """Whether an inspection of that model at a commit would find, and plan, the same now."""
+        summary = self.inspection.summary
+        mine = (summary.model, summary.revision, _names(self._settings))
+        return mine == (settings.model, settings.revision, _names(settings)) and self._is_current()
+
+    def exact(self) -> Inspection:
+        """The model under the names of a trainer; raises what `with_exact_names` raises."""
+        with self._lock:
+            if self._exact is None:
+                self._exact = as_far_as_known(self.inspection, self._settings)
+            return self._exact
+
+    def summary(self) -> ModelSummary:
+        """The summary under these names, from disk where files, class and transformers are those
+        of last time; raises what `with_exact_names` raises."""
+        with self._lock:
+            path = self._path()
+            kept = _read(path)
+            if kept is None:
+                exact = self.exact()
+                kept = exact.summary, [list(layer.matrix_names) for layer in exact.model.layers]
+                # A cache that cannot be written costs time, not the answer.
+                with contextlib.suppress(OutputError):
+                    write_kept(path, _FORM, f"{wire.encode(kept[0])}\n{json.dumps(kept[1])}\n")
+        summary, matrices = kept
+        now = self.inspection.summary
+        return replace(
+            summary,
+            model=now.model,
+            folder=now.folder,
+            name=now.name,
+            local_bytes=now.local_bytes,
+            finished=finished_layers(self.inspection.scored, matrices),
+        )
+
+    def _is_current(self) -> bool:
+        """Of a model that is only on the hub, whether it still is: a commit there never changes."""
+        summary = self.inspection.summary
+        if summary.is_local:
+            return is_unchanged(self.inspection.checkpoint)
+        return hub.find_local(summary.model, summary.revision) is None
+
+    def _path(self) -> Path:
+        checkpoint = self.inspection.checkpoint
+        choices = _names(self._settings)
+        config = repr(sorted(checkpoint.config.items(), key=lambda item: item[0]))
+        beside = repr((checkpoint.has_config, checkpoint.indexed, checkpoint.has_adapter))
+        key = "\0".join((checkpoint.fingerprint, _transformers_version(), choices, config, beside))
+        return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
+
+
+def _names(settings: Settings) -> str:
+    """What was chosen that changes names."""
+    return f"{settings.model_class} {settings.allow_gptq}"
+
+
+def _transformers_version() -> str:
+    """From what pip wrote down: asking the package itself is an import of 4 s."""
+    try:
+        return version("transformers")
+    except PackageNotFoundError:
+        return ""
+
+
+def _read(path: Path) -> tuple[ModelSummary, list[list[str]]] | None:
+    text = read_kept(path, _FORM)
+    if text is None:
+        return None
+    try:
+        first, second = text.splitlines()
+        kept = wire.decode(first), json.loads(second)
+    except (ValueError, RecursionError):
+        return None
+    return kept if conforms(kept, tuple[ModelSummary, list[list[str]]]) else None
