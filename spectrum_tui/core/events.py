@@ -47,7 +47,8 @@ class MatrixDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerDone:
-    """A layer's score is on disk. `resumed`: it was there from an earlier scan, not computed.
+    """A layer's score is on disk. `resumed`: nothing was computed for it, as it was there from an
+    earlier scan or is 1-D.
 
     `metrics` has the layer's value in every metric. A layer of several matrices has their mean:
     `parts` are the labels of the matrices, `part_metrics` their values in the same order.

@@ -294,7 +294,7 @@ class ScanProgress:
         state.done += 1
         self._account(event.layer, event.type, event.cost).done += 1
         if event.resumed:
-            state.resumed += 1
+            state.resumed += len(event.shape) > 1  # a 1-D weight was never computed
         else:
             self._recent.appendleft(event)
         if not event.parts or event.resumed:  # else its matrices were counted one by one

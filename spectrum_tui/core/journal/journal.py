@@ -40,7 +40,8 @@ class Entry:
 
     `metrics` are {name: value} of every metric, the SNR always among them. `error` bounds the
     relative error of the SNR where it was computed in the `fast` precision; it is 0 for an exact
-    one. `spectrum` is where the singular values lie in the file beside the journal `file`.
+    one. `spectrum` is where the singular values lie in the file beside the journal `file`. `made`
+    is when they were computed, in seconds since 1970.
     """
 
     layer: str
@@ -50,6 +51,7 @@ class Entry:
     error: float = 0.0
     spectrum: int = NOWHERE
     file: str = ""
+    made: float = 0.0
 
 
 def journal_path(fingerprint: str) -> Path:
@@ -75,26 +77,23 @@ def read_journal(path: Path) -> dict[str, Entry]:
     An entry that lacks a metric gets it from its spectrum; without one it is left out, as if
     its matrix had not been scored.
     """
-    return best_entries(entry for file in journals(path) for entry in _entries(file))
+    return best_entries(read_entries(path))
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """Every usable entry of all processes' journals, several of a layer among them."""
+    return (entry for file in journals(path) for entry in _entries(file))
 
 
 def best_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """{layer: entry}, the most exact of each: which file or machine it is from says nothing."""
+    """{layer: entry}, the most exact of each, the newest of those: which file or machine it is
+    from says nothing."""
     best: dict[str, Entry] = {}
     for entry in entries:
-        if entry.layer not in best or entry.error <= best[entry.layer].error:
+        known = best.get(entry.layer)
+        if known is None or (entry.error, -entry.made) <= (known.error, -known.made):
             best[entry.layer] = entry
     return best
-
-
-def discard_journals(path: Path) -> None:
-    """Forget every score and spectrum of a checkpoint, of whichever process; raises OutputError."""
-    try:
-        for file in journals(path):
-            disk.remove(file)
-            disk.remove(spectra_path(file))
-    except OSError as exc:
-        raise cannot_keep(path, exc) from None
 
 
 class JournalTail:
@@ -181,8 +180,9 @@ def _is_sound(entry: Entry) -> bool:
     """Whether every field is what it should be; JSON says nothing of it."""
     if not isinstance(entry.metrics, dict):
         return False
+    floats = (entry.seconds, entry.error, entry.made, *entry.metrics.values())
     return (
-        set(map(type, (entry.seconds, entry.error, *entry.metrics.values()))) == {float}
+        set(map(type, floats)) == {float}
         and type(entry.layer) is type(entry.rule) is str
         and type(entry.spectrum) is int
         and entry.metrics.get(METRIC, -1.0) >= 0.0

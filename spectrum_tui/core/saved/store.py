@@ -294,20 +294,20 @@ def _is_whole(scores: Scores) -> bool:
 
 def _imported(rows: list[Row], path: Path) -> Result:
     """A result from rows alone: no sizes, names and head by the reference's conventions."""
-    layers = [row[0] for row in rows]
-    type_names = list(dict.fromkeys(row[1] for row in rows))
+    layers = [layer for layer, _, _ in rows]
+    type_names = list(dict.fromkeys(kind for _, kind, _ in rows))
     position = {name: i for i, name in enumerate(type_names)}
     unknown = np.zeros(len(rows), np.int64)
     model, metric = _model_and_metric(path.stem)
     scores = Scores(
         layers=layers,
         type_names=type_names,
-        type_ids=_ints([position[row[1]] for row in rows]),
+        type_ids=_ints([position[kind] for _, kind, _ in rows]),
         rows=unknown,
         columns=unknown,
         numel=unknown,
         parameters=[(weight_name(layer),) for layer in layers],
-        metrics={metric: MetricColumn(_floats([row[2] for row in rows]))},
+        metrics={metric: MetricColumn(_floats([snr for _, _, snr in rows]))},
         metric=metric,
     )
     head, guessed = _assumed_head(layers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -168,6 +169,9 @@ def test_resumed_layers_count_but_never_speed_up(progress: ScanProgress, clock: 
         progress.feed(done(i, resumed=True))
     view = progress.snapshot()
     assert (view.done, view.resumed, view.recent) == (5, 5, ())
+    norm = replace(done(0, cost=0.0, resumed=True), layer="layers.0.norm", type="norm", shape=(4,))
+    progress.feed(norm)
+    assert progress.snapshot().resumed == 5  # of no earlier scan
     assert (view.eta, view.layers_per_second) == (None, 0.0)
     clock.time += 2
     progress.feed(done(5, seconds=2.0))
