@@ -323,7 +323,7 @@ def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) ->
         "model": result.provenance.model,
         "revision": result.provenance.revision,
         "naming": result.provenance.naming,
-        "metric": result.provenance.metric,
+        "metric": result.scores.metric,
         "top_percent": percent,
         "files": {
             "scores": str(files.scores),
