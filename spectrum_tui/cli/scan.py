@@ -21,7 +21,7 @@ def run(arguments: Sequence[str]) -> int:
     if not settings.model:
         hint = "Put MODEL before --types." if options.types else f"Say {PROGRAM} scan org/name."
         raise InputError("No model is given.", hint)
-    from spectrum_tui.cli.headless import run_scan_command
+    from spectrum_tui.cli.scan_model import run_scan_command
 
     return run_scan_command(
         settings,
