@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from spectrum_tui.cli.options import Parser, add_options, settings_of
-from spectrum_tui.core.audit import Audit, Finding, Severity, audit, read_recipe
-from spectrum_tui.core.audit.findings import short
+from spectrum_tui.core.audit.audit import Audit, audit
+from spectrum_tui.core.audit.entries import open_recipe
+from spectrum_tui.core.audit.findings import Finding, Severity, short
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import count, counted, percent
 from spectrum_tui.core.text import safe
-from spectrum_tui.core.trainers import TrainerReport
+from spectrum_tui.core.trainers.reports import TrainerReport
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines, say
 
 SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
@@ -22,10 +23,10 @@ def run(arguments: list[str]) -> int:
     """Audit a file; 0 without a defect, 1 with defects. Raises SpectrumError for unusable input."""
     options = _parser().parse_args(arguments)
     path = Path(options.file)
-    text = read_recipe(path)
+    text = open_recipe(path)
     names = None
     if options.model:
-        from spectrum_tui.core.audit.model import model_names
+        from spectrum_tui.core.audit.model_names import model_names
         from spectrum_tui.core.hub import Patience
 
         names = model_names(settings_of(options), patience=Patience(say=say))

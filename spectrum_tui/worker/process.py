@@ -126,13 +126,13 @@ class WorkerProcess:
             self._signal(signal.SIGKILL)
         self._outbox.put(None)
 
-    def close(self, grace: float = GRACE) -> None:
-        """End the process: ask, wait at most `grace` seconds, insist."""
+    def close(self) -> None:
+        """End the process: ask, wait at most `GRACE` seconds, insist."""
         with self._lock:
             self._unwanted = True
             self._signal(signal.SIGTERM)
         self._outbox.put(None)
-        deadline = time.monotonic() + grace
+        deadline = time.monotonic() + GRACE
         while self.pid is not None and time.monotonic() < deadline:
             time.sleep(0.01)
         self.kill()

@@ -74,7 +74,6 @@ class Snapshot:
     resumed: int = 0
     cost: float = 0.0
     cost_done: float = 0.0
-    bytes_done: int = 0
     memory: int = 0
     elapsed: float = 0.0
     eta: float | None = None
@@ -139,14 +138,13 @@ class Rate:
     of the scan.
     """
 
-    def __init__(self, window: float = ESTIMATE_SECONDS) -> None:
-        self._window = window
+    def __init__(self) -> None:
         self._items: deque[tuple[float, float, float]] = deque()
 
     def add(self, now: float, cost: float, seconds: float) -> None:
         """A matrix of this cost was finished at `now` and took `seconds`."""
         self._items.append((now, cost, seconds))
-        while self._items[0][0] < now - self._window:
+        while self._items[0][0] < now - ESTIMATE_SECONDS:
             self._items.popleft()
 
     @property
@@ -303,8 +301,7 @@ class ScanProgress:
             self._work_done(event)
 
     def _work_done(self, event: MatrixDone | LayerDone) -> None:
-        """Bytes and rates of one matrix."""
-        self._state.bytes_done += event.bytes
+        """The rates, with one matrix more."""
         if event.resumed:
             # Read back, not computed: it must not make the machine look faster than it is.
             self._rates.restart(self._clock())

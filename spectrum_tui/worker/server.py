@@ -186,7 +186,7 @@ class Worker:
         self._send(Suggestions(tuple(hub.cached_models()), tuple(map(str, files))))
 
     def _names(self, request: Request) -> None:
-        from spectrum_tui.core.audit.model import model_names
+        from spectrum_tui.core.audit.model_names import model_names
 
         self._torch_ready.wait()
         names = model_names(request.settings, patience=self._patience(request, lambda: True))

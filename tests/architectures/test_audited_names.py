@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from spectrum_tui.cli.main import main
-from spectrum_tui.core.audit import Audit, audit
-from spectrum_tui.core.audit.model import model_names
+from spectrum_tui.core.audit.audit import Audit, audit
+from spectrum_tui.core.audit.model_names import model_names
 from spectrum_tui.core.settings import Settings
 from tests.architectures.conftest import TinyModels
 from tests.commands import Capture

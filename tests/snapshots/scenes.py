@@ -23,7 +23,7 @@ from spectrum_tui.app.screens.scan import ScanScreen
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.theme import DARK
 from spectrum_tui.app.widgets.found_panel import FoundPanel
-from spectrum_tui.core.audit import audit
+from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.comparison.compare import compare
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
 from spectrum_tui.core.journal.spectra import KeptSpectrum

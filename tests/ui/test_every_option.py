@@ -21,7 +21,7 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.cli import main, scan_model
 from spectrum_tui.cli import scan as scan_command
-from spectrum_tui.core.audit import model as audit_model
+from spectrum_tui.core.audit import model_names as audit_names
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.model import inspection, kept_plans
 from spectrum_tui.core.requests import ModelNames, ResultReady
@@ -112,13 +112,13 @@ class Core:
         self.scans: list[Settings] = []
         self.asked: list[tuple[str, str]] = []
         self.named: list[tuple[str, bool]] = []
-        for room in (inspection, scan_model, audit_model):
+        for room in (inspection, scan_model, audit_names):
             monkeypatch.setattr(room, "inspect_model", self.inspect)
         monkeypatch.setattr(scan_model, "as_far_as_known", self.name)
         monkeypatch.setattr(kept_plans.KeptModel, "summary", lambda kept: kept.exact().summary)
         monkeypatch.setattr(kept_plans.KeptModel, "_is_current", lambda _: True)
         monkeypatch.setattr(kept_plans, "as_far_as_known", self.name)
-        monkeypatch.setattr(audit_model, "model_names", self.names)
+        monkeypatch.setattr(audit_names, "model_names", self.names)
         for place in (scan_run, scan_model):
             monkeypatch.setattr(place, "run_scan", self.scan)
 

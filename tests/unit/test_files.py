@@ -377,8 +377,8 @@ from pathlib import Path
 sys.modules["fcntl"] = None
 for name in ("O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "set_blocking", "geteuid"):
     delattr(os, name)
-from spectrum_tui.core.recipes.reading import read_recipe
-print(read_recipe(Path(sys.argv[1])))
+from spectrum_tui.core.trainers.recipe_text import names_in_file
+print(names_in_file(Path(sys.argv[1])))
 """
     run = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True

@@ -9,10 +9,10 @@ from spectrum_tui.core.recipes.check import deviation
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.recipes.writing import Files, is_list_of_names
-from spectrum_tui.core.trainers import TRAINERS, TrainerReport, report
 from spectrum_tui.core.trainers.patterns import axolotl_rows
 from spectrum_tui.core.trainers.recipe_text import RecipeText, with_pyyaml
-from spectrum_tui.core.trainers.trainers import trainer_named
+from spectrum_tui.core.trainers.reports import TrainerReport, report
+from spectrum_tui.core.trainers.trainers import TRAINERS, trainer_named
 
 SHOWN = 3
 """Trainers that are named where they would train something else."""

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +23,7 @@ from spectrum_tui.core import json_text
 from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import OutputError, ResultsError, reason_of
+from spectrum_tui.core.experts import is_fused
 from spectrum_tui.core.files import (
     OutputFiles,
     cache_dir,
@@ -56,9 +56,6 @@ from spectrum_tui.core.results.results import (
 from spectrum_tui.core.saved.kept_spectra import completed
 from spectrum_tui.core.settings import METRIC, METRICS
 from spectrum_tui.core.wire import form_of
-
-_FUSED_EXPERTS = re.compile(r"(^|\.)experts\.[a-z_]+$")
-"""All experts in one parameter, which has no `.weight` after it."""
 
 DETAILS = f"results {form_of(Scores, Result, Provenance, HeadParameter, Parameter)}"
 """What the details of a score file are kept as."""
@@ -321,7 +318,7 @@ def weight_name(layer: str) -> str:
     >>> weight_name("model.layers.1.mlp.down_proj")
     'model.layers.1.mlp.down_proj.weight'
     """
-    if layer.endswith((".weight", ".bias")) or _FUSED_EXPERTS.search(layer):
+    if layer.endswith((".weight", ".bias")) or is_fused(layer):
         return layer
     return f"{layer}.weight"
 
