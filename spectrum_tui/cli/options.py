@@ -22,17 +22,18 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
     """The options of these settings."""
     for name in names:
         option = OPTIONS[name]
-        how: dict[str, Any]
-        if option.default is False:
-            how = {"action": "store_true"}
-        elif option.default == ():
-            how = {"nargs": "+", "default": [], "metavar": option.metavar}
+        how: dict[str, Any] = {"help": option.help}
+        if option.takes == "nothing":
+            how |= {"action": "store_true"}
+        elif option.takes == "several":
+            how |= {"nargs": "+", "default": [], "metavar": option.metavar}
         else:
-            default = option.text(option.default)
-            how = {"default": default, "metavar": option.metavar, "choices": option.choices}
-            if not option.flag.startswith("-"):
-                how["nargs"] = "?"
-        parser.add_argument(option.flag, help=option.help, **how)
+            how |= {"default": option.text(option.default), "metavar": option.metavar}
+            how |= {"choices": option.choices}
+        if option.flag.startswith("-"):
+            parser.add_argument(option.flag, dest=name, **how)
+        else:
+            parser.add_argument(name, nargs="?", **how)
 
 
 def add_model_options(parser: argparse.ArgumentParser, command: str) -> None:

@@ -15,7 +15,14 @@ from typing import Any
 
 from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.core.errors import SelectionError, SpectrumError
-from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanNote, ScanStarted
+from spectrum_tui.core.events import (
+    LayerDone,
+    LayerFailed,
+    LayerStarted,
+    ScanEnded,
+    ScanNote,
+    ScanStarted,
+)
 from spectrum_tui.core.files import (
     OutputFiles,
     cache_note,
@@ -75,7 +82,7 @@ def _scan(group: Group, settings: Settings) -> int:
     scan = _Scan(group, tell)
     result = scan.run(replace(settings, types=types), inspection)
     if scan.interrupted or scan.stopped:
-        return _interrupted(scan.progress.snapshot(), tell)
+        return _interrupted(scan.progress.snapshot(), tell, fresh=bool(settings.since))
     if result is None:
         return 0 if not group.leads else 1
     files = store.files_of(result, output)
@@ -134,6 +141,7 @@ class _Scan:
         self.progress = ScanProgress()
         self.interrupted = False
         self.stopped = False
+        self._told = False
         self._group = group
         self._say = say
         self._line = _StatusLine()
@@ -173,6 +181,8 @@ class _Scan:
                 layers = counted(event.layers, "layer")
                 self._say(f"{layers} on {event.device}, {event.batch_size} at a time")
                 self._say_each(event.notes)
+            case LayerStarted():
+                self._tell_resumed()
             case LayerFailed():
                 self._line.clear()
                 self._say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
@@ -183,8 +193,17 @@ class _Scan:
                 self._say(event.text)
             case ScanEnded():
                 self._line.clear()
+                self._tell_resumed()
                 self._say_each(event.notes)
                 self.stopped = event.reason == "stopped"
+
+    def _tell_resumed(self) -> None:
+        """Once, when all that an earlier scan left is known: how much of it is used."""
+        resumed = self.progress.snapshot().resumed
+        if resumed and not self._told:
+            self._line.clear()
+            self._say(f"{resumed:,} came from an earlier scan")
+        self._told = True
 
     def _say_each(self, notes: Sequence[str]) -> None:
         for note in notes:
@@ -243,13 +262,14 @@ def _downloaded(inspection: Inspection, say: Say) -> Inspection:
     return fetch(inspection, progress=report, say=say)
 
 
-def _interrupted(state: Snapshot, say: Say) -> int:
+def _interrupted(state: Snapshot, say: Say, *, fresh: bool = False) -> int:
     if cache_note():
         done = part_of(state.done, state.layers, "layer")
         say(f"interrupted: {done} had a score; nothing is kept, the same command starts over")
     else:
         done = part_of(state.done, state.layers, "layer", "is", "are")
-        say(f"interrupted: {done} kept; the same command goes on from there")
+        same = "the same command without --fresh" if fresh else "the same command"
+        say(f"interrupted: {done} kept; {same} goes on from there")
     return 130
 
 
@@ -295,7 +315,7 @@ def _as_json(result: Result, files: OutputFiles, settings: Settings) -> dict[str
         "model": result.provenance.model,
         "revision": result.provenance.revision,
         "naming": result.provenance.naming,
-        "metric": result.provenance.metric,
+        "metric": result.scores.metric,
         "top_percent": percent,
         "files": {
             "scores": str(files.scores),

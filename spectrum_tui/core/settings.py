@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -48,6 +49,10 @@ def parse_batch_size(text: str) -> int:
     return whole_number(text, 1, 1024, "batch_size", "The batch size", "1 or more, or auto")
 
 
+def _now(asked: bool) -> float:
+    return time.time() if asked else 0.0
+
+
 def whole_number(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
     """A whole number from `low` to `high`; raises InputError with that field, which says `what` it
     is and which are `allowed`."""
@@ -85,7 +90,8 @@ class Option:
     only: Literal["", "app", "scan"] = ""
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
-    check: Callable[[str], Any] | None = None
+    takes: Literal["one", "several", "nothing"] = "one"
+    check: Callable[[Any], Any] | None = None
     unset: str = ""
     label: str = ""
     note: str = ""
@@ -111,7 +117,8 @@ class Settings:
     what trainers do. `precision` "auto" is exact wherever the device has fast float64. An empty
     `metric` is the one that a file of scores was saved with, and the reference's for a scan.
     `types` are shell patterns on the command line, the exact types of layers for a scan, every
-    type of matrices without one (of the language model where there are several towers)."""
+    type of matrices without one (of the language model where there are several towers). Scores of
+    these that are older than `since`, in seconds since 1970, are computed again."""
 
     model: str = _setting(
         flag="model",
@@ -196,12 +203,14 @@ class Settings:
     )
     allow_gptq: bool = _setting(
         flag="--allow-gptq",
+        takes="nothing",
         default=False,
         help="scan GPTQ weights, which are a rounded copy",
         changes="names",
     )
     allow_missing: bool = _setting(
         flag="--allow-missing",
+        takes="nothing",
         default=False,
         help="write a recipe even where over a tenth of the chosen parameters has no score",
         changes="output",
@@ -217,21 +226,26 @@ class Settings:
     )
     types: tuple[str, ...] = _setting(
         flag="--types",
+        takes="several",
         default=(),
         metavar="PATTERN",
         help="layer types to score, as shell patterns: 'mlp.*' (default: every type of matrices)",
         changes="scores",
         only="scan",
     )
-    fresh: bool = _setting(
+    since: float = _setting(
         flag="--fresh",
-        default=False,
-        help="ignore scores of earlier scans",
+        takes="nothing",
+        default=0.0,
+        help="compute the scores of these types again: the old ones stay until the new ones are "
+        "there, and those of other types for good",
         changes="speed",
         only="scan",
+        check=_now,
     )
     json: bool = _setting(
         flag="--json",
+        takes="nothing",
         default=False,
         help="print the results as JSON on stdout",
         changes="output",
@@ -239,6 +253,7 @@ class Settings:
     )
     no_embeddings: bool = _setting(
         flag="--no-embeddings",
+        takes="nothing",
         default=False,
         help="leave embeddings and output head frozen (spectrum.py always trains them)",
         changes="output",

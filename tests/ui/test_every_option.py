@@ -21,6 +21,7 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.cli import main, scan_model
 from spectrum_tui.cli import scan as scan_command
+from spectrum_tui.core import settings
 from spectrum_tui.core.audit import model_names as audit_names
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.model import inspection, kept_plans
@@ -54,6 +55,7 @@ MODELS = {
     "demo": Typed(("--demo",), DEMO),
 }
 """The ways to say which model."""
+NOW = 1.7e9
 TYPED = {
     "top_percent": Typed(("--top-percent", "37"), 37),
     "metric": Typed(("--metric", OTHER), OTHER),
@@ -67,7 +69,7 @@ TYPED = {
     "allow_missing": Typed(("--allow-missing",)),
     "sizes_from": Typed(("--sizes-from", "near"), "near"),
     "types": Typed(("--types", "input_*"), (TYPE,)),
-    "fresh": Typed(("--fresh",)),
+    "since": Typed(("--fresh",), NOW),
     "json": Typed(("--json",)),
     "no_embeddings": Typed(("--no-embeddings",)),
 }
@@ -118,6 +120,7 @@ class Core:
         monkeypatch.setattr(kept_plans.KeptModel, "summary", lambda kept: kept.exact().summary)
         monkeypatch.setattr(kept_plans.KeptModel, "_is_current", lambda _: True)
         monkeypatch.setattr(kept_plans, "as_far_as_known", self.name)
+        monkeypatch.setattr(settings, "time", SimpleNamespace(time=lambda: NOW))
         monkeypatch.setattr(audit_names, "model_names", self.names)
         for place in (scan_run, scan_model):
             monkeypatch.setattr(place, "run_scan", self.scan)
@@ -222,8 +225,8 @@ async def test_the_app_passes_every_option_on(
         request = core.scans[0]
         assert set(core.asked) == {(request.model, request.revision)}
         assert core.named == [(request.model_class, request.allow_gptq)]
-        assert screen.percent == (37 if typed else 50)
-        assert screen.ranking.metric.name == (request.metric or METRIC)
+        assert screen.state.choice.percent == (37 if typed else 50)
+        assert screen.state.ranking.metric.name == (request.metric or METRIC)
         await pilot.press("w")
         assert isinstance(app.screen, SaveScreen)
         assert app.screen.folder == output_folder(request.output_dir)
@@ -298,8 +301,8 @@ async def test_saved_scores_open_with_every_option(
         await until(pilot, lambda: isinstance(app.screen, ResultsScreen) and asked)
         screen = app.screen
         assert isinstance(screen, ResultsScreen) and asked == [(path, "near")]
-        assert (screen.percent, screen.ranking.metric.name) == (37, OTHER)
-        assert screen.settings.output_dir == "there"
+        assert (screen.state.choice.percent, screen.state.ranking.metric.name) == (37, OTHER)
+        assert screen.state.settings.output_dir == "there"
 
 
 async def test_saved_scores_open_with_what_the_fields_say(
@@ -315,5 +318,5 @@ async def test_saved_scores_open_with_what_the_fields_say(
         await until(pilot, lambda: isinstance(app.screen, ResultsScreen) and app.screen.is_mounted)
         screen = app.screen
         assert isinstance(screen, ResultsScreen)
-        assert (screen.percent, screen.settings.output_dir) == (12, "else")
-        assert screen.ranking.metric.name == OTHER
+        assert (screen.state.choice.percent, screen.state.settings.output_dir) == (12, "else")
+        assert screen.state.ranking.metric.name == OTHER

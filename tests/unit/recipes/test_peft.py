@@ -18,8 +18,16 @@ from spectrum_tui.core.recipes.adapters import AdapterCount, adapter_layers, ada
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.similar import BY_SCORES
-from spectrum_tui.core.results.results import ModuleKind, Parameter, Provenance, Result, Scores
+from spectrum_tui.core.results.results import (
+    MetricColumn,
+    ModuleKind,
+    Parameter,
+    Provenance,
+    Result,
+    Scores,
+)
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.settings import METRIC
 from tests import made
 
 KINDS = ("peft-lora", "peft-tiers", "peft-hybrid", "peft-groups")
@@ -65,14 +73,14 @@ def mixture(kinds: dict[str, ModuleKind] | None = None) -> Result:
     )
     numel = np.array([p.numel for p in parameters])
     scores = Scores(
-        [full.removesuffix(".weight") for full, _ in names],
-        [name.removesuffix(".weight") for name in shapes],
-        np.repeat(np.arange(len(shapes)), 2),
-        np.tile([2.0, 1.0], len(shapes)),
-        np.array([shapes[name][-2] for _, name in names]),
-        np.array([shapes[name][-1] for _, name in names]),
-        numel,
-        [(full,) for full, _ in names],
+        layers=[full.removesuffix(".weight") for full, _ in names],
+        type_names=[name.removesuffix(".weight") for name in shapes],
+        type_ids=np.repeat(np.arange(len(shapes)), 2),
+        rows=np.array([shapes[name][-2] for _, name in names]),
+        columns=np.array([shapes[name][-1] for _, name in names]),
+        numel=numel,
+        parameters=[(full,) for full, _ in names],
+        metrics={METRIC: MetricColumn(np.tile([2.0, 1.0], len(shapes)))},
     )
     origin = Provenance("made/mixture", naming="transformers 5.23.0 Qwen2MoeForCausalLM")
     return Result(scores, (), origin, int(numel.sum()), len(names), parameters=parameters)
