@@ -12,7 +12,6 @@ from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.recipes.adapters import ADAPTER_KINDS, WITH_MEDIUM
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, kind_named
 from spectrum_tui.core.recipes.writing import drafted
@@ -170,21 +169,16 @@ def _add_tiers(parser: argparse.ArgumentParser) -> None:
 
 def _tiers(options: argparse.Namespace, kind: RecipeKind, percent: int) -> Tiers:
     """The tiers that were asked for; raises InputError for what the kind has no use for."""
-    _check_use("--high-rank", options.high_rank, kind, ADAPTER_KINDS)
-    _check_use("--medium-percent", options.medium_percent, kind, WITH_MEDIUM)
-    _check_use("--medium-rank", options.medium_rank, kind, WITH_MEDIUM)
+    for option in ("high_rank", "medium_percent", "medium_rank"):
+        if getattr(options, option) is not None and option not in kind.options:
+            able = ", ".join(one.name for one in KINDS if option in one.options)
+            name = f"--{option.replace('_', '-')}"
+            raise InputError(f"{name} is not for {kind.name}.", f"It is for {able}.", field="tiers")
     return Tiers(
         _medium_percent(options.medium_percent, percent),
         _rank(options.high_rank, "--high-rank", _DEFAULT.high_rank),
         _rank(options.medium_rank, "--medium-rank", _DEFAULT.medium_rank),
     )
-
-
-def _check_use(option: str, given: str | None, kind: RecipeKind, able: tuple[str, ...]) -> None:
-    if given is not None and kind.name not in able:
-        raise InputError(
-            f"{option} is not for {kind.name}.", f"It is for {', '.join(able)}.", field="tiers"
-        )
 
 
 def _medium_percent(given: str | None, percent: int) -> int | None:

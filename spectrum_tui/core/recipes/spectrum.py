@@ -12,6 +12,7 @@ import numpy as np
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import part_of
 from spectrum_tui.core.recipes.check import check_names, prove
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.missing import missing_note
 from spectrum_tui.core.results.results import BoolArray, IntArray, Result
 from spectrum_tui.core.results.selection import NEVER, Selection
@@ -20,6 +21,19 @@ from spectrum_tui.core.settings import DEMO_NAME
 from spectrum_tui.core.text import safe
 
 KEY = "unfrozen_parameters:"
+
+
+class SpectrumKind(RecipeKind):
+    """The list of names alone."""
+
+    name = "spectrum"
+    title = "Spectrum YAML"
+    purpose = "Names to train, as every trainer reads them alike"
+
+    def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
+        """Return the YAML; raises SelectionError where a trainer would read it otherwise."""
+        text = SpectrumYaml(choice.selection).text(choice.percent, head=choice.head)
+        return (RecipeFile(f"_unfrozenparameters_{choice.percent}percent.yaml", text),)
 
 
 class SpectrumYaml:
