@@ -93,7 +93,7 @@ class TiersScreen(Dialog[TierChoice | None]):
         Binding("escape,a", "dismiss", "Close", key_display="esc", tooltip="Leave it as it was"),
     ]
 
-    def __init__(self, choice: Choice, kind: str = "") -> None:
+    def __init__(self, choice: Choice) -> None:
         super().__init__()
         self._first = choice
         self._layers: AdapterLayers | None = None
@@ -103,7 +103,6 @@ class TiersScreen(Dialog[TierChoice | None]):
         self.medium = TierSlider("Medium", " to", choice.medium_end, tiers.medium_rank, self._moved)
         self.medium.lowest = percent
         self.table = AdapterTable([AdapterRow(kind_named(name).title, "") for name in KINDS])
-        self.table.set_reactive(LineView.cursor, KINDS.index(kind) if kind in KINDS else 0)
         self._shares = Static(markup=False, id="shares")
         self._meaning = Static(markup=False, id="meaning")
 
