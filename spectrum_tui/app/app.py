@@ -223,7 +223,7 @@ class SpectrumApp(BaseApp):
     def _scan_refused(self, failed: Failed) -> None:
         """A scan that never began: what is wrong stands in a field of the first screen."""
         scan = self.runner.progress.snapshot()
-        if scan.layers or scan.to_fetch or not failed.error.get("field"):
+        if scan.layers or scan.download.total or not failed.error.get("field"):
             return  # the scan screen says it
         self.close_modals()
         while self.screen is not self.setup_screen:

@@ -62,7 +62,7 @@ def _lines(comparison: Comparison, percent: int) -> Iterator[str]:
         layers = counted(len(result.scores), "layer")
         where = f", {safe(file)}" if same else ""
         yield f"{label}  {safe(result.provenance.model)}, {layers}{where}"
-    words = described(comparison.a.provenance.metric).words
+    words = described(comparison.a.scores.metric).words
     yield f"Ranked by {words}; the top {percent} % of each type are compared."
     yield from notes(comparison)
     yield ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.recipes.adapters import ADAPTER_KINDS, WITH_MEDIUM
 from spectrum_tui.core.recipes.choice import RecipeKind, Tiers
+from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.settings import whole_number
 
 LARGEST_RANK = 65536
@@ -36,21 +36,16 @@ def add_tier_options(parser: argparse.ArgumentParser) -> None:
 
 def parse_tiers(options: argparse.Namespace, kind: RecipeKind, percent: int) -> Tiers:
     """The tiers that were asked for; raises InputError for what the kind has no use for."""
-    _check_use("--high-rank", options.high_rank, kind, ADAPTER_KINDS)
-    _check_use("--medium-percent", options.medium_percent, kind, WITH_MEDIUM)
-    _check_use("--medium-rank", options.medium_rank, kind, WITH_MEDIUM)
+    for option in ("high_rank", "medium_percent", "medium_rank"):
+        if getattr(options, option) is not None and option not in kind.options:
+            able = ", ".join(one.name for one in KINDS if option in one.options)
+            name = f"--{option.replace('_', '-')}"
+            raise InputError(f"{name} is not for {kind.name}.", f"It is for {able}.", field="tiers")
     return Tiers(
         _medium_percent(options.medium_percent, percent),
         _rank(options.high_rank, "--high-rank", _DEFAULT.high_rank),
         _rank(options.medium_rank, "--medium-rank", _DEFAULT.medium_rank),
     )
-
-
-def _check_use(option: str, given: str | None, kind: RecipeKind, able: tuple[str, ...]) -> None:
-    if given is not None and kind.name not in able:
-        raise InputError(
-            f"{option} is not for {kind.name}.", f"It is for {', '.join(able)}.", field="tiers"
-        )
 
 
 def _medium_percent(given: str | None, percent: int) -> int | None:

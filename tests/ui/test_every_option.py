@@ -67,9 +67,10 @@ SHARED = {
     "allow_missing": Typed(("--allow-missing",), {"allow_missing": True}),
 }
 """What the app and `scan` are both told."""
+NOW = 1.7e9
 HEADLESS = {
     "types": Typed(("--types", "input_*"), {"types": (TYPE,)}),
-    "fresh": Typed(("--fresh",), {"fresh": True}),
+    "fresh": Typed(("--fresh",), {"since": NOW}),
     "json": Typed(("--json",)),
     "no_embeddings": Typed(("--no-embeddings",)),
 }
@@ -112,6 +113,7 @@ class Core:
         monkeypatch.setattr(kept_plans.KeptModel, "summary", lambda kept: kept.exact().summary)
         monkeypatch.setattr(kept_plans.KeptModel, "_is_current", lambda _: True)
         monkeypatch.setattr(kept_plans, "as_far_as_known", self.name)
+        monkeypatch.setattr(headless, "time", SimpleNamespace(time=lambda: NOW, monotonic=float))
         monkeypatch.setattr(audit_names, "model_names", self.names)
         for place in (scan_run, headless):
             monkeypatch.setattr(place, "run_scan", self.scan)

@@ -22,7 +22,7 @@ class Ranking:
 
     def __init__(self, result: Result, other: Ranking | None = None) -> None:
         self.result = result
-        self.metric = described(result.provenance.metric)
+        self.metric = described(result.scores.metric)
         self.selection: Selection = Selection(result, other.selection if other else None)
         self.ties = Ties(self.selection)
 
@@ -54,7 +54,7 @@ class ResultState:
         self._whole = result
         self._rankings: dict[str, Ranking] = {}
         wanted = settings.metric if settings.metric in result.metrics else ""
-        self.ranking = self._ranked(wanted or result.provenance.metric)
+        self.ranking = self._ranked(wanted or result.scores.metric)
         self.choice = Choice(
             self.ranking.selection,
             settings.top_percent,
