@@ -69,6 +69,7 @@ def run(
     *,
     batch_size: int = 2,
     fresh: bool = False,
+    since: float = 0.0,
     precision: str = "auto",
     only: Callable[[Layer], bool] = lambda layer: True,
     cancelled: Callable[[], bool] = lambda: False,
@@ -80,7 +81,7 @@ def run(
         layers,
         device="cpu",
         batch_size=batch_size,
-        fresh=fresh,
+        since=time.time() if fresh else since,
         precision=precision,
     )
     return list(scan(plan, cancelled=cancelled))

@@ -11,8 +11,9 @@ import gc
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from textual import on
 from textual.css.query import NoMatches
@@ -50,6 +51,24 @@ from spectrum_tui.worker.client import ScanRunner, ScanSession, WorkerDied, Work
 
 INTERRUPTED = 130
 """The exit code of leaving a scan behind."""
+HELP_SECONDS = 0.1
+"""Between two looks whether the help is closed that results wait for."""
+
+
+@runtime_checkable
+class ShowsNames(Protocol):
+    """A screen of a model that is shown before its exact names are known."""
+
+    def refine(self, summary: ModelSummary) -> None:
+        """Take over the exact names, which take the trainer's library seconds to tell."""
+
+
+@runtime_checkable
+class ShowsMachine(Protocol):
+    """A screen that depends on the devices and how fast they are."""
+
+    def set_ready(self, ready: Ready) -> None:
+        """Take over what the worker found when it had started."""
 
 
 class SpectrumApp(BaseApp):
@@ -73,6 +92,7 @@ class SpectrumApp(BaseApp):
         self._results = results
         self._summary: ModelSummary | None = None
         self._machine: Ready | None = None
+        self._kind = ""
 
     def get_default_screen(self) -> Screen[Any]:
         """The setup screen lies below every other."""
@@ -163,6 +183,10 @@ class SpectrumApp(BaseApp):
         if path is not None:
             self._load(path)
 
+    @on(ask.KindUsed)
+    def _remember_kind(self, message: ask.KindUsed) -> None:
+        self._kind = message.kind
+
     # -- what the worker says ------------------------------------------------------------------
 
     @on(WorkerSaid)
@@ -212,7 +236,7 @@ class SpectrumApp(BaseApp):
     def _scan_refused(self, failed: Failed) -> None:
         """A scan that never began: what is wrong stands in a field of the first screen."""
         scan = self.runner.progress.snapshot()
-        if scan.layers or scan.to_fetch or not failed.error.get("field"):
+        if scan.layers or scan.download.total or not failed.error.get("field"):
             return  # the scan screen says it
         self.close_modals()
         while self.screen is not self.setup_screen:
@@ -226,7 +250,7 @@ class SpectrumApp(BaseApp):
             return
         self._summary = summary
         for screen in self.screen_stack:
-            if hasattr(screen, "refine"):
+            if isinstance(screen, ShowsNames):
                 screen.refine(summary)
 
     def _show_failure(self, failure: Failed) -> None:
@@ -253,7 +277,7 @@ class SpectrumApp(BaseApp):
     def _set_machine(self, ready: Ready) -> None:
         self._machine = ready
         for screen in self.screen_stack:
-            if hasattr(screen, "set_ready"):
+            if isinstance(screen, ShowsMachine):
                 screen.set_ready(ready)
 
     # -- results -------------------------------------------------------------------------------
@@ -287,11 +311,16 @@ class SpectrumApp(BaseApp):
         if message.result is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return
+        from spectrum_tui.app.screens.help import HelpScreen
+        from spectrum_tui.app.screens.result_state import ResultState
         from spectrum_tui.app.screens.results import ResultsScreen
         from spectrum_tui.app.screens.scan import ScanScreen
 
+        if isinstance(self.screen, HelpScreen):  # whoever reads it closes it
+            self.set_timer(HELP_SECONDS, partial(self.post_message, message))
+            return
         self.close_modals()
-        screen = ResultsScreen(message.result, self.settings)
+        screen = ResultsScreen(ResultState(message.result, self.settings, kind=self._kind))
         finished = self.runner.progress.snapshot().phase == "finished"
         if isinstance(self.screen, ScanScreen) and finished:
             self.switch_screen(screen)  # there is nothing to come back for
@@ -305,8 +334,9 @@ class SpectrumApp(BaseApp):
     def _take_sizes(self, message: ResultSized) -> None:
         from spectrum_tui.app.screens.results import ResultsScreen
 
+        path = str(message.path)
         for screen in self.screen_stack:
-            if isinstance(screen, ResultsScreen) and screen.result.source == str(message.path):
+            if isinstance(screen, ResultsScreen) and screen.state.result.source == path:
                 screen.take_sizes(message.result)
 
     def _show_load_error(self, text: str, hint: str) -> None:

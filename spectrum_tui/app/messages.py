@@ -80,3 +80,10 @@ class ResumeRequested(Message):
 
 class PartialResultsRequested(Message):
     """Show what an unfinished scan has scored so far."""
+
+
+@dataclass
+class KindUsed(Message):
+    """Offer this kind of recipe first, the next time that results are saved."""
+
+    kind: str

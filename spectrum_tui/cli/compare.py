@@ -10,7 +10,14 @@ from spectrum_tui.cli.options import Parser, add_metric_option, add_percent_opti
 from spectrum_tui.cli.output import aligned
 from spectrum_tui.core.comparison.as_json import as_data
 from spectrum_tui.core.comparison.compare import Agreement, Comparison, compare
-from spectrum_tui.core.comparison.words import change_text, notes, rank_text, rho_text, share_text
+from spectrum_tui.core.comparison.words import (
+    change_text,
+    file_names,
+    notes,
+    rank_text,
+    rho_text,
+    share_text,
+)
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scoring.metrics import described
@@ -49,9 +56,12 @@ def _parser() -> Parser:
 
 
 def _lines(comparison: Comparison, percent: int) -> Iterator[str]:
-    for label, result in (("A", comparison.a), ("B", comparison.b)):
+    results = (comparison.a, comparison.b)
+    same = len({result.provenance.model for result in results}) == 1
+    for label, result, file in zip("AB", results, file_names(comparison), strict=True):
         layers = counted(len(result.scores), "layer")
-        yield f"{label}  {safe(result.provenance.model)}, {layers}"
+        where = f", {safe(file)}" if same else ""
+        yield f"{label}  {safe(result.provenance.model)}, {layers}{where}"
     words = described(comparison.a.provenance.metric).words
     yield f"Ranked by {words}; the top {percent} % of each type are compared."
     yield from notes(comparison)

@@ -15,7 +15,14 @@ from typing import Any
 
 from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.core.errors import SelectionError, SpectrumError
-from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanNote, ScanStarted
+from spectrum_tui.core.events import (
+    LayerDone,
+    LayerFailed,
+    LayerStarted,
+    ScanEnded,
+    ScanNote,
+    ScanStarted,
+)
 from spectrum_tui.core.files import (
     OutputFiles,
     cache_note,
@@ -82,11 +89,11 @@ def _scan(
     if settings.revision and inspection.summary.origin == "folder":
         tell("note: a folder has no revisions: its files are read as they are, whatever --revision")
     types = match_types(inspection.summary.types, patterns)
-    settings = replace(settings, types=types, fresh=fresh)
+    settings = replace(settings, types=types, since=time.time() if fresh else 0.0)
     scan = _Scan(group, tell)
     result = scan.run(settings, inspection)
     if scan.interrupted or scan.stopped:
-        return _interrupted(scan.progress.snapshot(), tell)
+        return _interrupted(scan.progress.snapshot(), tell, fresh=fresh)
     if result is None:
         return 0 if not group.leads else 1
     files = store.files_of(result, output)
@@ -141,6 +148,7 @@ class _Scan:
         self.progress = ScanProgress()
         self.interrupted = False
         self.stopped = False
+        self._told = False
         self._group = group
         self._say = say
         self._line = _StatusLine()
@@ -180,6 +188,8 @@ class _Scan:
                 layers = counted(event.layers, "layer")
                 self._say(f"{layers} on {event.device}, {event.batch_size} at a time")
                 self._say_each(event.notes)
+            case LayerStarted():
+                self._tell_resumed()
             case LayerFailed():
                 self._line.clear()
                 self._say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
@@ -190,8 +200,17 @@ class _Scan:
                 self._say(event.text)
             case ScanEnded():
                 self._line.clear()
+                self._tell_resumed()
                 self._say_each(event.notes)
                 self.stopped = event.reason == "stopped"
+
+    def _tell_resumed(self) -> None:
+        """Once, when all that an earlier scan left is known: how much of it is used."""
+        resumed = self.progress.snapshot().resumed
+        if resumed and not self._told:
+            self._line.clear()
+            self._say(f"{resumed:,} came from an earlier scan")
+        self._told = True
 
     def _say_each(self, notes: Sequence[str]) -> None:
         for note in notes:
@@ -250,13 +269,14 @@ def _downloaded(inspection: Inspection, say: Say) -> Inspection:
     return fetch(inspection, progress=report, say=say)
 
 
-def _interrupted(state: Snapshot, say: Say) -> int:
+def _interrupted(state: Snapshot, say: Say, *, fresh: bool = False) -> int:
     if cache_note():
         done = part_of(state.done, state.layers, "layer")
         say(f"interrupted: {done} had a score; nothing is kept, the same command starts over")
     else:
         done = part_of(state.done, state.layers, "layer", "is", "are")
-        say(f"interrupted: {done} kept; the same command goes on from there")
+        same = "the same command without --fresh" if fresh else "the same command"
+        say(f"interrupted: {done} kept; {same} goes on from there")
     return 130
 
 

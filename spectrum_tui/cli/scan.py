@@ -13,6 +13,9 @@ from spectrum_tui.cli.options import (
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.stdio.streams import PROGRAM
 
+FRESH = """compute the scores of these types again: the old ones stay until the new ones are there,
+and those of other types for good"""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Scan and write the files; returns the exit code, raises SpectrumError."""
@@ -46,7 +49,7 @@ def make_parser() -> Parser:
         default=[],
         help="layer types to score, as shell patterns: 'mlp.*' (default: every type of matrices)",
     )
-    parser.add_argument("--fresh", action="store_true", help="ignore scores of earlier scans")
+    parser.add_argument("--fresh", action="store_true", help=FRESH)
     parser.add_argument("--json", action="store_true", help="print the results as JSON on stdout")
     add_embeddings_option(parser)
     return parser

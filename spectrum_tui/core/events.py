@@ -46,7 +46,8 @@ class MatrixDone:
 
 @dataclass(frozen=True, slots=True)
 class LayerDone:
-    """A layer's score is on disk. `resumed`: it was there from an earlier scan, not computed.
+    """A layer's score is on disk. `resumed`: nothing was computed for it, as it was there from an
+    earlier scan or is 1-D.
 
     `parts` are (label, SNR) of its matrices where it has several: its own SNR is their mean.
     `metrics` has the layer's value in every metric, the SNR among them, and `part_metrics` those

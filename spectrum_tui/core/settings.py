@@ -32,7 +32,8 @@ class Settings:
     scores have their sizes from, by default the cached one that they are named after.
     `allow_missing` writes recipes of scans in which many layers failed. `types` are the exact
     types of layers to scan, every type of matrices without one (of the language model where there
-    are several towers). `fresh` ignores earlier scores."""
+    are several towers). Scores of these that are older than `since`, in seconds since 1970, are
+    computed again."""
 
     model: str = ""
     revision: str = ""
@@ -47,7 +48,7 @@ class Settings:
     sizes_from: str = ""
     allow_missing: bool = False
     types: tuple[str, ...] = ()
-    fresh: bool = False
+    since: float = 0.0
 
 
 DEFAULTS = Settings()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -330,12 +331,12 @@ class ScanSession:
         """Scan these types; the commit that was inspected, even if the hub has moved on since."""
         self._branch = settings.revision
         inspected = replace(settings, model=summary.model, revision=summary.revision)
-        self._run(replace(inspected, types=types, fresh=fresh))
+        self._run(replace(inspected, types=types, since=time.time() if fresh else 0.0))
 
     def resume(self) -> None:
-        """Go on with what is left: never afresh, even if the scan began so."""
+        """Go on with what is left, of a scan that began afresh what is not yet computed again."""
         if self._asked is not None and not self._runner.progress.live:
-            self._run(replace(self._asked, fresh=False))
+            self._run(self._asked)
 
     def partial(self) -> Path | None:
         """The scores of an unfinished scan, if they are on disk as a result.
@@ -344,7 +345,7 @@ class ScanSession:
         """
         if self._partial is None and self._asked is not None and not self._runner.progress.live:
             self._wanted = True
-            self._runner.collect(replace(self._asked, fresh=False), self._branch)
+            self._runner.collect(self._asked, self._branch)
         return self._partial
 
     def arrived(self, ready: ResultReady) -> Path | None:

@@ -38,6 +38,7 @@ Phase = Literal[
 ]
 LIVE: tuple[Phase, ...] = ("starting", "fetching", "running", "stopping")
 """The phases in which a worker is at it."""
+NO_DOWNLOAD = DownloadProgress(0, 0, 0, 0.0)
 
 
 @dataclass(slots=True)
@@ -79,9 +80,7 @@ class Snapshot:
     eta: float | None = None
     layers_per_second: float = 0.0
     bytes_per_second: float = 0.0
-    fetched: int = 0
-    to_fetch: int = 0
-    fetched_per_second: float = 0.0
+    download: DownloadProgress = NO_DOWNLOAD
     in_work: tuple[InWork, ...] = ()
     types: dict[str, TypeProgress] = field(default_factory=dict)
     recent: tuple[LayerDone | LayerFailed, ...] = ()
@@ -95,8 +94,8 @@ class Snapshot:
     @property
     def share(self) -> float:
         """The part of the work that is done, 0 to 1; work, not layers. Of the download before."""
-        if not self.layers and self.to_fetch:
-            return self.fetched / self.to_fetch
+        if not self.layers and self.download.total:
+            return self.download.done / self.download.total
         if self.cost > 0:
             return min(1.0, self.cost_done / self.cost)
         return (self.done + self.failed) / self.layers if self.layers else 0.0
@@ -206,8 +205,7 @@ class ScanProgress:
             state = self._state
             if state.phase == "starting":
                 state.phase = "fetching"
-            state.fetched, state.to_fetch = progress.done, progress.total
-            state.fetched_per_second = progress.speed
+            state.download = progress
 
     def set_memory(self, nbytes: int) -> None:
         """The worker's resident memory, 0 when the system does not tell."""
@@ -294,7 +292,7 @@ class ScanProgress:
         state.done += 1
         self._account(event.layer, event.type, event.cost).done += 1
         if event.resumed:
-            state.resumed += 1
+            state.resumed += len(event.shape) > 1  # a 1-D weight was never computed
         else:
             self._recent.appendleft(event)
         if not event.parts or event.resumed:  # else its matrices were counted one by one

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -129,7 +130,7 @@ class ScanMachine(RuleBasedStateMachine):
             batch_size=batch_size,
             device="cpu",
             output_dir=str(self.folder / "out"),
-            fresh=fresh,
+            since=time.time() if fresh else 0.0,
         )
         yield from run_scan(request)
 

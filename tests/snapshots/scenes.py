@@ -18,6 +18,7 @@ from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.compare import CompareScreen
 from spectrum_tui.app.screens.layers import LayersScreen
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.scan import ScanScreen
 from spectrum_tui.app.screens.setup import SetupScreen
@@ -390,7 +391,7 @@ def with_sizes() -> Result:
 
 def results(result: Result, percent: int = 25) -> ResultsScreen:
     """The results screen at a percentage."""
-    return ResultsScreen(result, Settings(top_percent=percent, output_dir="scores"))
+    return ResultsScreen(ResultState(result, Settings(top_percent=percent, output_dir="scores")))
 
 
 def comparison(percent: int = 25) -> CompareScreen:

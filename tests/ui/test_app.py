@@ -16,6 +16,7 @@ from textual.widgets import Button, Input, Select, Static
 from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.app.loading import ResultLoaded
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.help import BUILT_IN, HelpScreen, keys_of, purpose_of
 from spectrum_tui.app.screens.layers import LayersScreen
@@ -28,6 +29,7 @@ from spectrum_tui.app.widgets.model_choices import ModelChoices
 from spectrum_tui.app.widgets.plan_panel import PlanPanel
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.core.settings import Settings
+from tests import made
 from tests.ui.worker_control import Control, until
 
 SIZE = (80, 24)
@@ -94,7 +96,7 @@ async def test_from_the_model_to_the_results(
         control.tell(*(f"layer {i}" for i in range(6)), "finish")
         await until(pilot, lambda: at(app, ResultsScreen))
         screen = app.screen
-        assert isinstance(screen, ResultsScreen) and len(screen.result.scores) == 6
+        assert isinstance(screen, ResultsScreen) and len(screen.state.result.scores) == 6
         assert [type(s) for s in app.screen_stack] == [SetupScreen, LayersScreen, ResultsScreen]
         await pilot.press("escape")
         assert at(app, LayersScreen)
@@ -277,7 +279,8 @@ async def test_stop_look_and_go_on(app: SpectrumApp, control: Control) -> None:
         await pilot.press("g")
         await until(pilot, lambda: len(control.requests("scan")) == 2)
         await until(pilot, lambda: phase(app) == "running")
-        assert control.requests("scan")[1].settings.fresh is False
+        first, second = control.requests("scan")
+        assert second.settings == first.settings
         control.tell("finish")
         await until(pilot, lambda: at(app, ResultsScreen))
 
@@ -339,6 +342,16 @@ async def test_the_end_of_the_scan_closes_the_question(app: SpectrumApp, control
         control.tell("layer 0", "finish")
         await until(pilot, lambda: at(app, ResultsScreen))
         assert ConfirmScreen not in [type(s) for s in app.screen_stack]
+
+
+async def test_results_wait_until_the_help_is_read(app: SpectrumApp, tmp_path: Path) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("f1")
+        app.post_message(ResultLoaded(tmp_path, made.result(), {}))
+        await pilot.pause()
+        assert at(app, HelpScreen)
+        await pilot.press("escape")
+        await until(pilot, lambda: at(app, ResultsScreen))
 
 
 @pytest.mark.parametrize("key", ["ctrl+q", "q"])

@@ -66,9 +66,10 @@ SHARED = {
     "allow_missing": Typed(("--allow-missing",), {"allow_missing": True}),
 }
 """What the app and `scan` are both told."""
+NOW = 1.7e9
 HEADLESS = {
     "types": Typed(("--types", "input_*"), {"types": (TYPE,)}),
-    "fresh": Typed(("--fresh",), {"fresh": True}),
+    "fresh": Typed(("--fresh",), {"since": NOW}),
     "json": Typed(("--json",)),
     "no_embeddings": Typed(("--no-embeddings",)),
 }
@@ -111,6 +112,7 @@ class Core:
         monkeypatch.setattr(kept_plans.KeptModel, "summary", lambda kept: kept.exact().summary)
         monkeypatch.setattr(kept_plans.KeptModel, "_is_current", lambda _: True)
         monkeypatch.setattr(kept_plans, "as_far_as_known", self.name)
+        monkeypatch.setattr(headless, "time", SimpleNamespace(time=lambda: NOW, monotonic=float))
         monkeypatch.setattr(audit_names, "model_names", self.names)
         for place in (scan_run, headless):
             monkeypatch.setattr(place, "run_scan", self.scan)
@@ -212,8 +214,8 @@ async def test_the_app_passes_every_option_on(
         request = core.scans[0]
         assert set(core.asked) == {(request.model, request.revision)}
         assert core.named == [(request.model_class, request.allow_gptq)]
-        assert screen.percent == (37 if typed else 50)
-        assert screen.ranking.metric.name == (request.metric or METRIC)
+        assert screen.state.choice.percent == (37 if typed else 50)
+        assert screen.state.ranking.metric.name == (request.metric or METRIC)
         await pilot.press("w")
         assert isinstance(app.screen, SaveScreen)
         assert app.screen.folder == output_folder(request.output_dir)
@@ -293,8 +295,8 @@ async def test_saved_scores_open_with_every_option(
         await until(pilot, lambda: isinstance(app.screen, ResultsScreen) and asked)
         screen = app.screen
         assert isinstance(screen, ResultsScreen) and asked == [(path, "near")]
-        assert (screen.percent, screen.ranking.metric.name) == (37, OTHER)
-        assert screen.settings.output_dir == "there"
+        assert (screen.state.choice.percent, screen.state.ranking.metric.name) == (37, OTHER)
+        assert screen.state.settings.output_dir == "there"
 
 
 async def test_saved_scores_open_with_what_the_fields_say(
@@ -310,5 +312,5 @@ async def test_saved_scores_open_with_what_the_fields_say(
         await until(pilot, lambda: isinstance(app.screen, ResultsScreen) and app.screen.is_mounted)
         screen = app.screen
         assert isinstance(screen, ResultsScreen)
-        assert (screen.percent, screen.settings.output_dir) == (12, "else")
-        assert screen.ranking.metric.name == OTHER
+        assert (screen.state.choice.percent, screen.state.settings.output_dir) == (12, "else")
+        assert screen.state.ranking.metric.name == OTHER

@@ -10,7 +10,8 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
-from spectrum_tui.app.widgets.heatmap import HeatGrid, Heatmap
+from spectrum_tui.app.widgets.heat_grid import HeatGrid
+from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.core.results.results import Result, Scores
 from spectrum_tui.core.results.selection import Selection
 from tests import made

@@ -248,6 +248,18 @@ async def test_an_error_goes_when_the_model_changes() -> None:
         assert app.field("model").error == ""
 
 
+@pytest.mark.parametrize("name", ["model", "output_dir"])
+async def test_an_error_goes_when_its_field_is_emptied(name: str) -> None:
+    app = Host(Settings())
+    async with app.run_test(size=SIZE) as pilot:
+        app.value(name).value = "goo"
+        await pilot.pause()
+        app.setup.show_error(name, "There is no goo.")
+        app.value(name).value = ""
+        await pilot.pause()
+        assert app.field(name).error == ""
+
+
 async def test_another_model_drops_what_was_found() -> None:
     app = host()
     async with app.run_test(size=SIZE) as pilot:

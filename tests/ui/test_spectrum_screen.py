@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from textual.app import App
 
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.spectrum import (
     NOT_KEPT,
@@ -108,7 +109,7 @@ class Host(App[None]):
 
     def __init__(self, result: Result) -> None:
         super().__init__()
-        self.results = ResultsScreen(result, Settings())
+        self.results = ResultsScreen(ResultState(result, Settings()))
 
     def on_mount(self) -> None:
         self.push_screen(self.results)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.app.screens.tiers import KINDS, TiersScreen, lacking, shares
@@ -29,7 +30,7 @@ def model() -> Result:
 
 def results(folder: Path, result: Result | None = None) -> ResultsScreen:
     settings = Settings(top_percent=25, output_dir=str(folder))
-    return ResultsScreen(result or model(), settings)
+    return ResultsScreen(ResultState(result or model(), settings))
 
 
 async def opened(pilot: Pilot[None]) -> TiersScreen:
@@ -130,7 +131,7 @@ async def test_what_is_chosen_is_what_is_saved(
         await pilot.press("ctrl+s")
         await app.workers.wait_for_complete()
         await pilot.pause()
-        assert screen.percent == 26 and screen.tiers == Tiers(50, 64, 8)
+        assert screen.state.choice.percent == 26 and screen.state.choice.tiers == Tiers(50, 64, 8)
     (config,) = tmp_path.glob(f"*_{kind}_26*percent.json")
     assert config.with_suffix(".py").exists()
     ranks = json.loads(config.read_text())
@@ -143,7 +144,7 @@ async def test_closing_leaves_everything_as_it_was(tmp_path: Path) -> None:
         await opened(pilot)
         await pilot.press("right", "r", "escape")
         assert app.screen is screen
-        assert screen.percent == 25 and screen.tiers == Tiers()
+        assert screen.state.choice.percent == 25 and screen.state.choice.tiers == Tiers()
 
 
 async def test_what_would_be_refused_cannot_be_saved(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from spectrum_tui.app.base import BaseApp
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.cli import headless
@@ -79,7 +80,9 @@ def test_the_scan_refuses_and_keeps_the_scores(
 async def test_saving_and_copying_refuse(tmp_path: Path) -> None:
     class Host(BaseApp):
         def get_default_screen(self) -> ResultsScreen:
-            return ResultsScreen(whole(), Settings(top_percent=100, output_dir=str(tmp_path)))
+            return ResultsScreen(
+                ResultState(whole(), Settings(top_percent=100, output_dir=str(tmp_path)))
+            )
 
     app = Host()
     async with app.run_test(size=(100, 34)) as pilot:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -19,7 +18,7 @@ from spectrum_tui.app.widgets.percent_slider import PercentSlider
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.core.comparison.compare import Comparison
-from spectrum_tui.core.comparison.words import notes, rho_text, share_text
+from spectrum_tui.core.comparison.words import file_names, notes, rho_text, share_text
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described
@@ -112,9 +111,10 @@ class CompareScreen(Screen[None]):
         self.dismiss()
 
     def _sources(self) -> Content:
+        name_a, name_b = file_names(self.comparison)
         lines = [
-            _source("A", self.comparison.a),
-            _source("B", self.comparison.b),
+            _source("A", self.comparison.a, name_a),
+            _source("B", self.comparison.b, name_b),
             *(Content.styled(f"! {note}", "$warning") for note in notes(self.comparison)),
         ]
         return Content("\n").join(lines)
@@ -127,10 +127,9 @@ class CompareScreen(Screen[None]):
         return f"{part_of(moved, common, 'layer')} changed in rank"
 
 
-def _source(label: str, result: Result) -> Content:
+def _source(label: str, result: Result, file: str) -> Content:
     """`A  org/model  224 layers, snr_results_org-model.json`."""
     origin = result.provenance
-    where = f", {Path(result.source).name}" if result.source else ""
-    note = f"{counted(len(result.scores), 'layer')}{where}"
+    note = ", ".join(filter(None, (counted(len(result.scores), "layer"), file)))
     parts = ((f"{label}  ", "bold $primary"), (printable(origin.model), "bold"))
     return Content.assemble(*parts, (f"  {printable(note)}", MUTED))

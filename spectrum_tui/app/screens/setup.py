@@ -194,6 +194,13 @@ class SetupScreen(Screen[None]):
             for name in OF_THE_MODEL:
                 self._form.field(name).show_help()
 
+    @on(Input.Changed, "#model, #revision, #output_dir")
+    def value_mended(self, event: Input.Changed) -> None:
+        """An error is of what stood there; what stands there now is looked at when it is used."""
+        field = self._form.field(event.input.id or "")
+        if field.error:
+            field.show_help()
+
     @on(ModelChoices.ModelChosen)
     def model_chosen(self, event: ModelChoices.ModelChosen) -> None:
         """Take a line of the list as the model, and read it."""

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widgets import Button, ProgressBar, Static
 
 from spectrum_tui.app.widgets.cells import bar
-from spectrum_tui.app.widgets.text_scroll import TextScroll
+from spectrum_tui.app.widgets.line_view import TextScroll
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import Group
 from spectrum_tui.core.requests import DownloadProgress, ModelSummary

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
@@ -28,6 +29,15 @@ from textual.widget import Widget
 
 REPAINT_ALL = 20
 """From this many changed rows on, one repaint of the view is cheaper than one for each row."""
+
+
+class TextScroll(VerticalScroll):
+    """Text that is longer than its room; it scrolls at once, as `LineView` does."""
+
+    def scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> None:
+        """Scroll at once: an animation is many repaints over a slow line, and a key that comes
+        before a deferred scroll has begun would start from where that one started."""
+        super().scroll_to(x, y, **{**options, "animate": False, "immediate": True})
 
 
 class LineView(ScrollView, inherit_bindings=False):
@@ -242,14 +252,8 @@ class LineView(ScrollView, inherit_bindings=False):
         elif row >= top + page:
             self.scroll_to(y=row - page + 1)
 
-    def scroll_to(
-        self,
-        x: float | None = None,
-        y: float | None = None,
-        **options: Any,
-    ) -> None:
-        """Scroll at once: an animation is many repaints of the whole view over a slow line, and
-        the next key goes on from where this one leads."""
+    def scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> None:
+        """Scroll at once, as `TextScroll` does."""
         super().scroll_to(x, y, **{**options, "animate": False, "immediate": True})
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:

@@ -25,7 +25,7 @@ NORMS = "Norms start unchecked: 1-D weights all score 1.0 and rank by file order
 NOTHING_CHECKED = "Check at least one type."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The checked types in figures. `nbytes` is exact where the model has one stored type."""
 

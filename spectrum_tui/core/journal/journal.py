@@ -40,7 +40,8 @@ class Entry:
 
     `error` bounds the relative error of the SNR where it was computed in the `fast` precision;
     it is 0 for an exact one. `metrics` are {name: value} of every metric, `spectrum` where its
-    singular values lie in the file beside the journal `file`.
+    singular values lie in the file beside the journal `file`. `made` is when it was computed, in
+    seconds since 1970.
     """
 
     layer: str
@@ -51,6 +52,7 @@ class Entry:
     metrics: Mapping[str, float] = field(default_factory=dict)
     spectrum: int = NOWHERE
     file: str = ""
+    made: float = 0.0
 
 
 def journal_path(fingerprint: str) -> Path:
@@ -76,26 +78,23 @@ def read_journal(path: Path) -> dict[str, Entry]:
     An entry that lacks a metric gets it from its spectrum; without one it is left out, as if
     its matrix had not been scored.
     """
-    return best_entries(entry for file in journals(path) for entry in _entries(file))
+    return best_entries(read_entries(path))
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """Every usable entry of all processes' journals, several of a layer among them."""
+    return (entry for file in journals(path) for entry in _entries(file))
 
 
 def best_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """{layer: entry}, the most exact of each: which file or machine it is from says nothing."""
+    """{layer: entry}, the most exact of each, the newest of those: which file or machine it is
+    from says nothing."""
     best: dict[str, Entry] = {}
     for entry in entries:
-        if entry.layer not in best or entry.error <= best[entry.layer].error:
+        known = best.get(entry.layer)
+        if known is None or (entry.error, -entry.made) <= (known.error, -known.made):
             best[entry.layer] = entry
     return best
-
-
-def discard_journals(path: Path) -> None:
-    """Forget every score and spectrum of a checkpoint, of whichever process; raises OutputError."""
-    try:
-        for file in journals(path):
-            disk.remove(file)
-            disk.remove(spectra_path(file))
-    except OSError as exc:
-        raise cannot_keep(path, exc) from None
 
 
 class JournalTail:
@@ -182,9 +181,10 @@ def _is_sound(entry: Entry) -> bool:
     score = entry.score
     if not isinstance(entry.metrics, dict):
         return False
-    floats = (score.snr, score.largest, score.sigma, score.threshold, entry.seconds, entry.error)
+    numbers = (score.snr, score.largest, score.sigma, score.threshold)
+    floats = (*numbers, entry.seconds, entry.error, entry.made, *entry.metrics.values())
     return (
-        set(map(type, (*floats, *entry.metrics.values()))) == {float}
+        set(map(type, floats)) == {float}
         and type(entry.layer) is type(entry.rule) is str
         and type(entry.spectrum) is type(score.signal) is int
         and score.snr >= 0.0

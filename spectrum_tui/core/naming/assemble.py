@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.naming.experts import experts_in, halves_in, is_convolution
+from spectrum_tui.core.experts import experts_in, gate_up_split
 from spectrum_tui.core.naming.groups import Group, Mapped
 from spectrum_tui.core.naming.parameters import (
     Naming,
@@ -17,6 +18,7 @@ from spectrum_tui.core.naming.parameters import (
     ParameterValues,
     RuntimeParameter,
     StoredSource,
+    is_convolution,
 )
 from spectrum_tui.core.naming.transformers_api import (
     class_heads,
@@ -182,14 +184,14 @@ def _entry(parameter: RuntimeParameter, made: Made, describe: _Describer) -> _En
         )
         problem = f"{stored}, the model has {numbers.shape(*parameter.shape)}"
         return _Entry(replace(parameter, problem=problem), shape)
-    parameter = describe(parameter, group)
+    parameter = describe(parameter)
     if group.converter is None:
         return _Entry(parameter, shape, DirectValues(group.sources[0]))
     return _Entry(parameter, shape, ConvertedValues(converted, target, parameter.experts))
 
 
 class _Describer:
-    """Adds what the model's modules tell of a parameter: experts, halves, convolutions."""
+    """Adds what the modules tell of a parameter: experts, gate and up in one, convolutions."""
 
     def __init__(self, model: Any, shapes: Mapping[str, Shape]) -> None:
         self._modules = dict(model.named_modules())
@@ -201,19 +203,16 @@ class _Describer:
         kind = module_kind(self._modules[name.rpartition(".")[0]])
         return RuntimeParameter(name, self._shapes[name], "", (), aliases=aliases, module=kind)
 
-    def __call__(self, parameter: RuntimeParameter, group: Group) -> RuntimeParameter:
+    def __call__(self, parameter: RuntimeParameter) -> RuntimeParameter:
         name, shape = parameter.name, parameter.shape
         module = self._modules.get(name.rpartition(".")[0])
         experts = experts_in(name, shape, module)
-        halves = (
-            halves_in(name, shape, self._shapes.get, module=module, model_type=self._model_type)
-            if experts
-            else None
-        )
+        find = partial(gate_up_split, module=module, model_type=self._model_type)
+        split = find(name, shape, self._shapes.get) if experts else None
         return replace(
             parameter,
             experts=experts,
-            halves=halves,
+            gate_up=split,
             convolution=not experts and is_convolution(shape, module),
         )
 

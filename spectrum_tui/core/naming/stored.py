@@ -12,6 +12,7 @@ from typing import Any
 
 from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor
 from spectrum_tui.core.checkpoint.reading import read_bytes
+from spectrum_tui.core.experts import experts_in, gate_up_split
 from spectrum_tui.core.layer_types import (
     Group,
     group_of,
@@ -19,7 +20,6 @@ from spectrum_tui.core.layer_types import (
     is_output_head,
     natural_key,
 )
-from spectrum_tui.core.naming.experts import experts_in, halves_in, is_convolution
 from spectrum_tui.core.naming.layers import (
     Layer,
     ModelLayers,
@@ -27,7 +27,12 @@ from spectrum_tui.core.naming.layers import (
     is_bias,
     with_types,
 )
-from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter, StoredSource
+from spectrum_tui.core.naming.parameters import (
+    ParameterPlan,
+    RuntimeParameter,
+    StoredSource,
+    is_convolution,
+)
 from spectrum_tui.core.naming.values import DirectValues
 from spectrum_tui.core.results.results import Parameter
 from spectrum_tui.core.scoring.svd import SCORABLE
@@ -154,7 +159,7 @@ def stored_plan(
     parameters = []
     for name, source in kept.items():
         experts = experts_in(name, source.shape)
-        halves = halves_in(name, source.shape, shapes.get, model_type=model_type)
+        split = gate_up_split(name, source.shape, shapes.get, model_type=model_type)
         parameter = RuntimeParameter(
             name,
             source.shape,
@@ -162,7 +167,7 @@ def stored_plan(
             (source,),
             tuple(alias for alias, table in tied.items() if table == name),
             experts,
-            halves if experts else None,
+            split if experts else None,
             not experts and is_convolution(source.shape),
         )
         parameters.append(parameter)

@@ -9,7 +9,6 @@ linear module.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -17,6 +16,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from spectrum_tui.core.experts import (
+    is_expert_part,
+    is_fused_linear,
+    is_of_experts,
+    is_router,
+    listed_expert,
+)
 from spectrum_tui.core.layer_types import Group, group_of, layer_type
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.similar import Likeness, similar_to_previous
@@ -46,12 +52,6 @@ REASONS = {
 }
 """Why a layer is left out."""
 _FIRST_REASON = Place.HEAD
-_EXPERTS = re.compile(r"(^|\.)experts?(\.|$)")
-_ONE_EXPERT = re.compile(r"(^|\.)experts?\.\d+\.")
-_FUSED = re.compile(r"(^|\.)experts?\.(gate_up_proj|down_proj|up_proj)$")
-_ROUTER = re.compile(r"(^|\.)(router|gate|wg)(\.\w+)?$")
-_EXPERT_PARTS = frozenset(("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"))
-"""Last parts of module names that PEFT rewrites in models of experts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +248,12 @@ def _placed(selection: Selection) -> Iterator[tuple[Place, int, int]]:
     scores = result.scores
     by_name = {parameter.name: parameter for parameter in result.parameters}
     names = by_name or dict.fromkeys(scores.layers)
-    mixture = any(_EXPERTS.search(name) for name in names)
+    mixture = any(is_of_experts(name) for name in names)
     for row, head in enumerate(selection.in_head.tolist()):
         weight = scores.parameters[row][0]
         parameter = by_name.get(weight) or _assumed(result, row)
         place = Place.HEAD if head else _place(parameter, by_name, row in scores.parts)
-        if place is Place.MODULE and mixture and _last_part(weight) in _EXPERT_PARTS:
+        if place is Place.MODULE and mixture and is_expert_part(_last_part(weight)):
             place = Place.WEIGHT
         yield place, *_width(parameter.shape, place)
 
@@ -283,7 +283,7 @@ def _place(parameter: Parameter, known: dict[str, Parameter], has_parts: bool) -
     """Where an adapter of this weight goes, by what its module is, else by name and shape."""
     name, shape = parameter.name, parameter.shape
     if len(shape) == 3:
-        return Place.EXPERTS if has_parts or _EXPERTS.search(name) else Place.VECTOR
+        return Place.EXPERTS if has_parts or is_of_experts(name) else Place.VECTOR
     if shape and (len(shape) != 2 or min(shape) < 2):
         return Place.VECTOR
     match parameter.module:
@@ -308,11 +308,11 @@ def _is_read_past(name: str, known: dict[str, Parameter]) -> bool:
 def _guessed(name: str, *, has_shape: bool) -> Place:
     """The place of a weight whose module is not known."""
     module = name.removesuffix(".weight")
-    if _ONE_EXPERT.search(name):
+    if listed_expert(name) >= 0:
         return Place.STORED_EXPERT
-    if not has_shape and _FUSED.search(module):
+    if not has_shape and is_fused_linear(module):
         return Place.EXPERTS
-    if not name.endswith(".weight") or _ROUTER.search(module):
+    if not name.endswith(".weight") or is_router(module):
         return Place.OTHER
     if "conv" in _last_part(name):
         return Place.VECTOR

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +23,7 @@ from spectrum_tui.core import json_text
 from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import OutputError, ResultsError, reason_of
+from spectrum_tui.core.experts import is_fused
 from spectrum_tui.core.files import (
     OutputFiles,
     cache_dir,
@@ -56,9 +56,6 @@ from spectrum_tui.core.results.results import (
 from spectrum_tui.core.saved.kept_spectra import completed
 from spectrum_tui.core.settings import METRIC, METRICS
 from spectrum_tui.core.wire import form_of
-
-_FUSED_EXPERTS = re.compile(r"(^|\.)experts\.[a-z_]+$")
-"""All experts in one parameter, which has no `.weight` after it."""
 
 DETAILS = f"results {form_of(Scores, Result, Provenance, HeadParameter, Parameter)}"
 """What the details of a score file are kept as."""
@@ -286,15 +283,15 @@ def _is_whole(scores: Scores) -> bool:
 
 def _imported(rows: list[Row], path: Path) -> Result:
     """A result from rows alone: no sizes, names and head by the reference's conventions."""
-    layers = [row[0] for row in rows]
-    type_names = list(dict.fromkeys(row[1] for row in rows))
+    layers = [layer for layer, _, _ in rows]
+    type_names = list(dict.fromkeys(kind for _, kind, _ in rows))
     position = {name: i for i, name in enumerate(type_names)}
     unknown = np.zeros(len(rows), np.int64)
     scores = Scores(
         layers,
         type_names,
-        _ints([position[row[1]] for row in rows]),
-        _floats([row[2] for row in rows]),
+        _ints([position[kind] for _, kind, _ in rows]),
+        _floats([snr for _, _, snr in rows]),
         unknown,
         unknown,
         unknown,
@@ -321,7 +318,7 @@ def weight_name(layer: str) -> str:
     >>> weight_name("model.layers.1.mlp.down_proj")
     'model.layers.1.mlp.down_proj.weight'
     """
-    if layer.endswith((".weight", ".bias")) or _FUSED_EXPERTS.search(layer):
+    if layer.endswith((".weight", ".bias")) or is_fused(layer):
         return layer
     return f"{layer}.weight"
 

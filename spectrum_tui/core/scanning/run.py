@@ -57,7 +57,7 @@ def run_scan(
         choose_layers(inspection, settings.types),
         device=settings.device,
         batch_size=settings.batch_size,
-        fresh=settings.fresh,
+        since=settings.since,
         group=group,
         precision=settings.precision,
     )

@@ -231,7 +231,7 @@ class Workers:
                 events = work.add(index, FAILED, seconds, score)
             else:
                 entry, spectrum = score
-                self._journal.append(replace(entry, seconds=seconds), spectrum)
+                self._journal.append(replace(entry, seconds=seconds, made=time.time()), spectrum)
                 events = work.add(index, entry.metrics, seconds, error=entry.error)
         for event in events:
             self._events.put(event)

@@ -12,7 +12,7 @@ import pytest
 
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.comparison.compare import Comparison, compare, mean_ranks, spearman
-from spectrum_tui.core.comparison.words import notes
+from spectrum_tui.core.comparison.words import file_names, notes
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import flat_text, load_result
@@ -167,6 +167,35 @@ def test_the_table(tmp_path: Path, capsys: Capture) -> None:
     assert "Largest moves of" in out
     assert len(lines) == header + 9 + 2 + 10
     assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        (("x/a.json", "x/b.json"), ("a.json", "b.json")),
+        (("one/s/a.json", "two/s/a.json"), ("one/s/a.json", "two/s/a.json")),
+        (("a.json", "two/a.json"), ("a.json", "two/a.json")),
+        (("a.json", "a.json"), ("a.json", "a.json")),
+        (("", "x/a.json"), ("", "a.json")),
+    ],
+)
+def test_files_are_named_so_that_they_are_told_apart(
+    sources: tuple[str, str], said: tuple[str, str]
+) -> None:
+    a, b = (replace(made.result(layers=2, types=1), source=source) for source in sources)
+    assert file_names(compare(a, b)) == said
+
+
+def test_one_model_in_two_files_is_two_lines(tmp_path: Path, capsys: Capture) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    a = made.result(layers=2, types=1, sizes=False)
+    paths = [str(saved(a, folder / "a.json")) for folder in folders]
+    assert main(["compare", *paths]) == 0
+    first, second = (line[3:] for line in capsys.readouterr().out.splitlines()[:2])
+    assert first != second
+    assert (Path(first).name, Path(second).name) == ("a.json", "a.json")
 
 
 def test_the_json_is_strict_and_says_the_same(tmp_path: Path, capsys: Capture) -> None:

@@ -132,15 +132,6 @@ def _done(events: list[Any]) -> Iterator[LayerDone]:
     return (event for event in events if isinstance(event, LayerDone))
 
 
-def test_fresh_starts_the_spectra_anew(tmp_path: Path) -> None:
-    folder = save(tmp_path, llama(1))
-    run(folder, only=is_matrix)
-    path = spectra_path(journal_of(folder))
-    size = path.stat().st_size
-    run(folder, only=is_matrix, fresh=True)
-    assert path.stat().st_size == size
-
-
 def lose_metric(journal: Path, name: str) -> None:
     """As if the journal were written by a version that did not know the metric."""
     lines = [json.loads(line) for line in journal.read_text().splitlines()]

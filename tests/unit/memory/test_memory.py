@@ -284,6 +284,20 @@ def test_fit_is_the_highest_percentage_that_fits(preset: Preset, head: bool) -> 
         assert bool(found.ways) <= (not found.percent)
 
 
+def test_a_memory_of_just_the_smallest_choice_holds_it() -> None:
+    result = made.with_parameters(made.result(layers=100, types=1))
+    table = table_of(result)
+    limit = table.estimate(1, Training(), head=False).total
+    assert limit < table.estimate(2, Training(), head=False).total
+    assert fit(table, limit, Training(), head=False, least=1).percent == 1
+    assert fit(table, limit - 1, Training(), head=False, least=1).percent == 0
+
+
+def test_two_gpus_divide_and_one_has_everything() -> None:
+    assert Training(gpus=2, sharding=sharding_named("zero2")).divided.name == "zero2"
+    assert Training(gpus=1, sharding=sharding_named("zero2")).divided.name == "none"
+
+
 def test_what_would_fit_does() -> None:
     table = table_of(LLAMA)
     training = Training(checkpointing=False)

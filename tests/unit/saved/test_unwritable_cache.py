@@ -109,4 +109,6 @@ def test_an_interrupted_scan_does_not_promise_what_it_cannot_keep(bad_cache: str
         assert headless._interrupted(Snapshot(done=3, layers=9), said.append) == 130
     assert headless._interrupted(Snapshot(done=3, layers=9), said.append) == 130
     assert "starts over" in said[0]
-    assert "goes on from there" in said[1]
+    assert said[1].endswith("the same command goes on from there")
+    headless._interrupted(Snapshot(done=3, layers=9), said.append, fresh=True)
+    assert said[2].endswith("the same command without --fresh goes on from there")

@@ -3,7 +3,9 @@ here, which exchange through memory; `test_torchrun` has real ones."""
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -221,7 +223,7 @@ def plan_of(
         layers,
         device="cpu",
         batch_size=1,
-        fresh=fresh,
+        since=time.time() if fresh else 0.0,
         group=group,
         precision=precision,
     )
@@ -326,15 +328,18 @@ class TestScan:
         assert len(computed) == len(set(computed)) == 2 * 7 + 2 - 5
         assert [text.split()[0] for text in said] == ["Another", "The"]
 
-    def test_fresh_discards_the_journals_of_all(self, tmp_path: Path, computed: list[str]) -> None:
+    def test_afresh_every_layer_is_computed_and_the_newest_counts(
+        self, tmp_path: Path, computed: list[str]
+    ) -> None:
         folder = save(tmp_path, llama(2))
         scan_in(4, folder)
         computed.clear()
         scan_in(2, folder, fresh=True)
         assert len(computed) == 2 * 7 + 2
         journal = journal_of(folder)
-        assert len(journals(journal)) == 2
-        assert sum(len(f.read_text().splitlines()) for f in journals(journal)) == 2 * 7 + 2
+        lines = (f.read_bytes().splitlines() for f in journals(journal))
+        made = sorted(json.loads(line)["made"] for file in lines for line in file)
+        assert sorted(e.made for e in read_journal(journal).values()) == made[2 * 7 + 2 :]
 
     def test_machines_know_each_others_scores(self, tmp_path: Path, computed: list[str]) -> None:
         """Two machines with a cache each: what one has is not computed by the other."""

@@ -202,9 +202,10 @@ def test_restored_files_get_the_scores_of_their_own_bytes(tmp_path: Path) -> Non
     folder = save(tmp_path, llama(2))
     file = folder / "model.safetensors"
     data, stat = file.read_bytes(), file.stat()
-    clean = scores_of(run(folder, fresh=True))
+    clean = scores_of(run(folder))
     checkpoint = read_checkpoint(folder)
-    plan = make_plan(checkpoint, layers_in(checkpoint), device="cpu", batch_size=1, fresh=True)
+    plan = make_plan(checkpoint, layers_in(checkpoint), device="cpu", batch_size=1)
+    plan.journal.unlink()
     events = scan(plan)
     with pytest.raises(ModelChangedError):
         for number, _ in enumerate(events):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -97,9 +98,10 @@ def test_a_scan_that_goes_on_with_another_batch_size_writes_the_same_bytes(
     tmp_path: Path, computed: list[str]
 ) -> None:
     model = save(tmp_path / "m", large())
-    written = []
+    written, began = [], 0.0
     for name, batch_size, stop in (("whole", 2, 99), ("first", 1, 2), ("rest", 5, 99)):
-        request = Settings(model=str(model), batch_size=batch_size, fresh=name != "rest")
+        began = began if name == "rest" else time.time()
+        request = Settings(model=str(model), batch_size=batch_size, since=began)
         request = replace(request, device="cpu", output_dir=str(tmp_path / name))
         computed.clear()
         stopped = StopAfter(computed, stop)

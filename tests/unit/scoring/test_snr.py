@@ -125,6 +125,21 @@ def test_a_value_at_the_threshold_gives_no_bound() -> None:
     assert math.isinf(relative_error_bound(values, errors, 9, 9))
 
 
+def test_a_threshold_that_may_move_over_a_value_gives_no_bound() -> None:
+    """Exact values but for the quartiles: sigma may be off by the sum of their errors / 1.349, and
+    the threshold of a square matrix by twice that."""
+    values = np.array([20.0, 9.0, 3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.0])  # quartiles 3.0 and 1.0
+    errors = np.zeros(9)
+    errors[[2, 6]] = 1e-3
+    reach = 2 * (1e-3 + 1e-3) / 1.349
+    threshold = 2 * (3.0 - 1.0) / 1.349
+    values[3] = threshold - 0.9 * reach
+    assert 2.5 < values[3] < 3.0
+    assert math.isinf(relative_error_bound(values, errors, 9, 9))
+    values[3] = threshold - 1.1 * reach
+    assert math.isfinite(relative_error_bound(values, errors, 9, 9))
+
+
 def test_small_random_matrices_score_as_an_svd_does() -> None:
     """Of the 4x4 ones 3 % have no value above the threshold."""
     rng = np.random.default_rng(4)

@@ -159,6 +159,8 @@ def test_resumed_layers_count_but_never_speed_up(progress: ScanProgress, clock: 
         progress.feed(done(i, resumed=True))
     view = progress.snapshot()
     assert (view.done, view.resumed, view.recent) == (5, 5, ())
+    progress.feed(LayerDone("layers.0.norm", "norm", (4,), 1.0, 0.0, 8, 0.0, resumed=True))
+    assert progress.snapshot().resumed == 5  # of no earlier scan
     assert (view.eta, view.layers_per_second) == (None, 0.0)
     clock.time += 2
     progress.feed(done(5, seconds=2.0))
