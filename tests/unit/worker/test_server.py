@@ -14,11 +14,12 @@ import pytest
 
 from spectrum_tui.app.loading import ResultSized, read_sized
 from spectrum_tui.core import hub, wire
+from spectrum_tui.core.journal import journal
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.model import inspection
 from spectrum_tui.core.requests import Failed, Refined, Request, ResultReady, Sized
 from spectrum_tui.core.saved.sizes import load_sized
-from spectrum_tui.core.scanning import run, scan
+from spectrum_tui.core.scanning import run
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
 from tests.ui.real_core import InProcessWorker
@@ -78,8 +79,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     count(inspection, "inspect_model")
     count(inspection, "exact_plan")
-    count(inspection, "read_journal")
-    count(scan, "read_journal")
+    count(journal, "_entries")
     return calls
 
 
@@ -97,9 +97,9 @@ def test_a_scan_of_what_was_inspected_looks_at_nothing_twice(
     ask("inspect", model=str(folder))
     answers.until(Refined)
     first = scanned(folder, answers, ask)
-    assert calls == {"inspect_model": 1, "exact_plan": 1, "read_journal": 2}
+    assert calls == {"inspect_model": 1, "exact_plan": 1, "_entries": 2}
     assert scanned(folder, answers, ask) == first  # gone on with: only the journal is new
-    assert calls == {"inspect_model": 1, "exact_plan": 1, "read_journal": 3}
+    assert calls == {"inspect_model": 1, "exact_plan": 1, "_entries": 3}
 
 
 def test_names_that_are_not_there_yet_are_waited_for(
