@@ -71,7 +71,7 @@ class RescoreCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._types = (types,) if isinstance(types, str) else tuple(types)
         self._percent = parse_percent(str(top_percent))
         known = load_result(Path(result).expanduser()) if result is not None else None
-        own = known.provenance.metric if known is not None else METRIC
+        own = known.scores.metric if known is not None else METRIC
         self._metric = parse_metric(metric) or own
         self._given = known.with_metric(self._metric) if known is not None else None
         self._start: Result | None = None
@@ -136,7 +136,7 @@ def _line(start: Comparison, last: Comparison, percent: int) -> dict[str, Any]:
     scores = start.b.scores
     values = zip(scores.layers, scores.snr.tolist(), strict=True)
     return {
-        "metric": start.b.provenance.metric,
+        "metric": start.b.scores.metric,
         "top_percent": percent,
         "since_start": _change(start, percent),
         "since_last": _change(last, percent),

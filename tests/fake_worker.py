@@ -153,7 +153,17 @@ class FakeWorker:
             case ["layer", n]:
                 name, kind, shape = _layer(n)
                 self.scores[name] = {"snr": 0.5 + int(n), "type": kind}
-                self.send(LayerDone(name, kind, shape, 0.5 + int(n), 10.0, 128, 0.1))
+                self.send(
+                    LayerDone(
+                        layer=name,
+                        type=kind,
+                        shape=shape,
+                        metrics={"spectrum": 0.5 + int(n)},
+                        cost=10.0,
+                        bytes=128,
+                        seconds=0.1,
+                    )
+                )
             case ["bad", n]:
                 self.send(LayerFailed(*_layer(n), "contains NaN", 10.0))
             case ["finish"]:

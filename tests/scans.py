@@ -45,8 +45,15 @@ def file_of(layer: Layer) -> str:
 def done(layer: Layer, snr: float) -> LayerDone:
     """What a scan says of a layer with this score, in every metric."""
     metrics = dict.fromkeys(METRICS, snr)
-    shape, cost, nbytes = layer.shape, layer.cost, layer.nbytes
-    return LayerDone(layer.name, layer.type, shape, snr, cost, nbytes, 0.0, metrics=metrics)
+    return LayerDone(
+        layer=layer.name,
+        type=layer.type,
+        shape=layer.shape,
+        metrics=metrics,
+        cost=layer.cost,
+        bytes=layer.nbytes,
+        seconds=0.0,
+    )
 
 
 def spy_on_scores(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -68,7 +68,7 @@ def layers() -> Screen[Any]:
 def results() -> Screen[Any]:
     result = made.with_parameters(made.with_metrics(made.result(layers=12)))
     parts = tuple((f"expert {expert}", 0.1 * expert) for expert in range(64))
-    result = replace(result, scores=replace(result.scores, parts={0: parts}))
+    result = replace(result, scores=made.ranked(result.scores, parts={0: parts}))
     return ResultsScreen(ResultState(result, Settings(top_percent=25)))
 
 

@@ -19,7 +19,7 @@ PARTS = (("expert 0 gate", 0.5), ("expert 0 up", 2.0), ("expert 1 gate", float("
 def with_parts() -> Result:
     """A made-up result whose first layer has three matrices."""
     result = made.result(layers=2, types=2)
-    return replace(result, scores=replace(result.scores, parts={0: PARTS}))
+    return replace(result, scores=made.ranked(result.scores, parts={0: PARTS}))
 
 
 class Host(App[None]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +249,7 @@ async def test_a_number_that_cannot_be_used_is_refused_and_the_last_one_stays() 
 
 async def test_the_metric_has_a_table_of_its_own() -> None:
     result = made.with_metrics(LLAMA)
-    app = Host(replace(result, scores=replace(result.scores, snr=result.scores.snr)))
+    app = Host(result)
     async with app.run_test(size=SMALL) as pilot:
         await pilot.pause()
         before = app.results.header.memory.table(app.results.state.choice.selection)

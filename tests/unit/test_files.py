@@ -27,7 +27,7 @@ from spectrum_tui.core.files import (
     write_text,
 )
 from spectrum_tui.core.journal.journal import Entry, Journal
-from spectrum_tui.core.scoring.snr import ONE_DIMENSIONAL
+from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 
 
 def left_over(folder: Path) -> list[str]:
@@ -308,7 +308,7 @@ def test_the_cache_is_the_users_alone(tmp_path: Path, monkeypatch: MonkeyPatch) 
         write_kept(cache / "results" / "a.json", "form", "text")
         write_text(cache / "stopped" / "b.json", "text")
         with Journal(cache / "scans" / "c.jsonl") as journal:
-            journal.append(Entry("x", ONE_DIMENSIONAL, 0.0))
+            journal.append(Entry(layer="x", metrics=ONE_DIMENSIONAL))
     finally:
         os.umask(before)
     for path in (tmp_path / "new").rglob("*"):

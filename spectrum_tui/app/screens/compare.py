@@ -120,7 +120,7 @@ class CompareScreen(Screen[None]):
         return Content("\n").join(lines)
 
     def _metric(self) -> str:
-        return described(self.comparison.a.provenance.metric).words
+        return described(self.comparison.a.scores.metric).words
 
     def _moved(self) -> str:
         moved, common = len(self.comparison.moves), len(self.comparison.pairs)

@@ -18,7 +18,7 @@ class Ranking:
 
     def __init__(self, result: Result, other: Ranking | None = None) -> None:
         self.result = result
-        self.metric = described(result.provenance.metric)
+        self.metric = described(result.scores.metric)
         self.selection: Selection = Selection(result, other.selection if other else None)
         self.ties = Ties(self.selection)
 
@@ -45,9 +45,9 @@ class Rankings:
     def first(self, wanted: str) -> Ranking:
         """The ranking by the wanted metric, or by the file's own."""
         try:
-            return self.of(wanted or self._result.provenance.metric)
+            return self.of(wanted or self._result.scores.metric)
         except ResultsError:
-            return self.of(self._result.provenance.metric)
+            return self.of(self._result.scores.metric)
 
     def after(self, metric: str) -> str:
         """The metric that follows among those of the result; raises ResultsError without any."""

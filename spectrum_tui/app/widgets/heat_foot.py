@@ -46,7 +46,7 @@ class HeatFoot(Widget):
     @property
     def title(self) -> str:
         """What a value is called."""
-        return described(self.selection.result.provenance.metric).title
+        return described(self.selection.result.scores.metric).title
 
     def set_mask(self, mask: BoolArray) -> None:
         """Repaint only where this cell's layers changed."""

@@ -27,7 +27,7 @@ class Heatmap(Vertical):
         self.matrix = HeatMatrix(selection.result.scores)
         self.grid = HeatGrid(self.matrix)
         self.grid.styles.max_height = len(self.matrix.labels) + HeatGrid.HEADER_LINES
-        self.profile = HeatProfile(self.matrix, self.grid, selection.result.provenance.metric)
+        self.profile = HeatProfile(self.matrix, self.grid, selection.result.scores.metric)
         self.foot = HeatFoot(selection, self.matrix, self.grid)
 
     def compose(self) -> ComposeResult:
@@ -48,7 +48,7 @@ class Heatmap(Vertical):
         self.matrix = self.matrix.rescored(selection.result.scores)
         self.grid.set_matrix(self.matrix)
         self.foot.set_selection(selection, self.matrix)
-        self.profile.set_matrix(self.matrix, selection.result.provenance.metric)
+        self.profile.set_matrix(self.matrix, selection.result.scores.metric)
 
     def set_mask(self, mask: BoolArray) -> None:
         """Show which layers are selected; only what changed is repainted."""

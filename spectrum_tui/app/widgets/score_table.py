@@ -116,7 +116,7 @@ class ScoreTable(LineView):
         self.scores = selection.result.scores
         self.rows = ScoreRows(selection)
         self._known_rows = {selection: self.rows}
-        self.metric = described(selection.result.provenance.metric)
+        self.metric = described(selection.result.scores.metric)
         self.order: IntArray = self.rows.ordered(Sort.FILE)
         self.mask: BoolArray = np.zeros(len(self.scores), np.bool_)
         self.head_on = bool(selection.result.head)
@@ -143,7 +143,7 @@ class ScoreTable(LineView):
         if selection not in self._known_rows:
             self._known_rows[selection] = self.rows.rescored(selection)
         self.rows = self._known_rows[selection]
-        self.metric = described(selection.result.provenance.metric)
+        self.metric = described(selection.result.scores.metric)
         self._columns_width = -1
         self.order = self.rows.ordered(self.sort, reverse=self.reverse, containing=self.containing)
         where = np.flatnonzero(self.order == layer)

@@ -18,18 +18,17 @@ from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, choose_
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
 from spectrum_tui.core.hub.cache import HubFiles, missing_in_cache, snapshot_folder
-from spectrum_tui.core.hub.contents import is_blob
-from spectrum_tui.core.hub.each import each
 from spectrum_tui.core.hub.errors import not_a_hub, not_the_file, translate, validate
 from spectrum_tui.core.hub.guard import (
     Bounds,
     bounded,
     guard_client,
+    is_blob,
     is_commit,
     is_hex_id,
     within,
 )
-from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.hub.patience import Patience, each
 from spectrum_tui.core.json_text import WRONG_SHAPE
 
 LIST_BYTES = 600_000

@@ -36,8 +36,9 @@ class KeptModel:
     def answers(self, settings: Settings) -> bool:
         """Whether an inspection of that model at a commit would find, and plan, the same now."""
         summary = self.inspection.summary
-        mine = (summary.model, summary.revision, _names(self._settings))
-        return mine == (settings.model, settings.revision, _names(settings)) and self._is_current()
+        mine = replace(self._settings, model=summary.model, revision=summary.revision)
+        same = mine.that_change("model", "names") == settings.that_change("model", "names")
+        return same and self._is_current()
 
     def exact(self) -> Inspection:
         """The model under the names of a trainer; raises what `with_exact_names` raises."""
@@ -78,16 +79,11 @@ class KeptModel:
 
     def _path(self) -> Path:
         checkpoint = self.inspection.checkpoint
-        choices = _names(self._settings)
+        choices = " ".join(map(str, self._settings.that_change("names")))
         config = repr(sorted(checkpoint.config.items(), key=lambda item: item[0]))
         beside = repr((checkpoint.has_config, checkpoint.indexed, checkpoint.has_adapter))
         key = "\0".join((checkpoint.fingerprint, _transformers_version(), choices, config, beside))
         return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
-
-
-def _names(settings: Settings) -> str:
-    """What was chosen that changes names."""
-    return f"{settings.model_class} {settings.allow_gptq}"
 
 
 def _transformers_version() -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.experts import experts_in, gate_up_split
-from spectrum_tui.core.naming.groups import Group, Mapped
+from spectrum_tui.core.naming.mapping import Mapped, SourceGroup
 from spectrum_tui.core.naming.parameters import (
     Naming,
     ParameterPlan,
@@ -70,7 +70,7 @@ def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") ->
     )
 
 
-def _made(model: Any, groups: Iterable[Group], shapes: Mapping[str, Shape]) -> Made:
+def _made(model: Any, groups: Iterable[SourceGroup], shapes: Mapping[str, Shape]) -> Made:
     last = LastMade()
     made: dict[str, tuple[ConvertedGroup, Shape]] = {}
     for group in groups:

@@ -141,7 +141,7 @@ class Script:
         origin = self._result.provenance
         source = (origin.model, origin.revision[:12], origin.architecture, origin.dtypes)
         made = f"spectrum-tui {origin.version}" if origin.version else "scores of another tool"
-        how = (made, f"metric {described(origin.metric).title}", origin.finished)
+        how = (made, f"metric {described(self._result.scores.metric).title}", origin.finished)
         demo = ["a demonstration: the model's weights are random"]
         return [
             *(demo if origin.model == DEMO_NAME else []),

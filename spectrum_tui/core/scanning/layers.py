@@ -138,7 +138,6 @@ class LayerWork:
         return MatrixDone(
             self.names[index],
             self.layer.type,
-            self.metrics[index][METRIC],
             self.matrix_cost,
             self.layer.nbytes // parts,
             seconds,
@@ -154,17 +153,16 @@ class LayerWork:
         metrics = means if layer.matrices else dict(ONE_DIMENSIONAL)
         labels = [matrix.label for matrix in layer.matrices]
         return LayerDone(
-            layer.name,
-            layer.type,
-            layer.shape,
-            metrics[METRIC],
-            cost,
-            nbytes,
-            seconds,
-            resumed,
-            tuple(zip(labels, columns[METRIC], strict=True)) if self.has_parts else (),
-            metrics,
-            columns if self.has_parts else {},
+            layer=layer.name,
+            type=layer.type,
+            shape=layer.shape,
+            metrics=metrics,
+            cost=cost,
+            bytes=nbytes,
+            seconds=seconds,
+            resumed=resumed,
+            parts=tuple(labels) if self.has_parts else (),
+            part_metrics=columns if self.has_parts else {},
         )
 
     def _columns(self) -> dict[str, tuple[float, ...]]:

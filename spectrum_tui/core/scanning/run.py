@@ -31,7 +31,7 @@ from spectrum_tui.core.results.results import MetricColumn, Parts, Provenance, R
 from spectrum_tui.core.saved import store
 from spectrum_tui.core.scanning.distributed import ALONE, Group
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
-from spectrum_tui.core.settings import METRIC, METRICS, Settings
+from spectrum_tui.core.settings import METRICS, Settings
 
 
 def run_scan(
@@ -164,19 +164,16 @@ def build_result(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Re
     layers = [layer for layer in plan.layers if layer.name in done or layer.name in failed]
     type_names = list(dict.fromkeys(layer.type for layer in layers))
     place = {name: i for i, name in enumerate(type_names)}
-    columns = {name: _column(name, layers, done) for name in METRICS}
     scores = Scores(
-        [layer.name for layer in layers],
-        type_names,
-        np.array([place[layer.type] for layer in layers], np.int64),
-        columns[METRIC].values,
-        np.array([layer.rows for layer in layers], np.int64),
-        np.array([layer.columns for layer in layers], np.int64),
-        np.array([layer.numel for layer in layers], np.int64),
-        [layer.parameters for layer in layers],
-        {i: failed[layer.name] for i, layer in enumerate(layers) if layer.name in failed},
-        columns[METRIC].parts,
-        columns,
+        layers=[layer.name for layer in layers],
+        type_names=type_names,
+        type_ids=np.array([place[layer.type] for layer in layers], np.int64),
+        rows=np.array([layer.rows for layer in layers], np.int64),
+        columns=np.array([layer.columns for layer in layers], np.int64),
+        numel=np.array([layer.numel for layer in layers], np.int64),
+        parameters=[layer.parameters for layer in layers],
+        metrics={name: _column(name, layers, done) for name in METRICS},
+        problems={i: failed[layer.name] for i, layer in enumerate(layers) if layer.name in failed},
     )
     model = inspection.model
     return Result(
@@ -201,8 +198,7 @@ def _column(metric: str, layers: list[Layer], done: dict[str, LayerDone]) -> Met
             continue
         values[row] = event.metrics[metric]
         if event.parts:
-            labels = (label for label, _ in event.parts)
-            parts[row] = tuple(zip(labels, event.part_metrics[metric], strict=True))
+            parts[row] = tuple(zip(event.parts, event.part_metrics[metric], strict=True))
     return MetricColumn(values, parts)
 
 

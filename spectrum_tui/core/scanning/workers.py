@@ -30,8 +30,7 @@ from spectrum_tui.core.scanning.devices import (
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.metrics import FAILED, every_metric
-from spectrum_tui.core.scoring.snr import spectrum_score, why_unscored
-from spectrum_tui.core.settings import METRIC
+from spectrum_tui.core.scoring.snr import why_unscored
 
 log = logging.getLogger(__name__)
 
@@ -240,7 +239,6 @@ class Workers:
         rows, columns = matrix.rows, matrix.columns
         spectrum = svd.singular_values(matrix.values, rows, columns, device, self._precision)
         error = spectrum.error if spectrum.error > svd.TOLERANCE[svd.EXACT] else 0.0
-        score = spectrum_score(spectrum.values, rows, columns)
-        metrics = every_metric(spectrum.values, rows, columns, {METRIC: score.snr})
-        entry = Entry(name, score, 0.0, error=error, metrics=metrics)
+        metrics = every_metric(spectrum.values, rows, columns)
+        entry = Entry(layer=name, metrics=metrics, error=error)
         return entry, KeptSpectrum(spectrum.values, rows, columns)

@@ -18,7 +18,7 @@ from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.experts import GateUpSplit, experts_in, gate_up_split
 from spectrum_tui.core.naming.layers import Layer, is_bias, with_types
 from spectrum_tui.core.naming.parameters import is_convolution
-from spectrum_tui.core.results.results import Provenance, Result, Scores
+from spectrum_tui.core.results.results import MetricColumn, Provenance, Result, Scores
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.scoring.snr import mean, why_unscored
 from spectrum_tui.core.scoring.svd import EXACT, singular_values
@@ -168,19 +168,20 @@ class Rescorer:
         types = list(dict.fromkeys(one.layer.type for one in self.layers))
         values = [self._known[one.name] for one in self.layers]
         nothing = np.zeros(len(values), np.int64)
+        numbers = np.asarray([math.nan if isinstance(v, str) else v for v in values], np.float64)
         scores = Scores(
-            [one.name for one in self.layers],
-            types,
-            np.asarray([types.index(one.layer.type) for one in self.layers], np.int64),
-            np.asarray([math.nan if isinstance(v, str) else v for v in values], np.float64),
-            nothing,
-            nothing,
-            nothing,
-            [one.layer.parameters for one in self.layers],
-            {row: value for row, value in enumerate(values) if isinstance(value, str)},
+            layers=[one.name for one in self.layers],
+            type_names=types,
+            type_ids=np.asarray([types.index(one.layer.type) for one in self.layers], np.int64),
+            rows=nothing,
+            columns=nothing,
+            numel=nothing,
+            parameters=[one.layer.parameters for one in self.layers],
+            metrics={self._metric: MetricColumn(numbers)},
+            metric=self._metric,
+            problems={row: value for row, value in enumerate(values) if isinstance(value, str)},
         )
-        origin = Provenance(self._model, metric=self._metric)
-        return Result(scores, (), origin, 0, len(values))
+        return Result(scores, (), Provenance(self._model), 0, len(values))
 
 
 def _scored(layer: LiveLayer, metric: str) -> float | str:

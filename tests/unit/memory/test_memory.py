@@ -209,10 +209,10 @@ def test_what_sees_comes_before_the_first_block() -> None:
     seeing = Parameter("model.visual.blocks.0.attn.qkv.weight", (96, 32), "linear")
     plain = made.result(layers=4, types=1, head=False, names={0: "model.visual.blocks.0.attn.qkv"})
     whole = made.with_parameters(made.result(layers=4, types=1, head=False))
-    scores = replace(plain.scores, snr=np.array([9.0, 1.0, 2.0, 3.0]))
+    scores = made.ranked(plain.scores, np.array([9.0, 1.0, 2.0, 3.0]))
     found = replace(plain, scores=scores, parameters=(seeing, *whole.parameters))
     assert estimate(found, 25).blocks_back == estimate(found, 25).blocks == 4
-    blind = replace(found, scores=replace(scores, snr=np.array([0.0, 1.0, 2.0, 3.0])))
+    blind = replace(found, scores=made.ranked(scores, np.array([0.0, 1.0, 2.0, 3.0])))
     assert estimate(blind, 25).blocks_back == 1
 
 

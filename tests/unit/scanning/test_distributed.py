@@ -33,7 +33,6 @@ from spectrum_tui.core.scanning import distributed
 from spectrum_tui.core.scanning.distributed import ALONE, Group, group_of, join, split
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
-from spectrum_tui.core.scoring.snr import Score
 from tests.checkpoints import experts, llama, save
 from tests.scans import is_matrix, journal_of, layers_of, run, scores_of, spy_on_scores
 
@@ -417,12 +416,12 @@ def test_the_most_exact_score_counts_whichever_journal_it_is_in(tmp_path: Path) 
     path = tmp_path / "x.jsonl"
     for rank, error in enumerate((1e-5, 0.0, 1e-6)):
         with Journal(rank_journal(path, rank)) as journal:
-            score = Score(float(rank), 1.0, 0.0, 0.0, 1)
             kept = KeptSpectrum(np.full(2, float(rank)), 2, 3)
-            entry = Entry("layer", score, 0.1, error=error, metrics=ONE_DIMENSIONAL)
+            metrics = {**ONE_DIMENSIONAL, "spectrum": float(rank)}
+            entry = Entry(layer="layer", metrics=metrics, error=error)
             journal.append(entry, kept)
     best = read_journal(path)["layer"]
-    assert best.score.snr == 1.0
+    assert best.metrics["spectrum"] == 1.0
     with SpectraReader(spectra_path(path.with_name(best.file))) as reader:
         spectrum = reader.read("layer", best.spectrum)
     assert spectrum is not None

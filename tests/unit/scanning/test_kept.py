@@ -276,14 +276,12 @@ from pathlib import Path
 from spectrum_tui.core.journal.journal import Entry, Journal
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
-from spectrum_tui.core.scoring.snr import Score
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 sure = 0
 with Journal(Path(sys.argv[1])) as journal:
     try:
         for i in range(100):
-            score = Score(1.0, 1.0, 0.0, 0.0, 1)
-            journal.append(Entry(f"layer.{i}", score, 0.5, metrics=ONE_DIMENSIONAL))
+            journal.append(Entry(layer=f"layer.{i}", metrics=ONE_DIMENSIONAL, seconds=0.5))
             sure += 1
     except OutputError:
         print(sure)

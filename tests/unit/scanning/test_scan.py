@@ -169,7 +169,7 @@ def test_each_score_is_on_disk_before_its_event(tmp_path: Path) -> None:
     for event in scan(make_plan(checkpoint, layers, device="cpu", batch_size=2)):
         if isinstance(event, LayerDone):
             on_disk = read_journal(journal_path(checkpoint.fingerprint))
-            assert on_disk[event.layer].score.snr == event.snr
+            assert on_disk[event.layer].metrics == event.metrics
 
 
 def test_a_second_scan_computes_nothing(tmp_path: Path, computed: list[str]) -> None:

@@ -17,7 +17,7 @@ from typing import Self
 
 import pytest
 
-from spectrum_tui.cli import headless
+from spectrum_tui.cli import scan_model
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.events import (
@@ -280,7 +280,7 @@ def test_an_owner_that_is_killed_gives_it_up(
             if "Another scan" in text:
                 os.kill(owner.pid, signal.SIGKILL)
 
-        monkeypatch.setattr(headless, "say", say)
+        monkeypatch.setattr(scan_model, "say", say)
         assert owner.stdout is not None
         assert owner.stdout.readline() == "True\n"
         lock = ScanLock(journal)
@@ -334,7 +334,17 @@ def test_what_another_scan_computed_is_no_speed_of_ours() -> None:
     progress.begin()
     progress.feed(ScanStarted(2, 2.0, {"t": 2}, "cpu", 1))
     progress.feed(ScanNote("Another scan runs."))
-    progress.feed(LayerDone("a", "t", (2, 2), 1.0, 1.0, 8, 0.0))
+    progress.feed(
+        LayerDone(
+            layer="a",
+            type="t",
+            shape=(2, 2),
+            metrics={"spectrum": 1.0},
+            cost=1.0,
+            bytes=8,
+            seconds=0.0,
+        )
+    )
     state = progress.snapshot()
     assert (state.done, state.resumed, state.eta) == (1, 0, None)
     assert state.notes == ("Another scan runs.",)
