@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,10 @@ class FakeWorker:
             self.send(Failed(number, _error("There is no revision v9.", "Check it.", "revision")))
         elif model != "silent":
             self.send(Failed(number, _error(f"There is no model {model}.", "Check it.", "model")))
+
+    def recount(self, request: Request) -> None:
+        scored = {TYPES[0].name: len(self.scores)} if self.scores else {}
+        self.send(Refined(request.number, replace(summary(request.settings.model), scored=scored)))
 
     def suggest(self, request: Request) -> None:
         self.send(Suggestions(("good", REMOTE), ()))

@@ -165,6 +165,10 @@ class SpectrumApp(BaseApp):
         # in them; what is there when a scan begins lives on anyway.
         self.call_after_refresh(gc.freeze)
 
+    @on(ask.RecountRequested)
+    def _recount(self) -> None:
+        self._session.recount()
+
     @on(ask.StopRequested)
     def _stop(self) -> None:
         self.runner.stop()
@@ -245,7 +249,8 @@ class SpectrumApp(BaseApp):
 
     def _refine(self, summary: ModelSummary) -> None:
         """The names are a trainer's now; the layers screen takes them over in place."""
-        self.setup_screen.show_summary(summary)
+        if self.setup_screen.summary is not None:  # else the user has gone on to another model
+            self.setup_screen.show_summary(summary)
         if self._summary is None:
             return
         self._summary = summary

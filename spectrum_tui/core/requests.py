@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.settings import DEFAULTS, Settings
 
-Task = Literal["inspect", "download", "scan", "names", "sizes", "suggest", "stop"]
+Task = Literal["inspect", "recount", "download", "scan", "names", "sizes", "suggest", "stop"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,9 @@ class ModelSummary:
 
     `origin`: a local folder, a snapshot in the hub's cache, only on the hub, or the demo.
     `folder` is "" while nothing is local. `revision` is the commit of a hub model.
-    `dtypes` counts bytes per stored type. `finished` layers were scored by an earlier scan of
-    exactly these files. `skipped` are (parameter, reason) that will have no score. `model` is as
+    `dtypes` counts bytes per stored type. `scored` counts for each type the layers that an
+    earlier scan of exactly these files has scored, `scored_fast` those of them that an exact scan
+    computes again. `skipped` are (parameter, reason) that will have no score. `model` is as
     it was typed, `name` what the model is called in files and on screens. `notes` are what the
     user should know before scanning. `naming` says whose the parameter names are and
     `model_class` which class gave them; both are empty in a preview from headers.
@@ -52,7 +53,8 @@ class ModelSummary:
     dtypes: dict[str, int]
     types: tuple[TypeInfo, ...]
     skipped: tuple[tuple[str, str], ...] = ()
-    finished: int = 0
+    scored: dict[str, int] = field(default_factory=dict)
+    scored_fast: dict[str, int] = field(default_factory=dict)
     name: str = ""
     notes: tuple[str, ...] = ()
     naming: str = ""
@@ -163,10 +165,12 @@ class Suggestions:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker has torch: which devices exist, and seconds per unit of `spectra.cost`."""
+    """The worker has torch: which devices exist, seconds per unit of `spectra.cost`, and on which
+    of them the precision `auto` is `fast`."""
 
     devices: tuple[str, ...]
     seconds_per_cost: dict[str, float]
+    fast: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

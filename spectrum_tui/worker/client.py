@@ -117,6 +117,10 @@ class ScanRunner:
         """Read a model's headers; an earlier inspection's answer is dropped from now on."""
         return self._ask(Request(task="inspect", settings=settings))
 
+    def recount(self, settings: Settings) -> None:
+        """Read again what is scored of a model; the answer is a `Refined`."""
+        self._refining = self._ask("recount", settings)
+
     def names(self, settings: Settings) -> int:
         """Find a model's parameters."""
         return self._ask(Request(task="names", settings=settings))
@@ -271,6 +275,7 @@ class ScanRunner:
             case Inspected() | Named() | Sized() | Failed():
                 self._settle(message)
             case Refined():
+                self._open.pop(message.request, None)
                 if message.request == self._refining:
                     self._post(WorkerSaid(message, "inspect"))
             case Suggestions() | Ready():
@@ -324,6 +329,7 @@ class ScanSession:
         self._branch = ""
         self._partial: Path | None = None
         self._wanted = False
+        self._uncounted = False
 
     def start(
         self, summary: ModelSummary, settings: Settings, types: tuple[str, ...], fresh: bool
@@ -337,6 +343,12 @@ class ScanSession:
         """Go on with what is left, of a scan that began afresh what is not yet computed again."""
         if self._asked is not None and not self._runner.progress.live:
             self._run(self._asked)
+
+    def recount(self) -> None:
+        """Ask how many layers have a score by now, once after a scan."""
+        if self._asked is not None and self._uncounted and not self._runner.progress.live:
+            self._uncounted = False
+            self._runner.recount(self._asked)
 
     def partial(self) -> Path | None:
         """The scores of an unfinished scan, if they are on disk as a result.
@@ -358,4 +370,5 @@ class ScanSession:
 
     def _run(self, asked: Settings) -> None:
         self._asked, self._partial, self._wanted = asked, None, False
+        self._uncounted = True
         self._runner.scan(asked, self._branch)

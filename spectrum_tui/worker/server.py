@@ -105,6 +105,8 @@ class Worker:
         match request.task:
             case "inspect":
                 self._inspect(request)
+            case "recount":
+                self._recount(request)
             case "download":
                 self._download(request)
             case "suggest":
@@ -156,6 +158,13 @@ class Worker:
         self._torch_ready.wait()
         if model is self._model:
             self._send(Refined(request.number, model.summary()))
+
+    def _recount(self, request: Request) -> None:
+        """Describe the model again, with what scans have scored since it was read."""
+        self._torch_ready.wait()
+        model = self._inspected(request)
+        model.recount()
+        self._send(Refined(request.number, model.summary()))
 
     def _download(self, request: Request) -> None:
         local = self._fetched(request, self._found(request), lambda: False)
@@ -256,10 +265,12 @@ class Worker:
         # headers, which take 0.1 s alone, take seconds.
         self._previewed.wait(HEAD_START)
         try:
-            from spectrum_tui.core.scanning.devices import available_devices
+            from spectrum_tui.core.scanning.devices import available_devices, choose_precision
 
             devices = available_devices()
-            self._send(Ready(devices, {device: seconds_per_cost(device) for device in devices}))
+            speeds = {device: seconds_per_cost(device) for device in devices}
+            fast = tuple(d for d in devices if choose_precision("auto", d) == "fast")
+            self._send(Ready(devices, speeds, fast))
         finally:
             self._torch_ready.set()
 

@@ -285,6 +285,22 @@ async def test_stop_look_and_go_on(app: SpectrumApp, control: Control) -> None:
         await until(pilot, lambda: at(app, ResultsScreen))
 
 
+async def test_back_from_a_scan_its_scores_are_counted(app: SpectrumApp, control: Control) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await to_scan(pilot, app)
+        await stop(pilot, app, control)
+        await pilot.press("escape")
+        await until(pilot, lambda: at(app, LayersScreen) and app.screen.query("#scored"))
+        note = app.screen.query_one("#scored", Static).render()
+        assert "1 layer is already scored" in str(note)
+        facts = dict(app.setup_screen.query_one(FoundPanel).facts)
+        assert facts["Earlier scan"] == "1 of 12 layers is scored already"
+        await pilot.press("f", "s")
+        await until(pilot, lambda: len(control.requests("scan")) == 2)
+        assert control.requests("scan")[1].settings.since > 0
+        assert len(control.requests("recount")) == 1
+
+
 async def test_a_dead_worker_offers_to_go_on(app: SpectrumApp, control: Control) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await to_scan(pilot, app)
