@@ -119,7 +119,7 @@ class ScanRunner:
 
     def recount(self, settings: Settings) -> None:
         """Read again what is scored of a model; the answer is a `Refined`."""
-        self._refining = self._ask("recount", settings)
+        self._refining = self._ask(Request(task="recount", settings=settings))
 
     def names(self, settings: Settings) -> int:
         """Find a model's parameters."""
