@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import queue
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
 
+from spectrum_tui.worker import client
+from spectrum_tui.worker.process import Listener
 from tests import fake_worker
+from tests.fake_worker import FakeWorker
 
 PATIENCE = 15.0
 """Only a test that fails waits this long."""
 
 
 class Control:
-    """The control file of a fake worker."""
+    """The control file of a fake worker that is a process."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "control"
@@ -36,6 +42,49 @@ class Control:
             return []
         lines = log.read_text(encoding="utf-8").splitlines()
         return [request for request in map(json.loads, lines) if request["do"] == do]
+
+
+class DirectControl:
+    """A fake worker in a thread of this process, for tests that need no process to end.
+
+    A process takes 0.5 s of the processor more: its imports, and looking for what it is told.
+    """
+
+    pid: int | None = None
+    log = ""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._todo: queue.SimpleQueue[Callable[[FakeWorker], None]] = queue.SimpleQueue()
+        self._requests: list[dict[str, Any]] = []
+        monkeypatch.setattr(client, "WorkerProcess", self._start)
+
+    def tell(self, *lines: str) -> None:
+        for line in lines:
+            self._todo.put(lambda worker, line=line: worker.obey(line))  # type: ignore[misc]
+
+    def requests(self, do: str) -> list[dict[str, Any]]:
+        return [request for request in self._requests if request["do"] == do]
+
+    # -- as a `WorkerProcess` ------------------------------------------------------------------
+
+    def _start(self, command: object, listener: Listener) -> DirectControl:
+        threading.Thread(target=self._serve, args=(listener,), daemon=True).start()
+        return self
+
+    def _serve(self, listener: Listener) -> None:
+        worker = FakeWorker(lambda line: listener.on_line(self, line))  # type: ignore[arg-type]
+        while True:
+            self._todo.get()(worker)
+
+    def send(self, request: Mapping[str, object]) -> None:
+        def receive(worker: FakeWorker) -> None:
+            self._requests.append(json.loads(json.dumps(request)))
+            worker.receive(self._requests[-1])
+
+        self._todo.put(receive)
+
+    def close(self) -> None:
+        """Nothing to end: the thread is a daemon that waits for an empty queue."""
 
 
 def wait_for(condition: Callable[[], object]) -> None:
