@@ -42,10 +42,9 @@ async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
 async def take(folder: str) -> None:
     """Go through the app as a user would and write a picture of each screen."""
     from spectrum_tui.app.app import SpectrumApp
-    from spectrum_tui.core.requests import DEMO
-    from spectrum_tui.core.settings import Settings
+    from spectrum_tui.core.settings import DEMO, Settings
 
-    app = SpectrumApp(Settings(DEMO, output_dir="recipes"), demo=True)
+    app = SpectrumApp(Settings(model=DEMO, output_dir="recipes"), demo=True)
 
     async with app.run_test(size=SIZE) as pilot:
 

@@ -25,10 +25,9 @@ from spectrum_tui.core.comparison.words import rho_text
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import append_text, slug, write_text
 from spectrum_tui.core.numbers import finite
-from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import flat_text, load_result
-from spectrum_tui.core.settings import DEFAULT_PERCENT, parse_metric, parse_percent
+from spectrum_tui.core.settings import DEFAULT_PERCENT, METRIC, parse_metric, parse_percent
 from spectrum_tui.core.text import safe
 from spectrum_tui.core.training.rescoring import Rescorer, live_layers
 
@@ -72,7 +71,7 @@ class RescoreCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._types = (types,) if isinstance(types, str) else tuple(types)
         self._percent = parse_percent(str(top_percent))
         known = load_result(Path(result).expanduser()) if result is not None else None
-        own = known.provenance.metric if known is not None else METRIC
+        own = known.scores.metric if known is not None else METRIC
         self._metric = parse_metric(metric) or own
         self._given = known.with_metric(self._metric) if known is not None else None
         self._start: Result | None = None
@@ -137,7 +136,7 @@ def _line(start: Comparison, last: Comparison, percent: int) -> dict[str, Any]:
     scores = start.b.scores
     values = zip(scores.layers, scores.snr.tolist(), strict=True)
     return {
-        "metric": start.b.provenance.metric,
+        "metric": start.b.scores.metric,
         "top_percent": percent,
         "since_start": _change(start, percent),
         "since_last": _change(last, percent),

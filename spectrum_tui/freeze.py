@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import RecipeError, SpectrumError
 from spectrum_tui.core.numbers import counted, part_of
-from spectrum_tui.core.recipes.reading import read_recipe
 from spectrum_tui.core.text import safe
+from spectrum_tui.core.trainers.recipe_text import names_in_file
 from spectrum_tui.core.training.live_names import LiveParameter, live_parameters, unique
 from spectrum_tui.core.training.too_late import check_not_flattened, check_not_too_late
 
@@ -119,7 +119,7 @@ def freeze_except(
 
 def _entries(recipe: Recipe) -> tuple[str, ...]:
     if isinstance(recipe, str | os.PathLike):
-        return read_recipe(Path(recipe).expanduser())
+        return names_in_file(Path(recipe).expanduser())
     entries = tuple(recipe)
     if not all(isinstance(entry, str) for entry in entries):
         raise RecipeError("The recipe holds something that is not a name.", "Give texts.")

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from spectrum_tui.core import wire
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.requests import (
-    DEMO,
     Downloaded,
     DownloadProgress,
     Failed,
@@ -30,9 +30,11 @@ from spectrum_tui.core.requests import (
     Notice,
     Ready,
     Refined,
+    Request,
     ResultReady,
     Suggestions,
 )
+from spectrum_tui.core.settings import DEMO
 
 LAYERS = 6
 TYPES = (
@@ -67,11 +69,11 @@ class FakeWorker:
     def send(self, message: object) -> None:
         self.write(f"{wire.encode(message)}\n")
 
-    def receive(self, request: dict[str, Any]) -> None:
-        getattr(self, request["do"])(request)
+    def receive(self, request: Request) -> None:
+        getattr(self, request.task)(request)
 
-    def inspect(self, request: dict[str, Any]) -> None:
-        number, model = request["request"], request["model"]
+    def inspect(self, request: Request) -> None:
+        number, model = request.number, request.settings.model
         if model in ("good", DEMO, "a[/b][red]"):
             self.send(Inspected(number, summary(model)))
         elif model == REMOTE:
@@ -81,22 +83,26 @@ class FakeWorker:
         elif model != "silent":
             self.send(Failed(number, _error(f"There is no model {model}.", "Check it.", "model")))
 
-    def suggest(self, request: dict[str, Any]) -> None:
+    def recount(self, request: Request) -> None:
+        scored = {TYPES[0].name: len(self.scores)} if self.scores else {}
+        self.send(Refined(request.number, replace(summary(request.settings.model), scored=scored)))
+
+    def suggest(self, request: Request) -> None:
         self.send(Suggestions(("good", REMOTE), ()))
 
-    def download(self, request: dict[str, Any]) -> None:
-        self.number, self.model = request["request"], request["model"]
+    def download(self, request: Request) -> None:
+        self.number, self.model = request.number, request.settings.model
 
-    def scan(self, request: dict[str, Any]) -> None:
-        self.number, self.folder = request["request"], Path(request["output_dir"])
-        self.fetching = request["model"] == REMOTE
+    def scan(self, request: Request) -> None:
+        self.number, self.folder = request.number, Path(request.settings.output_dir)
+        self.fetching = request.settings.model == REMOTE
         if not self.fetching:
             self.start_scan()
 
     def start_scan(self) -> None:
         self.send(ScanStarted(LAYERS, LAYERS * 10.0, {"mlp.down_proj": LAYERS}, "cpu", 2))
 
-    def stop(self, request: dict[str, Any]) -> None:
+    def stop(self, request: Request) -> None:
         if self.fetching:
             self.send(ScanEnded("stopped", 0, 0, 0))
         else:
@@ -132,7 +138,17 @@ class FakeWorker:
             case ["layer", n]:
                 name, kind, shape = _layer(n)
                 self.scores[name] = {"snr": 0.5 + int(n), "type": kind}
-                self.send(LayerDone(name, kind, shape, 0.5 + int(n), 10.0, 128, 0.1))
+                self.send(
+                    LayerDone(
+                        layer=name,
+                        type=kind,
+                        shape=shape,
+                        metrics={"spectrum": 0.5 + int(n)},
+                        cost=10.0,
+                        bytes=128,
+                        seconds=0.1,
+                    )
+                )
             case ["bad", n]:
                 self.send(LayerFailed(*_layer(n), "contains NaN", 10.0))
             case ["finish"]:
@@ -171,7 +187,7 @@ def main(control: Path) -> None:
     for line in sys.stdin:
         with control.with_suffix(".log").open("a", encoding="utf-8") as log:
             log.write(line)
-        worker.receive(json.loads(line))
+        worker.receive(wire.decode(line))
     os._exit(0)
 
 

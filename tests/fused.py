@@ -39,13 +39,12 @@ def result(*, layers: int = 4, experts: int = 8, bias: bool = False) -> Result:
         layers=[*scores.layers, *names],
         type_names=[*scores.type_names, GATE_UP, DOWN],
         type_ids=np.append(scores.type_ids, np.repeat([7, 8], layers)),
-        snr=np.append(scores.snr, np.linspace(1, 2, count)),
         rows=np.append(scores.rows, np.full(count, 64)),
         columns=np.append(scores.columns, np.full(count, 32)),
         numel=np.append(scores.numel, np.full(count, experts * 64 * 32)),
         parameters=[*scores.parameters, *parameters],
-        parts=parts,
     )
+    grown = made.ranked(grown, np.append(scores.snr, np.linspace(1, 2, count)), parts)
     shape = (experts, 64, 32)
     found = [Parameter(name, shape) for row in parameters for name in row]
     return replace(plain, scores=grown, planned=len(grown), parameters=(*plain.parameters, *found))

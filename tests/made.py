@@ -11,16 +11,19 @@ from dataclasses import replace
 import numpy as np
 
 from spectrum_tui.core.results.results import (
+    FloatArray,
     Generation,
     HeadParameter,
     MetricColumn,
     ModuleKind,
     Parameter,
+    Parts,
     Provenance,
     Result,
     Scores,
 )
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
+from spectrum_tui.core.settings import METRIC
 
 TYPES = (
     ("mlp.down_proj", 4096, 14336),
@@ -98,15 +101,23 @@ def _scores(kinds: list[tuple[str, int, int]], layers: int, *, bias: bool, sizes
     known = 1 if sizes else 0
     ends = (".weight", ".bias") if bias else (".weight",)
     return Scores(
-        names,
-        [kind for kind, _, _ in kinds],
-        np.repeat(np.arange(len(kinds)), layers),
-        _snr(kinds, layers),
-        rows * known,
-        columns * known,
-        (rows * columns + (rows if bias else 0)) * known,
-        [tuple(name + end for end in ends) for name in names],
+        layers=names,
+        type_names=[kind for kind, _, _ in kinds],
+        type_ids=np.repeat(np.arange(len(kinds)), layers),
+        rows=rows * known,
+        columns=columns * known,
+        numel=(rows * columns + (rows if bias else 0)) * known,
+        parameters=[tuple(name + end for end in ends) for name in names],
+        metrics={METRIC: MetricColumn(_snr(kinds, layers))},
     )
+
+
+def ranked(scores: Scores, values: FloatArray | None = None, parts: Parts | None = None) -> Scores:
+    """The same layers with other values, or other matrices, in the metric that ranks."""
+    column = MetricColumn(
+        scores.snr if values is None else values, scores.parts if parts is None else parts
+    )
+    return replace(scores, metrics={**scores.metrics, scores.metric: column})
 
 
 def _snr(

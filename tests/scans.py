@@ -19,10 +19,10 @@ from spectrum_tui.core.journal.journal import journal_path
 from spectrum_tui.core.naming import Layer, plan_layers
 from spectrum_tui.core.naming.parameters import StoredSource, Window, plain_source
 from spectrum_tui.core.naming.stored import stored_plan
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scanning.scan import make_plan, scan
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.svd import MatrixValues
+from spectrum_tui.core.settings import METRICS
 
 
 def layers_of(checkpoint: Checkpoint) -> tuple[Layer, ...]:
@@ -45,8 +45,15 @@ def file_of(layer: Layer) -> str:
 def done(layer: Layer, snr: float) -> LayerDone:
     """What a scan says of a layer with this score, in every metric."""
     metrics = dict.fromkeys(METRICS, snr)
-    shape, cost, nbytes = layer.shape, layer.cost, layer.nbytes
-    return LayerDone(layer.name, layer.type, shape, snr, cost, nbytes, 0.0, metrics=metrics)
+    return LayerDone(
+        layer=layer.name,
+        type=layer.type,
+        shape=layer.shape,
+        metrics=metrics,
+        cost=layer.cost,
+        bytes=layer.nbytes,
+        seconds=0.0,
+    )
 
 
 def spy_on_scores(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -69,6 +76,7 @@ def run(
     *,
     batch_size: int = 2,
     fresh: bool = False,
+    since: float = 0.0,
     precision: str = "auto",
     only: Callable[[Layer], bool] = lambda layer: True,
     cancelled: Callable[[], bool] = lambda: False,
@@ -80,7 +88,7 @@ def run(
         layers,
         device="cpu",
         batch_size=batch_size,
-        fresh=fresh,
+        since=time.time() if fresh else since,
         precision=precision,
     )
     return list(scan(plan, cancelled=cancelled))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from textual import on
 from textual.css.query import NoMatches
@@ -31,7 +31,6 @@ from spectrum_tui.app.loading import (
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.step_bar import model_label
 from spectrum_tui.core.requests import (
-    DEMO,
     Downloaded,
     Failed,
     Inspected,
@@ -44,11 +43,29 @@ from spectrum_tui.core.requests import (
     ResultReady,
     Suggestions,
 )
-from spectrum_tui.core.settings import RECIPES, Settings
+from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 from spectrum_tui.worker.client import ScanRunner, ScanSession, WorkerDied, WorkerSaid
 
 INTERRUPTED = 130
 """The exit code of leaving a scan behind."""
+HELP_SECONDS = 0.1
+"""Between two looks whether the help is closed that results wait for."""
+
+
+@runtime_checkable
+class ShowsNames(Protocol):
+    """A screen of a model that is shown before its exact names are known."""
+
+    def refine(self, summary: ModelSummary) -> None:
+        """Take over the exact names, which take the trainer's library seconds to tell."""
+
+
+@runtime_checkable
+class ShowsMachine(Protocol):
+    """A screen that depends on the devices and how fast they are."""
+
+    def set_ready(self, ready: Ready) -> None:
+        """Take over what the worker found when it had started."""
 
 
 class SpectrumApp(BaseApp):
@@ -72,6 +89,7 @@ class SpectrumApp(BaseApp):
         self._results = results
         self._summary: ModelSummary | None = None
         self._machine: Ready | None = None
+        self._kind = ""
 
     def get_default_screen(self) -> Screen[Any]:
         """The setup screen lies below every other."""
@@ -84,7 +102,7 @@ class SpectrumApp(BaseApp):
     def _start(self) -> None:
         gc.enable()  # off until the first frame, see terminal.py
         gc.freeze()
-        self.runner.suggest(self.settings.output_dir)
+        self.runner.suggest(self.settings)
         if self._results is not None:
             self._load(self._results)
 
@@ -144,6 +162,10 @@ class SpectrumApp(BaseApp):
         # in them; what is there when a scan begins lives on anyway.
         self.call_after_refresh(gc.freeze)
 
+    @on(ask.RecountRequested)
+    def _recount(self) -> None:
+        self._session.recount()
+
     @on(ask.StopRequested)
     def _stop(self) -> None:
         self.runner.stop()
@@ -161,6 +183,10 @@ class SpectrumApp(BaseApp):
         path = self._session.partial()
         if path is not None:
             self._load(path)
+
+    @on(ask.KindUsed)
+    def _remember_kind(self, message: ask.KindUsed) -> None:
+        self._kind = message.kind
 
     # -- what the worker says ------------------------------------------------------------------
 
@@ -193,7 +219,7 @@ class SpectrumApp(BaseApp):
             case Ready():
                 self._set_machine(message.answer)
             case ResultReady():
-                self.runner.suggest(self.settings.output_dir)
+                self.runner.suggest(self.settings)
                 path = self._session.arrived(message.answer)
                 if path is not None:
                     self._load(path)
@@ -201,7 +227,7 @@ class SpectrumApp(BaseApp):
     def _scan_refused(self, failed: Failed) -> None:
         """A scan that never began: what is wrong stands in a field of the first screen."""
         scan = self.runner.progress.snapshot()
-        if scan.layers or scan.to_fetch or not failed.error.get("field"):
+        if scan.layers or scan.download.total or not failed.error.get("field"):
             return  # the scan screen says it
         self.close_modals()
         while self.screen is not self.setup_screen:
@@ -210,12 +236,13 @@ class SpectrumApp(BaseApp):
 
     def _refine(self, summary: ModelSummary) -> None:
         """The names are a trainer's now; the layers screen takes them over in place."""
-        self.setup_screen.show_summary(summary)
+        if self.setup_screen.summary is not None:  # else the user has gone on to another model
+            self.setup_screen.show_summary(summary)
         if self._summary is None:
             return
         self._summary = summary
         for screen in self.screen_stack:
-            if hasattr(screen, "refine"):
+            if isinstance(screen, ShowsNames):
                 screen.refine(summary)
 
     def _show_failure(self, failure: Failed) -> None:
@@ -241,7 +268,7 @@ class SpectrumApp(BaseApp):
     def _set_machine(self, ready: Ready) -> None:
         self._machine = ready
         for screen in self.screen_stack:
-            if hasattr(screen, "set_ready"):
+            if isinstance(screen, ShowsMachine):
                 screen.set_ready(ready)
 
     # -- results -------------------------------------------------------------------------------
@@ -279,11 +306,16 @@ class SpectrumApp(BaseApp):
         if message.result is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return
+        from spectrum_tui.app.screens.help import HelpScreen
+        from spectrum_tui.app.screens.result_state import ResultState
         from spectrum_tui.app.screens.results import ResultsScreen
         from spectrum_tui.app.screens.scan import ScanScreen
 
+        if isinstance(self.screen, HelpScreen):  # whoever reads it closes it
+            self.set_timer(HELP_SECONDS, partial(self.post_message, message))
+            return
         self.close_modals()
-        screen = ResultsScreen(message.result, self.settings)
+        screen = ResultsScreen(ResultState(message.result, self.settings, kind=self._kind))
         finished = self.runner.progress.snapshot().phase == "finished"
         if isinstance(self.screen, ScanScreen) and finished:
             self.switch_screen(screen)  # there is nothing to come back for
@@ -297,8 +329,9 @@ class SpectrumApp(BaseApp):
         if message.result is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return
+        path = str(message.path)
         for screen in self.screen_stack:
-            if isinstance(screen, ResultsScreen) and screen.result.source == str(message.path):
+            if isinstance(screen, ResultsScreen) and screen.state.result.source == path:
                 screen.take_sizes(message.result)
 
     def _show_load_error(self, text: str, hint: str) -> None:

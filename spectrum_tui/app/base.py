@@ -17,7 +17,7 @@ from textual.screen import ModalScreen, Screen
 
 from spectrum_tui.app.key_order import KeyOrder
 from spectrum_tui.app.theme import DARK, LIGHT, THEMES, opposite
-from spectrum_tui.app.widgets.printable import PRINTABLE
+from spectrum_tui.app.widgets.cells import PRINTABLE
 from spectrum_tui.app.widgets.step_bar import MIN_HEIGHT, MIN_WIDTH, StepBar
 from spectrum_tui.stdio.last_resort import UNEXPECTED
 from spectrum_tui.stdio.streams import is_served
@@ -51,7 +51,6 @@ class BaseApp(App[None]):
         super().__init__()
         self._keys = KeyOrder(self, super().on_event)
         self.failure: Exception | None = None
-        self.recipe_kind = ""  # the kind that was saved as last, for the next time
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name

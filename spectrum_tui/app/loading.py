@@ -12,7 +12,7 @@ from textual.message import Message
 from spectrum_tui.core.errors import InputError, ResultsError, SpectrumError, to_dict
 
 if TYPE_CHECKING:
-    from spectrum_tui.core.audit import Audit
+    from spectrum_tui.core.audit.audit import Audit
     from spectrum_tui.core.requests import ModelNames
     from spectrum_tui.core.results.results import Result
 
@@ -83,10 +83,10 @@ def _find_sizes(path: Path, post: Post, sizes_from: str) -> None:
 
 def load_recipe(path: Path, post: Post) -> None:
     """Read a recipe, audit its text, and post a `RecipeLoaded`, whatever happens."""
-    from spectrum_tui.core.audit import read_recipe
+    from spectrum_tui.core.audit.entries import open_recipe
 
     try:
-        text = read_recipe(path)
+        text = open_recipe(path)
         post(RecipeLoaded(path, text, audited(text, None), {}))
     except SpectrumError as exc:
         post(RecipeLoaded(path, "", None, to_dict(exc)))
@@ -94,7 +94,7 @@ def load_recipe(path: Path, post: Post) -> None:
 
 def audited(text: str, names: ModelNames | None) -> Audit:
     """The audit of a text; raises SpectrumError alone, whatever stands in it."""
-    from spectrum_tui.core.audit import audit
+    from spectrum_tui.core.audit.audit import audit
 
     try:
         return audit(text, names)

@@ -65,6 +65,10 @@ class ScanRequested(Message):
     fresh: bool = False
 
 
+class RecountRequested(Message):
+    """Say how many layers have a score by now."""
+
+
 @dataclass
 class StopRequested(Message):
     """End the scan after the matrices in work; everything finished is kept."""
@@ -80,3 +84,10 @@ class ResumeRequested(Message):
 
 class PartialResultsRequested(Message):
     """Show what an unfinished scan has scored so far."""
+
+
+@dataclass
+class KindUsed(Message):
+    """Offer this kind of recipe first, the next time that results are saved."""
+
+    kind: str

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 from textual.drivers.web_driver import WebDriver
 
-if TYPE_CHECKING:
-    from spectrum_tui.app.base import BaseApp
-
 HUNG_UP = 128 + signal.SIGHUP
+
+
+class Endable(Protocol):
+    """An app that can be told to end."""
+
+    def request_exit(self, code: int) -> None:
+        """End with this exit code; safe to call from any thread."""
 
 
 class ServedDriver(WebDriver):
@@ -37,4 +41,4 @@ class ServedDriver(WebDriver):
         """Read until the app ends; the end of stdin is that of the server."""
         super().run_input_thread()
         if not self.exit_event.is_set():
-            cast("BaseApp", self._app).request_exit(HUNG_UP)
+            cast("Endable", self._app).request_exit(HUNG_UP)

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.cli.options import Parser
-from spectrum_tui.core.audit import Audit, Finding, Severity, audit, read_recipe
-from spectrum_tui.core.audit.findings import short
+from spectrum_tui.cli.options import Parser, add_options, settings_of
+from spectrum_tui.core.audit.audit import Audit, audit
+from spectrum_tui.core.audit.entries import open_recipe
+from spectrum_tui.core.audit.findings import Finding, Severity, short
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import count, counted, percent
 from spectrum_tui.core.text import safe
-from spectrum_tui.core.trainers import TrainerReport
+from spectrum_tui.core.trainers.reports import TrainerReport
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines, say
 
 SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
@@ -22,15 +23,13 @@ def run(arguments: list[str]) -> int:
     """Audit a file; 0 without a defect, 1 with defects. Raises SpectrumError for unusable input."""
     options = _parser().parse_args(arguments)
     path = Path(options.file)
-    text = read_recipe(path)
+    text = open_recipe(path)
     names = None
     if options.model:
-        from spectrum_tui.core.audit.model import model_names
+        from spectrum_tui.core.audit.model_names import model_names
         from spectrum_tui.core.hub import Patience
 
-        names = model_names(
-            options.model, options.revision, options.model_class, patience=Patience(say=say)
-        )
+        names = model_names(settings_of(options), patience=Patience(say=say))
     found = audit(text, names)
     if options.json:
         put_json(_as_json(found))
@@ -51,7 +50,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("file", metavar="FILE.yaml", help="the recipe, or a trainer's configuration that holds it")
     add("--model", default="", metavar="MODEL", help="folder or id of the model it is for")
-    add("--revision", default="", metavar="R", help="branch, tag or commit on the hub")
+    add_options(parser, "revision")
     add("--model-class", default="", metavar="CLASS", help="transformers class of the model")
     add("--json", action="store_true", help="print the findings as JSON")
     add("-o", "--output", metavar="FIXED.yaml", help="write the corrected file here")

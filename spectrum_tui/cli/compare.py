@@ -6,15 +6,21 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from spectrum_tui.cli.options import Parser, add_metric_option, add_percent_option
+from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.cli.output import aligned
 from spectrum_tui.core.comparison.as_json import as_data
 from spectrum_tui.core.comparison.compare import Agreement, Comparison, compare
-from spectrum_tui.core.comparison.words import change_text, notes, rank_text, rho_text, share_text
+from spectrum_tui.core.comparison.words import (
+    change_text,
+    file_names,
+    notes,
+    rank_text,
+    rho_text,
+    share_text,
+)
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scoring.metrics import described
-from spectrum_tui.core.settings import parse_metric, parse_percent
 from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines
 
@@ -25,13 +31,13 @@ MOVES = 10
 def run(arguments: list[str]) -> int:
     """Print the comparison of two score files on stdout; raises SpectrumError."""
     options = _parser().parse_args(arguments)
-    percent = parse_percent(options.top_percent)
+    settings = settings_of(options)
     a, b = (load_result(Path(path)) for path in (options.a, options.b))
-    comparison = compare(a, b, parse_metric(options.metric))
+    comparison = compare(a, b, settings.metric)
     if options.json:
-        put_json(as_data(comparison, percent))
+        put_json(as_data(comparison, settings.top_percent))
     else:
-        put_lines(_lines(comparison, percent))
+        put_lines(_lines(comparison, settings.top_percent))
     return 0
 
 
@@ -42,17 +48,19 @@ def _parser() -> Parser:
     )
     parser.add_argument("a", metavar="A.json", help="a saved score file")
     parser.add_argument("b", metavar="B.json", help="another one")
-    add_percent_option(parser)
-    add_metric_option(parser)
+    add_options(parser, "top_percent", "metric")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser
 
 
 def _lines(comparison: Comparison, percent: int) -> Iterator[str]:
-    for label, result in (("A", comparison.a), ("B", comparison.b)):
+    results = (comparison.a, comparison.b)
+    same = len({result.provenance.model for result in results}) == 1
+    for label, result, file in zip("AB", results, file_names(comparison), strict=True):
         layers = counted(len(result.scores), "layer")
-        yield f"{label}  {safe(result.provenance.model)}, {layers}"
-    words = described(comparison.a.provenance.metric).words
+        where = f", {safe(file)}" if same else ""
+        yield f"{label}  {safe(result.provenance.model)}, {layers}{where}"
+    words = described(comparison.a.scores.metric).words
     yield f"Ranked by {words}; the top {percent} % of each type are compared."
     yield from notes(comparison)
     yield ""

@@ -317,9 +317,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def remove(path: Path) -> None:
-    """Delete a file, if it is there; raises OSError."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)

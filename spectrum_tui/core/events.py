@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from spectrum_tui.core.settings import METRIC
+
 
 @dataclass(frozen=True, slots=True)
 class ScanStarted:
@@ -30,40 +32,43 @@ class LayerStarted:
 
 @dataclass(frozen=True, slots=True)
 class MatrixDone:
-    """One of several matrices of a layer is done (an expert); its score is NaN where it failed.
+    """One of several matrices of a layer is done (an expert).
 
     `layer` is the matrix's own name. What is reported here, `LayerDone` does not count again.
     """
 
     layer: str
     type: str
-    snr: float
     cost: float
     bytes: int
     seconds: float
     resumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerDone:
-    """A layer's score is on disk. `resumed`: it was there from an earlier scan, not computed.
+    """A layer's score is on disk. `resumed`: nothing was computed for it, as it was there from an
+    earlier scan or is 1-D.
 
-    `parts` are (label, SNR) of its matrices where it has several: its own SNR is their mean.
-    `metrics` has the layer's value in every metric, the SNR among them, and `part_metrics` those
-    of its matrices, in the order of `parts`.
+    `metrics` has the layer's value in every metric. A layer of several matrices has their mean:
+    `parts` are the labels of the matrices, `part_metrics` their values in the same order.
     """
 
     layer: str
     type: str
     shape: tuple[int, ...]
-    snr: float
+    metrics: dict[str, float]
     cost: float
     bytes: int
     seconds: float
     resumed: bool = False
-    parts: tuple[tuple[str, float], ...] = ()
-    metrics: dict[str, float] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
     part_metrics: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def snr(self) -> float:
+        """Its value in the reference tool's metric."""
+        return self.metrics[METRIC]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from spectrum_tui.core import disk
 from spectrum_tui.core.errors import OutputError, reason_of
-from spectrum_tui.core.requests import METRIC
+from spectrum_tui.core.settings import METRIC
 from spectrum_tui.core.text import has_controls, is_seen, safe
 
 APP_NAME = "spectrum-tui"

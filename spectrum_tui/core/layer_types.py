@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from spectrum_tui.core import experts
+
 
 class Group(StrEnum):
     """The branches of the layer tree, in the order that they are shown."""
@@ -67,10 +69,7 @@ _TASK_HEAD = re.compile(
 _GROUP_PATTERNS = tuple(
     (group, re.compile(pattern, re.IGNORECASE))
     for group, pattern in (
-        (
-            Group.EXPERTS,
-            r"experts?(\.|$|_)|(^|\.)router(\.|$)|(^|\.)(block_sparse_moe|mlp|feed_forward|mixer)\.gate$",
-        ),
+        (Group.EXPERTS, experts.TYPE),
         (Group.NORMS, r"norm|(^|\.)ln(_?\w+)?$"),
         (Group.EMBEDDINGS, r"embed|(^|\.)(wte|wpe|shared|lm_head)$"),
         (Group.ATTENTION, r"att(entio)?n|(^|[._])[qkvo]_proj|qkv|query|key|value"),
@@ -78,7 +77,6 @@ _GROUP_PATTERNS = tuple(
     )
 )
 _INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)")
-_EXPERT_INDEX = re.compile(r"(?:(?<=experts[._])|(?<=expert[._]))\d+(?=\.|$)")
 ANY = "*"
 """Stands in a type for an index that only counts."""
 
@@ -91,7 +89,7 @@ def layer_type(layer: str) -> str:
     >>> layer_type("model.layers.7.mlp.experts.17.down_proj")
     'mlp.experts.*.down_proj'
     """
-    layer = without_experts(layer)
+    layer = experts.without_numbers(layer, ANY)
     # A container of bare layers ("proj.2") would give the empty type, which in the
     # reference matches every layer of the model.
     return reference_type(layer) or ".".join([*layer.split(".")[:-1], ANY])
@@ -102,15 +100,6 @@ def reference_type(layer: str) -> str:
     parts = layer.split(".")
     first = next((i for i, part in enumerate(parts) if part.isdigit()), None)
     return layer if first is None else ".".join(parts[first + 1 :])
-
-
-def without_experts(layer: str) -> str:
-    """The path with `*` for the number of an expert, which tells none from another in its role.
-
-    >>> without_experts("a.3.mlp.experts.17.w1"), without_experts("a.3.mlp.experts.expert_17.w1")
-    ('a.3.mlp.experts.*.w1', 'a.3.mlp.experts.expert_*.w1')
-    """
-    return _EXPERT_INDEX.sub(ANY, layer) if "expert" in layer else layer
 
 
 def group_of(type_name: str) -> Group:

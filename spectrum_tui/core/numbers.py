@@ -71,8 +71,8 @@ def about(seconds: float) -> str:
 
 
 def shape(*sizes: int) -> str:
-    """The shape of a matrix or vector: `4096 × 14336`, without separators as configs have it."""
-    return " × ".join(map(str, sizes))
+    """A shape: `4096 × 14336`, without separators as configs have it; that of a scalar is 1."""
+    return " × ".join(map(str, sizes)) or "1"
 
 
 def score(value: float) -> str:

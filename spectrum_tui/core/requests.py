@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from spectrum_tui.core.layer_types import TypeInfo
+from spectrum_tui.core.settings import DEFAULTS, Settings
 
-DEMO = "demo"
-"""What is typed for the demonstration model (a folder of that name is `./demo`)."""
-DEMO_NAME = "spectrum-tui-demo"
-"""What the demonstration model is called in files, so that none is taken for a real model's."""
-
-METRICS = ("spectrum", "calibrated", "stable_rank", "effective_rank")
-"""What layers can be ranked by (see `scoring.metrics`); here, where numpy is not needed."""
-METRIC = METRICS[0]
-"""The reference tool's."""
+Task = Literal["inspect", "recount", "download", "scan", "names", "suggest", "stop"]
 
 
-@dataclass(frozen=True, slots=True)
-class ScanRequest:
-    """One scan, as the command line or the layers screen asks for it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the app asks of the worker; answers carry its `number`, 0 where none is awaited.
 
-    `types` are exact type names, empty for every type of matrices (of the language model where
-    there are several towers). `model_class` overrides the class whose names are used, and
-    `allow_gptq` scans GPTQ weights, which are a rounded copy. `batch_size` is how many
-    matrices are in work at once, 0 to choose by the device. `fresh` ignores earlier scores.
-    `precision` is `exact`, `fast` or `auto` (see `core.scoring.spectra`).
-    `metric` is what the files that are written rank by; all are computed anyway.
+    `branch` is the name by which a downloaded model is found again, if not by its revision.
     """
 
-    model: str
-    revision: str = ""
-    types: tuple[str, ...] = ()
-    batch_size: int = 0
-    device: str = "auto"
-    output_dir: str = "."
-    fresh: bool = False
-    model_class: str = ""
-    allow_gptq: bool = False
-    precision: str = "auto"
-    metric: str = METRIC
+    task: Task
+    number: int = 0
+    settings: Settings = DEFAULTS
+    branch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +30,9 @@ class ModelSummary:
 
     `origin`: a local folder, a snapshot in the hub's cache, only on the hub, or the demo.
     `folder` is "" while nothing is local. `revision` is the commit of a hub model.
-    `dtypes` counts bytes per stored type. `finished` layers were scored by an earlier scan of
-    exactly these files. `skipped` are (parameter, reason) that will have no score. `model` is as
+    `dtypes` counts bytes per stored type. `scored` counts for each type the layers that an
+    earlier scan of exactly these files has scored, `scored_fast` those of them that an exact scan
+    computes again. `skipped` are (parameter, reason) that will have no score. `model` is as
     it was typed, `name` what the model is called in files and on screens. `notes` are what the
     user should know before scanning. `naming` says whose the parameter names are and
     `model_class` which class gave them; both are empty in a preview from headers.
@@ -69,7 +51,8 @@ class ModelSummary:
     dtypes: dict[str, int]
     types: tuple[TypeInfo, ...]
     skipped: tuple[tuple[str, str], ...] = ()
-    finished: int = 0
+    scored: dict[str, int] = field(default_factory=dict)
+    scored_fast: dict[str, int] = field(default_factory=dict)
     name: str = ""
     notes: tuple[str, ...] = ()
     naming: str = ""
@@ -170,10 +153,12 @@ class Suggestions:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker has torch: which devices exist, and seconds per unit of `spectra.cost`."""
+    """The worker has torch: which devices exist, seconds per unit of `spectra.cost`, and on which
+    of them the precision `auto` is `fast`."""
 
     devices: tuple[str, ...]
     seconds_per_cost: dict[str, float]
+    fast: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,10 +61,10 @@ def shortened(text: str, most: int = LONGEST_LINE) -> str:
     return f"{text[:half]} … {text[-half:]}"
 
 
-def printable_json(data: Any, *, indent: int | None = 2) -> str:
+def printable_json(data: Any) -> str:
     """JSON that means the same wherever it is read, and that a terminal can show: what is not
     seen as itself is escaped, everything else stays readable."""
-    return _SUSPECT.sub(_escaped, json.dumps(data, indent=indent, ensure_ascii=False))
+    return _SUSPECT.sub(_escaped, json.dumps(data, indent=2, ensure_ascii=False))
 
 
 def _escaped(found: re.Match[str]) -> str:

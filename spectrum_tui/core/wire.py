@@ -9,6 +9,7 @@ from typing import Any
 
 from spectrum_tui.core import events, requests
 from spectrum_tui.core.layer_types import TypeInfo
+from spectrum_tui.core.settings import Settings
 
 _KINDS: dict[str, type[Any]] = {
     cls.__name__: cls
@@ -22,7 +23,8 @@ _KINDS: dict[str, type[Any]] = {
         events.LayerFailed,
         events.ScanNote,
         events.ScanEnded,
-        requests.ScanRequest,
+        Settings,
+        requests.Request,
         requests.ModelSummary,
         requests.Inspected,
         requests.Refined,

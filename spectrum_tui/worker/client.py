@@ -6,13 +6,12 @@ Nothing here waits: requests are queued, answers are read on a daemon thread. Wh
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from textual.message import Message
 
@@ -37,15 +36,15 @@ from spectrum_tui.core.requests import (
     Notice,
     Ready,
     Refined,
+    Request,
     ResultReady,
-    ScanRequest,
     Suggestions,
+    Task,
 )
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.worker.process import WorkerProcess, default_command
 from spectrum_tui.worker.progress import ScanProgress
 
-Task = Literal["inspect", "download", "scan", "names"]
 Answer = (
     Inspected
     | Refined
@@ -114,43 +113,47 @@ class ScanRunner:
 
     def inspect(self, settings: Settings) -> int:
         """Read a model's headers; an earlier inspection's answer is dropped from now on."""
-        return self._ask("inspect", **_described(settings))
+        return self._ask("inspect", settings)
+
+    def recount(self, settings: Settings) -> None:
+        """Read again what is scored of a model; the answer is a `Refined`."""
+        self._refining = self._ask("recount", settings)
 
     def names(self, settings: Settings) -> int:
         """Find a model's parameters."""
-        return self._ask("names", **_described(settings))
+        return self._ask("names", settings)
 
     def fetch(self, settings: Settings, branch: str | None = None) -> int:
         """Download a model; `branch` is the name by which it is found again."""
         self.download = None
-        return self._ask("download", **_described(settings), branch=branch)
+        return self._ask("download", settings, branch)
 
-    def suggest(self, output_dir: str) -> None:
+    def suggest(self, settings: Settings) -> None:
         """Ask for local models and earlier results."""
-        self._send({"do": "suggest", "output_dir": output_dir})
+        self._send(Request(task="suggest", settings=settings))
 
-    def scan(self, request: ScanRequest, branch: str | None = None) -> int:
+    def scan(self, settings: Settings, branch: str | None = None) -> int:
         """Start or go on with a scan; its events go to `progress`.
 
         A model that is only on the hub is downloaded first, as by `fetch`.
         """
         self._stop_when_started = False
         self.progress.begin()
-        return self._ask("scan", **dataclasses.asdict(request), branch=branch)
+        return self._ask("scan", settings, branch)
 
-    def collect(self, request: ScanRequest, branch: str | None = None) -> int:
+    def collect(self, settings: Settings, branch: str | None = None) -> int:
         """Have the scores that a dead worker left behind written as a result.
 
         A scan that stops as soon as it has started: it reads the journal and keeps what is there.
         """
-        number = self.scan(request, branch)
+        number = self.scan(settings, branch)
         self._stop_when_started = True
         return number
 
     def stop(self) -> None:
         """End the scan after the matrices in work."""
         self.progress.stopping()
-        self._send({"do": "stop"})
+        self._send(Request(task="stop"))
 
     def force_stop(self) -> None:
         """End the scan now: what is in work is lost, everything finished is on disk."""
@@ -190,16 +193,16 @@ class ScanRunner:
                 worker.kill()
             self.start()
 
-    def _ask(self, task: Task, **fields: object) -> int:
+    def _ask(self, task: Task, settings: Settings, branch: str | None = None) -> int:
         number = next(self._numbers)
         with self._lock:
             for old in [n for n, what in self._open.items() if what == task]:
                 del self._open[old]
             self._open[number] = task
-            self._send({"do": task, "request": number, **fields})
+            self._send(Request(task=task, number=number, settings=settings, branch=branch))
         return number
 
-    def _send(self, request: dict[str, object]) -> None:
+    def _send(self, request: Request) -> None:
         with self._lock:
             self.start()
             if self._worker is not None:
@@ -265,6 +268,7 @@ class ScanRunner:
             case Inspected() | Named() | Failed():
                 self._settle(message)
             case Refined():
+                self._open.pop(message.request, None)
                 if message.request == self._refining:
                     self._post(WorkerSaid(message, "inspect"))
             case Suggestions() | Ready():
@@ -314,10 +318,11 @@ class ScanSession:
 
     def __init__(self, runner: ScanRunner) -> None:
         self._runner = runner
-        self._request: ScanRequest | None = None
+        self._asked: Settings | None = None
         self._branch = ""
         self._partial: Path | None = None
         self._wanted = False
+        self._uncounted = False
 
     def start(
         self, summary: ModelSummary, settings: Settings, types: tuple[str, ...], fresh: bool
@@ -325,21 +330,27 @@ class ScanSession:
         """Scan these types; the commit that was inspected, even if the hub has moved on since."""
         self._branch = settings.revision
         inspected = replace(settings, model=summary.model, revision=summary.revision)
-        self._run(inspected.scan_request(types, fresh=fresh))
+        self._run(replace(inspected, types=types, since=time.time() if fresh else 0.0))
 
     def resume(self) -> None:
-        """Go on with what is left: never afresh, even if the scan began so."""
-        if self._request is not None and not self._runner.progress.live:
-            self._run(replace(self._request, fresh=False))
+        """Go on with what is left, of a scan that began afresh what is not yet computed again."""
+        if self._asked is not None and not self._runner.progress.live:
+            self._run(self._asked)
+
+    def recount(self) -> None:
+        """Ask how many layers have a score by now, once after a scan."""
+        if self._asked is not None and self._uncounted and not self._runner.progress.live:
+            self._uncounted = False
+            self._runner.recount(self._asked)
 
     def partial(self) -> Path | None:
         """The scores of an unfinished scan, if they are on disk as a result.
 
         Otherwise (the worker died) they are asked for, and `arrived` returns them later.
         """
-        if self._partial is None and self._request is not None and not self._runner.progress.live:
+        if self._partial is None and self._asked is not None and not self._runner.progress.live:
             self._wanted = True
-            self._runner.collect(replace(self._request, fresh=False), self._branch)
+            self._runner.collect(self._asked, self._branch)
         return self._partial
 
     def arrived(self, ready: ResultReady) -> Path | None:
@@ -350,16 +361,7 @@ class ScanSession:
         self._partial = None if ready.complete else path
         return path if show else None
 
-    def _run(self, request: ScanRequest) -> None:
-        self._request, self._partial, self._wanted = request, None, False
-        self._runner.scan(request, self._branch)
-
-
-def _described(settings: Settings) -> dict[str, object]:
-    """What a model is asked for by: which, and how its parameters are named."""
-    return {
-        "model": settings.model,
-        "revision": settings.revision,
-        "model_class": settings.model_class,
-        "allow_gptq": settings.allow_gptq,
-    }
+    def _run(self, asked: Settings) -> None:
+        self._asked, self._partial, self._wanted = asked, None, False
+        self._uncounted = True
+        self._runner.scan(asked, self._branch)

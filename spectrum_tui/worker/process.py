@@ -9,7 +9,6 @@ written to the terminal would smear the screen.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import signal
@@ -17,12 +16,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
 import spectrum_tui
+from spectrum_tui.core import wire
 from spectrum_tui.core.logs import log_file
+from spectrum_tui.core.requests import Request
 
 GRACE = 0.5
 """Seconds between asking a process to end and ending it; everything finished is on disk by then."""
@@ -106,9 +107,9 @@ class WorkerProcess:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
-    def send(self, request: Mapping[str, object]) -> None:
+    def send(self, request: Request) -> None:
         """Queue a request; never waits."""
-        self._outbox.put(json.dumps(request))
+        self._outbox.put(wire.encode(request))
 
     def memory(self) -> int:
         """Resident bytes of the process, 0 where the system does not tell."""
@@ -125,13 +126,13 @@ class WorkerProcess:
             self._signal(signal.SIGKILL)
         self._outbox.put(None)
 
-    def close(self, grace: float = GRACE) -> None:
-        """End the process: ask, wait at most `grace` seconds, insist."""
+    def close(self) -> None:
+        """End the process: ask, wait at most `GRACE` seconds, insist."""
         with self._lock:
             self._unwanted = True
             self._signal(signal.SIGTERM)
         self._outbox.put(None)
-        deadline = time.monotonic() + grace
+        deadline = time.monotonic() + GRACE
         while self.pid is not None and time.monotonic() < deadline:
             time.sleep(0.01)
         self.kill()

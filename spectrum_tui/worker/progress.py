@@ -38,6 +38,7 @@ Phase = Literal[
 ]
 LIVE: tuple[Phase, ...] = ("starting", "fetching", "running", "stopping")
 """The phases in which a worker is at it."""
+NO_DOWNLOAD = DownloadProgress(0, 0, 0, 0.0)
 
 
 @dataclass(slots=True)
@@ -74,15 +75,12 @@ class Snapshot:
     resumed: int = 0
     cost: float = 0.0
     cost_done: float = 0.0
-    bytes_done: int = 0
     memory: int = 0
     elapsed: float = 0.0
     eta: float | None = None
     layers_per_second: float = 0.0
     bytes_per_second: float = 0.0
-    fetched: int = 0
-    to_fetch: int = 0
-    fetched_per_second: float = 0.0
+    download: DownloadProgress = NO_DOWNLOAD
     in_work: tuple[InWork, ...] = ()
     types: dict[str, TypeProgress] = field(default_factory=dict)
     recent: tuple[LayerDone | LayerFailed, ...] = ()
@@ -96,8 +94,8 @@ class Snapshot:
     @property
     def share(self) -> float:
         """The part of the work that is done, 0 to 1; work, not layers. Of the download before."""
-        if not self.layers and self.to_fetch:
-            return self.fetched / self.to_fetch
+        if not self.layers and self.download.total:
+            return self.download.done / self.download.total
         if self.cost > 0:
             return min(1.0, self.cost_done / self.cost)
         return (self.done + self.failed) / self.layers if self.layers else 0.0
@@ -139,14 +137,13 @@ class Rate:
     of the scan.
     """
 
-    def __init__(self, window: float = ESTIMATE_SECONDS) -> None:
-        self._window = window
+    def __init__(self) -> None:
         self._items: deque[tuple[float, float, float]] = deque()
 
     def add(self, now: float, cost: float, seconds: float) -> None:
         """A matrix of this cost was finished at `now` and took `seconds`."""
         self._items.append((now, cost, seconds))
-        while self._items[0][0] < now - self._window:
+        while self._items[0][0] < now - ESTIMATE_SECONDS:
             self._items.popleft()
 
     @property
@@ -208,8 +205,7 @@ class ScanProgress:
             state = self._state
             if state.phase == "starting":
                 state.phase = "fetching"
-            state.fetched, state.to_fetch = progress.done, progress.total
-            state.fetched_per_second = progress.speed
+            state.download = progress
 
     def set_memory(self, nbytes: int) -> None:
         """The worker's resident memory, 0 when the system does not tell."""
@@ -296,15 +292,14 @@ class ScanProgress:
         state.done += 1
         self._account(event.layer, event.type, event.cost).done += 1
         if event.resumed:
-            state.resumed += 1
+            state.resumed += len(event.shape) > 1  # a 1-D weight was never computed
         else:
             self._recent.appendleft(event)
         if not event.parts or event.resumed:  # else its matrices were counted one by one
             self._work_done(event)
 
     def _work_done(self, event: MatrixDone | LayerDone) -> None:
-        """Bytes and rates of one matrix."""
-        self._state.bytes_done += event.bytes
+        """The rates, with one matrix more."""
         if event.resumed:
             # Read back, not computed: it must not make the machine look faster than it is.
             self._rates.restart(self._clock())

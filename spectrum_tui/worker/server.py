@@ -8,7 +8,6 @@ for memory. It ends when its stdin closes; what it finished is in the journal by
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import queue
@@ -16,10 +15,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spectrum_tui.core import errors, wire
 from spectrum_tui.core.events import ScanEnded
@@ -32,7 +31,7 @@ from spectrum_tui.core.requests import (
     Notice,
     Ready,
     Refined,
-    ScanRequest,
+    Request,
     Suggestions,
 )
 from spectrum_tui.stdio.streams import plain_stderr
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
     from spectrum_tui.core.hub import Patience
     from spectrum_tui.core.model.inspection import Inspection
     from spectrum_tui.core.model.kept_plans import KeptModel
-
-Request = Mapping[str, Any]
 
 
 class Worker:
@@ -67,16 +64,16 @@ class Worker:
         threading.Thread(target=self._serve, daemon=True).start()
         for line in sys.stdin:
             with contextlib.suppress(ValueError):
-                self._receive(json.loads(line))
+                self._receive(wire.decode(line))
         # A thread may be inside a matrix for seconds, and a normal exit would wait for it.
         os._exit(0)
 
     def _receive(self, request: Request) -> None:
-        if request.get("do") == "stop":
+        if request.task == "stop":
             self._stop.set()
             return
-        if request.get("do") == "inspect":
-            self._asked = request["request"]  # one that still waits for a hub ends
+        if request.task == "inspect":
+            self._asked = request.number  # one that still waits for a hub ends
         self._requests.put(request)
 
     def _serve(self) -> None:
@@ -89,7 +86,7 @@ class Worker:
         try:
             work()
         except errors.SpectrumError as exc:
-            self._send(Failed(request.get("request", 0), errors.to_dict(exc)))
+            self._send(Failed(request.number, errors.to_dict(exc)))
         except BrokenPipeError:
             os._exit(0)
         except Exception as exc:
@@ -97,12 +94,14 @@ class Worker:
             error = errors.SpectrumError(
                 f"Unexpected: {type(exc).__name__}: {exc}", "Details are in the log file."
             )
-            self._send(Failed(request.get("request", 0), errors.to_dict(error)))
+            self._send(Failed(request.number, errors.to_dict(error)))
 
     def _answer(self, request: Request) -> None:
-        match request.get("do"):
+        match request.task:
             case "inspect":
                 self._inspect(request)
+            case "recount":
+                self._recount(request)
             case "download":
                 self._download(request)
             case "suggest":
@@ -115,9 +114,9 @@ class Worker:
     def _inspect(self, request: Request) -> None:
         from spectrum_tui.core.model.inspection import inspect_model
 
-        patience = self._patience(request, lambda: self._asked == request["request"])
-        found = inspect_model(request["model"], request["revision"], patience=patience)
-        self._send(Inspected(request["request"], found.summary))
+        patience = self._patience(request, lambda: self._asked == request.number)
+        found = inspect_model(request.settings.model, request.settings.revision, patience=patience)
+        self._send(Inspected(request.number, found.summary))
         self._previewed.set()
         self._refine_later(request, self._keep(request, found))
 
@@ -125,7 +124,7 @@ class Worker:
         """Keep what was inspected: a scan of it needs no other look."""
         from spectrum_tui.core.model.kept_plans import KeptModel
 
-        self._model = KeptModel(found, **_naming(request))
+        self._model = KeptModel(found, request.settings)
         return self._model
 
     def _patience(self, request: Request, wanted: Callable[[], bool]) -> Patience:
@@ -136,7 +135,7 @@ class Worker:
             if not wanted():
                 raise errors.SpectrumError("Given up for another model.")
 
-        return Patience(say=partial(self._notice, request["request"]), check=check)
+        return Patience(say=partial(self._notice, request.number), check=check)
 
     def _notice(self, number: int, text: str) -> None:
         self._send(Notice(number, text))
@@ -150,18 +149,25 @@ class Worker:
         """Send the exact names, unless the user has gone on to another model meanwhile."""
         self._torch_ready.wait()
         if model is self._model:
-            self._send(Refined(request["request"], model.summary()))
+            self._send(Refined(request.number, model.summary()))
+
+    def _recount(self, request: Request) -> None:
+        """Describe the model again, with what scans have scored since it was read."""
+        self._torch_ready.wait()
+        model = self._inspected(request)
+        model.recount()
+        self._send(Refined(request.number, model.summary()))
 
     def _download(self, request: Request) -> None:
         local = self._fetched(request, self._found(request), lambda: False)
-        self._send(Downloaded(request["request"], local.summary))
+        self._send(Downloaded(request.number, local.summary))
         self._refine_later(request, self._keep(request, local))
 
     def _found(self, request: Request, cancelled: Callable[[], bool] = lambda: False) -> Inspection:
         from spectrum_tui.core.model.inspection import inspect_model
 
         patience = self._patience(request, lambda: not cancelled())
-        return inspect_model(request["model"], request["revision"], patience=patience)
+        return inspect_model(request.settings.model, request.settings.revision, patience=patience)
 
     def _fetched(
         self, request: Request, found: Inspection, cancelled: Callable[[], bool]
@@ -169,67 +175,60 @@ class Worker:
         """The model on this machine, with the progress of its download."""
         from spectrum_tui.core.model.inspection import fetch
 
-        number = request["request"]
+        number = request.number
         return fetch(
             found,
             progress=lambda *now: self._send(DownloadProgress(number, *now)),
             cancelled=cancelled,
             say=partial(self._notice, number),
-            branch=request.get("branch"),
+            branch=request.branch,
         )
 
     def _suggest(self, request: Request) -> None:
         from spectrum_tui.core import hub
         from spectrum_tui.core.files import newest_first, output_folder
 
-        folder = output_folder(request["output_dir"]) / "model_snr_results"
+        folder = output_folder(request.settings.output_dir) / "model_snr_results"
         files: list[Path] = []
         with contextlib.suppress(OSError, ValueError):  # ValueError: a path with a NUL
             files = newest_first(folder.glob("*.json"))
         self._send(Suggestions(tuple(hub.cached_models()), tuple(map(str, files))))
 
     def _names(self, request: Request) -> None:
-        from spectrum_tui.core.audit.model import model_names
+        from spectrum_tui.core.audit.model_names import model_names
 
         self._torch_ready.wait()
-        names = model_names(
-            request["model"],
-            request["revision"],
-            request.get("model_class", ""),
-            patience=self._patience(request, lambda: True),
-        )
-        self._send(Named(request["request"], names))
+        names = model_names(request.settings, patience=self._patience(request, lambda: True))
+        self._send(Named(request.number, names))
 
     def _scan(self, request: Request) -> None:
         from spectrum_tui.core.hub import DownloadCancelled
         from spectrum_tui.core.scanning.run import run_scan
 
-        fields = {k: v for k, v in request.items() if k not in ("do", "request", "branch")}
-        fields["types"] = tuple(fields.get("types", ()))
-        asked = ScanRequest(**fields)
         self._stop.clear()
         self._torch_ready.wait()
         try:
-            model = self._on_this_machine(request, asked)
+            model = self._on_this_machine(request)
         except DownloadCancelled:
             self._send(ScanEnded("stopped", 0, 0, 0))
             return
-        for event in run_scan(asked, model, cancelled=self._stop.is_set):
+        for event in run_scan(request.settings, model, cancelled=self._stop.is_set):
             self._send(event)
 
-    def _on_this_machine(self, request: Request, asked: ScanRequest) -> Inspection:
+    def _on_this_machine(self, request: Request) -> Inspection:
         """The model to scan, downloaded first where it is not there; the app hears of it."""
         from spectrum_tui.core.files import check_writable, output_folder
 
+        settings = request.settings
         model = self._inspected(request)
-        check_writable(output_folder(asked.output_dir))  # before what takes time, not after
+        check_writable(output_folder(settings.output_dir))  # before what takes time, not after
         if model.inspection.summary.is_local:
             return model.exact()
         local = self._fetched(request, model.inspection, self._stop.is_set)
-        self._send(Downloaded(request["request"], local.summary))
+        self._send(Downloaded(request.number, local.summary))
         exact = self._keep(request, local).exact()
-        self._send(Refined(request["request"], exact.summary))
-        if not set(asked.types) <= {info.name for info in exact.summary.types}:
+        self._send(Refined(request.number, exact.summary))
+        if not set(settings.types) <= {info.name for info in exact.summary.types}:
             raise errors.ScanError(
                 "The downloaded model has other layer types than its headers promised.",
                 "Go back and choose again.",
@@ -239,8 +238,7 @@ class Worker:
     def _inspected(self, request: Request) -> KeptModel:
         """The model as it was inspected; inspected anew if it is another one by now."""
         model = self._model
-        asked = request["model"], request["revision"]
-        if model is not None and model.answers(*asked, **_naming(request)):
+        if model is not None and model.answers(request.settings):
             return model
         return self._keep(request, self._found(request, self._stop.is_set))
 
@@ -250,10 +248,12 @@ class Worker:
         # headers, which take 0.1 s alone, take seconds.
         self._previewed.wait(HEAD_START)
         try:
-            from spectrum_tui.core.scanning.devices import available_devices
+            from spectrum_tui.core.scanning.devices import available_devices, choose_precision
 
             devices = available_devices()
-            self._send(Ready(devices, {device: seconds_per_cost(device) for device in devices}))
+            speeds = {device: seconds_per_cost(device) for device in devices}
+            fast = tuple(d for d in devices if choose_precision("auto", d) == "fast")
+            self._send(Ready(devices, speeds, fast))
         finally:
             self._torch_ready.set()
 
@@ -262,14 +262,6 @@ class Worker:
         with self._lock:
             while data:
                 data = data[os.write(self._out, data) :]
-
-
-def _naming(request: Request) -> dict[str, Any]:
-    """How the parameters of a requested model are named."""
-    return {
-        "model_class": request.get("model_class", ""),
-        "allow_gptq": request.get("allow_gptq", False),
-    }
 
 
 def seconds_per_cost(device: str) -> float:

@@ -56,9 +56,9 @@ def expected_matrices(parameter: RuntimeParameter, weight: torch.Tensor) -> dict
     """{label: matrix} of what is to be scored, cut from the trainer's own weight."""
     if not parameter.experts:
         return {"": weight.reshape(weight.shape[0], -1)}
-    if parameter.halves is None:
+    if parameter.gate_up is None:
         return {f"expert {i}": expert for i, expert in enumerate(weight)}
-    halves = [(i, parameter.halves.cut(expert)) for i, expert in enumerate(weight)]
+    halves = [(i, parameter.gate_up.cut(expert)) for i, expert in enumerate(weight)]
     return {
         f"expert {i} {n}": h for i, cut in halves for n, h in zip(("gate", "up"), cut, strict=True)
     }

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from spectrum_tui.cli.main import main
-from spectrum_tui.core.audit import Audit, audit
-from spectrum_tui.core.audit.model import model_names
+from spectrum_tui.core.audit.audit import Audit, audit
+from spectrum_tui.core.audit.model_names import model_names
+from spectrum_tui.core.settings import Settings
 from tests.architectures.conftest import TinyModels
 from tests.commands import Capture
 
@@ -38,7 +39,7 @@ def mllama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(folder: Path, beginning: str, count: int = 60) -> str:
     """Names of the model loaded as a text model, as a scan of that publishes them."""
-    names = model_names(str(folder), model_class="AutoModelForCausalLM").names
+    names = model_names(Settings(model=str(folder), model_class="AutoModelForCausalLM")).names
     layers = [name for name in names if ".layers." in name and "proj" in name]
     chosen = random.Random(0).sample(layers, count)
     lines = [f"- {beginning}{name}" for name in chosen]
@@ -52,7 +53,7 @@ def codes(found: Audit) -> dict[str, int]:
 
 @pytest.mark.parametrize("beginning", ["", "language_model."])
 def test_names_of_the_text_model_are_those_of_its_part(mllama: Path, beginning: str) -> None:
-    names = model_names(str(mllama))
+    names = model_names(Settings(model=str(mllama)))
     assert "model.language_model.layers.0.mlp.up_proj.weight" in names.names
     text = recipe(mllama, beginning)
     found = audit(text, names)
@@ -67,12 +68,14 @@ def test_names_of_the_text_model_are_those_of_its_part(mllama: Path, beginning: 
 
 def test_the_class_that_the_names_are_of_is_proposed(mllama: Path) -> None:
     text = recipe(mllama, "")
-    finding = next(one for one in audit(text, model_names(str(mllama))).findings
+    finding = next(one for one in audit(text, model_names(Settings(model=str(mllama)))).findings
                    if one.code == "class")  # fmt: skip
     assert finding.message.startswith("62 of 62 lines match as they are where")
     assert "MllamaForCausalLM, 1 as" in finding.message
     assert "--model-class AutoModelForCausalLM" in finding.hint
-    as_text = audit(text, model_names(str(mllama), model_class="AutoModelForCausalLM"))
+    as_text = audit(
+        text, model_names(Settings(model=str(mllama), model_class="AutoModelForCausalLM"))
+    )
     assert codes(as_text).keys() == {"anchored"}
 
 
@@ -122,7 +125,7 @@ MIXTRAL = r"""unfrozen_parameters:
 
 @pytest.mark.parametrize("layout", ["transformers-4", "fused"])
 def test_patterns_of_mixtral_s_former_names(tiny: TinyModels, layout: str) -> None:
-    names = model_names(str(tiny.folder("mixtral", layout)))
+    names = model_names(Settings(model=str(tiny.folder("mixtral", layout))))
     found = audit(MIXTRAL, names)
     fixed = yaml.safe_load(found.fixed)["unfrozen_parameters"]
     layers = [f"model.layers.{n}.mlp" for n in (0, 1)]
@@ -135,7 +138,7 @@ def test_patterns_of_mixtral_s_former_names(tiny: TinyModels, layout: str) -> No
 
 def test_a_name_is_not_taken_for_one_of_another_tower(tiny: TinyModels) -> None:
     """The vision tower has `layers` too: a layer that the text model lacks is not one of those."""
-    names = model_names(str(tiny.folder("llava")))
+    names = model_names(Settings(model=str(tiny.folder("llava"))))
     vision = next(n for n in names.names if "vision" in n and n.endswith("self_attn.q_proj.weight"))
     text = f"unfrozen_parameters:\n- model.layers.1.self_attn.q_proj.weight\n- {vision}\n"
     fixed = yaml.safe_load(audit(text, names).fixed)["unfrozen_parameters"]

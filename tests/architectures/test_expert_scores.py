@@ -24,9 +24,10 @@ from spectrum_tui.core.events import LayerDone, LayerFailed, MatrixDone, ScanEve
 from spectrum_tui.core.journal.journal import journal_path, read_journal
 from spectrum_tui.core.layer_types import Group
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests import oracle
 from tests.architectures.compare import load_as_a_trainer
 from tests.architectures.conftest import TinyModels
@@ -144,7 +145,7 @@ def test_killed_between_two_experts_it_goes_on_with_the_next(
     tiny: TinyModels, tmp_path: Path
 ) -> None:
     folder = tiny.folder("mixtral", "fused")
-    request = ScanRequest(str(folder), device="cpu", output_dir=str(tmp_path / "out"))
+    request = Settings(model=str(folder), device="cpu", output_dir=str(tmp_path / "out"))
 
     def until_killed() -> None:
         seen = 0
@@ -173,7 +174,7 @@ def test_killed_between_two_experts_it_goes_on_with_the_next(
 
 def test_what_was_kept_is_reported_again(tiny: TinyModels, tmp_path: Path) -> None:
     folder = tiny.folder("qwen3_moe", "fused")
-    request = ScanRequest(str(folder), device="cpu", output_dir=str(tmp_path))
+    request = Settings(model=str(folder), device="cpu", output_dir=str(tmp_path))
     first = list(run_scan(request))
     journal = journal_path(read_checkpoint(folder).fingerprint)
     lines = journal.read_text().splitlines(keepends=True)
@@ -219,7 +220,7 @@ def test_one_bad_expert_fails_its_layer_and_is_named(
         return tensors
 
     folder = rewrite(tiny.folder("qwen3_moe", layout), tmp_path / "m", spoil)
-    request = ScanRequest(str(folder), device="cpu", output_dir=str(tmp_path / "out"))
+    request = Settings(model=str(folder), device="cpu", output_dir=str(tmp_path / "out"))
     events = list(run_scan(request))
     (failed,) = [e for e in events if isinstance(e, LayerFailed)]
     assert failed.layer == "model.layers.1.mlp.experts.gate_up_proj"

@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 
 from spectrum_tui.core.checkpoint import reading
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
-from spectrum_tui.core.naming.experts import experts_in, halves_in
-from spectrum_tui.core.naming.parameters import Halves, MatrixRef, ParameterPlan, Window
+from spectrum_tui.core.experts import GateUpSplit, experts_in, gate_up_split
+from spectrum_tui.core.naming.parameters import MatrixRef, ParameterPlan, Window
 from spectrum_tui.core.naming.plan import plan_parameters
 from tests.architectures.conftest import TinyModels
 from tests.architectures.tiny import ARCHITECTURES
@@ -156,26 +156,26 @@ def test_what_has_no_score_says_why(tiny: TinyModels) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "back", "halves"),
+    ("shape", "back", "split"),
     [
-        ((4, 48, 32), (4, 32, 24), Halves(1)),
-        ((4, 32, 48), (4, 24, 32), Halves(2)),
-        ((4, 64, 32), (4, 32, 32), Halves(1)),
-        ((4, 32, 64), (4, 32, 32), Halves(2)),
-        ((4, 48, 32), None, Halves(1)),
+        ((4, 48, 32), (4, 32, 24), GateUpSplit(1)),
+        ((4, 32, 48), (4, 24, 32), GateUpSplit(2)),
+        ((4, 64, 32), (4, 32, 32), GateUpSplit(1)),
+        ((4, 32, 64), (4, 32, 32), GateUpSplit(2)),
+        ((4, 48, 32), None, GateUpSplit(1)),
         ((4, 32, 32), (4, 32, 32), None),
         ((4, 47, 32), None, None),
     ],
 )
 def test_where_gate_and_up_lie_follows_from_the_way_back(
-    shape: tuple[int, ...], back: tuple[int, ...] | None, halves: Halves | None
+    shape: tuple[int, ...], back: tuple[int, ...] | None, split: GateUpSplit | None
 ) -> None:
-    assert halves_in("mlp.experts.gate_up_proj", shape, lambda name: back) == halves
+    assert gate_up_split("mlp.experts.gate_up_proj", shape, lambda name: back) == split
 
 
-def test_only_fused_experts_have_halves() -> None:
-    assert halves_in("mlp.experts.down_proj", (4, 32, 24), lambda name: None) is None
-    assert halves_in("mlp.experts.gate_up_proj_bias", (4, 32, 24), lambda name: None) is None
+def test_only_fused_experts_join_gate_and_up() -> None:
+    assert gate_up_split("mlp.experts.down_proj", (4, 32, 24), lambda name: None) is None
+    assert gate_up_split("mlp.experts.gate_up_proj_bias", (4, 32, 24), lambda name: None) is None
     assert experts_in("mlp.experts.gate_up_proj", (4, 48, 32)) == 4
     assert experts_in("mlp.shared_expert.down_proj.weight", (48, 32)) == 0
     assert experts_in("conv1d.weight", (48, 1, 4)) == 0

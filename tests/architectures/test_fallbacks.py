@@ -183,14 +183,3 @@ def test_what_the_class_does_not_want_is_ignored(tiny: TinyModels) -> None:
     assert plan.ignored and all(".layers.61." in name for name in plan.ignored)
     bert = plan_parameters(read_checkpoint(tiny.folder("bert", "published")))
     assert "cls.seq_relationship.weight" in bert.unexpected
-
-
-def test_words_for_how_a_parameter_is_made(tiny: TinyModels) -> None:
-    plan = plan_parameters(read_checkpoint(tiny.folder("mixtral")))
-    place = "model.layers.0.mlp"
-    how = {name: parameter.how for name, parameter in plan.by_name.items()}
-    assert how[f"{place}.experts.gate_up_proj"] == "12 experts merged, gate and up joined"
-    assert how[f"{place}.experts.down_proj"] == "12 experts merged"
-    assert how["lm_head.weight"] == "as stored"
-    stored = "model.layers.0.block_sparse_moe.gate.weight"
-    assert how[f"{place}.gate.weight"] == f"stored as {stored}"

@@ -22,6 +22,7 @@ from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, shard_n
 from spectrum_tui.core.errors import CheckpointError, InputError
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.naming.plan import plan_parameters
+from spectrum_tui.core.settings import Settings
 from tests.architectures.compare import load_as_a_trainer, same
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import Tensors, rewrite
@@ -36,7 +37,7 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def exact(folder: Path, model_class: str = "") -> Inspection:
-    return with_exact_names(inspect_model(str(folder)), model_class=model_class)
+    return with_exact_names(inspect_model(str(folder)), Settings(model_class=model_class))
 
 
 def refusal(folder: Path, model_class: str = "") -> CheckpointError:

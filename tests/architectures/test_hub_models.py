@@ -46,9 +46,9 @@ answer = [code, err.getvalue(), hub.find_local("org/mixtral")]
 
 WORK = """
 import os, threading
-from dataclasses import asdict
 from spectrum_tui.core import wire
-from spectrum_tui.core.requests import ScanRequest
+from spectrum_tui.core.requests import Request
+from spectrum_tui.core.settings import Settings
 from spectrum_tui.worker.server import Worker
 
 read, write = os.pipe()
@@ -65,11 +65,13 @@ def until(*kinds):
             return message
 
 def scan(number, types):
-    asked = ScanRequest("org/mixtral", found.revision, types, device="cpu", output_dir=OUTPUT)
-    worker._receive({"do": "scan", "request": number, **asdict(asked), "branch": ""})
+    asked = Settings(
+        model="org/mixtral", revision=found.revision, types=types, device="cpu", output_dir=OUTPUT
+    )
+    worker._receive(Request(task="scan", number=number, settings=asked, branch=""))
     return until("ResultReady", "Failed")
 
-worker._receive({"do": "inspect", "request": 1, "model": "org/mixtral", "revision": ""})
+worker._receive(Request(task="inspect", number=1, settings=Settings(model="org/mixtral")))
 found = until("Refined").summary
 local = [found.is_local, hub.find_local("org/mixtral")]
 with open(scan(2, ("mlp.experts.gate_up_proj",)).path) as file:

@@ -8,10 +8,10 @@ import pytest
 
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.model import kept_plans
-from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.model.kept_plans import KeptModel
-from spectrum_tui.core.requests import ScanRequest
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import rewrite
 
@@ -22,9 +22,9 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     real = with_exact_names
 
-    def spy(*args: object, **choices: object) -> object:
-        calls.append(str(choices["model_class"]))
-        return real(*args, **choices)  # type: ignore[arg-type]
+    def spy(inspection: Inspection, settings: Settings) -> Inspection:
+        calls.append(settings.model_class)
+        return real(inspection, settings)
 
     monkeypatch.setattr(kept_plans, "as_far_as_known", spy)
     return calls
@@ -43,7 +43,8 @@ def test_another_class_or_configuration_is_another_plan(
 ) -> None:
     folder = rewrite(tiny.folder("qwen3_5"), tmp_path / "m")
     whole = KeptModel(inspect_model(str(folder))).summary()
-    text = KeptModel(inspect_model(str(folder)), model_class="AutoModelForCausalLM").summary()
+    asked = Settings(model_class="AutoModelForCausalLM")
+    text = KeptModel(inspect_model(str(folder)), asked).summary()
     assert text.model_class == "Qwen3_5ForCausalLM" != whole.model_class
     assert planned == ["", "AutoModelForCausalLM"]
     config = folder / "config.json"
@@ -55,13 +56,15 @@ def test_another_class_or_configuration_is_another_plan(
 
 def test_what_was_scored_since_is_counted(tiny: TinyModels, tmp_path: Path) -> None:
     folder = str(tiny.folder("qwen3_moe"))
-    before = KeptModel(inspect_model(folder)).summary()
-    assert before.finished == 0
-    list(run_scan(ScanRequest(folder, device="cpu", output_dir=str(tmp_path))))
+    first = KeptModel(inspect_model(folder))
+    assert first.summary().scored == {}
+    list(run_scan(Settings(model=folder, device="cpu", output_dir=str(tmp_path))))
     after = KeptModel(inspect_model(folder)).summary()
-    matrices = sum(t.layers for t in after.types if not t.one_dimensional)
-    assert after.finished == matrices
-    assert after.finished == with_exact_names(inspect_model(folder)).summary.finished
+    assert after.scored == {t.name: t.layers for t in after.types if not t.one_dimensional}
+    assert after.scored == with_exact_names(inspect_model(folder)).summary.scored
+    assert first.summary().scored == {}
+    first.recount()
+    assert first.summary() == after
 
 
 @pytest.mark.parametrize("damage", ["", "{}\n[]\n", "x", "a\nb\nc\n"])

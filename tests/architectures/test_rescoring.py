@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spectrum_tui.core.requests import METRICS
+from spectrum_tui.core.settings import METRICS
 from spectrum_tui.core.training.rescoring import Rescorer, live_layers
 from tests.architectures.compare import load_as_a_trainer
 from tests.architectures.conftest import TinyModels

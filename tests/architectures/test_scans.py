@@ -11,11 +11,12 @@ import pytest
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests import oracle
 from tests.architectures.compare import load_as_a_trainer
 from tests.architectures.conftest import TinyModels
@@ -43,7 +44,7 @@ def scan_of(inspection: Inspection, output: Path, *, everything: bool) -> Result
     """`scanned`, of a model that is known already."""
     types = tuple(t.name for t in inspection.summary.types) if everything else ()
     folder = inspection.summary.folder
-    request = ScanRequest(folder, types=types, device="cpu", output_dir=str(output))
+    request = Settings(model=folder, types=types, device="cpu", output_dir=str(output))
     *_, ready = run_scan(request, inspection)
     assert isinstance(ready, ResultReady) and ready.complete
     return load_result(Path(ready.path))

@@ -17,11 +17,12 @@ from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from spectrum_tui.freeze import freeze_except
 from tests.architectures.tiny import ARCHITECTURES, STAGES, Architecture
 
@@ -105,9 +106,9 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     architecture, loaded = CASES[request.param][:2]
     folder = tmp_path_factory.mktemp("head") / "m"
     architecture.build().save_pretrained(folder)
-    inspection = with_exact_names(inspect_model(str(folder)), model_class=loaded)
-    asked = ScanRequest(
-        str(folder), device="cpu", output_dir=str(folder.parent), model_class=loaded
+    inspection = with_exact_names(inspect_model(str(folder)), Settings(model_class=loaded))
+    asked = Settings(
+        model=str(folder), device="cpu", output_dir=str(folder.parent), model_class=loaded
     )
     *_, ready = run_scan(asked, inspection)
     assert isinstance(ready, ResultReady)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from spectrum_tui.core.audit import audit
+from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
@@ -23,7 +23,8 @@ from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scanning.run import Outcome, build_result
 from spectrum_tui.core.scanning.scan import make_plan
-from spectrum_tui.core.trainers import TRAINERS, report
+from spectrum_tui.core.trainers.reports import report
+from spectrum_tui.core.trainers.trainers import TRAINERS
 from tests import made
 from tests.architectures.conftest import TinyModels
 from tests.architectures.test_scans import intended, of_the_same_modules
@@ -62,7 +63,7 @@ YAML_KINDS = tuple(kind for kind in KINDS if is_yaml(kind))
 def written(kind: RecipeKind, choice: Choice) -> str:
     """The first file of a kind, empty where a choice selects nothing or is not of this kind."""
     try:
-        return kind.files(choice)[0].text
+        return kind.files(kind.ranked(choice))[0].text
     except SelectionError as exc:
         refused = ("smallest percentage", "always trains embeddings", "As spectrum.py writes it")
         if any(words in str(exc) for words in refused):

@@ -224,7 +224,7 @@ def measure(folder: Path) -> dict[str, Any]:
 def main(names: Sequence[str]) -> None:
     """Print one line for each model."""
     print(
-        f"{'model':17}{'tensors':>8}{'headers':>9}{'imports':>9}{'dequantise':>7}{'plan':>7}",
+        f"{'model':17}{'tensors':>8}{'headers':>9}{'imports':>9}{'decoders':>9}{'plan':>7}",
         end="",
     )
     print(f"{'matrices':>17}{'memory':>9}  naming")

@@ -261,7 +261,7 @@ def ways_for(values: torch.Tensor) -> dict[str, Callable[[], object]]:
 
     rows, columns = values.shape
     ways: dict[str, Callable[[], object]] = {SVDVALS: svdvals}
-    for way in svd.PRECISIONS:
+    for way in (svd.EXACT, svd.FAST):
         ways[way] = partial(svd.singular_values, InMemory(values), rows, columns, "cpu", way)
     return ways
 

@@ -22,6 +22,7 @@ from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.screen import Screen
 
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.core.saved.store import load_result, save_scores
 from spectrum_tui.core.settings import Settings
@@ -44,7 +45,7 @@ class Timed(App[None]):
         self.bytes = 0
 
     def on_mount(self) -> None:
-        self.push_screen(ResultsScreen(load_result(self.path), Settings()))
+        self.push_screen(ResultsScreen(ResultState(load_result(self.path), Settings())))
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         if isinstance(renderable, CompositorUpdate):

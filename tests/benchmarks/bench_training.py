@@ -31,11 +31,12 @@ from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.numbers import count, size
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import KINDS
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from spectrum_tui.freeze import freeze_except
 from tests.training.measure import gradient_bytes, optimizer_bytes, parameter_bytes, trainable
 
@@ -135,7 +136,7 @@ def make_model(folder: Path) -> None:
 def scan(folder: Path) -> None:
     """Score it, into the folder."""
     inspection = with_exact_names(inspect_model(str(folder / "model")))
-    request = ScanRequest(str(folder / "model"), device="cpu", output_dir=str(folder))
+    request = Settings(model=str(folder / "model"), device="cpu", output_dir=str(folder))
     *_, ready = run_scan(request, inspection)
     assert isinstance(ready, ResultReady) and ready.complete
 
@@ -196,7 +197,7 @@ def written(way: Way, folder: Path) -> Path:
     choice = Choice(Selection(scores(folder)), way.percent, way.head)
     kind = next(kind for kind in KINDS if kind.name == way.kind)
     paths = []
-    for file in kind.files(choice):
+    for file in kind.files(kind.ranked(choice)):
         paths.append(folder / f"snr_results_model{file.ending}")
         paths[-1].write_text(file.text, encoding="utf-8")
     return next((path for path in paths if path.suffix == ".py"), paths[0])

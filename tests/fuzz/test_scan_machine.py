@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.events import LayerDone, ScanEnded
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests import checkpoints, oracle
 
 LAYERS = ("model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj", "lm_head")
@@ -122,13 +124,13 @@ class ScanMachine(RuleBasedStateMachine):
         return sorted((self.folder / "cache" / "scans").glob(f"*.{pattern}"))
 
     def _scan(self, batch_size: int, fresh: bool) -> Events:
-        request = ScanRequest(
-            str(self.model),
+        request = Settings(
+            model=str(self.model),
             types=(),
             batch_size=batch_size,
             device="cpu",
             output_dir=str(self.folder / "out"),
-            fresh=fresh,
+            since=time.time() if fresh else 0.0,
         )
         yield from run_scan(request)
 

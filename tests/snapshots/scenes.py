@@ -18,12 +18,13 @@ from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.compare import CompareScreen
 from spectrum_tui.app.screens.layers import LayersScreen
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.scan import ScanScreen
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.theme import DARK
 from spectrum_tui.app.widgets.found_panel import FoundPanel
-from spectrum_tui.core.audit import audit
+from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.comparison.compare import compare
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
 from spectrum_tui.core.journal.spectra import KeptSpectrum
@@ -138,7 +139,7 @@ def mixture() -> ModelSummary:
         name="made/mixture",
         types=(*plain.types, *experts, gate),
         parameters=98_600_000_000,
-        finished=37,
+        scored={"mlp.experts.0.down_proj": 24, "mlp.experts.0.up_proj": 13},
         skipped=(("model.rotary.inv_freq", "a buffer, not a parameter"),),
     )
 
@@ -257,7 +258,17 @@ def progress(*, failures: bool = False) -> ScanProgress:
             continue
         nbytes = 2 * rows * columns
         score = float(snr[number])
-        scan.feed(LayerDone(layer, kind, (rows, columns), score, 10.0, nbytes, 4.0))
+        scan.feed(
+            LayerDone(
+                layer=layer,
+                type=kind,
+                shape=(rows, columns),
+                metrics={"spectrum": score},
+                cost=10.0,
+                bytes=nbytes,
+                seconds=4.0,
+            )
+        )
     for number in range(75, 79):
         kind, rows, columns = made.TYPES[number // DEPTH]
         clock.time += 0.25
@@ -291,7 +302,7 @@ def with_experts() -> Result:
         for expert in range(64)
         for half, bias in (("gate", 0.0), ("up", 0.2))
     )
-    return replace(result, scores=replace(result.scores, parts={0: parts}))
+    return replace(result, scores=made.ranked(result.scores, parts={0: parts}))
 
 
 def with_head() -> Result:
@@ -299,21 +310,18 @@ def with_head() -> Result:
     plain = made.result(layers=DEPTH, types=7, norms=True, model=MODEL)
     names = ("model.embed_tokens", "lm_head")
     scores = plain.scores
-    return replace(
-        plain,
-        scores=replace(
-            scores,
-            layers=[*scores.layers, *names],
-            type_names=[*scores.type_names, *names],
-            type_ids=np.append(scores.type_ids, [8, 9]),
-            snr=np.append(scores.snr, [0.8341, 2.117]),
-            rows=np.append(scores.rows, [128256, 128256]),
-            columns=np.append(scores.columns, [4096, 4096]),
-            numel=np.append(scores.numel, [h.numel for h in made.HEAD]),
-            parameters=[*scores.parameters, *((h.name,) for h in made.HEAD)],
-        ),
-        planned=plain.planned + 2,
+    grown = replace(
+        scores,
+        layers=[*scores.layers, *names],
+        type_names=[*scores.type_names, *names],
+        type_ids=np.append(scores.type_ids, [8, 9]),
+        rows=np.append(scores.rows, [128256, 128256]),
+        columns=np.append(scores.columns, [4096, 4096]),
+        numel=np.append(scores.numel, [h.numel for h in made.HEAD]),
+        parameters=[*scores.parameters, *((h.name,) for h in made.HEAD)],
     )
+    grown = made.ranked(grown, np.append(scores.snr, [0.8341, 2.117]))
+    return replace(plain, scores=grown, planned=plain.planned + 2)
 
 
 def partial() -> Result:
@@ -390,7 +398,7 @@ def with_sizes() -> Result:
 
 def results(result: Result, percent: int = 25) -> ResultsScreen:
     """The results screen at a percentage."""
-    return ResultsScreen(result, Settings(top_percent=percent, output_dir="scores"))
+    return ResultsScreen(ResultState(result, Settings(top_percent=percent, output_dir="scores")))
 
 
 def comparison(percent: int = 25) -> CompareScreen:
@@ -403,11 +411,11 @@ def comparison(percent: int = 25) -> CompareScreen:
         a.scores,
         layers=[a.scores.layers[row] for row in rows],
         type_ids=a.scores.type_ids[rows],
-        snr=moved,
         rows=a.scores.rows[rows],
         columns=a.scores.columns[rows],
         numel=a.scores.numel[rows],
         parameters=[a.scores.parameters[row] for row in rows],
     )
     tuned = replace(a.provenance, model="made/llama-8b-tuned")
-    return CompareScreen(compare(a, replace(a, scores=scores, provenance=tuned)), percent)
+    b = replace(a, scores=made.ranked(scores, moved), provenance=tuned)
+    return CompareScreen(compare(a, b), percent)

@@ -10,8 +10,16 @@ from torch import nn
 
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.naming.transformers_api import module_kind
-from spectrum_tui.core.results.results import HeadParameter, Parameter, Provenance, Result, Scores
+from spectrum_tui.core.results.results import (
+    HeadParameter,
+    MetricColumn,
+    Parameter,
+    Provenance,
+    Result,
+    Scores,
+)
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.settings import METRIC
 
 SIZES = {
     "vocab_size": 2000,
@@ -71,14 +79,16 @@ def _scores(layers: list[tuple[str, Any]]) -> Scores:
     kinds = [layer_type(name) for name, _ in layers]
     types = list(dict.fromkeys(kinds))
     return Scores(
-        [name for name, _ in layers],
-        types,
-        np.array([types.index(kind) for kind in kinds]),
-        np.random.default_rng(0).uniform(0.1, 2.0, len(layers)),
-        np.array([module.weight.shape[0] for _, module in layers]),
-        np.array([module.weight.shape[1] for _, module in layers]),
-        np.array([sum(p.numel() for p in module.parameters()) for _, module in layers]),
-        [tuple(f"{name}.{p}" for p, _ in module.named_parameters()) for name, module in layers],
+        layers=[name for name, _ in layers],
+        type_names=types,
+        type_ids=np.array([types.index(kind) for kind in kinds]),
+        rows=np.array([module.weight.shape[0] for _, module in layers]),
+        columns=np.array([module.weight.shape[1] for _, module in layers]),
+        numel=np.array([sum(p.numel() for p in module.parameters()) for _, module in layers]),
+        parameters=[
+            tuple(f"{name}.{p}" for p, _ in module.named_parameters()) for name, module in layers
+        ],
+        metrics={METRIC: MetricColumn(np.random.default_rng(0).uniform(0.1, 2.0, len(layers)))},
     )
 
 

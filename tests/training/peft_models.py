@@ -16,11 +16,12 @@ from transformers.pytorch_utils import Conv1D
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests import oracle
 from tests.architectures.tiny import ARCHITECTURES
 from tests.architectures.trainers import embeddings
@@ -74,7 +75,7 @@ def prepare(name: str, root: Path, options: dict[str, Any], dtype: torch.dtype) 
     model.to(dtype).save_pretrained(folder)
     inspection = with_exact_names(inspect_model(str(folder)))
     types = tuple(kind.name for kind in inspection.summary.types)
-    request = ScanRequest(str(folder), types=types, device="cpu", output_dir=str(root / "out"))
+    request = Settings(model=str(folder), types=types, device="cpu", output_dir=str(root / "out"))
     *_, ready = run_scan(request, inspection)
     assert isinstance(ready, ResultReady) and ready.complete
     return Prepared(name, folder, load_result(Path(ready.path)))

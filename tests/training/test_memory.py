@@ -13,7 +13,7 @@ import torch
 
 from spectrum_tui.core.memory import MemoryTable, ModelSizes, Training, preset_named
 from spectrum_tui.core.memory.estimate import Estimate
-from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.results import MetricColumn, Result
 from spectrum_tui.core.results.selection import Selection
 from tests.training.memory_models import causal, chosen, scored
 
@@ -234,7 +234,7 @@ def test_activations_are_of_that_size(kind: str, percent: int, head: bool) -> No
     plain = scored(model)
     # The deeper a block the better, so that what trains begins half way up, or higher.
     depth = np.array([float(name.split(".")[2]) for name in plain.scores.layers])
-    result = replace(plain, scores=replace(plain.scores, snr=depth))
+    result = replace(plain, scores=replace(plain.scores, metrics={"spectrum": MetricColumn(depth)}))
     freeze(model, chosen(result, percent, head=head))
     table = MemoryTable(Selection(result), ModelSizes(result.parameters, result.head))
     training = Training(sequence=tokens, checkpointing=False)

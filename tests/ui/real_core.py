@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 
-from spectrum_tui.core.requests import Ready
+from spectrum_tui.core import wire
+from spectrum_tui.core.requests import Ready, Request
 from spectrum_tui.worker import client
 from spectrum_tui.worker.process import Listener
 from spectrum_tui.worker.server import Worker
@@ -32,8 +32,8 @@ class InProcessWorker:
         threading.Thread(target=self._worker._serve, daemon=True).start()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def send(self, request: Mapping[str, Any]) -> None:
-        self._worker._receive(request)
+    def send(self, request: Request) -> None:
+        self._worker._receive(wire.decode(wire.encode(request)))
 
     def memory(self) -> int:
         return 0

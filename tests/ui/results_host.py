@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 from textual.widgets import Footer, Static
 from textual.widgets._footer import FooterKey
 
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
@@ -20,7 +21,7 @@ class Host(App[None]):
     def __init__(self, result: Result, percent: int = 50, output_dir: Path | str = ".") -> None:
         super().__init__()
         self.results = ResultsScreen(
-            result, Settings(top_percent=percent, output_dir=str(output_dir))
+            ResultState(result, Settings(top_percent=percent, output_dir=str(output_dir)))
         )
         self.frames = 0
 
@@ -35,7 +36,7 @@ class Host(App[None]):
 
     @property
     def totals(self) -> str:
-        return self.results.totals.left
+        return self.results.header.totals.left
 
     @property
     def notes(self) -> str:
@@ -43,7 +44,7 @@ class Host(App[None]):
 
     @property
     def preview_text(self) -> str:
-        return self.results.preview.view.text()
+        return self.results.views.preview.view.text()
 
     def footer(self) -> dict[str, str]:
         keys = self.screen.query_one(Footer).query(FooterKey)

@@ -16,6 +16,7 @@ from textual.widgets import Button, Input, Select, Static
 from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.app.loading import ResultLoaded
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.help import BUILT_IN, HelpScreen, keys_of, purpose_of
 from spectrum_tui.app.screens.layers import LayersScreen
@@ -29,6 +30,7 @@ from spectrum_tui.app.widgets.plan_panel import PlanPanel
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.worker import sizes_process
+from tests import made
 from tests.ui.worker_control import Control, DirectControl, until
 
 SIZE = (80, 24)
@@ -89,13 +91,13 @@ async def test_from_the_model_to_the_results(
     async with app.run_test(size=SIZE) as pilot:
         assert at(app, SetupScreen)
         await to_scan(pilot, app)
-        sent = control.requests("scan")[0]
-        assert (sent["model"], sent["types"]) == ("good", ["mlp.down_proj"])
-        assert (sent["revision"], sent["output_dir"]) == ("c0ffee" * 6, str(tmp_path / "out"))
+        sent = control.requests("scan")[0].settings
+        assert (sent.model, sent.types) == ("good", ("mlp.down_proj",))
+        assert (sent.revision, sent.output_dir) == ("c0ffee" * 6, str(tmp_path / "out"))
         control.tell(*(f"layer {i}" for i in range(6)), "finish")
         await until(pilot, lambda: at(app, ResultsScreen))
         screen = app.screen
-        assert isinstance(screen, ResultsScreen) and len(screen.result.scores) == 6
+        assert isinstance(screen, ResultsScreen) and len(screen.state.result.scores) == 6
         assert [type(s) for s in app.screen_stack] == [SetupScreen, LayersScreen, ResultsScreen]
         await pilot.press("escape")
         assert at(app, LayersScreen)
@@ -190,7 +192,7 @@ async def test_a_scan_downloads_its_model_first(app: SpectrumApp, control: Direc
         await pilot.press("s")
         await until(pilot, lambda: control.requests("scan"))
         request = control.requests("scan")[0]
-        assert (request["revision"], request["branch"]) == ("c0ffee" * 6, "")
+        assert (request.settings.revision, request.branch) == ("c0ffee" * 6, "")
         control.tell("progress 500 2000")
         await until(pilot, lambda: app.runner.progress.snapshot().phase == "fetching")
         assert app.runner.progress.snapshot().share == 0.25
@@ -239,9 +241,28 @@ async def test_stop_look_and_go_on(app: SpectrumApp, control: DirectControl) -> 
         await pilot.press("g")
         await until(pilot, lambda: len(control.requests("scan")) == 2)
         await until(pilot, lambda: phase(app) == "running")
-        assert control.requests("scan")[1]["fresh"] is False
+        first, second = control.requests("scan")
+        assert second.settings == first.settings
         control.tell("finish")
         await until(pilot, lambda: at(app, ResultsScreen))
+
+
+async def test_back_from_a_scan_its_scores_are_counted(
+    app: SpectrumApp, control: DirectControl
+) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await to_scan(pilot, app)
+        await stop(pilot, app, control)
+        await pilot.press("escape")
+        await until(pilot, lambda: at(app, LayersScreen) and app.screen.query("#scored"))
+        note = app.screen.query_one("#scored", Static).render()
+        assert "1 layer is already scored" in str(note)
+        facts = dict(app.setup_screen.query_one(FoundPanel).facts)
+        assert facts["Earlier scan"] == "1 of 12 layers is scored already"
+        await pilot.press("f", "s")
+        await until(pilot, lambda: len(control.requests("scan")) == 2)
+        assert control.requests("scan")[1].settings.since > 0
+        assert len(control.requests("recount")) == 1
 
 
 async def test_a_scan_that_is_refused_says_why(app: SpectrumApp, control: DirectControl) -> None:
@@ -280,6 +301,16 @@ async def test_the_end_of_the_scan_closes_the_question(
         control.tell("layer 0", "finish")
         await until(pilot, lambda: at(app, ResultsScreen))
         assert ConfirmScreen not in [type(s) for s in app.screen_stack]
+
+
+async def test_results_wait_until_the_help_is_read(app: SpectrumApp, tmp_path: Path) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("f1")
+        app.post_message(ResultLoaded(tmp_path, made.result(), {}))
+        await pilot.pause()
+        assert at(app, HelpScreen)
+        await pilot.press("escape")
+        await until(pilot, lambda: at(app, ResultsScreen))
 
 
 class TestProcess:

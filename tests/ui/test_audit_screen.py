@@ -16,7 +16,7 @@ from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.screens.write_file import WriteScreen
 from spectrum_tui.app.widgets.field import Field
-from spectrum_tui.core.audit import audit
+from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save

@@ -390,12 +390,12 @@ async def test_matrices_that_cannot_be_scored(tmp_path: Path, capsys: Capture) -
     app = SpectrumApp(Settings(model=str(model), output_dir=str(tmp_path / "app")))
     async with app.run_test(size=SIZE) as pilot:
         screen = await to_results(pilot, app)
-        scores = screen.result.scores
+        scores = screen.state.result.scores
         shown = [f"failed: {scores.layers[row]}: {why}" for row, why in scores.problems.items()]
         assert sorted(shown) == said
         await pilot.press("end")
-        assert screen.percent == 100
-        written = screen.text().splitlines()
+        assert screen.state.choice.percent == 100
+        written = screen.state.text().splitlines()
         assert not any(f"- {layer}.weight" in written for layer in bad)
         assert "- model.layers.3.mlp.down_proj.weight" in written
 
@@ -422,7 +422,7 @@ async def test_a_layer_whose_name_is_markup(tmp_path: Path, capsys: Capture) -> 
     app = SpectrumApp(Settings(model=str(model), top_percent=100))
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await to_results(pilot, app)
-        assert f"model.layers.0.{ODD_NAME}" in screen.result.scores.layers
+        assert f"model.layers.0.{ODD_NAME}" in screen.state.result.scores.layers
         for view in "tmy":
             await pilot.press(view)
         assert await refused_save(pilot, app) == words

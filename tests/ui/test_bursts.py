@@ -20,6 +20,7 @@ from textual.widgets import Input
 from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.screens import spectrum
 from spectrum_tui.app.screens.confirm import ConfirmScreen
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets import yaml_preview
@@ -67,8 +68,8 @@ def layers() -> Screen[Any]:
 def results() -> Screen[Any]:
     result = made.with_parameters(made.with_metrics(made.result(layers=12)))
     parts = tuple((f"expert {expert}", 0.1 * expert) for expert in range(64))
-    result = replace(result, scores=replace(result.scores, parts={0: parts}))
-    return ResultsScreen(result, Settings(top_percent=25))
+    result = replace(result, scores=made.ranked(result.scores, parts={0: parts}))
+    return ResultsScreen(ResultState(result, Settings(top_percent=25)))
 
 
 def confirm() -> Screen[Any]:

@@ -15,6 +15,7 @@ from textual.widgets import Input, OptionList, Static
 
 from spectrum_tui.app.screens.compare import CompareScreen
 from spectrum_tui.app.screens.compare_file import CompareFileScreen, score_files
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.widgets.compare_lines import track_parts
 from spectrum_tui.core.comparison.compare import Move, compare
@@ -31,7 +32,9 @@ class Host(App[None]):
 
     def __init__(self, result: Result, folder: Path) -> None:
         super().__init__()
-        self.results = ResultsScreen(result, Settings(top_percent=PERCENT, output_dir=str(folder)))
+        self.results = ResultsScreen(
+            ResultState(result, Settings(top_percent=PERCENT, output_dir=str(folder)))
+        )
 
     def on_mount(self) -> None:
         self.push_screen(self.results)
@@ -41,7 +44,7 @@ def tuned(plain: Result) -> Result:
     scores = plain.scores
     noise = np.random.default_rng(2).lognormal(0, 0.6, len(scores))
     origin = replace(plain.provenance, model="made/tuned")
-    return replace(plain, scores=replace(scores, snr=scores.snr * noise), provenance=origin)
+    return replace(plain, scores=made.ranked(scores, scores.snr * noise), provenance=origin)
 
 
 @pytest.fixture
@@ -107,7 +110,7 @@ async def test_a_file_is_picked_and_the_slider_moves_what_is_shown(folder: Path)
         assert sum(" leaves " in row for row in rows) == int((mask_a & ~mask_b).sum())
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, ResultsScreen)
-        assert pilot.app.screen.percent == PERCENT
+        assert pilot.app.screen.state.choice.percent == PERCENT
 
 
 @pytest.mark.parametrize("typed", ["nowhere.json", "bad.json", "~nobody/x.json", "x" * 300])

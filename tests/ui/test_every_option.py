@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,15 +19,17 @@ from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.layers import LayersScreen
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
-from spectrum_tui.cli import headless, main
+from spectrum_tui.cli import main, scan_model
 from spectrum_tui.cli import scan as scan_command
-from spectrum_tui.core.audit import model as audit_model
+from spectrum_tui.core import settings
+from spectrum_tui.core.audit import model_names as audit_names
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.model import inspection, kept_plans
-from spectrum_tui.core.requests import DEMO, ModelNames, ResultReady, ScanRequest
+from spectrum_tui.core.requests import ModelNames, ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved import store
 from spectrum_tui.core.scanning import run as scan_run
+from spectrum_tui.core.settings import DEMO, METRIC, OPTIONS, Settings
 from spectrum_tui.worker import sizes_process
 from tests import made
 from tests.fake_worker import summary
@@ -41,40 +43,49 @@ TYPE = "input_layernorm"
 
 @dataclass(frozen=True)
 class Typed:
-    """An option with a value that is not its default, and what a scan gets of it."""
+    """An option as it is typed, with a value that is not its default."""
 
     arguments: tuple[str, ...]
-    request: dict[str, Any] = field(default_factory=dict)
+    value: Any = True
 
 
 MODELS = {
-    "model": Typed(("good",), {"model": "good"}),
-    "model_name": Typed(("--model-name", "good"), {"model": "good"}),
-    "demo": Typed(("--demo",), {"model": DEMO}),
+    "model": Typed(("good",), "good"),
+    "model_name": Typed(("--model-name", "good"), "good"),
+    "demo": Typed(("--demo",), DEMO),
 }
 """The ways to say which model."""
-SHARED = {
-    "top_percent": Typed(("--top-percent", "37")),
-    "metric": Typed(("--metric", OTHER), {"metric": OTHER}),
-    "batch_size": Typed(("--batch-size", "3"), {"batch_size": 3}),
-    "device": Typed(("--device", "cpu"), {"device": "cpu"}),
-    "precision": Typed(("--precision", "fast"), {"precision": "fast"}),
-    "revision": Typed(("--revision", "v9"), {"revision": "v9"}),
-    "output_dir": Typed(("--output-dir", "there"), {"output_dir": "there"}),
-    "model_class": Typed(("--model-class", "OtherModel"), {"model_class": "OtherModel"}),
-    "allow_gptq": Typed(("--allow-gptq",), {"allow_gptq": True}),
+NOW = 1.7e9
+TYPED = {
+    "top_percent": Typed(("--top-percent", "37"), 37),
+    "metric": Typed(("--metric", OTHER), OTHER),
+    "batch_size": Typed(("--batch-size", "3"), 3),
+    "device": Typed(("--device", "cpu"), "cpu"),
+    "precision": Typed(("--precision", "fast"), "fast"),
+    "revision": Typed(("--revision", "v9"), "v9"),
+    "output_dir": Typed(("--output-dir", "there"), "there"),
+    "model_class": Typed(("--model-class", "OtherModel"), "OtherModel"),
+    "allow_gptq": Typed(("--allow-gptq",)),
     "allow_missing": Typed(("--allow-missing",)),
-}
-"""What the app and `scan` are both told."""
-HEADLESS = {
-    "types": Typed(("--types", "input_*"), {"types": (TYPE,)}),
-    "fresh": Typed(("--fresh",), {"fresh": True}),
+    "sizes_from": Typed(("--sizes-from", "near"), "near"),
+    "types": Typed(("--types", "input_*"), (TYPE,)),
+    "since": Typed(("--fresh",), NOW),
     "json": Typed(("--json",)),
     "no_embeddings": Typed(("--no-embeddings",)),
 }
-"""What is chosen with keys in the app."""
-OPENING = {"sizes_from": Typed(("--sizes-from", "near"))}
-"""What is of use with saved scores alone."""
+
+
+def typed_only(*commands: str) -> dict[str, Typed]:
+    """What is typed of the options that the table gives to these alone, "" for both."""
+    return {name: typed for name, typed in TYPED.items() if OPTIONS[name].only in commands}
+
+
+SHARED = typed_only("")
+"""What the app and `scan` are both told."""
+HEADLESS = typed_only("", "scan")
+"""Further what is chosen with keys in the app."""
+OPENING = typed_only("", "app")
+"""Further what is of use with saved scores alone."""
 
 
 def options_of(parser: Any) -> set[str]:
@@ -86,12 +97,10 @@ def arguments(options: dict[str, Typed]) -> list[str]:
     return [word for typed in options.values() for word in typed.arguments]
 
 
-def expected(options: dict[str, Typed]) -> ScanRequest:
-    """The request of a scan where nothing else is typed."""
-    fields = {"types": ("mlp.down_proj",)}
-    for typed in options.values():
-        fields |= typed.request
-    return ScanRequest(**fields)  # type: ignore[arg-type]
+def expected(options: dict[str, Typed]) -> Settings:
+    """The settings of a scan where nothing else is typed."""
+    values = {"model" if name in MODELS else name: typed.value for name, typed in options.items()}
+    return Settings(**{"types": ("mlp.down_proj",)} | values)
 
 
 def scores() -> Result:
@@ -102,35 +111,36 @@ class Core:
     """The core's entries, which note what they are called with."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.scans: list[ScanRequest] = []
+        self.scans: list[Settings] = []
         self.asked: list[tuple[str, str]] = []
-        self.named: list[dict[str, Any]] = []
-        for room in (inspection, headless, audit_model):
+        self.named: list[tuple[str, bool]] = []
+        for room in (inspection, scan_model, audit_names):
             monkeypatch.setattr(room, "inspect_model", self.inspect)
-        monkeypatch.setattr(headless, "as_far_as_known", self.name)
+        monkeypatch.setattr(scan_model, "as_far_as_known", self.name)
         monkeypatch.setattr(kept_plans.KeptModel, "summary", lambda kept: kept.exact().summary)
         monkeypatch.setattr(kept_plans.KeptModel, "_is_current", lambda _: True)
         monkeypatch.setattr(kept_plans, "as_far_as_known", self.name)
-        monkeypatch.setattr(audit_model, "model_names", self.names)
-        for place in (scan_run, headless):
+        monkeypatch.setattr(settings, "time", SimpleNamespace(time=lambda: NOW))
+        monkeypatch.setattr(audit_names, "model_names", self.names)
+        for place in (scan_run, scan_model):
             monkeypatch.setattr(place, "run_scan", self.scan)
 
     def inspect(self, model: str, revision: str = "", **_: Any) -> Any:
         self.asked.append((model, revision))
         return SimpleNamespace(summary=replace(summary(model), revision=revision))
 
-    def name(self, found: Any, **how: Any) -> Any:
-        self.named.append(how)
+    def name(self, found: Any, settings: Settings) -> Any:
+        self.named.append((settings.model_class, settings.allow_gptq))
         return found
 
-    def names(self, model: str, revision: str = "", model_class: str = "", **_: Any) -> ModelNames:
-        self.asked.append((model, revision))
-        self.named.append({"model_class": model_class})
-        return ModelNames(model, "by its class", ("a.weight",), (4,), (2,))
+    def names(self, settings: Settings, **_: Any) -> ModelNames:
+        self.inspect(settings.model, settings.revision)
+        self.name(None, settings)
+        return ModelNames(settings.model, "by its class", ("a.weight",), (4,), (2,))
 
     def scan(
         self,
-        request: ScanRequest,
+        request: Settings,
         *_: Any,
         keep: Callable[[Result], None] = lambda _: None,
         **__: Any,
@@ -180,20 +190,23 @@ async def through_the_app(pilot: Pilot[Any], app: SpectrumApp) -> ResultsScreen:
     return app.screen
 
 
-def test_every_option_of_the_parsers_has_an_expectation() -> None:
-    """A new option fails here until what it does is said above."""
-    assert options_of(main._app_parser()) == {*MODELS, *SHARED, *OPENING}
-    assert options_of(scan_command.make_parser()) == {*MODELS, *SHARED, *HEADLESS}
+def test_every_option_is_typed_here() -> None:
+    """A new option fails here until it is typed above."""
+    assert {"model", *TYPED} == {*OPTIONS}
+    assert options_of(main._app_parser()) == {*MODELS, *OPENING}
+    assert options_of(scan_command.make_parser()) == {*MODELS, *HEADLESS}
+    assert not [name for name, typed in TYPED.items() if typed.value == OPTIONS[name].default]
 
 
-def test_every_field_of_a_scan_can_be_typed() -> None:
-    every = {
-        name
-        for options in (MODELS, SHARED, HEADLESS)
-        for o in options.values()
-        for name in o.request
-    }
-    assert every == set(asdict(ScanRequest("")))
+@pytest.mark.parametrize("name", TYPED)
+def test_what_changes_names_is_another_kept_plan(name: str) -> None:
+    checkpoint = SimpleNamespace(
+        fingerprint="f", config={}, has_config=True, indexed=False, has_adapter=False
+    )
+    found: Any = SimpleNamespace(checkpoint=checkpoint)
+    changed = kept_plans.KeptModel(found, Settings(**{name: TYPED[name].value}))._path()
+    same = changed == kept_plans.KeptModel(found)._path()
+    assert same is (name not in ("model_class", "allow_gptq"))
 
 
 @pytest.mark.parametrize(
@@ -211,16 +224,15 @@ async def test_the_app_passes_every_option_on(
         assert core.scans == [expected(options)]
         request = core.scans[0]
         assert set(core.asked) == {(request.model, request.revision)}
-        how = {"model_class": request.model_class, "allow_gptq": request.allow_gptq}
-        assert core.named == [how]
-        assert screen.percent == (37 if typed else 50)
-        assert screen.ranking.metric.name == request.metric
+        assert core.named == [(request.model_class, request.allow_gptq)]
+        assert screen.state.choice.percent == (37 if typed else 50)
+        assert screen.state.ranking.metric.name == (request.metric or METRIC)
         await pilot.press("w")
         assert isinstance(app.screen, SaveScreen)
         assert app.screen.folder == output_folder(request.output_dir)
 
 
-@pytest.mark.parametrize("typed", [{}, {**SHARED, **HEADLESS}], ids=["defaults", "every option"])
+@pytest.mark.parametrize("typed", [{}, HEADLESS], ids=["defaults", "every option"])
 @pytest.mark.parametrize("named", MODELS)
 def test_the_scan_command_passes_every_option_on(
     core: Core, capsys: pytest.CaptureFixture[str], named: str, typed: dict[str, Typed]
@@ -230,8 +242,7 @@ def test_the_scan_command_passes_every_option_on(
     assert core.scans == [expected(options)]
     request = core.scans[0]
     assert set(core.asked) == {(request.model, request.revision)}
-    how = {"model_class": request.model_class, "allow_gptq": request.allow_gptq}
-    assert core.named == [how]
+    assert core.named == [(request.model_class, request.allow_gptq)]
     out = capsys.readouterr().out
     percent = 37 if typed else 50
     (recipe,) = output_folder(request.output_dir).glob("*.yaml")
@@ -262,7 +273,7 @@ async def test_a_download_is_asked_for_with_every_option(
         await pilot.press("d")
         await until(pilot, lambda: len(core.named) == 2)  # before and after the download
         assert core.asked == [("good", "v9")] * 2
-        assert core.named == [{"model_class": "OtherModel", "allow_gptq": True}] * 2
+        assert core.named == [("OtherModel", True)] * 2
 
 
 async def test_the_model_of_an_audit_is_read_with_every_option(
@@ -276,7 +287,7 @@ async def test_the_model_of_an_audit_is_read_with_every_option(
         await pilot.press("m", *"good", "enter")
         await until(pilot, lambda: core.named)
         assert core.asked == [("good", "v9")]
-        assert core.named == [{"model_class": "OtherModel"}]
+        assert core.named == [("OtherModel", True)]
 
 
 async def test_saved_scores_open_with_every_option(
@@ -285,13 +296,13 @@ async def test_saved_scores_open_with_every_option(
     asked: list[tuple[Path, str]] = []
     monkeypatch.setattr(sizes_process, "ask", lambda *what: asked.append(what))
     path = store.save_scores(scores(), tmp_path / "saved").scores
-    app = started([str(path), *arguments({**SHARED, **OPENING})])
+    app = started([str(path), *arguments(OPENING)])
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, ResultsScreen) and asked)
         screen = app.screen
         assert isinstance(screen, ResultsScreen) and asked == [(path, "near")]
-        assert (screen.percent, screen.ranking.metric.name) == (37, OTHER)
-        assert screen.settings.output_dir == "there"
+        assert (screen.state.choice.percent, screen.state.ranking.metric.name) == (37, OTHER)
+        assert screen.state.settings.output_dir == "there"
 
 
 async def test_saved_scores_open_with_what_the_fields_say(
@@ -307,5 +318,5 @@ async def test_saved_scores_open_with_what_the_fields_say(
         await until(pilot, lambda: isinstance(app.screen, ResultsScreen) and app.screen.is_mounted)
         screen = app.screen
         assert isinstance(screen, ResultsScreen)
-        assert (screen.percent, screen.settings.output_dir) == (12, "else")
-        assert screen.ranking.metric.name == OTHER
+        assert (screen.state.choice.percent, screen.state.settings.output_dir) == (12, "else")
+        assert screen.state.ranking.metric.name == OTHER

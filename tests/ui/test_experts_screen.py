@@ -7,6 +7,7 @@ from dataclasses import replace
 from textual.app import App
 
 from spectrum_tui.app.screens.experts import ExpertsScreen
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
@@ -18,7 +19,7 @@ PARTS = (("expert 0 gate", 0.5), ("expert 0 up", 2.0), ("expert 1 gate", float("
 def with_parts() -> Result:
     """A made-up result whose first layer has three matrices."""
     result = made.result(layers=2, types=2)
-    return replace(result, scores=replace(result.scores, parts={0: PARTS}))
+    return replace(result, scores=made.ranked(result.scores, parts={0: PARTS}))
 
 
 class Host(App[None]):
@@ -26,7 +27,7 @@ class Host(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.results = ResultsScreen(with_parts(), Settings())
+        self.results = ResultsScreen(ResultState(with_parts(), Settings()))
 
     def on_mount(self) -> None:
         self.push_screen(self.results)
@@ -36,8 +37,8 @@ async def test_the_spread_stands_below_the_table_and_x_lists_every_expert() -> N
     app = Host()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
-        app.results.table.focus()
-        details = app.results.pane.details(120).plain
+        app.results.views.table.focus()
+        details = app.results.views.pane.details(120).plain
         assert "mean of 3 matrices from 0.5000 to ∞" in details
         assert "3 × " in details
         await pilot.press("x")
@@ -65,7 +66,7 @@ async def test_a_layer_of_one_matrix_has_no_list() -> None:
     app = Host()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
-        app.results.table.focus()
+        app.results.views.table.focus()
         await pilot.press("down", "x")
         await pilot.pause()
         assert app.screen is app.results
@@ -73,10 +74,12 @@ async def test_a_layer_of_one_matrix_has_no_list() -> None:
 
 async def test_the_list_follows_the_metric() -> None:
     app = Host()
-    app.results = ResultsScreen(made.with_metrics(with_parts()), Settings(metric="stable_rank"))
+    app.results = ResultsScreen(
+        ResultState(made.with_metrics(with_parts()), Settings(metric="stable_rank"))
+    )
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
-        app.results.table.focus()
+        app.results.views.table.focus()
         await pilot.press("x")
         await pilot.pause()
         assert isinstance(app.screen, ExpertsScreen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,8 +9,9 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
-from spectrum_tui.app.widgets.heatmap import HeatGrid, Heatmap
-from spectrum_tui.core.results.results import Result, Scores
+from spectrum_tui.app.widgets.heat_grid import HeatGrid
+from spectrum_tui.app.widgets.heatmap import Heatmap
+from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from tests import made
 
@@ -254,9 +254,7 @@ async def test_a_step_repaints_only_the_cells_that_changed(monkeypatch: pytest.M
 
 
 async def test_hidden_or_empty_maps_do_not_fail() -> None:
-    nothing = np.zeros(0, np.int64)
-    scores = Scores([], [], nothing, np.zeros(0), nothing, nothing, nothing, [])
-    app = Host(dataclasses.replace(made.result(), scores=scores))
+    app = Host(made.result(layers=0))
     async with app.run_test(size=(80, 20)) as pilot:
         await pilot.press("down", "right", "x", "end")
         app.heatmap.set_mask(np.zeros(0, bool))

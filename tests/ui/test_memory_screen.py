@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from textual.widgets import Checkbox, Input, Select
 from spectrum_tui.app.app import SpectrumApp
 from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.screens.memory import MemoryScreen
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import layer_type
@@ -33,7 +33,7 @@ class Host(BaseApp):
 
     def __init__(self, result: Result = LLAMA) -> None:
         super().__init__()
-        self.results = ResultsScreen(result, Settings(top_percent=25))
+        self.results = ResultsScreen(ResultState(result, Settings(top_percent=25)))
 
     def on_mount(self) -> None:
         self.push_screen(self.results)
@@ -44,8 +44,10 @@ class Host(BaseApp):
         return self.screen
 
     def table(self) -> MemoryTable:
-        result = self.results.result
-        return MemoryTable(self.results.selection, ModelSizes(result.parameters, result.head))
+        result = self.results.state.result
+        return MemoryTable(
+            self.results.state.choice.selection, ModelSizes(result.parameters, result.head)
+        )
 
     def about(self, percent: int, training: Training | None = None, *, head: bool = True) -> str:
         total = self.table().estimate(percent, training or Training(), head=head).total
@@ -54,7 +56,7 @@ class Host(BaseApp):
 
 def sized(app: BaseApp) -> bool:
     screen = app.screen
-    return isinstance(screen, ResultsScreen) and screen.result.scores.has_shapes
+    return isinstance(screen, ResultsScreen) and screen.state.result.scores.has_shapes
 
 
 def told(app: BaseApp) -> str:
@@ -63,7 +65,7 @@ def told(app: BaseApp) -> str:
 
 
 def shown(app: Host) -> str:
-    return app.results.totals.render().plain
+    return app.results.header.totals.render().plain
 
 
 async def opened(pilot: Pilot[Any]) -> None:
@@ -81,7 +83,7 @@ async def test_the_totals_end_with_it_and_follow_slider_and_embeddings() -> None
         assert shown(app).endswith(f" · a{app.about(26)}")
         await pilot.press("e")
         assert f" · a{app.about(26, head=False)}" in shown(app)
-        assert not app.results.memory.region.height
+        assert not app.results.header.memory.region.height
 
 
 async def test_the_totals_are_shortened_for_it() -> None:
@@ -97,10 +99,10 @@ async def test_a_tall_terminal_has_a_line_with_the_parts() -> None:
     app = Host()
     async with app.run_test(size=LARGE) as pilot:
         await pilot.pause()
-        line = app.results.memory.render().plain
+        line = app.results.header.memory.render().plain
         assert line.startswith(f"A{app.about(25)} to train (bf16 AdamW)")
         assert "16.1 GB weights · 5.59 GB gradients · 11.2 GB optimizer" in line
-        assert app.results.memory.region.height == 1
+        assert app.results.header.memory.region.height == 1
         assert "about" not in shown(app)
 
 
@@ -109,7 +111,7 @@ async def test_nothing_selected_takes_nothing() -> None:
     async with app.run_test(size=SMALL) as pilot:
         await pilot.pause()
         await pilot.press("1", "right", "left")
-        assert app.results.percent == 1
+        assert app.results.state.choice.percent == 1
         assert "about" not in shown(app)
 
 
@@ -122,7 +124,7 @@ async def test_scores_without_sizes_have_no_number_and_say_what_to_do(
         await opened(pilot)
         assert app.screen is app.results
         assert "about" not in shown(app)
-        assert not app.results.memory.region.height
+        assert not app.results.header.memory.region.height
         assert "--sizes-from" in told(app)
 
 
@@ -134,7 +136,7 @@ async def test_the_slider_goes_to_the_highest_that_fits() -> None:
         await pilot.pause()
         room = 40 * 2**30
         expected = fit(app.table(), room, Training(), head=True, least=4).percent
-        assert app.results.percent == expected
+        assert app.results.state.choice.percent == expected
         assert app.screen is app.results
         assert app.about(expected) in shown(app)
         assert app.table().estimate(expected, Training(), head=True).total <= room
@@ -153,7 +155,7 @@ async def test_what_does_not_fit_says_what_would_and_moves_nothing() -> None:
         for way in ("embeddings and head frozen", "LoRA", "QLoRA", "2 GPUs, ZeRO-3"):
             assert way in ways
         await pilot.press("escape")
-        assert app.results.percent == 25
+        assert app.results.state.choice.percent == 25
 
 
 @pytest.mark.parametrize("downs", [0, 1])
@@ -166,8 +168,11 @@ async def test_what_would_fit_is_chosen_with_enter(downs: int) -> None:
         await pilot.press(*["down"] * downs, "enter")
         await pilot.pause()
         assert app.screen is app.results
-        assert (app.results.percent, app.results.head) == (way.percent, way.head)
-        assert app.results.memory.training == way.training
+        assert (app.results.state.choice.percent, app.results.state.choice.head) == (
+            way.percent,
+            way.head,
+        )
+        assert app.results.header.memory.training == way.training
         assert app.about(way.percent, way.training, head=way.head) in shown(app)
 
 
@@ -200,11 +205,11 @@ async def test_arrows_and_clicks_choose_a_preset_that_the_line_keeps() -> None:
     async with app.run_test(size=SMALL) as pilot:
         await opened(pilot)
         await pilot.press("down", "down")
-        assert app.results.memory.training.preset is PRESETS[2]
+        assert app.results.header.memory.training.preset is PRESETS[2]
         await pilot.press("up")
         assert app.dialog.table.chosen == 1
         await pilot.click(app.dialog.table, offset=(10, 6))
-        assert app.results.memory.training.preset is PRESETS[5]
+        assert app.results.header.memory.training.preset is PRESETS[5]
         await pilot.press("escape")
         await pilot.pause()
         assert app.about(25, Training(PRESETS[5])) in shown(app)
@@ -221,13 +226,13 @@ async def test_gpus_batch_length_sharding_and_checkpointing_change_the_numbers()
         dialog.query_one(Select).value = "zero2"
         dialog.query_one(Checkbox).value = False
         await pilot.pause()
-        training = app.results.memory.training
+        training = app.results.header.memory.training
         asked = (training.gpus, training.batch, training.sequence, training.sharding.name)
         assert asked == (8, 2, 4096, "zero2")
         assert not training.checkpointing
         await pilot.press("escape")
         await pilot.pause()
-        line = app.results.memory.render().plain
+        line = app.results.header.memory.render().plain
         assert line.startswith(f"A{app.about(25, training)} on each of 8 GPUs (bf16 AdamW, ZeRO-2)")
 
 
@@ -238,17 +243,17 @@ async def test_a_number_that_cannot_be_used_is_refused_and_the_last_one_stays() 
         app.dialog.query_one("#gpus", Input).value = "no"
         await pilot.pause()
         assert "number of GPUs 'no' is not usable" in str(app.dialog.answer.render())
-        assert app.results.memory.training.gpus == 1
+        assert app.results.header.memory.training.gpus == 1
 
 
 async def test_the_metric_has_a_table_of_its_own() -> None:
     result = made.with_metrics(LLAMA)
-    app = Host(replace(result, scores=replace(result.scores, snr=result.scores.snr)))
+    app = Host(result)
     async with app.run_test(size=SMALL) as pilot:
         await pilot.pause()
-        before = app.results.memory.table(app.results.selection)
+        before = app.results.header.memory.table(app.results.state.choice.selection)
         await pilot.press("v")
-        assert app.results.memory.table(app.results.selection) is not before
+        assert app.results.header.memory.table(app.results.state.choice.selection) is not before
 
 
 class TestImportedScores:
@@ -274,10 +279,10 @@ class TestImportedScores:
             await until(pilot, lambda: sized(app))
             screen = app.screen
             assert isinstance(screen, ResultsScreen)
-            assert screen.percent == 75
-            assert "sizes of tiny" in str(screen._notes.render())
-            assert not screen.result.head_is_guessed
-            assert screen.memory.possible
+            assert screen.state.choice.percent == 75
+            assert "sizes of tiny" in str(screen.header._notes.render())
+            assert not screen.state.result.head_is_guessed
+            assert screen.header.memory.possible
 
     async def test_a_model_that_does_not_fit_is_said_and_the_scores_stay(
         self, scores: Path, tmp_path: Path
@@ -286,7 +291,7 @@ class TestImportedScores:
         async with app.run_test(size=LARGE) as pilot:
             await until(pilot, lambda: "another model" in told(app))
             assert isinstance(app.screen, ResultsScreen)
-            assert not app.screen.result.scores.has_shapes
+            assert not app.screen.state.result.scores.has_shapes
 
     async def test_they_wait_for_an_open_dialog(self, scores: Path, tmp_path: Path) -> None:
         from spectrum_tui.core.saved.sizes import load_sized

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.score_rows import Sort
 from spectrum_tui.core import numbers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scoring.metrics import described
-from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.settings import METRICS, Settings
 from tests import made
 from tests.ui.results_host import Host, settled
 
@@ -31,16 +31,16 @@ async def test_v_goes_through_the_metrics_and_everything_follows() -> None:
             metric, screen = described(name), app.results
             other = Selection(result.with_metric(name))
             mask = other.mask(25)
-            assert (screen.table.mask == mask).all()
-            assert metric.title in screen.table.render_header(0, 160).text
+            assert (screen.views.table.mask == mask).all()
+            assert metric.title in screen.views.table.render_header(0, 160).text
             value = numbers.score(float(result.scores.metrics[name].values[0]))
             rank = f"{other.rank[0]}/12"
-            row = screen.table.render_row(0, 120).text.split()
+            row = screen.views.table.render_row(0, 120).text.split()
             assert value in row
             assert rank in row
-            assert f"{metric.title} (v): {metric.meaning}" in screen.bar.note
+            assert f"{metric.title} (v): {metric.meaning}" in screen.views.bar.note
             text = SpectrumYaml(other).text(25, head=True)
-            assert (app.preview_text, screen.text()) == (text, text)
+            assert (app.preview_text, screen.state.text()) == (text, text)
             assert f"metric {name}" in text
 
 
@@ -50,7 +50,7 @@ async def test_the_heat_map_follows_the_metric_in_view_and_out_of_it() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("m", "v")
         await pilot.pause()
-        heatmap = app.results.heatmap
+        heatmap = app.results.views.heatmap
         assert heatmap is not None
         fresh = Heatmap(Selection(result.with_metric("calibrated")))
         assert np.array_equal(heatmap.grid.matrix.mean, fresh.matrix.mean)
@@ -67,14 +67,14 @@ async def test_the_cursor_stays_on_its_layer() -> None:
     app = Host(made.with_metrics(made.result()))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("s", "tab", "down", "down", "down")
-        layer = app.results.table.current
+        layer = app.results.views.table.current
         await pilot.press("v")
         await pilot.pause()
-        assert app.results.table.current == layer
-        assert app.results.table.sort is Sort.SNR
-        values = app.results.table.scores.snr[app.results.table.order]
+        assert app.results.views.table.current == layer
+        assert app.results.views.table.sort is Sort.SNR
+        values = app.results.views.table.scores.snr[app.results.views.table.order]
         assert (np.diff(values) <= 0).all()
-        assert "sorted by signal" in app.results.bar.note
+        assert "sorted by signal" in app.results.views.bar.note
 
 
 @pytest.mark.parametrize("sizes", [True, False], ids=["own", "imported"])
@@ -85,7 +85,7 @@ async def test_scores_of_one_metric_say_so(sizes: bool) -> None:
         await pilot.pause()
         (said,) = app._notifications
         assert "hold no calibrated, only spectrum" in said.message
-        assert app.results.ranking.metric.name == "spectrum"
+        assert app.results.state.ranking.metric.name == "spectrum"
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -93,15 +93,15 @@ async def test_the_metric_of_the_settings(known: bool, tmp_path: Path) -> None:
     result = made.result()
     app = Host(made.with_metrics(result) if known else result)
     settings = Settings(metric="effective_rank", output_dir=str(tmp_path))
-    app.results = ResultsScreen(app.results.result, settings)
+    app.results = ResultsScreen(ResultState(app.results.state.result, settings))
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await pilot.pause()
-        shown = app.results.ranking.metric.name
+        shown = app.results.state.ranking.metric.name
         assert shown == ("effective_rank" if known else "spectrum")
         assert len(app._notifications) == (0 if known else 1)
         await pilot.press("w", "enter")
         await settled(pilot)
         name = "made-llama_effective_rank" if known else "made-llama"
         recipe = f"snr_results_{name}_unfrozenparameters_50percent.yaml"
-        assert (tmp_path / recipe).read_text() == app.results.text()
+        assert (tmp_path / recipe).read_text() == app.results.state.text()
         assert (tmp_path / "model_snr_results" / f"snr_results_{name}.json").is_file()

@@ -21,7 +21,7 @@ async def test_copy_says_how_much() -> None:
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await pilot.press("c")
         await settled(pilot)
-        assert app.clipboard == app.results.text()
+        assert app.clipboard == app.results.state.text()
         said = next(iter(app._notifications))
         assert said.message.startswith(f"{app.clipboard.count(chr(10))} lines, ")
         assert said.severity == "information"
@@ -58,7 +58,7 @@ async def test_save_writes_what_the_preview_shows(tmp_path: Path, key: str) -> N
         assert all((tmp_path / name).is_file() for name in names)
         assert names[0] in app.notes
         listed = yaml.safe_load(app.preview_text)["unfrozen_parameters"]
-        assert len(listed) == 2 + 2 * int(app.results.selection.mask(30).sum())
+        assert len(listed) == 2 + 2 * int(app.results.state.choice.selection.mask(30).sum())
 
 
 async def test_save_says_what_it_replaces(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ async def test_an_error_is_shown_in_the_dialog_and_nothing_is_written(tmp_path: 
         assert error.region.height == 0
         await pilot.press("ctrl+s")
         await settled(pilot)
-        assert app.results.saved is not None
+        assert app.results.state.saved is not None
 
 
 async def test_scores_that_cannot_be_written_leave_no_yaml(
@@ -159,7 +159,7 @@ async def test_cancel_writes_nothing(tmp_path: Path) -> None:
             await settled(pilot)
             assert app.screen is app.results
             assert list(tmp_path.iterdir()) == []
-            assert app.results.saved is None
+            assert app.results.state.saved is None
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -167,7 +167,7 @@ async def test_a_result_that_lacks_much_is_neither_copied_nor_saved(
     tmp_path: Path, allowed: bool
 ) -> None:
     app = Host(made.result(failed=dict.fromkeys(range(20), "cannot be read")), output_dir=tmp_path)
-    app.results.settings = replace(app.results.settings, allow_missing=allowed)
+    app.results.state.choice = replace(app.results.state.choice, allow_missing=allowed)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await pilot.press("c")
         await settled(pilot)

@@ -12,7 +12,8 @@ from textual.binding import Binding
 from textual.widget import Widget
 from textual.widgets import Footer
 
-from spectrum_tui.app.screens.results import HEAT, TABLE, YAML, ResultsScreen
+from spectrum_tui.app.screens.result_views import HEAT, TABLE, YAML
+from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.percent_slider import PercentSlider
@@ -42,7 +43,7 @@ async def test_a_step_is_one_frame_without_a_layout(
         app.results.screen_layout_refresh_signal.subscribe(app.results, layouts.append)
         for view in "tmy":
             await pilot.press(view)
-            app.results.slider.focus()
+            app.results.header.slider.focus()
             await pilot.press(*["shift+right"] * 4)
             await settled(pilot)
             layouts.clear()
@@ -65,24 +66,26 @@ async def test_a_step_changes_everything_that_is_shown() -> None:
         for key, percent in (("right", 51), ("shift+left", 41), ("home", 1), ("end", 100)):
             await pilot.press(key)
             screen = app.results
-            assert screen.percent == percent
-            assert (screen.table.mask == screen.selection.mask(percent)).all()
-            assert app.preview_text == screen.recipe.view(percent, head=True).text()
-            assert f"{int(screen.table.mask.sum())} of 224 layers" in app.totals or percent == 1
+            assert screen.state.choice.percent == percent
+            assert (screen.views.table.mask == screen.state.choice.selection.mask(percent)).all()
+            assert app.preview_text == screen.state.ranking.recipe.view(percent, head=True).text()
+            assert (
+                f"{int(screen.views.table.mask.sum())} of 224 layers" in app.totals or percent == 1
+            )
 
 
 async def test_the_slider_keys_work_from_the_table_too() -> None:
     app = Host(made.result(layers=32))
     async with app.run_test(size=(80, 24)) as pilot:
-        app.results.table.focus()
+        app.results.views.table.focus()
         await pilot.press("right", "plus", "minus", "left", "left", "shift+right", "shift+left")
-        assert app.results.percent == 49
+        assert app.results.state.choice.percent == 49
 
 
 async def test_starts_at_the_percentage_of_the_settings() -> None:
     app = Host(made.result(), percent=25)
     async with app.run_test(size=(80, 24)):
-        assert app.results.percent == 25
+        assert app.results.state.choice.percent == 25
         assert isinstance(app.screen.focused, PercentSlider)
 
 
@@ -93,13 +96,13 @@ async def test_totals_are_true() -> None:
     result = made.result(layers=32, bias=True)
     app = Host(result)
     async with app.run_test(size=(120, 40)):
-        scores, mask = result.scores, app.results.selection.mask(50)
+        scores, mask = result.scores, app.results.state.choice.selection.mask(50)
         trained = int(scores.numel[mask].sum()) + 2 * 128256 * 4096
         share = 100 * trained / result.total_parameters
         assert app.totals.startswith("112 of 224 layers · ")
         assert f"{trained / 1e9:.2f} B of 8.03 B parameters train ({share:.1f} %)" in app.totals
-        assert app.results.totals.right == "with embeddings and head (1.05 B)"
-        assert str(app.results.totals.render()).endswith("head (1.05 B)")
+        assert app.results.header.totals.right == "with embeddings and head (1.05 B)"
+        assert str(app.results.header.totals.render()).endswith("head (1.05 B)")
 
 
 async def test_embeddings_switch_changes_yaml_totals_and_says_what_it_does() -> None:
@@ -114,7 +117,7 @@ async def test_embeddings_switch_changes_yaml_totals_and_says_what_it_does() -> 
         assert app.totals != on
         assert "use_reentrant: false" in app.notes
         assert "enable_input_require_grads()" in app.notes
-        assert app.results.text() == app.preview_text
+        assert app.results.state.text() == app.preview_text
         await pilot.press("e")
         assert "lm_head" in app.preview_text
         assert not app.results.query_one("#notes").display
@@ -220,29 +223,29 @@ async def test_views_by_click() -> None:
     app = Host(made.result())
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.click(ViewBar, offset=(10, 0))
-        assert app.results.view_name == HEAT
+        assert app.results.views.current == HEAT
         await pilot.click(ViewBar, offset=(20, 0))
-        assert app.results.view_name == YAML
+        assert app.results.views.current == YAML
         await pilot.click(ViewBar, offset=(2, 0))
-        assert app.results.view_name == TABLE
+        assert app.results.views.current == TABLE
 
 
 async def test_the_yaml_stands_beside_from_160_columns() -> None:
     app = Host(made.result())
     async with app.run_test(size=(160, 50)) as pilot:
         screen = app.results
-        assert screen.table.region.right <= screen.preview.region.x
+        assert screen.views.table.region.right <= screen.views.preview.region.x
         await pilot.press("y")
-        assert screen.view_name == TABLE
+        assert screen.views.current == TABLE
         await pilot.resize_terminal(100, 30)
         await pilot.press("y", "right")
         await pilot.pause()
-        assert screen.preview.region.area > 0
-        assert screen.table.region.area == 0
+        assert screen.views.preview.region.area > 0
+        assert screen.views.table.region.area == 0
         await pilot.resize_terminal(170, 30)
         await pilot.pause()
-        assert screen.table.region.area > 0
-        assert (screen.table.mask == screen.selection.mask(51)).all()
+        assert screen.views.table.region.area > 0
+        assert (screen.views.table.mask == screen.state.choice.selection.mask(51)).all()
 
 
 async def test_nothing_overlaps_or_is_cut_at_80x24() -> None:
@@ -252,8 +255,8 @@ async def test_nothing_overlaps_or_is_cut_at_80x24() -> None:
         await settled(pilot)
         screen = app.results
         notes = screen.query_one("#notes")
-        assert notes.region.bottom <= screen.table.region.y
-        assert screen.table.region.height >= 10
+        assert notes.region.bottom <= screen.views.table.region.y
+        assert screen.views.table.region.height >= 10
         assert screen.query_one(Footer).region.bottom == 24
         assert len(app.totals) < 78
 
@@ -264,20 +267,20 @@ async def test_nothing_overlaps_or_is_cut_at_80x24() -> None:
 async def test_sort_filter_and_jump_lead_to_the_table() -> None:
     app = Host(made.result(layers=32))
     async with app.run_test(size=(80, 24)) as pilot:
-        table = app.results.table
+        table = app.results.views.table
         await pilot.press("m", "s")
-        assert (app.results.view_name, table.sort) == (TABLE, Sort.SNR)
+        assert (app.results.views.current, table.sort) == (TABLE, Sort.SNR)
         await pilot.press("S")
         assert table.reverse
         await pilot.press("y", "n")
-        assert app.results.view_name == TABLE
+        assert app.results.views.current == TABLE
         assert table.mask[table.order[table.cursor]]
         cursor = table.cursor
         await pilot.press("n", "N")
         assert table.cursor == cursor
         await pilot.press("y", "slash", *"w/s5", "backspace")
         assert table.containing == "w/s"
-        assert app.results.percent == 50, "keys are text for the filter"
+        assert app.results.state.choice.percent == 50, "keys are text for the filter"
         await pilot.press("escape")
         assert len(table.order) == 224
         assert app.screen is app.results
@@ -289,10 +292,10 @@ async def test_escape_ends_a_filter_that_was_kept() -> None:
     app = Host(made.result(layers=32))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("slash", *"up_proj", "enter")
-        assert app.results.table.has_focus
+        assert app.results.views.table.has_focus
         await pilot.press("escape")
         assert app.screen is app.results
-        assert len(app.results.table.order) == 224
+        assert len(app.results.views.table.order) == 224
 
 
 async def test_the_footer_shows_the_keys_that_work() -> None:
@@ -301,7 +304,7 @@ async def test_the_footer_shows_the_keys_that_work() -> None:
         await settled(pilot)
         keys = {"←→": "Percent", "w": "Save", "c": "Copy", "e": "Embeddings"}
         assert app.footer() == {**keys, "f": "Memory", "/": "Filter"}
-        app.results.table.focus()
+        app.results.views.table.focus()
         await settled(pilot)
         assert app.footer() == {**keys, "f": "Memory", "/": "Filter"}
         await pilot.press("slash")

@@ -13,11 +13,12 @@ from textual.widgets import Button, Checkbox, Input, Static
 
 from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.screens import save
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.app.widgets.kind_list import KindList
 from spectrum_tui.cli.main import main
-from spectrum_tui.core.recipes.choice import RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import save_scores
@@ -35,7 +36,7 @@ class Host(BaseApp):
     def __init__(self, result: Result, folder: Path, percent: int = 50) -> None:
         super().__init__()
         settings = Settings(top_percent=percent, output_dir=str(folder))
-        self.results = ResultsScreen(result, settings)
+        self.results = ResultsScreen(ResultState(result, settings))
 
     def get_default_screen(self) -> Screen[None]:
         return self.results
@@ -62,19 +63,19 @@ async def test_a_kind_is_saved_as_export_writes_it(tmp_path: Path, capsys: Captu
     app = Host(result, tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         for name in NAMES:
-            app.recipe_kind = NAMES[0]  # the kinds are counted from the first
+            app.results.state.kind = NAMES[0]  # the kinds are counted from the first
             folder = tmp_path / name
-            app.results.settings = replace(app.results.settings, output_dir=str(folder))
+            app.results.state.settings = replace(app.results.state.settings, output_dir=str(folder))
             await press(pilot, "w", *DOWN_TO[name])
             listing = app.said("#files").split()
             await press(pilot, "enter")
             assert app.screen is app.results
             written = {str(path.relative_to(folder)) for path in folder.rglob("*.*")}
             assert written == {word for word in listing if word != "new"}
-            assert app.results.saved is not None
-            exported = tmp_path / f"exported-{name}{app.results.saved.suffix}"
+            assert app.results.state.saved is not None
+            exported = tmp_path / f"exported-{name}{app.results.state.saved.suffix}"
             assert main(["export", str(scores), "--as", name, "-o", str(exported)]) == 0
-            assert app.results.saved.read_bytes() == exported.read_bytes()
+            assert app.results.state.saved.read_bytes() == exported.read_bytes()
 
 
 async def test_up_and_down_choose_from_the_folder_too(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ async def test_copy_stays_the_safe_yaml(tmp_path: Path) -> None:
     app = Host(made.result(), tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await press(pilot, "w", "down", "down", "enter", "c")
-        assert app.clipboard == app.results.text()
+        assert app.clipboard == app.results.state.text()
         assert "gradient_checkpointing" not in app.clipboard
 
 
@@ -150,8 +151,8 @@ async def test_single_experts_are_offered_where_there_are_some(tmp_path: Path) -
         await press(pilot, "up")  # another kind takes whole parameters
         assert not box.display
         await press(pilot, "down", "enter")
-    assert app.results.saved is not None
-    assert "gate_up_proj[" in app.results.saved.read_text(encoding="utf-8")
+    assert app.results.state.saved is not None
+    assert "gate_up_proj[" in app.results.state.saved.read_text(encoding="utf-8")
 
 
 async def test_no_experts_no_box(tmp_path: Path) -> None:
@@ -171,13 +172,22 @@ async def test_the_reference_says_what_its_head_lines_miss(tmp_path: Path) -> No
         assert "This model has no lm_head.weight" in app.said("#report")
 
 
+class Long(RecipeKind):
+    title = "Long"
+    purpose = "word " * 30
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
+        return tuple(RecipeFile(f"_{number}.json", "{}") for number in range(12))
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_eight_kinds_and_many_files_fit(
     size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = tuple(RecipeFile(f"_{number}.json", "{}") for number in range(12))
-    more = [RecipeKind(f"x{i}", "Long", "word " * 30, lambda choice: files) for i in range(4)]
-    monkeypatch.setattr(save, "KINDS", (*KINDS[:4], *more))
+    monkeypatch.setattr(save, "KINDS", (*KINDS[:4], *(Long(f"x{i}") for i in range(4))))
     app = Host(made.result(), tmp_path)
     async with app.run_test(size=size) as pilot:
         await press(pilot, "w")

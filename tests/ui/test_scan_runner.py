@@ -19,7 +19,6 @@ from spectrum_tui.core.requests import (
     Inspected,
     Ready,
     ResultReady,
-    ScanRequest,
     Suggestions,
 )
 from spectrum_tui.core.settings import Settings
@@ -70,8 +69,8 @@ def alive(pid: int) -> bool:
     return True
 
 
-def request(tmp_path: Path) -> ScanRequest:
-    return ScanRequest("good", types=("mlp.down_proj",), output_dir=str(tmp_path / "out"))
+def request(tmp_path: Path) -> Settings:
+    return Settings(model="good", types=("mlp.down_proj",), output_dir=str(tmp_path / "out"))
 
 
 def test_start_is_idempotent_and_ready_comes_by_itself(desk: Desk) -> None:
@@ -82,16 +81,17 @@ def test_start_is_idempotent_and_ready_comes_by_itself(desk: Desk) -> None:
 
 
 def test_inspection_and_suggestions(desk: Desk, control: Control) -> None:
-    desk.runner.suggest("/out")
-    desk.runner.inspect(Settings("good", "v1"))
+    desk.runner.suggest(Settings(output_dir="/out"))
+    desk.runner.inspect(Settings(model="good", revision="v1"))
     assert desk.wait(Suggestions).models == ("good", "org/remote")
     assert desk.wait(Inspected).summary.model == "good"
-    assert control.requests("suggest") == [{"do": "suggest", "output_dir": "/out"}]
-    assert control.requests("inspect")[0]["revision"] == "v1"
+    (suggested,) = control.requests("suggest")
+    assert (suggested.number, suggested.settings) == (0, Settings(output_dir="/out"))
+    assert control.requests("inspect")[0].settings.revision == "v1"
 
 
 def test_a_failure_says_what_it_belongs_to(desk: Desk) -> None:
-    desk.runner.inspect(Settings("nothing", ""))
+    desk.runner.inspect(Settings(model="nothing"))
     failed = desk.wait(Failed)
     assert (failed.error["field"], failed.error["message"]) == (
         "model",
@@ -103,10 +103,10 @@ def test_a_failure_says_what_it_belongs_to(desk: Desk) -> None:
 def test_only_the_newest_inspection_is_answered(desk: Desk) -> None:
     desk.runner.start()
     desk.wait(Ready)
-    desk.runner.inspect(Settings("good", ""))
-    newest = desk.runner.inspect(Settings("a[/b][red]", ""))
+    desk.runner.inspect(Settings(model="good"))
+    newest = desk.runner.inspect(Settings(model="a[/b][red]"))
     assert desk.wait(Inspected).request == newest
-    desk.runner.suggest("")  # answered in order: nothing else is on its way
+    desk.runner.suggest(Settings())  # answered in order: nothing else is on its way
     desk.wait(Suggestions)
     assert len(desk.answers(Inspected)) == 1
 
@@ -115,7 +115,7 @@ def test_lines_that_are_no_messages_are_ignored(desk: Desk, control: Control) ->
     desk.runner.start()
     desk.wait(Ready)
     control.tell("junk")
-    desk.runner.inspect(Settings("good", ""))
+    desk.runner.inspect(Settings(model="good"))
     assert desk.wait(Inspected)
     assert not desk.deaths()
 
@@ -137,8 +137,7 @@ def test_a_scan_feeds_the_progress_and_ends_with_its_result(
     result = desk.wait(ResultReady)
     assert result.complete and Path(result.path).is_file()
     assert desk.wait(ScanEnded).reason == "finished"
-    sent = control.requests("scan")[0]
-    assert (sent["types"], sent["batch_size"], sent["fresh"]) == (["mlp.down_proj"], 0, False)
+    assert control.requests("scan")[0].settings == request(tmp_path)
 
 
 def test_stop_keeps_what_is_there(desk: Desk, control: Control, tmp_path: Path) -> None:
@@ -179,7 +178,7 @@ def test_a_killed_worker_is_reported_once_and_replaced(
     view = desk.runner.progress.snapshot()
     assert view.phase == "died"
     assert view.reason == "The scan process was killed (SIGKILL; out of memory?)."
-    desk.runner.inspect(Settings("good", ""))
+    desk.runner.inspect(Settings(model="good"))
     assert desk.wait(Inspected)
     assert len(desk.deaths()) == 1
 
@@ -196,7 +195,7 @@ def test_a_worker_that_ends_while_idle_loses_nothing(desk: Desk, control: Contro
 
 def test_a_worker_that_cannot_start_is_reported() -> None:
     desk = Desk(["/no/such/program"])
-    desk.runner.inspect(Settings("good", ""))
+    desk.runner.inspect(Settings(model="good"))
     wait_for(desk.deaths)
     assert desk.deaths()[0].reason == "could not be started: No such file or directory"
     assert desk.deaths()[0].lost == {"inspect"}
@@ -216,7 +215,7 @@ def test_the_scores_of_a_dead_worker_can_be_collected(
 
 
 def test_download_progress_is_polled_and_the_end_is_posted(desk: Desk, control: Control) -> None:
-    number = desk.runner.fetch(Settings("org/remote", ""))
+    number = desk.runner.fetch(Settings(model="org/remote"))
     wait_for(lambda: control.requests("download"))
     control.tell("progress 500 2000")
     wait_for(lambda: desk.runner.download is not None)
@@ -231,7 +230,7 @@ def test_download_progress_is_polled_and_the_end_is_posted(desk: Desk, control: 
 def test_a_cancelled_download_ends_its_process(desk: Desk, control: Control) -> None:
     desk.runner.start()
     desk.wait(Ready)
-    desk.runner.fetch(Settings("org/remote", ""))
+    desk.runner.fetch(Settings(model="org/remote"))
     wait_for(lambda: control.requests("download"))
     pid = desk.runner.pid
     assert pid is not None
@@ -257,7 +256,7 @@ def test_nothing_is_left_behind(desk: Desk, way: str) -> None:
     assert pid is not None and os.getsid(pid) == pid != os.getsid(0)
     getattr(desk.runner, way)()
     wait_for(lambda: not alive(pid))
-    desk.runner.inspect(Settings("good", ""))
+    desk.runner.inspect(Settings(model="good"))
     assert desk.runner.pid is None and not desk.deaths()
 
 

@@ -69,7 +69,17 @@ class Host(BaseApp):
     def done(self, i: int) -> None:
         self.clock.time += 2
         layer = f"model.layers.{i}.{TYPE}"
-        self.progress.feed(LayerDone(layer, TYPE, (8, 16), 1.5 + i, 10.0, 5_000_000, 2.0))
+        self.progress.feed(
+            LayerDone(
+                layer=layer,
+                type=TYPE,
+                shape=(8, 16),
+                metrics={"spectrum": 1.5 + i},
+                cost=10.0,
+                bytes=5_000_000,
+                seconds=2.0,
+            )
+        )
 
     def fail(self, layer: str, reason: str) -> None:
         self.progress.feed(LayerFailed(layer, TYPE, (8, 16), reason, 10.0))
@@ -160,7 +170,18 @@ async def test_failures_are_rows_with_a_reason_and_can_be_shown_alone() -> None:
 async def test_what_came_from_an_earlier_scan_is_said() -> None:
     app = Host()
     app.begin(layers=1)
-    app.progress.feed(LayerDone("x", TYPE, (8, 16), 1.0, 10.0, 5, 0.0, resumed=True))
+    app.progress.feed(
+        LayerDone(
+            layer="x",
+            type=TYPE,
+            shape=(8, 16),
+            metrics={"spectrum": 1.0},
+            cost=10.0,
+            bytes=5,
+            seconds=0.0,
+            resumed=True,
+        )
+    )
     app.progress.feed(ScanEnded("finished", 1, 0, 0))
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()

@@ -72,7 +72,7 @@ async def test_a_row_says_what_its_layer_is() -> None:
 async def test_columns_follow_the_width_and_nothing_is_cut(width: int, titles: list[str]) -> None:
     app = Host(made.result(layers=32, types=40))
     async with app.run_test(size=(width, 24)):
-        first, bar_title, *rest = app.table.columns(width - 1)
+        first, bar_title, *rest = app.table.columns(width - 1).values()
         assert first.title == ""
         assert len(bar_title.title) <= bar_title.width
         assert [column.title.strip() for column in rest] == titles

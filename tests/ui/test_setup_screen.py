@@ -19,15 +19,8 @@ from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.app.widgets.model_choices import ModelChoices
 from spectrum_tui.app.widgets.step_bar import StepBar
-from spectrum_tui.core.requests import (
-    DEMO,
-    DownloadProgress,
-    Failed,
-    ModelSummary,
-    Ready,
-    Suggestions,
-)
-from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.requests import DownloadProgress, Failed, ModelSummary, Ready, Suggestions
+from spectrum_tui.core.settings import DEMO, Settings
 from tests.fake_worker import REMOTE, summary
 from tests.ui.worker_control import until
 
@@ -97,7 +90,7 @@ async def test_type_enter_enter() -> None:
         await pilot.pause()
         assert app.focused is app.setup.query_one("#continue", Button)
         await pilot.press("enter")
-        expected = Settings("good", "", 0, "auto", 50, "/out")
+        expected = Settings(model="good", output_dir="/out")
         assert app.asked[1:] == [ask.LayersRequested(summary("good"), expected)]
 
 
@@ -117,7 +110,14 @@ async def test_every_value_reaches_the_settings() -> None:
         await pilot.press("ctrl+n")
         message = app.asked[-1]
         assert isinstance(message, ask.LayersRequested)
-        assert message.settings == Settings("good", "v2", 4, "cuda:0", 25, "/scores")
+        assert message.settings == Settings(
+            model="good",
+            revision="v2",
+            batch_size=4,
+            device="cuda:0",
+            top_percent=25,
+            output_dir="/scores",
+        )
 
 
 async def test_a_model_of_the_command_line_is_read_at_once() -> None:
@@ -132,7 +132,8 @@ async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
     told = replace(
         summary("good"),
         dtypes={"BF16": 1800, "F32": 200},
-        finished=5,
+        scored={"mlp.up_proj": 4, "x": 1},
+        scored_fast={"x": 1},
         skipped=(("lm_head.weight", "tied"), ("x", "y")),
         notes=("a note",),
     )
@@ -149,7 +150,7 @@ async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
             "Commit": "c0ffeec0ffee",
             "On this disk": "all of it",
             "Layer types": "1 of matrices, 1 other",
-            "Earlier scan": "5 of 12 layers are scored already",
+            "Earlier scan": "5 of 12 layers are scored already, 1 in fast precision",
             "Not scored": "lm_head.weight and 1 more: tied",
             "Note": "a note",
         }
@@ -246,6 +247,18 @@ async def test_an_error_goes_when_the_model_changes() -> None:
         app.setup.show_error("model", "There is no goo.")
         await pilot.press("d")
         assert app.field("model").error == ""
+
+
+@pytest.mark.parametrize("name", ["model", "output_dir"])
+async def test_an_error_goes_when_its_field_is_emptied(name: str) -> None:
+    app = Host(Settings())
+    async with app.run_test(size=SIZE) as pilot:
+        app.value(name).value = "goo"
+        await pilot.pause()
+        app.setup.show_error(name, "There is no goo.")
+        app.value(name).value = ""
+        await pilot.pause()
+        assert app.field(name).error == ""
 
 
 async def test_another_model_drops_what_was_found() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from textual.app import App
 
+from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.spectrum import (
     NOT_KEPT,
@@ -19,12 +20,12 @@ from spectrum_tui.app.screens.spectrum import (
 )
 from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.journal.spectra import KeptSpectrum
-from spectrum_tui.core.requests import METRICS, ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved import store
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scoring.metrics import described, noise_of
-from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.settings import METRICS, Settings
 from tests import made, oracle
 from tests.checkpoints import llama, save
 
@@ -108,14 +109,14 @@ class Host(App[None]):
 
     def __init__(self, result: Result) -> None:
         super().__init__()
-        self.results = ResultsScreen(result, Settings())
+        self.results = ResultsScreen(ResultState(result, Settings()))
 
     def on_mount(self) -> None:
         self.push_screen(self.results)
 
 
 def scanned(folder: Path, out: Path) -> Result:
-    request = ScanRequest(str(folder), device="cpu", output_dir=str(out))
+    request = Settings(model=str(folder), device="cpu", output_dir=str(out))
     events = list(run_scan(request))
     assert any(isinstance(event, LayerDone) for event in events)
     ready = next(event for event in events if isinstance(event, ResultReady))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
+from spectrum_tui.core import wire
+from spectrum_tui.core.requests import Request, Task
 from spectrum_tui.worker import client
 from spectrum_tui.worker.process import Listener
 from tests import fake_worker
@@ -36,12 +37,12 @@ class Control:
         with self._file.open("a", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in lines))
 
-    def requests(self, do: str) -> list[dict[str, Any]]:
+    def requests(self, task: Task) -> list[Request]:
         log = self._file.with_suffix(".log")
         if not log.exists():
             return []
         lines = log.read_text(encoding="utf-8").splitlines()
-        return [request for request in map(json.loads, lines) if request["do"] == do]
+        return [request for request in map(wire.decode, lines) if request.task == task]
 
 
 class DirectControl:
@@ -55,15 +56,15 @@ class DirectControl:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._todo: queue.SimpleQueue[Callable[[FakeWorker], None]] = queue.SimpleQueue()
-        self._requests: list[dict[str, Any]] = []
+        self._requests: list[Request] = []
         monkeypatch.setattr(client, "WorkerProcess", self._start)
 
     def tell(self, *lines: str) -> None:
         for line in lines:
             self._todo.put(lambda worker, line=line: worker.obey(line))  # type: ignore[misc]
 
-    def requests(self, do: str) -> list[dict[str, Any]]:
-        return [request for request in self._requests if request["do"] == do]
+    def requests(self, task: Task) -> list[Request]:
+        return [request for request in self._requests if request.task == task]
 
     # -- as a `WorkerProcess` ------------------------------------------------------------------
 
@@ -76,10 +77,11 @@ class DirectControl:
         while True:
             self._todo.get()(worker)
 
-    def send(self, request: Mapping[str, object]) -> None:
+    def send(self, request: Request) -> None:
         def receive(worker: FakeWorker) -> None:
-            self._requests.append(json.loads(json.dumps(request)))
-            worker.receive(self._requests[-1])
+            sent = wire.decode(wire.encode(request))
+            self._requests.append(sent)
+            worker.receive(sent)
 
         self._todo.put(receive)
 

@@ -27,7 +27,7 @@ from spectrum_tui.core.files import (
     write_text,
 )
 from spectrum_tui.core.journal.journal import Entry, Journal
-from spectrum_tui.core.scoring.snr import ONE_DIMENSIONAL
+from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 
 
 def left_over(folder: Path) -> list[str]:
@@ -308,7 +308,7 @@ def test_the_cache_is_the_users_alone(tmp_path: Path, monkeypatch: MonkeyPatch) 
         write_kept(cache / "results" / "a.json", "form", "text")
         write_text(cache / "stopped" / "b.json", "text")
         with Journal(cache / "scans" / "c.jsonl") as journal:
-            journal.append(Entry("x", ONE_DIMENSIONAL, 0.0))
+            journal.append(Entry(layer="x", metrics=ONE_DIMENSIONAL))
     finally:
         os.umask(before)
     for path in (tmp_path / "new").rglob("*"):
@@ -377,8 +377,8 @@ from pathlib import Path
 sys.modules["fcntl"] = None
 for name in ("O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "set_blocking", "geteuid"):
     delattr(os, name)
-from spectrum_tui.core.recipes.reading import read_recipe
-print(read_recipe(Path(sys.argv[1])))
+from spectrum_tui.core.trainers.recipe_text import names_in_file
+print(names_in_file(Path(sys.argv[1])))
 """
     run = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True

@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectrum_tui.core.audit import audit
+from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.errors import RecipeError, SpectrumError
 from spectrum_tui.core.naming.wrapped import find_wrapping
-from spectrum_tui.core.recipes.reading import names_in
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.text import LONGEST_PATTERN
 from spectrum_tui.core.trainers import recipe_text
 from spectrum_tui.core.trainers.patterns import Form, anywhere, at_start, compiled
-from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError
+from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError, names_in_text
 from spectrum_tui.core.trainers.safety import HazardError
 from tests.regexes import Place, collected, pumped, pumps
 
@@ -174,7 +173,7 @@ def test_a_regular_expression_of_a_recipe_is_quick_or_not_tried(
 
 def test_a_long_entry_is_no_name() -> None:
     with pytest.raises(RecipeError, match=r"Entry 2 of r\.yaml has 5,000 characters"):
-        names_in(f"unfrozen_parameters:\n- lm_head.weight\n- {'_norm' * 1000}\n", "r.yaml")
+        names_in_text(f"unfrozen_parameters:\n- lm_head.weight\n- {'_norm' * 1000}\n", "r.yaml")
 
 
 # -- YAML that would keep PyYAML busy ------------------------------------------------------------
@@ -217,5 +216,5 @@ def test_lists_of_lists_of_lists_are_not_spelled_out() -> None:
         with suppress(SpectrumError):
             audit(text, MODEL)
         with suppress(SpectrumError):
-            names_in(text, "r.yaml")
+            names_in_text(text, "r.yaml")
         assert time.thread_time() - start < 5

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from spectrum_tui.core import errors, events, requests
+from spectrum_tui.core import errors, events, requests, settings
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.wire import decode, encode
 
@@ -38,39 +39,56 @@ SUMMARY = requests.ModelSummary(
     dtypes={"BF16": 12, "kind": 3},
     types=(TYPE, TypeInfo("mlp.up_proj", Group.MLP, 1, 2, 3.0)),
     skipped=(("x.weight", "why\u2028not"), ("y", "z")),
-    finished=5,
+    scored={"kind": 5},
+    scored_fast={"kind": 1},
     notes=("a note",),
     naming="transformers 5.23.0 LlamaForCausalLM",
     model_class="LlamaForCausalLM",
 )
 EXPERTS = TypeInfo("mlp.experts.down_proj", Group.EXPERTS, 48, 9, 1.0, False, 128, "language")
+DONE = events.LayerDone(
+    layer="l",
+    type="t",
+    shape=(4, 8),
+    metrics={"spectrum": 1.5, "calibrated": 0.1 + 0.2},
+    cost=1e12,
+    bytes=77,
+    seconds=0.25,
+)
 MESSAGES = [
     TYPE,
     EXPERTS,
     events.ScanStarted(2, 3.5, {"mlp.up_proj": 2, "kind": 1}, "cuda:0", 8, ("n",)),
     events.LayerStarted("l", "t", (3, 4)),
-    events.MatrixDone("l [expert 3 up]", "t", math.inf, 0.5, 6, 0.25, True),
-    events.LayerDone("l", "t", (2, 3, 4), 1.5, 0.0, 0, 0.0, False, (("expert 0", 1.0), ("b", 2.0))),
-    events.LayerDone(
-        "l",
-        "t",
-        (2, 3, 4),
-        1.5,
-        0.0,
-        0,
-        0.0,
-        parts=(("expert 0", 1.0), ("b", 2.0)),
-        metrics={"spectrum": 1.5, "calibrated": 0.1 + 0.2},
+    events.MatrixDone("l [expert 3 up]", "t", 0.5, 6, 0.25, True),
+    DONE,
+    replace(
+        DONE,
+        shape=(2, 3, 4),
+        parts=("expert 0", "b"),
         part_metrics={"spectrum": (1.0, 2.0), "calibrated": (0.0, math.inf)},
     ),
-    events.LayerDone("l", "t", (3,), 0.1 + 0.2, 1e12, 77, 0.25, True),
-    events.LayerDone("l", "t", (2, 3, 4, 5), math.inf, 0.0, 1, 0.0),
+    replace(DONE, shape=(3,), resumed=True),
+    replace(DONE, shape=(2, 3, 4, 5), metrics={"spectrum": math.inf}),
     events.LayerFailed("l", "t", (), "holds NaN or Inf", 1.0),
-    events.LayerRescored(events.LayerDone("l", "t", (4, 8), 0.5, 1.0, 64, 0.1)),
+    events.LayerRescored(DONE),
     events.ScanNote("a note"),
     events.ScanEnded("stopped", 1, 2, 3),
-    requests.ScanRequest(
-        "m", "r", ("a", "b"), 4, "cpu", "/o", True, "AutoModel", True, "calibrated"
+    settings.Settings(
+        model="m",
+        revision="r",
+        types=("a", "b"),
+        batch_size=4,
+        device="cpu",
+        output_dir="/o",
+        since=1.7e9,
+        model_class="AutoModel",
+        allow_gptq=True,
+        metric="calibrated",
+    ),
+    requests.Request(task="stop"),
+    requests.Request(
+        task="scan", number=9, settings=settings.Settings(model="m", types=("a",)), branch="main"
     ),
     SUMMARY,
     requests.Inspected(7, SUMMARY),

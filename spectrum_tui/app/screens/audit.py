@@ -20,9 +20,9 @@ from spectrum_tui.app.screens.write_file import WriteScreen
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.line_view import TextScroll
 from spectrum_tui.app.widgets.step_bar import StepBar
-from spectrum_tui.app.widgets.text_scroll import TextScroll
-from spectrum_tui.core.audit import Audit
+from spectrum_tui.core.audit.audit import Audit
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.requests import ModelNames
 

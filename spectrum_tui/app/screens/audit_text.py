@@ -11,9 +11,10 @@ from textual.widget import Widget
 
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.core import numbers
-from spectrum_tui.core.audit import Audit, Finding, Severity
-from spectrum_tui.core.audit.findings import short
-from spectrum_tui.core.trainers import TRAINERS, TrainerReport
+from spectrum_tui.core.audit.audit import Audit
+from spectrum_tui.core.audit.findings import Finding, Severity, short
+from spectrum_tui.core.trainers.reports import TrainerReport
+from spectrum_tui.core.trainers.trainers import TRAINERS
 
 SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
 MOST_LEFT_OUT = 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -15,11 +14,11 @@ from textual.widgets import Static
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.compare_lines import MoveLines, TypeLines
 from spectrum_tui.app.widgets.key_footer import KeyFooter
-from spectrum_tui.app.widgets.percent_slider import PercentSlider
+from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS, PercentSlider
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.core.comparison.compare import Comparison
-from spectrum_tui.core.comparison.words import notes, rho_text, share_text
+from spectrum_tui.core.comparison.words import file_names, notes, rho_text, share_text
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described
@@ -53,13 +52,7 @@ class CompareScreen(Screen[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "right", "percent(1)", "Percent", key_display="←→", tooltip="One percent less or more"
-        ),
-        Binding("plus", "percent(1)", "1 % more", show=False, tooltip="One percent more"),
-        Binding("left,minus", "percent(-1)", "1 % less", show=False, tooltip="One percent less"),
-        Binding("shift+right", "percent(10)", "10 % more", show=False, tooltip="Ten percent more"),
-        Binding("shift+left", "percent(-10)", "10 % less", show=False, tooltip="Ten percent less"),
+        *PERCENT_KEYS,
         Binding("tab", "app.focus_next", "Next list", tooltip="To the types, then the moves"),
         Binding("escape,o", "back", "Back", key_display="esc", tooltip="Back to the results"),
     ]
@@ -112,25 +105,25 @@ class CompareScreen(Screen[None]):
         self.dismiss()
 
     def _sources(self) -> Content:
+        name_a, name_b = file_names(self.comparison)
         lines = [
-            _source("A", self.comparison.a),
-            _source("B", self.comparison.b),
+            _source("A", self.comparison.a, name_a),
+            _source("B", self.comparison.b, name_b),
             *(Content.styled(f"! {note}", "$warning") for note in notes(self.comparison)),
         ]
         return Content("\n").join(lines)
 
     def _metric(self) -> str:
-        return described(self.comparison.a.provenance.metric).words
+        return described(self.comparison.a.scores.metric).words
 
     def _moved(self) -> str:
         moved, common = len(self.comparison.moves), len(self.comparison.pairs)
         return f"{part_of(moved, common, 'layer')} changed in rank"
 
 
-def _source(label: str, result: Result) -> Content:
+def _source(label: str, result: Result, file: str) -> Content:
     """`A  org/model  224 layers, snr_results_org-model.json`."""
     origin = result.provenance
-    where = f", {Path(result.source).name}" if result.source else ""
-    note = f"{counted(len(result.scores), 'layer')}{where}"
+    note = ", ".join(filter(None, (counted(len(result.scores), "layer"), file)))
     parts = ((f"{label}  ", "bold $primary"), (printable(origin.model), "bold"))
     return Content.assemble(*parts, (f"  {printable(note)}", MUTED))

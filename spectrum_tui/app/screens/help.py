@@ -18,7 +18,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from spectrum_tui.app.screens.dialog import Dialog
-from spectrum_tui.app.widgets.text_scroll import TextScroll
+from spectrum_tui.app.widgets.line_view import TextScroll
 
 PURPOSES = {
     "SetupScreen": (

@@ -30,7 +30,7 @@ from spectrum_tui.core.memory.presets import (
     parse_memory,
     parse_sequence,
 )
-from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.recipes.choice import Choice
 
 ROOMY = 40
 """Lines of a terminal from which there are bars and assumptions."""
@@ -118,11 +118,9 @@ class MemoryScreen(Dialog[Fitting | None]):
         Binding("escape", "close", "Close", key_display="esc", tooltip="Back to the results"),
     ]
 
-    def __init__(self, line: MemoryLine, selection: Selection, percent: int, *, head: bool) -> None:
+    def __init__(self, line: MemoryLine, choice: Choice) -> None:
         super().__init__()
-        self._line, self._selection = line, selection
-        self._percent, self._head = percent, head
-        self._estimates = line.table(selection)
+        self._line, self._choice = line, choice
         training = line.training
         self.table = MemoryTable()
         self._meaning = Static(markup=False, id="meaning")
@@ -148,7 +146,7 @@ class MemoryScreen(Dialog[Fitting | None]):
     def compose(self) -> ComposeResult:
         """What trains, the table, what it depends on, the question and its answer."""
         with Vertical(id="dialog") as dialog:
-            dialog.border_title = f"Memory to train the top {self._percent} %"
+            dialog.border_title = f"Memory to train the top {self._choice.percent} %"
             yield Static(self._trains(), markup=False)
             yield self.table
             yield self._meaning
@@ -184,9 +182,10 @@ class MemoryScreen(Dialog[Fitting | None]):
         self._foot.update("\n".join([_ESTIMATE, *assumed]))
 
     def _trains(self) -> Content:
-        result = self._selection.result
-        totals = self._selection.totals(self._percent, head=self._head)
-        head = ", with embeddings and head" if self._head else ""
+        choice = self._choice
+        result = choice.selection.result
+        totals = choice.selection.totals(choice.percent, head=choice.head)
+        head = ", with embeddings and head" if choice.head else ""
         share, whole = numbers.percent(totals.share), numbers.count(result.total_parameters)
         trained = numbers.count(totals.parameters)
         return Content(f"{trained} of {whole} parameters train ({share}){head}")
@@ -252,7 +251,7 @@ class MemoryScreen(Dialog[Fitting | None]):
         self._divided.display = self._sharding.display = training.gpus > 1
         self.table.chosen = PRESETS.index(training.preset)
         every = (replace(training, preset=preset) for preset in PRESETS)
-        estimates = [self._estimates.estimate(self._percent, e, head=self._head) for e in every]
+        estimates = [self._line.estimate(self._choice, way) for way in every]
         self.table.show(estimates)
         shown = estimates[self.table.chosen]
         without = f"without it, gradients reach {shown.blocks_back} of {shown.blocks} blocks"
@@ -269,12 +268,12 @@ class MemoryScreen(Dialog[Fitting | None]):
         except InputError as error:
             self._say(f"✗ {error.message} {error.hint}", "$error")
             return
-        least = self._selection.smallest_percent()
-        training = self._line.training
-        found = fit(self._estimates, limit, training, head=self._head, least=least)
+        head, selection = self._choice.head, self._choice.selection
+        least, training = selection.smallest_percent(), self._line.training
+        found = fit(self._line.table(selection), limit, training, head=head, least=least)
         if found.percent:
             self.app.notify(f"{found.text}.", title="Fits (an estimate)", markup=False)
-            self.dismiss(Fitting(found.percent, self._head))
+            self.dismiss(Fitting(found.percent, head))
         else:
             self._refuse(found)
 

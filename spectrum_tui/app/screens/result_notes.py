@@ -7,9 +7,10 @@ import numpy as np
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import is_output_head
-from spectrum_tui.core.requests import DEMO_NAME
+from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.results.results import Generation, Result
 from spectrum_tui.core.results.selection import NEVER, Selection
+from spectrum_tui.core.settings import DEMO_NAME
 
 
 def result_label(result: Result) -> str:
@@ -18,10 +19,11 @@ def result_label(result: Result) -> str:
     return "demonstration model" if name == DEMO_NAME else name
 
 
-def totals_text(selection: Selection, percent: int, *, head: bool) -> str:
-    """How many layers a percentage selects and how much of the model that trains."""
+def totals_text(choice: Choice) -> str:
+    """How many layers are selected and how much of the model that trains."""
+    selection = choice.selection
     result = selection.result
-    totals = selection.totals(percent, head=head)
+    totals = selection.totals(choice.percent, head=choice.head)
     if totals.layers == 0:
         least = selection.smallest_percent()
         if least == NEVER:

@@ -14,14 +14,12 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Button, Checkbox, Input, Label, Static
 
-from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.screens.dialog import Dialog
-from spectrum_tui.app.screens.recipe_report import report
-from spectrum_tui.app.screens.save_report import trainers_text
+from spectrum_tui.app.screens.save_report import kind_text, trainers_text
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.kind_list import KindList
-from spectrum_tui.app.widgets.text_scroll import TextScroll
+from spectrum_tui.app.widgets.line_view import TextScroll
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
@@ -50,6 +48,14 @@ class Plan:
     refusal: SelectionError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The first file of a recipe that was written, and the name of its kind."""
+
+    path: Path
+    kind: str
+
+
 class Box(Checkbox):
     """Space ticks it; enter saves, as everywhere in the dialog."""
 
@@ -58,9 +64,11 @@ class Box(Checkbox):
     ]
 
 
-class SaveScreen(Dialog[Path | None]):
-    """Asks what to save and where; dismissed with the path of the recipe's first file, or None
-    when cancelled. Its height stays as it is, so that nothing moves while a kind is chosen."""
+class SaveScreen(Dialog[Saved | None]):
+    """Asks what to save and where; dismissed with what was saved, or None when cancelled.
+
+    Its height stays as it is, so that nothing moves while a kind is chosen.
+    """
 
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012 - as in Textual
     DEFAULT_CSS = """
@@ -115,11 +123,14 @@ class SaveScreen(Dialog[Path | None]):
         Binding("ctrl+s", "save", "Save", tooltip="Write the files that are listed"),
     ]
 
-    def __init__(self, choice: Choice, output_dir: str) -> None:
+    def __init__(self, choice: Choice, output_dir: str, kind: str = "") -> None:
+        """`kind` is the name of the kind to offer first."""
         super().__init__()
         self.choice = choice
         self.result = choice.selection.result
         self._drafts = Drafts(choice)
+        first = next((one for one in KINDS if one.name == kind), DEFAULT_KIND)
+        self._kinds = KindList(KINDS, first)
         self._notes: dict[tuple[str, bool], Content] = {}
         self._folder = Input(output_dir, id="folder", select_on_focus=False, compact=True)
         own = bool(self.result.provenance.version)
@@ -137,7 +148,6 @@ class SaveScreen(Dialog[Path | None]):
         with Vertical(id="dialog") as dialog:
             dialog.border_title = f"Save the top {self.choice.percent} % as"
             dialog.border_subtitle = "↑↓ kind · enter saves · esc cancels"
-            self._kinds = KindList(KINDS, self._last_kind())
             yield self._kinds
             yield Label(f"Folder, relative to {Path.cwd()}", markup=False)
             yield self._folder
@@ -156,10 +166,6 @@ class SaveScreen(Dialog[Path | None]):
         """The kind is what needs a choice first."""
         self._kinds.focus()
         self._look()
-
-    def _last_kind(self) -> RecipeKind:
-        last = self.app.recipe_kind if isinstance(self.app, BaseApp) else ""
-        return next((kind for kind in KINDS if kind.name == last), DEFAULT_KIND)
 
     @property
     def kind(self) -> RecipeKind:
@@ -224,7 +230,7 @@ class SaveScreen(Dialog[Path | None]):
         choice = self._drafts.with_experts(order.kind, order.experts)
         key = (order.kind.name, choice.experts)
         if key not in self._notes:
-            notes = (trainers_text(choice, drafts), report(order.kind, choice))
+            notes = (trainers_text(choice, drafts), kind_text(order.kind, choice))
             self._notes[key] = Content("\n").join(note for note in notes if note)
         return self._notes[key]
 
@@ -248,9 +254,7 @@ class SaveScreen(Dialog[Path | None]):
         except (OSError, RuntimeError, ValueError) as error:
             self._refuse(f"Cannot use this folder: {error}.", "Choose another one.")
         else:
-            if isinstance(self.app, BaseApp):
-                self.app.recipe_kind = order.kind.name
-            self.dismiss(path)
+            self.dismiss(Saved(path, order.kind.name))
 
     def _written(self, order: Order) -> Path:
         drafts = self._drafts.of(order.kind, experts=order.experts)

@@ -1,18 +1,22 @@
-"""What every trainer would make of a recipe, said before it is written."""
+"""What a recipe means and what every trainer would make of it, said before it is written."""
 
 from __future__ import annotations
 
 from textual.content import Content
 
 from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.core import numbers
+from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, adapter_layers
 from spectrum_tui.core.recipes.check import deviation
-from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.choice import Choice, RecipeKind
+from spectrum_tui.core.recipes.peft_kinds import AdapterKind
+from spectrum_tui.core.recipes.reference import HEAD_LINES, ReferenceKind
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.recipes.writing import Files, is_list_of_names
-from spectrum_tui.core.trainers import TRAINERS, TrainerReport, report
 from spectrum_tui.core.trainers.patterns import axolotl_rows
 from spectrum_tui.core.trainers.recipe_text import RecipeText, with_pyyaml
-from spectrum_tui.core.trainers.trainers import trainer_named
+from spectrum_tui.core.trainers.reports import TrainerReport, report
+from spectrum_tui.core.trainers.trainers import TRAINERS, trainer_named
 
 SHOWN = 3
 """Trainers that are named where they would train something else."""
@@ -52,3 +56,54 @@ def trainers_text(choice: Choice, files: Files) -> Content:
         rest = ", ".join(one.trainer.name for one in wrong[SHOWN:])
         lines.append(Content.styled(f"  and otherwise too: {rest}", "$foreground 70%"))
     return Content("\n").join(lines)
+
+
+def kind_text(kind: RecipeKind, choice: Choice) -> Content:
+    """A line for each thing worth knowing; empty where there is none."""
+    lines = [Content.styled(f"! {line}", "$warning") for line in _cautions(kind, choice)]
+    if isinstance(kind, AdapterKind):
+        lines[:0] = _adapter_lines(kind, choice)
+    return Content("\n").join(lines)
+
+
+def _cautions(kind: RecipeKind, choice: Choice) -> list[str]:
+    if isinstance(kind, ReferenceKind):
+        return ["For comparing: not every trainer reads these names as it should", *_dead(choice)]
+    if choice.experts:
+        return ["Ranges of experts are read by axolotl alone"]
+    return []
+
+
+def _dead(choice: Choice) -> list[str]:
+    """The head lines of the reference that name no parameter of this model."""
+    names = set(choice.selection.result.names)
+    dead = [line[3:-1] for line in HEAD_LINES if line[3:-1] not in names]
+    return [f"This model has no {' and no '.join(dead)}"] if names and dead else []
+
+
+def _adapter_lines(kind: AdapterKind, choice: Choice) -> list[Content]:
+    """A line each on what trains, what of the selection does not, and where that is set."""
+    count = kind.count(choice)
+    left_out = adapter_layers(choice.selection).left_out(kind.end(choice), head=choice.head)
+    lines = [Content(_trains(kind, choice, count))]
+    if heads := ", ".join(map(printable, choice.selection.result.task_modules)):
+        words = "trains whole" if choice.head else "stays frozen"
+        lines.append(Content(f"The head of the task {words}: {heads}"))
+    lines += [
+        Content.styled(f"{len(rows):,} selected {REASONS[place]} stay frozen", "$foreground 70%")
+        for place, rows in left_out.items()
+    ]
+    return [*lines, Content.styled("Tiers and ranks: press a on the results", "$foreground 70%")]
+
+
+def _trains(kind: AdapterKind, choice: Choice, count: AdapterCount) -> str:
+    tiers = choice.tiers
+    high = f"{numbers.counted(count.high, 'layer')} " + (
+        "whole" if kind.keeps_high else f"by rank {tiers.high_rank}"
+    )
+    medium = f", {count.medium:,} by rank {tiers.medium_rank}" if kind.has_medium else ""
+    text = f"{high}{medium}"
+    if count.parameters:
+        share = f" ({numbers.percent(count.share)})" if count.share else ""
+        text = f"{numbers.count(count.parameters)} parameters train{share}: {text}"
+    return text

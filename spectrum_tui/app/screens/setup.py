@@ -29,15 +29,8 @@ from spectrum_tui.app.widgets.model_choices import ModelChoices
 from spectrum_tui.app.widgets.setup_form import OF_THE_MODEL, SetupForm
 from spectrum_tui.app.widgets.step_bar import StepBar, model_label
 from spectrum_tui.core.files import output_folder
-from spectrum_tui.core.requests import (
-    DEMO,
-    DownloadProgress,
-    Failed,
-    ModelSummary,
-    Ready,
-    Suggestions,
-)
-from spectrum_tui.core.settings import RECIPES, Settings
+from spectrum_tui.core.requests import DownloadProgress, Failed, ModelSummary, Ready, Suggestions
+from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 
 DOWNLOAD_SECONDS = 0.2
 """Between two looks at a running download."""
@@ -200,6 +193,13 @@ class SetupScreen(Screen[None]):
             self._clear_found()
             for name in OF_THE_MODEL:
                 self._form.field(name).show_help()
+
+    @on(Input.Changed, "#model, #revision, #output_dir")
+    def value_mended(self, event: Input.Changed) -> None:
+        """An error is of what stood there; what stands there now is looked at when it is used."""
+        field = self._form.field(event.input.id or "")
+        if field.error:
+            field.show_help()
 
     @on(ModelChoices.ModelChosen)
     def model_chosen(self, event: ModelChoices.ModelChosen) -> None:

@@ -57,7 +57,7 @@ class SpectrumScreen(Dialog[None]):
         self._result, self._row = result, row
         self._spectra: list[tuple[str, KeptSpectrum]] = []
         self._at, self._is_read = 0, False
-        metric = result.provenance.metric
+        metric = result.scores.metric
         self.rule = metric if metric in RULES else next(iter(RULES))
         self.body = Static("Reading …", markup=False)
         self.frame = Vertical(self.body)

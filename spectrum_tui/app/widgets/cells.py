@@ -1,4 +1,4 @@
-"""Text cut to terminal cells: what line views share when they lay out columns.
+"""Text in terminal cells: cut to columns, and never such that it controls the terminal.
 
 Names come out of files, so they may hold anything: wide characters, line breaks, escape codes.
 """
@@ -6,8 +6,11 @@ Names come out of files, so they may hold anything: wide characters, line breaks
 from __future__ import annotations
 
 from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from textual.color import Color
+from textual.filter import LineFilter
 
-from spectrum_tui.core.text import safe
+from spectrum_tui.core.text import has_controls, safe
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -40,3 +43,29 @@ def bar(share: float, width: int) -> str:
     eighths = min(8 * width, max(round(share * 8 * width), 1 if share > 0 else 0))
     full, rest = divmod(eighths, 8)
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(width)
+
+
+class Printable(LineFilter):
+    """Goes over each line before it is drawn.
+
+    Names are data and stay exact for the files that are written; on the screen a character that a
+    terminal obeys is a `?`, or nothing where it has no width. Lines keep their length.
+    """
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """The same segments with text that can be seen."""
+        if not any(has_controls(segment.text) for segment in segments):
+            return segments
+        return [
+            segment
+            if segment.control or not has_controls(segment.text)
+            else Segment("".join(map(_seen, segment.text)), segment.style)
+            for segment in segments
+        ]
+
+
+def _seen(character: str) -> str:
+    return "?" * cell_len(character) if has_controls(character) else character
+
+
+PRINTABLE = Printable()

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
 from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
 from spectrum_tui.app.widgets.heat_ramp import DENSITY, RAMP
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.results import BoolArray, IntArray
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scoring.metrics import described
-
-if TYPE_CHECKING:
-    from spectrum_tui.app.widgets.heatmap import HeatGrid
 
 MUTED = "$foreground 60%"
 
@@ -50,7 +46,7 @@ class HeatFoot(Widget):
     @property
     def title(self) -> str:
         """What a value is called."""
-        return described(self.selection.result.provenance.metric).title
+        return described(self.selection.result.scores.metric).title
 
     def set_mask(self, mask: BoolArray) -> None:
         """Repaint only where this cell's layers changed."""

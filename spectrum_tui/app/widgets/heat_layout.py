@@ -9,7 +9,7 @@ from spectrum_tui.core.results.results import IntArray
 MAX_CELL = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeatLayout:
     """Widths in terminal cells: label, the column of layers without a number, one layer, counts.
 
@@ -35,10 +35,10 @@ class HeatLayout:
             single = max(cell, 2) + 1 if has_single else 0
             room = width - label - 1 - single
             if layers * cell <= room - counts:
-                return cls(label, single, cell, layers, counts)
+                return cls(label=label, single=single, cell=cell, shown=layers, counts=counts)
         single = 3 if has_single else 0
-        shown = max(1, (width - label - 1 - single) // low)
-        return cls(label, single, low, min(layers, shown), 0)
+        shown = min(layers, max(1, (width - label - 1 - single) // low))
+        return cls(label=label, single=single, cell=low, shown=shown, counts=0)
 
     @property
     def cells_at(self) -> int:

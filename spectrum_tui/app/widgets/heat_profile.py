@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from rich.segment import Segment
@@ -12,13 +12,11 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
+from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.results import BoolArray, FloatArray
 from spectrum_tui.core.scoring.metrics import described
-
-if TYPE_CHECKING:
-    from spectrum_tui.app.widgets.heatmap import HeatGrid
 
 MIN_HEIGHT = 6
 """Below this, columns would say less than the cells above them."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from rich.cells import cell_len
@@ -29,7 +30,8 @@ _BOX_AT = 2  # after the fold arrow
 _LABEL_AT = 6
 
 
-class _Columns(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Columns:
     """Widths in cells."""
 
     label: int
@@ -44,7 +46,9 @@ class _Columns(NamedTuple):
         blocks = 0 if width < 64 else 9 if width < 96 else min(41, width // 3)
         layers, parameters, share = (7, 11, 9) if width >= 48 else (0, 10, 0)
         label = width - layers - parameters - share - blocks - 1
-        return cls(max(8, label), layers, parameters, share, blocks)
+        return cls(
+            label=max(8, label), layers=layers, parameters=parameters, share=share, bar=blocks
+        )
 
 
 class TreeLines(LineView):

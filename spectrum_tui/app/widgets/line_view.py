@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
@@ -28,6 +29,15 @@ from textual.widget import Widget
 
 REPAINT_ALL = 20
 """From this many changed rows on, one repaint of the view is cheaper than one for each row."""
+
+
+class TextScroll(VerticalScroll):
+    """Text that is longer than its room; it scrolls at once, as `LineView` does."""
+
+    def scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> None:
+        """Scroll at once: an animation is many repaints over a slow line, and a key that comes
+        before a deferred scroll has begun would start from where that one started."""
+        super().scroll_to(x, y, **{**options, "animate": False, "immediate": True})
 
 
 class LineView(ScrollView, inherit_bindings=False):
@@ -74,15 +84,9 @@ class LineView(ScrollView, inherit_bindings=False):
     class CursorMoved(Message):
         """The cursor is on another row now."""
 
-        def __init__(self, view: LineView, row: int) -> None:
+        def __init__(self, view: LineView) -> None:
             super().__init__()
             self.view = view
-            self.row = row
-
-        @property
-        def control(self) -> LineView:
-            """The view whose cursor moved."""
-            return self.view
 
         def can_replace(self, message: Message) -> bool:
             """Only the newest position matters."""
@@ -230,7 +234,7 @@ class LineView(ScrollView, inherit_bindings=False):
         """Repaint the two rows and keep the cursor in view."""
         self.refresh_rows({old, new})
         self.show_row(new)
-        self.post_message(self.CursorMoved(self, new))
+        self.post_message(self.CursorMoved(self))
 
     def show_row(self, row: int) -> None:
         """Scroll as little as brings `row` into view."""
@@ -242,14 +246,8 @@ class LineView(ScrollView, inherit_bindings=False):
         elif row >= top + page:
             self.scroll_to(y=row - page + 1)
 
-    def scroll_to(
-        self,
-        x: float | None = None,
-        y: float | None = None,
-        **options: Any,
-    ) -> None:
-        """Scroll at once: an animation is many repaints of the whole view over a slow line, and
-        the next key goes on from where this one leads."""
+    def scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> None:
+        """Scroll at once, as `TextScroll` does."""
         super().scroll_to(x, y, **{**options, "animate": False, "immediate": True})
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.core import numbers
 from spectrum_tui.core.memory import Estimate, MemoryTable, ModelSizes, Training
-from spectrum_tui.core.recipes.choice import Tiers
+from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 
@@ -41,6 +41,11 @@ class MemoryLine(TotalsLine):
         if self._sizes is None and self.possible:
             self._sizes = ModelSizes(self._result.parameters, self._result.head)
 
+    def estimate(self, choice: Choice, training: Training) -> Estimate:
+        """What a choice takes when it is trained in some way."""
+        table = self.table(choice.selection)
+        return table.estimate(choice.percent, training, head=choice.head)
+
     def table(self, selection: Selection) -> MemoryTable:
         """The estimates of a ranking, made once."""
         self.prepare()
@@ -50,16 +55,14 @@ class MemoryLine(TotalsLine):
             known = self._tables[id(selection)] = (selection, MemoryTable(selection, self._sizes))
         return known[1]
 
-    def follow(
-        self, selection: Selection, percent: int, *, head: bool, tiers: Tiers
-    ) -> tuple[str, ...]:
-        """Show what a percentage takes; returns what the totals may go on with, longest first."""
-        if self._sizes is None or percent < selection.smallest_percent():
+    def follow(self, choice: Choice) -> tuple[str, ...]:
+        """Show what a choice takes; returns what the totals may go on with, longest first."""
+        if self._sizes is None or choice.percent < choice.selection.smallest_percent():
             self.show("", "")
             return ()
-        if tiers != self.training.tiers:
-            self.training = replace(self.training, tiers=tiers)
-        estimate = self.table(selection).estimate(percent, self.training, head=head)
+        if choice.tiers != self.training.tiers:
+            self.training = replace(self.training, tiers=choice.tiers)
+        estimate = self.estimate(choice, self.training)
         how = how_text(self.training)
         about = f"about {numbers.size(estimate.total)}"
         self.show(f"{about[:1].upper()}{about[1:]} {how}", parts_text(estimate))

@@ -12,7 +12,8 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from spectrum_tui.core.requests import DEMO, Suggestions
+from spectrum_tui.core.requests import Suggestions
+from spectrum_tui.core.settings import DEMO
 
 
 class ModelChoices(OptionList):
@@ -78,7 +79,7 @@ class ModelChoices(OptionList):
             ("demo", DEMO),
         ]
         names = [value.lower() for _, value in everything]
-        matching = [item for item in everything if self._filter in item[1].lower()]
+        matching = [(kind, name) for kind, name in everything if self._filter in name.lower()]
         shown = everything if not matching or self._filter in names else matching
         if shown != self._shown or not self.option_count:
             self._shown = shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,8 +15,10 @@ from textual.widgets import Button, Static
 
 from spectrum_tui.app.widgets.cells import bar, printable
 from spectrum_tui.core import numbers
+from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.requests import ModelSummary, Ready
+from spectrum_tui.core.scanning.devices import pick_devices
 from spectrum_tui.core.settings import Settings
 
 LABEL = 13
@@ -25,9 +28,10 @@ NORMS = "Norms start unchecked: 1-D weights all score 1.0 and rank by file order
 NOTHING_CHECKED = "Check at least one type."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The checked types in figures. `nbytes` is exact where the model has one stored type."""
+    """The checked types in figures. `nbytes` is exact where the model has one stored type;
+    `scored` are the layers of an earlier scan, `scored_fast` those of them in fast precision."""
 
     types: int
     of_types: int
@@ -37,6 +41,8 @@ class Plan:
     nbytes: float
     exact: bool
     cost: float
+    scored: int = 0
+    scored_fast: int = 0
 
     @classmethod
     def of(cls, summary: ModelSummary, checked: Iterable[TypeInfo]) -> Plan:
@@ -53,6 +59,8 @@ class Plan:
             nbytes=share * summary.nbytes,
             exact=len(summary.dtypes) == 1,
             cost=sum(info.cost for info in types),
+            scored=sum(summary.scored.get(info.name, 0) for info in types),
+            scored_fast=sum(summary.scored_fast.get(info.name, 0) for info in types),
         )
 
 
@@ -197,8 +205,8 @@ class PlanPanel(Vertical):
             yield Button(start, variant="primary", compact=True, id="start")
         if not self.summary.is_local:
             yield Static(self._download(), id="download-first")
-        if self.summary.finished:
-            yield Static(self._finished(), id="finished")
+        if self.summary.scored:
+            yield Static(self._scored(), id="scored")
         if any(info.one_dimensional for info in self.summary.types):
             yield Static(NORMS, id="norms")
         for note in self.summary.notes:
@@ -229,37 +237,57 @@ class PlanPanel(Vertical):
         """Other types are checked now."""
         self.figures.plan = plan
         self.figures.problem = ""
-        self.figures.time = self._estimate(plan)
+        self._show_estimate()
 
     def set_ready(self, ready: Ready) -> None:
         """The machine is measured: from now on the time is known."""
         self.ready = ready
-        if self.figures.plan is not None:
-            self.figures.time = self._estimate(self.figures.plan)
+        self._show_estimate()
 
     def set_fresh(self, fresh: bool) -> None:
         """Whether scores of an earlier scan are computed again."""
         self.fresh = fresh
-        self.query_one("#finished", Static).update(self._finished())
-        if self.figures.plan is not None:
-            self.figures.time = self._estimate(self.figures.plan)
+        self._show_estimate()
 
     def refuse(self) -> None:
         """Say that there is nothing to scan."""
         self.figures.problem = NOTHING_CHECKED
 
+    def _show_estimate(self) -> None:
+        if self.figures.plan is not None:
+            self.figures.time = self._estimate(self.figures.plan)
+        note = self._scored()
+        for line in self.query("#scored").results(Static):
+            if line.content != note:  # an update lays the screen out again
+                line.update(note)
+
     def _estimate(self, plan: Plan) -> tuple[str, str]:
-        kept = bool(self.summary.finished) and not self.fresh
+        kept = plan.scored > self._unusable(plan) and not self.fresh
         return estimate(plan, self.ready, self.settings.device, at_most=kept)
 
-    def _finished(self) -> Content:
-        count = self.summary.finished
-        layers = numbers.counted(count, "layer")
+    def _unusable(self, plan: Plan) -> int:
+        """The scored layers that are not exact enough for this scan."""
+        precision = self.settings.precision
+        if precision == "auto" and self.ready is not None and self.ready.fast:
+            with contextlib.suppress(InputError):
+                devices = pick_devices(self.settings.device, self.ready.devices)
+                precision = "fast" if set(devices) & set(self.ready.fast) else "exact"
+        return 0 if precision == "fast" else plan.scored_fast
+
+    def _scored(self) -> Content:
+        """What becomes of the scores that the checked types have by now."""
+        plan = self.figures.plan
+        if plan is None or not plan.scored:
+            return Content("No layer of the checked types is scored already.")
         if self.fresh:
+            layers = numbers.counted(plan.scored, "layer")
             text = f"Starting afresh: {layers} will be computed again."
             return _note(text, "fresh", "f", "Keep them")
-        scored = numbers.counted(count, "layer is", "layers are")
+        unusable = self._unusable(plan)
+        scored = numbers.counted(plan.scored - unusable, "layer is", "layers are")
         text = f"{scored} already scored and will not be computed again."
+        if unusable:
+            text += f" {unusable:,} in fast precision will: this scan is exact."
         return _note(text, "fresh", "f", "Start afresh")
 
     def _unscored(self) -> Content:
@@ -277,4 +305,4 @@ def _note(text: str, action: str, key: str, label: str) -> Content:
 def _whose_names(summary: ModelSummary) -> str:
     """Where the parameter names come from; the class stands on the line above."""
     short = summary.naming.replace(f" {summary.architecture}", "")
-    return short or "as stored; exact follow"
+    return short or "as in the files, for now"

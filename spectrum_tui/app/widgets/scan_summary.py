@@ -12,7 +12,6 @@ from textual.widgets import Button, ProgressBar, Static
 from spectrum_tui.app.widgets.found_panel import download_line
 from spectrum_tui.core import numbers
 from spectrum_tui.core.numbers import counted, part_of
-from spectrum_tui.core.requests import DownloadProgress
 from spectrum_tui.worker.progress import Snapshot
 
 TITLES = {
@@ -136,22 +135,18 @@ def _note(scan: Snapshot) -> Content:
     return Content.assemble((reason, style), Content(" ".join(_sentences(scan))))
 
 
-def _download(scan: Snapshot) -> DownloadProgress:
-    return DownloadProgress(0, scan.fetched, scan.to_fetch, scan.fetched_per_second)
-
-
 def _sentences(scan: Snapshot) -> Iterator[str]:
     match scan.phase:
         case "starting":
             yield "Getting ready …"
         case "fetching":
-            yield f"Into the hub's cache first: {download_line(_download(scan))}."
+            yield f"Into the hub's cache first: {download_line(scan.download)}."
         case "running":
             at_once = counted(scan.batch_size, "matrix", "matrices")
             yield f"On {scan.device}, {at_once} at a time."
         case "stopping":
             yield "Press s again to end it at once; the matrices in work would be lost."
-        case "stopped" | "failed" | "died" if scan.to_fetch and not scan.layers:
+        case "stopped" | "failed" | "died" if scan.download.total and not scan.layers:
             yield "Whole files that came are kept; going on fetches the rest."
         case "stopped" | "failed" | "died" if scan.layers:
             kept = part_of(scan.done, scan.layers, "layer", "is", "are")

@@ -140,9 +140,9 @@ class ScorePane(Vertical):
         if row is None:
             return Content(" No layer or type contains this text.")
         scores = self.selection.result.scores
-        columns = {c.title: c.width for c in self.table.columns(self.table.view_size.width)}
+        columns = self.table.columns(self.table.view_size.width)
         name = scores.layers[row]
-        parts = [] if cell_len(name) <= columns["layer"] else [name]
+        parts = [] if cell_len(name) <= columns["layer"].width else [name]
         if row in scores.problems:
             return Content(keep_end(" " + " · ".join([scores.problems[row], *parts]), width))
         if "type" not in columns:

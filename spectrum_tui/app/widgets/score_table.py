@@ -51,13 +51,6 @@ def bar(share: float, width: int) -> str:
     return plain_bar(share, width)
 
 
-def _in_head(selection: Selection) -> BoolArray:
-    """The rows of embeddings and output head, which train without being ranked."""
-    head = {name for h in selection.result.head for name in (h.name, *h.tied)}
-    rows = selection.result.scores.parameters
-    return np.fromiter((not head.isdisjoint(names) for names in rows), np.bool_, len(rows))
-
-
 def _longest(names: list[str]) -> int:
     """Cells of the longest name; measuring only what is not ASCII saves 0.1 s at 60,000."""
     return max((len(n) if n.isascii() else cell_len(n) for n in names), default=5)
@@ -95,15 +88,6 @@ class ScoreTable(LineView):
     class Reordered(Message):
         """The rows are sorted or filtered otherwise now."""
 
-        def __init__(self, table: ScoreTable) -> None:
-            super().__init__()
-            self.table = table
-
-        @property
-        def control(self) -> ScoreTable:
-            """The table."""
-            return self.table
-
     def __init__(
         self,
         selection: Selection,
@@ -116,14 +100,15 @@ class ScoreTable(LineView):
         self.scores = selection.result.scores
         self.rows = ScoreRows(selection)
         self._known_rows = {selection: self.rows}
-        self.metric = described(selection.result.provenance.metric)
+        self.metric = described(selection.result.scores.metric)
         self.order: IntArray = self.rows.ordered(Sort.FILE)
         self.mask: BoolArray = np.zeros(len(self.scores), np.bool_)
         self.head_on = bool(selection.result.head)
-        self.in_head = _in_head(selection)
+        self.in_head = selection.in_head
         self.sort, self.reverse, self.containing = Sort.FILE, False, ""
         self._on_cursor = on_cursor
-        self._columns: tuple[int, list[Column]] = (-1, [])
+        self._columns: dict[str, Column] = {}
+        self._columns_width = -1
         self._longest_layer = _longest(self.scores.layers)
         self._longest_type = _longest(self.scores.type_names)
         super().__init__(len(self.scores), id=id, classes=classes)
@@ -142,8 +127,8 @@ class ScoreTable(LineView):
         if selection not in self._known_rows:
             self._known_rows[selection] = self.rows.rescored(selection)
         self.rows = self._known_rows[selection]
-        self.metric = described(selection.result.provenance.metric)
-        self._columns = (-1, [])
+        self.metric = described(selection.result.scores.metric)
+        self._columns_width = -1
         self.order = self.rows.ordered(self.sort, reverse=self.reverse, containing=self.containing)
         where = np.flatnonzero(self.order == layer)
         self.cursor = int(where[0]) if len(where) else 0
@@ -194,7 +179,7 @@ class ScoreTable(LineView):
         self.show_row(self.cursor)
         self.refresh()
         self._tell()
-        self.post_message(self.Reordered(self))
+        self.post_message(self.Reordered())
 
     def watch_cursor(self, old: int, new: int) -> None:
         """Tell the owner at once, so that what it says of the layer is in the same frame."""
@@ -228,7 +213,7 @@ class ScoreTable(LineView):
 
     def click_header(self, x: int) -> None:
         """Sort by the clicked column; a second click reverses."""
-        for column in self.columns(self.view_size.width):
+        for column in self.columns(self.view_size.width).values():
             if x <= column.width:
                 if column.sort is not None:
                     again = column.sort is self.sort
@@ -238,43 +223,44 @@ class ScoreTable(LineView):
 
     # -- drawing ------------------------------------------------------------------------------
 
-    def columns(self, width: int) -> list[Column]:
-        """The columns that `width` cells hold: mark, bar, SNR and rank always."""
-        if self._columns[0] != width:
-            self._columns = (width, self._lay_out(width))
-        return self._columns[1]
+    def columns(self, width: int) -> dict[str, Column]:
+        """The columns that `width` cells hold, by name, from left to right: always mark, bar,
+        score, rank and layer, then type and shape where there is room."""
+        if self._columns_width != width:
+            self._columns_width, self._columns = width, self._lay_out(width)
+        return self._columns
 
-    def _lay_out(self, width: int) -> list[Column]:
+    def _lay_out(self, width: int) -> dict[str, Column]:
         digits = len(str(self.selection.counts.max(initial=1)))
         rank = Column("rank ", max(7, 2 * digits + 2), Sort.SNR, right=True)
-        extra = []
+        extra = {}
         if width >= TYPE_FROM:
-            extra.append(Column("type", max(6, min(36, self._longest_type)), Sort.TYPE))
+            extra["type"] = Column("type", max(6, min(36, self._longest_type)), Sort.TYPE)
         if width >= SHAPE_FROM and self.scores.has_shapes:
-            extra.append(Column("shape", 15, right=True))
+            extra["shape"] = Column("shape", 15, right=True)
         score = Column(self.metric.title, max(8, len(self.metric.title) + 1), Sort.SNR, right=True)
-        fixed = 1 + score.width + rank.width + sum(c.width + 1 for c in extra) + 5
+        fixed = 1 + score.width + rank.width + sum(c.width + 1 for c in extra.values()) + 5
         room = width - fixed - self._longest_layer
         bar_width = max(BAR, min(WIDE_BAR, room))
         layer = max(7, min(self._longest_layer, width - fixed - bar_width))
-        return [
-            Column("", 1),
-            Column("within its type" if bar_width > 14 else "in type", bar_width, Sort.SNR),
-            score,
-            rank,
-            Column("layer", layer, Sort.NAME),
-            *extra,
-        ]
+        return {
+            "mark": Column("", 1),
+            "bar": Column("within its type" if bar_width > 14 else "in type", bar_width, Sort.SNR),
+            "score": score,
+            "rank": rank,
+            "layer": Column("layer", layer, Sort.NAME),
+            **extra,
+        }
 
     def render_header(self, line: int, width: int) -> Strip:
         """The titles; an arrow at the one that the rows are sorted by."""
-        cells = [self._title(column) for column in self.columns(width)]
+        cells = [self._title(name, column) for name, column in self.columns(width).items()]
         style = self.line_style("line-view--header")
         return Strip([Segment(" ".join(cells).ljust(width)[:width], style)], width)
 
-    def _title(self, column: Column) -> str:
+    def _title(self, name: str, column: Column) -> str:
         title = column.title
-        if column.sort is self.sort and title in (self.metric.title, Sort.NAME, Sort.TYPE):
+        if column.sort is self.sort and name in ("score", "layer", "type"):
             down = (self.sort is Sort.SNR) != self.reverse
             title += "▼" if down else "▲"
         return (
@@ -291,44 +277,46 @@ class ScoreTable(LineView):
         else:
             front = self._score_cells(index, columns, cursor)
         segments = [*front, *self._name_cells(index, columns, cursor)]
-        used = sum(column.width + 1 for column in columns) - 1
+        used = sum(column.width + 1 for column in columns.values()) - 1
         if used < width:
             segments.append(Segment(" " * (width - used), self.line_style(*cursor)))
         return Strip(segments, max(used, width))
 
     def _score_cells(
-        self, index: int, columns: list[Column], cursor: tuple[str, ...]
+        self, index: int, columns: dict[str, Column], cursor: tuple[str, ...]
     ) -> list[Segment]:
         on = self.trains(index)
         n = self.selection.counts[self.scores.type_ids[index]]
-        rank = f"{self.selection.rank[index]}/{n} ".rjust(columns[3].width)
-        snr = numbers.score(float(self.scores.snr[index])).rjust(columns[2].width)
+        rank = f"{self.selection.rank[index]}/{n} ".rjust(columns["rank"].width)
+        snr = numbers.score(float(self.scores.snr[index])).rjust(columns["score"].width)
         mark, bars = ("mark", "bar") if on else ("muted", "faint")
         # The cursor's background is the bar's colour: the bar stands out on its own ground.
         under_bar = () if self.has_focus else cursor
         glyph = "● " if self.mask[index] else "◆ " if on else "· "
         return [
             Segment(glyph, self._style(mark, cursor)),
-            Segment(bar(self.rows.bars[index], columns[1].width), self._style(bars, under_bar)),
+            Segment(bar(self.rows.bars[index], columns["bar"].width), self._style(bars, under_bar)),
             Segment(f" {snr} {rank} ", self._style("" if on else "muted", cursor)),
         ]
 
     def _failed_cells(
-        self, index: int, columns: list[Column], cursor: tuple[str, ...]
+        self, index: int, columns: dict[str, Column], cursor: tuple[str, ...]
     ) -> list[Segment]:
         reason = printable(self.scores.problems.get(index, "no score"))
-        room = sum(column.width + 1 for column in columns[1:4]) - 1
+        room = sum(columns[name].width + 1 for name in ("bar", "score", "rank")) - 1
         if cell_len(reason) > room:
             reason = set_cell_size(reason, room - 1) + "…"
         text = f"✗ {set_cell_size(reason, room)} "
         return [Segment(text, self._style("failed", cursor))]
 
     def _name_cells(
-        self, index: int, columns: list[Column], cursor: tuple[str, ...]
+        self, index: int, columns: dict[str, Column], cursor: tuple[str, ...]
     ) -> list[Segment]:
         type_name = self.scores.type_names[self.scores.type_ids[index]]
-        name = keep_end(self.scores.layers[index], columns[4].width)
-        rest = "".join(" " + self._extra(column, index, type_name) for column in columns[5:])
+        name = keep_end(self.scores.layers[index], columns["layer"].width)
+        rest = f" {keep_end(type_name, columns['type'].width)}" if "type" in columns else ""
+        if "shape" in columns:
+            rest += " " + self.scores.shape(index).rjust(columns["shape"].width)
         muted = self._style("muted", cursor)
         if not self.trains(index):
             return [Segment(name + rest, muted)]
@@ -338,11 +326,6 @@ class ScoreTable(LineView):
             Segment(name[at:], self._style("", cursor)),
             Segment(rest, muted),
         ]
-
-    def _extra(self, column: Column, index: int, type_name: str) -> str:
-        if column.right:
-            return self.scores.shape(index).rjust(column.width)
-        return keep_end(type_name, column.width)
 
     def _style(self, part: str, cursor: tuple[str, ...]) -> Style:
         return self.line_style(*((f"score-table--{part}",) if part else ()), *cursor)

@@ -22,7 +22,8 @@ from spectrum_tui.core.audit.order import order_findings
 from spectrum_tui.core.audit.plain import plain_name
 from spectrum_tui.core.audit.renamed import head_findings, renamed_findings
 from spectrum_tui.core.requests import ModelNames
-from spectrum_tui.core.trainers import TRAINERS, TrainerReport
+from spectrum_tui.core.trainers.reports import TrainerReport
+from spectrum_tui.core.trainers.trainers import TRAINERS
 
 
 @dataclass(frozen=True)

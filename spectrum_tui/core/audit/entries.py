@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.text import LONGEST_PATTERN
-from spectrum_tui.core.trainers.recipe_text import KEY, RecipeText
+from spectrum_tui.core.trainers.recipe_text import (
+    KEY,
+    MOST_BYTES,
+    RecipeText,
+    StopsError,
+    read_recipe,
+)
 
 _FIELD = "recipe"
 _KEY_LINE = re.compile(rf"\s*['\"]?{KEY}['\"]?\s*:")
@@ -54,6 +62,55 @@ class Recipe:
         return len(self.entries) + len(self.long)
 
 
+def open_recipe(path: Path) -> str:
+    """Return the text of a recipe's file; raises InputError (field "recipe") for what is none."""
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise InputError(
+                f"{path} holds {size / 1e6:,.0f} MB, far more than a list of names.",
+                f"Give the YAML file with {KEY}.",
+                field=_FIELD,
+            )
+        text = read_recipe(path)
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}.", "Check the path.", field=_FIELD) from None
+    except IsADirectoryError:
+        raise InputError(
+            f"{path} is a folder.", "Give the YAML file in it.", field=_FIELD
+        ) from None
+    except UnicodeDecodeError:
+        text = "\0"
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or "not a usable path"
+        raise InputError(f"Cannot read {path}: {reason}.", "", field=_FIELD) from None
+    _check_text(path, text)
+    return text
+
+
+def _check_text(path: Path, text: str) -> None:
+    if "\0" in text:
+        raise InputError(f"{path} is not a text file.", f"Give the YAML with {KEY}.", field=_FIELD)
+    if not text.strip():
+        raise InputError(f"{path} is empty.", "Write the recipe again.", field=_FIELD)
+    if _is_json(text):
+        raise InputError(
+            f"{path} is JSON, not a recipe.",
+            f"Scores open with spectrum-tui {path.name} and export as a recipe.",
+            field=_FIELD,
+        )
+
+
+def _is_json(text: str) -> bool:
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def parse(text: str) -> Recipe:
     """The recipe in a text; raises InputError (field "recipe") where there is none."""
     document = RecipeText(text)
@@ -78,8 +135,6 @@ def _may_be_name(line: str) -> bool:
 
 
 def _data(document: RecipeText) -> dict[str, Any]:
-    from spectrum_tui.core.trainers.recipe_text import StopsError
-
     try:
         data = document.data
     except StopsError as exc:

@@ -17,7 +17,6 @@ from spectrum_tui.core.numbers import counted
 _LAYER = re.compile(r"(.*?)\.(\d+)\.(.+)", re.DOTALL)
 CHANCE = 1e-6
 """How unlikely an order must be by chance to be told."""
-_ENDS = (".weight", ".bias", "_bias")
 
 
 def picks_of(names: Iterable[str]) -> dict[str, list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from spectrum_tui.core.experts import parent_is_experts
 from spectrum_tui.core.trainers.patterns import ANY, at_start, axolotl_rows
 
 _LEAVES = re.compile(
@@ -50,8 +51,8 @@ def has_rows(pattern: str) -> bool:
 
 def is_module(name: str) -> bool:
     """Whether a name is that of a module rather than of a parameter, by its last part."""
-    before, _, last = name.rpartition(".")
-    if before.rpartition(".")[2] == "experts" or _is_leaf(last):
+    last = name.rpartition(".")[2]
+    if parent_is_experts(name) or _is_leaf(last):
         return False
     last = last.lower()
     return (

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class Tensor:
         return self.end - self.start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """A model's tensors in natural order of their files, with its config.json.
 
@@ -89,11 +89,52 @@ class Checkpoint:
     folder: Path
     config: Mapping[str, Any]
     shards: tuple[str, ...]
-    tensors: tuple[Tensor, ...]
-    fingerprint: str
+    tensors: tuple[Tensor, ...] = ()
+    fingerprint: str = ""
     has_config: bool = True
     indexed: bool = True
     has_adapter: bool = False
+
+    @classmethod
+    def unread(
+        cls,
+        folder: Path,
+        config: Mapping[str, Any] | None,
+        shards: Iterable[str],
+        files: Collection[str],
+    ) -> Checkpoint:
+        """Return a checkpoint whose shards are not opened yet, without tensors and fingerprint.
+
+        `config` is None where there is no config.json; `files` are the names beside the shards.
+        """
+        return cls(
+            folder=folder,
+            config=config or {},
+            shards=tuple(shards),
+            has_config=config is not None,
+            indexed=SINGLE_FILE in files or INDEX_FILE in files,
+            has_adapter=ADAPTER_FILE in files,
+        )
+
+    def with_headers(
+        self, headers: Iterable[Iterable[Tensor]], digest: hashlib._Hash, where: str
+    ) -> Checkpoint:
+        """Return the checkpoint with the tensors of its shards, whose headers come in their order.
+
+        `digest` holds what identifies the shards once `headers` are read. Of two tensors with one
+        name the later counts, as for transformers; raise CheckpointError for them without an index
+        that would name the files that belong together, in the place called `where`.
+        """
+        tensors: dict[str, Tensor] = {}
+        for shard, header in zip(self.shards, headers, strict=True):
+            for tensor in header:
+                twin = tensors.get(tensor.name)
+                if twin is not None and not self.indexed:
+                    raise _ambiguous(twin, shard, where)
+                tensors[tensor.name] = tensor
+        if not {tensor.dtype for tensor in tensors.values()} <= _PLAIN:
+            digest.update(_decoding(self.config).encode())
+        return replace(self, tensors=tuple(tensors.values()), fingerprint=digest.hexdigest())
 
     @property
     def nbytes(self) -> int:
@@ -107,36 +148,27 @@ class Checkpoint:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Describe the model in `folder`; raises CheckpointError with the file that is at fault."""
-    beside = _beside_tensors(folder)
+    """Describe the model in `folder`; raise CheckpointError with the file that is at fault."""
+    checkpoint = _unread(folder)
     digest = hashlib.sha256()
-    headers = ((name, read_header(folder / name, digest)) for name in beside["shards"])
-    tensors = joined(headers, str(folder), indexed=beside["indexed"])
-    if not {tensor.dtype for tensor in tensors} <= _PLAIN:
-        digest.update(_decoding(beside["config"]).encode())
-    return Checkpoint(folder, tensors=tensors, fingerprint=digest.hexdigest(), **beside)
+    headers = (read_header(folder / name, digest) for name in checkpoint.shards)
+    return checkpoint.with_headers(headers, digest, str(folder))
 
 
 def is_unchanged(checkpoint: Checkpoint) -> bool:
     """Whether `read_checkpoint` would find the same again, without a look into the shards."""
     try:
         check_unchanged(checkpoint.states)
-        return replace(checkpoint, **_beside_tensors(checkpoint.folder)) == checkpoint
+        return _unread(checkpoint.folder) == replace(checkpoint, tensors=(), fingerprint="")
     except (SpectrumError, OSError):  # to read it again tells what is wrong with it
         return False
 
 
-def _beside_tensors(folder: Path) -> dict[str, Any]:
-    """The fields of a `Checkpoint` that are known before a shard is opened."""
-    config = read_config(folder)
-    shards = tuple(shard_names(folder))
-    return {
-        "config": config or {},
-        "shards": shards,
-        "has_config": config is not None,
-        "indexed": shards == (SINGLE_FILE,) or (folder / INDEX_FILE).is_file(),
-        "has_adapter": (folder / ADAPTER_FILE).is_file(),
-    }
+def _unread(folder: Path) -> Checkpoint:
+    config, shards = read_config(folder), shard_names(folder)
+    known = (SINGLE_FILE, INDEX_FILE, ADAPTER_FILE)
+    beside = [name for name in known if (folder / name).is_file()]
+    return Checkpoint.unread(folder, config, shards, beside)
 
 
 def _decoding(config: Mapping[str, Any]) -> str:
@@ -146,28 +178,13 @@ def _decoding(config: Mapping[str, Any]) -> str:
     return json.dumps([part for part in found if part], sort_keys=True)
 
 
-def joined(
-    headers: Iterable[tuple[str, Iterable[Tensor]]], where: str, *, indexed: bool
-) -> tuple[Tensor, ...]:
-    """The tensors of all shards, given as (shard, its tensors).
-
-    Of two with one name the later counts, as for transformers; without an index that would name
-    the files that belong together, raises CheckpointError.
-    """
-    tensors: dict[str, Tensor] = {}
-    for shard, header in headers:
-        for tensor in header:
-            twin = tensors.get(tensor.name)
-            if twin is not None and not indexed:
-                other = Path(twin.file).name
-                raise CheckpointError(
-                    f"{other} and {Path(shard).name} in {where} both hold {tensor.name}, and no "
-                    f"{INDEX_FILE} says which of them is the model's.",
-                    "Leave the files of one model in the folder.",
-                    field="model",
-                )
-            tensors[tensor.name] = tensor
-    return tuple(tensors.values())
+def _ambiguous(twin: Tensor, shard: str, where: str) -> CheckpointError:
+    return CheckpointError(
+        f"{Path(twin.file).name} and {Path(shard).name} in {where} both hold {twin.name}, and no "
+        f"{INDEX_FILE} says which of them is the model's.",
+        "Leave the files of one model in the folder.",
+        field="model",
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:

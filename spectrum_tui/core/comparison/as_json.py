@@ -15,7 +15,7 @@ def as_data(comparison: Comparison, percent: int) -> dict[str, Any]:
     return {
         "a": _source(comparison.a),
         "b": _source(comparison.b),
-        "metric": comparison.a.provenance.metric,
+        "metric": comparison.a.scores.metric,
         "top_percent": percent,
         "matched_under_another_name": comparison.pairs.renamed,
         "types_in_both": {

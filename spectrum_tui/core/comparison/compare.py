@@ -208,7 +208,7 @@ def compare(a: Result, b: Result, metric: str = "") -> Comparison:
 
     Raises ResultsError where one of them lacks it, or where they share no layer.
     """
-    metric = metric or a.provenance.metric
+    metric = metric or a.scores.metric
     found = Comparison(a.with_metric(metric), b.with_metric(metric))
     if not len(found.pairs):
         raise ResultsError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from spectrum_tui.core.comparison.compare import Comparison
 from spectrum_tui.core.numbers import counted
@@ -22,6 +23,16 @@ def notes(comparison: Comparison) -> list[str]:
     if len(made) > 1 and Generation.BEFORE_2025_04 in made:
         found.append("One file is from before April 2025: there, no noise at all is Infinity.")
     return found
+
+
+def file_names(comparison: Comparison) -> tuple[str, str]:
+    """The names of the two files, with as many folders as tell them apart; "" without a file."""
+    sources = (comparison.a.source, comparison.b.source)
+    a, b = (Path(source).parts for source in sources)
+    apart = (n for n in range(1, max(len(a), len(b)) + 1) if a[-n:] != b[-n:])
+    n = next(apart, 1)
+    first, second = (str(Path(*parts[-n:])) if parts else "" for parts in (a, b))
+    return first, second
 
 
 def rho_text(rho: float) -> str:

@@ -32,7 +32,7 @@ LEFTOVER_AGE = 60.0
 _PREFIX = "models--"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HubFiles:
     """The files of one commit that a scan needs: `sizes` in bytes, `blobs` their cache names.
 

@@ -18,18 +18,17 @@ from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, choose_
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
 from spectrum_tui.core.hub.cache import HubFiles, missing_in_cache, snapshot_folder
-from spectrum_tui.core.hub.contents import is_blob
-from spectrum_tui.core.hub.each import each
 from spectrum_tui.core.hub.errors import not_a_hub, not_the_file, translate, validate
 from spectrum_tui.core.hub.guard import (
     Bounds,
     bounded,
     guard_client,
+    is_blob,
     is_commit,
     is_hex_id,
     within,
 )
-from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.hub.patience import Patience, each
 from spectrum_tui.core.json_text import WRONG_SHAPE
 
 LIST_BYTES = 600_000
@@ -149,30 +148,23 @@ class _Reader:
 
     def read(self) -> RemoteCheckpoint:
         """The whole description."""
-        config = self._config()
-        shards = self._shards()
-        indexed = bool({SINGLE_FILE, INDEX_FILE} & self.sizes.keys())
+        config, shards = self._config(), self._shards()
+        checkpoint = ck.Checkpoint.unread(self.folder, config, shards, self.sizes)
         digest = hashlib.sha256(self.commit.encode())
         read = each(self._header, shards, WORKERS)
         for blob, _ in read:
             digest.update(blob)
-        headers = zip(shards, (header for _, header in read), strict=True)
-        tensors = ck.joined(headers, self.repo_id, indexed=indexed)
+        checkpoint = checkpoint.with_headers((header for _, header in read), digest, self.repo_id)
         sizes = {name: self.sizes[name] or 0 for name in self._needed(shards)}
         blobs = {name: self.blobs[name] for name in sizes}
-        return RemoteCheckpoint(
-            ck.Checkpoint(
-                self.folder,
-                config or {},
-                tuple(shards),
-                tensors,
-                digest.hexdigest(),
-                has_config=config is not None,
-                indexed=indexed,
-                has_adapter=ck.ADAPTER_FILE in self.sizes,
-            ),
-            HubFiles(self.repo_id, self.revision, self.commit, sizes, blobs),
+        files = HubFiles(
+            repo_id=self.repo_id,
+            revision=self.revision,
+            commit=self.commit,
+            sizes=sizes,
+            blobs=blobs,
         )
+        return RemoteCheckpoint(checkpoint, files)
 
     def _config(self) -> dict[str, Any] | None:
         name = "config.json"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,28 +29,29 @@ from spectrum_tui.core.journal.spectra import (
     spectra_path,
 )
 from spectrum_tui.core.json_text import WRONG_SHAPE
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scoring.metrics import every_metric
-from spectrum_tui.core.scoring.snr import RULE, Score
+from spectrum_tui.core.scoring.snr import RULE
+from spectrum_tui.core.settings import METRIC, METRICS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A matrix's score, and the seconds it took; `rule` names how it was computed.
+    """A matrix's scores, and the seconds they took; `rule` names how they were computed.
 
-    `error` bounds the relative error of the SNR where it was computed in the `fast` precision;
-    it is 0 for an exact one. `metrics` are {name: value} of every metric, `spectrum` where its
-    singular values lie in the file beside the journal `file`.
+    `metrics` are {name: value} of every metric, the SNR always among them. `error` bounds the
+    relative error of the SNR where it was computed in the `fast` precision; it is 0 for an exact
+    one. `spectrum` is where the singular values lie in the file beside the journal `file`. `made`
+    is when they were computed, in seconds since 1970.
     """
 
     layer: str
-    score: Score
-    seconds: float
+    metrics: Mapping[str, float]
+    seconds: float = 0.0
     rule: str = RULE
     error: float = 0.0
-    metrics: Mapping[str, float] = field(default_factory=dict)
     spectrum: int = NOWHERE
     file: str = ""
+    made: float = 0.0
 
 
 def journal_path(fingerprint: str) -> Path:
@@ -76,26 +77,23 @@ def read_journal(path: Path) -> dict[str, Entry]:
     An entry that lacks a metric gets it from its spectrum; without one it is left out, as if
     its matrix had not been scored.
     """
-    return best_entries(entry for file in journals(path) for entry in _entries(file))
+    return best_entries(read_entries(path))
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """Every usable entry of all processes' journals, several of a layer among them."""
+    return (entry for file in journals(path) for entry in _entries(file))
 
 
 def best_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """{layer: entry}, the most exact of each: which file or machine it is from says nothing."""
+    """{layer: entry}, the most exact of each, the newest of those: which file or machine it is
+    from says nothing."""
     best: dict[str, Entry] = {}
     for entry in entries:
-        if entry.layer not in best or entry.error <= best[entry.layer].error:
+        known = best.get(entry.layer)
+        if known is None or (entry.error, -entry.made) <= (known.error, -known.made):
             best[entry.layer] = entry
     return best
-
-
-def discard_journals(path: Path) -> None:
-    """Forget every score and spectrum of a checkpoint, of whichever process; raises OutputError."""
-    try:
-        for file in journals(path):
-            disk.remove(file)
-            disk.remove(spectra_path(file))
-    except OSError as exc:
-        raise cannot_keep(path, exc) from None
 
 
 class JournalTail:
@@ -170,8 +168,9 @@ def parse_line(line: bytes, file: str = "") -> Entry | None:
         return None
     try:
         data = json.loads(body + b"}")
-        data["file"] = file
-        entry = Entry(score=Score(**data.pop("score")), **data)
+        if "score" in data:  # a line of the other form, which has the SNR apart
+            data["metrics"] = {METRIC: data.pop("score")["snr"], **data.get("metrics", {})}
+        entry = Entry(**{**data, "file": file})
     except WRONG_SHAPE:
         return None
     return entry if _is_sound(entry) else None
@@ -179,15 +178,14 @@ def parse_line(line: bytes, file: str = "") -> Entry | None:
 
 def _is_sound(entry: Entry) -> bool:
     """Whether every field is what it should be; JSON says nothing of it."""
-    score = entry.score
     if not isinstance(entry.metrics, dict):
         return False
-    floats = (score.snr, score.largest, score.sigma, score.threshold, entry.seconds, entry.error)
+    floats = (entry.seconds, entry.error, entry.made, *entry.metrics.values())
     return (
-        set(map(type, (*floats, *entry.metrics.values()))) == {float}
+        set(map(type, floats)) == {float}
         and type(entry.layer) is type(entry.rule) is str
-        and type(entry.spectrum) is type(score.signal) is int
-        and score.snr >= 0.0
+        and type(entry.spectrum) is int
+        and entry.metrics.get(METRIC, -1.0) >= 0.0
         and 0.0 <= entry.error < math.inf
     )
 

@@ -68,8 +68,8 @@ class SpectraWriter:
 class SpectraReader:
     """Reads single spectra of a file, which need not exist.
 
-    By reading rather than mapping it: a scan from the start cuts the file short, and a map of
-    it would end the process.
+    By reading rather than mapping it: whoever empties the cache may cut the file short, and a map
+    of it would end the process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -114,6 +114,7 @@ def _record(name: str, spectrum: KeptSpectrum) -> bytes:
 
 
 def _checksum(name: str, rows: int, columns: int, body: bytes) -> int:
-    """The name is in it: after a scan from the start, another matrix may lie at an offset."""
+    """The name is in it: where the file was lost and begun anew, another matrix may lie at an
+    offset."""
     key = f"{name}\0{rows}\0{columns}".encode("utf-8", "surrogatepass")
     return zlib.crc32(body, zlib.crc32(key))

@@ -13,8 +13,9 @@ import numpy as np
 
 from spectrum_tui.core.memory.model import ABOVE, BELOW, Architecture, ModelSizes
 from spectrum_tui.core.memory.presets import COPY, Preset, Training
-from spectrum_tui.core.recipes.adapters import adapter_layers, adapter_parameters
+from spectrum_tui.core.recipes.adapters import adapter_layers
 from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.peft_kinds import HYBRID, LORA
 from spectrum_tui.core.results.results import FloatArray, IntArray
 from spectrum_tui.core.results.selection import NEVER, Selection
 
@@ -78,14 +79,11 @@ class MemoryTable:
         self._members = _members(selection, sizes)
         self._columns = {on: self._column(on) for on in (True, False)}
 
-    def estimate(
-        self, percent: int, training: Training, *, head: bool, adapters: int | None = None
-    ) -> Estimate:
-        """The bytes at one percentage. `adapters` are the parameters of a recipe's own adapters,
-        by default those of the recipe that the preset is named after."""
+    def estimate(self, percent: int, training: Training, *, head: bool) -> Estimate:
+        """The bytes at one percentage; with adapters those of the preset's own recipe."""
         preset = training.preset
         if preset.adapters:
-            parts, trained, first = self._adapted(percent, training, adapters)
+            parts, trained, first = self._adapted(percent, training)
         else:
             column = self._columns[head]
             trained, first = int(column.trained[percent]), int(column.lowest[percent])
@@ -109,22 +107,19 @@ class MemoryTable:
             optimizer += (8.0 - preset.optimizer) * full_state
         return preset.weights * self._total, preset.gradients * trained, optimizer
 
-    def _adapted(
-        self, percent: int, training: Training, adapters: int | None
-    ) -> tuple[_Parts, int, int]:
+    def _adapted(self, percent: int, training: Training) -> tuple[_Parts, int, int]:
         """(bytes, what trains, the lowest block that does) with adapters."""
         preset = training.preset
         choice = Choice(self._selection, percent, tiers=training.tiers)
-        count = adapter_parameters(choice, "peft-hybrid" if preset.hybrid else "peft-lora")
-        own = count.adapters if adapters is None else adapters
+        count = (HYBRID if preset.hybrid else LORA).count(choice)
         end = choice.medium_end if preset.hybrid else percent
         base = self._four_bit if preset.four_bit else preset.weights * self._total
         if preset.hybrid:
             base += int(self._adapters.unpacked[percent])
         each = zip((4.0, preset.gradients, preset.optimizer), COPY, strict=True)
-        weights, gradients, optimizer = (a * own + c * count.full for a, c in each)
+        weights, gradients, optimizer = (a * count.adapters + c * count.full for a, c in each)
         parts = (base + weights, gradients, optimizer)
-        return parts, own + count.full, int(self._adapters.lowest[end])
+        return parts, count.adapters + count.full, int(self._adapters.lowest[end])
 
     def _column(self, head: bool) -> _Column:
         """Of weights that train themselves."""

@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from spectrum_tui.core.experts import listed_expert, mentions_experts
 from spectrum_tui.core.layer_types import LANGUAGE, is_input_embedding, is_output_head, tower_of
 from spectrum_tui.core.results.results import (
     BoolArray,
@@ -33,7 +34,6 @@ BELOW, ABOVE = -1, -2
 """In place of a block: before the first one, behind the last one."""
 
 _BLOCK = re.compile(r"(.*?)\.(\d{1,6})(?=\.|$)")
-_EXPERT = re.compile(r"(?:^|\.)experts?\.(\d{1,6})\.")
 _TABLE = re.compile(r"embed|(^|\.)(wte|wpe|shared)\.")
 
 _Key = tuple[str, str, tuple[int, ...], ModuleKind]
@@ -69,13 +69,12 @@ class _Kind:
         self.table = _is_table(name, self.shape, module)
         self.linear = not self.table and _is_linear(self.shape, module, name)
         self.sides = sum(self.shape[-2:]) if len(self.shape) > 1 else 0
-        expert = _EXPERT.search(after)
-        self.expert = int(expert[1]) if expert else -1
+        self.expert = listed_expert(after)
         self.width = self._width(after)
 
     def _width(self, after: str) -> int:
         """What it takes in and gives out for a token."""
-        if self.table or (len(self.shape) > 2 and "expert" not in after):
+        if self.table or (len(self.shape) > 2 and not mentions_experts(after)):
             return 0
         return self.sides * min(EXPERTS_PER_TOKEN, prod(self.shape[:-2]))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +23,8 @@ from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, 
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
-from spectrum_tui.core.requests import DEMO, DEMO_NAME, ModelSummary
+from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.settings import DEFAULTS, DEMO, DEMO_NAME, Settings
 from spectrum_tui.core.text import safe, shortened
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Inspection:
 
     `files` are what a download fetches of a model that is only on the hub; `preview` are the
     layers under the checkpoint's names, where `model` has those of a trainer. `scored` are the
-    matrices that an earlier scan of exactly these files has scored.
+    matrices that an earlier scan of exactly these files has scored, with the `error` of each.
     """
 
     summary: ModelSummary
@@ -49,7 +50,7 @@ class Inspection:
     model: ModelLayers
     files: hub.HubFiles | None = None
     preview: ModelLayers | None = None
-    scored: frozenset[str] = frozenset()
+    scored: Mapping[str, float] = field(default_factory=dict)
 
 
 def inspect_model(
@@ -162,7 +163,7 @@ def _describe(
     if not quantisation.method:
         _check_scorable(typed, model)
     is_local = origin != "hub"
-    scored = frozenset(read_journal(journal_path(checkpoint.fingerprint)))
+    scored = kept_scores(checkpoint)
     summary = ModelSummary(
         typed,
         origin,
@@ -177,22 +178,20 @@ def _describe(
         _dtypes(checkpoint),
         tuple(summarise_types(model.layers)),
         model.skipped,
-        finished_layers(scored, (layer.matrix_names for layer in model.layers)),
+        *scored_layers(scored, model.layers),
         name or typed,
         (*_beside(checkpoint, origin), *filter(None, (quantisation.banner,))),
     )
     return Inspection(summary, checkpoint, model, scored=scored)
 
 
-def as_far_as_known(
-    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
-) -> Inspection:
+def as_far_as_known(inspection: Inspection, settings: Settings = DEFAULTS) -> Inspection:
     """`with_exact_names`, or the names as stored where those need values that are on the hub.
 
     Some quantised models describe themselves in tensors; all others are known from headers.
     """
     try:
-        return with_exact_names(inspection, model_class=model_class, allow_gptq=allow_gptq)
+        return with_exact_names(inspection, settings)
     except NotHereError:
         summary = inspection.summary
         note = "the exact names and counts are known after the download: they need stored values"
@@ -201,9 +200,7 @@ def as_far_as_known(
         )
 
 
-def with_exact_names(
-    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
-) -> Inspection:
+def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> Inspection:
     """The same model under the names that a trainer will have.
 
     Needs torch and transformers, but for the architectures of `naming.known`.
@@ -212,7 +209,7 @@ def with_exact_names(
     class that does not fit. Where the names cannot be known, `summary.notes` say why.
     """
     with without_collections():
-        dequantised, plan = exact_plan(inspection, model_class=model_class, allow_gptq=allow_gptq)
+        dequantised, plan = exact_plan(inspection, settings)
         check_loads(inspection.checkpoint, plan, inspection.summary.model)
         model = plan_layers(plan)
     dropped = tuple((name, "only used by an inference engine") for name in dequantised.dropped)
@@ -226,12 +223,14 @@ def with_exact_names(
         *_mismatches(plan),
         *_missing(plan),
     )
+    scored, fast = scored_layers(inspection.scored, model.layers)
     summary = replace(
         inspection.summary,
         parameters=model.total_parameters,
         types=tuple(summarise_types(model.layers)),
         skipped=model.skipped,
-        finished=finished_layers(inspection.scored, (layer.matrix_names for layer in model.layers)),
+        scored=scored,
+        scored_fast=fast,
         notes=(*filter(None, (*banners, cache_note())), *_notes(model)),
         naming=naming_of(plan),
         model_class=plan.model_class,
@@ -240,7 +239,7 @@ def with_exact_names(
 
 
 def exact_plan(
-    inspection: Inspection, *, model_class: str = "", allow_gptq: bool = False
+    inspection: Inspection, settings: Settings = DEFAULTS
 ) -> tuple[Dequantised, ParameterPlan]:
     """The tensors of a checkpoint and the parameters that they become; raises as
     `with_exact_names` does."""
@@ -249,10 +248,11 @@ def exact_plan(
     from spectrum_tui.core.quantised.dequantise import dequantise
 
     checkpoint = inspection.checkpoint
-    dequantised = dequantise(checkpoint, allow_gptq=allow_gptq)
-    plan = known_plan(checkpoint, dequantised.sources, model_class=model_class)
+    chosen = settings.model_class
+    dequantised = dequantise(checkpoint, allow_gptq=settings.allow_gptq)
+    plan = known_plan(checkpoint, dequantised.sources, model_class=chosen)
     if plan is None:
-        plan = plan_parameters(checkpoint, model_class=model_class, sources=dequantised.sources)
+        plan = plan_parameters(checkpoint, model_class=chosen, sources=dequantised.sources)
     return dequantised, plan
 
 
@@ -317,9 +317,31 @@ def _check_scorable(typed: str, model: ModelLayers) -> None:
         )
 
 
-def finished_layers(scored: frozenset[str], layers: Iterable[Iterable[str]]) -> int:
-    """How many layers, given as the names of their matrices, are among the `scored`."""
-    return sum(scored.issuperset(names) for names in layers) if scored else 0
+def kept_scores(checkpoint: Checkpoint) -> dict[str, float]:
+    """Return the matrices that earlier scans of exactly these files have scored, with the bound of
+    each score's relative error: 0 for an exact one."""
+    kept = read_journal(journal_path(checkpoint.fingerprint))
+    return {name: entry.error for name, entry in kept.items()}
+
+
+def scored_layers(
+    scored: Mapping[str, float], layers: Iterable[Layer]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Count the layers whose matrices are all scored, and those of them not exactly, by type."""
+    return count_scored(scored, ((layer.type, layer.matrix_names) for layer in layers))
+
+
+def count_scored(
+    scored: Mapping[str, float], layers: Iterable[tuple[str, Sequence[str]]]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """`scored_layers`, of layers given as their type and the names of their matrices."""
+    every: Counter[str] = Counter()
+    fast: Counter[str] = Counter()
+    for kind, names in layers if scored else ():
+        if all(name in scored for name in names):
+            every[kind] += 1
+            fast[kind] += any(scored[name] for name in names)
+    return dict(every), dict(+fast)
 
 
 def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:

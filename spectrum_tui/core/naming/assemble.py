@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.core.naming.experts import experts_in, halves_in, is_convolution
-from spectrum_tui.core.naming.groups import Group, Mapped
-from spectrum_tui.core.naming.how_made import how_made, size
+from spectrum_tui.core import numbers
+from spectrum_tui.core.experts import experts_in, gate_up_split
+from spectrum_tui.core.naming.mapping import Mapped, SourceGroup
 from spectrum_tui.core.naming.parameters import (
     Naming,
     ParameterPlan,
     ParameterValues,
     RuntimeParameter,
     StoredSource,
+    is_convolution,
 )
 from spectrum_tui.core.naming.transformers_api import (
     class_heads,
@@ -68,7 +70,7 @@ def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") ->
     )
 
 
-def _made(model: Any, groups: Iterable[Group], shapes: Mapping[str, Shape]) -> Made:
+def _made(model: Any, groups: Iterable[SourceGroup], shapes: Mapping[str, Shape]) -> Made:
     last = LastMade()
     made: dict[str, tuple[ConvertedGroup, Shape]] = {}
     for group in groups:
@@ -170,22 +172,26 @@ def _entry(parameter: RuntimeParameter, made: Made, describe: _Describer) -> _En
     """The parameter with its sources and values, from itself or from a tied name."""
     target = next((n for n in (parameter.name, *parameter.aliases) if n in made), "")
     if not target:
-        return _Entry(replace(parameter, how="not stored: starts from random values"))
+        return _Entry(parameter)
     converted, shape = made[target]
     group = converted.group
     parameter = replace(parameter, dtype=group.sources[0].dtype, sources=group.sources)
     if shape != parameter.shape:
-        stored = f"stored as {size(shape)}" if shape else "its stored tensors do not fit together"
-        problem = f"{stored}, the model has {size(parameter.shape)}"
+        stored = (
+            f"stored as {numbers.shape(*shape)}"
+            if shape
+            else "its stored tensors do not fit together"
+        )
+        problem = f"{stored}, the model has {numbers.shape(*parameter.shape)}"
         return _Entry(replace(parameter, problem=problem), shape)
-    parameter = describe(parameter, group)
+    parameter = describe(parameter)
     if group.converter is None:
         return _Entry(parameter, shape, DirectValues(group.sources[0]))
     return _Entry(parameter, shape, ConvertedValues(converted, target, parameter.experts))
 
 
 class _Describer:
-    """Adds what the model's modules tell of a parameter: experts, halves, convolutions."""
+    """Adds what the modules tell of a parameter: experts, gate and up in one, convolutions."""
 
     def __init__(self, model: Any, shapes: Mapping[str, Shape]) -> None:
         self._modules = dict(model.named_modules())
@@ -197,20 +203,16 @@ class _Describer:
         kind = module_kind(self._modules[name.rpartition(".")[0]])
         return RuntimeParameter(name, self._shapes[name], "", (), aliases=aliases, module=kind)
 
-    def __call__(self, parameter: RuntimeParameter, group: Group) -> RuntimeParameter:
+    def __call__(self, parameter: RuntimeParameter) -> RuntimeParameter:
         name, shape = parameter.name, parameter.shape
         module = self._modules.get(name.rpartition(".")[0])
         experts = experts_in(name, shape, module)
-        halves = (
-            halves_in(name, shape, self._shapes.get, module=module, model_type=self._model_type)
-            if experts
-            else None
-        )
+        find = partial(gate_up_split, module=module, model_type=self._model_type)
+        split = find(name, shape, self._shapes.get) if experts else None
         return replace(
             parameter,
-            how=how_made(name, group, experts, halves),
             experts=experts,
-            halves=halves,
+            gate_up=split,
             convolution=not experts and is_convolution(shape, module),
         )
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.reading import read_block, read_elements, read_rows, read_tensor
+from spectrum_tui.core.experts import GateUpSplit
 from spectrum_tui.core.results.results import ModuleKind
 from spectrum_tui.core.scoring.svd import SCORABLE, MatrixValues
 
@@ -83,44 +84,22 @@ def plain_source(tensor: Tensor) -> StoredSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Halves:
-    """How a fused expert matrix holds its gate and up parts.
-
-    `axis` of the `[experts, a, b]` parameter along which they lie; `interleaved` when they
-    alternate (gate, up, gate, up) instead of following each other.
-    """
-
-    axis: int
-    interleaved: bool = False
-
-    def cut(self, expert: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(gate, up) of one expert's matrix."""
-        axis, size = self.axis - 1, expert.shape[self.axis - 1]
-        if self.interleaved:
-            gate, up = (expert.movedim(axis, 0)[i::2].movedim(0, axis) for i in (0, 1))
-            return gate, up
-        return expert.narrow(axis, 0, size // 2), expert.narrow(axis, size // 2, size // 2)
-
-
-@dataclass(frozen=True, slots=True)
 class RuntimeParameter:
     """One of `model.named_parameters()`: what a trainer freezes and unfreezes.
 
-    `dtype` is the stored one (a safetensors name, "" where nothing is stored), `how` says in
-    words how the stored tensors become it, `aliases` are the other names of a tied parameter.
-    `experts` is the number of experts fused in it, 0 for any other parameter; `halves` is set
-    when each of them is a gate and an up matrix in one. `problem` says why the stored values
-    are of no use, `module` what kind of module it belongs to.
+    `dtype` is the stored one (a safetensors name, "" where nothing is stored), `aliases` are the
+    other names of a tied parameter. `experts` is the number of experts fused in it, 0 for any
+    other parameter; `gate_up` is set when each of them is a gate and an up matrix in one.
+    `problem` says why the stored values are of no use, `module` what kind of module it belongs to.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     sources: tuple[StoredSource, ...]
-    how: str = ""
     aliases: tuple[str, ...] = ()
     experts: int = 0
-    halves: Halves | None = None
+    gate_up: GateUpSplit | None = None
     convolution: bool = False
     problem: str = ""
     module: ModuleKind = ""
@@ -160,13 +139,20 @@ class RuntimeParameter:
         return ""
 
 
+def is_convolution(shape: tuple[int, ...], module: Any = None) -> bool:
+    """Whether a weight is that of a convolution; without its module, judged by dimensions."""
+    if len(shape) < 3:
+        return False
+    return hasattr(module, "kernel_size") if module is not None else True
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """Rows of a source seen as rows of `width` elements, and some of their columns.
 
     `kept` is (start, stop, step) of the columns; an empty tuple keeps all of them.
     Every matrix that is stored as it is scored is one: a weight, a convolution as (out, rest),
-    an expert in a fused tensor, the gate or the up half of it.
+    an expert in a fused tensor, the gate or the up part of it.
     """
 
     source: StoredSource

@@ -84,7 +84,7 @@ def _parameter(source: StoredSource, *, tied: bool) -> RuntimeParameter:
     aliases = (HEAD,) if tied and source.name == EMBEDDING else ()
     name, shape, dtype = source.name, source.shape, source.dtype
     kind = _module_kind(name)
-    return RuntimeParameter(name, shape, dtype, (source,), "as stored", aliases, module=kind)
+    return RuntimeParameter(name, shape, dtype, (source,), aliases, module=kind)
 
 
 def _module_kind(name: str) -> ModuleKind:

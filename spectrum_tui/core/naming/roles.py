@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from spectrum_tui.core.layer_types import ANY, without_experts
+from spectrum_tui.core.experts import without_numbers
+from spectrum_tui.core.layer_types import ANY
 
 Sides = tuple[int, ...]
 """(outputs, inputs) of a matrix or a convolution; one number of a vector."""
@@ -87,7 +88,7 @@ def role_types(layers: Sequence[tuple[str, Sides]]) -> list[str]:
     path up to the first number is left out, unless it tells stacks of blocks of different widths
     apart: `talker.model.layers.*.mlp.up_proj`.
     """
-    alike = [without_experts(name) for name, _ in layers]
+    alike = [without_numbers(name, ANY) for name, _ in layers]
     first = dict(zip(reversed(alike), (sides for _, sides in reversed(layers)), strict=True))
     paths, sides = [tuple(name.split(".")) for name in first], list(first.values())
     lists = _lists(paths, sides)

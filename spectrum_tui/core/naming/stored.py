@@ -12,6 +12,7 @@ from typing import Any
 
 from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor
 from spectrum_tui.core.checkpoint.reading import read_bytes
+from spectrum_tui.core.experts import experts_in, gate_up_split
 from spectrum_tui.core.layer_types import (
     Group,
     group_of,
@@ -19,7 +20,6 @@ from spectrum_tui.core.layer_types import (
     is_output_head,
     natural_key,
 )
-from spectrum_tui.core.naming.experts import experts_in, halves_in, is_convolution
 from spectrum_tui.core.naming.layers import (
     Layer,
     ModelLayers,
@@ -27,7 +27,12 @@ from spectrum_tui.core.naming.layers import (
     is_bias,
     with_types,
 )
-from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter, StoredSource
+from spectrum_tui.core.naming.parameters import (
+    ParameterPlan,
+    RuntimeParameter,
+    StoredSource,
+    is_convolution,
+)
 from spectrum_tui.core.naming.values import DirectValues
 from spectrum_tui.core.results.results import Parameter
 from spectrum_tui.core.scoring.svd import SCORABLE
@@ -126,8 +131,8 @@ def _ties_embeddings(config: Mapping[str, Any]) -> bool:
     return bool(config.get("tie_word_embeddings", inner.get("tie_word_embeddings", False)))
 
 
-def same_bytes(a: Tensor, b: Tensor, samples: int = 64, length: int = 4096) -> bool:
-    """Whether two tensors agree in `samples` evenly spread pieces of `length` bytes.
+def same_bytes(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors agree in 64 evenly spread pieces of 4 KB.
 
     Two tables that were trained apart differ everywhere, so 256 KB tell what reading twice
     1.2 GB would. Tensors of a model that is not local count as equal, as configured.
@@ -136,8 +141,8 @@ def same_bytes(a: Tensor, b: Tensor, samples: int = 64, length: int = 4096) -> b
         return False
     if a.state is None or b.state is None:
         return True
-    steps = range(0, a.nbytes, max(length, a.nbytes // samples))
-    pieces = ((at, min(length, a.nbytes - at)) for at in steps)
+    steps = range(0, a.nbytes, max(4096, a.nbytes // 64))
+    pieces = ((at, min(4096, a.nbytes - at)) for at in steps)
     return all(read_bytes(a, at, size) == read_bytes(b, at, size) for at, size in pieces)
 
 
@@ -154,16 +159,15 @@ def stored_plan(
     parameters = []
     for name, source in kept.items():
         experts = experts_in(name, source.shape)
-        halves = halves_in(name, source.shape, shapes.get, model_type=model_type)
+        split = gate_up_split(name, source.shape, shapes.get, model_type=model_type)
         parameter = RuntimeParameter(
             name,
             source.shape,
             source.dtype,
             (source,),
-            "dequantised" if source.decode else "as stored",
             tuple(alias for alias, table in tied.items() if table == name),
             experts,
-            halves if experts else None,
+            split if experts else None,
             not experts and is_convolution(source.shape),
         )
         parameters.append(parameter)

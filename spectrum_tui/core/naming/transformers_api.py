@@ -39,11 +39,6 @@ class Converter:
     template: Any
 
     @property
-    def operations(self) -> tuple[str, ...]:
-        """The names of its operations, in order."""
-        return tuple(type(operation).__name__ for operation in self.template.operations)
-
-    @property
     def patterns(self) -> tuple[str, ...]:
         """The patterns of its sources, in the order in which they are joined."""
         return tuple(self.template.source_patterns)
@@ -57,7 +52,8 @@ class Converter:
     @property
     def merges(self) -> bool:
         """Whether it stacks modules of a list, the experts, into a first dimension."""
-        return self.operations[0] == "MergeModulelist" and self.template.operations[0].dim == 0
+        first = self.template.operations[0]
+        return type(first).__name__ == "MergeModulelist" and first.dim == 0
 
     @property
     def expert_wise(self) -> bool:

@@ -9,9 +9,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from spectrum_tui.core.checkpoint.reading import torch_dtype
-from spectrum_tui.core.naming.groups import Group
+from spectrum_tui.core.experts import GATE_AND_UP, GateUpSplit, label
+from spectrum_tui.core.naming.mapping import SourceGroup
 from spectrum_tui.core.naming.parameters import (
-    Halves,
     MatrixRef,
     RuntimeParameter,
     StoredSource,
@@ -21,8 +21,6 @@ from spectrum_tui.core.naming.transformers_api import Item, OneExpert
 
 if TYPE_CHECKING:
     import torch
-
-HALF_NAMES = ("gate", "up")
 
 
 @dataclass(frozen=True)
@@ -55,13 +53,13 @@ class DirectValues:
 def _fused(parameter: RuntimeParameter, source: StoredSource) -> Iterator[MatrixRef]:
     """The matrices in a stored `[experts, a, b]` tensor, as windows into it."""
     rows, columns = parameter.shape[1:]
-    windows = _half_windows(rows, columns, parameter.halves)
+    windows = _part_windows(rows, columns, parameter.gate_up)
     for expert in range(parameter.experts):
-        for half, (first, height, width, kept) in windows.items():
+        for part, (first, height, width, kept) in windows.items():
             start = expert * rows * columns // width + first
             yield MatrixRef(
                 parameter.name,
-                _label(expert, half),
+                label(expert, part),
                 height,
                 len(range(*kept)) if kept else width,
                 Window(source, start, width, kept),
@@ -69,21 +67,21 @@ def _fused(parameter: RuntimeParameter, source: StoredSource) -> Iterator[Matrix
             )
 
 
-def _half_windows(
-    rows: int, columns: int, halves: Halves | None
+def _part_windows(
+    rows: int, columns: int, split: GateUpSplit | None
 ) -> dict[str, tuple[int, int, int, tuple[int, ...]]]:
-    """{half: (first row, rows, elements in a row, columns kept)} within one expert's matrix."""
-    if halves is None:
+    """{part: (first row, rows, elements in a row, columns kept)} within one expert's matrix."""
+    if split is None:
         return {"": (0, rows, columns, ())}
-    gate, up = HALF_NAMES
-    if halves.axis == 2:
-        step, half = (2, 1) if halves.interleaved else (1, columns // 2)
-        stop = columns if halves.interleaved else half
+    gate, up = GATE_AND_UP
+    if split.axis == 2:
+        step, begin = (2, 1) if split.interleaved else (1, columns // 2)
+        stop = columns if split.interleaved else begin
         return {
             gate: (0, rows, columns, (0, stop, step)),
-            up: (0, rows, columns, (half, columns, step)),
+            up: (0, rows, columns, (begin, columns, step)),
         }
-    if halves.interleaved:  # two rows at a time are one row of the window
+    if split.interleaved:  # two rows at a time are one row of the window
         return {
             gate: (0, rows // 2, 2 * columns, (0, columns, 1)),
             up: (0, rows // 2, 2 * columns, (columns, 2 * columns, 1)),
@@ -94,14 +92,10 @@ def _half_windows(
     }
 
 
-def _part(place: int, parts: int, halves: Halves | None) -> str:
+def _part(place: int, parts: int, split: GateUpSplit | None) -> str:
     if parts == 1:
         return ""
-    return HALF_NAMES[place] if halves and parts == 2 else f"part {place + 1}"
-
-
-def _label(expert: int, half: str) -> str:
-    return f"expert {expert} {half}".rstrip()
+    return GATE_AND_UP[place] if split and parts == 2 else f"part {place + 1}"
 
 
 Made = dict[str, "torch.Tensor"]
@@ -127,7 +121,7 @@ class LastMade:
 class ConvertedGroup:
     """A group with the model that its converter may ask."""
 
-    group: Group
+    group: SourceGroup
     model: Any = field(repr=False)
     last: LastMade = field(default_factory=LastMade, repr=False)
 
@@ -243,19 +237,17 @@ class ConvertedValues:
             for place, sources in enumerate(by_pattern.values()):
                 source = sources[expert]
                 rows, width = source.shape[0], prod(source.shape[1:])
-                half = _part(place, len(by_pattern), parameter.halves)
+                part = _part(place, len(by_pattern), parameter.gate_up)
                 window = Window(source, 0, width)
-                label = _label(expert, half)
-                yield MatrixRef(parameter.name, label, rows, width, window, expert)
+                yield MatrixRef(parameter.name, label(expert, part), rows, width, window, expert)
 
     def _computed_experts(self, parameter: RuntimeParameter) -> Iterator[MatrixRef]:
-        halves = parameter.halves
+        split = parameter.gate_up
         for expert in range(parameter.experts):
-            for half in HALF_NAMES if halves else ("",):
-                values = Computed(self, expert, half, halves)
+            for part in GATE_AND_UP if split else ("",):
+                values = Computed(self, expert, part, split)
                 rows, columns = values.shape(parameter)
-                label = _label(expert, half)
-                yield MatrixRef(parameter.name, label, rows, columns, values, expert)
+                yield MatrixRef(parameter.name, label(expert, part), rows, columns, values, expert)
 
 
 @dataclass(frozen=True)
@@ -264,8 +256,8 @@ class Computed:
 
     values: ConvertedValues
     expert: int = -1
-    half: str = ""
-    halves: Halves | None = None
+    part: str = ""
+    split: GateUpSplit | None = None
 
     @property
     def by_rows(self) -> bool:
@@ -273,11 +265,11 @@ class Computed:
         return False
 
     def shape(self, parameter: RuntimeParameter) -> tuple[int, int]:
-        """(rows, columns) of an expert's matrix or of its half."""
+        """(rows, columns) of an expert's matrix or of its part."""
         rows, columns = parameter.shape[1:]
-        if self.halves is None:
+        if self.split is None:
             return rows, columns
-        return (rows // 2, columns) if self.halves.axis == 1 else (rows, columns // 2)
+        return (rows // 2, columns) if self.split.axis == 1 else (rows, columns // 2)
 
     def read_rows(self, start: int, stop: int) -> torch.Tensor:
         """Rows [start, stop) of the converted matrix."""
@@ -285,8 +277,8 @@ class Computed:
             whole = self.values.read()
             return whole.reshape(whole.shape[0], -1)[start:stop]
         matrix = self.values.read_expert(self.expert)
-        if self.halves is not None:
-            matrix = self.halves.cut(matrix)[HALF_NAMES.index(self.half)]
+        if self.split is not None:
+            matrix = self.split.cut(matrix)[GATE_AND_UP.index(self.part)]
         return matrix[start:stop]
 
     def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:

@@ -12,11 +12,10 @@ from functools import cache
 from math import prod
 from typing import Any
 
+from spectrum_tui.core import numbers
 from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor
 from spectrum_tui.core.checkpoint.reading import read_bytes
 from spectrum_tui.core.errors import CheckpointError
-from spectrum_tui.core.naming.how_made import size
-from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, Quantisation
 
 DTYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
@@ -80,7 +79,7 @@ def loaded_dtype(config: Mapping[str, Any]) -> str:
 def matrix(tensor: Tensor) -> tuple[int, int]:
     """Rows and columns of what must be a matrix."""
     if len(tensor.shape) != 2:
-        found = counted(len(tensor.shape), "dimension")
+        found = numbers.counted(len(tensor.shape), "dimension")
         raise broken(f"{tensor.name} has {found} where 2 were expected.")
     return tensor.shape[0], tensor.shape[1]
 
@@ -137,7 +136,9 @@ def positive(value: object) -> int:
 
 def misfit(name: str, shape: tuple[int, ...], scales: tuple[int, ...]) -> CheckpointError:
     """The error for a weight and companions whose shapes disagree."""
-    return broken(f"The scales of {name} ({size(scales)}) do not fit it ({size(shape)}).")
+    return broken(
+        f"The scales of {name} ({numbers.shape(*scales)}) do not fit it ({numbers.shape(*shape)})."
+    )
 
 
 def broken(message: str) -> CheckpointError:

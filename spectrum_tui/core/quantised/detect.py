@@ -46,12 +46,11 @@ GPTQ_BITS = (2, 4, 8)
 class Quantisation:
     """How a checkpoint is quantised; `method` is empty where it is not.
 
-    `lossy`: the weights are a rounded copy of those that were trained, and `banner` says so.
+    `banner` says where the weights are only a rounded copy of those that were trained,
     `refuse` says why it cannot be scanned; `settings` is the config's own entry.
     """
 
     method: str = ""
-    lossy: bool = False
     banner: str = ""
     refuse: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -166,7 +165,6 @@ def _fp8_by_type(tensors: Iterable[Tensor], endings: set[str]) -> Quantisation:
         return _lossy(FP8, "FP8")
     return Quantisation(
         RAW_FP8,
-        lossy=True,
         banner="Stored as FP8 without scales: the scores are those of the weights as they stand.",
     )
 
@@ -222,7 +220,6 @@ def _gptq(settings: Mapping[str, Any], *, allow_lossy: bool) -> Quantisation:
     if not allow_lossy:
         return Quantisation(
             GPTQ,
-            lossy=True,
             refuse=f"The weights are stored as GPTQ of {bits} bits: the scores would be those of"
             " the rounded weights.",
             settings=settings,
@@ -237,7 +234,6 @@ def _awq() -> Quantisation:
     """
     return Quantisation(
         "awq",
-        lossy=True,
         refuse="The weights are stored as AWQ, which rescales their columns: the scores would be"
         " less than half of the model's.",
     )
@@ -246,7 +242,7 @@ def _awq() -> Quantisation:
 def _lossy(method: str, what: str, settings: Mapping[str, Any] | None = None) -> Quantisation:
     banner = f"Stored as {what}: the scores are those of the rounded weights. For the model's own,"
     banner += " scan the full-precision model that it was made from."
-    return Quantisation(method, lossy=True, banner=banner, settings=settings or {})
+    return Quantisation(method, banner=banner, settings=settings or {})
 
 
 def _refused(method: str, what: str) -> Quantisation:

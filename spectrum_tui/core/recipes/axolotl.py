@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.check import check_names
-from spectrum_tui.core.recipes.choice import Choice, RecipeFile
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.experts import FusedType, best, fused_types
 from spectrum_tui.core.recipes.spectrum import KEY, SpectrumYaml, YamlView, one_line
 
@@ -41,24 +41,32 @@ Block = tuple[str, list[str]]
 """(comment, what is listed below it)."""
 
 
-def axolotl_files(choice: Choice) -> tuple[RecipeFile, ...]:
-    """The fragment; raises SelectionError for a choice that must not be written."""
-    recipe = SpectrumYaml(choice.selection)
-    view = recipe.view(choice.percent, head=choice.head)
-    fused = fused_types(choice.selection.result) if choice.experts else []
-    if choice.experts and not fused:
-        raise SelectionError(
-            "These scores hold no single experts.", "Leave out the choice of experts."
-        )
-    if fused:
-        blocks = _with_experts(choice, view, fused)
-    else:
-        recipe.check(choice.percent, head=choice.head)
-        blocks = view.blocks()
-    notes = [_PURPOSE, *(_RANGES if fused else ())]
-    listed = [line for comment, items in blocks for line in _lines(comment, items)]
-    text = "\n".join([*view.provenance(), *notes, KEY, *listed, _REST])
-    return (RecipeFile(f"_axolotl_{choice.percent}percent.yaml", text),)
+class AxolotlKind(RecipeKind):
+    """The names, or experts of fused parameters, with axolotl's keys."""
+
+    name = "axolotl"
+    title = "axolotl fragment"
+    purpose = "Names and the keys that go with them, to paste"
+    options = ("experts",)
+
+    def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
+        """Return the fragment; raises SelectionError for a choice that must not be written."""
+        recipe = SpectrumYaml(choice.selection)
+        view = recipe.view(choice.percent, head=choice.head)
+        fused = fused_types(choice.selection.result) if choice.experts else []
+        if choice.experts and not fused:
+            raise SelectionError(
+                "These scores hold no single experts.", "Leave out the choice of experts."
+            )
+        if fused:
+            blocks = _with_experts(choice, view, fused)
+        else:
+            recipe.check(choice.percent, head=choice.head)
+            blocks = view.blocks()
+        notes = [_PURPOSE, *(_RANGES if fused else ())]
+        listed = [line for comment, items in blocks for line in _lines(comment, items)]
+        text = "\n".join([*view.provenance(), *notes, KEY, *listed, _REST])
+        return (RecipeFile(f"_axolotl_{choice.percent}percent.yaml", text),)
 
 
 def _lines(comment: str, items: list[str]) -> list[str]:

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import Parameter
-from spectrum_tui.core.trainers import TRAINERS, Trainer, TrainerReport, report
 from spectrum_tui.core.trainers.matching import hits
 from spectrum_tui.core.trainers.names import Names
 from spectrum_tui.core.trainers.patterns import NAME, anywhere
+from spectrum_tui.core.trainers.reports import TrainerReport, report
+from spectrum_tui.core.trainers.trainers import TRAINERS, Trainer
 
 
 def check_names(written: Sequence[str], parameters: Iterable[str]) -> None:

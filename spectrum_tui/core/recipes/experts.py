@@ -6,15 +6,12 @@ a range of experts.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from spectrum_tui.core.experts import expert_of
 from spectrum_tui.core.results.results import FloatArray, Result
-
-_EXPERT = re.compile(r"expert (\d+)( |$)")
-"""The labels of a row's matrices: `expert 17`, `expert 17 gate`, `expert 17 up`."""
 
 Ranges = tuple[tuple[int, int], ...]
 """(first, end) of neighbouring experts, the end not among them."""
@@ -62,10 +59,7 @@ def _by_expert(parts: tuple[tuple[str, float], ...]) -> FloatArray:
     """The score of each expert, the mean of its matrices; empty where these are not experts."""
     values: dict[int, list[float]] = {}
     for label, value in parts:
-        found = _EXPERT.match(label)
-        if found is None:
-            return np.zeros(0)
-        values.setdefault(int(found[1]), []).append(value)
+        values.setdefault(expert_of(label), []).append(value)
     if sorted(values) != list(range(len(values))):
         return np.zeros(0)
     return np.array([sum(values[e]) / len(values[e]) for e in range(len(values))])

@@ -13,9 +13,9 @@ from spectrum_tui.core.recipes.choice import RecipeFile
 from spectrum_tui.core.recipes.missing import missing_note
 from spectrum_tui.core.recipes.peft_config import Targets, heads, model_class
 from spectrum_tui.core.recipes.spectrum import one_line
-from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described
+from spectrum_tui.core.settings import DEMO_NAME
 
 _WIDTH = 88
 """The line length of ruff and black where nobody asked for another."""
@@ -141,7 +141,7 @@ class Script:
         origin = self._result.provenance
         source = (origin.model, origin.revision[:12], origin.architecture, origin.dtypes)
         made = f"spectrum-tui {origin.version}" if origin.version else "scores of another tool"
-        how = (made, f"metric {described(origin.metric).title}", origin.finished)
+        how = (made, f"metric {described(self._result.scores.metric).title}", origin.finished)
         demo = ["a demonstration: the model's weights are random"]
         return [
             *(demo if origin.model == DEMO_NAME else []),

@@ -12,14 +12,28 @@ import numpy as np
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import part_of
 from spectrum_tui.core.recipes.check import check_names, prove
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.missing import missing_note
-from spectrum_tui.core.requests import DEMO_NAME
-from spectrum_tui.core.results.results import BoolArray, IntArray, Provenance
+from spectrum_tui.core.results.results import BoolArray, IntArray, Result
 from spectrum_tui.core.results.selection import NEVER, Selection
 from spectrum_tui.core.scoring.metrics import described
+from spectrum_tui.core.settings import DEMO_NAME
 from spectrum_tui.core.text import safe
 
 KEY = "unfrozen_parameters:"
+
+
+class SpectrumKind(RecipeKind):
+    """The list of names alone."""
+
+    name = "spectrum"
+    title = "Spectrum YAML"
+    purpose = "Names to train, as every trainer reads them alike"
+
+    def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
+        """Return the YAML; raises SelectionError where a trainer would read it otherwise."""
+        text = SpectrumYaml(choice.selection).text(choice.percent, head=choice.head)
+        return (RecipeFile(f"_unfrozenparameters_{choice.percent}percent.yaml", text),)
 
 
 class SpectrumYaml:
@@ -103,7 +117,7 @@ class SpectrumYaml:
         return wanted
 
     def _opening(self, percent: int, head: bool) -> list[str]:
-        lines = [*provenance_comment(self.result.provenance, percent, self._note()), KEY]
+        lines = [*provenance_comment(self.result, percent, self._note()), KEY]
         task = self.result.task_head
         tables = [h for h in self.result.head if h not in task]
         guess = ", names assumed" if self.result.head_is_guessed else ""
@@ -171,8 +185,9 @@ class YamlView:
         return "\n".join([*self._opening, *body, ""])
 
 
-def provenance_comment(origin: Provenance, percent: int, note: str) -> list[str]:
+def provenance_comment(result: Result, percent: int, note: str) -> list[str]:
     """Full-line comments that say what the file is and what it was made of."""
+    origin, metric = result.provenance, result.scores.metric
     source = " · ".join(
         filter(None, (origin.model, origin.revision[:12], origin.architecture, origin.dtypes))
     )
@@ -181,7 +196,7 @@ def provenance_comment(origin: Provenance, percent: int, note: str) -> list[str]
             None,
             (
                 f"spectrum-tui {origin.version}" if origin.version else "scores of another tool",
-                f"metric {one_line(origin.metric)}",
+                f"metric {one_line(metric)}",
                 "fast precision" if origin.precision == "fast" else "",
                 f"names as in {origin.naming}",
                 origin.finished,
@@ -189,7 +204,7 @@ def provenance_comment(origin: Provenance, percent: int, note: str) -> list[str]
             ),
         )
     )
-    words = described(origin.metric).words
+    words = described(metric).words
     made_up = "# a demonstration: the model's weights are random"
     return [
         *([made_up] if origin.model == DEMO_NAME else []),

@@ -11,10 +11,10 @@ import re
 from functools import cache
 from importlib import resources
 
-from spectrum_tui.core.recipes.choice import Choice, RecipeFile
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
-from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results.results import Provenance, Result
+from spectrum_tui.core.settings import DEMO_NAME
 
 _BEGIN = re.compile(r"(?<=\n)# -- what is trained, .*-\n")
 _END = re.compile(r"(?<=\n)# -- end -+\n")
@@ -23,14 +23,21 @@ _CLASS = re.compile(r"(?:transformers \S+ )?([A-Z]\w*)(?: matched by suffix)?", 
 """What `Provenance.naming` says where the names are those of a class of transformers."""
 
 
-def trl_files(choice: Choice) -> tuple[RecipeFile, ...]:
-    """The script; raises SelectionError for a choice that must not be written."""
-    recipe = SpectrumYaml(choice.selection)
-    recipe.check(choice.percent, head=choice.head)
-    view = recipe.view(choice.percent, head=choice.head)
-    before, after = _template()
-    text = before + _data(choice.selection.result, view) + after
-    return (RecipeFile(f"_trl_{choice.percent}percent.py", text),)
+class TrlKind(RecipeKind):
+    """A training script that freezes by the names in it."""
+
+    name = "trl"
+    title = "TRL script"
+    purpose = "Python that trains with TRL, in SageMaker too"
+
+    def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
+        """Return the script; raises SelectionError for a choice that must not be written."""
+        recipe = SpectrumYaml(choice.selection)
+        recipe.check(choice.percent, head=choice.head)
+        view = recipe.view(choice.percent, head=choice.head)
+        before, after = _template()
+        text = before + _data(choice.selection.result, view) + after
+        return (RecipeFile(f"_trl_{choice.percent}percent.py", text),)
 
 
 @cache

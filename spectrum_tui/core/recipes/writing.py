@@ -55,7 +55,7 @@ def write_files(
 
 
 def _places(result: Result, folder: Path) -> OutputFiles:
-    return OutputFiles(folder, slug(result.provenance.model), result.provenance.metric)
+    return OutputFiles(folder, slug(result.provenance.model), result.scores.metric)
 
 
 def drafted(kind: RecipeKind, choice: Choice) -> Files:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError
-from spectrum_tui.core.requests import METRIC, METRICS
+from spectrum_tui.core.settings import METRIC, METRICS
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -44,33 +44,41 @@ class MetricColumn:
     parts: Parts = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Scores:
     """One row per layer, in the order of the file (types together, layers in natural order).
 
-    `type_ids[i]` indexes `type_names`. `snr` is NaN where there is no score, and may be +inf.
-    `rows` and `columns` are the matrix as scored (0 where unknown); `numel[i]` counts every
-    parameter that trains with layer i, its bias included (0 where unknown).
-    `parameters[i]` are the names to write. `problems` says per row why there is no score.
-    `parts` are (label, SNR) of each matrix of a row that has several (experts); its SNR is their
-    mean. `metrics` are the columns of all metrics that are known, by name; `snr` and `parts` are
-    those of the metric that ranks (`Provenance.metric`), whichever that is.
+    `type_ids[i]` indexes `type_names`. `rows` and `columns` are the matrix as scored (0 where
+    unknown); `numel[i]` counts every parameter that trains with layer i, its bias included (0
+    where unknown). `parameters[i]` are the names to write. `problems` says per row why there is
+    no score. `metrics` are the columns of all metrics that are known, by name; the one of
+    `metric` ranks the layers.
     """
 
     layers: list[str]
     type_names: list[str]
     type_ids: IntArray
-    snr: FloatArray
     rows: IntArray
     columns: IntArray
     numel: IntArray
     parameters: list[tuple[str, ...]]
+    metrics: dict[str, MetricColumn]
+    metric: str = METRIC
     problems: dict[int, str] = field(default_factory=dict)
-    parts: Parts = field(default_factory=dict)
-    metrics: dict[str, MetricColumn] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.layers)
+
+    @property
+    def snr(self) -> FloatArray:
+        """The values that rank: NaN where there is no score, +inf possible."""
+        return self.metrics[self.metric].values
+
+    @property
+    def parts(self) -> Parts:
+        """(label, value) of each matrix of a row that has several (experts), in the metric that
+        ranks; the value of the row is their mean."""
+        return self.metrics[self.metric].parts
 
     @property
     def has_shapes(self) -> bool:
@@ -131,7 +139,6 @@ class Provenance:
     revision: str = ""
     architecture: str = ""
     dtypes: str = ""
-    metric: str = METRIC
     naming: str = "the checkpoint"
     device: str = ""
     finished: str = ""
@@ -191,26 +198,21 @@ class Result:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that this result can rank by, the one that it does among them."""
-        known = {*self.scores.metrics, self.provenance.metric}
-        return tuple(name for name in METRICS if name in known) or (self.provenance.metric,)
+        scores = self.scores
+        return tuple(name for name in METRICS if name in scores.metrics) or (scores.metric,)
 
     def with_metric(self, name: str) -> Result:
         """The same layers ranked by another metric, "" for its own; raises ResultsError where it is
         not there."""
-        if name in ("", self.provenance.metric):
+        if name in ("", self.scores.metric):
             return self
-        column = self.scores.metrics.get(name)
-        if column is None:
+        if name not in self.scores.metrics:
             raise ResultsError(
                 f"These scores hold no {name}, only {', '.join(self.metrics)}.",
                 "Scan the model to get every metric.",
                 field="metric",
             )
-        return replace(
-            self,
-            scores=replace(self.scores, snr=column.values, parts=column.parts),
-            provenance=replace(self.provenance, metric=name),
-        )
+        return replace(self, scores=replace(self.scores, metric=name))
 
     @property
     def complete(self) -> bool:

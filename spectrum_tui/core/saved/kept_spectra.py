@@ -10,10 +10,10 @@ import numpy as np
 
 from spectrum_tui.core.journal.journal import Entry, journal_path, read_journal
 from spectrum_tui.core.journal.spectra import KeptSpectrum, SpectraReader, spectra_path
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results.results import MetricColumn, Parts, Result
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.scoring.snr import mean
+from spectrum_tui.core.settings import METRICS
 
 
 def completed(result: Result) -> Result:

@@ -27,9 +27,9 @@ from spectrum_tui.core.model.inspection import (
 )
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers
 from spectrum_tui.core.numbers import counted, part_of
-from spectrum_tui.core.requests import DEMO
 from spectrum_tui.core.results.results import IntArray, Result, Scores
 from spectrum_tui.core.saved import store
+from spectrum_tui.core.settings import DEMO
 
 _NUMBERED = re.compile(r"(?<![^.])[^.]+\.\d+(\.|$)")
 

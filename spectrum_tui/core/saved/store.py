@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +23,7 @@ from spectrum_tui.core import json_text
 from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import OutputError, ResultsError, reason_of
+from spectrum_tui.core.experts import is_fused
 from spectrum_tui.core.files import (
     OutputFiles,
     cache_dir,
@@ -41,7 +41,6 @@ from spectrum_tui.core.layer_types import (
     is_task_head,
     layer_type,
 )
-from spectrum_tui.core.requests import METRIC, METRICS
 from spectrum_tui.core.results.results import (
     FloatArray,
     Generation,
@@ -55,13 +54,14 @@ from spectrum_tui.core.results.results import (
     Scores,
 )
 from spectrum_tui.core.saved.kept_spectra import completed
+from spectrum_tui.core.settings import METRIC, METRICS
 from spectrum_tui.core.wire import form_of
-
-_FUSED_EXPERTS = re.compile(r"(^|\.)experts\.[a-z_]+$")
-"""All experts in one parameter, which has no `.weight` after it."""
 
 DETAILS = f"results {form_of(Scores, Result, Provenance, HeadParameter, Parameter)}"
 """What the details of a score file are kept as."""
+TWOFOLD_DETAILS = "results 2db93a39"
+"""Details that are read as well: the column that ranks is in them twice, its name among the
+provenance."""
 
 Row = tuple[str, str, float]
 """(layer, type, snr)."""
@@ -87,7 +87,7 @@ def save_scores(
 
 def files_of(result: Result, folder: Path) -> OutputFiles:
     """What the files of a result are called in a folder."""
-    return OutputFiles(folder, slug(result.provenance.model), result.provenance.metric)
+    return OutputFiles(folder, slug(result.provenance.model), result.scores.metric)
 
 
 def flat_text(result: Result) -> str:
@@ -113,7 +113,8 @@ def load_result(path: Path) -> Result:
 
 def _load_result(path: Path) -> Result:
     text = _read(path)
-    kept = read_kept(_details_path(text), DETAILS)
+    details = _details_path(text)
+    kept = read_kept(details, DETAILS) or read_kept(details, TWOFOLD_DETAILS)
     if kept is not None:
         # Those of another version are as good as none: the scores still open.
         with contextlib.suppress(ValueError):
@@ -206,13 +207,12 @@ def _details(result: Result) -> dict[str, Any]:
         "layers": scores.layers,
         "type_names": scores.type_names,
         "type_ids": scores.type_ids.tolist(),
-        "snr": scores.snr.tolist(),
         "rows": scores.rows.tolist(),
         "columns": scores.columns.tolist(),
         "numel": scores.numel.tolist(),
         "parameters": scores.parameters,
         "problems": list(scores.problems.items()),
-        "parts": list(scores.parts.items()),
+        "metric": scores.metric,
         "metrics": {name: _column_data(column) for name, column in scores.metrics.items()},
         "head": [asdict(h) for h in result.head],
         "provenance": asdict(result.provenance),
@@ -237,20 +237,22 @@ def _parts(items: list[Any]) -> Parts:
 
 
 def _from_details(data: dict[str, Any], path: Path) -> Result:
-    scores = Scores(
-        data["layers"],
-        data["type_names"],
-        _ints(data["type_ids"]),
-        _floats(data["snr"]),
-        _ints(data["rows"]),
-        _ints(data["columns"]),
-        _ints(data["numel"]),
-        [tuple(names) for names in data["parameters"]],
-        dict(data["problems"]),
-        _parts(data["parts"]),
-        {name: _column(column) for name, column in data.get("metrics", {}).items()},
-    )
     origin = data["provenance"]
+    if "snr" in data:  # TWOFOLD_DETAILS
+        data["metric"] = origin.pop("metric")
+        data["metrics"][data["metric"]] = {"values": data["snr"], "parts": data["parts"]}
+    scores = Scores(
+        layers=data["layers"],
+        type_names=data["type_names"],
+        type_ids=_ints(data["type_ids"]),
+        rows=_ints(data["rows"]),
+        columns=_ints(data["columns"]),
+        numel=_ints(data["numel"]),
+        parameters=[tuple(names) for names in data["parameters"]],
+        metrics={name: _column(column) for name, column in data["metrics"].items()},
+        metric=data["metric"],
+        problems=dict(data["problems"]),
+    )
     origin["generation"] = Generation(origin["generation"])
     origin["notes"] = tuple(origin.get("notes", ()))
     result = Result(
@@ -271,13 +273,19 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
 
 def _is_whole(scores: Scores) -> bool:
     """Whether the columns are of one length, and what they point to is there."""
-    columns = [scores.type_ids, scores.snr, scores.rows, scores.columns, scores.numel]
+    columns: list[FloatArray | IntArray] = [
+        scores.type_ids,
+        scores.rows,
+        scores.columns,
+        scores.numel,
+    ]
     columns += [column.values for column in scores.metrics.values()]
     rows = range(len(scores))
-    places: list[Mapping[int, object]] = [scores.problems, scores.parts]
+    places: list[Mapping[int, object]] = [scores.problems]
     places += [column.parts for column in scores.metrics.values()]
     return (
-        {len(scores.parameters), *map(len, columns)} == {len(scores)}
+        scores.metric in scores.metrics
+        and {len(scores.parameters), *map(len, columns)} == {len(scores)}
         and all(column.ndim == 1 for column in columns)
         and all(0 <= kind < len(scores.type_names) for kind in scores.type_ids.tolist())
         and all(row in rows for place in places for row in place)
@@ -286,23 +294,24 @@ def _is_whole(scores: Scores) -> bool:
 
 def _imported(rows: list[Row], path: Path) -> Result:
     """A result from rows alone: no sizes, names and head by the reference's conventions."""
-    layers = [row[0] for row in rows]
-    type_names = list(dict.fromkeys(row[1] for row in rows))
+    layers = [layer for layer, _, _ in rows]
+    type_names = list(dict.fromkeys(kind for _, kind, _ in rows))
     position = {name: i for i, name in enumerate(type_names)}
     unknown = np.zeros(len(rows), np.int64)
+    model, metric = _model_and_metric(path.stem)
     scores = Scores(
-        layers,
-        type_names,
-        _ints([position[row[1]] for row in rows]),
-        _floats([row[2] for row in rows]),
-        unknown,
-        unknown,
-        unknown,
-        [(weight_name(layer),) for layer in layers],
+        layers=layers,
+        type_names=type_names,
+        type_ids=_ints([position[kind] for _, kind, _ in rows]),
+        rows=unknown,
+        columns=unknown,
+        numel=unknown,
+        parameters=[(weight_name(layer),) for layer in layers],
+        metrics={metric: MetricColumn(_floats([snr for _, _, snr in rows]))},
+        metric=metric,
     )
     head, guessed = _assumed_head(layers)
-    model, metric = _model_and_metric(path.stem)
-    origin = Provenance(model, metric=metric, generation=generation(rows))
+    origin = Provenance(model, generation=generation(rows))
     return Result(scores, head, origin, 0, len(rows), (), str(path), guessed)
 
 
@@ -321,7 +330,7 @@ def weight_name(layer: str) -> str:
     >>> weight_name("model.layers.1.mlp.down_proj")
     'model.layers.1.mlp.down_proj.weight'
     """
-    if layer.endswith((".weight", ".bias")) or _FUSED_EXPERTS.search(layer):
+    if layer.endswith((".weight", ".bias")) or is_fused(layer):
         return layer
     return f"{layer}.weight"
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from spectrum_tui.core.events import ScanEvent
-from spectrum_tui.core.journal.journal import Entry, JournalTail
+from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.scanning.distributed import Group
 from spectrum_tui.core.scanning.layers import LayerWork
@@ -17,24 +17,27 @@ _BETWEEN = 0.1
 
 
 def turn(
-    group: Group, lock: ScanLock, tail: JournalTail, cancelled: Callable[[], bool]
+    group: Group,
+    lock: ScanLock,
+    new_entries: Callable[[], list[Entry]],
+    cancelled: Callable[[], bool],
 ) -> Iterator[tuple[list[Entry], bool]]:
     """(what the scan that has the lock has finished since, whether the lock is ours), in every
-    process of a group, until it is or the scan is cancelled."""
-    mine = _watched(lock, tail, cancelled) if group.leads else iter(())
+    process of a group, until it is or the scan is cancelled; one asks for `new_entries`."""
+    mine = _watched(lock, new_entries, cancelled) if group.leads else iter(())
     yield from group.merged(mine)
 
 
 def _watched(
-    lock: ScanLock, tail: JournalTail, cancelled: Callable[[], bool]
+    lock: ScanLock, new_entries: Callable[[], list[Entry]], cancelled: Callable[[], bool]
 ) -> Iterator[tuple[list[Entry], bool]]:
     while not lock.take():
-        yield tail.new_entries(), False
+        yield new_entries(), False
         for _ in range(_LOOKS):
             if cancelled():
                 return
             time.sleep(_BETWEEN)
-    yield tail.new_entries(), True
+    yield new_entries(), True
 
 
 class Followed:

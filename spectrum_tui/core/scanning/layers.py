@@ -8,11 +8,11 @@ from itertools import accumulate
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, MatrixDone, ScanEvent
 from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.naming import Layer
-from spectrum_tui.core.requests import METRIC, METRICS
 from spectrum_tui.core.scanning.precision import Interval
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.scoring.snr import mean
 from spectrum_tui.core.scoring.svd import CHUNK_ELEMENTS, EXACT, STRIP_ELEMENTS
+from spectrum_tui.core.settings import METRIC, METRICS
 
 GRAM_COPIES = 2.5
 """Peak memory in Gram matrices: itself, the solver's copy and its work (measured: 2.4 to 2.6 at
@@ -138,7 +138,6 @@ class LayerWork:
         return MatrixDone(
             self.names[index],
             self.layer.type,
-            self.metrics[index][METRIC],
             self.matrix_cost,
             self.layer.nbytes // parts,
             seconds,
@@ -154,17 +153,16 @@ class LayerWork:
         metrics = means if layer.matrices else dict(ONE_DIMENSIONAL)
         labels = [matrix.label for matrix in layer.matrices]
         return LayerDone(
-            layer.name,
-            layer.type,
-            layer.shape,
-            metrics[METRIC],
-            cost,
-            nbytes,
-            seconds,
-            resumed,
-            tuple(zip(labels, columns[METRIC], strict=True)) if self.has_parts else (),
-            metrics,
-            columns if self.has_parts else {},
+            layer=layer.name,
+            type=layer.type,
+            shape=layer.shape,
+            metrics=metrics,
+            cost=cost,
+            bytes=nbytes,
+            seconds=seconds,
+            resumed=resumed,
+            parts=tuple(labels) if self.has_parts else (),
+            part_metrics=columns if self.has_parts else {},
         )
 
     def _columns(self) -> dict[str, tuple[float, ...]]:

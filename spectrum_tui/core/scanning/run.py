@@ -26,15 +26,16 @@ from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.naming import NAMING, Layer
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.requests import METRIC, METRICS, ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import MetricColumn, Parts, Provenance, Result, Scores
 from spectrum_tui.core.saved import store
 from spectrum_tui.core.scanning.distributed import ALONE, Group
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
+from spectrum_tui.core.settings import METRICS, Settings
 
 
 def run_scan(
-    request: ScanRequest,
+    settings: Settings,
     inspection: Inspection | None = None,
     *,
     cancelled: Callable[[], bool] = lambda: False,
@@ -49,16 +50,16 @@ def run_scan(
     A stopped scan's scores are kept in the program's cache, not in the output folder, where
     another tool would take them for the whole model. Raises SpectrumError.
     """
-    output = output_folder(request.output_dir)
-    inspection = _prepared(request, inspection, output if group.leads else None)
+    output = output_folder(settings.output_dir)
+    inspection = _prepared(settings, inspection, output if group.leads else None)
     plan = make_plan(
         inspection.checkpoint,
-        choose_layers(inspection, request.types),
-        device=request.device,
-        batch_size=request.batch_size,
-        fresh=request.fresh,
+        choose_layers(inspection, settings.types),
+        device=settings.device,
+        batch_size=settings.batch_size,
+        since=settings.since,
         group=group,
-        precision=request.precision,
+        precision=settings.precision,
     )
     outcome = Outcome(notes=plan.notes)
     for event in scan(plan, cancelled=cancelled):
@@ -66,7 +67,7 @@ def run_scan(
         yield event
     outcome.check()
     if outcome.done and group.leads:
-        result = build_result(inspection, plan, outcome).with_metric(request.metric)
+        result = build_result(inspection, plan, outcome).with_metric(settings.metric)
         folder = output if outcome.finished else cache_dir() / "stopped"
         keep(result)
         notes: list[str] = []
@@ -75,21 +76,17 @@ def run_scan(
         yield ResultReady(str(files.scores), outcome.finished)
 
 
-def _prepared(
-    request: ScanRequest, inspection: Inspection | None, output: Path | None
-) -> Inspection:
+def _prepared(settings: Settings, inspection: Inspection | None, output: Path | None) -> Inspection:
     """The local model under its exact names; `output` is checked before these take their time."""
     if inspection is None:
-        inspection = inspect_model(request.model, request.revision)
+        inspection = inspect_model(settings.model, settings.revision)
     if not inspection.summary.is_local:
-        raise ScanError(f"{request.model} is not downloaded yet.", "Download it first.")
+        raise ScanError(f"{settings.model} is not downloaded yet.", "Download it first.")
     if output is not None:
         check_writable(output)
     if inspection.summary.naming:
         return inspection
-    return with_exact_names(
-        inspection, model_class=request.model_class, allow_gptq=request.allow_gptq
-    )
+    return with_exact_names(inspection, settings)
 
 
 @dataclass
@@ -167,19 +164,16 @@ def build_result(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Re
     layers = [layer for layer in plan.layers if layer.name in done or layer.name in failed]
     type_names = list(dict.fromkeys(layer.type for layer in layers))
     place = {name: i for i, name in enumerate(type_names)}
-    columns = {name: _column(name, layers, done) for name in METRICS}
     scores = Scores(
-        [layer.name for layer in layers],
-        type_names,
-        np.array([place[layer.type] for layer in layers], np.int64),
-        columns[METRIC].values,
-        np.array([layer.rows for layer in layers], np.int64),
-        np.array([layer.columns for layer in layers], np.int64),
-        np.array([layer.numel for layer in layers], np.int64),
-        [layer.parameters for layer in layers],
-        {i: failed[layer.name] for i, layer in enumerate(layers) if layer.name in failed},
-        columns[METRIC].parts,
-        columns,
+        layers=[layer.name for layer in layers],
+        type_names=type_names,
+        type_ids=np.array([place[layer.type] for layer in layers], np.int64),
+        rows=np.array([layer.rows for layer in layers], np.int64),
+        columns=np.array([layer.columns for layer in layers], np.int64),
+        numel=np.array([layer.numel for layer in layers], np.int64),
+        parameters=[layer.parameters for layer in layers],
+        metrics={name: _column(name, layers, done) for name in METRICS},
+        problems={i: failed[layer.name] for i, layer in enumerate(layers) if layer.name in failed},
     )
     model = inspection.model
     return Result(
@@ -204,8 +198,7 @@ def _column(metric: str, layers: list[Layer], done: dict[str, LayerDone]) -> Met
             continue
         values[row] = event.metrics[metric]
         if event.parts:
-            labels = (label for label, _ in event.parts)
-            parts[row] = tuple(zip(labels, event.part_metrics[metric], strict=True))
+            parts[row] = tuple(zip(event.parts, event.part_metrics[metric], strict=True))
     return MetricColumn(values, parts)
 
 

@@ -30,10 +30,9 @@ from spectrum_tui.core.journal.journal import (
     Journal,
     JournalTail,
     best_entries,
-    discard_journals,
     journal_path,
     rank_journal,
-    read_journal,
+    read_entries,
 )
 from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming import Layer
@@ -55,6 +54,8 @@ from spectrum_tui.core.scanning.precision import undecided_in_groups
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST
 
+FOLLOWS = "its scores are shown as they come, and what it leaves is scored here"
+
 
 @dataclass(frozen=True)
 class ScanPlan:
@@ -62,7 +63,8 @@ class ScanPlan:
 
     `batch_size` is for each of the `devices`, which are this process's; `journal` is that of the
     checkpoint, for whatever number of processes; `files` are those that the layers lie in, as
-    they were when they were inspected.
+    they were when they were inspected. Scores older than `since` are computed again, and stay in
+    the journal until then.
     """
 
     layers: tuple[Layer, ...]
@@ -70,7 +72,7 @@ class ScanPlan:
     devices: tuple[str, ...]
     batch_size: int
     notes: tuple[str, ...] = ()
-    fresh: bool = False
+    since: float = 0.0
     group: Group = ALONE
     precision: str = EXACT
     files: Mapping[str, FileState] = field(default_factory=dict)
@@ -87,7 +89,7 @@ def make_plan(
     *,
     device: str = "auto",
     batch_size: int = 0,
-    fresh: bool = False,
+    since: float = 0.0,
     group: Group = ALONE,
     precision: str = "auto",
 ) -> ScanPlan:
@@ -110,7 +112,7 @@ def make_plan(
         devices,
         batch_size,
         notes,
-        fresh,
+        since,
         group,
         FAST if fast else EXACT,
         checkpoint.states,
@@ -171,13 +173,13 @@ def _events(
 ) -> Generator[ScanEvent]:
     """Everything that happens in a scan but its end."""
     holder = plan.group.gather(lambda: lock.take_soon() if plan.group.leads else "")[0]
-    start, known = _agree(plan, waits=bool(holder))
+    start, known = _agree(plan)
     yield start
     works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
     for work in works:
         yield from work.resumed()
     if holder:
-        yield ScanNote(f"Another scan of this model runs ({holder}): {_what_follows(plan)}.")
+        yield ScanNote(f"Another scan of this model runs ({holder}): {FOLLOWS}.")
         yield from _follow(plan, works, lock, state, cancelled)
         if state.gave_up:
             return
@@ -185,12 +187,6 @@ def _events(
         yield from _run(plan, works, journal, plan.precision, state.notes, cancelled)
         if plan.precision == FAST:
             yield from _settle_order(plan, works, journal, state.notes, cancelled)
-
-
-def _what_follows(plan: ScanPlan) -> str:
-    if plan.fresh:
-        return "this one starts over when that has ended"
-    return "its scores are shown as they come, and what it leaves is scored here"
 
 
 def _follow(
@@ -201,16 +197,21 @@ def _follow(
     cancelled: Callable[[], bool],
 ) -> Iterator[ScanEvent]:
     """Wait for the scan that has the lock, and take in what it finishes, then whatever any machine
-    has. A scan from the start takes nothing, and discards it when its turn has come."""
-    followed = Followed([] if plan.fresh else works)
+    has."""
+    followed = Followed(works)
     state.gave_up = True
-    for entries, ours in turn(plan.group, lock, JournalTail(plan.journal), cancelled):
-        yield from followed.take(_usable(plan, entries))
+    tail = JournalTail(plan.journal)
+
+    def new_entries() -> list[Entry]:
+        return list(_usable(plan, tail.new_entries()))
+
+    for entries, ours in turn(plan.group, lock, new_entries, cancelled):
+        yield from followed.take(entries)
         state.gave_up = not ours
     if state.gave_up:
         return
-    found = plan.group.gather(lambda: _scores_here(plan, waits=False))
-    yield from followed.take(_usable(plan, (e for known in found for e in known.values())))
+    found = plan.group.gather(lambda: _scores_here(plan))
+    yield from followed.take(entry for known in found for entry in known.values())
     left = sum(not work.is_complete for work in works)
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 
@@ -226,12 +227,12 @@ class _Part:
     known: Mapping[str, Entry]
 
 
-def _agree(plan: ScanPlan, *, waits: bool) -> tuple[ScanStarted, dict[str, Entry]]:
+def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
     """How all processes start, and every score that any machine has of earlier scans.
 
     Raises ScanError where they do not have the same model or precision.
     """
-    parts = plan.group.gather(lambda: _part_of(plan, waits=waits))
+    parts = plan.group.gather(lambda: _part_of(plan))
     for rank, part in enumerate(parts):
         if part.layers != parts[0].layers:
             raise ScanError(
@@ -252,33 +253,30 @@ def _agree(plan: ScanPlan, *, waits: bool) -> tuple[ScanStarted, dict[str, Entry
         sum(part.in_work for part in parts),
         plan.notes,
     )
-    known = best_entries(entry for part in parts for entry in part.known.values())
-    return start, {entry.layer: entry for entry in _usable(plan, known.values())}
+    return start, best_entries(entry for part in parts for entry in part.known.values())
 
 
 def _usable(plan: ScanPlan, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries that are exact enough for this scan."""
-    return (entry for entry in entries if plan.precision == FAST or not entry.error)
+    """The entries that are new and exact enough for this scan."""
+    for entry in entries:
+        if entry.made >= plan.since and (plan.precision == FAST or not entry.error):
+            yield entry
 
 
-def _part_of(plan: ScanPlan, *, waits: bool) -> _Part:
+def _part_of(plan: ScanPlan) -> _Part:
     check_unchanged(plan.files)
-    known = _scores_here(plan, waits=waits)
+    known = _scores_here(plan)
     layers = repr([(layer.name, layer.shape, layer.matrix_count) for layer in plan.layers])
     digest = hashlib.sha256(layers.encode()).hexdigest()
     return _Part(digest, plan.precision, plan.devices, plan.batch_size * len(plan.devices), known)
 
 
-def _scores_here(plan: ScanPlan, *, waits: bool) -> dict[str, Entry]:
-    """What the journals on this machine hold, in one process of it; nothing is written to them
-    before all have read. A scan from the start discards them, but those that another writes to."""
+def _scores_here(plan: ScanPlan) -> dict[str, Entry]:
+    """What the journals on this machine hold for this scan, in one process of it; nothing is
+    written to them before all have read."""
     if not plan.group.leads_machine:
         return {}
-    if not plan.fresh:
-        return read_journal(plan.journal)
-    if not waits:
-        discard_journals(plan.journal)
-    return {}
+    return best_entries(_usable(plan, read_entries(plan.journal)))
 
 
 def _run(

@@ -17,7 +17,6 @@ from spectrum_tui.core.journal.journal import Entry, Journal
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import counted, size
-from spectrum_tui.core.requests import METRIC
 from spectrum_tui.core.scanning.devices import (
     CPU,
     current,
@@ -31,7 +30,7 @@ from spectrum_tui.core.scanning.devices import (
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.metrics import FAILED, every_metric
-from spectrum_tui.core.scoring.snr import spectrum_score, why_unscored
+from spectrum_tui.core.scoring.snr import why_unscored
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +230,7 @@ class Workers:
                 events = work.add(index, FAILED, seconds, score)
             else:
                 entry, spectrum = score
-                self._journal.append(replace(entry, seconds=seconds), spectrum)
+                self._journal.append(replace(entry, seconds=seconds, made=time.time()), spectrum)
                 events = work.add(index, entry.metrics, seconds, error=entry.error)
         for event in events:
             self._events.put(event)
@@ -240,7 +239,6 @@ class Workers:
         rows, columns = matrix.rows, matrix.columns
         spectrum = svd.singular_values(matrix.values, rows, columns, device, self._precision)
         error = spectrum.error if spectrum.error > svd.TOLERANCE[svd.EXACT] else 0.0
-        score = spectrum_score(spectrum.values, rows, columns)
-        metrics = every_metric(spectrum.values, rows, columns, {METRIC: score.snr})
-        entry = Entry(name, score, 0.0, error=error, metrics=metrics)
+        metrics = every_metric(spectrum.values, rows, columns)
+        entry = Entry(layer=name, metrics=metrics, error=error)
         return entry, KeptSpectrum(spectrum.values, rows, columns)

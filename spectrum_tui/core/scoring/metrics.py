@@ -14,9 +14,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.results.results import FloatArray
 from spectrum_tui.core.scoring.snr import EPS, spectrum_score
+from spectrum_tui.core.settings import METRICS
 
 TRACY_WIDOM_999 = 3.2724
 """The 0.999 quantile of the Tracy-Widom law of order 1: one matrix of noise in a thousand has a

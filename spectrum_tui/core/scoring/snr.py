@@ -38,17 +38,13 @@ def why_unscored(exc: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A layer's SNR and what it was made from (all in the units of the singular values)."""
+    """A matrix's SNR, the noise level and threshold that it was made with, in the units of the
+    singular values, and how many of those lie above."""
 
     snr: float
-    largest: float
     sigma: float
     threshold: float
     signal: int
-
-
-ONE_DIMENSIONAL = Score(1.0, 1.0, 0.0, 0.0, 1)
-"""What the formula gives for every 1-D weight: one singular value, all of it signal."""
 
 
 def spectrum_score(values: FloatArray, rows: int, columns: int) -> Score:
@@ -77,7 +73,7 @@ def spectrum_score(values: FloatArray, rows: int, columns: int) -> Score:
     snr = signal / noise / largest if noise else math.inf
     if math.isnan(snr):
         raise UnscorableError("holds values too large to add up")
-    return Score(snr, largest, sigma, threshold, int(above.sum()))
+    return Score(snr, sigma, threshold, int(above.sum()))
 
 
 def mean(values: Sequence[float]) -> float:

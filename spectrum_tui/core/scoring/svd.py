@@ -38,7 +38,6 @@ STRIP_ELEMENTS = 2**27
 an 8 B model have 2^26, those of 405 B models 2^30; one of 2^33 takes 17 GB."""
 
 EXACT, FAST = "exact", "fast"
-PRECISIONS = (EXACT, FAST)
 """`exact`: float64 throughout. `fast`: float32 where its error provably changes nothing that
 matters, float64 for the rest."""
 

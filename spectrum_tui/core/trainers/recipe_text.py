@@ -1,14 +1,26 @@
-"""A recipe's text as trainers read it: with PyYAML, or line by line without a parser."""
+"""A recipe as everybody reads it: its file, its text parsed once, and the names that each finds.
+
+A trainer has PyYAML, or goes line by line without a parser. `freeze_except` reads names alone
+and says in one line what else may be wrong with a file.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache, cached_property
+from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
+from spectrum_tui.core.disk import read_bytes
+from spectrum_tui.core.errors import RecipeError
 from spectrum_tui.core.text import LONGEST_PATTERN
 
 KEY = "unfrozen_parameters"
+MOST_BYTES = 20_000_000
+"""Of a file that is read: 50,000 lines of 400 characters."""
+_HINT = f"A recipe is a YAML file with a list of parameter names under {KEY}."
 
 # What PyYAML calls printable: it refuses a file for one other character, in a comment too.
 _COMMENT = re.compile(r"[ \t]*(#[\t -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*)?")
@@ -19,6 +31,15 @@ _NOT_TEXT = re.compile(r"(true|false|yes|no|on|off|null|y|n)", re.IGNORECASE)
 
 class StopsError(Exception):
     """A trainer would end with an error rather than train; the text says why."""
+
+
+def read_recipe(path: Path) -> str:
+    """Return the text of a recipe's file, as it stands there.
+
+    Raises OSError, also above `MOST_BYTES`; ValueError for what cannot be a path; and
+    UnicodeDecodeError for what is not UTF-8.
+    """
+    return read_bytes(path, MOST_BYTES).decode("utf-8-sig")
 
 
 class RecipeText:
@@ -186,3 +207,57 @@ def by_stripped_dash(document: RecipeText) -> tuple[str, ...]:
     """The same of lines without the spaces around them."""
     stripped = (line.strip() for line in document.lines)
     return tuple(line[2:].strip() for line in stripped if line.startswith("- "))
+
+
+def names_in_file(path: Path) -> tuple[str, ...]:
+    """Return the names in a recipe's file for `freeze_except`; raises RecipeError."""
+    try:
+        text = read_recipe(path)
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path.name} is not a text file.", _HINT) from None
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or type(exc).__name__
+        raise RecipeError(f"{path} cannot be read ({reason}).", "Check the path.") from None
+    return names_in_text(text, path.name)
+
+
+def names_in_text(text: str, file: str) -> tuple[str, ...]:
+    """Return the names in a recipe's text, in its order and each once; raises RecipeError.
+
+    The list may stand beside other keys, as in a trainer's configuration. `file` is what the
+    file is called in errors.
+    """
+    try:
+        data = RecipeText(text).parsed
+    except StopsError as exc:
+        raise RecipeError(f"{file}: {exc}.", _HINT) from None
+    if not isinstance(data, Mapping) or KEY not in data:
+        raise RecipeError(f"{file} has no {KEY}.", _hint_for(data))
+    names = data[KEY]
+    if not names:
+        raise RecipeError(
+            f"{KEY} of {file} is empty.",
+            "It would train nothing; some trainers train the whole model by it.",
+        )
+    if not isinstance(names, list):
+        raise RecipeError(f"{KEY} of {file} is not a list.", _HINT)
+    for number, entry in enumerate(names, 1):
+        if not isinstance(entry, str) or not entry.strip():
+            what = short_repr(entry)[:60]
+            raise RecipeError(f"Entry {number} of {file} is not a name: {what}.", _HINT)
+        if len(entry) > LONGEST_PATTERN:
+            raise RecipeError(
+                f"Entry {number} of {file} has {len(entry):,} characters, too many for a name.",
+                _HINT,
+            )
+    return tuple(dict.fromkeys(entry.strip() for entry in names))
+
+
+def _hint_for(data: Any) -> str:
+    """What the file looks like instead."""
+    values = list(data.values()) if isinstance(data, Mapping) else []
+    if values and all(isinstance(value, Mapping) for value in values):
+        first = values[0]
+        if "snr" in first or all(isinstance(value, float) for value in first.values()):
+            return "It looks like a score file: make a recipe of it with spectrum-tui yaml."
+    return _HINT

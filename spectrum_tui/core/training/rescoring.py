@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spectrum_tui.core.errors import SpectrumError
-from spectrum_tui.core.naming.experts import experts_in, halves_in, is_convolution
+from spectrum_tui.core.experts import GateUpSplit, experts_in, gate_up_split
 from spectrum_tui.core.naming.layers import Layer, is_bias, with_types
-from spectrum_tui.core.naming.parameters import Halves
-from spectrum_tui.core.results.results import Provenance, Result, Scores
+from spectrum_tui.core.naming.parameters import is_convolution
+from spectrum_tui.core.results.results import MetricColumn, Provenance, Result, Scores
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.scoring.snr import mean, why_unscored
 from spectrum_tui.core.scoring.svd import EXACT, singular_values
@@ -43,7 +43,7 @@ class LiveLayer:
     layer: Layer
     weight: torch.nn.Parameter
     experts: int = 0
-    halves: Halves | None = None
+    gate_up: GateUpSplit | None = None
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ class LiveLayer:
             yield weight.reshape(weight.shape[0], -1)
             return
         for expert in weight:
-            yield from self.halves.cut(expert) if self.halves else (expert,)
+            yield from self.gate_up.cut(expert) if self.gate_up else (expert,)
 
     def score(self, metric: str) -> float:
         """Its score, the mean over its matrices; raises whatever `why_unscored` puts in words."""
@@ -106,7 +106,7 @@ def live_layers(model: torch.nn.Module, patterns: Sequence[str] = ()) -> list[Li
     model_type = str(getattr(getattr(model, "config", None), "model_type", ""))
     found = [_layer(p, shapes, model_type) for p in parameters if _is_matrix(p)]
     named = zip(found, with_types(layer.layer for layer in found), strict=True)
-    layers = [LiveLayer(new, old.weight, old.experts, old.halves) for old, new in named]
+    layers = [LiveLayer(new, old.weight, old.experts, old.gate_up) for old, new in named]
     return [one for one in layers if not patterns or _matches(one.layer.type, patterns)]
 
 
@@ -138,13 +138,13 @@ def _layer(p: LiveParameter, shapes: dict[str, tuple[int, ...]], model_type: str
     weight, shape = p.parameter, tuple(p.parameter.shape)
     name = p.name.removesuffix(".weight")
     experts = experts_in(p.name, shape, p.module)
-    halves = None
+    split = None
     if experts:
-        halves = halves_in(p.name, shape, shapes.get, module=p.module, model_type=model_type)
+        split = gate_up_split(p.name, shape, shapes.get, module=p.module, model_type=model_type)
     bias = next((n for n in (f"{name}.bias", f"{p.name}_bias") if n in shapes), "")
     names = (p.name, bias) if bias else (p.name,)
     layer = Layer(name, "", shape, 0, 0, names, weight.numel(), weight.nbytes, experts=experts)
-    return LiveLayer(layer, weight, experts, halves)
+    return LiveLayer(layer, weight, experts, split)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -168,19 +168,20 @@ class Rescorer:
         types = list(dict.fromkeys(one.layer.type for one in self.layers))
         values = [self._known[one.name] for one in self.layers]
         nothing = np.zeros(len(values), np.int64)
+        numbers = np.asarray([math.nan if isinstance(v, str) else v for v in values], np.float64)
         scores = Scores(
-            [one.name for one in self.layers],
-            types,
-            np.asarray([types.index(one.layer.type) for one in self.layers], np.int64),
-            np.asarray([math.nan if isinstance(v, str) else v for v in values], np.float64),
-            nothing,
-            nothing,
-            nothing,
-            [one.layer.parameters for one in self.layers],
-            {row: value for row, value in enumerate(values) if isinstance(value, str)},
+            layers=[one.name for one in self.layers],
+            type_names=types,
+            type_ids=np.asarray([types.index(one.layer.type) for one in self.layers], np.int64),
+            rows=nothing,
+            columns=nothing,
+            numel=nothing,
+            parameters=[one.layer.parameters for one in self.layers],
+            metrics={self._metric: MetricColumn(numbers)},
+            metric=self._metric,
+            problems={row: value for row, value in enumerate(values) if isinstance(value, str)},
         )
-        origin = Provenance(self._model, metric=self._metric)
-        return Result(scores, (), origin, 0, len(values))
+        return Result(scores, (), Provenance(self._model), 0, len(values))
 
 
 def _scored(layer: LiveLayer, metric: str) -> float | str:

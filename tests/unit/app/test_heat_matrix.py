@@ -9,7 +9,8 @@ from spectrum_tui.app.widgets.heat_layout import HeatLayout
 from spectrum_tui.app.widgets.heat_matrix import LEVELS, Cell, HeatMatrix, Mark
 from spectrum_tui.app.widgets.heat_ramp import INKS, RAMP, contrast, density_of, luminance
 from spectrum_tui.core.layer_types import layer_type
-from spectrum_tui.core.results.results import Scores
+from spectrum_tui.core.results.results import MetricColumn, Scores
+from spectrum_tui.core.settings import METRIC
 
 INF, NAN = float("inf"), float("nan")
 
@@ -18,14 +19,14 @@ def scores(pairs: list[tuple[str, float]]) -> Scores:
     types = list(dict.fromkeys(layer_type(name) for name, _ in pairs))
     nothing = np.zeros(len(pairs), np.int64)
     return Scores(
-        [name for name, _ in pairs],
-        types,
-        np.array([types.index(layer_type(name)) for name, _ in pairs], np.int64),
-        np.array([value for _, value in pairs], np.float64),
-        nothing,
-        nothing,
-        nothing,
-        [(f"{name}.weight",) for name, _ in pairs],
+        layers=[name for name, _ in pairs],
+        type_names=types,
+        type_ids=np.array([types.index(layer_type(name)) for name, _ in pairs], np.int64),
+        rows=nothing,
+        columns=nothing,
+        numel=nothing,
+        parameters=[(f"{name}.weight",) for name, _ in pairs],
+        metrics={METRIC: MetricColumn(np.array([value for _, value in pairs], np.float64))},
     )
 
 
@@ -149,7 +150,16 @@ def scores_of_experts(
     ids = np.array([types[layer_type(name)] for name in names], np.int64)
     nothing = np.zeros(len(names), np.int64)
     parameters: list[tuple[str, ...]] = [(name,) for name in names]
-    return Scores(names, list(types), ids, values, nothing, nothing, nothing, parameters)
+    return Scores(
+        layers=names,
+        type_names=list(types),
+        type_ids=ids,
+        rows=nothing,
+        columns=nothing,
+        numel=nothing,
+        parameters=parameters,
+        metrics={METRIC: MetricColumn(values)},
+    )
 
 
 def test_ramp_rises_in_luminance_and_its_ink_is_readable() -> None:

@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spectrum_tui.core.audit import Audit, Severity, audit, read_recipe
+from spectrum_tui.core.audit.audit import Audit, audit
+from spectrum_tui.core.audit.entries import open_recipe
+from spectrum_tui.core.audit.findings import Severity
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.results.results import Parameter
 from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.core.trainers import TRAINERS, report
+from spectrum_tui.core.trainers.reports import report
+from spectrum_tui.core.trainers.trainers import TRAINERS
 from tests import made
 
 UP = "model.layers.1.mlp.up_proj"
@@ -300,7 +303,7 @@ def test_a_file_that_is_no_recipe_is_one_line(name: str, tmp_path: Path) -> None
     path = tmp_path / "file.yaml"
     path.write_bytes(data)
     with pytest.raises(InputError, match=words) as caught:
-        audit(read_recipe(path))
+        audit(open_recipe(path))
     assert caught.value.field == "recipe"
 
 
@@ -309,8 +312,8 @@ def test_a_file_of_a_hundred_megabytes_is_not_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(100_000_000)
     with pytest.raises(InputError, match="holds 100 MB"):
-        read_recipe(path)
+        open_recipe(path)
     with pytest.raises(InputError, match="is a folder"):
-        read_recipe(tmp_path)
+        open_recipe(tmp_path)
     with pytest.raises(InputError, match="There is no file"):
-        read_recipe(tmp_path / "none.yaml")
+        open_recipe(tmp_path / "none.yaml")

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.errors import RecipeError
-from spectrum_tui.core.recipes.reading import read_recipe
+from spectrum_tui.core.trainers.recipe_text import names_in_file
 from tests.checkpoints import llama, save
 from tests.commands import Capture, refused
 
@@ -150,7 +150,7 @@ def test_the_app_opens_no_pipe(tmp_path: Path, capsys: Capture) -> None:
 def test_a_recipe_for_freezing_is_no_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.yaml")
     with pytest.raises(RecipeError, match="unfrozen_parameters"):
-        read_recipe(tmp_path / "x.yaml")
+        names_in_file(tmp_path / "x.yaml")
 
 
 def test_scores_through_a_pipe_with_a_writer(model: Path, tmp_path: Path, capsys: Capture) -> None:

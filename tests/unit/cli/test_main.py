@@ -362,7 +362,9 @@ def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(
     assert list(Path.cwd().iterdir()) == []  # nothing that looks like a finished scan
 
     computed = spy_on_scores(monkeypatch)
+    capsys.readouterr()
     assert main(["scan", str(long_model)]) == 0
+    assert f"\n{kept} came from an earlier scan\n" in capsys.readouterr().err
     assert len(computed) == LONG - kept
     assert len(json.loads(Path(FLAT.format("long")).read_text())) == LONG
 

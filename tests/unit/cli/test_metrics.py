@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.cli.main import main
-from spectrum_tui.core.requests import METRICS
+from spectrum_tui.core.settings import METRICS
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, RECIPE, Capture, refused
 

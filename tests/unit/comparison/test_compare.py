@@ -12,7 +12,7 @@ import pytest
 
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.comparison.compare import Comparison, compare, mean_ranks, spearman
-from spectrum_tui.core.comparison.words import notes
+from spectrum_tui.core.comparison.words import file_names, notes
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import flat_text, load_result
@@ -23,7 +23,7 @@ from tests.commands import Capture, refused
 def other(plain: Result, seed: int = 5, spread: float = 0.4) -> Result:
     """The same layers after a training that moved every score."""
     noise = np.random.default_rng(seed).lognormal(0, spread, len(plain.scores))
-    return replace(plain, scores=replace(plain.scores, snr=plain.scores.snr * noise))
+    return replace(plain, scores=made.ranked(plain.scores, plain.scores.snr * noise))
 
 
 def saved(result: Result, path: Path) -> Path:
@@ -57,7 +57,7 @@ def test_a_layer_that_lost_its_score_is_said() -> None:
     plain = made.result(layers=6)
     snr = plain.scores.snr.copy()
     snr[0] = math.nan
-    found = compare(plain, replace(plain, scores=replace(plain.scores, snr=snr)))
+    found = compare(plain, replace(plain, scores=made.ranked(plain.scores, snr)))
     assert not found.moves
     assert notes(found) == ["1 layer has a score in one file only, and no change of rank."]
 
@@ -103,7 +103,7 @@ def test_agreement_is_that_of_the_two_selections(percent: int) -> None:
 
 def test_moves_are_the_ranks_on_both_sides_farthest_first() -> None:
     a = made.result(layers=6, types=2, snr={i: 10.0 - i for i in range(6)})
-    b = replace(a, scores=replace(a.scores, snr=a.scores.snr.copy()))
+    b = replace(a, scores=made.ranked(a.scores, a.scores.snr.copy()))
     b.scores.snr[:6] = [4.0, 9.0, 8.0, 7.0, 6.0, 5.5]  # the first one falls to the last place
     first, *rest = compare(a, b).moves
     assert (first.row_a, first.rank_a, first.rank_b, first.by, first.of) == (0, 1, 6, 5, 6)
@@ -139,7 +139,7 @@ def test_other_generations_of_names_are_matched_by_type_and_number() -> None:
 def test_a_metric_that_one_lacks() -> None:
     plain = made.result()
     rich = made.with_metrics(plain)
-    assert compare(rich, rich, "stable_rank").a.provenance.metric == "stable_rank"
+    assert compare(rich, rich, "stable_rank").a.scores.metric == "stable_rank"
     with pytest.raises(ResultsError, match="stable_rank"):
         compare(rich, plain, "stable_rank")
 
@@ -167,6 +167,35 @@ def test_the_table(tmp_path: Path, capsys: Capture) -> None:
     assert "Largest moves of" in out
     assert len(lines) == header + 9 + 2 + 10
     assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        (("x/a.json", "x/b.json"), ("a.json", "b.json")),
+        (("one/s/a.json", "two/s/a.json"), ("one/s/a.json", "two/s/a.json")),
+        (("a.json", "two/a.json"), ("a.json", "two/a.json")),
+        (("a.json", "a.json"), ("a.json", "a.json")),
+        (("", "x/a.json"), ("", "a.json")),
+    ],
+)
+def test_files_are_named_so_that_they_are_told_apart(
+    sources: tuple[str, str], said: tuple[str, str]
+) -> None:
+    a, b = (replace(made.result(layers=2, types=1), source=source) for source in sources)
+    assert file_names(compare(a, b)) == said
+
+
+def test_one_model_in_two_files_is_two_lines(tmp_path: Path, capsys: Capture) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    a = made.result(layers=2, types=1, sizes=False)
+    paths = [str(saved(a, folder / "a.json")) for folder in folders]
+    assert main(["compare", *paths]) == 0
+    first, second = (line[3:] for line in capsys.readouterr().out.splitlines()[:2])
+    assert first != second
+    assert (Path(first).name, Path(second).name) == ("a.json", "a.json")
 
 
 def test_the_json_is_strict_and_says_the_same(tmp_path: Path, capsys: Capture) -> None:
@@ -203,7 +232,7 @@ def test_what_cannot_be_compared_is_one_line(
 
 def test_names_with_escape_codes_do_not_reach_the_terminal(tmp_path: Path, capsys: Capture) -> None:
     a = made.result(layers=2, types=1, names={0: "a.0.\x1b[31mw", 1: "a.1.\x1b[31mw"})
-    b = replace(a, scores=replace(a.scores, snr=a.scores.snr[::-1].copy()))
+    b = replace(a, scores=made.ranked(a.scores, a.scores.snr[::-1].copy()))
     paths = [str(saved(a, tmp_path / "a.json")), str(saved(b, tmp_path / "b.json"))]
     assert main(["compare", *paths]) == 0
     assert "\x1b" not in capsys.readouterr().out

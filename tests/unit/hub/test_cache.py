@@ -102,7 +102,7 @@ def test_what_came_with_another_commit_counts_as_cached(repos: dict[str, Path]) 
     put("org/sharded", source, shard_name(1), commit="b" * 40)
     sizes = {name: (source / name).stat().st_size for name in ALL_SHARDS}
     blobs = {name: oid(source / name) for name in ALL_SHARDS}
-    files = HubFiles("org/sharded", "", COMMIT, sizes, blobs)
+    files = HubFiles(repo_id="org/sharded", revision="", commit=COMMIT, sizes=sizes, blobs=blobs)
     assert files.cached() == {shard_name(1)}
     assert files.cached_bytes() == sizes[shard_name(1)]
     assert files.missing() == list(ALL_SHARDS)

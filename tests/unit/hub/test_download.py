@@ -170,8 +170,9 @@ answer = [(i.summary.origin, i.summary.revision, i.summary.folder) for i in (fou
 
 def test_an_audit_needs_no_weights(fake: FakeHub, tmp_path: Path) -> None:
     script = """
-from spectrum_tui.core.audit.model import model_names
-answer = model_names("org/sharded").names
+from spectrum_tui.core.audit.model_names import model_names
+from spectrum_tui.core.settings import Settings
+answer = model_names(Settings(model="org/sharded")).names
 """
     import_module("transformers.modeling_utils")  # 8 s that the child need not take
     names = run(fake.url, tmp_path, script)

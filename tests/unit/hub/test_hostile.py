@@ -11,7 +11,7 @@ import pytest
 
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub import HubFiles, guard
-from spectrum_tui.core.hub.contents import file_is_blob, is_blob
+from spectrum_tui.core.hub.guard import file_is_blob, is_blob
 from spectrum_tui.core.hub.transfer import MOST_ANEW, _Job, _Watch
 from tests.checkpoints import llama, save
 from tests.fake_hub import GOOD_TOKEN, FakeHub, oid
@@ -290,7 +290,9 @@ def test_the_faster_storage_gets_no_token_sent_elsewhere(route: str, kept: bool)
 
 
 def test_a_file_that_comes_again_and_again_is_given_up() -> None:
-    files = HubFiles("org/x", "", "c" * 40, {"a": 1000}, {"a": OTHER_ID})
+    files = HubFiles(
+        repo_id="org/x", revision="", commit="c" * 40, sizes={"a": 1000}, blobs={"a": OTHER_ID}
+    )
     job = _Job(files, lambda text: None)
     for _ in range(MOST_ANEW):
         job._came("a", 1000)

@@ -11,21 +11,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import checksum
 from spectrum_tui.core.journal.journal import Entry, Journal, parse_line, read_journal, sealed
-from spectrum_tui.core.requests import METRICS
-from spectrum_tui.core.scoring.snr import Score
+from spectrum_tui.core.scoring.metrics import every_metric
+from spectrum_tui.core.settings import METRICS
 
 ENTRIES = [
     Entry(
-        f"model.layers.{i}.mlp.up_proj",
-        Score(0.1 + i / 7, 2.5 * i, 0.01, 0.02 * i, 3 * i),
-        0.25,
-        error=1e-7 * i,
+        layer=f"model.layers.{i}.mlp.up_proj",
         metrics={name: i + k / 3 for k, name in enumerate(METRICS)},
+        seconds=0.25,
+        error=1e-7 * i,
     )
     for i in range(4)
 ]
@@ -50,7 +50,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert found.keys() == {entry.layer for entry in ENTRIES}
     for entry in ENTRIES:
         back = found[entry.layer]
-        assert (back.score, back.error, back.metrics) == (entry.score, entry.error, entry.metrics)
+        assert (back.error, back.metrics) == (entry.error, entry.metrics)
 
 
 def test_a_line_is_json_that_anybody_can_read(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ WRONG: list[tuple[str, Any]] = [
     ("layer", ["x"]),
     ("layer", None),
     ("score", 3),
-    ("score", {"snr": 1.0}),
+    ("score", {}),
     ("seconds", "1"),
     ("seconds", None),
     ("rule", 1),
@@ -102,6 +102,7 @@ WRONG: list[tuple[str, Any]] = [
     ("metrics", []),
     ("metrics", {"spectrum": "high"}),
     ("metrics", {"spectrum": 1}),
+    ("metrics", {"calibrated": 1.0}),
     ("spectrum", 0.5),
     ("spectrum", True),
     ("spectrum", None),
@@ -119,15 +120,39 @@ def test_fields_of_wrong_types_or_of_another_version_are_no_entry(name: str, val
 
 @pytest.mark.parametrize("value", ["1", None, 1, True, math.nan, -1.0, [1.0]], ids=repr)
 def test_a_score_is_a_float_that_can_be_ranked(value: object) -> None:
-    score = {**fields()["score"], "snr": value}
-    assert parse_line(sealed({**fields(), "score": score})) is None
+    metrics = {**fields()["metrics"], "spectrum": value}
+    assert parse_line(sealed({**fields(), "metrics": metrics})) is None
+    apart = {**fields(), "metrics": {}, "score": {"snr": value}}
+    assert parse_line(sealed(apart)) is None
 
 
 def test_infinity_is_a_score() -> None:
-    score = {**fields()["score"], "snr": math.inf}
-    entry = parse_line(sealed({**fields(), "score": score}))
+    metrics = {**fields()["metrics"], "spectrum": math.inf}
+    entry = parse_line(sealed({**fields(), "metrics": metrics}))
     assert entry is not None
-    assert entry.score.snr == math.inf
+    assert entry.metrics["spectrum"] == math.inf
+
+
+WITH_THE_SNR_APART = (
+    b'{"layer": "model.layers.0.mlp.up_proj", "score": {"snr": 0.4444444444444444, "largest": 9.0,'
+    b' "sigma": 1.4825796886582654, "threshold": 2.965159377316531, "signal": 2}, "seconds": 0.25,'
+    b' "rule": "spectrum-2", "error": 0.0, "metrics": {"spectrum": 0.4444444444444444, "calibrated"'
+    b': 0.8526315789473683, "stable_rank": 1.1728395061728396, "effective_rank": 2.937542574735415}'
+    b', "spectrum": -1, "checksum": "42c0564b"}'
+)
+
+
+def test_a_line_with_the_snr_apart_is_the_same_entry(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    path.write_bytes(WITH_THE_SNR_APART + b"\n")
+    metrics = every_metric(np.array([9.0, 3.0, 2.0, 1.0, 0.0]), 5, 5)
+    entry = Entry(layer="model.layers.0.mlp.up_proj", metrics=metrics, seconds=0.25, file="j.jsonl")
+    assert read_journal(path) == {entry.layer: entry}
+    data = json.loads(WITH_THE_SNR_APART)
+    del data["checksum"], data["metrics"]
+    alone = parse_line(sealed(data))
+    assert alone is not None
+    assert alone.metrics == {"spectrum": 0.4444444444444444}
 
 
 def raw(text: str) -> bytes:

@@ -23,11 +23,12 @@ from spectrum_tui.core.journal.spectra import (
     SpectraWriter,
     spectra_path,
 )
-from spectrum_tui.core.requests import METRICS, ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved import kept_spectra, store
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scoring import metrics
+from spectrum_tui.core.settings import METRICS, Settings
 from tests import oracle
 from tests.checkpoints import llama, save, spoil
 from tests.scans import is_matrix, journal_of, run, scores_of, spy_on_scores
@@ -113,7 +114,6 @@ def test_a_scan_keeps_the_spectrum_of_every_matrix(tmp_path: Path) -> None:
             assert (kept.rows, kept.columns) == matrix.shape
             assert np.allclose(kept.values, oracle.singular_values(matrix), rtol=1e-9)
             assert metrics.every_metric(kept.values, kept.rows, kept.columns) == entry.metrics
-            assert entry.metrics["spectrum"] == entry.score.snr
 
 
 def test_events_bring_every_metric_and_resumed_ones_too(tmp_path: Path) -> None:
@@ -129,15 +129,6 @@ def test_events_bring_every_metric_and_resumed_ones_too(tmp_path: Path) -> None:
 
 def _done(events: list[Any]) -> Iterator[LayerDone]:
     return (event for event in events if isinstance(event, LayerDone))
-
-
-def test_fresh_starts_the_spectra_anew(tmp_path: Path) -> None:
-    folder = save(tmp_path, llama(1))
-    run(folder, only=is_matrix)
-    path = spectra_path(journal_of(folder))
-    size = path.stat().st_size
-    run(folder, only=is_matrix, fresh=True)
-    assert path.stat().st_size == size
 
 
 def lose_metric(journal: Path, name: str) -> None:
@@ -193,7 +184,7 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def scanned(folder: Path, out: Path, **options: Any) -> Result:
-    request = ScanRequest(str(folder), device="cpu", output_dir=str(out), **options)
+    request = Settings(model=str(folder), device="cpu", output_dir=str(out), **options)
     ready = next(e for e in run_scan(request) if isinstance(e, ResultReady))
     return store.load_result(Path(ready.path))
 
@@ -208,7 +199,7 @@ def test_a_result_ranks_by_any_metric(tmp_path: Path) -> None:
     assert result.with_metric("spectrum") is result
     for name in METRICS:
         other = result.with_metric(name)
-        assert other.provenance.metric == name
+        assert other.scores.metric == name
         assert other.scores.snr.tolist() == result.scores.metrics[name].values.tolist()
         assert other.with_metric("spectrum").scores.snr.tolist() == result.scores.snr.tolist()
 
@@ -233,7 +224,7 @@ def test_another_metric_has_files_of_its_own(tmp_path: Path) -> None:
         "snr_results_m-1_stable_rank.json",
         "snr_results_m-1_stable_rank_sorted.json",
     }
-    assert other.provenance.metric == "stable_rank"
+    assert other.scores.metric == "stable_rank"
     assert columns(other) == columns(plain)
     assert other.scores.snr.tolist() == columns(plain)["stable_rank"]
 
@@ -243,7 +234,7 @@ def test_a_file_alone_holds_the_metric_of_its_name(tmp_path: Path) -> None:
     path = tmp_path / "snr_results_m_effective_rank.json"
     path.write_text(store.flat_text(result).replace("{", "{ ", 1))  # another hash
     back = store.load_result(path)
-    assert (back.provenance.model, back.provenance.metric) == ("m", "effective_rank")
+    assert (back.provenance.model, back.scores.metric) == ("m", "effective_rank")
     assert back.metrics == ("effective_rank",)
     with pytest.raises(ResultsError, match="no calibrated") as caught:
         back.with_metric("calibrated")
@@ -252,7 +243,7 @@ def test_a_file_alone_holds_the_metric_of_its_name(tmp_path: Path) -> None:
 
 def test_a_stored_result_gets_a_later_metric_from_the_kept_spectra(tmp_path: Path) -> None:
     result = scanned(save(tmp_path / "m", llama(2)), tmp_path / "out")
-    scores = replace(result.scores, metrics={})
+    scores = replace(result.scores, metrics={"spectrum": result.scores.metrics["spectrum"]})
     older = replace(result, scores=scores)
     assert older.metrics == ("spectrum",)
     assert columns(kept_spectra.completed(older)) == columns(result)

@@ -157,13 +157,6 @@ def test_the_hybrid_by_hand() -> None:
     assert found.optimizer == 4 * whole + 8 * adapters
 
 
-def test_a_recipe_may_say_how_many_parameters_its_adapters_have() -> None:
-    training = Training(preset_named("lora"))
-    found = table_of(LLAMA).estimate(25, training, head=True, adapters=1000)
-    assert (found.trained, found.gradients) == (1000, 4000)
-    assert found.weights == 2 * LLAMA.total_parameters + 4000
-
-
 def test_headers_alone_give_the_same_bytes() -> None:
     for preset in PRESETS:
         known, guessed = (estimate(r, 30, preset.name) for r in (SMALL, untold(SMALL)))
@@ -216,10 +209,10 @@ def test_what_sees_comes_before_the_first_block() -> None:
     seeing = Parameter("model.visual.blocks.0.attn.qkv.weight", (96, 32), "linear")
     plain = made.result(layers=4, types=1, head=False, names={0: "model.visual.blocks.0.attn.qkv"})
     whole = made.with_parameters(made.result(layers=4, types=1, head=False))
-    scores = replace(plain.scores, snr=np.array([9.0, 1.0, 2.0, 3.0]))
+    scores = made.ranked(plain.scores, np.array([9.0, 1.0, 2.0, 3.0]))
     found = replace(plain, scores=scores, parameters=(seeing, *whole.parameters))
     assert estimate(found, 25).blocks_back == estimate(found, 25).blocks == 4
-    blind = replace(found, scores=replace(scores, snr=np.array([0.0, 1.0, 2.0, 3.0])))
+    blind = replace(found, scores=made.ranked(scores, np.array([0.0, 1.0, 2.0, 3.0])))
     assert estimate(blind, 25).blocks_back == 1
 
 
@@ -289,6 +282,20 @@ def test_fit_is_the_highest_percentage_that_fits(preset: Preset, head: bool) -> 
         assert found.percent == max(fitting, default=0)
         assert found.needs == needs[found.percent or 4]
         assert bool(found.ways) <= (not found.percent)
+
+
+def test_a_memory_of_just_the_smallest_choice_holds_it() -> None:
+    result = made.with_parameters(made.result(layers=100, types=1))
+    table = table_of(result)
+    limit = table.estimate(1, Training(), head=False).total
+    assert limit < table.estimate(2, Training(), head=False).total
+    assert fit(table, limit, Training(), head=False, least=1).percent == 1
+    assert fit(table, limit - 1, Training(), head=False, least=1).percent == 0
+
+
+def test_two_gpus_divide_and_one_has_everything() -> None:
+    assert Training(gpus=2, sharding=sharding_named("zero2")).divided.name == "zero2"
+    assert Training(gpus=1, sharding=sharding_named("zero2")).divided.name == "none"
 
 
 def test_what_would_fit_does() -> None:

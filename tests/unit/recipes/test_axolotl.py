@@ -152,7 +152,7 @@ def test_a_type_that_is_not_all_experts_by_row_competes_as_a_whole() -> None:
     plain = fused.result(layers=4, experts=8)
     row = plain.scores.layers.index("model.layers.3.mlp.experts.down_proj")
     parts = {r: values for r, values in plain.scores.parts.items() if r != row}
-    result = replace(plain, scores=replace(plain.scores, parts=parts))
+    result = replace(plain, scores=made.ranked(plain.scores, parts=parts))
     assert [kind.name for kind in fused_types(result)] == [fused.GATE_UP]
     wide = tuple(
         replace(p, shape=(9, 64)) if p.name.endswith("gate_up_proj") else p
@@ -160,7 +160,7 @@ def test_a_type_that_is_not_all_experts_by_row_competes_as_a_whole() -> None:
     )
     assert fused_types(replace(result, parameters=wide)) == []
     parts = {r: tuple((f"part {i}", v) for i, (_, v) in enumerate(p)) for r, p in parts.items()}
-    assert fused_types(replace(result, scores=replace(result.scores, parts=parts))) == []
+    assert fused_types(replace(result, scores=made.ranked(result.scores, parts=parts))) == []
 
 
 def test_a_name_that_a_reader_would_misread_is_refused() -> None:

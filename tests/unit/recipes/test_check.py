@@ -14,7 +14,7 @@ from spectrum_tui.core.recipes.check import check_names, overmatched, prove
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.results.results import Parameter, Result
 from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.core.trainers import TRAINERS
+from spectrum_tui.core.trainers.trainers import TRAINERS
 from tests import made
 
 WEIGHT = "model.layers.1.mlp.down_proj.weight"

@@ -13,11 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.audit import read_recipe
-from spectrum_tui.core.audit.entries import parse
+from spectrum_tui.core.audit.entries import open_recipe, parse
 from spectrum_tui.core.errors import InputError, RecipeError
-from spectrum_tui.core.recipes.reading import names_in
-from spectrum_tui.core.trainers.recipe_text import KEY, RecipeText, StopsError
+from spectrum_tui.core.trainers.recipe_text import KEY, RecipeText, StopsError, names_in_text
 
 NAMES = st.from_regex(r"[a-z_^][a-z0-9_.^$\[\]:*#'\"\\ -]{0,30}", fullmatch=True)
 ODD = st.sampled_from(
@@ -68,7 +66,7 @@ def test_the_names_of_a_recipe_are_those_of_pyyaml(text: str) -> None:
     listed = data.get(KEY) if isinstance(data, dict) else None
     are_names = isinstance(listed, list) and all(isinstance(n, str) and n.strip() for n in listed)
     try:
-        names = names_in(text, "r.yaml")
+        names = names_in_text(text, "r.yaml")
     except RecipeError as error:
         assert not (are_names and listed)
         assert error.message.isprintable()
@@ -105,7 +103,7 @@ def test_a_file_is_its_text_or_said_to_be_none(data: bytes) -> None:
         path = Path(folder) / "r.yaml"
         path.write_bytes(data)
         try:
-            assert read_recipe(path) == data.decode("utf-8-sig")
+            assert open_recipe(path) == data.decode("utf-8-sig")
         except InputError as error:
             assert error.field == "recipe"
             assert error.message.isprintable()

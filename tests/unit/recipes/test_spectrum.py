@@ -16,11 +16,11 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.naming import model_layers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scanning.run import Outcome, build_result
 from spectrum_tui.core.scanning.scan import make_plan
+from spectrum_tui.core.settings import DEMO_NAME
 from tests import checkpoints, made
 from tests.checkpoints import Tensors, llama, save
 from tests.scans import done

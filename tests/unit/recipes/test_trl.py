@@ -23,9 +23,9 @@ from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.requests import DEMO_NAME
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.settings import DEMO_NAME
 from tests import made
 
 RESULT = made.with_parameters(made.result(layers=4, bias=True))

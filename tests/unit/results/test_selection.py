@@ -10,8 +10,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spectrum_tui.core.results.results import HeadParameter, Provenance, Result, Scores
+from spectrum_tui.core.results.results import (
+    HeadParameter,
+    MetricColumn,
+    Provenance,
+    Result,
+    Scores,
+)
 from spectrum_tui.core.results.selection import NEVER, Selection, Totals
+from spectrum_tui.core.settings import METRIC
 from tests import made, oracle
 
 Row = tuple[str, str, float]
@@ -33,15 +40,17 @@ def result(
     sizes = numel or {}
     with_bias = set(bias)
     scores = Scores(
-        layers,
-        types,
-        np.array([types.index(row[1]) for row in rows], np.int64),
-        np.array([row[2] for row in rows], np.float64),
-        np.ones(len(rows), np.int64),
-        np.ones(len(rows), np.int64),
-        np.array([sizes.get(layer, 0) for layer in layers], np.int64),
-        [(f"{x}.weight", f"{x}.bias") if x in with_bias else (f"{x}.weight",) for x in layers],
-        {layers.index(x): "is all zero" for x in failed},
+        layers=layers,
+        type_names=types,
+        type_ids=np.array([types.index(row[1]) for row in rows], np.int64),
+        rows=np.ones(len(rows), np.int64),
+        columns=np.ones(len(rows), np.int64),
+        numel=np.array([sizes.get(layer, 0) for layer in layers], np.int64),
+        parameters=[
+            (f"{x}.weight", f"{x}.bias") if x in with_bias else (f"{x}.weight",) for x in layers
+        ],
+        metrics={METRIC: MetricColumn(np.array([row[2] for row in rows], np.float64))},
+        problems={layers.index(x): "is all zero" for x in failed},
     )
     return Result(scores, head, Provenance("m"), total, len(rows))
 

@@ -15,11 +15,12 @@ from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.model import demo
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.model.kept_plans import KeptModel
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.kept_spectra import completed, kept_spectra, spectra_of
 from spectrum_tui.core.saved.sizes import load_sized
 from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
 from tests.scans import spy_on_scores
 
@@ -98,7 +99,7 @@ KINDS = ["scans/*.jsonl", "scans/*.spectra", "results/*.json", "plans/*.json"]
 
 
 def scanned(model: Path, out: Path) -> Path:
-    request = ScanRequest(str(model), device="cpu", output_dir=str(out))
+    request = Settings(model=str(model), device="cpu", output_dir=str(out))
     (path,) = (Path(e.path) for e in run_scan(request) if isinstance(e, ResultReady))
     return path
 

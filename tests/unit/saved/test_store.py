@@ -44,11 +44,11 @@ def table(result: Result) -> dict[str, tuple[str, float]]:
 def same(a: Result, b: Result) -> bool:
     """Everything but where it was read from."""
     x, y = a.scores, b.scores
-    arrays = ("type_ids", "snr", "rows", "columns", "numel")
+    arrays = ("type_ids", "rows", "columns", "numel")
     return (
         all(np.array_equal(getattr(x, n), getattr(y, n), equal_nan=True) for n in arrays)
         and (x.layers, x.type_names, x.parameters) == (y.layers, y.type_names, y.parameters)
-        and (x.problems, x.parts, a.parameters) == (y.problems, y.parts, b.parameters)
+        and (x.problems, x.metric, a.parameters) == (y.problems, y.metric, b.parameters)
         and (a.head, a.provenance, a.total_parameters) == (b.head, b.provenance, b.total_parameters)
         and (a.planned, a.skipped, a.head_is_guessed) == (b.planned, b.skipped, b.head_is_guessed)
         and a.checkpoint == b.checkpoint
@@ -294,9 +294,54 @@ def test_details_of_another_length_are_not_believed(tmp_path: Path) -> None:
     data = json.loads(details.read_text().partition("\n")[2])
     write_kept(details, DETAILS, json.dumps(data))
     assert load_result(files.scores).scores.has_shapes
-    data["snr"] = data["snr"][:-1]
-    write_kept(details, DETAILS, json.dumps(data))
-    assert not load_result(files.scores).scores.has_shapes
+    values = data["metrics"]["spectrum"]["values"]
+    for wrong in ({"spectrum": {"values": values[:-1], "parts": []}}, {}):
+        write_kept(details, DETAILS, json.dumps({**data, "metrics": wrong}))
+        assert not load_result(files.scores).scores.has_shapes
+
+
+FLAT_OF_TWOFOLD = """{
+    "model.layers.0.mlp.down_proj": {
+        "snr": 0.25,
+        "type": "mlp.down_proj"
+    },
+    "model.layers.1.mlp.down_proj": {
+        "snr": 0.5,
+        "type": "mlp.down_proj"
+    }
+}"""
+TWOFOLD = (
+    "spectrum-tui results 2db93a39 0668e573\n"
+    '{"layers": ["model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj"], "type_names": ["m'
+    'lp.down_proj"], "type_ids": [0, 0], "snr": [0.25, 0.5], "rows": [4096, 4096], "columns": [1433'
+    '6, 14336], "numel": [58720256, 58720256], "parameters": [["model.layers.0.mlp.down_proj.weight'
+    '"], ["model.layers.1.mlp.down_proj.weight"]], "problems": [], "parts": [[0, [["expert 0 gate",'
+    ' 0.0], ["expert 0 up", 0.5]]]], "metrics": {"spectrum": {"values": [1.5, 2.0], "parts": [[0, ['
+    '["expert 0 gate", 1.0], ["expert 0 up", 2.0]]]]}, "calibrated": {"values": [0.25, 0.5], "parts'
+    '": [[0, [["expert 0 gate", 0.0], ["expert 0 up", 0.5]]]]}}, "head": [{"name": "model.embed_tok'
+    'ens.weight", "numel": 525336576, "tied": [], "task": false}, {"name": "lm_head.weight", "numel'
+    '": 525336576, "tied": [], "task": false}], "provenance": {"model": "made/llama", "revision": "'
+    '8cde5ca8380496c9a6cc7ef3a8b46a0372a1d920", "architecture": "LlamaForCausalLM", "dtypes": "bf16'
+    '", "metric": "calibrated", "naming": "the checkpoint", "device": "cpu", "finished": "2026-01-3'
+    '1 12:00 UTC", "version": "0.1.0", "generation": "noise 1.0 where empty", "notes": [], "precisi'
+    'on": "exact"}, "total_parameters": 1168113664, "planned": 2, "skipped": [], "model_parameters"'
+    ': [], "checkpoint": "0af1"}'
+)
+
+
+def test_details_that_hold_the_ranking_column_twice_are_read(tmp_path: Path) -> None:
+    kept = cache_dir() / "results" / "c63066fb3da372e1c11a0579d06e0f8092dd7420.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(TWOFOLD)
+    result = load_result(write(tmp_path, FLAT_OF_TWOFOLD, "any.json"))
+    wanted = made.result(layers=2, types=1, snr={0: 1.5, 1: 2.0})
+    spectrum = MetricColumn(wanted.scores.snr, {0: (("expert 0 gate", 1.0), ("expert 0 up", 2.0))})
+    calibrated = MetricColumn(
+        np.array([0.25, 0.5]), {0: (("expert 0 gate", 0.0), ("expert 0 up", 0.5))}
+    )
+    metrics = {"spectrum": spectrum, "calibrated": calibrated}
+    scores = replace(wanted.scores, metrics=metrics, metric="calibrated")
+    assert same(result, replace(wanted, scores=scores, checkpoint="0af1"))
 
 
 def test_a_cache_that_cannot_be_written_costs_only_details(

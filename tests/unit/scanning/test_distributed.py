@@ -3,7 +3,9 @@ here, which exchange through memory; `test_torchrun` has real ones."""
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -31,7 +33,6 @@ from spectrum_tui.core.scanning import distributed
 from spectrum_tui.core.scanning.distributed import ALONE, Group, group_of, join, split
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
-from spectrum_tui.core.scoring.snr import Score
 from tests.checkpoints import experts, llama, save
 from tests.scans import is_matrix, journal_of, layers_of, run, scores_of, spy_on_scores
 
@@ -221,7 +222,7 @@ def plan_of(
         layers,
         device="cpu",
         batch_size=1,
-        fresh=fresh,
+        since=time.time() if fresh else 0.0,
         group=group,
         precision=precision,
     )
@@ -288,7 +289,7 @@ class TestScan:
     def test_an_earlier_scan_counts_as_finished_layers(self, tmp_path: Path) -> None:
         folder = save(tmp_path, llama(2))
         scan_in(2, folder)
-        assert inspect_model(str(folder)).summary.finished == 2 * 7 + 2
+        assert sum(inspect_model(str(folder)).summary.scored.values()) == 2 * 7 + 2
 
     def test_a_group_follows_another_scan_of_the_model(
         self, tmp_path: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
@@ -326,15 +327,18 @@ class TestScan:
         assert len(computed) == len(set(computed)) == 2 * 7 + 2 - 5
         assert [text.split()[0] for text in said] == ["Another", "The"]
 
-    def test_fresh_discards_the_journals_of_all(self, tmp_path: Path, computed: list[str]) -> None:
+    def test_afresh_every_layer_is_computed_and_the_newest_counts(
+        self, tmp_path: Path, computed: list[str]
+    ) -> None:
         folder = save(tmp_path, llama(2))
         scan_in(4, folder)
         computed.clear()
         scan_in(2, folder, fresh=True)
         assert len(computed) == 2 * 7 + 2
         journal = journal_of(folder)
-        assert len(journals(journal)) == 2
-        assert sum(len(f.read_text().splitlines()) for f in journals(journal)) == 2 * 7 + 2
+        lines = (f.read_bytes().splitlines() for f in journals(journal))
+        made = sorted(json.loads(line)["made"] for file in lines for line in file)
+        assert sorted(e.made for e in read_journal(journal).values()) == made[2 * 7 + 2 :]
 
     def test_machines_know_each_others_scores(self, tmp_path: Path, computed: list[str]) -> None:
         """Two machines with a cache each: what one has is not computed by the other."""
@@ -412,12 +416,12 @@ def test_the_most_exact_score_counts_whichever_journal_it_is_in(tmp_path: Path) 
     path = tmp_path / "x.jsonl"
     for rank, error in enumerate((1e-5, 0.0, 1e-6)):
         with Journal(rank_journal(path, rank)) as journal:
-            score = Score(float(rank), 1.0, 0.0, 0.0, 1)
             kept = KeptSpectrum(np.full(2, float(rank)), 2, 3)
-            entry = Entry("layer", score, 0.1, error=error, metrics=ONE_DIMENSIONAL)
+            metrics = {**ONE_DIMENSIONAL, "spectrum": float(rank)}
+            entry = Entry(layer="layer", metrics=metrics, error=error)
             journal.append(entry, kept)
     best = read_journal(path)["layer"]
-    assert best.score.snr == 1.0
+    assert best.metrics["spectrum"] == 1.0
     with SpectraReader(spectra_path(path.with_name(best.file))) as reader:
         spectrum = reader.read("layer", best.spectrum)
     assert spectrum is not None

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,7 +84,23 @@ def test_fresh_computes_everything_again(tmp_path: Path, computed: list[str]) ->
     events = run(folder, only=is_matrix, fresh=True)
     assert len(computed) == 2 * count
     assert not resumed(events)
-    assert len(journal_of(folder).read_text().splitlines()) == count
+
+
+def test_afresh_the_scores_of_others_stay_and_what_is_left_is_gone_on_with(
+    tmp_path: Path, computed: list[str]
+) -> None:
+    folder = save(tmp_path, llama(3))
+    run(folder, only=is_matrix)
+    names = read_journal(journal_of(folder)).keys()
+    up = [f"model.layers.{i}.mlp.up_proj" for i in range(3)]
+    since = time.time()
+    for before, now in (([], up[:1]), (up[:1], up), (up, up)):
+        computed.clear()
+        run(folder, only=lambda x, now=now: x.name in now, since=since)  # type: ignore[misc]
+        assert sorted(computed) == [f"{name}.weight" for name in now if name not in before]
+        entries = read_journal(journal_of(folder))
+        assert entries.keys() == names
+        assert sorted(name for name in names if entries[name].made >= since) == now
 
 
 def test_other_types_later_keep_what_was_scored(tmp_path: Path, computed: list[str]) -> None:
@@ -259,14 +276,12 @@ from pathlib import Path
 from spectrum_tui.core.journal.journal import Entry, Journal
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
-from spectrum_tui.core.scoring.snr import Score
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 sure = 0
 with Journal(Path(sys.argv[1])) as journal:
     try:
         for i in range(100):
-            score = Score(1.0, 1.0, 0.0, 0.0, 1)
-            journal.append(Entry(f"layer.{i}", score, 0.5, metrics=ONE_DIMENSIONAL))
+            journal.append(Entry(layer=f"layer.{i}", metrics=ONE_DIMENSIONAL, seconds=0.5))
             sure += 1
     except OutputError:
         print(sure)

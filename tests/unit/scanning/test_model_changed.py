@@ -22,11 +22,11 @@ from spectrum_tui.core.naming.stored import same_bytes, stored_plan
 from spectrum_tui.core.quantised.companions import Stored
 from spectrum_tui.core.quantised.dequantise import dequantise
 from spectrum_tui.core.quantised.detect import detect
-from spectrum_tui.core.requests import ScanRequest
 from spectrum_tui.core.scanning.distributed import ALONE, Group
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.scan import make_plan, scan
 from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.settings import Settings
 from tests import quantised, quantisers
 from tests.checkpoints import Tensors, experts, llama, matrix, save
 from tests.scans import run, scores_of
@@ -161,9 +161,8 @@ def test_a_change_at_any_read_ends_the_scan_and_journals_nothing_of_it(
             assert at_read.count <= reads  # the change was due after the last read
             break
         kept = read_journal(journal)
-        assert {name: kept[name].score.snr for name in kept if name in clean}.items() <= (
-            clean.items()
-        )
+        found = {name: entry.metrics["spectrum"] for name, entry in kept.items() if name in clean}
+        assert found.items() <= clean.items()
         reads += 1
     assert reads >= len(clean)
 
@@ -202,9 +201,10 @@ def test_restored_files_get_the_scores_of_their_own_bytes(tmp_path: Path) -> Non
     folder = save(tmp_path, llama(2))
     file = folder / "model.safetensors"
     data, stat = file.read_bytes(), file.stat()
-    clean = scores_of(run(folder, fresh=True))
+    clean = scores_of(run(folder))
     checkpoint = read_checkpoint(folder)
-    plan = make_plan(checkpoint, layers_in(checkpoint), device="cpu", batch_size=1, fresh=True)
+    plan = make_plan(checkpoint, layers_in(checkpoint), device="cpu", batch_size=1)
+    plan.journal.unlink()
     events = scan(plan)
     with pytest.raises(ModelChangedError):
         for number, _ in enumerate(events):
@@ -234,7 +234,7 @@ def test_a_model_that_changed_since_it_was_inspected_writes_no_files(tmp_path: P
     folder = save(tmp_path / "m", llama(1))
     inspection = inspect_model(str(folder))
     rewritten(folder / "model.safetensors")
-    request = ScanRequest(str(folder), device="cpu", output_dir=str(tmp_path / "out"))
+    request = Settings(model=str(folder), device="cpu", output_dir=str(tmp_path / "out"))
     with pytest.raises(ModelChangedError):
         list(run_scan(request, inspection))
     assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,13 @@ from spectrum_tui.core.events import (
     ScanStarted,
 )
 from spectrum_tui.core.journal.journal import journal_path, read_journal
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning import scan as scan_module
 from spectrum_tui.core.scanning.devices import default_batch_size
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.scan import make_plan, scan
 from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.settings import Settings
 from tests import checkpoints, oracle
 from tests.checkpoints import llama, save
 from tests.scans import (
@@ -96,9 +98,10 @@ def test_a_scan_that_goes_on_with_another_batch_size_writes_the_same_bytes(
     tmp_path: Path, computed: list[str]
 ) -> None:
     model = save(tmp_path / "m", large())
-    written = []
+    written, began = [], 0.0
     for name, batch_size, stop in (("whole", 2, 99), ("first", 1, 2), ("rest", 5, 99)):
-        request = ScanRequest(str(model), batch_size=batch_size, fresh=name != "rest")
+        began = began if name == "rest" else time.time()
+        request = Settings(model=str(model), batch_size=batch_size, since=began)
         request = replace(request, device="cpu", output_dir=str(tmp_path / name))
         computed.clear()
         stopped = StopAfter(computed, stop)
@@ -166,7 +169,7 @@ def test_each_score_is_on_disk_before_its_event(tmp_path: Path) -> None:
     for event in scan(make_plan(checkpoint, layers, device="cpu", batch_size=2)):
         if isinstance(event, LayerDone):
             on_disk = read_journal(journal_path(checkpoint.fingerprint))
-            assert on_disk[event.layer].score.snr == event.snr
+            assert on_disk[event.layer].metrics == event.metrics
 
 
 def test_a_second_scan_computes_nothing(tmp_path: Path, computed: list[str]) -> None:

@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from spectrum_tui.core.requests import METRICS
 from spectrum_tui.core.scoring import metrics
 from spectrum_tui.core.scoring.metrics import calibrated, effective_rank, every_metric, noise_of
+from spectrum_tui.core.settings import METRICS
 from tests import oracle
 from tests.oracle import Array
 

@@ -7,15 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from spectrum_tui.core.requests import METRICS
-from spectrum_tui.core.scoring.metrics import every_metric
+from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL, every_metric
 from spectrum_tui.core.scoring.snr import (
-    ONE_DIMENSIONAL,
     UnscorableError,
     mean,
     relative_error_bound,
     spectrum_score,
 )
+from spectrum_tui.core.settings import METRICS
 from tests import oracle
 from tests.oracle import Array
 
@@ -43,7 +42,6 @@ def test_the_formula(kind: str, shape: tuple[int, int]) -> None:
     values = values_of(kind, min(shape), np.random.default_rng(sum(shape)))
     score = spectrum_score(values, *shape)
     assert oracle.close(score.snr, oracle.snr_of_values(values, *shape), 1e-12)
-    assert score.largest == values[0]
     iqr = np.percentile(values, 75) - np.percentile(values, 25)
     assert score.sigma == pytest.approx(iqr / 1.349, rel=1e-12)
     edge = score.sigma * (1 + math.sqrt(min(shape) / max(shape)))
@@ -74,7 +72,7 @@ def test_no_noise_part_counts_as_one() -> None:
 
 def test_one_dimensional_weights_score_what_the_formula_gives() -> None:
     for length in (1, 7, 4096):
-        assert spectrum_score(np.array([3.0]), 1, length).snr == ONE_DIMENSIONAL.snr == 1.0
+        assert spectrum_score(np.array([3.0]), 1, length).snr == ONE_DIMENSIONAL["spectrum"] == 1.0
 
 
 @pytest.mark.parametrize("dust", [0.0, 1e-17, 3e-16])
@@ -123,6 +121,21 @@ def test_a_value_at_the_threshold_gives_no_bound() -> None:
     assert math.isfinite(relative_error_bound(values, errors, 9, 9))
     values[3] = spectrum_score(values, 9, 9).threshold * (1 + 1e-4)  # the quartiles stay
     assert math.isinf(relative_error_bound(values, errors, 9, 9))
+
+
+def test_a_threshold_that_may_move_over_a_value_gives_no_bound() -> None:
+    """Exact values but for the quartiles: sigma may be off by the sum of their errors / 1.349, and
+    the threshold of a square matrix by twice that."""
+    values = np.array([20.0, 9.0, 3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.0])  # quartiles 3.0 and 1.0
+    errors = np.zeros(9)
+    errors[[2, 6]] = 1e-3
+    reach = 2 * (1e-3 + 1e-3) / 1.349
+    threshold = 2 * (3.0 - 1.0) / 1.349
+    values[3] = threshold - 0.9 * reach
+    assert 2.5 < values[3] < 3.0
+    assert math.isinf(relative_error_bound(values, errors, 9, 9))
+    values[3] = threshold - 1.1 * reach
+    assert math.isfinite(relative_error_bound(values, errors, 9, 9))
 
 
 def test_small_random_matrices_score_as_an_svd_does() -> None:

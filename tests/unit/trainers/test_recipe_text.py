@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.core.errors import RecipeError
-from spectrum_tui.core.recipes.reading import names_in, read_recipe
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.trainers.recipe_text import names_in_file, names_in_text
 from tests import made
 
 GOOD = "unfrozen_parameters:\n- ^lm_head.weight$\n# mlp layers\n- model.norm\n"
@@ -17,7 +17,7 @@ GOOD = "unfrozen_parameters:\n- ^lm_head.weight$\n# mlp layers\n- model.norm\n"
 
 def refused(text: str) -> RecipeError:
     with pytest.raises(RecipeError) as caught:
-        names_in(text, "x.yaml")
+        names_in_text(text, "x.yaml")
     assert "\n" not in str(caught.value)
     assert caught.value.hint
     return caught.value
@@ -34,7 +34,7 @@ def refused(text: str) -> RecipeError:
     ],
 )
 def test_every_way_of_writing_the_list(text: str) -> None:
-    assert names_in(text, "x.yaml") == ("^lm_head.weight$", "model.norm")
+    assert names_in_text(text, "x.yaml") == ("^lm_head.weight$", "model.norm")
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     recipe = SpectrumYaml(Selection(result))
     path.write_text("\ufeff" + recipe.text(50, head=True), encoding="utf-8")
-    names = read_recipe(path)
+    names = names_in_file(path)
     assert len(names) == 2 + 3 * 4 * 2
     assert names[:2] == tuple(head.name for head in result.head)
 
@@ -82,11 +82,11 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\xff")
     for name, said in (("nowhere.yaml", "No such file"), ("binary.yaml", "not a text file")):
         with pytest.raises(RecipeError, match=said):
-            read_recipe(tmp_path / name)
+            names_in_file(tmp_path / name)
     with pytest.raises(RecipeError, match="cannot be read"):
-        read_recipe(tmp_path)
+        names_in_file(tmp_path)
 
 
 def test_fifty_thousand_names() -> None:
     text = "unfrozen_parameters:\n" + "".join(f"- model.layers.{i}.w\n" for i in range(50_000))
-    assert len(names_in(text, "x.yaml")) == 50_000
+    assert len(names_in_text(text, "x.yaml")) == 50_000

@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from spectrum_tui.core.results.results import Parameter
-from spectrum_tui.core.trainers import TRAINERS, Trainer, TrainerReport, report
 from spectrum_tui.core.trainers.matching import hits
 from spectrum_tui.core.trainers.names import Names
 from spectrum_tui.core.trainers.patterns import anywhere, at_start
 from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError, with_pyyaml
+from spectrum_tui.core.trainers.reports import TrainerReport, report
 from spectrum_tui.core.trainers.safety import HazardError, worst_steps
-from spectrum_tui.core.trainers.trainers import trainer_named
+from spectrum_tui.core.trainers.trainers import TRAINERS, Trainer, trainer_named
 from tests.architectures.trainers import ORACLES
 
 LAYER = "model.layers.1.mlp.down_proj"

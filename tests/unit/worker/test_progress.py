@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -42,7 +43,16 @@ def started(layers: int = 10, cost: float = 100.0) -> ScanStarted:
 def done(
     i: int, cost: float = 10.0, nbytes: int = 1000, seconds: float = 1.0, resumed: bool = False
 ) -> LayerDone:
-    return LayerDone(f"layers.{i}.mlp", "mlp", (4, 8), 0.5 + i, cost, nbytes, seconds, resumed)
+    return LayerDone(
+        layer=f"layers.{i}.mlp",
+        type="mlp",
+        shape=(4, 8),
+        metrics={"spectrum": 0.5 + i},
+        cost=cost,
+        bytes=nbytes,
+        seconds=seconds,
+        resumed=resumed,
+    )
 
 
 def failed(i: int, cost: float = 10.0) -> LayerFailed:
@@ -159,6 +169,9 @@ def test_resumed_layers_count_but_never_speed_up(progress: ScanProgress, clock: 
         progress.feed(done(i, resumed=True))
     view = progress.snapshot()
     assert (view.done, view.resumed, view.recent) == (5, 5, ())
+    norm = replace(done(0, cost=0.0, resumed=True), layer="layers.0.norm", type="norm", shape=(4,))
+    progress.feed(norm)
+    assert progress.snapshot().resumed == 5  # of no earlier scan
     assert (view.eta, view.layers_per_second) == (None, 0.0)
     clock.time += 2
     progress.feed(done(5, seconds=2.0))

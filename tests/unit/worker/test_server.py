@@ -13,13 +13,13 @@ import pytest
 
 from spectrum_tui.core import wire
 from spectrum_tui.core.model import inspection
-from spectrum_tui.core.requests import Refined, ResultReady
+from spectrum_tui.core.requests import Refined, Request, ResultReady
 from spectrum_tui.core.scanning import scan
+from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
 from tests.ui.real_core import InProcessWorker
 
 Answer = TypeVar("Answer")
-MODEL = {"revision": "", "model_class": "", "allow_gptq": False}
 SCAN = {"batch_size": 1, "device": "cpu", "precision": "exact"}
 
 
@@ -53,7 +53,9 @@ def answers() -> Answers:
 def ask(answers: Answers) -> Callable[..., None]:
     """Sends a request to a worker."""
     worker = InProcessWorker([], answers)
-    return lambda do, **fields: worker.send({"do": do, "request": 1, **fields})
+    return lambda task, **chosen: worker.send(
+        Request(task=task, number=1, settings=Settings(**chosen))
+    )
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def scanned(folder: Path, answers: Answers, ask: Callable[..., None], **changed: object) -> Any:
     """The scores of a scan by the worker."""
     out = str(folder.with_name("out"))
-    ask("scan", model=str(folder), **MODEL | SCAN | {"output_dir": out} | changed)
+    ask("scan", model=str(folder), **SCAN | {"output_dir": out} | changed)
     return json.loads(Path(answers.until(ResultReady).path).read_text(encoding="utf-8"))
 
 
@@ -88,7 +90,7 @@ def test_a_scan_of_what_was_inspected_looks_at_nothing_twice(
     calls: Counter[str], answers: Answers, ask: Callable[..., None], tmp_path: Path
 ) -> None:
     folder = save(tmp_path / "m", llama(1))
-    ask("inspect", model=str(folder), **MODEL)
+    ask("inspect", model=str(folder))
     answers.until(Refined)
     first = scanned(folder, answers, ask)
     assert calls == {"inspect_model": 1, "exact_plan": 1, "read_journal": 2}
@@ -100,7 +102,7 @@ def test_names_that_are_not_there_yet_are_waited_for(
     calls: Counter[str], answers: Answers, ask: Callable[..., None], tmp_path: Path
 ) -> None:
     folder = save(tmp_path / "m", llama(1))
-    ask("inspect", model=str(folder), **MODEL)
+    ask("inspect", model=str(folder))
     scanned(folder, answers, ask)
     assert calls["exact_plan"] == calls["inspect_model"] == 1
 
@@ -135,7 +137,7 @@ def test_a_model_that_changed_is_looked_at_anew(
 ) -> None:
     """A scan is of the files that are there when it is asked for."""
     folder = save(tmp_path / "m", llama(1))
-    ask("inspect", model=str(folder), **MODEL)
+    ask("inspect", model=str(folder))
     answers.until(Refined)
     before = scanned(folder, answers, ask)
     change(folder)
@@ -149,7 +151,7 @@ def test_another_way_to_name_it_is_another_plan(
     calls: Counter[str], answers: Answers, ask: Callable[..., None], tmp_path: Path
 ) -> None:
     folder = save(tmp_path / "m", llama(1))
-    ask("inspect", model=str(folder), **MODEL)
+    ask("inspect", model=str(folder))
     answers.until(Refined)
     scanned(folder, answers, ask, allow_gptq=True)
     assert calls["exact_plan"] == 2

@@ -66,7 +66,17 @@ def estimates(shapes: list[Shape], seconds: dict[Shape, float]) -> Iterator[tupl
             heapq.heappush(in_work, (clock.time + seconds[shape], number, shape))
         clock.time, number, shape = heapq.heappop(in_work)
         took, work = seconds[shape], cost(*shape)
-        progress.feed(LayerDone(f"{number}", "all", shape, 1.0, work, 0, took))
+        progress.feed(
+            LayerDone(
+                layer=f"{number}",
+                type="all",
+                shape=shape,
+                metrics={"spectrum": 1.0},
+                cost=work,
+                bytes=0,
+                seconds=took,
+            )
+        )
         seen.append((clock.time, progress.snapshot().eta))
     for at, eta in seen:
         if at < clock.time:

@@ -8,13 +8,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.core.errors import SelectionError, SpectrumError
-from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanNote, ScanStarted
+from spectrum_tui.core.events import (
+    LayerDone,
+    LayerFailed,
+    LayerStarted,
+    ScanEnded,
+    ScanNote,
+    ScanStarted,
+)
 from spectrum_tui.core.files import (
     OutputFiles,
     cache_note,
@@ -29,7 +37,7 @@ from spectrum_tui.core.numbers import count, counted, duration, finite, part_of,
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.writing import drafted
-from spectrum_tui.core.requests import ResultReady, ScanRequest
+from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved import store
@@ -45,9 +53,7 @@ Say = Callable[[str], None]
 """Takes a line for the user."""
 
 
-def run_scan_command(
-    settings: Settings, *, patterns: Sequence[str], as_json: bool, fresh: bool, head: bool
-) -> int:
+def run_scan_command(settings: Settings) -> int:
     """Scan a model and write its files; returns the exit code, raises SpectrumError.
 
     Started by torchrun, this is one of several processes: the first speaks for all of them.
@@ -55,7 +61,7 @@ def run_scan_command(
     group = join()
     try:
         with usable_cache():
-            return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
+            return _scan(group, settings)
     except SpectrumError as exc:
         if group.size == 1:
             raise
@@ -64,15 +70,7 @@ def run_scan_command(
         return 2
 
 
-def _scan(
-    group: Group,
-    settings: Settings,
-    patterns: Sequence[str],
-    *,
-    as_json: bool,
-    fresh: bool,
-    head: bool,
-) -> int:
+def _scan(group: Group, settings: Settings) -> int:
     output = output_folder(settings.output_dir)
     tell = say if group.leads else _say_nothing
     inspection = _prepare(group, settings, output, tell)
@@ -80,17 +78,20 @@ def _scan(
         tell(f"note: {note}")
     if settings.revision and inspection.summary.origin == "folder":
         tell("note: a folder has no revisions: its files are read as they are, whatever --revision")
-    types = match_types(inspection.summary.types, patterns)
-    request = settings.scan_request(types, fresh=fresh)
+    types = match_types(inspection.summary.types, settings.types)
     scan = _Scan(group, tell)
-    result = scan.run(request, inspection)
+    result = scan.run(replace(settings, types=types), inspection)
     if scan.interrupted or scan.stopped:
-        return _interrupted(scan.progress.snapshot(), tell)
+        return _interrupted(scan.progress.snapshot(), tell, fresh=bool(settings.since))
     if result is None:
         return 0 if not group.leads else 1
     files = store.files_of(result, output)
-    allowed = settings.allow_missing
-    choice = Choice(Selection(result), settings.top_percent, head, allow_missing=allowed)
+    choice = Choice(
+        selection=Selection(result),
+        percent=settings.top_percent,
+        head=not settings.no_embeddings,
+        allow_missing=settings.allow_missing,
+    )
     try:
         recipe = drafted(DEFAULT_KIND, choice)[0]
     except SelectionError:
@@ -99,7 +100,7 @@ def _scan(
     write_text(files.recipe(settings.top_percent), recipe.text)
     say_too_small(choice.selection, settings.top_percent)
     say_frozen(choice)
-    _print_result(result, files, settings.top_percent, head=head, as_json=as_json)
+    _print_result(result, files, settings)
     return 1 if scan.progress.snapshot().failed else 0
 
 
@@ -108,9 +109,7 @@ def _prepare(group: Group, settings: Settings, output: Path, say: Say) -> Inspec
     the others wait for that."""
 
     def named(inspection: Inspection) -> Inspection:
-        return as_far_as_known(
-            inspection, model_class=settings.model_class, allow_gptq=settings.allow_gptq
-        )
+        return as_far_as_known(inspection, settings)
 
     def fetched() -> Inspection | None:
         if not group.leads_machine:
@@ -142,17 +141,18 @@ class _Scan:
         self.progress = ScanProgress()
         self.interrupted = False
         self.stopped = False
+        self._told = False
         self._group = group
         self._say = say
         self._line = _StatusLine()
 
-    def run(self, request: ScanRequest, inspection: Inspection) -> Result | None:
+    def run(self, settings: Settings, inspection: Inspection) -> Result | None:
         before = signal.signal(signal.SIGINT, self._on_interrupt)
         results: list[Result] = []
         self.progress.begin()
         try:
             events = run_scan(
-                request,
+                settings,
                 inspection,
                 cancelled=lambda: self.interrupted,
                 group=self._group,
@@ -181,6 +181,8 @@ class _Scan:
                 layers = counted(event.layers, "layer")
                 self._say(f"{layers} on {event.device}, {event.batch_size} at a time")
                 self._say_each(event.notes)
+            case LayerStarted():
+                self._tell_resumed()
             case LayerFailed():
                 self._line.clear()
                 self._say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
@@ -191,8 +193,17 @@ class _Scan:
                 self._say(event.text)
             case ScanEnded():
                 self._line.clear()
+                self._tell_resumed()
                 self._say_each(event.notes)
                 self.stopped = event.reason == "stopped"
+
+    def _tell_resumed(self) -> None:
+        """Once, when all that an earlier scan left is known: how much of it is used."""
+        resumed = self.progress.snapshot().resumed
+        if resumed and not self._told:
+            self._line.clear()
+            self._say(f"{resumed:,} came from an earlier scan")
+        self._told = True
 
     def _say_each(self, notes: Sequence[str]) -> None:
         for note in notes:
@@ -251,22 +262,21 @@ def _downloaded(inspection: Inspection, say: Say) -> Inspection:
     return fetch(inspection, progress=report, say=say)
 
 
-def _interrupted(state: Snapshot, say: Say) -> int:
+def _interrupted(state: Snapshot, say: Say, *, fresh: bool = False) -> int:
     if cache_note():
         done = part_of(state.done, state.layers, "layer")
         say(f"interrupted: {done} had a score; nothing is kept, the same command starts over")
     else:
         done = part_of(state.done, state.layers, "layer", "is", "are")
-        say(f"interrupted: {done} kept; the same command goes on from there")
+        same = "the same command without --fresh" if fresh else "the same command"
+        say(f"interrupted: {done} kept; {same} goes on from there")
     return 130
 
 
-def _print_result(
-    result: Result, files: OutputFiles, percent: int, *, head: bool, as_json: bool
-) -> None:
-    paths = (files.scores, files.sorted_scores, files.recipe(percent))
-    if as_json:
-        put_json(_as_json(result, files, percent, head=head))
+def _print_result(result: Result, files: OutputFiles, settings: Settings) -> None:
+    paths = (files.scores, files.sorted_scores, files.recipe(settings.top_percent))
+    if settings.json:
+        put_json(_as_json(result, files, settings))
     else:
         put("".join(f"{path}\n" for path in paths))
     failed = len(result.scores.problems)
@@ -276,12 +286,13 @@ def _print_result(
     )
 
 
-def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) -> dict[str, Any]:
+def _as_json(result: Result, files: OutputFiles, settings: Settings) -> dict[str, Any]:
     """What `scan --json` prints. A score that is infinite is null with "infinite": true, since
     strict JSON has no Infinity; among the matrices of a layer it is null. As in the score files,
     "snr" is the value in the metric that ranks, which "metric" names."""
     scores = result.scores
-    mask = Selection(result).trained(percent, head=head)
+    percent = settings.top_percent
+    mask = Selection(result).trained(percent, head=not settings.no_embeddings)
     rows = []
     for i, layer in enumerate(scores.layers):
         snr = float(scores.snr[i])
@@ -304,7 +315,7 @@ def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) ->
         "model": result.provenance.model,
         "revision": result.provenance.revision,
         "naming": result.provenance.naming,
-        "metric": result.provenance.metric,
+        "metric": result.scores.metric,
         "top_percent": percent,
         "files": {
             "scores": str(files.scores),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from spectrum_tui.core.gc_pause import without_collections
@@ -10,18 +11,17 @@ from spectrum_tui.core.hub import Patience
 from spectrum_tui.core.model.inspection import exact_plan, inspect_model, naming_of
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.requests import ModelNames
+from spectrum_tui.core.settings import Settings
 
 
-def model_names(
-    model: str, revision: str = "", model_class: str = "", *, patience: Patience | None = None
-) -> ModelNames:
+def model_names(settings: Settings, *, patience: Patience | None = None) -> ModelNames:
     """The parameters of a folder, a cached or a hub model, read from headers alone.
 
     Raises what `inspect_model` and `with_exact_names` raise.
     """
-    inspection = inspect_model(model, revision, patience=patience)
+    inspection = inspect_model(settings.model, settings.revision, patience=patience)
     with without_collections():
-        _, plan = exact_plan(inspection, model_class=model_class, allow_gptq=True)
+        _, plan = exact_plan(inspection, replace(settings, allow_gptq=True))
     parameters = plan.parameters
     return ModelNames(
         inspection.summary.name,

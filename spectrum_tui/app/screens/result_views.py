@@ -1,0 +1,211 @@
+"""What the results screen shows: the choice in words, and as table, heat map or YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from spectrum_tui.app.screens.result_notes import facts, head_text, totals_text
+from spectrum_tui.app.screens.result_state import ResultState
+from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.heatmap import Heatmap
+from spectrum_tui.app.widgets.memory_line import MemoryLine
+from spectrum_tui.app.widgets.percent_slider import PercentSlider
+from spectrum_tui.app.widgets.score_pane import ScorePane
+from spectrum_tui.app.widgets.score_table import ScoreTable
+from spectrum_tui.app.widgets.totals_line import TotalsLine
+from spectrum_tui.app.widgets.view_bar import ViewBar
+from spectrum_tui.app.widgets.yaml_preview import YamlPreview
+from spectrum_tui.core.recipes.choice import FROZEN_HEAD
+from spectrum_tui.core.settings import METRICS
+
+TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
+VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))
+WIDE = 160
+"""Columns from which the YAML stands beside the table."""
+
+
+class ResultHeader(Vertical):
+    """The slider; what the choice means, and what should be known of the result."""
+
+    DEFAULT_CSS = """
+    ResultHeader {
+        height: auto;
+        padding: 0 1;
+        & > #memory { display: none; }
+        & > #ties, & > #small { height: 1; color: $warning; text-wrap: nowrap; }
+        & > #notes { height: auto; }
+    }
+    """
+
+    def __init__(self, state: ResultState, on_percent: Callable[[int], None]) -> None:
+        super().__init__()
+        self._state = state
+        self.slider = PercentSlider(state.choice.percent, on_percent)
+        self.totals = TotalsLine(id="totals")
+        self.memory = MemoryLine(state.result, id="memory")
+        self._ties = Static(markup=False, id="ties")
+        self._small = Static(markup=False, id="small")
+        self._notes = Static(markup=False, id="notes")
+
+    def compose(self) -> ComposeResult:
+        """One below the other."""
+        yield from (self.slider, self.totals, self.memory, self._ties, self._small, self._notes)
+
+    def show(self) -> None:
+        """Follow the choice, without a layout."""
+        choice, ties = self._state.choice, self._state.ranking.ties
+        left = totals_text(choice)
+        right = head_text(self._state.result, head=choice.head)
+        self.totals.show(left, right, self.memory.follow(choice), left.replace(" parameters", ""))
+        if ties.possible:
+            _tell(self._ties, ties.text(choice.percent), "No ties at the cut: scores alone decide")
+        if self._small.display:
+            text = choice.selection.too_small(choice.percent)
+            _tell(self._small, text, "Every type is large enough for this percentage")
+
+    def show_lines(self) -> None:
+        """Keep a line for what only some percentages bring, where any does."""
+        selection = self._state.choice.selection
+        self._ties.display = self._state.ranking.ties.possible
+        self._small.display = bool(selection.too_small(selection.smallest_percent()))
+
+    def show_notes(self) -> None:
+        """What the user should know of the result, and where it was saved."""
+        state, lines = self._state, []
+        if found := facts(state.result):
+            lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
+        if state.result.head and not state.choice.head:
+            lines.append(Content.styled(f"! {FROZEN_HEAD}", "$warning"))
+        if state.saved is not None:
+            lines.append(Content.styled(f"✓ Saved {printable(str(state.saved))}", "$success"))
+        self._notes.update(Content("\n").join(lines))
+        self._notes.display = bool(lines)
+
+
+def _tell(line: Static, text: str, otherwise: str) -> None:
+    content = Content(f"! {text}") if text else Content.styled(otherwise, "$foreground 60%")
+    line.update(content, layout=False)
+
+
+class ResultViews(Vertical):
+    """The bar of views, and the one that is chosen; the YAML beside it on a wide screen."""
+
+    DEFAULT_CSS = """
+    ResultViews {
+        height: 1fr;
+        & > Horizontal { height: 1fr; padding: 0 1; }
+        & ScorePane, & Heatmap, & YamlPreview { display: none; width: 1fr; height: 1fr; }
+        &.-table ScorePane, &.-heat Heatmap, &.-yaml YamlPreview { display: block; }
+    }
+    """
+
+    def __init__(self, state: ResultState) -> None:
+        super().__init__(classes="-table")
+        self._state = state
+        self.current, self._wide = TABLE, False
+        self.bar = ViewBar(VIEWS)
+        self.pane = ScorePane(state.choice.selection)
+        self.heatmap: Heatmap | None = None  # made when it is looked at: 0.3 s at 60,000 layers
+        self.preview = YamlPreview(state.yaml(), self._longest_line())
+        self._body = Horizontal(self.pane, self.preview)
+
+    def _longest_line(self) -> int:
+        """Cells of the longest line that any percentage brings: a name, or an opening comment,
+        which names the metric."""
+        state = self._state
+        opening = state.ranking.recipe.view(100, head=state.choice.head)
+        room = max(len(name) for name in METRICS) if state.has_metrics else 0
+        lines = [len(opening.line(number)) + room for number in range(min(4, len(opening)))]
+        names = [2 + len(name) for row in state.result.scores.parameters for name in row]
+        return max(lines + names)
+
+    def compose(self) -> ComposeResult:
+        """Bar and views."""
+        yield self.bar
+        yield self._body
+
+    @property
+    def table(self) -> ScoreTable:
+        """The table of layers."""
+        return self.pane.table
+
+    @property
+    def current_row(self) -> int | None:
+        """The row of the scores under the cursor of the view; the first of a cell of several."""
+        if self.current == HEAT and self.heatmap is not None:
+            members = self.heatmap.foot.members
+            return int(members[0]) if len(members) else None
+        return self.table.current
+
+    def show(self) -> None:
+        """Follow the choice: everything is repainted in one frame, without a layout.
+
+        A hidden view is left as it is until it is shown: a hidden widget that asks for a repaint
+        makes the next frame work out the whole screen again.
+        """
+        selection = self._state.choice.selection
+        if self.current == TABLE:
+            self.pane.set_selection(selection)
+            self.pane.set_mask(self._state.mask())
+        if self.current == HEAT and self.heatmap is not None:
+            self.heatmap.set_selection(selection)
+            self.heatmap.set_mask(self._state.mask())
+        if self.current == YAML or self._wide:
+            self.preview.show(self._state.yaml())
+
+    def show_head(self) -> None:
+        """Mark embeddings and head as training, or as any other layer."""
+        self.pane.set_head(self._state.choice.head)
+        if self.heatmap is not None:
+            self.heatmap.set_head(self._state.choice.head)
+
+    def fit(self, width: int) -> None:
+        """Offer the YAML as a view where it does not stand beside the others."""
+        self._wide = width >= WIDE
+        self.bar.show_names(VIEWS[:2] if self._wide else VIEWS)
+        self.switch(self.current)
+
+    def switch(self, name: str) -> None:
+        """Bring a view into sight, the table where the YAML stands beside it anyway."""
+        if name == YAML and self._wide:
+            name = TABLE if self.current == YAML else self.current
+        self.current = self.bar.current = name
+        if name == HEAT and self.heatmap is None:
+            self.heatmap = Heatmap(self._state.choice.selection)
+            self.heatmap.set_head(self._state.choice.head)
+            self._body.mount(self.heatmap, before=self.preview)
+        self.set_class(name == TABLE, "-table")
+        self.set_class(name == HEAT, "-heat")
+        self.set_class(name == YAML, "-yaml")
+        self.show_order()
+        self.show()
+
+    def widget(self, name: str) -> Widget:
+        """What takes the keys of a view."""
+        if name == HEAT and self.heatmap is not None:
+            return self.heatmap
+        return self.preview if name == YAML else self.table
+
+    def in_table(self) -> ScoreTable:
+        """The table, brought into sight."""
+        if self.current != TABLE:
+            self.switch(TABLE)
+        return self.table
+
+    @on(ScoreTable.Reordered)
+    def show_order(self) -> None:
+        """Say what ranks the layers, and what the table is sorted by."""
+        by = f"sorted by {self.table.sorted_by}" if self.current == TABLE else ""
+        if not self._state.has_metrics:
+            self.bar.show_note(by)
+            return
+        metric = self._state.ranking.metric
+        what = f"{metric.title} (v): {metric.meaning}"
+        self.bar.show_note(f"{what} · {by}" if by else what, what, f"{metric.title} (v)")
