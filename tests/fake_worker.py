@@ -32,6 +32,7 @@ from spectrum_tui.core.requests import (
     Refined,
     Request,
     ResultReady,
+    Sized,
     Suggestions,
 )
 from spectrum_tui.core.settings import DEMO
@@ -89,6 +90,10 @@ class FakeWorker:
 
     def suggest(self, request: Request) -> None:
         self.send(Suggestions(("good", REMOTE), ()))
+
+    def sizes(self, request: Request) -> None:
+        if request.settings.sizes_from != "silent":
+            self.send(Sized(request.number, request.scores, ""))
 
     def download(self, request: Request) -> None:
         self.number, self.model = request.number, request.settings.model

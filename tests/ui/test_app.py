@@ -29,7 +29,6 @@ from spectrum_tui.app.widgets.model_choices import ModelChoices
 from spectrum_tui.app.widgets.plan_panel import PlanPanel
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.core.settings import Settings
-from spectrum_tui.worker import sizes_process
 from tests import made
 from tests.ui.worker_control import Control, DirectControl, until
 
@@ -39,7 +38,6 @@ SCORES = '{"model.layers.0.mlp.down_proj": {"snr": 0.5, "type": "mlp.down_proj"}
 
 @pytest.fixture
 def control(monkeypatch: pytest.MonkeyPatch) -> DirectControl:
-    monkeypatch.setattr(sizes_process, "ask", lambda *what: None)  # a process, too
     return DirectControl(monkeypatch)
 
 
@@ -351,6 +349,23 @@ class TestProcess:
             field = app.setup_screen.query_one("#field-model", Field)
             await until(pilot, lambda: field.error)
             assert field.error == "The scan process was killed (SIGSEGV)."
+
+    async def test_scores_stay_open_when_the_worker_dies_while_it_looks_for_sizes(
+        self, control: Control, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "snr_results_x.json"
+        path.write_text('{"model.layers.0.mlp.down_proj": {"snr": 1.5, "type": "mlp.down_proj"}}')
+        app = SpectrumApp(
+            Settings(sizes_from="silent"), results=path, worker_command=control.command
+        )
+        async with app.run_test(size=SIZE) as pilot:
+            await until(pilot, lambda: at(app, ResultsScreen) and control.requests("sizes"))
+            pid = app.runner.pid
+            control.tell("die SIGKILL")
+            await until(pilot, lambda: [n for n in app._notifications if "(SIGKILL" in n.message])
+            assert at(app, ResultsScreen)
+            app.runner.suggest(app.settings)
+            await until(pilot, lambda: app.runner.pid not in (None, pid))
 
     async def test_a_dead_worker_offers_to_go_on(self, app: SpectrumApp, control: Control) -> None:
         async with app.run_test(size=SIZE) as pilot:
