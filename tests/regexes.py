@@ -12,7 +12,7 @@ import importlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as sre_parser  # type: ignore[attr-defined]
@@ -106,7 +106,7 @@ def _made(method: str, call: ast.Call, names: dict[str, Any]) -> re.Pattern[str]
     return re.compile(pattern, sum(int(_evaluated(flag, names)) for flag in flags))
 
 
-@lru_cache
+@cache
 def collected() -> tuple[list[Place], list[str]]:
     """(every pattern, the calls of `re` whose pattern is only known while the program runs).
 
@@ -225,6 +225,7 @@ def _repetitions(parts: Iterable[tuple[Any, Any]], before: str = "") -> Iterator
 _AFTER = ("", "!", "\n", "\0", "!\n", "a", ".", "$", "\x80")
 
 
+@cache
 def pumps(pattern: re.Pattern[str]) -> list[tuple[str, str, str]]:
     """(before, unit, after) of texts `before + unit * n + after` that may take long."""
     parsed = sre_parser.parse(pattern.pattern, pattern.flags)

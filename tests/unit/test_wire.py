@@ -94,6 +94,7 @@ MESSAGES = [
     requests.Inspected(7, SUMMARY),
     requests.Refined(7, SUMMARY),
     requests.Named(8, NAMES),
+    requests.Sized(8, "/s.json", '{"layers": []}'),
     NAMES,
     requests.Failed(8, errors.to_dict(errors.CheckpointError("m", "h", field="model"))),
     requests.DownloadProgress(1, 2**41, 2**42, 1e6),
