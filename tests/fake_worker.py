@@ -39,8 +39,21 @@ from spectrum_tui.core.settings import DEMO
 
 LAYERS = 6
 TYPES = (
-    TypeInfo("mlp.down_proj", Group.MLP, LAYERS, LAYERS * 64, LAYERS * 10.0),
-    TypeInfo("input_layernorm", Group.NORMS, LAYERS, LAYERS * 8, 0.0, one_dimensional=True),
+    TypeInfo(
+        name="mlp.down_proj",
+        group=Group.MLP,
+        layers=LAYERS,
+        parameters=LAYERS * 64,
+        cost=LAYERS * 10.0,
+    ),
+    TypeInfo(
+        name="input_layernorm",
+        group=Group.NORMS,
+        layers=LAYERS,
+        parameters=LAYERS * 8,
+        cost=0.0,
+        one_dimensional=True,
+    ),
 )
 REMOTE = "org/remote"
 JUNK = ("not json\n", '{"kind": "Nonsense"}\n', "[1]\n", "\n", '{"kind": "Ready"}\n')
@@ -49,8 +62,9 @@ JUNK = ("not json\n", '{"kind": "Nonsense"}\n', "[1]\n", "\n", '{"kind": "Ready"
 def summary(model: str, *, local: bool = True) -> ModelSummary:
     origin: Any = "demo" if model == DEMO else "cache" if local else "hub"
     return ModelSummary(
-        model, origin, "/models/x" if local else "", "c0ffee" * 6, "LlamaForCausalLM",
-        1000, 12, 1, 2000, 2000 if local else 0, {"BF16": 2000}, TYPES, name=model,
+        model=model, origin=origin, folder="/models/x" if local else "", revision="c0ffee" * 6,
+        architecture="LlamaForCausalLM", parameters=1000, tensors=12, shards=1, nbytes=2000,
+        local_bytes=2000 if local else 0, dtypes={"BF16": 2000}, types=TYPES, name=model,
         naming="the checkpoint",
     )  # fmt: skip
 

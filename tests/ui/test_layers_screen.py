@@ -22,10 +22,19 @@ from spectrum_tui.core.requests import ModelSummary, Ready
 from spectrum_tui.core.settings import Settings
 
 TYPES = (
-    TypeInfo("self_attn.q_proj", Group.ATTENTION, 32, 500_000_000, 30.0),
-    TypeInfo("mlp.down_proj", Group.MLP, 32, 1_500_000_000, 90.0),
-    TypeInfo("input_layernorm", Group.NORMS, 32, 100_000, 0.0, True),
-    TypeInfo("a[/b][red]", Group.OTHER, 1, 100, 0.1),
+    TypeInfo(
+        name="self_attn.q_proj", group=Group.ATTENTION, layers=32, parameters=500_000_000, cost=30.0
+    ),
+    TypeInfo(name="mlp.down_proj", group=Group.MLP, layers=32, parameters=1_500_000_000, cost=90.0),
+    TypeInfo(
+        name="input_layernorm",
+        group=Group.NORMS,
+        layers=32,
+        parameters=100_000,
+        cost=0.0,
+        one_dimensional=True,
+    ),
+    TypeInfo(name="a[/b][red]", group=Group.OTHER, layers=1, parameters=100, cost=0.1),
 )
 SUMMARY = ModelSummary(
     model="made/llama[/b]",
@@ -372,8 +381,22 @@ async def test_exact_names_are_taken_over_in_place() -> None:
     app = Host(PREVIEW)
     exact: tuple[TypeInfo, ...] = (
         *TYPES[1:],
-        TypeInfo("mlp.experts.down_proj", Group.EXPERTS, 48, 10**9, 50.0, experts=128),
-        TypeInfo("vision:mlp.fc1", Group.MLP, 24, 10**8, 5.0, tower="vision"),
+        TypeInfo(
+            name="mlp.experts.down_proj",
+            group=Group.EXPERTS,
+            layers=48,
+            parameters=10**9,
+            cost=50.0,
+            experts=128,
+        ),
+        TypeInfo(
+            name="vision:mlp.fc1",
+            group=Group.MLP,
+            layers=24,
+            parameters=10**8,
+            cost=5.0,
+            tower="vision",
+        ),
     )
     exact = tuple(replace(t, tower=t.tower or "language") for t in exact)
     async with app.run_test(size=(120, 40)) as pilot:

@@ -213,7 +213,7 @@ async def test_arrows_and_clicks_choose_a_preset_that_the_line_keeps() -> None:
         assert app.results.header.memory.training.preset is PRESETS[5]
         await pilot.press("escape")
         await pilot.pause()
-        assert app.about(25, Training(PRESETS[5])) in shown(app)
+        assert app.about(25, Training(preset=PRESETS[5])) in shown(app)
 
 
 async def test_gpus_batch_length_sharding_and_checkpointing_change_the_numbers() -> None:

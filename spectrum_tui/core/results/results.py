@@ -128,7 +128,7 @@ class HeadParameter:
     task: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Where scores come from: written into every file made of them.
 
@@ -148,7 +148,7 @@ class Provenance:
     precision: str = "exact"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Result:
     """A scan's outcome, or a score file read back.
 

@@ -177,12 +177,12 @@ def build_result(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Re
     )
     model = inspection.model
     return Result(
-        scores,
-        model.head,
-        _provenance(inspection, plan, outcome),
-        model.total_parameters,
-        len(plan.layers),
-        model.skipped,
+        scores=scores,
+        head=model.head,
+        provenance=_provenance(inspection, plan, outcome),
+        total_parameters=model.total_parameters,
+        planned=len(plan.layers),
+        skipped=model.skipped,
         parameters=model.parameters,
         checkpoint=inspection.checkpoint.fingerprint,
     )
