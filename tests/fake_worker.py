@@ -132,8 +132,9 @@ class FakeWorker:
             time.sleep(0.005)
 
     def _obey(self, words: list[str]) -> None:
-        """`progress DONE TOTAL`, `notice TEXT`, `downloaded`, `refuse TEXT`, `work N`, `layer N`,
-        `bad N`, `finish`, `junk`, `die SIGNAL`, `exit CODE`; N is the number of a layer."""
+        """`progress DONE TOTAL`, `notice TEXT`, `downloaded`, `refuse TEXT`, `changed TEXT`,
+        `work N`, `layer N`, `bad N`, `finish`, `junk`, `die SIGNAL`, `exit CODE`; N is the number
+        of a layer."""
         match words:
             case ["progress", done, total]:
                 self.send(DownloadProgress(self.number, int(done), int(total), 100.0))
@@ -146,8 +147,10 @@ class FakeWorker:
                 self.start_scan()
             case ["downloaded"]:
                 self.send(Downloaded(self.number, summary(self.model)))
-            case ["refuse", *text]:
-                self.send(Failed(self.number, _error(" ".join(text), "Mend it.", "output_dir")))
+            case ["refuse" | "changed" as how, *text]:
+                error = _error(" ".join(text), "Mend it.", "output_dir")
+                kind = "ModelChangedError" if how == "changed" else error["kind"]
+                self.send(Failed(self.number, error | {"kind": kind}))
             case ["work", n]:
                 self.send(LayerStarted(*_layer(n)))
             case ["layer", n]:

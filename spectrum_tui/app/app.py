@@ -87,6 +87,8 @@ class SpectrumApp(BaseApp):
         self.setup_screen = SetupScreen(settings, lambda: self.runner.download)
         self._session = ScanSession(self.runner)
         self._results = results
+        if results is not None:
+            self.key_order.listening = False
         self._summary: ModelSummary | None = None
         self._machine: Ready | None = None
         self._kind = ""
@@ -283,6 +285,7 @@ class SpectrumApp(BaseApp):
 
     @on(RecipeLoaded)
     def _show_recipe(self, message: RecipeLoaded) -> None:
+        self.call_after_refresh(self.key_order.listen)
         if message.audit is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return
@@ -303,6 +306,7 @@ class SpectrumApp(BaseApp):
 
     @on(ResultLoaded)
     def _show_result(self, message: ResultLoaded) -> None:
+        self.call_after_refresh(self.key_order.listen)
         if message.result is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return

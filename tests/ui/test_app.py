@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from textual.widgets import Button, Input, Select, Static
 from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app.app import SpectrumApp
-from spectrum_tui.app.loading import ResultLoaded
+from spectrum_tui.app.loading import ResultLoaded, load_result
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.help import BUILT_IN, HelpScreen, keys_of, purpose_of
 from spectrum_tui.app.screens.layers import LayersScreen
@@ -126,6 +127,29 @@ async def test_saved_scores_open_at_once(control: Control, tmp_path: Path) -> No
         assert control.requests("inspect") == []
 
 
+async def test_keys_from_before_the_file_is_open_do_nothing(
+    control: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "snr_results_x.json"
+    path.write_text(SCORES, encoding="utf-8")
+    read = threading.Event()
+
+    def slowly(*args: Any) -> None:
+        read.wait(15)
+        load_result(*args)
+
+    monkeypatch.setattr("spectrum_tui.app.app.load_result", slowly)
+    app = SpectrumApp(Settings(), results=path, worker_command=control.command)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"w/x", "enter", "ctrl+n")
+        assert app.setup_screen.query_one("#model", Input).value == ""
+        read.set()
+        await until(pilot, lambda: at(app, ResultsScreen) and app.key_order.listening)
+        assert control.requests("inspect") == []
+        await pilot.press("escape")
+        assert at(app, SetupScreen)
+
+
 @pytest.mark.parametrize("text", ["", "not json", "[]"])
 async def test_scores_that_cannot_be_read(control: Control, tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.json"
@@ -141,12 +165,12 @@ async def test_demo_is_read_at_once_and_labelled(control: Control) -> None:
     app = SpectrumApp(Settings(), demo=True, worker_command=control.command)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.setup_screen.summary)
-        assert app.screen.query_one(StepBar).detail == "demonstration model"
+        assert app.screen.query_one(StepBar).detail == "demo model"
         await pilot.press("enter")
         await until(pilot, lambda: at(app, LayersScreen))
         await pilot.press("s")
         await until(pilot, lambda: at(app, ScanScreen))
-        assert app.screen.query_one(StepBar).detail == "demonstration model"
+        assert app.screen.query_one(StepBar).detail == "demo model"
 
 
 async def test_errors_appear_beside_their_field(app: SpectrumApp) -> None:
@@ -295,6 +319,17 @@ async def test_a_dead_worker_offers_to_go_on(app: SpectrumApp, control: Control)
         await until(pilot, lambda: phase(app) == "running")
         control.tell("layer 0", "finish")
         await until(pilot, lambda: at(app, ResultsScreen))
+
+
+async def test_nothing_is_kept_of_a_model_that_changed(app: SpectrumApp, control: Control) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await to_scan(pilot, app)
+        control.tell("layer 0", "changed The model is another one.")
+        await until(pilot, lambda: phase(app) == "failed")
+        await until(pilot, lambda: app.screen.has_class("-over"))
+        note = str(app.screen.query_one("#scan-note", Static).render())
+        assert "from the start" in note
+        assert "kept" not in note
 
 
 async def test_results_of_a_dead_worker_are_collected(app: SpectrumApp, control: Control) -> None:
