@@ -109,12 +109,12 @@ class FakeWorker:
 
     def stop(self, request: Request) -> None:
         if self.fetching:
-            self.send(ScanEnded("stopped", 0, 0, 0))
+            self.send(ScanEnded("stopped", 0, 0))
         else:
             self.end("stopped")
 
     def end(self, reason: Any) -> None:
-        self.send(ScanEnded(reason, len(self.scores), 0, LAYERS - len(self.scores)))
+        self.send(ScanEnded(reason, len(self.scores), 0))
         if self.scores:
             path = self.folder / "model_snr_results" / "snr_results_good.json"
             path.parent.mkdir(parents=True, exist_ok=True)
