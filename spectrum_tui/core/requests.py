@@ -8,20 +8,22 @@ from typing import Literal
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.settings import DEFAULTS, Settings
 
-Task = Literal["inspect", "recount", "download", "scan", "names", "suggest", "stop"]
+Task = Literal["inspect", "recount", "download", "scan", "names", "sizes", "suggest", "stop"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What the app asks of the worker; answers carry its `number`, 0 where none is awaited.
 
-    `branch` is the name by which a downloaded model is found again, if not by its revision.
+    `branch` is the name by which a downloaded model is found again, if not by its revision, and
+    `scores` the file that sizes are wanted for.
     """
 
     task: Task
     number: int = 0
     settings: Settings = DEFAULTS
     branch: str | None = None
+    scores: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,16 @@ class Named:
 
     request: int
     names: ModelNames
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """The answer to a request for sizes: the result with them, as `store.details_text` writes it;
+    empty where no model is at hand."""
+
+    request: int
+    scores: str
+    details: str
 
 
 @dataclass(frozen=True, slots=True)

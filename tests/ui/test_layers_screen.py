@@ -16,7 +16,7 @@ from spectrum_tui.app.messages import ScanRequested
 from spectrum_tui.app.screens.layers import LayersScreen
 from spectrum_tui.app.screens.unscored import UnscoredLines, UnscoredScreen
 from spectrum_tui.app.widgets.layer_tree import LayerTree, TreeLines
-from spectrum_tui.app.widgets.plan_panel import NOTHING_CHECKED, Plan, estimate
+from spectrum_tui.app.widgets.plan_panel import NOTHING_CHECKED, CheckedTypes, estimate
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.requests import ModelSummary, Ready
 from spectrum_tui.core.settings import Settings
@@ -114,7 +114,7 @@ async def test_a_machine_measured_before_the_screen_opens() -> None:
 
 
 def test_estimate_picks_the_device_that_will_be_used() -> None:
-    plan = Plan.of(SUMMARY, TYPES)
+    plan = CheckedTypes.of(SUMMARY, TYPES)
     assert estimate(plan, READY, "auto") == ("about 1 min", "on cuda:0")
     assert estimate(plan, READY, "cuda") == ("about 1 min", "on cuda:0")
     assert estimate(plan, READY, "cpu", at_most=True) == ("at most about 4 min", "on cpu")
@@ -127,9 +127,9 @@ def test_estimate_picks_the_device_that_will_be_used() -> None:
 
 def test_a_plan_of_mixed_types_calls_its_bytes_an_estimate() -> None:
     mixed = dataclasses.replace(SUMMARY, dtypes={"BF16": 1, "F32": 2})
-    assert not Plan.of(mixed, TYPES).exact
+    assert not CheckedTypes.of(mixed, TYPES).exact
     nothing = dataclasses.replace(SUMMARY, parameters=0, types=())
-    assert Plan.of(nothing, ()).share == 0
+    assert CheckedTypes.of(nothing, ()).share == 0
 
 
 async def test_scan_asks_for_what_is_checked() -> None:
@@ -194,7 +194,7 @@ async def test_the_earlier_scores_that_are_counted_are_those_of_the_checked_type
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("f")
         assert "Starting afresh: 37 layers will be computed again." in app.notes()
-        app.layers.panel.show(Plan.of(app.layers.summary, TYPES[1:]))
+        app.layers.panel.show(CheckedTypes.of(app.layers.summary, TYPES[1:]))
         assert "Starting afresh: 7 layers will be computed again." in app.notes()
         await pilot.press("n")
         await pilot.pause()

@@ -73,7 +73,7 @@ MESSAGES = [
     events.LayerFailed("l", "t", (), "holds NaN or Inf", 1.0),
     events.LayerRescored(DONE),
     events.ScanNote("a note"),
-    events.ScanEnded("stopped", 1, 2, 3),
+    events.ScanEnded("stopped", 1, 2),
     settings.Settings(
         model="m",
         revision="r",
@@ -94,6 +94,7 @@ MESSAGES = [
     requests.Inspected(7, SUMMARY),
     requests.Refined(7, SUMMARY),
     requests.Named(8, NAMES),
+    requests.Sized(8, "/s.json", '{"layers": []}'),
     NAMES,
     requests.Failed(8, errors.to_dict(errors.CheckpointError("m", "h", field="model"))),
     requests.DownloadProgress(1, 2**41, 2**42, 1e6),

@@ -17,8 +17,7 @@ from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS, PercentSlider
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.totals_line import TotalsLine
-from spectrum_tui.core.comparison.compare import Comparison
-from spectrum_tui.core.comparison.words import file_names, notes, rho_text, share_text
+from spectrum_tui.core.comparison.compare import Comparison, file_names, notes, rho_text, share_text
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described

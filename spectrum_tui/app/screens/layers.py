@@ -15,7 +15,7 @@ from spectrum_tui.app.messages import RecountRequested, ScanRequested
 from spectrum_tui.app.screens.unscored import UnscoredScreen
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.app.widgets.layer_tree import LayerTree
-from spectrum_tui.app.widgets.plan_panel import Plan, PlanPanel
+from spectrum_tui.app.widgets.plan_panel import CheckedTypes, PlanPanel
 from spectrum_tui.app.widgets.step_bar import StepBar, model_label
 from spectrum_tui.core import numbers
 from spectrum_tui.core.requests import ModelSummary, Ready
@@ -144,5 +144,5 @@ class LayersScreen(Screen[None]):
     def _start_pressed(self) -> None:
         self.action_scan()
 
-    def _plan(self) -> Plan:
-        return Plan.of(self.summary, self.tree_view.checked_types())
+    def _plan(self) -> CheckedTypes:
+        return CheckedTypes.of(self.summary, self.tree_view.checked_types())

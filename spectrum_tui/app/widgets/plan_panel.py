@@ -29,7 +29,7 @@ NOTHING_CHECKED = "Check at least one type."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class CheckedTypes:
     """The checked types in figures. `nbytes` is exact where the model has one stored type;
     `scored` are the layers of an earlier scan, `scored_fast` those of them in fast precision."""
 
@@ -45,7 +45,7 @@ class Plan:
     scored_fast: int = 0
 
     @classmethod
-    def of(cls, summary: ModelSummary, checked: Iterable[TypeInfo]) -> Plan:
+    def of(cls, summary: ModelSummary, checked: Iterable[TypeInfo]) -> CheckedTypes:
         """Add the checked types up."""
         types = tuple(checked)
         parameters = sum(info.parameters for info in types)
@@ -65,7 +65,7 @@ class Plan:
 
 
 def estimate(
-    plan: Plan, ready: Ready | None, device: str, *, at_most: bool = False
+    plan: CheckedTypes, ready: Ready | None, device: str, *, at_most: bool = False
 ) -> tuple[str, str]:
     """How long a scan is likely to take, and where: `about 4 min`, `on cpu`.
 
@@ -90,7 +90,7 @@ class Figures(Widget):
     ALLOW_SELECT = False
     DEFAULT_CSS = "Figures { height: 2; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }"
 
-    plan: reactive[Plan | None] = reactive(None)
+    plan: reactive[CheckedTypes | None] = reactive(None)
     time: reactive[tuple[str, str]] = reactive(("", ""))
     problem: reactive[str] = reactive("")
 
@@ -100,7 +100,7 @@ class Figures(Widget):
             return Content("")
         return self._table(self.plan) if self.size.height > 2 else self._two_lines(self.plan)
 
-    def _table(self, plan: Plan) -> Content:
+    def _table(self, plan: CheckedTypes) -> Content:
         about, device = (self.problem, "") if self.problem else self.time
         share = Content.styled(
             bar(plan.share, max(4, self.size.width - LABEL)), "$primary on $panel"
@@ -116,12 +116,12 @@ class Figures(Widget):
             ("", self._strong(device)),
         )
 
-    def _two_lines(self, plan: Plan) -> Content:
+    def _two_lines(self, plan: CheckedTypes) -> Content:
         time = self.problem or " ".join(self.time).strip()
         second = (f"{self._to_read(plan)} to read · ", self._strong(time))
         return Content.assemble(self._first_line(plan), "\n", *second)
 
-    def _first_line(self, plan: Plan) -> str:
+    def _first_line(self, plan: CheckedTypes) -> str:
         """The longest wording that fits."""
         layers = numbers.counted(plan.layers, "layer")
         layers = f" · {layers} · {numbers.count(plan.parameters)} parameters"
@@ -134,7 +134,7 @@ class Figures(Widget):
         )
         return next((text for text in wordings if len(text) <= self.size.width), wordings[-1])
 
-    def _to_read(self, plan: Plan) -> str:
+    def _to_read(self, plan: CheckedTypes) -> str:
         return f"{'' if plan.exact else 'about '}{numbers.size(plan.nbytes)}"
 
     def _strong(self, text: str) -> Content:
@@ -173,10 +173,8 @@ class PlanPanel(Vertical):
     }
     """
 
-    def __init__(
-        self, summary: ModelSummary, settings: Settings, plan: Plan, *, id: str | None = None
-    ) -> None:
-        super().__init__(id=id)
+    def __init__(self, summary: ModelSummary, settings: Settings, plan: CheckedTypes) -> None:
+        super().__init__()
         self.summary = summary
         self.settings = settings
         self.ready: Ready | None = None
@@ -184,13 +182,13 @@ class PlanPanel(Vertical):
         self.border_title = "This scan"
         self.figures = self._figures(plan)
 
-    def _figures(self, plan: Plan) -> Figures:
+    def _figures(self, plan: CheckedTypes) -> Figures:
         figures = Figures()
         figures.set_reactive(Figures.plan, plan)
         figures.set_reactive(Figures.time, self._estimate(plan))
         return figures
 
-    def replace_summary(self, summary: ModelSummary, plan: Plan) -> None:
+    def replace_summary(self, summary: ModelSummary, plan: CheckedTypes) -> None:
         """More is known of the model now; the notes may be others."""
         self.summary = summary
         self.figures = self._figures(plan)
@@ -233,7 +231,7 @@ class PlanPanel(Vertical):
             ("saved in", "current folder" if folder in (".", "") else printable(folder)),
         )
 
-    def show(self, plan: Plan) -> None:
+    def show(self, plan: CheckedTypes) -> None:
         """Other types are checked now."""
         self.figures.plan = plan
         self.figures.problem = ""
@@ -261,11 +259,11 @@ class PlanPanel(Vertical):
             if line.content != note:  # an update lays the screen out again
                 line.update(note)
 
-    def _estimate(self, plan: Plan) -> tuple[str, str]:
+    def _estimate(self, plan: CheckedTypes) -> tuple[str, str]:
         kept = plan.scored > self._unusable(plan) and not self.fresh
         return estimate(plan, self.ready, self.settings.device, at_most=kept)
 
-    def _unusable(self, plan: Plan) -> int:
+    def _unusable(self, plan: CheckedTypes) -> int:
         """The scored layers that are not exact enough for this scan."""
         precision = self.settings.precision
         if precision == "auto" and self.ready is not None and self.ready.fast:
