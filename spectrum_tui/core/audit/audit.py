@@ -8,7 +8,7 @@ from spectrum_tui.core.audit.beside import beside_findings
 from spectrum_tui.core.audit.correct import Correction, corrected, corrected_text
 from spectrum_tui.core.audit.entries import Recipe, parse, plain_name
 from spectrum_tui.core.audit.findings import Finding, Severity, in_order
-from spectrum_tui.core.audit.forms import form_findings
+from spectrum_tui.core.audit.forms import form_findings, layout_findings
 from spectrum_tui.core.audit.in_model import (
     class_findings,
     layers_of_types,
@@ -16,7 +16,6 @@ from spectrum_tui.core.audit.in_model import (
     outcome_findings,
     without_file,
 )
-from spectrum_tui.core.audit.layout import layout_findings
 from spectrum_tui.core.audit.meaning import Meaning, Model
 from spectrum_tui.core.audit.order import order_findings
 from spectrum_tui.core.audit.renamed import head_findings, renamed_findings
