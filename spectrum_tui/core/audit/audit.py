@@ -63,11 +63,7 @@ class Audit:
 def audit(text: str, names: ModelNames | None = None) -> Audit:
     """What is wrong with a recipe; raises InputError (field "recipe") for what is none."""
     recipe = parse(text)
-    found = [
-        *layout_findings(recipe),
-        *form_findings(recipe),
-        *beside_findings(recipe),
-    ]
+    found = [*layout_findings(recipe), *form_findings(recipe), *beside_findings(recipe)]
     if names is None:
         return _by_text(recipe, found)
     return _in_model(recipe, found, names)

@@ -200,11 +200,7 @@ _LAYOUT: tuple[tuple[str, Callable[[RecipeEntry], bool], str], ...] = (
         lambda entry: entry.flow,
         f"stands in a list in brackets, which {_READ_LINES} do not see",
     ),
-    (
-        "indented",
-        lambda entry: entry.indent > 0,
-        f"is indented: {_READ_LINES} skip it",
-    ),
+    ("indented", lambda entry: entry.indent > 0, f"is indented: {_READ_LINES} skip it"),
     (
         "quoted",
         lambda entry: entry.quoted and not entry.flow,

@@ -67,26 +67,11 @@ TRAINERS = (
         longest=512,
     ),
     # arcee-ai/DistillKit: freeze_student_spectrum
-    Trainer(
-        "DistillKit",
-        recipe_text.with_pyyaml_strictly,
-        patterns.substring,
-        "text anywhere",
-    ),
+    Trainer("DistillKit", recipe_text.with_pyyaml_strictly, patterns.substring, "text anywhere"),
     # QuixiAI/spectrum: README.md
-    Trainer(
-        "Spectrum README",
-        recipe_text.by_dash,
-        patterns.substring,
-        "text anywhere",
-    ),
+    Trainer("Spectrum README", recipe_text.by_dash, patterns.substring, "text anywhere"),
     # copies of the recipe that ask name.startswith(line)
-    Trainer(
-        "prefix forks",
-        recipe_text.with_pyyaml,
-        patterns.beginning,
-        "text at the beginning",
-    ),
+    Trainer("prefix forks", recipe_text.with_pyyaml, patterns.beginning, "text at the beginning"),
     # copies of the recipe that search lines with ^ or $, and look for the others
     Trainer(
         "mixed forks",
