@@ -24,7 +24,7 @@ from spectrum_tui.core.trainers.reports import TrainerReport
 from spectrum_tui.core.trainers.trainers import TRAINERS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Audit:
     """What was found. Without a model, `reports` and `meanings` are empty and the counts 0.
 
@@ -73,7 +73,7 @@ def _by_text(recipe: Recipe, found: list[Finding]) -> Audit:
     plain = [plain_name(entry.pattern) for entry in recipe.entries]
     found += [*renamed_findings(recipe), *head_findings(recipe)]
     found += order_findings(plain, {}, recipe.line)
-    return Audit(in_order(found), recipe.lines, corrected_text(recipe))
+    return Audit(findings=in_order(found), lines=recipe.lines, correction=corrected_text(recipe))
 
 
 def _in_model(recipe: Recipe, found: list[Finding], names: ModelNames) -> Audit:
@@ -91,16 +91,16 @@ def _in_model(recipe: Recipe, found: list[Finding], names: ModelNames) -> Audit:
     found += [Finding(Severity.NOTE, "model", 0, note) for note in names.notes]
     sizes = model.sizes
     return Audit(
-        in_order(found if correction.text else map(without_file, found)),
-        recipe.lines,
-        correction,
-        names.model,
-        names.naming,
-        reports,
-        tuple(meanings),
-        len(meant),
-        sum(sizes[name] for name in meant),
-        sum(sizes.values()),
+        findings=in_order(found if correction.text else map(without_file, found)),
+        lines=recipe.lines,
+        correction=correction,
+        model=names.model,
+        naming=names.naming,
+        reports=reports,
+        meanings=tuple(meanings),
+        meant=len(meant),
+        numel=sum(sizes[name] for name in meant),
+        whole=sum(sizes.values()),
     )
 
 

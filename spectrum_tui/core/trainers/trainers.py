@@ -8,7 +8,7 @@ the names of `model.named_parameters()`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from spectrum_tui.core.trainers import patterns, recipe_text
@@ -28,6 +28,7 @@ class Trainer:
     read: Callable[[RecipeText], tuple[str, ...]]
     understand: patterns.Understand
     matching: str
+    _: KW_ONLY
     of_nothing: Literal["nothing", "everything"] = "nothing"
     most: int = 0
     longest: int = 0
