@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frozen", "RecipeError", "SpectrumError", "freeze_except"]
 
-Recipe = str | os.PathLike[str] | Iterable[str]
+RecipeSource = str | os.PathLike[str] | Iterable[str]
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _ROWS = re.compile(r"(.+)\[\d*(?::\d*)?\]\$?$")
 _PATTERN = re.compile(r"[*+?()\[\]{}|\\]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frozen:
     """What was done to a model.
 
@@ -76,7 +76,11 @@ class Frozen:
 
 
 def freeze_except(
-    model: torch.nn.Module, recipe: Recipe, *, keep_adapters: bool = False, keep_new: bool = False
+    model: torch.nn.Module,
+    recipe: RecipeSource,
+    *,
+    keep_adapters: bool = False,
+    keep_new: bool = False,
 ) -> Frozen:
     """Freeze every parameter of `model` but those that `recipe` names; raises SpectrumError.
 
@@ -117,7 +121,7 @@ def freeze_except(
     return frozen
 
 
-def _entries(recipe: Recipe) -> tuple[str, ...]:
+def _entries(recipe: RecipeSource) -> tuple[str, ...]:
     if isinstance(recipe, str | os.PathLike):
         return names_in_file(Path(recipe).expanduser())
     entries = tuple(recipe)
@@ -262,12 +266,12 @@ def _described(
 ) -> Frozen:
     trains = [p for p in owners if id(p.parameter) in chosen]
     return Frozen(
-        tuple(p.name for p in trains),
-        unmatched,
-        sum(p.numel for p in trains),
-        sum(p.numel for p in owners),
-        len(owners),
-        notes,
+        matched=tuple(p.name for p in trains),
+        unmatched=unmatched,
+        trainable=sum(p.numel for p in trains),
+        total=sum(p.numel for p in owners),
+        parameters=len(owners),
+        notes=notes,
     )
 
 

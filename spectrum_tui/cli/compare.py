@@ -9,9 +9,11 @@ from pathlib import Path
 from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.cli.output import aligned
 from spectrum_tui.core.comparison.as_json import as_data
-from spectrum_tui.core.comparison.compare import Agreement, Comparison, compare
-from spectrum_tui.core.comparison.words import (
+from spectrum_tui.core.comparison.compare import (
+    Agreement,
+    Comparison,
     change_text,
+    compare,
     file_names,
     notes,
     rank_text,

@@ -1,4 +1,4 @@
-"""The commands without a screen: data on stdout, progress and words on stderr."""
+"""The scan of `spectrum-tui scan`: data on stdout, progress and words on stderr."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved import store
-from spectrum_tui.core.scanning.distributed import Group, PeerLostError, join
+from spectrum_tui.core.scanning.distributed import PeerLostError, ProcessGroup, join
 from spectrum_tui.core.scanning.run import match_types, run_scan
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
@@ -70,7 +70,7 @@ def run_scan_command(settings: Settings) -> int:
         return 2
 
 
-def _scan(group: Group, settings: Settings) -> int:
+def _scan(group: ProcessGroup, settings: Settings) -> int:
     output = output_folder(settings.output_dir)
     tell = say if group.leads else _say_nothing
     inspection = _prepare(group, settings, output, tell)
@@ -104,7 +104,7 @@ def _scan(group: Group, settings: Settings) -> int:
     return 1 if scan.progress.snapshot().failed else 0
 
 
-def _prepare(group: Group, settings: Settings, output: Path, say: Say) -> Inspection:
+def _prepare(group: ProcessGroup, settings: Settings, output: Path, say: Say) -> Inspection:
     """The model on this machine under its exact names; one process of each machine fetches it,
     the others wait for that."""
 
@@ -137,7 +137,7 @@ def _prepare(group: Group, settings: Settings, output: Path, say: Say) -> Inspec
 class _Scan:
     """A scan with its progress on stderr; the first Ctrl-C stops it gently, the second hard."""
 
-    def __init__(self, group: Group, say: Say) -> None:
+    def __init__(self, group: ProcessGroup, say: Say) -> None:
         self.progress = ScanProgress()
         self.interrupted = False
         self.stopped = False

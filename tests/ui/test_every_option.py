@@ -27,10 +27,9 @@ from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.model import inspection, kept_plans
 from spectrum_tui.core.requests import ModelNames, ResultReady
 from spectrum_tui.core.results.results import Result
-from spectrum_tui.core.saved import store
+from spectrum_tui.core.saved import sizes, store
 from spectrum_tui.core.scanning import run as scan_run
 from spectrum_tui.core.settings import DEMO, METRIC, OPTIONS, Settings
-from spectrum_tui.worker import sizes_process
 from tests import made
 from tests.fake_worker import summary
 from tests.ui.real_core import use_real_core
@@ -294,7 +293,12 @@ async def test_saved_scores_open_with_every_option(
     core: Core, started: Callable[[list[str]], SpectrumApp], tmp_path: Path, monkeypatch: Any
 ) -> None:
     asked: list[tuple[Path, str]] = []
-    monkeypatch.setattr(sizes_process, "ask", lambda *what: asked.append(what))
+
+    def load_sized(*what: Any) -> Result:
+        asked.append(what)
+        return scores()
+
+    monkeypatch.setattr(sizes, "load_sized", load_sized)
     path = store.save_scores(scores(), tmp_path / "saved").scores
     app = started([str(path), *arguments(OPENING)])
     async with app.run_test(size=SIZE) as pilot:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from spectrum_tui.core.requests import (
     Inspected,
     Ready,
     ResultReady,
+    Sized,
     Suggestions,
 )
 from spectrum_tui.core.settings import Settings
@@ -227,6 +229,19 @@ def test_download_progress_is_polled_and_the_end_is_posted(desk: Desk, control: 
     assert downloaded.request == number and downloaded.summary.is_local
 
 
+def test_a_scan_that_downloaded_its_model_is_still_lost_with_the_worker(
+    desk: Desk, control: Control, tmp_path: Path
+) -> None:
+    """Its exact names come between the download and the scan, and are not the end of it."""
+    desk.runner.scan(replace(request(tmp_path), model="org/remote"))
+    wait_for(lambda: control.requests("scan"))
+    control.tell("downloaded")
+    desk.wait_phase("running")
+    control.tell("die SIGKILL")
+    desk.wait_phase("died")
+    assert [death.lost for death in desk.deaths()] == [{"scan"}]
+
+
 def test_a_cancelled_download_ends_its_process(desk: Desk, control: Control) -> None:
     desk.runner.start()
     desk.wait(Ready)
@@ -309,3 +324,10 @@ def test_what_the_worker_prints_goes_to_a_log_and_old_logs_are_pruned(
 )
 def test_exit_codes_in_words(code: int, text: str) -> None:
     assert describe_exit(code) == text
+
+
+def test_sizes_are_found_for_several_files_at_a_time(desk: Desk) -> None:
+    for name in ("a.json", "b.json"):
+        desk.runner.sizes(Path(name), Settings())
+    desk.wait(Sized, 2)
+    assert [answer.scores for answer in desk.answers(Sized)] == ["a.json", "b.json"]

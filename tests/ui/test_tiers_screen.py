@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
-from spectrum_tui.app.screens.tiers import KINDS, TiersScreen, shares
+from spectrum_tui.app.screens.tiers import OFFERED, TiersScreen, shares
 from spectrum_tui.core import numbers
 from spectrum_tui.core.recipes.adapters import adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, Tiers
@@ -88,11 +88,11 @@ async def test_the_table_says_what_each_kind_trains(tmp_path: Path) -> None:
     async with app.run_test(size=SIZE) as pilot:
         screen = await opened(pilot)
         await pilot.press("right", "r", "tab", "right")
-        for kind, row in zip(KINDS, screen.table.rows, strict=True):
+        for kind, row in zip(OFFERED, screen.table.rows, strict=True):
             choice = Choice(screen.choice.selection, 26, tiers=Tiers(51, 64, 8))
             count = kind.count(choice)
             assert row.count == count and count.parameters > 0
-            line = screen.table.render_row(KINDS.index(kind), 76).text
+            line = screen.table.render_row(OFFERED.index(kind), 76).text
             assert numbers.count(count.parameters) in line
             assert numbers.percent(count.share) in line and len(line) == 76
 
@@ -114,7 +114,7 @@ def assert_reported(dialog: SaveScreen, kind: AdapterKind) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "kind"), [((), KINDS[0]), (("n", "n"), KINDS[2]), ("N", KINDS[3])]
+    ("keys", "kind"), [((), OFFERED[0]), (("n", "n"), OFFERED[2]), ("N", OFFERED[3])]
 )
 async def test_what_is_chosen_is_what_is_saved(
     tmp_path: Path, keys: tuple[str, ...], kind: AdapterKind
@@ -163,9 +163,9 @@ async def test_what_would_be_refused_cannot_be_saved(tmp_path: Path) -> None:
 def test_what_is_lacking() -> None:
     selection = Selection(model())
     layers = adapter_layers(selection)
-    for percent, end, wanted in ((1, 1, KINDS), (1, 50, KINDS[1:]), (50, 50, KINDS[2:3])):
+    for percent, end, wanted in ((1, 1, OFFERED), (1, 50, OFFERED[1:]), (50, 50, OFFERED[2:3])):
         choice = Choice(selection, percent, tiers=Tiers(end))
-        assert tuple(kind for kind in KINDS if kind.lacking(layers, choice)) == wanted
+        assert tuple(kind for kind in OFFERED if kind.lacking(layers, choice)) == wanted
 
 
 def test_the_bar_is_as_wide_as_told() -> None:

@@ -26,7 +26,7 @@ from spectrum_tui.core.recipes.adapters import AdapterCount, AdapterLayers, adap
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.peft_kinds import GROUPS, HYBRID, LORA, TIERS, AdapterKind
 
-KINDS = (TIERS, LORA, HYBRID, GROUPS)
+OFFERED = (TIERS, LORA, HYBRID, GROUPS)
 MUTED = "$foreground 60%"
 GLYPHS = (("█", "$primary"), ("▓", "$secondary"), ("░", "$foreground 40%"))
 """High, medium and frozen, told apart by more than colour."""
@@ -78,7 +78,7 @@ class TiersScreen(Dialog[TierChoice | None]):
         self.high = TierSlider("High", "top", percent, tiers.high_rank, self._high_moved)
         self.medium = TierSlider("Medium", " to", choice.medium_end, tiers.medium_rank, self._moved)
         self.medium.lowest = percent
-        self.table = AdapterTable([AdapterRow(kind.title, "") for kind in KINDS])
+        self.table = AdapterTable([AdapterRow(kind.title, "") for kind in OFFERED])
         self._shares = Static(markup=False, id="shares")
         self._meaning = Static(markup=False, id="meaning")
 
@@ -118,7 +118,7 @@ class TiersScreen(Dialog[TierChoice | None]):
     @property
     def kind(self) -> AdapterKind:
         """The kind of recipe under the cursor."""
-        return KINDS[self.table.cursor]
+        return OFFERED[self.table.cursor]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Greyed out: saving what the recipe would refuse."""
@@ -140,7 +140,7 @@ class TiersScreen(Dialog[TierChoice | None]):
 
     def action_kind(self, by: int) -> None:
         """Choose another kind, whatever has the focus."""
-        self.table.cursor = (self.table.cursor + by) % len(KINDS)
+        self.table.cursor = (self.table.cursor + by) % len(OFFERED)
 
     @on(LineView.CursorMoved)
     def _chosen(self) -> None:
@@ -159,7 +159,7 @@ class TiersScreen(Dialog[TierChoice | None]):
         choice = self.choice
         rows = [
             AdapterRow(kind.title, kind.trains(choice, count), count)
-            for kind, count in ((kind, kind.count(choice)) for kind in KINDS)
+            for kind, count in ((kind, kind.count(choice)) for kind in OFFERED)
         ]
         self.table.show(rows)
         width = self._shares.size.width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from textual import events
 from textual.content import Content
@@ -22,22 +23,15 @@ class ViewBar(Widget):
     current: reactive[str] = reactive("")
     note: reactive[str] = reactive("")
 
+    @dataclass
     class Chosen(Message):
         """A name was clicked."""
 
-        def __init__(self, bar: ViewBar, name: str) -> None:
-            super().__init__()
-            self.bar = bar
-            self.name = name
+        name: str
 
-        @property
-        def control(self) -> ViewBar:
-            """The bar that was clicked."""
-            return self.bar
-
-    def __init__(self, names: Sequence[tuple[str, str]], *, id: str | None = None) -> None:
+    def __init__(self, names: Sequence[tuple[str, str]]) -> None:
         """`names` are (name, its key); the first one is current."""
-        super().__init__(id=id)
+        super().__init__()
         self._names = list(names)
         self._shorter: tuple[str, ...] = ()
         self.set_reactive(ViewBar.current, self._names[0][0])
@@ -75,6 +69,6 @@ class ViewBar(Widget):
         x = event.x
         for name, _ in self._names:
             if x < len(name) + 2:
-                self.post_message(self.Chosen(self, name))
+                self.post_message(self.Chosen(name))
                 return
             x -= len(name) + 2

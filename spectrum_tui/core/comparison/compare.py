@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.layer_types import layer_type
-from spectrum_tui.core.results.results import BoolArray, FloatArray, IntArray, Result
+from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.results.results import BoolArray, FloatArray, Generation, IntArray, Result
 from spectrum_tui.core.results.selection import Selection
 
 _NUMBER = re.compile(r"\d+")
@@ -37,7 +39,7 @@ class Pairs:
         return len(self.a)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TypeChange:
     """One type: layers in common and in one result alone; Spearman's rho over those in common
     that have a score on both sides, NaN where that says nothing."""
@@ -49,7 +51,7 @@ class TypeChange:
     rho: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """One layer's rank in both results, among the `of` layers of its type that both have scored.
 
@@ -120,11 +122,11 @@ class Comparison:
         rhos = {name: spearman(x, y) for name, x, y in self._scored()}
         return tuple(
             TypeChange(
-                name,
-                int(common[i]),
-                int(in_a[i] - common[i]),
-                int(in_b[i] - common[i]),
-                rhos.get(name, math.nan),
+                name=name,
+                common=int(common[i]),
+                only_a=int(in_a[i] - common[i]),
+                only_b=int(in_b[i] - common[i]),
+                rho=rhos.get(name, math.nan),
             )
             for i, name in enumerate(self._names)
         )
@@ -200,7 +202,7 @@ class Comparison:
         for (name, rows), (_, x, y) in zip(self._rows_of_types(), self._scored(), strict=True):
             columns = self.pairs.a[rows], self.pairs.b[rows], mean_ranks(-x), mean_ranks(-y)
             for a, b, rank_a, rank_b in zip(*(c.tolist() for c in columns), strict=True):
-                yield Move(a, b, name, rank_a, rank_b, len(rows))
+                yield Move(row_a=a, row_b=b, type=name, rank_a=rank_a, rank_b=rank_b, of=len(rows))
 
 
 def compare(a: Result, b: Result, metric: str = "") -> Comparison:
@@ -277,3 +279,53 @@ def mean_ranks(values: FloatArray) -> FloatArray:
     last = np.cumsum(counts)
     ranks: FloatArray = (last - (counts - 1) / 2.0)[group]
     return ranks
+
+
+# -- in words: what the command prints and the screen shows alike ------------------------------
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What has to be known to read the comparison rightly."""
+    found = []
+    if renamed := comparison.pairs.renamed:
+        layers = counted(renamed, "layer has", "layers have")
+        found.append(f"{layers} another name in B: matched by type and number.")
+    if unranked := comparison.unranked:
+        layers = counted(unranked, "layer has", "layers have")
+        found.append(f"{layers} a score in one file only, and no change of rank.")
+    made = {result.provenance.generation for result in (comparison.a, comparison.b)}
+    if len(made) > 1 and Generation.BEFORE_2025_04 in made:
+        found.append("One file is from before April 2025: there, no noise at all is Infinity.")
+    return found
+
+
+def file_names(comparison: Comparison) -> tuple[str, str]:
+    """The names of the two files, with as many folders as tell them apart; "" without a file."""
+    sources = (comparison.a.source, comparison.b.source)
+    a, b = (Path(source).parts for source in sources)
+    apart = (n for n in range(1, max(len(a), len(b)) + 1) if a[-n:] != b[-n:])
+    n = next(apart, 1)
+    first, second = (str(Path(*parts[-n:])) if parts else "" for parts in (a, b))
+    return first, second
+
+
+def rho_text(rho: float) -> str:
+    """`0.912`, `-0.050`, a dash where there is none."""
+    return "–" if math.isnan(rho) else f"{rho:.3f}"
+
+
+def share_text(share: float) -> str:
+    """A whole percentage, `62 %`; a dash where there is none."""
+    return "–" if math.isnan(share) else f"{100 * share:.0f} %"
+
+
+def rank_text(rank: float) -> str:
+    """`3`, or `3.5` for layers that share two places."""
+    return f"{rank:.0f}" if rank == int(rank) else f"{rank:.1f}"
+
+
+def change_text(before: bool, after: bool) -> str:
+    """What becomes of a layer in the selection from A to B."""
+    if before == after:
+        return "stays" if after else ""
+    return "enters" if after else "leaves"

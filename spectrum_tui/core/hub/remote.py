@@ -37,7 +37,7 @@ LIST_BYTES = 600_000
 FIRST_READ = 100_000
 """Bytes asked of a shard at first: all of its header but for a few models."""
 
-MAX_JSON = 32_000_000
+MAX_REMOTE_JSON = 32_000_000
 """Bytes of a config or index that are read at most; the largest known index has 9 MB."""
 
 MAX_HEADERS = 200_000_000
@@ -186,10 +186,10 @@ class _Reader:
 
     def _json(self, name: str) -> bytes:
         size = self.sizes[name]
-        if size is not None and size > MAX_JSON:
+        if size is not None and size > MAX_REMOTE_JSON:
             message = f"{name} is too large to be one ({size:,} bytes)."
             raise CheckpointError(message, _DAMAGED, field="model")
-        return self._bytes(name, 0, MAX_JSON if size is None else size, whole=True)
+        return self._bytes(name, 0, MAX_REMOTE_JSON if size is None else size, whole=True)
 
     def _header(self, name: str) -> tuple[bytes, list[ck.Tensor]]:
         """The header of one shard as it is stored, and the tensors that it names."""

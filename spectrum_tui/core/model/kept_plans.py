@@ -17,11 +17,20 @@ from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.layer_types import TypeInfo
-from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, finished_layers
+from spectrum_tui.core.model.inspection import (
+    Inspection,
+    as_far_as_known,
+    count_scored,
+    kept_scores,
+)
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.settings import DEFAULTS, Settings
 
 _FORM = f"plan {wire.form_of(ModelSummary, TypeInfo)}"
+
+
+Matrices = list[list[str]]
+"""The type of each layer, then the names of its matrices."""
 
 
 class KeptModel:
@@ -47,6 +56,11 @@ class KeptModel:
                 self._exact = as_far_as_known(self.inspection, self._settings)
             return self._exact
 
+    def recount(self) -> None:
+        """Look up what is scored by now."""
+        scored = kept_scores(self.inspection.checkpoint)
+        self.inspection = replace(self.inspection, scored=scored)
+
     def summary(self) -> ModelSummary:
         """The summary under these names, from disk where files, class and transformers are those
         of last time; raises what `with_exact_names` raises."""
@@ -55,19 +69,23 @@ class KeptModel:
             kept = _read(path)
             if kept is None:
                 exact = self.exact()
-                kept = exact.summary, [list(layer.matrix_names) for layer in exact.model.layers]
+                kept = exact.summary, _matrices(exact)
                 # A cache that cannot be written costs time, not the answer.
                 with contextlib.suppress(OutputError):
                     write_kept(path, _FORM, f"{wire.encode(kept[0])}\n{json.dumps(kept[1])}\n")
         summary, matrices = kept
         now = self.inspection.summary
+        scored, fast = count_scored(
+            self.inspection.scored, ((kind, names) for kind, *names in matrices)
+        )
         return replace(
             summary,
             model=now.model,
             folder=now.folder,
             name=now.name,
             local_bytes=now.local_bytes,
-            finished=finished_layers(self.inspection.scored, matrices),
+            scored=scored,
+            scored_fast=fast,
         )
 
     def _is_current(self) -> bool:
@@ -86,6 +104,10 @@ class KeptModel:
         return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
 
 
+def _matrices(inspection: Inspection) -> Matrices:
+    return [[layer.type, *layer.matrix_names] for layer in inspection.model.layers]
+
+
 def _transformers_version() -> str:
     """From what pip wrote down: asking the package itself is an import of 4 s."""
     try:
@@ -94,7 +116,7 @@ def _transformers_version() -> str:
         return ""
 
 
-def _read(path: Path) -> tuple[ModelSummary, list[list[str]]] | None:
+def _read(path: Path) -> tuple[ModelSummary, Matrices] | None:
     text = read_kept(path, _FORM)
     if text is None:
         return None
@@ -103,4 +125,4 @@ def _read(path: Path) -> tuple[ModelSummary, list[list[str]]] | None:
         kept = wire.decode(first), json.loads(second)
     except (ValueError, RecursionError):
         return None
-    return kept if conforms(kept, tuple[ModelSummary, list[list[str]]]) else None
+    return kept if conforms(kept, tuple[ModelSummary, Matrices]) else None

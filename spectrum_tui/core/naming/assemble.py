@@ -29,7 +29,7 @@ from spectrum_tui.core.naming.transformers_api import (
 from spectrum_tui.core.naming.values import ConvertedGroup, ConvertedValues, DirectValues, LastMade
 
 Shape = tuple[int, ...]
-Made = Mapping[str, tuple[ConvertedGroup, Shape]]
+Makers = Mapping[str, tuple[ConvertedGroup, Shape]]
 """{parameter: (the group that makes it, the shape that it comes out with)}"""
 
 ALWAYS_IGNORED = (r"rotary_emb\.inv_freq$", r"(^|\.)position_ids$")
@@ -48,7 +48,6 @@ def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") ->
         _entry(describe.bare(name, aliases=also), made, describe) for name, also in aliases.items()
     ]
     parameters = tuple(entry.parameter for entry in entries)
-    named = {n for p in parameters for n in (p.name, *p.aliases)}
     unexpected, ignored = _split_ignored(model, mapped.unexpected)
     return ParameterPlan(
         parameters,
@@ -59,7 +58,6 @@ def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") ->
         mismatched=tuple(
             (e.parameter.name, e.stored_shape, e.parameter.shape) for e in entries if e.mismatched
         ),
-        buffers=tuple(name for name in model.state_dict() if name not in named),
         embeddings=(embeddings := _embeddings(model, aliases)),
         heads=tuple(name for name in class_heads(model) if name not in embeddings),
         for_task=not _has_output_embeddings(model),
@@ -70,7 +68,7 @@ def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") ->
     )
 
 
-def _made(model: Any, groups: Iterable[SourceGroup], shapes: Mapping[str, Shape]) -> Made:
+def _made(model: Any, groups: Iterable[SourceGroup], shapes: Mapping[str, Shape]) -> Makers:
     last = LastMade()
     made: dict[str, tuple[ConvertedGroup, Shape]] = {}
     for group in groups:
@@ -80,7 +78,7 @@ def _made(model: Any, groups: Iterable[SourceGroup], shapes: Mapping[str, Shape]
     return made
 
 
-def _aliases(weights: Mapping[str, Any], made: Made) -> dict[str, tuple[str, ...]]:
+def _aliases(weights: Mapping[str, Any], made: Makers) -> dict[str, tuple[str, ...]]:
     """{parameter: its other names}, in the model's order.
 
     Names are tied when they are one object in the model. Where several of them are stored and
@@ -168,7 +166,7 @@ class _Entry:
         return bool(self.parameter.sources) and self.values is None
 
 
-def _entry(parameter: RuntimeParameter, made: Made, describe: _Describer) -> _Entry:
+def _entry(parameter: RuntimeParameter, made: Makers, describe: _Describer) -> _Entry:
     """The parameter with its sources and values, from itself or from a tied name."""
     target = next((n for n in (parameter.name, *parameter.aliases) if n in made), "")
     if not target:

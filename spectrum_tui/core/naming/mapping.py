@@ -16,7 +16,7 @@ from typing import Any
 from spectrum_tui.core.naming.parameters import StoredSource
 from spectrum_tui.core.naming.transformers_api import Converter, Renamer
 
-MIN_SHARED = 3
+MIN_SHARED_END = 3
 """Dotted parts that two names must share at their end to be taken for the same."""
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -132,7 +132,7 @@ def _by_suffix(
         ),
         reverse=True,
     )
-    if not shared or shared[0][0] < MIN_SHARED:
+    if not shared or shared[0][0] < MIN_SHARED_END:
         return None
     return shared[0][1] if len(shared) == 1 or shared[1][0] < shared[0][0] else None
 

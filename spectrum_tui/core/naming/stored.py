@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor
-from spectrum_tui.core.checkpoint.reading import read_bytes
+from spectrum_tui.core.checkpoint.reading import read_stored
 from spectrum_tui.core.experts import experts_in, gate_up_split
 from spectrum_tui.core.layer_types import (
     Group,
@@ -143,7 +143,7 @@ def same_bytes(a: Tensor, b: Tensor) -> bool:
         return True
     steps = range(0, a.nbytes, max(4096, a.nbytes // 64))
     pieces = ((at, min(4096, a.nbytes - at)) for at in steps)
-    return all(read_bytes(a, at, size) == read_bytes(b, at, size) for at, size in pieces)
+    return all(read_stored(a, at, size) == read_stored(b, at, size) for at, size in pieces)
 
 
 def stored_plan(
@@ -151,9 +151,8 @@ def stored_plan(
 ) -> ParameterPlan:
     """Every source a parameter of its own name, because nothing knows better; see `banner`."""
     by_name = {source.name: source for source in sources}
-    buffers = tuple(name for name in by_name if _BUFFER.search(name))
     tied = {alias: n for alias, n in _tied_head(checkpoint).items() if alias in by_name}
-    kept = {n: s for n, s in by_name.items() if n not in tied and n not in set(buffers)}
+    kept = {n: s for n, s in by_name.items() if n not in tied and not _BUFFER.search(n)}
     shapes = {name: source.shape for name, source in kept.items()}
     model_type = str(checkpoint.config.get("model_type", ""))
     parameters = []
@@ -174,7 +173,6 @@ def stored_plan(
     return ParameterPlan(
         tuple(sorted(parameters, key=lambda p: natural_key(p.name))),
         "checkpoint",
-        buffers=buffers,
         for_task=not any(is_output_head(name.removesuffix(".weight")) for name in by_name),
         banner=banner,
         values={name: DirectValues(source) for name, source in kept.items()},

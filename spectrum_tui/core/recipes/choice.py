@@ -35,7 +35,7 @@ class Choice:
     """A ranking and how much of it is taken: the top `percent` of each type, with embeddings and
     output head or without. `experts` asks for the top `percent` of the experts within each fused
     parameter, instead of whole parameters; `allow_missing` takes a ranking that lacks more than
-    `missing.MOST_MISSING` of the chosen types."""
+    `check.MOST_MISSING` of the chosen types."""
 
     selection: Selection
     percent: int

@@ -18,7 +18,7 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.layer_types import reference_type
 from spectrum_tui.core.recipes.check import overmatched
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
-from spectrum_tui.core.recipes.spectrum import KEY, SpectrumYaml, one_line
+from spectrum_tui.core.recipes.spectrum import LIST, SpectrumYaml, one_line
 from spectrum_tui.core.results.results import IntArray
 from spectrum_tui.core.results.selection import Selection
 
@@ -80,7 +80,7 @@ def reference_text(selection: Selection, percent: int) -> str:
     """What spectrum.py writes, for a percentage that selects nothing as well."""
     scores = selection.result.scores
     chosen = _chosen_by_type(selection, percent)
-    lines = [KEY, *HEAD_LINES]
+    lines = [LIST, *HEAD_LINES]
     for type_id in _types_in_order(selection):
         lines.append(f"# {one_line(scores.type_names[type_id])} layers")
         lines += [f"- {scores.layers[row]}" for row in chosen.get(type_id, ())]
