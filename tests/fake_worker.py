@@ -123,12 +123,12 @@ class FakeWorker:
 
     def stop(self, request: Request) -> None:
         if self.fetching:
-            self.send(ScanEnded("stopped", 0, 0, 0))
+            self.send(ScanEnded("stopped", 0, 0))
         else:
             self.end("stopped")
 
     def end(self, reason: Any) -> None:
-        self.send(ScanEnded(reason, len(self.scores), 0, LAYERS - len(self.scores)))
+        self.send(ScanEnded(reason, len(self.scores), 0))
         if self.scores:
             path = self.folder / "model_snr_results" / "snr_results_good.json"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,8 +136,9 @@ class FakeWorker:
             self.send(ResultReady(str(path), reason == "finished"))
 
     def obey(self, line: str) -> None:
-        """`progress DONE TOTAL`, `notice TEXT`, `downloaded`, `refuse TEXT`, `work N`, `layer N`,
-        `bad N`, `finish`, `junk`, `die SIGNAL`, `exit CODE`; N is the number of a layer."""
+        """`progress DONE TOTAL`, `notice TEXT`, `downloaded`, `refuse TEXT`, `changed TEXT`,
+        `work N`, `layer N`, `bad N`, `finish`, `junk`, `die SIGNAL`, `exit CODE`; N is the number
+        of a layer."""
         match line.split():
             case ["progress", done, total]:
                 self.send(DownloadProgress(self.number, int(done), int(total), 100.0))
@@ -150,8 +151,10 @@ class FakeWorker:
                 self.start_scan()
             case ["downloaded"]:
                 self.send(Downloaded(self.number, summary(self.model)))
-            case ["refuse", *text]:
-                self.send(Failed(self.number, _error(" ".join(text), "Mend it.", "output_dir")))
+            case ["refuse" | "changed" as how, *text]:
+                error = _error(" ".join(text), "Mend it.", "output_dir")
+                kind = "ModelChangedError" if how == "changed" else error["kind"]
+                self.send(Failed(self.number, error | {"kind": kind}))
             case ["work", n]:
                 self.send(LayerStarted(*_layer(n)))
             case ["layer", n]:

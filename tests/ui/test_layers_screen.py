@@ -284,6 +284,20 @@ async def test_what_has_no_score_is_listed(close: str) -> None:
         assert app.top() is app.layers
 
 
+async def test_a_long_reason_is_shown_whole() -> None:
+    reason = "stored as I8 (quantised): scan the full-precision weights in its place"
+    app = Host(replace(SUMMARY, skipped=(("model.layers.0.mlp.down_proj.weight", reason),) * 2))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("u")
+        await pilot.pause()
+        lines = app.screen.query_one(UnscoredLines)
+        shown = [lines.render_line(y).text for y in range(1 + lines.line_count)]
+        assert lines.line_count > 2
+        place = lines._name_width(lines.view_size.width)
+        words = " ".join(" ".join(line[place:] for line in shown).split())
+        assert words.endswith(f"{reason} {reason}")
+
+
 async def test_the_list_opens_by_a_click() -> None:
     app = Host(dataclasses.replace(SUMMARY, skipped=SKIPPED))
     async with app.run_test(size=(80, 24)) as pilot:

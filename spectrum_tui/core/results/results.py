@@ -208,11 +208,15 @@ class Result:
             return self
         if name not in self.scores.metrics:
             raise ResultsError(
-                f"These scores hold no {name}, only {', '.join(self.metrics)}.",
-                "Scan the model to get every metric.",
+                f"{self._called()} hold no {name}, only {', '.join(self.metrics)}.",
+                "Scan the model to get every metric, or rank by what they hold: "
+                f"--metric {self.metrics[0]}, in the app the key v.",
                 field="metric",
             )
         return replace(self, scores=replace(self.scores, metric=name))
+
+    def _called(self) -> str:
+        return f"The scores in {self.source}" if self.source else "These scores"
 
     @property
     def complete(self) -> bool:
