@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from spectrum_tui.core.results.results import (
+    EmbeddingParameter,
     FloatArray,
     Generation,
-    HeadParameter,
     MetricColumn,
     ModuleKind,
     Parameter,
@@ -36,8 +36,8 @@ TYPES = (
 )
 """Type, rows and columns of an 8 B Llama; more types than these are experts."""
 HEAD = (
-    HeadParameter("model.embed_tokens.weight", 128256 * 4096),
-    HeadParameter("lm_head.weight", 128256 * 4096),
+    EmbeddingParameter("model.embed_tokens.weight", 128256 * 4096),
+    EmbeddingParameter("lm_head.weight", 128256 * 4096),
 )
 
 
@@ -55,7 +55,7 @@ def result(
     types: int = 7,
     bias: bool = False,
     norms: bool = False,
-    head: bool = True,
+    embeddings: bool = True,
     sizes: bool = True,
     planned: int | None = None,
     failed: Mapping[int, str] | None = None,
@@ -82,15 +82,15 @@ def result(
     for row, name in (names or {}).items():
         scores.layers[row] = name
         scores.parameters[row] = (f"{name}.weight",)
-    heads = HEAD if sizes else tuple(HeadParameter(h.name, 0) for h in HEAD)
+    heads = HEAD if sizes else tuple(EmbeddingParameter(h.name, 0) for h in HEAD)
     return Result(
         scores=scores,
-        head=heads if head else (),
+        embeddings=heads if embeddings else (),
         provenance=_provenance(model, sizes),
         total_parameters=int(scores.numel.sum()) + sum(h.numel for h in HEAD) if sizes else 0,
         planned=len(scores) if planned is None else planned,
         source="" if sizes else f"snr_results_{model.replace('/', '-')}.json",
-        head_is_guessed=head and not sizes,
+        embeddings_are_guessed=embeddings and not sizes,
     )
 
 
@@ -162,14 +162,14 @@ def with_parameters(plain: Result) -> Result:
         found += [Parameter(name, (rows,), "linear") for name in names[1:]]
     blocks = sorted({int(name.split(".")[2]) for name in scores.layers})
     norms = [Parameter(f"model.layers.{i}.post_norm.weight", (4096,), "other") for i in blocks]
-    head = [Parameter(h.name, (h.numel // 4096, 4096), kind) for h, kind in _kinds(plain)]
-    parameters = (*head[:1], *found, *norms, *head[1:])
+    embeddings = [Parameter(h.name, (h.numel // 4096, 4096), kind) for h, kind in _kinds(plain)]
+    parameters = (*embeddings[:1], *found, *norms, *embeddings[1:])
     return replace(plain, parameters=parameters, total_parameters=sum(p.numel for p in parameters))
 
 
-def _kinds(plain: Result) -> Iterator[tuple[HeadParameter, ModuleKind]]:
-    for head in plain.head:
-        yield head, "embedding" if "embed" in head.name else "linear"
+def _kinds(plain: Result) -> Iterator[tuple[EmbeddingParameter, ModuleKind]]:
+    for one in plain.embeddings:
+        yield one, "embedding" if "embed" in one.name else "linear"
 
 
 def with_metrics(plain: Result) -> Result:

@@ -62,7 +62,7 @@ def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
     return Choice(
         selection=Selection(ranked),
         percent=settings.top_percent,
-        head=not settings.no_embeddings,
+        embeddings=not settings.no_embeddings,
         tiers=_tiers(options, kind, settings.top_percent),
         experts=options.experts,
         allow_missing=settings.allow_missing,

@@ -51,7 +51,7 @@ class _Question:
     selection: Selection
     training: Training
     percent: int
-    head: bool
+    embeddings: bool
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -83,21 +83,24 @@ def _question(options: argparse.Namespace) -> _Question:
     if not result.parameters:
         raise ResultsError(NO_SIZES, NO_SIZES_HINT)
     selection = Selection(result.with_metric(settings.metric))
-    table = MemoryTable(selection, ModelSizes(result.parameters, result.head))
-    head = bool(result.head) and not settings.no_embeddings
-    return _Question(result, table, selection, training, settings.top_percent, head)
+    table = MemoryTable(selection, ModelSizes(result.parameters, result.embeddings))
+    embeddings = bool(result.embeddings) and not settings.no_embeddings
+    return _Question(result, table, selection, training, settings.top_percent, embeddings)
 
 
 def _fit(asked: _Question, limit: float) -> Fit:
     least = asked.selection.smallest_percent()
-    return fit(asked.table, limit, asked.training, head=asked.head, least=least)
+    return fit(asked.table, limit, asked.training, embeddings=asked.embeddings, least=least)
 
 
 def _estimates(asked: _Question) -> Iterator[tuple[str, Estimate]]:
     """(name, estimate) of every preset."""
     for preset in PRESETS:
         training = replace(asked.training, preset=preset)
-        yield preset.name, asked.table.estimate(asked.percent, training, head=asked.head)
+        yield (
+            preset.name,
+            asked.table.estimate(asked.percent, training, embeddings=asked.embeddings),
+        )
 
 
 def _lines(asked: _Question, answer: Fit | None) -> Iterator[str]:
@@ -119,11 +122,11 @@ def _lines(asked: _Question, answer: Fit | None) -> Iterator[str]:
 
 
 def _trains(asked: _Question) -> str:
-    trained = asked.table.estimate(asked.percent, Training(), head=asked.head).trained
+    trained = asked.table.estimate(asked.percent, Training(), embeddings=asked.embeddings).trained
     share = numbers.percent(trained / asked.result.total_parameters)
-    head = "with" if asked.head else "without"
+    embeddings = "with" if asked.embeddings else "without"
     return (
-        f"the top {asked.percent} % of each layer type, {head} embeddings and head, "
+        f"the top {asked.percent} % of each layer type, {embeddings} embeddings and head, "
         f"train {numbers.count(trained)} of {numbers.count(asked.result.total_parameters)} "
         f"parameters ({share})"
     )
@@ -159,10 +162,10 @@ def _as_data(asked: _Question, answer: Fit | None) -> dict[str, Any]:
     return {
         "model": asked.result.provenance.model,
         "top_percent": asked.percent,
-        "embeddings": asked.head,
+        "embeddings": asked.embeddings,
         "total_parameters": asked.result.total_parameters,
         "trained_parameters": asked.table.estimate(
-            asked.percent, Training(), head=asked.head
+            asked.percent, Training(), embeddings=asked.embeddings
         ).trained,
         "gpus": training.gpus,
         "sharding": training.divided.name,
@@ -195,7 +198,7 @@ def _fit_data(answer: Fit, training: Training) -> dict[str, Any]:
                 "preset": way.training.preset.name,
                 "gpus": way.training.gpus,
                 "sharding": way.training.divided.name,
-                "embeddings": way.head,
+                "embeddings": way.embeddings,
                 "top_percent": way.percent,
             }
             for way in answer.ways

@@ -21,10 +21,10 @@ def say_too_small(selection: Selection, percent: int) -> None:
 def say_frozen(choice: Choice) -> None:
     """What frozen embeddings mean for gradient checkpointing, where a list of names cannot say it
     to the trainer."""
-    from spectrum_tui.core.recipes.choice import FROZEN_HEAD  # not at the start: it needs numpy
+    from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS  # later: it needs numpy
 
-    if choice.selection.result.head and not choice.head:
-        say(f"note: {FROZEN_HEAD}")
+    if choice.selection.result.embeddings and not choice.embeddings:
+        say(f"note: {FROZEN_EMBEDDINGS}")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -89,7 +89,7 @@ def _scan(group: ProcessGroup, settings: Settings) -> int:
     choice = Choice(
         selection=Selection(result),
         percent=settings.top_percent,
-        head=not settings.no_embeddings,
+        embeddings=not settings.no_embeddings,
         allow_missing=settings.allow_missing,
     )
     try:
@@ -292,7 +292,7 @@ def _as_json(result: Result, files: OutputFiles, settings: Settings) -> dict[str
     "snr" is the value in the metric that ranks, which "metric" names."""
     scores = result.scores
     percent = settings.top_percent
-    mask = Selection(result).trained(percent, head=not settings.no_embeddings)
+    mask = Selection(result).trained(percent, embeddings=not settings.no_embeddings)
     rows = []
     for i, layer in enumerate(scores.layers):
         snr = float(scores.snr[i])

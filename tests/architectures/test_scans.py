@@ -78,14 +78,14 @@ def added(model: Any) -> set[str]:
 
 def of_the_same_modules(heads: set[str], names: set[str]) -> set[str]:
     """Heads with their biases: a head that is off does not train at all."""
-    modules = {head.rpartition(".")[0] for head in heads}
+    modules = {one.rpartition(".")[0] for one in heads}
     return {name for name in names if name.rpartition(".")[0] in modules}
 
 
-def recipe(result: Result, percent: int, *, head: bool) -> str:
+def recipe(result: Result, percent: int, *, with_embeddings: bool) -> str:
     """The text of the file, empty where there is nothing to write."""
     try:
-        return SpectrumYaml(Selection(result)).text(percent, head=head)
+        return SpectrumYaml(Selection(result)).text(percent, embeddings=with_embeddings)
     except SelectionError as exc:
         if "smallest percentage" in exc.message + exc.hint:
             return ""
@@ -117,18 +117,20 @@ def test_a_recipe_trains_what_was_selected(
     chosen = scan_of(inspection, tmp_path / "out", everything=False)
     for result in (chosen, scanned_once(tiny, inspection, tmp_path / "out")):
         assert set(result.names) == names
-        heads = {head.name for head in result.head}
+        heads = {one.name for one in result.embeddings}
         assert heads == embeddings(model) | added(model)
         for percent in PERCENTAGES:
             best = intended(result, percent, names)
-            for head in (True, False):
-                wanted = best | heads if head else best - of_the_same_modules(heads, names)
-                text = recipe(result, percent, head=head)
+            for with_embeddings in (True, False):
+                wanted = (
+                    best | heads if with_embeddings else best - of_the_same_modules(heads, names)
+                )
+                text = recipe(result, percent, with_embeddings=with_embeddings)
                 if not text:
                     continue
                 for how, trains in readers(model, text, strictest=percent == 50).items():
                     tried += 1
                     right += trains == wanted
-                    assert trains == wanted, (how, percent, head, trains ^ wanted)
+                    assert trains == wanted, (how, percent, with_embeddings, trains ^ wanted)
     record_property("trained", (name, layout, len(names), tried, right))
     assert tried

@@ -40,12 +40,12 @@ def test_rows_get_the_names_and_sizes_that_trainers_have(
     assert result.total_parameters == sum(sizes.values())
     for row, names in enumerate(result.scores.parameters):
         assert sum(sizes[n] for n in names) == result.scores.numel[row]
-    assert result.head
+    assert result.embeddings
     selection = Selection(result)
-    text = SpectrumYaml(selection).text(60, head=True)  # refuses names that no trainer has
+    text = SpectrumYaml(selection).text(60, embeddings=True)  # refuses names that no trainer has
     named = {line[2:] for line in text.splitlines() if line.startswith("- ")}
-    table = MemoryTable(selection, ModelSizes(result.parameters, result.head))
-    trained = table.estimate(60, Training(), head=True).trained
+    table = MemoryTable(selection, ModelSizes(result.parameters, result.embeddings))
+    trained = table.estimate(60, Training(), embeddings=True).trained
     assert trained == sum(sizes[n] for n in named)
 
 
@@ -64,4 +64,4 @@ def test_single_experts_keep_the_names_of_their_generation_and_it_is_said(
     assert result.scores.numel.all()
     whole = sum(p.numel() for p in tiny.model(name).parameters())
     assert result.total_parameters == whole
-    SpectrumYaml(Selection(result)).text(50, head=True)
+    SpectrumYaml(Selection(result)).text(50, embeddings=True)

@@ -12,7 +12,7 @@ import pytest
 import transformers
 import yaml
 
-from spectrum_tui.app.screens.result_notes import head_text
+from spectrum_tui.app.screens.result_notes import embeddings_text
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
@@ -134,13 +134,15 @@ def test_a_fresh_head_trains_and_is_switched_with_the_embeddings(
     model = loaded(name, folder)
     head = of_the_head(name, model)
     assert head
-    on = freeze_except(model, yaml.safe_load(recipe.text(50, head=True))["unfrozen_parameters"])
+    on = freeze_except(
+        model, yaml.safe_load(recipe.text(50, embeddings=True))["unfrozen_parameters"]
+    )
     assert head <= {n for n, p in model.named_parameters() if p.requires_grad}
     assert on.random == ()
     # transformers says on its own, depending on who set its verbosity, that the head is new
     assert not [r for r in caplog.records if r.name.startswith("spectrum_tui")]
     with caplog.at_level(logging.WARNING):
-        text = recipe.text(50, head=False)
+        text = recipe.text(50, embeddings=False)
         off = freeze_except(model, yaml.safe_load(text)["unfrozen_parameters"])
     assert not head & {n for n, p in model.named_parameters() if p.requires_grad}
     assert set(off.random) == head - stored(folder)
@@ -160,7 +162,7 @@ def stored(folder: Path) -> set[str]:
 def test_what_is_new_trains_on_request(case: tuple[str, Path, Result]) -> None:
     name, folder, result = case
     model = loaded(name, folder)
-    text = SpectrumYaml(Selection(result)).text(50, head=False)
+    text = SpectrumYaml(Selection(result)).text(50, embeddings=False)
     frozen = freeze_except(model, yaml.safe_load(text)["unfrozen_parameters"], keep_new=True)
     assert of_the_head(name, model) - stored(folder) <= set(frozen.matched)
     assert frozen.random == ()
@@ -169,8 +171,10 @@ def test_what_is_new_trains_on_request(case: tuple[str, Path, Result]) -> None:
 def test_what_is_shown_says_which_head(case: tuple[str, Path, Result]) -> None:
     name, _, result = case
     if shown := CASES[name][4]:
-        assert head_text(result, head=True) == shown
-        assert head_text(result, head=False) == f"{shown[5:].rpartition(' (')[0]} frozen"
+        assert embeddings_text(result, embeddings=True) == shown
+        assert (
+            embeddings_text(result, embeddings=False) == f"{shown[5:].rpartition(' (')[0]} frozen"
+        )
 
 
 @pytest.mark.parametrize("kind", ["peft-lora", "peft-tiers", "peft-hybrid"])
@@ -196,7 +200,7 @@ def flowing(script: str) -> str:
 def test_a_language_model_has_no_head_of_a_task(tmp_path: Path) -> None:
     ARCHITECTURES["llama"].build().save_pretrained(tmp_path)
     model = with_exact_names(inspect_model(str(tmp_path))).model
-    assert [(h.name, h.task) for h in model.head] == [
+    assert [(h.name, h.task) for h in model.embeddings] == [
         ("model.embed_tokens.weight", False),
         ("lm_head.weight", False),
     ]

@@ -83,7 +83,7 @@ def test_the_command_line(tiny: TinyModels, capsys: Capture) -> None:
     assert all(name.startswith("vision:") for name in vision.scores.type_names)
     text = next(Path.cwd().glob("*_50percent.yaml")).read_text()
     names = set(yaml.safe_load(text)["unfrozen_parameters"])
-    heads = {head.name for head in vision.head}
+    heads = {head.name for head in vision.embeddings}
     assert names - heads == intended(vision, 50, set(vision.names))
     assert main(["scan", folder, "--types", "audio:*"]) == 2
     assert "No layer type matches 'audio:*'" in capsys.readouterr().err
@@ -99,7 +99,7 @@ def test_towers_are_ranked_apart(tiny: TinyModels, tmp_path: Path) -> None:
     for tower in ("language_model", "vision_tower"):
         picked = [x for x in chosen if tower in x and x.endswith("self_attn.q_proj")]
         assert len(picked) == 1
-    assert SpectrumYaml(selection).text(50, head=True)
+    assert SpectrumYaml(selection).text(50, embeddings=True)
 
 
 def test_no_such_tower_names_the_types_there_are(tiny: TinyModels) -> None:

@@ -71,11 +71,11 @@ def written(kind: RecipeKind, choice: Choice) -> str:
         raise
 
 
-def meant(result: Result, percent: int, *, head: bool) -> set[str]:
+def meant(result: Result, percent: int, *, embeddings: bool) -> set[str]:
     names = set(result.names)
-    heads = {parameter.name for parameter in result.head}
+    heads = {parameter.name for parameter in result.embeddings}
     best = intended(result, percent, names)
-    return best | heads if head else best - of_the_same_modules(heads, names)
+    return best | heads if embeddings else best - of_the_same_modules(heads, names)
 
 
 def check(kind: RecipeKind, choice: Choice, model: Any) -> tuple[int, int]:
@@ -84,7 +84,7 @@ def check(kind: RecipeKind, choice: Choice, model: Any) -> tuple[int, int]:
     text = written(kind, choice)
     if not text:
         return 0, 0
-    wanted = meant(result, choice.percent, head=choice.head)
+    wanted = meant(result, choice.percent, embeddings=choice.embeddings)
     trains = of_every_trainer(model, text)
     for one in report(text, wanted, result.parameters):
         assert one.trains == trains[one.trainer.name], (kind.name, one.trainer.name)
@@ -94,7 +94,7 @@ def check(kind: RecipeKind, choice: Choice, model: Any) -> tuple[int, int]:
         return 0, 0
     for name, found in trains.items():
         assert found == wanted, (kind.name, name, choice.percent, found ^ wanted)
-    if choice.percent == PERCENTAGES[0] and choice.head:
+    if choice.percent == PERCENTAGES[0] and choice.embeddings:
         check_audit(kind, text, result)
     return len(trains), sum(found == wanted for found in trains.values())
 
@@ -129,8 +129,8 @@ def test_every_trainer_trains_what_is_meant(
     for kind in YAML_KINDS:
         tried, right = 0, 0
         for percent in PERCENTAGES:
-            for head in (True, False):
-                counts = check(kind, Choice(selection, percent, head=head), model)
+            for embeddings in (True, False):
+                counts = check(kind, Choice(selection, percent, embeddings=embeddings), model)
                 tried, right = tried + counts[0], right + counts[1]
         record_property("read", (name, kind.name, len(result.names), tried, right))
         assert tried or kind.name in OVERMATCHES

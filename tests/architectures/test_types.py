@@ -146,7 +146,7 @@ def test_half_of_every_stage_trains(tmp_path: Path) -> None:
     STAGES["swin"].build().save_pretrained(folder)
     result = scanned(folder, tmp_path / "out", everything=False)
     selection = Selection(result)
-    text = SpectrumYaml(selection).text(50, head=True)
+    text = SpectrumYaml(selection).text(50, embeddings=True)
     model, _ = load_as_a_trainer(folder, STAGES["swin"].model)
     freeze_except(model, yaml.safe_load(text)["unfrozen_parameters"])
     trained = {n for n, p in model.named_parameters() if p.requires_grad and p.ndim > 1}

@@ -61,14 +61,14 @@ class Way:
     title: str
     kind: str = ""
     percent: int = 100
-    head: bool = True
+    embeddings: bool = True
 
 
 WAYS = (
     Way("full"),
     *(Way(f"Spectrum, top {percent} %", "spectrum", percent) for percent in (50, 25, 10)),
     *(
-        Way(f"Spectrum, top {percent} %, embeddings frozen", "spectrum", percent, head=False)
+        Way(f"Spectrum, top {percent} %, embeddings frozen", "spectrum", percent, embeddings=False)
         for percent in (50, 25, 10)
     ),
     Way("LoRA on the top 25 %", "peft-lora", 25),
@@ -194,7 +194,7 @@ def prepared(way: Way, folder: Path) -> Any:
 
 def written(way: Way, folder: Path) -> Path:
     """The recipe's file that is read or run: its script where it has one."""
-    choice = Choice(Selection(scores(folder)), way.percent, way.head)
+    choice = Choice(Selection(scores(folder)), way.percent, way.embeddings)
     kind = next(kind for kind in KINDS if kind.name == way.kind)
     paths = []
     for file in kind.files(kind.ranked(choice)):

@@ -27,6 +27,6 @@ def test_the_terminal_gets_the_yaml(tmp_path: Path) -> None:
     assert "unfrozen_parameters:\n" in text
     names = re.findall(r"^- (.+)$", text, re.MULTILINE)
     assert set(names) <= {name for row in result.scores.parameters for name in row} | {
-        head.name for head in result.head
+        head.name for head in result.embeddings
     }
     assert len(names) >= 4

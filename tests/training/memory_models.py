@@ -11,7 +11,7 @@ from torch import nn
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.naming.transformers_api import module_kind
 from spectrum_tui.core.results.results import (
-    HeadParameter,
+    EmbeddingParameter,
     MetricColumn,
     Parameter,
     Provenance,
@@ -56,9 +56,9 @@ def scored(model: Any) -> Result:
     tied = inputs.weight is output.weight
     first, second = tables
     heads = (
-        (HeadParameter(first, inputs.weight.numel(), (second,)),)
+        (EmbeddingParameter(first, inputs.weight.numel(), (second,)),)
         if tied
-        else tuple(HeadParameter(name, output.weight.numel()) for name in tables)
+        else tuple(EmbeddingParameter(name, output.weight.numel()) for name in tables)
     )
     layers = [
         (name, module)
@@ -70,7 +70,7 @@ def scored(model: Any) -> Result:
     total = sum(p.numel for p in parameters)
     return Result(
         scores=scores,
-        head=heads,
+        embeddings=heads,
         provenance=Provenance(model="made"),
         total_parameters=total,
         planned=len(layers),
@@ -99,8 +99,8 @@ def _scores(layers: list[tuple[str, Any]]) -> Scores:
     )
 
 
-def chosen(result: Result, percent: int, *, head: bool) -> set[str]:
+def chosen(result: Result, percent: int, *, embeddings: bool) -> set[str]:
     """The parameters that a recipe of this choice names."""
-    rows = np.flatnonzero(Selection(result).mask(percent, head=head)).tolist()
+    rows = np.flatnonzero(Selection(result).mask(percent, embeddings=embeddings)).tolist()
     names = {name for row in rows for name in result.scores.parameters[row]}
-    return names | {h.name for h in result.head} if head else names
+    return names | {h.name for h in result.embeddings} if embeddings else names

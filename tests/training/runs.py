@@ -89,9 +89,9 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     )
 
 
-def recipe(result: Result, percent: int, *, head: bool) -> str:
+def recipe(result: Result, percent: int, *, embeddings: bool) -> str:
     """The YAML, "" where the percentage selects nothing."""
     try:
-        return SpectrumYaml(Selection(result)).text(percent, head=head)
+        return SpectrumYaml(Selection(result)).text(percent, embeddings=embeddings)
     except SelectionError:
         return ""

@@ -20,17 +20,17 @@ from tests.training.memory_models import causal, chosen, scored
 CLOSE = 0.05
 """What an estimate may be off by."""
 choices = pytest.mark.parametrize(
-    ("percent", "head"),
+    ("percent", "embeddings"),
     [(100, True), (100, False), (50, True), (25, True), (25, False), (10, True), (10, False)],
 )
 MODELS = [("llama", False), ("qwen2", True)]
 models = pytest.mark.parametrize(("kind", "tied"), MODELS)
 
 
-def estimated(result: Result, percent: int, preset: str, *, head: bool) -> Estimate:
-    table = MemoryTable(Selection(result), ModelSizes(result.parameters, result.head))
+def estimated(result: Result, percent: int, preset: str, *, embeddings: bool) -> Estimate:
+    table = MemoryTable(Selection(result), ModelSizes(result.parameters, result.embeddings))
     training = Training(preset=preset_named(preset), sequence=32, checkpointing=False)
-    return table.estimate(percent, training, head=head)
+    return table.estimate(percent, training, embeddings=embeddings)
 
 
 def freeze(model: Any, names: set[str]) -> list[torch.nn.Parameter]:
@@ -89,22 +89,22 @@ def agree(estimate: Estimate, weights: int, gradients: int, optimizer: int) -> N
     ("preset", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)], ids=str
 )
 def test_adamw(
-    kind: str, tied: bool, percent: int, head: bool, preset: str, dtype: torch.dtype
+    kind: str, tied: bool, percent: int, embeddings: bool, preset: str, dtype: torch.dtype
 ) -> None:
     model = causal(kind, tied=tied, dtype=dtype)
     result = scored(model)
-    optimizer = torch.optim.AdamW(freeze(model, chosen(result, percent, head=head)))
+    optimizer = torch.optim.AdamW(freeze(model, chosen(result, percent, embeddings=embeddings)))
     backward(model)
     optimizer.step()
-    agree(estimated(result, percent, preset, head=head), *measured(model, optimizer))
+    agree(estimated(result, percent, preset, embeddings=embeddings), *measured(model, optimizer))
 
 
 @models
 @choices
-def test_master_weights(kind: str, tied: bool, percent: int, head: bool) -> None:
+def test_master_weights(kind: str, tied: bool, percent: int, embeddings: bool) -> None:
     model = causal(kind, tied=tied, dtype=torch.bfloat16)
     result = scored(model)
-    trained = freeze(model, chosen(result, percent, head=head))
+    trained = freeze(model, chosen(result, percent, embeddings=embeddings))
     masters = [torch.nn.Parameter(weight.detach().float()) for weight in trained]
     optimizer = torch.optim.AdamW(masters)
     backward(model)
@@ -112,13 +112,16 @@ def test_master_weights(kind: str, tied: bool, percent: int, head: bool) -> None
         assert weight.grad is not None
         master.grad, weight.grad = weight.grad.float(), None
     optimizer.step()
-    agree(estimated(result, percent, "mixed", head=head), *measured(model, optimizer, masters))
+    agree(
+        estimated(result, percent, "mixed", embeddings=embeddings),
+        *measured(model, optimizer, masters),
+    )
 
 
 @models
 @choices
 def test_8_bit_adamw_as_the_trainer_makes_it(
-    kind: str, tied: bool, percent: int, head: bool, tmp_path: Path
+    kind: str, tied: bool, percent: int, embeddings: bool, tmp_path: Path
 ) -> None:
     bitsandbytes = pytest.importorskip("bitsandbytes")
     pytest.importorskip("accelerate")
@@ -126,7 +129,7 @@ def test_8_bit_adamw_as_the_trainer_makes_it(
 
     model = causal(kind, tied=tied, dtype=torch.bfloat16)
     result = scored(model)
-    freeze(model, chosen(result, percent, head=head))
+    freeze(model, chosen(result, percent, embeddings=embeddings))
     # It remembers tensors by their id, those of models that are gone too.
     bitsandbytes.optim.GlobalOptimManager.get_instance().initialize()
     arguments = TrainingArguments(
@@ -135,7 +138,7 @@ def test_8_bit_adamw_as_the_trainer_makes_it(
     optimizer: Any = Trainer(model, arguments).create_optimizer()
     backward(model)
     optimizer.step()
-    agree(estimated(result, percent, "8bit", head=head), *measured(model, optimizer))
+    agree(estimated(result, percent, "8bit", embeddings=embeddings), *measured(model, optimizer))
 
 
 @pytest.mark.parametrize(("kind", "tied"), [*MODELS, ("gpt2", True)])
@@ -160,13 +163,13 @@ def test_adapters(kind: str, tied: bool, percent: int, preset: str, tmp_path: Pa
         dtype=torch.bfloat16,
         quantization_config=four_bit if preset == "qlora" else None,
     )
-    targets = modules(chosen(result, percent, head=False))
+    targets = modules(chosen(result, percent, embeddings=False))
     config = peft.LoraConfig(task_type="CAUSAL_LM", r=32, target_modules=targets)
     model = peft.get_peft_model(base, config)
     optimizer = torch.optim.AdamW([w for w in model.parameters() if w.requires_grad])
     backward(model)
     optimizer.step()
-    estimate = estimated(result, percent, preset, head=True)
+    estimate = estimated(result, percent, preset, embeddings=True)
     assert sum(w.numel() for w in model.parameters() if w.requires_grad) == estimate.trained
     agree(estimate, *measured(model, optimizer))
 
@@ -181,7 +184,7 @@ def test_the_hybrid(kind: str, tied: bool, percent: int, tmp_path: Path) -> None
     plain = causal(kind, tied=tied, dtype=torch.bfloat16)
     result = scored(plain)
     plain.save_pretrained(tmp_path)
-    high, upto = (modules(chosen(result, p, head=False)) for p in (percent, 50))
+    high, upto = (modules(chosen(result, p, embeddings=False)) for p in (percent, 50))
     four_bit = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -199,7 +202,7 @@ def test_the_hybrid(kind: str, tied: bool, percent: int, tmp_path: Path) -> None
     optimizer = torch.optim.AdamW([w for w in model.parameters() if w.requires_grad])
     backward(model)
     optimizer.step()
-    estimate = estimated(result, percent, "hybrid", head=True)
+    estimate = estimated(result, percent, "hybrid", embeddings=True)
     assert sum(w.numel() for w in model.parameters() if w.requires_grad) == estimate.trained
     agree(estimate, *measured(model, optimizer))
 
@@ -227,18 +230,20 @@ def kept_for_backward(model: Any, tokens: int) -> int:
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
-@pytest.mark.parametrize(("percent", "head"), [(100, True), (50, True), (50, False), (20, False)])
-def test_activations_are_of_that_size(kind: str, percent: int, head: bool) -> None:
+@pytest.mark.parametrize(
+    ("percent", "embeddings"), [(100, True), (50, True), (50, False), (20, False)]
+)
+def test_activations_are_of_that_size(kind: str, percent: int, embeddings: bool) -> None:
     tokens = 256
     model = causal(kind, dtype=torch.bfloat16)
     plain = scored(model)
     # The deeper a block the better, so that what trains begins half way up, or higher.
     depth = np.array([float(name.split(".")[2]) for name in plain.scores.layers])
     result = replace(plain, scores=replace(plain.scores, metrics={"spectrum": MetricColumn(depth)}))
-    freeze(model, chosen(result, percent, head=head))
-    table = MemoryTable(Selection(result), ModelSizes(result.parameters, result.head))
+    freeze(model, chosen(result, percent, embeddings=embeddings))
+    table = MemoryTable(Selection(result), ModelSizes(result.parameters, result.embeddings))
     training = Training(sequence=tokens, checkpointing=False)
-    estimate = table.estimate(percent, training, head=head).activations
+    estimate = table.estimate(percent, training, embeddings=embeddings).activations
     # Of the logits' ten bytes, the fp32 gradient and the bf16 copy come later or are gone.
     logits = tokens * 2000 * 6
     assert kept_for_backward(model, tokens) == pytest.approx(estimate - logits, rel=0.3)

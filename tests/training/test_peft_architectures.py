@@ -25,7 +25,7 @@ def test_adapters_are_where_they_were_meant_to_be(name: str, tmp_path: Path) -> 
         pytest.skip(f"this transformers has no {ARCHITECTURES[name].model}")
     model = prepare(name, tmp_path, {}, torch.float32)
     plain = model.load()
-    heads = {head.name.removesuffix(".weight") for head in model.result.head}
+    heads = {head.name.removesuffix(".weight") for head in model.result.embeddings}
     high, every = model.best(50), set(adaptable(plain)) - heads
     wanted = {layer: (HIGH if layer in high else MEDIUM, 2.0) for layer in every}
     choice = model.choice(50, **TIERS)

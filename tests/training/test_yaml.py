@@ -56,28 +56,28 @@ def deep(name: str) -> Any:
     return getattr(transformers, kind.model)(config)
 
 
-def wanted(result: Result, percent: int, *, head: bool) -> set[str]:
+def wanted(result: Result, percent: int, *, embeddings: bool) -> set[str]:
     """What must train, by the rule typed again."""
     names = set(result.names)
-    heads = {one.name for one in result.head}
+    heads = {one.name for one in result.embeddings}
     best = intended(result, percent, names)
-    return best | heads if head else best - of_the_same_modules(heads, names)
+    return best | heads if embeddings else best - of_the_same_modules(heads, names)
 
 
-@pytest.mark.parametrize("head", [True, False], ids=["head", "no-head"])
+@pytest.mark.parametrize("embeddings", [True, False], ids=["embeddings", "no-head"])
 @pytest.mark.parametrize("percent", PERCENTAGES)
 @pytest.mark.parametrize("name", MODELS)
 def test_twenty_steps_change_what_was_selected(
-    name: str, percent: int, head: bool, scans: dict[str, Result], tmp_path: Path
+    name: str, percent: int, embeddings: bool, scans: dict[str, Result], tmp_path: Path
 ) -> None:
     result = scans[name]
     path = tmp_path / "recipe.yaml"
-    path.write_text(recipe(result, percent, head=head), encoding="utf-8")
+    path.write_text(recipe(result, percent, embeddings=embeddings), encoding="utf-8")
     model = deep(name)
     before = copied(model)
     assert set(before) == set(result.names)
     frozen = freeze_except(model, path)
-    chosen = wanted(result, percent, head=head)
+    chosen = wanted(result, percent, embeddings=embeddings)
     assert set(frozen.matched) == chosen
     assert not frozen.unmatched
     trainer = trained(model, tmp_path)
@@ -110,7 +110,7 @@ def test_frozen_embeddings_and_gradient_checkpointing(
 
 def _written(result: Result, folder: Path, percent: int = 25) -> Path:
     path = folder / "recipe.yaml"
-    path.write_text(recipe(result, percent, head=False), encoding="utf-8")
+    path.write_text(recipe(result, percent, embeddings=False), encoding="utf-8")
     return path
 
 

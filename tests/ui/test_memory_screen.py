@@ -48,11 +48,13 @@ class Host(BaseApp):
     def table(self) -> MemoryTable:
         result = self.results.state.result
         return MemoryTable(
-            self.results.state.choice.selection, ModelSizes(result.parameters, result.head)
+            self.results.state.choice.selection, ModelSizes(result.parameters, result.embeddings)
         )
 
-    def about(self, percent: int, training: Training | None = None, *, head: bool = True) -> str:
-        total = self.table().estimate(percent, training or Training(), head=head).total
+    def about(
+        self, percent: int, training: Training | None = None, *, embeddings: bool = True
+    ) -> str:
+        total = self.table().estimate(percent, training or Training(), embeddings=embeddings).total
         return f"bout {numbers.size(total)}"
 
 
@@ -84,7 +86,7 @@ async def test_the_totals_end_with_it_and_follow_slider_and_embeddings() -> None
         await pilot.press("right")
         assert shown(app).endswith(f" · a{app.about(26)}")
         await pilot.press("e")
-        assert f" · a{app.about(26, head=False)}" in shown(app)
+        assert f" · a{app.about(26, embeddings=False)}" in shown(app)
         assert not app.results.header.memory.region.height
 
 
@@ -137,12 +139,12 @@ async def test_the_slider_goes_to_the_highest_that_fits() -> None:
         await pilot.press(*"40", "enter")
         await pilot.pause()
         room = 40 * 2**30
-        expected = fit(app.table(), room, Training(), head=True, least=4).percent
+        expected = fit(app.table(), room, Training(), embeddings=True, least=4).percent
         assert app.results.state.choice.percent == expected
         assert app.screen is app.results
         assert app.about(expected) in shown(app)
-        assert app.table().estimate(expected, Training(), head=True).total <= room
-        assert app.table().estimate(expected + 1, Training(), head=True).total > room
+        assert app.table().estimate(expected, Training(), embeddings=True).total <= room
+        assert app.table().estimate(expected + 1, Training(), embeddings=True).total > room
 
 
 async def test_what_does_not_fit_says_what_would_and_moves_nothing() -> None:
@@ -178,16 +180,16 @@ async def test_what_would_fit_is_chosen_with_enter(downs: int) -> None:
     async with app.run_test(size=SMALL) as pilot:
         await opened(pilot)
         await pilot.press(*"24", "enter")
-        way = fit(app.table(), 24 * 2**30, Training(), head=True, least=4).ways[downs]
+        way = fit(app.table(), 24 * 2**30, Training(), embeddings=True, least=4).ways[downs]
         await pilot.press(*["down"] * downs, "enter")
         await pilot.pause()
         assert app.screen is app.results
-        assert (app.results.state.choice.percent, app.results.state.choice.head) == (
+        assert (app.results.state.choice.percent, app.results.state.choice.embeddings) == (
             way.percent,
-            way.head,
+            way.embeddings,
         )
         assert app.results.header.memory.training == way.training
-        assert app.about(way.percent, way.training, head=way.head) in shown(app)
+        assert app.about(way.percent, way.training, embeddings=way.embeddings) in shown(app)
 
 
 async def test_an_empty_field_shows_no_value_and_the_cards_fill_it() -> None:
@@ -294,7 +296,7 @@ class TestImportedScores:
             assert isinstance(screen, ResultsScreen)
             assert screen.state.choice.percent == 75
             assert "sizes of tiny" in str(screen.header._notes.render())
-            assert not screen.state.result.head_is_guessed
+            assert not screen.state.result.embeddings_are_guessed
             assert screen.header.memory.possible
 
     async def test_a_model_that_does_not_fit_is_said_and_the_scores_stay(

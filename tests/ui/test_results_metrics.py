@@ -39,7 +39,7 @@ async def test_v_goes_through_the_metrics_and_everything_follows() -> None:
             assert value in row
             assert rank in row
             assert f"{metric.title} (v): {metric.meaning}" in screen.views.bar.note
-            text = SpectrumYaml(other).text(25, head=True)
+            text = SpectrumYaml(other).text(25, embeddings=True)
             assert (app.preview_text, screen.state.text()) == (text, text)
             assert f"metric {name}" in text
 

@@ -68,7 +68,10 @@ async def test_a_step_changes_everything_that_is_shown() -> None:
             screen = app.results
             assert screen.state.choice.percent == percent
             assert (screen.views.table.mask == screen.state.choice.selection.mask(percent)).all()
-            assert app.preview_text == screen.state.ranking.recipe.view(percent, head=True).text()
+            assert (
+                app.preview_text
+                == screen.state.ranking.recipe.view(percent, embeddings=True).text()
+            )
             assert (
                 f"{int(screen.views.table.mask.sum())} of 224 layers" in app.totals or percent == 1
             )
@@ -125,7 +128,7 @@ async def test_embeddings_switch_changes_yaml_totals_and_says_what_it_does() -> 
 
 
 async def test_a_model_without_embeddings_offers_no_switch() -> None:
-    app = Host(made.result(head=False))
+    app = Host(made.result(embeddings=False))
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
         assert "Embeddings" not in app.footer().values()

@@ -24,7 +24,9 @@ MODELS = {
     "sharded bf16 with biases": (llama(3, bias=True), 3, {}),
     "fp16, tied head, a failure": (
         spoil(
-            llama(3, dtype=torch.float16, head=False), "model.layers.1.mlp.up_proj", float("nan")
+            llama(3, dtype=torch.float16, head=False),
+            "model.layers.1.mlp.up_proj",
+            float("nan"),
         ),
         1,
         {"tie_word_embeddings": True},

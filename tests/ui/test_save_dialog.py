@@ -165,8 +165,8 @@ async def test_no_experts_no_box(tmp_path: Path) -> None:
 async def test_the_reference_says_what_its_head_lines_miss(tmp_path: Path) -> None:
     plain = made.with_parameters(made.result())
     rest = tuple(p for p in plain.parameters if p.name != "lm_head.weight")
-    heads = tuple(h for h in plain.head if h.name != "lm_head.weight")
-    app = Host(replace(plain, parameters=rest, head=heads), tmp_path)
+    heads = tuple(h for h in plain.embeddings if h.name != "lm_head.weight")
+    app = Host(replace(plain, parameters=rest, embeddings=heads), tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await press(pilot, "w", "down")
         assert "This model has no lm_head.weight" in app.said("#report")

@@ -200,7 +200,7 @@ async def test_embeddings_and_head_are_marked_as_training() -> None:
         app.table.focus()
         await pilot.press("down", "down")
         assert "trains with embeddings and head" in app.pane.details(80).plain
-        app.pane.set_head(False)
+        app.pane.set_embeddings(False)
         assert app.line(3).startswith("· ")
         assert "selected from 100 %" in app.pane.details(80).plain
         app.pane.set_mask(app.selection.mask(100))

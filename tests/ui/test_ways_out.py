@@ -32,7 +32,7 @@ from tests.fake_worker import summary
 def whole() -> Result:
     """A model of which 100 % is every parameter."""
     result = made.with_parameters(made.result(layers=4))
-    every = set(named(Selection(result), 100, head=True))
+    every = set(named(Selection(result), 100, embeddings=True))
     parameters = tuple(one for one in result.parameters if one.name in every)
     assert len(parameters) == len(every)
     return replace(result, parameters=parameters)
@@ -41,7 +41,7 @@ def whole() -> Result:
 def refusal() -> str:
     result = whole()
     with pytest.raises(Exception) as caught:
-        refuse_everything(named(Selection(result), 100, head=True), result.parameters)
+        refuse_everything(named(Selection(result), 100, embeddings=True), result.parameters)
     return str(caught.value)
 
 

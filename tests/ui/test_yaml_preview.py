@@ -19,7 +19,7 @@ class Host(App[None]):
     def __init__(self, result: Result, percent: int = 50) -> None:
         super().__init__()
         self.recipe = SpectrumYaml(Selection(result))
-        self.preview = YamlPreview(self.recipe.view(percent, head=True), 60)
+        self.preview = YamlPreview(self.recipe.view(percent, embeddings=True), 60)
 
     def compose(self) -> ComposeResult:
         yield self.preview
@@ -28,14 +28,14 @@ class Host(App[None]):
         return [self.preview.render_line(y).text for y in range(self.preview.size.height)]
 
     def show(self, percent: int) -> None:
-        self.preview.show(self.recipe.view(percent, head=True))
+        self.preview.show(self.recipe.view(percent, embeddings=True))
 
 
 async def test_shows_the_lines_of_the_file() -> None:
     app = Host(made.result(layers=4))
     async with app.run_test(size=(120, 60)):
         header, *lines = app.lines()
-        text = app.recipe.text(50, head=True).splitlines()
+        text = app.recipe.text(50, embeddings=True).splitlines()
         assert header.strip() == f"YAML, {len(text)} lines"
         assert [line[1:].rstrip() for line in lines][: len(text)] == text
         assert "".join(lines[len(text) :]).strip() == ""
@@ -80,7 +80,7 @@ async def test_the_scrollbar_follows_once_the_slider_rests() -> None:
         long = app.preview.virtual_size.height
         app.show(60)
         app.show(90)
-        assert app.preview.line_count == len(app.recipe.view(90, head=True))
+        assert app.preview.line_count == len(app.recipe.view(90, embeddings=True))
         assert app.preview.virtual_size.height == long
         await pilot.pause(0.2)
         assert app.preview.virtual_size.height == app.preview.line_count + HEADER
@@ -94,7 +94,7 @@ async def test_a_shorter_file_never_leaves_the_view_empty() -> None:
         assert app.lines()[-1].strip() != ""
         app.show(10)
         await pilot.pause()
-        last = app.recipe.text(10, head=True).splitlines()[-1]
+        last = app.recipe.text(10, embeddings=True).splitlines()[-1]
         assert app.lines()[-1].strip() == last
 
 

@@ -130,11 +130,11 @@ def test_details_of_wrong_values_are_not_believed(tmp_path: Path) -> None:
         write_kept(path, DETAILS, json.dumps(changed(json.loads(text), rng)))
         result = load_result(files.scores)
         refused += not result.scores.has_shapes
-        mask = Selection(result).trained(50, head=True)
+        mask = Selection(result).trained(50, embeddings=True)
         assert len(mask) == len(result.scores)
         spectra_of(result, 0)
         with contextlib.suppress(SelectionError):  # names that no file can hold
-            assert SpectrumYaml(Selection(result)).text(100, head=True)
+            assert SpectrumYaml(Selection(result)).text(100, embeddings=True)
     assert refused > 75
 
 

@@ -48,7 +48,7 @@ class Fitting:
     """What fits: the percentage, and whether embeddings and output head train."""
 
     percent: int
-    head: bool
+    embeddings: bool
 
 
 class WayList(OptionList):
@@ -185,11 +185,11 @@ class MemoryScreen(Dialog[Fitting | None]):
     def _trains(self) -> Content:
         choice = self._choice
         result = choice.selection.result
-        totals = choice.selection.totals(choice.percent, head=choice.head)
-        head = ", with embeddings and head" if choice.head else ""
+        totals = choice.selection.totals(choice.percent, embeddings=choice.embeddings)
+        embeddings = ", with embeddings and head" if choice.embeddings else ""
         share, whole = numbers.percent(totals.share), numbers.count(result.total_parameters)
         trained = numbers.count(totals.parameters)
-        return Content(f"{trained} of {whole} parameters train ({share}){head}")
+        return Content(f"{trained} of {whole} parameters train ({share}){embeddings}")
 
     # -- what it depends on -------------------------------------------------------------------
 
@@ -269,12 +269,14 @@ class MemoryScreen(Dialog[Fitting | None]):
         except InputError as error:
             self._say(f"✗ {error.message} {error.hint}", "$error")
             return
-        head, selection = self._choice.head, self._choice.selection
+        embeddings, selection = self._choice.embeddings, self._choice.selection
         least, training = selection.smallest_percent(), self._line.training
-        found = fit(self._line.table(selection), limit, training, head=head, least=least)
+        found = fit(
+            self._line.table(selection), limit, training, embeddings=embeddings, least=least
+        )
         if found.percent:
             self.app.notify(f"{found.text}.", title="Fits (an estimate)", markup=False)
-            self.dismiss(Fitting(found.percent, head))
+            self.dismiss(Fitting(found.percent, embeddings))
         else:
             self._refuse(found)
 
@@ -298,7 +300,7 @@ class MemoryScreen(Dialog[Fitting | None]):
         """Train in that way: the line below the slider keeps it."""
         way = self._found[event.option_index]
         self._line.training = way.training
-        self.dismiss(Fitting(way.percent, way.head))
+        self.dismiss(Fitting(way.percent, way.embeddings))
 
     def _say(self, text: str, style: str = LESSER) -> None:
         """Say something in place of the ways that were offered."""

@@ -79,7 +79,9 @@ class ResultDialogs:
     def _after_memory(self, fitting: Fitting | None) -> None:
         if fitting is not None:
             choice = self._state.choice
-            self._state.choice = replace(choice, percent=fitting.percent, head=fitting.head)
+            self._state.choice = replace(
+                choice, percent=fitting.percent, embeddings=fitting.embeddings
+            )
         self._follow()
 
     def tiers(self) -> None:

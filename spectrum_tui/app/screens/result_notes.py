@@ -23,7 +23,7 @@ def totals_text(choice: Choice) -> str:
     """How many layers are selected and how much of the model that trains."""
     selection = choice.selection
     result = selection.result
-    totals = selection.totals(choice.percent, head=choice.head)
+    totals = selection.totals(choice.percent, embeddings=choice.embeddings)
     if totals.layers == 0:
         least = selection.smallest_percent()
         if least == NEVER:
@@ -39,20 +39,20 @@ def totals_text(choice: Choice) -> str:
     return f"{layers} · {trained} of {whole} parameters train ({share})"
 
 
-def head_text(result: Result, *, head: bool) -> str:
+def embeddings_text(result: Result, *, embeddings: bool) -> str:
     """Whether embeddings and heads are among what trains; empty where the model has none."""
-    if not result.head:
+    if not result.embeddings:
         return ""
-    if not head:
+    if not embeddings:
         return f"{_heads(result)} frozen"
-    numel = sum(h.numel for h in result.head)
+    numel = sum(h.numel for h in result.embeddings)
     size = f" ({numbers.count(numel)})" if numel else ""
     return f"with {_heads(result)}{size}"
 
 
 def _heads(result: Result) -> str:
     """Such as "embeddings and head", "embeddings and score" or "classifier"."""
-    tables = [head for head in result.head if not head.task]
+    tables = [one for one in result.embeddings if not one.task]
     if not result.task_head:
         return "embeddings and head"
     makes_tokens = any(
@@ -77,8 +77,8 @@ def facts(result: Result) -> list[str]:
     if not result.provenance.version:
         found.append(f"imported scores, {_rule(result.provenance.generation)}")
         found.extend(map(printable, result.provenance.notes))
-    if result.head_is_guessed:
-        found.append(f"names assumed: {', '.join(printable(h.name) for h in result.head)}")
+    if result.embeddings_are_guessed:
+        found.append(f"names assumed: {', '.join(printable(h.name) for h in result.embeddings)}")
     return found
 
 

@@ -44,12 +44,12 @@ class ResultState:
         result: Result,
         settings: Settings,
         *,
-        head: bool = True,
+        embeddings: bool = True,
         tiers: Tiers | None = None,
         kind: str = "",
     ) -> None:
-        """`head`: whether embeddings and output head train, where the model has any; `kind`: the
-        name of the kind of recipe to offer first when saving."""
+        """`embeddings`: whether they and the output head train, where the model has any; `kind`:
+        the name of the kind of recipe to offer first when saving."""
         self.settings = settings
         self._whole = result
         self._rankings: dict[str, Ranking] = {}
@@ -58,7 +58,7 @@ class ResultState:
         self.choice = Choice(
             self.ranking.selection,
             settings.top_percent,
-            head and bool(result.head),
+            embeddings and bool(result.embeddings),
             tiers or Tiers(),
             allow_missing=settings.allow_missing,
         )
@@ -70,8 +70,10 @@ class ResultState:
         choice = self.choice
         metric = self.ranking.metric.name
         settings = replace(self.settings, top_percent=choice.percent, metric=metric)
-        head = choice.head or not self.result.head
-        return ResultState(result, settings, head=head, tiers=choice.tiers, kind=self.kind)
+        embeddings = choice.embeddings or not self.result.embeddings
+        return ResultState(
+            result, settings, embeddings=embeddings, tiers=choice.tiers, kind=self.kind
+        )
 
     @property
     def result(self) -> Result:
@@ -104,11 +106,11 @@ class ResultState:
 
     def mask(self) -> BoolArray:
         """The layers that are selected."""
-        return self.choice.selection.mask(self.choice.percent, head=self.choice.head)
+        return self.choice.selection.mask(self.choice.percent, embeddings=self.choice.embeddings)
 
     def yaml(self) -> YamlView:
         """The lines of the file to save, each made when it is looked at."""
-        return self.ranking.recipe.view(self.choice.percent, head=self.choice.head)
+        return self.ranking.recipe.view(self.choice.percent, embeddings=self.choice.embeddings)
 
     def text(self) -> str:
         """The whole of that file; raises SelectionError where it must not be written."""

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from spectrum_tui.app.screens.result_notes import facts, head_text, totals_text
+from spectrum_tui.app.screens.result_notes import embeddings_text, facts, totals_text
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.heatmap import Heatmap
@@ -22,7 +22,7 @@ from spectrum_tui.app.widgets.score_table import ScoreTable
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
-from spectrum_tui.core.recipes.choice import FROZEN_HEAD
+from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.settings import METRICS
 
 TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
@@ -62,7 +62,7 @@ class ResultHeader(Vertical):
         """Follow the choice, without a layout."""
         choice, ties = self._state.choice, self._state.ranking.ties
         left = totals_text(choice)
-        right = head_text(self._state.result, head=choice.head)
+        right = embeddings_text(self._state.result, embeddings=choice.embeddings)
         self.totals.show(left, right, self.memory.follow(choice), left.replace(" parameters", ""))
         if ties.possible:
             _tell(self._ties, ties.text(choice.percent), "No ties at the cut: scores alone decide")
@@ -81,8 +81,8 @@ class ResultHeader(Vertical):
         state, lines = self._state, []
         if found := facts(state.result):
             lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
-        if state.result.head and not state.choice.head:
-            lines.append(Content.styled(f"! {FROZEN_HEAD}", "$warning"))
+        if state.result.embeddings and not state.choice.embeddings:
+            lines.append(Content.styled(f"! {FROZEN_EMBEDDINGS}", "$warning"))
         if state.saved is not None:
             lines.append(Content.styled(f"✓ Saved {printable(str(state.saved))}", "$success"))
         self._notes.update(Content("\n").join(lines))
@@ -120,7 +120,7 @@ class ResultViews(Vertical):
         """Cells of the longest line that any percentage brings: a name, or an opening comment,
         which names the metric."""
         state = self._state
-        opening = state.ranking.recipe.view(100, head=state.choice.head)
+        opening = state.ranking.recipe.view(100, embeddings=state.choice.embeddings)
         room = max(len(name) for name in METRICS) if state.has_metrics else 0
         lines = [len(opening.line(number)) + room for number in range(min(4, len(opening)))]
         names = [2 + len(name) for row in state.result.scores.parameters for name in row]
@@ -160,11 +160,11 @@ class ResultViews(Vertical):
         if self.current == YAML or self._wide:
             self.preview.show(self._state.yaml())
 
-    def show_head(self) -> None:
+    def show_embeddings(self) -> None:
         """Mark embeddings and head as training, or as any other layer."""
-        self.pane.set_head(self._state.choice.head)
+        self.pane.set_embeddings(self._state.choice.embeddings)
         if self.heatmap is not None:
-            self.heatmap.set_head(self._state.choice.head)
+            self.heatmap.set_embeddings(self._state.choice.embeddings)
 
     def fit(self, width: int) -> None:
         """Offer the YAML as a view where it does not stand beside the others."""
@@ -179,7 +179,7 @@ class ResultViews(Vertical):
         self.current = self.bar.current = name
         if name == HEAT and self.heatmap is None:
             self.heatmap = Heatmap(self._state.choice.selection)
-            self.heatmap.set_head(self._state.choice.head)
+            self.heatmap.set_embeddings(self._state.choice.embeddings)
             self._body.mount(self.heatmap, before=self.preview)
         self.set_class(name == TABLE, "-table")
         self.set_class(name == HEAT, "-heat")

@@ -48,7 +48,7 @@ class ResultsScreen(Screen[None]):
         *PERCENT_KEYS,
         Binding("w,ctrl+s", "save", "Save", tooltip="Write the YAML and the scores to a folder"),
         Binding("c", "copy", "Copy", tooltip="Put the YAML on the clipboard, over SSH too"),
-        Binding("e", "head", "Embeddings", tooltip="Train or freeze embeddings and head"),
+        Binding("e", "embeddings", "Embeddings", tooltip="Train or freeze embeddings and head"),
         Binding("f", "memory", "Memory", tooltip="What it takes to train; fit into N GiB"),
         Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
         Binding("s", "sort", "Sort", show=False, tooltip="Sort by file order, SNR, layer or type"),
@@ -110,7 +110,7 @@ class ResultsScreen(Screen[None]):
 
     def follow(self) -> None:
         """Show the state, whatever changed of it."""
-        self.views.show_head()
+        self.views.show_embeddings()
         self.header.show_notes()
         self.header.slider.value = self.state.choice.percent
         self._show()
@@ -143,16 +143,16 @@ class ResultsScreen(Screen[None]):
             return action == "back"  # every other key is text for the filter
         if action == "experts":
             return bool(self.state.result.scores.parts) and self.views.current == TABLE
-        return bool(self.state.result.head) if action == "head" else True
+        return bool(self.state.result.embeddings) if action == "embeddings" else True
 
     def action_percent(self, by: int) -> None:
         """Move the slider, whatever has the focus."""
         self.header.slider.action_step(by)
 
-    def action_head(self) -> None:
+    def action_embeddings(self) -> None:
         """Train embeddings and head, as the reference does, or freeze them."""
         choice = self.state.choice
-        self.state.choice = replace(choice, head=not choice.head)
+        self.state.choice = replace(choice, embeddings=not choice.embeddings)
         self.follow()
 
     def action_metric(self) -> None:

@@ -10,7 +10,7 @@ from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, adapter_la
 from spectrum_tui.core.recipes.check import deviation
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.peft_kinds import AdapterKind
-from spectrum_tui.core.recipes.reference import HEAD_LINES, ReferenceKind
+from spectrum_tui.core.recipes.reference import EMBEDDING_LINES, ReferenceKind
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.recipes.writing import Files, is_list_of_names
 from spectrum_tui.core.trainers.patterns import axolotl_rows
@@ -32,7 +32,7 @@ def trainer_reports(choice: Choice, files: Files) -> tuple[TrainerReport, ...]:
     if choice.experts:  # read by axolotl alone, which limits the rows of what is named
         wanted = [axolotl_rows(item)[0] for item in with_pyyaml(RecipeText(text))]
         return report(text, set(wanted), parameters, [trainer_named("axolotl")])
-    wanted = named(choice.selection, choice.percent, head=choice.head)
+    wanted = named(choice.selection, choice.percent, embeddings=choice.embeddings)
     return report(text, wanted, parameters, TRAINERS)
 
 
@@ -77,17 +77,19 @@ def _cautions(kind: RecipeKind, choice: Choice) -> list[str]:
 def _dead(choice: Choice) -> list[str]:
     """The head lines of the reference that name no parameter of this model."""
     names = set(choice.selection.result.names)
-    dead = [line[3:-1] for line in HEAD_LINES if line[3:-1] not in names]
+    dead = [line[3:-1] for line in EMBEDDING_LINES if line[3:-1] not in names]
     return [f"This model has no {' and no '.join(dead)}"] if names and dead else []
 
 
 def _adapter_lines(kind: AdapterKind, choice: Choice) -> list[Content]:
     """A line each on what trains, what of the selection does not, and where that is set."""
     count = kind.count(choice)
-    left_out = adapter_layers(choice.selection).left_out(kind.end(choice), head=choice.head)
+    left_out = adapter_layers(choice.selection).left_out(
+        kind.end(choice), embeddings=choice.embeddings
+    )
     lines = [Content(_trains(kind, choice, count))]
     if heads := ", ".join(map(printable, choice.selection.result.task_modules)):
-        words = "trains whole" if choice.head else "stays frozen"
+        words = "trains whole" if choice.embeddings else "stays frozen"
         lines.append(Content(f"The head of the task {words}: {heads}"))
     lines += [
         Content.styled(f"{len(rows):,} selected {REASONS[place]} stay frozen", "$foreground 70%")

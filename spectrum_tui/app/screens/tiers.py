@@ -30,7 +30,7 @@ OFFERED = (TIERS, LORA, HYBRID, GROUPS)
 MUTED = "$foreground 60%"
 GLYPHS = (("█", "$primary"), ("▓", "$secondary"), ("░", "$foreground 40%"))
 """High, medium and frozen, told apart by more than colour."""
-HEAD = "Embeddings and output head stay frozen."
+EMBEDDINGS = "Embeddings and output head stay frozen."
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class TiersScreen(Dialog[TierChoice | None]):
             text = Content.styled(f"! {problem}", "$warning")
         else:
             meaning = self.kind.meaning.replace("{measure}", measure)
-            text = Content.assemble(meaning, (f" {HEAD}", MUTED))
+            text = Content.assemble(meaning, (f" {EMBEDDINGS}", MUTED))
         self._meaning.update(text, layout=False)
         if problem != self._problem:
             self._problem = problem

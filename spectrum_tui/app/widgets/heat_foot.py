@@ -35,7 +35,7 @@ class HeatFoot(Widget):
         self.matrix = matrix
         self.grid = grid
         self._mask: BoolArray = np.zeros(len(matrix.scores), bool)
-        self._in_head: BoolArray = np.zeros(len(matrix.scores), bool)
+        self._in_embeddings: BoolArray = np.zeros(len(matrix.scores), bool)
         self.set_reactive(HeatFoot.cell, grid.cell)
 
     def set_selection(self, selection: Selection, matrix: HeatMatrix) -> None:
@@ -56,9 +56,9 @@ class HeatFoot(Widget):
         if changed:
             self.refresh()
 
-    def set_head(self, in_head: BoolArray) -> None:
+    def set_embeddings(self, in_embeddings: BoolArray) -> None:
         """These layers train whatever their rank."""
-        self._in_head = in_head
+        self._in_embeddings = in_embeddings
         self.refresh()
 
     @property
@@ -104,7 +104,7 @@ class HeatFoot(Widget):
     def _chosen(self, layer: int) -> tuple[str, str]:
         if self._mask[layer]:
             return "● selected", "bold $text-success"
-        if self._in_head[layer]:
+        if self._in_embeddings[layer]:
             return "◆ trains with embeddings and head", "bold $text-success"
         return "not selected", ""
 
@@ -140,7 +140,7 @@ class HeatFoot(Widget):
         signs = [("●", "selected")]
         if (marks > 1).any():
             signs.append(("◐", "in part"))
-        if self._in_head.any():
+        if self._in_embeddings.any():
             signs.append(("◆", "trains anyway"))
         if (cells == Cell.INFINITE).any():
             signs.append(("∞", "infinite"))

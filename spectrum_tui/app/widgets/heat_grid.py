@@ -19,7 +19,7 @@ from textual.strip import Strip
 
 from spectrum_tui.app.widgets.cells import keep_end
 from spectrum_tui.app.widgets.heat_layout import HeatLayout
-from spectrum_tui.app.widgets.heat_matrix import IN_HEAD, MARKS, Cell, HeatMatrix, Mark
+from spectrum_tui.app.widgets.heat_matrix import IN_EMBEDDINGS, MARKS, Cell, HeatMatrix, Mark
 from spectrum_tui.app.widgets.heat_ramp import density_of, ramp_style
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.core.results.results import BoolArray, IntArray
@@ -78,7 +78,7 @@ class HeatGrid(LineView):
         self.matrix = matrix
         self.selected: IntArray = np.zeros(matrix.shape, np.int64)
         self.marks = matrix.marks(self.selected)
-        self.in_head: BoolArray = np.zeros(matrix.shape, np.bool_)
+        self.in_embeddings: BoolArray = np.zeros(matrix.shape, np.bool_)
         """The cells of embeddings and head, where those train whatever their rank."""
         self._levels = matrix.levels(one_scale=False)
         self.first = 0
@@ -110,15 +110,17 @@ class HeatGrid(LineView):
         elif regions:
             self.refresh(*regions)
 
-    def set_head(self, in_head: BoolArray) -> None:
+    def set_embeddings(self, in_embeddings: BoolArray) -> None:
         """Mark these cells as training without being ranked."""
-        self.in_head = in_head
+        self.in_embeddings = in_embeddings
         self.refresh()
 
     def mark(self, row: int, column: int) -> str:
         """What stands on a cell: selected, in part, or training without being selected."""
         mark = int(self.marks[row, column])
-        return IN_HEAD if mark == Mark.NONE and self.in_head[row, column] else MARKS[mark]
+        return (
+            IN_EMBEDDINGS if mark == Mark.NONE and self.in_embeddings[row, column] else MARKS[mark]
+        )
 
     def _cell_regions(self, cells: IntArray) -> Iterator[Region]:
         rows = self.visible_rows

@@ -37,7 +37,7 @@ class Mark(IntEnum):
 
 MARKS = (" ", "◐", "●")
 """The glyph of every `Mark`."""
-IN_HEAD = "◆"
+IN_EMBEDDINGS = "◆"
 """That of what trains without being selected."""
 
 

@@ -59,12 +59,14 @@ class Heatmap(Vertical):
         if (before != self.grid.marks[row : row + 1]).any():
             self.profile.refresh()
 
-    def set_head(self, on: bool) -> None:
+    def set_embeddings(self, on: bool) -> None:
         """Mark embeddings and head as training whatever their rank, or no longer."""
-        layers = self.foot.selection.in_head if on else np.zeros(len(self.matrix.scores), np.bool_)
+        layers = (
+            self.foot.selection.in_embeddings if on else np.zeros(len(self.matrix.scores), np.bool_)
+        )
         members = self.matrix.selected(layers)
-        self.grid.set_head((members > 0) & (members == self.matrix.counts))
-        self.foot.set_head(layers)
+        self.grid.set_embeddings((members > 0) & (members == self.matrix.counts))
+        self.foot.set_embeddings(layers)
 
     def on_resize(self) -> None:
         """Give the profile what the grid leaves, or nothing where that is too little."""

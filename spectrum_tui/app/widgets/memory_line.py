@@ -39,12 +39,12 @@ class MemoryLine(TotalsLine):
     def prepare(self) -> None:
         """Read the sizes of all parameters: 0.25 s for 60,000, which no first frame waits for."""
         if self._sizes is None and self.possible:
-            self._sizes = ModelSizes(self._result.parameters, self._result.head)
+            self._sizes = ModelSizes(self._result.parameters, self._result.embeddings)
 
     def estimate(self, choice: Choice, training: Training) -> Estimate:
         """What a choice takes when it is trained in some way."""
         table = self.table(choice.selection)
-        return table.estimate(choice.percent, training, head=choice.head)
+        return table.estimate(choice.percent, training, embeddings=choice.embeddings)
 
     def table(self, selection: Selection) -> MemoryTable:
         """The estimates of a ranking, made once."""

@@ -126,9 +126,9 @@ class ScorePane(Vertical):
         """Show another selection."""
         self.table.set_mask(mask)
 
-    def set_head(self, on: bool) -> None:
+    def set_embeddings(self, on: bool) -> None:
         """Show embeddings and head as training, or as any other layer."""
-        self.table.set_head(on)
+        self.table.set_embeddings(on)
         self._show_details()
 
     def _show_details(self) -> None:
@@ -156,7 +156,7 @@ class ScorePane(Vertical):
         return Content(printable(" " + " · ".join(parts)))
 
     def _when_selected(self, row: int) -> str:
-        if self.table.head_on and self.table.in_head[row]:
+        if self.table.embeddings_on and self.table.in_embeddings[row]:
             return "◆ trains with embeddings and head"
         threshold = int(self.selection.threshold[row])
         return "never selected" if threshold == NEVER else f"selected from {threshold} %"

@@ -96,8 +96,8 @@ class ScoreTable(LineView):
         self.metric = described(selection.result.scores.metric)
         self.order: IntArray = self.rows.ordered(Sort.FILE)
         self.mask: BoolArray = np.zeros(len(self.scores), np.bool_)
-        self.head_on = bool(selection.result.head)
-        self.in_head = selection.in_head
+        self.embeddings_on = bool(selection.result.embeddings)
+        self.in_embeddings = selection.in_embeddings
         self.sort, self.reverse, self.containing = Sort.FILE, False, ""
         self._on_cursor = on_cursor
         self._columns: dict[str, Column] = {}
@@ -143,14 +143,14 @@ class ScoreTable(LineView):
         changed = np.flatnonzero(old[rows] != mask[rows])
         self.refresh_rows((changed + visible.start).tolist())
 
-    def set_head(self, on: bool) -> None:
+    def set_embeddings(self, on: bool) -> None:
         """Mark the embeddings and head as training whatever their rank, or no longer."""
-        self.head_on = on
-        self.refresh_rows(np.flatnonzero(self.in_head[self.order]).tolist())
+        self.embeddings_on = on
+        self.refresh_rows(np.flatnonzero(self.in_embeddings[self.order]).tolist())
 
     def trains(self, index: int) -> bool:
         """Whether the layer trains: selected by its rank, or one of embeddings and head."""
-        return bool(self.mask[index]) or (self.head_on and bool(self.in_head[index]))
+        return bool(self.mask[index]) or (self.embeddings_on and bool(self.in_embeddings[index]))
 
     def show(
         self, *, sort: Sort | None = None, reverse: bool = False, containing: str | None = None

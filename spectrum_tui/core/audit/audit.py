@@ -18,7 +18,7 @@ from spectrum_tui.core.audit.in_model import (
 )
 from spectrum_tui.core.audit.meaning import Meaning, Model
 from spectrum_tui.core.audit.order import order_findings
-from spectrum_tui.core.audit.renamed import head_findings, renamed_findings
+from spectrum_tui.core.audit.renamed import embedding_findings, renamed_findings
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.trainers.reports import TrainerReport
 from spectrum_tui.core.trainers.trainers import TRAINERS
@@ -71,7 +71,7 @@ def audit(text: str, names: ModelNames | None = None) -> Audit:
 
 def _by_text(recipe: Recipe, found: list[Finding]) -> Audit:
     plain = [plain_name(entry.pattern) for entry in recipe.entries]
-    found += [*renamed_findings(recipe), *head_findings(recipe)]
+    found += [*renamed_findings(recipe), *embedding_findings(recipe)]
     found += order_findings(plain, {}, recipe.line)
     return Audit(findings=in_order(found), lines=recipe.lines, correction=corrected_text(recipe))
 

@@ -47,7 +47,7 @@ _EMBEDDINGS = {
 """What the input embeddings are called where the blocks are called so."""
 _USUAL = "model.layers."
 """What they are called where the embeddings have the name that the reference script writes."""
-HEADS = ("lm_head.weight", "lm_head", "model.embed_tokens.weight", "model.embed_tokens")
+EMBEDDING_LINES = ("lm_head.weight", "lm_head", "model.embed_tokens.weight", "model.embed_tokens")
 """What the reference script writes for every model, without its anchors."""
 _OWN = "names as in transformers 5"
 """Stands in a comment of the files that this program writes."""
@@ -101,12 +101,16 @@ def _root(names: list[str]) -> str:
     return root if found[root] > sum(n.startswith(_USUAL) for n in names) else ""
 
 
-def head_findings(recipe: Recipe) -> list[Finding]:
+def embedding_findings(recipe: Recipe) -> list[Finding]:
     """The usual lines for embeddings and head in a file whose other names say that the model
     calls them otherwise."""
     names = [plain_name(entry.pattern) for entry in recipe.entries]
     root = _root(names)
-    wrong = {name for name in HEADS if "embed_tokens" in name or root in _TIED} if root else set()
+    wrong = (
+        {name for name in EMBEDDING_LINES if "embed_tokens" in name or root in _TIED}
+        if root
+        else set()
+    )
     lines = [
         (entry.line, entry.pattern)
         for entry, name in zip(recipe.entries, names, strict=True)

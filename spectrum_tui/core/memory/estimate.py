@@ -89,13 +89,13 @@ class MemoryTable:
         self._members = _members(selection, sizes)
         self._columns = {on: self._column(on) for on in (True, False)}
 
-    def estimate(self, percent: int, training: Training, *, head: bool) -> Estimate:
+    def estimate(self, percent: int, training: Training, *, embeddings: bool) -> Estimate:
         """The bytes at one percentage; with adapters those of the preset's own recipe."""
         preset = training.preset
         if preset.adapters:
             parts, trained, first = self._adapted(percent, training)
         else:
-            column = self._columns[head]
+            column = self._columns[embeddings]
             trained, first = int(column.trained[percent]), int(column.lowest[percent])
             parts = self._whole(preset, trained, int(column.full_state[percent]))
         weights, gradients, optimizer = _divided(parts, training)
@@ -110,9 +110,11 @@ class MemoryTable:
             blocks=model.blocks if model else 0,
         )
 
-    def totals(self, training: Training, *, head: bool) -> FloatArray:
+    def totals(self, training: Training, *, embeddings: bool) -> FloatArray:
         """The sum at every percentage 0..100."""
-        every = (self.estimate(percent, training, head=head).total for percent in range(101))
+        every = (
+            self.estimate(percent, training, embeddings=embeddings).total for percent in range(101)
+        )
         return np.fromiter(every, np.float64, 101)
 
     def _whole(self, preset: Preset, trained: int, full_state: int) -> _Parts:
@@ -136,14 +138,14 @@ class MemoryTable:
         parts = (base + weights, gradients, optimizer)
         return parts, count.adapters + count.full, int(self._adapters.lowest[end])
 
-    def _column(self, head: bool) -> _Column:
+    def _column(self, embeddings: bool) -> _Column:
         """Of weights that train themselves."""
         sizes, selection = self.sizes, self._selection
         limit = selection.threshold.astype(np.int64)
-        if not head:
-            limit[selection.in_head] = NEVER
+        if not embeddings:
+            limit[selection.in_embeddings] = NEVER
         first = self._first(limit)
-        first[sizes.in_head] = 0 if head else NEVER
+        first[sizes.in_embeddings] = 0 if embeddings else NEVER
         return _Column(
             _summed(first, sizes.numel),
             _summed(first, np.where(sizes.full_state, sizes.numel, 0)),

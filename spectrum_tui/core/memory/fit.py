@@ -23,7 +23,7 @@ class Way:
     words: str
     percent: int
     training: Training
-    head: bool
+    embeddings: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,52 +65,54 @@ class _Search:
     limit: float
     least: int
 
-    def percent(self, training: Training, head: bool) -> int:
+    def percent(self, training: Training, embeddings: bool) -> int:
         """The highest that fits; 0 where none does."""
-        fitting = np.flatnonzero(self.table.totals(training, head=head) <= self.limit)
+        fitting = np.flatnonzero(self.table.totals(training, embeddings=embeddings) <= self.limit)
         highest = int(fitting[-1]) if len(fitting) else 0
         return highest if highest >= self.least else 0
 
-    def way(self, words: str, training: Training, head: bool) -> Iterator[Way]:
+    def way(self, words: str, training: Training, embeddings: bool) -> Iterator[Way]:
         """It, if anything of it fits."""
-        if percent := self.percent(training, head):
-            yield Way(words, percent, training, head)
+        if percent := self.percent(training, embeddings):
+            yield Way(words, percent, training, embeddings)
 
-    def ways(self, training: Training, head: bool) -> Iterator[Way]:
+    def ways(self, training: Training, embeddings: bool) -> Iterator[Way]:
         """What is done on the same machine first, more of it last."""
-        if head and not training.preset.adapters:
+        if embeddings and not training.preset.adapters:
             yield from self.way("embeddings and head frozen", training, False)
         if not training.checkpointing:
             saving = replace(training, checkpointing=True)
-            yield from self.way("gradient checkpointing", saving, head)
+            yield from self.way("gradient checkpointing", saving, embeddings)
         for preset in PRESETS:
             if preset is not training.preset:
-                yield from self.way(preset.title, replace(training, preset=preset), head)
+                yield from self.way(preset.title, replace(training, preset=preset), embeddings)
         least = replace(training, preset=preset_named("qlora"))
-        if not training.checkpointing and not self.percent(least, head):
+        if not training.checkpointing and not self.percent(least, embeddings):
             words = f"{least.preset.title} with gradient checkpointing"
-            yield from self.way(words, replace(least, checkpointing=True), head)
-        yield from self._more_gpus(training, head)
+            yield from self.way(words, replace(least, checkpointing=True), embeddings)
+        yield from self._more_gpus(training, embeddings)
 
-    def _more_gpus(self, training: Training, head: bool) -> Iterator[Way]:
+    def _more_gpus(self, training: Training, embeddings: bool) -> Iterator[Way]:
         """The fewest with the sharding as it is, or else with the one that divides all."""
         for sharding in (training.sharding, SHARDINGS[2]):
             for gpus in GPU_COUNTS:
                 more = replace(training, gpus=gpus, sharding=sharding)
                 words = f"{gpus} GPUs, {sharding.title}"
-                found = list(self.way(words, more, head)) if gpus > training.gpus else []
+                found = list(self.way(words, more, embeddings)) if gpus > training.gpus else []
                 if found:
                     yield from found
                     return
 
 
-def fit(table: MemoryTable, limit: float, training: Training, *, head: bool, least: int = 1) -> Fit:
+def fit(
+    table: MemoryTable, limit: float, training: Training, *, embeddings: bool, least: int = 1
+) -> Fit:
     """The highest percentage that takes at most `limit` bytes on each GPU.
 
     `least` is the smallest percentage that selects anything (`Selection.smallest_percent`).
     """
     search = _Search(table, limit, least)
-    percent = search.percent(training, head)
-    needs = table.estimate(percent or min(least, 100), training, head=head).total
-    ways = () if percent or least == NEVER else tuple(search.ways(training, head))
+    percent = search.percent(training, embeddings)
+    needs = table.estimate(percent or min(least, 100), training, embeddings=embeddings).total
+    ways = () if percent or least == NEVER else tuple(search.ways(training, embeddings))
     return Fit(limit=limit, percent=percent, needs=needs, least=least, ways=ways)

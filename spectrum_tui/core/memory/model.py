@@ -18,8 +18,8 @@ from spectrum_tui.core.experts import listed_expert, mentions_experts
 from spectrum_tui.core.layer_types import LANGUAGE, is_input_embedding, is_output_head, tower_of
 from spectrum_tui.core.results.results import (
     BoolArray,
+    EmbeddingParameter,
     FloatArray,
-    HeadParameter,
     IntArray,
     ModuleKind,
     Parameter,
@@ -83,23 +83,25 @@ class ModelSizes:
     """Columns with a row for each parameter.
 
     `numel` elements; `four_bit` bytes when QLoRA loads it; `full_state` where an 8-bit optimizer
-    keeps 32 bits; `block` its number, or BELOW or ABOVE all of them; `in_head` for embeddings and
-    output head. `index` finds the row of a name, of a tied one too. `architecture` is None
-    without a block.
+    keeps 32 bits; `block` its number, or BELOW or ABOVE all of them; `in_embeddings` for
+    embeddings and output head. `index` finds the row of a name, of a tied one too. `architecture`
+    is None without a block.
     """
 
-    def __init__(self, parameters: Sequence[Parameter], head: Iterable[HeadParameter]) -> None:
-        head = tuple(head)
+    def __init__(
+        self, parameters: Sequence[Parameter], embeddings: Iterable[EmbeddingParameter]
+    ) -> None:
+        embeddings = tuple(embeddings)
         self.index = {parameter.name: i for i, parameter in enumerate(parameters)}
-        heads = [self.index[h.name] for h in head if h.name in self.index]
-        for h in head:
+        heads = [self.index[h.name] for h in embeddings if h.name in self.index]
+        for h in embeddings:
             if h.name in self.index:
                 self.index.update(dict.fromkeys(h.tied, self.index[h.name]))
         kinds, kind, number = _read(parameters)
-        self.in_head: BoolArray = np.zeros(len(parameters), np.bool_)
-        self.in_head[heads] = True
+        self.in_embeddings: BoolArray = np.zeros(len(parameters), np.bool_)
+        self.in_embeddings[heads] = True
         self.numel: IntArray = _ints([k.numel for k in kinds])[kind]
-        linear = np.array([k.linear for k in kinds], np.bool_)[kind] & ~self.in_head
+        linear = np.array([k.linear for k in kinds], np.bool_)[kind] & ~self.in_embeddings
         table = np.array([k.table for k in kinds], np.bool_)[kind]
         self.full_state: BoolArray = table | (self.numel < SMALL)
         self.four_bit: FloatArray = np.where(linear, nf4_bytes(self.numel), 2.0 * self.numel)

@@ -15,7 +15,7 @@ from spectrum_tui.core.layer_types import (
 )
 from spectrum_tui.core.naming.parameters import VECTOR, MatrixRef, ParameterPlan, RuntimeParameter
 from spectrum_tui.core.naming.roles import Sides, role_types
-from spectrum_tui.core.results.results import HeadParameter, Parameter
+from spectrum_tui.core.results.results import EmbeddingParameter, Parameter
 from spectrum_tui.core.scoring import svd
 
 
@@ -74,7 +74,7 @@ class ModelLayers:
     """
 
     layers: tuple[Layer, ...]
-    head: tuple[HeadParameter, ...]
+    embeddings: tuple[EmbeddingParameter, ...]
     skipped: tuple[tuple[str, str], ...]
     total_parameters: int
     parameters: tuple[Parameter, ...] = ()
@@ -108,7 +108,7 @@ def plan_layers(plan: ParameterPlan) -> ModelLayers:
     skipped += [(name, "not used by the model's class") for name in plan.ignored]
     return ModelLayers(
         layers=tuple(with_types(layers)),
-        head=_head(plan, layers),
+        embeddings=_head(plan, layers),
         skipped=tuple(skipped),
         total_parameters=sum(p.numel for p in plan.parameters),
         parameters=tuple(Parameter(p.name, p.shape, p.module) for p in plan.parameters),
@@ -141,7 +141,7 @@ def _layer(parameter: RuntimeParameter, plan: ParameterPlan) -> Layer:
     )
 
 
-def _head(plan: ParameterPlan, layers: Iterable[Layer]) -> tuple[HeadParameter, ...]:
+def _head(plan: ParameterPlan, layers: Iterable[Layer]) -> tuple[EmbeddingParameter, ...]:
     """What the model calls its embeddings and its class adds to it, stored or not, and what is
     named like one or the other."""
     tables = [layer for layer in layers if _is_table(layer.name)]
@@ -150,7 +150,9 @@ def _head(plan: ParameterPlan, layers: Iterable[Layer]) -> tuple[HeadParameter, 
     task = dict.fromkeys((*plan.heads, *poolers))
     vocabulary = dict.fromkeys((*plan.embeddings, *named))
     return tuple(
-        HeadParameter(name, p.numel, p.aliases, name in task and (plan.for_task or not p.sources))
+        EmbeddingParameter(
+            name, p.numel, p.aliases, name in task and (plan.for_task or not p.sources)
+        )
         for name in (*vocabulary, *(n for n in task if n not in vocabulary))
         if (p := plan.by_name.get(name))
     )
@@ -197,25 +199,25 @@ def _sides(layer: Layer) -> Sides:
     return layer.shape[1:] if layer.experts else layer.shape[:2]
 
 
-def head_of(
+def embeddings_of(
     layers: Iterable[Layer], aliases: dict[str, tuple[str, ...]]
-) -> tuple[HeadParameter, ...]:
+) -> tuple[EmbeddingParameter, ...]:
     """The input embeddings, output heads and heads of a task by their names, with the names that
     are tied to them."""
     layers = list(layers)
     found = [layer for layer in layers if is_input_embedding(layer.name)]
     found += [layer for layer in layers if is_output_head(layer.name)]
     tables = [
-        HeadParameter(name, prod(layer.shape), aliases.get(name, ()))
+        EmbeddingParameter(name, prod(layer.shape), aliases.get(name, ()))
         for layer in found
         for name in layer.parameters[:1]
     ]
-    return (*tables, *(head for layer in layers for head in _task_head(layer)))
+    return (*tables, *(one for layer in layers for one in _task_head(layer)))
 
 
-def _task_head(layer: Layer) -> Iterator[HeadParameter]:
+def _task_head(layer: Layer) -> Iterator[EmbeddingParameter]:
     """The weight and the bias of a layer that is named like the head of a task."""
     if is_task_head(layer.name):
         weight = prod(layer.shape)
         for name, numel in zip(layer.parameters, (weight, layer.numel - weight), strict=False):
-            yield HeadParameter(name, numel, task=True)
+            yield EmbeddingParameter(name, numel, task=True)

@@ -23,7 +23,7 @@ from spectrum_tui.core.layer_types import (
 from spectrum_tui.core.naming.layers import (
     Layer,
     ModelLayers,
-    head_of,
+    embeddings_of,
     is_bias,
     with_types,
 )
@@ -68,7 +68,7 @@ def model_layers(checkpoint: Checkpoint) -> ModelLayers:
         aliases[name] = (*aliases.get(name, ()), alias)
     return ModelLayers(
         layers=tuple(with_types(layers)),
-        head=head_of(layers, aliases),
+        embeddings=embeddings_of(layers, aliases),
         skipped=tuple(skipped),
         total_parameters=sum(t.numel for t in stored.values()),
         parameters=tuple(Parameter(t.name, t.shape) for t in stored.values()),

@@ -35,7 +35,7 @@ class Place(IntEnum):
     MODULE = 0
     WEIGHT = 1
     EXPERTS = 2
-    HEAD = 3
+    EMBEDDINGS = 3
     VECTOR = 4
     OTHER = 5
     STORED_EXPERT = 6
@@ -43,14 +43,14 @@ class Place(IntEnum):
 
 
 REASONS = {
-    Place.HEAD: "embeddings and output heads",
+    Place.EMBEDDINGS: "embeddings and output heads",
     Place.VECTOR: "norms, vectors and convolutions",
     Place.OTHER: "routers and others that are no linear modules",
     Place.STORED_EXPERT: "experts under stored names, which trainers fuse on loading",
     Place.INSIDE: "matrices that their block reads past the module, so past an adapter",
 }
 """Why a layer is left out."""
-_FIRST_REASON = Place.HEAD
+_FIRST_REASON = Place.EMBEDDINGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class AdapterLayers:
         self.place: IntArray = np.fromiter((f[0] for f in found), np.int64, len(found))
         self.width: IntArray = np.fromiter((f[1] for f in found), np.int64, len(found))
         self.experts: IntArray = np.fromiter((f[2] for f in found), np.int64, len(found))
-        task = {head.name for head in self.result.task_head}
+        task = {one.name for one in self.result.task_head}
         rows = scores.parameters
         self._of_task = np.fromiter((not task.isdisjoint(n) for n in rows), np.bool_, len(rows))
         self.adaptable: BoolArray = np.asarray(self.place < _FIRST_REASON)
@@ -155,13 +155,13 @@ class AdapterLayers:
     def head_numel(self) -> int:
         """The parameters of the head of the task, as far as they are in modules."""
         within = tuple(f"{module}." for module in self.result.task_modules)
-        return sum(head.numel for head in self.result.task_head if head.name.startswith(within))
+        return sum(one.numel for one in self.result.task_head if one.name.startswith(within))
 
-    def left_out(self, percent: int, *, head: bool) -> dict[Place, IntArray]:
+    def left_out(self, percent: int, *, embeddings: bool) -> dict[Place, IntArray]:
         """{reason: rows} of the layers that a percentage selects and no adapter can be given; not
         those of the head of the task where that trains whole."""
         selected = (self.threshold <= percent) & ~self.adaptable
-        if head:
+        if embeddings:
             selected &= ~self._of_task
         rows = np.flatnonzero(selected)
         return {p: rows[self.place[rows] == p] for p in REASONS if (self.place[rows] == p).any()}
@@ -187,10 +187,10 @@ def _placed(selection: Selection) -> Iterator[tuple[Place, int, int]]:
     by_name = {parameter.name: parameter for parameter in result.parameters}
     names = by_name or dict.fromkeys(scores.layers)
     mixture = any(is_of_experts(name) for name in names)
-    for row, head in enumerate(selection.in_head.tolist()):
+    for row, inside in enumerate(selection.in_embeddings.tolist()):
         weight = scores.parameters[row][0]
         parameter = by_name.get(weight) or _assumed(result, row)
-        place = Place.HEAD if head else _place(parameter, by_name, row in scores.parts)
+        place = Place.EMBEDDINGS if inside else _place(parameter, by_name, row in scores.parts)
         if place is Place.MODULE and mixture and is_expert_part(_last_part(weight)):
             place = Place.WEIGHT
         yield place, *_width(parameter.shape, place)
@@ -228,7 +228,7 @@ def _place(parameter: Parameter, known: dict[str, Parameter], has_parts: bool) -
         case "linear" | "conv1d":
             return Place.INSIDE if _is_read_past(name, known) else Place.MODULE
         case "embedding":
-            return Place.HEAD
+            return Place.EMBEDDINGS
         case "other":
             return Place.OTHER
     return _guessed(name, has_shape=bool(shape))
@@ -257,4 +257,4 @@ def _guessed(name: str, *, has_shape: bool) -> Place:
     group = group_of(layer_type(module))
     if group is Group.NORMS:
         return Place.VECTOR
-    return Place.HEAD if group is Group.EMBEDDINGS else Place.MODULE
+    return Place.EMBEDDINGS if group is Group.EMBEDDINGS else Place.MODULE

@@ -63,7 +63,7 @@ class AxolotlKind(RecipeKind):
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the fragment; raises SelectionError for a choice that must not be written."""
         recipe = SpectrumYaml(choice.selection)
-        view = recipe.view(choice.percent, head=choice.head)
+        view = recipe.view(choice.percent, embeddings=choice.embeddings)
         fused = fused_types(choice.selection.result) if choice.experts else []
         if choice.experts and not fused:
             raise SelectionError(
@@ -72,7 +72,7 @@ class AxolotlKind(RecipeKind):
         if fused:
             sections = _with_experts(choice, view, fused)
         else:
-            recipe.check(choice.percent, head=choice.head)
+            recipe.check(choice.percent, embeddings=choice.embeddings)
             sections = view.sections()
         notes = [_PURPOSE, *(_RANGES if fused else ())]
         listed = [line for comment, items in sections for line in _lines(comment, items)]
@@ -91,7 +91,7 @@ def _with_experts(choice: Choice, view: YamlView, fused: list[FusedType]) -> lis
     by_expert = {name for kind in fused for row in kind.rows for name in parameters[row]}
     sections = [section for section in view.sections() if by_expert.isdisjoint(section[1])]
     parts = [section for kind in fused for section in _of_experts(kind, choice)]
-    heads = {head.name for head in result.head}
+    heads = {one.name for one in result.embeddings}
     if not parts and all(name in heads for _, names in sections for name in names):
         raise SelectionError(
             f"{choice.percent} % selects no layer and no expert.",

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from spectrum_tui.core.results.selection import Selection
 
-FROZEN_HEAD = (
+FROZEN_EMBEDDINGS = (
     "Embeddings and head stay frozen: with gradient checkpointing, set "
     "gradient_checkpointing_kwargs use_reentrant: false or call "
     "model.enable_input_require_grads(), otherwise no gradients arrive."
@@ -39,7 +39,7 @@ class Choice:
 
     selection: Selection
     percent: int
-    head: bool = True
+    embeddings: bool = True
     tiers: Tiers = Tiers()
     experts: bool = False
     allow_missing: bool = False

@@ -54,10 +54,14 @@ class Targets:
 
 
 def targets_of(
-    layers: AdapterLayers, ranked: Iterable[tuple[BoolArray, int]], whole: BoolArray, *, head: bool
+    layers: AdapterLayers,
+    ranked: Iterable[tuple[BoolArray, int]],
+    whole: BoolArray,
+    *,
+    embeddings: bool,
 ) -> Targets:
     """The targets of (layers, rank of their adapters) and of the layers that train whole; with
-    `head` that of the task does so, too.
+    `embeddings` that of the task does so, too.
 
     Raises SelectionError where there is nothing to adapt or a name would match another module.
     """
@@ -72,7 +76,7 @@ def targets_of(
             modules[module_of(weights[row][0])] = int(ranks[row])
         else:
             parameters[weights[row][0]] = int(ranks[row])
-    heads = layers.result.task_modules if head else ()
+    heads = layers.result.task_modules if embeddings else ()
     kept = (*(module_of(weights[row][0]) for row in np.flatnonzero(whole).tolist()), *heads)
     targets = Targets(modules, parameters, kept, heads)
     if not targets.ranks:
@@ -89,7 +93,7 @@ def config_text(targets: Targets, result: Result) -> str:
     conv1d = {p.name for p in result.parameters if p.module == "conv1d"}
     config: dict[str, Any] = {
         "peft_type": "LORA",
-        "task_type": task_type(result, head=bool(targets.heads)),
+        "task_type": task_type(result, embeddings=bool(targets.heads)),
         "r": usual,
         "lora_alpha": ALPHA * usual,
         "lora_dropout": 0.0,
@@ -111,17 +115,17 @@ def module_of(weight: str) -> str:
     return weight.removesuffix(".weight")
 
 
-def task_type(result: Result, *, head: bool) -> str | None:
+def task_type(result: Result, *, embeddings: bool) -> str | None:
     """PEFT's task: which of its wrappers the model is put in; None is the one that fits any.
 
     Those of classifiers and of answers train the head, whatever they are told, and pass on tokens:
-    they are for text whose `head` trains.
+    they are for text whose `embeddings` trains.
     """
     name = model_class(result.provenance)
     task = next((task for ending, task in _TASKS if name.endswith(ending)), None)
-    tables = len(result.head) > len(result.task_head)
+    tables = len(result.embeddings) > len(result.task_head)
     if task:
-        return task if head and tables else None
+        return task if embeddings and tables else None
     if any(_CROSS_ATTENTION.search(n) for n in result.names):
         text_to_text = any(n.rpartition(".")[0].endswith("shared") for n in result.names)
         return "SEQ_2_SEQ_LM" if text_to_text else None
@@ -204,7 +208,7 @@ def outside_blocks(result: Result) -> list[str]:
     """Linear modules outside the blocks, the output head among them: what is named to
     bitsandbytes, which keeps a model's head as it is only as long as it is told nothing."""
     embeddings = {p.name for p in result.parameters if p.module == "embedding"}
-    names = [n for head in result.head for n in (head.name, *head.tied) if n not in embeddings]
+    names = [n for one in result.embeddings for n in (one.name, *one.tied) if n not in embeddings]
     names += [p.name for p in result.parameters if p.module == "linear"]
     modules = (module_of(name) for name in names if name.endswith(".weight"))
     outside = [m for m in modules if not _in_a_block(m) and not is_input_embedding(m)]

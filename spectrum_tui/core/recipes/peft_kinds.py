@@ -56,7 +56,7 @@ class AdapterKind(RecipeKind):
         """
         layers = adapter_layers(choice.selection)
         adapters, full, shared = self._counted(layers, choice)
-        full += layers.head_numel if choice.head else 0
+        full += layers.head_numel if choice.embeddings else 0
         high = layers.sums(choice.percent).layers
         medium = layers.sums(self.end(choice)).layers - high
         total = choice.selection.result.total_parameters
@@ -94,7 +94,7 @@ class AdapterKind(RecipeKind):
         self._check(choice, whole, medium | (high & ~whole))
         ranks = choice.tiers
         ranked = [(high & ~whole, ranks.high_rank), (medium, ranks.medium_rank)]
-        targets = targets_of(layers, ranked, whole, head=choice.head)
+        targets = targets_of(layers, ranked, whole, embeddings=choice.embeddings)
         groups = self._groups(layers, choice)
         script = Script(
             layers=layers,

@@ -148,7 +148,7 @@ class Script:
 
     def _remarks(self) -> list[str]:
         """What a reader would not expect: experts, names that PEFT rewrites, what is left out."""
-        left_out = self.layers.left_out(self.percent, head=bool(self.targets.heads))
+        left_out = self.layers.left_out(self.percent, embeddings=bool(self.targets.heads))
         lines = [
             f"Left out: {len(rows):,} selected {REASONS[place]}."
             for place, rows in left_out.items()

@@ -22,7 +22,7 @@ from spectrum_tui.core.recipes.spectrum import LIST, SpectrumYaml, one_line
 from spectrum_tui.core.results.results import IntArray
 from spectrum_tui.core.results.selection import Selection
 
-HEAD_LINES = ("- ^lm_head.weight$", "- ^model.embed_tokens.weight$")
+EMBEDDING_LINES = ("- ^lm_head.weight$", "- ^model.embed_tokens.weight$")
 """Written for every model, whatever its embeddings and output head are called."""
 
 
@@ -52,12 +52,12 @@ class ReferenceKind(RecipeKind):
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the file; raises SelectionError for a choice that spectrum.py cannot make."""
         result = choice.selection.result
-        if result.head and not choice.head:
+        if result.embeddings and not choice.embeddings:
             raise SelectionError(
                 "spectrum.py always trains embeddings and output head.",
                 "Switch them on, or write another kind of recipe.",
             )
-        SpectrumYaml(choice.selection).check(choice.percent, head=True)
+        SpectrumYaml(choice.selection).check(choice.percent, embeddings=True)
         _check_siblings(choice)
         text = reference_text(choice.selection, choice.percent)
         return (RecipeFile(f"_reference_{choice.percent}percent.yaml", text),)
@@ -80,7 +80,7 @@ def reference_text(selection: Selection, percent: int) -> str:
     """What spectrum.py writes, for a percentage that selects nothing as well."""
     scores = selection.result.scores
     chosen = _chosen_by_type(selection, percent)
-    lines = [LIST, *HEAD_LINES]
+    lines = [LIST, *EMBEDDING_LINES]
     for type_id in _types_in_order(selection):
         lines.append(f"# {one_line(scores.type_names[type_id])} layers")
         lines += [f"- {scores.layers[row]}" for row in chosen.get(type_id, ())]
@@ -110,7 +110,7 @@ def _check_siblings(choice: Choice) -> None:
     result = choice.selection.result
     rows = np.flatnonzero(choice.selection.mask(choice.percent)).tolist()
     meant = {name for row in rows for name in result.scores.parameters[row]}
-    meant.update(name for head in result.head for name in (head.name, *head.tied))
+    meant.update(name for one in result.embeddings for name in (one.name, *one.tied))
     patterns = [result.scores.layers[row] for row in rows]
     for pattern, other in overmatched(patterns, set(result.names) - meant):
         raise SelectionError(

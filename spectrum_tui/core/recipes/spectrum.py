@@ -38,7 +38,7 @@ class SpectrumKind(RecipeKind):
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the YAML; raises SelectionError where a trainer would read it otherwise."""
-        text = SpectrumYaml(choice.selection).text(choice.percent, head=choice.head)
+        text = SpectrumYaml(choice.selection).text(choice.percent, embeddings=choice.embeddings)
         return (RecipeFile(f"_unfrozenparameters_{choice.percent}percent.yaml", text),)
 
 
@@ -68,22 +68,24 @@ class SpectrumYaml:
         self._rows: IntArray = np.asarray(rows, dtype=np.int64)
         self._headers = np.fromiter(self._type_of_header.keys(), np.int64)
         self._header_types = np.fromiter(self._type_of_header.values(), np.int64)
-        in_head = {f"- {h.name}" for h in self.result.head}
-        self._outside_head = np.fromiter((line not in in_head for line in self._lines), np.bool_)
+        in_embeddings = {f"- {h.name}" for h in self.result.embeddings}
+        self._outside_embeddings = np.fromiter(
+            (line not in in_embeddings for line in self._lines), np.bool_
+        )
         self._line_types = scores.type_ids[self._rows]
 
-    def view(self, percent: int, *, head: bool) -> YamlView:
+    def view(self, percent: int, *, embeddings: bool) -> YamlView:
         """The YAML of the `percent` highest, with or without embeddings and head."""
         scores = self.result.scores
         mask = self.selection.mask(percent)
-        if not head:
-            mask &= ~self.selection.in_head
-        shown = mask[self._rows] & self._outside_head
+        if not embeddings:
+            mask &= ~self.selection.in_embeddings
+        shown = mask[self._rows] & self._outside_embeddings
         shown[self._headers] = False
         selected = np.bincount(scores.type_ids[mask], minlength=len(scores.type_names))
         lines = np.bincount(self._line_types[shown], minlength=len(scores.type_names))
         shown[self._headers] = lines[self._header_types] > 0
-        return YamlView(self, self._opening(percent, head), shown, selected)
+        return YamlView(self, self._opening(percent, embeddings), shown, selected)
 
     def candidate(self, number: int, selected: IntArray) -> str:
         """Line `number` of all candidates, given how many of each type are selected."""
@@ -93,15 +95,15 @@ class SpectrumYaml:
         name = one_line(self.result.scores.type_names[type_id])
         return f"# {name}: {selected[type_id]} of {self.selection.counts[type_id]}"
 
-    def text(self, percent: int, *, head: bool) -> str:
+    def text(self, percent: int, *, embeddings: bool) -> str:
         """The whole file; raises SelectionError where it would train no ranked layer, or where
         any trainer would train anything else by it."""
-        wanted = self.check(percent, head=head)
-        text = self.view(percent, head=head).text()
+        wanted = self.check(percent, embeddings=embeddings)
+        text = self.view(percent, embeddings=embeddings).text()
         prove(text, wanted, self.result.parameters)
         return text
 
-    def check(self, percent: int, *, head: bool) -> list[str]:
+    def check(self, percent: int, *, embeddings: bool) -> list[str]:
         """The parameters that are to train; raises SelectionError where a file of this must not
         be written, whatever its kind."""
         least = self.selection.smallest_percent()
@@ -113,22 +115,22 @@ class SpectrumYaml:
                 f"The smallest percentage that selects one here is {least} %.",
                 field="top_percent",
             )
-        if not self.selection.mask(percent, head=head).any():
+        if not self.selection.mask(percent, embeddings=embeddings).any():
             raise SelectionError(
                 "Only embeddings and output head are selected, and they are switched off.",
                 "Switch them on, or scan more layer types.",
             )
-        wanted = named(self.selection, percent, head=head)
+        wanted = named(self.selection, percent, embeddings=embeddings)
         check_names(wanted, self.result.names)
         return wanted
 
-    def _opening(self, percent: int, head: bool) -> list[str]:
+    def _opening(self, percent: int, embeddings: bool) -> list[str]:
         lines = [*provenance_comment(self.result, percent, self._note()), LIST]
         task = self.result.task_head
-        tables = [h for h in self.result.head if h not in task]
-        guess = ", names assumed" if self.result.head_is_guessed else ""
+        tables = [h for h in self.result.embeddings if h not in task]
+        guess = ", names assumed" if self.result.embeddings_are_guessed else ""
         for words, heads in (("embeddings and output head", tables), ("head of the task", task)):
-            if head and heads:
+            if embeddings and heads:
                 lines += [f"# {words}{guess}", *(f"- {h.name}" for h in heads)]
         return lines
 
@@ -139,12 +141,12 @@ class SpectrumYaml:
         return " · ".join(filter(None, notes))
 
 
-def named(selection: Selection, percent: int, *, head: bool) -> list[str]:
+def named(selection: Selection, percent: int, *, embeddings: bool) -> list[str]:
     """The parameters that a list of names holds, each once, embeddings and head first."""
     result = selection.result
-    rows = np.flatnonzero(selection.mask(percent, head=head)).tolist()
+    rows = np.flatnonzero(selection.mask(percent, embeddings=embeddings)).tolist()
     names = [name for row in rows for name in result.scores.parameters[row]]
-    heads = [h.name for h in result.head if head]
+    heads = [h.name for h in result.embeddings if embeddings]
     return list(dict.fromkeys([*heads, *names]))
 
 

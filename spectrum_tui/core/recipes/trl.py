@@ -29,8 +29,8 @@ class TrlKind(RecipeKind):
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the script; raises SelectionError for a choice that must not be written."""
         recipe = SpectrumYaml(choice.selection)
-        recipe.check(choice.percent, head=choice.head)
-        view = recipe.view(choice.percent, head=choice.head)
+        recipe.check(choice.percent, embeddings=choice.embeddings)
+        view = recipe.view(choice.percent, embeddings=choice.embeddings)
         before, after = _template()
         text = before + _data(choice.selection.result, view) + after
         return (RecipeFile(f"_trl_{choice.percent}percent.py", text),)
@@ -49,7 +49,7 @@ def _template() -> tuple[str, str]:
 def _data(result: Result, view: YamlView) -> str:
     origin = result.provenance
     sections = view.sections()
-    heads = [head.name for head in result.head] if result.head_is_guessed else []
+    heads = [one.name for one in result.embeddings] if result.embeddings_are_guessed else []
     assumed = [name for _, names in sections for name in names if name in heads]
     lines = [
         *view.provenance(),

@@ -115,7 +115,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class HeadParameter:
+class EmbeddingParameter:
     """An input embedding or a parameter of an output head: trained unless switched off.
 
     `numel` is 0 where unknown. `tied` names other parameters that are this same tensor. A head
@@ -161,13 +161,13 @@ class Result:
     """
 
     scores: Scores
-    head: tuple[HeadParameter, ...]
+    embeddings: tuple[EmbeddingParameter, ...]
     provenance: Provenance
     total_parameters: int
     planned: int
     skipped: tuple[tuple[str, str], ...] = ()
     source: str = ""
-    head_is_guessed: bool = False
+    embeddings_are_guessed: bool = False
     parameters: tuple[Parameter, ...] = ()
     checkpoint: str = ""
 
@@ -177,16 +177,16 @@ class Result:
         return tuple(parameter.name for parameter in self.parameters)
 
     @cached_property
-    def task_head(self) -> tuple[HeadParameter, ...]:
+    def task_head(self) -> tuple[EmbeddingParameter, ...]:
         """What a task puts on the model: the parameters of heads of no vocabulary."""
-        return tuple(head for head in self.head if head.task)
+        return tuple(one for one in self.embeddings if one.task)
 
     @cached_property
     def task_modules(self) -> tuple[str, ...]:
         """The modules that hold the head of the task and nothing else, each as a whole."""
-        head = {one.name for one in self.task_head}
+        embeddings = {one.name for one in self.task_head}
         names = self.names or tuple(n for row in self.scores.parameters for n in row)
-        others = [name.split(".") for name in names if name not in head] if head else []
+        others = [name.split(".") for name in names if name not in embeddings] if embeddings else []
         taken = {".".join(parts[:end]) for parts in others for end in range(1, len(parts))}
         found: dict[str, None] = {}
         for one in self.task_head:

@@ -34,7 +34,7 @@ class Selection:
     `threshold[i]` is the smallest whole percentage that selects layer i, so that a slider step
     is one comparison (0.01 ms for 50,000 layers, where sorting again takes 65 ms).
     `rank[i]` counts from 1 within the layer's type, 0 for a layer without a score;
-    `counts[t]` is n of type t. `in_head` marks the layers that are embeddings or head, which
+    `counts[t]` is n of type t. `in_embeddings` marks the layers that are embeddings or head, which
     train while the head is on, whatever their rank, and never while it is off.
     """
 
@@ -47,25 +47,29 @@ class Selection:
         self.rank = ranks(scores)
         self.threshold = thresholds(self.rank, self.counts[scores.type_ids])
         known = same_layers
-        self.in_head: BoolArray = known.in_head if known else _in_head(result)
-        self._numel_in_head: IntArray = known._numel_in_head if known else _numel_in_head(result)
-        self._matrix_counts = self.counts[_of_matrices(scores, ~self.in_head) & (self.counts > 0)]
+        self.in_embeddings: BoolArray = known.in_embeddings if known else _in_embeddings(result)
+        self._numel_in_embeddings: IntArray = (
+            known._numel_in_embeddings if known else _numel_in_embeddings(result)
+        )
+        self._matrix_counts = self.counts[
+            _of_matrices(scores, ~self.in_embeddings) & (self.counts > 0)
+        ]
         self._tables = {on: self._totals_table(on) for on in (True, False)}
 
-    def mask(self, percent: int, *, head: bool = True) -> BoolArray:
+    def mask(self, percent: int, *, embeddings: bool = True) -> BoolArray:
         """The layers that `percent` selects by rank, less the embeddings and head where those
-        are off. Where they are on, `in_head` train besides, whatever their rank."""
+        are off. Where they are on, `in_embeddings` train besides, whatever their rank."""
         chosen = np.asarray(self.threshold <= percent)
-        return chosen if head else chosen & ~self.in_head
+        return chosen if embeddings else chosen & ~self.in_embeddings
 
-    def trained(self, percent: int, *, head: bool) -> BoolArray:
+    def trained(self, percent: int, *, embeddings: bool) -> BoolArray:
         """The layers that train: those selected, and embeddings and head where they are on."""
-        chosen = self.mask(percent, head=head)
-        return chosen | self.in_head if head else chosen
+        chosen = self.mask(percent, embeddings=embeddings)
+        return chosen | self.in_embeddings if embeddings else chosen
 
-    def totals(self, percent: int, *, head: bool) -> Totals:
+    def totals(self, percent: int, *, embeddings: bool) -> Totals:
         """Layers that are selected and train, and all parameters that train, at `percent`."""
-        layers, parameters = self._tables[head]
+        layers, parameters = self._tables[embeddings]
         trained = int(parameters[percent])
         whole = self.result.total_parameters
         return Totals(int(layers[percent]), trained, trained / whole if whole else 0.0)
@@ -87,15 +91,15 @@ class Selection:
         layers = "one layer" if most == 1 else f"{upto}{most} layers"
         return f"{types} {layers}: none below {-(-100 // most)} %"
 
-    def _totals_table(self, head: bool) -> tuple[IntArray, IntArray]:
+    def _totals_table(self, embeddings: bool) -> tuple[IntArray, IntArray]:
         """Layers and parameters at every percentage 0..100."""
         limit = self.threshold.astype(np.int64)
-        if not head:
-            limit[self.in_head] = NEVER
-        numel = self.result.scores.numel - self._numel_in_head
+        if not embeddings:
+            limit[self.in_embeddings] = NEVER
+        numel = self.result.scores.numel - self._numel_in_embeddings
         layers = np.bincount(limit, minlength=NEVER + 1).cumsum()[:101]
         trained = np.bincount(limit, weights=numel, minlength=NEVER + 1).cumsum()[:101]
-        extra = sum(h.numel for h in self.result.head) if head else 0
+        extra = sum(h.numel for h in self.result.embeddings) if embeddings else 0
         return layers.astype(np.int64), trained.astype(np.int64) + extra
 
 
@@ -137,15 +141,15 @@ def thresholds(rank: IntArray, n: IntArray) -> npt.NDArray[np.uint8]:
     return percent.astype(np.uint8)
 
 
-def _in_head(result: Result) -> BoolArray:
+def _in_embeddings(result: Result) -> BoolArray:
     """Per row, whether it is one of the embeddings or heads."""
-    head = {name for h in result.head for name in (h.name, *h.tied)}
+    embeddings = {name for h in result.embeddings for name in (h.name, *h.tied)}
     rows = result.scores.parameters
-    return np.fromiter((not head.isdisjoint(names) for names in rows), np.bool_, len(rows))
+    return np.fromiter((not embeddings.isdisjoint(names) for names in rows), np.bool_, len(rows))
 
 
-def _numel_in_head(result: Result) -> IntArray:
+def _numel_in_embeddings(result: Result) -> IntArray:
     """Per row, the parameters that are already counted with the embeddings and head."""
-    head = {name: h.numel for h in result.head for name in (h.name, *h.tied)}
+    embeddings = {name: h.numel for h in result.embeddings for name in (h.name, *h.tied)}
     rows = result.scores.parameters
-    return np.fromiter((sum(head.get(name, 0) for name in names) for names in rows), np.int64)
+    return np.fromiter((sum(embeddings.get(name, 0) for name in names) for names in rows), np.int64)

@@ -104,10 +104,10 @@ def with_sizes(result: Result, inspection: Inspection) -> Result:
     return replace(
         result,
         scores=_sized(result, match),
-        head=model.head,
+        embeddings=model.embeddings,
         provenance=origin,
         total_parameters=model.total_parameters,
-        head_is_guessed=False,
+        embeddings_are_guessed=False,
         parameters=model.parameters,
     )
 
@@ -144,10 +144,10 @@ def _names(model: ModelLayers) -> dict[str, Layer]:
         for name, origins in model.stored.items()
         if len(origins) == 1 and name in owner
     }
-    for head in model.head:
-        if head.name in owner:
-            tied = (name.removesuffix(".weight") for name in head.tied)
-            found.update(dict.fromkeys(tied, owner[head.name]))
+    for one in model.embeddings:
+        if one.name in owner:
+            tied = (name.removesuffix(".weight") for name in one.tied)
+            found.update(dict.fromkeys(tied, owner[one.name]))
     return found | {layer.name: layer for layer in model.layers}
 
 

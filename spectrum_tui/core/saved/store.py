@@ -42,9 +42,9 @@ from spectrum_tui.core.layer_types import (
     layer_type,
 )
 from spectrum_tui.core.results.results import (
+    EmbeddingParameter,
     FloatArray,
     Generation,
-    HeadParameter,
     IntArray,
     MetricColumn,
     Parameter,
@@ -57,7 +57,7 @@ from spectrum_tui.core.saved.kept_spectra import completed
 from spectrum_tui.core.settings import METRIC, METRICS
 from spectrum_tui.core.wire import form_of
 
-DETAILS = f"results {form_of(Scores, Result, Provenance, HeadParameter, Parameter)}"
+DETAILS = f"results {form_of(Scores, Result, Provenance, EmbeddingParameter, Parameter)}"
 """What the details of a score file are kept as."""
 TWOFOLD_DETAILS = "results 2db93a39"
 """Details that are read as well: the column that ranks is in them twice, its name among the
@@ -214,7 +214,7 @@ def _details(result: Result) -> dict[str, Any]:
         "problems": list(scores.problems.items()),
         "metric": scores.metric,
         "metrics": {name: _column_data(column) for name, column in scores.metrics.items()},
-        "head": [asdict(h) for h in result.head],
+        "head": [asdict(h) for h in result.embeddings],
         "provenance": asdict(result.provenance),
         "total_parameters": result.total_parameters,
         "planned": result.planned,
@@ -257,7 +257,9 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
     origin["notes"] = tuple(origin.get("notes", ()))
     result = Result(
         scores=scores,
-        head=tuple(HeadParameter(**h | {"tied": tuple(h["tied"])}) for h in data["head"]),
+        embeddings=tuple(
+            EmbeddingParameter(**h | {"tied": tuple(h["tied"])}) for h in data["head"]
+        ),
         provenance=Provenance(**origin),
         total_parameters=data["total_parameters"],
         planned=data["planned"],
@@ -310,17 +312,17 @@ def _imported(rows: list[Row], path: Path) -> Result:
         metrics={metric: MetricColumn(_floats([snr for _, _, snr in rows]))},
         metric=metric,
     )
-    head, guessed = _assumed_head(layers)
+    embeddings, guessed = _assumed_embeddings(layers)
     origin = Provenance(model=model, generation=generation(rows))
     return Result(
         scores=scores,
-        head=head,
+        embeddings=embeddings,
         provenance=origin,
         total_parameters=0,
         planned=len(rows),
         skipped=(),
         source=str(path),
-        head_is_guessed=guessed,
+        embeddings_are_guessed=guessed,
     )
 
 
@@ -344,7 +346,7 @@ def weight_name(layer: str) -> str:
     return f"{layer}.weight"
 
 
-def _assumed_head(layers: list[str]) -> tuple[tuple[HeadParameter, ...], bool]:
+def _assumed_embeddings(layers: list[str]) -> tuple[tuple[EmbeddingParameter, ...], bool]:
     """Embeddings and head among the layers, else the two names that the reference writes."""
     inputs = [layer for layer in layers if is_input_embedding(layer)]
     task = [layer for layer in layers if is_task_head(layer)]
@@ -353,7 +355,7 @@ def _assumed_head(layers: list[str]) -> tuple[tuple[HeadParameter, ...], bool]:
     if any(layer.startswith("model.layers.") for layer in layers):
         inputs = inputs or ["model.embed_tokens"]
         outputs = outputs or ["lm_head"]
-    heads = [HeadParameter(weight_name(x), 0, task=x in task) for x in (*inputs, *outputs)]
+    heads = [EmbeddingParameter(weight_name(x), 0, task=x in task) for x in (*inputs, *outputs)]
     return tuple(heads), guessed and bool(heads)
 
 

@@ -182,7 +182,7 @@ def build_result(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Re
     model = inspection.model
     return Result(
         scores=scores,
-        head=model.head,
+        embeddings=model.embeddings,
         provenance=_provenance(inspection, plan, outcome),
         total_parameters=model.total_parameters,
         planned=len(plan.layers),

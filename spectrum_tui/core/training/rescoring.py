@@ -193,7 +193,7 @@ class Rescorer:
         )
         return Result(
             scores=scores,
-            head=(),
+            embeddings=(),
             provenance=Provenance(model=self._model),
             total_parameters=0,
             planned=len(values),

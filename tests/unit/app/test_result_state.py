@@ -15,20 +15,20 @@ from tests import made
 
 def test_the_choice_is_kept_for_the_same_scores_with_sizes() -> None:
     state = ResultState(made.with_metrics(made.result()), Settings(top_percent=25))
-    state.choice = replace(state.choice, percent=31, head=False, tiers=Tiers(70))
+    state.choice = replace(state.choice, percent=31, embeddings=False, tiers=Tiers(70))
     state.rank_by("calibrated")
     state.kind = "axolotl"
     other = state.of(made.with_metrics(made.with_parameters(made.result())))
     choice = other.choice
-    assert (choice.percent, choice.head, choice.tiers) == (31, False, Tiers(70))
+    assert (choice.percent, choice.embeddings, choice.tiers) == (31, False, Tiers(70))
     assert (other.ranking.metric.name, other.kind) == ("calibrated", "axolotl")
     assert other.result.parameters
 
 
 def test_embeddings_train_where_the_scores_before_had_none() -> None:
-    state = ResultState(made.result(head=False), Settings())
-    assert not state.choice.head
-    assert state.of(made.result()).choice.head
+    state = ResultState(made.result(embeddings=False), Settings())
+    assert not state.choice.embeddings
+    assert state.of(made.result()).choice.embeddings
 
 
 def test_metrics_follow_one_another_and_the_choice_with_them() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.recipes import kinds
-from spectrum_tui.core.recipes.choice import FROZEN_HEAD, Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS, Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS, kind_named
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result, save_scores
@@ -104,7 +104,7 @@ def test_frozen_embeddings_are_said_where_the_file_cannot_say_it(
 ) -> None:
     for command in (["yaml", scores], ["export", scores]):
         assert main([*command, "--no-embeddings"]) == 0
-        assert capsys.readouterr().err == f"note: {FROZEN_HEAD}\n"
+        assert capsys.readouterr().err == f"note: {FROZEN_EMBEDDINGS}\n"
         assert main(command) == 0
         assert capsys.readouterr().err == ""
 

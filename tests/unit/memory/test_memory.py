@@ -27,7 +27,7 @@ from spectrum_tui.core.memory.presets import (
     parse_sequence,
 )
 from spectrum_tui.core.recipes.choice import Tiers
-from spectrum_tui.core.results.results import HeadParameter, Parameter, Result
+from spectrum_tui.core.results.results import EmbeddingParameter, Parameter, Result
 from spectrum_tui.core.results.selection import NEVER, Selection
 from tests import made
 
@@ -38,12 +38,14 @@ SMALL = made.with_parameters(made.result(layers=8, bias=True, norms=True))
 
 
 def table_of(result: Result) -> MemoryTable:
-    return MemoryTable(Selection(result), ModelSizes(result.parameters, result.head))
+    return MemoryTable(Selection(result), ModelSizes(result.parameters, result.embeddings))
 
 
-def estimate(result: Result, percent: int, preset: str = "bf16", *, head: bool = True) -> Estimate:
+def estimate(
+    result: Result, percent: int, preset: str = "bf16", *, embeddings: bool = True
+) -> Estimate:
     training = Training(preset=preset_named(preset))
-    return table_of(result).estimate(percent, training, head=head)
+    return table_of(result).estimate(percent, training, embeddings=embeddings)
 
 
 def untold(result: Result) -> Result:
@@ -52,7 +54,7 @@ def untold(result: Result) -> Result:
 
 
 @pytest.mark.parametrize(
-    ("percent", "head", "preset", "gib"),
+    ("percent", "embeddings", "preset", "gib"),
     [
         (25, True, "bf16", 30.6),
         (25, True, "mixed", 56.6),
@@ -61,8 +63,10 @@ def untold(result: Result) -> Result:
         (25, False, "bf16", 24.7),
     ],
 )
-def test_figures_of_llama_3_8b(percent: int, head: bool, preset: str, gib: float) -> None:
-    assert estimate(LLAMA, percent, preset, head=head).static / GIB == pytest.approx(gib, abs=0.05)
+def test_figures_of_llama_3_8b(percent: int, embeddings: bool, preset: str, gib: float) -> None:
+    assert estimate(LLAMA, percent, preset, embeddings=embeddings).static / GIB == pytest.approx(
+        gib, abs=0.05
+    )
 
 
 def test_8_bit_state_of_llama_3_8b() -> None:
@@ -73,21 +77,21 @@ def test_8_bit_state_of_llama_3_8b() -> None:
     assert static == pytest.approx(25.4 + extra, abs=0.06)
 
 
-@pytest.mark.parametrize("head", [True, False])
+@pytest.mark.parametrize("embeddings", [True, False])
 @pytest.mark.parametrize("result", [LLAMA, SMALL, untold(SMALL)], ids=["llama", "bias", "untold"])
-def test_what_trains_is_what_the_selection_counts(result: Result, head: bool) -> None:
+def test_what_trains_is_what_the_selection_counts(result: Result, embeddings: bool) -> None:
     selection, table = Selection(result), table_of(result)
     for percent in range(101):
-        counted = selection.totals(percent, head=head).parameters
-        assert table.estimate(percent, Training(), head=head).trained == counted
+        counted = selection.totals(percent, embeddings=embeddings).parameters
+        assert table.estimate(percent, Training(), embeddings=embeddings).trained == counted
 
 
 def test_a_tied_head_counts_once() -> None:
     plain = made.with_parameters(made.result(layers=4))
-    table, output = plain.head
+    table, output = plain.embeddings
     tied = replace(
         plain,
-        head=(HeadParameter(table.name, table.numel, (output.name,)),),
+        embeddings=(EmbeddingParameter(table.name, table.numel, (output.name,)),),
         parameters=tuple(p for p in plain.parameters if p.name != output.name),
     )
     both, once = estimate(plain, 50), estimate(tied, 50)
@@ -109,8 +113,8 @@ def test_8_bit_state_by_hand() -> None:
     chosen = Selection(SMALL).mask(50)
     names = {n for i in np.flatnonzero(chosen) for n in SMALL.scores.parameters[i]}
     sizes = {p.name: p.numel for p in SMALL.parameters}
-    embeddings, head = SMALL.head
-    state = 8 * embeddings.numel + (2 + 8 / 256) * head.numel
+    table, output = SMALL.embeddings
+    state = 8 * table.numel + (2 + 8 / 256) * output.numel
     state += sum(sizes[n] * (8 if sizes[n] < 4096 else 2 + 8 / 256) for n in names)
     assert {sizes[n] for n in names} & {1024, 4096}  # below the limit, and on it
     assert estimate(SMALL, 50, "8bit").optimizer == pytest.approx(state)
@@ -150,7 +154,7 @@ def test_the_hybrid_by_hand() -> None:
     adapters = 4 * sum(sum(shapes[n]) for n in low)
     base = estimate(LLAMA, percent, "qlora").weights - 4 * estimate(LLAMA, percent, "lora").trained
     training = Training(preset=preset_named("hybrid"), tiers=tiers)
-    found = table_of(LLAMA).estimate(percent, training, head=True)
+    found = table_of(LLAMA).estimate(percent, training, embeddings=True)
     assert found.trained == whole + adapters
     assert found.weights == pytest.approx(base - packed + 4 * whole + 4 * adapters)
     assert found.gradients == 2 * whole + 4 * adapters
@@ -170,8 +174,8 @@ def test_headers_alone_give_the_same_bytes() -> None:
 def test_sharding_divides_what_its_name_says(name: str, by: tuple[int, int, int]) -> None:
     """ZeRO (arXiv:1910.02054): stage 2 divides gradients and optimizer state, 3 weights too."""
     table = table_of(LLAMA)
-    alone = table.estimate(25, Training(), head=True)
-    shared = table.estimate(25, Training(gpus=4, sharding=sharding_named(name)), head=True)
+    alone = table.estimate(25, Training(), embeddings=True)
+    shared = table.estimate(25, Training(gpus=4, sharding=sharding_named(name)), embeddings=True)
     assert shared.weights == alone.weights / by[0]
     assert shared.gradients == alone.gradients / by[1]
     assert shared.optimizer == alone.optimizer / by[2]
@@ -183,10 +187,10 @@ def test_activations_by_hand() -> None:
     block = sum(rows + columns for _, rows, columns in made.TYPES)
     logits = 10 * 128_256
     with_checkpoints = Training(batch=3, sequence=1000)
-    kept = table_of(LLAMA).estimate(100, with_checkpoints, head=True).activations
+    kept = table_of(LLAMA).estimate(100, with_checkpoints, embeddings=True).activations
     assert kept == tokens * (2 * hidden * 32 + 2 * block + logits)
     plain = replace(with_checkpoints, checkpointing=False)
-    kept = table_of(LLAMA).estimate(100, plain, head=True).activations
+    kept = table_of(LLAMA).estimate(100, plain, embeddings=True).activations
     assert kept == tokens * (2 * block * 32 + logits)
 
 
@@ -195,11 +199,11 @@ def test_gradients_reach_the_lowest_block_that_trains_and_embeddings_force_them_
     result = made.with_parameters(made.result(layers=8, snr=scores))
     table = table_of(result)
     for percent, blocks in ((13, 1), (25, 2), (50, 4), (100, 8)):
-        assert table.estimate(percent, Training(), head=False).blocks_back == blocks
-        assert table.estimate(percent, Training(), head=True).blocks_back == 8
+        assert table.estimate(percent, Training(), embeddings=False).blocks_back == blocks
+        assert table.estimate(percent, Training(), embeddings=True).blocks_back == 8
     deep, shallow = (
-        table.estimate(25, Training(checkpointing=False), head=head).activations
-        for head in (True, False)
+        table.estimate(25, Training(checkpointing=False), embeddings=embeddings).activations
+        for embeddings in (True, False)
     )
     logits = 2048 * 10 * 128_256
     assert (shallow - logits) * 4 == pytest.approx(deep - logits)
@@ -207,8 +211,10 @@ def test_gradients_reach_the_lowest_block_that_trains_and_embeddings_force_them_
 
 def test_what_sees_comes_before_the_first_block() -> None:
     seeing = Parameter("model.visual.blocks.0.attn.qkv.weight", (96, 32), "linear")
-    plain = made.result(layers=4, types=1, head=False, names={0: "model.visual.blocks.0.attn.qkv"})
-    whole = made.with_parameters(made.result(layers=4, types=1, head=False))
+    plain = made.result(
+        layers=4, types=1, embeddings=False, names={0: "model.visual.blocks.0.attn.qkv"}
+    )
+    whole = made.with_parameters(made.result(layers=4, types=1, embeddings=False))
     scores = made.ranked(plain.scores, np.array([9.0, 1.0, 2.0, 3.0]))
     found = replace(plain, scores=scores, parameters=(seeing, *whole.parameters))
     assert estimate(found, 25).blocks_back == estimate(found, 25).blocks == 4
@@ -218,10 +224,10 @@ def test_what_sees_comes_before_the_first_block() -> None:
 
 def test_an_output_head_alone_reaches_no_block() -> None:
     plain = made.with_parameters(made.result(layers=4))
-    output = replace(plain, head=plain.head[1:])
+    output = replace(plain, embeddings=plain.embeddings[1:])
     least = Selection(output).smallest_percent()
     assert estimate(output, least - 1).blocks_back == 0
-    assert estimate(output, least - 1).trained == plain.head[1].numel
+    assert estimate(output, least - 1).trained == plain.embeddings[1].numel
 
 
 def experts(*, fused: bool) -> Result:
@@ -237,7 +243,9 @@ def experts(*, fused: bool) -> Result:
         ]
     plain = made.result(layers=2, types=1, names={i: found[i].name for i in range(2)})
     scores = replace(plain.scores, parameters=[(p.name,) for p in found[:2]])
-    return replace(plain, scores=scores, parameters=tuple(found), head=(), total_parameters=65_536)
+    return replace(
+        plain, scores=scores, parameters=tuple(found), embeddings=(), total_parameters=65_536
+    )
 
 
 def test_eight_experts_work_on_a_token_fused_or_not() -> None:
@@ -265,19 +273,19 @@ def test_adapters_have_a_rank_of_both_sides_of_each_chosen_matrix(percent: int) 
 
 def test_a_model_without_blocks_has_no_activations() -> None:
     one = made.result(layers=1, types=1, names={0: "proj"})
-    plain = replace(one, head=(), parameters=(Parameter("proj.weight", (64, 64), "linear"),))
+    plain = replace(one, embeddings=(), parameters=(Parameter("proj.weight", (64, 64), "linear"),))
     found = estimate(plain, 100)
     assert (found.activations, found.blocks, found.trained) == (0, 0, 4096)
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.name)
-@pytest.mark.parametrize("head", [True, False])
-def test_fit_is_the_highest_percentage_that_fits(preset: Preset, head: bool) -> None:
+@pytest.mark.parametrize("embeddings", [True, False])
+def test_fit_is_the_highest_percentage_that_fits(preset: Preset, embeddings: bool) -> None:
     table = table_of(LLAMA)
     training = Training(preset=preset)
     for limit in (10e9, 24e9, 48e9, 80e9, 1e12):
-        found = fit(table, limit, training, head=head, least=4)
-        needs = [table.estimate(p, training, head=head).total for p in range(101)]
+        found = fit(table, limit, training, embeddings=embeddings, least=4)
+        needs = [table.estimate(p, training, embeddings=embeddings).total for p in range(101)]
         fitting = [p for p in range(4, 101) if needs[p] <= limit]
         assert found.percent == max(fitting, default=0)
         assert found.needs == needs[found.percent or 4]
@@ -287,10 +295,10 @@ def test_fit_is_the_highest_percentage_that_fits(preset: Preset, head: bool) -> 
 def test_a_memory_of_just_the_smallest_choice_holds_it() -> None:
     result = made.with_parameters(made.result(layers=100, types=1))
     table = table_of(result)
-    limit = table.estimate(1, Training(), head=False).total
-    assert limit < table.estimate(2, Training(), head=False).total
-    assert fit(table, limit, Training(), head=False, least=1).percent == 1
-    assert fit(table, limit - 1, Training(), head=False, least=1).percent == 0
+    limit = table.estimate(1, Training(), embeddings=False).total
+    assert limit < table.estimate(2, Training(), embeddings=False).total
+    assert fit(table, limit, Training(), embeddings=False, least=1).percent == 1
+    assert fit(table, limit - 1, Training(), embeddings=False, least=1).percent == 0
 
 
 def test_two_gpus_divide_and_one_has_everything() -> None:
@@ -301,33 +309,33 @@ def test_two_gpus_divide_and_one_has_everything() -> None:
 def test_what_would_fit_does() -> None:
     table = table_of(LLAMA)
     training = Training(checkpointing=False)
-    found = fit(table, 24e9, training, head=True, least=4)
+    found = fit(table, 24e9, training, embeddings=True, least=4)
     assert not found.percent
     assert "Not even the top 4 %" in found.text
     words = [way.words for way in found.ways]
     assert {"gradient checkpointing", "QLoRA"} & set(words)
     assert any("GPUs" in word for word in words)
     for way in found.ways:
-        total = table.estimate(way.percent, way.training, head=way.head).total
+        total = table.estimate(way.percent, way.training, embeddings=way.embeddings).total
         assert total <= 24e9
-        again = fit(table, 24e9, way.training, head=way.head, least=4)
+        again = fit(table, 24e9, way.training, embeddings=way.embeddings, least=4)
         assert again.percent == way.percent
 
 
 def test_frozen_embeddings_are_a_way_and_more_gpus_too() -> None:
-    found = fit(table_of(LLAMA), 24e9, Training(), head=True, least=4)
+    found = fit(table_of(LLAMA), 24e9, Training(), embeddings=True, least=4)
     ways = {way.words: way for way in found.ways}
-    assert ways["embeddings and head frozen"].head is False
+    assert ways["embeddings and head frozen"].embeddings is False
     assert ways["2 GPUs, ZeRO-3"].training.gpus == 2
 
 
 def test_nothing_fits_into_a_byte() -> None:
-    found = fit(table_of(LLAMA), 1.0, Training(), head=True, least=4)
+    found = fit(table_of(LLAMA), 1.0, Training(), embeddings=True, least=4)
     assert (found.percent, found.ways) == (0, ())
 
 
 def test_scores_that_select_nothing_fit_nothing() -> None:
-    found = fit(table_of(LLAMA), 1e15, Training(), head=True, least=NEVER)
+    found = fit(table_of(LLAMA), 1e15, Training(), embeddings=True, least=NEVER)
     assert found.percent == 0
     assert "No layer has a score" in found.text
 

@@ -24,8 +24,8 @@ def test_every_weight_of_a_llama_is_a_layer(tmp_path: Path) -> None:
     assert all(layer.parameters[0] == f"{layer.name}.weight" for layer in model.layers)
     assert model.total_parameters == sum(t.numel() for t in tensors.values())
     assert model.skipped == ()
-    assert [h.name for h in model.head] == ["model.embed_tokens.weight", "lm_head.weight"]
-    assert all(h.numel == tensors[h.name].numel() for h in model.head)
+    assert [h.name for h in model.embeddings] == ["model.embed_tokens.weight", "lm_head.weight"]
+    assert all(h.numel == tensors[h.name].numel() for h in model.embeddings)
 
 
 def test_layers_come_in_natural_order(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_sharding_changes_nothing(tmp_path: Path) -> None:
         (x.name, x.rows, x.columns, x.numel) for x in parts.layers
     ]
     assert whole.total_parameters == parts.total_parameters
-    assert whole.head == parts.head
+    assert whole.embeddings == parts.embeddings
 
 
 def test_a_bias_trains_with_its_layer_and_is_no_layer(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_an_odd_name_is_just_a_name(tmp_path: Path) -> None:
 def test_a_head_that_is_tied_and_not_stored(tmp_path: Path) -> None:
     tensors = llama(1, head=False)
     model = layers_of(tmp_path, tensors, tie_word_embeddings=True)
-    assert [h.name for h in model.head] == ["model.embed_tokens.weight"]
+    assert [h.name for h in model.embeddings] == ["model.embed_tokens.weight"]
     assert model.total_parameters == sum(t.numel() for t in tensors.values())
 
 
@@ -125,7 +125,7 @@ def test_a_tied_head_that_is_stored_twice_counts_once(tmp_path: Path) -> None:
     tensors = llama(1)
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
     model = layers_of(tmp_path, tensors, tie_word_embeddings=True)
-    (head,) = model.head
+    (head,) = model.embeddings
     assert (head.name, head.tied) == ("model.embed_tokens.weight", ("lm_head.weight",))
     assert not any(layer.name == "lm_head" for layer in model.layers)
     assert "lm_head.weight" in dict(model.skipped)
@@ -138,7 +138,7 @@ def test_stored_twice_and_different_is_not_tied(tmp_path: Path) -> None:
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
     tensors["lm_head.weight"][-1, -1] += 1  # the last of 64 sampled pieces
     model = layers_of(tmp_path, tensors, tie_word_embeddings=True)
-    assert [h.name for h in model.head] == ["model.embed_tokens.weight", "lm_head.weight"]
+    assert [h.name for h in model.embeddings] == ["model.embed_tokens.weight", "lm_head.weight"]
     assert model.total_parameters == sum(t.numel() for t in tensors.values())
 
 
@@ -146,7 +146,7 @@ def test_equal_but_not_tied_by_the_configuration(tmp_path: Path) -> None:
     tensors = llama(1)
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
     model = layers_of(tmp_path, tensors, tie_word_embeddings=False)
-    assert len(model.head) == 2
+    assert len(model.embeddings) == 2
 
 
 def test_the_text_model_of_a_multimodal_one_decides_on_tying(tmp_path: Path) -> None:
@@ -154,4 +154,4 @@ def test_the_text_model_of_a_multimodal_one_decides_on_tying(tmp_path: Path) -> 
     table = tensors["language_model.model.embed_tokens.weight"]
     tensors["language_model.lm_head.weight"] = table.clone()
     model = layers_of(tmp_path, tensors, text_config={"tie_word_embeddings": True})
-    assert [h.name for h in model.head] == ["language_model.model.embed_tokens.weight"]
+    assert [h.name for h in model.embeddings] == ["language_model.model.embed_tokens.weight"]

@@ -21,8 +21,8 @@ from spectrum_tui.core.results.selection import Selection
 from tests import fused, made
 
 
-def written(result: Result, percent: int, *, head: bool = True, experts: bool = False) -> str:
-    choice = Choice(Selection(result), percent, head, experts=experts)
+def written(result: Result, percent: int, *, embeddings: bool = True, experts: bool = False) -> str:
+    choice = Choice(Selection(result), percent, embeddings, experts=experts)
     (file,) = kind_named("axolotl").files(choice)
     assert file.ending == f"_axolotl_{percent}percent.yaml"
     return file.text
@@ -44,9 +44,9 @@ def listed(text: str) -> list[str]:
 
 def test_the_names_are_those_of_the_spectrum_yaml_and_no_other_list_is_there() -> None:
     result = made.with_parameters(made.result(layers=12, bias=True, norms=True))
-    for percent, head in ((9, True), (25, False), (100, True)):
-        text = written(result, percent, head=head)
-        expected = SpectrumYaml(Selection(result)).text(percent, head=head)
+    for percent, embeddings in ((9, True), (25, False), (100, True)):
+        text = written(result, percent, embeddings=embeddings)
+        expected = SpectrumYaml(Selection(result)).text(percent, embeddings=embeddings)
         assert names_in(text) == listed(text) == listed(expected)
 
 
@@ -91,7 +91,7 @@ def trained_rows(text: str, result: Result) -> dict[str, set[int]]:
 def test_the_best_experts_of_each_fused_parameter_train(percent: int, bias: bool) -> None:
     result = fused.result(layers=4, experts=8, bias=bias)
     selection = Selection(result)
-    expected = {h.name: set(range(h.numel // 4096)) for h in result.head}
+    expected = {h.name: set(range(h.numel // 4096)) for h in result.embeddings}
     sizes = {p.name: p.shape[0] for p in result.parameters}
     for row in np.flatnonzero(selection.mask(percent)).tolist():
         if row not in result.scores.parts:

@@ -81,20 +81,20 @@ def test_found_is_what_matches_at_the_beginning_or_the_end(seed: int) -> None:
 
 def with_names(result: Result, *more: str) -> Result:
     names = {name for row in result.scores.parameters for name in row}
-    heads = {head.name for head in result.head}
+    heads = {head.name for head in result.embeddings}
     return replace(result, parameters=tuple(Parameter(n, ()) for n in (*names, *heads, *more)))
 
 
 def test_a_recipe_is_stopped_and_says_why() -> None:
     result = made.result(layers=2, types=1, snr={0: 2.0, 1: 1.0})
-    assert SpectrumYaml(Selection(with_names(result))).text(50, head=True)
+    assert SpectrumYaml(Selection(with_names(result))).text(50, embeddings=True)
     clash = f"{result.scores.parameters[0][0]}_scale"
     recipe = SpectrumYaml(Selection(with_names(result, clash)))
     with pytest.raises(SelectionError, match="would also unfreeze"):
-        recipe.text(50, head=True)
+        recipe.text(50, embeddings=True)
     renamed = replace(result, parameters=(Parameter("model.layers.0.mlp.other.weight", ()),))
     with pytest.raises(SelectionError, match="is not a parameter"):
-        SpectrumYaml(Selection(renamed)).text(50, head=False)
+        SpectrumYaml(Selection(renamed)).text(50, embeddings=False)
 
 
 def test_a_list_longer_than_one_trainer_takes_is_for_the_others() -> None:

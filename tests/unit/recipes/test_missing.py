@@ -48,7 +48,7 @@ FEW = failed(*WIDE[:3])
 def test_every_kind_is_refused_where_a_tenth_is_missing_unless_asked_for(kind: RecipeKind) -> None:
     assert share_of(MANY) > 0.1
     with pytest.raises(SelectionError, match=r"6 of 84 layers have no score: 1\d\S* ?% of the"):
-        drafted(kind, Choice(Selection(MANY), 50, head=True))
+        drafted(kind, Choice(Selection(MANY), 50, embeddings=True))
     choice = Choice(Selection(MANY), 50, allow_missing=True)
     files = drafted(kind, choice)
     said = any("6 of 84 layers have no score" in file.text for file in files)

@@ -86,7 +86,7 @@ def mixture(kinds: dict[str, ModuleKind] | None = None) -> Result:
     origin = Provenance(model="made/mixture", naming="transformers 5.23.0 Qwen2MoeForCausalLM")
     return Result(
         scores=scores,
-        head=(),
+        embeddings=(),
         provenance=origin,
         total_parameters=int(numel.sum()),
         planned=len(names),

@@ -120,9 +120,9 @@ def test_a_layer_without_a_score_is_never_selected(tmp_path: Path) -> None:
     assert text.splitlines()[3:] == ["# q layers", "- model.layers.2.q", "- model.layers.0.q"]
 
 
-def choose(result: Result, percent: int, *, head: bool = True) -> str:
+def choose(result: Result, percent: int, *, embeddings: bool = True) -> str:
     kind = kind_named("spectrum-reference")
-    (file,) = kind.files(kind.ranked(Choice(Selection(result), percent, head)))
+    (file,) = kind.files(kind.ranked(Choice(Selection(result), percent, embeddings)))
     assert file.ending == f"_reference_{percent}percent.yaml"
     return file.text
 
@@ -157,8 +157,8 @@ def test_layers_are_of_the_scripts_types_whatever_they_are_ranked_in_here() -> N
 
 def test_embeddings_switched_off_are_refused() -> None:
     with pytest.raises(SelectionError, match=r"spectrum\.py always trains embeddings"):
-        choose(made.result(), 50, head=False)
-    assert choose(made.result(head=False), 50, head=False)
+        choose(made.result(), 50, embeddings=False)
+    assert choose(made.result(embeddings=False), 50, embeddings=False)
 
 
 def test_names_that_match_a_sibling_are_refused() -> None:

@@ -31,8 +31,8 @@ from tests import made
 RESULT = made.with_parameters(made.result(layers=4, bias=True))
 
 
-def script_of(result: Result, percent: int = 50, *, head: bool = True) -> str:
-    (file,) = kind_named("trl").files(Choice(Selection(result), percent, head))
+def script_of(result: Result, percent: int = 50, *, embeddings: bool = True) -> str:
+    (file,) = kind_named("trl").files(Choice(Selection(result), percent, embeddings))
     assert file.ending == f"_trl_{percent}percent.py"
     return file.text
 
@@ -50,10 +50,12 @@ def from_class(result: Result, naming: str) -> Result:
 # -- what is embedded --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("percent", "head"), [(25, True), (50, False), (100, True)])
-def test_the_names_are_those_of_the_spectrum_yaml(percent: int, head: bool, tmp_path: Path) -> None:
-    values = values_in(script_of(RESULT, percent, head=head), tmp_path)
-    lines = SpectrumYaml(Selection(RESULT)).text(percent, head=head).splitlines()
+@pytest.mark.parametrize(("percent", "embeddings"), [(25, True), (50, False), (100, True)])
+def test_the_names_are_those_of_the_spectrum_yaml(
+    percent: int, embeddings: bool, tmp_path: Path
+) -> None:
+    values = values_in(script_of(RESULT, percent, embeddings=embeddings), tmp_path)
+    lines = SpectrumYaml(Selection(RESULT)).text(percent, embeddings=embeddings).splitlines()
     assert list(values["NAMES"]) == [x.removeprefix("- ") for x in lines if x.startswith("- ")]
     assert values["ASSUMED"] == ()
 
@@ -91,7 +93,7 @@ def test_an_assumed_head_may_be_missing(tmp_path: Path) -> None:
     assert set(values["ASSUMED"]) == {"model.embed_tokens.weight", "lm_head.weight"}
     assert set(values["ASSUMED"]) < set(values["NAMES"])
     assert values["MODEL"] == ""
-    without = values_in(script_of(made.result(sizes=False), head=False), tmp_path)
+    without = values_in(script_of(made.result(sizes=False), embeddings=False), tmp_path)
     assert without["ASSUMED"] == ()
 
 
@@ -100,10 +102,12 @@ def test_a_choice_that_trains_nothing_is_refused() -> None:
         script_of(made.result(layers=10), 5)
 
 
-@pytest.mark.parametrize("head", [True, False])
-def test_it_is_clean(head: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("embeddings", [True, False])
+def test_it_is_clean(embeddings: bool, tmp_path: Path) -> None:
     for number, result in enumerate((RESULT, made.result(sizes=False), made.result(norms=True))):
-        (tmp_path / f"{number}.py").write_text(script_of(result, head=head), encoding="utf-8")
+        (tmp_path / f"{number}.py").write_text(
+            script_of(result, embeddings=embeddings), encoding="utf-8"
+        )
     rules = "E,F,W,I,UP,B,N,SIM,PTH,RUF,ANN,ERA,S"
     ruff = [sys.executable, "-m", "ruff"]
     for command in (

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from spectrum_tui.core.results.results import (
-    HeadParameter,
+    EmbeddingParameter,
     MetricColumn,
     Provenance,
     Result,
@@ -30,7 +30,7 @@ def result(
     *,
     numel: dict[str, int] | None = None,
     bias: Iterable[str] = (),
-    head: tuple[HeadParameter, ...] = (),
+    embeddings: tuple[EmbeddingParameter, ...] = (),
     failed: Iterable[str] = (),
     total: int = 0,
 ) -> Result:
@@ -54,7 +54,7 @@ def result(
     )
     return Result(
         scores=scores,
-        head=head,
+        embeddings=embeddings,
         provenance=Provenance(model="m"),
         total_parameters=total,
         planned=len(rows),
@@ -146,13 +146,13 @@ def test_one_layer_types_are_selected_at_hundred_only() -> None:
     assert selection.smallest_percent() == 100
 
 
-def in_types(sizes: list[int], head: tuple[HeadParameter, ...] = ()) -> Selection:
+def in_types(sizes: list[int], embeddings: tuple[EmbeddingParameter, ...] = ()) -> Selection:
     """Types of these many layers each, called t0, t1 and so on."""
-    whole = made.result(layers=sum(sizes), types=1, head=False)
+    whole = made.result(layers=sum(sizes), types=1, embeddings=False)
     ids = np.repeat(np.arange(len(sizes)), sizes)
     names = [f"t{i}" for i in range(len(sizes))]
     scores = replace(whole.scores, type_names=names, type_ids=ids)
-    return Selection(replace(whole, scores=scores, head=head))
+    return Selection(replace(whole, scores=scores, embeddings=embeddings))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_type_of_norms_is_none_too_small() -> None:
 
 def test_what_trains_with_the_head_is_no_type_too_small() -> None:
     layers = in_types([12, 1]).result.scores.parameters
-    assert in_types([12, 1], (HeadParameter(layers[12][0], 4),)).too_small(50) == ""
+    assert in_types([12, 1], (EmbeddingParameter(layers[12][0], 4),)).too_small(50) == ""
 
 
 def test_ties_go_by_file_order_and_ranks_count_from_one() -> None:
@@ -208,7 +208,7 @@ def test_nothing_to_select() -> None:
         selection = Selection(result(rows))
         assert selection.smallest_percent() == NEVER
         assert not selection.mask(100).any()
-        assert selection.totals(100, head=True) == Totals(0, 0, 0.0)
+        assert selection.totals(100, embeddings=True) == Totals(0, 0, 0.0)
 
 
 EMBED, HEAD = "model.embed_tokens", "lm_head"
@@ -230,8 +230,8 @@ def sized(*, tied: bool, seed: int = 1) -> tuple[Result, dict[str, int]]:
             parameters[f"{layer}.bias"] = rng.randrange(1, 10)
         numel[layer] = sum(parameters.get(f"{layer}.{e}", 0) for e in ("weight", "bias"))
     parameters["model.norm.weight"] = 77  # never scored, still of the model
-    head = tuple(
-        HeadParameter(
+    embeddings = tuple(
+        EmbeddingParameter(
             f"{name}.weight", parameters[f"{name}.weight"], ("lm_head.weight",) if tied else ()
         )
         for name in ends
@@ -240,25 +240,25 @@ def sized(*, tied: bool, seed: int = 1) -> tuple[Result, dict[str, int]]:
         rows,
         numel=numel,
         bias=[r[0] for r in rows if r[1] == "q"],
-        head=head,
+        embeddings=embeddings,
         total=sum(parameters.values()),
     )
     return made, parameters
 
 
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
-@pytest.mark.parametrize("head", [True, False], ids=["with head", "without"])
-def test_totals_are_the_sum_over_what_trains(head: bool, tied: bool) -> None:
+@pytest.mark.parametrize("embeddings", [True, False], ids=["with head", "without"])
+def test_totals_are_the_sum_over_what_trains(embeddings: bool, tied: bool) -> None:
     made, parameters = sized(tied=tied)
     selection = Selection(made)
     scores = made.scores
-    in_head = {h.name for h in made.head}
+    in_embeddings = {h.name for h in made.embeddings}
     for percent in range(101):
         rows = np.flatnonzero(selection.mask(percent))
-        names = {name for i in rows for name in scores.parameters[i]} - in_head
-        names |= in_head if head else set()
+        names = {name for i in rows for name in scores.parameters[i]} - in_embeddings
+        names |= in_embeddings if embeddings else set()
         trained = sum(parameters[name] for name in names)
-        totals = selection.totals(percent, head=head)
+        totals = selection.totals(percent, embeddings=embeddings)
         assert totals.parameters == trained, percent
         assert totals.share == pytest.approx(trained / sum(parameters.values()))
 
@@ -266,22 +266,24 @@ def test_totals_are_the_sum_over_what_trains(head: bool, tied: bool) -> None:
 def test_without_the_head_nothing_of_it_trains_even_at_hundred() -> None:
     made, parameters = sized(tied=False)
     whole = sum(parameters.values()) - 77
-    ends = sum(h.numel for h in made.head)
+    ends = sum(h.numel for h in made.embeddings)
     selection = Selection(made)
-    assert selection.totals(100, head=True).parameters == whole
-    assert selection.totals(100, head=False).parameters == whole - ends
+    assert selection.totals(100, embeddings=True).parameters == whole
+    assert selection.totals(100, embeddings=False).parameters == whole - ends
 
 
 def test_totals_of_the_whole_model_are_its_parameters() -> None:
     made, parameters = sized(tied=True)
-    totals = Selection(made).totals(100, head=True)
+    totals = Selection(made).totals(100, embeddings=True)
     assert totals.parameters == sum(parameters.values()) - 77
     assert totals.share < 1
 
 
 def test_without_sizes_there_is_no_share() -> None:
-    head = (HeadParameter("lm_head.weight", 0),)
-    totals = Selection(result([("a", "t", 1.0)], head=head)).totals(100, head=True)
+    embeddings = (EmbeddingParameter("lm_head.weight", 0),)
+    totals = Selection(result([("a", "t", 1.0)], embeddings=embeddings)).totals(
+        100, embeddings=True
+    )
     assert totals == Totals(1, 0, 0.0)
 
 

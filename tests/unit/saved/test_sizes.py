@@ -76,8 +76,8 @@ def test_rows_get_shapes_biases_head_and_parameters(model: Path, tmp_path: Path)
     assert {p.name: p.shape for p in result.parameters} == {
         name: tuple(tensor.shape) for name, tensor in tensors.items()
     }
-    assert not result.head_is_guessed
-    assert [h.numel for h in result.head] == [64 * 32, 64 * 32]
+    assert not result.embeddings_are_guessed
+    assert [h.numel for h in result.embeddings] == [64 * 32, 64 * 32]
     assert result.scores.parameters[
         result.scores.layers.index("model.layers.1.self_attn.q_proj")
     ] == ("model.layers.1.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.bias")
@@ -103,9 +103,9 @@ def test_a_tied_head_is_the_embedding(tmp_path: Path) -> None:
     path = flat(tmp_path, [*layers_of(tensors), "lm_head"])
     result = load_sized(path, str(folder))
     table = "model.embed_tokens.weight"
-    assert [(h.name, h.tied) for h in result.head] == [(table, ("lm_head.weight",))]
+    assert [(h.name, h.tied) for h in result.embeddings] == [(table, ("lm_head.weight",))]
     assert result.scores.parameters[-1] == (table,)
-    trained = Selection(result).totals(100, head=True).parameters
+    trained = Selection(result).totals(100, embeddings=True).parameters
     assert trained == result.total_parameters
     result_names = {name for names in result.scores.parameters for name in names}
     assert result_names <= set(result.names)

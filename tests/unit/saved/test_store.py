@@ -49,8 +49,10 @@ def same(a: Result, b: Result) -> bool:
         all(np.array_equal(getattr(x, n), getattr(y, n), equal_nan=True) for n in arrays)
         and (x.layers, x.type_names, x.parameters) == (y.layers, y.type_names, y.parameters)
         and (x.problems, x.metric, a.parameters) == (y.problems, y.metric, b.parameters)
-        and (a.head, a.provenance, a.total_parameters) == (b.head, b.provenance, b.total_parameters)
-        and (a.planned, a.skipped, a.head_is_guessed) == (b.planned, b.skipped, b.head_is_guessed)
+        and (a.embeddings, a.provenance, a.total_parameters)
+        == (b.embeddings, b.provenance, b.total_parameters)
+        and (a.planned, a.skipped, a.embeddings_are_guessed)
+        == (b.planned, b.skipped, b.embeddings_are_guessed)
         and a.checkpoint == b.checkpoint
         and x.metrics.keys() == y.metrics.keys()
         and all(_same_column(x.metrics[name], y.metrics[name]) for name in x.metrics)
@@ -200,7 +202,7 @@ def test_no_such_file_and_a_folder(tmp_path: Path) -> None:
         made.result(failed={0: "is all zero", 5: "holds NaN or Inf"}),
         made.result(snr={1: math.inf, 2: 1e25, 3: 1e-300}),
         made.result(names={0: "a[/b][red]", 1: "ünï\u2028", 2: "x\ny"}),
-        made.result(head=False),
+        made.result(embeddings=False),
     ],
     ids=["plain", "bias", "stopped", "failed", "special", "names", "no head"],
 )
@@ -385,16 +387,16 @@ def test_which_rule_a_file_was_made_by(
 def test_the_assumed_head(tmp_path: Path) -> None:
     rows = {"model.layers.0.mlp.up_proj": {"snr": 1.0, "type": "mlp.up_proj"}}
     result = load_result(write(tmp_path, json.dumps(rows)))
-    assert [h.name for h in result.head] == ["model.embed_tokens.weight", "lm_head.weight"]
-    assert result.head_is_guessed
+    assert [h.name for h in result.embeddings] == ["model.embed_tokens.weight", "lm_head.weight"]
+    assert result.embeddings_are_guessed
     rows["model.embed_tokens"] = rows["lm_head"] = {"snr": 1.0, "type": "x"}
     result = load_result(write(tmp_path, json.dumps(rows)))
-    assert [h.name for h in result.head] == ["model.embed_tokens.weight", "lm_head.weight"]
-    assert not result.head_is_guessed
+    assert [h.name for h in result.embeddings] == ["model.embed_tokens.weight", "lm_head.weight"]
+    assert not result.embeddings_are_guessed
     other = {"encoder.layer.0.output.dense": {"snr": 1.0, "type": "output.dense"}}
     result = load_result(write(tmp_path, json.dumps(other)))
-    assert result.head == ()
-    assert not result.head_is_guessed
+    assert result.embeddings == ()
+    assert not result.embeddings_are_guessed
 
 
 def test_names_that_are_parameters_already_stay(tmp_path: Path) -> None:

@@ -41,10 +41,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     result = made.result(layers=8, types=3, bias=True)
     path = tmp_path / "a.yaml"
     recipe = SpectrumYaml(Selection(result))
-    path.write_text("\ufeff" + recipe.text(50, head=True), encoding="utf-8")
+    path.write_text("\ufeff" + recipe.text(50, embeddings=True), encoding="utf-8")
     names = names_in_file(path)
     assert len(names) == 2 + 3 * 4 * 2
-    assert names[:2] == tuple(head.name for head in result.head)
+    assert names[:2] == tuple(head.name for head in result.embeddings)
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ class TestSizes:
         (there,), here = [message.result for message in posted], load_sized(scores, model)
         assert isinstance(posted[0], ResultSized) and posted[0].path == scores
         assert there.parameters == here.parameters
-        assert there.head == here.head
+        assert there.embeddings == here.embeddings
         assert there.provenance == here.provenance
         assert there.scores.numel.tolist() == here.scores.numel.tolist()
         assert there.source == here.source == str(scores)
