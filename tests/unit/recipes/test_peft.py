@@ -83,8 +83,15 @@ def mixture(kinds: dict[str, ModuleKind] | None = None) -> Result:
         parameters=[(full,) for full, _ in names],
         metrics={METRIC: MetricColumn(np.tile([2.0, 1.0], len(shapes)))},
     )
-    origin = Provenance("made/mixture", naming="transformers 5.23.0 Qwen2MoeForCausalLM")
-    return Result(scores, (), origin, int(numel.sum()), len(names), parameters=parameters)
+    origin = Provenance(model="made/mixture", naming="transformers 5.23.0 Qwen2MoeForCausalLM")
+    return Result(
+        scores=scores,
+        head=(),
+        provenance=origin,
+        total_parameters=int(numel.sum()),
+        planned=len(names),
+        parameters=parameters,
+    )
 
 
 def test_lora_names_the_selected_modules() -> None:
@@ -264,7 +271,10 @@ def test_groups_are_runs_of_close_scores() -> None:
     assert config["target_modules"] == [name for group in names for name in group]
     assert BY_SCORES in " ".join(line.strip("# ") for line in script.splitlines())
     count = KINDS["peft-groups"].count(choice)
-    assert count == AdapterCount(7, 0, 3 * 8 * (4096 + 14336), 0, 4, count.share)
+    adapters = 3 * 8 * (4096 + 14336)
+    assert count == AdapterCount(
+        high=7, medium=0, adapters=adapters, full=0, shared=4, share=count.share
+    )
 
 
 def test_layers_that_are_not_selected_part_a_group() -> None:
