@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback
 
-from spectrum_tui.core.comparison.compare import Comparison, compare
-from spectrum_tui.core.comparison.words import rho_text
+from spectrum_tui.core.comparison.compare import Comparison, compare, rho_text
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import append_text, slug, write_text
 from spectrum_tui.core.numbers import finite

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frozen", "RecipeError", "SpectrumError", "freeze_except"]
 
-Recipe = str | os.PathLike[str] | Iterable[str]
+RecipeSource = str | os.PathLike[str] | Iterable[str]
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,11 @@ class Frozen:
 
 
 def freeze_except(
-    model: torch.nn.Module, recipe: Recipe, *, keep_adapters: bool = False, keep_new: bool = False
+    model: torch.nn.Module,
+    recipe: RecipeSource,
+    *,
+    keep_adapters: bool = False,
+    keep_new: bool = False,
 ) -> Frozen:
     """Freeze every parameter of `model` but those that `recipe` names; raises SpectrumError.
 
@@ -117,7 +121,7 @@ def freeze_except(
     return frozen
 
 
-def _entries(recipe: Recipe) -> tuple[str, ...]:
+def _entries(recipe: RecipeSource) -> tuple[str, ...]:
     if isinstance(recipe, str | os.PathLike):
         return names_in_file(Path(recipe).expanduser())
     entries = tuple(recipe)

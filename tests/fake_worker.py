@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from spectrum_tui.core.requests import (
     Refined,
     Request,
     ResultReady,
+    Sized,
     Suggestions,
 )
 from spectrum_tui.core.settings import DEMO
@@ -88,8 +90,16 @@ class FakeWorker:
         elif model != "silent":
             self.send(Failed(number, _error(f"There is no model {model}.", "Check it.", "model")))
 
+    def recount(self, request: Request) -> None:
+        scored = {TYPES[0].name: len(self.scores)} if self.scores else {}
+        self.send(Refined(request.number, replace(summary(request.settings.model), scored=scored)))
+
     def suggest(self, request: Request) -> None:
         self.send(Suggestions(("good", REMOTE), ()))
+
+    def sizes(self, request: Request) -> None:
+        if request.settings.sizes_from != "silent":
+            self.send(Sized(request.number, request.scores, ""))
 
     def download(self, request: Request) -> None:
         self.number, self.model = request.number, request.settings.model

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from spectrum_tui.app.loading import (
     ResultSized,
     load_recipe,
     load_result,
+    read_sized,
 )
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.step_bar import model_label
@@ -41,7 +42,9 @@ from spectrum_tui.core.requests import (
     Ready,
     Refined,
     ResultReady,
+    Sized,
     Suggestions,
+    Task,
 )
 from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 from spectrum_tui.worker.client import ScanRunner, ScanSession, WorkerDied, WorkerSaid
@@ -162,6 +165,10 @@ class SpectrumApp(BaseApp):
         # in them; what is there when a scan begins lives on anyway.
         self.call_after_refresh(gc.freeze)
 
+    @on(ask.RecountRequested)
+    def _recount(self) -> None:
+        self._session.recount()
+
     @on(ask.StopRequested)
     def _stop(self) -> None:
         self.runner.stop()
@@ -204,12 +211,10 @@ class SpectrumApp(BaseApp):
                     self.notify(text, markup=False)
             case Named(names=names):
                 self._audit_with(names)
-            case Failed() if message.task == "names":
-                self._audit_with(message.answer)
-            case Failed() if message.task != "scan":
-                self._show_failure(message.answer)
+            case Sized():
+                _beside(read_sized, message.answer, self.post_message)
             case Failed():
-                self._scan_refused(message.answer)
+                self._failed(message.answer, message.task)
             case Suggestions():
                 self.setup_screen.set_suggestions(message.answer)
             case Ready():
@@ -219,6 +224,18 @@ class SpectrumApp(BaseApp):
                 path = self._session.arrived(message.answer)
                 if path is not None:
                     self._load(path)
+
+    def _failed(self, failed: Failed, task: Task | None) -> None:
+        match task:
+            case "names":
+                self._audit_with(failed)
+            case "scan":
+                self._scan_refused(failed)
+            case "sizes":
+                if self.settings.sizes_from:  # else nobody asked for them
+                    self._show_load_error(failed.error["message"], failed.error["hint"])
+            case _:
+                self._show_failure(failed)
 
     def _scan_refused(self, failed: Failed) -> None:
         """A scan that never began: what is wrong stands in a field of the first screen."""
@@ -232,7 +249,8 @@ class SpectrumApp(BaseApp):
 
     def _refine(self, summary: ModelSummary) -> None:
         """The names are a trainer's now; the layers screen takes them over in place."""
-        self.setup_screen.show_summary(summary)
+        if self.setup_screen.summary is not None:  # else the user has gone on to another model
+            self.setup_screen.show_summary(summary)
         if self._summary is None:
             return
         self._summary = summary
@@ -252,12 +270,13 @@ class SpectrumApp(BaseApp):
         # The scan screen sees it by itself; the next request starts another worker.
         text = f"The scan process {message.reason}."
         hint = f"Try again; details may be in {message.log}." if message.log else "Try again."
-        if "names" in message.lost:
+        lost = message.lost - {"sizes"}  # the scores are open without them
+        if "names" in lost:
             error = {"message": text, "hint": hint}
             self._audit_with(Failed(0, error))
-        elif message.lost - {"scan"}:
+        elif lost - {"scan"}:
             self.setup_screen.show_error("model", text, hint)
-        elif not message.lost:
+        elif not lost:
             self.notify(f"{text} {hint}", severity="warning", markup=False)
 
     def _set_machine(self, ready: Ready) -> None:
@@ -269,12 +288,8 @@ class SpectrumApp(BaseApp):
     # -- results -------------------------------------------------------------------------------
 
     def _load(self, path: Path) -> None:
-        # A plain daemon thread: Textual's own would hold the exit until the file is read.
-        sizes_from = self.settings.sizes_from if path == self._results else ""
-        load = partial(load_result, path, self.post_message, sizes_from)
-        if path.suffix in RECIPES:
-            load = partial(load_recipe, path, self.post_message)
-        threading.Thread(target=load, daemon=True).start()
+        load = load_recipe if path.suffix in RECIPES else load_result
+        _beside(load, path, self.post_message)
 
     @on(RecipeLoaded)
     def _show_recipe(self, message: RecipeLoaded) -> None:
@@ -316,14 +331,14 @@ class SpectrumApp(BaseApp):
             self.switch_screen(screen)  # there is nothing to come back for
         else:
             self.push_screen(screen)
+        sizes_from = self.settings.sizes_from if message.path == self._results else ""
+        if sizes_from or not message.result.scores.has_shapes:
+            self.runner.sizes(message.path, replace(self.settings, sizes_from=sizes_from))
 
     @on(ResultSized)
     def _take_sizes(self, message: ResultSized) -> None:
         from spectrum_tui.app.screens.results import ResultsScreen
 
-        if message.result is None:
-            self._show_load_error(message.error["message"], message.error["hint"])
-            return
         path = str(message.path)
         for screen in self.screen_stack:
             if isinstance(screen, ResultsScreen) and screen.state.result.source == path:
@@ -349,3 +364,8 @@ class SpectrumApp(BaseApp):
     def _leave(self, leave: bool | None) -> None:
         if leave:
             self.exit(return_code=INTERRUPTED if self.runner.progress.live else 0)
+
+
+def _beside(work: Callable[..., None], *arguments: object) -> None:
+    """Work on a plain daemon thread: Textual's own would hold the exit until it is done."""
+    threading.Thread(target=work, args=arguments, daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from spectrum_tui.core.errors import InputError, ResultsError, SpectrumError, to
 
 if TYPE_CHECKING:
     from spectrum_tui.core.audit.audit import Audit
-    from spectrum_tui.core.requests import ModelNames
+    from spectrum_tui.core.requests import ModelNames, Sized
     from spectrum_tui.core.results.results import Result
 
 Post = Callable[[Message], object]
@@ -30,11 +31,10 @@ class ResultLoaded(Message):
 
 @dataclass
 class ResultSized(Message):
-    """The same scores with the sizes of a model, or why that model has none for them."""
+    """The same scores with the sizes of a model."""
 
     path: Path
-    result: Result | None
-    error: dict[str, str]
+    result: Result
 
 
 @dataclass
@@ -47,9 +47,8 @@ class RecipeLoaded(Message):
     error: dict[str, str]
 
 
-def load_result(path: Path, post: Post, sizes_from: str = "") -> None:
-    """Read a file of scores and post a `ResultLoaded`, whatever happens; then, where it needs
-    sizes and there are any, a `ResultSized`."""
+def load_result(path: Path, post: Post) -> None:
+    """Read a file of scores and post a `ResultLoaded`, whatever happens."""
     # numpy's 0.1 s is paid here, on a thread, and not before the first frame.
     from spectrum_tui.core.saved.store import load_result as load
 
@@ -63,22 +62,16 @@ def load_result(path: Path, post: Post, sizes_from: str = "") -> None:
         post(ResultLoaded(path, None, to_dict(error)))
         return
     post(ResultLoaded(path, result, {}))
-    if sizes_from or not result.scores.has_shapes:
-        _find_sizes(path, post, sizes_from)
 
 
-def _find_sizes(path: Path, post: Post, sizes_from: str) -> None:
-    from spectrum_tui.worker.sizes_process import ask
+def read_sized(answer: Sized, post: Post) -> None:
+    """Post a `ResultSized` of what the worker found, if it found any sizes."""
+    from spectrum_tui.core.saved.store import from_details_text
 
-    try:
-        result = ask(path, sizes_from)
-    except (SpectrumError, OSError) as exc:
-        if sizes_from:
-            said = exc if isinstance(exc, SpectrumError) else ResultsError(str(exc), "Try again.")
-            post(ResultSized(path, None, to_dict(said)))
-        return
-    if result is not None:
-        post(ResultSized(path, result, {}))
+    path = Path(answer.scores)
+    if answer.details:
+        with contextlib.suppress(ValueError):
+            post(ResultSized(path, from_details_text(answer.details, path)))
 
 
 def load_recipe(path: Path, post: Post) -> None:

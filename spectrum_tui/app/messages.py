@@ -65,6 +65,10 @@ class ScanRequested(Message):
     fresh: bool = False
 
 
+class RecountRequested(Message):
+    """Say how many layers have a score by now."""
+
+
 @dataclass
 class StopRequested(Message):
     """End the scan after the matrices in work; everything finished is kept."""

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.cli.options import Parser
+from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.core.audit.audit import Audit, audit
 from spectrum_tui.core.audit.entries import open_recipe
 from spectrum_tui.core.audit.findings import Finding, Severity, short
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import count, counted, percent
-from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
 from spectrum_tui.core.trainers.reports import TrainerReport
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines, say
@@ -30,10 +29,7 @@ def run(arguments: list[str]) -> int:
         from spectrum_tui.core.audit.model_names import model_names
         from spectrum_tui.core.hub import Patience
 
-        asked = Settings(
-            model=options.model, revision=options.revision, model_class=options.model_class
-        )
-        names = model_names(asked, patience=Patience(say=say))
+        names = model_names(settings_of(options), patience=Patience(say=say))
     found = audit(text, names)
     if options.json:
         put_json(_as_json(found))
@@ -54,7 +50,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("file", metavar="FILE.yaml", help="the recipe, or a trainer's configuration that holds it")
     add("--model", default="", metavar="MODEL", help="folder or id of the model it is for")
-    add("--revision", default="", metavar="R", help="branch, tag or commit on the hub")
+    add_options(parser, "revision")
     add("--model-class", default="", metavar="CLASS", help="transformers class of the model")
     add("--json", action="store_true", help="print the findings as JSON")
     add("-o", "--output", metavar="FIXED.yaml", help="write the corrected file here")

@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from spectrum_tui.cli.options import Parser, add_metric_option, add_percent_option
+from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.cli.output import aligned
 from spectrum_tui.core.comparison.as_json import as_data
-from spectrum_tui.core.comparison.compare import Agreement, Comparison, compare
-from spectrum_tui.core.comparison.words import (
+from spectrum_tui.core.comparison.compare import (
+    Agreement,
+    Comparison,
     change_text,
+    compare,
     file_names,
     notes,
     rank_text,
@@ -21,7 +23,6 @@ from spectrum_tui.core.comparison.words import (
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scoring.metrics import described
-from spectrum_tui.core.settings import parse_metric, parse_percent
 from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines
 
@@ -32,13 +33,13 @@ MOVES = 10
 def run(arguments: list[str]) -> int:
     """Print the comparison of two score files on stdout; raises SpectrumError."""
     options = _parser().parse_args(arguments)
-    percent = parse_percent(options.top_percent)
+    settings = settings_of(options)
     a, b = (load_result(Path(path)) for path in (options.a, options.b))
-    comparison = compare(a, b, parse_metric(options.metric))
+    comparison = compare(a, b, settings.metric)
     if options.json:
-        put_json(as_data(comparison, percent))
+        put_json(as_data(comparison, settings.top_percent))
     else:
-        put_lines(_lines(comparison, percent))
+        put_lines(_lines(comparison, settings.top_percent))
     return 0
 
 
@@ -49,8 +50,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("a", metavar="A.json", help="a saved score file")
     parser.add_argument("b", metavar="B.json", help="another one")
-    add_percent_option(parser)
-    add_metric_option(parser)
+    add_options(parser, "top_percent", "metric")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser
 

@@ -6,35 +6,35 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from spectrum_tui.cli.options import (
-    Parser,
-    add_embeddings_option,
-    add_metric_option,
-    add_missing_option,
-    add_percent_option,
-    add_sizes_option,
-)
+from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.cli.scores import load_scores
-from spectrum_tui.cli.tier_options import add_tier_options, parse_tiers
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, kind_named
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.core.settings import parse_metric, parse_percent
+from spectrum_tui.core.settings import whole_number
 from spectrum_tui.stdio.streams import PROGRAM, put, say
+
+LARGEST_RANK = 65536
+"""More than the inputs of any linear module."""
+_DEFAULT = Tiers()
 
 
 def run(arguments: Sequence[str]) -> int:
     """Write a recipe; returns the exit code, raises SpectrumError."""
-    return write(make_parser().parse_args(arguments))
+    return _export(_parser().parse_args(arguments))
 
 
-def write(options: argparse.Namespace) -> int:
-    """Write what these options ask for, as `run`."""
+def run_yaml(arguments: Sequence[str]) -> int:
+    """Write the YAML, as `spectrum-tui yaml`: `export --as spectrum` by another name."""
+    return _export(_yaml_parser().parse_args(arguments))
+
+
+def _export(options: argparse.Namespace) -> int:
     kind = kind_named(options.kind)
     choice = _choice(options, kind)
     files = drafted(kind, choice)
@@ -50,7 +50,7 @@ def write(options: argparse.Namespace) -> int:
 
 def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
     """What is asked for; raises SpectrumError where it is not to be had."""
-    percent, metric = parse_percent(options.top_percent), parse_metric(options.metric)
+    settings = settings_of(options)
     if options.experts and not kind.experts:
         able = ", ".join(k.name for k in KINDS if k.experts)
         raise InputError(
@@ -58,16 +58,14 @@ def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
             f"It is for {able}.",
             field="experts",
         )
-    ranked = load_scores(options).with_metric(metric)
-    head = not options.no_embeddings
-    tiers = parse_tiers(options, kind, percent)
+    ranked = load_scores(options).with_metric(settings.metric)
     return Choice(
-        Selection(ranked),
-        percent,
-        head,
-        tiers,
+        selection=Selection(ranked),
+        percent=settings.top_percent,
+        head=not settings.no_embeddings,
+        tiers=_tiers(options, kind, settings.top_percent),
         experts=options.experts,
-        allow_missing=options.allow_missing,
+        allow_missing=settings.allow_missing,
     )
 
 
@@ -96,8 +94,19 @@ def _write(files: Sequence[RecipeFile], first: Path) -> None:
         say(f"wrote {path}")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The options of this command."""
+def _yaml_parser() -> argparse.ArgumentParser:
+    """What `export` takes for a kind that has no options of its own."""
+    parser = Parser(
+        prog=f"{PROGRAM} yaml",
+        description="Write the unfrozen_parameters YAML of saved scores.",
+    )
+    _add_common(parser)
+    parser.set_defaults(kind=DEFAULT_KIND.name, experts=False)
+    parser.set_defaults(high_rank=None, medium_rank=None, medium_percent=None)
+    return parser
+
+
+def _parser() -> argparse.ArgumentParser:
     width = max(len(kind.name) for kind in KINDS)
     kinds = "\n".join(f"  {kind.name:<{width}}  {kind.purpose}" for kind in KINDS)
     parser = Parser(
@@ -107,7 +116,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add_options(parser)
+    _add_common(parser)
     add(
         "--as",
         dest="kind",
@@ -121,22 +130,67 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"the best experts of each fused parameter, not whole parameters ({able})",
     )
-    add_tier_options(parser)
+    _add_tiers(parser)
     return parser
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: argparse.ArgumentParser) -> None:
     """What every kind of recipe is made of, and where it goes."""
     add = parser.add_argument
     add("results", metavar="RESULTS.json", help="a saved score file")
-    add_percent_option(parser)
-    add_metric_option(parser)
-    add_embeddings_option(parser)
-    add_missing_option(parser)
-    add_sizes_option(parser)
+    add_options(parser, "top_percent", "metric", "no_embeddings", "allow_missing", "sizes_from")
     add(
         "-o",
         "--output",
         metavar="FILE",
         help="write here instead of to stdout; further files of the kind lie beside it",
     )
+
+
+def _add_tiers(parser: argparse.ArgumentParser) -> None:
+    """`--medium-percent P`, `--high-rank R`, `--medium-rank R`."""
+    group = parser.add_argument_group("adapters", "what the peft recipes give to which layers")
+    group.add_argument(
+        "--medium-percent",
+        metavar="P",
+        help="where the medium tier ends, counted from the top (50, or half-way from there up)",
+    )
+    group.add_argument(
+        "--high-rank",
+        metavar="R",
+        help=f"LoRA's rank on the layers of --top-percent ({_DEFAULT.high_rank})",
+    )
+    group.add_argument(
+        "--medium-rank",
+        metavar="R",
+        help=f"LoRA's rank on the medium tier ({_DEFAULT.medium_rank})",
+    )
+
+
+def _tiers(options: argparse.Namespace, kind: RecipeKind, percent: int) -> Tiers:
+    """The tiers that were asked for; raises InputError for what the kind has no use for."""
+    for option in ("high_rank", "medium_percent", "medium_rank"):
+        if getattr(options, option) is not None and option not in kind.options:
+            able = ", ".join(one.name for one in KINDS if option in one.options)
+            name = f"--{option.replace('_', '-')}"
+            raise InputError(f"{name} is not for {kind.name}.", f"It is for {able}.", field="tiers")
+    return Tiers(
+        _medium_percent(options.medium_percent, percent),
+        _rank(options.high_rank, "--high-rank", _DEFAULT.high_rank),
+        _rank(options.medium_rank, "--medium-rank", _DEFAULT.medium_rank),
+    )
+
+
+def _medium_percent(given: str | None, percent: int) -> int | None:
+    if given is None:
+        return None
+    text = given.strip().removesuffix("%")
+    return whole_number(
+        text, percent, 100, "medium_percent", "--medium-percent", f"{percent} to 100"
+    )
+
+
+def _rank(given: str | None, option: str, default: int) -> int:
+    if given is None:
+        return default
+    return whole_number(given, 1, LARGEST_RANK, "rank", option, f"1 to {LARGEST_RANK}")

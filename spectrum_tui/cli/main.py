@@ -19,8 +19,7 @@ from spectrum_tui import __version__
 from spectrum_tui.cli.options import (
     Parser,
     add_model_options,
-    add_sizes_option,
-    settings_of,
+    model_settings,
 )
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.settings import RECIPES
@@ -36,8 +35,10 @@ COMMANDS = {
     "memory": ("RESULTS.json", "what a selection takes to train, and what fits into N GiB"),
     "compare": ("A.json B.json", "how two rankings and their selections differ"),
 }
-"""What the first argument may be, apart from a model: a module of `commands`, imported when it is
-called; what it takes and what it does."""
+"""What the first argument may be, apart from a model: a module beside this one, imported when it
+is called; what it takes and what it does."""
+_ELSEWHERE = {"yaml": ("export", "run_yaml")}
+"""(module, function) of commands that have no module of their own."""
 
 FILES = (".json", *RECIPES)
 """How the names of files end that open in the app: scores, recipes."""
@@ -68,8 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in COMMANDS:
-            command = import_module(f"spectrum_tui.cli.{arguments[0]}")
-            return int(command.run(arguments[1:]))
+            module, function = _ELSEWHERE.get(arguments[0], (arguments[0], "run"))
+            command = getattr(import_module(f"spectrum_tui.cli.{module}"), function)
+            return int(command(arguments[1:]))
         return _app(arguments)
     except SpectrumError as exc:
         last_resort.report(exc)
@@ -86,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _app(arguments: list[str]) -> int:
     options = _app_parser().parse_args(arguments)
-    settings = settings_of(options)
+    settings = model_settings(options)
     results = _results_file(settings.model)
     if settings.sizes_from and results is None:
         raise InputError(
@@ -136,6 +138,5 @@ def _app_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    add_model_options(parser)
-    add_sizes_option(parser)
+    add_model_options(parser, "app")
     return parser

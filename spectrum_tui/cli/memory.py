@@ -7,13 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from spectrum_tui.cli.options import (
-    Parser,
-    add_embeddings_option,
-    add_metric_option,
-    add_percent_option,
-    add_sizes_option,
-)
+from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.cli.output import aligned
 from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.core import numbers
@@ -40,7 +34,6 @@ from spectrum_tui.core.memory.presets import (
 )
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.core.settings import parse_metric, parse_percent
 from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines
 
@@ -85,14 +78,14 @@ def _question(options: argparse.Namespace) -> _Question:
         parse_sequence(options.sequence),
         not options.no_checkpointing,
     )
-    percent, metric = parse_percent(options.top_percent), parse_metric(options.metric)
+    settings = settings_of(options)
     result = load_scores(options)
     if not result.parameters:
         raise ResultsError(NO_SIZES, NO_SIZES_HINT)
-    selection = Selection(result.with_metric(metric))
+    selection = Selection(result.with_metric(settings.metric))
     table = MemoryTable(selection, ModelSizes(result.parameters, result.head))
-    head = bool(result.head) and not options.no_embeddings
-    return _Question(result, table, selection, training, percent, head)
+    head = bool(result.head) and not settings.no_embeddings
+    return _Question(result, table, selection, training, settings.top_percent, head)
 
 
 def _fit(asked: _Question, limit: float) -> Fit:
@@ -221,7 +214,7 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("results", metavar="RESULTS.json", help="a saved score file")
-    add_percent_option(parser)
+    add_options(parser, "top_percent")
     add(
         "--fit",
         metavar="GiB",
@@ -236,7 +229,5 @@ def _parser() -> Parser:
     add("--sequence", default="2048", metavar="N", help="tokens of a sequence (2048)")
     add("--no-checkpointing", action="store_true", help="without gradient checkpointing")
     add("--json", action="store_true", help="print JSON")
-    add_metric_option(parser)
-    add_embeddings_option(parser)
-    add_sizes_option(parser)
+    add_options(parser, "metric", "no_embeddings", "sizes_from")
     return parser

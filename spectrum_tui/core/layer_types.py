@@ -77,7 +77,7 @@ _GROUP_PATTERNS = tuple(
     )
 )
 _INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)")
-ANY = "*"
+ANY_NUMBER = "*"
 """Stands in a type for an index that only counts."""
 
 
@@ -89,10 +89,10 @@ def layer_type(layer: str) -> str:
     >>> layer_type("model.layers.7.mlp.experts.17.down_proj")
     'mlp.experts.*.down_proj'
     """
-    layer = experts.without_numbers(layer, ANY)
+    layer = experts.without_numbers(layer, ANY_NUMBER)
     # A container of bare layers ("proj.2") would give the empty type, which in the
     # reference matches every layer of the model.
-    return reference_type(layer) or ".".join([*layer.split(".")[:-1], ANY])
+    return reference_type(layer) or ".".join([*layer.split(".")[:-1], ANY_NUMBER])
 
 
 def reference_type(layer: str) -> str:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.settings import DEFAULTS, Settings
 
-Task = Literal["inspect", "download", "scan", "names", "suggest", "stop"]
+Task = Literal["inspect", "recount", "download", "scan", "names", "sizes", "suggest", "stop"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What the app asks of the worker; answers carry its `number`, 0 where none is awaited.
 
-    `branch` is the name by which a downloaded model is found again, if not by its revision.
+    `branch` is the name by which a downloaded model is found again, if not by its revision, and
+    `scores` the file that sizes are wanted for.
     """
 
     task: Task
     number: int = 0
     settings: Settings = DEFAULTS
     branch: str | None = None
+    scores: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,9 @@ class ModelSummary:
 
     `origin`: a local folder, a snapshot in the hub's cache, only on the hub, or the demo.
     `folder` is "" while nothing is local. `revision` is the commit of a hub model.
-    `dtypes` counts bytes per stored type. `finished` layers were scored by an earlier scan of
-    exactly these files. `skipped` are (parameter, reason) that will have no score. `model` is as
+    `dtypes` counts bytes per stored type. `scored` counts for each type the layers that an
+    earlier scan of exactly these files has scored, `scored_fast` those of them that an exact scan
+    computes again. `skipped` are (parameter, reason) that will have no score. `model` is as
     it was typed, `name` what the model is called in files and on screens. `notes` are what the
     user should know before scanning. `naming` says whose the parameter names are and
     `model_class` which class gave them; both are empty in a preview from headers.
@@ -50,7 +53,8 @@ class ModelSummary:
     dtypes: dict[str, int]
     types: tuple[TypeInfo, ...]
     skipped: tuple[tuple[str, str], ...] = ()
-    finished: int = 0
+    scored: dict[str, int] = field(default_factory=dict)
+    scored_fast: dict[str, int] = field(default_factory=dict)
     name: str = ""
     notes: tuple[str, ...] = ()
     naming: str = ""
@@ -108,6 +112,16 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
+class Sized:
+    """The answer to a request for sizes: the result with them, as `store.details_text` writes it;
+    empty where no model is at hand."""
+
+    request: int
+    scores: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A request that could not be served: the fields of a `SpectrumError` (`errors.to_dict`)."""
 
@@ -151,10 +165,12 @@ class Suggestions:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker has torch: which devices exist, and seconds per unit of `spectra.cost`."""
+    """The worker has torch: which devices exist, seconds per unit of `spectra.cost`, and on which
+    of them the precision `auto` is `fast`."""
 
     devices: tuple[str, ...]
     seconds_per_cost: dict[str, float]
+    fast: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
-"""What the user chose: given on the command line, changed on the setup screen."""
+"""What the user chose, and the table of what can be chosen."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from spectrum_tui.core.errors import InputError
 
@@ -10,7 +13,6 @@ RECIPES = (".yaml", ".yml")
 """How the names of recipes end."""
 DEFAULT_PERCENT = 50
 """The percentage of the reference tool."""
-
 
 DEMO = "demo"
 """What is typed for the demonstration model (a folder of that name is `./demo`)."""
@@ -21,37 +23,6 @@ METRICS = ("spectrum", "calibrated", "stable_rank", "effective_rank")
 """What layers can be ranked by (see `scoring.metrics`); here, where numpy is not needed."""
 METRIC = METRICS[0]
 """The reference tool's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """`batch_size` 0 and device "auto" leave the choice to the machine, an empty `model_class` to
-    what trainers do; `allow_gptq` scans weights that are only a rounded copy. `precision` "auto"
-    is exact wherever the device has fast float64. An empty `metric` is the one that a file of
-    scores was saved with, and the reference's for a scan. `sizes_from` is the model that imported
-    scores have their sizes from, by default the cached one that they are named after.
-    `allow_missing` writes recipes of scans in which many layers failed. `types` are the exact
-    types of layers to scan, every type of matrices without one (of the language model where there
-    are several towers). Scores of these that are older than `since`, in seconds since 1970, are
-    computed again."""
-
-    model: str = ""
-    revision: str = ""
-    batch_size: int = 0
-    device: str = "auto"
-    top_percent: int = DEFAULT_PERCENT
-    output_dir: str = "."
-    model_class: str = ""
-    allow_gptq: bool = False
-    precision: str = "auto"
-    metric: str = ""
-    sizes_from: str = ""
-    allow_missing: bool = False
-    types: tuple[str, ...] = ()
-    since: float = 0.0
-
-
-DEFAULTS = Settings()
 
 
 def parse_metric(text: str) -> str:
@@ -78,6 +49,10 @@ def parse_batch_size(text: str) -> int:
     return whole_number(text, 1, 1024, "batch_size", "The batch size", "1 or more, or auto")
 
 
+def _now(asked: bool) -> float:
+    return time.time() if asked else 0.0
+
+
 def whole_number(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
     """A whole number from `low` to `high`; raises InputError with that field, which says `what` it
     is and which are `allowed`."""
@@ -92,3 +67,204 @@ def whole_number(text: str, low: int, high: int, field: str, what: str, allowed:
             field=field,
         )
     return value
+
+
+Change = Literal["model", "names", "scores", "speed", "output"]
+"""What depends on an option first: which files are read, what their parameters are called, scores,
+how long these take, or what is written of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """What the command line and the setup screen know of a setting.
+
+    `only` is the command that has the option where the app and `scan` do not both. `check` makes
+    a value of what is typed, or raises InputError; `unset` stands for 0 and "". `label`, `note`
+    and `placeholder` are its field's on the setup screen.
+    """
+
+    flag: str
+    default: Any
+    help: str
+    changes: Change
+    only: Literal["", "app", "scan"] = ""
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+    takes: Literal["one", "several", "nothing"] = "one"
+    check: Callable[[Any], Any] | None = None
+    unset: str = ""
+    label: str = ""
+    note: str = ""
+    placeholder: str = ""
+
+    def value(self, typed: Any) -> Any:
+        """The value that is typed; raises InputError."""
+        return (self.check or type(self.default))(typed)
+
+    def text(self, value: object) -> str:
+        """A value as it is typed."""
+        return str(value or self.unset)
+
+
+def _setting(**about: Any) -> Any:
+    option = Option(**about)
+    return field(default=option.default, metadata={"option": option})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`batch_size` 0 and device "auto" leave the choice to the machine, an empty `model_class` to
+    what trainers do. `precision` "auto" is exact wherever the device has fast float64. An empty
+    `metric` is the one that a file of scores was saved with, and the reference's for a scan.
+    `types` are shell patterns on the command line, the exact types of layers for a scan, every
+    type of matrices without one (of the language model where there are several towers). Scores of
+    these that are older than `since`, in seconds since 1970, are computed again."""
+
+    model: str = _setting(
+        flag="model",
+        default="",
+        metavar="MODEL",
+        help="folder or Hugging Face id of the model",
+        changes="model",
+        label="Model",
+        note="A folder of safetensors or a Hugging Face id; enter reads it",
+        placeholder="folder, or org/name on Hugging Face",
+    )
+    top_percent: int = _setting(
+        flag="--top-percent",
+        default=DEFAULT_PERCENT,
+        metavar="P",
+        help=f"how many of each layer type to train, 1 to 100 ({DEFAULT_PERCENT})",
+        changes="output",
+        check=parse_percent,
+        label="Top percent",
+        note="To start with; a slider later",
+    )
+    metric: str = _setting(
+        flag="--metric",
+        default="",
+        metavar="NAME",
+        help=f"what layers are ranked by: {', '.join(METRICS)} (a saved file's own, or {METRIC})",
+        changes="output",
+        check=parse_metric,
+    )
+    batch_size: int = _setting(
+        flag="--batch-size",
+        default=0,
+        metavar="N",
+        help="matrices in work at once (auto)",
+        changes="speed",
+        check=parse_batch_size,
+        unset="auto",
+        label="Batch size",
+        note="Matrices at once; scores stay the same",
+    )
+    device: str = _setting(
+        flag="--device",
+        default="auto",
+        help="auto, cpu, cuda (every GPU), cuda:0, mps (auto)",
+        changes="scores",
+        label="Device",
+        note="Where the matrices are worked on",
+    )
+    precision: str = _setting(
+        flag="--precision",
+        default="auto",
+        choices=("auto", "exact", "fast"),
+        help="exact: float64; fast: float32 where no rank depends on it (auto: by the device)",
+        changes="scores",
+    )
+    revision: str = _setting(
+        flag="--revision",
+        default="",
+        metavar="R",
+        help="branch, tag or commit on the hub",
+        changes="model",
+        label="Revision",
+        note="Branch, tag or commit of a hub model",
+        placeholder="main",
+    )
+    output_dir: str = _setting(
+        flag="--output-dir",
+        default=".",
+        metavar="DIR",
+        help="where the files go (.)",
+        changes="output",
+        label="Output folder",
+        note="For the scores and the YAML",
+        placeholder=".",
+    )
+    model_class: str = _setting(
+        flag="--model-class",
+        default="",
+        metavar="CLASS",
+        help="transformers class whose parameter names are written (as trainers choose it)",
+        changes="names",
+    )
+    allow_gptq: bool = _setting(
+        flag="--allow-gptq",
+        takes="nothing",
+        default=False,
+        help="scan GPTQ weights, which are a rounded copy",
+        changes="names",
+    )
+    allow_missing: bool = _setting(
+        flag="--allow-missing",
+        takes="nothing",
+        default=False,
+        help="write a recipe even where over a tenth of the chosen parameters has no score",
+        changes="output",
+    )
+    sizes_from: str = _setting(
+        flag="--sizes-from",
+        default="",
+        metavar="MODEL",
+        help="take sizes and names of imported scores from this folder or cached model "
+        "(default: the cached model that the file is named after)",
+        changes="output",
+        only="app",
+    )
+    types: tuple[str, ...] = _setting(
+        flag="--types",
+        takes="several",
+        default=(),
+        metavar="PATTERN",
+        help="layer types to score, as shell patterns: 'mlp.*' (default: every type of matrices)",
+        changes="scores",
+        only="scan",
+    )
+    since: float = _setting(
+        flag="--fresh",
+        takes="nothing",
+        default=0.0,
+        help="compute the scores of these types again: the old ones stay until the new ones are "
+        "there, and those of other types for good",
+        changes="speed",
+        only="scan",
+        check=_now,
+    )
+    json: bool = _setting(
+        flag="--json",
+        takes="nothing",
+        default=False,
+        help="print the results as JSON on stdout",
+        changes="output",
+        only="scan",
+    )
+    no_embeddings: bool = _setting(
+        flag="--no-embeddings",
+        takes="nothing",
+        default=False,
+        help="leave embeddings and output head frozen (spectrum.py always trains them)",
+        changes="output",
+        only="scan",
+    )
+
+    def that_change(self, *what: Change) -> tuple[Any, ...]:
+        """The values of the options that change one of these."""
+        return tuple(getattr(self, n) for n, option in OPTIONS.items() if option.changes in what)
+
+
+OPTIONS: dict[str, Option] = {f.name: f.metadata["option"] for f in fields(Settings)}
+"""By the name of the setting, in the order of --help."""
+DEFAULTS = Settings()

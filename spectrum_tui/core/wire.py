@@ -30,6 +30,7 @@ _KINDS: dict[str, type[Any]] = {
         requests.Refined,
         requests.ModelNames,
         requests.Named,
+        requests.Sized,
         requests.Failed,
         requests.Notice,
         requests.DownloadProgress,

@@ -38,6 +38,7 @@ from spectrum_tui.core.requests import (
     Refined,
     Request,
     ResultReady,
+    Sized,
     Suggestions,
     Task,
 )
@@ -49,6 +50,7 @@ Answer = (
     Inspected
     | Refined
     | Named
+    | Sized
     | Notice
     | Failed
     | Downloaded
@@ -113,16 +115,25 @@ class ScanRunner:
 
     def inspect(self, settings: Settings) -> int:
         """Read a model's headers; an earlier inspection's answer is dropped from now on."""
-        return self._ask("inspect", settings)
+        return self._ask(Request(task="inspect", settings=settings))
+
+    def recount(self, settings: Settings) -> None:
+        """Read again what is scored of a model; the answer is a `Refined`."""
+        self._refining = self._ask(Request(task="recount", settings=settings))
 
     def names(self, settings: Settings) -> int:
         """Find a model's parameters."""
-        return self._ask("names", settings)
+        return self._ask(Request(task="names", settings=settings))
+
+    def sizes(self, scores: Path, settings: Settings) -> int:
+        """Find sizes for a file of scores: of `settings.sizes_from`, or of the model at hand that
+        the file is named after."""
+        return self._ask(Request(task="sizes", settings=settings, scores=str(scores)))
 
     def fetch(self, settings: Settings, branch: str | None = None) -> int:
         """Download a model; `branch` is the name by which it is found again."""
         self.download = None
-        return self._ask("download", settings, branch)
+        return self._ask(Request(task="download", settings=settings, branch=branch))
 
     def suggest(self, settings: Settings) -> None:
         """Ask for local models and earlier results."""
@@ -135,7 +146,7 @@ class ScanRunner:
         """
         self._stop_when_started = False
         self.progress.begin()
-        return self._ask("scan", settings, branch)
+        return self._ask(Request(task="scan", settings=settings, branch=branch))
 
     def collect(self, settings: Settings, branch: str | None = None) -> int:
         """Have the scores that a dead worker left behind written as a result.
@@ -189,13 +200,13 @@ class ScanRunner:
                 worker.kill()
             self.start()
 
-    def _ask(self, task: Task, settings: Settings, branch: str | None = None) -> int:
+    def _ask(self, request: Request) -> int:
         number = next(self._numbers)
         with self._lock:
-            for old in [n for n, what in self._open.items() if what == task]:
-                del self._open[old]
-            self._open[number] = task
-            self._send(Request(task=task, number=number, settings=settings, branch=branch))
+            if request.task != "sizes":  # of several files at a time; all else is of one model
+                self._settle_task(request.task)
+            self._open[number] = request.task
+            self._send(replace(request, number=number))
         return number
 
     def _send(self, request: Request) -> None:
@@ -261,9 +272,10 @@ class ScanRunner:
             case ResultReady():
                 self._settle_task("scan")
                 self._post(WorkerSaid(message))
-            case Inspected() | Named() | Failed():
+            case Inspected() | Named() | Sized() | Failed():
                 self._settle(message)
             case Refined():
+                self._open.pop(message.request, None)
                 if message.request == self._refining:
                     self._post(WorkerSaid(message, "inspect"))
             case Suggestions() | Ready():
@@ -287,7 +299,7 @@ class ScanRunner:
             case Downloaded():
                 self._settle(message)
 
-    def _settle(self, answer: Inspected | Downloaded | Named | Failed) -> None:
+    def _settle(self, answer: Inspected | Downloaded | Named | Sized | Failed) -> None:
         """Post an answer that is still wanted."""
         task = self._open.pop(answer.request, None)
         if task is None and answer.request == self._refining:
@@ -317,6 +329,7 @@ class ScanSession:
         self._branch = ""
         self._partial: Path | None = None
         self._wanted = False
+        self._uncounted = False
 
     def start(
         self, summary: ModelSummary, settings: Settings, types: tuple[str, ...], fresh: bool
@@ -330,6 +343,12 @@ class ScanSession:
         """Go on with what is left, of a scan that began afresh what is not yet computed again."""
         if self._asked is not None and not self._runner.progress.live:
             self._run(self._asked)
+
+    def recount(self) -> None:
+        """Ask how many layers have a score by now, once after a scan."""
+        if self._asked is not None and self._uncounted and not self._runner.progress.live:
+            self._uncounted = False
+            self._runner.recount(self._asked)
 
     def partial(self) -> Path | None:
         """The scores of an unfinished scan, if they are on disk as a result.
@@ -351,4 +370,5 @@ class ScanSession:
 
     def _run(self, asked: Settings) -> None:
         self._asked, self._partial, self._wanted = asked, None, False
+        self._uncounted = True
         self._runner.scan(asked, self._branch)

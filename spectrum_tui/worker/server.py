@@ -33,6 +33,7 @@ from spectrum_tui.core.requests import (
     Ready,
     Refined,
     Request,
+    Sized,
     Suggestions,
 )
 from spectrum_tui.stdio.streams import plain_stderr
@@ -70,12 +71,16 @@ class Worker:
         os._exit(0)
 
     def _receive(self, request: Request) -> None:
-        if request.task == "stop":
-            self._stop.set()
-            return
-        if request.task == "inspect":
-            self._asked = request.number  # one that still waits for a hub ends
-        self._requests.put(request)
+        match request.task:
+            case "stop":
+                self._stop.set()
+            case "sizes":  # the scores are shown already: not after a scan
+                self._beside(request, self._sizes)
+            case "inspect":
+                self._asked = request.number  # one that still waits for a hub ends
+                self._requests.put(request)
+            case _:
+                self._requests.put(request)
 
     def _serve(self) -> None:
         while True:
@@ -101,6 +106,8 @@ class Worker:
         match request.task:
             case "inspect":
                 self._inspect(request)
+            case "recount":
+                self._recount(request)
             case "download":
                 self._download(request)
             case "suggest":
@@ -141,14 +148,24 @@ class Worker:
 
     def _refine_later(self, request: Request, model: KeptModel) -> None:
         """Find the exact names beside whatever is asked next: the imports take seconds."""
-        refine = partial(self._guarded, request, partial(self._refine, request, model))
-        threading.Thread(target=refine, daemon=True).start()
+        self._beside(request, partial(self._refine, model=model))
+
+    def _beside(self, request: Request, work: Callable[[Request], None]) -> None:
+        guarded = partial(self._guarded, request, partial(work, request))
+        threading.Thread(target=guarded, daemon=True).start()
 
     def _refine(self, request: Request, model: KeptModel) -> None:
         """Send the exact names, unless the user has gone on to another model meanwhile."""
         self._torch_ready.wait()
         if model is self._model:
             self._send(Refined(request.number, model.summary()))
+
+    def _recount(self, request: Request) -> None:
+        """Describe the model again, with what scans have scored since it was read."""
+        self._torch_ready.wait()
+        model = self._inspected(request)
+        model.recount()
+        self._send(Refined(request.number, model.summary()))
 
     def _download(self, request: Request) -> None:
         local = self._fetched(request, self._found(request), lambda: False)
@@ -192,6 +209,15 @@ class Worker:
         self._torch_ready.wait()
         names = model_names(request.settings, patience=self._patience(request, lambda: True))
         self._send(Named(request.number, names))
+
+    def _sizes(self, request: Request) -> None:
+        from spectrum_tui.core.saved.sizes import load_sized
+        from spectrum_tui.core.saved.store import details_text
+
+        result = load_sized(Path(request.scores), request.settings.sizes_from)
+        details = details_text(result) if result.scores.has_shapes else ""
+        self._send(Sized(request.number, request.scores, details))
+        self._previewed.set()
 
     def _scan(self, request: Request) -> None:
         from spectrum_tui.core.hub import DownloadCancelled
@@ -240,10 +266,12 @@ class Worker:
         # headers, which take 0.1 s alone, take seconds.
         self._previewed.wait(HEAD_START)
         try:
-            from spectrum_tui.core.scanning.devices import available_devices
+            from spectrum_tui.core.scanning.devices import available_devices, choose_precision
 
             devices = available_devices()
-            self._send(Ready(devices, {device: seconds_per_cost(device) for device in devices}))
+            speeds = {device: seconds_per_cost(device) for device in devices}
+            fast = tuple(d for d in devices if choose_precision("auto", d) == "fast")
+            self._send(Ready(devices, speeds, fast))
         finally:
             self._torch_ready.set()
 

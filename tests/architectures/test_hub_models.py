@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.core.checkpoint.headers import Tensor
-from spectrum_tui.core.checkpoint.reading import read_bytes
+from spectrum_tui.core.checkpoint.reading import read_stored
 from spectrum_tui.core.errors import NotHereError
 from spectrum_tui.core.model import inspection
 from spectrum_tui.core.model.inspection import as_far_as_known, inspect_model, with_exact_names
@@ -135,7 +135,7 @@ def test_the_worker_downloads_what_it_is_to_scan(fake: FakeHub, tmp_path: Path) 
 def test_what_is_only_on_the_hub_is_said_to_be(tmp_path: Path) -> None:
     tensor = Tensor("a.weight", (2,), "F32", str(tmp_path / "model.safetensors"), 8, 16)
     with pytest.raises(NotHereError, match=r"a\.weight is not on this machine\."):
-        read_bytes(tensor, 0, 8)
+        read_stored(tensor, 0, 8)
 
 
 def test_names_that_need_stored_values_wait_for_the_download(

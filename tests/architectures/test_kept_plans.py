@@ -56,13 +56,15 @@ def test_another_class_or_configuration_is_another_plan(
 
 def test_what_was_scored_since_is_counted(tiny: TinyModels, tmp_path: Path) -> None:
     folder = str(tiny.folder("qwen3_moe"))
-    before = KeptModel(inspect_model(folder)).summary()
-    assert before.finished == 0
+    first = KeptModel(inspect_model(folder))
+    assert first.summary().scored == {}
     list(run_scan(Settings(model=folder, device="cpu", output_dir=str(tmp_path))))
     after = KeptModel(inspect_model(folder)).summary()
-    matrices = sum(t.layers for t in after.types if not t.one_dimensional)
-    assert after.finished == matrices
-    assert after.finished == with_exact_names(inspect_model(folder)).summary.finished
+    assert after.scored == {t.name: t.layers for t in after.types if not t.one_dimensional}
+    assert after.scored == with_exact_names(inspect_model(folder)).summary.scored
+    assert first.summary().scored == {}
+    first.recount()
+    assert first.summary() == after
 
 
 @pytest.mark.parametrize("damage", ["", "{}\n[]\n", "x", "a\nb\nc\n"])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum_tui.cli import headless
+from spectrum_tui.cli import scan_model
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
@@ -215,8 +215,8 @@ def test_refused_before_the_download_not_after(
     def no_download(inspection: Inspection, **_: object) -> Inspection:
         raise AssertionError("downloaded")
 
-    monkeypatch.setattr(headless, "inspect_model", lambda *_, **__: remote)
-    monkeypatch.setattr(headless, "fetch", no_download)
+    monkeypatch.setattr(scan_model, "inspect_model", lambda *_, **__: remote)
+    monkeypatch.setattr(scan_model, "fetch", no_download)
     assert word in refused(capsys, "scan", "org/name", *options)
 
 

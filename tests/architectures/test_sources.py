@@ -12,8 +12,8 @@ import torch
 from spectrum_tui.core.checkpoint.headers import Tensor, read_checkpoint
 from spectrum_tui.core.checkpoint.reading import torch_dtype
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.naming.mapping import match_sources
 from spectrum_tui.core.naming.parameters import StoredSource, Window, plain_source
-from spectrum_tui.core.naming.suffix import match_sources
 from spectrum_tui.core.naming.transformers_api import Renamer
 from tests.checkpoints import save
 

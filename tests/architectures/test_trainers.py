@@ -63,7 +63,7 @@ YAML_KINDS = tuple(kind for kind in KINDS if is_yaml(kind))
 def written(kind: RecipeKind, choice: Choice) -> str:
     """The first file of a kind, empty where a choice selects nothing or is not of this kind."""
     try:
-        return kind.files(choice)[0].text
+        return kind.files(kind.ranked(choice))[0].text
     except SelectionError as exc:
         refused = ("smallest percentage", "always trains embeddings", "As spectrum.py writes it")
         if any(words in str(exc) for words in refused):

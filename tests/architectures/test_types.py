@@ -18,7 +18,7 @@ from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.naming.layers import Layer, with_types
 from spectrum_tui.core.naming.roles import role_types
 from spectrum_tui.core.recipes.choice import Choice
-from spectrum_tui.core.recipes.reference import in_reference_types
+from spectrum_tui.core.recipes.reference import ReferenceKind
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
@@ -179,7 +179,7 @@ def test_spectrum_pys_own_grouping_is_to_be_had(tmp_path: Path) -> None:
     folder = tmp_path / "convnext"
     STAGES["convnext"].build().save_pretrained(folder)
     choice = Choice(Selection(scanned(folder, tmp_path / "out", everything=False)), 25)
-    scores = in_reference_types(choice).selection.result.scores
+    scores = ReferenceKind().ranked(choice).selection.result.scores
     assert scores.layers == choice.selection.result.scores.layers
     types = [scores.type_names[kind] for kind in scores.type_ids]
     assert types == [reference_type(layer) for layer in scores.layers]

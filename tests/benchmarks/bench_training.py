@@ -197,7 +197,7 @@ def written(way: Way, folder: Path) -> Path:
     choice = Choice(Selection(scores(folder)), way.percent, way.head)
     kind = next(kind for kind in KINDS if kind.name == way.kind)
     paths = []
-    for file in kind.files(choice):
+    for file in kind.files(kind.ranked(choice)):
         paths.append(folder / f"snr_results_model{file.ending}")
         paths[-1].write_text(file.text, encoding="utf-8")
     return next((path for path in paths if path.suffix == ".py"), paths[0])

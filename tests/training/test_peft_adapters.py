@@ -12,7 +12,7 @@ pytest.importorskip("peft")
 
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from spectrum_tui.core.recipes.adapters import adapter_parameters
+from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS, AdapterKind
 from tests.training.conftest import Models
 from tests.training.peft_models import (
     DEEP,
@@ -61,14 +61,14 @@ def test_the_selected_layers_have_adapters(name: str, prepared: Models, tmp_path
     assert adapters_of(peft_model) == dict.fromkeys(wanted, (HIGH, 2.0))
 
 
-@pytest.mark.parametrize("kind", ["peft-lora", "peft-tiers", "peft-hybrid"])
+@pytest.mark.parametrize("kind", ADAPTER_KINDS[:3], ids=lambda kind: kind.name)
 @pytest.mark.parametrize("name", DEEP)
 def test_what_is_counted_is_what_trains(
-    name: str, kind: str, prepared: Models, tmp_path: Path
+    name: str, kind: AdapterKind, prepared: Models, tmp_path: Path
 ) -> None:
     model = prepared(name)
-    peft_model, _ = adapted(model, kind, tmp_path)
-    count = adapter_parameters(model.choice(PERCENT, **TIERS), kind)
+    peft_model, _ = adapted(model, kind.name, tmp_path)
+    count = kind.count(model.choice(PERCENT, **TIERS))
     assert count.parameters == peft_model.get_nb_trainable_parameters()[0] > 0
     assert count.full == sum(
         tensor.numel() for n, tensor in trainable(peft_model).items() if "modules_to_save" in n

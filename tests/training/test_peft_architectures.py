@@ -11,7 +11,7 @@ pytest.importorskip("peft")
 
 from peft import LoraConfig, get_peft_model
 
-from spectrum_tui.core.recipes.adapters import adapter_parameters
+from spectrum_tui.core.recipes.peft_kinds import TIERS as TIERS_KIND
 from tests.architectures.tiny import ARCHITECTURES
 from tests.training.peft_models import adaptable, adapters_of, prepare, write_recipe
 
@@ -32,7 +32,7 @@ def test_adapters_are_where_they_were_meant_to_be(name: str, tmp_path: Path) -> 
     _, config = write_recipe("peft-tiers", choice, tmp_path)
     adapted = get_peft_model(plain, LoraConfig(**config))
     assert adapters_of(adapted) == wanted
-    assert adapter_parameters(choice, "peft-tiers").parameters == sum(
+    assert TIERS_KIND.count(choice).parameters == sum(
         p.numel() for p in adapted.parameters() if p.requires_grad
     )
     assert all(".lora_" in n for n, p in adapted.named_parameters() if p.requires_grad)

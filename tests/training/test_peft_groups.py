@@ -12,7 +12,7 @@ pytest.importorskip("peft")
 
 from peft import PeftModel
 
-from spectrum_tui.core.recipes.adapters import adapter_parameters
+from spectrum_tui.core.recipes.peft_kinds import GROUPS
 from tests.training.conftest import Models
 from tests.training.peft_models import (
     Prepared,
@@ -54,7 +54,7 @@ def test_a_group_has_one_adapter(name: str, prepared: Models, tmp_path: Path) ->
         assert len({storages(adapted, member) for member in group}) == 1
     adapters = len(every) - len(grouped) + len(script["GROUPS"])
     assert len(trainable(adapted)) == 2 * adapters
-    count = adapter_parameters(model.choice(PERCENT, high_rank=RANK), "peft-groups")
+    count = GROUPS.count(model.choice(PERCENT, high_rank=RANK))
     assert count.parameters == sum(p.numel() for p in trainable(adapted).values())
     assert count.high == len(every) and count.shared == len(every) - adapters
 

@@ -252,6 +252,22 @@ async def test_a_worker_that_dies_while_reading_is_said(app: SpectrumApp, contro
         assert field.error == "The scan process was killed (SIGSEGV)."
 
 
+async def test_scores_stay_open_when_the_worker_dies_while_it_looks_for_sizes(
+    control: Control, tmp_path: Path
+) -> None:
+    path = tmp_path / "snr_results_x.json"
+    path.write_text('{"model.layers.0.mlp.down_proj": {"snr": 1.5, "type": "mlp.down_proj"}}')
+    app = SpectrumApp(Settings(sizes_from="silent"), results=path, worker_command=control.command)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: at(app, ResultsScreen) and control.requests("sizes"))
+        pid = app.runner.pid
+        control.tell("die SIGKILL")
+        await until(pilot, lambda: [n for n in app._notifications if "(SIGKILL" in n.message])
+        assert at(app, ResultsScreen)
+        app.runner.suggest(app.settings)
+        await until(pilot, lambda: app.runner.pid not in (None, pid))
+
+
 async def test_stop_look_and_go_on(app: SpectrumApp, control: Control) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await to_scan(pilot, app)
@@ -267,6 +283,22 @@ async def test_stop_look_and_go_on(app: SpectrumApp, control: Control) -> None:
         assert second.settings == first.settings
         control.tell("finish")
         await until(pilot, lambda: at(app, ResultsScreen))
+
+
+async def test_back_from_a_scan_its_scores_are_counted(app: SpectrumApp, control: Control) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await to_scan(pilot, app)
+        await stop(pilot, app, control)
+        await pilot.press("escape")
+        await until(pilot, lambda: at(app, LayersScreen) and app.screen.query("#scored"))
+        note = app.screen.query_one("#scored", Static).render()
+        assert "1 layer is already scored" in str(note)
+        facts = dict(app.setup_screen.query_one(FoundPanel).facts)
+        assert facts["Earlier scan"] == "1 of 12 layers is scored already"
+        await pilot.press("f", "s")
+        await until(pilot, lambda: len(control.requests("scan")) == 2)
+        assert control.requests("scan")[1].settings.since > 0
+        assert len(control.requests("recount")) == 1
 
 
 async def test_a_dead_worker_offers_to_go_on(app: SpectrumApp, control: Control) -> None:

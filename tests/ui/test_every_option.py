@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,17 +19,17 @@ from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.layers import LayersScreen
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
-from spectrum_tui.cli import headless, main
+from spectrum_tui.cli import main, scan_model
 from spectrum_tui.cli import scan as scan_command
+from spectrum_tui.core import settings
 from spectrum_tui.core.audit import model_names as audit_names
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.model import inspection, kept_plans
 from spectrum_tui.core.requests import ModelNames, ResultReady
 from spectrum_tui.core.results.results import Result
-from spectrum_tui.core.saved import store
+from spectrum_tui.core.saved import sizes, store
 from spectrum_tui.core.scanning import run as scan_run
-from spectrum_tui.core.settings import DEMO, METRIC, Settings
-from spectrum_tui.worker import sizes_process
+from spectrum_tui.core.settings import DEMO, METRIC, OPTIONS, Settings
 from tests import made
 from tests.fake_worker import summary
 from tests.ui.real_core import use_real_core
@@ -42,41 +42,49 @@ TYPE = "input_layernorm"
 
 @dataclass(frozen=True)
 class Typed:
-    """An option with a value that is not its default, and what a scan gets of it."""
+    """An option as it is typed, with a value that is not its default."""
 
     arguments: tuple[str, ...]
-    request: dict[str, Any] = field(default_factory=dict)
+    value: Any = True
 
 
 MODELS = {
-    "model": Typed(("good",), {"model": "good"}),
-    "model_name": Typed(("--model-name", "good"), {"model": "good"}),
-    "demo": Typed(("--demo",), {"model": DEMO}),
+    "model": Typed(("good",), "good"),
+    "model_name": Typed(("--model-name", "good"), "good"),
+    "demo": Typed(("--demo",), DEMO),
 }
 """The ways to say which model."""
-SHARED = {
-    "top_percent": Typed(("--top-percent", "37"), {"top_percent": 37}),
-    "metric": Typed(("--metric", OTHER), {"metric": OTHER}),
-    "batch_size": Typed(("--batch-size", "3"), {"batch_size": 3}),
-    "device": Typed(("--device", "cpu"), {"device": "cpu"}),
-    "precision": Typed(("--precision", "fast"), {"precision": "fast"}),
-    "revision": Typed(("--revision", "v9"), {"revision": "v9"}),
-    "output_dir": Typed(("--output-dir", "there"), {"output_dir": "there"}),
-    "model_class": Typed(("--model-class", "OtherModel"), {"model_class": "OtherModel"}),
-    "allow_gptq": Typed(("--allow-gptq",), {"allow_gptq": True}),
-    "allow_missing": Typed(("--allow-missing",), {"allow_missing": True}),
-}
-"""What the app and `scan` are both told."""
 NOW = 1.7e9
-HEADLESS = {
-    "types": Typed(("--types", "input_*"), {"types": (TYPE,)}),
-    "fresh": Typed(("--fresh",), {"since": NOW}),
+TYPED = {
+    "top_percent": Typed(("--top-percent", "37"), 37),
+    "metric": Typed(("--metric", OTHER), OTHER),
+    "batch_size": Typed(("--batch-size", "3"), 3),
+    "device": Typed(("--device", "cpu"), "cpu"),
+    "precision": Typed(("--precision", "fast"), "fast"),
+    "revision": Typed(("--revision", "v9"), "v9"),
+    "output_dir": Typed(("--output-dir", "there"), "there"),
+    "model_class": Typed(("--model-class", "OtherModel"), "OtherModel"),
+    "allow_gptq": Typed(("--allow-gptq",)),
+    "allow_missing": Typed(("--allow-missing",)),
+    "sizes_from": Typed(("--sizes-from", "near"), "near"),
+    "types": Typed(("--types", "input_*"), (TYPE,)),
+    "since": Typed(("--fresh",), NOW),
     "json": Typed(("--json",)),
     "no_embeddings": Typed(("--no-embeddings",)),
 }
-"""What is chosen with keys in the app."""
-OPENING = {"sizes_from": Typed(("--sizes-from", "near"), {"sizes_from": "near"})}
-"""What is of use with saved scores alone."""
+
+
+def typed_only(*commands: str) -> dict[str, Typed]:
+    """What is typed of the options that the table gives to these alone, "" for both."""
+    return {name: typed for name, typed in TYPED.items() if OPTIONS[name].only in commands}
+
+
+SHARED = typed_only("")
+"""What the app and `scan` are both told."""
+HEADLESS = typed_only("", "scan")
+"""Further what is chosen with keys in the app."""
+OPENING = typed_only("", "app")
+"""Further what is of use with saved scores alone."""
 
 
 def options_of(parser: Any) -> set[str]:
@@ -89,11 +97,9 @@ def arguments(options: dict[str, Typed]) -> list[str]:
 
 
 def expected(options: dict[str, Typed]) -> Settings:
-    """The request of a scan where nothing else is typed."""
-    fields = {"types": ("mlp.down_proj",)}
-    for typed in options.values():
-        fields |= typed.request
-    return Settings(**fields)  # type: ignore[arg-type]
+    """The settings of a scan where nothing else is typed."""
+    values = {"model" if name in MODELS else name: typed.value for name, typed in options.items()}
+    return Settings(**{"types": ("mlp.down_proj",)} | values)
 
 
 def scores() -> Result:
@@ -107,15 +113,15 @@ class Core:
         self.scans: list[Settings] = []
         self.asked: list[tuple[str, str]] = []
         self.named: list[tuple[str, bool]] = []
-        for room in (inspection, headless, audit_names):
+        for room in (inspection, scan_model, audit_names):
             monkeypatch.setattr(room, "inspect_model", self.inspect)
-        monkeypatch.setattr(headless, "as_far_as_known", self.name)
+        monkeypatch.setattr(scan_model, "as_far_as_known", self.name)
         monkeypatch.setattr(kept_plans.KeptModel, "summary", lambda kept: kept.exact().summary)
         monkeypatch.setattr(kept_plans.KeptModel, "_is_current", lambda _: True)
         monkeypatch.setattr(kept_plans, "as_far_as_known", self.name)
-        monkeypatch.setattr(headless, "time", SimpleNamespace(time=lambda: NOW, monotonic=float))
+        monkeypatch.setattr(settings, "time", SimpleNamespace(time=lambda: NOW))
         monkeypatch.setattr(audit_names, "model_names", self.names)
-        for place in (scan_run, headless):
+        for place in (scan_run, scan_model):
             monkeypatch.setattr(place, "run_scan", self.scan)
 
     def inspect(self, model: str, revision: str = "", **_: Any) -> Any:
@@ -183,20 +189,23 @@ async def through_the_app(pilot: Pilot[Any], app: SpectrumApp) -> ResultsScreen:
     return app.screen
 
 
-def test_every_option_of_the_parsers_has_an_expectation() -> None:
-    """A new option fails here until what it does is said above."""
-    assert options_of(main._app_parser()) == {*MODELS, *SHARED, *OPENING}
-    assert options_of(scan_command.make_parser()) == {*MODELS, *SHARED, *HEADLESS}
+def test_every_option_is_typed_here() -> None:
+    """A new option fails here until it is typed above."""
+    assert {"model", *TYPED} == {*OPTIONS}
+    assert options_of(main._app_parser()) == {*MODELS, *OPENING}
+    assert options_of(scan_command.make_parser()) == {*MODELS, *HEADLESS}
+    assert not [name for name, typed in TYPED.items() if typed.value == OPTIONS[name].default]
 
 
-def test_every_field_of_a_scan_can_be_typed() -> None:
-    every = {
-        name
-        for options in (MODELS, SHARED, HEADLESS, OPENING)
-        for o in options.values()
-        for name in o.request
-    }
-    assert every == set(asdict(Settings()))
+@pytest.mark.parametrize("name", TYPED)
+def test_what_changes_names_is_another_kept_plan(name: str) -> None:
+    checkpoint = SimpleNamespace(
+        fingerprint="f", config={}, has_config=True, indexed=False, has_adapter=False
+    )
+    found: Any = SimpleNamespace(checkpoint=checkpoint)
+    changed = kept_plans.KeptModel(found, Settings(**{name: TYPED[name].value}))._path()
+    same = changed == kept_plans.KeptModel(found)._path()
+    assert same is (name not in ("model_class", "allow_gptq"))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +231,7 @@ async def test_the_app_passes_every_option_on(
         assert app.screen.folder == output_folder(request.output_dir)
 
 
-@pytest.mark.parametrize("typed", [{}, {**SHARED, **HEADLESS}], ids=["defaults", "every option"])
+@pytest.mark.parametrize("typed", [{}, HEADLESS], ids=["defaults", "every option"])
 @pytest.mark.parametrize("named", MODELS)
 def test_the_scan_command_passes_every_option_on(
     core: Core, capsys: pytest.CaptureFixture[str], named: str, typed: dict[str, Typed]
@@ -284,9 +293,14 @@ async def test_saved_scores_open_with_every_option(
     core: Core, started: Callable[[list[str]], SpectrumApp], tmp_path: Path, monkeypatch: Any
 ) -> None:
     asked: list[tuple[Path, str]] = []
-    monkeypatch.setattr(sizes_process, "ask", lambda *what: asked.append(what))
+
+    def load_sized(*what: Any) -> Result:
+        asked.append(what)
+        return scores()
+
+    monkeypatch.setattr(sizes, "load_sized", load_sized)
     path = store.save_scores(scores(), tmp_path / "saved").scores
-    app = started([str(path), *arguments({**SHARED, **OPENING})])
+    app = started([str(path), *arguments(OPENING)])
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, ResultsScreen) and asked)
         screen = app.screen

@@ -16,7 +16,7 @@ from spectrum_tui.app.messages import ScanRequested
 from spectrum_tui.app.screens.layers import LayersScreen
 from spectrum_tui.app.screens.unscored import UnscoredLines, UnscoredScreen
 from spectrum_tui.app.widgets.layer_tree import LayerTree, TreeLines
-from spectrum_tui.app.widgets.plan_panel import NOTHING_CHECKED, Plan, estimate
+from spectrum_tui.app.widgets.plan_panel import NOTHING_CHECKED, CheckedTypes, estimate
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.requests import ModelSummary, Ready
 from spectrum_tui.core.settings import Settings
@@ -114,7 +114,7 @@ async def test_a_machine_measured_before_the_screen_opens() -> None:
 
 
 def test_estimate_picks_the_device_that_will_be_used() -> None:
-    plan = Plan.of(SUMMARY, TYPES)
+    plan = CheckedTypes.of(SUMMARY, TYPES)
     assert estimate(plan, READY, "auto") == ("about 1 min", "on cuda:0")
     assert estimate(plan, READY, "cuda") == ("about 1 min", "on cuda:0")
     assert estimate(plan, READY, "cpu", at_most=True) == ("at most about 4 min", "on cpu")
@@ -127,9 +127,9 @@ def test_estimate_picks_the_device_that_will_be_used() -> None:
 
 def test_a_plan_of_mixed_types_calls_its_bytes_an_estimate() -> None:
     mixed = dataclasses.replace(SUMMARY, dtypes={"BF16": 1, "F32": 2})
-    assert not Plan.of(mixed, TYPES).exact
+    assert not CheckedTypes.of(mixed, TYPES).exact
     nothing = dataclasses.replace(SUMMARY, parameters=0, types=())
-    assert Plan.of(nothing, ()).share == 0
+    assert CheckedTypes.of(nothing, ()).share == 0
 
 
 async def test_scan_asks_for_what_is_checked() -> None:
@@ -173,7 +173,7 @@ async def test_nothing_checked_is_said_and_not_scanned(size: tuple[int, int]) ->
 
 
 async def test_earlier_scores_are_kept_unless_started_afresh() -> None:
-    app = Host(dataclasses.replace(SUMMARY, finished=37))
+    app = Host(replace(SUMMARY, scored={TYPES[0].name: 30, TYPES[1].name: 7}))
     async with app.run_test(size=(80, 24)) as pilot:
         app.layers.set_ready(READY)
         assert "37 layers are already scored and will not be computed again" in app.notes()
@@ -187,6 +187,43 @@ async def test_earlier_scores_are_kept_unless_started_afresh() -> None:
         await pilot.press("f", "s")
         await pilot.pause()
         assert not app.requests[1].fresh
+
+
+async def test_the_earlier_scores_that_are_counted_are_those_of_the_checked_types() -> None:
+    app = Host(replace(SUMMARY, scored={TYPES[0].name: 30, TYPES[1].name: 7}))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("f")
+        assert "Starting afresh: 37 layers will be computed again." in app.notes()
+        app.layers.panel.show(CheckedTypes.of(app.layers.summary, TYPES[1:]))
+        assert "Starting afresh: 7 layers will be computed again." in app.notes()
+        await pilot.press("n")
+        await pilot.pause()
+        assert "No layer of the checked types is scored already." in app.notes()
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "exact"),
+    [
+        ("exact", "cuda", True),
+        ("fast", "cpu", False),
+        ("auto", "auto", False),
+        ("auto", "cpu", True),
+        ("auto", "cuda:9", True),
+    ],
+)
+async def test_fast_scores_are_no_scores_for_an_exact_scan(
+    precision: str, device: str, exact: bool
+) -> None:
+    name = TYPES[0].name
+    summary = replace(SUMMARY, scored={name: 30}, scored_fast={name: 12})
+    app = Host(summary, Settings(precision=precision, device=device))
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.layers.set_ready(replace(READY, fast=("cuda:0",)))
+        await pilot.pause()
+        kept = "18 layers are already" if exact else "30 layers are already"
+        assert kept in app.notes()
+        again = "12 in fast precision will: this scan is exact."
+        assert (again in app.notes()) is exact
 
 
 async def test_without_earlier_scores_there_is_nothing_to_start_afresh() -> None:
@@ -212,7 +249,7 @@ async def test_norms_are_explained_only_where_there_are_some() -> None:
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_warnings_are_shown_and_the_tree_keeps_its_room(size: tuple[int, int]) -> None:
     notes = ("97% of the parameters have no score (480: a [3-D] block of experts)", "second " * 40)
-    app = Host(dataclasses.replace(SUMMARY, notes=notes, finished=2, skipped=SKIPPED))
+    app = Host(dataclasses.replace(SUMMARY, notes=notes, scored={"lm_head": 2}, skipped=SKIPPED))
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         assert "! 97% of the parameters have no score (480: a [3-D] block" in app.notes()
@@ -293,7 +330,7 @@ async def test_panel_is_beside_the_tree_where_there_is_room() -> None:
 
 
 async def test_at_most_seven_keys_in_the_footer() -> None:
-    app = Host(dataclasses.replace(SUMMARY, finished=3, skipped=SKIPPED))
+    app = Host(dataclasses.replace(SUMMARY, scored={"lm_head": 3}, skipped=SKIPPED))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         assert app.footer() == ["Check", "All", "None", "Filter", "Scan", "Back"]

@@ -22,7 +22,8 @@ from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
 from tests import made
 from tests.checkpoints import llama, save
-from tests.ui.worker_control import Control, until
+from tests.ui.real_core import use_real_core
+from tests.ui.worker_control import until
 
 SMALL, LARGE = (80, 24), (120, 40)
 LLAMA = made.with_parameters(made.result(layers=32))
@@ -257,10 +258,11 @@ async def test_the_metric_has_a_table_of_its_own() -> None:
 
 
 class TestImportedScores:
-    """The sizes come from another process, after the scores are shown."""
+    """The sizes come from the worker, after the scores are shown."""
 
     @pytest.fixture
     def scores(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        use_real_core(monkeypatch)
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
         names = [n.removesuffix(".weight") for n in llama(4) if n.endswith("proj.weight")]
         rows = {n: {"snr": 0.5 + i, "type": layer_type(n)} for i, n in enumerate(names)}
@@ -269,9 +271,7 @@ class TestImportedScores:
         return path
 
     def app(self, scores: Path, model: str) -> SpectrumApp:
-        settings = Settings(sizes_from=model, top_percent=75)
-        command = Control(scores.parent).command
-        return SpectrumApp(settings, results=scores, worker_command=command)
+        return SpectrumApp(Settings(sizes_from=model, top_percent=75), results=scores)
 
     async def test_sizes_arrive(self, scores: Path, tmp_path: Path) -> None:
         app = self.app(scores, str(save(tmp_path / "tiny", llama(4))))

@@ -18,7 +18,7 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.app.widgets.kind_list import KindList
 from spectrum_tui.cli.main import main
-from spectrum_tui.core.recipes.choice import RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import save_scores
@@ -172,13 +172,22 @@ async def test_the_reference_says_what_its_head_lines_miss(tmp_path: Path) -> No
         assert "This model has no lm_head.weight" in app.said("#report")
 
 
+class Long(RecipeKind):
+    title = "Long"
+    purpose = "word " * 30
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
+        return tuple(RecipeFile(f"_{number}.json", "{}") for number in range(12))
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_eight_kinds_and_many_files_fit(
     size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = tuple(RecipeFile(f"_{number}.json", "{}") for number in range(12))
-    more = [RecipeKind(f"x{i}", "Long", "word " * 30, lambda choice: files) for i in range(4)]
-    monkeypatch.setattr(save, "KINDS", (*KINDS[:4], *more))
+    monkeypatch.setattr(save, "KINDS", (*KINDS[:4], *(Long(f"x{i}") for i in range(4))))
     app = Host(made.result(), tmp_path)
     async with app.run_test(size=size) as pilot:
         await press(pilot, "w")

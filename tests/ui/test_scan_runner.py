@@ -19,6 +19,7 @@ from spectrum_tui.core.requests import (
     Inspected,
     Ready,
     ResultReady,
+    Sized,
     Suggestions,
 )
 from spectrum_tui.core.settings import Settings
@@ -309,3 +310,10 @@ def test_what_the_worker_prints_goes_to_a_log_and_old_logs_are_pruned(
 )
 def test_exit_codes_in_words(code: int, text: str) -> None:
     assert describe_exit(code) == text
+
+
+def test_sizes_are_found_for_several_files_at_a_time(desk: Desk) -> None:
+    for name in ("a.json", "b.json"):
+        desk.runner.sizes(Path(name), Settings())
+    desk.wait(Sized, 2)
+    assert [answer.scores for answer in desk.answers(Sized)] == ["a.json", "b.json"]

@@ -132,7 +132,8 @@ async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
     told = replace(
         summary("good"),
         dtypes={"BF16": 1800, "F32": 200},
-        finished=5,
+        scored={"mlp.up_proj": 4, "x": 1},
+        scored_fast={"x": 1},
         skipped=(("lm_head.weight", "tied"), ("x", "y")),
         notes=("a note",),
     )
@@ -149,7 +150,7 @@ async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
             "Commit": "c0ffeec0ffee",
             "On this disk": "all of it",
             "Layer types": "1 of matrices, 1 other",
-            "Earlier scan": "5 of 12 layers are scored already",
+            "Earlier scan": "5 of 12 layers are scored already, 1 in fast precision",
             "Not scored": "lm_head.weight and 1 more: tied",
             "Note": "a note",
         }

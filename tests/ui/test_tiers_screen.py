@@ -11,10 +11,11 @@ from textual.pilot import Pilot
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
-from spectrum_tui.app.screens.tiers import KINDS, TiersScreen, lacking, shares
+from spectrum_tui.app.screens.tiers import OFFERED, TiersScreen, shares
 from spectrum_tui.core import numbers
-from spectrum_tui.core.recipes.adapters import adapter_layers, adapter_parameters
+from spectrum_tui.core.recipes.adapters import adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, Tiers
+from spectrum_tui.core.recipes.peft_kinds import TIERS, AdapterKind
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import Settings
@@ -87,11 +88,11 @@ async def test_the_table_says_what_each_kind_trains(tmp_path: Path) -> None:
     async with app.run_test(size=SIZE) as pilot:
         screen = await opened(pilot)
         await pilot.press("right", "r", "tab", "right")
-        for kind, row in zip(KINDS, screen.table.rows, strict=True):
+        for kind, row in zip(OFFERED, screen.table.rows, strict=True):
             choice = Choice(screen.choice.selection, 26, tiers=Tiers(51, 64, 8))
-            count = adapter_parameters(choice, kind)
+            count = kind.count(choice)
             assert row.count == count and count.parameters > 0
-            line = screen.table.render_row(KINDS.index(kind), 76).text
+            line = screen.table.render_row(OFFERED.index(kind), 76).text
             assert numbers.count(count.parameters) in line
             assert numbers.percent(count.share) in line and len(line) == 76
 
@@ -103,20 +104,20 @@ async def test_sizes_that_are_not_known_are_dashes(tmp_path: Path) -> None:
         assert screen.table.render_row(0, 76).text.split()[-2:] == ["–", "–"]
 
 
-def assert_reported(dialog: SaveScreen, kind: str) -> None:
+def assert_reported(dialog: SaveScreen, kind: AdapterKind) -> None:
     """The save dialog says how much trains, and what of the selection does not."""
     said = str(dialog._report.content)
-    count = adapter_parameters(dialog.choice, kind)
+    count = kind.count(dialog.choice)
     assert f"{numbers.count(count.parameters)} parameters train" in said
     assert f"{count.high} layers" in said
     assert "selected norms, vectors and convolutions stay frozen" in said
 
 
 @pytest.mark.parametrize(
-    ("keys", "kind"), [((), KINDS[0]), (("n", "n"), KINDS[2]), ("N", KINDS[3])]
+    ("keys", "kind"), [((), OFFERED[0]), (("n", "n"), OFFERED[2]), ("N", OFFERED[3])]
 )
 async def test_what_is_chosen_is_what_is_saved(
-    tmp_path: Path, keys: tuple[str, ...], kind: str
+    tmp_path: Path, keys: tuple[str, ...], kind: AdapterKind
 ) -> None:
     app = Shown(screen := results(tmp_path))
     async with app.run_test(size=SIZE) as pilot:
@@ -124,7 +125,7 @@ async def test_what_is_chosen_is_what_is_saved(
         await pilot.press("right", "r", *keys, "enter")
         await pilot.pause()
         dialog = app.screen
-        assert isinstance(dialog, SaveScreen) and dialog.kind.name == kind
+        assert isinstance(dialog, SaveScreen) and dialog.kind is kind
         await app.workers.wait_for_complete()
         await pilot.pause()
         assert_reported(dialog, kind)
@@ -132,7 +133,7 @@ async def test_what_is_chosen_is_what_is_saved(
         await app.workers.wait_for_complete()
         await pilot.pause()
         assert screen.state.choice.percent == 26 and screen.state.choice.tiers == Tiers(50, 64, 8)
-    (config,) = tmp_path.glob(f"*_{kind}_26*percent.json")
+    (config,) = tmp_path.glob(f"*_{kind.name}_26*percent.json")
     assert config.with_suffix(".py").exists()
     ranks = json.loads(config.read_text())
     assert ranks["r"] in (8, 64)
@@ -162,16 +163,16 @@ async def test_what_would_be_refused_cannot_be_saved(tmp_path: Path) -> None:
 def test_what_is_lacking() -> None:
     selection = Selection(model())
     layers = adapter_layers(selection)
-    for percent, end, wanted in ((1, 1, KINDS), (1, 50, KINDS[1:]), (50, 50, KINDS[2:3])):
+    for percent, end, wanted in ((1, 1, OFFERED), (1, 50, OFFERED[1:]), (50, 50, OFFERED[2:3])):
         choice = Choice(selection, percent, tiers=Tiers(end))
-        assert tuple(kind for kind in KINDS if lacking(kind, layers, choice)) == wanted
+        assert tuple(kind for kind in OFFERED if kind.lacking(layers, choice)) == wanted
 
 
 def test_the_bar_is_as_wide_as_told() -> None:
     selection = Selection(model())
     layers = adapter_layers(selection)
     for percent, end in ((1, 1), (25, 50), (33, 100), (100, 100)):
-        count = adapter_parameters(Choice(selection, percent, tiers=Tiers(end)), "peft-tiers")
+        count = TIERS.count(Choice(selection, percent, tiers=Tiers(end)))
         bar, legend = shares(layers, count, 71).plain.splitlines()
         assert len(bar) == 71 and bar == "".join(sorted(bar, key="█▓░".index))
         assert f"{count.high} high" in legend and "32 others carry no adapter" in legend

@@ -15,7 +15,7 @@ from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
-from spectrum_tui.cli import headless
+from spectrum_tui.cli import scan_model
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.recipes.check import refuse_everything
 from spectrum_tui.core.recipes.spectrum import named
@@ -68,9 +68,9 @@ def test_the_scan_refuses_and_keeps_the_scores(
         yield ResultReady(str(save_scores(whole(), tmp_path).scores), complete=True)
 
     found = SimpleNamespace(summary=summary("good"))
-    monkeypatch.setattr(headless, "inspect_model", lambda *_, **__: found)
-    monkeypatch.setattr(headless, "as_far_as_known", lambda *_, **__: found)
-    monkeypatch.setattr(headless, "run_scan", scan)
+    monkeypatch.setattr(scan_model, "inspect_model", lambda *_, **__: found)
+    monkeypatch.setattr(scan_model, "as_far_as_known", lambda *_, **__: found)
+    monkeypatch.setattr(scan_model, "run_scan", scan)
     assert main(["scan", "good", "--top-percent", "100"]) == 2
     assert refusal() in capsys.readouterr().err
     assert not list(tmp_path.glob("*.yaml"))

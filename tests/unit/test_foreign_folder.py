@@ -17,7 +17,6 @@ from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.worker.process import own_command, own_environment
-from spectrum_tui.worker.sizes_process import ask
 from tests import made
 from tests.checkpoints import llama, save
 from tests.pty.terminal import PROGRAM, Terminal
@@ -80,13 +79,6 @@ def test_the_module(foreign: Path, marks: Path, tmp_path: Path) -> None:
     done = run(*PROGRAM, "yaml", str(scores(tmp_path)))
     assert done.returncode == 0, done.stderr
     assert "unfrozen_parameters" in done.stdout
-    assert not marks.exists()
-
-
-def test_the_search_for_sizes(foreign: Path, marks: Path, tmp_path: Path) -> None:
-    model = save(tmp_path / "tiny", llama(2))
-    result = ask(scores(tmp_path), str(model))
-    assert result is not None and result.scores.has_shapes
     assert not marks.exists()
 
 

@@ -39,7 +39,8 @@ SUMMARY = requests.ModelSummary(
     dtypes={"BF16": 12, "kind": 3},
     types=(TYPE, TypeInfo("mlp.up_proj", Group.MLP, 1, 2, 3.0)),
     skipped=(("x.weight", "why\u2028not"), ("y", "z")),
-    finished=5,
+    scored={"kind": 5},
+    scored_fast={"kind": 1},
     notes=("a note",),
     naming="transformers 5.23.0 LlamaForCausalLM",
     model_class="LlamaForCausalLM",
@@ -93,6 +94,7 @@ MESSAGES = [
     requests.Inspected(7, SUMMARY),
     requests.Refined(7, SUMMARY),
     requests.Named(8, NAMES),
+    requests.Sized(8, "/s.json", '{"layers": []}'),
     NAMES,
     requests.Failed(8, errors.to_dict(errors.CheckpointError("m", "h", field="model"))),
     requests.DownloadProgress(1, 2**41, 2**42, 1e6),
@@ -116,7 +118,7 @@ def test_round_trip(message: Any) -> None:
 
 def test_every_event_and_answer_can_cross() -> None:
     covered = {type(m) for m in MESSAGES}
-    for module in (events, requests, settings):
+    for module in (events, requests):
         public = {
             cls
             for cls in vars(module).values()

@@ -66,7 +66,7 @@ ALWAYS_SEVERAL = {
     "app/screens/save_report.py": {"trainers", "parameters"},  # as `8.03 B`
     "app/screens/result_notes.py": {"layers", "types", "parameters"},  # that are tied
     "app/screens/memory.py": {"blocks", "parameters"},
-    "cli/headless.py": {"parameters"},
+    "cli/scan_model.py": {"parameters"},
     "freeze.py": {"rows"},
     "core/recipes/reference.py": {"layers"},  # after a type's name
     "scripts/train_with_trl.py": {"parameters"},

@@ -14,11 +14,10 @@ from textual.widgets import Static
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.compare_lines import MoveLines, TypeLines
 from spectrum_tui.app.widgets.key_footer import KeyFooter
-from spectrum_tui.app.widgets.percent_slider import PercentSlider
+from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS, PercentSlider
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.totals_line import TotalsLine
-from spectrum_tui.core.comparison.compare import Comparison
-from spectrum_tui.core.comparison.words import file_names, notes, rho_text, share_text
+from spectrum_tui.core.comparison.compare import Comparison, file_names, notes, rho_text, share_text
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described
@@ -52,13 +51,7 @@ class CompareScreen(Screen[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "right", "percent(1)", "Percent", key_display="←→", tooltip="One percent less or more"
-        ),
-        Binding("plus", "percent(1)", "1 % more", show=False, tooltip="One percent more"),
-        Binding("left,minus", "percent(-1)", "1 % less", show=False, tooltip="One percent less"),
-        Binding("shift+right", "percent(10)", "10 % more", show=False, tooltip="Ten percent more"),
-        Binding("shift+left", "percent(-10)", "10 % less", show=False, tooltip="Ten percent less"),
+        *PERCENT_KEYS,
         Binding("tab", "app.focus_next", "Next list", tooltip="To the types, then the moves"),
         Binding("escape,o", "back", "Back", key_display="esc", tooltip="Back to the results"),
     ]

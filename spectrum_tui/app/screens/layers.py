@@ -11,12 +11,12 @@ from textual.containers import Container
 from textual.screen import Screen
 from textual.widgets import Button
 
-from spectrum_tui.app.messages import ScanRequested
+from spectrum_tui.app.messages import RecountRequested, ScanRequested
 from spectrum_tui.app.screens.unscored import UnscoredScreen
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.app.widgets.layer_tree import LayerTree
-from spectrum_tui.app.widgets.plan_panel import Plan, PlanPanel
+from spectrum_tui.app.widgets.plan_panel import CheckedTypes, PlanPanel
 from spectrum_tui.app.widgets.step_bar import StepBar, model_label
 from spectrum_tui.core import numbers
 from spectrum_tui.core.requests import ModelSummary, Ready
@@ -79,6 +79,10 @@ class LayersScreen(Screen[None]):
         """The tree has the keys."""
         self.tree_view.lines.focus()
 
+    def on_screen_resume(self) -> None:
+        """A scan may have scored more, where the user comes back from one."""
+        self.post_message(RecountRequested())
+
     def set_ready(self, ready: Ready) -> None:
         """The worker has measured this machine."""
         self.panel.set_ready(ready)
@@ -86,7 +90,7 @@ class LayersScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what this model has a use for."""
         if action == "fresh":
-            return bool(self.summary.finished)
+            return bool(self.summary.scored)
         if action == "unscored":
             return bool(self.summary.skipped)
         return True
@@ -141,5 +145,5 @@ class LayersScreen(Screen[None]):
     def _start_pressed(self) -> None:
         self.action_scan()
 
-    def _plan(self) -> Plan:
-        return Plan.of(self.summary, self.tree_view.checked_types())
+    def _plan(self) -> CheckedTypes:
+        return CheckedTypes.of(self.summary, self.tree_view.checked_types())

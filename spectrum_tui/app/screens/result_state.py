@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
-from spectrum_tui.app.screens.rankings import Rankings
+from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
-from spectrum_tui.core.recipes.spectrum import YamlView
+from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.results import BoolArray, Result
-from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.scoring.metrics import described
+from spectrum_tui.core.settings import METRICS, Settings
+
+
+class Ranking:
+    """A result in one metric, and what follows from it; the file waits until it is looked at."""
+
+    def __init__(self, result: Result, other: Ranking | None = None) -> None:
+        self.result = result
+        self.metric = described(result.scores.metric)
+        self.selection: Selection = Selection(result, other.selection if other else None)
+        self.ties = Ties(self.selection)
+
+    @cached_property
+    def recipe(self) -> SpectrumYaml:
+        """The YAML."""
+        return SpectrumYaml(self.selection)
 
 
 class ResultState:
@@ -33,8 +51,10 @@ class ResultState:
         """`head`: whether embeddings and output head train, where the model has any; `kind`: the
         name of the kind of recipe to offer first when saving."""
         self.settings = settings
-        self.rankings = Rankings(result)
-        self.ranking = self.rankings.first(settings.metric)
+        self._whole = result
+        self._rankings: dict[str, Ranking] = {}
+        wanted = settings.metric if settings.metric in result.metrics else ""
+        self.ranking = self._ranked(wanted or result.scores.metric)
         self.choice = Choice(
             self.ranking.selection,
             settings.top_percent,
@@ -58,11 +78,29 @@ class ResultState:
         """The result in the metric that is shown."""
         return self.ranking.result
 
+    @property
+    def has_metrics(self) -> bool:
+        """Whether there is more than one metric to rank by."""
+        return len(self._whole.metrics) > 1
+
     def rank_by(self, metric: str = "") -> None:
         """Rank by a metric, or by the next one; raises ResultsError where the result lacks it."""
-        name = metric or self.rankings.after(self.ranking.metric.name)
-        self.ranking = self.rankings.of(name)
+        self.ranking = self._ranked(metric or self._next_metric())
         self.choice = replace(self.choice, selection=self.ranking.selection)
+
+    def _ranked(self, metric: str) -> Ranking:
+        """The ranking by a metric, made when it is first shown and kept for the next time."""
+        if metric not in self._rankings:
+            other = next(iter(self._rankings.values()), None)
+            self._rankings[metric] = Ranking(self._whole.with_metric(metric), other)
+        return self._rankings[metric]
+
+    def _next_metric(self) -> str:
+        """The metric that follows, or one that the result lacks where it has no other."""
+        shown, names = self.ranking.metric.name, self._whole.metrics
+        if not self.has_metrics:
+            return next(name for name in METRICS if name != shown)
+        return names[(names.index(shown) + 1) % len(names)]
 
     def mask(self) -> BoolArray:
         """The layers that are selected."""

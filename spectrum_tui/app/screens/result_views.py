@@ -121,7 +121,7 @@ class ResultViews(Vertical):
         which names the metric."""
         state = self._state
         opening = state.ranking.recipe.view(100, head=state.choice.head)
-        room = max(len(name) for name in METRICS) if state.rankings.several else 0
+        room = max(len(name) for name in METRICS) if state.has_metrics else 0
         lines = [len(opening.line(number)) + room for number in range(min(4, len(opening)))]
         names = [2 + len(name) for row in state.result.scores.parameters for name in row]
         return max(lines + names)
@@ -203,7 +203,7 @@ class ResultViews(Vertical):
     def show_order(self) -> None:
         """Say what ranks the layers, and what the table is sorted by."""
         by = f"sorted by {self.table.sorted_by}" if self.current == TABLE else ""
-        if not self._state.rankings.several:
+        if not self._state.has_metrics:
             self.bar.show_note(by)
             return
         metric = self._state.ranking.metric

@@ -19,6 +19,7 @@ from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import TABLE, WIDE, ResultHeader, ResultViews
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS
 from spectrum_tui.app.widgets.score_pane import FilterInput
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.view_bar import ViewBar
@@ -44,13 +45,7 @@ class ResultsScreen(Screen[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "right", "percent(1)", "Percent", key_display="←→", tooltip="One percent less or more"
-        ),
-        Binding("plus", "percent(1)", "1 % more", show=False, tooltip="One percent more"),
-        Binding("left,minus", "percent(-1)", "1 % less", show=False, tooltip="One percent less"),
-        Binding("shift+right", "percent(10)", "10 % more", show=False, tooltip="Ten percent more"),
-        Binding("shift+left", "percent(-10)", "10 % less", show=False, tooltip="Ten percent less"),
+        *PERCENT_KEYS,
         Binding("w,ctrl+s", "save", "Save", tooltip="Write the YAML and the scores to a folder"),
         Binding("c", "copy", "Copy", tooltip="Put the YAML on the clipboard, over SSH too"),
         Binding("e", "head", "Embeddings", tooltip="Train or freeze embeddings and head"),

@@ -38,7 +38,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SavePlan:
     """What saving would do: the files, what they mean, or why there are none; and whether single
     experts are to be had of this kind."""
 
@@ -213,17 +213,17 @@ class SaveScreen(Dialog[Saved | None]):
         if plan.refusal is not None:
             self._show_error(plan.refusal.message, plan.refusal.hint)
 
-    def _planned(self, order: Order) -> Plan:
+    def _planned(self, order: Order) -> SavePlan:
         experts = order.kind.experts and self._drafts.has_experts
         try:
             drafts = self._drafts.of(order.kind, experts=order.experts)
         except SelectionError as error:
-            return Plan([], Content(""), experts, error)
+            return SavePlan([], Content(""), experts, error)
         try:
             files = planned_files(self.result, order.folder, drafts, with_scores=order.with_scores)
         except (OSError, RuntimeError, ValueError):  # a path that no system call takes
             files = []
-        return Plan(files, self._noted(order, drafts), experts)
+        return SavePlan(files, self._noted(order, drafts), experts)
 
     def _noted(self, order: Order, drafts: Files) -> Content:
         """What is said of a draft, made once: a folder is typed letter by letter."""

@@ -6,17 +6,11 @@ from textual.content import Content
 
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.core import numbers
-from spectrum_tui.core.recipes.adapters import (
-    ADAPTER_KINDS,
-    REASONS,
-    WITH_MEDIUM,
-    AdapterCount,
-    adapter_layers,
-    adapter_parameters,
-)
+from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, adapter_layers
 from spectrum_tui.core.recipes.check import deviation
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
-from spectrum_tui.core.recipes.reference import HEAD_LINES
+from spectrum_tui.core.recipes.peft_kinds import AdapterKind
+from spectrum_tui.core.recipes.reference import HEAD_LINES, ReferenceKind
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.recipes.writing import Files, is_list_of_names
 from spectrum_tui.core.trainers.patterns import axolotl_rows
@@ -67,13 +61,13 @@ def trainers_text(choice: Choice, files: Files) -> Content:
 def kind_text(kind: RecipeKind, choice: Choice) -> Content:
     """A line for each thing worth knowing; empty where there is none."""
     lines = [Content.styled(f"! {line}", "$warning") for line in _cautions(kind, choice)]
-    if kind.name in ADAPTER_KINDS:
-        lines[:0] = _adapter_lines(kind.name, choice)
+    if isinstance(kind, AdapterKind):
+        lines[:0] = _adapter_lines(kind, choice)
     return Content("\n").join(lines)
 
 
 def _cautions(kind: RecipeKind, choice: Choice) -> list[str]:
-    if kind.name == "spectrum-reference":
+    if isinstance(kind, ReferenceKind):
         return ["For comparing: not every trainer reads these names as it should", *_dead(choice)]
     if choice.experts:
         return ["Ranges of experts are read by axolotl alone"]
@@ -87,11 +81,10 @@ def _dead(choice: Choice) -> list[str]:
     return [f"This model has no {' and no '.join(dead)}"] if names and dead else []
 
 
-def _adapter_lines(kind: str, choice: Choice) -> list[Content]:
+def _adapter_lines(kind: AdapterKind, choice: Choice) -> list[Content]:
     """A line each on what trains, what of the selection does not, and where that is set."""
-    count = adapter_parameters(choice, kind)
-    percent = choice.medium_end if kind in WITH_MEDIUM else choice.percent
-    left_out = adapter_layers(choice.selection).left_out(percent, head=choice.head)
+    count = kind.count(choice)
+    left_out = adapter_layers(choice.selection).left_out(kind.end(choice), head=choice.head)
     lines = [Content(_trains(kind, choice, count))]
     if heads := ", ".join(map(printable, choice.selection.result.task_modules)):
         words = "trains whole" if choice.head else "stays frozen"
@@ -103,12 +96,12 @@ def _adapter_lines(kind: str, choice: Choice) -> list[Content]:
     return [*lines, Content.styled("Tiers and ranks: press a on the results", "$foreground 70%")]
 
 
-def _trains(kind: str, choice: Choice, count: AdapterCount) -> str:
+def _trains(kind: AdapterKind, choice: Choice, count: AdapterCount) -> str:
     tiers = choice.tiers
     high = f"{numbers.counted(count.high, 'layer')} " + (
-        "whole" if kind == "peft-hybrid" else f"by rank {tiers.high_rank}"
+        "whole" if kind.keeps_high else f"by rank {tiers.high_rank}"
     )
-    medium = f", {count.medium:,} by rank {tiers.medium_rank}" if kind in WITH_MEDIUM else ""
+    medium = f", {count.medium:,} by rank {tiers.medium_rank}" if kind.has_medium else ""
     text = f"{high}{medium}"
     if count.parameters:
         share = f" ({numbers.percent(count.share)})" if count.share else ""

@@ -22,44 +22,20 @@ from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.app.widgets.tier_slider import TierSlider
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.recipes.adapters import (
-    WITH_MEDIUM,
-    AdapterCount,
-    AdapterLayers,
-    adapter_layers,
-    adapter_parameters,
-)
+from spectrum_tui.core.recipes.adapters import AdapterCount, AdapterLayers, adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, Tiers
-from spectrum_tui.core.recipes.kinds import kind_named
+from spectrum_tui.core.recipes.peft_kinds import GROUPS, HYBRID, LORA, TIERS, AdapterKind
 
-KINDS = ("peft-tiers", "peft-lora", "peft-hybrid", "peft-groups")
+OFFERED = (TIERS, LORA, HYBRID, GROUPS)
 MUTED = "$foreground 60%"
 GLYPHS = (("█", "$primary"), ("▓", "$secondary"), ("░", "$foreground 40%"))
 """High, medium and frozen, told apart by more than colour."""
-MEANING = {
-    "peft-lora": (
-        "LoRA on the high tier, everything else frozen. The medium tier is not used. "
-        "With --4bit, the file loads the model as QLoRA does."
-    ),
-    "peft-tiers": (
-        "LoRA on both tiers, more of it where the signal is; alpha is twice the rank, so both "
-        "are scaled alike. With --4bit, the file loads the model as QLoRA does."
-    ),
-    "peft-hybrid": (
-        "The model is loaded in 4 bits, but for the high tier, which trains whole in 16 bits; "
-        "the medium tier trains by LoRA. Fused experts always train by LoRA."
-    ),
-    "peft-groups": (
-        "LoRA on the high tier. Neighbours of one type share an adapter where they have {measure}: "
-        "a heuristic, since only gradients would tell."
-    ),
-}
 HEAD = "Embeddings and output head stay frozen."
 
 
 @dataclass(frozen=True, slots=True)
 class TierChoice:
-    """What was chosen: the end of the high tier, the rest of the tiers, and the kind of recipe."""
+    """What was chosen: the end of the high tier, the other tiers, and the name of the recipe."""
 
     percent: int
     tiers: Tiers
@@ -93,7 +69,7 @@ class TiersScreen(Dialog[TierChoice | None]):
         Binding("escape,a", "dismiss", "Close", key_display="esc", tooltip="Leave it as it was"),
     ]
 
-    def __init__(self, choice: Choice, kind: str = "") -> None:
+    def __init__(self, choice: Choice) -> None:
         super().__init__()
         self._first = choice
         self._layers: AdapterLayers | None = None
@@ -102,8 +78,7 @@ class TiersScreen(Dialog[TierChoice | None]):
         self.high = TierSlider("High", "top", percent, tiers.high_rank, self._high_moved)
         self.medium = TierSlider("Medium", " to", choice.medium_end, tiers.medium_rank, self._moved)
         self.medium.lowest = percent
-        self.table = AdapterTable([AdapterRow(kind_named(name).title, "") for name in KINDS])
-        self.table.set_reactive(LineView.cursor, KINDS.index(kind) if kind in KINDS else 0)
+        self.table = AdapterTable([AdapterRow(kind.title, "") for kind in OFFERED])
         self._shares = Static(markup=False, id="shares")
         self._meaning = Static(markup=False, id="meaning")
 
@@ -141,9 +116,9 @@ class TiersScreen(Dialog[TierChoice | None]):
         return replace(self._first, percent=self.high.value, tiers=tiers)
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> AdapterKind:
         """The kind of recipe under the cursor."""
-        return KINDS[self.table.cursor]
+        return OFFERED[self.table.cursor]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Greyed out: saving what the recipe would refuse."""
@@ -165,7 +140,7 @@ class TiersScreen(Dialog[TierChoice | None]):
 
     def action_kind(self, by: int) -> None:
         """Choose another kind, whatever has the focus."""
-        self.table.cursor = (self.table.cursor + by) % len(KINDS)
+        self.table.cursor = (self.table.cursor + by) % len(OFFERED)
 
     @on(LineView.CursorMoved)
     def _chosen(self) -> None:
@@ -174,7 +149,7 @@ class TiersScreen(Dialog[TierChoice | None]):
 
     def action_save(self) -> None:
         """Go on with what is shown."""
-        self.dismiss(TierChoice(self.high.value, self.choice.tiers, self.kind))
+        self.dismiss(TierChoice(self.high.value, self.choice.tiers, self.kind.name))
 
     # -- what it means --------------------------------------------------------------------------
 
@@ -182,22 +157,21 @@ class TiersScreen(Dialog[TierChoice | None]):
         if self._layers is None or not self.is_attached:
             return
         choice = self.choice
-        counts = {name: adapter_parameters(choice, name) for name in KINDS}
         rows = [
-            AdapterRow(kind_named(name).title, what_trains(name, choice, count), count)
-            for name, count in counts.items()
+            AdapterRow(kind.title, kind.trains(choice, count), count)
+            for kind, count in ((kind, kind.count(choice)) for kind in OFFERED)
         ]
         self.table.show(rows)
         width = self._shares.size.width
-        self._shares.update(shares(self._layers, counts["peft-tiers"], width), layout=False)
-        self._say(lacking(self.kind, self._layers, choice), self._layers.measure())
+        self._shares.update(shares(self._layers, TIERS.count(choice), width), layout=False)
+        self._say(self.kind.lacking(self._layers, choice), self._layers.measure())
 
     def _say(self, problem: str, measure: str) -> None:
         """What the chosen kind does, or why it cannot be saved as it is."""
         if problem:
             text = Content.styled(f"! {problem}", "$warning")
         else:
-            meaning = MEANING[self.kind].replace("{measure}", measure)
+            meaning = self.kind.meaning.replace("{measure}", measure)
             text = Content.assemble(meaning, (f" {HEAD}", MUTED))
         self._meaning.update(text, layout=False)
         if problem != self._problem:
@@ -209,35 +183,6 @@ def _prepared(choice: Choice) -> AdapterLayers:
     layers = adapter_layers(choice.selection)
     layers.measure()
     return layers
-
-
-def what_trains(kind: str, choice: Choice, count: AdapterCount) -> str:
-    """A kind's tiers in a few words."""
-    high, medium = f"rank {choice.tiers.high_rank}", f"rank {choice.tiers.medium_rank}"
-    match kind:
-        case "peft-tiers":
-            return f"high by {high}, medium by {medium}"
-        case "peft-hybrid":
-            return f"high whole, medium by {medium}"
-        case "peft-groups":
-            adapters = counted(count.high - count.shared, "adapter")
-            return f"high by {high}, {adapters} for {count.high:,}"
-    return f"high by {high}"
-
-
-def lacking(kind: str, layers: AdapterLayers, choice: Choice) -> str:
-    """Why a kind cannot be saved with these tiers; empty where it can."""
-    high, medium = layers.tiers(choice)
-    whole = layers.whole(high)
-    if kind == "peft-hybrid":
-        if whole.any() and (medium | (high & ~whole)).any():
-            return ""
-        return "The hybrid needs layers in both tiers: move the end of the empty one."
-    if not (high | medium if kind in WITH_MEDIUM else high).any():
-        return "No layer that can carry an adapter is in a tier: move the ends up."
-    if kind == "peft-groups" and not layers.sharing(high).any():
-        return "No two selected neighbours are similar, so none would share: move the high end up."
-    return ""
 
 
 def shares(layers: AdapterLayers, count: AdapterCount, width: int) -> Content:

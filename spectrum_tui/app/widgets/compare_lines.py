@@ -10,8 +10,15 @@ from textual.strip import Strip
 
 from spectrum_tui.app.widgets.cells import bar, keep_end, printable
 from spectrum_tui.app.widgets.line_view import LineView
-from spectrum_tui.core.comparison.compare import Agreement, Comparison, Move
-from spectrum_tui.core.comparison.words import change_text, rank_text, rho_text, share_text
+from spectrum_tui.core.comparison.compare import (
+    Agreement,
+    Comparison,
+    Move,
+    change_text,
+    rank_text,
+    rho_text,
+    share_text,
+)
 from spectrum_tui.core.results.results import BoolArray
 
 _BAR = 10

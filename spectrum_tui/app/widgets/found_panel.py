@@ -194,10 +194,12 @@ def _fact_lines(summary: ModelSummary) -> Iterator[tuple[str, str]]:
     others = len(summary.types) - len(matrices)
     more = f", {numbers.counted(others, 'other')}" if others else ""
     yield "Layer types", f"{len(matrices):,} of matrices{more}"
-    if summary.finished:
+    if summary.scored:
         layers = sum(t.layers for t in summary.types)
-        scored = numbers.part_of(summary.finished, layers, "layer", "is", "are")
-        yield "Earlier scan", f"{scored} scored already"
+        scored = numbers.part_of(sum(summary.scored.values()), layers, "layer", "is", "are")
+        fast = sum(summary.scored_fast.values())
+        more = f", {fast:,} in fast precision" if fast else ""
+        yield "Earlier scan", f"{scored} scored already{more}"
     if summary.skipped:
         name, reason = summary.skipped[0]
         more = f" and {len(summary.skipped) - 1:,} more" if len(summary.skipped) > 1 else ""

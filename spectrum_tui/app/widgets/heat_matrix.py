@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from spectrum_tui.core.layer_types import ANY, Group, family, group_of, natural_key
+from spectrum_tui.core.layer_types import ANY_NUMBER, Group, family, group_of, natural_key
 from spectrum_tui.core.results.results import BoolArray, FloatArray, IntArray, Scores
 
 LEVELS = 32
@@ -136,7 +136,7 @@ def _numbers_and_prefixes(scores: Scores) -> tuple[IntArray, IntArray, list[str]
     tails = [f".{name}" for name in kinds]
     for layer, kind in zip(scores.layers, scores.type_ids.tolist(), strict=True):
         head = layer.removesuffix(tails[kind])
-        if ANY in kinds[kind]:
+        if ANY_NUMBER in kinds[kind]:
             head = _head(layer, kinds[kind])
         if head not in known:
             number, prefix = _number_and_prefix(head)
@@ -152,7 +152,11 @@ def _head(layer: str, kind: str) -> str:
     above = len(parts) - len(pattern)
     if above > 0 and parts[above - 1].isdigit():
         return ".".join(parts[:above])
-    return ".".join(parts[: max(above, 0) + pattern.index(ANY) + 1]) if ANY in pattern else layer
+    return (
+        ".".join(parts[: max(above, 0) + pattern.index(ANY_NUMBER) + 1])
+        if ANY_NUMBER in pattern
+        else layer
+    )
 
 
 def _number_and_prefix(head: str) -> tuple[int, str]:

@@ -84,15 +84,9 @@ class LineView(ScrollView, inherit_bindings=False):
     class CursorMoved(Message):
         """The cursor is on another row now."""
 
-        def __init__(self, view: LineView, row: int) -> None:
+        def __init__(self, view: LineView) -> None:
             super().__init__()
             self.view = view
-            self.row = row
-
-        @property
-        def control(self) -> LineView:
-            """The view whose cursor moved."""
-            return self.view
 
         def can_replace(self, message: Message) -> bool:
             """Only the newest position matters."""
@@ -240,7 +234,7 @@ class LineView(ScrollView, inherit_bindings=False):
         """Repaint the two rows and keep the cursor in view."""
         self.refresh_rows({old, new})
         self.show_row(new)
-        self.post_message(self.CursorMoved(self, new))
+        self.post_message(self.CursorMoved(self))
 
     def show_row(self, row: int) -> None:
         """Scroll as little as brings `row` into view."""

@@ -1,8 +1,8 @@
 """The percentage slider: one row that keys, digits, the mouse and the wheel all move.
 
 It calls `on_change` while it handles the key, before anything is drawn: the thumb, the table, the
-preview and the totals then share one frame. A message alone would paint the thumb first and the
-rest one 60 Hz tick later.
+preview and the totals then share one frame. A message would paint the thumb first and the rest one
+60 Hz tick later.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
 from textual.timer import Timer
@@ -24,6 +23,14 @@ LOWEST, HIGHEST = 1, 100
 """0 % selects nothing, and an empty selection is never written."""
 TYPING_SECONDS = 1.0
 """How long typed digits still belong to one number."""
+PERCENT_KEYS: list[BindingType] = [
+    Binding("right", "percent(1)", "Percent", key_display="←→", tooltip="One percent less or more"),
+    Binding("plus", "percent(1)", "1 % more", show=False, tooltip="One percent more"),
+    Binding("left,minus", "percent(-1)", "1 % less", show=False, tooltip="One percent less"),
+    Binding("shift+right", "percent(10)", "10 % more", show=False, tooltip="Ten percent more"),
+    Binding("shift+left", "percent(-10)", "10 % less", show=False, tooltip="Ten percent less"),
+]
+"""Keys that move the slider of a screen, whatever has the focus, by `action_percent`."""
 _TEXT = "Top {} % of each type"
 
 
@@ -69,23 +76,6 @@ class PercentSlider(Widget, can_focus=True):
     value: reactive[int] = reactive(50, init=False)
     """The percentage; values outside 1..100 are clamped."""
 
-    class Changed(Message):
-        """The percentage is another one now."""
-
-        def __init__(self, slider: PercentSlider, value: int) -> None:
-            super().__init__()
-            self.slider = slider
-            self.value = value
-
-        @property
-        def control(self) -> PercentSlider:
-            """The slider that moved."""
-            return self.slider
-
-        def can_replace(self, message: Message) -> bool:
-            """Only the newest value matters."""
-            return isinstance(message, PercentSlider.Changed) and message.slider is self.slider
-
     def __init__(
         self,
         value: int = 50,
@@ -107,10 +97,9 @@ class PercentSlider(Widget, can_focus=True):
         return max(LOWEST, min(HIGHEST, value))
 
     def watch_value(self, value: int) -> None:
-        """Tell the owner at once, and everyone else by message."""
+        """Tell the owner at once."""
         if self._on_change is not None:
             self._on_change(value)
-        self.post_message(self.Changed(self, value))
 
     def action_step(self, by: int) -> None:
         """Move by some percent."""

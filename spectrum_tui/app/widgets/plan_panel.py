@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,8 +15,10 @@ from textual.widgets import Button, Static
 
 from spectrum_tui.app.widgets.cells import bar, printable
 from spectrum_tui.core import numbers
+from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.requests import ModelSummary, Ready
+from spectrum_tui.core.scanning.devices import pick_devices
 from spectrum_tui.core.settings import Settings
 
 LABEL = 13
@@ -26,8 +29,9 @@ NOTHING_CHECKED = "Check at least one type."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The checked types in figures. `nbytes` is exact where the model has one stored type."""
+class CheckedTypes:
+    """The checked types in figures. `nbytes` is exact where the model has one stored type;
+    `scored` are the layers of an earlier scan, `scored_fast` those of them in fast precision."""
 
     types: int
     of_types: int
@@ -37,9 +41,11 @@ class Plan:
     nbytes: float
     exact: bool
     cost: float
+    scored: int = 0
+    scored_fast: int = 0
 
     @classmethod
-    def of(cls, summary: ModelSummary, checked: Iterable[TypeInfo]) -> Plan:
+    def of(cls, summary: ModelSummary, checked: Iterable[TypeInfo]) -> CheckedTypes:
         """Add the checked types up."""
         types = tuple(checked)
         parameters = sum(info.parameters for info in types)
@@ -53,11 +59,13 @@ class Plan:
             nbytes=share * summary.nbytes,
             exact=len(summary.dtypes) == 1,
             cost=sum(info.cost for info in types),
+            scored=sum(summary.scored.get(info.name, 0) for info in types),
+            scored_fast=sum(summary.scored_fast.get(info.name, 0) for info in types),
         )
 
 
 def estimate(
-    plan: Plan, ready: Ready | None, device: str, *, at_most: bool = False
+    plan: CheckedTypes, ready: Ready | None, device: str, *, at_most: bool = False
 ) -> tuple[str, str]:
     """How long a scan is likely to take, and where: `about 4 min`, `on cpu`.
 
@@ -82,7 +90,7 @@ class Figures(Widget):
     ALLOW_SELECT = False
     DEFAULT_CSS = "Figures { height: 2; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }"
 
-    plan: reactive[Plan | None] = reactive(None)
+    plan: reactive[CheckedTypes | None] = reactive(None)
     time: reactive[tuple[str, str]] = reactive(("", ""))
     problem: reactive[str] = reactive("")
 
@@ -92,7 +100,7 @@ class Figures(Widget):
             return Content("")
         return self._table(self.plan) if self.size.height > 2 else self._two_lines(self.plan)
 
-    def _table(self, plan: Plan) -> Content:
+    def _table(self, plan: CheckedTypes) -> Content:
         about, device = (self.problem, "") if self.problem else self.time
         share = Content.styled(
             bar(plan.share, max(4, self.size.width - LABEL)), "$primary on $panel"
@@ -108,12 +116,12 @@ class Figures(Widget):
             ("", self._strong(device)),
         )
 
-    def _two_lines(self, plan: Plan) -> Content:
+    def _two_lines(self, plan: CheckedTypes) -> Content:
         time = self.problem or " ".join(self.time).strip()
         second = (f"{self._to_read(plan)} to read · ", self._strong(time))
         return Content.assemble(self._first_line(plan), "\n", *second)
 
-    def _first_line(self, plan: Plan) -> str:
+    def _first_line(self, plan: CheckedTypes) -> str:
         """The longest wording that fits."""
         layers = numbers.counted(plan.layers, "layer")
         layers = f" · {layers} · {numbers.count(plan.parameters)} parameters"
@@ -126,7 +134,7 @@ class Figures(Widget):
         )
         return next((text for text in wordings if len(text) <= self.size.width), wordings[-1])
 
-    def _to_read(self, plan: Plan) -> str:
+    def _to_read(self, plan: CheckedTypes) -> str:
         return f"{'' if plan.exact else 'about '}{numbers.size(plan.nbytes)}"
 
     def _strong(self, text: str) -> Content:
@@ -166,7 +174,12 @@ class PlanPanel(Vertical):
     """
 
     def __init__(
-        self, summary: ModelSummary, settings: Settings, plan: Plan, *, id: str | None = None
+        self,
+        summary: ModelSummary,
+        settings: Settings,
+        plan: CheckedTypes,
+        *,
+        id: str | None = None,
     ) -> None:
         super().__init__(id=id)
         self.summary = summary
@@ -176,13 +189,13 @@ class PlanPanel(Vertical):
         self.border_title = "This scan"
         self.figures = self._figures(plan)
 
-    def _figures(self, plan: Plan) -> Figures:
+    def _figures(self, plan: CheckedTypes) -> Figures:
         figures = Figures()
         figures.set_reactive(Figures.plan, plan)
         figures.set_reactive(Figures.time, self._estimate(plan))
         return figures
 
-    def replace_summary(self, summary: ModelSummary, plan: Plan) -> None:
+    def replace_summary(self, summary: ModelSummary, plan: CheckedTypes) -> None:
         """More is known of the model now; the notes may be others."""
         self.summary = summary
         self.figures = self._figures(plan)
@@ -197,8 +210,8 @@ class PlanPanel(Vertical):
             yield Button(start, variant="primary", compact=True, id="start")
         if not self.summary.is_local:
             yield Static(self._download(), id="download-first")
-        if self.summary.finished:
-            yield Static(self._finished(), id="finished")
+        if self.summary.scored:
+            yield Static(self._scored(), id="scored")
         if any(info.one_dimensional for info in self.summary.types):
             yield Static(NORMS, id="norms")
         for note in self.summary.notes:
@@ -225,41 +238,61 @@ class PlanPanel(Vertical):
             ("saved in", "current folder" if folder in (".", "") else printable(folder)),
         )
 
-    def show(self, plan: Plan) -> None:
+    def show(self, plan: CheckedTypes) -> None:
         """Other types are checked now."""
         self.figures.plan = plan
         self.figures.problem = ""
-        self.figures.time = self._estimate(plan)
+        self._show_estimate()
 
     def set_ready(self, ready: Ready) -> None:
         """The machine is measured: from now on the time is known."""
         self.ready = ready
-        if self.figures.plan is not None:
-            self.figures.time = self._estimate(self.figures.plan)
+        self._show_estimate()
 
     def set_fresh(self, fresh: bool) -> None:
         """Whether scores of an earlier scan are computed again."""
         self.fresh = fresh
-        self.query_one("#finished", Static).update(self._finished())
-        if self.figures.plan is not None:
-            self.figures.time = self._estimate(self.figures.plan)
+        self._show_estimate()
 
     def refuse(self) -> None:
         """Say that there is nothing to scan."""
         self.figures.problem = NOTHING_CHECKED
 
-    def _estimate(self, plan: Plan) -> tuple[str, str]:
-        kept = bool(self.summary.finished) and not self.fresh
+    def _show_estimate(self) -> None:
+        if self.figures.plan is not None:
+            self.figures.time = self._estimate(self.figures.plan)
+        note = self._scored()
+        for line in self.query("#scored").results(Static):
+            if line.content != note:  # an update lays the screen out again
+                line.update(note)
+
+    def _estimate(self, plan: CheckedTypes) -> tuple[str, str]:
+        kept = plan.scored > self._unusable(plan) and not self.fresh
         return estimate(plan, self.ready, self.settings.device, at_most=kept)
 
-    def _finished(self) -> Content:
-        count = self.summary.finished
-        layers = numbers.counted(count, "layer")
+    def _unusable(self, plan: CheckedTypes) -> int:
+        """The scored layers that are not exact enough for this scan."""
+        precision = self.settings.precision
+        if precision == "auto" and self.ready is not None and self.ready.fast:
+            with contextlib.suppress(InputError):
+                devices = pick_devices(self.settings.device, self.ready.devices)
+                precision = "fast" if set(devices) & set(self.ready.fast) else "exact"
+        return 0 if precision == "fast" else plan.scored_fast
+
+    def _scored(self) -> Content:
+        """What becomes of the scores that the checked types have by now."""
+        plan = self.figures.plan
+        if plan is None or not plan.scored:
+            return Content("No layer of the checked types is scored already.")
         if self.fresh:
+            layers = numbers.counted(plan.scored, "layer")
             text = f"Starting afresh: {layers} will be computed again."
             return _note(text, "fresh", "f", "Keep them")
-        scored = numbers.counted(count, "layer is", "layers are")
+        unusable = self._unusable(plan)
+        scored = numbers.counted(plan.scored - unusable, "layer is", "layers are")
         text = f"{scored} already scored and will not be computed again."
+        if unusable:
+            text += f" {unusable:,} in fast precision will: this scan is exact."
         return _note(text, "fresh", "f", "Start afresh")
 
     def _unscored(self) -> Content:
@@ -277,4 +310,4 @@ def _note(text: str, action: str, key: str, label: str) -> Content:
 def _whose_names(summary: ModelSummary) -> str:
     """Where the parameter names come from; the class stands on the line above."""
     short = summary.naming.replace(f" {summary.architecture}", "")
-    return short or "as stored; exact follow"
+    return short or "as in the files, for now"

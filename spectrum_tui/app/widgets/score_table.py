@@ -51,13 +51,6 @@ def bar(share: float, width: int) -> str:
     return plain_bar(share, width)
 
 
-def _in_head(selection: Selection) -> BoolArray:
-    """The rows of embeddings and output head, which train without being ranked."""
-    head = {name for h in selection.result.head for name in (h.name, *h.tied)}
-    rows = selection.result.scores.parameters
-    return np.fromiter((not head.isdisjoint(names) for names in rows), np.bool_, len(rows))
-
-
 def _longest(names: list[str]) -> int:
     """Cells of the longest name; measuring only what is not ASCII saves 0.1 s at 60,000."""
     return max((len(n) if n.isascii() else cell_len(n) for n in names), default=5)
@@ -95,15 +88,6 @@ class ScoreTable(LineView):
     class Reordered(Message):
         """The rows are sorted or filtered otherwise now."""
 
-        def __init__(self, table: ScoreTable) -> None:
-            super().__init__()
-            self.table = table
-
-        @property
-        def control(self) -> ScoreTable:
-            """The table."""
-            return self.table
-
     def __init__(
         self,
         selection: Selection,
@@ -120,7 +104,7 @@ class ScoreTable(LineView):
         self.order: IntArray = self.rows.ordered(Sort.FILE)
         self.mask: BoolArray = np.zeros(len(self.scores), np.bool_)
         self.head_on = bool(selection.result.head)
-        self.in_head = _in_head(selection)
+        self.in_head = selection.in_head
         self.sort, self.reverse, self.containing = Sort.FILE, False, ""
         self._on_cursor = on_cursor
         self._columns: dict[str, Column] = {}
@@ -195,7 +179,7 @@ class ScoreTable(LineView):
         self.show_row(self.cursor)
         self.refresh()
         self._tell()
-        self.post_message(self.Reordered(self))
+        self.post_message(self.Reordered())
 
     def watch_cursor(self, old: int, new: int) -> None:
         """Tell the owner at once, so that what it says of the layer is in the same frame."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,10 +15,14 @@ from textual.widgets import Input, Select
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.scanning.devices import pick_devices
-from spectrum_tui.core.settings import DEMO, Settings, parse_batch_size, parse_percent
+from spectrum_tui.core.settings import DEMO, OPTIONS, Option, Settings
 
-OF_THE_MODEL = ("model", "revision")
+FIELDS = ("model", "revision", "batch_size", "device", "top_percent", "output_dir")
+"""The settings with a field, in this order."""
+OF_THE_MODEL = tuple(name for name in FIELDS if OPTIONS[name].changes == "model")
 """The fields that say what is read; the others say how it is scanned."""
+CHECKED = tuple(name for name in FIELDS if OPTIONS[name].check)
+"""The fields whose values can be wrong by themselves."""
 
 
 class SetupForm(Vertical):
@@ -31,30 +36,21 @@ class SetupForm(Vertical):
 
     def compose(self) -> ComposeResult:
         """A line for each setting that a scan needs."""
-        old = self._settings
-        model = Input(
-            old.model,
-            placeholder="folder, or org/name on Hugging Face",
-            id="model",
+        for name in FIELDS:
+            option = OPTIONS[name]
+            control = self._device_select() if name == "device" else self._input(name, option)
+            stacked = name == "model"
+            yield Field(name, option.label, control, option.note, stacked=stacked)
+
+    def _input(self, name: str, option: Option) -> Input:
+        suggester = SuggestFromList([DEMO], case_sensitive=False) if name == "model" else None
+        return Input(
+            option.text(getattr(self._settings, name)),
+            placeholder=option.placeholder,
+            id=name,
             compact=True,
-            suggester=SuggestFromList([DEMO], case_sensitive=False),
+            suggester=suggester,
         )
-        yield Field(
-            "model",
-            "Model",
-            model,
-            "A folder of safetensors or a Hugging Face id; enter reads it",
-            stacked=True,
-        )
-        revision = Input(old.revision, placeholder="main", id="revision", compact=True)
-        yield Field("revision", "Revision", revision, "Branch, tag or commit of a hub model")
-        batch = Input(str(old.batch_size or "auto"), id="batch_size", compact=True)
-        yield Field("batch_size", "Batch size", batch, "Matrices at once; scores stay the same")
-        yield Field("device", "Device", self._device_select(), "Where the matrices are worked on")
-        percent = Input(str(old.top_percent), id="top_percent", compact=True)
-        yield Field("top_percent", "Top percent", percent, "To start with; a slider later")
-        output = Input(old.output_dir, placeholder=".", id="output_dir", compact=True)
-        yield Field("output_dir", "Output folder", output, "For the scores and the YAML")
 
     def _device_select(self) -> Select[str]:
         names = list(dict.fromkeys(["auto", self._settings.device]))
@@ -87,7 +83,7 @@ class SetupForm(Vertical):
     @on(Input.Blurred)
     def value_left(self, event: Input.Blurred) -> None:
         """Leaving a field checks it."""
-        if event.input.id in ("batch_size", "top_percent"):
+        if event.input.id in CHECKED:
             self.read()
 
     @on(Select.Changed, "#device")
@@ -116,29 +112,26 @@ class SetupForm(Vertical):
     def read(self) -> Settings | None:
         """The settings if every value is usable; errors go beside their fields."""
         model, revision = self.typed()
-        batch_size = self.parse("batch_size")
-        percent = self.parse("top_percent")
-        if batch_size is None or percent is None or not self._check_device():
+        checked = {name: self.parse(name) for name in CHECKED}
+        if None in checked.values() or not self._check_device():
             return None
         return replace(
             self._settings,
             model=model,
             revision=revision,
-            batch_size=batch_size,
             device=str(self._select().value),
-            top_percent=percent,
             output_dir=self.output_dir(),
+            **checked,
         )
 
     def output_dir(self) -> str:
         """The folder for what is written."""
         return self.input("output_dir").value.strip() or "."
 
-    def parse(self, name: str) -> int | None:
-        """The number in a field, None where it is none, which is said beside it."""
-        parser = parse_batch_size if name == "batch_size" else parse_percent
+    def parse(self, name: str) -> Any:
+        """The value in a field, None where it is unusable, which is said beside it."""
         try:
-            value = parser(self.input(name).value)
+            value = OPTIONS[name].value(self.input(name).value)
         except InputError as exc:
             self.field(name).show_error(exc.message, exc.hint)
             return None

@@ -26,7 +26,6 @@ class TierSlider(PercentSlider):
         self.lowest = LOWEST
         self.rank = rank
         self._label, self._until = name, until
-        self._moved = on_change
         super().__init__(value, on_change)
 
     def validate_value(self, value: int) -> int:
@@ -44,7 +43,7 @@ class TierSlider(PercentSlider):
         if rank != self.rank:
             self.rank = rank
             self.refresh()
-            self._moved(self.value)
+            self.watch_value(self.value)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         """The arrows change the rank; on the track, the end of the tier goes there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from textual import events
 from textual.content import Content
@@ -22,18 +23,11 @@ class ViewBar(Widget):
     current: reactive[str] = reactive("")
     note: reactive[str] = reactive("")
 
+    @dataclass
     class Chosen(Message):
         """A name was clicked."""
 
-        def __init__(self, bar: ViewBar, name: str) -> None:
-            super().__init__()
-            self.bar = bar
-            self.name = name
-
-        @property
-        def control(self) -> ViewBar:
-            """The bar that was clicked."""
-            return self.bar
+        name: str
 
     def __init__(self, names: Sequence[tuple[str, str]], *, id: str | None = None) -> None:
         """`names` are (name, its key); the first one is current."""
@@ -75,6 +69,6 @@ class ViewBar(Widget):
         x = event.x
         for name, _ in self._names:
             if x < len(name) + 2:
-                self.post_message(self.Chosen(self, name))
+                self.post_message(self.Chosen(name))
                 return
             x -= len(name) + 2

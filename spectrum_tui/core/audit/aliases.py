@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from spectrum_tui.core.audit.plain import plain_name
+from spectrum_tui.core.audit.entries import plain_name
 from spectrum_tui.core.trainers.matching import hits
 from spectrum_tui.core.trainers.names import Names
-from spectrum_tui.core.trainers.patterns import ANY, at_start
+from spectrum_tui.core.trainers.patterns import ANY_CHAR, at_start
 
 MOST_BEGINNINGS = 8
 """Lists of blocks that lines may name, and a model may have: the towers of one are four at most."""
@@ -109,7 +109,7 @@ def _is_tower(beginning: str) -> bool:
 
 def _literal(pattern: str) -> str:
     """The characters that a line begins with, its dots taken for dots."""
-    return at_start(pattern).literal.replace(ANY, ".")
+    return at_start(pattern).literal.replace(ANY_CHAR, ".")
 
 
 def _root(name: str) -> str:

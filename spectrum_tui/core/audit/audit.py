@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.audit.beside import beside_findings
 from spectrum_tui.core.audit.correct import Correction, corrected, corrected_text
-from spectrum_tui.core.audit.entries import Recipe, parse
+from spectrum_tui.core.audit.entries import Recipe, parse, plain_name
 from spectrum_tui.core.audit.findings import Finding, Severity, in_order
 from spectrum_tui.core.audit.forms import form_findings
 from spectrum_tui.core.audit.in_model import (
@@ -19,7 +19,6 @@ from spectrum_tui.core.audit.in_model import (
 from spectrum_tui.core.audit.layout import layout_findings
 from spectrum_tui.core.audit.meaning import Meaning, Model
 from spectrum_tui.core.audit.order import order_findings
-from spectrum_tui.core.audit.plain import plain_name
 from spectrum_tui.core.audit.renamed import head_findings, renamed_findings
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.trainers.reports import TrainerReport

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from spectrum_tui.core.audit.entries import Entry, Recipe
+from spectrum_tui.core.audit.entries import Recipe, RecipeEntry, has_rows, is_module, plain_name
 from spectrum_tui.core.audit.findings import short
 from spectrum_tui.core.audit.meaning import Meaning
-from spectrum_tui.core.audit.plain import has_rows, is_module, plain_name
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.recipes.spectrum import one_line
@@ -23,7 +22,7 @@ class Correction:
     """
 
     text: str
-    dropped: tuple[Entry, ...] = ()
+    dropped: tuple[RecipeEntry, ...] = ()
     refused: str = ""
     needs_model: bool = False
 
@@ -42,7 +41,7 @@ def corrected(recipe: Recipe, meanings: Sequence[Meaning], model: str) -> Correc
     return Correction(_file(names, comments, recipe), dropped)
 
 
-def _lost(meanings: Iterable[Meaning]) -> Iterable[Entry]:
+def _lost(meanings: Iterable[Meaning]) -> Iterable[RecipeEntry]:
     return (one.entry for one in meanings if not one.names)
 
 
@@ -63,7 +62,7 @@ def corrected_text(recipe: Recipe) -> Correction:
     return Correction(_file(dict.fromkeys(names), comments, recipe), recipe.long)
 
 
-def _left_out(dropped: Sequence[Entry]) -> list[str]:
+def _left_out(dropped: Sequence[RecipeEntry]) -> list[str]:
     """The lines that are left out, as comments."""
     if not dropped:
         return []

@@ -1,4 +1,4 @@
-"""The lines of a recipe: what stands in the list, where, and how it is written."""
+"""The lines of a recipe: what stands in the list, where and how, and which name each means."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.experts import parent_is_experts
 from spectrum_tui.core.text import LONGEST_PATTERN
+from spectrum_tui.core.trainers.patterns import ANY_CHAR, at_start, axolotl_rows
 from spectrum_tui.core.trainers.recipe_text import (
     KEY,
     MOST_BYTES,
@@ -23,8 +26,26 @@ _FIELD = "recipe"
 _KEY_LINE = re.compile(rf"\s*['\"]?{KEY}['\"]?\s*:")
 
 
+_LEAVES = re.compile(
+    r"(?:^|_)(?:weight|bias|sinks|A_log|D|dt_bias|position_embeddings?|positional_embedding|"
+    r"class_embedding|pos_embed|gamma|beta|x_prev|inv_freq|masked_spec_embed|temperature)$"
+)
+_LEAF_ENDS = ("_token", "scale", "lambda", "embedding_table", "embeddings_table")
+_MODULES = re.compile(
+    r"(?:^|_)(?:gate|fc\d|lm_head|wte|wpe|c_attn|c_fc|query_key_value|qkv|wq|wk|wv|wo|w[123]|"
+    r"router|embed_in|embed_out|shared_experts?|query|key|value|out|mlp|self_attn|attn|\d+|layers?)$"
+)
+_MODULE_ENDS = ("proj", "embed_tokens")
+_MODULE_WORDS = ("_dense", "_linear", "_in_proj")
+_DIGITS = "0123456789"
+
+
+CLASS_AS_ROWS = re.compile(r"\[\d{2,}\]$")
+"""A choice of digits, that axolotl takes for a row."""
+
+
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RecipeEntry:
     """One item of the list: its line (from 1), its text as YAML reads it, and how it stands there.
 
     `indent` counts the spaces before the dash, `gap` those after it.
@@ -49,12 +70,12 @@ class Recipe:
     """
 
     document: RecipeText
-    entries: tuple[Entry, ...]
+    entries: tuple[RecipeEntry, ...]
     data: dict[str, Any]
     path: str
     line: int
     strays: tuple[tuple[int, str], ...]
-    long: tuple[Entry, ...] = ()
+    long: tuple[RecipeEntry, ...] = ()
 
     @property
     def lines(self) -> int:
@@ -144,7 +165,9 @@ def _data(document: RecipeText) -> dict[str, Any]:
     return {str(key): value for key, value in data.items()}
 
 
-def _find(text: str, document: RecipeText, data: dict[str, Any]) -> tuple[str, list[Entry], int]:
+def _find(
+    text: str, document: RecipeText, data: dict[str, Any]
+) -> tuple[str, list[RecipeEntry], int]:
     training = data.get("training")
     nested = isinstance(training, dict) and KEY in training and KEY not in data
     if not nested and KEY not in data:
@@ -159,7 +182,7 @@ def _find(text: str, document: RecipeText, data: dict[str, Any]) -> tuple[str, l
         return path, list(_plain(document)), _key_line(document)
     items, line = list(_composed(text, document, path)), _key_line(document)
     if [item.pattern for item in items] != (value or []):  # the key came with << from elsewhere
-        items = [Entry(line, str(name)) for name in value or []]
+        items = [RecipeEntry(line, str(name)) for name in value or []]
     return path, items, line
 
 
@@ -172,17 +195,17 @@ def _key_line(document: RecipeText) -> int:
     return next((n for n, line in lines if _KEY_LINE.match(line[:LONGEST_PATTERN])), 0)
 
 
-def _plain(document: RecipeText) -> Iterator[Entry]:
+def _plain(document: RecipeText) -> Iterator[RecipeEntry]:
     inside = False
     for number, line in enumerate(document.lines, 1):
         if line.startswith("- "):
             if inside:
-                yield Entry(number, line[2:])
+                yield RecipeEntry(number, line[2:])
         elif line[:1] not in ("", " ", "\t", "#"):
             inside = line.startswith(f"{KEY}:")
 
 
-def _composed(text: str, document: RecipeText, path: str) -> Iterator[Entry]:
+def _composed(text: str, document: RecipeText, path: str) -> Iterator[RecipeEntry]:
     """The items with the places that YAML's own parser gives them."""
     import yaml
 
@@ -197,16 +220,16 @@ def _composed(text: str, document: RecipeText, path: str) -> Iterator[Entry]:
         yield _entry(item, document.lines, flow=bool(node.flow_style))
 
 
-def _entry(item: Any, lines: list[str], *, flow: bool) -> Entry:
+def _entry(item: Any, lines: list[str], *, flow: bool) -> RecipeEntry:
     number = item.start_mark.line
     line = lines[number] if number < len(lines) else ""
     if flow:
-        return Entry(number + 1, item.value, flow=True, quoted=bool(item.style))
+        return RecipeEntry(number + 1, item.value, flow=True, quoted=bool(item.style))
     before = line[: item.start_mark.column]
     dash = before.rfind("-")
     one_line = item.end_mark.line == number
     rest = line[item.end_mark.column :] if one_line else ""
-    return Entry(
+    return RecipeEntry(
         number + 1,
         item.value,
         indent=dash if dash >= 0 else 0,
@@ -215,3 +238,45 @@ def _entry(item: Any, lines: list[str], *, flow: bool) -> Entry:
         comment="#" in rest,
         trailing=bool(rest) and not rest.strip(),
     )
+
+
+@lru_cache(maxsize=100_000)
+def plain_name(pattern: str) -> str:
+    """The parameter or module that a pattern names; "" for a true regular expression.
+
+    >>> plain_name(r"^model\\.norm\\.weight$"), plain_name("model.layers.(1|2).mlp")
+    ('model.norm.weight', '')
+    """
+    try:
+        name, _ = axolotl_rows(pattern)
+    except ValueError:
+        name = pattern.rpartition("[")[0]
+    form = at_start(name)
+    return "" if form.regex else form.literal.replace(ANY_CHAR, ".").rstrip(".")
+
+
+def has_rows(pattern: str) -> bool:
+    """Whether axolotl would train some rows of the parameter alone."""
+    try:
+        return axolotl_rows(pattern)[1] is not None and not CLASS_AS_ROWS.search(pattern)
+    except ValueError:
+        return False
+
+
+def is_module(name: str) -> bool:
+    """Whether a name is that of a module rather than of a parameter, by its last part."""
+    last = name.rpartition(".")[2]
+    if parent_is_experts(name) or _is_leaf(last):
+        return False
+    last = last.lower()
+    return (
+        "norm" in last
+        or last.rstrip(_DIGITS).endswith(_MODULE_ENDS)
+        or any(word in f"_{last}" for word in _MODULE_WORDS)
+        or bool(_MODULES.search(last))
+    )
+
+
+def _is_leaf(last: str) -> bool:
+    """Whether parameters, and no modules, end in this part of a name."""
+    return last.rstrip(_DIGITS).endswith(_LEAF_ENDS) or bool(_LEAVES.search(last))

@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spectrum_tui.core.audit.entries import Recipe
+from spectrum_tui.core.audit.entries import CLASS_AS_ROWS, Recipe, has_rows, is_module, plain_name
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines, short
-from spectrum_tui.core.audit.plain import CLASS_AS_ROWS, has_rows, is_module, plain_name
 from spectrum_tui.core.trainers.matching import MOST_REGEXES
 from spectrum_tui.core.trainers.patterns import at_start, axolotl_rows, compiled
 from spectrum_tui.core.trainers.safety import HazardError

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from spectrum_tui.core.audit.entries import plain_name
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines, short
 from spectrum_tui.core.audit.meaning import Meaning, Model
 from spectrum_tui.core.audit.order import picks_of
-from spectrum_tui.core.audit.plain import plain_name
 from spectrum_tui.core.audit.renamed import HEADS
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.trainers.matching import hits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spectrum_tui.core.audit.entries import Entry, Recipe
+from spectrum_tui.core.audit.entries import Recipe, RecipeEntry
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines
 from spectrum_tui.core.text import LONGEST_PATTERN
 from spectrum_tui.core.trainers.recipe_text import KEY
@@ -17,7 +17,7 @@ _READ_LINES = "trainers that read the file line by line"
 @dataclass(frozen=True, slots=True)
 class _Rule:
     code: str
-    applies: Callable[[Entry], bool]
+    applies: Callable[[RecipeEntry], bool]
     words: str
 
 

@@ -8,8 +8,7 @@ from functools import cached_property
 from itertools import chain
 
 from spectrum_tui.core.audit.aliases import Found, by_aliases, by_beginning
-from spectrum_tui.core.audit.entries import Entry
-from spectrum_tui.core.audit.plain import plain_name
+from spectrum_tui.core.audit.entries import RecipeEntry, plain_name
 from spectrum_tui.core.audit.renamed import modern, older_names
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.results.results import Parameter
@@ -27,7 +26,7 @@ class Meaning:
     the model has under another name.
     """
 
-    entry: Entry
+    entry: RecipeEntry
     names: tuple[str, ...]
     matched: tuple[str, ...]
     renamed: bool = False
@@ -74,7 +73,7 @@ class Model:
             found.setdefault(stored.rpartition(".")[0], []).append(name)
         return found
 
-    def meanings(self, entries: Sequence[Entry]) -> list[Meaning]:
+    def meanings(self, entries: Sequence[RecipeEntry]) -> list[Meaning]:
         """What each line means and matches."""
         patterns = tuple(dict.fromkeys(entry.pattern for entry in entries))
         hits = self.reporter.hits(patterns, at_start)
@@ -96,7 +95,7 @@ class Model:
         left = [pattern for pattern in patterns if pattern not in found]
         return found | by_beginning(left, self.known.names)
 
-    def _meaning(self, entry: Entry, hits: Hits) -> Meaning:
+    def _meaning(self, entry: RecipeEntry, hits: Hits) -> Meaning:
         pattern, name = entry.pattern, plain_name(entry.pattern)
         matched = tuple(hits.of(pattern))
         untried = hits.untried.get(pattern, "") or hits.invalid.get(pattern, "")

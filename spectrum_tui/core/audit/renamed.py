@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from spectrum_tui.core.audit.entries import Recipe
+from spectrum_tui.core.audit.entries import Recipe, plain_name
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines
-from spectrum_tui.core.audit.plain import plain_name
 
 _RENAMED = tuple(
     (re.compile(old), new)

@@ -82,7 +82,7 @@ def read_tensor(tensor: Tensor) -> torch.Tensor:
     return read_elements(tensor, 0, tensor.numel).view(tensor.shape)
 
 
-def read_bytes(tensor: Tensor, first: int, count: int) -> bytes:
+def read_stored(tensor: Tensor, first: int, count: int) -> bytes:
     """`count` stored bytes from byte `first` of the tensor on."""
     data = bytearray(count)
     _read_into(tensor, [(memoryview(data), tensor.start + first)])

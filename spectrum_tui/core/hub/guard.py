@@ -1,4 +1,5 @@
-"""Bounds on what a hub may answer, in the one HTTP client that every request goes through.
+"""Bounds on what a hub may answer, in the one HTTP client that every request goes through; and
+whether the contents that came are those that were announced.
 
 A hub is whoever HF_ENDPOINT names, or who answers in its place. The client's library trusts it: it
 joins an ETag to the path of its cache, reads error bodies and pages without end, unpacks whatever
@@ -9,6 +10,8 @@ library sees it. Errors are `HubError`s, which the library neither retries nor h
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import re
 import threading
 import zlib
@@ -18,9 +21,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.errors import (
     RateLimitedError,
@@ -44,6 +49,7 @@ SLOWEST = 20_000
 """A request as a whole may take these seconds, and one more for each `SLOWEST` bytes of it."""
 
 _PIECE = 1 << 16
+_PIECE_OF_FILE = 1 << 20
 _HEX_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -254,3 +260,34 @@ def too_much(most: int) -> HubError:
     message = f"{host()} sent more than the {numbers.size(most)} that this answer may have."
     hint = "Check HF_ENDPOINT, or try again later."
     return HubError(message, hint, field="model")
+
+
+# -- contents ----------------------------------------------------------------------------------
+
+
+def hasher(blob: str, nbytes: int) -> Any:
+    """The hash whose hex digits are the id `blob`, of a file of `nbytes` bytes.
+
+    64 digits are the SHA-256 of the contents (large file storage), 40 git's SHA-1 of a blob, which
+    begins with the kind and the size.
+    """
+    if len(blob) == 64:
+        return hashlib.sha256()
+    return hashlib.sha1(b"blob %d\0" % nbytes, usedforsecurity=False)
+
+
+def is_blob(data: bytes, blob: str) -> bool:
+    """Whether `blob` is the id of these contents."""
+    digest = hasher(blob, len(data))
+    digest.update(data)
+    return bool(digest.hexdigest() == blob)
+
+
+def file_is_blob(path: Path, blob: str, counted: Callable[[int], None]) -> bool:
+    """Whether `blob` is the id of the contents of `path`; `counted` gets the bytes of each step."""
+    with open_regular(path) as file:
+        digest = hasher(blob, os.fstat(file.fileno()).st_size)
+        while chunk := file.read(_PIECE_OF_FILE):
+            digest.update(chunk)
+            counted(len(chunk))
+    return bool(digest.hexdigest() == blob)

@@ -18,18 +18,17 @@ from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, choose_
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
 from spectrum_tui.core.hub.cache import HubFiles, missing_in_cache, snapshot_folder
-from spectrum_tui.core.hub.contents import is_blob
-from spectrum_tui.core.hub.each import each
 from spectrum_tui.core.hub.errors import not_a_hub, not_the_file, translate, validate
 from spectrum_tui.core.hub.guard import (
     Bounds,
     bounded,
     guard_client,
+    is_blob,
     is_commit,
     is_hex_id,
     within,
 )
-from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.hub.patience import Patience, each
 from spectrum_tui.core.json_text import WRONG_SHAPE
 
 LIST_BYTES = 600_000
@@ -38,7 +37,7 @@ LIST_BYTES = 600_000
 FIRST_READ = 100_000
 """Bytes asked of a shard at first: all of its header but for a few models."""
 
-MAX_JSON = 32_000_000
+MAX_REMOTE_JSON = 32_000_000
 """Bytes of a config or index that are read at most; the largest known index has 9 MB."""
 
 MAX_HEADERS = 200_000_000
@@ -187,10 +186,10 @@ class _Reader:
 
     def _json(self, name: str) -> bytes:
         size = self.sizes[name]
-        if size is not None and size > MAX_JSON:
+        if size is not None and size > MAX_REMOTE_JSON:
             message = f"{name} is too large to be one ({size:,} bytes)."
             raise CheckpointError(message, _DAMAGED, field="model")
-        return self._bytes(name, 0, MAX_JSON if size is None else size, whole=True)
+        return self._bytes(name, 0, MAX_REMOTE_JSON if size is None else size, whole=True)
 
     def _header(self, name: str) -> tuple[bytes, list[ck.Tensor]]:
         """The header of one shard as it is stored, and the tensors that it names."""

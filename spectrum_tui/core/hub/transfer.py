@@ -21,8 +21,6 @@ from typing import Any
 
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.cache import HubFiles, remember_revision, remove_leftovers
-from spectrum_tui.core.hub.contents import file_is_blob
-from spectrum_tui.core.hub.each import each
 from spectrum_tui.core.hub.errors import (
     cache_root,
     disk_full,
@@ -30,8 +28,8 @@ from spectrum_tui.core.hub.errors import (
     not_the_file,
     translate,
 )
-from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client
-from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.hub.guard import Bounds, bounded, file_is_blob, guard_client
+from spectrum_tui.core.hub.patience import Patience, each
 from spectrum_tui.core.numbers import part_of
 
 Progress = Callable[[int, int, float], None]

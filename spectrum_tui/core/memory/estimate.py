@@ -13,8 +13,9 @@ import numpy as np
 
 from spectrum_tui.core.memory.model import ABOVE, BELOW, Architecture, ModelSizes
 from spectrum_tui.core.memory.presets import COPY, Preset, Training
-from spectrum_tui.core.recipes.adapters import adapter_layers, adapter_parameters
+from spectrum_tui.core.recipes.adapters import adapter_layers
 from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.peft_kinds import HYBRID, LORA
 from spectrum_tui.core.results.results import FloatArray, IntArray
 from spectrum_tui.core.results.selection import NEVER, Selection
 
@@ -110,7 +111,7 @@ class MemoryTable:
         """(bytes, what trains, the lowest block that does) with adapters."""
         preset = training.preset
         choice = Choice(self._selection, percent, tiers=training.tiers)
-        count = adapter_parameters(choice, "peft-hybrid" if preset.hybrid else "peft-lora")
+        count = (HYBRID if preset.hybrid else LORA).count(choice)
         end = choice.medium_end if preset.hybrid else percent
         base = self._four_bit if preset.four_bit else preset.weights * self._total
         if preset.hybrid:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -42,7 +42,7 @@ class Inspection:
 
     `files` are what a download fetches of a model that is only on the hub; `preview` are the
     layers under the checkpoint's names, where `model` has those of a trainer. `scored` are the
-    matrices that an earlier scan of exactly these files has scored.
+    matrices that an earlier scan of exactly these files has scored, with the `error` of each.
     """
 
     summary: ModelSummary
@@ -50,7 +50,7 @@ class Inspection:
     model: ModelLayers
     files: hub.HubFiles | None = None
     preview: ModelLayers | None = None
-    scored: frozenset[str] = frozenset()
+    scored: Mapping[str, float] = field(default_factory=dict)
 
 
 def inspect_model(
@@ -163,7 +163,7 @@ def _describe(
     if not quantisation.method:
         _check_scorable(typed, model)
     is_local = origin != "hub"
-    scored = frozenset(read_journal(journal_path(checkpoint.fingerprint)))
+    scored = kept_scores(checkpoint)
     summary = ModelSummary(
         typed,
         origin,
@@ -178,7 +178,7 @@ def _describe(
         _dtypes(checkpoint),
         tuple(summarise_types(model.layers)),
         model.skipped,
-        finished_layers(scored, (layer.matrix_names for layer in model.layers)),
+        *scored_layers(scored, model.layers),
         name or typed,
         (*_beside(checkpoint, origin), *filter(None, (quantisation.banner,))),
     )
@@ -223,12 +223,14 @@ def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> I
         *_mismatches(plan),
         *_missing(plan),
     )
+    scored, fast = scored_layers(inspection.scored, model.layers)
     summary = replace(
         inspection.summary,
         parameters=model.total_parameters,
         types=tuple(summarise_types(model.layers)),
         skipped=model.skipped,
-        finished=finished_layers(inspection.scored, (layer.matrix_names for layer in model.layers)),
+        scored=scored,
+        scored_fast=fast,
         notes=(*filter(None, (*banners, cache_note())), *_notes(model)),
         naming=naming_of(plan),
         model_class=plan.model_class,
@@ -315,9 +317,31 @@ def _check_scorable(typed: str, model: ModelLayers) -> None:
         )
 
 
-def finished_layers(scored: frozenset[str], layers: Iterable[Iterable[str]]) -> int:
-    """How many layers, given as the names of their matrices, are among the `scored`."""
-    return sum(scored.issuperset(names) for names in layers) if scored else 0
+def kept_scores(checkpoint: Checkpoint) -> dict[str, float]:
+    """Return the matrices that earlier scans of exactly these files have scored, with the bound of
+    each score's relative error: 0 for an exact one."""
+    kept = read_journal(journal_path(checkpoint.fingerprint))
+    return {name: entry.error for name, entry in kept.items()}
+
+
+def scored_layers(
+    scored: Mapping[str, float], layers: Iterable[Layer]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Count the layers whose matrices are all scored, and those of them not exactly, by type."""
+    return count_scored(scored, ((layer.type, layer.matrix_names) for layer in layers))
+
+
+def count_scored(
+    scored: Mapping[str, float], layers: Iterable[tuple[str, Sequence[str]]]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """`scored_layers`, of layers given as their type and the names of their matrices."""
+    every: Counter[str] = Counter()
+    fast: Counter[str] = Counter()
+    for kind, names in layers if scored else ():
+        if all(name in scored for name in names):
+            every[kind] += 1
+            fast[kind] += any(scored[name] for name in names)
+    return dict(every), dict(+fast)
 
 
 def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:

@@ -17,11 +17,20 @@ from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.layer_types import TypeInfo
-from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, finished_layers
+from spectrum_tui.core.model.inspection import (
+    Inspection,
+    as_far_as_known,
+    count_scored,
+    kept_scores,
+)
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.settings import DEFAULTS, Settings
 
 _FORM = f"plan {wire.form_of(ModelSummary, TypeInfo)}"
+
+
+Matrices = list[list[str]]
+"""The type of each layer, then the names of its matrices."""
 
 
 class KeptModel:
@@ -36,8 +45,9 @@ class KeptModel:
     def answers(self, settings: Settings) -> bool:
         """Whether an inspection of that model at a commit would find, and plan, the same now."""
         summary = self.inspection.summary
-        mine = (summary.model, summary.revision, _names(self._settings))
-        return mine == (settings.model, settings.revision, _names(settings)) and self._is_current()
+        mine = replace(self._settings, model=summary.model, revision=summary.revision)
+        same = mine.that_change("model", "names") == settings.that_change("model", "names")
+        return same and self._is_current()
 
     def exact(self) -> Inspection:
         """The model under the names of a trainer; raises what `with_exact_names` raises."""
@@ -45,6 +55,11 @@ class KeptModel:
             if self._exact is None:
                 self._exact = as_far_as_known(self.inspection, self._settings)
             return self._exact
+
+    def recount(self) -> None:
+        """Look up what is scored by now."""
+        scored = kept_scores(self.inspection.checkpoint)
+        self.inspection = replace(self.inspection, scored=scored)
 
     def summary(self) -> ModelSummary:
         """The summary under these names, from disk where files, class and transformers are those
@@ -54,19 +69,23 @@ class KeptModel:
             kept = _read(path)
             if kept is None:
                 exact = self.exact()
-                kept = exact.summary, [list(layer.matrix_names) for layer in exact.model.layers]
+                kept = exact.summary, _matrices(exact)
                 # A cache that cannot be written costs time, not the answer.
                 with contextlib.suppress(OutputError):
                     write_kept(path, _FORM, f"{wire.encode(kept[0])}\n{json.dumps(kept[1])}\n")
         summary, matrices = kept
         now = self.inspection.summary
+        scored, fast = count_scored(
+            self.inspection.scored, ((kind, names) for kind, *names in matrices)
+        )
         return replace(
             summary,
             model=now.model,
             folder=now.folder,
             name=now.name,
             local_bytes=now.local_bytes,
-            finished=finished_layers(self.inspection.scored, matrices),
+            scored=scored,
+            scored_fast=fast,
         )
 
     def _is_current(self) -> bool:
@@ -78,16 +97,15 @@ class KeptModel:
 
     def _path(self) -> Path:
         checkpoint = self.inspection.checkpoint
-        choices = _names(self._settings)
+        choices = " ".join(map(str, self._settings.that_change("names")))
         config = repr(sorted(checkpoint.config.items(), key=lambda item: item[0]))
         beside = repr((checkpoint.has_config, checkpoint.indexed, checkpoint.has_adapter))
         key = "\0".join((checkpoint.fingerprint, _transformers_version(), choices, config, beside))
         return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
 
 
-def _names(settings: Settings) -> str:
-    """What was chosen that changes names."""
-    return f"{settings.model_class} {settings.allow_gptq}"
+def _matrices(inspection: Inspection) -> Matrices:
+    return [[layer.type, *layer.matrix_names] for layer in inspection.model.layers]
 
 
 def _transformers_version() -> str:
@@ -98,7 +116,7 @@ def _transformers_version() -> str:
         return ""
 
 
-def _read(path: Path) -> tuple[ModelSummary, list[list[str]]] | None:
+def _read(path: Path) -> tuple[ModelSummary, Matrices] | None:
     text = read_kept(path, _FORM)
     if text is None:
         return None
@@ -107,4 +125,4 @@ def _read(path: Path) -> tuple[ModelSummary, list[list[str]]] | None:
         kept = wire.decode(first), json.loads(second)
     except (ValueError, RecursionError):
         return None
-    return kept if conforms(kept, tuple[ModelSummary, list[list[str]]]) else None
+    return kept if conforms(kept, tuple[ModelSummary, Matrices]) else None

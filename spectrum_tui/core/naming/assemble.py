@@ -11,7 +11,7 @@ from typing import Any
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.experts import experts_in, gate_up_split
-from spectrum_tui.core.naming.groups import Group, Mapped
+from spectrum_tui.core.naming.mapping import Mapped, SourceGroup
 from spectrum_tui.core.naming.parameters import (
     Naming,
     ParameterPlan,
@@ -29,7 +29,7 @@ from spectrum_tui.core.naming.transformers_api import (
 from spectrum_tui.core.naming.values import ConvertedGroup, ConvertedValues, DirectValues, LastMade
 
 Shape = tuple[int, ...]
-Made = Mapping[str, tuple[ConvertedGroup, Shape]]
+Makers = Mapping[str, tuple[ConvertedGroup, Shape]]
 """{parameter: (the group that makes it, the shape that it comes out with)}"""
 
 ALWAYS_IGNORED = (r"rotary_emb\.inv_freq$", r"(^|\.)position_ids$")
@@ -70,7 +70,7 @@ def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") ->
     )
 
 
-def _made(model: Any, groups: Iterable[Group], shapes: Mapping[str, Shape]) -> Made:
+def _made(model: Any, groups: Iterable[SourceGroup], shapes: Mapping[str, Shape]) -> Makers:
     last = LastMade()
     made: dict[str, tuple[ConvertedGroup, Shape]] = {}
     for group in groups:
@@ -80,7 +80,7 @@ def _made(model: Any, groups: Iterable[Group], shapes: Mapping[str, Shape]) -> M
     return made
 
 
-def _aliases(weights: Mapping[str, Any], made: Made) -> dict[str, tuple[str, ...]]:
+def _aliases(weights: Mapping[str, Any], made: Makers) -> dict[str, tuple[str, ...]]:
     """{parameter: its other names}, in the model's order.
 
     Names are tied when they are one object in the model. Where several of them are stored and
@@ -168,7 +168,7 @@ class _Entry:
         return bool(self.parameter.sources) and self.values is None
 
 
-def _entry(parameter: RuntimeParameter, made: Made, describe: _Describer) -> _Entry:
+def _entry(parameter: RuntimeParameter, made: Makers, describe: _Describer) -> _Entry:
     """The parameter with its sources and values, from itself or from a tied name."""
     target = next((n for n in (parameter.name, *parameter.aliases) if n in made), "")
     if not target:

@@ -24,7 +24,7 @@ EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 @dataclass(frozen=True, slots=True)
-class Decoder:
+class DenseDecoder:
     """What sets one architecture apart; `*_bias` None where the configuration says it."""
 
     model_class: str
@@ -35,10 +35,10 @@ class Decoder:
 
 
 DECODERS = {
-    "llama": Decoder("LlamaForCausalLM"),
-    "mistral": Decoder("MistralForCausalLM", False, False, False),
-    "qwen2": Decoder("Qwen2ForCausalLM", True, False, False),
-    "qwen3": Decoder("Qwen3ForCausalLM", None, None, False, query_norms=True),
+    "llama": DenseDecoder("LlamaForCausalLM"),
+    "mistral": DenseDecoder("MistralForCausalLM", False, False, False),
+    "qwen2": DenseDecoder("Qwen2ForCausalLM", True, False, False),
+    "qwen3": DenseDecoder("Qwen3ForCausalLM", None, None, False, query_norms=True),
 }
 """By the configuration's `model_type`."""
 
@@ -71,7 +71,7 @@ def known_plan(
     )
 
 
-def _is_plain(config: Mapping[str, Any], decoder: Decoder, model_class: str) -> bool:
+def _is_plain(config: Mapping[str, Any], decoder: DenseDecoder, model_class: str) -> bool:
     return (
         model_class in ("", decoder.model_class)
         and config.get("architectures") == [decoder.model_class]
@@ -93,7 +93,7 @@ def _module_kind(name: str) -> ModuleKind:
     return "other" if "norm" in name else "linear"
 
 
-def _parameters(config: Mapping[str, Any], decoder: Decoder) -> Iterator[tuple[str, Shape]]:
+def _parameters(config: Mapping[str, Any], decoder: DenseDecoder) -> Iterator[tuple[str, Shape]]:
     """(name, shape) of every parameter, in the order of the model; KeyError where config.json
     leaves something to a default."""
     hidden, vocabulary = config["hidden_size"], config["vocab_size"]
@@ -106,7 +106,7 @@ def _parameters(config: Mapping[str, Any], decoder: Decoder) -> Iterator[tuple[s
         yield HEAD, (vocabulary, hidden)
 
 
-def _layer(config: Mapping[str, Any], decoder: Decoder) -> Iterator[tuple[str, Shape]]:
+def _layer(config: Mapping[str, Any], decoder: DenseDecoder) -> Iterator[tuple[str, Shape]]:
     hidden, intermediate = config["hidden_size"], config["intermediate_size"]
     heads, pairs = config["num_attention_heads"], config["num_key_value_heads"]
     width = config["head_dim"] if decoder.query_norms else config.get("head_dim")

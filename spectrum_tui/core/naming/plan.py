@@ -13,7 +13,7 @@ from spectrum_tui.core.checkpoint.headers import Checkpoint
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.naming.assemble import assemble
-from spectrum_tui.core.naming.mapping import map_sources
+from spectrum_tui.core.naming.mapping import map_sources, match_sources
 from spectrum_tui.core.naming.model_class import (
     NoModelClassError,
     Reason,
@@ -23,7 +23,6 @@ from spectrum_tui.core.naming.model_class import (
 )
 from spectrum_tui.core.naming.parameters import Naming, ParameterPlan, StoredSource, plain_source
 from spectrum_tui.core.naming.stored import stored_plan
-from spectrum_tui.core.naming.suffix import match_sources
 from spectrum_tui.core.naming.transformers_api import distrust, quiet
 
 _HINTS = {

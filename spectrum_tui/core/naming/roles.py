@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from spectrum_tui.core.experts import without_numbers
-from spectrum_tui.core.layer_types import ANY
+from spectrum_tui.core.layer_types import ANY_NUMBER
 
 Sides = tuple[int, ...]
 """(outputs, inputs) of a matrix or a convolution; one number of a vector."""
@@ -88,7 +88,7 @@ def role_types(layers: Sequence[tuple[str, Sides]]) -> list[str]:
     path up to the first number is left out, unless it tells stacks of blocks of different widths
     apart: `talker.model.layers.*.mlp.up_proj`.
     """
-    alike = [without_numbers(name, ANY) for name, _ in layers]
+    alike = [without_numbers(name, ANY_NUMBER) for name, _ in layers]
     first = dict(zip(reversed(alike), (sides for _, sides in reversed(layers)), strict=True))
     paths, sides = [tuple(name.split(".")) for name in first], list(first.values())
     lists = _lists(paths, sides)
@@ -135,7 +135,7 @@ def _list_name(path: _Path, at: int) -> _Path:
 def _below(path: _Path, at: int, lists: dict[_Path, _List]) -> _Path:
     """The path under the number at `at`, without the numbers there that only count."""
     return tuple(
-        ANY if part.isdigit() and lists[_list_name(path, i)].kind is _Kind.COUNT else part
+        ANY_NUMBER if part.isdigit() and lists[_list_name(path, i)].kind is _Kind.COUNT else part
         for i, part in enumerate(path[at + 1 :], at + 1)
     )
 
@@ -200,7 +200,7 @@ def _typed(path: _Path, lists: dict[_Path, _List]) -> _Typed:
         return _Typed(path[:at], (*path[at : first + 1], *below))
     if below:
         return _Typed(path[:first], below, cut=True)
-    return _Typed((), (*path[:first], ANY) if kind is _Kind.COUNT else path)
+    return _Typed((), (*path[:first], ANY_NUMBER) if kind is _Kind.COUNT else path)
 
 
 def _told_apart(found: Sequence[_Typed], sides: Sequence[Sides]) -> list[str]:
@@ -227,4 +227,4 @@ def _distinct(one: _Typed, apart: set[_Path]) -> _Path:
     ends = (one.above[at:] for at in range(len(one.above) - 1, -1, -1))
     others = [other for other in apart if other != one.above]
     end = next((end for end in ends if all(o[-len(end) :] != end for o in others)), one.above)
-    return (*end, ANY) if one.cut else end
+    return (*end, ANY_NUMBER) if one.cut else end

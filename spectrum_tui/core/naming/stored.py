@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor
-from spectrum_tui.core.checkpoint.reading import read_bytes
+from spectrum_tui.core.checkpoint.reading import read_stored
 from spectrum_tui.core.experts import experts_in, gate_up_split
 from spectrum_tui.core.layer_types import (
     Group,
@@ -143,7 +143,7 @@ def same_bytes(a: Tensor, b: Tensor) -> bool:
         return True
     steps = range(0, a.nbytes, max(4096, a.nbytes // 64))
     pieces = ((at, min(4096, a.nbytes - at)) for at in steps)
-    return all(read_bytes(a, at, size) == read_bytes(b, at, size) for at, size in pieces)
+    return all(read_stored(a, at, size) == read_stored(b, at, size) for at, size in pieces)
 
 
 def stored_plan(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectrum_tui.core.checkpoint.reading import torch_dtype
 from spectrum_tui.core.experts import GATE_AND_UP, GateUpSplit, label
-from spectrum_tui.core.naming.groups import Group
+from spectrum_tui.core.naming.mapping import SourceGroup
 from spectrum_tui.core.naming.parameters import (
     MatrixRef,
     RuntimeParameter,
@@ -121,7 +121,7 @@ class LastMade:
 class ConvertedGroup:
     """A group with the model that its converter may ask."""
 
-    group: Group
+    group: SourceGroup
     model: Any = field(repr=False)
     last: LastMade = field(default_factory=LastMade, repr=False)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor
-from spectrum_tui.core.checkpoint.reading import read_bytes
+from spectrum_tui.core.checkpoint.reading import read_stored
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, Quantisation
 
@@ -63,7 +63,7 @@ class Stored:
     def bytes_of(self, tensor: Tensor) -> bytes:
         """The data of a small tensor that describes another."""
         self.described.add(tensor.name)
-        return read_bytes(tensor, 0, tensor.nbytes)
+        return read_stored(tensor, 0, tensor.nbytes)
 
 
 def loaded_dtype(config: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from spectrum_tui.core.quantised.kernels import Grid
 
-Parts = Sequence["torch.Tensor"]
+StoredParts = Sequence["torch.Tensor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Cast:
 
     dtype: str
 
-    def __call__(self, parts: Parts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> torch.Tensor:
         """(weight)"""
         return parts[0].to(torch_dtype(self.dtype))
 
@@ -48,7 +48,7 @@ class Blocks:
     packed_fp4: bool = False
     by_scale_type: bool = False
 
-    def __call__(self, parts: Parts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> torch.Tensor:
         """(weight, scale)"""
         from spectrum_tui.core.quantised import kernels
 
@@ -69,7 +69,7 @@ class Mxfp4:
 
     dtype: str
 
-    def __call__(self, parts: Parts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> torch.Tensor:
         """(blocks, scales)"""
         from spectrum_tui.core.quantised import kernels
 
@@ -83,7 +83,7 @@ class Integers:
     block: tuple[int, int]
     dtype: str
 
-    def __call__(self, parts: Parts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> torch.Tensor:
         """(weight, scale[, zero point])"""
         from spectrum_tui.core.quantised import kernels
 
@@ -112,7 +112,7 @@ class PackedIntegers:
     has_zero: bool = False
     grouped_by_index: bool = False
 
-    def __call__(self, parts: Parts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> torch.Tensor:
         """(packed, scale[, zero point][, group of each column])"""
         from spectrum_tui.core.quantised import kernels
 
@@ -155,7 +155,7 @@ class Gptq:
     zero_less_one: bool
     grouped_by_index: bool
 
-    def __call__(self, parts: Parts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> torch.Tensor:
         """(qweight, qzeros, scales[, g_idx])"""
         import torch
 
@@ -180,7 +180,7 @@ class BnbInt8:
 
     dtype: str
 
-    def __call__(self, parts: Parts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> torch.Tensor:
         """(weight, SCB)"""
         from spectrum_tui.core.quantised import kernels
 
@@ -200,7 +200,7 @@ class Bnb4Bit:
     nested_block: int = 0
     nested_offset: float = 0.0
 
-    def __call__(self, parts: Parts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> torch.Tensor:
         """(weight, absmax, quant_map[, nested_absmax, nested_quant_map])"""
         from spectrum_tui.core.quantised import kernels
 

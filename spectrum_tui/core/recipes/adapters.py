@@ -9,7 +9,7 @@ linear module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from weakref import WeakKeyDictionary
@@ -24,7 +24,6 @@ from spectrum_tui.core.experts import (
     listed_expert,
 )
 from spectrum_tui.core.layer_types import Group, group_of, layer_type
-from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.similar import Likeness, similar_to_previous
 from spectrum_tui.core.results.results import BoolArray, IntArray, Parameter, Result
 from spectrum_tui.core.results.selection import NEVER, Selection
@@ -120,11 +119,10 @@ class AdapterLayers:
         """What the layers that a percentage selects come to."""
         return Sums(*(int(part[percent]) for part in self._sums))
 
-    def tiers(self, choice: Choice) -> tuple[BoolArray, BoolArray]:
-        """(high, medium): which layers are in each tier; every other layer stays frozen."""
-        high = np.asarray(self._limit <= choice.percent)
-        medium = np.asarray(self._limit <= choice.medium_end) & ~high
-        return high, medium
+    def tiers(self, percent: int, end: int) -> tuple[BoolArray, BoolArray]:
+        """Which layers are in the top `percent`, and which from there to `end`."""
+        high = np.asarray(self._limit <= percent)
+        return high, np.asarray(self._limit <= end) & ~high
 
     def whole(self, high: BoolArray) -> BoolArray:
         """The high layers that can train whole: modules, which fused experts are not."""
@@ -177,66 +175,6 @@ def adapter_layers(selection: Selection) -> AdapterLayers:
     if selection not in _KNOWN:
         _KNOWN[selection] = AdapterLayers(selection)
     return _KNOWN[selection]
-
-
-def adapter_parameters(choice: Choice, kind: str) -> AdapterCount:
-    """Exactly what trains by a recipe kind whose name begins with `peft-`.
-
-    The first call for a ranking looks at every layer (0.3 s at 60,000), and for `peft-groups`
-    reads the kept spectra from disk; later ones take 0.01 ms, 0.5 ms for `peft-groups`.
-    KeyError for another kind.
-    """
-    layers = adapter_layers(choice.selection)
-    adapters, full, shared = _COUNTERS[kind](layers, choice)
-    full += layers.head_numel if choice.head else 0
-    high = layers.sums(choice.percent).layers
-    medium = layers.sums(choice.medium_end).layers - high if kind in WITH_MEDIUM else 0
-    total = choice.selection.result.total_parameters
-    share = (adapters + full) / total if total else 0.0
-    return AdapterCount(high, medium, adapters, full, shared, share)
-
-
-_Counted = tuple[int, int, int]
-"""Parameters of adapters, of modules that train whole, and the layers that share."""
-
-
-def _lora(layers: AdapterLayers, choice: Choice) -> _Counted:
-    return choice.tiers.high_rank * layers.sums(choice.percent).width, 0, 0
-
-
-def _tiers(layers: AdapterLayers, choice: Choice) -> _Counted:
-    high, _, _ = _lora(layers, choice)
-    return high + _medium(layers, choice), 0, 0
-
-
-def _hybrid(layers: AdapterLayers, choice: Choice) -> _Counted:
-    high = layers.sums(choice.percent)
-    experts = choice.tiers.high_rank * high.expert_width
-    return experts + _medium(layers, choice), high.full, 0
-
-
-def _medium(layers: AdapterLayers, choice: Choice) -> int:
-    ends = layers.sums(choice.medium_end), layers.sums(choice.percent)
-    return choice.tiers.medium_rank * (ends[0].width - ends[1].width)
-
-
-def _groups(layers: AdapterLayers, choice: Choice) -> _Counted:
-    sharing = layers.sharing(layers.tiers(choice)[0])
-    every, _, _ = _lora(layers, choice)
-    spared = choice.tiers.high_rank * int(layers.width[sharing].sum())
-    return every - spared, 0, int(sharing.sum())
-
-
-_COUNTERS: dict[str, Callable[[AdapterLayers, Choice], _Counted]] = {
-    "peft-lora": _lora,
-    "peft-tiers": _tiers,
-    "peft-hybrid": _hybrid,
-    "peft-groups": _groups,
-}
-ADAPTER_KINDS = tuple(_COUNTERS)
-"""The names of the kinds that this module counts."""
-WITH_MEDIUM = ("peft-tiers", "peft-hybrid")
-"""The kinds that have a medium tier."""
 
 
 # -- where an adapter goes ---------------------------------------------------------------------

@@ -4,17 +4,24 @@ The names are those of the Spectrum YAML. axolotl's reader is PyYAML, and it mat
 `re.match` with every dot taken literally; a trailing `[a:b]` is a range on the first dimension,
 whose other rows get their gradient set to zero (axolotl's `utils/freeze.py`). The keys follow
 its `train.py`, `utils/schemas/validation.py` and `integrations/spectrum`, as of July 2026.
+
+A fused parameter holds one expert in each row of its first dimension, so that a range of rows is
+a range of experts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.experts import expert_of
 from spectrum_tui.core.recipes.check import check_names
-from spectrum_tui.core.recipes.choice import Choice, RecipeFile
-from spectrum_tui.core.recipes.experts import FusedType, best, fused_types
-from spectrum_tui.core.recipes.spectrum import KEY, SpectrumYaml, YamlView, one_line
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.spectrum import LIST, SpectrumYaml, YamlView, one_line
+from spectrum_tui.core.results.results import FloatArray, Result
 
 _PURPOSE = "# Keys for an axolotl config: they replace any that it has by the same names."
 _REST = """\
@@ -37,56 +44,68 @@ _RANGES = (
     "# Not tried with FSDP or DeepSpeed, which split the parameters.",
 )
 
-Block = tuple[str, list[str]]
+Section = tuple[str, list[str]]
 """(comment, what is listed below it)."""
 
 
-def axolotl_files(choice: Choice) -> tuple[RecipeFile, ...]:
-    """The fragment; raises SelectionError for a choice that must not be written."""
-    recipe = SpectrumYaml(choice.selection)
-    view = recipe.view(choice.percent, head=choice.head)
-    fused = fused_types(choice.selection.result) if choice.experts else []
-    if choice.experts and not fused:
-        raise SelectionError(
-            "These scores hold no single experts.", "Leave out the choice of experts."
-        )
-    if fused:
-        blocks = _with_experts(choice, view, fused)
-    else:
-        recipe.check(choice.percent, head=choice.head)
-        blocks = view.blocks()
-    notes = [_PURPOSE, *(_RANGES if fused else ())]
-    listed = [line for comment, items in blocks for line in _lines(comment, items)]
-    text = "\n".join([*view.provenance(), *notes, KEY, *listed, _REST])
-    return (RecipeFile(f"_axolotl_{choice.percent}percent.yaml", text),)
+Ranges = tuple[tuple[int, int], ...]
+"""(first, end) of neighbouring experts, the end not among them."""
+
+
+class AxolotlKind(RecipeKind):
+    """The names, or experts of fused parameters, with axolotl's keys."""
+
+    name = "axolotl"
+    title = "axolotl fragment"
+    purpose = "Names and the keys that go with them, to paste"
+    options = ("experts",)
+
+    def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
+        """Return the fragment; raises SelectionError for a choice that must not be written."""
+        recipe = SpectrumYaml(choice.selection)
+        view = recipe.view(choice.percent, head=choice.head)
+        fused = fused_types(choice.selection.result) if choice.experts else []
+        if choice.experts and not fused:
+            raise SelectionError(
+                "These scores hold no single experts.", "Leave out the choice of experts."
+            )
+        if fused:
+            sections = _with_experts(choice, view, fused)
+        else:
+            recipe.check(choice.percent, head=choice.head)
+            sections = view.sections()
+        notes = [_PURPOSE, *(_RANGES if fused else ())]
+        listed = [line for comment, items in sections for line in _lines(comment, items)]
+        text = "\n".join([*view.provenance(), *notes, LIST, *listed, _REST])
+        return (RecipeFile(f"_axolotl_{choice.percent}percent.yaml", text),)
 
 
 def _lines(comment: str, items: list[str]) -> list[str]:
     return [f"# {comment}", *(f"- {item}" for item in items)]
 
 
-def _with_experts(choice: Choice, view: YamlView, fused: list[FusedType]) -> list[Block]:
-    """The blocks of whole layers, less those of fused parameters, which are listed by expert."""
+def _with_experts(choice: Choice, view: YamlView, fused: list[FusedType]) -> list[Section]:
+    """The sections of whole layers, less those of fused parameters, which are listed by expert."""
     result = choice.selection.result
     parameters = result.scores.parameters
     by_expert = {name for kind in fused for row in kind.rows for name in parameters[row]}
-    blocks = [block for block in view.blocks() if by_expert.isdisjoint(block[1])]
-    parts = [block for kind in fused for block in _of_experts(kind, choice)]
+    sections = [section for section in view.sections() if by_expert.isdisjoint(section[1])]
+    parts = [section for kind in fused for section in _of_experts(kind, choice)]
     heads = {head.name for head in result.head}
-    if not parts and all(name in heads for _, names in blocks for name in names):
+    if not parts and all(name in heads for _, names in sections for name in names):
         raise SelectionError(
             f"{choice.percent} % selects no layer and no expert.",
             "Choose a higher percentage.",
             field="top_percent",
         )
-    names = [name for _, listed in blocks for name in listed]
+    names = [name for _, listed in sections for name in listed]
     ranged = [item.partition("[")[0] for _, items in parts for item in items]
     check_names([*names, *dict.fromkeys(ranged)], result.names)
-    return [*blocks, *parts]
+    return [*sections, *parts]
 
 
-def _of_experts(kind: FusedType, choice: Choice) -> Iterator[Block]:
-    """One block for a type, unless the percentage selects none of its experts."""
+def _of_experts(kind: FusedType, choice: Choice) -> Iterator[Section]:
+    """One section for a type, unless the percentage selects none of its experts."""
     parameters = choice.selection.result.scores.parameters
     listed: list[str] = []
     for row, values in kind.rows.items():
@@ -97,3 +116,76 @@ def _of_experts(kind: FusedType, choice: Choice) -> Iterator[Block]:
     if listed:
         layers = f"the top {choice.percent} % of {kind.experts} experts in each layer"
         yield f"{one_line(kind.name)}: {layers}", listed
+
+
+@dataclass(frozen=True, eq=False)
+class FusedType:
+    """A layer type each of whose rows is fused of experts: {row: score of every expert}."""
+
+    name: str
+    rows: dict[int, FloatArray]
+
+    @property
+    def experts(self) -> str:
+        """How many a row has: "64", or "8 to 64" where they differ."""
+        counts = sorted({len(values) for values in self.rows.values()})
+        return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+def fused_types(result: Result) -> list[FusedType]:
+    """The types that experts can be chosen of, without their layers that have no score.
+
+    A type with a row that is not fused, or has a parameter whose first dimension is not its
+    experts, is none of them: its layers compete as wholes.
+    """
+    scores = result.scores
+    if not scores.parts:
+        return []
+    sizes = {p.name: p.shape[0] for p in result.parameters if p.shape}
+    rows: dict[int, dict[int, FloatArray]] = {}
+    whole: set[int] = set()
+    for row, type_id in enumerate(scores.type_ids.tolist()):
+        if row in scores.problems:
+            continue
+        values = _by_expert(scores.parts.get(row, ()))
+        length = {sizes.get(name, len(values)) for name in scores.parameters[row]}
+        if len(values) and length == {len(values)}:
+            rows.setdefault(type_id, {})[row] = values
+        else:
+            whole.add(type_id)
+    return [FusedType(scores.type_names[t], found) for t, found in rows.items() if t not in whole]
+
+
+def _by_expert(parts: tuple[tuple[str, float], ...]) -> FloatArray:
+    """The score of each expert, the mean of its matrices; empty where these are not experts."""
+    values: dict[int, list[float]] = {}
+    for label, value in parts:
+        values.setdefault(expert_of(label), []).append(value)
+    if sorted(values) != list(range(len(values))):
+        return np.zeros(0)
+    return np.array([sum(values[e]) / len(values[e]) for e in range(len(values))])
+
+
+def best(values: FloatArray, percent: int) -> Ranges:
+    """The floor(n·percent/100) experts with the highest score, ties in order, as ranges.
+
+    An expert whose score is NaN is not counted and never among them.
+    """
+    scored = np.flatnonzero(~np.isnan(values))
+    order = scored[np.argsort(-values[scored], kind="stable")]
+    return merged(sorted(order[: len(scored) * percent // 100].tolist()))
+
+
+def merged(numbers: list[int]) -> Ranges:
+    """Numbers in ascending order as ranges.
+
+    >>> merged([1, 2, 3, 7])
+    ((1, 4), (7, 8))
+    """
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number:
+            ranges[-1] = (ranges[-1][0], number + 1)
+        else:
+            ranges.append((number, number + 1))
+    return tuple(ranges)

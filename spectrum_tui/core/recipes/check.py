@@ -1,17 +1,28 @@
-"""Whether trainers would unfreeze exactly what a recipe names, proven before it is written."""
+"""What keeps a recipe from being written: names that a trainer would read otherwise, a whole model,
+and too many layers without a score."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+import numpy as np
+
+from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import counted, part_of
-from spectrum_tui.core.results.results import Parameter
+from spectrum_tui.core.results.results import BoolArray, Parameter, Result, Scores
 from spectrum_tui.core.trainers.matching import hits
 from spectrum_tui.core.trainers.names import Names
 from spectrum_tui.core.trainers.patterns import NAME, anywhere
 from spectrum_tui.core.trainers.reports import TrainerReport, report
-from spectrum_tui.core.trainers.trainers import TRAINERS, Trainer
+from spectrum_tui.core.trainers.trainers import TRAINERS
+
+MOST_MISSING = 0.1
+"""The share of the chosen types' parameters that may lack a score: above it, what was scored says
+little of what was not."""
+
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 
 def check_names(written: Sequence[str], parameters: Iterable[str]) -> None:
@@ -62,7 +73,6 @@ def prove(
     text: str,
     wanted: Collection[str],
     parameters: Sequence[Parameter],
-    trainers: Sequence[Trainer] = TRAINERS,
 ) -> tuple[TrainerReport, ...]:
     """What each trainer that takes so long a list does with it: all of `wanted`, nothing else.
 
@@ -74,7 +84,7 @@ def prove(
     if not parameters:
         return ()
     # One that takes no file of this length says so itself; the others may well read it.
-    able = [one for one in trainers if not one.most or len(wanted) <= one.most]
+    able = [one for one in TRAINERS if not one.most or len(wanted) <= one.most]
     reports = report(text, wanted, parameters, able)
     for one in reports:
         if not one.exact:
@@ -102,3 +112,50 @@ def deviation(one: TrainerReport) -> str:
         others = f" and {counted(more, 'other')}" if more else ""
         parts.append(f"would also train {one.unintended[0]}{others}")
     return ", and ".join(parts)
+
+
+def _missing(scores: Scores) -> BoolArray:
+    """Per layer whether it has no score: those of another tool are NaN without a reason."""
+    return np.isnan(scores.snr)
+
+
+def missing_note(result: Result) -> str:
+    """How many layers of the chosen types have no score, as a recipe's comment says it; empty
+    where all have one."""
+    skipped = _skipped(result)
+    count = int(_missing(result.scores).sum()) + len(skipped)
+    layers = part_of(count, len(result.scores) + len(skipped), "layer", "has", "have")
+    return f"{layers} no score" if count else ""
+
+
+def refuse_missing(result: Result, *, allowed: bool) -> None:
+    """Raise SelectionError where too many layers could not be scored, unless that is `allowed`.
+
+    By their parameters, or by their number where no size is known.
+    """
+    scores = result.scores
+    weights = scores.numel if scores.has_shapes else np.ones(len(scores))
+    unseen = sum(parameter.numel for parameter in _skipped(result))
+    missing = float(weights[_missing(scores)].sum()) + unseen
+    share = missing / max(float(weights.sum()) + unseen, 1.0)
+    if allowed or share <= MOST_MISSING:
+        return
+    raise SelectionError(
+        f"{missing_note(result)}: {numbers.percent(share)} of the parameters of the chosen types, "
+        "which a recipe would leave frozen unseen.",
+        "Put right what failed and scan again, or give --allow-missing.",
+    )
+
+
+def _skipped(result: Result) -> list[Parameter]:
+    """The parameters that could not even be tried (not stored, of another shape or type), where
+    others that differ from them by running numbers alone were: those are layers of one type."""
+    skipped = {name for name, _ in result.skipped}
+    if not skipped:
+        return []
+    chosen = {_role(names[0]) for names in result.scores.parameters if names}
+    return [p for p in result.parameters if p.name in skipped and _role(p.name) in chosen]
+
+
+def _role(parameter: str) -> str:
+    return _NUMBER.sub("*", parameter)

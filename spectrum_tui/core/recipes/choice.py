@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from spectrum_tui.core.results.selection import Selection
 
@@ -35,7 +35,7 @@ class Choice:
     """A ranking and how much of it is taken: the top `percent` of each type, with embeddings and
     output head or without. `experts` asks for the top `percent` of the experts within each fused
     parameter, instead of whole parameters; `allow_missing` takes a ranking that lacks more than
-    `missing.MOST_MISSING` of the chosen types."""
+    `check.MOST_MISSING` of the chosen types."""
 
     selection: Selection
     percent: int
@@ -62,19 +62,27 @@ class RecipeFile:
     text: str
 
 
-def _as_it_is(choice: Choice) -> Choice:
-    return choice
-
-
-@dataclass(frozen=True)
 class RecipeKind:
-    """One kind of output. `files` makes its files, the one to read first in front, and raises
-    SelectionError for a choice that must not be written. `experts` says whether it can name
-    single experts of a fused parameter; `ranked` makes the choice one of its own types."""
+    """One kind of output, known by its `name`. `options` are those that it has a use for, besides
+    the ones that every kind takes."""
 
     name: str
     title: str
     purpose: str
-    files: Callable[[Choice], tuple[RecipeFile, ...]]
-    experts: bool = False
-    ranked: Callable[[Choice], Choice] = _as_it_is
+    options: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def experts(self) -> bool:
+        """Whether it can name single experts of a fused parameter."""
+        return "experts" in self.options
+
+    def ranked(self, choice: Choice) -> Choice:
+        """Return the choice with its ranking within the types of this kind."""
+        return choice
+
+    def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
+        """Return the files of a choice from `ranked`, the one to read first in front.
+
+        Raises SelectionError for a choice that must not be written.
+        """
+        raise NotImplementedError

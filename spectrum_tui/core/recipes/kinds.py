@@ -3,70 +3,19 @@
 from __future__ import annotations
 
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.recipes import peft_groups, peft_hybrid, peft_lora, peft_tiers
-from spectrum_tui.core.recipes.axolotl import axolotl_files
-from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
-from spectrum_tui.core.recipes.reference import in_reference_types, reference_files
-from spectrum_tui.core.recipes.spectrum import SpectrumYaml
-from spectrum_tui.core.recipes.trl import trl_files
+from spectrum_tui.core.recipes.axolotl import AxolotlKind
+from spectrum_tui.core.recipes.choice import RecipeKind
+from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS
+from spectrum_tui.core.recipes.reference import ReferenceKind
+from spectrum_tui.core.recipes.spectrum import SpectrumKind
+from spectrum_tui.core.recipes.trl import TrlKind
 
-
-def _spectrum(choice: Choice) -> tuple[RecipeFile, ...]:
-    text = SpectrumYaml(choice.selection).text(choice.percent, head=choice.head)
-    return (RecipeFile(f"_unfrozenparameters_{choice.percent}percent.yaml", text),)
-
-
-KINDS = (
-    RecipeKind(
-        "spectrum",
-        "Spectrum YAML",
-        "Names to train, as every trainer reads them alike",
-        _spectrum,
-    ),
-    RecipeKind(
-        "spectrum-reference",
-        "Reference YAML",
-        "Byte for byte what spectrum.py writes, to compare",
-        reference_files,
-        ranked=in_reference_types,
-    ),
-    RecipeKind(
-        "axolotl",
-        "axolotl fragment",
-        "Names and the keys that go with them, to paste",
-        axolotl_files,
-        experts=True,
-    ),
-    RecipeKind(
-        "trl",
-        "TRL script",
-        "Python that trains with TRL, in SageMaker too",
-        trl_files,
-    ),
-    RecipeKind(
-        peft_lora.NAME,
-        "PEFT LoRA",
-        "Adapters on the selected layers; (Q)LoRA",
-        peft_lora.files,
-    ),
-    RecipeKind(
-        peft_tiers.NAME,
-        "PEFT tiers",
-        "Adapters of a high rank and of a low one",
-        peft_tiers.files,
-    ),
-    RecipeKind(
-        peft_hybrid.NAME,
-        "PEFT hybrid",
-        "4-bit; the best train whole, the next by LoRA",
-        peft_hybrid.files,
-    ),
-    RecipeKind(
-        peft_groups.NAME,
-        "PEFT groups",
-        "One adapter for similar neighbours (heuristic)",
-        peft_groups.files,
-    ),
+KINDS: tuple[RecipeKind, ...] = (
+    SpectrumKind(),
+    ReferenceKind(),
+    AxolotlKind(),
+    TrlKind(),
+    *ADAPTER_KINDS,
 )
 DEFAULT_KIND = KINDS[0]
 

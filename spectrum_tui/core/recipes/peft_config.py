@@ -21,13 +21,13 @@ import numpy as np
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.layer_types import is_input_embedding
 from spectrum_tui.core.recipes.adapters import AdapterLayers, Place
+from spectrum_tui.core.recipes.spectrum import model_class
 from spectrum_tui.core.results.results import BoolArray, Result
 from spectrum_tui.core.results.selection import NEVER
+from spectrum_tui.core.trainers.patterns import NAME
 
 ALPHA = 2
 """lora_alpha for each rank: every tier's update is scaled by the same factor."""
-_PLAIN = re.compile(r"[A-Za-z_][\w.\-/]*", re.ASCII)
-"""Names that match themselves as regular expressions, and nothing that differs but in a dot."""
 _TASKS = (
     ("ForSequenceClassification", "SEQ_CLS"),
     ("ForTokenClassification", "TOKEN_CLS"),
@@ -35,7 +35,6 @@ _TASKS = (
 )
 _CAUSAL = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)$")
 _CROSS_ATTENTION = re.compile(r"\.(encoder_attn|EncDecAttention)\.")
-_CLASS = re.compile(r"(?:transformers \S+ )?([A-Z]\w*)(?: matched by suffix)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Targets:
 def targets_of(
     layers: AdapterLayers,
     ranked: Iterable[tuple[BoolArray, int]],
-    whole: BoolArray | None = None,
+    whole: BoolArray,
     *,
     head: bool,
 ) -> Targets:
@@ -77,9 +76,8 @@ def targets_of(
             modules[module_of(weights[row][0])] = int(ranks[row])
         else:
             parameters[weights[row][0]] = int(ranks[row])
-    rows = () if whole is None else np.flatnonzero(whole).tolist()
     heads = layers.result.task_modules if head else ()
-    kept = (*(module_of(weights[row][0]) for row in rows), *heads)
+    kept = (*(module_of(weights[row][0]) for row in np.flatnonzero(whole).tolist()), *heads)
     targets = Targets(modules, parameters, kept, heads)
     if not targets.ranks:
         raise _nothing_to_adapt(layers)
@@ -117,19 +115,13 @@ def module_of(weight: str) -> str:
     return weight.removesuffix(".weight")
 
 
-def model_class(result: Result) -> str:
-    """The transformers class whose names the scores are under, "" where that is not known."""
-    found = _CLASS.fullmatch(result.provenance.naming)
-    return found[1] if found else ""
-
-
 def task_type(result: Result, *, head: bool) -> str | None:
     """PEFT's task: which of its wrappers the model is put in; None is the one that fits any.
 
     Those of classifiers and of answers train the head, whatever they are told, and pass on tokens:
     they are for text whose `head` trains.
     """
-    name = model_class(result)
+    name = model_class(result.provenance)
     task = next((task for ending, task in _TASKS if name.endswith(ending)), None)
     tables = len(result.head) > len(result.task_head)
     if task:
@@ -164,7 +156,7 @@ def _check(targets: Targets, result: Result) -> None:
     """Raise SelectionError unless every name means itself and nothing else."""
     written = [*targets.ranks, *targets.whole]
     for name in written:
-        if not _PLAIN.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise SelectionError(
                 f"The name {name!r} cannot stand in this file.",
                 "PEFT reads names as patterns, and would match others or none.",
@@ -212,7 +204,7 @@ def _modules(names: Iterable[str]) -> Iterator[str]:
         yield from (".".join(parts[:end]) for end in range(1, len(parts)))
 
 
-def heads(result: Result) -> list[str]:
+def outside_blocks(result: Result) -> list[str]:
     """Linear modules outside the blocks, the output head among them: what is named to
     bitsandbytes, which keeps a model's head as it is only as long as it is told nothing."""
     embeddings = {p.name for p in result.parameters if p.module == "embedding"}

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, AdapterLayers
+from spectrum_tui.core.recipes.check import missing_note
 from spectrum_tui.core.recipes.choice import RecipeFile
-from spectrum_tui.core.recipes.missing import missing_note
-from spectrum_tui.core.recipes.peft_config import Targets, heads, model_class
-from spectrum_tui.core.recipes.spectrum import one_line
+from spectrum_tui.core.recipes.peft_config import Targets, outside_blocks
+from spectrum_tui.core.recipes.spectrum import hub_id, model_class, one_line
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import DEMO_NAME
@@ -23,7 +22,6 @@ BY_WEIGHT = (
     "Some linear modules are named by their weight, in target_parameters: as target_modules, PEFT "
     "would take their names for those of experts in every block."
 )
-_HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+", re.ASCII)
 
 _IMPORTS = """\
 import argparse
@@ -125,13 +123,11 @@ class Script:
 
     @property
     def _class(self) -> str:
-        return model_class(self._result) or "AutoModelForCausalLM"
+        return model_class(self._result.provenance) or "AutoModelForCausalLM"
 
     @property
     def _id(self) -> str:
-        """The id that was scanned; "" for a folder, whose path no other machine has."""
-        origin = self._result.provenance
-        return origin.model if origin.version and _HUB_ID.fullmatch(origin.model) else ""
+        return hub_id(self._result.provenance)
 
     @property
     def _revision(self) -> str:
@@ -191,7 +187,7 @@ class Script:
             "MODEL": json.dumps(self._id) if self._id else "",
             "REVISION": json.dumps(self._revision) if self._revision else "",
             "CONFIG": 'json.loads(Path(__file__).with_suffix(".json").read_text())',
-            "KEEP": listed(list(dict.fromkeys([*kept, *heads(self._result)]))),
+            "KEEP": listed(list(dict.fromkeys([*kept, *outside_blocks(self._result)]))),
             "TRAINABLE": str(self.count.parameters or ""),
         }
         if self.groups:

@@ -17,8 +17,8 @@ import numpy as np
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.layer_types import reference_type
 from spectrum_tui.core.recipes.check import overmatched
-from spectrum_tui.core.recipes.choice import Choice, RecipeFile
-from spectrum_tui.core.recipes.spectrum import KEY, SpectrumYaml, one_line
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.spectrum import LIST, SpectrumYaml, one_line
 from spectrum_tui.core.results.results import IntArray
 from spectrum_tui.core.results.selection import Selection
 
@@ -29,16 +29,38 @@ HEAD_LINES = ("- ^lm_head.weight$", "- ^model.embed_tokens.weight$")
 _KNOWN: WeakKeyDictionary[Selection, Selection | None] = WeakKeyDictionary()
 
 
-def in_reference_types(choice: Choice) -> Choice:
-    """The choice of a ranking within the types of spectrum.py. Those of a file of another tool
-    are as they stand in it, which is what the script goes by."""
-    selection = choice.selection
-    if not selection.result.provenance.version:
-        return choice
-    if selection not in _KNOWN:
-        _KNOWN[selection] = _regrouped(selection)
-    grouped = _KNOWN[selection]
-    return choice if grouped is None else replace(choice, selection=grouped)
+class ReferenceKind(RecipeKind):
+    """The YAML of spectrum.py."""
+
+    name = "spectrum-reference"
+    title = "Reference YAML"
+    purpose = "Byte for byte what spectrum.py writes, to compare"
+
+    def ranked(self, choice: Choice) -> Choice:
+        """Return the choice of a ranking within the types of spectrum.py.
+
+        Those of a file of another tool are as they stand in it, which is what the script goes by.
+        """
+        selection = choice.selection
+        if not selection.result.provenance.version:
+            return choice
+        if selection not in _KNOWN:
+            _KNOWN[selection] = _regrouped(selection)
+        grouped = _KNOWN[selection]
+        return choice if grouped is None else replace(choice, selection=grouped)
+
+    def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
+        """Return the file; raises SelectionError for a choice that spectrum.py cannot make."""
+        result = choice.selection.result
+        if result.head and not choice.head:
+            raise SelectionError(
+                "spectrum.py always trains embeddings and output head.",
+                "Switch them on, or write another kind of recipe.",
+            )
+        SpectrumYaml(choice.selection).check(choice.percent, head=True)
+        _check_siblings(choice)
+        text = reference_text(choice.selection, choice.percent)
+        return (RecipeFile(f"_reference_{choice.percent}percent.yaml", text),)
 
 
 def _regrouped(selection: Selection) -> Selection | None:
@@ -54,26 +76,11 @@ def _regrouped(selection: Selection) -> Selection | None:
     return Selection(replace(selection.result, scores=grouped), selection)
 
 
-def reference_files(choice: Choice) -> tuple[RecipeFile, ...]:
-    """The file; raises SelectionError for a choice that no file of spectrum.py stands for."""
-    choice = in_reference_types(choice)
-    result = choice.selection.result
-    if result.head and not choice.head:
-        raise SelectionError(
-            "spectrum.py always trains embeddings and output head.",
-            "Switch them on, or write another kind of recipe.",
-        )
-    SpectrumYaml(choice.selection).check(choice.percent, head=True)
-    _check_siblings(choice)
-    text = reference_text(choice.selection, choice.percent)
-    return (RecipeFile(f"_reference_{choice.percent}percent.yaml", text),)
-
-
 def reference_text(selection: Selection, percent: int) -> str:
     """What spectrum.py writes, for a percentage that selects nothing as well."""
     scores = selection.result.scores
     chosen = _chosen_by_type(selection, percent)
-    lines = [KEY, *HEAD_LINES]
+    lines = [LIST, *HEAD_LINES]
     for type_id in _types_in_order(selection):
         lines.append(f"# {one_line(scores.type_names[type_id])} layers")
         lines += [f"- {scores.layers[row]}" for row in chosen.get(type_id, ())]

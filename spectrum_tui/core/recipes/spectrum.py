@@ -7,19 +7,39 @@ and this form is right in all of them. Comments stand on lines of their own.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import part_of
-from spectrum_tui.core.recipes.check import check_names, prove
-from spectrum_tui.core.recipes.missing import missing_note
-from spectrum_tui.core.results.results import BoolArray, IntArray, Result
+from spectrum_tui.core.recipes.check import check_names, missing_note, prove
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.results.results import BoolArray, IntArray, Provenance, Result
 from spectrum_tui.core.results.selection import NEVER, Selection
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import DEMO_NAME
 from spectrum_tui.core.text import safe
+from spectrum_tui.core.trainers.recipe_text import KEY
 
-KEY = "unfrozen_parameters:"
+LIST = f"{KEY}:"
+"""The line that the list of names follows."""
+_HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+", re.ASCII)
+_CLASS = re.compile(r"(?:transformers \S+ )?([A-Z]\w*)(?: matched by suffix)?", re.ASCII)
+"""What `Provenance.naming` says where the names are those of a class of transformers."""
+
+
+class SpectrumKind(RecipeKind):
+    """The list of names alone."""
+
+    name = "spectrum"
+    title = "Spectrum YAML"
+    purpose = "Names to train, as every trainer reads them alike"
+
+    def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
+        """Return the YAML; raises SelectionError where a trainer would read it otherwise."""
+        text = SpectrumYaml(choice.selection).text(choice.percent, head=choice.head)
+        return (RecipeFile(f"_unfrozenparameters_{choice.percent}percent.yaml", text),)
 
 
 class SpectrumYaml:
@@ -103,7 +123,7 @@ class SpectrumYaml:
         return wanted
 
     def _opening(self, percent: int, head: bool) -> list[str]:
-        lines = [*provenance_comment(self.result, percent, self._note()), KEY]
+        lines = [*provenance_comment(self.result, percent, self._note()), LIST]
         task = self.result.task_head
         tables = [h for h in self.result.head if h not in task]
         guess = ", names assumed" if self.result.head_is_guessed else ""
@@ -151,18 +171,18 @@ class YamlView:
 
     def provenance(self) -> list[str]:
         """The comments that open the file, up to its key."""
-        return self._opening[: self._opening.index(KEY)]
+        return self._opening[: self._opening.index(LIST)]
 
-    def blocks(self) -> list[tuple[str, list[str]]]:
+    def sections(self) -> list[tuple[str, list[str]]]:
         """(comment, names below it) in the order of the file, as other kinds of files list them."""
         lines = [self.line(number) for number in range(len(self))]
-        blocks: list[tuple[str, list[str]]] = []
-        for line in lines[lines.index(KEY) + 1 :]:
+        sections: list[tuple[str, list[str]]] = []
+        for line in lines[lines.index(LIST) + 1 :]:
             if line.startswith("# "):
-                blocks.append((line.removeprefix("# "), []))
+                sections.append((line.removeprefix("# "), []))
             else:
-                blocks[-1][1].append(line.removeprefix("- "))
-        return blocks
+                sections[-1][1].append(line.removeprefix("- "))
+        return sections
 
     def text(self) -> str:
         """The file's content, newline at the end."""
@@ -203,3 +223,14 @@ def provenance_comment(result: Result, percent: int, note: str) -> list[str]:
 def one_line(text: str) -> str:
     """Text that stays inside its comment, whatever a model or layer was called."""
     return safe(text, " ")
+
+
+def hub_id(origin: Provenance) -> str:
+    """The id that was scanned; "" for a folder, whose path no other machine has."""
+    return origin.model if origin.version and _HUB_ID.fullmatch(origin.model) else ""
+
+
+def model_class(origin: Provenance) -> str:
+    """The transformers class whose names the scores are under, "" where that is not known."""
+    found = _CLASS.fullmatch(origin.naming)
+    return found[1] if found else ""

@@ -11,26 +11,29 @@ import re
 from functools import cache
 from importlib import resources
 
-from spectrum_tui.core.recipes.choice import Choice, RecipeFile
-from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
-from spectrum_tui.core.results.results import Provenance, Result
-from spectrum_tui.core.settings import DEMO_NAME
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView, hub_id, model_class
+from spectrum_tui.core.results.results import Result
 
 _BEGIN = re.compile(r"(?<=\n)# -- what is trained, .*-\n")
 _END = re.compile(r"(?<=\n)# -- end -+\n")
-_HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+", re.ASCII)
-_CLASS = re.compile(r"(?:transformers \S+ )?([A-Z]\w*)(?: matched by suffix)?", re.ASCII)
-"""What `Provenance.naming` says where the names are those of a class of transformers."""
 
 
-def trl_files(choice: Choice) -> tuple[RecipeFile, ...]:
-    """The script; raises SelectionError for a choice that must not be written."""
-    recipe = SpectrumYaml(choice.selection)
-    recipe.check(choice.percent, head=choice.head)
-    view = recipe.view(choice.percent, head=choice.head)
-    before, after = _template()
-    text = before + _data(choice.selection.result, view) + after
-    return (RecipeFile(f"_trl_{choice.percent}percent.py", text),)
+class TrlKind(RecipeKind):
+    """A training script that freezes by the names in it."""
+
+    name = "trl"
+    title = "TRL script"
+    purpose = "Python that trains with TRL, in SageMaker too"
+
+    def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
+        """Return the script; raises SelectionError for a choice that must not be written."""
+        recipe = SpectrumYaml(choice.selection)
+        recipe.check(choice.percent, head=choice.head)
+        view = recipe.view(choice.percent, head=choice.head)
+        before, after = _template()
+        text = before + _data(choice.selection.result, view) + after
+        return (RecipeFile(f"_trl_{choice.percent}percent.py", text),)
 
 
 @cache
@@ -45,17 +48,17 @@ def _template() -> tuple[str, str]:
 
 def _data(result: Result, view: YamlView) -> str:
     origin = result.provenance
-    blocks = view.blocks()
+    sections = view.sections()
     heads = [head.name for head in result.head] if result.head_is_guessed else []
-    assumed = [name for _, names in blocks for name in names if name in heads]
+    assumed = [name for _, names in sections for name in names if name in heads]
     lines = [
         *view.provenance(),
-        f"MODEL = {_text(_hub_id(origin))}",
-        f"REVISION = {_text(origin.revision if _hub_id(origin) else '')}",
-        f"MODEL_CLASS = {_text(_model_class(origin))}",
+        f"MODEL = {_text(hub_id(origin))}",
+        f"REVISION = {_text(origin.revision if hub_id(origin) else '')}",
+        f"MODEL_CLASS = {_text(model_class(origin))}",
         "NAMES: tuple[str, ...] = (",
     ]
-    for comment, names in blocks:
+    for comment, names in sections:
         lines += [f"    # {comment}", *(f"    {_text(name)}," for name in names)]
     lines.append(")")
     lines.append("# Names that may be missing, because no scan has seen them:")
@@ -70,14 +73,3 @@ def _listed(names: list[str]) -> str:
 def _text(value: str) -> str:
     """A Python literal in double quotes."""
     return json.dumps(value)
-
-
-def _hub_id(origin: Provenance) -> str:
-    """The id that was scanned; "" for a folder, whose path no other machine has."""
-    known = origin.version and origin.model != DEMO_NAME and _HUB_ID.fullmatch(origin.model)
-    return origin.model if known else ""
-
-
-def _model_class(origin: Provenance) -> str:
-    found = _CLASS.fullmatch(origin.naming)
-    return found[1] if found else ""

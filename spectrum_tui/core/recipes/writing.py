@@ -9,10 +9,9 @@ from pathlib import Path
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.files import OutputFiles, check_writable, slug, write_text
-from spectrum_tui.core.recipes.check import refuse_everything
+from spectrum_tui.core.recipes.axolotl import fused_types
+from spectrum_tui.core.recipes.check import refuse_everything, refuse_missing
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
-from spectrum_tui.core.recipes.experts import fused_types
-from spectrum_tui.core.recipes.missing import refuse_missing
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.results.results import Result
 

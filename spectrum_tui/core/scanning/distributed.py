@@ -46,7 +46,7 @@ class _Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ProcessGroup:
     """The processes of a scan, seen from one of them: `rank` of `size`, `local_rank` of
     `local_size` on its machine. A scan in one process is a group of one."""
 
@@ -130,22 +130,22 @@ class Group:
         return errors.from_dict({**error, "message": where + error["message"]})
 
 
-ALONE = Group()
+ALONE = ProcessGroup()
 """The group of a scan in one process."""
 
 
-def join(environ: Mapping[str, str] = os.environ) -> Group:
+def join(environ: Mapping[str, str] = os.environ) -> ProcessGroup:
     """The group that torchrun's environment names, once all its processes are there.
 
     Raises InputError for an environment that is no group, ScanError where it does not meet.
     """
-    group = group_of(environ)
+    group = process_group_of(environ)
     if group.size > 1:
         _meet(group)
     return group
 
 
-def group_of(environ: Mapping[str, str]) -> Group:
+def process_group_of(environ: Mapping[str, str]) -> ProcessGroup:
     """The place of this process by RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE.
 
     Without WORLD_SIZE there is one process; without LOCAL_RANK each is alone on its machine.
@@ -160,7 +160,7 @@ def group_of(environ: Mapping[str, str]) -> Group:
     if not (0 <= rank < size and 0 <= local_rank < local_size <= size):
         given = " ".join(f"{name}={environ[name]}" for name in names if name in environ)
         raise InputError(f"{given} is no group of processes.", "Start the scan with torchrun.")
-    return Group(rank, size, local_rank, local_size)
+    return ProcessGroup(rank, size, local_rank, local_size)
 
 
 def split(costs: Sequence[float], parts: int) -> list[list[int]]:
@@ -181,7 +181,7 @@ def split(costs: Sequence[float], parts: int) -> list[list[int]]:
     return shares
 
 
-def _meet(group: Group) -> None:
+def _meet(group: ProcessGroup) -> None:
     import torch.distributed as dist
 
     try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from spectrum_tui.core.events import ScanEvent
 from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.journal.lock import ScanLock
-from spectrum_tui.core.scanning.distributed import Group
+from spectrum_tui.core.scanning.distributed import ProcessGroup
 from spectrum_tui.core.scanning.layers import LayerWork
 
 _LOOKS = 5
@@ -17,7 +17,7 @@ _BETWEEN = 0.1
 
 
 def turn(
-    group: Group,
+    group: ProcessGroup,
     lock: ScanLock,
     new_entries: Callable[[], list[Entry]],
     cancelled: Callable[[], bool],

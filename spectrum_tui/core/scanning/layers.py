@@ -18,7 +18,7 @@ GRAM_COPIES = 2.5
 """Peak memory in Gram matrices: itself, the solver's copy and its work (measured: 2.4 to 2.6 at
 1024 and 2048 columns)."""
 
-State = tuple[dict[int, Mapping[str, float]], dict[int, float], str]
+LayerState = tuple[dict[int, Mapping[str, float]], dict[int, float], str]
 
 
 class LayerWork:
@@ -71,12 +71,12 @@ class LayerWork:
         return (matrix.rows, matrix.columns) if self.has_parts else self.layer.shape
 
     @property
-    def state(self) -> State:
+    def state(self) -> LayerState:
         """What another process has to know of the layer: its scores, their errors, its problem."""
         return self.metrics, self.errors, self.problem
 
     @state.setter
-    def state(self, state: State) -> None:
+    def state(self, state: LayerState) -> None:
         self.metrics, self.errors, self.problem = state
 
     @property

@@ -29,7 +29,7 @@ from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import MetricColumn, Parts, Provenance, Result, Scores
 from spectrum_tui.core.saved import store
-from spectrum_tui.core.scanning.distributed import ALONE, Group
+from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
 from spectrum_tui.core.settings import METRICS, Settings
 
@@ -39,7 +39,7 @@ def run_scan(
     inspection: Inspection | None = None,
     *,
     cancelled: Callable[[], bool] = lambda: False,
-    group: Group = ALONE,
+    group: ProcessGroup = ALONE,
     keep: Callable[[Result], object] = lambda result: None,
 ) -> Iterator[ScanEvent | ResultReady]:
     """Scan a local model and write its score files; ends with ResultReady.

@@ -47,7 +47,7 @@ from spectrum_tui.core.scanning.devices import (
     free_memory,
     share_of,
 )
-from spectrum_tui.core.scanning.distributed import ALONE, Group
+from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.following import Followed, turn
 from spectrum_tui.core.scanning.layers import LayerWork, how_many_fit
 from spectrum_tui.core.scanning.precision import undecided_in_groups
@@ -73,7 +73,7 @@ class ScanPlan:
     batch_size: int
     notes: tuple[str, ...] = ()
     since: float = 0.0
-    group: Group = ALONE
+    group: ProcessGroup = ALONE
     precision: str = EXACT
     files: Mapping[str, FileState] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ def make_plan(
     device: str = "auto",
     batch_size: int = 0,
     since: float = 0.0,
-    group: Group = ALONE,
+    group: ProcessGroup = ALONE,
     precision: str = "auto",
 ) -> ScanPlan:
     """Settle devices, batch size and precision for scoring `layers`.

@@ -11,7 +11,7 @@ from itertools import accumulate, groupby, islice
 
 from spectrum_tui.core.text import LONGEST_PATTERN
 from spectrum_tui.core.trainers.names import Names, SortedTexts, Span, TooManyError
-from spectrum_tui.core.trainers.patterns import ANY, Form, Rows, Understand, compiled
+from spectrum_tui.core.trainers.patterns import ANY_CHAR, Form, Rows, Understand, compiled
 from spectrum_tui.core.trainers.safety import HazardError
 
 MOST_REGEXES = 2000
@@ -119,7 +119,7 @@ def _look_up(pattern: str, form: Form, texts: SortedTexts, found: Hits) -> None:
 
 def _look_inside(forms: Mapping[str, Form], found: Hits) -> dict[str, Form]:
     """Look for literals anywhere in names; returns those that must be tried name by name."""
-    usual = {p: f for p, f in forms.items() if not f.literal.startswith(ANY)}
+    usual = {p: f for p, f in forms.items() if not f.literal.startswith(ANY_CHAR)}
     rest = {p: _as_regex(f) for p, f in forms.items() if p not in usual}
     if not usual:
         return rest
@@ -134,7 +134,7 @@ def _look_inside(forms: Mapping[str, Form], found: Hits) -> dict[str, Form]:
 
 
 def _as_regex(form: Form) -> Form:
-    parts = ".".join(re.escape(part) for part in form.literal.split(ANY))
+    parts = ".".join(re.escape(part) for part in form.literal.split(ANY_CHAR))
     return Form("", regex=parts + ("$" if form.end else ""))
 
 

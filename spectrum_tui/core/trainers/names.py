@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
-from spectrum_tui.core.trainers.patterns import ANY
+from spectrum_tui.core.trainers.patterns import ANY_CHAR
 
 Span = tuple[int, int]
 """A stretch [first, after the last) of a sorted list."""
@@ -19,12 +19,12 @@ Span = tuple[int, int]
 MOST_TAILS = 1_000_000
 """Ends of names that are sorted to look for something inside names: 0.1 GB."""
 MOST_SPANS = 2_000_000
-"""Stretches that `ANY` may split a list into, over all patterns: 2 s."""
+"""Stretches that `ANY_CHAR` may split a list into, over all patterns: 2 s."""
 MOST_LOOKS = 20_000_000
 """Names that are searched for one beginning each: 3 s."""
 _LAST = "\U0010ffff"
 _DIGITS = re.compile(r"\d+")
-_BEGINNING = re.compile(rf"[^\d{ANY}]+|[^{ANY}]", re.DOTALL)
+_BEGINNING = re.compile(rf"[^\d{ANY_CHAR}]+|[^{ANY_CHAR}]", re.DOTALL)
 
 
 class TooManyError(Exception):
@@ -47,7 +47,7 @@ class SortedTexts:
 
         Raises TooManyError.
         """
-        head, wild, last = literal.rpartition(ANY)
+        head, wild, last = literal.rpartition(ANY_CHAR)
         spans = self._known.get(head) if wild else self._everything
         if spans is None:
             spans = self._after_any(head)
@@ -60,14 +60,14 @@ class SortedTexts:
         Recipes have few different beginnings for their many lines, so they are kept.
         """
         spans, done = self._everything, ""
-        for part in literal.split(ANY):
+        for part in literal.split(ANY_CHAR):
             key = f"{done}{part}"
             known = self._known.get(key)
             if known is None:
                 known = list(self._split(self._narrowed(spans, len(done), part), len(key)))
                 self._count(len(known))
                 self._known[key] = known
-            spans, done = known, f"{key}{ANY}"
+            spans, done = known, f"{key}{ANY_CHAR}"
         return spans
 
     def _count(self, spans: int) -> None:

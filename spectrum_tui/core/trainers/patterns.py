@@ -1,8 +1,8 @@
 """One line of a recipe as a trainer understands it.
 
 Nearly every line is a name, or a name in which `.` stands for any character. Those become a
-`Form` of literal characters and `ANY`, which a sorted list of names answers at once; only what
-really is a regular expression stays one, to be tried name by name.
+`Form` of literal characters and `ANY_CHAR`, which a sorted list of names answers at once; only
+what really is a regular expression stays one, to be tried name by name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from spectrum_tui.core.trainers.safety import HazardError, worst_steps
 
-ANY = "\0"
+ANY_CHAR = "\0"
 """Stands for exactly one character, whichever; no name holds a NUL."""
 Rows = tuple[int, int | None]
 """The rows [start, stop) of the first dimension that train; None for all from start on."""
@@ -104,7 +104,7 @@ def axolotl_rows(pattern: str) -> tuple[str, Rows | None]:
 def _regular(pattern: str, *, start: bool) -> Form:
     plain = _PLAIN.fullmatch(pattern)
     if plain:
-        return Form(plain[2].replace(".", ANY), start or bool(plain[1]), bool(plain[3]))
+        return Form(plain[2].replace(".", ANY_CHAR), start or bool(plain[1]), bool(plain[3]))
     escaped = _ESCAPED.fullmatch(pattern)
     if escaped:
         literal = "".join(_meaning(token) for token in _TOKENS.findall(escaped[2]))
@@ -115,7 +115,7 @@ def _regular(pattern: str, *, start: bool) -> Form:
 
 def _meaning(token: str) -> str:
     if token == ".":
-        return ANY
+        return ANY_CHAR
     return token if len(token) == 1 else token[1]
 
 

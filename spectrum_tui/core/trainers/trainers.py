@@ -17,7 +17,7 @@ from spectrum_tui.core.trainers.recipe_text import RecipeText
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """A way of reading a recipe, and the project and file that it is taken from.
+    """A way of reading a recipe.
 
     `read` gives the patterns of a text, or raises StopsError; `understand` says what one of them
     matches, `matching` the same in words. `of_nothing` is what trains without any pattern.
@@ -25,7 +25,6 @@ class Trainer:
     """
 
     name: str
-    source: str
     read: Callable[[RecipeText], tuple[str, ...]]
     understand: patterns.Understand
     matching: str
@@ -35,62 +34,62 @@ class Trainer:
 
 
 TRAINERS = (
+    # axolotl-ai-cloud/axolotl: src/axolotl/utils/freeze.py, src/axolotl/train.py
     Trainer(
         "axolotl",
-        "axolotl-ai-cloud/axolotl: src/axolotl/utils/freeze.py, src/axolotl/train.py",
         recipe_text.with_pyyaml,
         patterns.as_axolotl,
         "regular expression at the beginning, dots literal but for .+, rows in brackets",
         of_nothing="everything",
     ),
+    # anakin87's TRL tutorial and philschmid's run_sft.py;
+    # aws-samples/amazon-sagemaker-generativeai: train_spectrum.py, run_sft.py
     Trainer(
         "TRL tutorial",
-        "anakin87's TRL tutorial and philschmid's run_sft.py; "
-        "aws-samples/amazon-sagemaker-generativeai: train_spectrum.py, run_sft.py",
         recipe_text.by_dash,
         patterns.at_start,
         "regular expression at the beginning",
     ),
+    # aws-samples/amazon-sagemaker-generativeai: 0_model_customization_recipes, sft.py
     Trainer(
         "AWS sft.py",
-        "aws-samples/amazon-sagemaker-generativeai: 0_model_customization_recipes, sft.py",
         recipe_text.by_stripped_dash,
         patterns.at_start,
         "regular expression at the beginning",
     ),
+    # Soup: utils/freeze.py, config/schema.py
     Trainer(
         "Soup",
-        "Soup: utils/freeze.py, config/schema.py",
         recipe_text.with_pyyaml_nested,
         patterns.anywhere,
         "regular expression anywhere",
         most=50_000,
         longest=512,
     ),
+    # arcee-ai/DistillKit: freeze_student_spectrum
     Trainer(
         "DistillKit",
-        "arcee-ai/DistillKit: freeze_student_spectrum",
         recipe_text.with_pyyaml_strictly,
         patterns.substring,
         "text anywhere",
     ),
+    # QuixiAI/spectrum: README.md
     Trainer(
         "Spectrum README",
-        "QuixiAI/spectrum: README.md",
         recipe_text.by_dash,
         patterns.substring,
         "text anywhere",
     ),
+    # copies of the recipe that ask name.startswith(line)
     Trainer(
         "prefix forks",
-        "copies of the recipe that ask name.startswith(line)",
         recipe_text.with_pyyaml,
         patterns.beginning,
         "text at the beginning",
     ),
+    # copies of the recipe that search lines with ^ or $, and look for the others
     Trainer(
         "mixed forks",
-        "copies of the recipe that search lines with ^ or $, and look for the others",
         recipe_text.with_pyyaml,
         patterns.anchored_or_substring,
         "regular expression where it has ^ or $, else text anywhere",

@@ -85,17 +85,18 @@ def test_single_experts(mixture: str, capsys: Capture) -> None:
     assert "gate_up_proj[" not in exported(capsys, *arguments)
 
 
-TWO = RecipeKind(
-    "two",
-    "Two files",
-    "A file and the lines that use it",
-    lambda choice: (RecipeFile("_two.json", "{}\n"), RecipeFile("_two.py", "use()\n")),
-)
+class TwoFiles(RecipeKind):
+    name = "two"
+    title = "Two files"
+    purpose = "A file and the lines that use it"
+
+    def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
+        return RecipeFile("_two.json", "{}\n"), RecipeFile("_two.py", "use()\n")
 
 
 @pytest.fixture
 def two_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kinds, "KINDS", (*KINDS, TWO))
+    monkeypatch.setattr(kinds, "KINDS", (*KINDS, TwoFiles()))
 
 
 def test_frozen_embeddings_are_said_where_the_file_cannot_say_it(

@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 
 from spectrum_tui.cli.main import main
-from spectrum_tui.core.comparison.compare import Comparison, compare, mean_ranks, spearman
-from spectrum_tui.core.comparison.words import file_names, notes
+from spectrum_tui.core.comparison.compare import (
+    Comparison,
+    compare,
+    file_names,
+    mean_ranks,
+    notes,
+    spearman,
+)
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import flat_text, load_result

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.recipes.axolotl import best, fused_types
 from spectrum_tui.core.recipes.choice import Choice
-from spectrum_tui.core.recipes.experts import best, fused_types
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.results.results import Result

@@ -10,9 +10,9 @@ import yaml
 
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.recipes.check import refuse_missing
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS
-from spectrum_tui.core.recipes.missing import refuse_missing
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection

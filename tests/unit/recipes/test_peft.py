@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.recipes.adapters import AdapterCount, adapter_layers, adapter_parameters
+from spectrum_tui.core.recipes.adapters import AdapterCount, adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
+from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS
 from spectrum_tui.core.recipes.similar import BY_SCORES
 from spectrum_tui.core.results.results import (
     MetricColumn,
@@ -30,7 +31,7 @@ from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import METRIC
 from tests import made
 
-KINDS = ("peft-lora", "peft-tiers", "peft-hybrid", "peft-groups")
+KINDS = {kind.name: kind for kind in ADAPTER_KINDS}
 
 
 def llama(layers: int = 12, **options: Any) -> Result:
@@ -152,7 +153,7 @@ def constants(script: str) -> dict[str, Any]:
 def test_the_files_say_what_trains(kind: str) -> None:
     choice = Choice(Selection(llama(snr=dict.fromkeys(range(84), 1.0))), 50, tiers=Tiers(75))
     config, script = recipe(kind, choice)
-    count = adapter_parameters(choice, kind)
+    count = KINDS[kind].count(choice)
     assert constants(script)["TRAINABLE"] == count.parameters > 0
     assert constants(script)["MODEL"] == "made/llama"
     lengths = {len(line) for line in script.splitlines() if line.startswith("#")}
@@ -161,7 +162,7 @@ def test_the_files_say_what_trains(kind: str) -> None:
 
 
 def counted(result: Result, kind: str, percent: int = 25, **tiers: int) -> AdapterCount:
-    return adapter_parameters(Choice(Selection(result), percent, tiers=Tiers(**tiers)), kind)
+    return KINDS[kind].count(Choice(Selection(result), percent, tiers=Tiers(**tiers)))
 
 
 def test_counts_follow_from_the_sizes() -> None:
@@ -198,7 +199,7 @@ def test_fused_experts_are_parameters_of_so_many_ranks() -> None:
     pattern = r"model\.layers\.0\.mlp\.experts\.down_proj"
     assert config["rank_pattern"][pattern] == 4 and config["alpha_pattern"][pattern] == 8
     sides = (64 + 32) + 8 * (96 + 32) + 8 * (32 + 48) + (32 + 40)
-    assert adapter_parameters(choice, "peft-tiers").parameters == 6 * sides
+    assert KINDS["peft-tiers"].count(choice).parameters == 6 * sides
     assert "8 experts" in script
     assert "Left out: 2 selected routers" in script
 
@@ -215,7 +216,7 @@ def test_fused_experts_of_a_hybrid_get_the_high_rank() -> None:
         "model.layers.1.mlp.shared_expert.down_proj",
         "lm_head",
     ]
-    count = adapter_parameters(choice, "peft-hybrid")
+    count = KINDS["peft-hybrid"].count(choice)
     fused = 8 * (96 + 32) + 8 * (32 + 48)
     assert count.adapters == 4 * fused + 2 * (fused + 96 + 72)
     assert count.full == 64 * 32 + 32 * 40
@@ -262,7 +263,7 @@ def test_groups_are_runs_of_close_scores() -> None:
     assert constants(script)["GROUPS"] == names
     assert config["target_modules"] == [name for group in names for name in group]
     assert BY_SCORES in " ".join(line.strip("# ") for line in script.splitlines())
-    count = adapter_parameters(choice, "peft-groups")
+    count = KINDS["peft-groups"].count(choice)
     assert count == AdapterCount(7, 0, 3 * 8 * (4096 + 14336), 0, 4, count.share)
 
 

@@ -121,7 +121,8 @@ def test_a_layer_without_a_score_is_never_selected(tmp_path: Path) -> None:
 
 
 def choose(result: Result, percent: int, *, head: bool = True) -> str:
-    (file,) = kind_named("spectrum-reference").files(Choice(Selection(result), percent, head))
+    kind = kind_named("spectrum-reference")
+    (file,) = kind.files(kind.ranked(Choice(Selection(result), percent, head)))
     assert file.ending == f"_reference_{percent}percent.yaml"
     return file.text
 

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from spectrum_tui.core.recipes.adapters import adapter_layers
-from spectrum_tui.core.recipes.choice import Choice
-from spectrum_tui.core.recipes.peft_groups import groups
+from spectrum_tui.core.recipes.peft_kinds import adapter_groups
 from spectrum_tui.core.recipes.similar import (
     BY_SCORES,
     BY_SPECTRA,
@@ -68,7 +67,7 @@ def test_spectra_that_were_kept_decide(tmp_path: Path) -> None:
         of_type = [row for row, name in enumerate(result.scores.layers) if name.endswith(kind)]
         wanted = [value >= LEAST_COSINE for value in cosines(tensors, kind)]
         assert sharing[of_type].tolist() == [False, *wanted], kind
-    found = [group for group in groups(layers, layers.adaptable) if group[0].endswith(TYPE)]
+    found = [group for group in adapter_groups(layers, layers.adaptable) if group[0].endswith(TYPE)]
     blocks = [[int(name.split(".")[2]) for name in group] for group in found]
     assert [1, 2] in blocks and [3, 4, 5] in blocks
 
@@ -106,5 +105,5 @@ def test_other_sizes_and_other_types_never_share() -> None:
     result.scores.rows[1] += 1
     selection = Selection(result)
     layers = adapter_layers(selection)
-    high, _ = layers.tiers(Choice(selection, 100))
+    high, _ = layers.tiers(100, 100)
     assert layers.sharing(high).tolist() == [False, False, False, True, False, True]

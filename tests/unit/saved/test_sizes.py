@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.results.results import Generation, Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.sizes import load_sized
-from spectrum_tui.worker.sizes_process import ask
 from tests.checkpoints import Tensors, llama, save, save_in_hub_cache
 from tests.commands import Capture, process, refused
 
@@ -213,39 +211,6 @@ def test_the_generation_stays_with_the_scores(
     rows = (f'"{n}": {{"snr": {norm}, "type": "input_layernorm"}}' for n in names)
     path.write_text("{" + ", ".join(rows) + "}")
     assert load_sized(path, str(model)).provenance.generation is generation
-
-
-class TestProcess:
-    """The app has the sizes found elsewhere."""
-
-    def test_its_answer_is_the_same_result(self, model: Path, tmp_path: Path) -> None:
-        path = flat(tmp_path, layers_of(llama(4)))
-        here, there = load_sized(path, str(model)), ask(path, str(model))
-        assert there is not None
-        assert there.parameters == here.parameters
-        assert there.head == here.head
-        assert there.provenance == here.provenance
-        assert there.scores.numel.tolist() == here.scores.numel.tolist()
-        assert there.source == here.source == str(path)
-
-    def test_no_model_at_hand(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
-        assert ask(flat(tmp_path, layers_of(llama(2))), "") is None
-
-    def test_its_errors_are_raised_here(self, model: Path, tmp_path: Path) -> None:
-        with pytest.raises(ResultsError, match="another model") as caught:
-            ask(flat(tmp_path, layers_of(llama(6))), str(model))
-        assert caught.value.hint
-
-    @pytest.mark.parametrize("answer", ["", "oops", "[1]", '{"layers": 3}', '{"error": 1}'])
-    def test_an_answer_that_is_none_is_one_line(
-        self, answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        said = subprocess.CompletedProcess([], 1, stdout=answer, stderr="")
-        monkeypatch.setattr(subprocess, "run", lambda *_, **__: said)
-        with pytest.raises(ResultsError) as caught:
-            ask(tmp_path / "x.json", "")
-        assert len(str(caught.value).splitlines()) == 1
 
 
 class TestCommands:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.cli import headless
+from spectrum_tui.cli import scan_model
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.files import cache_dir, cache_note, usable_cache
@@ -106,9 +106,9 @@ def test_a_journal_that_cannot_be_written_is_named(model: Path, capsys: Capture)
 def test_an_interrupted_scan_does_not_promise_what_it_cannot_keep(bad_cache: str) -> None:
     said: list[str] = []
     with usable_cache():
-        assert headless._interrupted(Snapshot(done=3, layers=9), said.append) == 130
-    assert headless._interrupted(Snapshot(done=3, layers=9), said.append) == 130
+        assert scan_model._interrupted(Snapshot(done=3, layers=9), said.append) == 130
+    assert scan_model._interrupted(Snapshot(done=3, layers=9), said.append) == 130
     assert "starts over" in said[0]
     assert said[1].endswith("the same command goes on from there")
-    headless._interrupted(Snapshot(done=3, layers=9), said.append, fresh=True)
+    scan_model._interrupted(Snapshot(done=3, layers=9), said.append, fresh=True)
     assert said[2].endswith("the same command without --fresh goes on from there")

@@ -30,7 +30,13 @@ from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.journal.spectra import KeptSpectrum, SpectraReader, spectra_path
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.scanning import distributed
-from spectrum_tui.core.scanning.distributed import ALONE, Group, group_of, join, split
+from spectrum_tui.core.scanning.distributed import (
+    ALONE,
+    ProcessGroup,
+    join,
+    process_group_of,
+    split,
+)
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 from tests.checkpoints import experts, llama, save
@@ -48,7 +54,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class ThreadGroup(Group):
+class ThreadGroup(ProcessGroup):
     """A process that is a thread of this one."""
 
     table: Table | None = None
@@ -67,7 +73,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "PERIOD", 0.01)
 
 
-def in_processes(count: int, work: Callable[[Group], T]) -> list[T | SpectrumError]:
+def in_processes(count: int, work: Callable[[ProcessGroup], T]) -> list[T | SpectrumError]:
     """What `work` gives or raises in each of `count` processes of one machine."""
     table = Table(count)
 
@@ -83,8 +89,8 @@ def in_processes(count: int, work: Callable[[Group], T]) -> list[T | SpectrumErr
 
 class TestGroup:
     def test_without_torchrun_there_is_one_process(self) -> None:
-        assert group_of({}) == ALONE
-        assert group_of({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}) == ALONE
+        assert process_group_of({}) == ALONE
+        assert process_group_of({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}) == ALONE
         assert join({}) is ALONE
         assert ALONE.leads
         assert ALONE.leads_machine
@@ -94,11 +100,11 @@ class TestGroup:
 
     def test_the_environment_of_torchrun(self) -> None:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        group = group_of(dict(zip(names, ("5", "8", "1", "4"), strict=True)))
-        assert group == Group(5, 8, 1, 4)
+        group = process_group_of(dict(zip(names, ("5", "8", "1", "4"), strict=True)))
+        assert group == ProcessGroup(5, 8, 1, 4)
         assert not group.leads
         assert not group.leads_machine
-        assert group_of({"RANK": "1", "WORLD_SIZE": "2"}).leads_machine
+        assert process_group_of({"RANK": "1", "WORLD_SIZE": "2"}).leads_machine
 
     @pytest.mark.parametrize(
         ("rank", "size", "local_rank", "local_size"),
@@ -118,7 +124,7 @@ class TestGroup:
     ) -> None:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
         with pytest.raises(InputError, match=f"WORLD_SIZE={size}") as caught:
-            group_of(dict(zip(names, (rank, size, local_rank, local_size), strict=True)))
+            process_group_of(dict(zip(names, (rank, size, local_rank, local_size), strict=True)))
         assert "torchrun" in caught.value.hint
 
     def test_no_address_to_meet_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +155,7 @@ class TestSplit:
 
 class TestMerged:
     def test_everyone_sees_everything_in_order(self) -> None:
-        def work(group: Group) -> list[tuple[int, int]]:
+        def work(group: ProcessGroup) -> list[tuple[int, int]]:
             return list(group.merged((group.rank, i) for i in range(10 * group.rank)))
 
         for seen in in_processes(3, work):
@@ -165,7 +171,7 @@ class TestMerged:
         ready: list[int] = []
         go = threading.Event()
 
-        def work(group: Group) -> int:
+        def work(group: ProcessGroup) -> int:
             def slow() -> None:
                 if group.rank == 1:
                     assert go.wait(10)
@@ -179,7 +185,7 @@ class TestMerged:
         assert in_processes(2, work) == [1, 1]
 
     def test_an_error_of_one_ends_all(self) -> None:
-        def endless(group: Group) -> Iterator[int]:
+        def endless(group: ProcessGroup) -> Iterator[int]:
             if group.rank == 1:
                 yield 1
                 raise OutputError("The disk is full.", "Free some space", field="output_dir")
@@ -200,7 +206,7 @@ class TestMerged:
     def test_a_defect_shows_where_it_is(self) -> None:
         seen: list[BaseException] = []
 
-        def work(group: Group) -> None:
+        def work(group: ProcessGroup) -> None:
             try:
                 group.together(lambda: 1 // group.rank)
             except ZeroDivisionError as exc:
@@ -213,7 +219,7 @@ class TestMerged:
 
 
 def plan_of(
-    folder: Path, group: Group, *, fresh: bool = False, precision: str = "auto"
+    folder: Path, group: ProcessGroup, *, fresh: bool = False, precision: str = "auto"
 ) -> ScanPlan:
     checkpoint = read_checkpoint(folder)
     layers = [layer for layer in layers_of(checkpoint) if is_matrix(layer)]
@@ -289,7 +295,7 @@ class TestScan:
     def test_an_earlier_scan_counts_as_finished_layers(self, tmp_path: Path) -> None:
         folder = save(tmp_path, llama(2))
         scan_in(2, folder)
-        assert inspect_model(str(folder)).summary.finished == 2 * 7 + 2
+        assert sum(inspect_model(str(folder)).summary.scored.values()) == 2 * 7 + 2
 
     def test_a_group_follows_another_scan_of_the_model(
         self, tmp_path: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
@@ -306,7 +312,7 @@ class TestScan:
         assert other.take()
         said: list[str] = []
 
-        def followed(group: Group) -> list[ScanEvent]:
+        def followed(group: ProcessGroup) -> list[ScanEvent]:
             events = []
             for event in scan(plan_of(folder, group)):
                 events.append(event)
@@ -344,7 +350,7 @@ class TestScan:
         """Two machines with a cache each: what one has is not computed by the other."""
         folder = save(tmp_path / "m", llama(3))
 
-        def work(group: Group) -> list[ScanEvent]:
+        def work(group: ProcessGroup) -> list[ScanEvent]:
             group = replace(group, local_rank=0, local_size=1)
             place = tmp_path / f"machine{group.rank}" / "x.jsonl"
             return list(scan(replace(plan_of(folder, group), journal=place)))

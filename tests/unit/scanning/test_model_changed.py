@@ -23,7 +23,7 @@ from spectrum_tui.core.naming.stored import same_bytes, stored_plan
 from spectrum_tui.core.quantised.companions import Stored
 from spectrum_tui.core.quantised.dequantise import dequantise
 from spectrum_tui.core.quantised.detect import detect
-from spectrum_tui.core.scanning.distributed import ALONE, Group
+from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.scan import make_plan, scan
 from spectrum_tui.core.scoring import svd
@@ -103,7 +103,7 @@ def layers_in(checkpoint: Checkpoint) -> list[Layer]:
     return [layer for layer in plan_layers(plan).layers if not layer.one_dimensional]
 
 
-def scanned(checkpoint: Checkpoint, group: Group = ALONE) -> list[ScanEvent]:
+def scanned(checkpoint: Checkpoint, group: ProcessGroup = ALONE) -> list[ScanEvent]:
     plan = make_plan(checkpoint, layers_in(checkpoint), device="cpu", batch_size=1, group=group)
     return list(scan(plan))
 

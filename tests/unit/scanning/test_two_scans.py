@@ -17,7 +17,7 @@ from typing import Self
 
 import pytest
 
-from spectrum_tui.cli import headless
+from spectrum_tui.cli import scan_model
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.events import (
@@ -280,7 +280,7 @@ def test_an_owner_that_is_killed_gives_it_up(
             if "Another scan" in text:
                 os.kill(owner.pid, signal.SIGKILL)
 
-        monkeypatch.setattr(headless, "say", say)
+        monkeypatch.setattr(scan_model, "say", say)
         assert owner.stdout is not None
         assert owner.stdout.readline() == "True\n"
         lock = ScanLock(journal)

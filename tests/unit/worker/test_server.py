@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import queue
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from spectrum_tui.core import wire
+from spectrum_tui.app.loading import ResultSized, read_sized
+from spectrum_tui.core import hub, wire
+from spectrum_tui.core.journal import journal
+from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.model import inspection
-from spectrum_tui.core.requests import Refined, Request, ResultReady
-from spectrum_tui.core.scanning import scan
+from spectrum_tui.core.requests import Failed, Refined, Request, ResultReady, Sized
+from spectrum_tui.core.saved.sizes import load_sized
+from spectrum_tui.core.scanning import run
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
 from tests.ui.real_core import InProcessWorker
@@ -53,8 +58,8 @@ def answers() -> Answers:
 def ask(answers: Answers) -> Callable[..., None]:
     """Sends a request to a worker."""
     worker = InProcessWorker([], answers)
-    return lambda task, **chosen: worker.send(
-        Request(task=task, number=1, settings=Settings(**chosen))
+    return lambda task, scores="", **chosen: worker.send(
+        Request(task=task, number=1, settings=Settings(**chosen), scores=str(scores))
     )
 
 
@@ -74,8 +79,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     count(inspection, "inspect_model")
     count(inspection, "exact_plan")
-    count(inspection, "read_journal")
-    count(scan, "read_journal")
+    count(journal, "_entries")
     return calls
 
 
@@ -93,9 +97,9 @@ def test_a_scan_of_what_was_inspected_looks_at_nothing_twice(
     ask("inspect", model=str(folder))
     answers.until(Refined)
     first = scanned(folder, answers, ask)
-    assert calls == {"inspect_model": 1, "exact_plan": 1, "read_journal": 2}
+    assert calls == {"inspect_model": 1, "exact_plan": 1, "_entries": 2}
     assert scanned(folder, answers, ask) == first  # gone on with: only the journal is new
-    assert calls == {"inspect_model": 1, "exact_plan": 1, "read_journal": 3}
+    assert calls == {"inspect_model": 1, "exact_plan": 1, "_entries": 3}
 
 
 def test_names_that_are_not_there_yet_are_waited_for(
@@ -155,3 +159,71 @@ def test_another_way_to_name_it_is_another_plan(
     answers.until(Refined)
     scanned(folder, answers, ask, allow_gptq=True)
     assert calls["exact_plan"] == 2
+
+
+class TestSizes:
+    """Sizes for scores that came without, as the app gets them."""
+
+    @pytest.fixture
+    def scores(self, tmp_path: Path) -> Path:
+        names = [n.removesuffix(".weight") for n in llama(2) if n.endswith("proj.weight")]
+        path = tmp_path / "snr_results_org-tiny.json"
+        path.write_text(json.dumps({n: {"snr": 1.5, "type": layer_type(n)} for n in names}))
+        return path
+
+    def test_the_answer_is_the_result_that_a_command_gets(
+        self, answers: Answers, ask: Callable[..., None], scores: Path, tmp_path: Path
+    ) -> None:
+        model = str(save(tmp_path / "tiny", llama(2)))
+        ask("sizes", scores, sizes_from=model)
+        posted: list[Any] = []
+        read_sized(answers.until(Sized), posted.append)
+        (there,), here = [message.result for message in posted], load_sized(scores, model)
+        assert isinstance(posted[0], ResultSized) and posted[0].path == scores
+        assert there.parameters == here.parameters
+        assert there.head == here.head
+        assert there.provenance == here.provenance
+        assert there.scores.numel.tolist() == here.scores.numel.tolist()
+        assert there.source == here.source == str(scores)
+
+    def test_no_model_at_hand(
+        self, answers: Answers, ask: Callable[..., None], scores: Path, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(hub, "cached_models", list)
+        ask("sizes", scores)
+        assert answers.until(Sized) == Sized(1, str(scores), "")
+
+    def test_a_model_that_does_not_fit(
+        self, answers: Answers, ask: Callable[..., None], scores: Path, tmp_path: Path
+    ) -> None:
+        ask("sizes", scores, sizes_from=str(save(tmp_path / "tiny", llama(1))))
+        error = answers.until(Failed).error
+        assert "another model" in error["message"] and error["hint"]
+
+    @pytest.mark.parametrize("details", ["", "oops", "[1]", '{"layers": 3}'])
+    def test_details_that_are_none_are_passed_over(self, details: str) -> None:
+        posted: list[object] = []
+        read_sized(Sized(1, "x.json", details), posted.append)
+        assert not posted
+
+    def test_they_do_not_wait_for_a_scan(
+        self,
+        answers: Answers,
+        ask: Callable[..., None],
+        scores: Path,
+        tmp_path: Path,
+        monkeypatch: Any,
+    ) -> None:
+        found = threading.Event()
+
+        def run_scan(*_: object, **__: object) -> Iterator[ResultReady]:
+            found.wait()
+            yield ResultReady("scores.json", complete=True)
+
+        monkeypatch.setattr(run, "run_scan", run_scan)
+        model = str(save(tmp_path / "tiny", llama(2)))
+        ask("scan", model=model, output_dir=str(tmp_path), **SCAN)
+        ask("sizes", scores, sizes_from=model)
+        answers.until(Sized)
+        found.set()
+        answers.until(ResultReady)

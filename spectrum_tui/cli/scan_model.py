@@ -41,7 +41,7 @@ from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved import store
-from spectrum_tui.core.scanning.distributed import Group, PeerLostError, join
+from spectrum_tui.core.scanning.distributed import PeerLostError, ProcessGroup, join
 from spectrum_tui.core.scanning.run import match_types, run_scan
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
@@ -53,9 +53,7 @@ Say = Callable[[str], None]
 """Takes a line for the user."""
 
 
-def run_scan_command(
-    settings: Settings, *, patterns: Sequence[str], as_json: bool, fresh: bool, head: bool
-) -> int:
+def run_scan_command(settings: Settings) -> int:
     """Scan a model and write its files; returns the exit code, raises SpectrumError.
 
     Started by torchrun, this is one of several processes: the first speaks for all of them.
@@ -63,7 +61,7 @@ def run_scan_command(
     group = join()
     try:
         with usable_cache():
-            return _scan(group, settings, patterns, as_json=as_json, fresh=fresh, head=head)
+            return _scan(group, settings)
     except SpectrumError as exc:
         if group.size == 1:
             raise
@@ -72,15 +70,7 @@ def run_scan_command(
         return 2
 
 
-def _scan(
-    group: Group,
-    settings: Settings,
-    patterns: Sequence[str],
-    *,
-    as_json: bool,
-    fresh: bool,
-    head: bool,
-) -> int:
+def _scan(group: ProcessGroup, settings: Settings) -> int:
     output = output_folder(settings.output_dir)
     tell = say if group.leads else _say_nothing
     inspection = _prepare(group, settings, output, tell)
@@ -88,17 +78,20 @@ def _scan(
         tell(f"note: {note}")
     if settings.revision and inspection.summary.origin == "folder":
         tell("note: a folder has no revisions: its files are read as they are, whatever --revision")
-    types = match_types(inspection.summary.types, patterns)
-    settings = replace(settings, types=types, since=time.time() if fresh else 0.0)
+    types = match_types(inspection.summary.types, settings.types)
     scan = _Scan(group, tell)
-    result = scan.run(settings, inspection)
+    result = scan.run(replace(settings, types=types), inspection)
     if scan.interrupted or scan.stopped:
-        return _interrupted(scan.progress.snapshot(), tell, fresh=fresh)
+        return _interrupted(scan.progress.snapshot(), tell, fresh=bool(settings.since))
     if result is None:
         return 0 if not group.leads else 1
     files = store.files_of(result, output)
-    allowed = settings.allow_missing
-    choice = Choice(Selection(result), settings.top_percent, head, allow_missing=allowed)
+    choice = Choice(
+        selection=Selection(result),
+        percent=settings.top_percent,
+        head=not settings.no_embeddings,
+        allow_missing=settings.allow_missing,
+    )
     try:
         recipe = drafted(DEFAULT_KIND, choice)[0]
     except SelectionError:
@@ -107,11 +100,11 @@ def _scan(
     write_text(files.recipe(settings.top_percent), recipe.text)
     say_too_small(choice.selection, settings.top_percent)
     say_frozen(choice)
-    _print_result(result, files, settings.top_percent, head=head, as_json=as_json)
+    _print_result(result, files, settings)
     return 1 if scan.progress.snapshot().failed else 0
 
 
-def _prepare(group: Group, settings: Settings, output: Path, say: Say) -> Inspection:
+def _prepare(group: ProcessGroup, settings: Settings, output: Path, say: Say) -> Inspection:
     """The model on this machine under its exact names; one process of each machine fetches it,
     the others wait for that."""
 
@@ -144,7 +137,7 @@ def _prepare(group: Group, settings: Settings, output: Path, say: Say) -> Inspec
 class _Scan:
     """A scan with its progress on stderr; the first Ctrl-C stops it gently, the second hard."""
 
-    def __init__(self, group: Group, say: Say) -> None:
+    def __init__(self, group: ProcessGroup, say: Say) -> None:
         self.progress = ScanProgress()
         self.interrupted = False
         self.stopped = False
@@ -280,12 +273,10 @@ def _interrupted(state: Snapshot, say: Say, *, fresh: bool = False) -> int:
     return 130
 
 
-def _print_result(
-    result: Result, files: OutputFiles, percent: int, *, head: bool, as_json: bool
-) -> None:
-    paths = (files.scores, files.sorted_scores, files.recipe(percent))
-    if as_json:
-        put_json(_as_json(result, files, percent, head=head))
+def _print_result(result: Result, files: OutputFiles, settings: Settings) -> None:
+    paths = (files.scores, files.sorted_scores, files.recipe(settings.top_percent))
+    if settings.json:
+        put_json(_as_json(result, files, settings))
     else:
         put("".join(f"{path}\n" for path in paths))
     failed = len(result.scores.problems)
@@ -295,12 +286,13 @@ def _print_result(
     )
 
 
-def _as_json(result: Result, files: OutputFiles, percent: int, *, head: bool) -> dict[str, Any]:
+def _as_json(result: Result, files: OutputFiles, settings: Settings) -> dict[str, Any]:
     """What `scan --json` prints. A score that is infinite is null with "infinite": true, since
     strict JSON has no Infinity; among the matrices of a layer it is null. As in the score files,
     "snr" is the value in the metric that ranks, which "metric" names."""
     scores = result.scores
-    mask = Selection(result).trained(percent, head=head)
+    percent = settings.top_percent
+    mask = Selection(result).trained(percent, head=not settings.no_embeddings)
     rows = []
     for i, layer in enumerate(scores.layers):
         snr = float(scores.snr[i])
