@@ -40,7 +40,7 @@ _ROWS = re.compile(r"(.+)\[\d*(?::\d*)?\]\$?$")
 _PATTERN = re.compile(r"[*+?()\[\]{}|\\]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frozen:
     """What was done to a model.
 
@@ -266,12 +266,12 @@ def _described(
 ) -> Frozen:
     trains = [p for p in owners if id(p.parameter) in chosen]
     return Frozen(
-        tuple(p.name for p in trains),
-        unmatched,
-        sum(p.numel for p in trains),
-        sum(p.numel for p in owners),
-        len(owners),
-        notes,
+        matched=tuple(p.name for p in trains),
+        unmatched=unmatched,
+        trainable=sum(p.numel for p in trains),
+        total=sum(p.numel for p in owners),
+        parameters=len(owners),
+        notes=notes,
     )
 
 

@@ -1,8 +1,8 @@
-"""A worker without torch: speaks the protocol, and does exactly what a control file tells it to.
+"""A worker without torch: speaks the protocol, and does exactly what a test tells it to.
 
-`python fake_worker.py CONTROL`: answers "inspect" and "suggest" by itself; for downloads and scans
-it waits for lines in CONTROL (see `_obey`), so that a test decides when what happens. Every
-request that comes in is appended to CONTROL.log.
+It answers "inspect" and "suggest" by itself; for downloads and scans it waits for lines (see
+`FakeWorker.obey`), so that a test decides when what happens. `python fake_worker.py CONTROL` takes
+them from the file CONTROL, and appends every request that comes in to CONTROL.log.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ TYPES = (
     TypeInfo("input_layernorm", Group.NORMS, LAYERS, LAYERS * 8, 0.0, one_dimensional=True),
 )
 REMOTE = "org/remote"
+JUNK = ("not json\n", '{"kind": "Nonsense"}\n', "[1]\n", "\n", '{"kind": "Ready"}\n')
 
 
 def summary(model: str, *, local: bool = True) -> ModelSummary:
@@ -54,30 +56,22 @@ def summary(model: str, *, local: bool = True) -> ModelSummary:
 
 
 class FakeWorker:
-    def __init__(self, control: Path) -> None:
-        self.control = control
-        self.log = control.with_suffix(".log")
-        self.lock = threading.Lock()
+    """`write` takes the lines of its answers."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self.write = write
         self.number = 0
         self.model = ""
         self.fetching = False
         self.folder = Path()
         self.scores: dict[str, dict[str, object]] = {}
-        # Lines that are there already were for a process that died.
-        self.obeyed = len(control.read_text(encoding="utf-8").splitlines())
-
-    def run(self) -> None:
         self.send(Ready(("cpu", "fake:0"), {"cpu": 1.0}))
-        threading.Thread(target=self._watch, daemon=True).start()
-        for line in sys.stdin:
-            request = wire.decode(line)
-            with self.lock, self.log.open("a", encoding="utf-8") as log:
-                log.write(line)
-            getattr(self, request.task)(request)
-        os._exit(0)
 
     def send(self, message: object) -> None:
-        os.write(1, wire.encode(message).encode() + b"\n")
+        self.write(f"{wire.encode(message)}\n")
+
+    def receive(self, request: Request) -> None:
+        getattr(self, request.task)(request)
 
     def inspect(self, request: Request) -> None:
         number, model = request.number, request.settings.model
@@ -115,31 +109,22 @@ class FakeWorker:
 
     def stop(self, request: Request) -> None:
         if self.fetching:
-            self.send(ScanEnded("stopped", 0, 0, 0))
+            self.send(ScanEnded("stopped", 0, 0))
         else:
             self.end("stopped")
 
     def end(self, reason: Any) -> None:
-        self.send(ScanEnded(reason, len(self.scores), 0, LAYERS - len(self.scores)))
+        self.send(ScanEnded(reason, len(self.scores), 0))
         if self.scores:
             path = self.folder / "model_snr_results" / "snr_results_good.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(self.scores), encoding="utf-8")
             self.send(ResultReady(str(path), reason == "finished"))
 
-    def _watch(self) -> None:
-        done = self.obeyed
-        while True:
-            lines = self.control.read_text(encoding="utf-8").splitlines()
-            for line in lines[done:]:
-                self._obey(line.split())
-            done = len(lines)
-            time.sleep(0.005)
-
-    def _obey(self, words: list[str]) -> None:
+    def obey(self, line: str) -> None:
         """`progress DONE TOTAL`, `notice TEXT`, `downloaded`, `refuse TEXT`, `work N`, `layer N`,
         `bad N`, `finish`, `junk`, `die SIGNAL`, `exit CODE`; N is the number of a layer."""
-        match words:
+        match line.split():
             case ["progress", done, total]:
                 self.send(DownloadProgress(self.number, int(done), int(total), 100.0))
             case ["notice", *text]:
@@ -174,7 +159,7 @@ class FakeWorker:
             case ["finish"]:
                 self.end("finished")
             case ["junk"]:
-                os.write(1, b'not json\n{"kind": "Nonsense"}\n[1]\n\n{"kind": "Ready"}\n')
+                list(map(self.write, JUNK))
             case ["die", number]:
                 os.kill(os.getpid(), signal.Signals[number])
             case ["exit", code]:
@@ -189,5 +174,27 @@ def _error(message: str, hint: str, field: str) -> dict[str, str]:
     return {"kind": "SpectrumError", "message": message, "hint": hint, "field": field}
 
 
+def watch(control: Path, obeyed: int, worker: FakeWorker) -> None:
+    """Obey the lines that come to `control` after the first `obeyed`."""
+    while True:
+        lines = control.read_text(encoding="utf-8").splitlines()
+        for line in lines[obeyed:]:
+            worker.obey(line)
+        obeyed = len(lines)
+        time.sleep(0.005)
+
+
+def main(control: Path) -> None:
+    # Lines that are there already were for a process that died.
+    obeyed = len(control.read_text(encoding="utf-8").splitlines())
+    worker = FakeWorker(lambda text: os.write(1, text.encode()))
+    threading.Thread(target=watch, args=(control, obeyed, worker), daemon=True).start()
+    for line in sys.stdin:
+        with control.with_suffix(".log").open("a", encoding="utf-8") as log:
+            log.write(line)
+        worker.receive(wire.decode(line))
+    os._exit(0)
+
+
 if __name__ == "__main__":
-    FakeWorker(Path(sys.argv[1])).run()
+    main(Path(sys.argv[1]))

@@ -176,10 +176,7 @@ def _as_data(asked: _Question, answer: Fit | None) -> dict[str, Any]:
 
 def _bytes(estimate: Estimate) -> dict[str, int]:
     return {
-        "weights": round(estimate.weights),
-        "gradients": round(estimate.gradients),
-        "optimizer": round(estimate.optimizer),
-        "activations": round(estimate.activations),
+        **{name: round(nbytes) for name, nbytes in estimate.parts.items()},
         "sum": round(estimate.total),
         "trained_parameters": estimate.trained,
         "blocks_reached_without_checkpointing": estimate.blocks_back,

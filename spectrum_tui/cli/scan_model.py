@@ -1,4 +1,4 @@
-"""The commands without a screen: data on stdout, progress and words on stderr."""
+"""The scan of `spectrum-tui scan`: data on stdout, progress and words on stderr."""
 
 from __future__ import annotations
 

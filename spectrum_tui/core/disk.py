@@ -55,10 +55,10 @@ def read_bytes(path: Path, most: int = MOST_KEPT) -> bytes:
         os.close(handle)
 
 
-def read_text(path: Path, most: int = MOST_KEPT) -> str:
+def read_text(path: Path) -> str:
     """The text of a file that the user named, in UTF-8 with or without a byte-order mark, its
     line ends as "\\n"; raises OSError and UnicodeDecodeError."""
-    text = read_bytes(path, most).decode("utf-8-sig")
+    text = read_bytes(path).decode("utf-8-sig")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -107,7 +107,6 @@ class ScanEnded:
     reason: Literal["finished", "stopped"]
     done: int
     failed: int
-    remaining: int
     notes: tuple[str, ...] = ()
 
 

@@ -275,7 +275,8 @@ class ScanRunner:
             case Inspected() | Named() | Sized() | Failed():
                 self._settle(message)
             case Refined():
-                self._open.pop(message.request, None)
+                if self._open.get(message.request) == "recount":  # a scan only begins with it
+                    del self._open[message.request]
                 if message.request == self._refining:
                     self._post(WorkerSaid(message, "inspect"))
             case Suggestions() | Ready():

@@ -228,7 +228,7 @@ class Worker:
         try:
             model = self._on_this_machine(request)
         except DownloadCancelled:
-            self._send(ScanEnded("stopped", 0, 0, 0))
+            self._send(ScanEnded("stopped", 0, 0))
             return
         for event in run_scan(request.settings, model, cancelled=self._stop.is_set):
             self._send(event)

@@ -77,6 +77,6 @@ def check_matrices(plan: ParameterPlan, wanted: dict[str, torch.Tensor]) -> None
             found, weight = ref.read(), expected[ref.label]
             assert found.shape == (ref.rows, ref.columns)
             turned = found.shape != weight.shape
-            assert same(found.T if turned else found, weight), (ref.parameter, ref.label)
+            assert same(found.T if turned else found, weight), (parameter.name, ref.label)
             pieces = [ref.values.read_rows(0, 1), ref.values.read_rows(1, ref.rows)]
             assert torch.equal(torch.cat(pieces), found)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 
+from spectrum_tui.core.results.results import Result
 from tests.architectures.layouts import LAYOUTS, split_in_shards, write_layout
 from tests.architectures.tiny import ARCHITECTURES
 
@@ -26,6 +27,8 @@ class TinyModels:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._models: dict[str, Any] = {}
+        self.results: dict[str, Result] = {}
+        """Of scans of all types, by folder."""
 
     def model(self, name: str) -> Any:
         """The model itself; skips the test where this transformers does not have it."""

@@ -25,6 +25,7 @@ from spectrum_tui.core.journal.journal import journal_path, read_journal
 from spectrum_tui.core.layer_types import Group
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
@@ -33,7 +34,7 @@ from tests.architectures.compare import load_as_a_trainer
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import LAYOUTS, Tensors, rewrite
 from tests.architectures.test_experts import FUSED, ONE_BY_ONE
-from tests.architectures.test_scans import scanned
+from tests.architectures.test_scans import scanned, scanned_once
 from tests.architectures.tiny import ARCHITECTURES
 from tests.forked import Forked
 
@@ -41,9 +42,13 @@ PARTS = {"gate_up_proj": ("gate_proj", "up_proj", "w1", "w3"), "down_proj": ("do
 """What the stored matrices of a fused parameter are called."""
 
 
-def scores_of(folder: Path, output: Path) -> dict[str, float]:
-    scores = scanned(folder, output).scores
-    return dict(zip(scores.layers, scores.snr.tolist(), strict=True))
+def by_layer(result: Result) -> dict[str, float]:
+    return dict(zip(result.scores.layers, result.scores.snr.tolist(), strict=True))
+
+
+def scores_of(tiny: TinyModels, output: Path, name: str, layout: str) -> dict[str, float]:
+    inspection = with_exact_names(inspect_model(str(tiny.folder(name, layout))))
+    return by_layer(scanned_once(tiny, inspection, output))
 
 
 def mean(matrices: list[torch.Tensor]) -> float:
@@ -65,7 +70,7 @@ def test_a_score_is_the_mean_over_the_svd_of_each_expert(
     name: str, layout: str, tiny: TinyModels, tmp_path: Path
 ) -> None:
     stored = load_file(tiny.folder(name, "transformers-4") / "model.safetensors")
-    scores = scores_of(tiny.folder(name, layout), tmp_path)
+    scores = scores_of(tiny, tmp_path, name, layout)
     fused = [layer for layer in scores if re.search(r"\.experts\.\w+$", layer)]
     assert fused
     for layer in fused:
@@ -79,7 +84,7 @@ def test_experts_that_were_always_fused(name: str, tiny: TinyModels, tmp_path: P
     folder = tiny.folder(name)
     model, _ = load_as_a_trainer(folder, ARCHITECTURES[name].model)
     checked = 0
-    for layer, score in scores_of(folder, tmp_path).items():
+    for layer, score in scores_of(tiny, tmp_path, name, "transformers-4").items():
         if not layer.endswith(("experts.gate_up_proj", "experts.down_proj")):
             continue
         matrices = list(model.get_parameter(layer))
@@ -94,7 +99,7 @@ def test_experts_that_were_always_fused(name: str, tiny: TinyModels, tmp_path: P
 
 @pytest.mark.parametrize("name", FUSED)
 def test_every_layout_has_the_same_scores(name: str, tiny: TinyModels, tmp_path: Path) -> None:
-    first, *others = (scores_of(tiny.folder(name, layout), tmp_path / layout) for layout in LAYOUTS)
+    first, *others = (scores_of(tiny, tmp_path / layout, name, layout) for layout in LAYOUTS)
     for other in others:
         assert list(other) == list(first)
         oracle.assert_all_close(list(other.values()), list(first.values()), 1e-12)
@@ -165,10 +170,10 @@ def test_killed_between_two_experts_it_goes_on_with_the_next(
     assert len(computed) + len(of_experts) == 2 * 12 * 3
     cut = {name.partition(" [")[0] for name in of_experts}
     assert cut & {name.partition(" [")[0] for name in computed}, "no layer was cut in the middle"
-    again = scores_of(folder, tmp_path / "fresh")
+    again = by_layer(scanned(folder, tmp_path / "fresh"))
     assert {e.layer: e.snr for e in events if isinstance(e, LayerDone)}.items() <= again.items()
     journal_path(read_checkpoint(folder).fingerprint).unlink()
-    fresh = scores_of(folder, tmp_path / "fresh")
+    fresh = by_layer(scanned(folder, tmp_path / "fresh"))
     oracle.assert_all_close(list(again.values()), list(fresh.values()), 1e-12)
 
 

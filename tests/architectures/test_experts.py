@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from spectrum_tui.core.checkpoint import reading
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
-from spectrum_tui.core.experts import GateUpSplit, experts_in, gate_up_split
+from spectrum_tui.core.experts import GateUpSplit, expert_of, experts_in, gate_up_split
 from spectrum_tui.core.naming.parameters import MatrixRef, ParameterPlan, Window
 from spectrum_tui.core.naming.plan import plan_parameters
 from tests.architectures.conftest import TinyModels
@@ -30,7 +30,7 @@ def plan_of(tiny: TinyModels, name: str, layout: str) -> ParameterPlan:
 
 def expert_matrices(plan: ParameterPlan) -> dict[tuple[str, str], MatrixRef]:
     fused = [parameter for parameter in plan.parameters if parameter.experts]
-    return {(ref.parameter, ref.label): ref for p in fused for ref in plan.matrices(p)}
+    return {(p.name, ref.label): ref for p in fused for ref in plan.matrices(p)}
 
 
 @pytest.mark.parametrize("name", FUSED)
@@ -61,7 +61,7 @@ def test_gate_and_up_are_the_tensors_stored_under_these_names(name: str, tiny: T
                 for stored_name, tensor in stored.items()
                 if stored_name.endswith(f".{stem}.weight")
                 and _layer(stored_name) == _layer(parameter)
-                and f".experts.{ref.expert}." in stored_name
+                and f".experts.{expert_of(label)}." in stored_name
             ]
             assert len(found) == 1 and torch.equal(ref.read(), found[0])
             checked += 1
@@ -111,7 +111,7 @@ def test_a_matrix_reads_its_own_bytes(
             assert sum(counted) == found.numel() * found.element_size(), ref.label
             if parameter.experts:
                 counted.clear()
-                expert = plan.read_expert(parameter, ref.expert)
+                expert = plan.read_expert(parameter, expert_of(ref.label))
                 assert sum(counted) == expert.numel() * expert.element_size()
 
 

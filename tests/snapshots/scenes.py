@@ -285,7 +285,7 @@ def scan_screen(state: str) -> ScanScreen:
         case "stopping":
             scan.stopping()
         case "stopped":
-            scan.feed(ScanEnded("stopped", 75, 0, 149))
+            scan.feed(ScanEnded("stopped", 75, 0))
         case "died":
             scan.end("died", "The scan process was killed (SIGKILL; out of memory?).")
     return ScanScreen(scan, MODEL)

@@ -30,21 +30,20 @@ from spectrum_tui.app.widgets.plan_panel import PlanPanel
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.core.settings import Settings
 from tests import made
-from tests.ui.worker_control import Control, until
+from tests.ui.worker_control import Control, DirectControl, until
 
 SIZE = (80, 24)
 SCORES = '{"model.layers.0.mlp.down_proj": {"snr": 0.5, "type": "mlp.down_proj"}}'
 
 
 @pytest.fixture
-def control(tmp_path: Path) -> Control:
-    return Control(tmp_path)
+def control(monkeypatch: pytest.MonkeyPatch) -> DirectControl:
+    return DirectControl(monkeypatch)
 
 
 @pytest.fixture
-def app(control: Control, tmp_path: Path) -> SpectrumApp:
-    settings = Settings(output_dir=str(tmp_path / "out"))
-    return SpectrumApp(settings, worker_command=control.command)
+def app(control: DirectControl, tmp_path: Path) -> SpectrumApp:
+    return SpectrumApp(Settings(output_dir=str(tmp_path / "out")))
 
 
 def phase(app: SpectrumApp) -> str:
@@ -75,7 +74,7 @@ async def to_scan(pilot: Pilot[Any], app: SpectrumApp) -> None:
     await until(pilot, lambda: at(app, ScanScreen) and phase(app) == "running")
 
 
-async def stop(pilot: Pilot[Any], app: SpectrumApp, control: Control) -> None:
+async def stop(pilot: Pilot[Any], app: SpectrumApp, control: DirectControl) -> None:
     """Score one layer, then stop."""
     control.tell("layer 0")
     await until(pilot, lambda: app.runner.progress.snapshot().done == 1)
@@ -85,7 +84,7 @@ async def stop(pilot: Pilot[Any], app: SpectrumApp, control: Control) -> None:
 
 
 async def test_from_the_model_to_the_results(
-    app: SpectrumApp, control: Control, tmp_path: Path
+    app: SpectrumApp, control: DirectControl, tmp_path: Path
 ) -> None:
     async with app.run_test(size=SIZE) as pilot:
         assert at(app, SetupScreen)
@@ -115,10 +114,10 @@ async def test_suggestions_and_devices_arrive(app: SpectrumApp) -> None:
         assert device.value == "fake:0"
 
 
-async def test_saved_scores_open_at_once(control: Control, tmp_path: Path) -> None:
+async def test_saved_scores_open_at_once(control: DirectControl, tmp_path: Path) -> None:
     path = tmp_path / "snr_results_x.json"
     path.write_text(SCORES, encoding="utf-8")
-    app = SpectrumApp(Settings(model=str(path)), results=path, worker_command=control.command)
+    app = SpectrumApp(Settings(model=str(path)), results=path)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: at(app, ResultsScreen))
         await pilot.press("escape")
@@ -127,18 +126,20 @@ async def test_saved_scores_open_at_once(control: Control, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[]"])
-async def test_scores_that_cannot_be_read(control: Control, tmp_path: Path, text: str) -> None:
+async def test_scores_that_cannot_be_read(
+    control: DirectControl, tmp_path: Path, text: str
+) -> None:
     path = tmp_path / "broken.json"
     path.write_text(text, encoding="utf-8")
-    app = SpectrumApp(Settings(), results=path, worker_command=control.command)
+    app = SpectrumApp(Settings(), results=path)
     async with app.run_test(size=SIZE) as pilot:
         field = app.setup_screen.query_one("#field-model", Field)
         await until(pilot, lambda: field.error)
         assert "broken.json" in field.error and at(app, SetupScreen)
 
 
-async def test_demo_is_read_at_once_and_labelled(control: Control) -> None:
-    app = SpectrumApp(Settings(), demo=True, worker_command=control.command)
+async def test_demo_is_read_at_once_and_labelled(control: DirectControl) -> None:
+    app = SpectrumApp(Settings(), demo=True)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.setup_screen.summary)
         assert app.screen.query_one(StepBar).detail == "demonstration model"
@@ -161,7 +162,7 @@ async def test_errors_appear_beside_their_field(app: SpectrumApp) -> None:
             assert widget.error == message
 
 
-async def test_download_then_continue(app: SpectrumApp, control: Control) -> None:
+async def test_download_then_continue(app: SpectrumApp, control: DirectControl) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await read(pilot, app, "org/remote")
         await until(pilot, lambda: app.setup_screen.summary)
@@ -177,7 +178,7 @@ async def test_download_then_continue(app: SpectrumApp, control: Control) -> Non
         await until(pilot, lambda: at(app, LayersScreen))
 
 
-async def test_a_scan_downloads_its_model_first(app: SpectrumApp, control: Control) -> None:
+async def test_a_scan_downloads_its_model_first(app: SpectrumApp, control: DirectControl) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await read(pilot, app, "org/remote")
         await until(pilot, lambda: app.setup_screen.summary)
@@ -206,7 +207,7 @@ async def test_a_scan_downloads_its_model_first(app: SpectrumApp, control: Contr
         await until(pilot, lambda: at(app, ResultsScreen))
 
 
-async def test_a_stopped_download_goes_on(app: SpectrumApp, control: Control) -> None:
+async def test_a_stopped_download_goes_on(app: SpectrumApp, control: DirectControl) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await read(pilot, app, "org/remote")
         await until(pilot, lambda: app.setup_screen.summary)
@@ -227,48 +228,7 @@ async def test_a_stopped_download_goes_on(app: SpectrumApp, control: Control) ->
         await until(pilot, lambda: len(control.requests("scan")) == 2)
 
 
-async def test_cancelled_download_starts_another_worker(app: SpectrumApp, control: Control) -> None:
-    async with app.run_test(size=SIZE) as pilot:
-        await read(pilot, app, "org/remote")
-        await until(pilot, lambda: app.setup_screen.summary)
-        await pilot.press("d")
-        await until(pilot, lambda: control.requests("download"))
-        pid = app.runner.pid
-        await pilot.press("escape")
-        await until(pilot, lambda: app.runner.pid not in (None, pid))
-        await pilot.press("escape")
-        app.setup_screen.query_one("#model", Input).value = "good"
-        await pilot.press("enter")
-        await until(pilot, lambda: app.setup_screen.summary)
-
-
-async def test_a_worker_that_dies_while_reading_is_said(app: SpectrumApp, control: Control) -> None:
-    async with app.run_test(size=SIZE) as pilot:
-        await read(pilot, app, "silent")
-        await until(pilot, lambda: control.requests("inspect"))
-        control.tell("die SIGSEGV")
-        field = app.setup_screen.query_one("#field-model", Field)
-        await until(pilot, lambda: field.error)
-        assert field.error == "The scan process was killed (SIGSEGV)."
-
-
-async def test_scores_stay_open_when_the_worker_dies_while_it_looks_for_sizes(
-    control: Control, tmp_path: Path
-) -> None:
-    path = tmp_path / "snr_results_x.json"
-    path.write_text('{"model.layers.0.mlp.down_proj": {"snr": 1.5, "type": "mlp.down_proj"}}')
-    app = SpectrumApp(Settings(sizes_from="silent"), results=path, worker_command=control.command)
-    async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: at(app, ResultsScreen) and control.requests("sizes"))
-        pid = app.runner.pid
-        control.tell("die SIGKILL")
-        await until(pilot, lambda: [n for n in app._notifications if "(SIGKILL" in n.message])
-        assert at(app, ResultsScreen)
-        app.runner.suggest(app.settings)
-        await until(pilot, lambda: app.runner.pid not in (None, pid))
-
-
-async def test_stop_look_and_go_on(app: SpectrumApp, control: Control) -> None:
+async def test_stop_look_and_go_on(app: SpectrumApp, control: DirectControl) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await to_scan(pilot, app)
         await stop(pilot, app, control)
@@ -285,7 +245,9 @@ async def test_stop_look_and_go_on(app: SpectrumApp, control: Control) -> None:
         await until(pilot, lambda: at(app, ResultsScreen))
 
 
-async def test_back_from_a_scan_its_scores_are_counted(app: SpectrumApp, control: Control) -> None:
+async def test_back_from_a_scan_its_scores_are_counted(
+    app: SpectrumApp, control: DirectControl
+) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await to_scan(pilot, app)
         await stop(pilot, app, control)
@@ -301,30 +263,7 @@ async def test_back_from_a_scan_its_scores_are_counted(app: SpectrumApp, control
         assert len(control.requests("recount")) == 1
 
 
-async def test_a_dead_worker_offers_to_go_on(app: SpectrumApp, control: Control) -> None:
-    async with app.run_test(size=SIZE) as pilot:
-        await to_scan(pilot, app)
-        control.tell("layer 0", "die SIGKILL")
-        await until(pilot, lambda: phase(app) == "died")
-        await until(pilot, lambda: app.screen.has_class("-over"))
-        await pilot.press("g")
-        await until(pilot, lambda: phase(app) == "running")
-        control.tell("layer 0", "finish")
-        await until(pilot, lambda: at(app, ResultsScreen))
-
-
-async def test_results_of_a_dead_worker_are_collected(app: SpectrumApp, control: Control) -> None:
-    async with app.run_test(size=SIZE) as pilot:
-        await to_scan(pilot, app)
-        control.tell("die SIGKILL")
-        await until(pilot, lambda: phase(app) == "died")
-        await until(pilot, lambda: app.screen.has_class("-over"))
-        await pilot.press("r")
-        await until(pilot, lambda: control.requests("stop"))
-        assert len(control.requests("scan")) == 2
-
-
-async def test_a_scan_that_is_refused_says_why(app: SpectrumApp, control: Control) -> None:
+async def test_a_scan_that_is_refused_says_why(app: SpectrumApp, control: DirectControl) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await to_scan(pilot, app)
         control.tell("refuse The disk is full.")
@@ -351,7 +290,9 @@ async def test_quit_while_scanning_asks_once(app: SpectrumApp) -> None:
     assert app.return_code == 130
 
 
-async def test_the_end_of_the_scan_closes_the_question(app: SpectrumApp, control: Control) -> None:
+async def test_the_end_of_the_scan_closes_the_question(
+    app: SpectrumApp, control: DirectControl
+) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await to_scan(pilot, app)
         await pilot.press("q")
@@ -370,17 +311,96 @@ async def test_results_wait_until_the_help_is_read(app: SpectrumApp, tmp_path: P
         await until(pilot, lambda: at(app, ResultsScreen))
 
 
-@pytest.mark.parametrize("key", ["ctrl+q", "q"])
-async def test_quit_without_a_scan_does_not_ask(app: SpectrumApp, key: str) -> None:
-    async with app.run_test(size=SIZE) as pilot:
-        await to_layers(pilot, app)
-        pid = app.runner.pid
-        assert pid is not None
-        await pilot.press(key)
-        await pilot.pause()
-    assert app.return_code == 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+class TestProcess:
+    """The worker is a process, which is killed, and an app whose process is gone."""
+
+    @pytest.fixture
+    def control(self, tmp_path: Path) -> Control:
+        return Control(tmp_path)
+
+    @pytest.fixture
+    def app(self, control: Control, tmp_path: Path) -> SpectrumApp:
+        settings = Settings(output_dir=str(tmp_path / "out"))
+        return SpectrumApp(settings, worker_command=control.command)
+
+    async def test_cancelled_download_starts_another_worker(
+        self, app: SpectrumApp, control: Control
+    ) -> None:
+        async with app.run_test(size=SIZE) as pilot:
+            await read(pilot, app, "org/remote")
+            await until(pilot, lambda: app.setup_screen.summary)
+            await pilot.press("d")
+            await until(pilot, lambda: control.requests("download"))
+            pid = app.runner.pid
+            await pilot.press("escape")
+            await until(pilot, lambda: app.runner.pid not in (None, pid))
+            await pilot.press("escape")
+            app.setup_screen.query_one("#model", Input).value = "good"
+            await pilot.press("enter")
+            await until(pilot, lambda: app.setup_screen.summary)
+
+    async def test_a_worker_that_dies_while_reading_is_said(
+        self, app: SpectrumApp, control: Control
+    ) -> None:
+        async with app.run_test(size=SIZE) as pilot:
+            await read(pilot, app, "silent")
+            await until(pilot, lambda: control.requests("inspect"))
+            control.tell("die SIGSEGV")
+            field = app.setup_screen.query_one("#field-model", Field)
+            await until(pilot, lambda: field.error)
+            assert field.error == "The scan process was killed (SIGSEGV)."
+
+    async def test_scores_stay_open_when_the_worker_dies_while_it_looks_for_sizes(
+        self, control: Control, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "snr_results_x.json"
+        path.write_text('{"model.layers.0.mlp.down_proj": {"snr": 1.5, "type": "mlp.down_proj"}}')
+        app = SpectrumApp(
+            Settings(sizes_from="silent"), results=path, worker_command=control.command
+        )
+        async with app.run_test(size=SIZE) as pilot:
+            await until(pilot, lambda: at(app, ResultsScreen) and control.requests("sizes"))
+            pid = app.runner.pid
+            control.tell("die SIGKILL")
+            await until(pilot, lambda: [n for n in app._notifications if "(SIGKILL" in n.message])
+            assert at(app, ResultsScreen)
+            app.runner.suggest(app.settings)
+            await until(pilot, lambda: app.runner.pid not in (None, pid))
+
+    async def test_a_dead_worker_offers_to_go_on(self, app: SpectrumApp, control: Control) -> None:
+        async with app.run_test(size=SIZE) as pilot:
+            await to_scan(pilot, app)
+            control.tell("layer 0", "die SIGKILL")
+            await until(pilot, lambda: phase(app) == "died")
+            await until(pilot, lambda: app.screen.has_class("-over"))
+            await pilot.press("g")
+            await until(pilot, lambda: phase(app) == "running")
+            control.tell("layer 0", "finish")
+            await until(pilot, lambda: at(app, ResultsScreen))
+
+    async def test_results_of_a_dead_worker_are_collected(
+        self, app: SpectrumApp, control: Control
+    ) -> None:
+        async with app.run_test(size=SIZE) as pilot:
+            await to_scan(pilot, app)
+            control.tell("die SIGKILL")
+            await until(pilot, lambda: phase(app) == "died")
+            await until(pilot, lambda: app.screen.has_class("-over"))
+            await pilot.press("r")
+            await until(pilot, lambda: control.requests("stop"))
+            assert len(control.requests("scan")) == 2
+
+    @pytest.mark.parametrize("key", ["ctrl+q", "q"])
+    async def test_quit_without_a_scan_does_not_ask(self, app: SpectrumApp, key: str) -> None:
+        async with app.run_test(size=SIZE) as pilot:
+            await to_layers(pilot, app)
+            pid = app.runner.pid
+            assert pid is not None
+            await pilot.press(key)
+            await pilot.pause()
+        assert app.return_code == 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 async def test_q_is_a_letter_in_a_field(app: SpectrumApp) -> None:
@@ -389,7 +409,7 @@ async def test_q_is_a_letter_in_a_field(app: SpectrumApp) -> None:
         assert app.setup_screen.query_one("#model", Input).value == "q?"
 
 
-async def screens(pilot: Pilot[Any], app: SpectrumApp, control: Control) -> Any:
+async def screens(pilot: Pilot[Any], app: SpectrumApp, control: DirectControl) -> Any:
     """Each screen of the way in turn."""
     yield app.screen
     await to_layers(pilot, app)
@@ -405,7 +425,7 @@ async def screens(pilot: Pilot[Any], app: SpectrumApp, control: Control) -> Any:
 
 
 async def test_keys_of_every_screen_are_few_and_told_by_help(
-    app: SpectrumApp, control: Control
+    app: SpectrumApp, control: DirectControl
 ) -> None:
     async with app.run_test(size=SIZE) as pilot:
         async for screen in screens(pilot, app, control):

@@ -159,7 +159,8 @@ async def test_lines_are_as_wide_as_told(width: int) -> None:
 
 def test_the_line_from_rank_to_rank() -> None:
     def drawn(rank_a: float, rank_b: float, width: int = 9) -> str:
-        return "".join(track_parts(Move(0, 0, "", rank_a, rank_b, 9), width))
+        move = Move(row_a=0, row_b=0, type="", rank_a=rank_a, rank_b=rank_b, of=9)
+        return "".join(track_parts(move, width))
 
     assert drawn(1, 9) == "○━━━━━━━●"
     assert drawn(9, 1) == "●━━━━━━━○"

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,19 @@ def test_download_progress_is_polled_and_the_end_is_posted(desk: Desk, control: 
     control.tell("downloaded")
     downloaded = desk.wait(Downloaded)
     assert downloaded.request == number and downloaded.summary.is_local
+
+
+def test_a_scan_that_downloaded_its_model_is_still_lost_with_the_worker(
+    desk: Desk, control: Control, tmp_path: Path
+) -> None:
+    """Its exact names come between the download and the scan, and are not the end of it."""
+    desk.runner.scan(replace(request(tmp_path), model="org/remote"))
+    wait_for(lambda: control.requests("scan"))
+    control.tell("downloaded")
+    desk.wait_phase("running")
+    control.tell("die SIGKILL")
+    desk.wait_phase("died")
+    assert [death.lost for death in desk.deaths()] == [{"scan"}]
 
 
 def test_a_cancelled_download_ends_its_process(desk: Desk, control: Control) -> None:

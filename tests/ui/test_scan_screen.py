@@ -182,7 +182,7 @@ async def test_what_came_from_an_earlier_scan_is_said() -> None:
             resumed=True,
         )
     )
-    app.progress.feed(ScanEnded("finished", 1, 0, 0))
+    app.progress.feed(ScanEnded("finished", 1, 0))
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()
         assert "1 came from an earlier scan." in app.note()
@@ -213,7 +213,7 @@ async def test_stopped_offers_to_go_on_and_results() -> None:
     app.done(0)
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()
-        app.progress.feed(ScanEnded("stopped", 1, 0, 9))
+        app.progress.feed(ScanEnded("stopped", 1, 0))
         app.scan.poll()
         await pilot.pause()
         assert app.focused is app.scan.query_one("#go-on", Button)
@@ -266,7 +266,7 @@ async def test_the_footer_shows_what_works_now() -> None:
         assert app.keys()["s"] == "Stop"
         assert not {"g", "r", "f"} & set(app.keys())
         app.fail("x", "y")
-        app.progress.feed(ScanEnded("stopped", 1, 1, 8))
+        app.progress.feed(ScanEnded("stopped", 1, 1))
         app.scan.poll()
         shown = app.keys()
         assert {shown[key] for key in "gr"} == {"Go on", "Results"}

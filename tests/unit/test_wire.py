@@ -73,7 +73,7 @@ MESSAGES = [
     events.LayerFailed("l", "t", (), "holds NaN or Inf", 1.0),
     events.LayerRescored(DONE),
     events.ScanNote("a note"),
-    events.ScanEnded("stopped", 1, 2, 3),
+    events.ScanEnded("stopped", 1, 2),
     settings.Settings(
         model="m",
         revision="r",

@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.app.widgets.memory_line import MemoryLine
-from spectrum_tui.app.widgets.memory_table import MemoryTable
+from spectrum_tui.app.widgets.memory_table import PresetTable
 from spectrum_tui.app.widgets.totals_line import LESSER
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
@@ -67,7 +67,7 @@ class MemoryScreen(Dialog[Fitting | None]):
     MemoryScreen {
         & > #dialog { width: 100%; max-width: 92; height: auto; max-height: 100%; padding: 0 1; }
         & Static { height: auto; }
-        & MemoryTable { margin: 1 0 0 0; }
+        & PresetTable { margin: 1 0 0 0; }
         & #meaning { color: $foreground 60%; padding: 0 0 0 2; text-wrap: nowrap; }
         & .row { height: 1; }
         & .row > Label { color: $foreground 70%; padding: 0 1 0 0; }
@@ -122,7 +122,7 @@ class MemoryScreen(Dialog[Fitting | None]):
         super().__init__()
         self._line, self._choice = line, choice
         training = line.training
-        self.table = MemoryTable()
+        self.table = PresetTable()
         self._meaning = Static(markup=False, id="meaning")
         self._inputs = {
             name: Input(str(getattr(training, name)), id=name, compact=True) for name in _NUMBERS
@@ -237,8 +237,8 @@ class MemoryScreen(Dialog[Fitting | None]):
         """Another preset."""
         self._choose((PRESETS.index(self._line.training.preset) + by) % len(PRESETS))
 
-    @on(MemoryTable.Chosen)
-    def _clicked(self, event: MemoryTable.Chosen) -> None:
+    @on(PresetTable.Chosen)
+    def _clicked(self, event: PresetTable.Chosen) -> None:
         self._choose(event.index)
 
     def _choose(self, index: int) -> None:

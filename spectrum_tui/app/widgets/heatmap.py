@@ -22,8 +22,8 @@ class Heatmap(Vertical):
 
     DEFAULT_CSS = "Heatmap { background: $surface; }"
 
-    def __init__(self, selection: Selection, *, id: str | None = None) -> None:
-        super().__init__(id=id)
+    def __init__(self, selection: Selection) -> None:
+        super().__init__()
         self.matrix = HeatMatrix(selection.result.scores)
         self.grid = HeatGrid(self.matrix)
         self.grid.styles.max_height = len(self.matrix.labels) + HeatGrid.HEADER_LINES

@@ -308,8 +308,8 @@ class LayerTree(Vertical):
             """Only the newest state matters."""
             return isinstance(message, LayerTree.Changed) and message.tree is self.tree
 
-    def __init__(self, types: Sequence[TypeInfo], *, id: str | None = None) -> None:
-        super().__init__(id=id)
+    def __init__(self, types: Sequence[TypeInfo]) -> None:
+        super().__init__()
         self.model = CheckModel(types)
         self.lines = TreeLines(self.model)
         self.border_title = "Layer types"

@@ -92,10 +92,8 @@ class LineView(ScrollView, inherit_bindings=False):
             """Only the newest position matters."""
             return isinstance(message, LineView.CursorMoved) and message.view is self.view
 
-    def __init__(
-        self, lines: int = 0, *, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(id=id, classes=classes)
+    def __init__(self, lines: int = 0, *, id: str | None = None) -> None:
+        super().__init__(id=id)
         self._line_styles: dict[tuple[str, ...], Style] = {}
         self._line_count = 0
         self._view_size: tuple[tuple[Size, bool, bool] | None, Size] = (None, Size(0, 0))

@@ -81,10 +81,4 @@ def how_text(training: Training) -> str:
 
 def parts_text(estimate: Estimate) -> str:
     """What it is made of."""
-    parts = {
-        "weights": estimate.weights,
-        "gradients": estimate.gradients,
-        "optimizer": estimate.optimizer,
-        "activations": estimate.activations,
-    }
-    return " · ".join(f"{numbers.size(value)} {name}" for name, value in parts.items())
+    return " · ".join(f"{numbers.size(value)} {name}" for name, value in estimate.parts.items())

@@ -25,14 +25,14 @@ _PARTS = (
 _NAME, _SUM = 11, 10
 
 
-class MemoryTable(Widget):
+class PresetTable(Widget):
     """A line for each preset, the chosen one marked; a click chooses. With `bars` there is a
     second line for each, and a mark at the size that is asked for."""
 
     ALLOW_SELECT = False
     DEFAULT_CSS = """
-    MemoryTable { height: 8; width: 1fr; text-wrap: nowrap; }
-    MemoryTable.-bars { height: 15; }
+    PresetTable { height: 8; width: 1fr; text-wrap: nowrap; }
+    PresetTable.-bars { height: 15; }
     """
 
     chosen = reactive(0)
@@ -85,10 +85,9 @@ class MemoryTable(Widget):
         return Content.assemble(*cells)
 
     def _line(self, row: int, estimate: Estimate) -> Content:
-        sizes = (estimate.weights, estimate.gradients, estimate.optimizer, estimate.activations)
         text = f"{PRESETS[row].title:<{_NAME}}"
-        for value, (_, _, _, width) in zip(sizes, _PARTS, strict=True):
-            text += f"{numbers.size(value):>{width}}"
+        for name, _, _, width in _PARTS:
+            text += f"{numbers.size(estimate.parts[name]):>{width}}"
         total = f"{numbers.size(estimate.total):>{_SUM}}"
         fits = self.limit and estimate.total <= self.limit
         mark = (" ✓", "$success") if fits else ("  ", "")
@@ -99,7 +98,7 @@ class MemoryTable(Widget):
     def _bar(self, estimate: Estimate, largest: float) -> Content:
         """As long as the sum, the largest of all being the width."""
         width = max(1, self.size.width - 4)
-        sizes = (estimate.weights, estimate.gradients, estimate.optimizer, estimate.activations)
+        sizes = (estimate.parts[name] for name, _, _, _ in _PARTS)
         ends = [round(at / largest * width) for at in accumulate(sizes, initial=0.0)]
         parts: list[tuple[str, str]] = [
             (glyph * (end - start), colour)

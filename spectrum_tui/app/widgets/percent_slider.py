@@ -76,16 +76,9 @@ class PercentSlider(Widget, can_focus=True):
     value: reactive[int] = reactive(50, init=False)
     """The percentage; values outside 1..100 are clamped."""
 
-    def __init__(
-        self,
-        value: int = 50,
-        on_change: Callable[[int], None] | None = None,
-        *,
-        id: str | None = None,
-        classes: str | None = None,
-    ) -> None:
+    def __init__(self, value: int = 50, on_change: Callable[[int], None] | None = None) -> None:
         self._styles_cached: dict[str, Style] = {}
-        super().__init__(id=id, classes=classes)
+        super().__init__()
         self.set_reactive(PercentSlider.value, self.validate_value(value))
         self._on_change = on_change
         self._typed = ""

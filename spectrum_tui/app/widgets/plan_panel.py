@@ -173,15 +173,8 @@ class PlanPanel(Vertical):
     }
     """
 
-    def __init__(
-        self,
-        summary: ModelSummary,
-        settings: Settings,
-        plan: CheckedTypes,
-        *,
-        id: str | None = None,
-    ) -> None:
-        super().__init__(id=id)
+    def __init__(self, summary: ModelSummary, settings: Settings, plan: CheckedTypes) -> None:
+        super().__init__()
         self.summary = summary
         self.settings = settings
         self.ready: Ready | None = None

@@ -67,8 +67,8 @@ class ScorePane(Vertical):
     }
     """
 
-    def __init__(self, selection: Selection, *, id: str | None = None) -> None:
-        super().__init__(id=id)
+    def __init__(self, selection: Selection) -> None:
+        super().__init__()
         self.selection = selection
         self.table = ScoreTable(selection, self._show_details)
         self._details = Static(markup=False, id="details")

@@ -88,14 +88,7 @@ class ScoreTable(LineView):
     class Reordered(Message):
         """The rows are sorted or filtered otherwise now."""
 
-    def __init__(
-        self,
-        selection: Selection,
-        on_cursor: Callable[[], None] | None = None,
-        *,
-        id: str | None = None,
-        classes: str | None = None,
-    ) -> None:
+    def __init__(self, selection: Selection, on_cursor: Callable[[], None] | None = None) -> None:
         self.selection = selection
         self.scores = selection.result.scores
         self.rows = ScoreRows(selection)
@@ -111,7 +104,7 @@ class ScoreTable(LineView):
         self._columns_width = -1
         self._longest_layer = _longest(self.scores.layers)
         self._longest_type = _longest(self.scores.type_names)
-        super().__init__(len(self.scores), id=id, classes=classes)
+        super().__init__(len(self.scores))
 
     # -- what is shown ------------------------------------------------------------------------
 

@@ -29,9 +29,9 @@ class ViewBar(Widget):
 
         name: str
 
-    def __init__(self, names: Sequence[tuple[str, str]], *, id: str | None = None) -> None:
+    def __init__(self, names: Sequence[tuple[str, str]]) -> None:
         """`names` are (name, its key); the first one is current."""
-        super().__init__(id=id)
+        super().__init__()
         self._names = list(names)
         self._shorter: tuple[str, ...] = ()
         self.set_reactive(ViewBar.current, self._names[0][0])

@@ -45,14 +45,12 @@ class YamlPreview(LineView):
         Binding("l", "pan(8)", "Right", show=False, tooltip="Show what is further right"),
     ]
 
-    def __init__(
-        self, view: YamlView, width: int, *, id: str | None = None, classes: str | None = None
-    ) -> None:
+    def __init__(self, view: YamlView, width: int) -> None:
         """`width` is that of the longest line that any percentage can bring."""
         self.view = view
         self._longest = width + 1  # a space goes before each line
         self._settling: Timer | None = None
-        super().__init__(id=id, classes=classes)
+        super().__init__()
         self.resize_lines(self._longest, len(view))
 
     @property

@@ -8,7 +8,7 @@ from spectrum_tui.core.audit.beside import beside_findings
 from spectrum_tui.core.audit.correct import Correction, corrected, corrected_text
 from spectrum_tui.core.audit.entries import Recipe, parse, plain_name
 from spectrum_tui.core.audit.findings import Finding, Severity, in_order
-from spectrum_tui.core.audit.forms import form_findings
+from spectrum_tui.core.audit.forms import form_findings, layout_findings
 from spectrum_tui.core.audit.in_model import (
     class_findings,
     layers_of_types,
@@ -16,7 +16,6 @@ from spectrum_tui.core.audit.in_model import (
     outcome_findings,
     without_file,
 )
-from spectrum_tui.core.audit.layout import layout_findings
 from spectrum_tui.core.audit.meaning import Meaning, Model
 from spectrum_tui.core.audit.order import order_findings
 from spectrum_tui.core.audit.renamed import head_findings, renamed_findings
@@ -25,7 +24,7 @@ from spectrum_tui.core.trainers.reports import TrainerReport
 from spectrum_tui.core.trainers.trainers import TRAINERS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Audit:
     """What was found. Without a model, `reports` and `meanings` are empty and the counts 0.
 
@@ -64,11 +63,7 @@ class Audit:
 def audit(text: str, names: ModelNames | None = None) -> Audit:
     """What is wrong with a recipe; raises InputError (field "recipe") for what is none."""
     recipe = parse(text)
-    found = [
-        *layout_findings(recipe),
-        *form_findings(recipe),
-        *beside_findings(recipe),
-    ]
+    found = [*layout_findings(recipe), *form_findings(recipe), *beside_findings(recipe)]
     if names is None:
         return _by_text(recipe, found)
     return _in_model(recipe, found, names)
@@ -78,7 +73,7 @@ def _by_text(recipe: Recipe, found: list[Finding]) -> Audit:
     plain = [plain_name(entry.pattern) for entry in recipe.entries]
     found += [*renamed_findings(recipe), *head_findings(recipe)]
     found += order_findings(plain, {}, recipe.line)
-    return Audit(in_order(found), recipe.lines, corrected_text(recipe))
+    return Audit(findings=in_order(found), lines=recipe.lines, correction=corrected_text(recipe))
 
 
 def _in_model(recipe: Recipe, found: list[Finding], names: ModelNames) -> Audit:
@@ -96,16 +91,16 @@ def _in_model(recipe: Recipe, found: list[Finding], names: ModelNames) -> Audit:
     found += [Finding(Severity.NOTE, "model", 0, note) for note in names.notes]
     sizes = model.sizes
     return Audit(
-        in_order(found if correction.text else map(without_file, found)),
-        recipe.lines,
-        correction,
-        names.model,
-        names.naming,
-        reports,
-        tuple(meanings),
-        len(meant),
-        sum(sizes[name] for name in meant),
-        sum(sizes.values()),
+        findings=in_order(found if correction.text else map(without_file, found)),
+        lines=recipe.lines,
+        correction=correction,
+        model=names.model,
+        naming=names.naming,
+        reports=reports,
+        meanings=tuple(meanings),
+        meant=len(meant),
+        numel=sum(sizes[name] for name in meant),
+        whole=sum(sizes.values()),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class RecipeEntry:
 
     line: int
     pattern: str
+    _: KW_ONLY
     indent: int = 0
     gap: int = 1
     quoted: bool = False
@@ -61,7 +62,7 @@ class RecipeEntry:
     trailing: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A recipe's entries, whatever else its file says, and lines that are another list's.
 
@@ -145,7 +146,15 @@ def parse(text: str) -> Recipe:
     )
     usual = tuple(item for item in items if len(item.pattern) <= LONGEST_PATTERN)
     long = tuple(item for item in items if len(item.pattern) > LONGEST_PATTERN)
-    return Recipe(document, usual, data, place, line, strays, long)
+    return Recipe(
+        document=document,
+        entries=usual,
+        data=data,
+        path=place,
+        line=line,
+        strays=strays,
+        long=long,
+    )
 
 
 def _may_be_name(line: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from itertools import chain
 
@@ -29,6 +29,7 @@ class Meaning:
     entry: RecipeEntry
     names: tuple[str, ...]
     matched: tuple[str, ...]
+    _: KW_ONLY
     renamed: bool = False
     tied: bool = False
     untried: str = ""

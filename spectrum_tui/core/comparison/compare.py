@@ -39,7 +39,7 @@ class Pairs:
         return len(self.a)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TypeChange:
     """One type: layers in common and in one result alone; Spearman's rho over those in common
     that have a score on both sides, NaN where that says nothing."""
@@ -51,7 +51,7 @@ class TypeChange:
     rho: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """One layer's rank in both results, among the `of` layers of its type that both have scored.
 
@@ -122,11 +122,11 @@ class Comparison:
         rhos = {name: spearman(x, y) for name, x, y in self._scored()}
         return tuple(
             TypeChange(
-                name,
-                int(common[i]),
-                int(in_a[i] - common[i]),
-                int(in_b[i] - common[i]),
-                rhos.get(name, math.nan),
+                name=name,
+                common=int(common[i]),
+                only_a=int(in_a[i] - common[i]),
+                only_b=int(in_b[i] - common[i]),
+                rho=rhos.get(name, math.nan),
             )
             for i, name in enumerate(self._names)
         )
@@ -202,7 +202,7 @@ class Comparison:
         for (name, rows), (_, x, y) in zip(self._rows_of_types(), self._scored(), strict=True):
             columns = self.pairs.a[rows], self.pairs.b[rows], mean_ranks(-x), mean_ranks(-y)
             for a, b, rank_a, rank_b in zip(*(c.tolist() for c in columns), strict=True):
-                yield Move(a, b, name, rank_a, rank_b, len(rows))
+                yield Move(row_a=a, row_b=b, type=name, rank_a=rank_a, rank_b=rank_b, of=len(rows))
 
 
 def compare(a: Result, b: Result, metric: str = "") -> Comparison:

@@ -47,6 +47,16 @@ class Estimate:
     blocks: int = 0
 
     @property
+    def parts(self) -> dict[str, float]:
+        """What the bytes are for, by name."""
+        return {
+            "weights": self.weights,
+            "gradients": self.gradients,
+            "optimizer": self.optimizer,
+            "activations": self.activations,
+        }
+
+    @property
     def static(self) -> float:
         """What is there all the time."""
         return self.weights + self.gradients + self.optimizer

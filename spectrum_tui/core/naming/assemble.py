@@ -48,7 +48,6 @@ def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") ->
         _entry(describe.bare(name, aliases=also), made, describe) for name, also in aliases.items()
     ]
     parameters = tuple(entry.parameter for entry in entries)
-    named = {n for p in parameters for n in (p.name, *p.aliases)}
     unexpected, ignored = _split_ignored(model, mapped.unexpected)
     return ParameterPlan(
         parameters,
@@ -59,7 +58,6 @@ def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") ->
         mismatched=tuple(
             (e.parameter.name, e.stored_shape, e.parameter.shape) for e in entries if e.mismatched
         ),
-        buffers=tuple(name for name in model.state_dict() if name not in named),
         embeddings=(embeddings := _embeddings(model, aliases)),
         heads=tuple(name for name in class_heads(model) if name not in embeddings),
         for_task=not _has_output_embeddings(model),

@@ -192,12 +192,10 @@ class MatrixRef:
     singular values.
     """
 
-    parameter: str
     label: str
     rows: int
     columns: int
     values: MatrixValues
-    expert: int = -1
 
     def read(self) -> torch.Tensor:
         """The whole matrix."""
@@ -244,7 +242,6 @@ class ParameterPlan:
     unexpected: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
-    buffers: tuple[str, ...] = ()
     embeddings: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     for_task: bool = False

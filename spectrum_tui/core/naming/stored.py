@@ -151,9 +151,8 @@ def stored_plan(
 ) -> ParameterPlan:
     """Every source a parameter of its own name, because nothing knows better; see `banner`."""
     by_name = {source.name: source for source in sources}
-    buffers = tuple(name for name in by_name if _BUFFER.search(name))
     tied = {alias: n for alias, n in _tied_head(checkpoint).items() if alias in by_name}
-    kept = {n: s for n, s in by_name.items() if n not in tied and n not in set(buffers)}
+    kept = {n: s for n, s in by_name.items() if n not in tied and not _BUFFER.search(n)}
     shapes = {name: source.shape for name, source in kept.items()}
     model_type = str(checkpoint.config.get("model_type", ""))
     parameters = []
@@ -174,7 +173,6 @@ def stored_plan(
     return ParameterPlan(
         tuple(sorted(parameters, key=lambda p: natural_key(p.name))),
         "checkpoint",
-        buffers=buffers,
         for_task=not any(is_output_head(name.removesuffix(".weight")) for name in by_name),
         banner=banner,
         values={name: DirectValues(source) for name, source in kept.items()},

@@ -47,7 +47,7 @@ class DirectValues:
             return tuple(_fused(parameter, self.source))
         rows = parameter.shape[0]
         width = parameter.numel // rows
-        return (MatrixRef(parameter.name, "", rows, width, Window(self.source, 0, width)),)
+        return (MatrixRef("", rows, width, Window(self.source, 0, width)),)
 
 
 def _fused(parameter: RuntimeParameter, source: StoredSource) -> Iterator[MatrixRef]:
@@ -58,12 +58,10 @@ def _fused(parameter: RuntimeParameter, source: StoredSource) -> Iterator[Matrix
         for part, (first, height, width, kept) in windows.items():
             start = expert * rows * columns // width + first
             yield MatrixRef(
-                parameter.name,
                 label(expert, part),
                 height,
                 len(range(*kept)) if kept else width,
                 Window(source, start, width, kept),
-                expert,
             )
 
 
@@ -226,7 +224,7 @@ class ConvertedValues:
         if not parameter.experts:
             rows = parameter.shape[0]
             width = parameter.numel // rows
-            return (MatrixRef(parameter.name, "", rows, width, Computed(self)),)
+            return (MatrixRef("", rows, width, Computed(self)),)
         if converter is not None and converter.merges and self.can_read_expert():
             return tuple(self._stored_experts(parameter))
         return tuple(self._computed_experts(parameter))
@@ -239,7 +237,7 @@ class ConvertedValues:
                 rows, width = source.shape[0], prod(source.shape[1:])
                 part = _part(place, len(by_pattern), parameter.gate_up)
                 window = Window(source, 0, width)
-                yield MatrixRef(parameter.name, label(expert, part), rows, width, window, expert)
+                yield MatrixRef(label(expert, part), rows, width, window)
 
     def _computed_experts(self, parameter: RuntimeParameter) -> Iterator[MatrixRef]:
         split = parameter.gate_up
@@ -247,7 +245,7 @@ class ConvertedValues:
             for part in GATE_AND_UP if split else ("",):
                 values = Computed(self, expert, part, split)
                 rows, columns = values.shape(parameter)
-                yield MatrixRef(parameter.name, label(expert, part), rows, columns, values, expert)
+                yield MatrixRef(label(expert, part), rows, columns, values)
 
 
 @dataclass(frozen=True)

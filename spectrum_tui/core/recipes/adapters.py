@@ -53,7 +53,7 @@ REASONS = {
 _FIRST_REASON = Place.HEAD
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterCount:
     """What trains: `high` and `medium` layers, `adapters` parameters of LoRA and `full` ones of
     modules that train whole; `share` of the model's parameters, 0 where sizes are unknown.

@@ -70,9 +70,7 @@ def overmatched(written: Sequence[str], known: Iterable[str]) -> Iterator[tuple[
 
 
 def prove(
-    text: str,
-    wanted: Collection[str],
-    parameters: Sequence[Parameter],
+    text: str, wanted: Collection[str], parameters: Sequence[Parameter]
 ) -> tuple[TrainerReport, ...]:
     """What each trainer that takes so long a list does with it: all of `wanted`, nothing else.
 

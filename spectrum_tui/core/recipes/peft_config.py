@@ -54,11 +54,7 @@ class Targets:
 
 
 def targets_of(
-    layers: AdapterLayers,
-    ranked: Iterable[tuple[BoolArray, int]],
-    whole: BoolArray,
-    *,
-    head: bool,
+    layers: AdapterLayers, ranked: Iterable[tuple[BoolArray, int]], whole: BoolArray, *, head: bool
 ) -> Targets:
     """The targets of (layers, rank of their adapters) and of the layers that train whole; with
     `head` that of the task does so, too.

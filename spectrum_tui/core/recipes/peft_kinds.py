@@ -61,7 +61,9 @@ class AdapterKind(RecipeKind):
         medium = layers.sums(self.end(choice)).layers - high
         total = choice.selection.result.total_parameters
         share = (adapters + full) / total if total else 0.0
-        return AdapterCount(high, medium, adapters, full, shared, share)
+        return AdapterCount(
+            high=high, medium=medium, adapters=adapters, full=full, shared=shared, share=share
+        )
 
     def _counted(self, layers: AdapterLayers, choice: Choice) -> Counted:
         high = choice.tiers.high_rank * layers.sums(choice.percent).width
@@ -95,11 +97,11 @@ class AdapterKind(RecipeKind):
         targets = targets_of(layers, ranked, whole, head=choice.head)
         groups = self._groups(layers, choice)
         script = Script(
-            layers,
-            targets,
-            self.count(choice),
-            self._opening(choice, groups),
-            self.end(choice),
+            layers=layers,
+            targets=targets,
+            count=self.count(choice),
+            opening=self._opening(choice, groups),
+            percent=self.end(choice),
             always_4bit=self.keeps_high,
             groups=groups,
             notes=self._notes(layers, choice),
@@ -248,12 +250,11 @@ class GroupsKind(AdapterKind):
     def lacking(self, layers: AdapterLayers, choice: Choice) -> str:
         """Return what `files` would refuse about these tiers, "" where it would not."""
         high, _ = self.tiers(layers, choice)
-        none = (
-            "No two selected neighbours are similar, so none would share: move the high end up."
-            if not layers.sharing(high).any()
-            else ""
-        )
-        return super().lacking(layers, choice) or none
+        if problem := super().lacking(layers, choice):
+            return problem
+        if layers.sharing(high).any():
+            return ""
+        return "No two selected neighbours are similar, so none would share: move the high end up."
 
     def _groups(self, layers: AdapterLayers, choice: Choice) -> list[list[str]]:
         high, _ = self.tiers(layers, choice)

@@ -85,7 +85,7 @@ _OPTION = """\
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Script:
     """One Python file, beside the JSON that it reads.
 

@@ -153,10 +153,8 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
             failed += isinstance(event, LayerFailed)
             yield event
     plan.group.together(lambda: check_unchanged(plan.files))
-    remaining = len(plan.layers) - done - failed
-    stopped = remaining > 0 or state.gave_up
-    notes = tuple(state.notes)
-    yield ScanEnded("stopped" if stopped else "finished", done, failed, remaining, notes)
+    stopped = done + failed < len(plan.layers) or state.gave_up
+    yield ScanEnded("stopped" if stopped else "finished", done, failed, tuple(state.notes))
 
 
 @dataclass

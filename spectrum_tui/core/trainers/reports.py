@@ -15,7 +15,7 @@ from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError
 from spectrum_tui.core.trainers.trainers import TRAINERS, Trainer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainerReport:
     """What one trainer would do.
 
@@ -81,14 +81,22 @@ class Reporter:
             _refuse_invalid(found)
             rows = self._rows(found)
         except StopsError as exc:
-            return TrainerReport(trainer, len(meant), 0, problem=f"stops: {exc}")
+            return TrainerReport(
+                trainer=trainer, wanted=len(meant), matched=0, problem=f"stops: {exc}"
+            )
         everything = not patterns and trainer.of_nothing == "everything"
         trains = frozenset(self._sizes) if everything else frozenset(found.all)
         others = trains - meant
         in_order = tuple(name for name in self.names.names if name in others) if others else ()
-        problem = _untried(found)
-        matched = len(trains & meant)
-        return TrainerReport(trainer, len(meant), matched, in_order, rows, problem, trains)
+        return TrainerReport(
+            trainer=trainer,
+            wanted=len(meant),
+            matched=len(trains & meant),
+            unintended=in_order,
+            rows=rows,
+            problem=_untried(found),
+            trains=trains,
+        )
 
     def _rows(self, found: Hits) -> dict[str, tuple[tuple[int, int], ...]]:
         """The rows that train of each parameter where a pattern limits them."""

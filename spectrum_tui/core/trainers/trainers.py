@@ -8,7 +8,7 @@ the names of `model.named_parameters()`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from spectrum_tui.core.trainers import patterns, recipe_text
@@ -28,6 +28,7 @@ class Trainer:
     read: Callable[[RecipeText], tuple[str, ...]]
     understand: patterns.Understand
     matching: str
+    _: KW_ONLY
     of_nothing: Literal["nothing", "everything"] = "nothing"
     most: int = 0
     longest: int = 0
@@ -67,26 +68,11 @@ TRAINERS = (
         longest=512,
     ),
     # arcee-ai/DistillKit: freeze_student_spectrum
-    Trainer(
-        "DistillKit",
-        recipe_text.with_pyyaml_strictly,
-        patterns.substring,
-        "text anywhere",
-    ),
+    Trainer("DistillKit", recipe_text.with_pyyaml_strictly, patterns.substring, "text anywhere"),
     # QuixiAI/spectrum: README.md
-    Trainer(
-        "Spectrum README",
-        recipe_text.by_dash,
-        patterns.substring,
-        "text anywhere",
-    ),
+    Trainer("Spectrum README", recipe_text.by_dash, patterns.substring, "text anywhere"),
     # copies of the recipe that ask name.startswith(line)
-    Trainer(
-        "prefix forks",
-        recipe_text.with_pyyaml,
-        patterns.beginning,
-        "text at the beginning",
-    ),
+    Trainer("prefix forks", recipe_text.with_pyyaml, patterns.beginning, "text at the beginning"),
     # copies of the recipe that search lines with ^ or $, and look for the others
     Trainer(
         "mixed forks",

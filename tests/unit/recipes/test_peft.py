@@ -264,7 +264,10 @@ def test_groups_are_runs_of_close_scores() -> None:
     assert config["target_modules"] == [name for group in names for name in group]
     assert BY_SCORES in " ".join(line.strip("# ") for line in script.splitlines())
     count = KINDS["peft-groups"].count(choice)
-    assert count == AdapterCount(7, 0, 3 * 8 * (4096 + 14336), 0, 4, count.share)
+    adapters = 3 * 8 * (4096 + 14336)
+    assert count == AdapterCount(
+        high=7, medium=0, adapters=adapters, full=0, shared=4, share=count.share
+    )
 
 
 def test_layers_that_are_not_selected_part_a_group() -> None:

@@ -221,7 +221,7 @@ def test_a_scan_without_any_memory_ends(tmp_path: Path, machine: Machine) -> Non
     machine.refuse = lambda weight, device, in_work: True
     events = machine.scan(save(tmp_path, llama(1)), "cuda:0", "cuda:1", batch_size=8)
     assert ended(events).failed == 9
-    assert ended(events).remaining == 0
+    assert ended(events).reason == "finished"
 
 
 _SMALL_MEMORY = """

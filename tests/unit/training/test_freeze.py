@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,11 @@ def test_only_what_is_named_trains_and_it_is_counted(llama: Any) -> None:
 
 
 def test_the_line_that_it_prints() -> None:
-    frozen = Frozen(("a",) * 57, (), 221, 1000, 201)
+    frozen = Frozen(matched=("a",) * 57, unmatched=(), trainable=221, total=1000, parameters=201)
     assert str(frozen) == "57 of 201 parameters train: 22.1 % of 1.00 K"
-    assert str(Frozen(("a",), ("b",), 1, 4, 2)).endswith("25.0 % of 4; 1 name matches no parameter")
-    assert str(Frozen(("a",), ("b", "c"), 1, 4, 2)).endswith("2 names match no parameter")
+    frozen = replace(frozen, unmatched=("b",), trainable=1, total=4)
+    assert str(frozen).endswith("25.0 % of 4; 1 name matches no parameter")
+    assert str(replace(frozen, unmatched=("b", "c"))).endswith("2 names match no parameter")
 
 
 @pytest.mark.parametrize(

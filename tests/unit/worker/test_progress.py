@@ -182,7 +182,7 @@ def test_the_clock_stands_still_after_the_end(progress: ScanProgress, clock: Clo
     progress.begin()
     progress.feed(started())
     clock.time += 30
-    progress.feed(ScanEnded("finished", 10, 0, 0))
+    progress.feed(ScanEnded("finished", 10, 0))
     clock.time += 1000
     view = progress.snapshot()
     assert (view.phase, view.elapsed, view.eta) == ("finished", 30.0, None)
@@ -202,7 +202,7 @@ def test_a_dead_worker_ends_a_scan(progress: ScanProgress) -> None:
 def test_a_worker_that_dies_before_the_result_is_written(progress: ScanProgress) -> None:
     progress.begin()
     progress.feed(started())
-    progress.feed(ScanEnded("finished", 10, 0, 0))
+    progress.feed(ScanEnded("finished", 10, 0))
     progress.end("died", "killed")
     assert progress.snapshot().phase == "died"
 
@@ -212,7 +212,7 @@ def test_stopping_lasts_until_the_end(progress: ScanProgress) -> None:
     progress.stopping()
     progress.feed(started())
     assert progress.snapshot().phase == "stopping"
-    progress.feed(ScanEnded("stopped", 1, 0, 9))
+    progress.feed(ScanEnded("stopped", 1, 0))
     assert progress.snapshot().phase == "stopped"
     progress.stopping()
     assert progress.snapshot().phase == "stopped"
