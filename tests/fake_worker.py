@@ -39,8 +39,21 @@ from spectrum_tui.core.settings import DEMO
 
 LAYERS = 6
 TYPES = (
-    TypeInfo("mlp.down_proj", Group.MLP, LAYERS, LAYERS * 64, LAYERS * 10.0),
-    TypeInfo("input_layernorm", Group.NORMS, LAYERS, LAYERS * 8, 0.0, one_dimensional=True),
+    TypeInfo(
+        name="mlp.down_proj",
+        group=Group.MLP,
+        layers=LAYERS,
+        parameters=LAYERS * 64,
+        cost=LAYERS * 10.0,
+    ),
+    TypeInfo(
+        name="input_layernorm",
+        group=Group.NORMS,
+        layers=LAYERS,
+        parameters=LAYERS * 8,
+        cost=0.0,
+        one_dimensional=True,
+    ),
 )
 REMOTE = "org/remote"
 JUNK = ("not json\n", '{"kind": "Nonsense"}\n', "[1]\n", "\n", '{"kind": "Ready"}\n')
@@ -49,8 +62,9 @@ JUNK = ("not json\n", '{"kind": "Nonsense"}\n', "[1]\n", "\n", '{"kind": "Ready"
 def summary(model: str, *, local: bool = True) -> ModelSummary:
     origin: Any = "demo" if model == DEMO else "cache" if local else "hub"
     return ModelSummary(
-        model, origin, "/models/x" if local else "", "c0ffee" * 6, "LlamaForCausalLM",
-        1000, 12, 1, 2000, 2000 if local else 0, {"BF16": 2000}, TYPES, name=model,
+        model=model, origin=origin, folder="/models/x" if local else "", revision="c0ffee" * 6,
+        architecture="LlamaForCausalLM", parameters=1000, tensors=12, shards=1, nbytes=2000,
+        local_bytes=2000 if local else 0, dtypes={"BF16": 2000}, types=TYPES, name=model,
         naming="the checkpoint",
     )  # fmt: skip
 
@@ -122,8 +136,9 @@ class FakeWorker:
             self.send(ResultReady(str(path), reason == "finished"))
 
     def obey(self, line: str) -> None:
-        """`progress DONE TOTAL`, `notice TEXT`, `downloaded`, `refuse TEXT`, `work N`, `layer N`,
-        `bad N`, `finish`, `junk`, `die SIGNAL`, `exit CODE`; N is the number of a layer."""
+        """`progress DONE TOTAL`, `notice TEXT`, `downloaded`, `refuse TEXT`, `changed TEXT`,
+        `work N`, `layer N`, `bad N`, `finish`, `junk`, `die SIGNAL`, `exit CODE`; N is the number
+        of a layer."""
         match line.split():
             case ["progress", done, total]:
                 self.send(DownloadProgress(self.number, int(done), int(total), 100.0))
@@ -136,8 +151,10 @@ class FakeWorker:
                 self.start_scan()
             case ["downloaded"]:
                 self.send(Downloaded(self.number, summary(self.model)))
-            case ["refuse", *text]:
-                self.send(Failed(self.number, _error(" ".join(text), "Mend it.", "output_dir")))
+            case ["refuse" | "changed" as how, *text]:
+                error = _error(" ".join(text), "Mend it.", "output_dir")
+                kind = "ModelChangedError" if how == "changed" else error["kind"]
+                self.send(Failed(self.number, error | {"kind": kind}))
             case ["work", n]:
                 self.send(LayerStarted(*_layer(n)))
             case ["layer", n]:

@@ -84,11 +84,11 @@ def result(
         scores.parameters[row] = (f"{name}.weight",)
     heads = HEAD if sizes else tuple(HeadParameter(h.name, 0) for h in HEAD)
     return Result(
-        scores,
-        heads if head else (),
-        _provenance(model, sizes),
-        int(scores.numel.sum()) + sum(h.numel for h in HEAD) if sizes else 0,
-        len(scores) if planned is None else planned,
+        scores=scores,
+        head=heads if head else (),
+        provenance=_provenance(model, sizes),
+        total_parameters=int(scores.numel.sum()) + sum(h.numel for h in HEAD) if sizes else 0,
+        planned=len(scores) if planned is None else planned,
         source="" if sizes else f"snr_results_{model.replace('/', '-')}.json",
         head_is_guessed=head and not sizes,
     )
@@ -139,9 +139,9 @@ def _snr(
 
 def _provenance(model: str, own: bool) -> Provenance:
     if not own:
-        return Provenance(model, generation=Generation.UNKNOWN)
+        return Provenance(model=model, generation=Generation.UNKNOWN)
     return Provenance(
-        model,
+        model=model,
         revision="8cde5ca8380496c9a6cc7ef3a8b46a0372a1d920",
         architecture="LlamaForCausalLM",
         dtypes="bf16",

@@ -90,6 +90,8 @@ class SpectrumApp(BaseApp):
         self.setup_screen = SetupScreen(settings, lambda: self.runner.download)
         self._session = ScanSession(self.runner)
         self._results = results
+        if results is not None:
+            self.key_order.listening = False
         self._summary: ModelSummary | None = None
         self._machine: Ready | None = None
         self._kind = ""
@@ -293,6 +295,7 @@ class SpectrumApp(BaseApp):
 
     @on(RecipeLoaded)
     def _show_recipe(self, message: RecipeLoaded) -> None:
+        self.call_after_refresh(self.key_order.listen)
         if message.audit is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return
@@ -313,6 +316,7 @@ class SpectrumApp(BaseApp):
 
     @on(ResultLoaded)
     def _show_result(self, message: ResultLoaded) -> None:
+        self.call_after_refresh(self.key_order.listen)
         if message.result is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return

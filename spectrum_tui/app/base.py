@@ -49,7 +49,7 @@ class BaseApp(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._keys = KeyOrder(self, super().on_event)
+        self.key_order = KeyOrder(self, super().on_event)
         self.failure: Exception | None = None
         for theme in THEMES:
             self.register_theme(theme)
@@ -58,14 +58,14 @@ class BaseApp(App[None]):
     async def on_event(self, event: events.Event) -> None:
         """Let keys in one after another; everything else as it comes."""
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
-            await self._keys.take(event)
+            await self.key_order.take(event)
         else:
             await super().on_event(event)
 
     @property
     def keys_done(self) -> bool:
         """Whether every key that came has taken effect."""
-        return self._keys.idle
+        return self.key_order.idle
 
     def request_exit(self, code: int) -> None:
         """End the app with this exit code, without questions; safe to call from any thread."""

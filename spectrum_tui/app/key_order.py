@@ -30,20 +30,31 @@ _QUICK_POLLS = 50
 
 
 class KeyOrder:
-    """Lets one event through to `handle` at a time, and holds those that come meanwhile."""
+    """Lets one event through to `handle` at a time, and holds those that come meanwhile.
+
+    Those that come before `listening` are dropped, as the screen that they are for is not there
+    yet; but the app can be left.
+    """
 
     def __init__(self, app: App[Any], handle: Callable[[Event], Awaitable[None]]) -> None:
         self._app, self._handle = app, handle
         self._held: deque[Event] = deque()
         self._settling: asyncio.Task[None] | None = None
+        self.listening = True
 
     @property
     def idle(self) -> bool:
         """Whether no key is held and none is taking effect."""
         return self._settling is None
 
+    def listen(self) -> None:
+        """The screen that was asked for is there."""
+        self.listening = True
+
     async def take(self, event: Event) -> None:
         """Handle a key, or hold it until those before it have taken effect."""
+        if not self.listening and getattr(event, "key", "") != "ctrl+q":
+            return
         if self._settling is not None:
             self._held.append(event)
         else:

@@ -71,12 +71,12 @@ def run(arguments: Sequence[str]) -> int:
 
 def _question(options: argparse.Namespace) -> _Question:
     training = Training(
-        preset_named(options.preset),
-        parse_gpus(options.gpus),
-        sharding_named(options.sharding),
-        parse_batch(options.batch),
-        parse_sequence(options.sequence),
-        not options.no_checkpointing,
+        preset=preset_named(options.preset),
+        gpus=parse_gpus(options.gpus),
+        sharding=sharding_named(options.sharding),
+        batch=parse_batch(options.batch),
+        sequence=parse_sequence(options.sequence),
+        checkpointing=not options.no_checkpointing,
     )
     settings = settings_of(options)
     result = load_scores(options)
@@ -130,7 +130,7 @@ def _trains(asked: _Question) -> str:
 
 
 def _meaning(preset: Preset) -> str:
-    return ", ".join(filter(None, (preset.meaning, Training(preset).ranks)))
+    return ", ".join(filter(None, (preset.meaning, Training(preset=preset).ranks)))
 
 
 def _each_gpu(training: Training) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import replace
 from typing import Any, NoReturn
 
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.settings import DEMO, OPTIONS, Settings
+from spectrum_tui.stdio.streams import PROGRAM
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,7 +17,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise it, so that it is said as every other error is."""
-        raise InputError(f"{message[:1].upper()}{message[1:]}.", f"See {self.prog} --help.")
+        hint = f"See {self.prog} --help."
+        flag = re.sub(r"^unrecognized arguments: ([^ =]+).*$", r"\1", message, flags=re.DOTALL)
+        elsewhere = {option.flag: option.only for option in OPTIONS.values() if option.only}
+        if flag in elsewhere:
+            command = f"{PROGRAM} scan" if elsewhere[flag] == "scan" else PROGRAM
+            hint = f"{flag} belongs to `{command} …`. {hint}"
+        raise InputError(f"{message[:1].upper()}{message[1:]}.", hint)
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str) -> None:

@@ -253,7 +253,7 @@ def cannot_write(path: Path, exc: OSError) -> OutputError:
     """The error for a file that the system will not let us write."""
     return OutputError(
         f"Cannot write {path}: {reason_of(exc)}.",
-        f"{_way_out(exc, 'choose another output folder')}; finished scores are kept.",
+        f"{_way_out(exc, 'choose another output folder')}.",
         field="output_dir",
     )
 

@@ -27,7 +27,7 @@ class Group(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TypeInfo:
     """One layer type of a model: what the layers screen shows on a line.
 

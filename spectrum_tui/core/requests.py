@@ -26,7 +26,7 @@ class Request:
     scores: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSummary:
     """What headers alone tell about a model.
 
@@ -82,7 +82,7 @@ class Refined:
     summary: ModelSummary
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelNames:
     """The parameters of a model as a trainer has them, for judging a recipe by.
 

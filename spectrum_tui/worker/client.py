@@ -311,9 +311,8 @@ class ScanRunner:
             self._refining = answer.request  # the exact names follow
         if task == "scan" and isinstance(answer, Failed):
             error = answer.error
-            self.progress.end(
-                "failed", f"{error.get('message', '')} {error.get('hint', '')}".strip()
-            )
+            reason = f"{error.get('message', '')} {error.get('hint', '')}".strip()
+            self.progress.end("failed", reason, changed=error.get("kind") == "ModelChangedError")
         self._post(WorkerSaid(answer, task))
 
     def _settle_task(self, task: Task) -> None:

@@ -85,6 +85,8 @@ class Snapshot:
     types: dict[str, TypeProgress] = field(default_factory=dict)
     recent: tuple[LayerDone | LayerFailed, ...] = ()
     failures: tuple[LayerFailed, ...] = ()
+    changed: bool = False
+    """Whether the model was changed, so that what is kept is of another one."""
 
     @property
     def live(self) -> bool:
@@ -190,13 +192,20 @@ class ScanProgress:
             if self._state.phase in LIVE:
                 self._state.phase = "stopping"
 
-    def end(self, phase: Literal["stopped", "failed", "died"], reason: str) -> None:
+    def end(
+        self,
+        phase: Literal["stopped", "failed", "died"],
+        reason: str,
+        *,
+        changed: bool = False,
+    ) -> None:
         """The scan ended without saying so itself: the worker died, or could not start it.
 
         Also when the last layer was done: without the result file it did not finish.
         """
         with self._lock:
             if self._state.phase != "idle":
+                self._state.changed = changed
                 self._finish(phase, reason)
 
     def downloading(self, progress: DownloadProgress) -> None:

@@ -133,7 +133,14 @@ def test_the_worker_downloads_what_it_is_to_scan(fake: FakeHub, tmp_path: Path) 
 
 
 def test_what_is_only_on_the_hub_is_said_to_be(tmp_path: Path) -> None:
-    tensor = Tensor("a.weight", (2,), "F32", str(tmp_path / "model.safetensors"), 8, 16)
+    tensor = Tensor(
+        name="a.weight",
+        shape=(2,),
+        dtype="F32",
+        file=str(tmp_path / "model.safetensors"),
+        start=8,
+        end=16,
+    )
     with pytest.raises(NotHereError, match=r"a\.weight is not on this machine\."):
         read_stored(tensor, 0, 8)
 

@@ -37,7 +37,14 @@ def parts(tmp_path: Path) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("aligned", [True, False])
 def test_a_decoded_source_reads_any_part(parts: dict[str, Tensor], aligned: bool) -> None:
-    source = StoredSource("w", (5, 4, 3), "F32", (parts["w"], parts["s"]), scaled, aligned)
+    source = StoredSource(
+        name="w",
+        shape=(5, 4, 3),
+        dtype="F32",
+        parts=(parts["w"], parts["s"]),
+        decode=scaled,
+        row_aligned=aligned,
+    )
     whole = torch.arange(60.0).view(5, 4, 3) * torch.arange(1.0, 6.0).view(5, 1, 1)
     assert torch.equal(source.read(), whole)
     assert torch.equal(source.read_rows(1, 3), whole[1:3])
@@ -54,7 +61,9 @@ def test_only_the_rows_that_are_needed_are_decoded(parts: dict[str, Tensor]) -> 
         seen.append(tensors[0].shape)
         return scaled(tensors)
 
-    source = StoredSource("w", (5, 4, 3), "F32", (parts["w"], parts["s"]), watched)
+    source = StoredSource(
+        name="w", shape=(5, 4, 3), dtype="F32", parts=(parts["w"], parts["s"]), decode=watched
+    )
     source.read_elements(13, 10)
     assert seen == [torch.Size((1, 4, 3))]
 
@@ -83,7 +92,10 @@ def matched(stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...
     """ "stored > parameter" of every match by suffix."""
     state = {name: torch.empty(shape, device="meta") for name, shape in wanted.items()}
     model = SimpleNamespace(state_dict=lambda: state, base_model_prefix="model")
-    sources = [StoredSource(name, shape, "F32", ()) for name, shape in stored.items()]
+    sources = [
+        StoredSource(name=name, shape=shape, dtype="F32", parts=())
+        for name, shape in stored.items()
+    ]
     found = match_sources(model, sources)
     return {f"{group.sources[0].name} > {group.target}" for group in found.groups}
 

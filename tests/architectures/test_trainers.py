@@ -102,7 +102,10 @@ def check(kind: RecipeKind, choice: Choice, model: Any) -> tuple[int, int]:
 def check_audit(kind: RecipeKind, text: str, result: Result) -> None:
     """What is written here has no defect, by its text and in its model."""
     names = tuple((p.name, p.numel, p.shape[0] if p.shape else 0) for p in result.parameters)
-    model_names = ModelNames("tiny", "transformers", *zip(*names, strict=True))
+    listed, sizes, rows = zip(*names, strict=True)
+    model_names = ModelNames(
+        model="tiny", naming="transformers", names=listed, sizes=sizes, rows=rows
+    )
     for audited in (audit(text), audit(text, model_names)):
         assert not [one for one in audited.findings if one.is_defect], kind.name
 

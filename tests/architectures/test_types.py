@@ -50,7 +50,18 @@ def layers_of(architecture: Architecture) -> list[Layer]:
     layers = []
     for weight, shape in weights.items():
         name = weight.removesuffix(".weight")
-        layers.append(Layer(name, "", shape, 0, 0, (weight,), 0, 0))
+        layers.append(
+            Layer(
+                name=name,
+                type="",
+                shape=shape,
+                rows=0,
+                columns=0,
+                parameters=(weight,),
+                numel=0,
+                nbytes=0,
+            )
+        )
     return with_types(layers)
 
 

@@ -16,7 +16,13 @@ from spectrum_tui.app.widgets.layer_tree import LayerTree
 from spectrum_tui.core.layer_types import Group, TypeInfo
 
 TYPES = [
-    TypeInfo(f"mlp.experts.{i}.{part}", Group.EXPERTS, 1, 1_000_000, 1.0)
+    TypeInfo(
+        name=f"mlp.experts.{i}.{part}",
+        group=Group.EXPERTS,
+        layers=1,
+        parameters=1_000_000,
+        cost=1.0,
+    )
     for i in range(12_500)
     for part in ("down_proj", "gate_proj", "up_proj", "w4")
 ]

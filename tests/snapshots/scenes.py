@@ -94,15 +94,28 @@ def llama() -> ModelSummary:
     """What headers tell about a model of 8 B."""
     groups = {"mlp": Group.MLP, "self_attn": Group.ATTENTION}
     matrices = [
-        TypeInfo(name, groups[name.split(".")[0]], DEPTH, DEPTH * rows * columns, rows / 400)
+        TypeInfo(
+            name=name,
+            group=groups[name.split(".")[0]],
+            layers=DEPTH,
+            parameters=DEPTH * rows * columns,
+            cost=rows / 400,
+        )
         for name, rows, columns in made.TYPES
     ]
     norms = [
-        TypeInfo(name, Group.NORMS, DEPTH, DEPTH * 4096, 0.0, one_dimensional=True)
+        TypeInfo(
+            name=name,
+            group=Group.NORMS,
+            layers=DEPTH,
+            parameters=DEPTH * 4096,
+            cost=0.0,
+            one_dimensional=True,
+        )
         for name in ("input_layernorm", "post_attention_layernorm")
     ]
     head = [
-        TypeInfo(name, Group.EMBEDDINGS, 1, 128256 * 4096, 12.0)
+        TypeInfo(name=name, group=Group.EMBEDDINGS, layers=1, parameters=128256 * 4096, cost=12.0)
         for name in ("model.embed_tokens", "lm_head")
     ]
     return ModelSummary(
@@ -127,11 +140,19 @@ def llama() -> ModelSummary:
 def mixture() -> ModelSummary:
     """A model of 160 experts a layer, with what is worth knowing about it."""
     experts = [
-        TypeInfo(f"mlp.experts.{expert}.{part}_proj", Group.EXPERTS, 24, 24 * 7_864_320, 1.2)
+        TypeInfo(
+            name=f"mlp.experts.{expert}.{part}_proj",
+            group=Group.EXPERTS,
+            layers=24,
+            parameters=24 * 7_864_320,
+            cost=1.2,
+        )
         for expert in range(160)
         for part in ("down", "gate", "up")
     ]
-    gate = TypeInfo("mlp.gate", Group.EXPERTS, 24, 24 * 819_200, 0.4)
+    gate = TypeInfo(
+        name="mlp.gate", group=Group.EXPERTS, layers=24, parameters=24 * 819_200, cost=0.4
+    )
     plain = llama()
     return replace(
         plain,
@@ -147,7 +168,14 @@ def mixture() -> ModelSummary:
 def towers() -> ModelSummary:
     """A model that sees: a vision tower, a projector, and a language model of fused experts."""
     seeing = [
-        TypeInfo(f"vision:{name}", group, 27, 27 * size, 1.5, tower="vision")
+        TypeInfo(
+            name=f"vision:{name}",
+            group=group,
+            layers=27,
+            parameters=27 * size,
+            cost=1.5,
+            tower="vision",
+        )
         for name, group, size in (
             ("self_attn.q_proj", Group.ATTENTION, 1_327_104),
             ("self_attn.out_proj", Group.ATTENTION, 1_327_104),
@@ -155,9 +183,24 @@ def towers() -> ModelSummary:
             ("mlp.fc2", Group.MLP, 4_958_208),
         )
     ]
-    between = TypeInfo("projector:linear_1", Group.OTHER, 1, 4_718_592, 0.3, tower="projector")
+    between = TypeInfo(
+        name="projector:linear_1",
+        group=Group.OTHER,
+        layers=1,
+        parameters=4_718_592,
+        cost=0.3,
+        tower="projector",
+    )
     fused = [
-        TypeInfo(name, Group.EXPERTS, 48, 48 * size, cost, experts=128, tower="language")
+        TypeInfo(
+            name=name,
+            group=Group.EXPERTS,
+            layers=48,
+            parameters=48 * size,
+            cost=cost,
+            experts=128,
+            tower="language",
+        )
         for name, size, cost in (
             ("mlp.experts.down_proj", 201_326_592, 90.0),
             ("mlp.experts.gate_up_proj", 402_653_184, 180.0),
@@ -375,7 +418,12 @@ def mixture_names() -> ModelNames:
     sizes = (4_194_304,) * len(names)
     naming = "transformers 5.23.0 MixtureForCausalLM"
     return ModelNames(
-        "made/mixture", naming, names, sizes, (8,) * len(names), (("lm_head.weight", names[0]),)
+        model="made/mixture",
+        naming=naming,
+        names=names,
+        sizes=sizes,
+        rows=(8,) * len(names),
+        tied=(("lm_head.weight", names[0]),),
     )
 
 

@@ -68,7 +68,14 @@ def scored(model: Any) -> Result:
     ]
     scores = _scores(layers)
     total = sum(p.numel for p in parameters)
-    return Result(scores, heads, Provenance("made"), total, len(layers), parameters=parameters)
+    return Result(
+        scores=scores,
+        head=heads,
+        provenance=Provenance(model="made"),
+        total_parameters=total,
+        planned=len(layers),
+        parameters=parameters,
+    )
 
 
 def _owner(model: Any, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from textual.widgets import Button, Input, Select, Static
 from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app.app import SpectrumApp
-from spectrum_tui.app.loading import ResultLoaded
+from spectrum_tui.app.loading import ResultLoaded, load_result
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.help import BUILT_IN, HelpScreen, keys_of, purpose_of
 from spectrum_tui.app.screens.layers import LayersScreen
@@ -125,6 +126,29 @@ async def test_saved_scores_open_at_once(control: DirectControl, tmp_path: Path)
         assert control.requests("inspect") == []
 
 
+async def test_keys_from_before_the_file_is_open_do_nothing(
+    control: DirectControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "snr_results_x.json"
+    path.write_text(SCORES, encoding="utf-8")
+    read = threading.Event()
+
+    def slowly(*args: Any) -> None:
+        read.wait(15)
+        load_result(*args)
+
+    monkeypatch.setattr("spectrum_tui.app.app.load_result", slowly)
+    app = SpectrumApp(Settings(), results=path)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"w/x", "enter", "ctrl+n")
+        assert app.setup_screen.query_one("#model", Input).value == ""
+        read.set()
+        await until(pilot, lambda: at(app, ResultsScreen) and app.key_order.listening)
+        assert control.requests("inspect") == []
+        await pilot.press("escape")
+        assert at(app, SetupScreen)
+
+
 @pytest.mark.parametrize("text", ["", "not json", "[]"])
 async def test_scores_that_cannot_be_read(
     control: DirectControl, tmp_path: Path, text: str
@@ -142,12 +166,12 @@ async def test_demo_is_read_at_once_and_labelled(control: DirectControl) -> None
     app = SpectrumApp(Settings(), demo=True)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.setup_screen.summary)
-        assert app.screen.query_one(StepBar).detail == "demonstration model"
+        assert app.screen.query_one(StepBar).detail == "demo model"
         await pilot.press("enter")
         await until(pilot, lambda: at(app, LayersScreen))
         await pilot.press("s")
         await until(pilot, lambda: at(app, ScanScreen))
-        assert app.screen.query_one(StepBar).detail == "demonstration model"
+        assert app.screen.query_one(StepBar).detail == "demo model"
 
 
 async def test_errors_appear_beside_their_field(app: SpectrumApp) -> None:
@@ -261,6 +285,19 @@ async def test_back_from_a_scan_its_scores_are_counted(
         await until(pilot, lambda: len(control.requests("scan")) == 2)
         assert control.requests("scan")[1].settings.since > 0
         assert len(control.requests("recount")) == 1
+
+
+async def test_nothing_is_kept_of_a_model_that_changed(
+    app: SpectrumApp, control: DirectControl
+) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await to_scan(pilot, app)
+        control.tell("layer 0", "changed The model is another one.")
+        await until(pilot, lambda: phase(app) == "failed")
+        await until(pilot, lambda: app.screen.has_class("-over"))
+        note = str(app.screen.query_one("#scan-note", Static).render())
+        assert "from the start" in note
+        assert "kept" not in note
 
 
 async def test_a_scan_that_is_refused_says_why(app: SpectrumApp, control: DirectControl) -> None:

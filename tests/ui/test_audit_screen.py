@@ -105,7 +105,13 @@ async def test_a_corrected_file_that_cannot_be_written(app: SpectrumApp) -> None
     Path("file").write_text("")
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, AuditScreen))
-        names = ModelNames("m", "t", ("model.layers.1.mlp.down_proj.weight",), (4,), (2,))
+        names = ModelNames(
+            model="m",
+            naming="t",
+            names=("model.layers.1.mlp.down_proj.weight",),
+            sizes=(4,),
+            rows=(2,),
+        )
         opened(app).audit = audit(BAD, names)
         await pilot.press("w")
         await until(pilot, lambda: isinstance(app.screen, WriteScreen))

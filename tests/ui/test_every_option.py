@@ -135,7 +135,9 @@ class Core:
     def names(self, settings: Settings, **_: Any) -> ModelNames:
         self.inspect(settings.model, settings.revision)
         self.name(None, settings)
-        return ModelNames(settings.model, "by its class", ("a.weight",), (4,), (2,))
+        return ModelNames(
+            model=settings.model, naming="by its class", names=("a.weight",), sizes=(4,), rows=(2,)
+        )
 
     def scan(
         self,

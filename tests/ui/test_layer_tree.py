@@ -18,7 +18,14 @@ HOSTILE = "a[/b][red]"
 
 
 def info(name: str, group: Group, *, layers: int = 32, norm: bool = False) -> TypeInfo:
-    return TypeInfo(name, group, layers, layers * 1_000_000, 0.0 if norm else 5.0, norm)
+    return TypeInfo(
+        name=name,
+        group=group,
+        layers=layers,
+        parameters=layers * 1_000_000,
+        cost=0.0 if norm else 5.0,
+        one_dimensional=norm,
+    )
 
 
 def types() -> list[TypeInfo]:
@@ -305,7 +312,12 @@ async def test_control_characters_and_wide_names_do_not_break_a_line() -> None:
 
 async def test_a_type_of_fused_experts_says_how_many_where_its_name_leaves_room() -> None:
     names = ["experts.w", "experts.up_proj", "language_model.mlp.experts.down_proj"]
-    fused = [TypeInfo(name, Group.EXPERTS, 48, 10**9, 50.0, experts=128) for name in names]
+    fused = [
+        TypeInfo(
+            name=name, group=Group.EXPERTS, layers=48, parameters=10**9, cost=50.0, experts=128
+        )
+        for name in names
+    ]
     app = Host(fused)
     async with app.run_test(size=(78, 20)) as pilot:
         await pilot.pause()

@@ -22,10 +22,19 @@ from spectrum_tui.core.requests import ModelSummary, Ready
 from spectrum_tui.core.settings import Settings
 
 TYPES = (
-    TypeInfo("self_attn.q_proj", Group.ATTENTION, 32, 500_000_000, 30.0),
-    TypeInfo("mlp.down_proj", Group.MLP, 32, 1_500_000_000, 90.0),
-    TypeInfo("input_layernorm", Group.NORMS, 32, 100_000, 0.0, True),
-    TypeInfo("a[/b][red]", Group.OTHER, 1, 100, 0.1),
+    TypeInfo(
+        name="self_attn.q_proj", group=Group.ATTENTION, layers=32, parameters=500_000_000, cost=30.0
+    ),
+    TypeInfo(name="mlp.down_proj", group=Group.MLP, layers=32, parameters=1_500_000_000, cost=90.0),
+    TypeInfo(
+        name="input_layernorm",
+        group=Group.NORMS,
+        layers=32,
+        parameters=100_000,
+        cost=0.0,
+        one_dimensional=True,
+    ),
+    TypeInfo(name="a[/b][red]", group=Group.OTHER, layers=1, parameters=100, cost=0.1),
 )
 SUMMARY = ModelSummary(
     model="made/llama[/b]",
@@ -275,6 +284,20 @@ async def test_what_has_no_score_is_listed(close: str) -> None:
         assert app.top() is app.layers
 
 
+async def test_a_long_reason_is_shown_whole() -> None:
+    reason = "stored as I8 (quantised): scan the full-precision weights in its place"
+    app = Host(replace(SUMMARY, skipped=(("model.layers.0.mlp.down_proj.weight", reason),) * 2))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("u")
+        await pilot.pause()
+        lines = app.screen.query_one(UnscoredLines)
+        shown = [lines.render_line(y).text for y in range(1 + lines.line_count)]
+        assert lines.line_count > 2
+        place = lines._name_width(lines.view_size.width)
+        words = " ".join(" ".join(line[place:] for line in shown).split())
+        assert words.endswith(f"{reason} {reason}")
+
+
 async def test_the_list_opens_by_a_click() -> None:
     app = Host(dataclasses.replace(SUMMARY, skipped=SKIPPED))
     async with app.run_test(size=(80, 24)) as pilot:
@@ -372,8 +395,22 @@ async def test_exact_names_are_taken_over_in_place() -> None:
     app = Host(PREVIEW)
     exact: tuple[TypeInfo, ...] = (
         *TYPES[1:],
-        TypeInfo("mlp.experts.down_proj", Group.EXPERTS, 48, 10**9, 50.0, experts=128),
-        TypeInfo("vision:mlp.fc1", Group.MLP, 24, 10**8, 5.0, tower="vision"),
+        TypeInfo(
+            name="mlp.experts.down_proj",
+            group=Group.EXPERTS,
+            layers=48,
+            parameters=10**9,
+            cost=50.0,
+            experts=128,
+        ),
+        TypeInfo(
+            name="vision:mlp.fc1",
+            group=Group.MLP,
+            layers=24,
+            parameters=10**8,
+            cost=5.0,
+            tower="vision",
+        ),
     )
     exact = tuple(replace(t, tower=t.tower or "language") for t in exact)
     async with app.run_test(size=(120, 40)) as pilot:

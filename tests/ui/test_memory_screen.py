@@ -18,6 +18,7 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.memory import PRESETS, MemoryTable, ModelSizes, Training, fit
+from spectrum_tui.core.memory.estimate import ASSUMPTIONS
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
 from tests import made
@@ -159,6 +160,18 @@ async def test_what_does_not_fit_says_what_would_and_moves_nothing() -> None:
         assert app.results.state.choice.percent == 25
 
 
+async def test_all_assumptions_are_in_view_beside_what_would_fit() -> None:
+    app = Host()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        await pilot.press(*"24", "enter")
+        await pilot.pause()
+        assert len(app.dialog.ways.options) > 3
+        foot = app.dialog.query_one("#foot")
+        assert foot.region.height == 1 + len(ASSUMPTIONS)
+        assert foot.region.bottom < app.dialog.query_one("#dialog").region.bottom
+
+
 @pytest.mark.parametrize("downs", [0, 1])
 async def test_what_would_fit_is_chosen_with_enter(downs: int) -> None:
     app = Host()
@@ -213,7 +226,7 @@ async def test_arrows_and_clicks_choose_a_preset_that_the_line_keeps() -> None:
         assert app.results.header.memory.training.preset is PRESETS[5]
         await pilot.press("escape")
         await pilot.pause()
-        assert app.about(25, Training(PRESETS[5])) in shown(app)
+        assert app.about(25, Training(preset=PRESETS[5])) in shown(app)
 
 
 async def test_gpus_batch_length_sharding_and_checkpointing_change_the_numbers() -> None:

@@ -18,7 +18,7 @@ from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.app.widgets.model_choices import ModelChoices
-from spectrum_tui.app.widgets.step_bar import StepBar
+from spectrum_tui.app.widgets.step_bar import StepBar, _cropped, model_label
 from spectrum_tui.core.requests import DownloadProgress, Failed, ModelSummary, Ready, Suggestions
 from spectrum_tui.core.settings import DEMO, Settings
 from tests.fake_worker import REMOTE, summary
@@ -167,7 +167,14 @@ async def test_the_demonstration_model_says_what_it_is() -> None:
         app.setup.show_summary(summary(DEMO))
         await pilot.pause()
         assert app.facts()["Model"].startswith("demonstration model")
-        assert app.setup.query_one(StepBar).detail == "demonstration model"
+        assert app.setup.query_one(StepBar).detail == "demo model"
+
+
+def test_a_name_on_the_bar_is_one_line_and_keeps_what_tells_it_apart() -> None:
+    assert model_label(replace(summary("x"), name="new\nline")) == "new\ufffdline"
+    assert _cropped("organisation/Model-0.6B · 600 M", 24) == "Model-0.6B · 600 M"
+    assert _cropped("organisation/Model-0.6B · 600 M", 31) == "organisation/Model-0.6B · 600 M"
+    assert _cropped("organisation/Model-0.6B · 600 M", 10) == "…B · 600 M"
 
 
 async def test_names_are_never_markup() -> None:

@@ -182,6 +182,7 @@ except OutputError as exc:
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     )
     assert "Cannot write" in run.stdout
+    assert "kept" not in run.stdout
     assert path.read_text() == "old"
     assert left_over(tmp_path) == []
 

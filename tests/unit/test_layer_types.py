@@ -172,7 +172,10 @@ def test_tree_order_is_by_group_then_natural() -> None:
         "self_attn.k_proj",
         "score",
     ]
-    types = [TypeInfo(name, group_of(name), 1, 1, 1.0) for name in names]
+    types = [
+        TypeInfo(name=name, group=group_of(name), layers=1, parameters=1, cost=1.0)
+        for name in names
+    ]
     assert [t.name for t in in_tree_order(types)] == [
         "self_attn.k_proj",
         "self_attn.v_proj",

@@ -93,7 +93,9 @@ def test_a_slow_pattern_is_found(pattern: str) -> None:
 # -- lines of a recipe -------------------------------------------------------------------------
 
 NAMES = [f"model.layers.{n}.{part}.weight" for n in range(4) for part in ("norm", "mlp.up_proj")]
-MODEL = ModelNames("made/model", "transformers", tuple(NAMES), (1,) * 8, (1,) * 8)
+MODEL = ModelNames(
+    model="made/model", naming="transformers", names=tuple(NAMES), sizes=(1,) * 8, rows=(1,) * 8
+)
 HOSTILE = [
     "_norm",
     "norm_",

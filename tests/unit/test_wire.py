@@ -14,17 +14,19 @@ from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.wire import decode, encode
 
 NAMES = requests.ModelNames(
-    "org/name",
-    "transformers 5.23.0 LlamaForCausalLM",
-    ("a.weight", "b"),
-    (12, 1),
-    (3, 0),
-    (("head.weight", "a.weight"),),
-    (("old.a", "a.weight"),),
-    ("a note",),
+    model="org/name",
+    naming="transformers 5.23.0 LlamaForCausalLM",
+    names=("a.weight", "b"),
+    sizes=(12, 1),
+    rows=(3, 0),
+    tied=(("head.weight", "a.weight"),),
+    stored=(("old.a", "a.weight"),),
+    notes=("a note",),
 )
 
-TYPE = TypeInfo("a[/b][red]", Group.OTHER, 3, 99, 1.5e9, True)
+TYPE = TypeInfo(
+    name="a[/b][red]", group=Group.OTHER, layers=3, parameters=99, cost=1.5e9, one_dimensional=True
+)
 SUMMARY = requests.ModelSummary(
     model="org/näme\n",
     origin="cache",
@@ -37,7 +39,7 @@ SUMMARY = requests.ModelSummary(
     nbytes=2**40,
     local_bytes=17,
     dtypes={"BF16": 12, "kind": 3},
-    types=(TYPE, TypeInfo("mlp.up_proj", Group.MLP, 1, 2, 3.0)),
+    types=(TYPE, TypeInfo(name="mlp.up_proj", group=Group.MLP, layers=1, parameters=2, cost=3.0)),
     skipped=(("x.weight", "why\u2028not"), ("y", "z")),
     scored={"kind": 5},
     scored_fast={"kind": 1},
@@ -45,7 +47,16 @@ SUMMARY = requests.ModelSummary(
     naming="transformers 5.23.0 LlamaForCausalLM",
     model_class="LlamaForCausalLM",
 )
-EXPERTS = TypeInfo("mlp.experts.down_proj", Group.EXPERTS, 48, 9, 1.0, False, 128, "language")
+EXPERTS = TypeInfo(
+    name="mlp.experts.down_proj",
+    group=Group.EXPERTS,
+    layers=48,
+    parameters=9,
+    cost=1.0,
+    one_dimensional=False,
+    experts=128,
+    tower="language",
+)
 DONE = events.LayerDone(
     layer="l",
     type="t",

@@ -13,7 +13,6 @@ from textual.widgets import Button
 
 from spectrum_tui.app.messages import RecountRequested, ScanRequested
 from spectrum_tui.app.screens.unscored import UnscoredScreen
-from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.app.widgets.layer_tree import LayerTree
 from spectrum_tui.app.widgets.plan_panel import CheckedTypes, PlanPanel
@@ -73,7 +72,7 @@ class LayersScreen(Screen[None]):
 
     def _detail(self) -> str:
         size = numbers.count(self.summary.parameters)
-        return f"{printable(model_label(self.summary))} · {size}"
+        return f"{model_label(self.summary)} · {size}"
 
     def on_mount(self) -> None:
         """The tree has the keys."""

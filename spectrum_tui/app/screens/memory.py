@@ -89,6 +89,7 @@ class MemoryScreen(Dialog[Fitting | None]):
         &.-tall #ways { max-height: 8; }
         & #foot { color: $foreground 60%; }
         &.-tall #foot, &.-tall #answer, &.-tall #question { margin: 1 0 0 0; }
+        &.-tall.-ways #foot, &.-tall.-ways #answer { margin: 0; }
     }
     """
     VERTICAL_BREAKPOINTS = [(0, "-short"), (ROOMY, "-tall")]  # noqa: RUF012 - as in Textual

@@ -14,9 +14,9 @@ from spectrum_tui.core.settings import DEMO_NAME
 
 
 def result_label(result: Result) -> str:
-    """What to call the scored model; the demonstration model is labelled as what it is."""
+    """What to call the scored model; the demonstration model is labelled as such."""
     name = result.provenance.model
-    return "demonstration model" if name == DEMO_NAME else name
+    return "demo model" if name == DEMO_NAME else name
 
 
 def totals_text(choice: Choice) -> str:

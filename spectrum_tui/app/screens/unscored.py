@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.strip import Strip
 
 from spectrum_tui.app.screens.dialog import ListDialog
@@ -18,7 +19,7 @@ from spectrum_tui.core.numbers import counted
 
 
 class UnscoredLines(LineView):
-    """One line per parameter: its name, then the reason."""
+    """A parameter's name, then the reason, on as many lines as that takes."""
 
     HEADER_LINES = 1
     COMPONENT_CLASSES: ClassVar[set[str]] = {"unscored--reason"}
@@ -27,8 +28,9 @@ class UnscoredLines(LineView):
     """
 
     def __init__(self, skipped: Sequence[tuple[str, str]]) -> None:
-        super().__init__(len(skipped))
+        super().__init__(0)  # until the width is known
         self.skipped = skipped
+        self._lines: list[tuple[str, str]] = []
         self._longest = max((cell_len(printable(name)) for name, _ in skipped), default=0)
         self._longest_reason = max((cell_len(printable(why)) for _, why in skipped), default=0)
 
@@ -37,12 +39,26 @@ class UnscoredLines(LineView):
         text = f"{'parameter':<{self._name_width(width) + 2}}why it has no score"
         return Strip([Segment(text, self.line_style("line-view--header"))])
 
+    def on_resize(self) -> None:
+        """Break the reasons into lines of what the names leave."""
+        width = self.view_size.width
+        room = max(1, width - self._name_width(width) - 2)
+        broken: dict[str, list[str]] = {}  # thousands of parameters share a few reasons
+        self._lines = []
+        for name, reason in self.skipped:
+            if reason not in broken:
+                broken[reason] = [line.plain for line in Content(printable(reason)).wrap(room)]
+            first, *others = broken[reason] or [""]
+            self._lines += [(name, first), *(("", line) for line in others)]
+        self.resize_lines(width, len(self._lines))
+        self.refresh()
+
     def render_row(self, row: int, width: int) -> Strip:
         """The name keeps its end; the reason takes what is left."""
-        name, reason = self.skipped[row]
+        name, reason = self._lines[row]
         cursor = self.with_cursor(row)
         name_width = self._name_width(width)
-        rest = f"  {printable(reason)}".ljust(width - name_width)
+        rest = f"  {reason}".ljust(width - name_width)
         return Strip(
             [
                 Segment(keep_end(name, name_width), self.line_style(*cursor)),

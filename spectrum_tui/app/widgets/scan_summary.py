@@ -148,6 +148,8 @@ def _sentences(scan: Snapshot) -> Iterator[str]:
             yield "Press s again to end it at once; the matrices in work would be lost."
         case "stopped" | "failed" | "died" if scan.download.total and not scan.layers:
             yield "Whole files that came are kept; going on fetches the rest."
+        case "failed" if scan.changed:
+            yield "Going on scans the files as they are by then, from the start."
         case "stopped" | "failed" | "died" if scan.layers:
             kept = part_of(scan.done, scan.layers, "layer", "is", "are")
             yield f"{kept} kept; going on starts from there."

@@ -7,6 +7,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.core.requests import ModelSummary
 
 STEPS = ("Model", "Layers", "Scan", "Results")
@@ -15,8 +16,8 @@ MIN_WIDTH, MIN_HEIGHT = 60, 18
 
 
 def model_label(summary: ModelSummary) -> str:
-    """What to call a model on a screen; the demonstration model is labelled as what it is."""
-    return "demonstration model" if summary.origin == "demo" else summary.name or summary.model
+    """What to call a model on a screen; the demonstration model is labelled as such."""
+    return "demo model" if summary.origin == "demo" else printable(summary.name or summary.model)
 
 
 class StepBar(Widget):
@@ -71,7 +72,10 @@ class StepBar(Widget):
 
 
 def _cropped(text: str, room: int) -> str:
-    """The end of the text, which tells more of a path than its start."""
+    """The end of the text, which tells more of a path than its start; the name without its owner
+    where that is enough."""
+    if cell_len(text) > room:
+        text = text.rpartition("/")[2]
     if cell_len(text) <= room:
         return text
     while text and cell_len(text) > room - 1:

@@ -24,15 +24,15 @@ def model_names(settings: Settings, *, patience: Patience | None = None) -> Mode
         _, plan = exact_plan(inspection, replace(settings, allow_gptq=True))
     parameters = plan.parameters
     return ModelNames(
-        inspection.summary.name,
-        naming_of(plan),
-        tuple(p.name for p in parameters),
-        tuple(p.numel for p in parameters),
-        tuple(p.shape[0] if p.shape else 0 for p in parameters),
-        tuple((alias, p.name) for p in parameters for alias in p.aliases),
-        tuple(_stored(plan)),
-        tuple(filter(None, (plan.banner,))),
-        tuple(_classes(inspection.checkpoint.config, plan)),
+        model=inspection.summary.name,
+        naming=naming_of(plan),
+        names=tuple(p.name for p in parameters),
+        sizes=tuple(p.numel for p in parameters),
+        rows=tuple(p.shape[0] if p.shape else 0 for p in parameters),
+        tied=tuple((alias, p.name) for p in parameters for alias in p.aliases),
+        stored=tuple(_stored(plan)),
+        notes=tuple(filter(None, (plan.banner,))),
+        classes=tuple(_classes(inspection.checkpoint.config, plan)),
     )
 
 

@@ -13,7 +13,7 @@ from spectrum_tui.core.errors import ModelChangedError, reason_of
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileState:
     """What tells a file from any other, and from itself once it was written to.
 
@@ -29,7 +29,13 @@ class FileState:
     @classmethod
     def of(cls, stat: os.stat_result) -> FileState:
         """The state of a file by what the system says of it."""
-        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        return cls(
+            device=stat.st_dev,
+            inode=stat.st_ino,
+            size=stat.st_size,
+            mtime_ns=stat.st_mtime_ns,
+            ctime_ns=stat.st_ctime_ns,
+        )
 
     def identity(self, path: Path) -> str:
         """What must be the same when scores of an earlier run are taken for those of this file.

@@ -48,7 +48,7 @@ _LARGEST = 2**64 - 1
 _FIELDS = ("dtype", "shape", "data_offsets")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
     """One stored tensor; `start` and `end` are absolute byte offsets in `file`, whose `state`
     was this when its header was read (None where the file is on the hub)."""
@@ -300,7 +300,15 @@ def _tensor(
             raise OverflowError(key)
     if count * BITS[dtype] != (end - start) * 8:
         raise ValueError(key)
-    return Tensor(key, shape, dtype, file, base + start, base + end, state)
+    return Tensor(
+        name=key,
+        shape=shape,
+        dtype=dtype,
+        file=file,
+        start=base + start,
+        end=base + end,
+        state=state,
+    )
 
 
 def _naturals(values: object) -> tuple[int, ...]:

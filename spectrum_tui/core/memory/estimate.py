@@ -33,7 +33,7 @@ _Parts = tuple[float, float, float]
 """Bytes of weights, gradients and optimizer state."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """Bytes on each GPU. `trained` are parameters; `blocks_back` of `blocks` are reached by the
     backward pass without gradient checkpointing (0 of 0 where the model has none)."""
@@ -98,12 +98,17 @@ class MemoryTable:
             column = self._columns[head]
             trained, first = int(column.trained[percent]), int(column.lowest[percent])
             parts = self._whole(preset, trained, int(column.full_state[percent]))
-        shared = _divided(parts, training)
+        weights, gradients, optimizer = _divided(parts, training)
         model = self.sizes.architecture
-        if model is None:
-            return Estimate(*shared, 0.0, trained)
-        kept = activations(model, training, first)
-        return Estimate(*shared, kept, trained, model.blocks - first, model.blocks)
+        return Estimate(
+            weights=weights,
+            gradients=gradients,
+            optimizer=optimizer,
+            activations=activations(model, training, first) if model else 0.0,
+            trained=trained,
+            blocks_back=model.blocks - first if model else 0,
+            blocks=model.blocks if model else 0,
+        )
 
     def totals(self, training: Training, *, head: bool) -> FloatArray:
         """The sum at every percentage 0..100."""

@@ -26,7 +26,7 @@ class Way:
     head: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
     """The highest `percent` that fits, 0 where none does, and then the `ways` that would; `needs`
     are the bytes at `percent`, or of the smallest choice, which is `least` percent."""
@@ -113,4 +113,4 @@ def fit(table: MemoryTable, limit: float, training: Training, *, head: bool, lea
     percent = search.percent(training, head)
     needs = table.estimate(percent or min(least, 100), training, head=head).total
     ways = () if percent or least == NEVER else tuple(search.ways(training, head))
-    return Fit(limit, percent, needs, least, ways)
+    return Fit(limit=limit, percent=percent, needs=needs, least=least, ways=ways)

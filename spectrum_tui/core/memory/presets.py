@@ -13,7 +13,7 @@ MAX_TOKENS = 2**24
 """More than anyone trains on at a time; keeps every number exact."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
     """One way to train. `weights` are bytes for each parameter of the model; `gradients` and
     `optimizer` for each that trains, with adapters for each of theirs.
@@ -43,64 +43,64 @@ COPY = (2, 2, 4)
 
 PRESETS = (
     Preset(
-        "bf16",
-        "bf16 AdamW",
-        "Weights, gradients and both moments in bf16 (torch's AdamW)",
-        2,
-        2,
-        4,
+        name="bf16",
+        title="bf16 AdamW",
+        meaning="Weights, gradients and both moments in bf16 (torch's AdamW)",
+        weights=2,
+        gradients=2,
+        optimizer=4,
     ),
     Preset(
-        "mixed",
-        "fp32 master",
-        "bf16 weights; fp32 gradients, master copy and moments of what trains",
-        2,
-        4,
-        12,
+        name="mixed",
+        title="fp32 master",
+        meaning="bf16 weights; fp32 gradients, master copy and moments of what trains",
+        weights=2,
+        gradients=4,
+        optimizer=12,
     ),
     Preset(
-        "8bit",
-        "8-bit AdamW",
-        "bf16 weights and gradients; moments in 8 bits, of embeddings in 32",
-        2,
-        2,
-        2 + 8 / 256,
+        name="8bit",
+        title="8-bit AdamW",
+        meaning="bf16 weights and gradients; moments in 8 bits, of embeddings in 32",
+        weights=2,
+        gradients=2,
+        optimizer=2 + 8 / 256,
         eight_bit=True,
     ),
     Preset(
-        "fp32",
-        "fp32 AdamW",
-        "Everything in fp32: a model loaded in fp32, with autocast or without",
-        4,
-        4,
-        8,
+        name="fp32",
+        title="fp32 AdamW",
+        meaning="Everything in fp32: a model loaded in fp32, with autocast or without",
+        weights=4,
+        gradients=4,
+        optimizer=8,
     ),
     Preset(
-        "lora",
-        "LoRA",
-        "bf16 weights, all frozen; fp32 adapters on the selected layers",
-        2,
-        4,
-        8,
+        name="lora",
+        title="LoRA",
+        meaning="bf16 weights, all frozen; fp32 adapters on the selected layers",
+        weights=2,
+        gradients=4,
+        optimizer=8,
         adapters=True,
     ),
     Preset(
-        "qlora",
-        "QLoRA",
-        "Linear weights in 4 bits (NF4), the rest in bf16; fp32 adapters",
-        2,
-        4,
-        8,
+        name="qlora",
+        title="QLoRA",
+        meaning="Linear weights in 4 bits (NF4), the rest in bf16; fp32 adapters",
+        weights=2,
+        gradients=4,
+        optimizer=8,
         four_bit=True,
         adapters=True,
     ),
     Preset(
-        "hybrid",
-        "Hybrid",
-        "NF4, but the selected layers train whole in bf16, the next best by LoRA",
-        2,
-        4,
-        8,
+        name="hybrid",
+        title="Hybrid",
+        meaning="NF4, but the selected layers train whole in bf16, the next best by LoRA",
+        weights=2,
+        gradients=4,
+        optimizer=8,
         four_bit=True,
         adapters=True,
         hybrid=True,
@@ -109,7 +109,7 @@ PRESETS = (
 """In the order in which they are offered."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sharding:
     """What is divided evenly over the GPUs; the rest is on each of them in full."""
 
@@ -122,16 +122,44 @@ class Sharding:
 
 
 SHARDINGS = (
-    Sharding("none", "none", "nothing divided (DDP)", False, False, False),
-    Sharding("zero2", "ZeRO-2", "gradients and optimizer state divided", False, True, True),
-    Sharding("zero3", "ZeRO-3", "weights, gradients and optimizer state divided", True, True, True),
-    Sharding("fsdp", "FSDP", "weights, gradients and optimizer state divided", True, True, True),
+    Sharding(
+        name="none",
+        title="none",
+        meaning="nothing divided (DDP)",
+        weights=False,
+        gradients=False,
+        optimizer=False,
+    ),
+    Sharding(
+        name="zero2",
+        title="ZeRO-2",
+        meaning="gradients and optimizer state divided",
+        weights=False,
+        gradients=True,
+        optimizer=True,
+    ),
+    Sharding(
+        name="zero3",
+        title="ZeRO-3",
+        meaning="weights, gradients and optimizer state divided",
+        weights=True,
+        gradients=True,
+        optimizer=True,
+    ),
+    Sharding(
+        name="fsdp",
+        title="FSDP",
+        meaning="weights, gradients and optimizer state divided",
+        weights=True,
+        gradients=True,
+        optimizer=True,
+    ),
 )
 """`fsdp` divides by parameter (FSDP2). FSDP1 joins the weights of a block and keeps gradients of
 the frozen ones among them too, which is not counted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """How it is to be trained: everything that an estimate depends on besides the choice.
 

@@ -36,7 +36,7 @@ OWNED = "org/name, as in Qwen/Qwen3-0.6B"
 Origin = Literal["folder", "cache", "hub", "demo"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inspection:
     """A model read from its headers: what a screen shows, and what a scan needs.
 
@@ -164,25 +164,27 @@ def _describe(
         _check_scorable(typed, model)
     is_local = origin != "hub"
     scored = kept_scores(checkpoint)
+    every, fast = scored_layers(scored, model.layers)
     summary = ModelSummary(
-        typed,
-        origin,
-        str(checkpoint.folder) if is_local else "",
-        revision,
-        _architecture(checkpoint),
-        model.total_parameters,
-        len(checkpoint.tensors),
-        len(checkpoint.shards),
-        checkpoint.nbytes,
-        checkpoint.nbytes if local < 0 else local,
-        _dtypes(checkpoint),
-        tuple(summarise_types(model.layers)),
-        model.skipped,
-        *scored_layers(scored, model.layers),
-        name or typed,
-        (*_beside(checkpoint, origin), *filter(None, (quantisation.banner,))),
+        model=typed,
+        origin=origin,
+        folder=str(checkpoint.folder) if is_local else "",
+        revision=revision,
+        architecture=_architecture(checkpoint),
+        parameters=model.total_parameters,
+        tensors=len(checkpoint.tensors),
+        shards=len(checkpoint.shards),
+        nbytes=checkpoint.nbytes,
+        local_bytes=checkpoint.nbytes if local < 0 else local,
+        dtypes=_dtypes(checkpoint),
+        types=tuple(summarise_types(model.layers)),
+        skipped=model.skipped,
+        scored=every,
+        scored_fast=fast,
+        name=name or typed,
+        notes=(*_beside(checkpoint, origin), *filter(None, (quantisation.banner,))),
     )
-    return Inspection(summary, checkpoint, model, scored=scored)
+    return Inspection(summary=summary, checkpoint=checkpoint, model=model, scored=scored)
 
 
 def as_far_as_known(inspection: Inspection, settings: Settings = DEFAULTS) -> Inspection:
@@ -351,14 +353,14 @@ def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:
         members.setdefault(layer.type, []).append(layer)
     return in_tree_order(
         TypeInfo(
-            name,
-            group_of(name),
-            len(group),
-            sum(layer.numel for layer in group),
-            sum(layer.cost for layer in group),
-            all(layer.one_dimensional for layer in group),
-            max(layer.experts for layer in group),
-            group[0].tower,
+            name=name,
+            group=group_of(name),
+            layers=len(group),
+            parameters=sum(layer.numel for layer in group),
+            cost=sum(layer.cost for layer in group),
+            one_dimensional=all(layer.one_dimensional for layer in group),
+            experts=max(layer.experts for layer in group),
+            tower=group[0].tower,
         )
         for name, group in members.items()
     )

@@ -50,8 +50,8 @@ def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") ->
     parameters = tuple(entry.parameter for entry in entries)
     unexpected, ignored = _split_ignored(model, mapped.unexpected)
     return ParameterPlan(
-        parameters,
-        naming,
+        parameters=parameters,
+        naming=naming,
         missing=tuple(p.name for p in parameters if not p.sources),
         unexpected=unexpected,
         ignored=ignored,
@@ -199,7 +199,9 @@ class _Describer:
     def bare(self, name: str, *, aliases: tuple[str, ...]) -> RuntimeParameter:
         """What the model alone says: nothing stored yet."""
         kind = module_kind(self._modules[name.rpartition(".")[0]])
-        return RuntimeParameter(name, self._shapes[name], "", (), aliases=aliases, module=kind)
+        return RuntimeParameter(
+            name=name, shape=self._shapes[name], dtype="", sources=(), aliases=aliases, module=kind
+        )
 
     def __call__(self, parameter: RuntimeParameter) -> RuntimeParameter:
         name, shape = parameter.name, parameter.shape

@@ -19,7 +19,7 @@ from spectrum_tui.core.results.results import HeadParameter, Parameter
 from spectrum_tui.core.scoring import svd
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """A module with a weight: the unit that is scored, selected and unfrozen.
 
@@ -64,7 +64,7 @@ class Layer:
         return self.matrix_count * svd.cost(self.rows, self.columns, precision)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelLayers:
     """The layers of a model, and everything of it that is not scored.
 
@@ -107,12 +107,12 @@ def plan_layers(plan: ParameterPlan) -> ModelLayers:
     skipped += [(name, "no parameter of the model") for name in plan.unexpected]
     skipped += [(name, "not used by the model's class") for name in plan.ignored]
     return ModelLayers(
-        tuple(with_types(layers)),
-        _head(plan, layers),
-        tuple(skipped),
-        sum(p.numel for p in plan.parameters),
-        tuple(Parameter(p.name, p.shape, p.module) for p in plan.parameters),
-        {p.name: s for p in plan.parameters if (s := _stored_names(p)) != (p.name,)},
+        layers=tuple(with_types(layers)),
+        head=_head(plan, layers),
+        skipped=tuple(skipped),
+        total_parameters=sum(p.numel for p in plan.parameters),
+        parameters=tuple(Parameter(p.name, p.shape, p.module) for p in plan.parameters),
+        stored={p.name: s for p in plan.parameters if (s := _stored_names(p)) != (p.name,)},
     )
 
 
@@ -127,16 +127,16 @@ def _layer(parameter: RuntimeParameter, plan: ParameterPlan) -> Layer:
     matrices = plan.matrices(parameter)
     rows, columns = (matrices[0].rows, matrices[0].columns) if matrices else (1, parameter.numel)
     return Layer(
-        name,
-        "",
-        parameter.shape,
-        rows,
-        columns,
-        tuple(p.name for p in members),
-        sum(p.numel for p in members),
-        parameter.nbytes,
-        max(1, len(matrices)),
-        parameter.experts,
+        name=name,
+        type="",
+        shape=parameter.shape,
+        rows=rows,
+        columns=columns,
+        parameters=tuple(p.name for p in members),
+        numel=sum(p.numel for p in members),
+        nbytes=parameter.nbytes,
+        matrix_count=max(1, len(matrices)),
+        experts=parameter.experts,
         matrices=matrices,
     )
 

@@ -33,7 +33,7 @@ VECTOR = "a vector"
 """Why a 1-D parameter is no matrix; the weight of a norm scores 1.0 all the same."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSource:
     """One tensor as a loader sees it: stored as it is, or dequantised from several parts.
 
@@ -80,10 +80,10 @@ class StoredSource:
 
 def plain_source(tensor: Tensor) -> StoredSource:
     """A tensor that is stored as its values."""
-    return StoredSource(tensor.name, tensor.shape, tensor.dtype, (tensor,))
+    return StoredSource(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, parts=(tensor,))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeParameter:
     """One of `model.named_parameters()`: what a trainer freezes and unfreezes.
 
@@ -222,7 +222,7 @@ class ParameterValues(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ParameterPlan:
     """The parameters of a model, and where each one's values are stored.
 

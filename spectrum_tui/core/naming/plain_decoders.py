@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DenseDecoder:
     """What sets one architecture apart; `*_bias` None where the configuration says it."""
 
@@ -35,10 +35,20 @@ class DenseDecoder:
 
 
 DECODERS = {
-    "llama": DenseDecoder("LlamaForCausalLM"),
-    "mistral": DenseDecoder("MistralForCausalLM", False, False, False),
-    "qwen2": DenseDecoder("Qwen2ForCausalLM", True, False, False),
-    "qwen3": DenseDecoder("Qwen3ForCausalLM", None, None, False, query_norms=True),
+    "llama": DenseDecoder(model_class="LlamaForCausalLM"),
+    "mistral": DenseDecoder(
+        model_class="MistralForCausalLM", query_bias=False, output_bias=False, mlp_bias=False
+    ),
+    "qwen2": DenseDecoder(
+        model_class="Qwen2ForCausalLM", query_bias=True, output_bias=False, mlp_bias=False
+    ),
+    "qwen3": DenseDecoder(
+        model_class="Qwen3ForCausalLM",
+        query_bias=None,
+        output_bias=None,
+        mlp_bias=False,
+        query_norms=True,
+    ),
 }
 """By the configuration's `model_type`."""
 
@@ -63,8 +73,8 @@ def known_plan(
     tied = bool(config["tie_word_embeddings"])
     parameters = tuple(_parameter(stored[name], tied=tied) for name in expected)
     return ParameterPlan(
-        parameters,
-        "known",
+        parameters=parameters,
+        naming="known",
         embeddings=(EMBEDDING,) if tied else (EMBEDDING, HEAD),
         model_class=decoder.model_class,
         values={name: DirectValues(stored[name]) for name in expected},
@@ -84,7 +94,9 @@ def _parameter(source: StoredSource, *, tied: bool) -> RuntimeParameter:
     aliases = (HEAD,) if tied and source.name == EMBEDDING else ()
     name, shape, dtype = source.name, source.shape, source.dtype
     kind = _module_kind(name)
-    return RuntimeParameter(name, shape, dtype, (source,), aliases, module=kind)
+    return RuntimeParameter(
+        name=name, shape=shape, dtype=dtype, sources=(source,), aliases=aliases, module=kind
+    )
 
 
 def _module_kind(name: str) -> ModuleKind:

@@ -67,11 +67,11 @@ def model_layers(checkpoint: Checkpoint) -> ModelLayers:
     for alias, name in tied.items():
         aliases[name] = (*aliases.get(name, ()), alias)
     return ModelLayers(
-        tuple(with_types(layers)),
-        head_of(layers, aliases),
-        tuple(skipped),
-        sum(t.numel for t in stored.values()),
-        tuple(Parameter(t.name, t.shape) for t in stored.values()),
+        layers=tuple(with_types(layers)),
+        head=head_of(layers, aliases),
+        skipped=tuple(skipped),
+        total_parameters=sum(t.numel for t in stored.values()),
+        parameters=tuple(Parameter(t.name, t.shape) for t in stored.values()),
     )
 
 
@@ -95,14 +95,14 @@ def _layer(weight: Tensor, stored: Mapping[str, Tensor]) -> Layer:
     # A convolution is the matrix (out channels, everything else), as in its forward pass.
     rows = weight.shape[0] if len(weight.shape) > 1 else 1
     return Layer(
-        name,
-        "",
-        weight.shape,
-        rows,
-        weight.numel // rows,
-        tuple(t.name for t in members),
-        sum(t.numel for t in members),
-        weight.nbytes,
+        name=name,
+        type="",
+        shape=weight.shape,
+        rows=rows,
+        columns=weight.numel // rows,
+        parameters=tuple(t.name for t in members),
+        numel=sum(t.numel for t in members),
+        nbytes=weight.nbytes,
     )
 
 
@@ -160,19 +160,19 @@ def stored_plan(
         experts = experts_in(name, source.shape)
         split = gate_up_split(name, source.shape, shapes.get, model_type=model_type)
         parameter = RuntimeParameter(
-            name,
-            source.shape,
-            source.dtype,
-            (source,),
-            tuple(alias for alias, table in tied.items() if table == name),
-            experts,
-            split if experts else None,
-            not experts and is_convolution(source.shape),
+            name=name,
+            shape=source.shape,
+            dtype=source.dtype,
+            sources=(source,),
+            aliases=tuple(alias for alias, table in tied.items() if table == name),
+            experts=experts,
+            gate_up=split if experts else None,
+            convolution=not experts and is_convolution(source.shape),
         )
         parameters.append(parameter)
     return ParameterPlan(
-        tuple(sorted(parameters, key=lambda p: natural_key(p.name))),
-        "checkpoint",
+        parameters=tuple(sorted(parameters, key=lambda p: natural_key(p.name))),
+        naming="checkpoint",
         for_task=not any(is_output_head(name.removesuffix(".weight")) for name in by_name),
         banner=banner,
         values={name: DirectValues(source) for name, source in kept.items()},

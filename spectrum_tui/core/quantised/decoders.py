@@ -96,7 +96,7 @@ class Integers:
         return kernels.integers(weight, grid, torch_dtype(self.dtype))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PackedIntegers:
     """Integers of `bits` bits packed into int32, in groups of the columns of each row.
 
@@ -122,7 +122,7 @@ class PackedIntegers:
         grid = kernels.block_grid(scale.float(), shape, self.block, via)
         if self.grouped_by_index and bool((parts[-1] >= 0).all()):
             column = _group_index(parts[-1], scale.shape[1])
-            grid = kernels.Grid(grid.scale, grid.row, column, via=via)
+            grid = kernels.Grid(scale=grid.scale, row=grid.row, column=column, via=via)
         zero = self._zero(parts[2] if self.has_zero else None, grid)
         return kernels.packed_integers(
             packed, self.bits, self.columns, _with_zero(grid, zero), torch_dtype(self.dtype)
@@ -141,7 +141,7 @@ class PackedIntegers:
         return kernels.unpack_rows(stored, self.bits)[: grid.scale.shape[0]].float()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gptq:
     """Integers packed along the inputs, in groups of them; transposed to a linear layer's weight.
 
@@ -170,7 +170,9 @@ class Gptq:
             scale.float(), (inputs, outputs), (self.group, 1), _via(scale, True)
         )
         row = _group_index(parts[3], scale.shape[0]) if self.grouped_by_index else grid.row
-        grid = kernels.Grid(grid.scale, row, torch.arange(outputs), zero.float(), grid.via)
+        grid = kernels.Grid(
+            scale=grid.scale, row=row, column=torch.arange(outputs), zero=zero.float(), via=grid.via
+        )
         return kernels.gptq(packed, self.bits, grid, torch_dtype(self.dtype))
 
 
@@ -187,7 +189,7 @@ class BnbInt8:
         return kernels.bnb_int8(parts[0], parts[1], torch_dtype(self.dtype))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bnb4Bit:
     """bitsandbytes NF4 and FP4: entries of a code book, in blocks of the flattened weight.
 
@@ -249,4 +251,4 @@ def _via(scale: torch.Tensor, by_scale_type: bool) -> torch.dtype:
 def _with_zero(grid: Grid, zero: torch.Tensor) -> Grid:
     from spectrum_tui.core.quantised import kernels
 
-    return kernels.Grid(grid.scale, grid.row, grid.column, zero, grid.via)
+    return kernels.Grid(scale=grid.scale, row=grid.row, column=grid.column, zero=zero, via=grid.via)

@@ -74,7 +74,7 @@ def unpack_rows(packed: torch.Tensor, bits: int) -> torch.Tensor:
     return unpack_columns(packed.T, bits).T
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     """Scales (and zero points) of a matrix: `row[i]`, `column[j]` say which one element i, j has.
 
@@ -100,7 +100,7 @@ def block_grid(
 ) -> Grid:
     """The grid of a matrix in blocks; the last block of a row or column may be cut short."""
     row, column = (torch.arange(n) // size for n, size in zip(shape, block, strict=True))
-    return Grid(scale, row, column, via=via)
+    return Grid(scale=scale, row=row, column=column, via=via)
 
 
 def blocks(

@@ -54,7 +54,12 @@ def _fp8(tensor: Tensor, stored: Stored) -> StoredSource | None:
     block = block_shape(tensor.name, shape, scale, configured)
     decoder = Blocks(block, stored.dtype, packed_fp4=packed)
     return StoredSource(
-        tensor.name, shape, stored.dtype, (tensor, scale), decoder, row_aligned(shape, scale)
+        name=tensor.name,
+        shape=shape,
+        dtype=stored.dtype,
+        parts=(tensor, scale),
+        decode=decoder,
+        row_aligned=row_aligned(shape, scale),
     )
 
 
@@ -76,7 +81,13 @@ def _unscaled(tensor: Tensor, stored: Stored) -> StoredSource | None:
 def _raw_fp8(tensor: Tensor, stored: Stored) -> StoredSource | None:
     if not _is_fp8(tensor):
         return None
-    return StoredSource(tensor.name, tensor.shape, stored.dtype, (tensor,), Cast(stored.dtype))
+    return StoredSource(
+        name=tensor.name,
+        shape=tensor.shape,
+        dtype=stored.dtype,
+        parts=(tensor,),
+        decode=Cast(stored.dtype),
+    )
 
 
 def _mxfp4(tensor: Tensor, stored: Stored) -> StoredSource | None:
@@ -89,7 +100,13 @@ def _mxfp4(tensor: Tensor, stored: Stored) -> StoredSource | None:
         raise misfit(name, tensor.shape, scale.shape)
     experts, rows, groups, width = tensor.shape
     shape = (experts, groups * width * 2, rows)
-    return StoredSource(name, shape, stored.dtype, (tensor, scale), Mxfp4(stored.dtype))
+    return StoredSource(
+        name=name,
+        shape=shape,
+        dtype=stored.dtype,
+        parts=(tensor, scale),
+        decode=Mxfp4(stored.dtype),
+    )
 
 
 def _compressed(tensor: Tensor, stored: Stored) -> StoredSource | None:
@@ -111,7 +128,14 @@ def _compressed(tensor: Tensor, stored: Stored) -> StoredSource | None:
         if zero is not None:
             _check(tensor.name, tensor.shape, zero, numel=scale.numel)
             parts = (*parts, zero)
-    return StoredSource(tensor.name, tensor.shape, stored.dtype, parts, decoder, aligned)
+    return StoredSource(
+        name=tensor.name,
+        shape=tensor.shape,
+        dtype=stored.dtype,
+        parts=parts,
+        decode=decoder,
+        row_aligned=aligned,
+    )
 
 
 def _compressed_packed(tensor: Tensor, stored: Stored) -> StoredSource:
@@ -132,11 +156,18 @@ def _compressed_packed(tensor: Tensor, stored: Stored) -> StoredSource:
     if index is not None:
         _check(name, shape, index, numel=shape[1])
     decoder = PackedIntegers(
-        bits, shape[1], block, stored.dtype, zero is not None, index is not None
+        bits=bits,
+        columns=shape[1],
+        block=block,
+        dtype=stored.dtype,
+        has_zero=zero is not None,
+        grouped_by_index=index is not None,
     )
     parts = tuple(part for part in (tensor, scale, zero, index) if part is not None)
     aligned = row_aligned(shape, scale) and len(parts) == 2
-    return StoredSource(name, shape, stored.dtype, parts, decoder, aligned)
+    return StoredSource(
+        name=name, shape=shape, dtype=stored.dtype, parts=parts, decode=decoder, row_aligned=aligned
+    )
 
 
 def _check(name: str, shape: tuple[int, ...], companion: Tensor, *, numel: int) -> None:
@@ -186,9 +217,17 @@ def _gptq(tensor: Tensor, stored: Stored) -> StoredSource | None:
     if index is not None:
         _check(name, shape, index, numel=shape[1])
     first_version = stored.settings.get("checkpoint_format") != "gptq_v2"
-    decoder = Gptq(bits, group, stored.dtype, first_version, index is not None)
+    decoder = Gptq(
+        bits=bits,
+        group=group,
+        dtype=stored.dtype,
+        zero_less_one=first_version,
+        grouped_by_index=index is not None,
+    )
     parts = (tensor, zeros, scale) if index is None else (tensor, zeros, scale, index)
-    return StoredSource(name, shape, stored.dtype, parts, decoder, False)
+    return StoredSource(
+        name=name, shape=shape, dtype=stored.dtype, parts=parts, decode=decoder, row_aligned=False
+    )
 
 
 def _bnb_8bit(tensor: Tensor, stored: Stored) -> StoredSource | None:
@@ -202,7 +241,13 @@ def _bnb_8bit(tensor: Tensor, stored: Stored) -> StoredSource | None:
     if layout is not None and any(stored.bytes_of(layout)):
         raise broken(f"{tensor.name} is stored in the tile order of a GPU.")
     decoder = BnbInt8(stored.dtype)
-    return StoredSource(tensor.name, tensor.shape, stored.dtype, (tensor, scale), decoder)
+    return StoredSource(
+        name=tensor.name,
+        shape=tensor.shape,
+        dtype=stored.dtype,
+        parts=(tensor, scale),
+        decode=decoder,
+    )
 
 
 def _bnb_4bit(tensor: Tensor, stored: Stored) -> StoredSource | None:
@@ -224,7 +269,14 @@ def _bnb_4bit(tensor: Tensor, stored: Stored) -> StoredSource | None:
     nested = -(-blocks // decoder.nested_block) if decoder.nested_block else 0
     for part, numel in zip(parts, (blocks, 16, nested, 256), strict=False):
         _check(tensor.name, decoder.shape, part, numel=numel)
-    return StoredSource(tensor.name, decoder.shape, decoder.dtype, (tensor, *parts), decoder, False)
+    return StoredSource(
+        name=tensor.name,
+        shape=decoder.shape,
+        dtype=decoder.dtype,
+        parts=(tensor, *parts),
+        decode=decoder,
+        row_aligned=False,
+    )
 
 
 def _bnb_decoder(state: Mapping[str, Any], *, nested: bool) -> Bnb4Bit:
@@ -234,7 +286,9 @@ def _bnb_decoder(state: Mapping[str, Any], *, nested: bool) -> Bnb4Bit:
     if min(block, *shape) < 1 or (nested and nested_block < 1):
         raise ValueError(state)
     offset = float(state["nested_offset"]) if nested else 0.0
-    return Bnb4Bit(shape, block, dtype, nested_block, offset)
+    return Bnb4Bit(
+        shape=shape, block=block, dtype=dtype, nested_block=nested_block, nested_offset=offset
+    )
 
 
 def _is_fp8(tensor: Tensor) -> bool:

@@ -128,7 +128,7 @@ class HeadParameter:
     task: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Where scores come from: written into every file made of them.
 
@@ -148,7 +148,7 @@ class Provenance:
     precision: str = "exact"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Result:
     """A scan's outcome, or a score file read back.
 
@@ -208,11 +208,15 @@ class Result:
             return self
         if name not in self.scores.metrics:
             raise ResultsError(
-                f"These scores hold no {name}, only {', '.join(self.metrics)}.",
-                "Scan the model to get every metric.",
+                f"{self._called()} hold no {name}, only {', '.join(self.metrics)}.",
+                "Scan the model to get every metric, or rank by what they hold: "
+                f"--metric {self.metrics[0]}, in the app the key v.",
                 field="metric",
             )
         return replace(self, scores=replace(self.scores, metric=name))
+
+    def _called(self) -> str:
+        return f"The scores in {self.source}" if self.source else "These scores"
 
     @property
     def complete(self) -> bool:

@@ -256,13 +256,13 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
     origin["generation"] = Generation(origin["generation"])
     origin["notes"] = tuple(origin.get("notes", ()))
     result = Result(
-        scores,
-        tuple(HeadParameter(**h | {"tied": tuple(h["tied"])}) for h in data["head"]),
-        Provenance(**origin),
-        data["total_parameters"],
-        data["planned"],
-        tuple((name, reason) for name, reason in data["skipped"]),
-        str(path),
+        scores=scores,
+        head=tuple(HeadParameter(**h | {"tied": tuple(h["tied"])}) for h in data["head"]),
+        provenance=Provenance(**origin),
+        total_parameters=data["total_parameters"],
+        planned=data["planned"],
+        skipped=tuple((name, reason) for name, reason in data["skipped"]),
+        source=str(path),
         parameters=tuple(Parameter(n, tuple(s), m) for n, s, m in data["model_parameters"]),
         checkpoint=data["checkpoint"],
     )
@@ -311,8 +311,17 @@ def _imported(rows: list[Row], path: Path) -> Result:
         metric=metric,
     )
     head, guessed = _assumed_head(layers)
-    origin = Provenance(model, generation=generation(rows))
-    return Result(scores, head, origin, 0, len(rows), (), str(path), guessed)
+    origin = Provenance(model=model, generation=generation(rows))
+    return Result(
+        scores=scores,
+        head=head,
+        provenance=origin,
+        total_parameters=0,
+        planned=len(rows),
+        skipped=(),
+        source=str(path),
+        head_is_guessed=guessed,
+    )
 
 
 def _model_and_metric(stem: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from spectrum_tui import __version__
-from spectrum_tui.core.errors import InputError, ScanError
+from spectrum_tui.core.errors import InputError, OutputError, ScanError
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
@@ -21,7 +21,7 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
-from spectrum_tui.core.files import cache_dir, check_writable, output_folder
+from spectrum_tui.core.files import cache_dir, cache_note, check_writable, output_folder
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.naming import NAMING, Layer
@@ -71,7 +71,11 @@ def run_scan(
         folder = output if outcome.finished else cache_dir() / "stopped"
         keep(result)
         notes: list[str] = []
-        files = store.save_scores(result, folder, tell=notes.append)
+        try:
+            files = store.save_scores(result, folder, tell=notes.append)
+        except OutputError as exc:
+            kept = "" if cache_note() else " The scores are kept: the next scan starts from them."
+            raise OutputError(exc.message, f"{exc.hint}{kept}", field=exc.field) from None
         yield from map(ScanNote, notes)
         yield ResultReady(str(files.scores), outcome.finished)
 
@@ -177,12 +181,12 @@ def build_result(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Re
     )
     model = inspection.model
     return Result(
-        scores,
-        model.head,
-        _provenance(inspection, plan, outcome),
-        model.total_parameters,
-        len(plan.layers),
-        model.skipped,
+        scores=scores,
+        head=model.head,
+        provenance=_provenance(inspection, plan, outcome),
+        total_parameters=model.total_parameters,
+        planned=len(plan.layers),
+        skipped=model.skipped,
         parameters=model.parameters,
         checkpoint=inspection.checkpoint.fingerprint,
     )

@@ -37,12 +37,12 @@ from spectrum_tui.core.journal.journal import (
 from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.numbers import counted, size
+from spectrum_tui.core.platforms import cores
 from spectrum_tui.core.scanning.devices import (
     CPU,
     SHARE,
     choose_devices,
     choose_precision,
-    cores,
     default_batch_size,
     free_memory,
     share_of,
@@ -57,7 +57,7 @@ from spectrum_tui.core.scoring.svd import EXACT, FAST
 FOLLOWS = "its scores are shown as they come, and what it leaves is scored here"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScanPlan:
     """The layers to score in the order of the results, and how: see `make_plan`.
 
@@ -107,15 +107,15 @@ def make_plan(
         batch_size, reasons = auto_batch_size(layers, devices, sharing=sharing)
         notes += reasons
     return ScanPlan(
-        tuple(layers),
-        journal_path(checkpoint.fingerprint),
-        devices,
-        batch_size,
-        notes,
-        since,
-        group,
-        FAST if fast else EXACT,
-        checkpoint.states,
+        layers=tuple(layers),
+        journal=journal_path(checkpoint.fingerprint),
+        devices=devices,
+        batch_size=batch_size,
+        notes=notes,
+        since=since,
+        group=group,
+        precision=FAST if fast else EXACT,
+        files=checkpoint.states,
     )
 
 
@@ -214,7 +214,7 @@ def _follow(
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
     """What one process brings to a scan; `layers` is a digest of those that it plans."""
 
@@ -266,7 +266,13 @@ def _part_of(plan: ScanPlan) -> _Part:
     known = _scores_here(plan)
     layers = repr([(layer.name, layer.shape, layer.matrix_count) for layer in plan.layers])
     digest = hashlib.sha256(layers.encode()).hexdigest()
-    return _Part(digest, plan.precision, plan.devices, plan.batch_size * len(plan.devices), known)
+    return _Part(
+        layers=digest,
+        precision=plan.precision,
+        devices=plan.devices,
+        in_work=plan.batch_size * len(plan.devices),
+        known=known,
+    )
 
 
 def _scores_here(plan: ScanPlan) -> dict[str, Entry]:

@@ -143,7 +143,17 @@ def _layer(p: LiveParameter, shapes: dict[str, tuple[int, ...]], model_type: str
         split = gate_up_split(p.name, shape, shapes.get, module=p.module, model_type=model_type)
     bias = next((n for n in (f"{name}.bias", f"{p.name}_bias") if n in shapes), "")
     names = (p.name, bias) if bias else (p.name,)
-    layer = Layer(name, "", shape, 0, 0, names, weight.numel(), weight.nbytes, experts=experts)
+    layer = Layer(
+        name=name,
+        type="",
+        shape=shape,
+        rows=0,
+        columns=0,
+        parameters=names,
+        numel=weight.numel(),
+        nbytes=weight.nbytes,
+        experts=experts,
+    )
     return LiveLayer(layer, weight, experts, split)
 
 
@@ -181,7 +191,13 @@ class Rescorer:
             metric=self._metric,
             problems={row: value for row, value in enumerate(values) if isinstance(value, str)},
         )
-        return Result(scores, (), Provenance(self._model), 0, len(values))
+        return Result(
+            scores=scores,
+            head=(),
+            provenance=Provenance(model=self._model),
+            total_parameters=0,
+            planned=len(values),
+        )
 
 
 def _scored(layer: LiveLayer, metric: str) -> float | str:

@@ -11,7 +11,14 @@ from spectrum_tui.core.layer_types import Group, TypeInfo
 
 def info(name: str, group: Group, *, layers: int = 2, cost: float = 1.0) -> TypeInfo:
     norm = group is Group.NORMS
-    return TypeInfo(name, group, layers, layers * 100, 0.0 if norm else cost, norm)
+    return TypeInfo(
+        name=name,
+        group=group,
+        layers=layers,
+        parameters=layers * 100,
+        cost=0.0 if norm else cost,
+        one_dimensional=norm,
+    )
 
 
 def small() -> CheckModel:
@@ -194,10 +201,37 @@ def test_prefix_sums_agree_with_counting_in_a_large_tree() -> None:
 
 def test_without_a_language_model_every_tower_starts_checked() -> None:
     towers = [
-        TypeInfo("vision:mlp.fc1", Group.MLP, 2, 10, 1.0, tower="vision"),
-        TypeInfo("projector:linear", Group.OTHER, 1, 10, 1.0, tower="projector"),
-        TypeInfo("vision:norm", Group.NORMS, 2, 10, 0.0, True, tower="vision"),
+        TypeInfo(
+            name="vision:mlp.fc1",
+            group=Group.MLP,
+            layers=2,
+            parameters=10,
+            cost=1.0,
+            tower="vision",
+        ),
+        TypeInfo(
+            name="projector:linear",
+            group=Group.OTHER,
+            layers=1,
+            parameters=10,
+            cost=1.0,
+            tower="projector",
+        ),
+        TypeInfo(
+            name="vision:norm",
+            group=Group.NORMS,
+            layers=2,
+            parameters=10,
+            cost=0.0,
+            one_dimensional=True,
+            tower="vision",
+        ),
     ]
     assert CheckModel(towers).checked == ("vision:mlp.fc1", "projector:linear")
-    with_language = [*towers, TypeInfo("mlp.fc1", Group.MLP, 2, 10, 1.0, tower="language")]
+    with_language = [
+        *towers,
+        TypeInfo(
+            name="mlp.fc1", group=Group.MLP, layers=2, parameters=10, cost=1.0, tower="language"
+        ),
+    ]
     assert CheckModel(with_language).checked == ("mlp.fc1",)

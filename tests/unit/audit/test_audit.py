@@ -160,7 +160,15 @@ def model(
     stored: tuple[tuple[str, str], ...] = (),
 ) -> ModelNames:
     sizes = tuple(100 for _ in names)
-    return ModelNames("made/model", "transformers", tuple(names), sizes, sizes, tied, stored)
+    return ModelNames(
+        model="made/model",
+        naming="transformers",
+        names=tuple(names),
+        sizes=sizes,
+        rows=sizes,
+        tied=tied,
+        stored=stored,
+    )
 
 
 def in_model(*lines: str) -> Audit:

@@ -205,6 +205,11 @@ def test_unknown_options(capsys: Capture) -> None:
         assert "--help" in message
 
 
+def test_an_option_of_another_command_says_whose_it_is(capsys: Capture) -> None:
+    assert "--types belongs to `spectrum-tui scan …`" in refused(capsys, "m", "--types", "mlp.*")
+    assert "--sizes-from belongs to `spectrum-tui …`" in refused(capsys, "scan", "--sizes-from=m")
+
+
 def test_a_damaged_model(tmp_path: Path, capsys: Capture) -> None:
     folder = save(tmp_path / "m", llama(1))
     weights = folder / "model.safetensors"

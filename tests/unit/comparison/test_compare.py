@@ -148,6 +148,9 @@ def test_a_metric_that_one_lacks() -> None:
     assert compare(rich, rich, "stable_rank").a.scores.metric == "stable_rank"
     with pytest.raises(ResultsError, match="stable_rank"):
         compare(rich, plain, "stable_rank")
+    with pytest.raises(ResultsError, match=r"The scores in b\.json hold no stable_rank") as caught:
+        compare(rich, replace(plain, source="b.json"), "stable_rank")
+    assert "--metric spectrum" in caught.value.hint
 
 
 def test_a_partial_selection_of_the_whole() -> None:

@@ -42,7 +42,7 @@ def table_of(result: Result) -> MemoryTable:
 
 
 def estimate(result: Result, percent: int, preset: str = "bf16", *, head: bool = True) -> Estimate:
-    training = Training(preset_named(preset))
+    training = Training(preset=preset_named(preset))
     return table_of(result).estimate(percent, training, head=head)
 
 
@@ -149,7 +149,7 @@ def test_the_hybrid_by_hand() -> None:
     low = [n for i in np.flatnonzero(medium) for n in LLAMA.scores.parameters[i]]
     adapters = 4 * sum(sum(shapes[n]) for n in low)
     base = estimate(LLAMA, percent, "qlora").weights - 4 * estimate(LLAMA, percent, "lora").trained
-    training = Training(preset_named("hybrid"), tiers=tiers)
+    training = Training(preset=preset_named("hybrid"), tiers=tiers)
     found = table_of(LLAMA).estimate(percent, training, head=True)
     assert found.trained == whole + adapters
     assert found.weights == pytest.approx(base - packed + 4 * whole + 4 * adapters)
@@ -274,7 +274,7 @@ def test_a_model_without_blocks_has_no_activations() -> None:
 @pytest.mark.parametrize("head", [True, False])
 def test_fit_is_the_highest_percentage_that_fits(preset: Preset, head: bool) -> None:
     table = table_of(LLAMA)
-    training = Training(preset)
+    training = Training(preset=preset)
     for limit in (10e9, 24e9, 48e9, 80e9, 1e12):
         found = fit(table, limit, training, head=head, least=4)
         needs = [table.estimate(p, training, head=head).total for p in range(101)]

@@ -60,7 +60,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 def tensor(name: str, dtype: str = "I32") -> Tensor:
-    return Tensor(name, (4, 4), dtype, "nowhere", 0, 0)
+    return Tensor(name=name, shape=(4, 4), dtype=dtype, file="nowhere", start=0, end=0)
 
 
 @pytest.mark.parametrize(("settings", "message"), REFUSED)

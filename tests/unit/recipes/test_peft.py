@@ -83,8 +83,15 @@ def mixture(kinds: dict[str, ModuleKind] | None = None) -> Result:
         parameters=[(full,) for full, _ in names],
         metrics={METRIC: MetricColumn(np.tile([2.0, 1.0], len(shapes)))},
     )
-    origin = Provenance("made/mixture", naming="transformers 5.23.0 Qwen2MoeForCausalLM")
-    return Result(scores, (), origin, int(numel.sum()), len(names), parameters=parameters)
+    origin = Provenance(model="made/mixture", naming="transformers 5.23.0 Qwen2MoeForCausalLM")
+    return Result(
+        scores=scores,
+        head=(),
+        provenance=origin,
+        total_parameters=int(numel.sum()),
+        planned=len(names),
+        parameters=parameters,
+    )
 
 
 def test_lora_names_the_selected_modules() -> None:

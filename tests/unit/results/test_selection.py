@@ -52,7 +52,13 @@ def result(
         metrics={METRIC: MetricColumn(np.array([row[2] for row in rows], np.float64))},
         problems={layers.index(x): "is all zero" for x in failed},
     )
-    return Result(scores, head, Provenance("m"), total, len(rows))
+    return Result(
+        scores=scores,
+        head=head,
+        provenance=Provenance(model="m"),
+        total_parameters=total,
+        planned=len(rows),
+    )
 
 
 def random_rows(rng: random.Random, *, special: bool) -> list[Row]:

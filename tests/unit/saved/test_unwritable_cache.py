@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -12,9 +13,11 @@ import pytest
 from spectrum_tui.cli import scan_model
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
-from spectrum_tui.core.files import cache_dir, cache_note, usable_cache
+from spectrum_tui.core.files import cache_dir, cache_note, cannot_write, usable_cache
 from spectrum_tui.core.journal.journal import journal_path
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.saved import store
+from spectrum_tui.core.scanning import run
 from spectrum_tui.worker.progress import Snapshot
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, RECIPE, Capture
@@ -101,6 +104,21 @@ def test_a_journal_that_cannot_be_written_is_named(model: Path, capsys: Capture)
     last = capsys.readouterr().err.splitlines()[-1]
     assert f"Cannot write {journal}: Is a directory." in last
     assert "SPECTRUM_TUI_CACHE" in last
+
+
+@pytest.mark.parametrize("temporary", [False, True])
+def test_scores_that_cannot_be_written_are_called_kept_where_they_are(
+    temporary: bool, model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise cannot_write(Path("scores.json"), OSError(errno.ENOSPC, "No space left on device"))
+
+    monkeypatch.setattr(store, "save_scores", full)
+    monkeypatch.setattr(run, "cache_note", lambda: "temporary" if temporary else "")
+    assert main(["scan", str(model)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "Cannot write scores.json" in last
+    assert ("The scores are kept" in last) is not temporary
 
 
 def test_an_interrupted_scan_does_not_promise_what_it_cannot_keep(bad_cache: str) -> None:
