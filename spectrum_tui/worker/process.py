@@ -52,16 +52,11 @@ class Listener(Protocol):
 
 
 def default_command() -> list[str]:
-    """The worker of this package."""
-    return own_command("spectrum_tui.worker")
-
-
-def own_command(module: str, *arguments: str) -> list[str]:
-    """A module of this package under this interpreter; start it with `own_environment`.
+    """The worker of this package under this interpreter; start it with `own_environment`.
 
     `-P`: without it a `torch.py` in the folder that the user happens to be in would be imported.
     """
-    return [sys.executable, "-P", "-m", module, *arguments]
+    return [sys.executable, "-P", "-m", "spectrum_tui.worker"]
 
 
 def own_environment() -> dict[str, str]:

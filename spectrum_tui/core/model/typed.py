@@ -1,0 +1,53 @@
+"""What was typed for a model: a folder of this machine, or an id on the hub."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from spectrum_tui.core.errors import CheckpointError
+
+
+def meant(typed: str) -> str:
+    """What was typed, without the spaces around it unless there is a folder of just that name."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        if Path(typed).expanduser().is_dir():
+            return typed
+    return typed.strip()
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder that was meant, None for a hub id; raises for a path that leads nowhere."""
+    if not model:
+        raise CheckpointError(
+            "No model is given.", "Give a folder or a model id like org/name.", field="model"
+        )
+    try:
+        path = Path(model).expanduser()
+        if path.is_dir():
+            return path
+        if path.is_file():
+            raise CheckpointError(
+                f"{model} is a file.", "Give the folder that it lies in.", field="model"
+            )
+    except (OSError, ValueError, RuntimeError):
+        raise CheckpointError(
+            f"{model!r} is not a usable path.", "Give a folder or a model id.", field="model"
+        ) from None
+    if path.is_absolute() or model.startswith((".", "~")):
+        raise CheckpointError(
+            f"There is no folder {model}.", "Check the path for a typing error.", field="model"
+        )
+    return None
+
+
+def display_name(folder: Path) -> str:
+    """What a local model is called in files and on the screen: never its whole path.
+
+    A snapshot in the hub's cache is called by its id, `models--org--name` being `org/name`.
+    """
+    path = folder.resolve()
+    repository = path.parent.parent.name
+    if path.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/", 1)
+    return path.name or "model"
