@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,10 +15,9 @@ from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, unreada
 from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.gc_pause import without_collections
-from spectrum_tui.core.journal.journal import journal_path, read_journal
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.model import demo
-from spectrum_tui.core.model.typed import display_name, local_folder, meant
+from spectrum_tui.core.model.earlier import kept_scores, scored_layers
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
 from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.parameters import ParameterPlan
@@ -78,6 +78,14 @@ def inspect_model(
     return replace(found_there, files=remote.files)
 
 
+def meant(typed: str) -> str:
+    """What was typed, without the spaces around it unless there is a folder of just that name."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        if Path(typed).expanduser().is_dir():
+            return typed
+    return typed.strip()
+
+
 def _read_remote(model: str, revision: str, patience: hub.Patience | None) -> hub.RemoteCheckpoint:
     """The model on the hub. A bare name may be an old id, but is more likely no id at all: that is
     said before what the hub or the network answered."""
@@ -91,6 +99,43 @@ def _read_remote(model: str, revision: str, patience: hub.Patience | None) -> hu
             f"As an id without one it could not be read: {exc.message}",
             field=exc.field,
         ) from None
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder that was meant, None for a hub id; raises for a path that leads nowhere."""
+    if not model:
+        raise CheckpointError(
+            "No model is given.", "Give a folder or a model id like org/name.", field="model"
+        )
+    try:
+        path = Path(model).expanduser()
+        if path.is_dir():
+            return path
+        if path.is_file():
+            raise CheckpointError(
+                f"{model} is a file.", "Give the folder that it lies in.", field="model"
+            )
+    except (OSError, ValueError, RuntimeError):
+        raise CheckpointError(
+            f"{model!r} is not a usable path.", "Give a folder or a model id.", field="model"
+        ) from None
+    if path.is_absolute() or model.startswith((".", "~")):
+        raise CheckpointError(
+            f"There is no folder {model}.", "Check the path for a typing error.", field="model"
+        )
+    return None
+
+
+def display_name(folder: Path) -> str:
+    """What a local model is called in files and on the screen: never its whole path.
+
+    A snapshot in the hub's cache is called by its id, `models--org--name` being `org/name`.
+    """
+    path = folder.resolve()
+    repository = path.parent.parent.name
+    if path.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/", 1)
+    return path.name or "model"
 
 
 def _read_folder(folder: Path) -> Checkpoint:
@@ -272,33 +317,6 @@ def _check_scorable(typed: str, model: ModelLayers) -> None:
             SCAN_INSTEAD if "quantised" in reason else "Check that config.json belongs to it.",
             field="model",
         )
-
-
-def kept_scores(checkpoint: Checkpoint) -> dict[str, float]:
-    """Return the matrices that earlier scans of exactly these files have scored, with the bound of
-    each score's relative error: 0 for an exact one."""
-    kept = read_journal(journal_path(checkpoint.fingerprint))
-    return {name: entry.error for name, entry in kept.items()}
-
-
-def scored_layers(
-    scored: Mapping[str, float], layers: Iterable[Layer]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Count the layers whose matrices are all scored, and those of them not exactly, by type."""
-    return count_scored(scored, ((layer.type, layer.matrix_names) for layer in layers))
-
-
-def count_scored(
-    scored: Mapping[str, float], layers: Iterable[tuple[str, Sequence[str]]]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """`scored_layers`, of layers given as their type and the names of their matrices."""
-    every: Counter[str] = Counter()
-    fast: Counter[str] = Counter()
-    for kind, names in layers if scored else ():
-        if all(name in scored for name in names):
-            every[kind] += 1
-            fast[kind] += any(scored[name] for name in names)
-    return dict(every), dict(+fast)
 
 
 def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:

@@ -21,9 +21,10 @@ from spectrum_tui.core.layer_types import reference_type, tower_of
 from spectrum_tui.core.model.inspection import (
     Inspection,
     inspect_model,
+    local_folder,
+    meant,
     with_exact_names,
 )
-from spectrum_tui.core.model.typed import local_folder, meant
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import IntArray, Result, Scores
