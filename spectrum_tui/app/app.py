@@ -31,6 +31,7 @@ from spectrum_tui.app.loading import (
 )
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.step_bar import model_label
+from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.requests import (
     Downloaded,
     Failed,
@@ -71,6 +72,10 @@ class ShowsMachine(Protocol):
         """Take over what the worker found when it had started."""
 
 
+KEPT = "Every finished score is on disk. The next scan of this model goes on there."
+LOST = "The cache cannot be written: the scores of this scan are lost then."
+
+
 class SpectrumApp(BaseApp):
     """Model › layers › scan › results."""
 
@@ -90,6 +95,7 @@ class SpectrumApp(BaseApp):
         self.setup_screen = SetupScreen(settings, lambda: self.runner.download)
         self._session = ScanSession(self.runner)
         self._results = results
+        self._keeps = not cache_note()
         if results is not None:
             self.key_order.listening = False
         self._summary: ModelSummary | None = None
@@ -361,7 +367,7 @@ class SpectrumApp(BaseApp):
         if not self.runner.progress.live:
             self.exit(return_code=0)
         elif not any(isinstance(screen, ConfirmScreen) for screen in self.screen_stack):
-            detail = "Every finished score is on disk. The next scan of this model goes on there."
+            detail = KEPT if self._keeps else LOST
             question = ConfirmScreen("Leave while scanning?", detail, "Leave", "Keep scanning")
             self.push_screen(question, self._leave)
 

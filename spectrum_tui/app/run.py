@@ -14,17 +14,21 @@ import gc
 import os
 import signal
 import sys
-import termios
 import threading
 from types import FrameType
 from typing import Any
 
 from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.core.platforms import (
+    END_SIGNALS,
+    HUNG_UP,
+    restore_terminals,
+    terminal_settings,
+)
 from spectrum_tui.stdio.last_resort import unexpected
 
 PATIENCE = 1.5
 """Seconds the app has to end by itself; with the restoring below the process ends within 2."""
-SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 RESTORE = (
     "\x1b[<u"  # kitty keyboard protocol
@@ -33,23 +37,21 @@ RESTORE = (
     "\x1b[?1049l\x1b[?25h\x1b[0m"  # alternate screen, cursor, colours
 )
 
-Attributes = list[Any]
-
 
 def run_app(app: SpectrumApp) -> int:
     """Run the app to its end and return the process's exit code."""
-    before = _terminal_attributes()
-    old = {number: signal.getsignal(number) for number in SIGNALS}
+    before = terminal_settings()
+    old = {number: signal.getsignal(number) for number in END_SIGNALS}
     ended = threading.Event()
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        for other in SIGNALS:
+        for other in END_SIGNALS:
             signal.signal(other, signal.SIG_IGN)
         threading.Thread(target=_end, args=(app, number, ended, before), daemon=True).start()
 
-    for number in SIGNALS:
+    for number in END_SIGNALS:
         signal.signal(number, handle)
     # 0.1 s of the start is garbage collection that finds nothing; the app enables it again after
     # its first frame, and what was imported until now is never looked at again.
@@ -66,14 +68,14 @@ def run_app(app: SpectrumApp) -> int:
     if received:
         return 128 + received[0]  # whatever the app made of a terminal that is gone
     if isinstance(app.failure, OSError) and app.failure.errno in (errno.EIO, errno.EPIPE):
-        return 128 + signal.SIGHUP  # gone as well: the signal comes after the failing write
+        return HUNG_UP  # gone as well: the signal comes after the failing write
     if app.failure is not None:
         return unexpected(app.failure)
     return app.return_code or 0
 
 
 def _end(
-    app: SpectrumApp, number: int, ended: threading.Event, before: dict[int, Attributes]
+    app: SpectrumApp, number: int, ended: threading.Event, before: dict[int, list[Any]]
 ) -> None:
     """Ask the app to end; end the process where it cannot."""
     # From a thread, as the handler may have interrupted the loop in the middle of anything.
@@ -87,20 +89,8 @@ def _end(
     os._exit(128 + number)
 
 
-def _terminal_attributes() -> dict[int, Attributes]:
-    """The settings of every terminal among stdin, stdout and stderr."""
-    found = {}
-    for number in (0, 1, 2):
-        with contextlib.suppress(termios.error, OSError):
-            found[number] = termios.tcgetattr(number)
-    return found
-
-
-def _restore(before: dict[int, Attributes]) -> None:
-    for number, attributes in before.items():
-        with contextlib.suppress(termios.error, OSError):
-            # TCSANOW: to wait until everything is written could take for ever.
-            termios.tcsetattr(number, termios.TCSANOW, attributes)
+def _restore(before: dict[int, list[Any]]) -> None:
+    restore_terminals(before)
     # Textual draws on stderr, so that stdout stays free for data.
     stream = sys.__stderr__
     if stream is not None:

@@ -9,7 +9,7 @@ from typing import Protocol, cast
 
 from textual.drivers.web_driver import WebDriver
 
-HUNG_UP = 128 + signal.SIGHUP
+from spectrum_tui.core.platforms import HUNG_UP
 
 
 class Endable(Protocol):
@@ -29,7 +29,8 @@ class ServedDriver(WebDriver):
         super().start_application_mode()
         loop = asyncio.get_running_loop()
         for number, handler in before.items():
-            loop.remove_signal_handler(number)
+            with contextlib.suppress(NotImplementedError):  # on Windows, where there are none
+                loop.remove_signal_handler(number)
             signal.signal(number, handler)
 
     def stop_application_mode(self) -> None:

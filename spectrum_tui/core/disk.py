@@ -1,7 +1,8 @@
 """The file system, as everything that is kept or written goes through it.
 
-Every access of ours to the output and to the cache is one of `os`, called from here, so that a
-test can let any of them fail. All functions raise OSError; `files` makes lines for the user of it.
+Every access of ours to the output and to the cache is one of `os`, called from here or from
+`platforms`, so that a test can let any of them fail. All functions raise OSError; `files` makes
+lines for the user of it.
 """
 
 from __future__ import annotations
@@ -15,19 +16,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+from spectrum_tui.core.platforms import open_flags, set_mode, user_id, wait_for_writer
+
 MOST_KEPT = 2**30
 """Bytes that are read of one file: beyond it, it is no cache file of ours and no score file."""
 
 _PIECE = 2**20
-
-
-def _flags(*names: str) -> int:
-    """Those that the system has: training scripts, which import this, also run where some lack."""
-    return sum(getattr(os, name, 0) for name in names)
-
-
-_READ = _flags("O_RDONLY", "O_BINARY", "O_CLOEXEC", "O_NONBLOCK")
-_OPEN = _flags("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
+_READ = open_flags("O_RDONLY", "O_BINARY", "O_CLOEXEC", "O_NONBLOCK")
+_OPEN = open_flags("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
 """How our own files are opened: no link is followed, and a pipe in a file's place is not waited
 for."""
 
@@ -71,7 +67,7 @@ def _open_to_read(path: Path, *, pipes: bool) -> int:
     mode = os.fstat(handle).st_mode
     if stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode)):
         if stat.S_ISFIFO(mode):
-            os.set_blocking(handle, True)
+            wait_for_writer(handle)
         return handle
     os.close(handle)
     if stat.S_ISDIR(mode):
@@ -107,8 +103,8 @@ def followed(path: Path) -> Path:
         except FileNotFoundError:
             return path
         if not stat.S_ISLNK(found.st_mode):
-            return place if found.st_uid == os.geteuid() else path
-        if found.st_uid not in (0, os.geteuid()):
+            return place if found.st_uid == user_id() else path
+        if found.st_uid not in (0, user_id()):
             return path
         place = place.parent / os.readlink(place)
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -125,7 +121,7 @@ def mode_of(path: Path) -> int | None:
 
 def write_through(path: Path, pieces: Iterable[bytes]) -> None:
     """Write to a pipe or device."""
-    handle = os.open(path, os.O_WRONLY | _flags("O_BINARY", "O_CLOEXEC"))
+    handle = os.open(path, os.O_WRONLY | open_flags("O_BINARY", "O_CLOEXEC"))
     try:
         for piece in pieces:
             write_all(handle, piece)
@@ -153,7 +149,7 @@ def replace(path: Path, pieces: Iterable[bytes], mode: int | None) -> None:
     try:
         try:
             if mode is not None and stat.S_IMODE(os.fstat(handle).st_mode) != mode:
-                os.fchmod(handle, mode)
+                set_mode(handle, mode)
             for piece in pieces:
                 write_all(handle, piece)
             os.fsync(handle)
@@ -280,26 +276,16 @@ class GrowingFile:
 
     def last_byte(self) -> bytes:
         """What the file ends with; nothing where it is empty."""
-        size = os.fstat(self._handle).st_size
-        return os.pread(self._handle, 1, size - 1) if size else b""
+        if not os.fstat(self._handle).st_size:
+            return b""
+        os.lseek(self._handle, -1, os.SEEK_END)
+        return os.read(self._handle, 1)
 
     def close(self) -> None:
         """No more writing."""
         if self._handle >= 0:
             os.close(self._handle)
         self._handle = -1
-
-
-def lock(handle: int) -> bool:
-    """Take the lock of an open file, unless another has it; closing the file gives it up, and so
-    does the end of the process. Raises OSError where the file system has no locks."""
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def rewrite(handle: int, data: bytes) -> None:
@@ -312,7 +298,7 @@ def rewrite(handle: int, data: bytes) -> None:
 def _sync_folder(folder: Path) -> None:
     """Have the names of new files on the disk; what does not know of it does it by itself."""
     with contextlib.suppress(OSError):
-        handle = os.open(folder, _flags("O_RDONLY", "O_DIRECTORY", "O_CLOEXEC"))
+        handle = os.open(folder, open_flags("O_RDONLY", "O_DIRECTORY", "O_CLOEXEC"))
         try:
             os.fsync(handle)
         finally:

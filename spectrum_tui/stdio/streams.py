@@ -60,7 +60,7 @@ class PlainStream(io.TextIOWrapper):
 
 def plain_stderr() -> PlainStream:
     """Another stderr, for words: Textual draws on the one that Python made."""
-    binary = io.BufferedWriter(io.FileIO(2, "w", closefd=False))
+    binary = open(2, "wb", closefd=False)  # noqa: SIM115  (what a console of Windows needs, too)
     encoding, errors = sys.stderr.encoding, sys.stderr.errors or "replace"
     return PlainStream(binary, encoding=encoding, errors=errors, line_buffering=True)
 

@@ -23,6 +23,7 @@ from typing import IO, Protocol
 import spectrum_tui
 from spectrum_tui.core import wire
 from spectrum_tui.core.logs import log_file
+from spectrum_tui.core.platforms import end_group, own_group, resident_bytes
 from spectrum_tui.core.requests import Request
 
 GRACE = 0.5
@@ -51,16 +52,11 @@ class Listener(Protocol):
 
 
 def default_command() -> list[str]:
-    """The worker of this package."""
-    return own_command("spectrum_tui.worker")
-
-
-def own_command(module: str, *arguments: str) -> list[str]:
-    """A module of this package under this interpreter; start it with `own_environment`.
+    """The worker of this package under this interpreter; start it with `own_environment`.
 
     `-P`: without it a `torch.py` in the folder that the user happens to be in would be imported.
     """
-    return [sys.executable, "-P", "-m", module, *arguments]
+    return [sys.executable, "-P", "-m", "spectrum_tui.worker"]
 
 
 def own_environment() -> dict[str, str]:
@@ -113,35 +109,29 @@ class WorkerProcess:
 
     def memory(self) -> int:
         """Resident bytes of the process, 0 where the system does not tell."""
-        try:
-            fields = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()
-            return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, ValueError, IndexError):
-            return 0
+        return resident_bytes(self.pid)
 
     def kill(self) -> None:
         """End the process and its children now, or as soon as it has started."""
         with self._lock:
             self._unwanted = True
-            self._signal(signal.SIGKILL)
+            self._end(now=True)
         self._outbox.put(None)
 
     def close(self) -> None:
         """End the process: ask, wait at most `GRACE` seconds, insist."""
         with self._lock:
             self._unwanted = True
-            self._signal(signal.SIGTERM)
+            self._end(now=False)
         self._outbox.put(None)
         deadline = time.monotonic() + GRACE
         while self.pid is not None and time.monotonic() < deadline:
             time.sleep(0.01)
         self.kill()
 
-    def _signal(self, number: int) -> None:
-        pid = self.pid
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, number)
+    def _end(self, *, now: bool) -> None:
+        if self._process is not None and self._process.poll() is None:
+            end_group(self._process, now=now)
 
     def _serve(self) -> None:
         try:
@@ -166,13 +156,13 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log if log is not None else subprocess.DEVNULL,
-                start_new_session=True,
                 env=own_environment(),
                 encoding="utf-8",
                 errors="replace",
+                **own_group(),
             )
             if self._unwanted:
-                self._signal(signal.SIGKILL)
+                self._end(now=True)
             return self._process
 
     def _feed(self) -> None:

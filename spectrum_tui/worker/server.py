@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from spectrum_tui.core import errors, wire
 from spectrum_tui.core.events import ScanEnded
+from spectrum_tui.core.platforms import lower_priority
 from spectrum_tui.core.requests import (
     Downloaded,
     DownloadProgress,
@@ -312,6 +313,5 @@ def main() -> None:
     out = os.dup(1)
     os.dup2(2, 1)  # what a library prints goes to the log, not between the events
     sys.stderr = plain_stderr()  # the log may be read in a terminal
-    with contextlib.suppress(OSError):
-        os.nice(10)  # keys of the app stay at 8 ms while every core computes; costs 10 % at most
+    lower_priority()  # keys of the app stay at 8 ms while every core computes
     Worker(out).run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -96,9 +98,9 @@ def test_a_matrix_reads_its_own_bytes(
     counted: list[int] = []
     real = reading._filled
 
-    def count(handle: int, buffer: memoryview, offset: int) -> bool:
+    def count(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
         counted.append(len(buffer))
-        return real(handle, buffer, offset)
+        return real(file, buffer, offset)
 
     monkeypatch.setattr(reading, "_filled", count)
     plan = plan_of(tiny, name, layout)

@@ -327,6 +327,20 @@ async def test_quit_while_scanning_asks_once(app: SpectrumApp) -> None:
     assert app.return_code == 130
 
 
+@pytest.mark.parametrize("note", ["", "The cache cannot be written"])
+async def test_leaving_a_scan_promises_only_what_is_kept(
+    note: str, control: DirectControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spectrum_tui.app.app.cache_note", lambda: note)
+    app = SpectrumApp(Settings())
+    async with app.run_test(size=SIZE) as pilot:
+        await to_scan(pilot, app)
+        await pilot.press("q")
+        said = " ".join(str(line.render()) for line in app.screen.query(Static))
+        assert ("are lost" in said) is bool(note)
+        assert ("is on disk" in said) is not bool(note)
+
+
 async def test_the_end_of_the_scan_closes_the_question(
     app: SpectrumApp, control: DirectControl
 ) -> None:

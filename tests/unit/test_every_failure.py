@@ -1,8 +1,8 @@
 """Each access to the disk fails once, as SQLite tests itself: the first of a scan, the second, all.
 
-Every access of ours to the output and to the cache is a call of `os` in `core/disk.py`: here they
-are counted, and one of them is refused. Whichever it is, nothing that was finished is lost, no half
-file is left, and what is said is one line.
+Every access of ours to the output and to the cache is a call of `os` in `core/disk.py` or
+`core/platforms.py`: here they are counted, and one of them is refused. Whichever it is, nothing
+that was finished is lost, no half file is left, and what is said is one line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from spectrum_tui.cli.main import main
-from spectrum_tui.core import disk
+from spectrum_tui.core import disk, platforms
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.events import LayerDone, ScanEvent
 from spectrum_tui.core.files import cache_dir
@@ -38,7 +38,6 @@ CALLS = (
     "lstat",
     "mkdir",
     "open",
-    "pread",
     "read",
     "readlink",
     "replace",
@@ -123,6 +122,7 @@ class Place:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ScanProgress, "feed", feed)
             patch.setattr(disk, "os", faulty)
+            patch.setattr(platforms, "os", faulty)
             code = main([*arguments, "--output-dir", str(self.out)])
         return Ran(code, self._capsys.readouterr().err.splitlines(), done, faulty)
 

@@ -16,7 +16,7 @@ from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.worker.process import own_command, own_environment
+from spectrum_tui.worker.process import default_command, own_environment
 from tests import made
 from tests.checkpoints import llama, save
 from tests.pty.terminal import PROGRAM, Terminal
@@ -118,7 +118,7 @@ def test_a_pythonpath_stays_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert own_environment()["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path)
     monkeypatch.delenv("PYTHONPATH")
     assert "" not in own_environment().get("PYTHONPATH", "x").split(os.pathsep)
-    assert own_command("spectrum_tui.worker")[1] == "-P"
+    assert default_command()[1] == "-P"
 
 
 def test_the_advice_in_scripts_and_readme_is_safe() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from spectrum_tui.core.audit.entries import Recipe
 from spectrum_tui.core.audit.findings import Finding, Severity
+from spectrum_tui.core.trainers.recipe_text import KEY
 
 _ADAPTERS = ("adapter", "peft_type", "lora_r", "lora_target_modules", "use_peft")
 
@@ -28,7 +29,7 @@ def _adapter(recipe: Recipe) -> Iterator[Finding]:
             Severity.ERROR,
             "adapter",
             _line(recipe, key),
-            f"{key} asks for an adapter beside unfrozen_parameters: axolotl freezes after adding "
+            f"{key} asks for an adapter beside {KEY}: axolotl freezes after adding "
             "it, so that the adapter does not train.",
             "Use one or the other.",
         )

@@ -256,7 +256,7 @@ def _of_the_whole(recipe: Recipe) -> list[Finding]:
                 "nested",
                 recipe.line,
                 f"The list stands under {recipe.path}, where only Soup looks for it.",
-                "Put unfrozen_parameters at the beginning of a line for other trainers.",
+                f"Put {KEY} at the beginning of a line for other trainers.",
             )
         )
     found += of_lines(

@@ -6,6 +6,7 @@ Not through a memory map: a long-lived map makes resident memory grow with the f
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable
 from functools import cache
@@ -98,7 +99,9 @@ def _read_into(tensor: Tensor, pieces: Iterable[tuple[memoryview, int]]) -> None
     path = Path(tensor.file)
     try:
         with open_regular(path) as file:
-            complete = all(_filled(file.fileno(), buffer, offset) for buffer, offset in pieces)
+            # Unbuffered: a piece may be a few bytes of a row, and the next one a row further.
+            raw = io.FileIO(file.fileno(), closefd=False)
+            complete = all(_filled(raw, buffer, offset) for buffer, offset in pieces)
             state = FileState.of(os.fstat(file.fileno()))
     except OSError as exc:
         if tensor.state is None and not path.exists():
@@ -117,12 +120,13 @@ def _read_into(tensor: Tensor, pieces: Iterable[tuple[memoryview, int]]) -> None
         )
 
 
-def _filled(handle: int, buffer: memoryview, offset: int) -> bool:
+def _filled(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
     """Read until the buffer is full; False where the file ends before."""
+    file.seek(offset)
     filled = 0
     while filled < len(buffer):
-        count = os.preadv(handle, [buffer[filled:]], offset + filled)
-        if count == 0:
+        count = file.readinto(buffer[filled:])
+        if not count:
             return False
         filled += count
     return True

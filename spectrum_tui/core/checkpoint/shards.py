@@ -19,6 +19,7 @@ from spectrum_tui.core.checkpoint.folder import (
 from spectrum_tui.core.disk import read_regular
 from spectrum_tui.core.errors import CheckpointError, reason_of
 from spectrum_tui.core.numbers import part_of
+from spectrum_tui.core.platforms import has_drive
 from spectrum_tui.core.text import is_seen
 
 SINGLE_FILE = "model.safetensors"
@@ -117,7 +118,9 @@ def model_files(files: Iterable[str]) -> list[str]:
 def leads_below(path: str) -> bool:
     """Whether a path that somebody else wrote, with `/` between its parts, leads below the folder
     that it is joined to, links left aside, and is seen as itself."""
-    return not {"", ".", ".."}.intersection(path.split("/")) and "\\" not in path and is_seen(path)
+    parts = path.split("/")
+    leads_out = {"", ".", ".."}.intersection(parts) or "\\" in path or has_drive(path)
+    return not leads_out and is_seen(path)
 
 
 def parse_index(data: str | bytes, where: str) -> list[str]:

@@ -1,7 +1,7 @@
 """One scan of a model at a time: a lock on a file beside its journal.
 
-The system holds the lock for the process (flock) and gives it up when that ends, in whichever
-way. The file stays: who deleted it would leave two processes with a lock each.
+The system holds the lock for the process and gives it up when that ends, in whichever way. The
+file stays: who deleted it would leave two processes with a lock each.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Self
 
 from spectrum_tui.core import disk
 from spectrum_tui.core.json_text import WRONG_SHAPE
+from spectrum_tui.core.platforms import lock
 from spectrum_tui.core.text import safe
 
 GRACE = 0.5
@@ -46,7 +47,7 @@ class ScanLock:
         with contextlib.suppress(OSError):
             disk.make_folder(self._path.parent)
             handle = disk.open_kept(self._path, os.O_RDWR | os.O_CREAT)
-            if not disk.lock(handle):
+            if not lock(handle):
                 os.close(handle)
                 return False
             self._handle = handle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,9 +15,9 @@ from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, unreada
 from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.gc_pause import without_collections
-from spectrum_tui.core.journal.journal import journal_path, read_journal
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.model import demo
+from spectrum_tui.core.model.earlier import kept_scores, scored_layers
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
 from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.parameters import ParameterPlan
@@ -317,33 +317,6 @@ def _check_scorable(typed: str, model: ModelLayers) -> None:
             SCAN_INSTEAD if "quantised" in reason else "Check that config.json belongs to it.",
             field="model",
         )
-
-
-def kept_scores(checkpoint: Checkpoint) -> dict[str, float]:
-    """Return the matrices that earlier scans of exactly these files have scored, with the bound of
-    each score's relative error: 0 for an exact one."""
-    kept = read_journal(journal_path(checkpoint.fingerprint))
-    return {name: entry.error for name, entry in kept.items()}
-
-
-def scored_layers(
-    scored: Mapping[str, float], layers: Iterable[Layer]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Count the layers whose matrices are all scored, and those of them not exactly, by type."""
-    return count_scored(scored, ((layer.type, layer.matrix_names) for layer in layers))
-
-
-def count_scored(
-    scored: Mapping[str, float], layers: Iterable[tuple[str, Sequence[str]]]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """`scored_layers`, of layers given as their type and the names of their matrices."""
-    every: Counter[str] = Counter()
-    fast: Counter[str] = Counter()
-    for kind, names in layers if scored else ():
-        if all(name in scored for name in names):
-            every[kind] += 1
-            fast[kind] += any(scored[name] for name in names)
-    return dict(every), dict(+fast)
 
 
 def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:

@@ -17,12 +17,8 @@ from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.layer_types import TypeInfo
-from spectrum_tui.core.model.inspection import (
-    Inspection,
-    as_far_as_known,
-    count_scored,
-    kept_scores,
-)
+from spectrum_tui.core.model.earlier import count_scored, kept_scores
+from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.settings import DEFAULTS, Settings
 

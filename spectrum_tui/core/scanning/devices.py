@@ -7,14 +7,13 @@ that the setup screen can check a device's name before its first paint.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 
 from spectrum_tui.core.errors import InputError, ScanError
 from spectrum_tui.core.gc_pause import import_torch
 from spectrum_tui.core.numbers import size
+from spectrum_tui.core.platforms import cores, half_of_memory, known_free
 
 CPU = "cpu"
 
@@ -111,13 +110,6 @@ def choose_precision(wanted: str, device: str) -> str:
     return EXACT if minor == 0 else FAST
 
 
-def cores() -> int:
-    """Return how many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
-
-
 def default_batch_size(device: str) -> int:
     """Return one matrix for each core (single-threaded eigenvalue solvers beat threaded ones);
     two for a GPU, so that one is read while the other computes."""
@@ -194,41 +186,7 @@ def free_memory(device: str) -> int:
 
         return int(torch.cuda.mem_get_info(device)[0])
     known = known_free()
-    return _physical() if known is None else known
-
-
-def known_free() -> int | None:
-    """Return the free bytes of the CPU's memory, None where the system does not say."""
-    limits = (_available(Path("/proc/meminfo")), _cgroup_left(Path("/sys/fs/cgroup")))
-    return min((left for left in limits if left is not None), default=None)
-
-
-def _available(meminfo: Path) -> int | None:
-    """MemAvailable of Linux, in bytes."""
-    try:
-        lines = meminfo.read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
-    except (OSError, ValueError, StopIteration):
-        return None
-
-
-def _cgroup_left(folder: Path) -> int | None:
-    """What a container's limit leaves (cgroup v2), where there is one; file cache is free."""
-    try:
-        limit = int((folder / "memory.max").read_text())  # the word "max" where there is none
-        used = int((folder / "memory.current").read_text())
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return max(0, limit - used + int(stat.get("inactive_file", "0")))
-    except (OSError, ValueError):
-        return None
-
-
-def _physical() -> int:
-    """Half of the machine's memory, where the system does not say what is free."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (ValueError, OSError, AttributeError):
-        return 4 * 2**30
+    return half_of_memory() if known is None else known
 
 
 def too_large(need: int, free: int | None) -> str:

@@ -37,12 +37,12 @@ from spectrum_tui.core.journal.journal import (
 from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming import Layer
 from spectrum_tui.core.numbers import counted, size
+from spectrum_tui.core.platforms import cores
 from spectrum_tui.core.scanning.devices import (
     CPU,
     SHARE,
     choose_devices,
     choose_precision,
-    cores,
     default_batch_size,
     free_memory,
     share_of,

@@ -17,11 +17,11 @@ from spectrum_tui.core.journal.journal import Entry, Journal
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import counted, size
+from spectrum_tui.core.platforms import known_free
 from spectrum_tui.core.scanning.devices import (
     CPU,
     current,
     is_out_of_memory,
-    known_free,
     refuse_if_lost,
     release,
     too_large,

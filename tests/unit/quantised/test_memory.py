@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from spectrum_tui.core.checkpoint import reading
 from spectrum_tui.core.quantised import kernels
 from tests import quantisers as q
 from tests.checkpoints import Tensors
@@ -21,14 +22,13 @@ from tests.quantised import by_name, config, dequantised, of_layer, the_weight
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The bytes of every read of tensor data."""
     made: list[int] = []
-    real = os.preadv
+    real = reading._filled
 
-    def preadv(fd: int, buffers: Any, offset: int) -> int:
-        count = real(fd, buffers, offset)
-        made.append(count)
-        return count
+    def filled(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
+        made.append(len(buffer))
+        return real(file, buffer, offset)
 
-    monkeypatch.setattr(os, "preadv", preadv)
+    monkeypatch.setattr(reading, "_filled", filled)
     yield made
 
 

@@ -12,11 +12,11 @@ import torch
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.naming import Layer
+from spectrum_tui.core.platforms import cores, half_of_memory
 from spectrum_tui.core.scanning import devices
 from spectrum_tui.core.scanning.devices import (
     SHARE,
     choose_devices,
-    cores,
     free_memory,
     is_out_of_memory,
     pick_devices,
@@ -112,29 +112,13 @@ def test_this_machine() -> None:
     assert 2**20 < free_memory("cpu") < 2**50
 
 
-def test_free_memory_is_the_least_of_machine_and_container(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_free_memory_is_half_of_the_machine_where_the_system_does_not_say(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 9000000 kB\nMemFree: 10 kB\nMemAvailable: 5000000 kB\n")
-    assert devices._available(meminfo) == 5_000_000 * 1024
-    assert devices._available(tmp_path / "none") is None
-    for name, text in (
-        ("memory.max", "1000000\n"),
-        ("memory.current", "700000\n"),
-        ("memory.stat", "anon 1\ninactive_file 200000\n"),
-    ):
-        (tmp_path / name).write_text(text)
-    assert devices._cgroup_left(tmp_path) == 500_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert devices._cgroup_left(tmp_path) is None
-    monkeypatch.setattr(devices, "_available", lambda path: 7_000)
-    monkeypatch.setattr(devices, "_cgroup_left", lambda path: 6_000)
+    monkeypatch.setattr(devices, "known_free", lambda: 6_000)
     assert free_memory("cpu") == 6_000
-    monkeypatch.setattr(devices, "_cgroup_left", lambda path: None)
-    assert free_memory("cpu") == 7_000
-    monkeypatch.setattr(devices, "_available", lambda path: None)
-    assert free_memory("cpu") == devices._physical() > 2**20
+    monkeypatch.setattr(devices, "known_free", lambda: None)
+    assert free_memory("cpu") == half_of_memory() > 2**20
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -85,12 +86,12 @@ class AtRead:
         self._after = after
         monkeypatch.setattr(reading, "_filled", self._filled)
 
-    def _filled(self, handle: int, buffer: memoryview, offset: int) -> bool:
+    def _filled(self, file: io.FileIO, buffer: memoryview, offset: int) -> bool:
         due = self.count == self.number
         self.count += 1
         if due and not self._after:
             self.act()
-        result = self._real(handle, buffer, offset)
+        result = self._real(file, buffer, offset)
         if due and self._after:
             self.act()
         return result
@@ -276,10 +277,10 @@ def test_a_range_that_the_disk_cannot_read_fails_one_layer(
     bad = next(t for t in checkpoint.tensors if t.name == "lm_head.weight")
     real = reading._filled
 
-    def filled(handle: int, buffer: memoryview, offset: int) -> bool:
+    def filled(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
         if bad.start <= offset < bad.end:
             raise OSError(5, "Input/output error")
-        return real(handle, buffer, offset)
+        return real(file, buffer, offset)
 
     monkeypatch.setattr(reading, "_filled", filled)
     events = scanned(checkpoint)

@@ -1,0 +1,212 @@
+"""Where Linux, macOS and Windows differ: each call that one of them lacks, and what replaces it.
+
+A call is looked for by its own name, never by that of the system, so that a test can take all of
+them away at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import os
+import signal
+import subprocess
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+END_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGHUP", "SIGINT", "SIGBREAK")
+    if hasattr(signal, name)
+)
+"""The signals that ask a process to end; SIGBREAK is what closing its window sends on Windows."""
+HUNG_UP = 128 + getattr(signal, "SIGHUP", 1)
+"""The exit code of a process whose terminal is gone."""
+
+_LOCKED_BYTE = 2**30
+"""Windows lets nobody read what is locked: the lock is far behind the text that others read."""
+
+
+# -- files --------------------------------------------------------------------------------------
+
+
+def open_flags(*names: str) -> int:
+    """Return those flags of `os.open` that the system has, as one number."""
+    return sum(getattr(os, name, 0) for name in names)
+
+
+def user_id() -> int:
+    """Return the number of the user that files belong to; 0 on Windows, which gives it to all."""
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
+def set_mode(handle: int, mode: int) -> None:
+    """Set the permissions of an open file, where it has any."""
+    if hasattr(os, "fchmod"):
+        os.fchmod(handle, mode)
+
+
+def wait_for_writer(handle: int) -> None:
+    """Have reads of a pipe wait for data, which was not waited for when it was opened."""
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(handle, True)
+
+
+def lock(handle: int) -> bool:
+    """Take the lock of an open file, unless another has it; closing the file gives it up, and so
+    does the end of the process. Raises OSError where there are no locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return _lock_a_byte(handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_a_byte(handle: int) -> bool:
+    try:
+        msvcrt: Any = importlib.import_module("msvcrt")
+    except ImportError:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) from None
+    os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
+    try:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    except PermissionError:
+        return False
+    return True
+
+
+def has_drive(path: str) -> bool:
+    """Whether a path leads away from the folder that it is joined to on Windows: `C:x`."""
+    return bool(PureWindowsPath(path).drive)
+
+
+# -- processes ----------------------------------------------------------------------------------
+
+
+def own_group() -> dict[str, Any]:
+    """Return arguments of `subprocess.Popen` for a process that a Ctrl-C in the terminal does not
+    reach, with what it starts. Windows cannot lower its priority later, and opens a window."""
+    if hasattr(os, "killpg"):
+        return {"start_new_session": True}
+    names = ("CREATE_NEW_PROCESS_GROUP", "CREATE_NO_WINDOW", "BELOW_NORMAL_PRIORITY_CLASS")
+    return {"creationflags": sum(getattr(subprocess, name, 0) for name in names)}
+
+
+def end_group(process: subprocess.Popen[str], *, now: bool) -> None:
+    """Ask a process that was started with `own_group` to end, and what it started with it; `now`
+    does not ask. Without groups the process alone is ended, as its children see by their pipes."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL if now else signal.SIGTERM)
+        elif now:
+            process.kill()
+        else:
+            process.terminate()
+
+
+def lower_priority() -> None:
+    """Let every other process go before this one; costs it 10 % at most."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(10)
+
+
+def cores() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+# -- memory -------------------------------------------------------------------------------------
+
+
+def resident_bytes(pid: int | None) -> int:
+    """Return the memory of a process in bytes, 0 where the system does not tell (not Linux)."""
+    try:
+        fields = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0
+
+
+def known_free() -> int | None:
+    """Return the free bytes of the CPU's memory, None where the system does not say (macOS)."""
+    limits = (
+        _available(Path("/proc/meminfo")),
+        _cgroup_left(Path("/sys/fs/cgroup")),
+        _free_on_windows(),
+    )
+    return min((left for left in limits if left is not None), default=None)
+
+
+def half_of_memory() -> int:
+    """Return half of the machine's memory in bytes; 4 GiB where its size is not known."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (ValueError, OSError, AttributeError):
+        return 4 * 2**30
+
+
+def _available(meminfo: Path) -> int | None:
+    """MemAvailable of Linux, in bytes."""
+    try:
+        lines = meminfo.read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def _cgroup_left(folder: Path) -> int | None:
+    """What a container's limit leaves (cgroup v2), where there is one; file cache is free."""
+    try:
+        limit = int((folder / "memory.max").read_text())  # the word "max" where there is none
+        used = int((folder / "memory.current").read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(stat.get("inactive_file", "0")))
+    except (OSError, ValueError):
+        return None
+
+
+def _free_on_windows() -> int | None:
+    """`ullAvailPhys` of GlobalMemoryStatusEx: the fourth field of a MEMORYSTATUSEX, which begins
+    with two of 32 bits, its own size first, and has seven of 64 bits."""
+    import ctypes
+
+    windll: Any = getattr(ctypes, "windll", None)
+    if windll is None:
+        return None
+    fields = (ctypes.c_uint64 * 8)()
+    ctypes.cast(fields, ctypes.POINTER(ctypes.c_uint32))[0] = ctypes.sizeof(fields)
+    known = windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(fields))
+    return int(fields[2]) if known else None
+
+
+# -- terminals ----------------------------------------------------------------------------------
+
+
+def terminal_settings() -> dict[int, list[Any]]:
+    """Return the settings of every terminal among stdin, stdout and stderr, by file number; none
+    on Windows, where the console's are its own."""
+    found: dict[int, list[Any]] = {}
+    with contextlib.suppress(ImportError):
+        import termios
+
+        for number in (0, 1, 2):
+            with contextlib.suppress(termios.error, OSError):
+                found[number] = termios.tcgetattr(number)
+    return found
+
+
+def restore_terminals(before: dict[int, list[Any]]) -> None:
+    """Give every terminal the settings that `terminal_settings` found."""
+    for number, settings in before.items():
+        import termios
+
+        with contextlib.suppress(termios.error, OSError):
+            # TCSANOW: to wait until everything is written could take for ever.
+            termios.tcsetattr(number, termios.TCSANOW, settings)
