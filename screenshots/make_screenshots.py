@@ -87,7 +87,7 @@ async def take(folder: str) -> None:
 
 
 async def take_audit(folder: str) -> None:
-    """The audit of a recipe as another tool would have written it."""
+    """Return the audit of a recipe as another tool would have written it."""
     from spectrum_tui.app.app import SpectrumApp
     from spectrum_tui.core.settings import Settings
 

@@ -91,7 +91,8 @@ class RescoreCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         return step in self._at or bool(self._every and step % self._every == 0)
 
     def _guarded(self, run: Any, *arguments: Any) -> None:
-        """A training of days must not end because a ranking could not be looked at."""
+        """Log whatever goes wrong: a training of days must not end because a ranking could not be
+        looked at."""
         try:
             run(*arguments)
         except Exception as exc:
@@ -131,7 +132,7 @@ def _name_of(model: Any) -> str:
 
 
 def _line(start: Comparison, last: Comparison, percent: int) -> dict[str, Any]:
-    """What a line of the file says besides step and seconds; strict JSON."""
+    """Return what a line of the file says besides step and seconds; strict JSON."""
     scores = start.b.scores
     values = zip(scores.layers, scores.snr.tolist(), strict=True)
     return {

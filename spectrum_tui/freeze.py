@@ -152,7 +152,7 @@ def _chosen(
 
 
 def _plain(entry: str) -> str:
-    """The name that an entry stands for; raises RecipeError for what is more than a name.
+    """Return the name that an entry stands for; raises RecipeError for what is more than a name.
 
     >>> _plain("^lm_head.weight$"), _plain(r"^model[.]norm\\.weight$")
     ('lm_head.weight', 'model.norm.weight')
@@ -184,7 +184,8 @@ def _nothing_matches(entries: Sequence[str], parameters: Sequence[LiveParameter]
 def _kept_adapters(
     parameters: Sequence[LiveParameter], chosen: set[int], *, keep_adapters: bool
 ) -> set[int]:
-    """The adapters that go on training; raises RecipeError where they would be frozen unasked."""
+    """Return the adapters that go on training; raises RecipeError where they would be frozen
+    unasked."""
     adapters = {id(p.parameter) for p in parameters if p.adapter and p.parameter.requires_grad}
     if keep_adapters or not adapters - chosen:
         return adapters
@@ -198,7 +199,7 @@ def _kept_adapters(
 
 
 def _not_loaded(parameters: Sequence[LiveParameter]) -> list[LiveParameter]:
-    """What a checkpoint did not fill, or not all of it (a table that was made longer).
+    """Return what a checkpoint did not fill, or not all of it (a table that was made longer).
 
     transformers marks what it has loaded; in a model without a mark nothing is known.
     """
@@ -219,7 +220,7 @@ def _check_floating(parameters: Sequence[LiveParameter], chosen: set[int]) -> No
 
 
 def _can_train(parameter: torch.nn.Parameter) -> bool:
-    """Whether autograd takes it: 8-bit floats do, but no optimizer trains them."""
+    """Return whether autograd takes it: 8-bit floats do, but no optimizer trains them."""
     return parameter.is_floating_point() and parameter.element_size() > 1
 
 
@@ -253,7 +254,7 @@ def _inputs_need_gradients(model: torch.nn.Module) -> tuple[str, ...]:
 
 
 def _checkpoints(model: torch.nn.Module) -> bool:
-    """Whether it recomputes activations, by either name that transformers has for it."""
+    """Return whether it recomputes activations, by either name that transformers has for it."""
     new = getattr(model, "is_activation_checkpointing", None)
     return bool(getattr(model, "is_gradient_checkpointing", False) if new is None else new)
 

@@ -103,7 +103,7 @@ class SpectrumApp(BaseApp):
         self._kind = ""
 
     def get_default_screen(self) -> Screen[Any]:
-        """The setup screen lies below every other."""
+        """Lay the setup screen below every other."""
         return self.setup_screen
 
     def on_mount(self) -> None:
@@ -118,7 +118,7 @@ class SpectrumApp(BaseApp):
             self._load(self._results)
 
     def on_unmount(self) -> None:
-        """The worker has a session of its own: nobody else would end it."""
+        """End the worker: it has a session of its own, and nobody else would."""
         self.runner.close()
 
     # -- what the screens ask ------------------------------------------------------------------
@@ -246,7 +246,7 @@ class SpectrumApp(BaseApp):
                 self._show_failure(failed)
 
     def _scan_refused(self, failed: Failed) -> None:
-        """A scan that never began: what is wrong stands in a field of the first screen."""
+        """Say why a scan never began, in the field of the first screen that is at fault."""
         scan = self.runner.progress.snapshot()
         if scan.layers or scan.download.total or not failed.error.get("field"):
             return  # the scan screen says it
@@ -256,7 +256,7 @@ class SpectrumApp(BaseApp):
         self.setup_screen.show_failure(failed)
 
     def _refine(self, summary: ModelSummary) -> None:
-        """The names are a trainer's now; the layers screen takes them over in place."""
+        """Take over a trainer's names; the layers screen does so in place."""
         if self.setup_screen.summary is not None:  # else the user has gone on to another model
             self.setup_screen.show_summary(summary)
         if self._summary is None:

@@ -106,7 +106,7 @@ class BaseApp(App[None]):
             bar.refresh()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """What the keys of the screen do, and what has no key."""
+        """Yield what the keys of the screen do, and what has no key."""
         from spectrum_tui.app.screens.help import commands_of
 
         yield from commands_of(self, screen)
@@ -118,7 +118,7 @@ class BaseApp(App[None]):
         self.theme = opposite(self.theme)
 
     def action_help(self) -> None:
-        """What this screen is for, and its keys."""
+        """Show what this screen is for, and its keys."""
         from spectrum_tui.app.screens.help import HelpScreen, keys_of, purpose_of
 
         if not isinstance(self.screen, ModalScreen):

@@ -48,7 +48,7 @@ class KeyOrder:
         return self._settling is None
 
     def listen(self) -> None:
-        """The screen that was asked for is there."""
+        """Let keys through, now that the screen that was asked for is there."""
         self.listening = True
 
     async def take(self, event: Event) -> None:
@@ -85,7 +85,8 @@ class KeyOrder:
             quiet = 0 if self._under_way() else quiet + 1
 
     def _under_way(self) -> bool:
-        """Whether a message waits anywhere, a widget is still to come, or keys wait for work."""
+        """Return whether a message waits anywhere, a widget is still to come, or keys wait for
+        work."""
         screen = self._app.screen
         if any(_is_waited_for(worker, screen) for worker in self._app.workers):
             return True
@@ -96,6 +97,6 @@ class KeyOrder:
 
 
 def _is_waited_for(worker: Worker[Any], screen: Screen[Any]) -> bool:
-    """Whether work of this screen has to end first; the palette's is its search."""
+    """Return whether work of this screen has to end first; the palette's is its search."""
     waits = worker.group == KEYS_WAIT or isinstance(screen, CommandPalette)
     return waits and worker.node is screen and not worker.is_finished

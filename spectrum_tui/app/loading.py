@@ -86,7 +86,7 @@ def load_recipe(path: Path, post: Post) -> None:
 
 
 def audited(text: str, names: ModelNames | None) -> Audit:
-    """The audit of a text; raises SpectrumError alone, whatever stands in it."""
+    """Return the audit of a text; raises SpectrumError alone, whatever stands in it."""
     from spectrum_tui.core.audit.audit import audit
 
     try:

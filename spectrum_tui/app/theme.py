@@ -86,5 +86,5 @@ THEMES = (DARK, LIGHT)
 
 
 def opposite(name: str) -> str:
-    """The other house theme: light for anything but the light one."""
+    """Return the other house theme: light for anything but the light one."""
     return DARK.name if name == LIGHT.name else LIGHT.name

@@ -58,7 +58,7 @@ def _parser() -> Parser:
 
 
 def _say(found: Audit, output: str | None) -> None:
-    """What became of the corrected file, on stderr."""
+    """Say on stderr what became of the corrected file."""
     correction = found.correction
     without = counted(len(correction.dropped), "line")
     if output and found.fixed:
@@ -71,7 +71,7 @@ def _say(found: Audit, output: str | None) -> None:
 
 
 def _lines(file: str, found: Audit) -> Iterator[str]:
-    """The audit as lines to read."""
+    """Yield the audit as lines to read."""
     yield f"{safe(file)}: {counted(found.lines, 'entry', 'entries')}, {_counted(found)}"
     for finding in found.findings:
         yield from _finding(finding)
@@ -96,7 +96,7 @@ def left_out(found: Audit) -> Iterator[str]:
 
 
 def outcome(one: TrainerReport) -> str:
-    """What one trainer makes of the file, in a line."""
+    """Return what one trainer makes of the file, in a line."""
     counts = f"matched {one.matched:,} of {one.wanted:,}, {len(one.unintended):,} unintended"
     if one.problem:
         return one.problem if not one.trains else f"{counts}; {one.problem}"

@@ -49,7 +49,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
-    """What is asked for; raises SpectrumError where it is not to be had."""
+    """Return what is asked for; raises SpectrumError where it is not to be had."""
     settings = settings_of(options)
     if options.experts and not kind.experts:
         able = ", ".join(k.name for k in KINDS if k.experts)
@@ -77,7 +77,7 @@ def _print(files: Sequence[RecipeFile]) -> None:
 
 
 def _write(files: Sequence[RecipeFile], first: Path) -> None:
-    """The first file last, so that it is there only if all went well.
+    """Write the first file last, so that it is there only if all went well.
 
     Of several, one finds the other by its name, so that name must end as it is meant to.
     """
@@ -95,7 +95,7 @@ def _write(files: Sequence[RecipeFile], first: Path) -> None:
 
 
 def _yaml_parser() -> argparse.ArgumentParser:
-    """What `export` takes for a kind that has no options of its own."""
+    """Return what `export` takes for a kind that has no options of its own."""
     parser = Parser(
         prog=f"{PROGRAM} yaml",
         description="Write the unfrozen_parameters YAML of saved scores.",
@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    """What every kind of recipe is made of, and where it goes."""
+    """Add what every kind of recipe is made of, and where it goes."""
     add = parser.add_argument
     add("results", metavar="RESULTS.json", help="a saved score file")
     add_options(parser, "top_percent", "metric", "no_embeddings", "allow_missing", "sizes_from")
@@ -168,7 +168,7 @@ def _add_tiers(parser: argparse.ArgumentParser) -> None:
 
 
 def _tiers(options: argparse.Namespace, kind: RecipeKind, percent: int) -> Tiers:
-    """The tiers that were asked for; raises InputError for what the kind has no use for."""
+    """Return the tiers that were asked for; raises InputError for what the kind has no use for."""
     for option in ("high_rank", "medium_percent", "medium_rank"):
         if getattr(options, option) is not None and option not in kind.options:
             able = ", ".join(one.name for one in KINDS if option in one.options)

@@ -110,7 +110,7 @@ def _app(arguments: list[str]) -> int:
 
 
 def _results_file(model: str) -> Path | None:
-    """The saved scores or the recipe that were meant, if MODEL names a file of them."""
+    """Return the saved scores or the recipe that were meant, if MODEL names a file of them."""
     try:
         path = Path(model).expanduser()
         is_file = path.is_file()

@@ -144,7 +144,7 @@ def _each_gpu(training: Training) -> str:
 
 
 def _assumed(training: Training) -> str:
-    """What is trained on at a time, and how."""
+    """Return what is trained on at a time, and how."""
     with_or = "with" if training.checkpointing else "without"
     return (
         f"batch {training.batch} of {training.sequence:,} tokens, {with_or} gradient checkpointing"

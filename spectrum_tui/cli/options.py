@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
-    """The options of these settings."""
+    """Add the options of these settings."""
     for name in names:
         option = OPTIONS[name]
         how: dict[str, Any] = {"help": option.help}
@@ -45,7 +45,8 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def add_model_options(parser: argparse.ArgumentParser, command: str) -> None:
-    """A model and how it is scanned: what the app or `scan` is told; read by `model_settings`."""
+    """Add a model and how it is scanned, as the app or `scan` takes it; `model_settings` reads
+    it."""
     add_options(parser, "model")
     parser.add_argument("--model-name", metavar="MODEL", help="the same, as spectrum.py calls it")
     parser.add_argument(
@@ -56,13 +57,13 @@ def add_model_options(parser: argparse.ArgumentParser, command: str) -> None:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """The settings that these options say, the defaults of all others; raises InputError."""
+    """Return the settings that these options say, the defaults of all others; raises InputError."""
     said = {name: value for name, value in vars(options).items() if name in OPTIONS}
     return Settings(**{name: OPTIONS[name].value(value) for name, value in said.items()})
 
 
 def model_settings(options: argparse.Namespace) -> Settings:
-    """The settings that `add_model_options` asks for; raises InputError."""
+    """Return the settings that `add_model_options` asks for; raises InputError."""
     if options.model and options.model_name and options.model != options.model_name:
         raise InputError("Two models are given.", "Give MODEL or --model-name, not both.")
     model = options.model or options.model_name or ""

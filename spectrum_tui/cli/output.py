@@ -19,8 +19,8 @@ def say_too_small(selection: Selection, percent: int) -> None:
 
 
 def say_frozen(choice: Choice) -> None:
-    """What frozen embeddings mean for gradient checkpointing, where a list of names cannot say it
-    to the trainer."""
+    """Say what frozen embeddings mean for gradient checkpointing, where a list of names cannot say
+    it to the trainer."""
     from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS  # later: it needs numpy
 
     if choice.selection.result.embeddings and not choice.embeddings:
@@ -28,7 +28,7 @@ def say_frozen(choice: Choice) -> None:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The rows of a table as lines: the first column to the left, the others to the right."""
+    """Yield the rows of a table as lines: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *rest in rows:
         cells = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))

@@ -21,7 +21,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def make_parser() -> Parser:
-    """The options of this command."""
+    """Return the options of this command."""
     parser = Parser(
         prog=f"{PROGRAM} scan",
         description="Score a model without a screen; progress goes to stderr.",

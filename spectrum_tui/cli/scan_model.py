@@ -105,8 +105,8 @@ def _scan(group: ProcessGroup, settings: Settings) -> int:
 
 
 def _prepare(group: ProcessGroup, settings: Settings, output: Path, say: Say) -> Inspection:
-    """The model on this machine under its exact names; one process of each machine fetches it,
-    the others wait for that."""
+    """Return the model on this machine under its exact names; one process of each machine fetches
+    it, the others wait for that."""
 
     def named(inspection: Inspection) -> Inspection:
         return as_far_as_known(inspection, settings)
@@ -240,7 +240,7 @@ class _StatusLine:
 
 
 def _introduce(inspection: Inspection, say: Say) -> None:
-    """What the model is, by the counts that a trainer will see."""
+    """Say what the model is, by the counts that a trainer will see."""
     summary = inspection.summary
     matrices = sum(not info.one_dimensional for info in summary.types)
     say(
@@ -250,7 +250,7 @@ def _introduce(inspection: Inspection, say: Say) -> None:
 
 
 def _downloaded(inspection: Inspection, say: Say) -> Inspection:
-    """The model on this machine, fetched from the hub."""
+    """Return the model on this machine, fetched from the hub."""
     last = [0.0]
 
     def report(done: int, total: int, speed: float) -> None:
@@ -287,9 +287,9 @@ def _print_result(result: Result, files: OutputFiles, settings: Settings) -> Non
 
 
 def _as_json(result: Result, files: OutputFiles, settings: Settings) -> dict[str, Any]:
-    """What `scan --json` prints. A score that is infinite is null with "infinite": true, since
-    strict JSON has no Infinity; among the matrices of a layer it is null. As in the score files,
-    "snr" is the value in the metric that ranks, which "metric" names."""
+    """Return what `scan --json` prints. A score that is infinite is null with "infinite": true,
+    since strict JSON has no Infinity; among the matrices of a layer it is null. As in the score
+    files, "snr" is the value in the metric that ranks, which "metric" names."""
     scores = result.scores
     percent = settings.top_percent
     mask = Selection(result).trained(percent, embeddings=not settings.no_embeddings)
@@ -327,4 +327,4 @@ def _as_json(result: Result, files: OutputFiles, settings: Settings) -> dict[str
 
 
 def _say_nothing(text: str) -> None:
-    """What the processes say that leave it to the first."""
+    """Say nothing: the first process speaks for all."""

@@ -12,7 +12,7 @@ from spectrum_tui.stdio.streams import say
 
 
 def load_scores(options: argparse.Namespace) -> Result:
-    """The file RESULTS, sized by `--sizes-from` or a cached model; raises SpectrumError.
+    """Return the file RESULTS, sized by `--sizes-from` or a cached model; raises SpectrumError.
 
     Of imported scores it is said where their sizes come from and what did not come with them; the
     notes of a scan were said when it ran.

@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def conforms(value: object, kind: Any) -> bool:
-    """Whether a value is of an annotated type, to its last element.
+    """Return whether a value is of an annotated type, to its last element.
 
     Of an array only that it is one is looked at. Exactly that type: a bool is no int.
     """
@@ -19,7 +19,7 @@ def conforms(value: object, kind: Any) -> bool:
 
 
 def _all(values: Collection[Any], kind: Any) -> bool:
-    """Whether all are of a type: part by part over all of them, 48,000 layers in 0.1 s."""
+    """Return whether all are of a type: part by part over all of them, 48,000 layers in 0.1 s."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         return set(map(type, values)) <= {str} and set(values) <= set(arguments)
@@ -44,7 +44,7 @@ def _all(values: Collection[Any], kind: Any) -> bool:
 
 
 def _all_rows(rows: Collection[Any], kinds: tuple[Any, ...]) -> bool:
-    """Whether all tuples have elements of these types."""
+    """Return whether all tuples have elements of these types."""
     if not set(map(len, rows)) <= {len(kinds)}:
         return False
     columns = list(zip(*rows, strict=True))

@@ -37,13 +37,14 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, most: int = MOST_KEPT) -> bytes:
-    """The content of a file of somebody's folder; raises OSError, also above `most` bytes."""
+    """Return the content of a file of somebody's folder; raises OSError, also above `most`
+    bytes."""
     with open_regular(path) as file:
         return _read_whole(file.fileno(), path, most)
 
 
 def read_bytes(path: Path, most: int = MOST_KEPT) -> bytes:
-    """The content of a file that the user named; raises OSError, also above `most` bytes.
+    """Return the content of a file that the user named; raises OSError, also above `most` bytes.
 
     A pipe that somebody writes to (`<(command)`, /dev/stdin) is read to its end; one that nobody
     writes to is empty rather than waited for.
@@ -56,8 +57,8 @@ def read_bytes(path: Path, most: int = MOST_KEPT) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file that the user named, in UTF-8 with or without a byte-order mark, its
-    line ends as "\\n"; raises OSError and UnicodeDecodeError."""
+    """Return the text of a file that the user named, in UTF-8 with or without a byte-order mark,
+    its line ends as "\n"; raises OSError and UnicodeDecodeError."""
     text = read_bytes(path).decode("utf-8-sig")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -84,7 +85,8 @@ def _read_whole(handle: int, path: Path, most: int) -> bytes:
 
 
 def is_device(path: Path) -> bool:
-    """Whether there is something that is neither file nor folder, at the end of any links."""
+    """Return whether there is something that is neither file nor folder, at the end of any
+    links."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -93,9 +95,9 @@ def is_device(path: Path) -> bool:
 
 
 def followed(path: Path) -> Path:
-    """The file that is meant by `path`: where its links lead, if those are the user's own or the
-    system's and the file is the user's own. Anybody may have put another link there, so that the
-    user overwrites with it what only the user can."""
+    """Return the file that is meant by `path`: where its links lead, if those are the user's own or
+    the system's and the file is the user's own. Anybody may have put another link there, so that
+    the user overwrites with it what only the user can."""
     place = path
     for _ in range(40):
         try:
@@ -111,7 +113,7 @@ def followed(path: Path) -> Path:
 
 
 def mode_of(path: Path) -> int | None:
-    """The permissions of a file that is replaced; None where there is none."""
+    """Return the permissions of a file that is replaced; None where there is none."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -194,7 +196,7 @@ def make_folder(folder: Path, mode: int = 0o700) -> None:
 
 
 def _read_all(handle: int, most: int = -1) -> bytes:
-    """All that is left of a file, at most `most` bytes where that is given."""
+    """Return all that is left of a file, at most `most` bytes where that is given."""
     found = bytearray()
     while most < 0 or len(found) < most:
         piece = os.read(handle, _PIECE if most < 0 else min(_PIECE, most - len(found)))
@@ -205,7 +207,8 @@ def _read_all(handle: int, most: int = -1) -> bytes:
 
 
 def write_all(handle: int, data: bytes) -> None:
-    """An almost full disk takes a part of the data before it refuses with OSError."""
+    """Write all of the data: an almost full disk takes a part of it before it refuses with
+    OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
@@ -215,7 +218,7 @@ def write_all(handle: int, data: bytes) -> None:
 
 
 def read_from(path: Path, start: int = 0) -> bytes:
-    """A cache file from an offset on, at most `MOST_KEPT` bytes; raises OSError."""
+    """Return a cache file from an offset on, at most `MOST_KEPT` bytes; raises OSError."""
     handle = open_kept(path, os.O_RDONLY)
     try:
         os.lseek(handle, start, os.SEEK_SET)
@@ -243,7 +246,8 @@ class KeptFile:
         self._handle = open_kept(path, os.O_RDONLY)
 
     def read(self, start: int, size: int) -> bytes:
-        """The bytes there; fewer at the end. Raises OSError or OverflowError for no such place."""
+        """Return the bytes there; fewer at the end. Raises OSError or OverflowError for no such
+        place."""
         os.lseek(self._handle, start, os.SEEK_SET)
         return _read_all(self._handle, max(0, min(size, self.size() - start)))
 
@@ -275,7 +279,7 @@ class GrowingFile:
         os.fsync(self._handle)
 
     def last_byte(self) -> bytes:
-        """What the file ends with; nothing where it is empty."""
+        """Return what the file ends with; nothing where it is empty."""
         if not os.fstat(self._handle).st_size:
             return b""
         os.lseek(self._handle, -1, os.SEEK_END)

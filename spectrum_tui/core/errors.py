@@ -104,7 +104,7 @@ _BY_NAME = {cls.__name__: cls for cls in _FAMILY}
 
 
 def to_dict(error: SpectrumError) -> dict[str, str]:
-    """The error as plain strings, to cross from the worker process to the app."""
+    """Return the error as plain strings, to cross from the worker process to the app."""
     kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _BY_NAME)
     return {
         "kind": kind,
@@ -115,6 +115,6 @@ def to_dict(error: SpectrumError) -> dict[str, str]:
 
 
 def from_dict(data: dict[str, str]) -> SpectrumError:
-    """The error that `to_dict` described."""
+    """Return the error that `to_dict` described."""
     cls = _BY_NAME.get(data["kind"], SpectrumError)
     return cls(data["message"], data["hint"], field=data["field"])

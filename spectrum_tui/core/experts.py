@@ -40,12 +40,12 @@ _LABEL = re.compile(r"expert (\d+)( |$)")
 
 
 def is_of_experts(name: str) -> bool:
-    """Whether a name leads through a module of experts, fused or listed."""
+    """Return whether a name leads through a module of experts, fused or listed."""
     return bool(_PART.search(name))
 
 
 def mentions_experts(name: str) -> bool:
-    """Whether a name speaks of experts at all, also of those that all tokens share."""
+    """Return whether a name speaks of experts at all, also of those that all tokens share."""
     return "expert" in name
 
 
@@ -69,27 +69,29 @@ def without_numbers(path: str, instead: str) -> str:
 
 
 def is_fused(name: str) -> bool:
-    """Whether a name is that of all experts in one parameter, which has no `.weight` after it."""
+    """Return whether a name is that of all experts in one parameter, which has no `.weight` after
+    it."""
     return bool(_FUSED.search(name))
 
 
 def parent_is_experts(name: str) -> bool:
-    """Whether what a name leads to stands directly in a module called `experts`."""
+    """Return whether what a name leads to stands directly in a module called `experts`."""
     return name.rpartition(".")[0].rpartition(".")[2] == "experts"
 
 
 def is_fused_linear(name: str) -> bool:
-    """Whether a name is that of fused linear layers, as most models call theirs."""
+    """Return whether a name is that of fused linear layers, as most models call theirs."""
     return bool(_FUSED_LINEAR.search(name))
 
 
 def is_router(module: str) -> bool:
-    """Whether a module may be a router, whose class is often no linear layer."""
+    """Return whether a module may be a router, whose class is often no linear layer."""
     return bool(_ROUTER.search(module))
 
 
 def is_expert_part(part: str) -> bool:
-    """Whether the last part of a module's name is one that the linear layers of experts have.
+    """Return whether the last part of a module's name is one that the linear layers of experts
+    have.
 
     PEFT (0.21, `transformers_weight_conversion.py`) takes such names for those of older experts.
     """

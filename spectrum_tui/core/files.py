@@ -27,7 +27,7 @@ _NOTE = "temporary"
 
 
 def cache_dir() -> Path:
-    """The program's own cache folder; SPECTRUM_TUI_CACHE overrides the platform's choice."""
+    """Return the program's own cache folder; SPECTRUM_TUI_CACHE overrides the platform's choice."""
     override = os.environ.get(CACHE_VARIABLE)
     if override:
         return Path(override)
@@ -74,7 +74,7 @@ def _temporary_cache(why: str) -> Iterator[None]:
 
 
 def cache_note() -> str:
-    """That nothing will be kept, and why; empty where it will."""
+    """Say that nothing will be kept, and why; empty where it will."""
     why = safe(read_kept(cache_dir() / _NOTE, _NOTE) or "")
     return (
         f"{why}: what is finished is kept until the program ends, and a scan that is stopped "
@@ -85,7 +85,8 @@ def cache_note() -> str:
 
 
 def slug(model: str) -> str:
-    """The model's part of a file name: the reference tool's rule, on an id or a folder's name.
+    """Return the model's part of a file name: the reference tool's rule, on an id or a folder's
+    name.
 
     Never a path: whatever was typed, the slug has no separator and is not empty.
 
@@ -105,7 +106,7 @@ def slug(model: str) -> str:
 
 
 def output_folder(typed: str) -> Path:
-    """The folder or file that was meant: `~` is the home folder, nothing the current one."""
+    """Return the folder or file that was meant: `~` is the home folder, nothing the current one."""
     try:
         return Path(typed or ".").expanduser()
     except RuntimeError:
@@ -151,11 +152,11 @@ class OutputFiles:
         return self.folder / f"{self.stem}_sorted.json"
 
     def recipe(self, percent: int) -> Path:
-        """The `unfrozen_parameters` YAML of one percentage."""
+        """Return the `unfrozen_parameters` YAML of one percentage."""
         return self.ending(f"_unfrozenparameters_{percent}percent.yaml")
 
     def ending(self, text: str) -> Path:
-        """A file of a recipe, by what its name ends with."""
+        """Return a file of a recipe, by what its name ends with."""
         return self.folder / f"{self.stem}{text}"
 
 
@@ -227,8 +228,8 @@ def write_kept(path: Path, form: str, text: str) -> None:
 
 
 def read_kept(path: Path, form: str) -> str | None:
-    """What `write_kept` wrote under this form; None for everything else: a missing or damaged file,
-    one of another version, a folder or pipe in its place. Never raises."""
+    """Return what `write_kept` wrote under this form; None for everything else: a missing or
+    damaged file, one of another version, a folder or pipe in its place. Never raises."""
     try:
         data = disk.read_from(path)
         head, newline, body = data.partition(b"\n")
@@ -250,7 +251,7 @@ def _seal(form: str, data: bytes) -> bytes:
 
 
 def cannot_write(path: Path, exc: OSError) -> OutputError:
-    """The error for a file that the system will not let us write."""
+    """Return the error for a file that the system will not let us write."""
     return OutputError(
         f"Cannot write {path}: {reason_of(exc)}.",
         f"{_way_out(exc, 'choose another output folder')}.",
@@ -259,7 +260,7 @@ def cannot_write(path: Path, exc: OSError) -> OutputError:
 
 
 def cannot_keep(path: Path, exc: OSError) -> OutputError:
-    """The error for a file of the cache that the system will not let us write."""
+    """Return the error for a file of the cache that the system will not let us write."""
     moved = f"set {CACHE_VARIABLE} to a folder that takes files"
     return OutputError(f"Cannot write {path}: {reason_of(exc)}.", f"{_way_out(exc, moved)}.")
 

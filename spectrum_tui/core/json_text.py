@@ -34,7 +34,7 @@ class NotJSONError(ValueError):
 
 
 def load(data: str | bytes) -> Any:
-    """The value of a JSON text, in UTF-8 where it is bytes; raises NotJSONError."""
+    """Return the value of a JSON text, in UTF-8 where it is bytes; raises NotJSONError."""
     try:
         text = data if isinstance(data, str) else _decoded(data)
         if text.startswith("\ufeff"):
@@ -83,7 +83,8 @@ def _fault(exc: json.JSONDecodeError) -> Fault:
 
 
 def _comma_too_many(text: str, at: int) -> int:
-    """Where the comma before a closing bracket is, by which reading failed; -1 if by another.
+    """Return where the comma before a closing bracket is, by which reading failed; -1 if by
+    another.
 
     Python up to 3.12 stops at the bracket, later ones at the comma.
     """
@@ -94,7 +95,7 @@ def _comma_too_many(text: str, at: int) -> int:
 
 
 def load_strict(data: bytes, *, once: Container[str]) -> Any:
-    """The value of a JSON text as strict readers take it; ValueError for what they refuse.
+    """Return the value of a JSON text as strict readers take it; ValueError for what they refuse.
 
     Python also takes other encodings, NaN, 1e999, -0 for 0, half a pair of surrogates, and the
     last of several equal keys; keys in `once` may stand only once in an object.

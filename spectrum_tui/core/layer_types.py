@@ -82,7 +82,7 @@ ANY_NUMBER = "*"
 
 
 def layer_type(layer: str) -> str:
-    """The type of the layer with this module path, by its name alone; never empty.
+    """Return the type of the layer with this module path, by its name alone; never empty.
 
     >>> layer_type("model.layers.7.mlp.down_proj"), layer_type("lm_head"), layer_type("proj.2")
     ('mlp.down_proj', 'lm_head', 'proj.*')
@@ -96,14 +96,15 @@ def layer_type(layer: str) -> str:
 
 
 def reference_type(layer: str) -> str:
-    """The type that spectrum.py gives a layer; empty for a bare one of a container."""
+    """Return the type that spectrum.py gives a layer; empty for a bare one of a container."""
     parts = layer.split(".")
     first = next((i for i, part in enumerate(parts) if part.isdigit()), None)
     return layer if first is None else ".".join(parts[first + 1 :])
 
 
 def group_of(type_name: str) -> Group:
-    """The branch of the tree that a type belongs to, judged by its name without the tower's."""
+    """Return the branch of the tree that a type belongs to, judged by its name without the
+    tower's."""
     type_name = type_name.rpartition(":")[2]
     for group, pattern in _GROUP_PATTERNS:
         if pattern.search(type_name):
@@ -112,7 +113,7 @@ def group_of(type_name: str) -> Group:
 
 
 def tower_of(layer: str) -> str:
-    """The part of a multimodal model that a layer belongs to, judged by its path.
+    """Return the part of a multimodal model that a layer belongs to, judged by its path.
 
     >>> tower_of("model.visual.blocks.3.attn.qkv"), tower_of("model.language_model.norm")
     ('vision', 'language')
@@ -121,18 +122,19 @@ def tower_of(layer: str) -> str:
 
 
 def is_input_embedding(layer: str) -> bool:
-    """Whether the layer is the table of token embeddings (not of positions)."""
+    """Return whether the layer is the table of token embeddings (not of positions)."""
     return bool(_INPUT_EMBEDDING.search(layer))
 
 
 def is_output_head(layer: str) -> bool:
-    """Whether the layer maps hidden states to the vocabulary."""
+    """Return whether the layer maps hidden states to the vocabulary."""
     return bool(_OUTPUT_HEAD.search(layer))
 
 
 def is_task_head(layer: str) -> bool:
-    """Whether the layer belongs to what a task puts on a model: a classifier, a score or reward,
-    spans of answers, boxes; or to the pooler before one. Judged by its name, outside towers.
+    """Return whether the layer belongs to what a task puts on a model: a classifier, a score or
+    reward, spans of answers, boxes; or to the pooler before one. Judged by its name, outside
+    towers.
 
     >>> is_task_head("classifier.out_proj"), is_task_head("block.0.mlp.router.classifier")
     (True, False)
@@ -141,7 +143,8 @@ def is_task_head(layer: str) -> bool:
 
 
 def family(type_name: str) -> str:
-    """The type with every index replaced, so that the experts of a model share one tree node.
+    """Return the type with every index replaced, so that the experts of a model share one tree
+    node.
 
     >>> family("mlp.experts.17.down_proj")
     'mlp.experts.*.down_proj'
@@ -150,23 +153,23 @@ def family(type_name: str) -> str:
 
 
 def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
-    """A sort key under which layer 2 comes before layer 10."""
+    """Return a sort key under which layer 2 comes before layer 10."""
     return tuple(
         (0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)
     )
 
 
 def in_tree_order(types: Iterable[TypeInfo]) -> list[TypeInfo]:
-    """The types by tower (language first), group, and naturally by name: the order of the tree
-    and of the scan."""
+    """Return the types by tower (language first), group, and naturally by name: the order of the
+    tree and of the scan."""
     rank = {group: i for i, group in enumerate(Group)}
     towers = ("", LANGUAGE, "vision", "audio", "projector")
     return sorted(types, key=lambda t: (towers.index(t.tower), rank[t.group], natural_key(t.name)))
 
 
 def scanned_by_default(types: Iterable[TypeInfo]) -> frozenset[str]:
-    """The names of the types that are scanned unless the user says otherwise: those of matrices,
-    and where a model has several towers those of its language model, if it has one."""
+    """Return the names of the types that are scanned unless the user says otherwise: those of
+    matrices, and where a model has several towers those of its language model, if it has one."""
     matrices = [kind for kind in types if not kind.one_dimensional]
     language = [kind for kind in matrices if kind.tower in ("", LANGUAGE)]
     return frozenset(kind.name for kind in language or matrices)

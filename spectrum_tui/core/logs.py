@@ -17,8 +17,8 @@ KEPT = 10
 
 @contextlib.contextmanager
 def log_file(kind: str) -> Iterator[tuple[str, IO[str] | None]]:
-    """The path of a new log file among the newest few of its kind, and the file; "" and None where
-    none can be written."""
+    """Yield the path of a new log file among the newest few of its kind, and the file; "" and None
+    where none can be written."""
     folder = cache_dir() / "logs"
     path = folder / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     try:

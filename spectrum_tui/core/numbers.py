@@ -9,7 +9,7 @@ _BYTE_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def count(value: float) -> str:
-    """A number of parameters: `8.03 B`, `494 M`, `17`."""
+    """Return a number of parameters: `8.03 B`, `494 M`, `17`."""
     for size, unit in _COUNT_UNITS:
         if value >= size * 0.9995:
             return f"{three_digits(value / size)} {unit}"
@@ -17,7 +17,7 @@ def count(value: float) -> str:
 
 
 def counted(n: int, one: str, many: str = "") -> str:
-    """A number of things: `1 line`, `2,000 lines`; `many` where an s at the end is not all.
+    """Return a number of things: `1 line`, `2,000 lines`; `many` where an s at the end is not all.
 
     >>> counted(1, "matrix is", "matrices are"), counted(2, "matrix is", "matrices are")
     ('1 matrix is', '2 matrices are')
@@ -26,13 +26,14 @@ def counted(n: int, one: str, many: str = "") -> str:
 
 
 def part_of(n: int, whole: int, noun: str, one: str = "", many: str = "") -> str:
-    """Some of a number of things, and what they do: `1 of 3 layers has`, `2 of 3 layers have`."""
+    """Return some of a number of things, and what they do: `1 of 3 layers has`, `2 of 3 layers
+    have`."""
     does = one if n == 1 else many
     return f"{n:,} of {counted(whole, noun)}" + (f" {does}" if does else "")
 
 
 def size(value: float) -> str:
-    """A number of bytes in decimal units, as the hub shows them: `16.1 GB`."""
+    """Return a number of bytes in decimal units, as the hub shows them: `16.1 GB`."""
     for unit_size, unit in _BYTE_UNITS:
         if value >= unit_size * 0.9995:
             return f"{three_digits(value / unit_size)} {unit}"
@@ -58,7 +59,8 @@ def duration(seconds: float) -> str:
 
 
 def about(seconds: float) -> str:
-    """An estimated duration, no more exact than it can be: `about 4 min`, `less than 1 s`."""
+    """Return an estimated duration, no more exact than it can be: `about 4 min`, `less than 1
+    s`."""
     if not math.isfinite(seconds) or seconds < 0:
         return "–"
     if seconds < 1:
@@ -71,12 +73,13 @@ def about(seconds: float) -> str:
 
 
 def shape(*sizes: int) -> str:
-    """A shape: `4096 × 14336`, without separators as configs have it; that of a scalar is 1."""
+    """Return a shape: `4096 × 14336`, without separators as configs have it; that of a scalar is
+    1."""
     return " × ".join(map(str, sizes)) or "1"
 
 
 def score(value: float) -> str:
-    """An SNR in at most 8 characters: `0.4312`, `12.31`, `4.5e25`, `∞`, `–`."""
+    """Return an SNR in at most 8 characters: `0.4312`, `12.31`, `4.5e25`, `∞`, `–`."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -87,16 +90,18 @@ def score(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1 as a percentage: `12.5 %`, `0.03 %`; `100.0 %` is all and nothing less."""
+    """Return a share of 1 as a percentage: `12.5 %`, `0.03 %`; `100.0 %` is all and nothing
+    less."""
     value = share * 100 if share >= 1 else min(share * 100, 99.9)
     return f"{value:.1f} %" if value >= 0.1 or value == 0 else f"{value:.2g} %"
 
 
 def short_percent(share: float) -> str:
-    """A share in at most 7 characters, for columns: `12.5 %`, `<0.1 %`, a dash for nothing."""
+    """Return a share in at most 7 characters, for columns: `12.5 %`, `<0.1 %`, a dash for
+    nothing."""
     return "–" if not share else percent(share) if share >= 0.001 else "<0.1 %"
 
 
 def finite(value: float) -> float | None:
-    """A number as strict JSON has it: None for Infinity and NaN."""
+    """Return a number as strict JSON has it: None for Infinity and NaN."""
     return float(value) if math.isfinite(value) else None

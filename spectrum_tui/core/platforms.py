@@ -81,7 +81,7 @@ def _lock_a_byte(handle: int) -> bool:
 
 
 def has_drive(path: str) -> bool:
-    """Whether a path leads away from the folder that it is joined to on Windows: `C:x`."""
+    """Return whether a path leads away from the folder that it is joined to on Windows: `C:x`."""
     return bool(PureWindowsPath(path).drive)
 
 
@@ -162,7 +162,8 @@ def _available(meminfo: Path) -> int | None:
 
 
 def _cgroup_left(folder: Path) -> int | None:
-    """What a container's limit leaves (cgroup v2), where there is one; file cache is free."""
+    """Return what a container's limit leaves (cgroup v2), where there is one; file cache is
+    free."""
     try:
         limit = int((folder / "memory.max").read_text())  # the word "max" where there is none
         used = int((folder / "memory.current").read_text())

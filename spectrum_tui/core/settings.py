@@ -26,7 +26,7 @@ METRIC = METRICS[0]
 
 
 def parse_metric(text: str) -> str:
-    """The name of a metric, "" where none is asked for; raises InputError."""
+    """Return the name of a metric, "" where none is asked for; raises InputError."""
     name = text.strip().lower().replace("-", "_")
     if text and name not in METRICS:
         raise InputError(
@@ -36,14 +36,14 @@ def parse_metric(text: str) -> str:
 
 
 def parse_percent(text: str) -> int:
-    """A whole percentage from 1 to 100; raises InputError."""
+    """Return a whole percentage from 1 to 100; raises InputError."""
     return whole_number(
         text.strip().removesuffix("%"), 1, 100, "top_percent", "The percentage", "1 to 100"
     )
 
 
 def parse_batch_size(text: str) -> int:
-    """How many matrices are in work at once, 0 for `auto`; raises InputError."""
+    """Return how many matrices are in work at once, 0 for `auto`; raises InputError."""
     if text.strip().lower() in ("", "auto"):
         return 0
     return whole_number(text, 1, 1024, "batch_size", "The batch size", "1 or more, or auto")
@@ -54,8 +54,8 @@ def _now(asked: bool) -> float:
 
 
 def whole_number(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
-    """A whole number from `low` to `high`; raises InputError with that field, which says `what` it
-    is and which are `allowed`."""
+    """Return a whole number from `low` to `high`; raises InputError with that field, which says
+    `what` it is and which are `allowed`."""
     try:
         value = int(text)
     except ValueError:
@@ -98,11 +98,11 @@ class Option:
     placeholder: str = ""
 
     def value(self, typed: Any) -> Any:
-        """The value that is typed; raises InputError."""
+        """Return the value that is typed; raises InputError."""
         return (self.check or type(self.default))(typed)
 
     def text(self, value: object) -> str:
-        """A value as it is typed."""
+        """Return a value as it is typed."""
         return str(value or self.unset)
 
 
@@ -261,7 +261,7 @@ class Settings:
     )
 
     def that_change(self, *what: Change) -> tuple[Any, ...]:
-        """The values of the options that change one of these."""
+        """Return the values of the options that change one of these."""
         return tuple(getattr(self, n) for n, option in OPTIONS.items() if option.changes in what)
 
 

@@ -38,13 +38,13 @@ def safe(text: str, instead: str = "?") -> str:
 
 
 def is_seen(text: str) -> bool:
-    """Whether every character is seen as itself."""
+    """Return whether every character is seen as itself."""
     return text.isprintable() and not _HIDDEN.search(text)
 
 
 def has_controls(text: str) -> bool:
-    """Whether there is what a terminal obeys, turns around or cannot encode; joiners, which names
-    in some scripts need, and spaces of any kind are none of that."""
+    """Return whether there is what a terminal obeys, turns around or cannot encode; joiners, which
+    names in some scripts need, and spaces of any kind are none of that."""
     return bool(_CONTROLS.search(text))
 
 
@@ -54,7 +54,7 @@ def safe_lines(text: str) -> str:
 
 
 def shortened(text: str, most: int = LONGEST_LINE) -> str:
-    """A line without its middle where it is longer than anybody reads."""
+    """Return a line without its middle where it is longer than anybody reads."""
     if len(text) <= most:
         return text
     half = most // 2

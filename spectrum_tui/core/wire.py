@@ -48,7 +48,7 @@ def encode(message: Any) -> str:
 
 
 def decode(line: str) -> Any:
-    """The message that `encode` wrote; raises ValueError for anything else."""
+    """Return the message that `encode` wrote; raises ValueError for anything else."""
     try:
         message = json.loads(line, object_hook=_revive)
     except (TypeError, RecursionError):
@@ -59,8 +59,8 @@ def decode(line: str) -> Any:
 
 
 def form_of(*classes: type[Any]) -> str:
-    """A name for the fields of dataclasses and their types, another one when any of them changes:
-    what was kept of them by another version is told by it."""
+    """Return a name for the fields of dataclasses and their types, another one when any of them
+    changes: what was kept of them by another version is told by it."""
     fields = [(c.__name__, f.name, f.type) for c in classes for f in dataclasses.fields(c)]
     return f"{zlib.crc32(repr(fields).encode()):08x}"
 

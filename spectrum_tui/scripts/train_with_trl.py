@@ -53,7 +53,7 @@ def say(text: str) -> None:
 
 
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line, before it what a YAML file says, before that a job's environment."""
+    """Return the command line, before it what a YAML file says, before that a job's environment."""
     given = [with_dashes(argument) for argument in arguments]
     parser = make_parser()
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -78,7 +78,7 @@ def with_dashes(argument: str) -> str:
 
 
 def from_yaml(path: str, parser: argparse.ArgumentParser) -> list[str]:
-    """A YAML file of options, or the only one in a folder, as a command line."""
+    """Return a YAML file of options, or the only one in a folder, as a command line."""
     import yaml
 
     place = Path(path)
@@ -99,7 +99,7 @@ def from_yaml(path: str, parser: argparse.ArgumentParser) -> list[str]:
 
 
 def yes_or_no(text: str) -> bool:
-    """A hyperparameter arrives as text: true, false, yes, no, 1 or 0."""
+    """Return a hyperparameter arrives as text: true, false, yes, no, 1 or 0."""
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if text.lower() not in words:
         raise argparse.ArgumentTypeError("true or false")
@@ -107,7 +107,7 @@ def yes_or_no(text: str) -> bool:
 
 
 def environment(*names: str) -> str:
-    """The first of these variables that is set."""
+    """Return the first of these variables that is set."""
     return next(filter(None, map(os.environ.get, names)), "")
 
 
@@ -158,7 +158,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def load_model(options: argparse.Namespace) -> Any:
-    """The model, of the class whose parameter names NAMES are."""
+    """Return the model, of the class whose parameter names NAMES are."""
     import torch
     import transformers
 
@@ -217,7 +217,7 @@ def train(model: Any, options: argparse.Namespace) -> None:
 
 
 def training_arguments(options: argparse.Namespace) -> Any:
-    """The options as TRL calls them."""
+    """Return the options as TRL calls them."""
     import torch
     from trl import SFTConfig
 
@@ -246,7 +246,7 @@ def training_arguments(options: argparse.Namespace) -> Any:
 
 
 def load_data(place: str) -> Any:
-    """A data file, all that are in a folder, or a folder that datasets saved."""
+    """Return a data file, all that are in a folder, or a folder that datasets saved."""
     from datasets import load_dataset, load_from_disk
 
     path = Path(place)

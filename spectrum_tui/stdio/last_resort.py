@@ -28,7 +28,8 @@ def report(error: SpectrumError) -> None:
 
 
 def broken_pipe() -> int:
-    """The reader of our stdout is gone (`| head`): nothing left to say. Returns the exit code."""
+    """Return the reader of our stdout is gone (`| head`): nothing left to say. Returns the exit
+    code."""
     silence(1)
     return 0
 
@@ -47,7 +48,7 @@ def unexpected(error: BaseException) -> int:
 
 
 def _described(error: BaseException) -> str:
-    """What happened, as a sentence."""
+    """Return what happened, as a sentence."""
     if isinstance(error, StreamError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -102,7 +103,7 @@ def end(code: int) -> NoReturn:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """The first Ctrl-C unwinds, so that half a file is removed; the second does not wait."""
+    """Unwind at the first Ctrl-C, so that half a file is removed; do not wait at the second."""
     signal.signal(signal.SIGINT, _end_now)
     raise KeyboardInterrupt
 
@@ -112,15 +113,16 @@ def _end_now(number: int, frame: FrameType | None) -> None:
 
 
 def _unraisable(raised: sys.UnraisableHookArgs) -> None:
-    """A Ctrl-C inside a finaliser or a callback would be printed and lost."""
+    """End the process for a Ctrl-C inside a finaliser or a callback, which would be printed and
+    lost."""
     if raised.exc_type is KeyboardInterrupt:
         os._exit(INTERRUPTED)
     sys.__unraisablehook__(raised)
 
 
 def was_interrupted() -> bool:
-    """Whether Ctrl-C was pressed: an import in C turns the KeyboardInterrupt into an error of its
-    own."""
+    """Return whether Ctrl-C was pressed: an import in C turns the KeyboardInterrupt into an error
+    of its own."""
     return signal.getsignal(signal.SIGINT) is _end_now
 
 

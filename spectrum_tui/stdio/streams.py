@@ -19,7 +19,8 @@ class StreamError(Exception):
 
 
 def put(text: str) -> None:
-    """Data, on stdout at once; raises StreamError, or BrokenPipeError where the reader left."""
+    """Write data to stdout at once; raises StreamError, or BrokenPipeError where the reader
+    left."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -30,7 +31,7 @@ def put(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """A line of words, on stderr at once; whatever is in it, it controls no terminal."""
+    """Write a line of words to stderr at once; whatever is in it, it controls no terminal."""
     draw(f"{shortened(safe(text))}\n")
 
 
@@ -88,5 +89,5 @@ def silence(number: int) -> None:
 
 
 def is_served() -> bool:
-    """Whether textual-serve shows the app: it names a driver, and gives the app pipes."""
+    """Return whether textual-serve shows the app: it names a driver, and gives the app pipes."""
     return "web_driver" in os.environ.get("TEXTUAL_DRIVER", "")

@@ -283,7 +283,7 @@ class ScanRunner:
                 self._post(WorkerSaid(message))
 
     def _of_the_hub(self, message: DownloadProgress | Notice | Downloaded) -> None:
-        """A download that was asked for, or that a scan begins with."""
+        """Note a download that was asked for, or that a scan begins with."""
         task = self._open.get(message.request)
         match message:
             case DownloadProgress() if task == "scan":
@@ -351,7 +351,7 @@ class ScanSession:
             self._runner.recount(self._asked)
 
     def partial(self) -> Path | None:
-        """The scores of an unfinished scan, if they are on disk as a result.
+        """Return the scores of an unfinished scan, if they are on disk as a result.
 
         Otherwise (the worker died) they are asked for, and `arrived` returns them later.
         """

@@ -42,17 +42,17 @@ class Listener(Protocol):
     """Who gets what a process says; called on the process's own threads."""
 
     def on_line(self, process: WorkerProcess, line: str) -> None:
-        """The process wrote a line."""
+        """Take a line that the process wrote."""
 
     def on_idle(self, process: WorkerProcess) -> float | None:
         """Nothing to send for the moment; return seconds until the next call, None for none."""
 
     def on_end(self, process: WorkerProcess, reason: str) -> None:
-        """The process is gone; `reason` says how, as the end of a sentence."""
+        """Take note that the process is gone; `reason` says how, as the end of a sentence."""
 
 
 def default_command() -> list[str]:
-    """The worker of this package under this interpreter; start it with `own_environment`.
+    """Return the worker of this package under this interpreter; start it with `own_environment`.
 
     `-P`: without it a `torch.py` in the folder that the user happens to be in would be imported.
     """
@@ -60,8 +60,9 @@ def default_command() -> list[str]:
 
 
 def own_environment() -> dict[str, str]:
-    """The environment of a process of ours: it says nothing on its own, finds this package where
-    it is not installed, and hands `-P` on to what a library starts. A PYTHONPATH counts first."""
+    """Return the environment of a process of ours: it says nothing on its own, finds this package
+    where it is not installed, and hands `-P` on to what a library starts. A PYTHONPATH counts
+    first."""
     env = {**os.environ, **OWN_ENV}
     root = Path(spectrum_tui.__file__).parent.parent
     if root.name not in ("site-packages", "dist-packages"):  # run from a checkout
@@ -70,7 +71,7 @@ def own_environment() -> dict[str, str]:
 
 
 def describe_exit(code: int) -> str:
-    """How a process ended, as the end of a sentence.
+    """Return how a process ended, as the end of a sentence.
 
     >>> describe_exit(-9), describe_exit(3)
     ('was killed (SIGKILL; out of memory?)', 'ended with exit code 3')

@@ -117,7 +117,7 @@ class _Window:
         self._anchor = now
 
     def add(self, now: float, nbytes: int) -> None:
-        """A matrix was finished."""
+        """Count a finished matrix."""
         self._items.append((now, nbytes))
         # The newest always stays: a matrix may take longer than the window.
         while len(self._items) > 1 and self._items[0][0] < now - self._seconds:
@@ -143,7 +143,7 @@ class Rate:
         self._items: deque[tuple[float, float, float]] = deque()
 
     def add(self, now: float, cost: float, seconds: float) -> None:
-        """A matrix of this cost was finished at `now` and took `seconds`."""
+        """Count a matrix of this cost that was finished at `now` and took `seconds`."""
         self._items.append((now, cost, seconds))
         while self._items[0][0] < now - ESTIMATE_SECONDS:
             self._items.popleft()
@@ -182,12 +182,12 @@ class ScanProgress:
         self._reset("idle")
 
     def begin(self) -> None:
-        """A scan was asked for; forget the one before."""
+        """Begin a scan that was asked for; forget the one before."""
         with self._lock:
             self._reset("starting")
 
     def stopping(self) -> None:
-        """The user asked to stop; matrices in work are still finished."""
+        """Note that the user asked to stop; matrices in work are still finished."""
         with self._lock:
             if self._state.phase in LIVE:
                 self._state.phase = "stopping"
@@ -199,7 +199,7 @@ class ScanProgress:
         *,
         changed: bool = False,
     ) -> None:
-        """The scan ended without saying so itself: the worker died, or could not start it.
+        """End a scan that did not say so itself: the worker died, or could not start it.
 
         Also when the last layer was done: without the result file it did not finish.
         """
@@ -209,7 +209,7 @@ class ScanProgress:
                 self._finish(phase, reason)
 
     def downloading(self, progress: DownloadProgress) -> None:
-        """The model comes from the hub first."""
+        """Note that the model comes from the hub first."""
         with self._lock:
             state = self._state
             if state.phase == "starting":
@@ -217,7 +217,7 @@ class ScanProgress:
             state.download = progress
 
     def set_memory(self, nbytes: int) -> None:
-        """The worker's resident memory, 0 when the system does not tell."""
+        """Take the worker's resident memory, 0 when the system does not tell."""
         with self._lock:
             self._state.memory = nbytes
 
@@ -271,7 +271,7 @@ class ScanProgress:
             )
 
     def now(self) -> float:
-        """The clock that `InWork.since` is measured with."""
+        """Return the clock that `InWork.since` is measured with."""
         return self._clock()
 
     def _reset(self, phase: Phase) -> None:
@@ -308,7 +308,7 @@ class ScanProgress:
             self._work_done(event)
 
     def _work_done(self, event: MatrixDone | LayerDone) -> None:
-        """The rates, with one matrix more."""
+        """Count one matrix more into the rates."""
         if event.resumed:
             # Read back, not computed: it must not make the machine look faster than it is.
             self._rates.restart(self._clock())

@@ -134,7 +134,8 @@ class Worker:
         return self._model
 
     def _patience(self, request: Request, wanted: Callable[[], bool]) -> Patience:
-        """How long a hub is waited for: as long as the answer is `wanted`, and the user is told."""
+        """Return how long a hub is waited for: as long as the answer is `wanted`, and the user is
+        told."""
         from spectrum_tui.core.hub import Patience
 
         def check() -> None:
@@ -181,7 +182,7 @@ class Worker:
     def _fetched(
         self, request: Request, found: Inspection, cancelled: Callable[[], bool]
     ) -> Inspection:
-        """The model on this machine, with the progress of its download."""
+        """Return the model on this machine, with the progress of its download."""
         from spectrum_tui.core.model.inspection import fetch
 
         number = request.number
@@ -234,7 +235,7 @@ class Worker:
             self._send(event)
 
     def _on_this_machine(self, request: Request) -> Inspection:
-        """The model to scan, downloaded first where it is not there; the app hears of it."""
+        """Return the model to scan, downloaded first where it is not there; the app hears of it."""
         from spectrum_tui.core.files import check_writable, output_folder
 
         settings = request.settings
@@ -254,7 +255,7 @@ class Worker:
         return exact
 
     def _inspected(self, request: Request) -> KeptModel:
-        """The model as it was inspected; inspected anew if it is another one by now."""
+        """Return the model as it was inspected; inspected anew if it is another one by now."""
         model = self._model
         if model is not None and model.answers(request.settings):
             return model

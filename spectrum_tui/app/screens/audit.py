@@ -136,7 +136,7 @@ class AuditScreen(Screen[None]):
 
     @work(exclusive=True, group="audit")
     async def show_names(self, names: ModelNames) -> None:
-        """The model's parameters have come: judge by them."""
+        """Judge by the model's parameters, now that they are known."""
         try:
             self.audit = await asyncio.to_thread(audited, self.text, names)
         except SpectrumError as error:
@@ -147,13 +147,13 @@ class AuditScreen(Screen[None]):
         self.query_one(Findings).focus()
 
     def show_failure(self, message: str, hint: str) -> None:
-        """The model cannot be read."""
+        """Say that the model cannot be read."""
         self._field.show_error(message, hint)
 
     # -- the corrected file --------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A corrected file is offered where there is something to correct."""
+        """Offer a corrected file only where there is something to correct."""
         return bool(self.audit.fixed and self.audit.defects) if action == "write" else True
 
     def action_write(self) -> None:

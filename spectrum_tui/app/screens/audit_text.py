@@ -47,7 +47,7 @@ def not_corrected(audit: Audit) -> str:
 
 
 def meant(audit: Audit) -> Content:
-    """What the file is meant to train of the model."""
+    """Return what the file is meant to train of the model."""
     if not audit.whole:
         return Content("Give its model to count what each line and each trainer matches.")
     elements = f"{numbers.count(audit.numel)} of {numbers.count(audit.whole)} elements"
@@ -86,7 +86,7 @@ class FindingTable(Widget):
         self.refresh(layout=True)
 
     def render(self) -> Table | Text:
-        """The table, or that there is nothing to say."""
+        """Return the table, or that there is nothing to say."""
         if not self.audit.findings:
             where = "in this model" if self.audit.whole else "by its text alone"
             style = self.get_component_rich_style("findings--good")
@@ -136,7 +136,7 @@ class TrainerTable(Widget):
         self.refresh(layout=True)
 
     def render(self) -> Table:
-        """The table; two trainers a line where it lies below the findings."""
+        """Return the table; two trainers a line where it lies below the findings."""
         if not self.audit.reports:
             return self._matching()
         return self._pairs() if self.size.width >= ROOMY else self._counts()

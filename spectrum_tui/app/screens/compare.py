@@ -65,7 +65,7 @@ class CompareScreen(Screen[None]):
         self.moves = MoveLines(comparison)
 
     def compose(self) -> ComposeResult:
-        """What is compared, slider and totals, both lists, keys."""
+        """Lay out what is compared, slider and totals, both lists, keys."""
         yield StepBar(step=4, detail="comparison")
         with Vertical(id="header"):
             yield Static(self._sources(), markup=False, id="sources")
@@ -121,7 +121,7 @@ class CompareScreen(Screen[None]):
 
 
 def _source(label: str, result: Result, file: str) -> Content:
-    """`A  org/model  224 layers, snr_results_org-model.json`."""
+    """Return `A  org/model  224 layers, snr_results_org-model.json`."""
     origin = result.provenance
     note = ", ".join(filter(None, (counted(len(result.scores), "layer"), file)))
     parts = ((f"{label}  ", "bold $primary"), (printable(origin.model), "bold"))

@@ -29,14 +29,14 @@ MOST = 50
 
 
 def score_files(folder: Path, own: str) -> list[Path]:
-    """The score files in an output folder, newest first, without the one that is open."""
+    """Return the score files in an output folder, newest first, without the one that is open."""
     found = [*folder.glob("model_snr_results/*.json"), *folder.glob("snr_results_*.json")]
     others = [path for path in found if path != Path(own)]
     return newest_first(path for path in others if not path.stem.endswith("_sorted"))[:MOST]
 
 
 def compared(a: Result, path: str) -> Comparison:
-    """The comparison with a file, all of it worked out; raises SpectrumError."""
+    """Return the comparison with a file, all of it worked out; raises SpectrumError."""
     try:
         comparison = compare(a, load_result(output_folder(path)))
         comparison.work_out()
@@ -82,7 +82,7 @@ class CompareFileScreen(Dialog[None]):
         self._offered: list[Path] = []
 
     def compose(self) -> ComposeResult:
-        """A field, and what is there to pick."""
+        """Lay out a field, and what is there to pick."""
         with Vertical(id="dialog") as dialog:
             dialog.border_title = "Compare with other scores"
             dialog.border_subtitle = "enter compares, esc cancels"

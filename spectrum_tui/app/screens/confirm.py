@@ -59,7 +59,7 @@ class ConfirmScreen(Dialog[bool]):
 
     @on(Button.Pressed)
     def button_pressed(self, event: Button.Pressed) -> None:
-        """A click answers too."""
+        """Take a click for an answer."""
         event.stop()
         self.action_answer(event.button.id == "yes")
 

@@ -26,7 +26,7 @@ class Backdrop:
         self._segments: list[Segment] = []
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The picture."""
+        """Return the picture."""
         size = (options.max_width, options.height)
         if self._size != size:
             self._segments = list(console.render(self._below, options))
@@ -56,17 +56,17 @@ class Dialog(ModalScreen[Answer]):
     _backdrop: Backdrop | None = None
 
     def render(self) -> RenderableType:
-        """The screen below."""
+        """Return the screen below."""
         if self._backdrop is None:
             self._backdrop = Backdrop(super().render())
         return self._backdrop
 
     def on_screen_resume(self) -> None:
-        """What is below may be another now, or have other colours."""
+        """Draw what is below anew: it may be another screen now, or have other colours."""
         self._backdrop = None
 
     def on_resize(self) -> None:
-        """What is below has another size."""
+        """Draw what is below anew, at its new size."""
         self._backdrop = None
 
 
@@ -78,7 +78,7 @@ class ListDialog(Dialog[None]):
     """
 
     def framed(self, content: Widget, title: str, subtitle: str = "") -> ComposeResult:
-        """The list in its frame, the footer below."""
+        """Lay out the list in its frame, the footer below."""
         frame = Vertical(content)
         frame.border_title = Content(title)  # a string would be read as markup
         frame.border_subtitle = Content(subtitle)

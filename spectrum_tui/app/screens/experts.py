@@ -37,7 +37,7 @@ class ExpertLines(LineView):
         self._highest = max(finite, default=0.0)
 
     def render_header(self, line: int, width: int) -> Strip:
-        """The names of the columns."""
+        """Return the names of the columns."""
         text = f"{'matrix':<{self._label_width}}{self._title:>{self._value_width}}"
         return Strip([Segment(text, self.line_style("line-view--header"))])
 
@@ -73,7 +73,7 @@ class ExpertsScreen(ListDialog):
         self.lines = ExpertLines(parts, title)
 
     def compose(self) -> ComposeResult:
-        """The list in a frame that names the layer and its spread."""
+        """Lay out the list in a frame that names the layer and its spread."""
         yield from self.framed(self.lines, printable(self._layer), spread_text(self._parts))
 
     def action_order(self) -> None:

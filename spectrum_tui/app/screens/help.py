@@ -83,7 +83,7 @@ class KeyHelp:
 
 
 def purpose_of(screen: Screen[Any]) -> str:
-    """The paragraph for this screen."""
+    """Return the paragraph for this screen."""
     return PURPOSES.get(type(screen).__name__, "")
 
 
@@ -107,7 +107,7 @@ def keys_of(app: App[Any], screen: Screen[Any]) -> list[KeyHelp]:
 
 
 def commands_of(app: App[Any], screen: Screen[Any]) -> list[SystemCommand]:
-    """What the keys of the screen and of the app do, for the palette."""
+    """Return what the keys of the screen and of the app do, for the palette."""
     commands: dict[str, SystemCommand] = {}
     for node, binding, enabled, _ in screen.active_bindings.values():
         if node in (screen, app) and enabled and binding.description and not binding.system:
@@ -137,7 +137,7 @@ class KeyTable(Widget):
         self._keys = keys
 
     def render(self) -> Table:
-        """The table, its last column wrapped where it must be."""
+        """Return the table, its last column wrapped where it must be."""
         width = max((cell_len(key.keys) for key in self._keys), default=0)
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
         table.add_column(style=self.get_component_rich_style("keys--key"), width=min(width, 22))
@@ -172,7 +172,7 @@ class HelpScreen(Dialog[None]):
         self._keys = list(keys)
 
     def compose(self) -> ComposeResult:
-        """The paragraph and a line for each key."""
+        """Lay out the paragraph and a line for each key."""
         with Vertical() as box:
             box.border_title = "Help"
             box.border_subtitle = "esc closes"

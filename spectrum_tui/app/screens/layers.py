@@ -63,7 +63,7 @@ class LayersScreen(Screen[None]):
         self.panel = PlanPanel(summary, settings, self._plan())
 
     def compose(self) -> ComposeResult:
-        """Steps, tree and plan, keys."""
+        """Lay out steps, tree and plan, keys."""
         yield StepBar(step=2, detail=self._detail())
         with Container(id="body"):
             yield self.tree_view
@@ -75,15 +75,15 @@ class LayersScreen(Screen[None]):
         return f"{model_label(self.summary)} · {size}"
 
     def on_mount(self) -> None:
-        """The tree has the keys."""
+        """Give the keys to the tree."""
         self.tree_view.lines.focus()
 
     def on_screen_resume(self) -> None:
-        """A scan may have scored more, where the user comes back from one."""
+        """Ask for new counts: a scan may have scored more, where the user comes back from one."""
         self.post_message(RecountRequested())
 
     def set_ready(self, ready: Ready) -> None:
-        """The worker has measured this machine."""
+        """Show times, now that the worker has measured this machine."""
         self.panel.set_ready(ready)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -145,7 +145,7 @@ class MemoryScreen(Dialog[Fitting | None]):
         self._foot = Static(_ESTIMATE, markup=False, id="foot")
 
     def compose(self) -> ComposeResult:
-        """What trains, the table, what it depends on, the question and its answer."""
+        """Lay out what trains, the table, what it depends on, the question and its answer."""
         with Vertical(id="dialog") as dialog:
             dialog.border_title = f"Memory to train the top {self._choice.percent} %"
             yield Static(self._trains(), markup=False)
@@ -170,7 +170,7 @@ class MemoryScreen(Dialog[Fitting | None]):
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        """The question has the keys."""
+        """Give the keys to the question."""
         self.size_field.focus()
         self._show()
 
@@ -222,7 +222,7 @@ class MemoryScreen(Dialog[Fitting | None]):
             self.table.limit = 0.0
 
     def action_card(self, by: int) -> None:
-        """The memory of the next larger or smaller card."""
+        """Fill in the memory of the next larger or smaller card."""
         larger = [card for card in CARDS if card * 2.0**30 > self.table.limit]
         smaller = [card for card in CARDS if card * 2.0**30 < self.table.limit]
         if card := (larger[:1] if by > 0 else smaller[-1:]):
@@ -230,7 +230,7 @@ class MemoryScreen(Dialog[Fitting | None]):
             self.size_field.cursor_position = len(self.size_field.value)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A list and a box have a use for these keys of their own."""
+        """Leave these keys to a list and a box, which have a use for them."""
         own = ("preset", "fit", "card")
         return isinstance(self.focused, Input) if action in own else True
 

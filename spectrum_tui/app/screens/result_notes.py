@@ -14,13 +14,13 @@ from spectrum_tui.core.settings import DEMO_NAME
 
 
 def result_label(result: Result) -> str:
-    """What to call the scored model; the demonstration model is labelled as such."""
+    """Return what to call the scored model; the demonstration model is labelled as such."""
     name = result.provenance.model
     return "demo model" if name == DEMO_NAME else name
 
 
 def totals_text(choice: Choice) -> str:
-    """How many layers are selected and how much of the model that trains."""
+    """Return how many layers are selected and how much of the model that trains."""
     selection = choice.selection
     result = selection.result
     totals = selection.totals(choice.percent, embeddings=choice.embeddings)
@@ -40,7 +40,7 @@ def totals_text(choice: Choice) -> str:
 
 
 def embeddings_text(result: Result, *, embeddings: bool) -> str:
-    """Whether embeddings and heads are among what trains; empty where the model has none."""
+    """Return whether embeddings and heads are among what trains; empty where the model has none."""
     if not result.embeddings:
         return ""
     if not embeddings:
@@ -67,7 +67,7 @@ def _heads(result: Result) -> str:
 
 
 def facts(result: Result) -> list[str]:
-    """What a user has to know before trusting the selection; empty for a whole own scan."""
+    """Return what a user has to know before trusting the selection; empty for a whole own scan."""
     found = []
     scanned = len(result.scores)
     if not result.complete:
@@ -108,7 +108,7 @@ class Ties:
         self.possible = bool(same.any())
 
     def text(self, percent: int) -> str:
-        """Which types tie at the cut of this percentage; empty where none does."""
+        """Return which types tie at the cut of this percentage; empty where none does."""
         slots = self._selection.counts * percent // 100
         types = np.flatnonzero((slots > 0) & (slots < self._scored))
         below = self._first[types] + slots[types]

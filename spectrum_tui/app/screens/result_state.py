@@ -66,7 +66,7 @@ class ResultState:
         self.saved: Path | None = None
 
     def of(self, result: Result) -> ResultState:
-        """The same metric and choice of another result."""
+        """Return the same metric and choice of another result."""
         choice = self.choice
         metric = self.ranking.metric.name
         settings = replace(self.settings, top_percent=choice.percent, metric=metric)
@@ -91,27 +91,28 @@ class ResultState:
         self.choice = replace(self.choice, selection=self.ranking.selection)
 
     def _ranked(self, metric: str) -> Ranking:
-        """The ranking by a metric, made when it is first shown and kept for the next time."""
+        """Return the ranking by a metric, made when it is first shown and kept for the next
+        time."""
         if metric not in self._rankings:
             other = next(iter(self._rankings.values()), None)
             self._rankings[metric] = Ranking(self._whole.with_metric(metric), other)
         return self._rankings[metric]
 
     def _next_metric(self) -> str:
-        """The metric that follows, or one that the result lacks where it has no other."""
+        """Return the metric that follows, or one that the result lacks where it has no other."""
         shown, names = self.ranking.metric.name, self._whole.metrics
         if not self.has_metrics:
             return next(name for name in METRICS if name != shown)
         return names[(names.index(shown) + 1) % len(names)]
 
     def mask(self) -> BoolArray:
-        """The layers that are selected."""
+        """Return the layers that are selected."""
         return self.choice.selection.mask(self.choice.percent, embeddings=self.choice.embeddings)
 
     def yaml(self) -> YamlView:
-        """The lines of the file to save, each made when it is looked at."""
+        """Return the lines of the file to save, each made when it is looked at."""
         return self.ranking.recipe.view(self.choice.percent, embeddings=self.choice.embeddings)
 
     def text(self) -> str:
-        """The whole of that file; raises SelectionError where it must not be written."""
+        """Return the whole of that file; raises SelectionError where it must not be written."""
         return drafted(DEFAULT_KIND, self.choice)[0].text

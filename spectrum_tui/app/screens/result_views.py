@@ -77,7 +77,7 @@ class ResultHeader(Vertical):
         self._small.display = bool(selection.too_small(selection.smallest_percent()))
 
     def show_notes(self) -> None:
-        """What the user should know of the result, and where it was saved."""
+        """Show what the user should know of the result, and where it was saved."""
         state, lines = self._state, []
         if found := facts(state.result):
             lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
@@ -188,13 +188,13 @@ class ResultViews(Vertical):
         self.show()
 
     def widget(self, name: str) -> Widget:
-        """What takes the keys of a view."""
+        """Return what takes the keys of a view."""
         if name == HEAT and self.heatmap is not None:
             return self.heatmap
         return self.preview if name == YAML else self.table
 
     def in_table(self) -> ScoreTable:
-        """The table, brought into sight."""
+        """Return the table, brought into sight."""
         if self.current != TABLE:
             self.switch(TABLE)
         return self.table

@@ -75,7 +75,7 @@ class ResultsScreen(Screen[None]):
         self._sized: Result | None = None
 
     def compose(self) -> ComposeResult:
-        """Steps, slider and totals, views, keys."""
+        """Lay out steps, slider and totals, views, keys."""
         yield StepBar(step=4, detail=printable(result_label(self.state.result)))
         yield self.header
         yield self.views
@@ -96,7 +96,7 @@ class ResultsScreen(Screen[None]):
         self.header.show()
 
     def on_resize(self, event: Resize) -> None:
-        """The YAML stands beside the table, and the memory on a line of its own, where there is
+        """Put the YAML beside the table, and the memory on a line of its own, where there is
         room."""
         self.views.fit(event.size.width)
         self.header.show()
@@ -126,7 +126,7 @@ class ResultsScreen(Screen[None]):
         self._make_way()
 
     def on_screen_resume(self) -> None:
-        """A dialog over this was closed."""
+        """Go on where the dialog that is closed was opened."""
         if self._sized is not None:
             self.call_after_refresh(self._make_way)
 

@@ -144,7 +144,7 @@ class SaveScreen(Dialog[Saved | None]):
         self._button = Button("Save", variant="primary", id="save", compact=True)
 
     def compose(self) -> ComposeResult:
-        """The kinds, the folder, what will be written, buttons."""
+        """Lay out the kinds, the folder, what will be written, buttons."""
         with Vertical(id="dialog") as dialog:
             dialog.border_title = f"Save the top {self.choice.percent} % as"
             dialog.border_subtitle = "↑↓ kind · enter saves · esc cancels"
@@ -163,7 +163,7 @@ class SaveScreen(Dialog[Saved | None]):
                 yield self._button
 
     def on_mount(self) -> None:
-        """The kind is what needs a choice first."""
+        """Give the keys to the kind, which needs a choice first."""
         self._kinds.focus()
         self._look()
 
@@ -226,7 +226,7 @@ class SaveScreen(Dialog[Saved | None]):
         return SavePlan(files, self._noted(order, drafts), experts)
 
     def _noted(self, order: Order, drafts: Files) -> Content:
-        """What is said of a draft, made once: a folder is typed letter by letter."""
+        """Return what is said of a draft, made once: a folder is typed letter by letter."""
         choice = self._drafts.with_experts(order.kind, order.experts)
         key = (order.kind.name, choice.experts)
         if key not in self._notes:

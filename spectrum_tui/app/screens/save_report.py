@@ -23,8 +23,8 @@ SHOWN = 3
 
 
 def trainer_reports(choice: Choice, files: Files) -> tuple[TrainerReport, ...]:
-    """A report for each trainer; empty where the file is no list of names, or the parameters of
-    the model are not known. Takes 0.5 s for 60,000 parameters: not for the event loop."""
+    """Return a report for each trainer; empty where the file is no list of names, or the parameters
+    of the model are not known. Takes 0.5 s for 60,000 parameters: not for the event loop."""
     parameters = choice.selection.result.parameters
     if not parameters or not is_list_of_names(files):
         return ()
@@ -59,7 +59,7 @@ def trainers_text(choice: Choice, files: Files) -> Content:
 
 
 def kind_text(kind: RecipeKind, choice: Choice) -> Content:
-    """A line for each thing worth knowing; empty where there is none."""
+    """Return a line for each thing worth knowing; empty where there is none."""
     lines = [Content.styled(f"! {line}", "$warning") for line in _cautions(kind, choice)]
     if isinstance(kind, AdapterKind):
         lines[:0] = _adapter_lines(kind, choice)
@@ -75,14 +75,14 @@ def _cautions(kind: RecipeKind, choice: Choice) -> list[str]:
 
 
 def _dead(choice: Choice) -> list[str]:
-    """The head lines of the reference that name no parameter of this model."""
+    """Return the head lines of the reference that name no parameter of this model."""
     names = set(choice.selection.result.names)
     dead = [line[3:-1] for line in EMBEDDING_LINES if line[3:-1] not in names]
     return [f"This model has no {' and no '.join(dead)}"] if names and dead else []
 
 
 def _adapter_lines(kind: AdapterKind, choice: Choice) -> list[Content]:
-    """A line each on what trains, what of the selection does not, and where that is set."""
+    """Return a line each on what trains, what of the selection does not, and where that is set."""
     count = kind.count(choice)
     left_out = adapter_layers(choice.selection).left_out(
         kind.end(choice), embeddings=choice.embeddings

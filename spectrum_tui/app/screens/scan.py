@@ -80,7 +80,7 @@ class ScanScreen(Screen[None]):
         self._scores = ScoreFeed(id="scores")
 
     def compose(self) -> ComposeResult:
-        """The whole above, what is in work, then types beside scores."""
+        """Lay out the whole above, what is in work, then types beside scores."""
         yield StepBar(3, self._model)
         yield self._summary
         yield self._work

@@ -111,7 +111,7 @@ class SetupScreen(Screen[None]):
     # -- answers -------------------------------------------------------------------------------
 
     def set_ready(self, ready: Ready) -> None:
-        """The devices that exist are known now."""
+        """Offer the devices that exist."""
         self._form.set_devices(ready.devices)
 
     def set_suggestions(self, suggestions: Suggestions) -> None:
@@ -121,7 +121,7 @@ class SetupScreen(Screen[None]):
         self.query_one(ModelChoices).suggest(suggestions)
 
     def show_summary(self, summary: ModelSummary) -> None:
-        """The inspection's or the download's answer."""
+        """Show the answer of the inspection or the download."""
         self.summary = summary
         self._form.field("model").show_help()
         self._form.field("revision").show_help()
@@ -136,7 +136,7 @@ class SetupScreen(Screen[None]):
             self.query_one("#continue", Button).focus()
 
     def show_notice(self, text: str) -> None:
-        """What the reader should know while the hub is asked."""
+        """Say what the reader should know while the hub is asked."""
         if self._found.state in ("reading", "downloading"):
             self._form.field("model").show_help(text)
 
@@ -184,7 +184,7 @@ class SetupScreen(Screen[None]):
     @on(Input.Changed, "#model")
     @on(Input.Changed, "#revision")
     def model_changed(self, event: Input.Changed) -> None:
-        """What was found belongs to another model now."""
+        """Forget what was found: it belongs to another model."""
         self.query_one(ModelChoices).narrow(self._form.input("model").value.strip())
         asked = (self.settings.model, self.settings.revision)
         if self._form.typed() != asked:
@@ -196,7 +196,8 @@ class SetupScreen(Screen[None]):
 
     @on(Input.Changed, "#model, #revision, #output_dir")
     def value_mended(self, event: Input.Changed) -> None:
-        """An error is of what stood there; what stands there now is looked at when it is used."""
+        """Clear an error: it is of what stood there; what stands there now is looked at when it is
+        used."""
         field = self._form.field(event.input.id or "")
         if field.error:
             field.show_help()

@@ -63,7 +63,7 @@ class SpectrumScreen(Dialog[None]):
         self.frame = Vertical(self.body)
 
     def compose(self) -> ComposeResult:
-        """The text in a frame that names the matrix."""
+        """Lay out the text in a frame that names the matrix."""
         self._name_it(self._result.scores.layers[self._row])
         yield self.frame
         yield KeyFooter()
@@ -83,7 +83,7 @@ class SpectrumScreen(Dialog[None]):
         self._show()
 
     def on_resize(self) -> None:
-        """The histogram is as wide as the frame."""
+        """Draw the histogram as wide as the frame."""
         super().on_resize()
         self.call_after_refresh(self._show)
 
@@ -138,7 +138,7 @@ def _fact(name: str, value: float, note: str = "") -> Content:
 
 
 def noise_by(rule: str, kept: KeptSpectrum) -> Noise:
-    """What a rule takes for noise, as its metric does."""
+    """Return what a rule takes for noise, as its metric does."""
     if rule == "calibrated":
         return noise_of(kept.values, kept.rows, kept.columns)
     score = spectrum_score(kept.values, kept.rows, kept.columns)
@@ -157,7 +157,8 @@ def facts(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
 
 
 def histogram(kept: KeptSpectrum, noise: Noise, width: int) -> Content:
-    """How many singular values lie where, from 0 to the largest; those above noise in colour.
+    """Return how many singular values lie where, from 0 to the largest; those above noise in
+    colour.
 
     Heights are logarithmic: a single value far out is seen beside thousands in the bulk.
     """

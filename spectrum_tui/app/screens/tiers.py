@@ -105,7 +105,7 @@ class TiersScreen(Dialog[TierChoice | None]):
         self._show()
 
     def on_resize(self) -> None:
-        """The bar is as wide as the frame."""
+        """Draw the bar as wide as the frame."""
         super().on_resize()
         self.call_after_refresh(self._show)
 
@@ -167,7 +167,7 @@ class TiersScreen(Dialog[TierChoice | None]):
         self._say(self.kind.lacking(self._layers, choice), self._layers.measure())
 
     def _say(self, problem: str, measure: str) -> None:
-        """What the chosen kind does, or why it cannot be saved as it is."""
+        """Say what the chosen kind does, or why it cannot be saved as it is."""
         if problem:
             text = Content.styled(f"! {problem}", "$warning")
         else:
@@ -186,7 +186,7 @@ def _prepared(choice: Choice) -> AdapterLayers:
 
 
 def shares(layers: AdapterLayers, count: AdapterCount, width: int) -> Content:
-    """A bar of the layers in each tier, and how many those are."""
+    """Return a bar of the layers in each tier, and how many those are."""
     every = int(layers.adaptable.sum())
     counts = (count.high, count.medium, every - count.high - count.medium)
     ends = [round(width * sum(counts[: i + 1]) / max(1, every)) for i in range(3)]

@@ -35,7 +35,7 @@ class UnscoredLines(LineView):
         self._longest_reason = max((cell_len(printable(why)) for _, why in skipped), default=0)
 
     def render_header(self, line: int, width: int) -> Strip:
-        """The names of the columns."""
+        """Return the names of the columns."""
         text = f"{'parameter':<{self._name_width(width) + 2}}why it has no score"
         return Strip([Segment(text, self.line_style("line-view--header"))])
 
@@ -54,7 +54,7 @@ class UnscoredLines(LineView):
         self.refresh()
 
     def render_row(self, row: int, width: int) -> Strip:
-        """The name keeps its end; the reason takes what is left."""
+        """Return the name, cut at its start, and the reason in what is left."""
         name, reason = self._lines[row]
         cursor = self.with_cursor(row)
         name_width = self._name_width(width)
@@ -83,7 +83,7 @@ class UnscoredScreen(ListDialog):
         self.skipped = skipped
 
     def compose(self) -> ComposeResult:
-        """The list in a frame that says how long it is."""
+        """Lay out the list in a frame that says how long it is."""
         title = f"{parameters(len(self.skipped))} without a score"
         yield from self.framed(UnscoredLines(self.skipped), title)
 

@@ -43,7 +43,7 @@ class WriteScreen(Dialog[Path | None]):
         self._state = Static(markup=False, id="state")
 
     def compose(self) -> ComposeResult:
-        """The field and a line below it."""
+        """Lay out the field and a line below it."""
         with Vertical(id="dialog") as dialog:
             dialog.border_title = "Write the corrected file"
             dialog.border_subtitle = "enter writes, esc cancels"
@@ -52,7 +52,7 @@ class WriteScreen(Dialog[Path | None]):
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        """The path may need a change."""
+        """Give the keys to the path, which may need a change."""
         self._path.focus()
 
     @property

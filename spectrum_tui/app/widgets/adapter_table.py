@@ -45,7 +45,7 @@ class AdapterTable(LineView):
             self.refresh()
 
     def render_header(self, line: int, width: int) -> Strip:
-        """The names of the columns."""
+        """Return the names of the columns."""
         text = _columns("recipe", "what trains", "parameters", "of model", width)
         return Strip([Segment(text, self.line_style("line-view--header"))])
 

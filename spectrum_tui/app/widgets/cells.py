@@ -16,7 +16,8 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def printable(text: str) -> str:
-    """The text with what is not seen as itself replaced: an escape code would move the cursor."""
+    """Return the text with what is not seen as itself replaced: an escape code would move the
+    cursor."""
     return safe(text, "�")
 
 
@@ -35,7 +36,7 @@ def keep_end(text: str, width: int) -> str:
 
 
 def bar(share: float, width: int) -> str:
-    """A bar of exactly `width` cells in eighths of a cell; any share above 0 is visible.
+    """Return a bar of exactly `width` cells in eighths of a cell; any share above 0 is visible.
 
     >>> bar(0.5, 4), bar(0.001, 4), bar(0.0, 2)
     ('██  ', '▏   ', '  ')
@@ -53,7 +54,7 @@ class Printable(LineFilter):
     """
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The same segments with text that can be seen."""
+        """Return the same segments with text that can be seen."""
         if not any(has_controls(segment.text) for segment in segments):
             return segments
         return [

@@ -135,7 +135,7 @@ class CheckModel:
         self._recount()
 
     def type_at(self, node: int) -> TypeInfo | None:
-        """The type that a node is, None for a branch."""
+        """Return the type that a node is, None for a branch."""
         return self._type_at.get(node)
 
     # -- what is checked -------------------------------------------------------------------
@@ -146,15 +146,15 @@ class CheckModel:
         return tuple(info.name for info in self.checked_types())
 
     def checked_types(self) -> Iterator[TypeInfo]:
-        """The checked types, in tree order."""
+        """Return the checked types, in tree order."""
         return compress(self.types, self.on[self.leaf].tolist())
 
     def checked_counts(self, nodes: IntArray) -> IntArray:
-        """How many types are checked below (or at) each of these nodes."""
+        """Return how many types are checked below (or at) each of these nodes."""
         return np.asarray(self._checked[self.end[nodes]] - self._checked[nodes])
 
     def counts(self, node: int) -> tuple[int, int]:
-        """Checked types and all types below (or at) a node."""
+        """Count the checked types and all types below (or at) a node."""
         end = self.end[node]
         return (
             int(self._checked[end] - self._checked[node]),
@@ -162,7 +162,7 @@ class CheckModel:
         )
 
     def state(self, node: int) -> Check:
-        """The state of a node's box."""
+        """Return the state of a node's box."""
         checked, whole = self.counts(node)
         return Check.OFF if not checked else Check.ON if checked == whole else Check.PART
 
@@ -192,7 +192,7 @@ class CheckModel:
         return int(self._parameters[self.end[node]] - self._parameters[node])
 
     def share(self, node: int) -> float:
-        """A node's part of the work of the whole model, 0 to 1."""
+        """Return a node's part of the work of the whole model, 0 to 1."""
         whole = float(self._cost[-1])
         return float(self._cost[self.end[node]] - self._cost[node]) / whole if whole else 0.0
 
@@ -224,7 +224,7 @@ class CheckModel:
         return self._before_filter is not None
 
     def row_of(self, node: int) -> int:
-        """The line of a node, or of its nearest ancestor on show; 0 where there is none."""
+        """Return the line of a node, or of its nearest ancestor on show; 0 where there is none."""
         while node >= 0:
             row = int(np.searchsorted(self.visible, node))
             if row < len(self.visible) and self.visible[row] == node:
@@ -269,5 +269,5 @@ class CheckModel:
 
 
 def _prefix(flags: BoolArray) -> IntArray:
-    """How many flags are set before each position, and in all."""
+    """Return how many flags are set before each position, and in all."""
     return np.concatenate(([0], np.cumsum(flags, dtype=np.int64)))

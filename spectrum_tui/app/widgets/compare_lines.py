@@ -53,7 +53,7 @@ class TypeLines(LineView):
         self.refresh()
 
     def render_header(self, line: int, width: int) -> Strip:
-        """The names of the columns."""
+        """Return the names of the columns."""
         name = self._name_width(width)
         text = "type".ljust(name) + "".join(f"{title:>{cells}}" for title, cells in _COLUMNS)
         return Strip([Segment(f"{text}  agreement", self.line_style("line-view--header"))])
@@ -119,7 +119,7 @@ class MoveLines(LineView):
         self.refresh()
 
     def render_header(self, line: int, width: int) -> Strip:
-        """The names of the columns."""
+        """Return the names of the columns."""
         track = self._track_width(width)
         text = f"{'rank':<{self._ranks_width}}  {'best → last':<{track}}  {'selected':<9} layer"
         return Strip([Segment(text, self.line_style("line-view--header"))])
@@ -161,7 +161,8 @@ def _ranks(move: Move) -> str:
 
 
 def track_parts(move: Move, width: int) -> tuple[str, str, str]:
-    """A line of `width` cells from the best rank to the last: what is before, ○━━● or ●━━○, after.
+    """Return a line of `width` cells from the best rank to the last: what is before, ○━━● or ●━━○,
+    after.
 
     The ends are where the ranks in A (○) and in B (●) are; on one cell, B's is seen.
     """

@@ -115,13 +115,13 @@ class FoundPanel(Vertical):
         self._show(HOW_IT_GOES)
 
     def show_reading(self, model: str) -> None:
-        """The headers are being read."""
+        """Show that the headers are being read."""
         self._become("reading", "Reading")
         name = DEMO_FACT if model == DEMO else model
         self._show([("Model", name), ("", "Reading the headers …")])
 
     def show_found(self, summary: ModelSummary) -> None:
-        """The model is known."""
+        """Show the model."""
         self._become("found", "Found")
         self.set_class(not summary.is_local, "-remote")
         self.show_facts(summary)
@@ -130,7 +130,7 @@ class FoundPanel(Vertical):
         self._tell("enter or ctrl+n: choose layers" if summary.is_local else "enter: layers")
 
     def show_facts(self, summary: ModelSummary) -> None:
-        """What is known of the model, whatever goes on with it."""
+        """Show what is known of the model, whatever goes on with it."""
         self._show(list(_fact_lines(summary)))
         self._groups.show(summary)
 
@@ -168,7 +168,7 @@ class FoundPanel(Vertical):
 
 
 def download_line(progress: DownloadProgress) -> str:
-    """How far a download is: bytes, speed, time left."""
+    """Return how far a download is: bytes, speed, time left."""
     done, total = numbers.size(progress.done), numbers.size(progress.total)
     if progress.speed <= 0:
         return f"{done} of {total}"

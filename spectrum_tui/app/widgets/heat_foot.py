@@ -57,7 +57,7 @@ class HeatFoot(Widget):
             self.refresh()
 
     def set_embeddings(self, in_embeddings: BoolArray) -> None:
-        """These layers train whatever their rank."""
+        """Say that these layers train whatever their rank."""
         self._in_embeddings = in_embeddings
         self.refresh()
 
@@ -67,7 +67,7 @@ class HeatFoot(Widget):
         return self.matrix.members(*self.cell) if self.cell else np.zeros(0, np.int64)
 
     def render(self) -> Content:
-        """All of it."""
+        """Return all of it."""
         title, facts = self._describe()
         return Content("\n").join([Content(""), title, facts, self._legend()])
 

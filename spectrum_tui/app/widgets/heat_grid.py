@@ -116,7 +116,7 @@ class HeatGrid(LineView):
         self.refresh()
 
     def mark(self, row: int, column: int) -> str:
-        """What stands on a cell: selected, in part, or training without being selected."""
+        """Return what stands on a cell: selected, in part, or training without being selected."""
         mark = int(self.marks[row, column])
         return (
             IN_EMBEDDINGS if mark == Mark.NONE and self.in_embeddings[row, column] else MARKS[mark]
@@ -167,7 +167,7 @@ class HeatGrid(LineView):
         return x, x + layout.cell
 
     def _cell_at(self, x: int, y: int) -> tuple[int, int] | None:
-        """The cell at a position of the content; None where there is none."""
+        """Return the cell at a position of the content; None where there is none."""
         row = self.row_at(y)
         if row is None:
             return None
@@ -248,7 +248,8 @@ class HeatGrid(LineView):
         return text.center(width), self.line_style("heat--cursor") if cursor else style
 
     def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
-        """What has no place on the ramp; a selected ∞ has its mark beside it, or is reversed."""
+        """Return what has no place on the ramp; a selected ∞ has its mark beside it, or is
+        reversed."""
         marked = mark != MARKS[Mark.NONE]
         if kind == Cell.INFINITE and marked and width > 1:
             return f"{mark}∞", self.line_style("heat--infinite")

@@ -26,7 +26,7 @@ class HeatLayout:
     def of(
         cls, width: int, *, label: int, has_single: bool, layers: int, counts: int, low: int
     ) -> HeatLayout:
-        """The widest cells (of `low` to 4) with which all layers fit, counts beside them.
+        """Return the widest cells (of `low` to 4) with which all layers fit, counts beside them.
 
         The counts give way before a layer does; where even narrow cells do not fit, it scrolls.
         """
@@ -51,7 +51,8 @@ class HeatLayout:
         return self.cells_at + self.shown * self.cell
 
     def axis(self, numbers: IntArray, first: int, here: int | None) -> tuple[str, str, str]:
-        """The layer numbers above the cells, from column `first` on: one every 5 or 10 layers.
+        """Return the layer numbers above the cells, from column `first` on: one every 5 or 10
+        layers.
 
         In three parts: before, the number of column `here`, after. Ticks that would touch it
         are left out.

@@ -70,14 +70,14 @@ class HeatMatrix:
         )
 
     def rescored(self, scores: Scores) -> HeatMatrix:
-        """The same layers in the same cells with other scores: 2 ms at 60,000, not 300."""
+        """Return the same layers in the same cells with other scores: 2 ms at 60,000, not 300."""
         other = copy.copy(self)
         other.scores = scores
         other.mean, other.cells = other._means()
         return other
 
     def selected(self, mask: BoolArray) -> IntArray:
-        """How many layers of each cell are selected."""
+        """Return how many layers of each cell are selected."""
         return self._counted(mask)
 
     def marks(self, selected: IntArray) -> npt.NDArray[np.uint8]:
@@ -93,7 +93,7 @@ class HeatMatrix:
         return np.asarray(self._by_cell[self._starts[cell] : self._starts[cell + 1]])
 
     def levels(self, *, one_scale: bool) -> npt.NDArray[np.uint8]:
-        """The step of the ramp of every cell with a value: 0 low, LEVELS-1 high.
+        """Return the step of the ramp of every cell with a value: 0 low, LEVELS-1 high.
 
         Between the 2nd and the 98th percentile of each row, so that one outlier leaves the rest
         its colours; of the whole map with `one_scale`. A row of one value is in the middle.
@@ -123,7 +123,7 @@ class HeatMatrix:
 
 
 def _numbers_and_prefixes(scores: Scores) -> tuple[IntArray, IntArray, list[str]]:
-    """The number of the block of every layer (-1 without one), and what stands before it.
+    """Return the number of the block of every layer (-1 without one), and what stands before it.
 
     It is the number above the type (`model.layers.7`), else the first that the type leaves open
     (`layers.2.blocks.*`), else the first of all. Paths share their heads, so that each is
@@ -147,7 +147,7 @@ def _numbers_and_prefixes(scores: Scores) -> tuple[IntArray, IntArray, list[str]
 
 
 def _head(layer: str, kind: str) -> str:
-    """A layer's path up to the number of its block, for a type with indices left open."""
+    """Return a layer's path up to the number of its block, for a type with indices left open."""
     pattern, parts = kind.split("."), layer.split(".")
     above = len(parts) - len(pattern)
     if above > 0 and parts[above - 1].isdigit():
@@ -165,7 +165,7 @@ def _number_and_prefix(head: str) -> tuple[int, str]:
 
 
 def _columns(number: IntArray) -> IntArray:
-    """The layer numbers of the columns: without gaps, unless the numbers are mostly gaps."""
+    """Return the layer numbers of the columns: without gaps, unless the numbers are mostly gaps."""
     used = np.unique(number[number >= 0])
     if len(used) and used[-1] < 4 * len(used) + 16:
         return np.arange(used[-1] + 1)
@@ -173,7 +173,7 @@ def _columns(number: IntArray) -> IntArray:
 
 
 def _rows(scores: Scores, prefix: IntArray, prefixes: list[str]) -> tuple[IntArray, list[str]]:
-    """The row of every layer, and the rows' labels, in the order of the layer tree."""
+    """Return the row of every layer, and the rows' labels, in the order of the layer tree."""
     pairs, pair_of_layer = np.unique(scores.type_ids * len(prefixes) + prefix, return_inverse=True)
     members: dict[tuple[str, str], set[int]] = {}
     keys = []
@@ -200,7 +200,7 @@ def _label(name: str, tower: str, towers: list[str]) -> str:
 
 
 def _distinct(tower: str, towers: list[str]) -> str:
-    """What tells a tower from the others: their common beginning and end left out."""
+    """Return what tells a tower from the others: their common beginning and end left out."""
     paths = [path.split(".") for path in towers]
     own = tower.split(".")
     shortest = min(map(len, paths))
@@ -210,7 +210,7 @@ def _distinct(tower: str, towers: list[str]) -> str:
 
 
 def _bounds(values: FloatArray) -> FloatArray:
-    """The two percentiles of the whole map, once for every row."""
+    """Return the two percentiles of the whole map, once for every row."""
     flat = values[np.isfinite(values)]
     low, high = np.percentile(flat, (2, 98)) if len(flat) else (0.0, 0.0)
     return np.full((2, len(values)), [[low], [high]])

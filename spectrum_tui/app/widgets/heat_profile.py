@@ -81,7 +81,7 @@ class HeatProfile(Widget):
         return self._padded([*lead, *self._columns(y, values, top)])
 
     def _columns(self, y: int, values: FloatArray, top: float) -> Iterator[Segment]:
-        """The part of every column on line `y`, in eighths of a line."""
+        """Yield the part of every column on line `y`, in eighths of a line."""
         at, first = self.grid.geometry, self.grid.first
         height = self.size.height - _HEAD
         below = (self.size.height - 1 - y) * 8

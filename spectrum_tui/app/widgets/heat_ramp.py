@@ -43,7 +43,7 @@ def contrast(first: Rgb, second: Rgb) -> float:
 
 
 def density_of(level: int) -> str:
-    """The glyph for a step of the ramp."""
+    """Return the glyph for a step of the ramp."""
     return DENSITY[level * len(DENSITY) // LEVELS]
 
 
@@ -67,7 +67,7 @@ _STYLES: dict[int, Style] = {}
 
 
 def ramp_style(level: int) -> Style:
-    """The ink that is readable on this step of the ramp, on its colour."""
+    """Return the ink that is readable on this step of the ramp, on its colour."""
     style = _STYLES.get(level)
     if style is None:
         ink, ground = Color.from_rgb(*INKS[level]), Color.from_rgb(*RAMP[level])

@@ -37,7 +37,7 @@ class Heatmap(Vertical):
         yield self.foot
 
     def focus(self, scroll_visible: bool = True) -> Self:
-        """The grid takes the keys."""
+        """Give the keys to the grid."""
         self.grid.focus(scroll_visible)
         return self
 

@@ -38,7 +38,7 @@ class KeyFooter(Footer):
             await super().recompose()
 
     def _keys(self) -> list[_Shown]:
-        """The first key of every action, as `FooterKey` takes it."""
+        """Return the first key of every action, as `FooterKey` takes it."""
         every: dict[str, _Shown] = {}
         for _, binding, enabled, tooltip in self.screen.active_bindings.values():
             if binding.show and binding.action not in every:

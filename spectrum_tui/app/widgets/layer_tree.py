@@ -42,7 +42,8 @@ class _Columns:
 
     @classmethod
     def of(cls, width: int) -> _Columns:
-        """The columns of a line of `width` cells: the bar and then figures yield to the label."""
+        """Return the columns of a line of `width` cells: the bar and then figures yield to the
+        label."""
         blocks = 0 if width < 64 else 9 if width < 96 else min(41, width // 3)
         layers, parameters, share = (7, 11, 9) if width >= 48 else (0, 10, 0)
         label = width - layers - parameters - share - blocks - 1
@@ -96,7 +97,7 @@ class TreeLines(LineView):
     # -- drawing ---------------------------------------------------------------------------
 
     def render_header(self, line: int, width: int) -> Strip:
-        """The names of the columns."""
+        """Return the names of the columns."""
         columns = _Columns.of(width)
         share = " share of the work" if columns.bar else f"{'work':>{columns.share}}"
         text = f"{'  layer type':<{columns.label}}"
@@ -143,7 +144,8 @@ class TreeLines(LineView):
         return next((way for way in ways if len(way) <= room), f"  ×{info.experts}")
 
     def _note(self, node: int) -> str:
-        """How much of a branch is checked: `×160` of a family, `3 of 4` where it is a part."""
+        """Return how much of a branch is checked: `×160` of a family, `3 of 4` where it is a
+        part."""
         checked, whole = self.model.counts(node)
         family = not self.model.is_group[node]
         if 0 < checked < whole:
@@ -236,7 +238,7 @@ class TreeLines(LineView):
         self._resize(node)
 
     def click_row(self, row: int, x: int) -> None:
-        """The arrow folds, the box checks, the rest moves the cursor."""
+        """Fold by the arrow, check by the box, move the cursor by the rest."""
         super().click_row(row, x)
         x -= _INDENT * int(self.model.depth[self.model.visible[row]])
         if 0 <= x < _BOX_AT:
@@ -264,7 +266,7 @@ class TreeLines(LineView):
 
 
 def _aligned_count(count: int) -> str:
-    """A count whose digits stand under the digits of counts with a unit."""
+    """Return a count whose digits stand under the digits of counts with a unit."""
     text = numbers.count(count)
     return text if text[-1].isalpha() else f"{text}  "
 
@@ -315,7 +317,7 @@ class LayerTree(Vertical):
         self.border_title = "Layer types"
 
     def compose(self) -> ComposeResult:
-        """The filter, hidden until it is asked for, above the lines."""
+        """Lay out the filter, hidden until it is asked for, above the lines."""
         yield Input(placeholder="part of a name, such as down_proj", compact=True)
         yield self.lines
 
@@ -335,7 +337,7 @@ class LayerTree(Vertical):
         self.post_message(self.Changed(self))
 
     def checked_types(self) -> tuple[TypeInfo, ...]:
-        """The checked types, in tree order."""
+        """Return the checked types, in tree order."""
         return tuple(self.model.checked_types())
 
     def action_filter(self) -> None:

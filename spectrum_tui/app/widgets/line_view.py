@@ -102,11 +102,11 @@ class LineView(ScrollView, inherit_bindings=False):
     # -- what a subclass draws ----------------------------------------------------------------
 
     def render_row(self, row: int, width: int) -> Strip:
-        """The strip of row `row` (counted from 0), at best `width` cells wide."""
+        """Return the strip of row `row` (counted from 0), at best `width` cells wide."""
         raise NotImplementedError
 
     def render_header(self, line: int, width: int) -> Strip:
-        """The strip of header line `line`; called for `HEADER_LINES` lines."""
+        """Return the strip of header line `line`; called for `HEADER_LINES` lines."""
         return Strip.blank(width, self.line_style("line-view--header"))
 
     def render_line(self, y: int) -> Strip:
@@ -123,7 +123,7 @@ class LineView(ScrollView, inherit_bindings=False):
         return strip.crop_extend(left, left + width, self.line_style())
 
     def line_style(self, *components: str) -> Style:
-        """The widget's style with these component classes laid over it in order, cached.
+        """Return the widget's style with these component classes laid over it in order, cached.
 
         Backgrounds with an alpha blend into what is below them, and a colour is mixed with the
         background it ends up on: `line_style("odd", "dim")` is the dim text of an odd row.
@@ -203,7 +203,7 @@ class LineView(ScrollView, inherit_bindings=False):
         return range(top, min(self.line_count, top + self.page_lines))
 
     def row_at(self, y: int) -> int | None:
-        """The row on line `y` of the content, None on the header and below the last row."""
+        """Return the row on line `y` of the content, None on the header and below the last row."""
         row = y - self.HEADER_LINES + self.scroll_offset.y
         return row if y >= self.HEADER_LINES and row < self.line_count else None
 
@@ -316,13 +316,13 @@ class LineView(ScrollView, inherit_bindings=False):
             self.click_row(row, offset.x + self.scroll_offset.x)
 
     def click_row(self, row: int, x: int) -> None:
-        """A click on column `x` of a row: moves the cursor. Override to do more."""
+        """Move the cursor to the row that was clicked, in column `x`. Override to do more."""
         if self.HAS_CURSOR:
             self.cursor = row
 
     def click_header(self, x: int) -> None:
-        """A click on column `x` of the header: nothing. Override to do more."""
+        """Ignore a click on column `x` of the header. Override to do more."""
 
     def with_cursor(self, row: int) -> tuple[str, ...]:
-        """The component class of the cursor for `line_style`, empty on every other row."""
+        """Return the component class of the cursor for `line_style`, empty on every other row."""
         return ("line-view--cursor",) if self.HAS_CURSOR and row == self.cursor else ()

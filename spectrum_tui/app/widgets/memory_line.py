@@ -42,12 +42,12 @@ class MemoryLine(TotalsLine):
             self._sizes = ModelSizes(self._result.parameters, self._result.embeddings)
 
     def estimate(self, choice: Choice, training: Training) -> Estimate:
-        """What a choice takes when it is trained in some way."""
+        """Return what a choice takes when it is trained in some way."""
         table = self.table(choice.selection)
         return table.estimate(choice.percent, training, embeddings=choice.embeddings)
 
     def table(self, selection: Selection) -> MemoryTable:
-        """The estimates of a ranking, made once."""
+        """Return the estimates of a ranking, made once."""
         self.prepare()
         assert self._sizes is not None
         known = self._tables.get(id(selection))
@@ -80,5 +80,5 @@ def how_text(training: Training) -> str:
 
 
 def parts_text(estimate: Estimate) -> str:
-    """What it is made of."""
+    """Return what it is made of."""
     return " · ".join(f"{numbers.size(value)} {name}" for name, value in estimate.parts.items())

@@ -67,7 +67,7 @@ class PresetTable(Widget):
             self.post_message(self.Chosen(row))
 
     def render(self) -> Content:
-        """The titles and the presets."""
+        """Return the titles and the presets."""
         largest = max((estimate.total for estimate in self._estimates), default=0.0)
         lines = [self._titles()]
         for row, estimate in enumerate(self._estimates):

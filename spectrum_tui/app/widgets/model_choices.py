@@ -44,7 +44,7 @@ class ModelChoices(OptionList):
         self._shown: list[tuple[str, str]] = []
 
     def on_mount(self) -> None:
-        """The demonstration model is there before the worker says anything."""
+        """List the demonstration model before the worker says anything."""
         self._fill()
 
     def on_focus(self) -> None:

@@ -156,7 +156,7 @@ class PercentSlider(Widget, can_focus=True):
             self.release_mouse()
 
     def on_mouse_release(self) -> None:
-        """The mouse is free again, whoever freed it."""
+        """End the drag: the mouse is free, whoever freed it."""
         self._dragging = False
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
@@ -196,7 +196,7 @@ class PercentSlider(Widget, can_focus=True):
         self._styles_cached.clear()
 
     def render_line(self, y: int) -> Strip:
-        """The sentence, then the track with the thumb on it."""
+        """Return the sentence, then the track with the thumb on it."""
         cells = self._track_cells()
         thumb = round((self.value - LOWEST) * (cells - 1) / (HIGHEST - LOWEST))
         segments = [

@@ -67,7 +67,7 @@ class CheckedTypes:
 def estimate(
     plan: CheckedTypes, ready: Ready | None, device: str, *, at_most: bool = False
 ) -> tuple[str, str]:
-    """How long a scan is likely to take, and where: `about 4 min`, `on cpu`.
+    """Return how long a scan is likely to take, and where: `about 4 min`, `on cpu`.
 
     `auto` is judged by the fastest device there is; `at_most` where earlier scores are kept.
     """
@@ -95,7 +95,7 @@ class Figures(Widget):
     problem: reactive[str] = reactive("")
 
     def render(self) -> Content:
-        """A fixed number of lines, so that a toggle never lays the screen out again."""
+        """Return a fixed number of lines, so that a toggle never lays the screen out again."""
         if self.plan is None:
             return Content("")
         return self._table(self.plan) if self.size.height > 2 else self._two_lines(self.plan)
@@ -122,7 +122,7 @@ class Figures(Widget):
         return Content.assemble(self._first_line(plan), "\n", *second)
 
     def _first_line(self, plan: CheckedTypes) -> str:
-        """The longest wording that fits."""
+        """Return the longest wording that fits."""
         layers = numbers.counted(plan.layers, "layer")
         layers = f" · {layers} · {numbers.count(plan.parameters)} parameters"
         share = numbers.percent(plan.share)
@@ -195,7 +195,8 @@ class PlanPanel(Vertical):
         self.refresh(recompose=True)
 
     def compose(self) -> ComposeResult:
-        """The model where there is room, the figures, and the notes that this model needs."""
+        """Lay out the model where there is room, the figures, and the notes that this model
+        needs."""
         yield Static(self._about(), id="about")
         with Vertical(id="figures-row"):
             yield self.figures
@@ -238,7 +239,7 @@ class PlanPanel(Vertical):
         self._show_estimate()
 
     def set_ready(self, ready: Ready) -> None:
-        """The machine is measured: from now on the time is known."""
+        """Show the time, now that the machine is measured."""
         self.ready = ready
         self._show_estimate()
 
@@ -264,7 +265,7 @@ class PlanPanel(Vertical):
         return estimate(plan, self.ready, self.settings.device, at_most=kept)
 
     def _unusable(self, plan: CheckedTypes) -> int:
-        """The scored layers that are not exact enough for this scan."""
+        """Return the scored layers that are not exact enough for this scan."""
         precision = self.settings.precision
         if precision == "auto" and self.ready is not None and self.ready.fast:
             with contextlib.suppress(InputError):
@@ -273,7 +274,7 @@ class PlanPanel(Vertical):
         return 0 if precision == "fast" else plan.scored_fast
 
     def _scored(self) -> Content:
-        """What becomes of the scores that the checked types have by now."""
+        """Return what becomes of the scores that the checked types have by now."""
         plan = self.figures.plan
         if plan is None or not plan.scored:
             return Content("No layer of the checked types is scored already.")
@@ -295,12 +296,12 @@ class PlanPanel(Vertical):
 
 
 def _note(text: str, action: str, key: str, label: str) -> Content:
-    """A sentence, then a key with what it does, as in the footer; a click does it too."""
+    """Return a sentence, then a key with what it does, as in the footer; a click does it too."""
     link = f"[@click=screen.{action}][b]{key}[/] {label}[/]"
     return Content.from_markup(f"$text {link}", text=text)
 
 
 def _whose_names(summary: ModelSummary) -> str:
-    """Where the parameter names come from; the class stands on the line above."""
+    """Return where the parameter names come from; the class stands on the line above."""
     short = summary.naming.replace(f" {summary.architecture}", "")
     return short or "as in the files, for now"

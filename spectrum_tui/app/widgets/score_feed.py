@@ -60,7 +60,7 @@ class ScoreFeed(LineView):
         )
 
     def _failure(self, event: LayerFailed, width: int) -> Strip:
-        """The reason gets what it needs, up to half of the line; the layer gets the rest."""
+        """Return the reason gets what it needs, up to half of the line; the layer gets the rest."""
         reason = printable(event.reason)
         room = width - 10
         half = max(room // 2, room - cell_len(event.layer) - 2)

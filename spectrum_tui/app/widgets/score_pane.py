@@ -85,7 +85,7 @@ class ScorePane(Vertical):
         yield self._details
 
     def on_resize(self) -> None:
-        """What fits of the details depends on the width."""
+        """Show as much of the details as the width allows."""
         self._show_details()
 
     # -- filter -------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class ScorePane(Vertical):
         self._details.update(self.details(self.size.width), layout=False)
 
     def details(self, width: int) -> Content:
-        """What the row of the current layer had no room for, as far as it fits."""
+        """Return what the row of the current layer had no room for, as far as it fits."""
         row = self.table.current
         if row is None:
             return Content(" No layer or type contains this text.")

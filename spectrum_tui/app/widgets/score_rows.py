@@ -25,7 +25,7 @@ class Sort(StrEnum):
     TYPE = "type"
 
     def next(self) -> Sort:
-        """The one that follows, around the end."""
+        """Return the one that follows, around the end."""
         every = list(Sort)
         return every[(every.index(self) + 1) % len(every)]
 
@@ -50,7 +50,7 @@ class ScoreRows:
         self.unscored = np.isnan(self.scores.snr)
 
     def rescored(self, selection: Selection) -> ScoreRows:
-        """The same layers with other scores; what depends on names alone is kept."""
+        """Return the same layers with other scores; what depends on names alone is kept."""
         rows = ScoreRows(selection)
         for name in ("_by_name", "_folded"):
             if name in self.__dict__:
@@ -58,7 +58,7 @@ class ScoreRows:
         return rows
 
     def ordered(self, by: Sort, *, reverse: bool = False, containing: str = "") -> IntArray:
-        """The rows whose layer or type contains a text, sorted; those without a score last.
+        """Return the rows whose layer or type contains a text, sorted; those without a score last.
 
         SNR is highest first and a type's layers are by rank, unless reversed. Sorted by name or
         in file order, rows without a score stand where their name puts them.

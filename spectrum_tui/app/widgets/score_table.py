@@ -41,7 +41,8 @@ class Column:
 
 
 def bar(share: float, width: int) -> str:
-    """A bar of `width` cells: eighths of a cell, `▶` off the scale, a pattern for infinity."""
+    """Return a bar of `width` cells: eighths of a cell, `▶` off the scale, a pattern for
+    infinity."""
     if math.isnan(share):
         return " " * width
     if math.isinf(share):
@@ -57,7 +58,7 @@ def _longest(names: list[str]) -> int:
 
 
 def _known_from(name: str, type_name: str) -> int:
-    """Where the telling part of a layer's name starts: at its number, `7.mlp.down_proj`."""
+    """Return where the telling part of a layer's name starts: at its number, `7.mlp.down_proj`."""
     at = name.rfind(type_name)
     return name.rfind(".", 0, at - 1) + 1 if at > 0 else 0
 
@@ -149,7 +150,7 @@ class ScoreTable(LineView):
         self.refresh_rows(np.flatnonzero(self.in_embeddings[self.order]).tolist())
 
     def trains(self, index: int) -> bool:
-        """Whether the layer trains: selected by its rank, or one of embeddings and head."""
+        """Return whether the layer trains: selected by its rank, or one of embeddings and head."""
         return bool(self.mask[index]) or (self.embeddings_on and bool(self.in_embeddings[index]))
 
     def show(
@@ -217,8 +218,8 @@ class ScoreTable(LineView):
     # -- drawing ------------------------------------------------------------------------------
 
     def columns(self, width: int) -> dict[str, Column]:
-        """The columns that `width` cells hold, by name, from left to right: always mark, bar,
-        score, rank and layer, then type and shape where there is room."""
+        """Return the columns that `width` cells hold, by name, from left to right: always mark,
+        bar, score, rank and layer, then type and shape where there is room."""
         if self._columns_width != width:
             self._columns_width, self._columns = width, self._lay_out(width)
         return self._columns
@@ -246,7 +247,7 @@ class ScoreTable(LineView):
         }
 
     def render_header(self, line: int, width: int) -> Strip:
-        """The titles; an arrow at the one that the rows are sorted by."""
+        """Return the titles; an arrow at the one that the rows are sorted by."""
         cells = [self._title(name, column) for name, column in self.columns(width).items()]
         style = self.line_style("line-view--header")
         return Strip([Segment(" ".join(cells).ljust(width)[:width], style)], width)

@@ -29,13 +29,13 @@ class SetupForm(Vertical):
     """Six fields; each checks its value, and shows beside it what is wrong."""
 
     def __init__(self, settings: Settings) -> None:
-        """`settings` fill the fields, and give what no field is for."""
+        """Fill the fields from `settings`, which also give what no field is for."""
         super().__init__(id="form")
         self._settings = settings
         self._devices: Sequence[str] = ()
 
     def compose(self) -> ComposeResult:
-        """A line for each setting that a scan needs."""
+        """Lay out a line for each setting that a scan needs."""
         for name in FIELDS:
             option = OPTIONS[name]
             control = self._device_select() if name == "device" else self._input(name, option)
@@ -75,7 +75,7 @@ class SetupForm(Vertical):
 
     @on(Input.Changed)
     def value_changed(self, event: Input.Changed) -> None:
-        """An error stays only until its value is mended."""
+        """Clear an error once its value is mended."""
         name = event.input.id or ""
         if name not in OF_THE_MODEL and self.field(name).error:
             self.read()
@@ -88,15 +88,15 @@ class SetupForm(Vertical):
 
     @on(Select.Changed, "#device")
     def device_changed(self) -> None:
-        """A device that exists clears the error."""
+        """Clear the error for a device that exists."""
         self._check_device()
 
     def field(self, name: str) -> Field:
-        """The field of a setting, by its name."""
+        """Return the field of a setting, by its name."""
         return self.query_one(f"#field-{name}", Field)
 
     def input(self, name: str) -> Input:
-        """What is typed into."""
+        """Return what is typed into."""
         return self.query_one(f"#{name}", Input)
 
     def _select(self) -> Select[str]:
@@ -110,7 +110,7 @@ class SetupForm(Vertical):
         return model if model.strip() else "", self.input("revision").value.strip()
 
     def read(self) -> Settings | None:
-        """The settings if every value is usable; errors go beside their fields."""
+        """Return the settings if every value is usable; errors go beside their fields."""
         model, revision = self.typed()
         checked = {name: self.parse(name) for name in CHECKED}
         if None in checked.values() or not self._check_device():
@@ -125,11 +125,11 @@ class SetupForm(Vertical):
         )
 
     def output_dir(self) -> str:
-        """The folder for what is written."""
+        """Return the folder for what is written."""
         return self.input("output_dir").value.strip() or "."
 
     def parse(self, name: str) -> Any:
-        """The value in a field, None where it is unusable, which is said beside it."""
+        """Return the value in a field, None where it is unusable, which is said beside it."""
         try:
             value = OPTIONS[name].value(self.input(name).value)
         except InputError as exc:

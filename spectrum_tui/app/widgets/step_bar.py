@@ -16,7 +16,7 @@ MIN_WIDTH, MIN_HEIGHT = 60, 18
 
 
 def model_label(summary: ModelSummary) -> str:
-    """What to call a model on a screen; the demonstration model is labelled as such."""
+    """Return what to call a model on a screen; the demonstration model is labelled as such."""
     return "demo model" if summary.origin == "demo" else printable(summary.name or summary.model)
 
 
@@ -37,7 +37,8 @@ class StepBar(Widget):
         self.set_reactive(StepBar.detail, detail)
 
     def render(self) -> Content:
-        """The steps with the current one as a bold block, and the detail at the right edge."""
+        """Return the steps with the current one as a bold block, and the detail at the right
+        edge."""
         width, height = self.app.size
         if width < MIN_WIDTH or height < MIN_HEIGHT:
             return self._too_small()
@@ -72,8 +73,8 @@ class StepBar(Widget):
 
 
 def _cropped(text: str, room: int) -> str:
-    """The end of the text, which tells more of a path than its start; the name without its owner
-    where that is enough."""
+    """Return the end of the text, which tells more of a path than its start; the name without its
+    owner where that is enough."""
     if cell_len(text) > room:
         text = text.rpartition("/")[2]
     if cell_len(text) <= room:

@@ -46,7 +46,7 @@ class TierSlider(PercentSlider):
             self.watch_value(self.value)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
-        """The arrows change the rank; on the track, the end of the tier goes there."""
+        """Change the rank by the arrows; on the track, move the end of the tier there."""
         event.prevent_default()  # else the slider's own handler runs besides
         arrows = event.x - self.gutter.left - len(self._before_rank())
         if event.x - self.gutter.left >= len(self._text()):

@@ -34,8 +34,8 @@ class TotalsLine(Widget):
             self.refresh()
 
     def render(self) -> Content:
-        """The right part is dropped where it would touch the left one, and what goes on after
-        that is as long as there is room for."""
+        """Drop the right part where it would touch the left one, and what goes on
+        after that is as long as there is room for."""
         width = self.size.width
         said = [self.left + more for more in self.more]
         said += [self.short + self.more[-1]] if self.more and self.short else []

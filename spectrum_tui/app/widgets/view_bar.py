@@ -47,7 +47,7 @@ class ViewBar(Widget):
         self.note, self._shorter = note, shorter
 
     def render(self) -> Content:
-        """The names with the current one as a block, the note at the right edge."""
+        """Return the names with the current one as a block, the note at the right edge."""
         parts = [self._label(name, key) for name, key in self._names]
         bar = Content.assemble(*parts)
         room = self.size.width - bar.cell_length - 1

@@ -85,7 +85,7 @@ class YamlPreview(LineView):
         self.scroll_to(x=max(0, self.scroll_offset.x + cells))
 
     def render_header(self, line: int, width: int) -> Strip:
-        """How long the file is."""
+        """Return how long the file is."""
         style = self.line_style("line-view--header")
         title = f" YAML, {counted(len(self.view), 'line')}"
         return Strip([Segment(title[:width].ljust(width), style)], width)

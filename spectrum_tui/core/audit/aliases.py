@@ -32,14 +32,14 @@ class Renaming:
     new: str
 
     def aliases(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """(what lines call it, parameter) of those that it is about."""
+        """Yield (what lines call it, parameter) of those that it is about."""
         for name in names:
             if name.startswith(self.new):
                 yield self.old + name[len(self.new) :], name
 
 
 def by_aliases(patterns: Iterable[str], aliases: Iterable[tuple[str, str]]) -> Found:
-    """What patterns match of (alias, parameter), as regular expressions at the beginning."""
+    """Return what patterns match of (alias, parameter), as regular expressions at the beginning."""
     parameters: dict[str, list[str]] = {}
     for alias, name in aliases:
         parameters.setdefault(alias, []).append(name)
@@ -54,13 +54,13 @@ def by_aliases(patterns: Iterable[str], aliases: Iterable[tuple[str, str]]) -> F
 
 
 def _asked(pattern: str) -> tuple[str, ...]:
-    """A regular expression itself; for a name, that of the parameter and of all below it."""
+    """Return a regular expression itself; for a name, that of the parameter and of all below it."""
     name = plain_name(pattern)
     return (f"{re.escape(name)}$", rf"{re.escape(name)}\.") if name else (pattern,)
 
 
 def by_beginning(patterns: Sequence[str], names: Sequence[str]) -> Found:
-    """What patterns mean if their names begin otherwise than the model's.
+    """Return what patterns mean if their names begin otherwise than the model's.
 
     What is left without a number, as a head or an embedding has none, is found by the end of its
     name, where one parameter alone ends so.
@@ -91,29 +91,31 @@ def _renamings(patterns: Iterable[str], names: Iterable[str]) -> list[Renaming]:
 
 
 def _rank(renaming: Renaming, plain: Iterable[str], known: set[str]) -> tuple[int, int, bool]:
-    """The least is the best: by lines, then by how little is renamed, then by the tower."""
+    """Return a sort key, least for the best: by lines, then by how little is renamed, then by the
+    tower."""
     return -_count(renaming, plain, known), len(renaming.old), _is_tower(renaming.new)
 
 
 def _count(renaming: Renaming, plain: Iterable[str], known: set[str]) -> int:
-    """How many plain names are parameters, or the modules of a weight, once renamed."""
+    """Return how many plain names are parameters, or the modules of a weight, once renamed."""
     old, new = len(renaming.old), renaming.new
     renamed = (new + name[old:] for name in plain if name.startswith(renaming.old))
     return sum(name in known or f"{name}.weight" in known for name in renamed)
 
 
 def _is_tower(beginning: str) -> bool:
-    """Whether it leads away from the language model, which a line means if it says no more."""
+    """Return whether it leads away from the language model, which a line means if it says no
+    more."""
     return any(word in beginning for word in ("vis", "image", "audio", "speech", "encoder"))
 
 
 def _literal(pattern: str) -> str:
-    """The characters that a line begins with, its dots taken for dots."""
+    """Return the characters that a line begins with, its dots taken for dots."""
     return at_start(pattern).literal.replace(ANY_CHAR, ".")
 
 
 def _root(name: str) -> str:
-    """The part of a name before its first number: `model.layers.` of `model.layers.3.mlp`.
+    """Return the part of a name before its first number: `model.layers.` of `model.layers.3.mlp`.
 
     That of a pattern whose number is an expression is what stands before: `model.layers.`.
     """
@@ -123,7 +125,7 @@ def _root(name: str) -> str:
 
 
 def _without_common(line: str, own: str) -> Renaming:
-    """The two beginnings without the parts that both end with."""
+    """Return the two beginnings without the parts that both end with."""
     old, new = line.split(".")[:-1], own.split(".")[:-1]
     while old and new and old[-1] == new[-1]:
         old.pop()
@@ -149,13 +151,14 @@ def _by_ends(patterns: Iterable[str], names: Iterable[str]) -> Found:
 
 
 def _only(ends: Mapping[str, Sequence[str]], end: str) -> str:
-    """The one parameter of that end, as it is or with `.weight`."""
+    """Return the one parameter of that end, as it is or with `.weight`."""
     own = ends.get(end) or ends.get(f"{end}.weight") or ()
     return own[0] if len(own) == 1 else ""
 
 
 def _ends(name: str) -> Iterator[str]:
-    """What a name ends with, the longest first; never its last part alone if that is a leaf."""
+    """Yield what a name ends with, the longest first; never its last part alone if that is a
+    leaf."""
     parts = name.split(".")
     least = 2 if parts[-1] in ("weight", "bias") else 1
     for at in range(len(parts) - least + 1):

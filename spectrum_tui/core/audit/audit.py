@@ -61,7 +61,7 @@ class Audit:
 
 
 def audit(text: str, names: ModelNames | None = None) -> Audit:
-    """What is wrong with a recipe; raises InputError (field "recipe") for what is none."""
+    """Return what is wrong with a recipe; raises InputError (field "recipe") for what is none."""
     recipe = parse(text)
     found = [*layout_findings(recipe), *form_findings(recipe), *beside_findings(recipe)]
     if names is None:
@@ -105,8 +105,8 @@ def _in_model(recipe: Recipe, found: list[Finding], names: ModelNames) -> Audit:
 
 
 def _without_model_only(found: list[Finding], meanings: list[Meaning]) -> list[Finding]:
-    """The findings less those by which text alone could only guess: a name without .weight that
-    is a parameter, or that matches nothing else."""
+    """Return the findings less those by which text alone could only guess: a name without .weight
+    that is a parameter, or that matches nothing else."""
     meant = {name for one in meanings for name in one.names}
     harmless = not any(one.too_much(meant) for one in meanings)
     return [one for one in found if not (one.code == "module" and harmless)]

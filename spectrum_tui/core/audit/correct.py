@@ -28,7 +28,7 @@ class Correction:
 
 
 def corrected(recipe: Recipe, meanings: Sequence[Meaning], model: str) -> Correction:
-    """The file of full names, where the model is known; none where it would name nothing, or
+    """Return the file of full names, where the model is known; none where it would name nothing, or
     leave out most of the lines: that is another selection, not a corrected one."""
     dropped = tuple(sorted((*_lost(meanings), *recipe.long), key=lambda entry: entry.line))
     names = dict.fromkeys(name for one in meanings for name in one.names)
@@ -46,7 +46,7 @@ def _lost(meanings: Iterable[Meaning]) -> Iterable[RecipeEntry]:
 
 
 def corrected_text(recipe: Recipe) -> Correction:
-    """What can be put right without the model; nothing where a line is a regular expression,
+    """Return what can be put right without the model; nothing where a line is a regular expression,
     whose names only the model tells."""
     names = []
     for entry in recipe.entries:
@@ -63,7 +63,7 @@ def corrected_text(recipe: Recipe) -> Correction:
 
 
 def _left_out(dropped: Sequence[RecipeEntry]) -> list[str]:
-    """The lines that are left out, as comments."""
+    """Return the lines that are left out, as comments."""
     if not dropped:
         return []
     lines = (f"#   line {entry.line}: {one_line(short(entry.pattern, 200))}" for entry in dropped)

@@ -134,7 +134,7 @@ def _is_json(text: str) -> bool:
 
 
 def parse(text: str) -> Recipe:
-    """The recipe in a text; raises InputError (field "recipe") where there is none."""
+    """Return the recipe in a text; raises InputError (field "recipe") where there is none."""
     document = RecipeText(text)
     data = _data(document)
     place, items, line = _find(text, document, data)
@@ -158,7 +158,7 @@ def parse(text: str) -> Recipe:
 
 
 def _may_be_name(line: str) -> bool:
-    """Whether an item of another list could match a parameter's name: `- path: x` cannot."""
+    """Return whether an item of another list could match a parameter's name: `- path: x` cannot."""
     if len(line) > LONGEST_PATTERN:
         return False
     return " " not in line[2:].strip() and not line.rstrip().endswith(":")
@@ -215,7 +215,7 @@ def _plain(document: RecipeText) -> Iterator[RecipeEntry]:
 
 
 def _composed(text: str, document: RecipeText, path: str) -> Iterator[RecipeEntry]:
-    """The items with the places that YAML's own parser gives them."""
+    """Yield the items with the places that YAML's own parser gives them."""
     import yaml
 
     node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -251,7 +251,7 @@ def _entry(item: Any, lines: list[str], *, flow: bool) -> RecipeEntry:
 
 @lru_cache(maxsize=100_000)
 def plain_name(pattern: str) -> str:
-    """The parameter or module that a pattern names; "" for a true regular expression.
+    """Return the parameter or module that a pattern names; "" for a true regular expression.
 
     >>> plain_name(r"^model\\.norm\\.weight$"), plain_name("model.layers.(1|2).mlp")
     ('model.norm.weight', '')
@@ -265,7 +265,7 @@ def plain_name(pattern: str) -> str:
 
 
 def has_rows(pattern: str) -> bool:
-    """Whether axolotl would train some rows of the parameter alone."""
+    """Return whether axolotl would train some rows of the parameter alone."""
     try:
         return axolotl_rows(pattern)[1] is not None and not CLASS_AS_ROWS.search(pattern)
     except ValueError:
@@ -273,7 +273,7 @@ def has_rows(pattern: str) -> bool:
 
 
 def is_module(name: str) -> bool:
-    """Whether a name is that of a module rather than of a parameter, by its last part."""
+    """Return whether a name is that of a module rather than of a parameter, by its last part."""
     last = name.rpartition(".")[2]
     if parent_is_experts(name) or _is_leaf(last):
         return False
@@ -287,5 +287,5 @@ def is_module(name: str) -> bool:
 
 
 def _is_leaf(last: str) -> bool:
-    """Whether parameters, and no modules, end in this part of a name."""
+    """Return whether parameters, and no modules, end in this part of a name."""
     return last.rstrip(_DIGITS).endswith(_LEAF_ENDS) or bool(_LEAVES.search(last))

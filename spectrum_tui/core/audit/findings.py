@@ -55,12 +55,12 @@ def of_lines(
 
 
 def short(text: str, width: int = 64) -> str:
-    """The text, its middle left out where it is long."""
+    """Return the text, its middle left out where it is long."""
     half = (width - 1) // 2
     return text if len(text) <= width else f"{text[:half]}…{text[-half:]}"
 
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The worst first, then by line."""
+    """Return the worst first, then by line."""
     rank = {severity: at for at, severity in enumerate(Severity)}
     return tuple(sorted(findings, key=lambda one: (rank[one.severity], one.line)))

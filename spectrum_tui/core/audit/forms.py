@@ -61,7 +61,7 @@ def _anchored(pattern: str) -> bool:
 
 
 def axolotl_rows_safe(pattern: str) -> str:
-    """The pattern without rows, itself where those are wrong."""
+    """Return the pattern without rows, itself where those are wrong."""
     try:
         return axolotl_rows(pattern)[0]
     except ValueError:
@@ -143,7 +143,7 @@ _RULES = (
 
 
 def form_findings(recipe: Recipe) -> list[Finding]:
-    """What is wrong with how lines are written, whatever the model."""
+    """Return what is wrong with how lines are written, whatever the model."""
     found: list[Finding] = []
     for rule in _RULES:
         lines = [(e.line, e.pattern) for e in recipe.entries if rule.applies(e.pattern)]
@@ -225,7 +225,7 @@ _LAYOUT: tuple[tuple[str, Callable[[RecipeEntry], bool], str], ...] = (
 
 
 def layout_findings(recipe: Recipe) -> list[Finding]:
-    """What is wrong with the layout of the list and of the file around it."""
+    """Return what is wrong with the layout of the list and of the file around it."""
     found: list[Finding] = []
     # Beside other keys it is the configuration of a trainer, which has a YAML parser.
     alone = set(recipe.data) == {KEY}

@@ -21,14 +21,14 @@ _AGAIN = "or scan this model and select again."
 
 
 def without_file(finding: Finding) -> Finding:
-    """The finding with a hint that is true where there is no corrected file."""
+    """Return the finding with a hint that is true where there is no corrected file."""
     if TAKE_FILE not in finding.hint:
         return finding
     return replace(finding, hint="Scan this model and select again.")
 
 
 def class_findings(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
-    """The class of transformers by whose names more lines match than by this one's."""
+    """Return the class of transformers by whose names more lines match than by this one's."""
     patterns = [one.entry.pattern for one in meanings]
     here = sum(bool(one.matched) for one in meanings)
     if not any(one.dead for one in meanings):
@@ -57,7 +57,7 @@ def _matching(patterns: Sequence[str], names: Sequence[str]) -> int:
 
 
 def model_findings(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
-    """What is wrong with lines in this model."""
+    """Return what is wrong with lines in this model."""
     return [
         *_renamed(meanings),
         *_tied(meanings),
@@ -148,7 +148,7 @@ def _untried(meanings: Sequence[Meaning]) -> list[Finding]:
 
 
 def layers_of_types(model: Model) -> dict[str, int]:
-    """How many layers each type of the model has, as `order` calls the types."""
+    """Return how many layers each type of the model has, as `order` calls the types."""
     return {kind: len(numbers) for kind, numbers in picks_of(model.known.names).items()}
 
 

@@ -45,7 +45,7 @@ class Meaning:
         return self.dead and not self.names
 
     def too_much(self, meant: Container[str]) -> list[str]:
-        """What it matches of what no line means."""
+        """Return what it matches of what no line means."""
         return [name for name in self.matched if name not in meant]
 
 
@@ -75,7 +75,7 @@ class Model:
         return found
 
     def meanings(self, entries: Sequence[RecipeEntry]) -> list[Meaning]:
-        """What each line means and matches."""
+        """Return what each line means and matches."""
         patterns = tuple(dict.fromkeys(entry.pattern for entry in entries))
         hits = self.reporter.hits(patterns, at_start)
         found = [self._meaning(entry, hits) for entry in entries]
@@ -89,7 +89,7 @@ class Model:
         ]
 
     def _otherwise(self, patterns: Sequence[str]) -> Found:
-        """What patterns mean that match nothing: as the checkpoint, older versions or other
+        """Return what patterns mean that match nothing: as the checkpoint, older versions or other
         classes have the names."""
         older = ((old, name) for name in self.known.names for old in older_names(name))
         found = by_aliases(patterns, chain(self.known.stored, older))
@@ -110,7 +110,7 @@ class Model:
         return Meaning(entry, self._now(name), matched, renamed=bool(self._now(name)))
 
     def named(self, name: str) -> tuple[str, ...]:
-        """The parameter of that name, or all of the module of that name."""
+        """Return the parameter of that name, or all of the module of that name."""
         if name in self._all:
             return (name,)
         texts = self.reporter.names.whole
@@ -119,6 +119,6 @@ class Model:
         return tuple(self.known.names[owner] for owner in owners)
 
     def _now(self, name: str) -> tuple[str, ...]:
-        """What a name of the checkpoint or of an older transformers has become."""
+        """Return what a name of the checkpoint or of an older transformers has become."""
         found = self._stored.get(name) or self._stored.get(f"{name}.weight")
         return tuple(dict.fromkeys(found)) if found else self.named(modern(name) or "\0")

@@ -15,7 +15,7 @@ from spectrum_tui.core.settings import Settings
 
 
 def model_names(settings: Settings, *, patience: Patience | None = None) -> ModelNames:
-    """The parameters of a folder, a cached or a hub model, read from headers alone.
+    """Return the parameters of a folder, a cached or a hub model, read from headers alone.
 
     Raises what `inspect_model` and `with_exact_names` raise.
     """

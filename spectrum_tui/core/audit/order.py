@@ -31,7 +31,7 @@ def picks_of(names: Iterable[str]) -> dict[str, list[int]]:
 
 
 def order_findings(names: Sequence[str], sizes: Mapping[str, int], line: int = 0) -> list[Finding]:
-    """What the order of the plain names tells; `sizes` are how many layers a type has in the
+    """Return what the order of the plain names tells; `sizes` are how many layers a type has in the
     model, empty where that is not known."""
     picks = {kind: numbers for kind, numbers in picks_of(names).items() if len(numbers) > 1}
     partly = {kind: n for kind, n in picks.items() if len(n) < sizes.get(kind, len(n) + 1)}
@@ -59,7 +59,8 @@ def _are_first(numbers: Sequence[int]) -> bool:
 
 
 def _chance_of_order(picks: Mapping[str, Sequence[int]]) -> float:
-    """The chance that so many numbers end in ascending order, were the order a random one."""
+    """Return the chance that so many numbers end in ascending order, were the order a random
+    one."""
     chance = 1.0
     for numbers in picks.values():
         run = 1
@@ -71,7 +72,8 @@ def _chance_of_order(picks: Mapping[str, Sequence[int]]) -> float:
 
 
 def _chance_of_set(picks: Mapping[str, Sequence[int]], sizes: Mapping[str, int]) -> float:
-    """The chance that the first layers are the best in every type, as far as sizes are known."""
+    """Return the chance that the first layers are the best in every type, as far as sizes are
+    known."""
     chance = 1.0
     for kind, numbers in picks.items():
         size = sizes.get(kind, 0)

@@ -55,7 +55,8 @@ _TIED = ("transformer.h",)
 
 
 def modern(name: str) -> str:
-    """What transformers 5 calls a parameter of an older generation; "" where it has no other."""
+    """Return what transformers 5 calls a parameter of an older generation; "" where it has no
+    other."""
     for old, new in _RENAMED:
         if old.search(name):
             return old.sub(new, name, count=1)
@@ -63,7 +64,8 @@ def modern(name: str) -> str:
 
 
 def older_names(name: str) -> Iterator[str]:
-    """What a parameter was called before transformers 5, one of its experts for all of them."""
+    """Yield what a parameter was called before transformers 5, one of its experts for all of
+    them."""
     before, block, last = name.partition(".mlp.experts.")
     parts = _PARTS.get(last, ()) if block else ()
     for old, new in parts:
@@ -94,15 +96,16 @@ def renamed_findings(recipe: Recipe) -> list[Finding]:
 
 
 def _root(names: list[str]) -> str:
-    """What the blocks are called whose embeddings have another name than usual; "" where most of
-    the lines, or as many, name blocks as usual: a line of another model says nothing of these."""
+    """Return what the blocks are called whose embeddings have another name than usual; "" where
+    most of the lines, or as many, name blocks as usual: a line of another model says nothing of
+    these."""
     found = {root: sum(n.startswith(f"{root}.") for n in names) for root in _EMBEDDINGS}
     root = max(found, key=found.__getitem__)
     return root if found[root] > sum(n.startswith(_USUAL) for n in names) else ""
 
 
 def embedding_findings(recipe: Recipe) -> list[Finding]:
-    """The usual lines for embeddings and head in a file whose other names say that the model
+    """Return the usual lines for embeddings and head in a file whose other names say that the model
     calls them otherwise."""
     names = [plain_name(entry.pattern) for entry in recipe.entries]
     root = _root(names)

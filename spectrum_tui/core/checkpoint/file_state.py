@@ -28,7 +28,7 @@ class FileState:
 
     @classmethod
     def of(cls, stat: os.stat_result) -> FileState:
-        """The state of a file by what the system says of it."""
+        """Return the state of a file by what the system says of it."""
         return cls(
             device=stat.st_dev,
             inode=stat.st_ino,
@@ -38,7 +38,8 @@ class FileState:
         )
 
     def identity(self, path: Path) -> str:
-        """What must be the same when scores of an earlier run are taken for those of this file.
+        """Return what must be the same when scores of an earlier run are taken for those of this
+        file.
 
         A blob of the hub's cache is called by its content's sha256 and may lie on another disk
         the next time. Of any other file all times count: archives with all times set to one, and
@@ -65,7 +66,8 @@ def check_unchanged(states: Mapping[str, FileState | None]) -> None:
 
 
 def changed(file: str, exc: OSError | None = None) -> ModelChangedError:
-    """The error for a file that was written to, replaced or taken away since it was inspected."""
+    """Return the error for a file that was written to, replaced or taken away since it was
+    inspected."""
     reason = f" ({reason_of(exc)})" if exc else ""
     return ModelChangedError(
         f"{Path(file).name} is not what it was when the model was inspected{reason}.",

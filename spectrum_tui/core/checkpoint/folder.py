@@ -61,12 +61,13 @@ _WRONG_FORMATS = (
 
 
 def is_model_file(name: str) -> bool:
-    """Whether a file of this name, without folders, holds weights of the model itself."""
+    """Return whether a file of this name, without folders, holds weights of the model itself."""
     return name.endswith(".safetensors") and not name.startswith(_NOT_THE_MODEL)
 
 
 def no_weights(where: str, files: Iterable[str], *, is_folder: bool) -> CheckpointError:
-    """The error for a place without weights of its own, by the paths of what lies there instead.
+    """Return the error for a place without weights of its own, by the paths of what lies there
+    instead.
 
     `is_folder` for a folder on this machine: a model below it can be given as it is.
     """
@@ -92,7 +93,7 @@ def _wrong_format(where: str, names: Sequence[str]) -> CheckpointError | None:
 
 
 def _models(paths: Iterable[str]) -> list[str]:
-    """The folders below that hold weights, in natural order: checkpoint-500 before -1000."""
+    """Return the folders below that hold weights, in natural order: checkpoint-500 before -1000."""
     parts = (path.rpartition("/") for path in paths)
     found = {folder for folder, _, name in parts if folder and is_model_file(name)}
     return sorted(found, key=natural_key)
@@ -119,7 +120,7 @@ def _pointed(
 
 
 def files_below(folder: Path) -> list[str]:
-    """The paths of safetensors files in folders below `folder`, as far as `DEPTH` and
+    """Return the paths of safetensors files in folders below `folder`, as far as `DEPTH` and
     `MOST_ENTRIES` allow; what cannot be read is left out."""
     found: list[str] = []
     waiting = [(folder, "", 0)]

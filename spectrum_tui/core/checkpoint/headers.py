@@ -156,7 +156,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def is_unchanged(checkpoint: Checkpoint) -> bool:
-    """Whether `read_checkpoint` would find the same again, without a look into the shards."""
+    """Return whether `read_checkpoint` would find the same again, without a look into the
+    shards."""
     try:
         check_unchanged(checkpoint.states)
         return _unread(checkpoint.folder) == replace(checkpoint, tensors=(), fingerprint="")
@@ -172,7 +173,7 @@ def _unread(folder: Path) -> Checkpoint:
 
 
 def _decoding(config: Mapping[str, Any]) -> str:
-    """What the config says of how quantised tensors are decoded, and into which type."""
+    """Return what the config says of how quantised tensors are decoded, and into which type."""
     parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
     found = [{name: part[name] for name in _DECODING if name in part} for part in parts]
     return json.dumps([part for part in found if part], sort_keys=True)
@@ -195,13 +196,13 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 
 
 def parse_config(data: str | bytes, where: str = "config.json") -> dict[str, Any]:
-    """The content of a config.json as a mapping; empty where it holds anything else."""
+    """Return the content of a config.json as a mapping; empty where it holds anything else."""
     config = parse_json(data, where)
     return config if isinstance(config, dict) else {}
 
 
 def read_header(path: Path, digest: hashlib._Hash | None = None) -> list[Tensor]:
-    """The tensors of one shard; adds what identifies the shard to `digest`."""
+    """Return the tensors of one shard; adds what identifies the shard to `digest`."""
     try:
         with open_regular(path) as file:
             state = FileState.of(os.fstat(file.fileno()))
@@ -219,7 +220,7 @@ def read_header(path: Path, digest: hashlib._Hash | None = None) -> list[Tensor]
 
 
 def header_length(head: bytes, name: str, size: int | None) -> int:
-    """The header's length in bytes, from the first 8 bytes of a shard of `size` bytes."""
+    """Return the header's length in bytes, from the first 8 bytes of a shard of `size` bytes."""
     if head.startswith(b"version "):
         raise CheckpointError(
             f"{name} is a Git LFS pointer, not the weights.",
@@ -239,7 +240,7 @@ def header_length(head: bytes, name: str, size: int | None) -> int:
 def parse_header(
     blob: bytes, file: str, size: int | None, state: FileState | None = None
 ) -> list[Tensor]:
-    """The tensors that a shard's JSON header names; `size` of the file in bytes, if known.
+    """Return the tensors that a shard's JSON header names; `size` of the file in bytes, if known.
 
     As strict as the official reader: the data is covered from its first byte to its last, each
     byte by one tensor.
@@ -278,7 +279,8 @@ def _entries(blob: bytes) -> dict[str, Any]:
 
 
 def _covered(tensors: Sequence[Tensor], base: int) -> int:
-    """Where the last of `tensors` ends, given in order; ValueError for a gap or an overlap."""
+    """Return where the last of `tensors` ends, given in order; ValueError for a gap or an
+    overlap."""
     end = base
     for tensor in tensors:
         if tensor.start != end:
@@ -312,7 +314,7 @@ def _tensor(
 
 
 def _naturals(values: object) -> tuple[int, ...]:
-    """A list of whole numbers of the format: JSON also has 1.5, true, "" and 1e999."""
+    """Return a list of whole numbers of the format: JSON also has 1.5, true, "" and 1e999."""
     if not isinstance(values, list):
         raise TypeError(values)
     for value in values:

@@ -33,7 +33,7 @@ _TORCH_NAMES = {
 
 @cache
 def torch_dtype(name: str) -> torch.dtype:
-    """The torch type of a stored type; raises CheckpointError where this torch has none."""
+    """Return the torch type of a stored type; raises CheckpointError where this torch has none."""
     import torch
 
     found = getattr(torch, _TORCH_NAMES.get(name, ""), None)
@@ -71,14 +71,14 @@ def read_block(tensor: Tensor, first: int, rows: int, stride: int, count: int) -
 
 
 def read_rows(tensor: Tensor, start: int, stop: int) -> torch.Tensor:
-    """The slices [start, stop) of the first dimension."""
+    """Return the slices [start, stop) of the first dimension."""
     inner = tensor.shape[1:]
     width = tensor.numel // tensor.shape[0] if tensor.shape[0] else 0
     return read_elements(tensor, start * width, (stop - start) * width).view(stop - start, *inner)
 
 
 def read_tensor(tensor: Tensor) -> torch.Tensor:
-    """The whole tensor."""
+    """Return the whole tensor."""
     return read_elements(tensor, 0, tensor.numel).view(tensor.shape)
 
 

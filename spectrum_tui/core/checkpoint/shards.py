@@ -31,7 +31,8 @@ _PART = re.compile(r"-(\d{5})-of-(\d{5})\.safetensors$")
 
 
 def shard_names(folder: Path) -> list[str]:
-    """The safetensors files that make up the model, in the order transformers looks for them."""
+    """Return the safetensors files that make up the model, in the order transformers looks for
+    them."""
     try:
         files = {p.name for p in folder.iterdir() if p.is_symlink() or not p.is_dir()}
         is_single = (folder / SINGLE_FILE).is_file()
@@ -50,8 +51,8 @@ def shard_names(folder: Path) -> list[str]:
 
 
 def _is_inside(folder: Path, name: str) -> bool:
-    """Whether a file of a folder below is there; raises CheckpointError where a link among the
-    folders on the way leads out. The file itself may be a link, as in the hub's cache."""
+    """Return whether a file of a folder below is there; raises CheckpointError where a link among
+    the folders on the way leads out. The file itself may be a link, as in the hub's cache."""
     path = folder / name
     if not path.parent.resolve().is_relative_to(folder.resolve()):
         raise _outside(str(folder / INDEX_FILE), name)
@@ -59,7 +60,8 @@ def _is_inside(folder: Path, name: str) -> bool:
 
 
 def choose_shards(files: Iterable[str], index: bytes | None, where: str, hint: str) -> list[str]:
-    """The shards among the `files` of a repository that has no single file: by its index, if any.
+    """Return the shards among the `files` of a repository that has no single file: by its index, if
+    any.
 
     Raises CheckpointError when there are none, or, with `hint`, when some are missing.
     """
@@ -72,7 +74,7 @@ def choose_shards(files: Iterable[str], index: bytes | None, where: str, hint: s
 def unindexed_shards(
     files: AbstractSet[str], where: str, hint: str, *, is_folder: bool
 ) -> list[str]:
-    """The shards among `files` by their names; raises CheckpointError as `choose_shards`."""
+    """Return the shards among `files` by their names; raises CheckpointError as `choose_shards`."""
     found = [] if PIPELINE_FILE in files else model_files(files)
     if not found:
         raise no_weights(where, files, is_folder=is_folder)
@@ -93,7 +95,7 @@ def all_present(shards: list[str], present: AbstractSet[str], where: str, hint: 
 
 
 def expected_shards(files: AbstractSet[str], index: bytes | None) -> list[str]:
-    """The shards that there must be, by the index or the names of those that are there."""
+    """Return the shards that there must be, by the index or the names of those that are there."""
     if SINGLE_FILE in files:
         return [SINGLE_FILE]
     return _all_parts(model_files(files)) if index is None else parse_index(index, INDEX_FILE)
@@ -116,15 +118,15 @@ def model_files(files: Iterable[str]) -> list[str]:
 
 
 def leads_below(path: str) -> bool:
-    """Whether a path that somebody else wrote, with `/` between its parts, leads below the folder
-    that it is joined to, links left aside, and is seen as itself."""
+    """Return whether a path that somebody else wrote, with `/` between its parts, leads below the
+    folder that it is joined to, links left aside, and is seen as itself."""
     parts = path.split("/")
     leads_out = {"", ".", ".."}.intersection(parts) or "\\" in path or has_drive(path)
     return not leads_out and is_seen(path)
 
 
 def parse_index(data: str | bytes, where: str) -> list[str]:
-    """The shard names of a model.safetensors.index.json, each once, sorted.
+    """Return the shard names of a model.safetensors.index.json, each once, sorted.
 
     A name may lead into a folder below; one that leads out raises CheckpointError.
     """
@@ -158,7 +160,7 @@ def _outside(where: str, name: str) -> CheckpointError:
 
 
 def read_json(path: Path) -> bytes | None:
-    """The bytes of a JSON file, None where there is no file."""
+    """Return the bytes of a JSON file, None where there is no file."""
     try:
         return read_regular(path, MAX_JSON)
     except FileNotFoundError:
@@ -170,7 +172,7 @@ def read_json(path: Path) -> bytes | None:
 
 
 def parse_json(data: str | bytes, where: str) -> Any:
-    """The value of the JSON file `where`; raises CheckpointError."""
+    """Return the value of the JSON file `where`; raises CheckpointError."""
     try:
         return json_text.load(data)
     except json_text.NotJSONError as exc:
@@ -179,7 +181,7 @@ def parse_json(data: str | bytes, where: str) -> Any:
 
 
 def unreadable(path: Path, exc: OSError) -> CheckpointError:
-    """The error for a file that the system will not let us read."""
+    """Return the error for a file that the system will not let us read."""
     if exc.errno == errno.ENOENT and path.is_symlink():
         return CheckpointError(
             f"{path.name} is a link to a file that is gone.",

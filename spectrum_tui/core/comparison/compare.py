@@ -159,7 +159,7 @@ class Comparison:
         _ = self.types, self.moves
 
     def at(self, percent: int) -> tuple[Agreement, ...]:
-        """The agreement of the selections at a percentage, per type in the order of `types`.
+        """Return the agreement of the selections at a percentage, per type in the order of `types`.
 
         Each result selects among all of its own layers, as it does alone.
         """
@@ -172,13 +172,13 @@ class Comparison:
         return tuple(map(Agreement, a, b, shared))
 
     def whole(self, percent: int) -> Agreement:
-        """The agreement over the types that both have: a type that one never scored says
+        """Return the agreement over the types that both have: a type that one never scored says
         nothing about it."""
         pairs = zip(self.types, self.at(percent), strict=True)
         return sum((found for kind, found in pairs if kind.common), Agreement(0, 0, 0))
 
     def masks(self, percent: int) -> tuple[BoolArray, BoolArray]:
-        """The rows of each result that a percentage selects by rank."""
+        """Return the rows of each result that a percentage selects by rank."""
         return self._selections[0].mask(percent), self._selections[1].mask(percent)
 
     def _scored(self) -> Iterator[tuple[str, FloatArray, FloatArray]]:
@@ -221,7 +221,7 @@ def compare(a: Result, b: Result, metric: str = "") -> Comparison:
 
 
 def paired(a: Result, b: Result) -> Pairs:
-    """The layers in common: by name, and where one has none of that name, by type and place.
+    """Return the layers in common: by name, and where one has none of that name, by type and place.
 
     Generations of transformers differ in what stands before a block's number, which leaves the
     type and the numbers as they are: `language_model.model.layers.3.mlp.down_proj` is
@@ -248,7 +248,7 @@ def _by_place(result: Result, rows: Iterable[int]) -> dict[tuple[str, ...], int]
 
 
 def _types_of_others(b: Result, pairs: Pairs) -> list[str]:
-    """The types of b's layers that a does not have."""
+    """Return the types of b's layers that a does not have."""
     own = np.ones(len(b.scores), np.bool_)
     own[pairs.b] = False
     names = b.scores.type_names
@@ -285,7 +285,7 @@ def mean_ranks(values: FloatArray) -> FloatArray:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What has to be known to read the comparison rightly."""
+    """Return what has to be known to read the comparison rightly."""
     found = []
     if renamed := comparison.pairs.renamed:
         layers = counted(renamed, "layer has", "layers have")
@@ -300,7 +300,8 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def file_names(comparison: Comparison) -> tuple[str, str]:
-    """The names of the two files, with as many folders as tell them apart; "" without a file."""
+    """Return the names of the two files, with as many folders as tell them apart; "" without a
+    file."""
     sources = (comparison.a.source, comparison.b.source)
     a, b = (Path(source).parts for source in sources)
     apart = (n for n in range(1, max(len(a), len(b)) + 1) if a[-n:] != b[-n:])
@@ -315,7 +316,7 @@ def rho_text(rho: float) -> str:
 
 
 def share_text(share: float) -> str:
-    """A whole percentage, `62 %`; a dash where there is none."""
+    """Return a whole percentage, `62 %`; a dash where there is none."""
     return "–" if math.isnan(share) else f"{100 * share:.0f} %"
 
 
@@ -325,7 +326,7 @@ def rank_text(rank: float) -> str:
 
 
 def change_text(before: bool, after: bool) -> str:
-    """What becomes of a layer in the selection from A to B."""
+    """Return what becomes of a layer in the selection from A to B."""
     if before == after:
         return "stays" if after else ""
     return "enters" if after else "leaves"

@@ -62,7 +62,7 @@ class HubFiles:
         )
 
     def has_blob(self, name: str) -> bool:
-        """Whether the contents of a file are in the cache, under whatever name."""
+        """Return whether the contents of a file are in the cache, under whatever name."""
         blob = self.blobs.get(name)
         return bool(blob) and (repo_folder(self.repo_id) / "blobs" / str(blob)).is_file()
 
@@ -76,12 +76,12 @@ class HubFiles:
 
 
 def repo_folder(repo_id: str) -> Path:
-    """Where the cache keeps `repo_id`."""
+    """Return where the cache keeps `repo_id`."""
     return cache_root() / (_PREFIX + repo_id.replace("/", "--"))
 
 
 def snapshot_folder(repo_id: str, commit: str) -> Path:
-    """Where the cache keeps the files of one commit."""
+    """Return where the cache keeps the files of one commit."""
     return repo_folder(repo_id) / "snapshots" / commit
 
 
@@ -106,7 +106,7 @@ def _last_change(folder: Path) -> list[float]:
 
 
 def find_local(repo_id: str, revision: str = "") -> tuple[Path, str] | None:
-    """The snapshot folder and commit of `repo_id`, if every shard of it is in the cache."""
+    """Return the snapshot folder and commit of `repo_id`, if every shard of it is in the cache."""
     if not is_model_id(repo_id):
         return None
     try:
@@ -118,7 +118,8 @@ def find_local(repo_id: str, revision: str = "") -> tuple[Path, str] | None:
 
 
 def missing_in_cache(repo_id: str, revision: str = "") -> str:
-    """What a snapshot in the cache lacks, "" where there is none: `1 of 3 shards, first X`."""
+    """Return what a snapshot in the cache lacks, "" where there is none: `1 of 3 shards, first
+    X`."""
     try:
         commit = _commit(repo_id, revision or "main")
         folder = snapshot_folder(repo_id, commit)
@@ -138,7 +139,7 @@ def missing_in_cache(repo_id: str, revision: str = "") -> str:
 
 
 def _commit(repo_id: str, revision: str) -> str:
-    """The commit that `revision` stood for when it was last asked of the hub, or ""."""
+    """Return the commit that `revision` stood for when it was last asked of the hub, or ""."""
     if is_commit(revision):
         return revision
     ref = _ref(repo_id, revision)
@@ -147,7 +148,7 @@ def _commit(repo_id: str, revision: str) -> str:
 
 
 def _ref(repo_id: str, revision: str) -> Path | None:
-    """The file of a ref; None for a name that would lead out of the folder of refs."""
+    """Return the file of a ref; None for a name that would lead out of the folder of refs."""
     return repo_folder(repo_id) / "refs" / revision if leads_below(revision) else None
 
 
@@ -160,7 +161,7 @@ def remember_revision(repo_id: str, revision: str, commit: str) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether `folder` has every shard of its model."""
+    """Return whether `folder` has every shard of its model."""
     try:
         return all((folder / name).is_file() for name in shard_names(folder))
     except CheckpointError:

@@ -43,7 +43,7 @@ _REASONS = (
 
 
 def is_model_id(model: str) -> bool:
-    """Whether the hub would accept `model` as an id: `name` or `org/name`."""
+    """Return whether the hub would accept `model` as an id: `name` or `org/name`."""
     return (
         len(model) <= 96
         and _ID.fullmatch(model) is not None
@@ -60,7 +60,7 @@ def validate(model: str) -> None:
 
 
 def not_an_id(model: str) -> HubError:
-    """The error for a `model` that the hub would not accept as an id."""
+    """Return the error for a `model` that the hub would not accept as an id."""
     hint = "Give a folder that exists, or an id as on huggingface.co: Qwen/Qwen3-0.6B."
     url = _URL.match(model.strip())
     if url and is_model_id(url[1]):
@@ -76,7 +76,7 @@ def _shown(text: str) -> str:
 
 
 def endpoint() -> str:
-    """The hub's address without the credentials that HF_ENDPOINT may hold."""
+    """Return the hub's address without the credentials that HF_ENDPOINT may hold."""
     from huggingface_hub import constants
 
     try:
@@ -95,14 +95,14 @@ def hush_client() -> None:
 
 
 def host() -> str:
-    """The hub's name and port, for sentences."""
+    """Return the hub's name and port, for sentences."""
     return endpoint().split("://")[-1]
 
 
 def translate(
     exc: BaseException, repo_id: str, revision: str = "", lacks: str = ""
 ) -> SpectrumError:
-    """The error to show for `exc`, raised by the hub's client while it fetched `repo_id`.
+    """Return the error to show for `exc`, raised by the hub's client while it fetched `repo_id`.
 
     `lacks` is what the model lacks that is in the cache.
     """
@@ -133,7 +133,8 @@ def _translated(exc: BaseException, repo_id: str, revision: str) -> SpectrumErro
 
 
 def is_transient(exc: BaseException) -> bool:
-    """Whether the same request may well succeed in a second: a server error, a cut connection."""
+    """Return whether the same request may well succeed in a second: a server error, a cut
+    connection."""
     names = [_names(link) for link in chain(exc)]
     if any(_status(link) in (408, 500, 502, 503, 504) for link in chain(exc)):
         return True
@@ -161,7 +162,7 @@ def _status(exc: BaseException) -> int:
 
 
 def _is_short_file(exc: BaseException) -> bool:
-    """The client's plain OSError for a file that came with another size than announced."""
+    """Return the client's plain OSError for a file that came with another size than announced."""
     return isinstance(exc, OSError) and "Consistency check failed" in str(exc)
 
 
@@ -282,7 +283,7 @@ def _by_system(exc: BaseException, repo_id: str, revision: str) -> SpectrumError
 
 
 def disk_full(needed: int = 0, free: int = 0) -> OutputError:
-    """The error for a cache disk without room, with the figures where they are known."""
+    """Return the error for a cache disk without room, with the figures where they are known."""
     message = f"The disk of the model cache {cache_root()} is full."
     if needed:
         message = (
@@ -294,7 +295,7 @@ def disk_full(needed: int = 0, free: int = 0) -> OutputError:
 
 
 def cache_root() -> Path:
-    """The hub's own cache folder, where every tool of the ecosystem looks."""
+    """Return the hub's own cache folder, where every tool of the ecosystem looks."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
@@ -323,14 +324,15 @@ def _by_network(exc: BaseException, repo_id: str, revision: str) -> SpectrumErro
 
 
 def not_a_hub() -> HubError:
-    """The error for answers that no hub gives: a login page, a mirror that lacks something."""
+    """Return the error for answers that no hub gives: a login page, a mirror that lacks
+    something."""
     message = f"{host()} does not answer as a model hub does."
     hint = "Check HF_ENDPOINT, a proxy or a login page in between; then try again."
     return HubError(message, hint, field="model")
 
 
 def not_the_file(name: str = "A file") -> HubError:
-    """The error for a file whose id or contents are others than the hub announced."""
+    """Return the error for a file whose id or contents are others than the hub announced."""
     message = f"{name} from {host()} is not the file that was announced."
     hint = "It is not used; try again, or check HF_ENDPOINT and what lies in between."
     return HubError(message, hint, field="model")

@@ -83,12 +83,13 @@ def bounded(bounds: Bounds) -> Iterator[None]:
 
 
 def is_hex_id(text: str) -> bool:
-    """Whether `text` can be a file's id: the hex digits of a git blob's SHA-1 or of a SHA-256."""
+    """Return whether `text` can be a file's id: the hex digits of a git blob's SHA-1 or of a
+    SHA-256."""
     return _HEX_ID.fullmatch(text) is not None
 
 
 def is_commit(text: str) -> bool:
-    """Whether `text` is the full name of a commit."""
+    """Return whether `text` is the full name of a commit."""
     return _COMMIT.fullmatch(text) is not None
 
 
@@ -137,7 +138,8 @@ def _before_request(request: Any) -> None:
 
 
 def _is_hub(url: str) -> bool:
-    """Whether an address is of the host that the user chose, by the same or a safer protocol."""
+    """Return whether an address is of the host that the user chose, by the same or a safer
+    protocol."""
     from huggingface_hub import constants
 
     try:
@@ -169,14 +171,14 @@ def _on_answer(response: Any) -> None:
 
 
 def _check_commit(headers: Any, bounds: Bounds) -> None:
-    """The library makes a folder of that name."""
+    """Check a name of which the library makes a folder."""
     commit = headers.get("x-repo-commit")
     if commit is not None and (commit != bounds.commit if bounds.commit else not is_commit(commit)):
         raise not_a_hub()
 
 
 def _check_blob(response: Any, bounds: Bounds) -> None:
-    """The library makes a file of the name that these two headers give."""
+    """Check the two headers that name a file of the library."""
     headers = response.headers
     linked, tag = headers.get("x-linked-etag"), headers.pop("etag", None)
     if linked is None and response.is_redirect:
@@ -230,7 +232,7 @@ class _Bounded:
 
 
 def _unpacked(body: Any, packed: str) -> Iterator[bytes]:
-    """The pieces of a body, each of a size that can be looked at before the next is made."""
+    """Yield the pieces of a body, each of a size that can be looked at before the next is made."""
     if packed == "identity":
         yield from body
         return
@@ -254,7 +256,7 @@ def _bounded_stream(library: str) -> Any:
 
 
 def too_much(most: int) -> HubError:
-    """The error for an answer that is longer than it may be."""
+    """Return the error for an answer that is longer than it may be."""
     from spectrum_tui.core import numbers
 
     message = f"{host()} sent more than the {numbers.size(most)} that this answer may have."
@@ -266,7 +268,7 @@ def too_much(most: int) -> HubError:
 
 
 def hasher(blob: str, nbytes: int) -> Any:
-    """The hash whose hex digits are the id `blob`, of a file of `nbytes` bytes.
+    """Return the hash whose hex digits are the id `blob`, of a file of `nbytes` bytes.
 
     64 digits are the SHA-256 of the contents (large file storage), 40 git's SHA-1 of a blob, which
     begins with the kind and the size.
@@ -277,14 +279,15 @@ def hasher(blob: str, nbytes: int) -> Any:
 
 
 def is_blob(data: bytes, blob: str) -> bool:
-    """Whether `blob` is the id of these contents."""
+    """Return whether `blob` is the id of these contents."""
     digest = hasher(blob, len(data))
     digest.update(data)
     return bool(digest.hexdigest() == blob)
 
 
 def file_is_blob(path: Path, blob: str, counted: Callable[[int], None]) -> bool:
-    """Whether `blob` is the id of the contents of `path`; `counted` gets the bytes of each step."""
+    """Return whether `blob` is the id of the contents of `path`; `counted` gets the bytes of each
+    step."""
     with open_regular(path) as file:
         digest = hasher(blob, os.fstat(file.fileno()).st_size)
         while chunk := file.read(_PIECE_OF_FILE):

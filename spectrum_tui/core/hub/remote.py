@@ -147,7 +147,7 @@ class _Reader:
                 self.sizes[file.rfilename], self.blobs[file.rfilename] = size, blob
 
     def read(self) -> RemoteCheckpoint:
-        """The whole description."""
+        """Return the whole description."""
         config, shards = self._config(), self._shards()
         checkpoint = ck.Checkpoint.unread(self.folder, config, shards, self.sizes)
         digest = hashlib.sha256(self.commit.encode())
@@ -177,7 +177,7 @@ class _Reader:
         return choose_shards(self.sizes, index, self.repo_id, _DAMAGED)
 
     def _needed(self, shards: list[str]) -> Iterator[str]:
-        """The files to download: the shards, and the small ones that describe the model."""
+        """Yield the files to download: the shards, and the small ones that describe the model."""
         yield from shards
         for name, size in self.sizes.items():
             small = name.endswith(".json") and "/" not in name and (size or 0) <= SMALL_JSON
@@ -192,7 +192,7 @@ class _Reader:
         return self._bytes(name, 0, MAX_REMOTE_JSON if size is None else size, whole=True)
 
     def _header(self, name: str) -> tuple[bytes, list[ck.Tensor]]:
-        """The header of one shard as it is stored, and the tensors that it names."""
+        """Return the header of one shard as it is stored, and the tensors that it names."""
         size = self.sizes[name]
         head = self._bytes(name, 0, min(FIRST_READ, FIRST_READ if size is None else size))
         try:

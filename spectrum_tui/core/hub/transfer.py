@@ -238,7 +238,7 @@ class _Bar:
         return {"rate": None}
 
     def _ignore(self, *args: object, **options: object) -> None:
-        """A bar's drawing: there is none."""
+        """Draw nothing."""
 
     refresh = reset = close = _ignore
     set_description = set_description_str = set_postfix = set_postfix_str = _ignore
@@ -256,16 +256,17 @@ class _Bar:
 
     @classmethod
     def get_lock(cls) -> object:
-        """The lock that the client hands to its threads."""
+        """Return the lock that the client hands to its threads."""
         return cls._lock
 
     @classmethod
     def set_lock(cls, lock: object) -> None:
-        """The lock is the class's own."""
+        """Keep the lock in the class."""
 
 
 def _sink(job: _Job, name: str) -> Any:
-    """A class of bars that count for a file of `job`; not of the type that the client declares."""
+    """Return a class of bars that count for a file of `job`; not of the type that the client
+    declares."""
     return type("_FileBar", (_Bar,), {"job": job, "name": name})
 
 
@@ -292,7 +293,7 @@ class _Meter:
         self._seen = deque([(time.monotonic(), done)], maxlen=_SPEED_WINDOW)
 
     def speed(self, done: int) -> float:
-        """The speed now that `done` bytes are there."""
+        """Return the speed now that `done` bytes are there."""
         self._seen.append((time.monotonic(), done))
         (start, first), (now, last) = self._seen[0], self._seen[-1]
         return max(last - first, 0) / (now - start) if now > start else 0.0

@@ -55,18 +55,19 @@ class Entry:
 
 
 def journal_path(fingerprint: str) -> Path:
-    """Where the journal of a checkpoint lies."""
+    """Return where the journal of a checkpoint lies."""
     return cache_dir() / "scans" / f"{fingerprint[:40]}.jsonl"
 
 
 def rank_journal(path: Path, rank: int) -> Path:
-    """The journal that process `rank` of a scan writes: its own file beside the others', since
-    lines of several writers would tear each other; the first writes `path` itself."""
+    """Return the journal that process `rank` of a scan writes: its own file beside the others',
+    since lines of several writers would tear each other; the first writes `path` itself."""
     return path.with_suffix(f".rank{rank}{path.suffix}") if rank else path
 
 
 def journals(path: Path) -> list[Path]:
-    """A checkpoint's journal and those of a scan's other processes, however many there were."""
+    """Return a checkpoint's journal and those of a scan's other processes, however many there
+    were."""
     return [path, *sorted(path.parent.glob(f"{path.stem}.rank*{path.suffix}"))]
 
 
@@ -104,7 +105,7 @@ class JournalTail:
         self._read: dict[Path, int] = {}
 
     def new_entries(self) -> list[Entry]:
-        """The usable entries since the last call; all at the first."""
+        """Return the usable entries since the last call; all at the first."""
         return [entry for file in journals(self._path) for entry in self._new(file)]
 
     def _new(self, file: Path) -> Iterator[Entry]:
@@ -119,7 +120,7 @@ class JournalTail:
 
 
 def _entries(path: Path) -> Iterator[Entry]:
-    """The usable entries of one file."""
+    """Yield the usable entries of one file."""
     try:
         data = disk.read_from(path)
     except OSError:
@@ -152,7 +153,8 @@ _SEAL = b', "checksum": "'
 
 
 def sealed(data: Mapping[str, object]) -> bytes:
-    """An entry's fields as a line, without its end: JSON, of which the last field checks the rest.
+    """Return an entry's fields as a line, without its end: JSON, of which the last field checks the
+    rest.
 
     The braces are apart from what is checked, so that the line is JSON with and without it.
     """
@@ -161,8 +163,8 @@ def sealed(data: Mapping[str, object]) -> bytes:
 
 
 def parse_line(line: bytes, file: str = "") -> Entry | None:
-    """The entry that `sealed` wrote to `file`; None for anything else, and for another version's
-    fields."""
+    """Return the entry that `sealed` wrote to `file`; None for anything else, and for another
+    version's fields."""
     body, _, seal = line.rpartition(_SEAL)
     if seal != checksum(body).encode() + b'"}':
         return None
@@ -177,7 +179,7 @@ def parse_line(line: bytes, file: str = "") -> Entry | None:
 
 
 def _is_sound(entry: Entry) -> bool:
-    """Whether every field is what it should be; JSON says nothing of it."""
+    """Return whether every field is what it should be; JSON says nothing of it."""
     if not isinstance(entry.metrics, dict):
         return False
     floats = (entry.seconds, entry.error, entry.made, *entry.metrics.values())

@@ -42,8 +42,8 @@ class ScanLock:
         self._handle = -1
 
     def take(self) -> bool:
-        """Whether nobody else has it. Where there are no locks, nobody has: without a cache that
-        can be written, and on file systems that know none."""
+        """Return whether nobody else has it. Where there are no locks, nobody has: without a cache
+        that can be written, and on file systems that know none."""
         with contextlib.suppress(OSError):
             disk.make_folder(self._path.parent)
             handle = disk.open_kept(self._path, os.O_RDWR | os.O_CREAT)

@@ -39,7 +39,7 @@ class KeptSpectrum:
 
 
 def spectra_path(journal: Path) -> Path:
-    """Where the spectra lie that a journal's entries refer to."""
+    """Return where the spectra lie that a journal's entries refer to."""
     return journal.with_suffix(".spectra")
 
 
@@ -90,7 +90,8 @@ class SpectraReader:
             self._file.close()
 
     def read(self, name: str, offset: int) -> KeptSpectrum | None:
-        """The spectrum of the matrix `name` at an offset; None where it is not, or not whole."""
+        """Return the spectrum of the matrix `name` at an offset; None where it is not, or not
+        whole."""
         if self._file is None or offset < 0:
             return None
         try:
@@ -114,7 +115,7 @@ def _record(name: str, spectrum: KeptSpectrum) -> bytes:
 
 
 def _checksum(name: str, rows: int, columns: int, body: bytes) -> int:
-    """The name is in it: where the file was lost and begun anew, another matrix may lie at an
-    offset."""
+    """Return a checksum with the name in it: where the file was lost and begun anew, another
+    matrix may lie at an offset."""
     key = f"{name}\0{rows}\0{columns}".encode("utf-8", "surrogatepass")
     return zlib.crc32(body, zlib.crc32(key))

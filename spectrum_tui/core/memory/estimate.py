@@ -90,7 +90,7 @@ class MemoryTable:
         self._columns = {on: self._column(on) for on in (True, False)}
 
     def estimate(self, percent: int, training: Training, *, embeddings: bool) -> Estimate:
-        """The bytes at one percentage; with adapters those of the preset's own recipe."""
+        """Return the bytes at one percentage; with adapters those of the preset's own recipe."""
         preset = training.preset
         if preset.adapters:
             parts, trained, first = self._adapted(percent, training)
@@ -111,14 +111,14 @@ class MemoryTable:
         )
 
     def totals(self, training: Training, *, embeddings: bool) -> FloatArray:
-        """The sum at every percentage 0..100."""
+        """Return the sum at every percentage 0..100."""
         every = (
             self.estimate(percent, training, embeddings=embeddings).total for percent in range(101)
         )
         return np.fromiter(every, np.float64, 101)
 
     def _whole(self, preset: Preset, trained: int, full_state: int) -> _Parts:
-        """Where weights train themselves."""
+        """Return where weights train themselves."""
         optimizer = preset.optimizer * trained
         if preset.eight_bit:
             optimizer += (8.0 - preset.optimizer) * full_state
@@ -173,7 +173,7 @@ class MemoryTable:
 
 
 def _divided(parts: _Parts, training: Training) -> _Parts:
-    """What of it is on each GPU."""
+    """Return what of it is on each GPU."""
     by, gpus = training.sharding, training.gpus
     weights, gradients, optimizer = parts
     return (
@@ -209,7 +209,7 @@ def _members(selection: Selection, sizes: ModelSizes) -> tuple[IntArray, IntArra
 
 
 def _summed(first: IntArray, amount: IntArray) -> IntArray:
-    """The amount at every percentage 0..100 of what trains from percentage `first` on."""
+    """Return the amount at every percentage 0..100 of what trains from percentage `first` on."""
     sums = np.zeros(NEVER + 1, np.int64)
     np.add.at(sums, first, amount)
     return np.asarray(sums.cumsum()[:101], np.int64)

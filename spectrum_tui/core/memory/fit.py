@@ -49,7 +49,7 @@ class Fit:
 
 
 def room_text(limit: float) -> str:
-    """The memory of a GPU as it was meant, and as the estimates are written.
+    """Return the memory of a GPU as it was meant, and as the estimates are written.
 
     >>> room_text(24 * 2**30), room_text(24e9)
     ('24 GiB (25.8 GB)', '24.0 GB')
@@ -66,18 +66,18 @@ class _Search:
     least: int
 
     def percent(self, training: Training, embeddings: bool) -> int:
-        """The highest that fits; 0 where none does."""
+        """Return the highest that fits; 0 where none does."""
         fitting = np.flatnonzero(self.table.totals(training, embeddings=embeddings) <= self.limit)
         highest = int(fitting[-1]) if len(fitting) else 0
         return highest if highest >= self.least else 0
 
     def way(self, words: str, training: Training, embeddings: bool) -> Iterator[Way]:
-        """It, if anything of it fits."""
+        """Yield it, if anything of it fits."""
         if percent := self.percent(training, embeddings):
             yield Way(words, percent, training, embeddings)
 
     def ways(self, training: Training, embeddings: bool) -> Iterator[Way]:
-        """What is done on the same machine first, more of it last."""
+        """Yield what is done on the same machine first, more of it last."""
         if embeddings and not training.preset.adapters:
             yield from self.way("embeddings and head frozen", training, False)
         if not training.checkpointing:
@@ -93,7 +93,7 @@ class _Search:
         yield from self._more_gpus(training, embeddings)
 
     def _more_gpus(self, training: Training, embeddings: bool) -> Iterator[Way]:
-        """The fewest with the sharding as it is, or else with the one that divides all."""
+        """Yield the fewest with the sharding as it is, or else with the one that divides all."""
         for sharding in (training.sharding, SHARDINGS[2]):
             for gpus in GPU_COUNTS:
                 more = replace(training, gpus=gpus, sharding=sharding)
@@ -107,7 +107,7 @@ class _Search:
 def fit(
     table: MemoryTable, limit: float, training: Training, *, embeddings: bool, least: int = 1
 ) -> Fit:
-    """The highest percentage that takes at most `limit` bytes on each GPU.
+    """Return the highest percentage that takes at most `limit` bytes on each GPU.
 
     `least` is the smallest percentage that selects anything (`Selection.smallest_percent`).
     """

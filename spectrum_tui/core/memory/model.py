@@ -73,7 +73,7 @@ class _Kind:
         self.width = self._width(after)
 
     def _width(self, after: str) -> int:
-        """What it takes in and gives out for a token."""
+        """Return what it takes in and gives out for a token."""
         if self.table or (len(self.shape) > 2 and not mentions_experts(after)):
             return 0
         return self.sides * min(EXPERTS_PER_TOKEN, prod(self.shape[:-2]))
@@ -126,7 +126,8 @@ def nf4_bytes(numel: IntArray) -> FloatArray:
 
 
 def _read(parameters: Iterable[Parameter]) -> tuple[list[_Kind], IntArray, IntArray]:
-    """The kinds, and for every parameter which it is of and the position of its block (-1)."""
+    """Return the kinds, and for every parameter which it is of and the position of its block
+    (-1)."""
     known: dict[_Key, int] = {}
     kinds: list[_Kind] = []
     of: list[int] = []
@@ -153,7 +154,7 @@ def _ints(values: list[int]) -> IntArray:
 
 
 def _is_linear(shape: tuple[int, ...], module: ModuleKind, name: str) -> bool:
-    """Whether it is the matrix of a linear module; by name where the kind is not known."""
+    """Return whether it is the matrix of a linear module; by name where the kind is not known."""
     if len(shape) != 2:
         return False
     if module:
@@ -162,7 +163,7 @@ def _is_linear(shape: tuple[int, ...], module: ModuleKind, name: str) -> bool:
 
 
 def _is_table(name: str, shape: tuple[int, ...], module: ModuleKind) -> bool:
-    """Whether it is a table that tokens or positions are looked up in."""
+    """Return whether it is a table that tokens or positions are looked up in."""
     if module:
         return module == "embedding"
     layer = name.removesuffix(".weight")
@@ -194,7 +195,7 @@ def _architecture(
 
 
 def _commonest_side(kinds: list[_Kind], present: IntArray) -> int:
-    """The size that most matrices of the blocks have on a side: that of the hidden state."""
+    """Return the size that most matrices of the blocks have on a side: that of the hidden state."""
     sides: dict[int, int] = {}
     for kind, times in zip(kinds, np.bincount(present, minlength=len(kinds)), strict=True):
         if len(kind.shape) == 2:

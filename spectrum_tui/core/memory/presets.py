@@ -194,7 +194,7 @@ class Training:
 
 
 def preset_named(name: str) -> Preset:
-    """The preset of that name; raises InputError (field "preset")."""
+    """Return the preset of that name; raises InputError (field "preset")."""
     for preset in PRESETS:
         if preset.name == name:
             return preset
@@ -203,7 +203,8 @@ def preset_named(name: str) -> Preset:
 
 
 def sharding_named(name: str) -> Sharding:
-    """The sharding of that name, as `zero3` or `ZeRO-3`; raises InputError (field "sharding")."""
+    """Return the sharding of that name, as `zero3` or `ZeRO-3`; raises InputError (field
+    "sharding")."""
     for sharding in SHARDINGS:
         if sharding.name == name.lower().replace("-", ""):
             return sharding
@@ -212,7 +213,7 @@ def sharding_named(name: str) -> Sharding:
 
 
 def parse_gpus(text: str) -> int:
-    """How many GPUs; raises InputError (field "gpus")."""
+    """Return how many GPUs; raises InputError (field "gpus")."""
     return _whole(text, "gpus", "number of GPUs", MAX_GPUS)
 
 

@@ -65,7 +65,8 @@ Array = npt.NDArray[np.float32]
 
 
 def make_demo_model() -> Path:
-    """The folder of the demonstration model (34 M parameters, 68 MB); made once, then reused."""
+    """Return the folder of the demonstration model (34 M parameters, 68 MB); made once, then
+    reused."""
     folder = cache_dir() / "demo"
     config, weights = folder / "config.json", folder / "model.safetensors"
     header, size = _header()
@@ -82,7 +83,7 @@ def make_demo_model() -> Path:
 
 
 def _is(path: Path, start: bytes, more: int = 0) -> bool:
-    """Whether a file begins like this, and has so many bytes more."""
+    """Return whether a file begins like this, and has so many bytes more."""
     try:
         file = KeptFile(path)
     except OSError:
@@ -133,7 +134,7 @@ def _matrix(name: str, rows: int, columns: int, strength: float) -> Array:
 
 
 def _header() -> tuple[bytes, int]:
-    """How the safetensors file begins, and how many bytes of weights follow."""
+    """Return how the safetensors file begins, and how many bytes of weights follow."""
     header: dict[str, object] = {"__metadata__": {"format": "pt", "demo": "random weights"}}
     offset = 0
     for name, (shape, _) in _layout().items():
@@ -146,8 +147,8 @@ def _header() -> tuple[bytes, int]:
 
 
 def _bfloat16() -> Iterator[bytes]:
-    """The weights in the order of the header, as a type that numpy does not have: the upper two
-    bytes of a float32, rounded to nearest."""
+    """Yield the weights in the order of the header, as a type that numpy does not have: the upper
+    two bytes of a float32, rounded to nearest."""
     seeds = {"model.embed_tokens.weight": "embed", "lm_head.weight": "head"}
     for name, (shape, strength) in _layout().items():
         if len(shape) == 1:

@@ -79,7 +79,8 @@ def inspect_model(
 
 
 def meant(typed: str) -> str:
-    """What was typed, without the spaces around it unless there is a folder of just that name."""
+    """Return what was typed, without the spaces around it unless there is a folder of just that
+    name."""
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         if Path(typed).expanduser().is_dir():
             return typed
@@ -87,8 +88,8 @@ def meant(typed: str) -> str:
 
 
 def _read_remote(model: str, revision: str, patience: hub.Patience | None) -> hub.RemoteCheckpoint:
-    """The model on the hub. A bare name may be an old id, but is more likely no id at all: that is
-    said before what the hub or the network answered."""
+    """Return the model on the hub. A bare name may be an old id, but is more likely no id at all:
+    that is said before what the hub or the network answered."""
     try:
         return hub.read_remote(model, revision, patience)
     except HubError as exc:
@@ -102,7 +103,7 @@ def _read_remote(model: str, revision: str, patience: hub.Patience | None) -> hu
 
 
 def local_folder(model: str) -> Path | None:
-    """The folder that was meant, None for a hub id; raises for a path that leads nowhere."""
+    """Return the folder that was meant, None for a hub id; raises for a path that leads nowhere."""
     if not model:
         raise CheckpointError(
             "No model is given.", "Give a folder or a model id like org/name.", field="model"
@@ -127,7 +128,7 @@ def local_folder(model: str) -> Path | None:
 
 
 def display_name(folder: Path) -> str:
-    """What a local model is called in files and on the screen: never its whole path.
+    """Return what a local model is called in files and on the screen: never its whole path.
 
     A snapshot in the hub's cache is called by its id, `models--org--name` being `org/name`.
     """
@@ -154,7 +155,7 @@ def _describe(
     revision: str = "",
     local: int = -1,
 ) -> Inspection:
-    """The preview: what headers tell, under the checkpoint's own names."""
+    """Return the preview: what headers tell, under the checkpoint's own names."""
     quantisation = detect(checkpoint.config, checkpoint.tensors, allow_lossy_gptq=True)
     if quantisation.refuse:
         raise CheckpointError(quantisation.refuse, SCAN_INSTEAD, field="model")
@@ -203,7 +204,7 @@ def as_far_as_known(inspection: Inspection, settings: Settings = DEFAULTS) -> In
 
 
 def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> Inspection:
-    """The same model under the names that a trainer will have.
+    """Return the same model under the names that a trainer will have.
 
     Needs torch and transformers, but for the architectures of `naming.known`.
 
@@ -243,7 +244,7 @@ def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> I
 def exact_plan(
     inspection: Inspection, settings: Settings = DEFAULTS
 ) -> tuple[Dequantised, ParameterPlan]:
-    """The tensors of a checkpoint and the parameters that they become; raises as
+    """Return the tensors of a checkpoint and the parameters that they become; raises as
     `with_exact_names` does."""
     from spectrum_tui.core.naming.plain_decoders import known_plan
     from spectrum_tui.core.naming.plan import plan_parameters
@@ -269,7 +270,8 @@ def naming_of(plan: ParameterPlan) -> str:
 
 
 def _beside(checkpoint: Checkpoint, origin: Origin) -> Iterator[str]:
-    """What lies or lacks beside the weights, so that `from_pretrained` reads them otherwise."""
+    """Yield what lies or lacks beside the weights, so that `from_pretrained` reads them
+    otherwise."""
     if checkpoint.has_adapter and origin == "folder":
         yield (
             f"{ADAPTER_FILE} lies beside the weights: with PEFT installed, from_pretrained puts "
@@ -320,7 +322,7 @@ def _check_scorable(typed: str, model: ModelLayers) -> None:
 
 
 def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:
-    """The layer types of a model with their sizes, in tree order."""
+    """Return the layer types of a model with their sizes, in tree order."""
     members: dict[str, list[Layer]] = {}
     for layer in layers:
         members.setdefault(layer.type, []).append(layer)
@@ -340,7 +342,7 @@ def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:
 
 
 def _notes(model: ModelLayers) -> tuple[str, ...]:
-    """What of the model cannot be scored, where that is more than norms' worth of it."""
+    """Return what of the model cannot be scored, where that is more than norms' worth of it."""
     scored = sum(layer.numel for layer in model.layers)
     left_out = 1.0 - scored / model.total_parameters if model.total_parameters else 0.0
     if left_out < 0.01:

@@ -39,14 +39,15 @@ class KeptModel:
         self._exact: Inspection | None = None
 
     def answers(self, settings: Settings) -> bool:
-        """Whether an inspection of that model at a commit would find, and plan, the same now."""
+        """Return whether an inspection of that model at a commit would find, and plan, the same
+        now."""
         summary = self.inspection.summary
         mine = replace(self._settings, model=summary.model, revision=summary.revision)
         same = mine.that_change("model", "names") == settings.that_change("model", "names")
         return same and self._is_current()
 
     def exact(self) -> Inspection:
-        """The model under the names of a trainer; raises what `with_exact_names` raises."""
+        """Return the model under the names of a trainer; raises what `with_exact_names` raises."""
         with self._lock:
             if self._exact is None:
                 self._exact = as_far_as_known(self.inspection, self._settings)
@@ -58,8 +59,8 @@ class KeptModel:
         self.inspection = replace(self.inspection, scored=scored)
 
     def summary(self) -> ModelSummary:
-        """The summary under these names, from disk where files, class and transformers are those
-        of last time; raises what `with_exact_names` raises."""
+        """Return the summary under these names, from disk where files, class and transformers are
+        those of last time; raises what `with_exact_names` raises."""
         with self._lock:
             path = self._path()
             kept = _read(path)

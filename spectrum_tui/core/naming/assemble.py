@@ -38,7 +38,7 @@ BLOCK = 2**22
 
 
 def assemble(model: Any, mapped: Mapped, *, naming: Naming, banner: str = "") -> ParameterPlan:
-    """The plan: every parameter in the model's order, under the name that it has there."""
+    """Return the plan: every parameter in the model's order, under the name that it has there."""
     weights = dict(model.named_parameters(remove_duplicate=False))
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     made = _made(model, mapped.groups, shapes)
@@ -96,7 +96,7 @@ def _aliases(weights: Mapping[str, Any], made: Makers) -> dict[str, tuple[str, .
 
 
 def _embeddings(model: Any, aliases: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The parameters of the model's input and output embeddings, a tied one once.
+    """Return the parameters of the model's input and output embeddings, a tied one once.
 
     Names alone do not tell: Mamba's table is `backbone.embeddings`. What a vision model calls
     its input embeddings is a convolution.
@@ -125,7 +125,7 @@ def _has_output_embeddings(model: Any) -> bool:
 def _same_values(
     a: tuple[ConvertedGroup, Shape] | None, b: tuple[ConvertedGroup, Shape] | None
 ) -> bool:
-    """Whether two tied names hold the same; True where only one of them is stored."""
+    """Return whether two tied names hold the same; True where only one of them is stored."""
     if a is None or b is None or a[0] is b[0]:
         return True
     groups = (a[0].group, b[0].group)
@@ -135,7 +135,7 @@ def _same_values(
 
 
 def equal_sources(a: StoredSource, b: StoredSource) -> bool:
-    """Whether two stored tensors are equal, compared in blocks until they differ.
+    """Return whether two stored tensors are equal, compared in blocks until they differ.
 
     Those of a model that is not on this machine count as equal, as the configuration says.
     """
@@ -167,7 +167,7 @@ class _Entry:
 
 
 def _entry(parameter: RuntimeParameter, made: Makers, describe: _Describer) -> _Entry:
-    """The parameter with its sources and values, from itself or from a tied name."""
+    """Return the parameter with its sources and values, from itself or from a tied name."""
     target = next((n for n in (parameter.name, *parameter.aliases) if n in made), "")
     if not target:
         return _Entry(parameter)
@@ -197,7 +197,7 @@ class _Describer:
         self._model_type = str(getattr(model.config, "model_type", ""))
 
     def bare(self, name: str, *, aliases: tuple[str, ...]) -> RuntimeParameter:
-        """What the model alone says: nothing stored yet."""
+        """Return what the model alone says: nothing stored yet."""
         kind = module_kind(self._modules[name.rpartition(".")[0]])
         return RuntimeParameter(
             name=name, shape=self._shapes[name], dtype="", sources=(), aliases=aliases, module=kind

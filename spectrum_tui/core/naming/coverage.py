@@ -36,7 +36,8 @@ def check_loads(checkpoint: Checkpoint, plan: ParameterPlan, name: str) -> None:
 
 
 def wrapped_names(checkpoint: Checkpoint, plan: ParameterPlan) -> Iterator[str]:
-    """The note on a wrapper in the names of a model that nothing is known of but its names."""
+    """Yield the note on a wrapper in the names of a model that nothing is known of but its
+    names."""
     if plan.naming != "checkpoint":
         return
     wrapping = find_wrapping([tensor.name for tensor in checkpoint.tensors], ())
@@ -64,7 +65,8 @@ def check_named_weights(checkpoint: Checkpoint, name: str) -> None:
 
 
 def missing_share(plan: ParameterPlan) -> float:
-    """The share of what is not stored: of the elements or of the matrices, whichever is more."""
+    """Return the share of what is not stored: of the elements or of the matrices, whichever is
+    more."""
     matrices = [(1, p) for p in plan.parameters if len(p.shape) > 1]
     return max(_share([(p.numel, p) for p in plan.parameters]), _share(matrices))
 

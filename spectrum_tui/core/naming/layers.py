@@ -60,7 +60,7 @@ class Layer:
         return self.cost_in(svd.EXACT)
 
     def cost_in(self, precision: str) -> float:
-        """The same for a precision of `spectra`."""
+        """Return the same for a precision of `spectra`."""
         return self.matrix_count * svd.cost(self.rows, self.columns, precision)
 
 
@@ -87,12 +87,13 @@ class ModelLayers:
 
 
 def is_bias(name: str) -> bool:
-    """Whether a parameter is a bias: never scored, trained with the layer that it belongs to."""
+    """Return whether a parameter is a bias: never scored, trained with the layer that it belongs
+    to."""
     return name.endswith((".bias", "_bias"))
 
 
 def plan_layers(plan: ParameterPlan) -> ModelLayers:
-    """The layers of a plan, in the model's order."""
+    """Return the layers of a plan, in the model's order."""
     layers: list[Layer] = []
     skipped: list[tuple[str, str]] = []
     for parameter in plan.parameters:
@@ -142,8 +143,8 @@ def _layer(parameter: RuntimeParameter, plan: ParameterPlan) -> Layer:
 
 
 def _head(plan: ParameterPlan, layers: Iterable[Layer]) -> tuple[EmbeddingParameter, ...]:
-    """What the model calls its embeddings and its class adds to it, stored or not, and what is
-    named like one or the other."""
+    """Return what the model calls its embeddings and its class adds to it, stored or not, and what
+    is named like one or the other."""
     tables = [layer for layer in layers if _is_table(layer.name)]
     named = [layer.parameters[0] for layer in tables if layer.parameters[0] not in plan.heads]
     poolers = (p.name for p in plan.parameters if is_task_head(owner_of(p.name)))
@@ -159,7 +160,7 @@ def _head(plan: ParameterPlan, layers: Iterable[Layer]) -> tuple[EmbeddingParame
 
 
 def owner_of(parameter: str) -> str:
-    """The module that a parameter is of: the layer, for a weight or a bias."""
+    """Return the module that a parameter is of: the layer, for a weight or a bias."""
     return parameter.rpartition(".")[0]
 
 
@@ -168,7 +169,7 @@ def _is_table(layer: str) -> bool:
 
 
 def with_types(layers: Iterable[Layer]) -> list[Layer]:
-    """The layers with their types, and with their tower where the model has several: each a
+    """Return the layers with their types, and with their tower where the model has several: each a
     ranking of its own.
 
     The types of the language model keep their plain names; those of a vision tower are called
@@ -195,15 +196,16 @@ def with_types(layers: Iterable[Layer]) -> list[Layer]:
 
 
 def _sides(layer: Layer) -> Sides:
-    """Outputs and inputs: of one expert of several, and of a convolution without its kernel."""
+    """Return outputs and inputs: of one expert of several, and of a convolution without its
+    kernel."""
     return layer.shape[1:] if layer.experts else layer.shape[:2]
 
 
 def embeddings_of(
     layers: Iterable[Layer], aliases: dict[str, tuple[str, ...]]
 ) -> tuple[EmbeddingParameter, ...]:
-    """The input embeddings, output heads and heads of a task by their names, with the names that
-    are tied to them."""
+    """Return the input embeddings, output heads and heads of a task by their names, with the names
+    that are tied to them."""
     layers = list(layers)
     found = [layer for layer in layers if is_input_embedding(layer.name)]
     found += [layer for layer in layers if is_output_head(layer.name)]
@@ -216,7 +218,7 @@ def embeddings_of(
 
 
 def _task_head(layer: Layer) -> Iterator[EmbeddingParameter]:
-    """The weight and the bias of a layer that is named like the head of a task."""
+    """Yield the weight and the bias of a layer that is named like the head of a task."""
     if is_task_head(layer.name):
         weight = prod(layer.shape)
         for name, numel in zip(layer.parameters, (weight, layer.numel - weight), strict=False):

@@ -54,7 +54,7 @@ class Mapped:
 
 
 def _single(target: str, source: StoredSource) -> SourceGroup:
-    """A parameter that is one stored tensor as it is."""
+    """Return a parameter that is one stored tensor as it is."""
     return SourceGroup(target, (source,), (source.name,))
 
 
@@ -122,7 +122,7 @@ def _by_suffix(
     shapes: Shapes,
     taken: Mapping[str, SourceGroup],
 ) -> str | None:
-    """The only free parameter of its shape that shares the longest end of its name."""
+    """Return the only free parameter of its shape that shares the longest end of its name."""
     parts = source.name.split(".")
     shared = sorted(
         (

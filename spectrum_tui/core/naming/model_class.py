@@ -64,7 +64,7 @@ class NoModelClassError(Exception):
 
 
 def empty_model(raw: Mapping[str, Any], model_class: str = "") -> Any:
-    """A model without weights, of the class that a trainer would load.
+    """Return a model without weights, of the class that a trainer would load.
 
     `model_class` overrides which: a class of transformers or one of its Auto classes. Raises
     NoModelClassError, or InputError for an override that does not fit.
@@ -98,8 +98,9 @@ def names_by_class(raw: Mapping[str, Any], but: str) -> Iterator[tuple[str, str,
 
 
 def empty_model_of(raw: Mapping[str, Any], model_class: str) -> Any:
-    """A model without weights of exactly this class, whatever config.json is of: built as the
-    class's own `from_pretrained` builds it. None for what is no model class or cannot be built."""
+    """Return a model without weights of exactly this class, whatever config.json is of: built as
+    the class's own `from_pretrained` builds it. None for what is no model class or cannot be
+    built."""
     if model_class.startswith("Auto"):
         return None
     try:
@@ -114,7 +115,7 @@ def empty_model_of(raw: Mapping[str, Any], model_class: str) -> Any:
 
 
 def load_config(raw: Mapping[str, Any]) -> Any:
-    """The configuration object; never runs a repository's own code and never asks to."""
+    """Return the configuration object; never runs a repository's own code and never asks to."""
     from transformers import CONFIG_MAPPING, AutoConfig
 
     model_type = raw.get("model_type")
@@ -169,14 +170,14 @@ def resolve_class(config: Any, model_class: str = "") -> tuple[Any, Any]:
 
 
 def _named_class(name: str, config: Any) -> Any:
-    """The model class of this name, if it is made for this configuration."""
+    """Return the model class of this name, if it is made for this configuration."""
     found = _model_class(name)
     made_for = getattr(found, "config_class", None)
     return found if isinstance(made_for, type) and isinstance(config, made_for) else None
 
 
 def _model_class(name: str) -> Any:
-    """The model class of this name; None for everything else that transformers has."""
+    """Return the model class of this name; None for everything else that transformers has."""
     import transformers
 
     if not name.isidentifier() or name.startswith("_"):
@@ -219,7 +220,7 @@ def _import_reason(exc: ImportError) -> Reason:
 
 
 def first_line(exc: Exception) -> str:
-    """What an exception says, in one line of at most 160 characters."""
+    """Return what an exception says, in one line of at most 160 characters."""
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
     text = lines[0] if lines else type(exc).__name__
     return text if len(text) <= 160 else f"{text[:159]}…"

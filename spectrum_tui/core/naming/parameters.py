@@ -55,13 +55,14 @@ class StoredSource:
         return sum(part.nbytes for part in self.parts)
 
     def read(self) -> torch.Tensor:
-        """The values, decoded."""
+        """Return the values, decoded."""
         if self.decode is None:
             return read_tensor(self.parts[0])
         return self.decode([read_tensor(part) for part in self.parts])
 
     def read_rows(self, start: int, stop: int) -> torch.Tensor:
-        """The slices [start, stop) of the first dimension, reading no more where that can be."""
+        """Return the slices [start, stop) of the first dimension, reading no more where that can
+        be."""
         if self.decode is None:
             return read_rows(self.parts[0], start, stop)
         if not self.row_aligned:
@@ -79,7 +80,7 @@ class StoredSource:
 
 
 def plain_source(tensor: Tensor) -> StoredSource:
-    """A tensor that is stored as its values."""
+    """Return a tensor that is stored as its values."""
     return StoredSource(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, parts=(tensor,))
 
 
@@ -140,7 +141,8 @@ class RuntimeParameter:
 
 
 def is_convolution(shape: tuple[int, ...], module: Any = None) -> bool:
-    """Whether a weight is that of a convolution; without its module, judged by dimensions."""
+    """Return whether a weight is that of a convolution; without its module, judged by
+    dimensions."""
     if len(shape) < 3:
         return False
     return hasattr(module, "kernel_size") if module is not None else True
@@ -198,7 +200,7 @@ class MatrixRef:
     values: MatrixValues
 
     def read(self) -> torch.Tensor:
-        """The whole matrix."""
+        """Return the whole matrix."""
         return self.values.read_rows(0, self.rows)
 
 
@@ -206,19 +208,19 @@ class ParameterValues(Protocol):
     """Where the values of one parameter come from."""
 
     def read(self) -> torch.Tensor:
-        """All of them, in the parameter's shape."""
+        """Return all of them, in the parameter's shape."""
         ...
 
     def read_expert(self, index: int) -> torch.Tensor:
-        """The slice `index` of the first dimension."""
+        """Return the slice `index` of the first dimension."""
         ...
 
     def can_read_expert(self) -> bool:
-        """Whether a slice is read without reading the others."""
+        """Return whether a slice is read without reading the others."""
         ...
 
     def matrices(self, parameter: RuntimeParameter) -> tuple[MatrixRef, ...]:
-        """The matrices that are scored for this parameter."""
+        """Return the matrices that are scored for this parameter."""
         ...
 
 
@@ -264,12 +266,12 @@ class ParameterPlan:
         return self.values[parameter.name].read_expert(index)
 
     def can_read_expert(self, parameter: RuntimeParameter) -> bool:
-        """Whether one expert is read without reading the others."""
+        """Return whether one expert is read without reading the others."""
         values = self.values.get(parameter.name)
         return bool(parameter.experts and values is not None and values.can_read_expert())
 
     def matrices(self, parameter: RuntimeParameter) -> tuple[MatrixRef, ...]:
-        """The matrices that are scored for it; none where `parameter.unscored` says why."""
+        """Return the matrices that are scored for it; none where `parameter.unscored` says why."""
         values = self.values.get(parameter.name)
         if values is None or parameter.unscored:
             return ()

@@ -56,7 +56,8 @@ DECODERS = {
 def known_plan(
     checkpoint: Checkpoint, sources: Sequence[StoredSource], *, model_class: str = ""
 ) -> ParameterPlan | None:
-    """The plan of a checkpoint that is exactly what its configuration says; None for another."""
+    """Return the plan of a checkpoint that is exactly what its configuration says; None for
+    another."""
     config = checkpoint.config
     decoder = DECODERS.get(str(config.get("model_type", "")))
     if decoder is None or not _is_plain(config, decoder, model_class):

@@ -38,7 +38,7 @@ def plan_parameters(
     model_class: str = "",
     sources: Iterable[StoredSource] | None = None,
 ) -> ParameterPlan:
-    """The plan of a checkpoint; reads a tensor only to compare two that should be tied.
+    """Return the plan of a checkpoint; reads a tensor only to compare two that should be tied.
 
     `sources` are its tensors after dequantisation; by default every tensor is taken as its own
     values. `model_class` overrides the class (InputError when it does not fit). A model that
@@ -73,8 +73,9 @@ def _why_stored(checkpoint: Checkpoint, exc: NoModelClassError) -> str:
 
 
 def _fitting(model_class: str, plan: ParameterPlan) -> ParameterPlan:
-    """The plan of a class that config.json is not of, if the checkpoint has all of its parameters;
-    transformers loads it then, with a warning. Raises InputError where some are missing."""
+    """Return the plan of a class that config.json is not of, if the checkpoint has all of its
+    parameters; transformers loads it then, with a warning. Raises InputError where some are
+    missing."""
     if plan.missing or plan.mismatched:
         lacking = plan.missing or tuple(name for name, *_ in plan.mismatched)
         raise InputError(
@@ -103,7 +104,8 @@ def _of_model(checkpoint: Checkpoint, found: Sequence[StoredSource], model: Any)
 def _attempt(
     model: Any, sources: Sequence[StoredSource], naming: Naming, banner: str = ""
 ) -> tuple[ParameterPlan | None, str]:
-    """(the plan, "") or (None, why it failed): the code that is tried here is of any version."""
+    """Return (the plan, "") or (None, why it failed): the code that is tried here is of any
+    version."""
     place = map_sources if naming == "transformers" else match_sources
     try:
         with quiet():

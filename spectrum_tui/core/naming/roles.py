@@ -51,7 +51,7 @@ class _List:
     holds_blocks: bool = False
 
     def shared(self) -> set[_Path]:
-        """The matrices that several children of one place have."""
+        """Return the matrices that several children of one place have."""
         found: set[_Path] = set()
         for children in self.places.values():
             counts = Counter(path for child in children.values() for path in child.matrices())
@@ -59,8 +59,8 @@ class _List:
         return found
 
     def is_of_blocks(self) -> bool:
-        """Whether the children are blocks: of several matrices, and no parts of one block, which
-        share none. An only child is one where it has several."""
+        """Return whether the children are blocks: of several matrices, and no parts of one block,
+        which share none. An only child is one where it has several."""
         if len(self.shared()) > 1:
             return True
         children = [child for place in self.places.values() for child in place.values()]
@@ -68,20 +68,20 @@ class _List:
         return single and any(len(child.matrices()) > 1 for child in children)
 
     def widths_differ(self) -> bool:
-        """Whether the children of one place are of several widths."""
+        """Return whether the children of one place are of several widths."""
         return any(
             len({_commonest(child.layers.values()) for child in children.values()}) > 1
             for children in self.places.values()
         )
 
     def bare(self) -> list[Sides]:
-        """The sides of the children that are layers themselves."""
+        """Return the sides of the children that are layers themselves."""
         children = (child for place in self.places.values() for child in place.values())
         return [child.layers[()] for child in children if () in child.layers]
 
 
 def role_types(layers: Sequence[tuple[str, Sides]]) -> list[str]:
-    """The types of the layers of one tower, given (path, sides) of each; never empty.
+    """Return the types of the layers of one tower, given (path, sides) of each; never empty.
 
     An index is `*` where it counts blocks or experts inside a type, and stays where it tells
     stages or roles apart: `mlp.experts.*.up_proj`, `layers.2.blocks.*.mlp.fc1`, `proj.0`. The
@@ -123,17 +123,17 @@ def _lists(paths: Sequence[_Path], sides: Sequence[Sides]) -> dict[_Path, _List]
 
 
 def _numbers(path: _Path) -> list[int]:
-    """Where in a path numbers stand."""
+    """Return where in a path numbers stand."""
     return [at for at, part in enumerate(path) if part.isdigit()]
 
 
 def _list_name(path: _Path, at: int) -> _Path:
-    """The list that the number at `at` counts in, the same for every number before it."""
+    """Return the list that the number at `at` counts in, the same for every number before it."""
     return tuple("#" if part.isdigit() else part for part in path[:at])
 
 
 def _below(path: _Path, at: int, lists: dict[_Path, _List]) -> _Path:
-    """The path under the number at `at`, without the numbers there that only count."""
+    """Return the path under the number at `at`, without the numbers there that only count."""
     return tuple(
         ANY_NUMBER if part.isdigit() and lists[_list_name(path, i)].kind is _Kind.COUNT else part
         for i, part in enumerate(path[at + 1 :], at + 1)
@@ -172,7 +172,7 @@ def _stages(found: _List) -> Iterable[dict[str, _Child]]:
 
 
 def _commonest(sides: Iterable[Sides]) -> int:
-    """The size that most layers have on a side: the width of what flows between them."""
+    """Return the size that most layers have on a side: the width of what flows between them."""
     counts = Counter(side for shape in sides for side in shape)
     return max(counts, key=lambda side: (counts[side], side), default=0)
 
@@ -204,7 +204,8 @@ def _typed(path: _Path, lists: dict[_Path, _List]) -> _Typed:
 
 
 def _told_apart(found: Sequence[_Typed], sides: Sequence[Sides]) -> list[str]:
-    """The names of the types, with what is above where that tells the widths of matrices apart."""
+    """Return the names of the types, with what is above where that tells the widths of matrices
+    apart."""
     stacks: dict[_Path, list[Sides]] = {}
     holders: dict[_Path, set[_Path]] = {}
     for one, shape in zip(found, sides, strict=True):
@@ -221,7 +222,7 @@ def _told_apart(found: Sequence[_Typed], sides: Sequence[Sides]) -> list[str]:
 
 
 def _distinct(one: _Typed, apart: set[_Path]) -> _Path:
-    """The end of the path above that no other stack has, where stacks must be told apart."""
+    """Return the end of the path above that no other stack has, where stacks must be told apart."""
     if one.above not in apart:
         return ()
     ends = (one.above[at:] for at in range(len(one.above) - 1, -1, -1))

@@ -47,7 +47,7 @@ _BUFFER = re.compile(
 
 
 def model_layers(checkpoint: Checkpoint) -> ModelLayers:
-    """The layers of a checkpoint, under the checkpoint's own names."""
+    """Return the layers of a checkpoint, under the checkpoint's own names."""
     buffers = [t for t in checkpoint.tensors if _BUFFER.search(t.name)]
     tied = _tied_head(checkpoint)
     stored = {t.name: t for t in checkpoint.tensors if not _BUFFER.search(t.name)}
@@ -132,7 +132,7 @@ def _ties_embeddings(config: Mapping[str, Any]) -> bool:
 
 
 def same_bytes(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors agree in 64 evenly spread pieces of 4 KB.
+    """Return whether two tensors agree in 64 evenly spread pieces of 4 KB.
 
     Two tables that were trained apart differ everywhere, so 256 KB tell what reading twice
     1.2 GB would. Tensors of a model that is not local count as equal, as configured.

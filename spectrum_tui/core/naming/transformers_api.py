@@ -61,7 +61,7 @@ class Converter:
         return all(_keeps_slices_apart(operation) for operation in self.template.operations)
 
     def run(self, target: str, items: Sequence[Item], model: Any) -> dict[str, torch.Tensor]:
-        """The parameters made of `items`; reads them."""
+        """Return the parameters made of `items`; reads them."""
         converter = deepcopy(self.template)
         for item in items:
             converter.add_tensor(target, item.name, item.pattern, item.load)
@@ -88,7 +88,7 @@ class OneExpert:
         self._model = model
 
     def get_parameter(self, name: str) -> torch.Tensor:
-        """The parameter, with a first dimension of 1."""
+        """Return the parameter, with a first dimension of 1."""
         import torch
 
         parameter = self._model.get_parameter(name)
@@ -133,13 +133,14 @@ class Renamer:
 
     @staticmethod
     def in_order(names: Iterator[str]) -> list[str]:
-        """The names as the loader goes through them."""
+        """Return the names as the loader goes through them."""
         from transformers.core_model_loading import dot_natural_key
 
         return sorted(names, key=dot_natural_key)
 
     def rename(self, name: str) -> tuple[str, str]:
-        """(the model's name for it, the converter's pattern or ""); two "" if it has none."""
+        """Return (the model's name for it, the converter's pattern or ""); two "" if it has
+        none."""
         renamed, pattern = self._apply(name, self._renamings, self._converters)
         if renamed not in self._state and name in self._state:
             renamed, pattern = self._apply(name, [], [])
@@ -153,19 +154,20 @@ class Renamer:
         return str(renamed[0]), renamed[1]
 
     def converter(self, pattern: str) -> Converter | None:
-        """The converter that a pattern belongs to."""
+        """Return the converter that a pattern belongs to."""
         return self._by_pattern.get(pattern)
 
 
 def version() -> str:
-    """The installed version of transformers."""
+    """Return the installed version of transformers."""
     import transformers
 
     return str(transformers.__version__)
 
 
 def meta_model(model_class: Any, config: Any) -> Any:
-    """The model without memory for its weights, tied ones being one object as after loading."""
+    """Return the model without memory for its weights, tied ones being one object as after
+    loading."""
     import torch
 
     config = deepcopy(config)
@@ -188,7 +190,7 @@ def _meta_safe_creation() -> Any:
 
 
 def module_kind(module: Any) -> ModuleKind:
-    """What trainers take a module for: adapters and quantisers go by these classes."""
+    """Return what trainers take a module for: adapters and quantisers go by these classes."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -200,7 +202,7 @@ def module_kind(module: Any) -> ModuleKind:
 
 
 def class_heads(model: Any) -> tuple[str, ...]:
-    """The parameters that the class of a model adds to its base model: its output heads.
+    """Return the parameters that the class of a model adds to its base model: its output heads.
 
     Empty for a base model, and without what has blocks of its own: that is another model, or a
     decoder, and no head.
@@ -216,7 +218,7 @@ def class_heads(model: Any) -> tuple[str, ...]:
 
 
 def _has_blocks(module: Any) -> bool:
-    """Whether any list in a module is one of blocks, of several matrices each."""
+    """Return whether any list in a module is one of blocks, of several matrices each."""
     from torch.nn import ModuleList, Sequential
 
     lists = (part for part in module.modules() if isinstance(part, ModuleList | Sequential))
@@ -234,7 +236,7 @@ def ignored_patterns(model: Any) -> tuple[str, ...]:
 
 
 def auto_model_class(auto_class: Any, config: Any) -> tuple[Any, ...]:
-    """The model classes that an Auto class has for a configuration; empty without one."""
+    """Return the model classes that an Auto class has for a configuration; empty without one."""
     mapping = auto_class._model_mapping
     if type(config) not in mapping:
         return ()

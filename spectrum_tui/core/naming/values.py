@@ -30,19 +30,19 @@ class DirectValues:
     source: StoredSource
 
     def read(self) -> torch.Tensor:
-        """All values."""
+        """Return all values."""
         return self.source.read()
 
     def read_expert(self, index: int) -> torch.Tensor:
-        """The slice `index` of the first dimension."""
+        """Return the slice `index` of the first dimension."""
         return self.source.read_rows(index, index + 1)[0]
 
     def can_read_expert(self) -> bool:
-        """Whether a slice is read without reading the others."""
+        """Return whether a slice is read without reading the others."""
         return self.source.decode is None or self.source.row_aligned
 
     def matrices(self, parameter: RuntimeParameter) -> tuple[MatrixRef, ...]:
-        """The whole as (rows, everything else), or every expert's."""
+        """Return the whole as (rows, everything else), or every expert's."""
         if parameter.experts:
             return tuple(_fused(parameter, self.source))
         rows = parameter.shape[0]
@@ -51,7 +51,7 @@ class DirectValues:
 
 
 def _fused(parameter: RuntimeParameter, source: StoredSource) -> Iterator[MatrixRef]:
-    """The matrices in a stored `[experts, a, b]` tensor, as windows into it."""
+    """Yield the matrices in a stored `[experts, a, b]` tensor, as windows into it."""
     rows, columns = parameter.shape[1:]
     windows = _part_windows(rows, columns, parameter.gate_up)
     for expert in range(parameter.experts):
@@ -106,7 +106,7 @@ class LastMade:
         self._last: tuple[str, Made] | None = None
 
     def get(self, key: str, make: Callable[[], Made]) -> Made:
-        """The result under `key`, made now unless it was the last one."""
+        """Return the result under `key`, made now unless it was the last one."""
         last = self._last  # one read: another thread may replace it
         if last is None or last[0] != key:
             self._last = None
@@ -124,7 +124,7 @@ class ConvertedGroup:
     last: LastMade = field(default_factory=LastMade, repr=False)
 
     def convert(self, *, meta: bool = False, expert: int = -1) -> Made:
-        """All parameters of the group; of one expert, or on the meta device, if wanted."""
+        """Return all parameters of the group; of one expert, or on the meta device, if wanted."""
         items = self._items(expert, meta)
         converter = self.group.converter
         if converter is None:
@@ -133,7 +133,7 @@ class ConvertedGroup:
         return converter.run(self.group.target, items, model)
 
     def converted(self) -> Made:
-        """All parameters, kept until another group is asked for."""
+        """Return all parameters, kept until another group is asked for."""
         return self.last.get(self.group.target, self.convert)
 
     def shapes(self, expected: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -156,7 +156,7 @@ class ConvertedGroup:
             return {self.group.target: ()}
 
     def sliceable(self, experts: int) -> bool:
-        """Whether one expert can be made without the others."""
+        """Return whether one expert can be made without the others."""
         converter = self.group.converter
         if converter is None or not converter.single_target or not converter.expert_wise:
             return False
@@ -201,17 +201,17 @@ class ConvertedValues:
     experts: int
 
     def read(self) -> torch.Tensor:
-        """All values."""
+        """Return all values."""
         return self.made.converted()[self.name]
 
     def read_expert(self, index: int) -> torch.Tensor:
-        """The slice `index` of the first dimension."""
+        """Return the slice `index` of the first dimension."""
         if self.can_read_expert():
             return self.made.convert(expert=index)[self.name][0]
         return self.made.converted()[self.name][index]
 
     def can_read_expert(self) -> bool:
-        """Whether a slice is read without reading the others."""
+        """Return whether a slice is read without reading the others."""
         return self._sliceable
 
     @cached_property
@@ -219,7 +219,7 @@ class ConvertedValues:
         return self.made.sliceable(self.experts)
 
     def matrices(self, parameter: RuntimeParameter) -> tuple[MatrixRef, ...]:
-        """The stored matrices where each is an expert's; else what the converter makes."""
+        """Return the stored matrices where each is an expert's; else what the converter makes."""
         converter = self.made.group.converter
         if not parameter.experts:
             rows = parameter.shape[0]

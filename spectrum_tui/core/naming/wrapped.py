@@ -38,7 +38,7 @@ class Wrapping:
     has_adapters: bool = False
 
     def command(self, model_class: str, folder: str, output: str) -> str:
-        """A shell command that saves the model of `folder` without the part, in `output`."""
+        """Return a shell command that saves the model of `folder` without the part, in `output`."""
         pattern, source, target = (
             json.dumps(text, ensure_ascii=False) for text in (self.pattern, folder, output)
         )
@@ -54,8 +54,8 @@ class Wrapping:
 
 
 def find_wrapping(stored: Collection[str], missing: Collection[str]) -> Wrapping | None:
-    """The wrapper in most of the `stored` names, if any; `missing` are the parameters that the
-    model has and the checkpoint does not."""
+    """Return the wrapper in most of the `stored` names, if any; `missing` are the parameters that
+    the model has and the checkpoint does not."""
     parts = [part for part in _INSIDE if _most(f".{part}" in f".{name}" for name in stored)]
     before = _beginnings([_without(parts, name) for name in stored])
     if not parts and not before:
@@ -90,7 +90,7 @@ def _most(found: Iterable[object]) -> bool:
 
 
 def _common_beginning(stored: Collection[str], missing: set[str]) -> Wrapping | None:
-    """What all names begin with, where most of them are parameters without it."""
+    """Return what all names begin with, where most of them are parameters without it."""
     split = [name.split(".") for name in stored]
     shared = [p[0] for p in takewhile(lambda p: len(set(p)) == 1, zip(*split, strict=False))]
     for count in range(1, len(shared) + 1):

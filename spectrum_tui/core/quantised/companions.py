@@ -43,31 +43,32 @@ class Stored:
         return self.quantisation.settings
 
     def beside(self, tensor: Tensor, *leaves: str) -> Tensor | None:
-        """The first of `leaves` that there is of the same module."""
+        """Return the first of `leaves` that there is of the same module."""
         module = tensor.name.rpartition(".")[0]
         names = (f"{module}.{leaf}" if module else leaf for leaf in leaves)
         return next((self._tensors[name] for name in names if name in self._tensors), None)
 
     def appended(self, tensor: Tensor, *endings: str) -> Tensor | None:
-        """The first tensor named as this one and an ending."""
+        """Return the first tensor named as this one and an ending."""
         names = (tensor.name + ending for ending in endings)
         return next((self._tensors[name] for name in names if name in self._tensors), None)
 
     def needed(self, tensor: Tensor, leaf: str) -> Tensor:
-        """The tensor `leaf` of the same module, without which this one cannot be decoded."""
+        """Return the tensor `leaf` of the same module, without which this one cannot be decoded."""
         found = self.beside(tensor, leaf)
         if found is None:
             raise broken(f"{tensor.name} is stored without its {leaf}.")
         return found
 
     def bytes_of(self, tensor: Tensor) -> bytes:
-        """The data of a small tensor that describes another."""
+        """Return the data of a small tensor that describes another."""
         self.described.add(tensor.name)
         return read_stored(tensor, 0, tensor.nbytes)
 
 
 def loaded_dtype(config: Mapping[str, Any]) -> str:
-    """The type that transformers loads the model in; bfloat16 where the config names none."""
+    """Return the type that transformers loads the model in; bfloat16 where the config names
+    none."""
     text = config.get("text_config")
     for part in (config, text if isinstance(text, Mapping) else {}):
         named = part.get("dtype", part.get("torch_dtype"))
@@ -85,7 +86,7 @@ def matrix(tensor: Tensor) -> tuple[int, int]:
 
 
 def row_aligned(shape: tuple[int, ...], scale: Tensor) -> bool:
-    """Whether each slice of the first dimension has its own scales."""
+    """Return whether each slice of the first dimension has its own scales."""
     return len(scale.shape) > 0 and scale.shape[0] == shape[0]
 
 
@@ -106,7 +107,8 @@ def block_shape(
 
 
 def _grid(shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[int, int]:
-    """How many blocks there are along the rows and the columns of each matrix; (0, 0): none."""
+    """Return how many blocks there are along the rows and the columns of each matrix; (0, 0):
+    none."""
     if prod(scales) == 1:
         return 1, 1
     if len(scales) == 1:
@@ -116,7 +118,7 @@ def _grid(shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[int, int]:
 
 @cache
 def block_length(length: int, count: int, configured: int) -> int | None:
-    """The size of which `count` blocks cover `length`; None where there is no such size.
+    """Return the size of which `count` blocks cover `length`; None where there is no such size.
 
     The configured one where it does, then a power of two, as all formats have: the length over
     the count would be wrong for a last block that is cut short.
@@ -130,17 +132,17 @@ def block_length(length: int, count: int, configured: int) -> int | None:
 
 
 def positive(value: object) -> int:
-    """A configured size; 0 for none (null, -1)."""
+    """Return a configured size; 0 for none (null, -1)."""
     return value if isinstance(value, int) and value > 0 else 0
 
 
 def misfit(name: str, shape: tuple[int, ...], scales: tuple[int, ...]) -> CheckpointError:
-    """The error for a weight and companions whose shapes disagree."""
+    """Return the error for a weight and companions whose shapes disagree."""
     return broken(
         f"The scales of {name} ({numbers.shape(*scales)}) do not fit it ({numbers.shape(*shape)})."
     )
 
 
 def broken(message: str) -> CheckpointError:
-    """The error for a weight that cannot be put together."""
+    """Return the error for a weight that cannot be put together."""
     return CheckpointError(message, SCAN_INSTEAD, field="model")

@@ -242,7 +242,7 @@ def _group_index(stored: torch.Tensor, groups: int) -> torch.Tensor:
 
 
 def _via(scale: torch.Tensor, by_scale_type: bool) -> torch.dtype:
-    """The type that products are rounded to first."""
+    """Return the type that products are rounded to first."""
     import torch
 
     return scale.dtype if by_scale_type and scale.element_size() == 2 else torch.float32

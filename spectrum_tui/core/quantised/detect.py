@@ -66,7 +66,7 @@ _NO_ENTRY = (
 def detect(
     config: Mapping[str, Any], tensors: Collection[Tensor], *, allow_lossy_gptq: bool = False
 ) -> Quantisation:
-    """The quantisation by the config's entry, or by the tensors' names where it has none.
+    """Return the quantisation by the config's entry, or by the tensors' names where it has none.
 
     A config entry beside weights that are all plain floats is left over from before they were
     decoded, and counts as none.
@@ -82,12 +82,12 @@ def detect(
 
 
 def is_packed(tensor: Tensor) -> bool:
-    """Whether a tensor's type is one that quantised values or their scales are stored in."""
+    """Return whether a tensor's type is one that quantised values or their scales are stored in."""
     return tensor.dtype in _PACKED or tensor.dtype.startswith("F8_")
 
 
 def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The quantisation entry: of the model, or of the part of it that has one."""
+    """Return the quantisation entry: of the model, or of the part of it that has one."""
     parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
     for part in parts:
         for name in ("quantization_config", "compression_config"):
@@ -121,7 +121,7 @@ def _by_settings(settings: Mapping[str, Any], *, allow_lossy_gptq: bool) -> Quan
 
 
 def _method(settings: Mapping[str, Any]) -> str:
-    """The method's name; bitsandbytes says by a flag which of its two it is."""
+    """Return the method's name; bitsandbytes says by a flag which of its two it is."""
     method = str(settings.get("quant_method") or "").lower()
     if method in ("", "bitsandbytes", "bitsandbytes_4bit", "bitsandbytes_8bit"):
         for flag, name in (("load_in_4bit", BNB_4BIT), ("load_in_8bit", BNB_8BIT)):
@@ -199,13 +199,13 @@ def _groups(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def weight_schemes(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """How each group of layers of a compressed-tensors config has its weights quantised."""
+    """Return how each group of layers of a compressed-tensors config has its weights quantised."""
     schemes = [group.get("weights") for group in _groups(settings)]
     return [scheme for scheme in schemes if isinstance(scheme, Mapping)]
 
 
 def packed_bits(settings: Mapping[str, Any]) -> set[int]:
-    """The widths of the weights that a compressed-tensors config names."""
+    """Return the widths of the weights that a compressed-tensors config names."""
     widths = (scheme.get("num_bits") for scheme in weight_schemes(settings))
     return {width for width in widths if isinstance(width, int)}
 

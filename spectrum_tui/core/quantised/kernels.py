@@ -33,14 +33,14 @@ def pieces(rows: int, columns: int, multiple: int = 1) -> Iterator[slice]:
 
 @cache
 def fp4_pairs() -> torch.Tensor:
-    """The two values in each byte, the low four bits first."""
+    """Return the two values in each byte, the low four bits first."""
     values = [*FP4, *(-value for value in FP4)]
     return torch.tensor([(values[byte & 15], values[byte >> 4]) for byte in range(256)])
 
 
 @cache
 def e8m0_values() -> torch.Tensor:
-    """The powers of two that a scale's byte stands for; 255 is NaN."""
+    """Return the powers of two that a scale's byte stands for; 255 is NaN."""
     return torch.tensor([*(2.0 ** (byte - 127) for byte in range(255)), nan])
 
 
@@ -98,7 +98,7 @@ class Grid:
 def block_grid(
     scale: torch.Tensor, shape: tuple[int, int], block: tuple[int, int], via: torch.dtype
 ) -> Grid:
-    """The grid of a matrix in blocks; the last block of a row or column may be cut short."""
+    """Return the grid of a matrix in blocks; the last block of a row or column may be cut short."""
     row, column = (torch.arange(n) // size for n, size in zip(shape, block, strict=True))
     return Grid(scale=scale, row=row, column=column, via=via)
 

@@ -70,7 +70,7 @@ def _fp8_scale(tensor: Tensor, stored: Stored) -> Tensor | None:
 
 
 def _unscaled(tensor: Tensor, stored: Stored) -> StoredSource | None:
-    """An FP8 tensor that is its own values; a weight that lost its scales is an error."""
+    """Return an FP8 tensor that is its own values; a weight that lost its scales is an error."""
     if not _is_fp8(tensor) or _is_scale(tensor):
         return None
     if tensor.name.endswith(".weight") and len(tensor.shape) > 1:
@@ -177,7 +177,7 @@ def _check(name: str, shape: tuple[int, ...], companion: Tensor, *, numel: int) 
 
 
 def _packed_width(tensor: Tensor, sizes: tuple[int, ...], settings: Mapping[str, Any]) -> int:
-    """The bits of a value: of the configured ones, those that give the packed columns."""
+    """Return the bits of a value: of the configured ones, those that give the packed columns."""
     widths = detect.packed_bits(settings) or {2, 4, 8}
     if sizes:
         widths = {w for w in widths if -(-sizes[-1] * w // 32) == tensor.shape[1]}
@@ -251,7 +251,7 @@ def _bnb_8bit(tensor: Tensor, stored: Stored) -> StoredSource | None:
 
 
 def _bnb_4bit(tensor: Tensor, stored: Stored) -> StoredSource | None:
-    """A packed tensor beside which a quantisation state is stored, in the state's shape."""
+    """Return a packed tensor beside which a quantisation state is stored, in the state's shape."""
     state = stored.appended(
         tensor, ".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4"
     )

@@ -111,26 +111,26 @@ class AdapterLayers:
         self._follows: BoolArray = np.zeros(len(scores), np.bool_)
 
     def _running(self, values: IntArray | None) -> IntArray:
-        """The sum over the layers that each percentage from 0 to 100 selects."""
+        """Return the sum over the layers that each percentage from 0 to 100 selects."""
         sums = np.bincount(self._limit, weights=values, minlength=NEVER + 1).cumsum()
         return sums[:101].astype(np.int64)
 
     def sums(self, percent: int) -> Sums:
-        """What the layers that a percentage selects come to."""
+        """Return what the layers that a percentage selects come to."""
         return Sums(*(int(part[percent]) for part in self._sums))
 
     def tiers(self, percent: int, end: int) -> tuple[BoolArray, BoolArray]:
-        """Which layers are in the top `percent`, and which from there to `end`."""
+        """Return which layers are in the top `percent`, and which from there to `end`."""
         high = np.asarray(self._limit <= percent)
         return high, np.asarray(self._limit <= end) & ~high
 
     def whole(self, high: BoolArray) -> BoolArray:
-        """The high layers that can train whole: modules, which fused experts are not."""
+        """Return the high layers that can train whole: modules, which fused experts are not."""
         return np.asarray(high & (self.place != Place.EXPERTS))
 
     def sharing(self, high: BoolArray) -> BoolArray:
-        """The high layers that use the adapter of the layer before them. Reads kept spectra from
-        disk when it is first asked."""
+        """Return the high layers that use the adapter of the layer before them. Reads kept spectra
+        from disk when it is first asked."""
         self.measure()
         before = np.concatenate(([False], high[:-1]))
         return high & before & self._follows
@@ -144,7 +144,7 @@ class AdapterLayers:
         return self._likeness.measure
 
     def _alike(self) -> BoolArray:
-        """Whether each layer is of the type, sizes and kind of the one before it."""
+        """Return whether each layer is of the type, sizes and kind of the one before it."""
         scores = self.result.scores
         same = np.zeros(len(scores), np.bool_)
         columns = (scores.type_ids, scores.rows, scores.columns, self.place)
@@ -171,7 +171,7 @@ _KNOWN: WeakKeyDictionary[Selection, AdapterLayers] = WeakKeyDictionary()
 
 
 def adapter_layers(selection: Selection) -> AdapterLayers:
-    """What adapters need to know of a ranking, kept for as long as the ranking is."""
+    """Return what adapters need to know of a ranking, kept for as long as the ranking is."""
     if selection not in _KNOWN:
         _KNOWN[selection] = AdapterLayers(selection)
     return _KNOWN[selection]
@@ -208,7 +208,7 @@ def _width(shape: tuple[int, ...], place: Place) -> tuple[int, int]:
 
 
 def _assumed(result: Result, row: int) -> Parameter:
-    """What a score file tells of a weight: its name, perhaps its sizes."""
+    """Return what a score file tells of a weight: its name, perhaps its sizes."""
     scores = result.scores
     rows, columns = int(scores.rows[row]), int(scores.columns[row])
     shape: tuple[int, ...] = (rows, columns) if rows else ()
@@ -218,7 +218,8 @@ def _assumed(result: Result, row: int) -> Parameter:
 
 
 def _place(parameter: Parameter, known: dict[str, Parameter], has_parts: bool) -> Place:
-    """Where an adapter of this weight goes, by what its module is, else by name and shape."""
+    """Return where an adapter of this weight goes, by what its module is, else by name and
+    shape."""
     name, shape = parameter.name, parameter.shape
     if len(shape) == 3:
         return Place.EXPERTS if has_parts or is_of_experts(name) else Place.VECTOR
@@ -235,8 +236,8 @@ def _place(parameter: Parameter, known: dict[str, Parameter], has_parts: bool) -
 
 
 def _is_read_past(name: str, known: dict[str, Parameter]) -> bool:
-    """Whether the module around a linear one reads its weight instead of calling it: attention of
-    torch's own kind, and the fused kernels of Mamba."""
+    """Return whether the module around a linear one reads its weight instead of calling it:
+    attention of torch's own kind, and the fused kernels of Mamba."""
     block, _, part = name.removesuffix(".weight").rpartition(".")
     if f"{block}.A_log" in known:
         return part in ("x_proj", "dt_proj", "out_proj")
@@ -244,7 +245,7 @@ def _is_read_past(name: str, known: dict[str, Parameter]) -> bool:
 
 
 def _guessed(name: str, *, has_shape: bool) -> Place:
-    """The place of a weight whose module is not known."""
+    """Return the place of a weight whose module is not known."""
     module = name.removesuffix(".weight")
     if listed_expert(name) >= 0:
         return Place.STORED_EXPERT

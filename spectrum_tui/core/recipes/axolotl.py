@@ -85,7 +85,8 @@ def _lines(comment: str, items: list[str]) -> list[str]:
 
 
 def _with_experts(choice: Choice, view: YamlView, fused: list[FusedType]) -> list[Section]:
-    """The sections of whole layers, less those of fused parameters, which are listed by expert."""
+    """Return the sections of whole layers, less those of fused parameters, which are listed by
+    expert."""
     result = choice.selection.result
     parameters = result.scores.parameters
     by_expert = {name for kind in fused for row in kind.rows for name in parameters[row]}
@@ -133,7 +134,7 @@ class FusedType:
 
 
 def fused_types(result: Result) -> list[FusedType]:
-    """The types that experts can be chosen of, without their layers that have no score.
+    """Return the types that experts can be chosen of, without their layers that have no score.
 
     A type with a row that is not fused, or has a parameter whose first dimension is not its
     experts, is none of them: its layers compete as wholes.
@@ -157,7 +158,8 @@ def fused_types(result: Result) -> list[FusedType]:
 
 
 def _by_expert(parts: tuple[tuple[str, float], ...]) -> FloatArray:
-    """The score of each expert, the mean of its matrices; empty where these are not experts."""
+    """Return the score of each expert, the mean of its matrices; empty where these are not
+    experts."""
     values: dict[int, list[float]] = {}
     for label, value in parts:
         values.setdefault(expert_of(label), []).append(value)
@@ -167,7 +169,7 @@ def _by_expert(parts: tuple[tuple[str, float], ...]) -> FloatArray:
 
 
 def best(values: FloatArray, percent: int) -> Ranges:
-    """The floor(n·percent/100) experts with the highest score, ties in order, as ranges.
+    """Return the floor(n·percent/100) experts with the highest score, ties in order, as ranges.
 
     An expert whose score is NaN is not counted and never among them.
     """

@@ -72,7 +72,8 @@ def overmatched(written: Sequence[str], known: Iterable[str]) -> Iterator[tuple[
 def prove(
     text: str, wanted: Collection[str], parameters: Sequence[Parameter]
 ) -> tuple[TrainerReport, ...]:
-    """What each trainer that takes so long a list does with it: all of `wanted`, nothing else.
+    """Return what each trainer that takes so long a list does with it: all of `wanted`, nothing
+    else.
 
     Raises SelectionError where one would do anything else, and where nothing would train. The
     report is empty where the parameters are not known.
@@ -100,7 +101,7 @@ def refuse_everything(wanted: Collection[str], parameters: Sequence[Parameter]) 
 
 
 def deviation(one: TrainerReport) -> str:
-    """What a trainer does otherwise than it should, as the end of a sentence."""
+    """Return what a trainer does otherwise than it should, as the end of a sentence."""
     if one.problem or not one.wanted:
         return one.problem or "would train nothing: nothing is selected"
     missing = one.wanted - one.matched
@@ -118,8 +119,8 @@ def _missing(scores: Scores) -> BoolArray:
 
 
 def missing_note(result: Result) -> str:
-    """How many layers of the chosen types have no score, as a recipe's comment says it; empty
-    where all have one."""
+    """Return how many layers of the chosen types have no score, as a recipe's comment says it;
+    empty where all have one."""
     skipped = _skipped(result)
     count = int(_missing(result.scores).sum()) + len(skipped)
     layers = part_of(count, len(result.scores) + len(skipped), "layer", "has", "have")
@@ -146,8 +147,9 @@ def refuse_missing(result: Result, *, allowed: bool) -> None:
 
 
 def _skipped(result: Result) -> list[Parameter]:
-    """The parameters that could not even be tried (not stored, of another shape or type), where
-    others that differ from them by running numbers alone were: those are layers of one type."""
+    """Return the parameters that could not even be tried (not stored, of another shape or type),
+    where others that differ from them by running numbers alone were: those are layers of one
+    type."""
     skipped = {name for name, _ in result.skipped}
     if not skipped:
         return []

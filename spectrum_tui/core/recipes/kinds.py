@@ -21,7 +21,7 @@ DEFAULT_KIND = KINDS[0]
 
 
 def kind_named(name: str) -> RecipeKind:
-    """The kind of that name; raises InputError (field "kind") where there is none."""
+    """Return the kind of that name; raises InputError (field "kind") where there is none."""
     for kind in KINDS:
         if kind.name == name:
             return kind

@@ -60,8 +60,8 @@ def targets_of(
     *,
     embeddings: bool,
 ) -> Targets:
-    """The targets of (layers, rank of their adapters) and of the layers that train whole; with
-    `embeddings` that of the task does so, too.
+    """Return the targets of (layers, rank of their adapters) and of the layers that train whole;
+    with `embeddings` that of the task does so, too.
 
     Raises SelectionError where there is nothing to adapt or a name would match another module.
     """
@@ -86,7 +86,7 @@ def targets_of(
 
 
 def config_text(targets: Targets, result: Result) -> str:
-    """The LoraConfig as JSON."""
+    """Return the LoraConfig as JSON."""
     ranks = targets.ranks
     usual = min(ranks.values())
     others = {re.escape(name): rank for name, rank in ranks.items() if rank != usual}
@@ -111,7 +111,7 @@ def config_text(targets: Targets, result: Result) -> str:
 
 
 def module_of(weight: str) -> str:
-    """The module of a weight."""
+    """Return the module of a weight."""
     return weight.removesuffix(".weight")
 
 
@@ -188,7 +188,8 @@ def _check_ends(targets: Targets, known: set[str]) -> None:
 
 
 def _longer(backward: list[str], prefix: str, meant: set[str]) -> str:
-    """A name but those that are meant that, backward, begins with the prefix; "" without one."""
+    """Return a name but those that are meant that, backward, begins with the prefix; "" without
+    one."""
     for at in range(bisect_left(backward, prefix), len(backward)):
         if not backward[at].startswith(prefix):
             break

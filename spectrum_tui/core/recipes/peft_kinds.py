@@ -41,7 +41,7 @@ class AdapterKind(RecipeKind):
         return "medium_rank" in self.options
 
     def end(self, choice: Choice) -> int:
-        """The percentage up to which layers are in a tier."""
+        """Return the percentage up to which layers are in a tier."""
         return choice.medium_end if self.has_medium else choice.percent
 
     def tiers(self, layers: AdapterLayers, choice: Choice) -> tuple[BoolArray, BoolArray]:
@@ -114,7 +114,7 @@ class AdapterKind(RecipeKind):
         """Raise SelectionError for layers that PEFT could not make the recipe of."""
 
     def _groups(self, layers: AdapterLayers, choice: Choice) -> list[list[str]]:
-        """The modules that share an adapter; raises SelectionError where none would."""
+        """Return the modules that share an adapter; raises SelectionError where none would."""
         return []
 
     def _opening(self, choice: Choice, groups: Sequence[Sequence[str]]) -> str:

@@ -103,7 +103,7 @@ class Script:
     notes: Sequence[str] = ()
 
     def text(self) -> str:
-        """The file."""
+        """Return the file."""
         comments = [self.opening, *self._origin(), *self.notes, *self._remarks()]
         parts = [
             "\n".join(f"# {line}" for text in comments for line in folded(one_line(text)))
@@ -147,7 +147,8 @@ class Script:
         ]
 
     def _remarks(self) -> list[str]:
-        """What a reader would not expect: experts, names that PEFT rewrites, what is left out."""
+        """Return what a reader would not expect: experts, names that PEFT rewrites, what is left
+        out."""
         left_out = self.layers.left_out(self.percent, embeddings=bool(self.targets.heads))
         lines = [
             f"Left out: {len(rows):,} selected {REASONS[place]}."
@@ -228,12 +229,12 @@ class Script:
 
 
 def two_files(stem: str, config: str, script: str) -> tuple[RecipeFile, ...]:
-    """The JSON, and the Python that finds it beside itself by its own name."""
+    """Return the JSON, and the Python that finds it beside itself by its own name."""
     return RecipeFile(f"{stem}.json", config), RecipeFile(f"{stem}.py", script)
 
 
 def listed(names: Sequence[str], indent: int = 0) -> str:
-    """A list of strings in Python, one a line where it is long or several."""
+    """Return a list of strings in Python, one a line where it is long or several."""
     items = [json.dumps(name) for name in names]
     line = f"[{', '.join(items)}]"
     if len(items) < 2 and indent + len(line) + 8 < _WIDTH:
@@ -243,12 +244,13 @@ def listed(names: Sequence[str], indent: int = 0) -> str:
 
 
 def folded(text: str) -> list[str]:
-    """The lines of a comment, none longer than a line of code, those after the first indented."""
+    """Return the lines of a comment, none longer than a line of code, those after the first
+    indented."""
     return textwrap.wrap(text, _WIDTH - 2, subsequent_indent="  ", break_long_words=False)
 
 
 def _imported(*names: str) -> str:
-    """The names of an import, in parentheses where they do not fit in one line."""
+    """Return the names of an import, in parentheses where they do not fit in one line."""
     ordered = sorted(set(names))
     line = ", ".join(ordered)
     if len("from transformers import ") + len(line) <= _WIDTH:

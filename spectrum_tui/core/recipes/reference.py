@@ -64,7 +64,7 @@ class ReferenceKind(RecipeKind):
 
 
 def _regrouped(selection: Selection) -> Selection | None:
-    """The ranking in the script's types; None where it is in these."""
+    """Return the ranking in the script's types; None where it is in these."""
     scores = selection.result.scores
     types = [reference_type(layer) for layer in scores.layers]
     if types == [scores.type_names[kind] for kind in scores.type_ids.tolist()]:
@@ -77,7 +77,7 @@ def _regrouped(selection: Selection) -> Selection | None:
 
 
 def reference_text(selection: Selection, percent: int) -> str:
-    """What spectrum.py writes, for a percentage that selects nothing as well."""
+    """Return what spectrum.py writes, for a percentage that selects nothing as well."""
     scores = selection.result.scores
     chosen = _chosen_by_type(selection, percent)
     lines = [LIST, *EMBEDDING_LINES]
@@ -88,7 +88,7 @@ def reference_text(selection: Selection, percent: int) -> str:
 
 
 def _chosen_by_type(selection: Selection, percent: int) -> dict[int, list[int]]:
-    """The selected rows of each type, highest first, ties as in the score file."""
+    """Return the selected rows of each type, highest first, ties as in the score file."""
     rows = np.flatnonzero(selection.mask(percent))
     type_ids: IntArray = selection.result.scores.type_ids[rows]
     chosen: dict[int, list[int]] = {}
@@ -98,7 +98,7 @@ def _chosen_by_type(selection: Selection, percent: int) -> dict[int, list[int]]:
 
 
 def _types_in_order(selection: Selection) -> list[int]:
-    """The types as they first appear in the score file, which holds no failed layer."""
+    """Return the types as they first appear in the score file, which holds no failed layer."""
     scores = selection.result.scores
     type_ids = scores.type_ids.tolist()
     kept = (type_id for row, type_id in enumerate(type_ids) if row not in scores.problems)

@@ -47,8 +47,8 @@ def similar_to_previous(result: Result, rows: list[int]) -> Likeness:
 def _cosines(
     spectra: Iterable[KeptSpectrum | None], count: int, rows: list[int]
 ) -> FloatArray | None:
-    """The cosine between each row's spectrum and that of the row before it, NaN where there is
-    none to compare with; None where a matrix has no kept spectrum."""
+    """Return the cosine between each row's spectrum and that of the row before it, NaN where there
+    is none to compare with; None where a matrix has no kept spectrum."""
     cosines = np.full(count, np.nan)
     before, before_row = np.zeros(0), -2
     for row, kept in zip(rows, spectra, strict=True):
@@ -63,7 +63,7 @@ def _cosines(
 
 
 def _close_scores(snr: FloatArray) -> BoolArray:
-    """Whether each score is finite, positive and close to the one before it."""
+    """Return whether each score is finite, positive and close to the one before it."""
     close = np.zeros(len(snr), np.bool_)
     usable = np.isfinite(snr) & (snr > 0)
     logarithm = np.log(np.where(usable, snr, 1.0))

@@ -75,7 +75,7 @@ class SpectrumYaml:
         self._line_types = scores.type_ids[self._rows]
 
     def view(self, percent: int, *, embeddings: bool) -> YamlView:
-        """The YAML of the `percent` highest, with or without embeddings and head."""
+        """Return the YAML of the `percent` highest, with or without embeddings and head."""
         scores = self.result.scores
         mask = self.selection.mask(percent)
         if not embeddings:
@@ -96,16 +96,16 @@ class SpectrumYaml:
         return f"# {name}: {selected[type_id]} of {self.selection.counts[type_id]}"
 
     def text(self, percent: int, *, embeddings: bool) -> str:
-        """The whole file; raises SelectionError where it would train no ranked layer, or where
-        any trainer would train anything else by it."""
+        """Return the whole file; raises SelectionError where it would train no ranked layer, or
+        where any trainer would train anything else by it."""
         wanted = self.check(percent, embeddings=embeddings)
         text = self.view(percent, embeddings=embeddings).text()
         prove(text, wanted, self.result.parameters)
         return text
 
     def check(self, percent: int, *, embeddings: bool) -> list[str]:
-        """The parameters that are to train; raises SelectionError where a file of this must not
-        be written, whatever its kind."""
+        """Return the parameters that are to train; raises SelectionError where a file of this must
+        not be written, whatever its kind."""
         least = self.selection.smallest_percent()
         if percent < least == NEVER:
             raise SelectionError("No layer has a score, so there is nothing to select.", "")
@@ -142,7 +142,7 @@ class SpectrumYaml:
 
 
 def named(selection: Selection, percent: int, *, embeddings: bool) -> list[str]:
-    """The parameters that a list of names holds, each once, embeddings and head first."""
+    """Return the parameters that a list of names holds, each once, embeddings and head first."""
     result = selection.result
     rows = np.flatnonzero(selection.mask(percent, embeddings=embeddings)).tolist()
     names = [name for row in rows for name in result.scores.parameters[row]]
@@ -172,7 +172,7 @@ class YamlView:
         return self._recipe.candidate(at, self._selected)
 
     def provenance(self) -> list[str]:
-        """The comments that open the file, up to its key."""
+        """Return the comments that open the file, up to its key."""
         return self._opening[: self._opening.index(LIST)]
 
     def sections(self) -> list[tuple[str, list[str]]]:
@@ -187,7 +187,7 @@ class YamlView:
         return sections
 
     def text(self) -> str:
-        """The file's content, newline at the end."""
+        """Return the file's content, newline at the end."""
         candidate, selected = self._recipe.candidate, self._selected
         body = (candidate(at, selected) for at in self._index.tolist())
         return "\n".join([*self._opening, *body, ""])
@@ -228,11 +228,12 @@ def one_line(text: str) -> str:
 
 
 def hub_id(origin: Provenance) -> str:
-    """The id that was scanned; "" for a folder, whose path no other machine has."""
+    """Return the id that was scanned; "" for a folder, whose path no other machine has."""
     return origin.model if origin.version and _HUB_ID.fullmatch(origin.model) else ""
 
 
 def model_class(origin: Provenance) -> str:
-    """The transformers class whose names the scores are under, "" where that is not known."""
+    """Return the transformers class whose names the scores are under, "" where that is not
+    known."""
     found = _CLASS.fullmatch(origin.naming)
     return found[1] if found else ""

@@ -38,7 +38,7 @@ class TrlKind(RecipeKind):
 
 @cache
 def _template() -> tuple[str, str]:
-    """The script up to what is put in, and what follows it."""
+    """Return the script up to what is put in, and what follows it."""
     file = resources.files("spectrum_tui") / "scripts" / "train_with_trl.py"
     text = file.read_text(encoding="utf-8")
     begin, end = _BEGIN.search(text), _END.search(text)
@@ -71,5 +71,5 @@ def _listed(names: list[str]) -> str:
 
 
 def _text(value: str) -> str:
-    """A Python literal in double quotes."""
+    """Return a Python literal in double quotes."""
     return json.dumps(value)

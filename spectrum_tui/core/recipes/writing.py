@@ -29,7 +29,8 @@ class PlannedFile:
 def planned_files(
     result: Result, folder: Path, files: Sequence[RecipeFile], *, with_scores: bool
 ) -> list[PlannedFile]:
-    """The files that saving writes, the recipe's first, and which of them are there already."""
+    """Return the files that saving writes, the recipe's first, and which of them are there
+    already."""
     places = _places(result, folder)
     paths = [places.ending(file.ending) for file in files]
     if with_scores:
@@ -58,7 +59,7 @@ def _places(result: Result, folder: Path) -> OutputFiles:
 
 
 def drafted(kind: RecipeKind, choice: Choice) -> Files:
-    """The files of a kind: every way out comes through here.
+    """Return the files of a kind: every way out comes through here.
 
     Raises SelectionError where nothing or the whole model would train, and where too much of the
     model has no score.
@@ -73,7 +74,7 @@ def drafted(kind: RecipeKind, choice: Choice) -> Files:
 
 
 def is_list_of_names(files: Files) -> bool:
-    """Whether what is written is a YAML list that trainers read."""
+    """Return whether what is written is a YAML list that trainers read."""
     return files[0].ending.endswith((".yaml", ".yml"))
 
 
@@ -93,11 +94,11 @@ class Drafts:
         return bool(fused_types(self.choice.selection.result))
 
     def with_experts(self, kind: RecipeKind, experts: bool) -> Choice:
-        """The choice as this kind takes it: in its types, by single experts where it can."""
+        """Return the choice as this kind takes it: in its types, by single experts where it can."""
         return kind.ranked(replace(self.choice, experts=experts and kind.experts))
 
     def of(self, kind: RecipeKind, *, experts: bool) -> Files:
-        """The files; raises SelectionError."""
+        """Return the files; raises SelectionError."""
         choice = self.with_experts(kind, experts)
         key = (kind.name, choice.experts)
         if key not in self._known:

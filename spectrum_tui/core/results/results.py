@@ -202,8 +202,8 @@ class Result:
         return tuple(name for name in METRICS if name in scores.metrics) or (scores.metric,)
 
     def with_metric(self, name: str) -> Result:
-        """The same layers ranked by another metric, "" for its own; raises ResultsError where it is
-        not there."""
+        """Return the same layers ranked by another metric, "" for its own; raises ResultsError
+        where it is not there."""
         if name in ("", self.scores.metric):
             return self
         if name not in self.scores.metrics:

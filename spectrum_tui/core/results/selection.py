@@ -57,13 +57,14 @@ class Selection:
         self._tables = {on: self._totals_table(on) for on in (True, False)}
 
     def mask(self, percent: int, *, embeddings: bool = True) -> BoolArray:
-        """The layers that `percent` selects by rank, less the embeddings and head where those
-        are off. Where they are on, `in_embeddings` train besides, whatever their rank."""
+        """Return the layers that `percent` selects by rank, less the embeddings and head where
+        those are off. Where they are on, `in_embeddings` train besides, whatever their rank."""
         chosen = np.asarray(self.threshold <= percent)
         return chosen if embeddings else chosen & ~self.in_embeddings
 
     def trained(self, percent: int, *, embeddings: bool) -> BoolArray:
-        """The layers that train: those selected, and embeddings and head where they are on."""
+        """Return the layers that train: those selected, and embeddings and head where they are
+        on."""
         chosen = self.mask(percent, embeddings=embeddings)
         return chosen | self.in_embeddings if embeddings else chosen
 
@@ -75,13 +76,13 @@ class Selection:
         return Totals(int(layers[percent]), trained, trained / whole if whole else 0.0)
 
     def smallest_percent(self) -> int:
-        """The smallest percentage that selects any layer; NEVER where none does."""
+        """Return the smallest percentage that selects any layer; NEVER where none does."""
         return int(self.threshold.min(initial=NEVER))
 
     def too_small(self, percent: int) -> str:
-        """Which types have so few layers that a percentage selects none of them, in words; ""
-        where there is none. Norms, embeddings and head are not counted, nor anything where nothing
-        at all is selected."""
+        """Return which types have so few layers that a percentage selects none of them, in words;
+        "" where there is none. Norms, embeddings and head are not counted, nor anything where
+        nothing at all is selected."""
         small = self._matrix_counts[self._matrix_counts * percent < 100]
         if not len(small) or percent < self.smallest_percent():
             return ""
@@ -134,7 +135,8 @@ def ranks(scores: Scores) -> IntArray:
 
 
 def thresholds(rank: IntArray, n: IntArray) -> npt.NDArray[np.uint8]:
-    """The smallest P with rank <= floor(n·P/100), which is ceil(100·rank/n); NEVER without one."""
+    """Return the smallest P with rank <= floor(n·P/100), which is ceil(100·rank/n); NEVER without
+    one."""
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = -(-100 * rank // np.maximum(n, 1))
     percent[(rank == 0) | (rank > n)] = NEVER

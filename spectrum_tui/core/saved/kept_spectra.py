@@ -17,8 +17,8 @@ from spectrum_tui.core.settings import METRICS
 
 
 def completed(result: Result) -> Result:
-    """The result with every metric that this version knows, where the kept spectra give those
-    that it lacks; else as it is."""
+    """Return the result with every metric that this version knows, where the kept spectra give
+    those that it lacks; else as it is."""
     scores = result.scores
     lacking = [name for name in METRICS if name not in scores.metrics]
     if not lacking or not result.checkpoint:
@@ -48,7 +48,7 @@ def spectra_of(result: Result, row: int) -> list[tuple[str, KeptSpectrum]]:
 
 
 def kept_spectra(result: Result, rows: Sequence[int]) -> Iterator[KeptSpectrum | None]:
-    """The spectrum of each of these layers, which are one matrix each; None where it was not
+    """Yield the spectrum of each of these layers, which are one matrix each; None where it was not
     kept. Reads them one after the other, so that a model's need no memory."""
     if not result.checkpoint:
         yield from (None for _ in rows)
@@ -70,15 +70,15 @@ def kept_spectra(result: Result, rows: Sequence[int]) -> Iterator[KeptSpectrum |
 
 
 def _matrices(result: Result, row: int) -> list[str]:
-    """The names that the matrices of a layer have in the journal (`Layer.matrix_names`)."""
+    """Return the names that the matrices of a layer have in the journal (`Layer.matrix_names`)."""
     layer = result.scores.layers[row]
     labels = [label for label, _ in result.scores.parts.get(row, ())]
     return [f"{layer} [{label}]" for label in labels] or [layer]
 
 
 def _matrix_rows(result: Result) -> Iterator[int]:
-    """The layers with a score of their own: those that did not fail and are not one row, whose
-    values are those of every 1-D weight."""
+    """Yield the layers with a score of their own: those that did not fail and are not one row,
+    whose values are those of every 1-D weight."""
     scores = result.scores
     for row in range(len(scores)):
         if row not in scores.problems and scores.rows[row] != 1:

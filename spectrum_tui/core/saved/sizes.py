@@ -44,7 +44,7 @@ class _Match:
 
 
 def load_sized(path: Path, model: str = "") -> Result:
-    """Saved scores with the sizes of `model` (a folder, or an id in the hub's cache).
+    """Return saved scores with the sizes of `model` (a folder, or an id in the hub's cache).
 
     Without one, of the cached model that the file is named after, where it fits. Scores that have
     sizes keep theirs, unless a model is given. Raises ResultsError, CheckpointError, HubError.
@@ -63,13 +63,13 @@ def load_sized(path: Path, model: str = "") -> Result:
 
 
 def cached_models_of(result: Result) -> list[str]:
-    """The models in the hub's cache whose score file has this one's name."""
+    """Return the models in the hub's cache whose score file has this one's name."""
     name = slug(result.provenance.model)
     return [model for model in hub.cached_models() if slug(model) == name]
 
 
 def local_model(model: str) -> Inspection:
-    """A model on this machine under its exact names; raises CheckpointError or HubError."""
+    """Return a model on this machine under its exact names; raises CheckpointError or HubError."""
     name = meant(model)
     if name != DEMO and local_folder(name) is None:
         hub.validate(name)
@@ -85,8 +85,8 @@ def local_model(model: str) -> Inspection:
 
 
 def with_sizes(result: Result, inspection: Inspection) -> Result:
-    """The same scores with the sizes, names and head of a model; raises ResultsError where they
-    are not of this model."""
+    """Return the same scores with the sizes, names and head of a model; raises ResultsError where
+    they are not of this model."""
     summary = inspection.summary
     model, naming, note = inspection.model, summary.naming, ""
     match = _match(result, model)
@@ -152,7 +152,7 @@ def _names(model: ModelLayers) -> dict[str, Layer]:
 
 
 def _end(name: str) -> tuple[str, str]:
-    """The tower of a layer, and its path from the number of its block on.
+    """Return the tower of a layer, and its path from the number of its block on.
 
     >>> _end("language_model.model.layers.3.mlp.up_proj")
     ('language', 'layers.3.mlp.up_proj')
@@ -162,7 +162,7 @@ def _end(name: str) -> tuple[str, str]:
 
 
 def _unique(layers: Mapping[str, Layer]) -> dict[tuple[str, str], Layer]:
-    """The layers by how they end, where that is true of one layer alone."""
+    """Return the layers by how they end, where that is true of one layer alone."""
     ends: dict[tuple[str, str], set[str]] = {}
     by_name = {layer.name: layer for layer in layers.values()}
     for layer in by_name.values():
@@ -215,7 +215,7 @@ def _short(
 
 
 def _sized(result: Result, match: _Match) -> Scores:
-    """The rows with what is known of their layers."""
+    """Return the rows with what is known of their layers."""
     layers = [layer for layer in match.layers if layer]
 
     def column(values: Iterable[int]) -> IntArray:

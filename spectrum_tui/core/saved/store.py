@@ -86,7 +86,7 @@ def save_scores(
 
 
 def files_of(result: Result, folder: Path) -> OutputFiles:
-    """What the files of a result are called in a folder."""
+    """Return what the files of a result are called in a folder."""
     return OutputFiles(folder, slug(result.provenance.model), result.scores.metric)
 
 
@@ -129,7 +129,7 @@ def details_text(result: Result) -> str:
 
 
 def from_details_text(text: str, path: Path) -> Result:
-    """The result that `details_text` wrote of the scores in `path`; raises ValueError."""
+    """Return the result that `details_text` wrote of the scores in `path`; raises ValueError."""
     try:
         return completed(_from_details(json.loads(text), path))
     except json_text.WRONG_SHAPE:
@@ -137,7 +137,7 @@ def from_details_text(text: str, path: Path) -> Result:
 
 
 def parse_rows(text: str, name: str) -> list[Row]:
-    """The rows of a flat or a sorted score file, in file order; NaN and Infinity allowed."""
+    """Return the rows of a flat or a sorted score file, in file order; NaN and Infinity allowed."""
     if not text.strip():
         raise ResultsError(
             f"{name} is blank: it holds no scores.", "Scan the model to make new ones."
@@ -274,7 +274,7 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
 
 
 def _is_whole(scores: Scores) -> bool:
-    """Whether the columns are of one length, and what they point to is there."""
+    """Return whether the columns are of one length, and what they point to is there."""
     columns: list[FloatArray | IntArray] = [
         scores.type_ids,
         scores.rows,
@@ -295,7 +295,7 @@ def _is_whole(scores: Scores) -> bool:
 
 
 def _imported(rows: list[Row], path: Path) -> Result:
-    """A result from rows alone: no sizes, names and head by the reference's conventions."""
+    """Return a result from rows alone: no sizes, names and head by the reference's conventions."""
     layers = [layer for layer, _, _ in rows]
     type_names = list(dict.fromkeys(kind for _, kind, _ in rows))
     position = {name: i for i, name in enumerate(type_names)}
@@ -327,7 +327,8 @@ def _imported(rows: list[Row], path: Path) -> Result:
 
 
 def _model_and_metric(stem: str) -> tuple[str, str]:
-    """What a score file's name says: a slug holds no `_`, so what follows one is the metric."""
+    """Return what a score file's name says: a slug holds no `_`, so what follows one is the
+    metric."""
     model = stem.removeprefix("snr_results_").removesuffix("_sorted")
     for metric in METRICS[1:]:
         if model.endswith(f"_{metric}"):
@@ -336,7 +337,7 @@ def _model_and_metric(stem: str) -> tuple[str, str]:
 
 
 def weight_name(layer: str) -> str:
-    """The weight of a module path; a name that already is a parameter's stays.
+    """Return the weight of a module path; a name that already is a parameter's stays.
 
     >>> weight_name("model.layers.1.mlp.down_proj")
     'model.layers.1.mlp.down_proj.weight'

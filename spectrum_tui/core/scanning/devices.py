@@ -85,7 +85,7 @@ def share_of(devices: Sequence[str], index: int, count: int) -> tuple[str, ...]:
 
 
 def is_cuda(device: str) -> bool:
-    """Whether a device, by torch's name, is a GPU that CUDA (or ROCm) drives."""
+    """Return whether a device, by torch's name, is a GPU that CUDA (or ROCm) drives."""
     return device.startswith("cuda")
 
 
@@ -146,7 +146,8 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 
 def is_out_of_memory(exc: BaseException) -> bool:
-    """Whether memory of whatever device ran out: CUDA, its libraries, the CPU's allocator."""
+    """Return whether memory of whatever device ran out: CUDA, its libraries, the CPU's
+    allocator."""
     if isinstance(exc, MemoryError):
         return True
     text = str(exc).lower()

@@ -66,7 +66,7 @@ class ProcessGroup:
         return self.local_rank == 0
 
     def merged(self, items: Iterator[T]) -> Iterator[T]:
-        """What the iterators of all processes yield, in every process, until all have ended.
+        """Yield what the iterators of all processes yield, in every process, until all have ended.
 
         The order of each iterator is kept. An error of any process is raised in all of them:
         SpectrumError as it is, PeerLostError for a process that is gone.
@@ -87,7 +87,7 @@ class ProcessGroup:
                 return
 
     def together(self, work: Callable[[], T]) -> T:
-        """The result of `work()` in this process, once it is done in all of them."""
+        """Yield the result of `work()` in this process, once it is done in all of them."""
         results: list[T] = []
 
         def run() -> Iterator[None]:
@@ -99,7 +99,7 @@ class ProcessGroup:
         return results[0]
 
     def gather(self, work: Callable[[], T]) -> list[T]:
-        """The results of `work()` in all processes, by rank, in every process."""
+        """Yield the results of `work()` in all processes, by rank, in every process."""
 
         def run() -> Iterator[tuple[int, T]]:
             yield self.rank, work()
@@ -108,7 +108,7 @@ class ProcessGroup:
         return [found[rank] for rank in range(self.size)]
 
     def share(self, costs: Sequence[float]) -> list[int]:
-        """The positions in `costs` that are this process's work; the same rule in all."""
+        """Return the positions in `costs` that are this process's work; the same rule in all."""
         return split(costs, self.size)[self.rank]
 
     def _exchange(self, mine: _Batch) -> list[_Batch]:
@@ -125,7 +125,7 @@ class ProcessGroup:
         return found
 
     def _from(self, rank: int, error: dict[str, str]) -> SpectrumError:
-        """The error of another process, with where it happened."""
+        """Return the error of another process, with where it happened."""
         where = f"Process {rank} of {self.size}: " if rank else ""
         return errors.from_dict({**error, "message": where + error["message"]})
 
@@ -135,7 +135,7 @@ ALONE = ProcessGroup()
 
 
 def join(environ: Mapping[str, str] = os.environ) -> ProcessGroup:
-    """The group that torchrun's environment names, once all its processes are there.
+    """Return the group that torchrun's environment names, once all its processes are there.
 
     Raises InputError for an environment that is no group, ScanError where it does not meet.
     """
@@ -146,7 +146,7 @@ def join(environ: Mapping[str, str] = os.environ) -> ProcessGroup:
 
 
 def process_group_of(environ: Mapping[str, str]) -> ProcessGroup:
-    """The place of this process by RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE.
+    """Return the place of this process by RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE.
 
     Without WORLD_SIZE there is one process; without LOCAL_RANK each is alone on its machine.
     """
@@ -194,7 +194,7 @@ def _meet(group: ProcessGroup) -> None:
 
 
 def _first_line(exc: BaseException) -> str:
-    """What torch says, without the place in its own source and its advice."""
+    """Return what torch says, without the place in its own source and its advice."""
     line = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
     return re.sub(r"^\[\S+\]\s*|\. .*$", "", line)[:200]
 
@@ -210,14 +210,14 @@ class _Background:
         self._thread.start()
 
     def take(self) -> _Batch:
-        """What came within the period; all that is left where it has ended."""
+        """Return what came within the period; all that is left where it has ended."""
         self._thread.join(PERIOD)
         ended = not self._thread.is_alive()
         items = [self._done.get() for _ in range(self._done.qsize())]
         return _Batch(items, ended, self._told() if ended else None)
 
     def _told(self) -> dict[str, str] | None:
-        """The error as the other processes hear of it."""
+        """Return the error as the other processes hear of it."""
         error = self._error
         if error is not None and not isinstance(error, SpectrumError):
             error = ScanError(f"Unexpected: {type(error).__name__}: {error}.")

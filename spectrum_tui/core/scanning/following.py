@@ -22,8 +22,8 @@ def turn(
     new_entries: Callable[[], list[Entry]],
     cancelled: Callable[[], bool],
 ) -> Iterator[tuple[list[Entry], bool]]:
-    """(what the scan that has the lock has finished since, whether the lock is ours), in every
-    process of a group, until it is or the scan is cancelled; one asks for `new_entries`."""
+    """Yield (what the scan that has the lock has finished since, whether the lock is ours), in
+    every process of a group, until it is or the scan is cancelled; one asks for `new_entries`."""
     mine = _watched(lock, new_entries, cancelled) if group.leads else iter(())
     yield from group.merged(mine)
 

@@ -66,7 +66,7 @@ class LayerWork:
         return len(self.layer.matrices) > 1
 
     def shape_of(self, index: int) -> tuple[int, ...]:
-        """What is worked on: the parameter's own shape where it is one matrix."""
+        """Return what is worked on: the parameter's own shape where it is one matrix."""
         matrix = self.layer.matrices[index]
         return (matrix.rows, matrix.columns) if self.has_parts else self.layer.shape
 
@@ -91,7 +91,7 @@ class LayerWork:
         return Interval(middle - error, middle + error, exact=not error)
 
     def resumed(self) -> Iterator[ScanEvent]:
-        """The events of what the journal already had."""
+        """Yield the events of what the journal already had."""
         if self.is_complete:
             yield self._done(self.whole_cost, self.layer.nbytes, 0.0, resumed=True)
         elif self.has_parts:

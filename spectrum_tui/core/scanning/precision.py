@@ -16,7 +16,7 @@ class Interval:
 
 
 def undecided(group: Sequence[Interval]) -> list[int]:
-    """The positions of scores whose rank in the group could be another in float64.
+    """Return the positions of scores whose rank in the group could be another in float64.
 
     A score is decided when its interval meets no other. Scoring the undecided ones exactly
     decides all of them, since an exact score lies in its former interval.
@@ -34,7 +34,7 @@ def undecided(group: Sequence[Interval]) -> list[int]:
 
 
 def undecided_in_groups(items: Iterable[tuple[Hashable, Interval]]) -> list[int]:
-    """The same over items of several groups: (group, interval); positions in `items`."""
+    """Return the same over items of several groups: (group, interval); positions in `items`."""
     groups: dict[Hashable, list[tuple[int, Interval]]] = {}
     for position, (group, interval) in enumerate(items):
         groups.setdefault(group, []).append((position, interval))

@@ -81,7 +81,8 @@ def run_scan(
 
 
 def _prepared(settings: Settings, inspection: Inspection | None, output: Path | None) -> Inspection:
-    """The local model under its exact names; `output` is checked before these take their time."""
+    """Return the local model under its exact names; `output` is checked before these take their
+    time."""
     if inspection is None:
         inspection = inspect_model(settings.model, settings.revision)
     if not inspection.summary.is_local:
@@ -129,7 +130,7 @@ class Outcome:
 
 
 def match_types(types: Iterable[TypeInfo], patterns: Iterable[str]) -> tuple[str, ...]:
-    """The types that any shell-style pattern matches; every type of matrices without one.
+    """Return the types that any shell-style pattern matches; every type of matrices without one.
 
     Of a model with several towers the language model's alone, where there is one. Raises
     InputError for a pattern that matches nothing.
@@ -151,7 +152,7 @@ def match_types(types: Iterable[TypeInfo], patterns: Iterable[str]) -> tuple[str
 
 
 def choose_layers(inspection: Inspection, types: tuple[str, ...]) -> list[Layer]:
-    """The layers of the chosen types, types in tree order, layers in the model's."""
+    """Return the layers of the chosen types, types in tree order, layers in the model's."""
     chosen = types or match_types(inspection.summary.types, ())
     if not chosen:
         raise InputError(
@@ -163,7 +164,7 @@ def choose_layers(inspection: Inspection, types: tuple[str, ...]) -> list[Layer]
 
 
 def build_result(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Result:
-    """The result of a scan, finished or not, from the scores and failures so far."""
+    """Return the result of a scan, finished or not, from the scores and failures so far."""
     done, failed = outcome.done, outcome.failed
     layers = [layer for layer in plan.layers if layer.name in done or layer.name in failed]
     type_names = list(dict.fromkeys(layer.type for layer in layers))

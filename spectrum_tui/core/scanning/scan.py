@@ -226,7 +226,7 @@ class _Part:
 
 
 def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
-    """How all processes start, and every score that any machine has of earlier scans.
+    """Return how all processes start, and every score that any machine has of earlier scans.
 
     Raises ScanError where they do not have the same model or precision.
     """
@@ -255,7 +255,7 @@ def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
 
 
 def _usable(plan: ScanPlan, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries that are new and exact enough for this scan."""
+    """Yield the entries that are new and exact enough for this scan."""
     for entry in entries:
         if entry.made >= plan.since and (plan.precision == FAST or not entry.error):
             yield entry
@@ -276,7 +276,7 @@ def _part_of(plan: ScanPlan) -> _Part:
 
 
 def _scores_here(plan: ScanPlan) -> dict[str, Entry]:
-    """What the journals on this machine hold for this scan, in one process of it; nothing is
+    """Return what the journals on this machine hold for this scan, in one process of it; nothing is
     written to them before all have read."""
     if not plan.group.leads_machine:
         return {}

@@ -110,7 +110,7 @@ class Workers:
         return tuple(pool.note for pool in self._pools if pool.note)
 
     def run(self, cancelled: Callable[[], bool]) -> Iterator[ScanEvent]:
-        """The events of all layers, until none is left or the scan is cancelled."""
+        """Yield the events of all layers, until none is left or the scan is cancelled."""
         self._running = [
             threading.Thread(target=self._work, args=(pool,), daemon=True)
             for pool in self._pools
@@ -140,7 +140,7 @@ class Workers:
             self._helpers.shutdown()
 
     def _next(self, cancelled: Callable[[], bool]) -> ScanEvent | BaseException | None:
-        """The next event; looks ten times a second whether the scan is cancelled."""
+        """Return the next event; looks ten times a second whether the scan is cancelled."""
         while True:
             if cancelled():
                 self._stop.set()
@@ -160,8 +160,8 @@ class Workers:
             self._events.put(None)
 
     def _take(self, pool: WorkerPool) -> tuple[LayerWork, int, int] | None:
-        """The next matrix, and how many may be in work on the device together with it, itself
-        included: 1 means alone from begin to end, since the limit never rises.
+        """Return the next matrix, and how many may be in work on the device together with it,
+        itself included: 1 means alone from begin to end, since the limit never rises.
 
         None ends the thread: nothing is left, or more threads than the pool's limit are there.
         """
@@ -187,7 +187,7 @@ class Workers:
         self._keep(work, index, score, time.perf_counter() - begin)
 
     def _attempt(self, work: LayerWork, index: int, device: str) -> Scored | str | None:
-        """The score, or why there is none; None where memory ran out.
+        """Return the score, or why there is none; None where memory ran out.
 
         Raises what concerns every other matrix too: ScanError for a device that is lost,
         ModelChangedError for files that are not those that were inspected.
@@ -211,7 +211,7 @@ class Workers:
             pool.put_back.add(work.names[index])
 
     def _without_the_device(self, pool: WorkerPool, work: LayerWork, index: int) -> Scored | str:
-        """The score of a matrix that has the device to itself and still does not fit."""
+        """Return the score of a matrix that has the device to itself and still does not fit."""
         need = memory_need(work.layer)
         if pool.device != CPU:
             if reason := too_large(need, self._free):

@@ -52,7 +52,7 @@ class Noise:
 
 
 def spectrum(values: FloatArray, rows: int, columns: int) -> float:
-    """The reference tool's signal-to-noise ratio: see `scores.spectrum_score`.
+    """Return the reference tool's signal-to-noise ratio: see `scores.spectrum_score`.
 
     Divided by the largest value, so it falls when a matrix is scaled up; infinite where no value
     counts as noise below the threshold and the rest is exactly 0. 1-D weights: 1.0.
@@ -61,7 +61,7 @@ def spectrum(values: FloatArray, rows: int, columns: int) -> float:
 
 
 def calibrated(values: FloatArray, rows: int, columns: int) -> float:
-    """The share of the energy (sum of squares) that lies above what noise can reach: 0 to 1.
+    """Return the share of the energy (sum of squares) that lies above what noise can reach: 0 to 1.
 
     See `noise_of`. Never infinite, the same for any scale and comparable between shapes: 0 for
     pure noise of any aspect ratio. Where over half of the values are 0 there is no noise to see,
@@ -93,7 +93,7 @@ def effective_rank(values: FloatArray, rows: int, columns: int) -> float:
 
 
 def noise_of(values: FloatArray, rows: int, columns: int) -> Noise:
-    """The noise level from the median value, and the threshold that noise stays below.
+    """Return the noise level from the median value, and the threshold that noise stays below.
 
     sigma = median(S) / sqrt(L mu), with L the longer side and mu the median of the
     Marchenko-Pastur law of ratio short/long (Gavish and Donoho, arXiv:1305.5870, section IV): a
@@ -115,7 +115,7 @@ def noise_of(values: FloatArray, rows: int, columns: int) -> Noise:
 
 @lru_cache(maxsize=1024)
 def marchenko_pastur_median(ratio: float) -> float:
-    """The median of the Marchenko-Pastur law of unit variance, for a ratio in (0, 1].
+    """Return the median of the Marchenko-Pastur law of unit variance, for a ratio in (0, 1].
 
     With x = 1 + ratio + 2 sqrt(ratio) cos(t) its density becomes 2 sin(t)^2 / (pi x) dt on
     [0, pi], without the singular ends that it has in x; 20,000 steps of the trapezoid rule are
@@ -132,7 +132,7 @@ def marchenko_pastur_median(ratio: float) -> float:
 
 
 def _relative(values: FloatArray, rows: int, columns: int) -> FloatArray:
-    """The values over the largest, without the rounding noise of a decomposition.
+    """Return the values over the largest, without the rounding noise of a decomposition.
 
     Divided first, so that squares neither overflow nor vanish, and so that a power of two in the
     scale changes no bit of a metric.
@@ -175,7 +175,8 @@ assert tuple(_BY_NAME) == METRICS
 
 
 def described(name: str) -> Metric:
-    """The metric of this name, or one that is called so: a file may name what is not known."""
+    """Return the metric of this name, or one that is called so: a file may name what is not
+    known."""
     return _BY_NAME.get(name) or Metric(name, name[:10], name, name, spectrum, 1.0)
 
 

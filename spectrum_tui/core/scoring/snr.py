@@ -48,7 +48,7 @@ class Score:
 
 
 def spectrum_score(values: FloatArray, rows: int, columns: int) -> Score:
-    """The Spectrum SNR of a rows x columns matrix with singular `values` (descending).
+    """Return the Spectrum SNR of a rows x columns matrix with singular `values` (descending).
 
     sigma = (q75 - q25) / 1.349 with linear interpolation (1.349 sigma is the interquartile range
     of a normal distribution); t = sigma * (1 + sqrt(min/max)), the Marchenko-Pastur edge;
@@ -77,8 +77,8 @@ def spectrum_score(values: FloatArray, rows: int, columns: int) -> Score:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The exact mean of the scores of a layer's matrices; infinite where their sum is too large
-    for a float. Raises ZeroDivisionError for none."""
+    """Return the exact mean of the scores of a layer's matrices; infinite where their sum is too
+    large for a float. Raises ZeroDivisionError for none."""
     try:
         return math.fsum(values) / len(values)
     except OverflowError:
@@ -93,7 +93,7 @@ def noise_threshold(values: FloatArray, rows: int, columns: int) -> tuple[float,
 
 
 def relative_error_bound(values: FloatArray, errors: FloatArray, rows: int, columns: int) -> float:
-    """How far the SNR of these singular values can be from the truth, relative.
+    """Return how far the SNR of these singular values can be from the truth, relative.
 
     `errors` bounds each value's absolute error. Infinite when a value is so near the threshold
     that signal and noise could be told apart wrongly; 0 when no value can be above it, since the
@@ -118,7 +118,7 @@ def relative_error_bound(values: FloatArray, errors: FloatArray, rows: int, colu
 
 
 def _near_quartiles(n: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """The positions (descending order) that the two quartiles are interpolated from."""
+    """Return the positions (descending order) that the two quartiles are interpolated from."""
     mask = np.zeros(n, np.bool_)
     for quantile in (0.25, 0.75):
         at = quantile * (n - 1)

@@ -106,7 +106,7 @@ class Spectrum:
 def singular_values(
     values: MatrixValues, rows: int, columns: int, device: str, precision: str = EXACT
 ) -> Spectrum:
-    """The singular values of a stored matrix, by the cheapest way that is good enough.
+    """Return the singular values of a stored matrix, by the cheapest way that is good enough.
 
     `exact`: the SNR made of them is within 1e-9 of a float64 SVD's. `fast`: within the error
     that is returned, at most 1e-4, and no value lies on the wrong side of the threshold.
@@ -148,8 +148,8 @@ class StoredMatrix:
             del held, moved  # before the next is read
 
     def _held(self, step: int) -> Iterator[torch.Tensor]:
-        """What is read at one time, with `short` columns, in whole multiples of `step` rows: so
-        that the pieces are the same however much is held."""
+        """Yield what is read at one time, with `short` columns, in whole multiples of `step` rows:
+        so that the pieces are the same however much is held."""
         tall = self.rows >= self.columns
         if not self.values.by_rows:
             whole = self.values.read_rows(0, self.rows)
@@ -168,7 +168,7 @@ class StoredMatrix:
 
 
 def _widened(block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The block in another type, its rows a little apart where they would share cache lines.
+    """Return the block in another type, its rows a little apart where they would share cache lines.
 
     Rows of 1024 float64 values lie 8 KiB apart, which maps their columns to the same few lines
     of a CPU's cache: half of the Gram matrix then takes 120 ms for 2048 rows, padded 69 ms.
@@ -211,7 +211,8 @@ def gram_singular_values(
 
 
 def eigenvalue_errors(eigenvalues: FloatArray, long: int, precision: str) -> FloatArray:
-    """A bound on the absolute error of each eigenvalue (descending) of a computed Gram matrix.
+    """Return a bound on the absolute error of each eigenvalue (descending) of a computed Gram
+    matrix.
 
     In float64 the coarse bound suffices: 4·sqrt(long)·eps·lambda_max (measured: below 1.6·sqrt).
     In float32 that would be useless. There, an eigenvalue has an error relative to itself, and

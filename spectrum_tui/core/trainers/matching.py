@@ -35,13 +35,14 @@ class Hits:
     untried: dict[str, str] = field(default_factory=dict)
 
     def of(self, pattern: str) -> list[str]:
-        """The names that one pattern matches, in the model's order."""
+        """Return the names that one pattern matches, in the model's order."""
         texts, spans = self.found.get(pattern, (self.names.whole, ()))
         owners = {texts.owners[at] for first, after in spans for at in range(first, after)}
         return [self.names.names[owner] for owner in sorted(owners)]
 
     def count(self, pattern: str) -> int:
-        """How many names one pattern matches, those counted twice that it stands in twice."""
+        """Return how many names one pattern matches, those counted twice that it stands in
+        twice."""
         _, spans = self.found.get(pattern, (None, ()))
         return sum(after - first for first, after in spans)
 
@@ -74,7 +75,7 @@ def _covered(spans: Iterable[Span]) -> list[int]:
 
 
 def hits(patterns: Iterable[str], understand: Understand, names: Names) -> Hits:
-    """What each pattern matches; never raises, and takes seconds at the worst."""
+    """Return what each pattern matches; never raises, and takes seconds at the worst."""
     found = Hits(names)
     forms = _understood(patterns, understand, found)
     literal = {p: f for p, f in forms.items() if not f.regex and f.start}
@@ -155,7 +156,7 @@ def _try_each(forms: Mapping[str, Form], found: Hits) -> None:
 
 
 def _tried(form: Form, names: Names, end: float) -> Iterator[int]:
-    """Where the names are that a regular expression matches; raises HazardError, and
+    """Yield where the names are that a regular expression matches; raises HazardError, and
     TooManyError when the clock has reached `end`."""
     if time.monotonic() > end:
         raise TooManyError

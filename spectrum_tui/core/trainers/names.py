@@ -43,7 +43,7 @@ class SortedTexts:
         self._spans = 0
 
     def beginning_with(self, literal: str, *, end: bool) -> list[Span]:
-        """Where the texts are that begin with `literal`, or are it as a whole.
+        """Return where the texts are that begin with `literal`, or are it as a whole.
 
         Raises TooManyError.
         """
@@ -55,7 +55,7 @@ class SortedTexts:
         return self._whole(found, len(literal)) if end else list(found)
 
     def _after_any(self, literal: str) -> list[Span]:
-        """The spans of what begins with `literal` and one more character, by that character.
+        """Return the spans of what begins with `literal` and one more character, by that character.
 
         Recipes have few different beginnings for their many lines, so they are kept.
         """
@@ -93,7 +93,7 @@ class SortedTexts:
         return first, bisect_left(texts, wanted + _LAST, first, high)
 
     def _split(self, spans: Iterable[Span], depth: int) -> Iterator[Span]:
-        """The spans by the character at `depth`, without the texts that end there."""
+        """Yield the spans by the character at `depth`, without the texts that end there."""
         texts = self.texts
         for low, high in spans:
             first = low
@@ -105,7 +105,7 @@ class SortedTexts:
                 first = after
 
     def _whole(self, spans: Iterable[Span], length: int) -> list[Span]:
-        """The texts of exactly this length, which come first in their span."""
+        """Return the texts of exactly this length, which come first in their span."""
         found = []
         for low, high in spans:
             after = low
@@ -130,7 +130,8 @@ class Names:
         return "\n".join(dict.fromkeys(_DIGITS.sub("\n", name) for name in self.names))
 
     def tails(self, literals: Iterable[str]) -> SortedTexts:
-        """The ends of names that begin like one of `literals`, where any of them could be found.
+        """Return the ends of names that begin like one of `literals`, where any of them could be
+        found.
 
         Raises TooManyError.
         """
@@ -150,7 +151,7 @@ class Names:
         return SortedTexts(texts, owners)
 
     def _places(self, heads: Iterable[str]) -> Iterator[tuple[int, int]]:
-        """(number of a name, where in it) of every occurrence of every head."""
+        """Yield (number of a name, where in it) of every occurrence of every head."""
         found = 0
         for head in heads:
             for owner, name in enumerate(self.names):

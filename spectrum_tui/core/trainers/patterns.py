@@ -88,7 +88,8 @@ def as_axolotl(pattern: str) -> Form:
 
 
 def axolotl_rows(pattern: str) -> tuple[str, Rows | None]:
-    """The pattern without what axolotl takes as rows (`[3]`, `[2:5]`, `[:5]`, `[]`), and those."""
+    """Return the pattern without what axolotl takes as rows (`[3]`, `[2:5]`, `[:5]`, `[]`), and
+    those."""
     found = _ROWS.fullmatch(pattern)
     if found is None:
         return pattern, None
@@ -123,7 +124,7 @@ _HEAD = re.compile(rf"\^?((?:{_TOKEN})*)")
 
 
 def _literal_head(pattern: str) -> str:
-    """The characters that every match begins with, as far as that is plain to see."""
+    """Return the characters that every match begins with, as far as that is plain to see."""
     if "|" in re.sub(r"\([^()]*\)", "", pattern):
         return ""
     found = _HEAD.match(pattern)
@@ -134,7 +135,7 @@ def _literal_head(pattern: str) -> str:
 
 
 def compiled(form: Form, length: int) -> Callable[[str], object]:
-    """The function that tries a regular expression on a name of at most `length`.
+    """Return the function that tries a regular expression on a name of at most `length`.
 
     Raises HazardError for one that cannot be tried, and for what is no regular expression.
     """

@@ -82,7 +82,7 @@ class RecipeText:
 
 
 def _simple(lines: list[str]) -> dict[str, list[str]] | None:
-    """The mapping of a file that holds nothing but lists of plain text at column 0.
+    """Return the mapping of a file that holds nothing but lists of plain text at column 0.
 
     None for any other. PyYAML needs 5 s for 50,000 names, this 0.1 s; libyaml, which is as fast,
     takes the whole process down where something is nested 100,000 times.
@@ -110,7 +110,7 @@ def _simple(lines: list[str]) -> dict[str, list[str]] | None:
 
 
 def _with_yaml(text: str) -> Any:
-    """What PyYAML makes of the text, or the StopsError that it ends with."""
+    """Return what PyYAML makes of the text, or the StopsError that it ends with."""
     import yaml
 
     if len(text) > MOST_YAML:
@@ -168,12 +168,12 @@ def _short(node: Any) -> Any:
 
 
 def with_pyyaml(document: RecipeText) -> tuple[str, ...]:
-    """The list under `unfrozen_parameters`; empty where there is none or it is empty."""
+    """Return the list under `unfrozen_parameters`; empty where there is none or it is empty."""
     return _texts(document.data.get(KEY))
 
 
 def with_pyyaml_nested(document: RecipeText) -> tuple[str, ...]:
-    """The list under `training.unfrozen_parameters`, or at the top, to be pasted there."""
+    """Return the list under `training.unfrozen_parameters`, or at the top, to be pasted there."""
     training = document.data.get("training")
     inside = training.get(KEY) if isinstance(training, dict) else None
     return _texts(inside if inside is not None else document.data.get(KEY))
@@ -199,12 +199,13 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def by_dash(document: RecipeText) -> tuple[str, ...]:
-    """What follows the first "- " of every line that starts with it, spaces and quotes kept."""
+    """Return what follows the first "- " of every line that starts with it, spaces and quotes
+    kept."""
     return tuple(line.split("- ")[1] for line in document.lines if line.startswith("- "))
 
 
 def by_stripped_dash(document: RecipeText) -> tuple[str, ...]:
-    """The same of lines without the spaces around them."""
+    """Return the same of lines without the spaces around them."""
     stripped = (line.strip() for line in document.lines)
     return tuple(line[2:].strip() for line in stripped if line.startswith("- "))
 
@@ -254,7 +255,7 @@ def names_in_text(text: str, file: str) -> tuple[str, ...]:
 
 
 def _hint_for(data: Any) -> str:
-    """What the file looks like instead."""
+    """Return what the file looks like instead."""
     values = list(data.values()) if isinstance(data, Mapping) else []
     if values and all(isinstance(value, Mapping) for value in values):
         first = values[0]

@@ -50,13 +50,13 @@ class Reporter:
         self._exact: dict[tuple[str, ...], bool] = {}
 
     def hits(self, patterns: tuple[str, ...], understand: Understand) -> Hits:
-        """What patterns match, found once however many trainers take them so."""
+        """Return what patterns match, found once however many trainers take them so."""
         if self._stand_for_themselves(patterns):
             understand = anywhere
         return self._found(patterns, understand)
 
     def _stand_for_themselves(self, patterns: tuple[str, ...]) -> bool:
-        """Whether each is the name of a parameter and, in the widest sense of any trainer,
+        """Return whether each is the name of a parameter and, in the widest sense of any trainer,
         matches none that is not listed: they mean the same to all trainers then."""
         if patterns not in self._exact:
             self._exact[patterns] = all(
@@ -72,7 +72,7 @@ class Reporter:
         return self._hits[key]
 
     def of(self, trainer: Trainer, document: RecipeText, wanted: Collection[str]) -> TrainerReport:
-        """What one trainer would do with the text."""
+        """Return what one trainer would do with the text."""
         meant = frozenset(wanted)
         try:
             patterns = trainer.read(document)
@@ -99,7 +99,7 @@ class Reporter:
         )
 
     def _rows(self, found: Hits) -> dict[str, tuple[tuple[int, int], ...]]:
-        """The rows that train of each parameter where a pattern limits them."""
+        """Return the rows that train of each parameter where a pattern limits them."""
         asked: dict[str, list[Rows]] = {}
         for pattern, rows in found.rows.items():
             for name in found.of(pattern):
@@ -153,7 +153,7 @@ def report(
     parameters: Iterable[Parameter],
     trainers: Sequence[Trainer] = TRAINERS,
 ) -> tuple[TrainerReport, ...]:
-    """What every trainer would do with a recipe's text and a model of these parameters, of which
-    `wanted` are meant to train. Never raises for what the text holds."""
+    """Return what every trainer would do with a recipe's text and a model of these parameters, of
+    which `wanted` are meant to train. Never raises for what the text holds."""
     reporter, document = Reporter(parameters), RecipeText(text)
     return tuple(reporter.of(trainer, document, wanted) for trainer in trainers)

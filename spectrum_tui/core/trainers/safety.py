@@ -43,8 +43,8 @@ class _Group:
 
 
 def worst_steps(pattern: str, length: int, *, anywhere: bool = False) -> int:
-    """A bound on the steps that trying `pattern` on a name of `length` takes: in how many ways
-    its repetitions can end in the name, times its choices. `anywhere` it may also begin.
+    """Return a bound on the steps that trying `pattern` on a name of `length` takes: in how many
+    ways its repetitions can end in the name, times its choices. `anywhere` it may also begin.
 
     Raises HazardError for what must not be tried, or is not understood.
     """
@@ -123,7 +123,7 @@ class _Judge:
             self._choices *= max(2, most)
 
     def _most(self, repeat: re.Match[str]) -> int:
-        """How often a part may stand, `length` for any number of times."""
+        """Return how often a part may stand, `length` for any number of times."""
         sign, least, comma, most = repeat.groups()
         if sign == "?":
             return 1

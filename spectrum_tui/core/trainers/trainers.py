@@ -85,5 +85,5 @@ TRAINERS = (
 
 
 def trainer_named(name: str) -> Trainer:
-    """The trainer of that name; KeyError where there is none."""
+    """Return the trainer of that name; KeyError where there is none."""
     return {trainer.name: trainer for trainer in TRAINERS}[name]

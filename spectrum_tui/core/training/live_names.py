@@ -93,12 +93,12 @@ def live_parameters(model: torch.nn.Module) -> list[LiveParameter]:
 
 
 def unique(parameters: list[LiveParameter]) -> list[LiveParameter]:
-    """The first name of each parameter: what `model.named_parameters()` lists."""
+    """Return the first name of each parameter: what `model.named_parameters()` lists."""
     return list({id(p.parameter): p for p in reversed(parameters)}.values())[::-1]
 
 
 def wrappers_of(model: torch.nn.Module) -> set[str]:
-    """The class names of all modules, those that they inherit from included."""
+    """Return the class names of all modules, those that they inherit from included."""
     return {name for module in model.modules() for name in _classes_of(module)}
 
 
@@ -117,7 +117,7 @@ def _modules(model: torch.nn.Module) -> Iterator[tuple[str, _Place, torch.nn.Mod
 
 
 def _place(place: _Place, parent: Any, part: str) -> _Place:
-    """Where a child of `parent` is."""
+    """Return where a child of `parent` is."""
     if part in place.copies:
         return _Place(place.path, "copy")
     classes = _classes_of(parent)

@@ -56,7 +56,8 @@ class LiveLayer:
         return self.weight.requires_grad
 
     def matrices(self) -> Iterator[torch.Tensor]:
-        """The matrices that are scored, as views: the weight, or each expert's gate and up."""
+        """Yield the matrices that are scored, as views: the weight, or each expert's gate and
+        up."""
         weight = self.weight.detach()
         if not self.experts:
             yield weight.reshape(weight.shape[0], -1)
@@ -95,7 +96,8 @@ def _score(matrix: torch.Tensor, metric: str) -> float:
 
 
 def live_layers(model: torch.nn.Module, patterns: Sequence[str] = ()) -> list[LiveLayer]:
-    """The layers of matrices whose type matches one of the shell patterns (any without them).
+    """Return the layers of matrices whose type matches one of the shell patterns (any without
+    them).
 
     Raises SpectrumError for a model whose parameters are spread over several processes: no one
     of them has a whole matrix.
@@ -171,7 +173,8 @@ class Rescorer:
         self._known: dict[str, float | str] = {}
 
     def result(self) -> Result:
-        """The scores now; a layer that cannot be scored has its reason among the problems."""
+        """Return the scores now; a layer that cannot be scored has its reason among the
+        problems."""
         for layer in self.layers:
             if layer.trains or layer.name not in self._known:
                 self._known[layer.name] = _scored(layer, self._metric)

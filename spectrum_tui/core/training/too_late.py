@@ -47,13 +47,13 @@ def check_not_too_late(model: Any, parameters: Sequence[LiveParameter], chosen: 
 
 
 def _left_out(own: set[int], chosen: set[int]) -> int:
-    """How many of the chosen parameters the model's optimizers lack; 0 where it has none."""
+    """Return how many of the chosen parameters the model's optimizers lack; 0 where it has none."""
     optimized = _optimized() & own
     return len(chosen - optimized) if optimized else 0
 
 
 def _optimized() -> set[int]:
-    """The ids of all parameters that some optimizer holds.
+    """Return the ids of all parameters that some optimizer holds.
 
     There is no way from a parameter to its optimizer: they are looked for among all objects,
     0.1 s for two million of them.
