@@ -48,10 +48,9 @@ from spectrum_tui.core.requests import (
     Task,
 )
 from spectrum_tui.core.settings import DEMO, RECIPES, Settings
+from spectrum_tui.stdio.last_resort import INTERRUPTED
 from spectrum_tui.worker.client import ScanRunner, ScanSession, WorkerDied, WorkerSaid
 
-INTERRUPTED = 130
-"""The exit code of leaving a scan behind."""
 HELP_SECONDS = 0.1
 """Between two looks whether the help is closed that results wait for."""
 
@@ -111,7 +110,7 @@ class SpectrumApp(BaseApp):
         self.call_after_refresh(self._start)
 
     def _start(self) -> None:
-        gc.enable()  # off until the first frame, see terminal.py
+        gc.enable()  # off until the first frame, see `cli.main`
         gc.freeze()
         self.runner.suggest(self.settings)
         if self._results is not None:

@@ -1,1 +1,1 @@
-"""The commands without a screen that have no scan in them: one a file, `run_*(arguments)`."""
+"""The command line: `main`, and each command in a file with a `run(arguments)`."""

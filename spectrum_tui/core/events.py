@@ -10,7 +10,7 @@ from spectrum_tui.core.settings import METRIC
 
 @dataclass(frozen=True, slots=True)
 class ScanStarted:
-    """The plan: how many layers, how much work (units of `spectra.cost`), how it runs."""
+    """The plan: how many layers, how much work (units of `svd.cost`), how it runs."""
 
     layers: int
     cost: float

@@ -31,7 +31,7 @@ class Group(StrEnum):
 class TypeInfo:
     """One layer type of a model: what the layers screen shows on a line.
 
-    `cost` is the estimated work of its matrices in the units of `core.scoring.spectra.cost`;
+    `cost` is the estimated work of its matrices in the units of `core.scoring.svd.cost`;
     a type of 1-D weights (`one_dimensional`) costs nothing and always scores 1.0. `experts`
     are how many are fused in each of its parameters; `tower` is set where a model has several.
     """

@@ -165,7 +165,7 @@ class Suggestions:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker has torch: which devices exist, seconds per unit of `spectra.cost`, and on which
+    """The worker has torch: which devices exist, seconds per unit of `svd.cost`, and on which
     of them the precision `auto` is `fast`."""
 
     devices: tuple[str, ...]

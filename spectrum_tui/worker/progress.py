@@ -1,4 +1,4 @@
-"""What is known about a running scan: fed by the worker's reader, polled by the scan screen.
+"""What is known about a running scan: fed with its events, polled by the screen or the status line.
 
 One plain object under a lock instead of a message per layer: a thousand messages a second would
 cost the event loop 90 % of a core, polling this at 12 Hz costs 13 % and never lags behind.

@@ -284,7 +284,7 @@ class Worker:
 
 
 def seconds_per_cost(device: str) -> float:
-    """Seconds per unit of `spectra.cost` on this device, all of it used: for a first estimate.
+    """Seconds per unit of `svd.cost` on this device, all of it used: for a first estimate.
 
     Measured on one Gram matrix with its eigenvalues (512 x 512, 10 to 50 ms); a CPU scan
     has a worker on each core.

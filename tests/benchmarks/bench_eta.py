@@ -2,7 +2,7 @@
 
 Made-up models are scanned on the CPU with an empty cache; after every matrix the estimate is noted.
 Prints estimate over truth at 20, 40, 60 and 80 % of the time, and the seconds per unit of
-`spectra.cost` of every shape: where these differ much, the cost function wants new constants.
+`svd.cost` of every shape: where these differ much, the cost function wants new constants.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The screens of the app, one file each, in the order that a user meets them."""
+"""The screens and dialogs of the app, and what only one of them needs beside it."""

@@ -1,1 +1,1 @@
-"""The widgets that Textual does not have, one file each."""
+"""The widgets that Textual does not have, and the models that they draw."""

@@ -1,6 +1,6 @@
 """The Hugging Face hub: what is local, what a model holds there, and fetching it.
 
-Importing this loads none of the hub's client; `remote` and `download` do when they are used.
+Importing this loads none of the hub's client; `remote` and `transfer` do when they are used.
 """
 
 from spectrum_tui.core.hub.cache import HubFiles, cached_models, find_local, missing_in_cache

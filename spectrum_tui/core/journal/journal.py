@@ -4,7 +4,7 @@ One JSON line per layer, appended and synced before the score is shown to anyone
 with its own checksum: of random bit flips a quarter leave a line that reads as another score. The
 journal belongs to the exact bytes of a checkpoint (`Checkpoint.fingerprint`), so a scan of
 other types, or after any kind of end, finds everything that was ever computed for it. The singular
-values lie in a file beside it (`spectra_store`): a metric that an entry lacks, since it was not
+values lie in a file beside it (`journal.spectra`): a metric that an entry lacks, since it was not
 known then, comes from those.
 """
 

@@ -54,7 +54,7 @@ class SpectraWriter:
             raise cannot_keep(path, exc) from None
 
     def append(self, name: str, spectrum: KeptSpectrum) -> int:
-        """Write the spectrum of the matrix `name`; returns its offset, for `read_spectrum`."""
+        """Write the spectrum of the matrix `name`; returns its offset, for `SpectraReader.read`."""
         try:
             return self._file.append(_record(name, spectrum))
         except OSError as exc:

@@ -206,7 +206,7 @@ def as_far_as_known(inspection: Inspection, settings: Settings = DEFAULTS) -> In
 def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> Inspection:
     """Return the same model under the names that a trainer will have.
 
-    Needs torch and transformers, but for the architectures of `naming.known`.
+    Needs torch and transformers, but for the architectures of `naming.plain_decoders`.
 
     Raises CheckpointError for what cannot be scanned, InputError (field "model_class") for a
     class that does not fit. Where the names cannot be known, `summary.notes` say why.

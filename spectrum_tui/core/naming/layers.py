@@ -56,11 +56,11 @@ class Layer:
 
     @property
     def cost(self) -> float:
-        """Estimated work, in the units of `spectra.cost`."""
+        """Estimated work, in the units of `svd.cost`."""
         return self.cost_in(svd.EXACT)
 
     def cost_in(self, precision: str) -> float:
-        """Return the same for a precision of `spectra`."""
+        """Return the same for a precision of `svd`."""
         return self.matrix_count * svd.cost(self.rows, self.columns, precision)
 
 

@@ -8,12 +8,13 @@ from functools import cached_property
 from pathlib import Path
 
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.files import OutputFiles, check_writable, slug, write_text
+from spectrum_tui.core.files import check_writable, write_text
 from spectrum_tui.core.recipes.axolotl import fused_types
 from spectrum_tui.core.recipes.check import refuse_everything, refuse_missing
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.saved.store import files_of, save_scores
 
 Files = tuple[RecipeFile, ...]
 
@@ -31,7 +32,7 @@ def planned_files(
 ) -> list[PlannedFile]:
     """Return the files that saving writes, the recipe's first, and which of them are there
     already."""
-    places = _places(result, folder)
+    places = files_of(result, folder)
     paths = [places.ending(file.ending) for file in files]
     if with_scores:
         paths += [places.scores, places.sorted_scores]
@@ -43,19 +44,13 @@ def write_files(
 ) -> Path:
     """Write them, the recipe's first file last, so that it is there only if all went well;
     returns its path. Raises OutputError."""
-    from spectrum_tui.core.saved.store import save_scores
-
     check_writable(folder)
     if with_scores:
         save_scores(result, folder)
-    places = _places(result, folder)
+    places = files_of(result, folder)
     for file in reversed(files):
         write_text(places.ending(file.ending), file.text)
     return places.ending(files[0].ending)
-
-
-def _places(result: Result, folder: Path) -> OutputFiles:
-    return OutputFiles(folder, slug(result.provenance.model), result.scores.metric)
 
 
 def drafted(kind: RecipeKind, choice: Choice) -> Files:

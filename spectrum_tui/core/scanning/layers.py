@@ -52,7 +52,7 @@ class LayerWork:
 
     @property
     def cost(self) -> float:
-        """Work that is left, in the units of `spectra.cost`."""
+        """Work that is left, in the units of `svd.cost`."""
         return self.matrix_cost * len(self.missing)
 
     @property

@@ -79,7 +79,7 @@ class ScanPlan:
 
     @property
     def cost(self) -> float:
-        """Work of all layers, in the units of `spectra.cost`."""
+        """Work of all layers, in the units of `svd.cost`."""
         return sum(layer.cost_in(self.precision) for layer in self.layers)
 
 

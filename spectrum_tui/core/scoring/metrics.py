@@ -2,7 +2,7 @@
 
 Each is a pure function of (singular values in descending order, rows, columns) and is computed at
 scan time from the same values. A matrix of zeros or with NaN has no score in any of them
-(`scores.UnscorableError`). Numpy only.
+(`snr.UnscorableError`). Numpy only.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Noise:
 
 
 def spectrum(values: FloatArray, rows: int, columns: int) -> float:
-    """Return the reference tool's signal-to-noise ratio: see `scores.spectrum_score`.
+    """Return the reference tool's signal-to-noise ratio: see `snr.spectrum_score`.
 
     Divided by the largest value, so it falls when a matrix is scaled up; infinite where no value
     counts as noise below the threshold and the rest is exactly 0. 1-D weights: 1.0.

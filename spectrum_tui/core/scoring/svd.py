@@ -3,7 +3,7 @@
 The ordinary way takes the square roots of the eigenvalues of the Gram matrix of the shorter side,
 accumulated from chunks: memory is that of the Gram matrix (134 MB at 4096), whatever the longer
 side. Squaring costs accuracy in the small singular values, so each result is checked against a
-bound on its own error (`scores.relative_error_bound`); where the bound is not met, a streamed QR
+bound on its own error (`snr.relative_error_bound`); where the bound is not met, a streamed QR
 decomposition, as accurate as an SVD of the whole matrix, computes them again.
 """
 

@@ -73,7 +73,7 @@ class LiveLayer:
 
 @dataclass(frozen=True, slots=True)
 class _Values:
-    """A tensor as the rows that `core.scoring.spectra` reads."""
+    """A tensor as the rows that `core.scoring.svd` reads."""
 
     tensor: torch.Tensor
     by_rows: bool = True
