@@ -300,7 +300,7 @@ class SpectrumApp(BaseApp):
 
     @on(RecipeLoaded)
     def _show_recipe(self, message: RecipeLoaded) -> None:
-        self.call_after_refresh(self.key_order.listen)
+        self.key_order.listen()
         if message.audit is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return
@@ -321,7 +321,7 @@ class SpectrumApp(BaseApp):
 
     @on(ResultLoaded)
     def _show_result(self, message: ResultLoaded) -> None:
-        self.call_after_refresh(self.key_order.listen)
+        self.key_order.listen()
         if message.result is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return

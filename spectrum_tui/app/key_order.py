@@ -48,8 +48,10 @@ class KeyOrder:
         return self._settling is None
 
     def listen(self) -> None:
-        """Let keys through, now that the screen that was asked for is there."""
+        """Take keys from now on, and let them through once the screen that was asked for is up."""
         self.listening = True
+        if self._settling is None:
+            self._settling = asyncio.create_task(self._settle())
 
     async def take(self, event: Event) -> None:
         """Handle a key, or hold it until those before it have taken effect."""

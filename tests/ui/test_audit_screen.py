@@ -86,7 +86,7 @@ async def test_a_model_that_is_not_there_is_said_at_its_field(app: SpectrumApp) 
 
 
 async def test_a_recipe_typed_as_a_model_opens(app: SpectrumApp) -> None:
-    app._results = None
+    app = SpectrumApp(Settings())
     async with app.run_test(size=(80, 24)) as pilot:
         app.setup_screen.query_one("#model", Input).value = "bad.yaml"
         await pilot.press("enter")
