@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from textual.theme import Theme
 
+MUTED = "$foreground 60%"
+"""What stands beside the text that matters."""
+
 DARK = Theme(
     name="spectrum-dark",
     dark=True,

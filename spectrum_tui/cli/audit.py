@@ -16,8 +16,6 @@ from spectrum_tui.core.text import safe
 from spectrum_tui.core.trainers.reports import TrainerReport
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines, say
 
-SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
-
 
 def run(arguments: list[str]) -> int:
     """Audit a file; 0 without a defect, 1 with defects. Raises SpectrumError for unusable input."""
@@ -105,7 +103,7 @@ def outcome(one: TrainerReport) -> str:
 
 def _finding(finding: Finding) -> Iterator[str]:
     where = f"line {finding.line}: " if finding.line else ""
-    yield f"{SIGNS[finding.severity]} {finding.severity} {where}{safe(finding.message)}"
+    yield f"{finding.severity.sign} {finding.severity} {where}{safe(finding.message)}"
     if finding.hint:
         yield f"    {safe(finding.hint)}"
 

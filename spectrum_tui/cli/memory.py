@@ -13,6 +13,7 @@ from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.memory import (
+    NO_SIZES,
     PRESETS,
     SHARDINGS,
     Estimate,
@@ -37,7 +38,6 @@ from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines
 
-NO_SIZES = "These scores hold no sizes, so that nothing can be said of memory."
 NO_SIZES_HINT = "Give the model that they are of: --sizes-from MODEL, a folder or a cached id."
 _TITLES = ("", "weights", "gradients", "optimizer", "static", "activations", "sum")
 

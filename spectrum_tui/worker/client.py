@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +41,7 @@ from spectrum_tui.core.requests import (
     Suggestions,
     Task,
 )
-from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.settings import OPTIONS, Settings
 from spectrum_tui.worker.process import WorkerProcess, default_command
 from spectrum_tui.worker.progress import ScanProgress
 
@@ -337,7 +336,7 @@ class ScanSession:
         """Scan these types; the commit that was inspected, even if the hub has moved on since."""
         self._branch = settings.revision
         inspected = replace(settings, model=summary.model, revision=summary.revision)
-        self._run(replace(inspected, types=types, since=time.time() if fresh else 0.0))
+        self._run(replace(inspected, types=types, since=OPTIONS["since"].value(fresh)))
 
     def resume(self) -> None:
         """Go on with what is left, of a scan that began afresh what is not yet computed again."""

@@ -16,7 +16,6 @@ from spectrum_tui.core.audit.findings import Finding, Severity, short
 from spectrum_tui.core.trainers.reports import TrainerReport
 from spectrum_tui.core.trainers.trainers import TRAINERS
 
-SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
 MOST_LEFT_OUT = 100
 """Lines without a meaning that are listed; `spectrum-tui audit` lists every one."""
 ROOMY = 60
@@ -55,7 +54,20 @@ def meant(audit: Audit) -> Content:
     return Content(f"Meant to train: {parameters}, {elements} ({numbers.percent(audit.share)})")
 
 
-class FindingTable(Widget):
+class _AuditTable(Widget):
+    """A table of an audit, which the next audit of the file replaces."""
+
+    def __init__(self, audit: Audit) -> None:
+        super().__init__()
+        self.audit = audit
+
+    def show(self, audit: Audit) -> None:
+        """Show another audit."""
+        self.audit = audit
+        self.refresh(layout=True)
+
+
+class FindingTable(_AuditTable):
     """Every finding with its severity in words, its line, and what to do; folded at the width."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -75,15 +87,6 @@ class FindingTable(Widget):
         & > .findings--good { color: $success; }
     }
     """
-
-    def __init__(self, audit: Audit) -> None:
-        super().__init__()
-        self.audit = audit
-
-    def show(self, audit: Audit) -> None:
-        """Show another audit."""
-        self.audit = audit
-        self.refresh(layout=True)
 
     def render(self) -> Table | Text:
         """Return the table, or that there is nothing to say."""
@@ -110,10 +113,10 @@ class FindingTable(Widget):
         text.append(printable(finding.message), self.rich_style)
         if finding.hint:
             text.append(f"\n{printable(finding.hint)}", dim)
-        return Text(f"{SIGNS[severity]} {severity}", style), text
+        return Text(f"{severity.sign} {severity}", style), text
 
 
-class TrainerTable(Widget):
+class TrainerTable(_AuditTable):
     """What each trainer would train; how it matches while the model is not known."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"trainers--good", "trainers--bad", "trainers--dim"}
@@ -125,15 +128,6 @@ class TrainerTable(Widget):
         & > .trainers--dim { color: $foreground 60%; }
     }
     """
-
-    def __init__(self, audit: Audit) -> None:
-        super().__init__()
-        self.audit = audit
-
-    def show(self, audit: Audit) -> None:
-        """Show another audit."""
-        self.audit = audit
-        self.refresh(layout=True)
 
     def render(self) -> Table:
         """Return the table; two trainers a line where it lies below the findings."""

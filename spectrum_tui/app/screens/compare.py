@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
+from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.compare_lines import MoveLines, TypeLines
 from spectrum_tui.app.widgets.key_footer import KeyFooter
@@ -21,8 +22,6 @@ from spectrum_tui.core.comparison.compare import Comparison, file_names, notes, 
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described
-
-MUTED = "$foreground 60%"
 
 
 class CompareScreen(Screen[None]):

@@ -15,10 +15,10 @@ from textual.widgets import Checkbox, Input, Label, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
 from spectrum_tui.app.screens.dialog import Dialog
+from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.app.widgets.memory_line import MemoryLine
 from spectrum_tui.app.widgets.memory_table import PresetTable
-from spectrum_tui.app.widgets.totals_line import LESSER
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.memory import PRESETS, SHARDINGS, Fit, Way, fit, sharding_named
@@ -302,7 +302,7 @@ class MemoryScreen(Dialog[Fitting | None]):
         self._line.training = way.training
         self.dismiss(Fitting(way.percent, way.embeddings))
 
-    def _say(self, text: str, style: str = LESSER) -> None:
+    def _say(self, text: str, style: str = MUTED) -> None:
         """Say something in place of the ways that were offered."""
         if self.focused is self.ways:
             self.size_field.focus()

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from spectrum_tui.app.messages import KindUsed
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.save import Saved, SaveScreen
-from spectrum_tui.app.widgets.memory_line import NO_SIZES, MemoryLine
+from spectrum_tui.app.widgets.memory_line import HOW_TO_SIZE, MemoryLine
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SelectionError
 
@@ -69,7 +69,7 @@ class ResultDialogs:
     def memory(self) -> None:
         """Show what every preset takes, and ask for what fits."""
         if not self._memory.possible:
-            self._screen.notify(NO_SIZES, title="Memory", severity="warning", markup=False)
+            self._screen.notify(HOW_TO_SIZE, title="Memory", severity="warning", markup=False)
             return
         from spectrum_tui.app.screens.memory import MemoryScreen
 

@@ -13,6 +13,7 @@ from textual.widgets import Static
 
 from spectrum_tui.app.screens.result_notes import embeddings_text, facts, totals_text
 from spectrum_tui.app.screens.result_state import ResultState
+from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.memory_line import MemoryLine
@@ -90,7 +91,7 @@ class ResultHeader(Vertical):
 
 
 def _tell(line: Static, text: str, otherwise: str) -> None:
-    content = Content(f"! {text}") if text else Content.styled(otherwise, "$foreground 60%")
+    content = Content(f"! {text}") if text else Content.styled(otherwise, MUTED)
     line.update(content, layout=False)
 
 

@@ -19,6 +19,7 @@ from spectrum_tui.app.messages import (
     ResumeRequested,
     StopRequested,
 )
+from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.app.widgets.scan_summary import ScanSummary
 from spectrum_tui.app.widgets.score_feed import ScoreFeed
@@ -156,17 +157,17 @@ class ScanScreen(Screen[None]):
         for work in shown:
             yield self._work_line(work, now)
         if len(shown) < len(oldest):
-            yield Content.styled(f"and {len(oldest) - len(shown)} more", "$foreground 60%")
+            yield Content.styled(f"and {len(oldest) - len(shown)} more", MUTED)
         if not oldest:
             waiting = WAITING.get(scan.phase, "–")
-            yield Content.styled(waiting, "$foreground 60%")
+            yield Content.styled(waiting, MUTED)
 
     def _work_line(self, work: InWork, now: float) -> Content:
         since = numbers.duration(now - work.since)
         return Content.assemble(
             ("● ", "$accent"),
-            (f"{since:>7}  ", "$foreground 60%"),
-            (f"{numbers.shape(*work.shape):>15}  ", "$foreground 60%"),
+            (f"{since:>7}  ", MUTED),
+            (f"{numbers.shape(*work.shape):>15}  ", MUTED),
             Content(work.layer),
         )
 

@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.screens.dialog import Dialog
+from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.core import numbers
@@ -30,7 +31,6 @@ RULES = {
     "calibrated": "from the median value, calibrated",
 }
 """What divides noise from signal, by the metric that is made with it, in words."""
-MUTED = "$foreground 60%"
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _HEIGHT = 7
 _LABEL = 16

@@ -16,6 +16,7 @@ from textual.widgets import Static
 from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.screens.result_notes import result_label
+from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.adapter_table import AdapterRow, AdapterTable
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.key_footer import KeyFooter
@@ -27,7 +28,6 @@ from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.peft_kinds import GROUPS, HYBRID, LORA, TIERS, AdapterKind
 
 OFFERED = (TIERS, LORA, HYBRID, GROUPS)
-MUTED = "$foreground 60%"
 GLYPHS = (("█", "$primary"), ("▓", "$secondary"), ("░", "$foreground 40%"))
 """High, medium and frozen, told apart by more than colour."""
 EMBEDDINGS = "Embeddings and output head stay frozen."

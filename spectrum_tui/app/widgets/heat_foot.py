@@ -7,6 +7,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
@@ -15,8 +16,6 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.results.results import BoolArray, IntArray
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scoring.metrics import described
-
-MUTED = "$foreground 60%"
 
 
 class HeatFoot(Widget):

@@ -6,17 +6,14 @@ from dataclasses import replace
 
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.core import numbers
-from spectrum_tui.core.memory import Estimate, MemoryTable, ModelSizes, Training
+from spectrum_tui.core.memory import NO_SIZES, Estimate, MemoryTable, ModelSizes, Training
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 
 TALL = 32
 """Lines of a terminal from which this has one of its own; below, the totals end with it."""
-NO_SIZES = (
-    "These scores hold no sizes, so that nothing can be said of memory. "
-    "Start with --sizes-from MODEL: a folder, or a model in the hub's cache."
-)
+HOW_TO_SIZE = f"{NO_SIZES} Start with --sizes-from MODEL: a folder, or a model in the hub's cache."
 
 
 class MemoryLine(TotalsLine):

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from spectrum_tui.app.widgets.totals_line import LESSER
+from spectrum_tui.app.theme import MUTED
 from spectrum_tui.core import numbers
 from spectrum_tui.core.memory import PRESETS, Estimate
 
@@ -80,8 +80,8 @@ class PresetTable(Widget):
         cells: list[Content | str | tuple[str, str]] = [" " * (_NAME + 2)]
         for name, glyph, colour, width in _PARTS:
             cells.append(" " * (width - len(name) - 2))
-            cells += [(glyph, colour), (f" {name}", LESSER)]
-        cells.append((f"{'sum':>{_SUM}}", LESSER))
+            cells += [(glyph, colour), (f" {name}", MUTED)]
+        cells.append((f"{'sum':>{_SUM}}", MUTED))
         return Content.assemble(*cells)
 
     def _line(self, row: int, estimate: Estimate) -> Content:
@@ -93,7 +93,7 @@ class PresetTable(Widget):
         mark = (" ✓", "$success") if fits else ("  ", "")
         if row == self.chosen:
             return Content.assemble(("› ", "bold $accent"), (text + total, "bold"), mark)
-        return Content.assemble("  ", (text, LESSER), total, mark)
+        return Content.assemble("  ", (text, MUTED), total, mark)
 
     def _bar(self, estimate: Estimate, largest: float) -> Content:
         """As long as the sum, the largest of all being the width."""

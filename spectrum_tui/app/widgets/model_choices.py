@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from spectrum_tui.app.theme import MUTED
 from spectrum_tui.core.requests import Suggestions
 from spectrum_tui.core.settings import DEMO
 
@@ -97,5 +98,5 @@ def _line(kind: str, value: str) -> Content:
     else:
         text, note = value, ""
     label = {"model": "local model", "scores": "scores", "demo": "demo"}[kind]
-    dim = "$foreground 60%"
+    dim = MUTED
     return Content.assemble((f"{label:<13}", dim), Content(text), (f"  {note}", dim))

@@ -13,6 +13,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Button, Static
 
+from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import bar, printable
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
@@ -23,7 +24,6 @@ from spectrum_tui.core.settings import Settings
 
 LABEL = 13
 """Width of the labels in the table."""
-MUTED = "$foreground 60%"
 NORMS = "Norms start unchecked: 1-D weights all score 1.0 and rank by file order."
 NOTHING_CHECKED = "Check at least one type."
 

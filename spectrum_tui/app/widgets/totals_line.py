@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
 
-LESSER = "$foreground 60%"
+from spectrum_tui.app.theme import MUTED
 
 
 class TotalsLine(Widget):
@@ -43,4 +43,4 @@ class TotalsLine(Widget):
         room = width - cell_len(left) - cell_len(self.right)
         if room < 3:
             return Content.styled(left, "bold")
-        return Content.assemble((left, "bold"), " " * room, (self.right, LESSER))
+        return Content.assemble((left, "bold"), " " * room, (self.right, MUTED))

@@ -11,6 +11,8 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from spectrum_tui.app.theme import MUTED
+
 
 class ViewBar(Widget):
     """Names to click; the key of each is underlined in its name. `note` stands at the right."""
@@ -53,7 +55,7 @@ class ViewBar(Widget):
         room = self.size.width - bar.cell_length - 1
         for note in (self.note, *self._shorter):
             if len(note) <= room:
-                return Content.assemble(bar, (note.rjust(room), "$foreground 60%"))
+                return Content.assemble(bar, (note.rjust(room), MUTED))
         return bar
 
     def _label(self, name: str, key: str) -> Content:

@@ -17,6 +17,14 @@ class Severity(StrEnum):
     WARNING = "warning"
     NOTE = "note"
 
+    @property
+    def sign(self) -> str:
+        """How a list marks it."""
+        return _SIGNS[self]
+
+
+_SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
 from spectrum_tui.core.memory.fit import Fit, Way, fit
-from spectrum_tui.core.memory.model import ModelSizes
+from spectrum_tui.core.memory.model import NO_SIZES, ModelSizes
 from spectrum_tui.core.memory.presets import (
     PRESETS,
     SHARDINGS,
@@ -20,6 +20,7 @@ from spectrum_tui.core.memory.presets import (
 )
 
 __all__ = [
+    "NO_SIZES",
     "PRESETS",
     "SHARDINGS",
     "Estimate",

@@ -40,7 +40,7 @@ from spectrum_tui.core.scanning.distributed import (
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 from tests.checkpoints import experts, llama, save
-from tests.scans import is_matrix, journal_of, layers_of, run, scores_of, spy_on_scores
+from tests.scans import is_matrix, journal_of, layers_of, run, scores_of
 
 T = TypeVar("T")
 
@@ -240,12 +240,6 @@ def scan_in(count: int, folder: Path, *, fresh: bool = False) -> list[list[ScanE
     for events in found:
         assert isinstance(events, list), events
     return found  # type: ignore[return-value]
-
-
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the weights whose scores were computed."""
-    return spy_on_scores(monkeypatch)
 
 
 class TestScan:

@@ -36,14 +36,7 @@ from tests.scans import (
     run,
     scores_of,
     source_of,
-    spy_on_scores,
 )
-
-
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the weights whose scores were computed."""
-    return spy_on_scores(monkeypatch)
 
 
 def touched(folder: Path) -> Path:

@@ -38,15 +38,8 @@ from tests.scans import (
     resumed,
     run,
     scores_of,
-    spy_on_scores,
     wait_for_threads,
 )
-
-
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the weights whose scores were computed."""
-    return spy_on_scores(monkeypatch)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)

@@ -42,7 +42,6 @@ from tests.scans import (
     resumed,
     run,
     scores_of,
-    spy_on_scores,
 )
 
 MATRICES = 2 * 7 + 2
@@ -57,11 +56,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return save(tmp_path / "tiny", llama(2))
-
-
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    return spy_on_scores(monkeypatch)
 
 
 class First:
