@@ -1,4 +1,4 @@
-"""Hostile text in every field that comes from outside: both streams of every command stay plain."""
+"""Hostile text in every field of a model: both streams of every command stay plain."""
 
 from __future__ import annotations
 
@@ -6,78 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
-from spectrum_tui.cli.main import main
-from spectrum_tui.core.recipes.choice import Choice
-from spectrum_tui.core.recipes.kinds import KINDS
-from spectrum_tui.core.recipes.writing import drafted
-from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.core.saved.store import load_result, save_scores
-from spectrum_tui.core.text import has_controls, is_seen, printable_json, safe, safe_lines
-from spectrum_tui.stdio.streams import plain_stderr
-from tests import made
+from spectrum_tui.core.text import is_seen
 from tests.checkpoints import Tensors, config_for, llama, matrix, save
 from tests.fake_hub import FakeHub
-from tests.hostile import ESCAPES, HALF, HIDDEN, JSON_TEXT, TEXT, assert_plain
+from tests.hostile import ESCAPES, HIDDEN, JSON_TEXT, TEXT, assert_plain
+from tests.unit.cli.hostile_shell import Shell
 
-Bytes = pytest.CaptureFixture[bytes]
-
-
-@pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
-
-
-class Shell:
-    """Runs a command here and looks at every byte that it writes."""
-
-    def __init__(self, streams: Bytes) -> None:
-        self._streams = streams
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        try:
-            code = main(arguments)
-        except SystemExit as exc:
-            code = int(exc.code or 0)
-        out, err = self._streams.readouterr()
-        assert_plain(out)
-        assert_plain(err)
-        assert code in (0, 1, 2), err.decode()
-        return code, out.decode(), err.decode()
-
-
-@pytest.fixture
-def shell(capfdbinary: Bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
-    monkeypatch.setattr(sys, "stderr", plain_stderr())
-    yield Shell(capfdbinary)
-
-
-def test_safe() -> None:
-    controls = (c for c in ESCAPES if not " " <= c <= "~")
-    for hostile in (*controls, *HIDDEN, *HALF, "\n", "\r", "\x00", "\x85", "\u2029"):
-        assert safe(f"a{hostile}b") == "a?b"
-        assert not is_seen(hostile)
-        assert has_controls(hostile)
-        assert json.loads(printable_json(hostile)) == hostile
-        assert safe(printable_json(hostile)) == printable_json(hostile)
-    for harmless in ("höhe", "模型", "🙂", "e\u0301", "[b]", "a b", "x_1", "❤\ufe0f"):
-        assert safe(harmless) == harmless
-        assert not has_controls(harmless)
-        assert printable_json(harmless) == f'"{harmless}"'
-    assert safe_lines("a\nb\x1b\n") == "a\nb?\n"
-    assert not has_controls("می\u200cخواهم　x")
-
-
-# -- a model -----------------------------------------------------------------------------------
-
+pytestmark = pytest.mark.usefixtures("in_empty_folder")
 
 CONFIGS: dict[str, Any] = {
     "architectures": [JSON_TEXT],
@@ -195,198 +137,6 @@ def test_the_folder_of_a_model(name: str, tmp_path: Path, shell: Shell) -> None:
     (folder / "model.safetensors").unlink()
     (folder / f"{ESCAPES}.bin").touch()
     shell("scan", str(folder))
-
-
-# -- scores and recipes ------------------------------------------------------------------------
-
-
-def scores_file(tmp_path: Path, rows: Any) -> str:
-    path = tmp_path / f"snr_results_{ESCAPES}{HIDDEN}.json"
-    path.write_text(json.dumps(rows))
-    return str(path)
-
-
-ROWS: dict[str, Any] = {
-    "layer": {JSON_TEXT: {"snr": 1.0, "type": "a"}, "b.0.x": {"snr": 2.0, "type": "a"}},
-    "type": {f"b.{i}.x": {"snr": float(i), "type": JSON_TEXT} for i in range(4)},
-    "sorted": {JSON_TEXT: {f"b.{i}.{JSON_TEXT}": float(i) for i in range(4)}},
-    "number": {"a": {"snr": JSON_TEXT, "type": "a"}},
-    "list": [JSON_TEXT],
-    "text": JSON_TEXT,
-    "layers": {f"b.{i}.{JSON_TEXT}": {"snr": float(i), "type": "t"} for i in range(9)},
-}
-
-
-@pytest.mark.parametrize("field", ROWS)
-def test_scores(field: str, tmp_path: Path, shell: Shell) -> None:
-    path = scores_file(tmp_path, ROWS[field])
-    shell("yaml", path)
-    shell("yaml", path, "-o", f"{ESCAPES}.yaml")
-    for kind in KINDS:
-        shell("export", path, "--as", kind.name)
-        shell("export", path, "--as", kind.name, "-o", f"out{Path(kind.name).suffix}.json")
-    shell("compare", path, path)
-    shell("compare", path, path, "--json")
-    shell("memory", path)
-    shell("memory", path, "--json")
-    shell("yaml", path, "--sizes-from", str(tmp_path / TEXT))
-
-
-def test_five_thousand_digits(tmp_path: Path, shell: Shell) -> None:
-    path = tmp_path / "x.json"
-    path.write_text('{"a.0.b": {"snr": ' + "9" * 5000 + ', "type": "b"}}')
-    for command in ("yaml", "export", "memory"):
-        code, _, err = shell(command, str(path))
-        assert code == 2
-        assert len(err) < 500
-
-
-def hostile_result() -> Any:
-    """Details of the cache as no scan of ours writes them."""
-    result = made.with_parameters(made.result(layers=12, types=2))
-    scores = result.scores
-    scores.snr[0] = np.nan
-    scores.problems[0] = JSON_TEXT
-    scores.parts[1] = ((JSON_TEXT, 1.0), ("b", 2.0))
-    scores.type_names[1] = JSON_TEXT
-    origin = result.provenance
-    for field in ("model", "architecture", "dtypes", "device", "finished", "naming", "revision"):
-        object.__setattr__(origin, field, JSON_TEXT)
-    object.__setattr__(origin, "notes", (JSON_TEXT,))
-    object.__setattr__(result, "skipped", ((JSON_TEXT, JSON_TEXT),))
-    return result
-
-
-def test_details_of_the_cache(tmp_path: Path, shell: Shell) -> None:
-    path = str(save_scores(hostile_result(), tmp_path).scores)
-    assert load_result(Path(path)).provenance.model == JSON_TEXT
-    for kind in KINDS:
-        shell("export", path, "--as", kind.name)
-    shell("compare", path, path)
-    shell("memory", path, "--fit", "24")
-    shell("memory", path, "--json")
-
-
-def test_recipes_of_hostile_results_say_what_they_mean() -> None:
-    """Comments are made printable; names are exact or refused."""
-    choice = Choice(Selection(hostile_result()), 50, True)
-    for kind in KINDS:
-        for file in drafted(kind, choice):
-            assert_plain(file.text.encode())
-            if file.ending.endswith(".yaml"):
-                assert yaml.safe_load(file.text)
-            if file.ending.endswith(".py"):
-                compile(file.text, "x.py", "exec")
-
-
-QUOTED = json.dumps(TEXT)
-RECIPES = [
-    f"unfrozen_parameters:\n- {TEXT}\n",
-    f"# {TEXT}\nunfrozen_parameters:\n- ^model.layers.0.{ESCAPES}$\n- 'x{HIDDEN}'\n",
-    f"base_model: {QUOTED}\nunfrozen_parameters:\n- {QUOTED}\n- {QUOTED}\n",
-    f"{QUOTED}: 1\nadapter: {QUOTED}\nunfrozen_parameters: {QUOTED}\n",
-    f"unfrozen_parameters: [{json.dumps(JSON_TEXT)}]\n",
-    json.dumps({"unfrozen_parameters": [JSON_TEXT], JSON_TEXT: 1}),
-    f"unfrozen_parameters:\n- a: !{ESCAPES} x\n",
-    "unfrozen_parameters:\n- 1" + "0" * 5000 + "\n- x\n",
-]
-
-
-@pytest.mark.parametrize("text", RECIPES, ids=range(len(RECIPES)))
-def test_recipes(text: str, tmp_path: Path, shell: Shell) -> None:
-    path = tmp_path / f"{ESCAPES}.yaml"
-    path.write_text(text, encoding="utf-8", newline="")
-    model = save(tmp_path / "m", llama(1))
-    for more in ([], ["--json"], ["-o", f"{ESCAPES}-fixed.yaml"], ["--model", str(model)]):
-        shell("audit", str(path), *more)
-    for file in Path().glob("*-fixed.yaml"):
-        assert yaml.safe_load(file.read_text(encoding="utf-8"))
-
-
-# -- arguments and environment -------------------------------------------------------------------
-
-
-OPTIONS = {
-    "scan": ["--top-percent", "--metric", "--batch-size", "--device", "--precision", "--revision",
-             "--output-dir", "--model-class", "--types", "--model-name"],
-    "yaml": ["--top-percent", "--metric", "-o", "--sizes-from"],
-    "export": ["--as", "--top-percent", "--metric", "-o", "--sizes-from", "--medium-percent",
-               "--high-rank", "--medium-rank"],
-    "memory": ["--top-percent", "--metric", "--sizes-from", "--fit", "--preset", "--gpus",
-               "--sharding", "--batch", "--sequence"],
-    "compare": ["--top-percent", "--metric"],
-    "audit": ["--model", "--revision", "--model-class", "-o"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("command", OPTIONS)
-def test_arguments(command: str, tmp_path: Path, shell: Shell) -> None:
-    model = save(tmp_path / "m", llama(1))
-    scores = save_scores(made.result(layers=2, types=2), tmp_path).scores
-    recipe = tmp_path / "r.yaml"
-    recipe.write_text("unfrozen_parameters:\n- lm_head.weight\n")
-    given = {"scan": [str(model)], "compare": [str(scores)] * 2, "audit": [str(recipe)]}
-    for option in OPTIONS[command]:
-        for text in (TEXT, "\udc80", "9" * 5000):
-            shell(command, *given.get(command, [str(scores)]), option, text)
-    for text in (TEXT, "\udc80", "x" * 5000, f"--{TEXT}", f"{ESCAPES}.json"):
-        shell(command, text, *([text] if command == "compare" else []))
-        shell(text)
-        shell(f"./{text}", "--demo")
-
-
-def test_an_output_folder_that_cannot_be_printed_is_refused(tmp_path: Path, shell: Shell) -> None:
-    model = save(tmp_path / "m", llama(2))
-    for name in (*ESCAPES.replace("]52;c;aGk=", "").replace("[2J", ""), "a\nb", "\u202e", "\udc80"):
-        if name.isprintable():
-            continue
-        code, out, err = shell("scan", str(model), "--output-dir", f"out{name}")
-        assert (code, out) == (2, "")
-        assert "cannot be seen" in err
-    code, out, _ = shell("scan", str(model), "--output-dir", "ausgäbe 模型　x")
-    assert code == 0
-    assert all(Path(line).is_file() for line in out.splitlines())
-
-
-ENVIRONMENT = {
-    "SPECTRUM_TUI_CACHE": "{}",
-    "HF_TOKEN": "{}",
-    "HF_ENDPOINT": "http://{}",
-    "HF_HOME": "{}",
-    "HOME": "{}",
-    "WORLD_SIZE": "{}",
-    "RANK": "{}",
-    "CUDA_VISIBLE_DEVICES": "{}",
-    "OMP_NUM_THREADS": "{}",
-    "COLUMNS": "{}",
-    "NO_COLOR": "{}",
-    "TEXTUAL_DRIVER": "{}",
-    "LC_ALL": "{}",
-    "TMPDIR": "{}",
-}
-
-
-def test_environment(tmp_path: Path) -> None:
-    """A process for all of them: most are read when modules are imported."""
-    model = save(tmp_path / "m", llama(2))
-    hostile = TEXT.replace("\n", "").encode()
-    names = {n: p.encode().replace(b"{}", hostile) for n, p in ENVIRONMENT.items()}
-    single = ("WORLD_SIZE", "RANK")
-    for changed in ({k: v for k, v in names.items() if k not in single}, names):
-        done = subprocess.run(
-            [sys.executable, "-m", "spectrum_tui", "scan", str(model), "--json"],
-            capture_output=True,
-            env={**os.environb, **{name.encode(): value for name, value in changed.items()}},
-            stdin=subprocess.DEVNULL,
-            check=False,
-            timeout=100,
-        )
-        assert done.returncode in (0, 2), done.stderr
-        assert_plain(done.stdout)
-        assert_plain(done.stderr)
-
-
-# -- the hub ----------------------------------------------------------------------------------
 
 
 class HostileHub(FakeHub):
