@@ -50,7 +50,7 @@ class ResultDialogs:
             self._screen.app.push_screen(dialog)
 
     def spectrum(self, row: int | None) -> None:
-        from spectrum_tui.app.screens.spectrum import SpectrumScreen
+        from spectrum_tui.app.screens.singular_values import SpectrumScreen
 
         if row is not None:
             self._screen.app.push_screen(SpectrumScreen(self._state.result, row))

@@ -10,7 +10,7 @@ from textual.app import App
 
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
-from spectrum_tui.app.screens.spectrum import (
+from spectrum_tui.app.screens.singular_values import (
     NOT_KEPT,
     RULES,
     SpectrumScreen,
@@ -83,7 +83,7 @@ async def test_the_rule_is_that_of_the_metric_and_t_switches_it(
 ) -> None:
     spectrum = kept(30.0)
     monkeypatch.setattr(
-        "spectrum_tui.app.screens.spectrum.spectra_of", lambda result, row: [("a", spectrum)]
+        "spectrum_tui.app.screens.singular_values.spectra_of", lambda result, row: [("a", spectrum)]
     )
     for metric, first, second in (
         ("spectrum", *RULES),
