@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, ScreenResultType
 from textual.widget import Widget
 
 from spectrum_tui.app.widgets.key_footer import KeyFooter
-
-Answer = TypeVar("Answer")
 
 
 class Backdrop:
@@ -33,7 +29,7 @@ class Backdrop:
         return self._segments
 
 
-class Dialog(ModalScreen[Answer]):
+class Dialog(ModalScreen[ScreenResultType]):
     """A modal screen that does not draw what is below it again and again.
 
     Opening one lays it out five times, and each time every cell of the screen below would be

@@ -36,11 +36,11 @@ _HEIGHT = 7
 _LABEL = 16
 
 
-class SpectrumScreen(Dialog[None]):
+class SingularValuesScreen(Dialog[None]):
     """A histogram of the singular values, read off the event loop; of experts one by one."""
 
     DEFAULT_CSS = """
-    SpectrumScreen {
+    SingularValuesScreen {
         & > Vertical { width: 100%; max-width: 84; height: auto; max-height: 100%; padding: 0 1; }
         & Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
     }
@@ -108,7 +108,7 @@ class SpectrumScreen(Dialog[None]):
         self.frame.border_subtitle = numbers.shape(kept.rows, kept.columns)
         noise = noise_by(self.rule, kept)
         width = max(20, self.frame.size.width - 1)
-        parts = [histogram(kept, noise, width), facts(kept, noise, self.rule)]
+        parts = [histogram(kept, noise, width), noise_lines(kept, noise, self.rule)]
         self.body.update(Content("\n\n").join([*parts, self._metrics()]))
 
     def _metrics(self) -> Content:
@@ -120,11 +120,11 @@ class SpectrumScreen(Dialog[None]):
             column = scores.metrics[name]
             parts = column.parts.get(self._row)
             value = parts[self._at][1] if parts else float(column.values[self._row])
-            lines.append(_fact(metric.title, value, metric.meaning))
+            lines.append(_value_line(metric.title, value, metric.meaning))
         return Content("\n").join(lines)
 
 
-def _fact(name: str, value: float, note: str = "") -> Content:
+def _value_line(name: str, value: float, note: str = "") -> Content:
     """One line: what, how much, and what that means."""
     return Content.assemble(
         (f"{name:<{_LABEL}}", MUTED), (f"{numbers.score(value):>9}", "bold"), (f"  {note}", MUTED)
@@ -139,13 +139,13 @@ def noise_by(rule: str, kept: KeptSpectrum) -> Noise:
     return Noise(score.sigma, score.threshold, score.threshold, score.signal)
 
 
-def facts(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
+def noise_lines(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
     """Noise level, threshold and what lies above it, in the units of the weights."""
     above = f"{numbers.part_of(noise.signal, len(kept.values), 'value')} above"
     lines = (
-        _fact("largest value", float(kept.values[0])),
-        _fact("noise level σ", noise.sigma, RULES[rule]),
-        _fact("noise ends at", noise.threshold, above),
+        _value_line("largest value", float(kept.values[0])),
+        _value_line("noise level σ", noise.sigma, RULES[rule]),
+        _value_line("noise ends at", noise.threshold, above),
     )
     return Content("\n").join(lines)
 
