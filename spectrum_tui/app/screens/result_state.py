@@ -55,10 +55,10 @@ class ResultState:
         wanted = settings.metric if settings.metric in result.metrics else ""
         self.ranking = self._ranked(wanted or result.scores.metric)
         self.choice = Choice(
-            self.ranking.selection,
-            settings.top_percent,
-            embeddings and bool(result.embeddings),
-            tiers or Tiers(),
+            selection=self.ranking.selection,
+            percent=settings.top_percent,
+            embeddings=embeddings and bool(result.embeddings),
+            tiers=tiers or Tiers(),
             allow_missing=settings.allow_missing,
         )
         self.kind = kind
