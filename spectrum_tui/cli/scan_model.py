@@ -295,15 +295,15 @@ def _as_json(result: Result, files: OutputFiles, settings: Settings) -> dict[str
     mask = Selection(result).trained(percent, embeddings=not settings.no_embeddings)
     rows = []
     for i, layer in enumerate(scores.layers):
-        snr = float(scores.snr[i])
+        score = float(scores.values[i])
         row: dict[str, Any] = {
             "layer": layer,
             "type": scores.type_names[scores.type_ids[i]],
-            "snr": finite(snr),
+            "snr": finite(score),
             "trains": bool(mask[i]),
             "metrics": {name: finite(column.values[i]) for name, column in scores.metrics.items()},
         }
-        if math.isinf(snr):
+        if math.isinf(score):
             row["infinite"] = True
         if i in scores.problems:
             row["problem"] = scores.problems[i]

@@ -132,7 +132,7 @@ class ScoreTable(LineView):
 
     @property
     def sorted_by(self) -> str:
-        by = self.metric.title if self.sort is Sort.SNR else self.sort
+        by = self.metric.title if self.sort is Sort.SCORE else self.sort
         return f"{by}, reversed" if self.reverse else by
 
     def set_mask(self, mask: BoolArray) -> None:
@@ -223,20 +223,24 @@ class ScoreTable(LineView):
 
     def _lay_out(self, width: int) -> dict[str, Column]:
         digits = len(str(self.selection.counts.max(initial=1)))
-        rank = Column("rank ", max(7, 2 * digits + 2), Sort.SNR, right=True)
+        rank = Column("rank ", max(7, 2 * digits + 2), Sort.SCORE, right=True)
         extra = {}
         if width >= TYPE_FROM:
             extra["type"] = Column("type", max(6, min(36, self._longest_type)), Sort.TYPE)
         if width >= SHAPE_FROM and self.scores.has_shapes:
             extra["shape"] = Column("shape", 15, right=True)
-        score = Column(self.metric.title, max(8, len(self.metric.title) + 1), Sort.SNR, right=True)
+        score = Column(
+            self.metric.title, max(8, len(self.metric.title) + 1), Sort.SCORE, right=True
+        )
         fixed = 1 + score.width + rank.width + sum(c.width + 1 for c in extra.values()) + 5
         room = width - fixed - self._longest_layer
         bar_width = max(BAR, min(WIDE_BAR, room))
         layer = max(7, min(self._longest_layer, width - fixed - bar_width))
         return {
             "mark": Column("", 1),
-            "bar": Column("within its type" if bar_width > 14 else "in type", bar_width, Sort.SNR),
+            "bar": Column(
+                "within its type" if bar_width > 14 else "in type", bar_width, Sort.SCORE
+            ),
             "score": score,
             "rank": rank,
             "layer": Column("layer", layer, Sort.NAME),
@@ -252,7 +256,7 @@ class ScoreTable(LineView):
     def _title(self, name: str, column: Column) -> str:
         title = column.title
         if column.sort is self.sort and name in ("score", "layer", "type"):
-            down = (self.sort is Sort.SNR) != self.reverse
+            down = (self.sort is Sort.SCORE) != self.reverse
             title += "▼" if down else "▲"
         return (
             title.rjust(column.width) if column.right else title.ljust(column.width)[: column.width]
@@ -279,7 +283,7 @@ class ScoreTable(LineView):
         on = self.trains(index)
         n = self.selection.counts[self.scores.type_ids[index]]
         rank = f"{self.selection.rank[index]}/{n} ".rjust(columns["rank"].width)
-        snr = numbers.score(float(self.scores.snr[index])).rjust(columns["score"].width)
+        score = numbers.score(float(self.scores.values[index])).rjust(columns["score"].width)
         mark, bars = ("mark", "bar") if on else ("muted", "faint")
         # The cursor's background is the bar's colour: the bar stands out on its own ground.
         under_bar = () if self.has_focus else cursor
@@ -287,7 +291,7 @@ class ScoreTable(LineView):
         return [
             Segment(glyph, self._style(mark, cursor)),
             Segment(bar(self.rows.bars[index], columns["bar"].width), self._style(bars, under_bar)),
-            Segment(f" {snr} {rank} ", self._style("" if on else "muted", cursor)),
+            Segment(f" {score} {rank} ", self._style("" if on else "muted", cursor)),
         ]
 
     def _failed_cells(

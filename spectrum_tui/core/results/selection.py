@@ -121,10 +121,10 @@ def counted(scores: Scores) -> IntArray:
 
 
 def ranks(scores: Scores) -> IntArray:
-    """Rank of each layer within its type from 1, highest SNR first; 0 where SNR is NaN."""
+    """Rank of each layer within its type from 1, highest score first; 0 where it is NaN."""
     n = len(scores)
-    scored = ~np.isnan(scores.snr)
-    key = np.where(scored, -scores.snr, np.inf)
+    scored = ~np.isnan(scores.values)
+    key = np.where(scored, -scores.values, np.inf)
     order = np.lexsort((np.arange(n), ~scored, key, scores.type_ids))
     sizes = np.bincount(scores.type_ids, minlength=len(scores.type_names))
     first = np.concatenate(([0], np.cumsum(sizes)[:-1])) if len(sizes) else np.zeros(0, np.int64)
