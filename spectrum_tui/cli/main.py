@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(command(arguments[1:]))
         return _app(arguments)
     except SpectrumError as exc:
-        last_resort.report(exc)
+        last_resort.report_error(exc)
         return 2
     except KeyboardInterrupt:
         return last_resort.INTERRUPTED

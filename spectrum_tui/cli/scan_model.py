@@ -45,7 +45,7 @@ from spectrum_tui.core.scanning.distributed import PeerLostError, ProcessGroup, 
 from spectrum_tui.core.scanning.run import match_types, run_scan
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
-from spectrum_tui.stdio.last_resort import report
+from spectrum_tui.stdio.last_resort import report_error
 from spectrum_tui.stdio.streams import draw, put, put_json, say
 from spectrum_tui.worker.progress import ScanProgress, Snapshot
 
@@ -66,7 +66,7 @@ def run_scan_command(settings: Settings) -> int:
         if group.size == 1:
             raise
         if group.leads or isinstance(exc, PeerLostError):
-            report(exc)
+            report_error(exc)
         return 2
 
 

@@ -13,7 +13,7 @@ from textual.strip import Strip
 
 from spectrum_tui.app.widgets.score_pane import FilterInput, ScorePane
 from spectrum_tui.app.widgets.score_rows import ScoreRows, Sort
-from spectrum_tui.app.widgets.score_table import ScoreTable, bar
+from spectrum_tui.app.widgets.score_table import ScoreTable, marked_bar
 from spectrum_tui.core.layer_types import natural_key
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
@@ -133,11 +133,11 @@ async def test_infinity_and_huge_scores_leave_the_other_bars_readable() -> None:
 
 
 def test_bars() -> None:
-    assert bar(0.5, 4) == "██  "
-    assert bar(1.0, 4) == "████"
-    assert bar(7.0, 4) == "███▶"
-    assert bar(INF, 4) == "▒▒▒▒"
-    assert bar(NAN, 4) == "    "
+    assert marked_bar(0.5, 4) == "██  "
+    assert marked_bar(1.0, 4) == "████"
+    assert marked_bar(7.0, 4) == "███▶"
+    assert marked_bar(INF, 4) == "▒▒▒▒"
+    assert marked_bar(NAN, 4) == "    "
 
 
 def test_each_type_has_its_own_scale() -> None:

@@ -14,8 +14,7 @@ from rich.style import Style
 from textual.message import Message
 from textual.strip import Strip
 
-from spectrum_tui.app.widgets.cells import bar as plain_bar
-from spectrum_tui.app.widgets.cells import keep_end, printable
+from spectrum_tui.app.widgets.cells import bar, keep_end, printable
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.app.widgets.score_rows import ScoreRows, Sort
 from spectrum_tui.core import numbers
@@ -40,7 +39,7 @@ class Column:
     right: bool = False
 
 
-def bar(share: float, width: int) -> str:
+def marked_bar(share: float, width: int) -> str:
     """Return a bar of `width` cells: eighths of a cell, `▶` off the scale, a pattern for
     infinity."""
     if math.isnan(share):
@@ -49,7 +48,7 @@ def bar(share: float, width: int) -> str:
         return _INFINITE * width
     if share > 1:
         return "█" * (width - 1) + _OFF_SCALE
-    return plain_bar(share, width)
+    return bar(share, width)
 
 
 def _longest(names: list[str]) -> int:
@@ -290,7 +289,10 @@ class ScoreTable(LineView):
         glyph = "● " if self.mask[index] else "◆ " if on else "· "
         return [
             Segment(glyph, self._style(mark, cursor)),
-            Segment(bar(self.rows.bars[index], columns["bar"].width), self._style(bars, under_bar)),
+            Segment(
+                marked_bar(self.rows.bars[index], columns["bar"].width),
+                self._style(bars, under_bar),
+            ),
             Segment(f" {score} {rank} ", self._style("" if on else "muted", cursor)),
         ]
 
