@@ -102,7 +102,6 @@ class SpectrumApp(BaseApp):
         self._kind = ""
 
     def get_default_screen(self) -> Screen[Any]:
-        """Lay the setup screen below every other."""
         return self.setup_screen
 
     def on_mount(self) -> None:

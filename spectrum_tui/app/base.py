@@ -114,11 +114,9 @@ class BaseApp(App[None]):
         yield SystemCommand(f"{other} theme", "Change the colours", self.action_theme)
 
     def action_theme(self) -> None:
-        """Dark or light."""
         self.theme = opposite(self.theme)
 
     def action_help(self) -> None:
-        """Show what this screen is for, and its keys."""
         from spectrum_tui.app.screens.help import HelpScreen, keys_of, purpose_of
 
         if not isinstance(self.screen, ModalScreen):

@@ -39,7 +39,6 @@ RESTORE = (
 
 
 def run_app(app: SpectrumApp) -> int:
-    """Run the app to its end and return the process's exit code."""
     before = terminal_settings()
     old = {number: signal.getsignal(number) for number in END_SIGNALS}
     ended = threading.Event()

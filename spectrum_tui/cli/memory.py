@@ -42,7 +42,7 @@ NO_SIZES_HINT = "Name the model they belong to: --sizes-from MODEL, a folder or 
 _TITLES = ("", "weights", "gradients", "optimizer", "static", "activations", "sum")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Question:
     """What was asked."""
 
@@ -85,7 +85,14 @@ def _question(options: argparse.Namespace) -> _Question:
     selection = Selection(result.with_metric(settings.metric))
     table = MemoryTable(selection, ModelSizes(result.parameters, result.embeddings))
     embeddings = bool(result.embeddings) and not settings.no_embeddings
-    return _Question(result, table, selection, training, settings.top_percent, embeddings)
+    return _Question(
+        result=result,
+        table=table,
+        selection=selection,
+        training=training,
+        percent=settings.top_percent,
+        embeddings=embeddings,
+    )
 
 
 def _fit(asked: _Question, limit: float) -> Fit:

@@ -189,7 +189,9 @@ def test_scores_of_an_older_version_keep_their_types(tmp_path: Path) -> None:
 def test_spectrum_pys_own_grouping_is_to_be_had(tmp_path: Path) -> None:
     folder = tmp_path / "convnext"
     STAGES["convnext"].build().save_pretrained(folder)
-    choice = Choice(Selection(scanned(folder, tmp_path / "out", everything=False)), 25)
+    choice = Choice(
+        selection=Selection(scanned(folder, tmp_path / "out", everything=False)), percent=25
+    )
     scores = ReferenceKind().ranked(choice).selection.result.scores
     assert scores.layers == choice.selection.result.scores.layers
     types = [scores.type_names[kind] for kind in scores.type_ids]

@@ -289,7 +289,11 @@ def progress(*, failures: bool = False) -> ScanProgress:
     scan = ScanProgress(clock)
     scan.begin()
     types = {name: DEPTH for name, _, _ in made.TYPES}
-    scan.feed(ScanStarted(7 * DEPTH, 7 * DEPTH * 10.0, types, "cpu", 4))
+    scan.feed(
+        ScanStarted(
+            layers=7 * DEPTH, cost=7 * DEPTH * 10.0, types=types, device="cpu", batch_size=4
+        )
+    )
     clock.time = 1.0
     snr = made.result(layers=DEPTH).scores.snr
     for number in range(75):
@@ -297,7 +301,11 @@ def progress(*, failures: bool = False) -> ScanProgress:
         layer = f"model.layers.{number % DEPTH}.{kind}"
         clock.time += 1.0
         if failures and number in (40, 70):
-            scan.feed(LayerFailed(layer, kind, (rows, columns), "contains NaN", 10.0))
+            scan.feed(
+                LayerFailed(
+                    layer=layer, type=kind, shape=(rows, columns), reason="contains NaN", cost=10.0
+                )
+            )
             continue
         nbytes = 2 * rows * columns
         score = float(snr[number])

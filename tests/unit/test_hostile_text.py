@@ -269,7 +269,7 @@ def test_details_of_the_cache(tmp_path: Path, shell: Shell) -> None:
 
 def test_recipes_of_hostile_results_say_what_they_mean() -> None:
     """Comments are made printable; names are exact or refused."""
-    choice = Choice(Selection(hostile_result()), 50, True)
+    choice = Choice(selection=Selection(hostile_result()), percent=50, embeddings=True)
     for kind in KINDS:
         for file in drafted(kind, choice):
             assert_plain(file.text.encode())

@@ -46,7 +46,6 @@ def not_corrected(audit: Audit) -> str:
 
 
 def meant(audit: Audit) -> Content:
-    """Return what the file is meant to train of the model."""
     if not audit.whole:
         return Content("Give its model to count what each line and each trainer matches.")
     elements = f"{numbers.count(audit.numel)} of {numbers.count(audit.whole)} elements"
@@ -62,7 +61,6 @@ class _AuditTable(Widget):
         self.audit = audit
 
     def show(self, audit: Audit) -> None:
-        """Show another audit."""
         self.audit = audit
         self.refresh(layout=True)
 
@@ -89,7 +87,6 @@ class FindingTable(_AuditTable):
     """
 
     def render(self) -> Table | Text:
-        """Return the table, or that there is nothing to say."""
         if not self.audit.findings:
             where = "in this model" if self.audit.whole else "by its text alone"
             style = self.get_component_rich_style("findings--good")

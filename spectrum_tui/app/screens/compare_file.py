@@ -82,7 +82,6 @@ class CompareFileScreen(Dialog[None]):
         self._offered: list[Path] = []
 
     def compose(self) -> ComposeResult:
-        """Lay out a field, and what is there to pick."""
         with Vertical(id="dialog") as dialog:
             dialog.border_title = "Compare with other scores"
             dialog.border_subtitle = "enter compares, esc cancels"
@@ -94,7 +93,6 @@ class CompareFileScreen(Dialog[None]):
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        """Look what is there."""
         self._path.focus()
         self._list()
 
@@ -109,7 +107,6 @@ class CompareFileScreen(Dialog[None]):
         self._files.display = self._label.display = bool(found)
 
     def action_files(self) -> None:
-        """To the list."""
         if self._offered:
             self._files.focus()
             self._files.highlighted = self._files.highlighted or 0

@@ -26,7 +26,6 @@ class Backdrop:
         self._segments: list[Segment] = []
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Return the picture."""
         size = (options.max_width, options.height)
         if self._size != size:
             self._segments = list(console.render(self._below, options))
@@ -56,7 +55,6 @@ class Dialog(ModalScreen[Answer]):
     _backdrop: Backdrop | None = None
 
     def render(self) -> RenderableType:
-        """Return the screen below."""
         if self._backdrop is None:
             self._backdrop = Backdrop(super().render())
         return self._backdrop
@@ -78,7 +76,6 @@ class ListDialog(Dialog[None]):
     """
 
     def framed(self, content: Widget, title: str, subtitle: str = "") -> ComposeResult:
-        """Lay out the list in its frame, the footer below."""
         frame = Vertical(content)
         frame.border_title = Content(title)  # a string would be read as markup
         frame.border_subtitle = Content(subtitle)

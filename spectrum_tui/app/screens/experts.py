@@ -37,12 +37,10 @@ class ExpertLines(LineView):
         self._highest = max(finite, default=0.0)
 
     def render_header(self, line: int, width: int) -> Strip:
-        """Return the names of the columns."""
         text = f"{'matrix':<{self._label_width}}{self._title:>{self._value_width}}"
         return Strip([Segment(text, self.line_style("line-view--header"))])
 
     def render_row(self, row: int, width: int) -> Strip:
-        """One matrix."""
         label, snr = self.parts[row]
         cursor = self.with_cursor(row)
         text = keep_end(label, self._label_width) + f"{numbers.score(snr):>{self._value_width}}  "
@@ -73,11 +71,9 @@ class ExpertsScreen(ListDialog):
         self.lines = ExpertLines(parts, title)
 
     def compose(self) -> ComposeResult:
-        """Lay out the list in a frame that names the layer and its spread."""
         yield from self.framed(self.lines, printable(self._layer), spread_text(self._parts))
 
     def action_order(self) -> None:
-        """Sort by score, or back to the model's order."""
         self._highest_first = not self._highest_first
         ordered = sorted(self._parts, key=lambda part: -part[1])
         self.lines.parts = ordered if self._highest_first else self._parts

@@ -63,7 +63,6 @@ class SpectrumScreen(Dialog[None]):
         self.frame = Vertical(self.body)
 
     def compose(self) -> ComposeResult:
-        """Lay out the text in a frame that names the matrix."""
         self._name_it(self._result.scores.layers[self._row])
         yield self.frame
         yield KeyFooter()
@@ -72,7 +71,6 @@ class SpectrumScreen(Dialog[None]):
         self.frame.border_title = Content(printable(name))  # a string would be read as markup
 
     def on_mount(self) -> None:
-        """Read."""
         self._read()
 
     @work(group=KEYS_WAIT)
@@ -83,24 +81,20 @@ class SpectrumScreen(Dialog[None]):
         self._show()
 
     def on_resize(self) -> None:
-        """Draw the histogram as wide as the frame."""
         super().on_resize()
         self.call_after_refresh(self._show)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only experts are several."""
         if action == "rule":
             return bool(self._spectra)
         return len(self._spectra) > 1 if action == "step" else True
 
     def action_rule(self) -> None:
-        """Draw the threshold of the other rule."""
         names = list(RULES)
         self.rule = names[(names.index(self.rule) + 1) % len(names)]
         self._show()
 
     def action_step(self, by: int) -> None:
-        """Go to another matrix of the layer."""
         self._at = (self._at + by) % len(self._spectra)
         self._show()
 

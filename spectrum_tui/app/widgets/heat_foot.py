@@ -38,13 +38,11 @@ class HeatFoot(Widget):
         self.set_reactive(HeatFoot.cell, grid.cell)
 
     def set_selection(self, selection: Selection, matrix: HeatMatrix) -> None:
-        """Speak of the scores of another metric."""
         self.selection, self.matrix = selection, matrix
         self.refresh()
 
     @property
     def title(self) -> str:
-        """What a value is called."""
         return described(self.selection.result.scores.metric).title
 
     def set_mask(self, mask: BoolArray) -> None:
@@ -56,7 +54,6 @@ class HeatFoot(Widget):
             self.refresh()
 
     def set_embeddings(self, in_embeddings: BoolArray) -> None:
-        """Say that these layers train whatever their rank."""
         self._in_embeddings = in_embeddings
         self.refresh()
 
@@ -66,7 +63,6 @@ class HeatFoot(Widget):
         return self.matrix.members(*self.cell) if self.cell else np.zeros(0, np.int64)
 
     def render(self) -> Content:
-        """Return all of it."""
         title, facts = self._describe()
         return Content("\n").join([Content(""), title, facts, self._legend()])
 

@@ -81,7 +81,6 @@ class HeatMatrix:
         return self._counted(mask)
 
     def marks(self, selected: IntArray) -> npt.NDArray[np.uint8]:
-        """`Mark` of every cell."""
         every = (selected == self.counts) & (selected > 0)
         marks: npt.NDArray[np.uint8] = np.where(selected > 0, Mark.PART, Mark.NONE).astype(np.uint8)
         marks[every] = Mark.ALL

@@ -25,7 +25,6 @@ class Sort(StrEnum):
     TYPE = "type"
 
     def next(self) -> Sort:
-        """Return the one that follows, around the end."""
         every = list(Sort)
         return every[(every.index(self) + 1) % len(every)]
 

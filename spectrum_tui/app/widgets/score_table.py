@@ -132,7 +132,6 @@ class ScoreTable(LineView):
 
     @property
     def sorted_by(self) -> str:
-        """What the rows are sorted by, in words."""
         by = self.metric.title if self.sort is Sort.SNR else self.sort
         return f"{by}, reversed" if self.reverse else by
 
@@ -187,11 +186,9 @@ class ScoreTable(LineView):
     # -- keys and mouse -----------------------------------------------------------------------
 
     def action_sort(self) -> None:
-        """Sort by the next of file order, SNR, name, type."""
         self.show(sort=self.sort.next())
 
     def action_reverse(self) -> None:
-        """Turn the order around."""
         self.show(sort=self.sort, reverse=not self.reverse)
 
     def action_jump(self, step: int) -> None:

@@ -41,12 +41,12 @@ def class_findings(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
     lines = counted(len(patterns), "line")
     return [
         Finding(
-            Severity.WARNING,
-            "class",
-            0,
-            f"{most:,} of {lines} match as they are where the model is loaded as {best}, "
+            severity=Severity.WARNING,
+            code="class",
+            line=0,
+            message=f"{most:,} of {lines} match as they are where the model is loaded as {best}, "
             f"{here:,} as {model.known.naming}.",
-            f"If the trainer loads that, audit with --model-class {auto_class}.",
+            hint=f"If the trainer loads that, audit with --model-class {auto_class}.",
         )
     ]
 
@@ -175,4 +175,6 @@ def outcome_findings(reports: Sequence[TrainerReport], meant: int, whole: int) -
 
 
 def _whole(code: str, message: str) -> Finding:
-    return Finding(Severity.ERROR, code, 0, message, f"{TAKE_FILE}, {_AGAIN}")
+    return Finding(
+        severity=Severity.ERROR, code=code, line=0, message=message, hint=f"{TAKE_FILE}, {_AGAIN}"
+    )

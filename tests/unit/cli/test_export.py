@@ -43,7 +43,7 @@ def exported(capsys: Capture, *arguments: str) -> str:
 
 @pytest.mark.parametrize("kind", ["spectrum", "spectrum-reference", "axolotl", "trl"])
 def test_stdout_is_the_first_file_of_the_kind(kind: str, scores: str, capsys: Capture) -> None:
-    choice = Choice(Selection(load_result(Path(scores))), 25)
+    choice = Choice(selection=Selection(load_result(Path(scores))), percent=25)
     text = exported(capsys, scores, "--as", kind, "--top-percent", "25")
     assert text == kind_named(kind).files(choice)[0].text
 
