@@ -42,12 +42,17 @@ def run(arguments: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog=f"{PROGRAM} audit",
-        description="Say what is wrong with an unfrozen_parameters YAML, and correct it. "
-        "Exit code 0: no defect, 1: defects were found, 2: unusable input.",
+        description="Check an unfrozen_parameters YAML for defects, and correct it. "
+        "Exit codes: 0 no defect, 1 defects were found, 2 unusable input.",
     )
     add = parser.add_argument
     add("file", metavar="FILE.yaml", help="the recipe, or a trainer's configuration that holds it")
-    add("--model", default="", metavar="MODEL", help="folder or id of the model it is for")
+    add(
+        "--model",
+        default="",
+        metavar="MODEL",
+        help="folder or id of the model that the recipe is for",
+    )
     add_options(parser, "revision")
     add("--model-class", default="", metavar="CLASS", help="transformers class of the model")
     add("--json", action="store_true", help="print the findings as JSON")

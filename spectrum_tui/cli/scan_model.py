@@ -77,7 +77,7 @@ def _scan(group: ProcessGroup, settings: Settings) -> int:
     for note in inspection.summary.notes:
         tell(f"note: {note}")
     if settings.revision and inspection.summary.origin == "folder":
-        tell("note: a folder has no revisions: its files are read as they are, whatever --revision")
+        tell("note: --revision is ignored: the files of a folder are read as they are")
     types = match_types(inspection.summary.types, settings.types)
     scan = _Scan(group, tell)
     result = scan.run(replace(settings, types=types), inspection)
@@ -265,7 +265,7 @@ def _downloaded(inspection: Inspection, say: Say) -> Inspection:
 def _interrupted(state: Snapshot, say: Say, *, fresh: bool = False) -> int:
     if cache_note():
         done = part_of(state.done, state.layers, "layer")
-        say(f"interrupted: {done} had a score; nothing is kept, the same command starts over")
+        say(f"interrupted: {done} scored, but nothing is kept; the same command starts over")
     else:
         done = part_of(state.done, state.layers, "layer", "is", "are")
         same = "the same command without --fresh" if fresh else "the same command"

@@ -173,7 +173,7 @@ def test_the_table(tmp_path: Path, capsys: Capture) -> None:
     assert body[-1].startswith("all")
     assert {len(line) for line in lines[header : header + 9]} == {len(lines[header])}
     assert "28     28" in body[-1]  # 4 of 16 in each of 7 types
-    assert "Largest moves of" in out
+    assert "Layers that changed rank" in out
     assert len(lines) == header + 9 + 2 + 10
     assert max(map(len, lines)) <= 100
 
