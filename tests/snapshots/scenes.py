@@ -295,7 +295,7 @@ def progress(*, failures: bool = False) -> ScanProgress:
         )
     )
     clock.time = 1.0
-    snr = made.result(layers=DEPTH).scores.snr
+    snr = made.result(layers=DEPTH).scores.values
     for number in range(75):
         kind, rows, columns = made.TYPES[number // DEPTH]
         layer = f"model.layers.{number % DEPTH}.{kind}"
@@ -371,7 +371,7 @@ def with_head() -> Result:
         numel=np.append(scores.numel, [h.numel for h in made.HEAD]),
         parameters=[*scores.parameters, *((h.name,) for h in made.HEAD)],
     )
-    grown = made.ranked(grown, np.append(scores.snr, [0.8341, 2.117]))
+    grown = made.ranked(grown, np.append(scores.values, [0.8341, 2.117]))
     return replace(plain, scores=grown, planned=plain.planned + 2)
 
 
@@ -462,8 +462,8 @@ def comparison(percent: int = 25) -> CompareScreen:
     """Two models of one architecture, the second without two of the types."""
     a = with_head()
     rows = np.flatnonzero(a.scores.type_ids < 6)
-    moved = np.random.default_rng(3).lognormal(0, 0.5, len(rows)) * a.scores.snr[rows]
-    moved[64:96] = a.scores.snr[64:96]  # one type stays as it was
+    moved = np.random.default_rng(3).lognormal(0, 0.5, len(rows)) * a.scores.values[rows]
+    moved[64:96] = a.scores.values[64:96]  # one type stays as it was
     scores = replace(
         a.scores,
         layers=[a.scores.layers[row] for row in rows],

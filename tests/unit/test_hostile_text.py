@@ -245,7 +245,7 @@ def hostile_result() -> Any:
     """Details of the cache as no scan of ours writes them."""
     result = made.with_parameters(made.result(layers=12, types=2))
     scores = result.scores
-    scores.snr[0] = np.nan
+    scores.values[0] = np.nan
     scores.problems[0] = JSON_TEXT
     scores.parts[1] = ((JSON_TEXT, 1.0), ("b", 2.0))
     scores.type_names[1] = JSON_TEXT

@@ -24,7 +24,7 @@ from spectrum_tui.core.files import newest_first, output_folder
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import load_result
 
-MOST = 50
+MOST_FILES = 50
 """How many files are offered, the newest ones."""
 
 
@@ -32,7 +32,7 @@ def score_files(folder: Path, own: str) -> list[Path]:
     """Return the score files in an output folder, newest first, without the one that is open."""
     found = [*folder.glob("model_snr_results/*.json"), *folder.glob("snr_results_*.json")]
     others = [path for path in found if path != Path(own)]
-    return newest_first(path for path in others if not path.stem.endswith("_sorted"))[:MOST]
+    return newest_first(path for path in others if not path.stem.endswith("_sorted"))[:MOST_FILES]
 
 
 def compared(a: Result, path: str) -> Comparison:

@@ -26,7 +26,7 @@ from spectrum_tui.core.scoring.metrics import Noise, described, noise_of
 from spectrum_tui.core.scoring.snr import spectrum_score
 
 NOT_KEPT = "The singular values of this layer are not kept here: scan the model to see them."
-RULES = {
+RULE_WORDS = {
     "spectrum": "from the quartiles, by Spectrum",
     "calibrated": "from the median value, calibrated",
 }
@@ -58,7 +58,7 @@ class SingularValuesScreen(Dialog[None]):
         self._spectra: list[tuple[str, KeptSpectrum]] = []
         self._at, self._is_read = 0, False
         metric = result.scores.metric
-        self.rule = metric if metric in RULES else next(iter(RULES))
+        self.rule = metric if metric in RULE_WORDS else next(iter(RULE_WORDS))
         self.body = Static("Reading …", markup=False)
         self.frame = Vertical(self.body)
 
@@ -89,7 +89,7 @@ class SingularValuesScreen(Dialog[None]):
         return len(self._spectra) > 1 if action == "step" else True
 
     def action_rule(self) -> None:
-        names = list(RULES)
+        names = list(RULE_WORDS)
         self.rule = names[(names.index(self.rule) + 1) % len(names)]
         self._show()
 
@@ -107,7 +107,7 @@ class SingularValuesScreen(Dialog[None]):
         self.frame.border_subtitle = numbers.shape(kept.rows, kept.columns)
         noise = noise_by(self.rule, kept)
         width = max(20, self.frame.size.width - 1)
-        parts = [histogram(kept, noise, width), noise_lines(kept, noise, self.rule)]
+        parts = [histogram(kept, noise, width), noise_facts(kept, noise, self.rule)]
         self.body.update(Content("\n\n").join([*parts, self._metrics()]))
 
     def _metrics(self) -> Content:
@@ -138,12 +138,12 @@ def noise_by(rule: str, kept: KeptSpectrum) -> Noise:
     return Noise(score.sigma, score.threshold, score.threshold, score.signal)
 
 
-def noise_lines(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
+def noise_facts(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
     """Noise level, threshold and what lies above it, in the units of the weights."""
     above = f"{numbers.part_of(noise.signal, len(kept.values), 'value')} above"
     lines = (
         _value_line("largest value", float(kept.values[0])),
-        _value_line("noise level σ", noise.sigma, RULES[rule]),
+        _value_line("noise level σ", noise.sigma, RULE_WORDS[rule]),
         _value_line("noise ends at", noise.threshold, above),
     )
     return Content("\n").join(lines)

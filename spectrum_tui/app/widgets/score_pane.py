@@ -20,12 +20,12 @@ from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.results.selection import NEVER, Selection
 
 Part = tuple[str, float]
-"""(label, SNR) of one matrix of a layer that has several."""
+"""(label, score) of one matrix of a layer that has several."""
 
 
 def spread_text(parts: Sequence[Part]) -> str:
     """`mean of 256 matrices from 0.12 to 3.41`."""
-    scores = [snr for _, snr in parts]
+    scores = [score for _, score in parts]
     low, high = numbers.score(min(scores)), numbers.score(max(scores))
     return f"mean of {numbers.counted(len(parts), 'matrix', 'matrices')} from {low} to {high}"
 

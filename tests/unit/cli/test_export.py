@@ -147,7 +147,7 @@ BAD = {
     "no such kind": (["--as", "lora-pro"], "no recipe called 'lora-pro'. There are: spectrum, "),
     "no such percentage": (["--top-percent", "0"], "The percentage '0' is not usable"),
     "no such metric": (["--metric", "x"], "There is no metric 'x'"),
-    "experts of a kind without": (["--as", "trl", "--experts"], "--experts is not for trl"),
+    "experts of a kind without": (["--as", "trl", "--experts"], "--experts does not work with trl"),
     "experts of scores without": (["--as", "axolotl", "--experts"], "hold no single experts"),
     "nothing selected": (["--as", "trl", "--top-percent", "8"], "8 % selects no layer"),
     "reference without head": (
@@ -155,7 +155,7 @@ BAD = {
         "always trains embeddings",
     ),
     "a folder": (["-o", "."], "Cannot write ."),
-    "two files of scores": (["again.json"], "Unrecognized arguments: again.json"),
+    "two score files": (["again.json"], "Unrecognized arguments: again.json"),
 }
 
 

@@ -38,7 +38,7 @@ def write(folder: Path, content: str | bytes, name: str = "snr_results_org-name.
 def table(result: Result) -> dict[str, tuple[str, float]]:
     scores = result.scores
     kinds = [scores.type_names[i] for i in scores.type_ids]
-    return dict(zip(scores.layers, zip(kinds, scores.snr.tolist(), strict=True), strict=True))
+    return dict(zip(scores.layers, zip(kinds, scores.values.tolist(), strict=True), strict=True))
 
 
 def same(a: Result, b: Result) -> bool:
@@ -105,7 +105,7 @@ def test_infinity_nan_null_and_whole_numbers(tmp_path: Path) -> None:
       "model.layers.5.a": {"snr": 0.25}
     }"""
     result = load_result(write(tmp_path, text))
-    snr = result.scores.snr.tolist()
+    snr = result.scores.values.tolist()
     assert snr[0] == snr[4] == math.inf
     assert math.isnan(snr[1])
     assert math.isnan(snr[2])
@@ -270,7 +270,7 @@ def test_details_do_not_follow_a_file_that_was_edited(tmp_path: Path) -> None:
     files = save_scores(made.result(snr={0: 0.5}), tmp_path)
     files.scores.write_text(files.scores.read_text().replace('"snr": 0.5,', '"snr": 0.75,'))
     back = load_result(files.scores)
-    assert back.scores.snr[0] == 0.75
+    assert back.scores.values[0] == 0.75
     assert not back.scores.has_shapes
     assert back.provenance.model == "made-llama"
 
@@ -337,7 +337,9 @@ def test_details_that_hold_the_ranking_column_twice_are_read(tmp_path: Path) -> 
     kept.write_text(TWOFOLD)
     result = load_result(write(tmp_path, FLAT_OF_TWOFOLD, "any.json"))
     wanted = made.result(layers=2, types=1, snr={0: 1.5, 1: 2.0})
-    spectrum = MetricColumn(wanted.scores.snr, {0: (("expert 0 gate", 1.0), ("expert 0 up", 2.0))})
+    spectrum = MetricColumn(
+        wanted.scores.values, {0: (("expert 0 gate", 1.0), ("expert 0 up", 2.0))}
+    )
     calibrated = MetricColumn(
         np.array([0.25, 0.5]), {0: (("expert 0 gate", 0.0), ("expert 0 up", 0.5))}
     )
