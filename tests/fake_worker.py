@@ -119,7 +119,15 @@ class FakeWorker:
             self.start_scan()
 
     def start_scan(self) -> None:
-        self.send(ScanStarted(LAYERS, LAYERS * 10.0, {"mlp.down_proj": LAYERS}, "cpu", 2))
+        self.send(
+            ScanStarted(
+                layers=LAYERS,
+                cost=LAYERS * 10.0,
+                types={"mlp.down_proj": LAYERS},
+                device="cpu",
+                batch_size=2,
+            )
+        )
 
     def stop(self, request: Request) -> None:
         if self.fetching:
@@ -172,7 +180,12 @@ class FakeWorker:
                     )
                 )
             case ["bad", n]:
-                self.send(LayerFailed(*_layer(n), "contains NaN", 10.0))
+                name, kind, shape = _layer(n)
+                self.send(
+                    LayerFailed(
+                        layer=name, type=kind, shape=shape, reason="contains NaN", cost=10.0
+                    )
+                )
             case ["finish"]:
                 self.end("finished")
             case ["junk"]:

@@ -42,12 +42,17 @@ def run(arguments: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog=f"{PROGRAM} audit",
-        description="Say what is wrong with an unfrozen_parameters YAML, and correct it. "
-        "Exit code 0: no defect, 1: defects were found, 2: unusable input.",
+        description="Check an unfrozen_parameters YAML for defects, and correct it. "
+        "Exit codes: 0 no defect, 1 defects were found, 2 unusable input.",
     )
     add = parser.add_argument
     add("file", metavar="FILE.yaml", help="the recipe, or a trainer's configuration that holds it")
-    add("--model", default="", metavar="MODEL", help="folder or id of the model it is for")
+    add(
+        "--model",
+        default="",
+        metavar="MODEL",
+        help="folder or id of the model that the recipe is for",
+    )
     add_options(parser, "revision")
     add("--model-class", default="", metavar="CLASS", help="transformers class of the model")
     add("--json", action="store_true", help="print the findings as JSON")
@@ -81,7 +86,7 @@ def _lines(file: str, found: Audit) -> Iterator[str]:
     yield f"meant to train: {counted(found.meant, 'parameter')} ({share})"
     width = max(len(one.trainer.name) for one in found.reports)
     for one in found.reports:
-        yield f"  {'✓' if one.exact else '✗'} {one.trainer.name:<{width}}  {safe(outcome(one))}"
+        yield f"  {'✓' if one.exact else '✗'} {one.trainer.name:<{width}}  {safe(_outcome(one))}"
 
 
 def left_out(found: Audit) -> Iterator[str]:
@@ -93,7 +98,7 @@ def left_out(found: Audit) -> Iterator[str]:
         yield f"    line {entry.line}: {safe(short(entry.pattern, 200))}"
 
 
-def outcome(one: TrainerReport) -> str:
+def _outcome(one: TrainerReport) -> str:
     """Return what one trainer makes of the file, in a line."""
     counts = f"matched {one.matched:,} of {one.wanted:,}, {len(one.unintended):,} unintended"
     if one.problem:

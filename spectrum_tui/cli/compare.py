@@ -46,10 +46,10 @@ def run(arguments: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog=f"{PROGRAM} compare",
-        description="Compare two files of scores: rank changes, and whether the same is selected.",
+        description="Compare two score files: rank changes, and how far the selections agree.",
     )
     parser.add_argument("a", metavar="A.json", help="a saved score file")
-    parser.add_argument("b", metavar="B.json", help="another one")
+    parser.add_argument("b", metavar="B.json", help="another saved score file")
     add_options(parser, "top_percent", "metric")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser
@@ -93,10 +93,10 @@ def _agreed(agreement: Agreement, jaccard: float) -> tuple[str, ...]:
 def _moved(comparison: Comparison, percent: int) -> Iterator[str]:
     moves = comparison.moves
     if not moves:
-        yield "No layer changed its rank."
+        yield "No layer changed rank."
         return
     shown = moves[:MOVES]
-    yield f"Largest moves of {len(moves):,}, rank in A and in B:"
+    yield f"Layers that changed rank: {len(moves):,}. The largest changes, from A to B:"
     mask_a, mask_b = comparison.masks(percent)
     for move in shown:
         ranks = f"{rank_text(move.rank_a)} → {rank_text(move.rank_b)} of {move.of}"

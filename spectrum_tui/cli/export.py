@@ -54,7 +54,7 @@ def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
     if options.experts and not kind.experts:
         able = ", ".join(k.name for k in KINDS if k.experts)
         raise InputError(
-            f"--experts is not for {kind.name}, which names whole parameters.",
+            f"--experts does not work with {kind.name}, which names whole parameters.",
             f"It is for {able}.",
             field="experts",
         )
@@ -84,7 +84,7 @@ def _write(files: Sequence[RecipeFile], first: Path) -> None:
     ending = Path(files[0].ending).suffix
     if len(files) > 1 and first.suffix != ending:
         raise OutputError(
-            f"{first} must end in {ending}: another file beside it looks for that.",
+            f"{first} must end in {ending}: the file beside it looks for that name.",
             f"Give -o {first.stem}{ending}.",
         )
     paths = [first, *(first.with_suffix(Path(file.ending).suffix) for file in files[1:])]
@@ -122,13 +122,13 @@ def _parser() -> argparse.ArgumentParser:
         dest="kind",
         default=DEFAULT_KIND.name,
         metavar="KIND",
-        help=f"what to write, one of those below ({DEFAULT_KIND.name})",
+        help=f"which kind of recipe to write, from the list below ({DEFAULT_KIND.name})",
     )
     able = ", ".join(kind.name for kind in KINDS if kind.experts)
     add(
         "--experts",
         action="store_true",
-        help=f"the best experts of each fused parameter, not whole parameters ({able})",
+        help=f"write the best experts of each fused parameter, not whole parameters ({able})",
     )
     _add_tiers(parser)
     return parser
@@ -143,27 +143,30 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="write here instead of to stdout; further files of the kind lie beside it",
+        help="write to this file instead of stdout; further files of the recipe go beside it",
     )
 
 
 def _add_tiers(parser: argparse.ArgumentParser) -> None:
     """`--medium-percent P`, `--high-rank R`, `--medium-rank R`."""
-    group = parser.add_argument_group("adapters", "what the peft recipes give to which layers")
+    group = parser.add_argument_group("adapters", "tiers and ranks of the peft recipes")
     group.add_argument(
         "--medium-percent",
         metavar="P",
-        help="where the medium tier ends, counted from the top (50, or half-way from there up)",
+        help=(
+            "where the medium tier ends, as a percentage from the top (50; half-way to 100 if "
+            "--top-percent is 50 or more)"
+        ),
     )
     group.add_argument(
         "--high-rank",
         metavar="R",
-        help=f"LoRA's rank on the layers of --top-percent ({_DEFAULT.high_rank})",
+        help=f"LoRA rank of the layers in --top-percent ({_DEFAULT.high_rank})",
     )
     group.add_argument(
         "--medium-rank",
         metavar="R",
-        help=f"LoRA's rank on the medium tier ({_DEFAULT.medium_rank})",
+        help=f"LoRA rank of the medium tier ({_DEFAULT.medium_rank})",
     )
 
 
@@ -173,7 +176,9 @@ def _tiers(options: argparse.Namespace, kind: RecipeKind, percent: int) -> Tiers
         if getattr(options, option) is not None and option not in kind.options:
             able = ", ".join(one.name for one in KINDS if option in one.options)
             name = f"--{option.replace('_', '-')}"
-            raise InputError(f"{name} is not for {kind.name}.", f"It is for {able}.", field="tiers")
+            raise InputError(
+                f"{name} does not work with {kind.name}.", f"It is for {able}.", field="tiers"
+            )
     return Tiers(
         _medium_percent(options.medium_percent, percent),
         _rank(options.high_rank, "--high-rank", _DEFAULT.high_rank),

@@ -26,14 +26,14 @@ from spectrum_tui.core.settings import RECIPES
 from spectrum_tui.stdio import last_resort
 from spectrum_tui.stdio.streams import PROGRAM, is_served
 
-_DESCRIPTION = "Pick the layers worth training: signal-to-noise ratios of a model's weights."
+_DESCRIPTION = "Pick the layers worth training by the signal-to-noise ratios of a model's weights."
 COMMANDS = {
     "scan": ("MODEL", "score a model, write the score files and the YAML"),
-    "yaml": ("RESULTS.json", "the YAML of saved scores, on stdout"),
-    "export": ("RESULTS.json", "the same as any kind of recipe: axolotl, a TRL script, LoRA"),
-    "audit": ("FILE.yaml", "what is wrong with a recipe, and a corrected one"),
-    "memory": ("RESULTS.json", "what a selection takes to train, and what fits into N GiB"),
-    "compare": ("A.json B.json", "how two rankings and their selections differ"),
+    "yaml": ("RESULTS.json", "print the YAML of saved scores"),
+    "export": ("RESULTS.json", "write saved scores as a recipe: axolotl, a TRL script, LoRA"),
+    "audit": ("FILE.yaml", "check a recipe and correct it"),
+    "memory": ("RESULTS.json", "estimate the memory to train a selection; fit it into N GiB"),
+    "compare": ("A.json B.json", "compare two rankings and their selections"),
 }
 """What the first argument may be, apart from a model: a module beside this one, imported when it
 is called; what it takes and what it does."""
@@ -50,7 +50,7 @@ commands without a screen (each has its own --help):
 MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores,
 and a recipe FILE.yaml its audit.
 exit codes: 0 done, 1 done but some layers failed, 2 unusable input,
-70 unexpected (one line, the rest in a log), 130 interrupted
+70 unexpected error (one line; details in a log), 130 interrupted
 """
 
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(command(arguments[1:]))
         return _app(arguments)
     except SpectrumError as exc:
-        last_resort.report(exc)
+        last_resort.report_error(exc)
         return 2
     except KeyboardInterrupt:
         return last_resort.INTERRUPTED

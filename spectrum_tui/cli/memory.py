@@ -38,11 +38,11 @@ from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines
 
-NO_SIZES_HINT = "Give the model that they are of: --sizes-from MODEL, a folder or a cached id."
+NO_SIZES_HINT = "Name the model they belong to: --sizes-from MODEL, a folder or a cached id."
 _TITLES = ("", "weights", "gradients", "optimizer", "static", "activations", "sum")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Question:
     """What was asked."""
 
@@ -85,7 +85,14 @@ def _question(options: argparse.Namespace) -> _Question:
     selection = Selection(result.with_metric(settings.metric))
     table = MemoryTable(selection, ModelSizes(result.parameters, result.embeddings))
     embeddings = bool(result.embeddings) and not settings.no_embeddings
-    return _Question(result, table, selection, training, settings.top_percent, embeddings)
+    return _Question(
+        result=result,
+        table=table,
+        selection=selection,
+        training=training,
+        percent=settings.top_percent,
+        embeddings=embeddings,
+    )
 
 
 def _fit(asked: _Question, limit: float) -> Fit:
@@ -106,7 +113,7 @@ def _estimates(asked: _Question) -> Iterator[tuple[str, Estimate]]:
 def _lines(asked: _Question, answer: Fit | None) -> Iterator[str]:
     training, result = asked.training, asked.result
     yield f"{safe(result.provenance.model)}: {_trains(asked)}"
-    yield f"an estimate {_each_gpu(training)}, {_assumed(training)}"
+    yield f"estimate {_each_gpu(training)}, {_assumed(training)}"
     yield ""
     yield from aligned([_TITLES, *(_cells(*each) for each in _estimates(asked))])
     if answer is not None:
@@ -209,8 +216,8 @@ def _fit_data(answer: Fit, training: Training) -> dict[str, Any]:
 def _parser() -> Parser:
     parser = Parser(
         prog=f"{PROGRAM} memory",
-        description="Estimate what a selection takes to train: weights, gradients, optimizer "
-        "state, activations, under every preset.",
+        description="Estimate the memory to train a selection: weights, gradients, optimizer "
+        "state and activations, under every preset.",
     )
     add = parser.add_argument
     add("results", metavar="RESULTS.json", help="a saved score file")
@@ -218,16 +225,25 @@ def _parser() -> Parser:
     add(
         "--fit",
         metavar="GiB",
-        help="the highest percentage that this much on each GPU holds (24, 24GB)",
+        help="find the highest percentage that fits into this much memory per GPU (24, 24GB)",
     )
     presets = ", ".join(preset.name for preset in PRESETS)
-    add("--preset", default=PRESETS[0].name, help=f"for --fit: {presets} ({PRESETS[0].name})")
-    add("--gpus", default="1", metavar="N", help="how many GPUs share it (1)")
+    add(
+        "--preset",
+        default=PRESETS[0].name,
+        help=f"way to train that --fit assumes: {presets} ({PRESETS[0].name})",
+    )
+    add("--gpus", default="1", metavar="N", help="number of GPUs (1)")
     shardings = ", ".join(sharding.name for sharding in SHARDINGS)
-    add("--sharding", default="zero3", metavar="KIND", help=f"{shardings} (zero3)")
-    add("--batch", default="1", metavar="N", help="sequences on each GPU at a time (1)")
-    add("--sequence", default="2048", metavar="N", help="tokens of a sequence (2048)")
-    add("--no-checkpointing", action="store_true", help="without gradient checkpointing")
+    add(
+        "--sharding",
+        default="zero3",
+        metavar="KIND",
+        help=f"how the GPUs share the training: {shardings} (zero3)",
+    )
+    add("--batch", default="1", metavar="N", help="sequences per GPU at a time (1)")
+    add("--sequence", default="2048", metavar="N", help="tokens per sequence (2048)")
+    add("--no-checkpointing", action="store_true", help="train without gradient checkpointing")
     add("--json", action="store_true", help="print JSON")
     add_options(parser, "metric", "no_embeddings", "sizes_from")
     return parser

@@ -48,9 +48,13 @@ def add_model_options(parser: argparse.ArgumentParser, command: str) -> None:
     """Add a model and how it is scanned, as the app or `scan` takes it; `model_settings` reads
     it."""
     add_options(parser, "model")
-    parser.add_argument("--model-name", metavar="MODEL", help="the same, as spectrum.py calls it")
     parser.add_argument(
-        "--demo", action="store_true", help="a small model made on the spot, nothing to download"
+        "--model-name", metavar="MODEL", help="MODEL, by the option name of spectrum.py"
+    )
+    parser.add_argument(
+        "--demo",
+        action="store_true",
+        help="use a small model made on the spot; nothing to download",
     )
     _, *others = (name for name, option in OPTIONS.items() if option.only in ("", command))
     add_options(parser, *others)
@@ -68,5 +72,5 @@ def model_settings(options: argparse.Namespace) -> Settings:
         raise InputError("Two models are given.", "Give MODEL or --model-name, not both.")
     model = options.model or options.model_name or ""
     if options.demo and model:
-        raise InputError("--demo brings its own model.", f"Leave out {model!r}, or --demo.")
+        raise InputError("--demo uses its own model.", f"Leave out {model!r}, or --demo.")
     return replace(settings_of(options), model=DEMO if options.demo else model)

@@ -13,7 +13,7 @@ def run(arguments: Sequence[str]) -> int:
     """Scan and write the files; returns the exit code, raises SpectrumError."""
     settings = model_settings(make_parser().parse_args(arguments))
     if not settings.model:
-        hint = "Put MODEL before --types." if settings.types else f"Say {PROGRAM} scan org/name."
+        hint = "Put MODEL before --types." if settings.types else f"Use {PROGRAM} scan org/name."
         raise InputError("No model is given.", hint)
     from spectrum_tui.cli.scan_model import run_scan_command
 

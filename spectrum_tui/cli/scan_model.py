@@ -45,7 +45,7 @@ from spectrum_tui.core.scanning.distributed import PeerLostError, ProcessGroup, 
 from spectrum_tui.core.scanning.run import match_types, run_scan
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
-from spectrum_tui.stdio.last_resort import report
+from spectrum_tui.stdio.last_resort import report_error
 from spectrum_tui.stdio.streams import draw, put, put_json, say
 from spectrum_tui.worker.progress import ScanProgress, Snapshot
 
@@ -66,7 +66,7 @@ def run_scan_command(settings: Settings) -> int:
         if group.size == 1:
             raise
         if group.leads or isinstance(exc, PeerLostError):
-            report(exc)
+            report_error(exc)
         return 2
 
 
@@ -77,7 +77,7 @@ def _scan(group: ProcessGroup, settings: Settings) -> int:
     for note in inspection.summary.notes:
         tell(f"note: {note}")
     if settings.revision and inspection.summary.origin == "folder":
-        tell("note: a folder has no revisions: its files are read as they are, whatever --revision")
+        tell("note: --revision is ignored: the files of a folder are read as they are")
     types = match_types(inspection.summary.types, settings.types)
     scan = _Scan(group, tell)
     result = scan.run(replace(settings, types=types), inspection)
@@ -265,7 +265,7 @@ def _downloaded(inspection: Inspection, say: Say) -> Inspection:
 def _interrupted(state: Snapshot, say: Say, *, fresh: bool = False) -> int:
     if cache_note():
         done = part_of(state.done, state.layers, "layer")
-        say(f"interrupted: {done} had a score; nothing is kept, the same command starts over")
+        say(f"interrupted: {done} scored, but nothing is kept; the same command starts over")
     else:
         done = part_of(state.done, state.layers, "layer", "is", "are")
         same = "the same command without --fresh" if fresh else "the same command"
@@ -295,15 +295,15 @@ def _as_json(result: Result, files: OutputFiles, settings: Settings) -> dict[str
     mask = Selection(result).trained(percent, embeddings=not settings.no_embeddings)
     rows = []
     for i, layer in enumerate(scores.layers):
-        snr = float(scores.snr[i])
+        score = float(scores.values[i])
         row: dict[str, Any] = {
             "layer": layer,
             "type": scores.type_names[scores.type_ids[i]],
-            "snr": finite(snr),
+            "snr": finite(score),
             "trains": bool(mask[i]),
             "metrics": {name: finite(column.values[i]) for name, column in scores.metrics.items()},
         }
-        if math.isinf(snr):
+        if math.isinf(score):
             row["infinite"] = True
         if i in scores.problems:
             row["problem"] = scores.problems[i]

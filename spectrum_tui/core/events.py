@@ -8,7 +8,7 @@ from typing import Literal
 from spectrum_tui.core.settings import METRIC
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScanStarted:
     """The plan: how many layers, how much work (units of `svd.cost`), how it runs."""
 
@@ -30,7 +30,7 @@ class LayerStarted:
     cost: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MatrixDone:
     """One of several matrices of a layer is done (an expert).
 
@@ -79,7 +79,7 @@ class LayerRescored:
     done: LayerDone
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFailed:
     """A layer that has no score, and why."""
 

@@ -134,17 +134,19 @@ class Settings:
         flag="--top-percent",
         default=DEFAULT_PERCENT,
         metavar="P",
-        help=f"how many of each layer type to train, 1 to 100 ({DEFAULT_PERCENT})",
+        help=f"percentage of each layer type to train, 1 to 100 ({DEFAULT_PERCENT})",
         changes="output",
         check=parse_percent,
         label="Top percent",
-        note="To start with; a slider later",
+        note="Initial value; a slider later",
     )
     metric: str = _setting(
         flag="--metric",
         default="",
         metavar="NAME",
-        help=f"what layers are ranked by: {', '.join(METRICS)} (a saved file's own, or {METRIC})",
+        help=(
+            f"metric to rank the layers by: {', '.join(METRICS)} (a saved file's own, or {METRIC})"
+        ),
         changes="output",
         check=parse_metric,
     )
@@ -152,7 +154,7 @@ class Settings:
         flag="--batch-size",
         default=0,
         metavar="N",
-        help="matrices in work at once (auto)",
+        help="matrices to score at once (auto)",
         changes="speed",
         check=parse_batch_size,
         unset="auto",
@@ -165,7 +167,7 @@ class Settings:
         help="auto, cpu, cuda (every GPU), cuda:0, mps (auto)",
         changes="scores",
         label="Device",
-        note="Where the matrices are worked on",
+        note="Where the matrices are scored",
     )
     precision: str = _setting(
         flag="--precision",
@@ -188,7 +190,7 @@ class Settings:
         flag="--output-dir",
         default=".",
         metavar="DIR",
-        help="where the files go (.)",
+        help="folder for the files written (.)",
         changes="output",
         label="Output folder",
         note="For the scores and the YAML",
@@ -198,7 +200,10 @@ class Settings:
         flag="--model-class",
         default="",
         metavar="CLASS",
-        help="transformers class whose parameter names are written (as trainers choose it)",
+        help=(
+            "transformers class whose parameter names are written (default: the one that "
+            "trainers choose)"
+        ),
         changes="names",
     )
     allow_gptq: bool = _setting(
@@ -212,7 +217,7 @@ class Settings:
         flag="--allow-missing",
         takes="nothing",
         default=False,
-        help="write a recipe even where over a tenth of the chosen parameters has no score",
+        help="write a recipe even if over a tenth of the chosen parameters have no score",
         changes="output",
     )
     sizes_from: str = _setting(
@@ -237,8 +242,8 @@ class Settings:
         flag="--fresh",
         takes="nothing",
         default=0.0,
-        help="compute the scores of these types again: the old ones stay until the new ones are "
-        "there, and those of other types for good",
+        help="score these types again; each old score is kept until the new one is there, and "
+        "other types keep theirs",
         changes="speed",
         only="scan",
         check=_now,
@@ -255,7 +260,7 @@ class Settings:
         flag="--no-embeddings",
         takes="nothing",
         default=False,
-        help="leave embeddings and output head frozen (spectrum.py always trains them)",
+        help="keep embeddings and output head frozen (spectrum.py always trains them)",
         changes="output",
         only="scan",
     )

@@ -22,7 +22,7 @@ UNEXPECTED = 70
 INTERRUPTED = 130
 
 
-def report(error: SpectrumError) -> None:
+def report_error(error: SpectrumError) -> None:
     """Say an error in one line."""
     say(f"{PROGRAM}: {error}")
 

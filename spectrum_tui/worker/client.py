@@ -45,7 +45,7 @@ from spectrum_tui.core.settings import OPTIONS, Settings
 from spectrum_tui.worker.process import WorkerProcess, default_command
 from spectrum_tui.worker.progress import ScanProgress
 
-Answer = (
+WorkerAnswer = (
     Inspected
     | Refined
     | Named
@@ -66,7 +66,7 @@ MEMORY_SECONDS = 1.0
 class WorkerSaid(Message):
     """An answer of the worker; `task` is what a `Failed` belongs to."""
 
-    answer: Answer
+    answer: WorkerAnswer
     task: Task | None = None
 
 

@@ -60,7 +60,7 @@ class InWork:
     cost: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Snapshot:
     """The state at one moment; the containers are copies."""
 

@@ -221,14 +221,14 @@ class Worker:
         self._previewed.set()
 
     def _scan(self, request: Request) -> None:
-        from spectrum_tui.core.hub import DownloadCancelled
+        from spectrum_tui.core.hub import DownloadStopped
         from spectrum_tui.core.scanning.run import run_scan
 
         self._stop.clear()
         self._torch_ready.wait()
         try:
             model = self._on_this_machine(request)
-        except DownloadCancelled:
+        except DownloadStopped:
             self._send(ScanEnded("stopped", 0, 0))
             return
         for event in run_scan(request.settings, model, cancelled=self._stop.is_set):

@@ -49,7 +49,7 @@ def stored_as(made: q.Made, layer: str = LAYER) -> Tensors:
 
 def score_of_layer(folder: Path, layer: str = LAYER) -> float:
     scores = load_result(Path(FLAT.format(folder.name))).scores
-    return float(scores.snr[scores.layers.index(layer)])
+    return float(scores.values[scores.layers.index(layer)])
 
 
 def snr_of(values: q.Floats, dtype: torch.dtype = torch.bfloat16) -> float:

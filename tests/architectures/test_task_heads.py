@@ -181,12 +181,16 @@ def test_what_is_shown_says_which_head(case: tuple[str, Path, Result]) -> None:
 def test_peft_trains_the_head_whole(kind: str, case: tuple[str, Path, Result]) -> None:
     name, _, result = case
     modules, task = CASES[name][2:4]
-    on, script = kind_named(kind).files(Choice(Selection(result), 50, True, TIERS))
+    on, script = kind_named(kind).files(
+        Choice(selection=Selection(result), percent=50, embeddings=True, tiers=TIERS)
+    )
     config = json.loads(on.text)
     assert config.get("modules_to_save", [])[-len(modules) :] == modules
     assert config["task_type"] == task
     assert f"The head of the task trains whole: {', '.join(modules)}." in flowing(script.text)
-    off, script = kind_named(kind).files(Choice(Selection(result), 50, False, TIERS))
+    off, script = kind_named(kind).files(
+        Choice(selection=Selection(result), percent=50, embeddings=False, tiers=TIERS)
+    )
     config = json.loads(off.text)
     assert not set(modules) & set(config.get("modules_to_save", ()))
     assert config["task_type"] not in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")

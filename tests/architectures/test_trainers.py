@@ -45,14 +45,14 @@ def scored(folder: Path) -> Result:
     rng = random.Random(0)
     scores = {layer.name: done(layer, rng.random()) for layer in layers}
     plan = make_plan(inspection.checkpoint, layers, device="cpu")
-    return build_result(inspection, plan, Outcome(scores))
+    return build_result(inspection, plan, Outcome(done=scores))
 
 
 def is_yaml(kind: RecipeKind) -> bool:
     """Whether the first file of a kind is YAML, seen on a made-up model that it fits."""
     plain = Selection(made.with_parameters(made.result(layers=32, types=7)))
     try:
-        return kind.files(Choice(plain, 25))[0].ending.endswith((".yaml", ".yml"))
+        return kind.files(Choice(selection=plain, percent=25))[0].ending.endswith((".yaml", ".yml"))
     except SelectionError:
         return False
 
@@ -130,7 +130,9 @@ def test_every_trainer_trains_what_is_meant(
         tried, right = 0, 0
         for percent in PERCENTAGES:
             for embeddings in (True, False):
-                counts = check(kind, Choice(selection, percent, embeddings=embeddings), model)
+                counts = check(
+                    kind, Choice(selection=selection, percent=percent, embeddings=embeddings), model
+                )
                 tried, right = tried + counts[0], right + counts[1]
         record_property("read", (name, kind.name, len(result.names), tried, right))
         assert tried or kind.name in OVERMATCHES

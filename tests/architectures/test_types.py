@@ -150,7 +150,7 @@ def test_half_of_every_stage_trains(tmp_path: Path) -> None:
     model, _ = load_as_a_trainer(folder, STAGES["swin"].model)
     freeze_except(model, yaml.safe_load(text)["unfrozen_parameters"])
     trained = {n for n, p in model.named_parameters() if p.requires_grad and p.ndim > 1}
-    scores = dict(zip(result.scores.layers, result.scores.snr.tolist(), strict=True))
+    scores = dict(zip(result.scores.layers, result.scores.values.tolist(), strict=True))
     for stage, depth in enumerate((2, 2, 6, 2)):
         blocks = [x for x in scores if f"layers.{stage}.blocks" in x and x.endswith("mlp.fc1")]
         if not blocks:
@@ -189,7 +189,9 @@ def test_scores_of_an_older_version_keep_their_types(tmp_path: Path) -> None:
 def test_spectrum_pys_own_grouping_is_to_be_had(tmp_path: Path) -> None:
     folder = tmp_path / "convnext"
     STAGES["convnext"].build().save_pretrained(folder)
-    choice = Choice(Selection(scanned(folder, tmp_path / "out", everything=False)), 25)
+    choice = Choice(
+        selection=Selection(scanned(folder, tmp_path / "out", everything=False)), percent=25
+    )
     scores = ReferenceKind().ranked(choice).selection.result.scores
     assert scores.layers == choice.selection.result.scores.layers
     types = [scores.type_names[kind] for kind in scores.type_ids]

@@ -194,7 +194,9 @@ def prepared(way: Way, folder: Path) -> Any:
 
 def written(way: Way, folder: Path) -> Path:
     """The recipe's file that is read or run: its script where it has one."""
-    choice = Choice(Selection(scores(folder)), way.percent, way.embeddings)
+    choice = Choice(
+        selection=Selection(scores(folder)), percent=way.percent, embeddings=way.embeddings
+    )
     kind = next(kind for kind in KINDS if kind.name == way.kind)
     paths = []
     for file in kind.files(kind.ranked(choice)):

@@ -38,7 +38,7 @@ def with_head() -> Result:
         numel=np.append(scores.numel, [h.numel for h in made.HEAD]),
         parameters=[*scores.parameters, *((h.name,) for h in made.HEAD)],
     )
-    grown = made.ranked(grown, np.append(scores.snr, [0.8341, 2.117]))
+    grown = made.ranked(grown, np.append(scores.values, [0.8341, 2.117]))
     return replace(plain, scores=grown, planned=plain.planned + 2)
 
 

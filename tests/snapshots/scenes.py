@@ -111,15 +111,23 @@ def progress(*, failures: bool = False) -> ScanProgress:
     scan = ScanProgress(clock)
     scan.begin()
     types = {name: DEPTH for name, _, _ in made.TYPES}
-    scan.feed(ScanStarted(7 * DEPTH, 7 * DEPTH * 10.0, types, "cpu", 4))
+    scan.feed(
+        ScanStarted(
+            layers=7 * DEPTH, cost=7 * DEPTH * 10.0, types=types, device="cpu", batch_size=4
+        )
+    )
     clock.time = 1.0
-    snr = made.result(layers=DEPTH).scores.snr
+    snr = made.result(layers=DEPTH).scores.values
     for number in range(75):
         kind, rows, columns = made.TYPES[number // DEPTH]
         layer = f"model.layers.{number % DEPTH}.{kind}"
         clock.time += 1.0
         if failures and number in (40, 70):
-            scan.feed(LayerFailed(layer, kind, (rows, columns), "contains NaN", 10.0))
+            scan.feed(
+                LayerFailed(
+                    layer=layer, type=kind, shape=(rows, columns), reason="contains NaN", cost=10.0
+                )
+            )
             continue
         nbytes = 2 * rows * columns
         score = float(snr[number])
@@ -166,7 +174,8 @@ def spectrum_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> ResultsScreen:
     kept = KeptSpectrum(values, 1024, 4096)
     made_layer = "model.layers.0.mlp.down_proj"
     monkeypatch.setattr(
-        "spectrum_tui.app.screens.spectrum.spectra_of", lambda result, row: [(made_layer, kept)]
+        "spectrum_tui.app.screens.singular_values.spectra_of",
+        lambda result, row: [(made_layer, kept)],
     )
     return results(made.with_metrics(with_head()))
 
@@ -223,8 +232,8 @@ def comparison(percent: int = 25) -> CompareScreen:
     """Two models of one architecture, the second without two of the types."""
     a = with_head()
     rows = np.flatnonzero(a.scores.type_ids < 6)
-    moved = np.random.default_rng(3).lognormal(0, 0.5, len(rows)) * a.scores.snr[rows]
-    moved[64:96] = a.scores.snr[64:96]  # one type stays as it was
+    moved = np.random.default_rng(3).lognormal(0, 0.5, len(rows)) * a.scores.values[rows]
+    moved[64:96] = a.scores.values[64:96]  # one type stays as it was
     scores = replace(
         a.scores,
         layers=[a.scores.layers[row] for row in rows],

@@ -56,13 +56,13 @@ class Prepared:
         return getattr(transformers, ARCHITECTURES[self.name].model).from_pretrained(self.folder)
 
     def choice(self, percent: int, **tiers: int) -> Choice:
-        return Choice(self.selection, percent, tiers=Tiers(**tiers))
+        return Choice(selection=self.selection, percent=percent, tiers=Tiers(**tiers))
 
     def best(self, percent: int) -> set[str]:
         """The layers of the best of each type, by the rule typed again."""
         scores = self.result.scores
         types: dict[str, dict[str, float]] = {}
-        for layer, type_id, snr in zip(scores.layers, scores.type_ids, scores.snr, strict=True):
+        for layer, type_id, snr in zip(scores.layers, scores.type_ids, scores.values, strict=True):
             types.setdefault(scores.type_names[type_id], {})[layer] = float(snr)
         return {layer for of_type in types.values() for layer in oracle.selected(of_type, percent)}
 
@@ -155,7 +155,7 @@ def trained(model: Any, steps: int = 20) -> set[str]:
         report_to=[],
         disable_tqdm=True,
     )
-    transformers.Trainer(model, arguments, train_dataset=rows).train()
+    transformers.Trainer(name=model, read=arguments, train_dataset=rows).train()
     return {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
 
 

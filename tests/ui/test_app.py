@@ -16,7 +16,7 @@ from textual.widgets import Input, Select
 from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app.app import SpectrumApp
-from spectrum_tui.app.loading import ResultLoaded, load_result
+from spectrum_tui.app.loading import ResultLoaded, post_result
 from spectrum_tui.app.screens.help import BUILT_IN, HelpScreen, keys_of, purpose_of
 from spectrum_tui.app.screens.layers import LayersScreen
 from spectrum_tui.app.screens.results import ResultsScreen
@@ -64,9 +64,9 @@ async def test_keys_from_before_the_file_is_open_do_nothing(
 
     def slowly(*args: Any) -> None:
         read.wait(15)
-        load_result(*args)
+        post_result(*args)
 
-    monkeypatch.setattr("spectrum_tui.app.app.load_result", slowly)
+    monkeypatch.setattr("spectrum_tui.app.app.post_result", slowly)
     app = SpectrumApp(Settings(), results=path)
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press(*"w/x", "enter", "ctrl+n")

@@ -64,7 +64,11 @@ class Host(BaseApp):
 
     def begin(self, layers: int = 10) -> None:
         self.progress.begin()
-        self.progress.feed(ScanStarted(layers, layers * 10.0, {TYPE: layers}, "cpu", 2))
+        self.progress.feed(
+            ScanStarted(
+                layers=layers, cost=layers * 10.0, types={TYPE: layers}, device="cpu", batch_size=2
+            )
+        )
 
     def done(self, i: int) -> None:
         self.clock.time += 2
@@ -82,7 +86,9 @@ class Host(BaseApp):
         )
 
     def fail(self, layer: str, reason: str) -> None:
-        self.progress.feed(LayerFailed(layer, TYPE, (8, 16), reason, 10.0))
+        self.progress.feed(
+            LayerFailed(layer=layer, type=TYPE, shape=(8, 16), reason=reason, cost=10.0)
+        )
 
     def figure(self, name: str) -> str:
         return str(self.scan.query_one(f"#{name} .figure--value", Static).content)
@@ -293,7 +299,7 @@ async def test_hundreds_of_types_scroll() -> None:
     app = Host()
     app.progress.begin()
     types = {f"mlp.experts.{i}.w1": 60 for i in range(700)}
-    app.progress.feed(ScanStarted(42_000, 1e6, types, "cpu", 2))
+    app.progress.feed(ScanStarted(layers=42_000, cost=1e6, types=types, device="cpu", batch_size=2))
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()
         view = app.scan.query_one(TypeProgressView)

@@ -125,7 +125,12 @@ def test_the_advice_in_scripts_and_readme_is_safe() -> None:
     result = made.result(layers=4, types=2)
     texts = [(REPOSITORY / "README.md").read_text(encoding="utf-8")]
     for kind in KINDS:
-        texts += [file.text for file in drafted(kind, Choice(Selection(result), 50, True))]
+        texts += [
+            file.text
+            for file in drafted(
+                kind, Choice(selection=Selection(result), percent=50, embeddings=True)
+            )
+        ]
     for text in texts:
         advice = re.findall(r"^\s*(?:\S*/)?python3? .*", text, re.MULTILINE)
         for line in advice:

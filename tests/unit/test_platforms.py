@@ -225,7 +225,7 @@ ENDS = ("model.", "model ", "model. .", " model", "...", ". .", "m\u00f6del", "a
 @pytest.fixture(scope="module")
 def endings() -> set[str]:
     """What the names of recipes end with."""
-    choice = Choice(Selection(made.with_parameters(made.result())), 50)
+    choice = Choice(selection=Selection(made.with_parameters(made.result())), percent=50)
     return {file.ending for kind in KINDS for file in drafted(kind, choice)}
 
 
@@ -317,7 +317,7 @@ READERS: dict[str, Callable[[str], object]] = {
 def test_a_model_whose_path_looks_like_escapes_breaks_no_recipe() -> None:
     plain = made.with_parameters(made.result())
     origin = replace(plain.provenance, model="C:\\new\\users\\x41\\N{m}")
-    choice = Choice(Selection(replace(plain, provenance=origin)), 50)
+    choice = Choice(selection=Selection(replace(plain, provenance=origin)), percent=50)
     written = [file for kind in KINDS for file in drafted(kind, choice)]
     assert {Path(file.ending).suffix for file in written} == READERS.keys()
     for file in written:

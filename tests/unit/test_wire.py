@@ -69,9 +69,18 @@ DONE = events.LayerDone(
 MESSAGES = [
     TYPE,
     EXPERTS,
-    events.ScanStarted(2, 3.5, {"mlp.up_proj": 2, "kind": 1}, "cuda:0", 8, ("n",)),
+    events.ScanStarted(
+        layers=2,
+        cost=3.5,
+        types={"mlp.up_proj": 2, "kind": 1},
+        device="cuda:0",
+        batch_size=8,
+        notes=("n",),
+    ),
     events.LayerStarted("l", "t", (3, 4)),
-    events.MatrixDone("l [expert 3 up]", "t", 0.5, 6, 0.25, True),
+    events.MatrixDone(
+        layer="l [expert 3 up]", type="t", cost=0.5, bytes=6, seconds=0.25, resumed=True
+    ),
     DONE,
     replace(
         DONE,
@@ -81,7 +90,7 @@ MESSAGES = [
     ),
     replace(DONE, shape=(3,), resumed=True),
     replace(DONE, shape=(2, 3, 4, 5), metrics={"spectrum": math.inf}),
-    events.LayerFailed("l", "t", (), "holds NaN or Inf", 1.0),
+    events.LayerFailed(layer="l", type="t", shape=(), reason="holds NaN or Inf", cost=1.0),
     events.LayerRescored(DONE),
     events.ScanNote("a note"),
     events.ScanEnded("stopped", 1, 2),

@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 
 from spectrum_tui.app.loading import audited
 from spectrum_tui.app.messages import NamesRequested
-from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable, meant, summary
+from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable, meant_text, summary_text
 from spectrum_tui.app.screens.write_file import WriteScreen
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.field import Field
@@ -87,7 +87,6 @@ class AuditScreen(Screen[None]):
         self._trainers = TrainerTable(audit)
 
     def compose(self) -> ComposeResult:
-        """File and model, both panels, keys."""
         yield StepBar(0, "audit of a recipe")
         with Vertical(id="header"):
             yield Static(printable(str(self.path)), markup=False, id="file")
@@ -102,13 +101,12 @@ class AuditScreen(Screen[None]):
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        """Show what the text alone tells."""
         self._show()
 
     def _show(self) -> None:
         found = self.audit
-        self._summary.update(summary(found))
-        self._meant.update(meant(found))
+        self._summary.update(summary_text(found))
+        self._meant.update(meant_text(found))
         self._findings.show(found)
         self._trainers.show(found)
         self.set_class(not found.reports, "-unknown")
@@ -119,7 +117,6 @@ class AuditScreen(Screen[None]):
     # -- the model -----------------------------------------------------------------------------
 
     def action_model(self) -> None:
-        """To the field of the model."""
         self._model.focus()
 
     @on(Input.Submitted, "#model")
@@ -147,17 +144,14 @@ class AuditScreen(Screen[None]):
         self.query_one(Findings).focus()
 
     def show_failure(self, message: str, hint: str) -> None:
-        """Say that the model cannot be read."""
         self._field.show_error(message, hint)
 
     # -- the corrected file --------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer a corrected file only where there is something to correct."""
         return bool(self.audit.fixed and self.audit.defects) if action == "write" else True
 
     def action_write(self) -> None:
-        """Ask where to write the corrected file."""
         place = self.path.with_name(f"{self.path.stem}_corrected.yaml")
         self.app.push_screen(WriteScreen(place, self.audit.fixed), self._written)
 
@@ -166,7 +160,6 @@ class AuditScreen(Screen[None]):
             self.notify(f"Wrote {printable(str(path))}", markup=False)
 
     def action_back(self) -> None:
-        """Leave the field, or the screen."""
         if self.focused is self._model:
             self.query_one(Findings).focus()
         else:

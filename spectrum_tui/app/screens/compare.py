@@ -64,7 +64,6 @@ class CompareScreen(Screen[None]):
         self.moves = MoveLines(comparison)
 
     def compose(self) -> ComposeResult:
-        """Lay out what is compared, slider and totals, both lists, keys."""
         yield StepBar(step=4, detail="comparison")
         with Vertical(id="header"):
             yield Static(self._sources(), markup=False, id="sources")
@@ -79,11 +78,9 @@ class CompareScreen(Screen[None]):
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        """Show the percentage of the results screen."""
         self.apply(self.slider.value)
 
     def apply(self, percent: int) -> None:
-        """Show what both select at `percent`."""
         whole = self.comparison.whole(percent)
         left = (
             f"{counted(whole.shared, 'layer')} selected by both, of {whole.a:,} by A and "
@@ -95,11 +92,9 @@ class CompareScreen(Screen[None]):
         self.moves.show(self.comparison.masks(percent))
 
     def action_percent(self, by: int) -> None:
-        """Move the slider, whatever has the focus."""
         self.slider.action_step(by)
 
     def action_back(self) -> None:
-        """Back to the results."""
         self.dismiss()
 
     def _sources(self) -> Content:

@@ -24,7 +24,7 @@ from spectrum_tui.core.files import newest_first, output_folder
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import load_result
 
-MOST = 50
+MOST_FILES = 50
 """How many files are offered, the newest ones."""
 
 
@@ -32,7 +32,7 @@ def score_files(folder: Path, own: str) -> list[Path]:
     """Return the score files in an output folder, newest first, without the one that is open."""
     found = [*folder.glob("model_snr_results/*.json"), *folder.glob("snr_results_*.json")]
     others = [path for path in found if path != Path(own)]
-    return newest_first(path for path in others if not path.stem.endswith("_sorted"))[:MOST]
+    return newest_first(path for path in others if not path.stem.endswith("_sorted"))[:MOST_FILES]
 
 
 def compared(a: Result, path: str) -> Comparison:
@@ -82,7 +82,6 @@ class CompareFileScreen(Dialog[None]):
         self._offered: list[Path] = []
 
     def compose(self) -> ComposeResult:
-        """Lay out a field, and what is there to pick."""
         with Vertical(id="dialog") as dialog:
             dialog.border_title = "Compare with other scores"
             dialog.border_subtitle = "enter compares, esc cancels"
@@ -94,7 +93,6 @@ class CompareFileScreen(Dialog[None]):
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        """Look what is there."""
         self._path.focus()
         self._list()
 
@@ -109,7 +107,6 @@ class CompareFileScreen(Dialog[None]):
         self._files.display = self._label.display = bool(found)
 
     def action_files(self) -> None:
-        """To the list."""
         if self._offered:
             self._files.focus()
             self._files.highlighted = self._files.highlighted or 0

@@ -45,7 +45,6 @@ class ConfirmScreen(Dialog[bool]):
         self._no = no
 
     def compose(self) -> ComposeResult:
-        """Question as the title, what it means, two buttons."""
         with Vertical() as box:
             box.border_title = self._question
             yield Static(self._detail, markup=False, id="detail")
@@ -59,10 +58,8 @@ class ConfirmScreen(Dialog[bool]):
 
     @on(Button.Pressed)
     def button_pressed(self, event: Button.Pressed) -> None:
-        """Take a click for an answer."""
         event.stop()
         self.action_answer(event.button.id == "yes")
 
     def action_answer(self, answer: bool) -> None:
-        """Close with this answer."""
         self.dismiss(answer)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen, ScreenResultType
 from textual.widget import Widget
 
 from spectrum_tui.app.widgets.key_footer import KeyFooter
-
-Answer = TypeVar("Answer")
 
 
 class Backdrop:
@@ -26,7 +22,6 @@ class Backdrop:
         self._segments: list[Segment] = []
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Return the picture."""
         size = (options.max_width, options.height)
         if self._size != size:
             self._segments = list(console.render(self._below, options))
@@ -34,7 +29,7 @@ class Backdrop:
         return self._segments
 
 
-class Dialog(ModalScreen[Answer]):
+class Dialog(ModalScreen[ScreenResultType]):
     """A modal screen that does not draw what is below it again and again.
 
     Opening one lays it out five times, and each time every cell of the screen below would be
@@ -56,18 +51,22 @@ class Dialog(ModalScreen[Answer]):
     _backdrop: Backdrop | None = None
 
     def render(self) -> RenderableType:
-        """Return the screen below."""
         if self._backdrop is None:
             self._backdrop = Backdrop(super().render())
         return self._backdrop
+
+    def on_mount(self) -> None:
+        """Follow what is below: a resize lays it out after this screen is drawn."""
+        for screen in self.app.screen_stack[:-1]:
+            screen.screen_layout_refresh_signal.subscribe(self, self._draw_below)
 
     def on_screen_resume(self) -> None:
         """Draw what is below anew: it may be another screen now, or have other colours."""
         self._backdrop = None
 
-    def on_resize(self) -> None:
-        """Draw what is below anew, at its new size."""
+    def _draw_below(self, _: Screen[object]) -> None:
         self._backdrop = None
+        self.refresh()
 
 
 class ListDialog(Dialog[None]):
@@ -78,7 +77,6 @@ class ListDialog(Dialog[None]):
     """
 
     def framed(self, content: Widget, title: str, subtitle: str = "") -> ComposeResult:
-        """Lay out the list in its frame, the footer below."""
         frame = Vertical(content)
         frame.border_title = Content(title)  # a string would be read as markup
         frame.border_subtitle = Content(subtitle)

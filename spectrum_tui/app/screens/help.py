@@ -83,7 +83,6 @@ class KeyHelp:
 
 
 def purpose_of(screen: Screen[Any]) -> str:
-    """Return the paragraph for this screen."""
     return PURPOSES.get(type(screen).__name__, "")
 
 
@@ -172,7 +171,6 @@ class HelpScreen(Dialog[None]):
         self._keys = list(keys)
 
     def compose(self) -> ComposeResult:
-        """Lay out the paragraph and a line for each key."""
         with Vertical() as box:
             box.border_title = "Help"
             box.border_subtitle = "esc closes"
@@ -182,9 +180,7 @@ class HelpScreen(Dialog[None]):
                 yield KeyTable(self._keys)
 
     def action_close(self) -> None:
-        """Back to the screen below."""
         self.dismiss(None)
 
     def action_scroll(self, lines: int) -> None:
-        """Scroll the keys."""
         self.query_one(TextScroll).scroll_relative(y=lines, animate=False)

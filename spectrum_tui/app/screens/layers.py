@@ -63,7 +63,6 @@ class LayersScreen(Screen[None]):
         self.panel = PlanPanel(summary, settings, self._plan())
 
     def compose(self) -> ComposeResult:
-        """Lay out steps, tree and plan, keys."""
         yield StepBar(step=2, detail=self._detail())
         with Container(id="body"):
             yield self.tree_view
@@ -75,7 +74,6 @@ class LayersScreen(Screen[None]):
         return f"{model_label(self.summary)} · {size}"
 
     def on_mount(self) -> None:
-        """Give the keys to the tree."""
         self.tree_view.lines.focus()
 
     def on_screen_resume(self) -> None:
@@ -83,11 +81,9 @@ class LayersScreen(Screen[None]):
         self.post_message(RecountRequested())
 
     def set_ready(self, ready: Ready) -> None:
-        """Show times, now that the worker has measured this machine."""
         self.panel.set_ready(ready)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what this model has a use for."""
         if action == "fresh":
             return bool(self.summary.scored)
         if action == "unscored":
@@ -95,7 +91,6 @@ class LayersScreen(Screen[None]):
         return True
 
     def action_scan(self) -> None:
-        """Ask for the scan, or say that nothing is checked."""
         checked = self.tree_view.checked
         if not checked:
             self.panel.refuse()
@@ -124,16 +119,13 @@ class LayersScreen(Screen[None]):
                 self.notify("Some names are others now: look again, then press s.", timeout=10)
 
     def action_fresh(self) -> None:
-        """Compute the scores of an earlier scan again, or keep them."""
         self.fresh = not self.fresh
         self.panel.set_fresh(self.fresh)
 
     def action_unscored(self) -> None:
-        """List what has no score, and why."""
         self.app.push_screen(UnscoredScreen(self.summary.skipped))
 
     def action_back(self) -> None:
-        """Leave for the screen below."""
         self.app.pop_screen()
 
     @on(LayerTree.Changed)

@@ -145,7 +145,6 @@ class MemoryScreen(Dialog[Fitting | None]):
         self._foot = Static(_ESTIMATE, markup=False, id="foot")
 
     def compose(self) -> ComposeResult:
-        """Lay out what trains, the table, what it depends on, the question and its answer."""
         with Vertical(id="dialog") as dialog:
             dialog.border_title = f"Memory to train the top {self._choice.percent} %"
             yield Static(self._trains(), markup=False)
@@ -170,13 +169,10 @@ class MemoryScreen(Dialog[Fitting | None]):
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        """Give the keys to the question."""
         self.size_field.focus()
         self._show()
 
     def on_resize(self) -> None:
-        """Bars and assumptions where there is room."""
-        super().on_resize()
         tall = self.size.height >= ROOMY
         self.table.bars = tall
         assumed = [f"  {text}" for text in ASSUMPTIONS] if tall else []
@@ -222,7 +218,6 @@ class MemoryScreen(Dialog[Fitting | None]):
             self.table.limit = 0.0
 
     def action_card(self, by: int) -> None:
-        """Fill in the memory of the next larger or smaller card."""
         larger = [card for card in CARDS if card * 2.0**30 > self.table.limit]
         smaller = [card for card in CARDS if card * 2.0**30 < self.table.limit]
         if card := (larger[:1] if by > 0 else smaller[-1:]):
@@ -235,7 +230,6 @@ class MemoryScreen(Dialog[Fitting | None]):
         return isinstance(self.focused, Input) if action in own else True
 
     def action_preset(self, by: int) -> None:
-        """Another preset."""
         self._choose((PRESETS.index(self._line.training.preset) + by) % len(PRESETS))
 
     @on(PresetTable.Chosen)
@@ -310,5 +304,4 @@ class MemoryScreen(Dialog[Fitting | None]):
         self.answer.update(Content.styled(text or _OFFER, style))
 
     def action_close(self) -> None:
-        """Back, without another percentage."""
         self.dismiss(None)

@@ -50,16 +50,14 @@ class ResultDialogs:
             self._screen.app.push_screen(dialog)
 
     def spectrum(self, row: int | None) -> None:
-        """Show the singular values of a layer."""
-        from spectrum_tui.app.screens.spectrum import SpectrumScreen
+        from spectrum_tui.app.screens.singular_values import SingularValuesScreen
 
         if row is not None:
-            self._screen.app.push_screen(SpectrumScreen(self._state.result, row))
+            self._screen.app.push_screen(SingularValuesScreen(self._state.result, row))
 
     # -- of the choice ------------------------------------------------------------------------
 
     def compare(self) -> None:
-        """Ask for another file of scores, and show how it differs."""
         from spectrum_tui.app.screens.compare_file import CompareFileScreen
 
         state = self._state
@@ -126,7 +124,6 @@ class ResultDialogs:
         self._screen.notify(said, title=title, severity="warning", markup=False)
 
     def save(self) -> None:
-        """Ask where to write the files."""
         state = self._state
         dialog = SaveScreen(state.choice, state.settings.output_dir, state.kind)
         self._screen.app.push_screen(dialog, self._after_save)

@@ -28,7 +28,6 @@ class Ranking:
 
     @cached_property
     def recipe(self) -> SpectrumYaml:
-        """The YAML."""
         return SpectrumYaml(self.selection)
 
 
@@ -56,10 +55,10 @@ class ResultState:
         wanted = settings.metric if settings.metric in result.metrics else ""
         self.ranking = self._ranked(wanted or result.scores.metric)
         self.choice = Choice(
-            self.ranking.selection,
-            settings.top_percent,
-            embeddings and bool(result.embeddings),
-            tiers or Tiers(),
+            selection=self.ranking.selection,
+            percent=settings.top_percent,
+            embeddings=embeddings and bool(result.embeddings),
+            tiers=tiers or Tiers(),
             allow_missing=settings.allow_missing,
         )
         self.kind = kind
@@ -77,12 +76,10 @@ class ResultState:
 
     @property
     def result(self) -> Result:
-        """The result in the metric that is shown."""
         return self.ranking.result
 
     @property
     def has_metrics(self) -> bool:
-        """Whether there is more than one metric to rank by."""
         return len(self._whole.metrics) > 1
 
     def rank_by(self, metric: str = "") -> None:
@@ -106,7 +103,6 @@ class ResultState:
         return names[(names.index(shown) + 1) % len(names)]
 
     def mask(self) -> BoolArray:
-        """Return the layers that are selected."""
         return self.choice.selection.mask(self.choice.percent, embeddings=self.choice.embeddings)
 
     def yaml(self) -> YamlView:

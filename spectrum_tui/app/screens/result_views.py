@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from spectrum_tui.app.screens.result_notes import embeddings_text, facts, totals_text
+from spectrum_tui.app.screens.result_notes import caveats, embeddings_text, totals_text
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
@@ -56,7 +56,6 @@ class ResultHeader(Vertical):
         self._notes = Static(markup=False, id="notes")
 
     def compose(self) -> ComposeResult:
-        """One below the other."""
         yield from (self.slider, self.totals, self.memory, self._ties, self._small, self._notes)
 
     def show(self) -> None:
@@ -78,9 +77,8 @@ class ResultHeader(Vertical):
         self._small.display = bool(selection.too_small(selection.smallest_percent()))
 
     def show_notes(self) -> None:
-        """Show what the user should know of the result, and where it was saved."""
         state, lines = self._state, []
-        if found := facts(state.result):
+        if found := caveats(state.result):
             lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
         if state.result.embeddings and not state.choice.embeddings:
             lines.append(Content.styled(f"! {FROZEN_EMBEDDINGS}", "$warning"))
@@ -128,13 +126,11 @@ class ResultViews(Vertical):
         return max(lines + names)
 
     def compose(self) -> ComposeResult:
-        """Bar and views."""
         yield self.bar
         yield self._body
 
     @property
     def table(self) -> ScoreTable:
-        """The table of layers."""
         return self.pane.table
 
     @property

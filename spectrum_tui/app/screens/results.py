@@ -75,7 +75,6 @@ class ResultsScreen(Screen[None]):
         self._sized: Result | None = None
 
     def compose(self) -> ComposeResult:
-        """Lay out steps, slider and totals, views, keys."""
         yield StepBar(step=4, detail=printable(result_label(self.state.result)))
         yield self.header
         yield self.views
@@ -109,7 +108,6 @@ class ResultsScreen(Screen[None]):
         self._show()
 
     def follow(self) -> None:
-        """Show the state, whatever changed of it."""
         self.views.show_embeddings()
         self.header.show_notes()
         self.header.slider.value = self.state.choice.percent
@@ -138,7 +136,6 @@ class ResultsScreen(Screen[None]):
     # -- keys of what is shown ----------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what this result has a use for."""
         if isinstance(self.focused, FilterInput):
             return action == "back"  # every other key is text for the filter
         if action == "experts":
@@ -146,7 +143,6 @@ class ResultsScreen(Screen[None]):
         return bool(self.state.result.embeddings) if action == "embeddings" else True
 
     def action_percent(self, by: int) -> None:
-        """Move the slider, whatever has the focus."""
         self.header.slider.action_step(by)
 
     def action_embeddings(self) -> None:
@@ -156,7 +152,6 @@ class ResultsScreen(Screen[None]):
         self.follow()
 
     def action_metric(self) -> None:
-        """Rank by the next metric of this result."""
         self.rank_by()
 
     def rank_by(self, metric: str = "") -> None:
@@ -190,24 +185,19 @@ class ResultsScreen(Screen[None]):
         self.views.widget(name).focus()
 
     def action_sort(self) -> None:
-        """Sort the table otherwise."""
         self.views.in_table().action_sort()
 
     def action_reverse(self) -> None:
-        """Turn the table around."""
         self.views.in_table().action_reverse()
 
     def action_jump(self, step: int) -> None:
-        """Go to another selected layer."""
         self.views.in_table().action_jump(step)
 
     def action_filter(self) -> None:
-        """Type what layers or types must contain."""
         self.views.in_table()
         self.views.pane.open_filter()
 
     def action_back(self) -> None:
-        """Clear the filter if there is one, else leave."""
         if self.views.pane.filtering:
             self.views.pane.close_filter()
         else:
@@ -216,29 +206,22 @@ class ResultsScreen(Screen[None]):
     # -- keys of what opens over it -----------------------------------------------------------
 
     def action_experts(self) -> None:
-        """List the scores that the current layer's is the mean of."""
         self.dialogs.experts(self.views.current_row)
 
     def action_spectrum(self) -> None:
-        """Show the singular values of the current layer."""
         self.dialogs.spectrum(self.views.current_row)
 
     def action_compare(self) -> None:
-        """Ask for another file of scores, and show how it differs."""
         self.dialogs.compare()
 
     def action_memory(self) -> None:
-        """Show what every preset takes, and ask for what fits."""
         self.dialogs.memory()
 
     def action_tiers(self) -> None:
-        """Choose what adapters train, then save that."""
         self.dialogs.tiers()
 
     def action_copy(self) -> None:
-        """Put the YAML on the clipboard of the terminal, wherever that runs."""
         self.dialogs.copy()
 
     def action_save(self) -> None:
-        """Ask where to write the files."""
         self.dialogs.save()

@@ -144,7 +144,6 @@ class SaveScreen(Dialog[Saved | None]):
         self._button = Button("Save", variant="primary", id="save", compact=True)
 
     def compose(self) -> ComposeResult:
-        """Lay out the kinds, the folder, what will be written, buttons."""
         with Vertical(id="dialog") as dialog:
             dialog.border_title = f"Save the top {self.choice.percent} % as"
             dialog.border_subtitle = "↑↓ kind · enter saves · esc cancels"
@@ -169,7 +168,6 @@ class SaveScreen(Dialog[Saved | None]):
 
     @property
     def kind(self) -> RecipeKind:
-        """The kind that is chosen."""
         return self._kinds.kind
 
     @property
@@ -181,11 +179,9 @@ class SaveScreen(Dialog[Saved | None]):
         return Order(self.kind, self.folder, self._scores.value, self._experts.value)
 
     def action_kind(self, by: int) -> None:
-        """Choose the kind above or below, whatever has the focus."""
         self._kinds.step(by)
 
     def action_details(self, by: int) -> None:
-        """Scroll what would be written, where it is longer than its room."""
         details = self.query_one("#details", TextScroll)
         details.scroll_relative(y=by * max(1, details.size.height - 1), animate=False)
 
@@ -239,7 +235,6 @@ class SaveScreen(Dialog[Saved | None]):
     @on(Input.Submitted)
     @on(Button.Pressed, "#save")
     def action_save(self) -> None:
-        """Write, unless that is already under way."""
         if not self._button.disabled:
             self._button.disabled = True
             self._write()
@@ -272,7 +267,6 @@ class SaveScreen(Dialog[Saved | None]):
 
     @on(Button.Pressed, "#cancel")
     def action_cancel(self) -> None:
-        """Write nothing."""
         self.dismiss(None)
 
 

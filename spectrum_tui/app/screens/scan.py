@@ -81,7 +81,6 @@ class ScanScreen(Screen[None]):
         self._scores = ScoreFeed(id="scores")
 
     def compose(self) -> ComposeResult:
-        """Lay out the whole above, what is in work, then types beside scores."""
         yield StepBar(3, self._model)
         yield self._summary
         yield self._work
@@ -91,7 +90,6 @@ class ScanScreen(Screen[None]):
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        """Begin to poll."""
         self._work.border_title = "In work now"
         self._types.border_title = "Layer types"
         self.poll()
@@ -122,7 +120,6 @@ class ScanScreen(Screen[None]):
         self.refresh_bindings()
 
     def on_resize(self) -> None:
-        """More matrices in work are shown where the screen is high."""
         self._size_work(self._progress.snapshot().batch_size)
 
     def _size_work(self, batch_size: int) -> None:
@@ -174,37 +171,30 @@ class ScanScreen(Screen[None]):
     # -- what the user does --------------------------------------------------------------------
 
     def action_stop(self) -> None:
-        """Stop after the matrices in work."""
         self.post_message(StopRequested())
 
     def action_force(self) -> None:
-        """Stop at once."""
         self.post_message(ForceStopRequested())
 
     @on(Button.Pressed, "#go-on")
     def action_go_on(self) -> None:
-        """Go on with what is left."""
         self.post_message(ResumeRequested())
 
     @on(Button.Pressed, "#results")
     def action_results(self) -> None:
-        """Look at what is there."""
         self.post_message(PartialResultsRequested())
 
     @on(Button.Pressed, "#back")
     def action_back(self) -> None:
-        """Back to the layers."""
         self.app.pop_screen()
 
     def action_failures(self) -> None:
-        """Only failures, or everything."""
         self._only_failures = not self._only_failures
         # A class on the screen would style every widget of it anew: 20 ms for a key.
         self._types.display = not self._only_failures
         self._show_scores(self._progress.snapshot())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer only what works in this phase."""
         match action:
             case "stop":
                 return self._phase in ("starting", "fetching", "running")

@@ -92,7 +92,6 @@ class SetupScreen(Screen[None]):
         self._found = FoundPanel(id="found")
 
     def compose(self) -> ComposeResult:
-        """Six fields above, the list of choices and what was found below."""
         yield StepBar(1)
         yield self._form
         with Container(id="lower"):
@@ -111,17 +110,14 @@ class SetupScreen(Screen[None]):
     # -- answers -------------------------------------------------------------------------------
 
     def set_ready(self, ready: Ready) -> None:
-        """Offer the devices that exist."""
         self._form.set_devices(ready.devices)
 
     def set_suggestions(self, suggestions: Suggestions) -> None:
-        """Local models and earlier scores are known now."""
         known = [*suggestions.models, DEMO]
         self._form.input("model").suggester = SuggestFromList(known, case_sensitive=False)
         self.query_one(ModelChoices).suggest(suggestions)
 
     def show_summary(self, summary: ModelSummary) -> None:
-        """Show the answer of the inspection or the download."""
         self.summary = summary
         self._form.field("model").show_help()
         self._form.field("revision").show_help()
@@ -136,7 +132,6 @@ class SetupScreen(Screen[None]):
             self.query_one("#continue", Button).focus()
 
     def show_notice(self, text: str) -> None:
-        """Say what the reader should know while the hub is asked."""
         if self._found.state in ("reading", "downloading"):
             self._form.field("model").show_help(text)
 
@@ -204,7 +199,6 @@ class SetupScreen(Screen[None]):
 
     @on(ModelChoices.ModelChosen)
     def model_chosen(self, event: ModelChoices.ModelChosen) -> None:
-        """Take a line of the list as the model, and read it."""
         self._form.input("model").focus()
         self._form.input("model").value = event.model
         self._form.input("revision").value = ""
@@ -212,7 +206,6 @@ class SetupScreen(Screen[None]):
 
     @on(ModelChoices.ResultChosen)
     def result_chosen(self, event: ModelChoices.ResultChosen) -> None:
-        """Open earlier scores."""
         self._open(event.path)
 
     @on(Button.Pressed, "#continue")
@@ -226,7 +219,6 @@ class SetupScreen(Screen[None]):
 
     @on(Button.Pressed, "#download")
     def action_download(self) -> None:
-        """Fetch the model."""
         if self.summary is None or self.summary.is_local or self._found.state != "found":
             return
         self._found.show_download(None)
@@ -237,7 +229,6 @@ class SetupScreen(Screen[None]):
 
     @on(Button.Pressed, "#cancel")
     def action_cancel(self) -> None:
-        """Stop the download, or stop waiting for the headers."""
         if self._found.state == "downloading" and self.summary is not None:
             self.post_message(DownloadCancelled())
             self._found.show_found(self.summary)
@@ -247,18 +238,15 @@ class SetupScreen(Screen[None]):
             self.action_other()
 
     def action_other(self) -> None:
-        """Back to the model field and the list."""
         self._clear_found()
         self._form.field("model").show_help()
         self._form.input("model").focus()
 
     def action_choices(self) -> None:
-        """From the model field down to the list."""
         if not self.has_class("-narrow", "-has-model"):
             self.query_one(ModelChoices).focus()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer only what works now."""
         if action == "download":
             remote = self.summary is not None and not self.summary.is_local
             return remote and self._found.state == "found"

@@ -83,7 +83,6 @@ class TiersScreen(Dialog[TierChoice | None]):
         self._meaning = Static(markup=False, id="meaning")
 
     def compose(self) -> ComposeResult:
-        """Sliders, shares, table, and what the chosen kind means."""
         with Vertical() as frame:
             frame.border_title = "Adapters by tiers"
             label = printable(result_label(self._first.selection.result))
@@ -105,19 +104,15 @@ class TiersScreen(Dialog[TierChoice | None]):
         self._show()
 
     def on_resize(self) -> None:
-        """Draw the bar as wide as the frame."""
-        super().on_resize()
         self.call_after_refresh(self._show)
 
     @property
     def choice(self) -> Choice:
-        """What the sliders say."""
         tiers = Tiers(self.medium.value, self.high.rank, self.medium.rank)
         return replace(self._first, percent=self.high.value, tiers=tiers)
 
     @property
     def kind(self) -> AdapterKind:
-        """The kind of recipe under the cursor."""
         return OFFERED[self.table.cursor]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -139,7 +134,6 @@ class TiersScreen(Dialog[TierChoice | None]):
         slider.change_rank(by)
 
     def action_kind(self, by: int) -> None:
-        """Choose another kind, whatever has the focus."""
         self.table.cursor = (self.table.cursor + by) % len(OFFERED)
 
     @on(LineView.CursorMoved)
@@ -148,7 +142,6 @@ class TiersScreen(Dialog[TierChoice | None]):
         self._show()
 
     def action_save(self) -> None:
-        """Go on with what is shown."""
         self.dismiss(TierChoice(self.high.value, self.choice.tiers, self.kind.name))
 
     # -- what it means --------------------------------------------------------------------------
@@ -167,7 +160,6 @@ class TiersScreen(Dialog[TierChoice | None]):
         self._say(self.kind.lacking(self._layers, choice), self._layers.measure())
 
     def _say(self, problem: str, measure: str) -> None:
-        """Say what the chosen kind does, or why it cannot be saved as it is."""
         if problem:
             text = Content.styled(f"! {problem}", "$warning")
         else:

@@ -35,12 +35,10 @@ class UnscoredLines(LineView):
         self._longest_reason = max((cell_len(printable(why)) for _, why in skipped), default=0)
 
     def render_header(self, line: int, width: int) -> Strip:
-        """Return the names of the columns."""
         text = f"{'parameter':<{self._name_width(width) + 2}}why it has no score"
         return Strip([Segment(text, self.line_style("line-view--header"))])
 
     def on_resize(self) -> None:
-        """Break the reasons into lines of what the names leave."""
         width = self.view_size.width
         room = max(1, width - self._name_width(width) - 2)
         broken: dict[str, list[str]] = {}  # thousands of parameters share a few reasons
@@ -54,7 +52,6 @@ class UnscoredLines(LineView):
         self.refresh()
 
     def render_row(self, row: int, width: int) -> Strip:
-        """Return the name, cut at its start, and the reason in what is left."""
         name, reason = self._lines[row]
         cursor = self.with_cursor(row)
         name_width = self._name_width(width)
@@ -83,11 +80,9 @@ class UnscoredScreen(ListDialog):
         self.skipped = skipped
 
     def compose(self) -> ComposeResult:
-        """Lay out the list in a frame that says how long it is."""
         title = f"{parameters(len(self.skipped))} without a score"
         yield from self.framed(UnscoredLines(self.skipped), title)
 
 
 def parameters(count: int) -> str:
-    """`1 parameter`, `12 parameters`."""
     return counted(count, "parameter")

@@ -43,7 +43,6 @@ class WriteScreen(Dialog[Path | None]):
         self._state = Static(markup=False, id="state")
 
     def compose(self) -> ComposeResult:
-        """Lay out the field and a line below it."""
         with Vertical(id="dialog") as dialog:
             dialog.border_title = "Write the corrected file"
             dialog.border_subtitle = "enter writes, esc cancels"
@@ -57,7 +56,6 @@ class WriteScreen(Dialog[Path | None]):
 
     @property
     def path(self) -> Path:
-        """The path as typed."""
         return output_folder(self._path.value.strip())
 
     @on(Input.Changed)
@@ -72,7 +70,6 @@ class WriteScreen(Dialog[Path | None]):
 
     @on(Input.Submitted)
     def action_write(self) -> None:
-        """Write the file."""
         self._write()
 
     @work(exclusive=True, group=KEYS_WAIT)
@@ -89,5 +86,4 @@ class WriteScreen(Dialog[Path | None]):
             self.dismiss(path)
 
     def action_cancel(self) -> None:
-        """Write nothing."""
         self.dismiss(None)

@@ -39,18 +39,15 @@ class AdapterTable(LineView):
         self.rows = list(rows)
 
     def show(self, rows: Sequence[AdapterRow]) -> None:
-        """Show other figures."""
         if list(rows) != self.rows:
             self.rows = list(rows)
             self.refresh()
 
     def render_header(self, line: int, width: int) -> Strip:
-        """Return the names of the columns."""
         text = _columns("recipe", "what trains", "parameters", "of model", width)
         return Strip([Segment(text, self.line_style("line-view--header"))])
 
     def render_row(self, row: int, width: int) -> Strip:
-        """One kind."""
         shown = self.rows[row]
         mark = "▸ " if row == self.cursor else "  "
         total, share = _amount(shown.count)

@@ -52,7 +52,6 @@ class _Builder:
         return len(self.labels) - 1
 
     def leaf(self, info: TypeInfo, parent: int) -> None:
-        """Append one layer type below `parent`."""
         label = info.name.removeprefix(f"{info.tower}:")
         self.leaves.append(self.branch(label, parent))
         self.types.append(info)
@@ -146,7 +145,6 @@ class CheckModel:
         return tuple(info.name for info in self.checked_types())
 
     def checked_types(self) -> Iterator[TypeInfo]:
-        """Return the checked types, in tree order."""
         return compress(self.types, self.on[self.leaf].tolist())
 
     def checked_counts(self, nodes: IntArray) -> IntArray:
@@ -162,7 +160,6 @@ class CheckModel:
         )
 
     def state(self, node: int) -> Check:
-        """Return the state of a node's box."""
         checked, whole = self.counts(node)
         return Check.OFF if not checked else Check.ON if checked == whole else Check.PART
 
@@ -173,11 +170,9 @@ class CheckModel:
         self._assign(below, not self.on[below][scope].all())
 
     def check_all(self, checked: bool) -> None:
-        """Check or uncheck every type in scope."""
         self._assign(slice(None), checked)
 
     def invert(self) -> None:
-        """Turn every type in scope over."""
         self.on ^= self.scope
         self._recount()
 
@@ -199,7 +194,6 @@ class CheckModel:
     # -- what is on show -------------------------------------------------------------------
 
     def fold(self, node: int, *, unfolded: bool) -> None:
-        """Hide or show what is below a node."""
         self.unfolded[node] = unfolded
         self._reveal()
 
@@ -220,7 +214,6 @@ class CheckModel:
 
     @property
     def is_filtered(self) -> bool:
-        """Whether a filter narrows the tree."""
         return self._before_filter is not None
 
     def row_of(self, node: int) -> int:

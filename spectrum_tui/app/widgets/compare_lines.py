@@ -48,12 +48,10 @@ class TypeLines(LineView):
         self._longest = max((cell_len(printable(kind.name)) for kind in self._types), default=0)
 
     def show(self, agreements: tuple[Agreement, ...]) -> None:
-        """Show the agreement at another percentage."""
         self._agreements = agreements
         self.refresh()
 
     def render_header(self, line: int, width: int) -> Strip:
-        """Return the names of the columns."""
         name = self._name_width(width)
         text = "type".ljust(name) + "".join(f"{title:>{cells}}" for title, cells in _COLUMNS)
         return Strip([Segment(f"{text}  agreement", self.line_style("line-view--header"))])
@@ -119,7 +117,6 @@ class MoveLines(LineView):
         self.refresh()
 
     def render_header(self, line: int, width: int) -> Strip:
-        """Return the names of the columns."""
         track = self._track_width(width)
         text = f"{'rank':<{self._ranks_width}}  {'best → last':<{track}}  {'selected':<9} layer"
         return Strip([Segment(text, self.line_style("line-view--header"))])

@@ -42,7 +42,6 @@ class Field(Widget):
 
     @property
     def control(self) -> Widget:
-        """The input itself."""
         return self._control
 
     @property
@@ -56,18 +55,15 @@ class Field(Widget):
         return self._shown
 
     def compose(self) -> ComposeResult:
-        """Label and control on one line, then the help."""
         yield Label(self._label, markup=False)
         yield self._control
         yield self._help
 
     def show_error(self, message: str, hint: str = "") -> None:
-        """Put the error in the place of the help."""
         self._error = message
         self._show(f"✗ {message} {hint}".rstrip(), error=True)
 
     def show_help(self, text: str | None = None) -> None:
-        """Show the help, or another line about the state of this field."""
         self._error = ""
         self._show(self._help_text if text is None else text, error=False)
 

@@ -36,7 +36,6 @@ class GroupShares(Static):
     ALLOW_SELECT = False
 
     def show(self, summary: ModelSummary) -> None:
-        """Show the groups of this model, in the order of the layer tree."""
         held: dict[Group, int] = {}
         for info in summary.types:
             held[info.group] = held.get(info.group, 0) + info.parameters
@@ -84,7 +83,6 @@ class FoundPanel(Vertical):
         self._hint = Static("", markup=False)
 
     def compose(self) -> ComposeResult:
-        """Facts, a line of download progress, buttons."""
         with TextScroll(id="found-facts", can_focus=False):
             yield self._table
             yield self._groups
@@ -96,7 +94,6 @@ class FoundPanel(Vertical):
             yield self._hint
 
     def on_mount(self) -> None:
-        """Name the panel."""
         self.show_empty()
 
     @property
@@ -106,22 +103,18 @@ class FoundPanel(Vertical):
 
     @property
     def state(self) -> State:
-        """What the panel shows now."""
         return self._state
 
     def show_empty(self) -> None:
-        """Nothing is known yet: say how it goes."""
         self._become("empty", "How it goes")
         self._show(HOW_IT_GOES)
 
     def show_reading(self, model: str) -> None:
-        """Show that the headers are being read."""
         self._become("reading", "Reading")
         name = DEMO_FACT if model == DEMO else model
         self._show([("Model", name), ("", "Reading the headers …")])
 
     def show_found(self, summary: ModelSummary) -> None:
-        """Show the model."""
         self._become("found", "Found")
         self.set_class(not summary.is_local, "-remote")
         self.show_facts(summary)
@@ -130,12 +123,10 @@ class FoundPanel(Vertical):
         self._tell("enter or ctrl+n: choose layers" if summary.is_local else "enter: layers")
 
     def show_facts(self, summary: ModelSummary) -> None:
-        """Show what is known of the model, whatever goes on with it."""
         self._show(list(_fact_lines(summary)))
         self._groups.show(summary)
 
     def show_download(self, progress: DownloadProgress | None) -> None:
-        """Bytes, speed and time left of the running download."""
         if self._state != "downloading":
             self._become("downloading", "Downloading")
             self._bar.update(total=None, progress=0)
@@ -168,7 +159,6 @@ class FoundPanel(Vertical):
 
 
 def download_line(progress: DownloadProgress) -> str:
-    """Return how far a download is: bytes, speed, time left."""
     done, total = numbers.size(progress.done), numbers.size(progress.total)
     if progress.speed <= 0:
         return f"{done} of {total}"

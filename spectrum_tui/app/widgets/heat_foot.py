@@ -38,13 +38,11 @@ class HeatFoot(Widget):
         self.set_reactive(HeatFoot.cell, grid.cell)
 
     def set_selection(self, selection: Selection, matrix: HeatMatrix) -> None:
-        """Speak of the scores of another metric."""
         self.selection, self.matrix = selection, matrix
         self.refresh()
 
     @property
     def title(self) -> str:
-        """What a value is called."""
         return described(self.selection.result.scores.metric).title
 
     def set_mask(self, mask: BoolArray) -> None:
@@ -56,7 +54,6 @@ class HeatFoot(Widget):
             self.refresh()
 
     def set_embeddings(self, in_embeddings: BoolArray) -> None:
-        """Say that these layers train whatever their rank."""
         self._in_embeddings = in_embeddings
         self.refresh()
 
@@ -66,7 +63,6 @@ class HeatFoot(Widget):
         return self.matrix.members(*self.cell) if self.cell else np.zeros(0, np.int64)
 
     def render(self) -> Content:
-        """Return all of it."""
         title, facts = self._describe()
         return Content("\n").join([Content(""), title, facts, self._legend()])
 
@@ -95,7 +91,7 @@ class HeatFoot(Widget):
             facts = f"{type_name} · no score: {reason}"
             return title, Content.styled(facts, "$text-error")
         facts = (
-            f"{type_name} · {self.title} {numbers.score(float(scores.snr[layer]))} · "
+            f"{type_name} · {self.title} {numbers.score(float(scores.values[layer]))} · "
             f"rank {self.selection.rank[layer]} of {self.selection.counts[kind]} · "
         )
         return title, Content.assemble(facts, self._chosen(layer))
@@ -112,16 +108,16 @@ class HeatFoot(Widget):
         number = self.matrix.numbers[column] if column < len(self.matrix.numbers) else None
         where = "" if number is None else f", layer {number}"
         title = Content.styled(f"{printable(self.matrix.labels[row])}{where}", "bold")
-        snr = self.matrix.scores.snr[layers]
-        finite = snr[np.isfinite(snr)]
+        scores = self.matrix.scores.values[layers]
+        finite = scores[np.isfinite(scores)]
         parts = []
         if len(finite):
             low, high = (numbers.score(float(end)) for end in (finite.min(), finite.max()))
             parts.append(
                 f"mean {self.title} {numbers.score(float(finite.mean()))} ({low} to {high})"
             )
-        parts += _counted(int(np.isposinf(snr).sum()), "infinite")
-        parts += _counted(int(np.isnan(snr).sum()), "without a score")
+        parts += _counted(int(np.isposinf(scores).sum()), "infinite")
+        parts += _counted(int(np.isnan(scores).sum()), "without a score")
         chosen = int(self._mask[layers].sum())
         last = (f"{chosen:,} of {len(layers):,} selected", "bold $text-success" if chosen else "")
         return title, Content.assemble(*(f"{part} · " for part in parts), last)

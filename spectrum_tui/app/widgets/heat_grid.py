@@ -90,7 +90,6 @@ class HeatGrid(LineView):
     # -- what is selected ------------------------------------------------------------------
 
     def set_matrix(self, matrix: HeatMatrix) -> None:
-        """Show other scores in the same cells."""
         self.matrix = matrix
         self.watch_one_scale()
         self.refresh()
@@ -183,7 +182,6 @@ class HeatGrid(LineView):
 
     @property
     def cell(self) -> tuple[int, int] | None:
-        """The cell under the cursor."""
         if not self.line_count:
             return None
         last = len(self.matrix.numbers)
@@ -208,7 +206,6 @@ class HeatGrid(LineView):
         )
 
     def render_row(self, row: int, width: int) -> Strip:
-        """Label, cells and the count of what is selected."""
         layout = self.geometry
         here = "heat--here" if row == self.cursor and self.has_focus else "heat--label"
         label = self.matrix.labels[row]
@@ -262,7 +259,6 @@ class HeatGrid(LineView):
     # -- moving ----------------------------------------------------------------------------
 
     def validate_column(self, column: int) -> int:
-        """Keep the cursor on a layer that exists."""
         return max(0, min(column, len(self.matrix.numbers) - 1))
 
     def watch_column(self, old: int, new: int) -> None:
@@ -284,7 +280,6 @@ class HeatGrid(LineView):
         self.post_message(self.Moved(self.cell))
 
     def watch_one_scale(self) -> None:
-        """Colour every cell anew."""
         self._levels = self.matrix.levels(one_scale=self.one_scale)
         self.post_message(self.ScaleChanged())
 
@@ -294,7 +289,6 @@ class HeatGrid(LineView):
             self.column += columns
 
     def action_scale(self) -> None:
-        """One colour scale per type, or one for all."""
         self.one_scale = not self.one_scale
 
     def _repaint_cells(self, *cells: tuple[int, int]) -> None:
@@ -302,14 +296,12 @@ class HeatGrid(LineView):
             self.refresh(*regions)
 
     def click_row(self, row: int, x: int) -> None:
-        """Put the cursor on the clicked cell."""
         super().click_row(row, x)
         cell = self._cell_at(x, row - self.scroll_offset.y + self.HEADER_LINES)
         if cell is not None and cell[1] < len(self.matrix.numbers):
             self.column = cell[1]
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Tell of the cell under the pointer."""
         offset = event.get_content_offset(self)
         cell = self._cell_at(offset.x, offset.y) if offset is not None else None
         if cell != self._hovered:
@@ -317,11 +309,8 @@ class HeatGrid(LineView):
             self.post_message(self.Moved(cell or self.cell))
 
     def on_leave(self) -> None:
-        """Tell of the cell under the cursor again."""
         self._hovered = None
         self.post_message(self.Moved(self.cell))
 
     def on_resize(self) -> None:
-        """Keep the cursor in view when the view gets narrower."""
-        super().on_resize()
         self.first = max(0, self.column - self.geometry.shown + 1)

@@ -47,7 +47,6 @@ class HeatLayout:
 
     @property
     def counts_at(self) -> int:
-        """Where the counts stand."""
         return self.cells_at + self.shown * self.cell
 
     def axis(self, numbers: IntArray, first: int, here: int | None) -> tuple[str, str, str]:

@@ -81,7 +81,6 @@ class HeatMatrix:
         return self._counted(mask)
 
     def marks(self, selected: IntArray) -> npt.NDArray[np.uint8]:
-        """`Mark` of every cell."""
         every = (selected == self.counts) & (selected > 0)
         marks: npt.NDArray[np.uint8] = np.where(selected > 0, Mark.PART, Mark.NONE).astype(np.uint8)
         marks[every] = Mark.ALL
@@ -110,11 +109,11 @@ class HeatMatrix:
         return found.astype(np.int64).reshape(self.shape)
 
     def _means(self) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
-        snr = self.scores.snr
-        finite = np.isfinite(snr)
+        scores = self.scores.values
+        finite = np.isfinite(scores)
         cells = self.shape[0] * self.shape[1]
-        total = np.bincount(self._cell_of_layer[finite], weights=snr[finite], minlength=cells)
-        values, infinite = self._counted(finite), self._counted(np.isposinf(snr))
+        total = np.bincount(self._cell_of_layer[finite], weights=scores[finite], minlength=cells)
+        values, infinite = self._counted(finite), self._counted(np.isposinf(scores))
         kinds = np.full(self.shape, Cell.EMPTY, np.uint8)
         kinds[self.counts > 0] = Cell.NO_SCORE
         kinds[infinite > 0] = Cell.INFINITE

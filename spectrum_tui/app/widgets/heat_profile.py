@@ -59,12 +59,10 @@ class HeatProfile(Widget):
         self._title = described(metric).title
 
     def set_matrix(self, matrix: HeatMatrix, metric: str) -> None:
-        """Show the scores of another metric."""
         self.matrix, self._title = matrix, described(metric).title
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        """One line of the chart."""
         width, plain = self.size.width, self.rich_style
         if y == 0 or not self.matrix.labels or self.matrix.single[self.row]:
             return Strip.blank(width, plain)

@@ -43,7 +43,6 @@ def contrast(first: Rgb, second: Rgb) -> float:
 
 
 def density_of(level: int) -> str:
-    """Return the glyph for a step of the ramp."""
     return DENSITY[level * len(DENSITY) // LEVELS]
 
 

@@ -31,13 +31,11 @@ class Heatmap(Vertical):
         self.foot = HeatFoot(selection, self.matrix, self.grid)
 
     def compose(self) -> ComposeResult:
-        """Grid, profile and foot."""
         yield self.grid
         yield self.profile
         yield self.foot
 
     def focus(self, scroll_visible: bool = True) -> Self:
-        """Give the keys to the grid."""
         self.grid.focus(scroll_visible)
         return self
 

@@ -25,7 +25,6 @@ class KeyFooter(Footer):
         self._shown: list[_Shown] = []
 
     def compose(self) -> ComposeResult:
-        """One item a key: the focused widget's, the screen's, help, quit."""
         for shown in self._shown:
             key = FooterKey(*shown)
             key.set_reactive(FooterKey.compact, False)

@@ -60,7 +60,6 @@ class KindList(OptionList):
         super().__init__(*(Option(self._line(kind)) for kind in kinds), id="kinds", markup=False)
 
     def on_mount(self) -> None:
-        """Put the cursor on the chosen one."""
         self.highlighted = self._kinds.index(self._first)
 
     @property

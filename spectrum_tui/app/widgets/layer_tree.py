@@ -97,7 +97,6 @@ class TreeLines(LineView):
     # -- drawing ---------------------------------------------------------------------------
 
     def render_header(self, line: int, width: int) -> Strip:
-        """Return the names of the columns."""
         columns = _Columns.of(width)
         share = " share of the work" if columns.bar else f"{'work':>{columns.share}}"
         text = f"{'  layer type':<{columns.label}}"
@@ -197,7 +196,6 @@ class TreeLines(LineView):
         self._repaint(before)
 
     def action_invert(self) -> None:
-        """Turn everything on show over."""
         before = self._counts_in_view()
         self.model.invert()
         self._repaint(before)
@@ -215,7 +213,6 @@ class TreeLines(LineView):
     # -- folding and moving ----------------------------------------------------------------
 
     def action_unfold(self) -> None:
-        """Show what is inside the node under the cursor."""
         self._set_unfolded(True)
 
     def action_fold(self) -> None:
@@ -227,7 +224,6 @@ class TreeLines(LineView):
             self.cursor = self.model.row_of(int(self.model.parent[node]))
 
     def action_turn(self) -> None:
-        """Fold an unfolded branch, unfold a folded one."""
         if (node := self._node()) is not None:
             self._set_unfolded(not self.model.unfolded[node])
 
@@ -303,7 +299,6 @@ class LayerTree(Vertical):
 
         @property
         def control(self) -> LayerTree:
-            """The tree that changed."""
             return self.tree
 
         def can_replace(self, message: Message) -> bool:
@@ -317,13 +312,11 @@ class LayerTree(Vertical):
         self.border_title = "Layer types"
 
     def compose(self) -> ComposeResult:
-        """Lay out the filter, hidden until it is asked for, above the lines."""
         yield Input(placeholder="part of a name, such as down_proj", compact=True)
         yield self.lines
 
     @property
     def checked(self) -> tuple[str, ...]:
-        """Names of the checked types, in tree order."""
         return self.model.checked
 
     def replace_types(self, types: Sequence[TypeInfo]) -> None:
@@ -337,17 +330,14 @@ class LayerTree(Vertical):
         self.post_message(self.Changed(self))
 
     def checked_types(self) -> tuple[TypeInfo, ...]:
-        """Return the checked types, in tree order."""
         return tuple(self.model.checked_types())
 
     def action_filter(self) -> None:
-        """Go to the filter."""
         self.add_class("-filter")
         self.refresh_bindings()
         self.query_one(Input).focus()
 
     def action_show_all(self) -> None:
-        """Show every type again."""
         with self.prevent(Input.Changed):
             self.query_one(Input).value = ""
         self._narrow("")

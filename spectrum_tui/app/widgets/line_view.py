@@ -193,12 +193,10 @@ class LineView(ScrollView, inherit_bindings=False):
 
     @property
     def page_lines(self) -> int:
-        """How many rows fit into the view."""
         return max(0, self.view_size.height - self.HEADER_LINES)
 
     @property
     def visible_rows(self) -> range:
-        """The rows that are in view now."""
         top = self.scroll_offset.y
         return range(top, min(self.line_count, top + self.page_lines))
 
@@ -208,7 +206,6 @@ class LineView(ScrollView, inherit_bindings=False):
         return row if y >= self.HEADER_LINES and row < self.line_count else None
 
     def refresh_row(self, row: int) -> None:
-        """Repaint one row, if it is in view."""
         self.refresh_rows((row,))
 
     def refresh_rows(self, rows: Iterable[int]) -> None:
@@ -225,11 +222,9 @@ class LineView(ScrollView, inherit_bindings=False):
     # -- cursor and scrolling -----------------------------------------------------------------
 
     def validate_cursor(self, row: int) -> int:
-        """Keep the cursor on a row that exists."""
         return max(0, min(row, self.line_count - 1))
 
     def watch_cursor(self, old: int, new: int) -> None:
-        """Repaint the two rows and keep the cursor in view."""
         self.refresh_rows({old, new})
         self.show_row(new)
         self.post_message(self.CursorMoved(self))
@@ -264,7 +259,6 @@ class LineView(ScrollView, inherit_bindings=False):
             self.refresh(self.size.region)
 
     def action_move(self, rows: int) -> None:
-        """Move the cursor (or scroll) by some rows."""
         self._go(self._position() + rows)
 
     def action_page(self, pages: int) -> None:
@@ -272,11 +266,9 @@ class LineView(ScrollView, inherit_bindings=False):
         self._go(self._position() + pages * max(1, self.page_lines - 1))
 
     def action_first(self) -> None:
-        """Go to the first row."""
         self._go(0)
 
     def action_last(self) -> None:
-        """Go to the last row."""
         self._go(self.line_count - 1)
 
     def _position(self) -> int:
@@ -289,17 +281,14 @@ class LineView(ScrollView, inherit_bindings=False):
             self.scroll_to(y=max(0, min(row, self.line_count)))
 
     def on_resize(self) -> None:
-        """Keep the cursor in view when the view gets smaller."""
         if self.HAS_CURSOR:
             self.show_row(self.cursor)
 
     def on_focus(self) -> None:
-        """Show the cursor as the one that keys move."""
         if self.HAS_CURSOR:
             self.refresh_row(self.cursor)
 
     def on_blur(self) -> None:
-        """Show the cursor as resting."""
         if self.HAS_CURSOR:
             self.refresh_row(self.cursor)
 

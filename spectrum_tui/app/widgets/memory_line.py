@@ -39,7 +39,6 @@ class MemoryLine(TotalsLine):
             self._sizes = ModelSizes(self._result.parameters, self._result.embeddings)
 
     def estimate(self, choice: Choice, training: Training) -> Estimate:
-        """Return what a choice takes when it is trained in some way."""
         table = self.table(choice.selection)
         return table.estimate(choice.percent, training, embeddings=choice.embeddings)
 
@@ -69,7 +68,6 @@ class MemoryLine(TotalsLine):
 
 
 def how_text(training: Training) -> str:
-    """With what, and on how many GPUs."""
     if training.gpus == 1:
         return f"to train ({training.preset.title})"
     shared = "" if training.sharding.name == "none" else f", {training.sharding.title}"
@@ -77,5 +75,4 @@ def how_text(training: Training) -> str:
 
 
 def parts_text(estimate: Estimate) -> str:
-    """Return what it is made of."""
     return " · ".join(f"{numbers.size(value)} {name}" for name, value in estimate.parts.items())

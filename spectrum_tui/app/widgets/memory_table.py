@@ -52,22 +52,18 @@ class PresetTable(Widget):
         self._estimates: Sequence[Estimate] = ()
 
     def show(self, estimates: Sequence[Estimate]) -> None:
-        """Estimates of all presets, in their order."""
         self._estimates = estimates
         self.refresh()
 
     def watch_bars(self, bars: bool) -> None:
-        """Twice the lines."""
         self.set_class(bars, "-bars")
 
     def on_click(self, event: events.Click) -> None:
-        """Choose the preset of that line."""
         row = (event.y - 1) // (2 if self.bars else 1)
         if event.y >= 1 and row < len(PRESETS):
             self.post_message(self.Chosen(row))
 
     def render(self) -> Content:
-        """Return the titles and the presets."""
         largest = max((estimate.total for estimate in self._estimates), default=0.0)
         lines = [self._titles()]
         for row, estimate in enumerate(self._estimates):

@@ -54,7 +54,6 @@ class ModelChoices(OptionList):
             self.highlighted = 0
 
     def suggest(self, suggestions: Suggestions) -> None:
-        """Show these models and results."""
         self._suggestions = suggestions
         self._fill()
 
@@ -65,7 +64,6 @@ class ModelChoices(OptionList):
             self._fill()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Say what was picked, as a model or as a file."""
         event.stop()
         kind, value = self._shown[event.option_index]
         if kind == "scores":

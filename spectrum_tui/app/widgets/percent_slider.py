@@ -86,7 +86,6 @@ class PercentSlider(Widget, can_focus=True):
         self._dragging = False
 
     def validate_value(self, value: int) -> int:
-        """Keep the value inside 1..100."""
         return max(LOWEST, min(HIGHEST, value))
 
     def watch_value(self, value: int) -> None:
@@ -95,12 +94,10 @@ class PercentSlider(Widget, can_focus=True):
             self._on_change(value)
 
     def action_step(self, by: int) -> None:
-        """Move by some percent."""
         self._end_typing()
         self.value += by
 
     def action_set(self, value: int) -> None:
-        """Go to a percentage."""
         self._end_typing()
         self.value = value
 
@@ -137,7 +134,6 @@ class PercentSlider(Widget, can_focus=True):
     # -- mouse --------------------------------------------------------------------------------
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
-        """Jump to the pointer and follow it."""
         event.stop()
         self._dragging = True
         self.capture_mouse()
@@ -150,7 +146,6 @@ class PercentSlider(Widget, can_focus=True):
             self._to_pointer(event)
 
     def on_mouse_up(self, event: events.MouseUp) -> None:
-        """End a drag."""
         if self._dragging:
             event.stop()
             self.release_mouse()
@@ -160,12 +155,10 @@ class PercentSlider(Widget, can_focus=True):
         self._dragging = False
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """One percent more."""
         event.stop()
         self.action_step(1)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """One percent less."""
         event.stop()
         self.action_step(-1)
 
@@ -196,7 +189,6 @@ class PercentSlider(Widget, can_focus=True):
         self._styles_cached.clear()
 
     def render_line(self, y: int) -> Strip:
-        """Return the sentence, then the track with the thumb on it."""
         cells = self._track_cells()
         thumb = round((self.value - LOWEST) * (cells - 1) / (HIGHEST - LOWEST))
         segments = [

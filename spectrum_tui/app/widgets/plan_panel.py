@@ -46,7 +46,6 @@ class CheckedTypes:
 
     @classmethod
     def of(cls, summary: ModelSummary, checked: Iterable[TypeInfo]) -> CheckedTypes:
-        """Add the checked types up."""
         types = tuple(checked)
         parameters = sum(info.parameters for info in types)
         share = min(1.0, parameters / summary.parameters) if summary.parameters else 0.0
@@ -195,8 +194,6 @@ class PlanPanel(Vertical):
         self.refresh(recompose=True)
 
     def compose(self) -> ComposeResult:
-        """Lay out the model where there is room, the figures, and the notes that this model
-        needs."""
         yield Static(self._about(), id="about")
         with Vertical(id="figures-row"):
             yield self.figures
@@ -233,23 +230,19 @@ class PlanPanel(Vertical):
         )
 
     def show(self, plan: CheckedTypes) -> None:
-        """Other types are checked now."""
         self.figures.plan = plan
         self.figures.problem = ""
         self._show_estimate()
 
     def set_ready(self, ready: Ready) -> None:
-        """Show the time, now that the machine is measured."""
         self.ready = ready
         self._show_estimate()
 
     def set_fresh(self, fresh: bool) -> None:
-        """Whether scores of an earlier scan are computed again."""
         self.fresh = fresh
         self._show_estimate()
 
     def refuse(self) -> None:
-        """Say that there is nothing to scan."""
         self.figures.problem = NOTHING_CHECKED
 
     def _show_estimate(self) -> None:

@@ -45,7 +45,6 @@ class Figure(Vertical):
         self._text = "–"
 
     def compose(self) -> ComposeResult:
-        """Name above value."""
         yield self._heading
         yield self._value
 
@@ -92,7 +91,6 @@ class ScanSummary(Vertical):
         self._note_text = ""
 
     def compose(self) -> ComposeResult:
-        """Bar, figures, sentence, buttons."""
         yield self._bar
         with Horizontal(id="scan-figures"):
             yield from self._figures.values()
@@ -103,7 +101,6 @@ class ScanSummary(Vertical):
             yield Button("Back", id="back", compact=True)
 
     def show(self, scan: Snapshot) -> None:
-        """Bring every part up to date."""
         if TITLES[scan.phase] != self.border_title:  # set again, it would be drawn again
             self.border_title = TITLES[scan.phase]
         self.set_class(scan.phase in ("died", "failed"), "-trouble")

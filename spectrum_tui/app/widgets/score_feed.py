@@ -43,7 +43,6 @@ class ScoreFeed(LineView):
         self.refresh()
 
     def render_row(self, row: int, width: int) -> Strip:
-        """One layer."""
         if not self._rows:
             return Strip([Segment(self._empty, self.line_style("feed--dim"))])
         event = self._rows[row]

@@ -20,12 +20,12 @@ from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.results.selection import NEVER, Selection
 
 Part = tuple[str, float]
-"""(label, SNR) of one matrix of a layer that has several."""
+"""(label, score) of one matrix of a layer that has several."""
 
 
 def spread_text(parts: Sequence[Part]) -> str:
     """`mean of 256 matrices from 0.12 to 3.41`."""
-    scores = [snr for _, snr in parts]
+    scores = [score for _, score in parts]
     low, high = numbers.score(min(scores)), numbers.score(max(scores))
     return f"mean of {numbers.counted(len(parts), 'matrix', 'matrices')} from {low} to {high}"
 
@@ -40,11 +40,9 @@ class FilterInput(Input):
     ]
 
     def action_clear(self) -> None:
-        """End filtering."""
         self.query_ancestor(ScorePane).close_filter()
 
     def action_keep(self) -> None:
-        """Keep the filter and give the keys to the rows."""
         self.query_ancestor(ScorePane).table.focus()
 
 
@@ -76,7 +74,6 @@ class ScorePane(Vertical):
         self._count = Static(markup=False, id="filter-count")
 
     def compose(self) -> ComposeResult:
-        """Filter, rows, details."""
         with Horizontal(id="filter"):
             yield Static("/", id="filter-label")
             yield self._input
@@ -85,23 +82,19 @@ class ScorePane(Vertical):
         yield self._details
 
     def on_resize(self) -> None:
-        """Show as much of the details as the width allows."""
         self._show_details()
 
     # -- filter -------------------------------------------------------------------------------
 
     @property
     def filtering(self) -> bool:
-        """Whether the filter line is open."""
         return self.has_class("-filtering")
 
     def open_filter(self) -> None:
-        """Show the filter line and type into it."""
         self.add_class("-filtering")
         self._input.focus()
 
     def close_filter(self) -> None:
-        """Show every layer again."""
         self.remove_class("-filtering")
         self._input.value = ""
         self.table.focus()
@@ -123,7 +116,6 @@ class ScorePane(Vertical):
         self.table.set_selection(selection)
 
     def set_mask(self, mask: BoolArray) -> None:
-        """Show another selection."""
         self.table.set_mask(mask)
 
     def set_embeddings(self, on: bool) -> None:

@@ -35,7 +35,6 @@ class SetupForm(Vertical):
         self._devices: Sequence[str] = ()
 
     def compose(self) -> ComposeResult:
-        """Lay out a line for each setting that a scan needs."""
         for name in FIELDS:
             option = OPTIONS[name]
             control = self._device_select() if name == "device" else self._input(name, option)
@@ -60,11 +59,9 @@ class SetupForm(Vertical):
         )
 
     def on_mount(self) -> None:
-        """Name the panel."""
         self.border_title = "Model and settings"
 
     def set_devices(self, devices: Sequence[str]) -> None:
-        """Offer the devices that exist."""
         self._devices = devices
         select = self._select()
         chosen = str(select.value)
@@ -75,28 +72,23 @@ class SetupForm(Vertical):
 
     @on(Input.Changed)
     def value_changed(self, event: Input.Changed) -> None:
-        """Clear an error once its value is mended."""
         name = event.input.id or ""
         if name not in OF_THE_MODEL and self.field(name).error:
             self.read()
 
     @on(Input.Blurred)
     def value_left(self, event: Input.Blurred) -> None:
-        """Leaving a field checks it."""
         if event.input.id in CHECKED:
             self.read()
 
     @on(Select.Changed, "#device")
     def device_changed(self) -> None:
-        """Clear the error for a device that exists."""
         self._check_device()
 
     def field(self, name: str) -> Field:
-        """Return the field of a setting, by its name."""
         return self.query_one(f"#field-{name}", Field)
 
     def input(self, name: str) -> Input:
-        """Return what is typed into."""
         return self.query_one(f"#{name}", Input)
 
     def _select(self) -> Select[str]:
@@ -125,7 +117,6 @@ class SetupForm(Vertical):
         )
 
     def output_dir(self) -> str:
-        """Return the folder for what is written."""
         return self.input("output_dir").value.strip() or "."
 
     def parse(self, name: str) -> Any:

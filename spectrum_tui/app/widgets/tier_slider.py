@@ -8,7 +8,7 @@ from textual import events
 
 from spectrum_tui.app.widgets.percent_slider import HIGHEST, LOWEST, PercentSlider
 
-LARGEST_RANK = 256
+LARGEST_OFFERED = 256
 
 
 class TierSlider(PercentSlider):
@@ -29,17 +29,14 @@ class TierSlider(PercentSlider):
         super().__init__(value, on_change)
 
     def validate_value(self, value: int) -> int:
-        """Keep the value from `lowest` to 100."""
         return max(self.lowest, min(HIGHEST, value))
 
     def keep_above(self, lowest: int) -> None:
-        """Let no value be below this one, the present one neither."""
         self.lowest = lowest
         self.value = max(self.value, lowest)
 
     def change_rank(self, by: int) -> None:
-        """Double or halve the rank."""
-        rank = min(LARGEST_RANK, max(1, self.rank * 2 if by > 0 else self.rank // 2))
+        rank = min(LARGEST_OFFERED, max(1, self.rank * 2 if by > 0 else self.rank // 2))
         if rank != self.rank:
             self.rank = rank
             self.refresh()

@@ -52,7 +52,6 @@ class TypeProgressView(LineView):
         self.refresh_rows(changed)
 
     def render_row(self, row: int, width: int) -> Strip:
-        """One type."""
         name, state = self._rows[row]
         worked = state.done + state.failed
         finished = worked >= state.total

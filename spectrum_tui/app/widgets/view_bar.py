@@ -39,7 +39,6 @@ class ViewBar(Widget):
         self.set_reactive(ViewBar.current, self._names[0][0])
 
     def show_names(self, names: Sequence[tuple[str, str]]) -> None:
-        """Offer other names, as where a view is in sight anyway."""
         if list(names) != self._names:
             self._names = list(names)
             self.refresh()
@@ -67,7 +66,6 @@ class ViewBar(Widget):
         )
 
     def on_click(self, event: events.Click) -> None:
-        """Choose the clicked name."""
         x = event.x
         for name, _ in self._names:
             if x < len(name) + 2:

@@ -81,17 +81,14 @@ class YamlPreview(LineView):
         self.resize_lines(self._longest, len(self.view))
 
     def action_pan(self, cells: int) -> None:
-        """Scroll sideways, where lines are longer than the view."""
         self.scroll_to(x=max(0, self.scroll_offset.x + cells))
 
     def render_header(self, line: int, width: int) -> Strip:
-        """Return how long the file is."""
         style = self.line_style("line-view--header")
         title = f" YAML, {counted(len(self.view), 'line')}"
         return Strip([Segment(title[:width].ljust(width), style)], width)
 
     def render_row(self, row: int, width: int) -> Strip:
-        """One line: comments, the key and list items look different."""
         line = printable(self.view.line(row))
         if line.startswith("- "):
             dash = Segment(" - ", self.line_style("yaml-preview--dash"))

@@ -88,7 +88,9 @@ def _in_model(recipe: Recipe, found: list[Finding], names: ModelNames) -> Audit:
     correction = corrected(recipe, meanings, names.model)
     found += outcome_findings(reports, len(meant), len(names.names))
     found += class_findings(meanings, model)
-    found += [Finding(Severity.NOTE, "model", 0, note) for note in names.notes]
+    found += [
+        Finding(severity=Severity.NOTE, code="model", line=0, message=note) for note in names.notes
+    ]
     sizes = model.sizes
     return Audit(
         findings=in_order(found if correction.text else map(without_file, found)),

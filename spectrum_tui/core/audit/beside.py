@@ -26,34 +26,34 @@ def _adapter(recipe: Recipe) -> Iterator[Finding]:
     key = next((key for key in _ADAPTERS if recipe.data.get(key)), "")
     if key:
         yield Finding(
-            Severity.ERROR,
-            "adapter",
-            _line(recipe, key),
-            f"{key} asks for an adapter beside {KEY}: axolotl freezes after adding "
+            severity=Severity.ERROR,
+            code="adapter",
+            line=_line(recipe, key),
+            message=f"{key} asks for an adapter beside {KEY}: axolotl freezes after adding "
             "it, so that the adapter does not train.",
-            "Use one or the other.",
+            hint="Use one or the other.",
         )
 
 
 def _ignored(recipe: Recipe) -> Iterator[Finding]:
     if recipe.data.get("mxfp4") is True:
         yield Finding(
-            Severity.ERROR,
-            "mxfp4",
-            _line(recipe, "mxfp4"),
-            "mxfp4 is on: AWS sft.py then ignores the list and trains the whole model.",
-            "Switch mxfp4 off.",
+            severity=Severity.ERROR,
+            code="mxfp4",
+            line=_line(recipe, "mxfp4"),
+            message="mxfp4 is on: AWS sft.py then ignores the list and trains the whole model.",
+            hint="Switch mxfp4 off.",
         )
     plugins = recipe.data.get("plugins")
     if isinstance(plugins, list) and any(
         isinstance(name, str) and "spectrum" in name.lower() for name in plugins
     ):
         yield Finding(
-            Severity.ERROR,
-            "plugin",
-            _line(recipe, "plugins"),
-            "axolotl's Spectrum plugin puts a list of its own in the place of this one.",
-            "Leave out the plugin.",
+            severity=Severity.ERROR,
+            code="plugin",
+            line=_line(recipe, "plugins"),
+            message="axolotl's Spectrum plugin puts a list of its own in the place of this one.",
+            hint="Leave out the plugin.",
         )
 
 
@@ -63,12 +63,12 @@ def _checkpointing(recipe: Recipe) -> Iterator[Finding]:
     head = any("embed_tokens" in e.pattern or "lm_head" in e.pattern for e in recipe.entries)
     if reentrant and not head:
         yield Finding(
-            Severity.WARNING,
-            "reentrant",
-            _line(recipe, "use_reentrant"),
-            "use_reentrant is on and no embeddings train: on transformers 4 no layer gets a "
-            "gradient.",
-            "Set use_reentrant: false.",
+            severity=Severity.WARNING,
+            code="reentrant",
+            line=_line(recipe, "use_reentrant"),
+            message="use_reentrant is on and no embeddings train: on transformers 4 no layer gets "
+            "a gradient.",
+            hint="Set use_reentrant: false.",
         )
 
 
@@ -81,9 +81,10 @@ def _fsdp(recipe: Recipe) -> Iterator[Finding]:
     names = ("use_orig_params", "fsdp_use_orig_params")
     if version in (1, "1") and not any(config.get(name) is True for name in names):
         yield Finding(
-            Severity.WARNING,
-            "fsdp",
-            _line(recipe, "fsdp"),
-            "FSDP 1 cannot hold frozen and trained weights together without use_orig_params.",
-            "Set use_orig_params: true in fsdp_config.",
+            severity=Severity.WARNING,
+            code="fsdp",
+            line=_line(recipe, "fsdp"),
+            message="FSDP 1 cannot hold frozen and trained weights together without "
+            "use_orig_params.",
+            hint="Set use_orig_params: true in fsdp_config.",
         )

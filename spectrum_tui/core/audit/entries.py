@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ CLASS_AS_ROWS = re.compile(r"\[\d{2,}\]$")
 """A choice of digits, that axolotl takes for a row."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeEntry:
     """One item of the list: its line (from 1), its text as YAML reads it, and how it stands there.
 
@@ -53,7 +53,6 @@ class RecipeEntry:
 
     line: int
     pattern: str
-    _: KW_ONLY
     indent: int = 0
     gap: int = 1
     quoted: bool = False
@@ -191,7 +190,7 @@ def _find(
         return path, list(_plain(document)), _key_line(document)
     items, line = list(_composed(text, document, path)), _key_line(document)
     if [item.pattern for item in items] != (value or []):  # the key came with << from elsewhere
-        items = [RecipeEntry(line, str(name)) for name in value or []]
+        items = [RecipeEntry(line=line, pattern=str(name)) for name in value or []]
     return path, items, line
 
 
@@ -209,7 +208,7 @@ def _plain(document: RecipeText) -> Iterator[RecipeEntry]:
     for number, line in enumerate(document.lines, 1):
         if line.startswith("- "):
             if inside:
-                yield RecipeEntry(number, line[2:])
+                yield RecipeEntry(line=number, pattern=line[2:])
         elif line[:1] not in ("", " ", "\t", "#"):
             inside = line.startswith(f"{KEY}:")
 
@@ -233,14 +232,14 @@ def _entry(item: Any, lines: list[str], *, flow: bool) -> RecipeEntry:
     number = item.start_mark.line
     line = lines[number] if number < len(lines) else ""
     if flow:
-        return RecipeEntry(number + 1, item.value, flow=True, quoted=bool(item.style))
+        return RecipeEntry(line=number + 1, pattern=item.value, flow=True, quoted=bool(item.style))
     before = line[: item.start_mark.column]
     dash = before.rfind("-")
     one_line = item.end_mark.line == number
     rest = line[item.end_mark.column :] if one_line else ""
     return RecipeEntry(
-        number + 1,
-        item.value,
+        line=number + 1,
+        pattern=item.value,
         indent=dash if dash >= 0 else 0,
         gap=len(before) - dash - 1,
         quoted=bool(item.style),

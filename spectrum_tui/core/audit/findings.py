@@ -26,7 +26,7 @@ class Severity(StrEnum):
 _SIGNS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """What is wrong, where (a line counted from 1, 0 for the whole file), and what to do.
 
@@ -59,7 +59,16 @@ def of_lines(
     line, text = lines[0]
     others = len(lines) - 1
     more = f" (and {counted(others, 'more line')})" if others else ""
-    return [Finding(severity, code, line, f"{short(text)} {words}{more}.", hint, len(lines))]
+    return [
+        Finding(
+            severity=severity,
+            code=code,
+            line=line,
+            message=f"{short(text)} {words}{more}.",
+            hint=hint,
+            count=len(lines),
+        )
+    ]
 
 
 def short(text: str, width: int = 64) -> str:

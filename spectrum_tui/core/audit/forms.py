@@ -37,7 +37,7 @@ _PLAIN_LINE = "Write each name as `- name` at the beginning of its line, and not
 _READ_LINES = "trainers that read the file line by line"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Rule:
     code: str
     severity: Severity
@@ -79,65 +79,66 @@ def _without_weight(pattern: str) -> bool:
 
 _RULES = (
     _Rule(
-        "escaped-dot",
-        Severity.ERROR,
-        lambda pattern: bool(_ESCAPED_DOT.search(pattern)),
-        "escapes its dots: axolotl, which does that itself, then matches nothing",
+        code="escaped-dot",
+        severity=Severity.ERROR,
+        applies=lambda pattern: bool(_ESCAPED_DOT.search(pattern)),
+        words="escapes its dots: axolotl, which does that itself, then matches nothing",
     ),
     _Rule(
-        "anchored",
-        Severity.WARNING,
-        _anchored,
-        "has ^ or $: trainers that look for plain text (DistillKit, the Spectrum README) match "
-        "nothing",
+        code="anchored",
+        severity=Severity.WARNING,
+        applies=_anchored,
+        words="has ^ or $: trainers that look for plain text (DistillKit, the Spectrum README) "
+        "match nothing",
     ),
     _Rule(
-        "wildcard",
-        Severity.ERROR,
-        lambda pattern: bool(_WILD.search(pattern)),
-        "uses a dot for any character: axolotl takes it for a dot, and matches nothing",
+        code="wildcard",
+        severity=Severity.ERROR,
+        applies=lambda pattern: bool(_WILD.search(pattern)),
+        words="uses a dot for any character: axolotl takes it for a dot, and matches nothing",
     ),
     _Rule(
-        "class-as-rows",
-        Severity.ERROR,
-        lambda pattern: bool(CLASS_AS_ROWS.search(pattern)),
-        "ends with a choice of digits, which axolotl takes for a row number",
-        "Write one line for each layer.",
+        code="class-as-rows",
+        severity=Severity.ERROR,
+        applies=lambda pattern: bool(CLASS_AS_ROWS.search(pattern)),
+        words="ends with a choice of digits, which axolotl takes for a row number",
+        hint="Write one line for each layer.",
     ),
     _Rule(
-        "turned-rows",
-        Severity.ERROR,
-        _turned_rows,
-        "asks for rows that end before they start: axolotl stops",
-        "Write [first:end], the end not among them.",
+        code="turned-rows",
+        severity=Severity.ERROR,
+        applies=_turned_rows,
+        words="asks for rows that end before they start: axolotl stops",
+        hint="Write [first:end], the end not among them.",
     ),
     _Rule(
-        "rows",
-        Severity.NOTE,
-        has_rows,
-        "limits the rows that train, which only axolotl understands",
-        "Other trainers match nothing by it.",
+        code="rows",
+        severity=Severity.NOTE,
+        applies=has_rows,
+        words="limits the rows that train, which only axolotl understands",
+        hint="Other trainers match nothing by it.",
     ),
     _Rule(
-        "regex",
-        Severity.WARNING,
-        _is_regex,
-        "is a regular expression: trainers that look for plain text match nothing",
-        "Write one line for each parameter.",
+        code="regex",
+        severity=Severity.WARNING,
+        applies=_is_regex,
+        words="is a regular expression: trainers that look for plain text match nothing",
+        hint="Write one line for each parameter.",
     ),
     _Rule(
-        "wrapped",
-        Severity.ERROR,
-        lambda pattern: bool(_WRAPPED.match(pattern)) or "_wrapped_module" in pattern,
-        "is a name inside a wrapper (PEFT, torch.compile, FSDP): trainers freeze before wrapping",
-        "Write the name that the model itself has.",
+        code="wrapped",
+        severity=Severity.ERROR,
+        applies=lambda pattern: bool(_WRAPPED.match(pattern)) or "_wrapped_module" in pattern,
+        words="is a name inside a wrapper (PEFT, torch.compile, FSDP): trainers freeze before "
+        "wrapping",
+        hint="Write the name that the model itself has.",
     ),
     _Rule(
-        "module",
-        Severity.WARNING,
-        _without_weight,
-        "has no .weight at its end: it also matches every name that goes on like it",
-        "With .weight, and a line for .bias, it matches itself alone.",
+        code="module",
+        severity=Severity.WARNING,
+        applies=_without_weight,
+        words="has no .weight at its end: it also matches every name that goes on like it",
+        hint="With .weight, and a line for .bias, it matches itself alone.",
     ),
 )
 
@@ -241,22 +242,22 @@ def _of_the_whole(recipe: Recipe) -> list[Finding]:
     if not recipe.lines:
         found.append(
             Finding(
-                Severity.ERROR,
-                "empty",
-                recipe.line,
-                "The list is empty: axolotl then trains the whole model, others stop or train "
-                "nothing.",
-                "Select at least one layer.",
+                severity=Severity.ERROR,
+                code="empty",
+                line=recipe.line,
+                message="The list is empty: axolotl then trains the whole model, others stop or "
+                "train nothing.",
+                hint="Select at least one layer.",
             )
         )
     if recipe.path:
         found.append(
             Finding(
-                Severity.WARNING,
-                "nested",
-                recipe.line,
-                f"The list stands under {recipe.path}, where only Soup looks for it.",
-                f"Put {KEY} at the beginning of a line for other trainers.",
+                severity=Severity.WARNING,
+                code="nested",
+                line=recipe.line,
+                message=f"The list stands under {recipe.path}, where only Soup looks for it.",
+                hint=f"Put {KEY} at the beginning of a line for other trainers.",
             )
         )
     found += of_lines(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
@@ -17,7 +17,7 @@ from spectrum_tui.core.trainers.patterns import at_start
 from spectrum_tui.core.trainers.reports import Reporter
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Meaning:
     """One line: the parameters that it is meant to train, and those that it does match as a
     regular expression at the beginning, which is how most trainers match.
@@ -29,7 +29,6 @@ class Meaning:
     entry: RecipeEntry
     names: tuple[str, ...]
     matched: tuple[str, ...]
-    _: KW_ONLY
     renamed: bool = False
     tied: bool = False
     untried: str = ""
@@ -101,13 +100,15 @@ class Model:
         matched = tuple(hits.of(pattern))
         untried = hits.untried.get(pattern, "") or hits.invalid.get(pattern, "")
         if not name:
-            return Meaning(entry, matched, matched, untried=untried)
+            return Meaning(entry=entry, names=matched, matched=matched, untried=untried)
         names = self.named(name)
         if names:
-            return Meaning(entry, names, matched)
+            return Meaning(entry=entry, names=names, matched=matched)
         if tied := self._tied.get(name) or self._tied.get(f"{name}.weight"):
-            return Meaning(entry, (tied,), matched, tied=True)
-        return Meaning(entry, self._now(name), matched, renamed=bool(self._now(name)))
+            return Meaning(entry=entry, names=(tied,), matched=matched, tied=True)
+        return Meaning(
+            entry=entry, names=self._now(name), matched=matched, renamed=bool(self._now(name))
+        )
 
     def named(self, name: str) -> tuple[str, ...]:
         """Return the parameter of that name, or all of the module of that name."""

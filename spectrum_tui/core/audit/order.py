@@ -42,14 +42,14 @@ def order_findings(names: Sequence[str], sizes: Mapping[str, int], line: int = 0
     layers = max(map(len, partly.values()))
     return [
         Finding(
-            Severity.ERROR,
-            "file-order",
-            line,
-            f"{counted(len(partly), 'type takes', 'types take')} the first layers of the model "
-            f"(0 to {layers - 1}) rather than the best: so sorts a scan whose scores were NaN or "
-            "all alike.",
-            "Scan the model again.",
-            sum(map(len, partly.values())),
+            severity=Severity.ERROR,
+            code="file-order",
+            line=line,
+            message=f"{counted(len(partly), 'type takes', 'types take')} the first layers of the "
+            f"model (0 to {layers - 1}) rather than the best: so sorts a scan whose scores were "
+            "NaN or all alike.",
+            hint="Scan the model again.",
+            count=sum(map(len, partly.values())),
         )
     ]
 

@@ -7,10 +7,10 @@ from spectrum_tui.core.hub.cache import HubFiles, cached_models, find_local, mis
 from spectrum_tui.core.hub.errors import is_model_id, translate, validate
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.remote import RemoteCheckpoint, read_remote
-from spectrum_tui.core.hub.transfer import DownloadCancelled, download
+from spectrum_tui.core.hub.transfer import DownloadStopped, download
 
 __all__ = [
-    "DownloadCancelled",
+    "DownloadStopped",
     "HubFiles",
     "Patience",
     "RemoteCheckpoint",

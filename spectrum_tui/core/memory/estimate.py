@@ -127,7 +127,7 @@ class MemoryTable:
     def _adapted(self, percent: int, training: Training) -> tuple[_Parts, int, int]:
         """(bytes, what trains, the lowest block that does) with adapters."""
         preset = training.preset
-        choice = Choice(self._selection, percent, tiers=training.tiers)
+        choice = Choice(selection=self._selection, percent=percent, tiers=training.tiers)
         count = (HYBRID if preset.hybrid else LORA).count(choice)
         end = choice.medium_end if preset.hybrid else percent
         base = self._four_bit if preset.four_bit else preset.weights * self._total

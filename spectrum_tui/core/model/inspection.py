@@ -61,7 +61,7 @@ def inspect_model(
     "demo" is the demonstration model (`./demo` is a folder); an existing folder wins over a hub
     id, the hub's local cache over the network, which is asked with `patience`.
     """
-    model = meant(model)
+    model = trimmed(model)
     if model == DEMO:
         return _describe(model, "demo", read_checkpoint(demo.make_demo_model()), name=DEMO_NAME)
     folder = local_folder(model)
@@ -78,7 +78,7 @@ def inspect_model(
     return replace(found_there, files=remote.files)
 
 
-def meant(typed: str) -> str:
+def trimmed(typed: str) -> str:
     """Return what was typed, without the spaces around it unless there is a folder of just that
     name."""
     with contextlib.suppress(OSError, ValueError, RuntimeError):

@@ -30,7 +30,7 @@ class Tiers:
     medium_rank: int = 8
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Choice:
     """A ranking and how much of it is taken: the top `percent` of each type, with embeddings and
     output head or without. `experts` asks for the top `percent` of the experts within each fused

@@ -70,7 +70,7 @@ class Scores:
         return len(self.layers)
 
     @property
-    def snr(self) -> FloatArray:
+    def values(self) -> FloatArray:
         """The values that rank: NaN where there is no score, +inf possible."""
         return self.metrics[self.metric].values
 

@@ -22,7 +22,7 @@ from spectrum_tui.core.model.inspection import (
     Inspection,
     inspect_model,
     local_folder,
-    meant,
+    trimmed,
     with_exact_names,
 )
 from spectrum_tui.core.naming import NAMING, Layer, ModelLayers
@@ -70,7 +70,7 @@ def cached_models_of(result: Result) -> list[str]:
 
 def local_model(model: str) -> Inspection:
     """Return a model on this machine under its exact names; raises CheckpointError or HubError."""
-    name = meant(model)
+    name = trimmed(model)
     if name != DEMO and local_folder(name) is None:
         hub.validate(name)
         if hub.find_local(name) is None:

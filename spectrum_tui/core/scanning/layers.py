@@ -136,12 +136,12 @@ class LayerWork:
     def _part_done(self, index: int, seconds: float, *, resumed: bool = False) -> MatrixDone:
         parts = len(self.layer.matrices)
         return MatrixDone(
-            self.names[index],
-            self.layer.type,
-            self.matrix_cost,
-            self.layer.nbytes // parts,
-            seconds,
-            resumed,
+            layer=self.names[index],
+            type=self.layer.type,
+            cost=self.matrix_cost,
+            bytes=self.layer.nbytes // parts,
+            seconds=seconds,
+            resumed=resumed,
         )
 
     def _done(
@@ -172,7 +172,9 @@ class LayerWork:
 
     def _failed(self, cost: float) -> LayerFailed:
         layer = self.layer
-        return LayerFailed(layer.name, layer.type, layer.shape, self.problem, cost)
+        return LayerFailed(
+            layer=layer.name, type=layer.type, shape=layer.shape, reason=self.problem, cost=cost
+        )
 
 
 def memory_need(layer: Layer) -> int:

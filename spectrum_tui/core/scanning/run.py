@@ -94,7 +94,7 @@ def _prepared(settings: Settings, inspection: Inspection | None, output: Path | 
     return with_exact_names(inspection, settings)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Outcome:
     """What the events of a scan come to; `device` and `notes` say how it ran."""
 

@@ -244,12 +244,12 @@ def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
             )
     devices = ", ".join(dict.fromkeys(device for part in parts for device in part.devices))
     start = ScanStarted(
-        len(plan.layers),
-        plan.cost,
-        dict(Counter(layer.type for layer in plan.layers)),
-        devices if len(parts) == 1 else f"{devices} in {len(parts)} processes",
-        sum(part.in_work for part in parts),
-        plan.notes,
+        layers=len(plan.layers),
+        cost=plan.cost,
+        types=dict(Counter(layer.type for layer in plan.layers)),
+        device=devices if len(parts) == 1 else f"{devices} in {len(parts)} processes",
+        batch_size=sum(part.in_work for part in parts),
+        notes=plan.notes,
     )
     return start, best_entries(entry for part in parts for entry in part.known.values())
 

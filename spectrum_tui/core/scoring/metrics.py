@@ -23,7 +23,7 @@ TRACY_WIDOM_999 = 3.2724
 value above the threshold that is made with it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """A metric by name: `title` heads its column, `words` stand in a sentence, `meaning` says in
     one line what it is. `one_dimensional` is its value for 1-D weights, which are one singular
@@ -143,31 +143,36 @@ def _relative(values: FloatArray, rows: int, columns: int) -> FloatArray:
 
 _ALL = (
     Metric(
-        "spectrum", "SNR", "signal-to-noise ratio", "signal over noise, by Spectrum", spectrum, 1.0
+        name="spectrum",
+        title="SNR",
+        words="signal-to-noise ratio",
+        meaning="signal over noise, by Spectrum",
+        of=spectrum,
+        one_dimensional=1.0,
     ),
     Metric(
-        "calibrated",
-        "signal",
-        "share of energy above the noise",
-        "share of energy above the noise",
-        calibrated,
-        0.0,
+        name="calibrated",
+        title="signal",
+        words="share of energy above the noise",
+        meaning="share of energy above the noise",
+        of=calibrated,
+        one_dimensional=0.0,
     ),
     Metric(
-        "stable_rank",
-        "stable rank",
-        "stable rank",
-        "energy in units of the largest value's",
-        stable_rank,
-        1.0,
+        name="stable_rank",
+        title="stable rank",
+        words="stable rank",
+        meaning="energy in units of the largest value's",
+        of=stable_rank,
+        one_dimensional=1.0,
     ),
     Metric(
-        "effective_rank",
-        "eff. rank",
-        "effective rank",
-        "how many values share the sum evenly",
-        effective_rank,
-        1.0,
+        name="effective_rank",
+        title="eff. rank",
+        words="effective rank",
+        meaning="how many values share the sum evenly",
+        of=effective_rank,
+        one_dimensional=1.0,
     ),
 )
 _BY_NAME = {metric.name: metric for metric in _ALL}
@@ -177,7 +182,9 @@ assert tuple(_BY_NAME) == METRICS
 def described(name: str) -> Metric:
     """Return the metric of this name, or one that is called so: a file may name what is not
     known."""
-    return _BY_NAME.get(name) or Metric(name, name[:10], name, name, spectrum, 1.0)
+    return _BY_NAME.get(name) or Metric(
+        name=name, title=name[:10], words=name, meaning=name, of=spectrum, one_dimensional=1.0
+    )
 
 
 def every_metric(

@@ -21,7 +21,7 @@ SECONDS_FOR_REGEXES = 2.0
 bounded by `safety`."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Hits:
     """Spans of names by pattern, and why a pattern was not tried.
 
@@ -76,7 +76,7 @@ def _covered(spans: Iterable[Span]) -> list[int]:
 
 def hits(patterns: Iterable[str], understand: Understand, names: Names) -> Hits:
     """Return what each pattern matches; never raises, and takes seconds at the worst."""
-    found = Hits(names)
+    found = Hits(names=names)
     forms = _understood(patterns, understand, found)
     literal = {p: f for p, f in forms.items() if not f.regex and f.start}
     inside = {p: f for p, f in forms.items() if not f.regex and p not in literal}
@@ -136,7 +136,7 @@ def _look_inside(forms: Mapping[str, Form], found: Hits) -> dict[str, Form]:
 
 def _as_regex(form: Form) -> Form:
     parts = ".".join(re.escape(part) for part in form.literal.split(ANY_CHAR))
-    return Form("", regex=parts + ("$" if form.end else ""))
+    return Form(literal="", regex=parts + ("$" if form.end else ""))
 
 
 def _try_each(forms: Mapping[str, Form], found: Hits) -> None:

@@ -30,7 +30,7 @@ _ROWS = re.compile(r"(.+)\[([0-9]*)(?:(:)([0-9]*))?\]")
 _LONE_DOT = re.compile(r"\.(?!\+)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
     """What a name must look like to train.
 
@@ -51,12 +51,12 @@ Understand = Callable[[str], Form]
 
 def substring(pattern: str) -> Form:
     """`pattern in name`."""
-    return Form(pattern)
+    return Form(literal=pattern)
 
 
 def beginning(pattern: str) -> Form:
     """`name.startswith(pattern)`."""
-    return Form(pattern, start=True)
+    return Form(literal=pattern, start=True)
 
 
 def at_start(pattern: str) -> Form:
@@ -82,7 +82,7 @@ def as_axolotl(pattern: str) -> Form:
     """
     plain = _PLAIN.fullmatch(pattern)
     if plain:
-        return Form(plain[2], True, bool(plain[3]))
+        return Form(literal=plain[2], start=True, end=bool(plain[3]))
     name, rows = axolotl_rows(pattern)
     return replace(at_start(_LONE_DOT.sub(r"\\.", name)), rows=rows)
 
@@ -105,13 +105,17 @@ def axolotl_rows(pattern: str) -> tuple[str, Rows | None]:
 def _regular(pattern: str, *, start: bool) -> Form:
     plain = _PLAIN.fullmatch(pattern)
     if plain:
-        return Form(plain[2].replace(".", ANY_CHAR), start or bool(plain[1]), bool(plain[3]))
+        return Form(
+            literal=plain[2].replace(".", ANY_CHAR),
+            start=start or bool(plain[1]),
+            end=bool(plain[3]),
+        )
     escaped = _ESCAPED.fullmatch(pattern)
     if escaped:
         literal = "".join(_meaning(token) for token in _TOKENS.findall(escaped[2]))
-        return Form(literal, start or bool(escaped[1]), bool(escaped[3]))
+        return Form(literal=literal, start=start or bool(escaped[1]), end=bool(escaped[3]))
     anchored = start or pattern.startswith("^")
-    return Form(_literal_head(pattern) if anchored else "", start, regex=pattern)
+    return Form(literal=_literal_head(pattern) if anchored else "", start=start, regex=pattern)
 
 
 def _meaning(token: str) -> str:

@@ -8,14 +8,14 @@ the names of `model.named_parameters()`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from spectrum_tui.core.trainers import patterns, recipe_text
 from spectrum_tui.core.trainers.recipe_text import RecipeText
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trainer:
     """A way of reading a recipe.
 
@@ -28,7 +28,6 @@ class Trainer:
     read: Callable[[RecipeText], tuple[str, ...]]
     understand: patterns.Understand
     matching: str
-    _: KW_ONLY
     of_nothing: Literal["nothing", "everything"] = "nothing"
     most: int = 0
     longest: int = 0
@@ -37,48 +36,63 @@ class Trainer:
 TRAINERS = (
     # axolotl-ai-cloud/axolotl: src/axolotl/utils/freeze.py, src/axolotl/train.py
     Trainer(
-        "axolotl",
-        recipe_text.with_pyyaml,
-        patterns.as_axolotl,
-        "regular expression at the beginning, dots literal but for .+, rows in brackets",
+        name="axolotl",
+        read=recipe_text.with_pyyaml,
+        understand=patterns.as_axolotl,
+        matching="regular expression at the beginning, dots literal but for .+, rows in brackets",
         of_nothing="everything",
     ),
     # anakin87's TRL tutorial and philschmid's run_sft.py;
     # aws-samples/amazon-sagemaker-generativeai: train_spectrum.py, run_sft.py
     Trainer(
-        "TRL tutorial",
-        recipe_text.by_dash,
-        patterns.at_start,
-        "regular expression at the beginning",
+        name="TRL tutorial",
+        read=recipe_text.by_dash,
+        understand=patterns.at_start,
+        matching="regular expression at the beginning",
     ),
     # aws-samples/amazon-sagemaker-generativeai: 0_model_customization_recipes, sft.py
     Trainer(
-        "AWS sft.py",
-        recipe_text.by_stripped_dash,
-        patterns.at_start,
-        "regular expression at the beginning",
+        name="AWS sft.py",
+        read=recipe_text.by_stripped_dash,
+        understand=patterns.at_start,
+        matching="regular expression at the beginning",
     ),
     # Soup: utils/freeze.py, config/schema.py
     Trainer(
-        "Soup",
-        recipe_text.with_pyyaml_nested,
-        patterns.anywhere,
-        "regular expression anywhere",
+        name="Soup",
+        read=recipe_text.with_pyyaml_nested,
+        understand=patterns.anywhere,
+        matching="regular expression anywhere",
         most=50_000,
         longest=512,
     ),
     # arcee-ai/DistillKit: freeze_student_spectrum
-    Trainer("DistillKit", recipe_text.with_pyyaml_strictly, patterns.substring, "text anywhere"),
+    Trainer(
+        name="DistillKit",
+        read=recipe_text.with_pyyaml_strictly,
+        understand=patterns.substring,
+        matching="text anywhere",
+    ),
     # QuixiAI/spectrum: README.md
-    Trainer("Spectrum README", recipe_text.by_dash, patterns.substring, "text anywhere"),
+    Trainer(
+        name="Spectrum README",
+        read=recipe_text.by_dash,
+        understand=patterns.substring,
+        matching="text anywhere",
+    ),
     # copies of the recipe that ask name.startswith(line)
-    Trainer("prefix forks", recipe_text.with_pyyaml, patterns.beginning, "text at the beginning"),
+    Trainer(
+        name="prefix forks",
+        read=recipe_text.with_pyyaml,
+        understand=patterns.beginning,
+        matching="text at the beginning",
+    ),
     # copies of the recipe that search lines with ^ or $, and look for the others
     Trainer(
-        "mixed forks",
-        recipe_text.with_pyyaml,
-        patterns.anchored_or_substring,
-        "regular expression where it has ^ or $, else text anywhere",
+        name="mixed forks",
+        read=recipe_text.with_pyyaml,
+        understand=patterns.anchored_or_substring,
+        matching="regular expression where it has ^ or $, else text anywhere",
     ),
 )
 """In the order in which they are reported."""

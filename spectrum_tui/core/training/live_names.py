@@ -35,7 +35,7 @@ Role = Literal["", "adapter", "copy", "replaced"]
 `modules_to_save`, or what that copy stands in for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveParameter:
     """One name of a parameter; a tied one has several.
 
@@ -88,7 +88,15 @@ def live_parameters(model: torch.nn.Module) -> list[LiveParameter]:
         prefix = f"{place.path}." if place.path else ""
         before = f"{actual}." if actual else ""
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            found.append(LiveParameter(prefix + name, before + name, parameter, module, place.role))
+            found.append(
+                LiveParameter(
+                    name=prefix + name,
+                    actual=before + name,
+                    parameter=parameter,
+                    module=module,
+                    role=place.role,
+                )
+            )
     return found
 
 

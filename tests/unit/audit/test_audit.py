@@ -261,7 +261,7 @@ def test_nothing_and_everything_are_said() -> None:
 @pytest.mark.parametrize("head", [True, False])
 def test_what_is_written_here_has_no_defect(percent: int, head: bool) -> None:
     result = made.with_parameters(made.result(layers=12, bias=True))
-    choice = Choice(Selection(result), percent, embeddings=head)
+    choice = Choice(selection=Selection(result), percent=percent, embeddings=head)
     text = SpectrumYaml(choice.selection).text(percent, embeddings=head)
     names = [p.name for p in result.parameters]
     for found in (audit(text), audit(text, model(names))):

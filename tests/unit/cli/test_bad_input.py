@@ -223,7 +223,7 @@ def test_a_metric_that_is_none(command: list[str], capsys: Capture) -> None:
 
 
 def test_a_revision_of_a_folder_is_said_to_mean_nothing(model: Path, capsys: Capture) -> None:
-    said = "note: a folder has no revisions"
+    said = "note: --revision is ignored"
     assert main(["scan", str(model), "--revision", "v2"]) == 0
     assert sum(line.startswith(said) for line in capsys.readouterr().err.splitlines()) == 1
     assert main(["scan", str(model)]) == 0

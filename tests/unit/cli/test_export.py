@@ -39,7 +39,7 @@ def exported(capsys: Capture, *arguments: str) -> str:
 
 @pytest.mark.parametrize("kind", ["spectrum", "spectrum-reference", "axolotl", "trl"])
 def test_stdout_is_the_first_file_of_the_kind(kind: str, scores: str, capsys: Capture) -> None:
-    choice = Choice(Selection(load_result(Path(scores))), 25)
+    choice = Choice(selection=Selection(load_result(Path(scores))), percent=25)
     text = exported(capsys, scores, "--as", kind, "--top-percent", "25")
     assert text == kind_named(kind).files(choice)[0].text
 
@@ -143,7 +143,7 @@ BAD = {
     "no such kind": (["--as", "lora-pro"], "no recipe called 'lora-pro'. There are: spectrum, "),
     "no such percentage": (["--top-percent", "0"], "The percentage '0' is not usable"),
     "no such metric": (["--metric", "x"], "There is no metric 'x'"),
-    "experts of a kind without": (["--as", "trl", "--experts"], "--experts is not for trl"),
+    "experts of a kind without": (["--as", "trl", "--experts"], "--experts does not work with trl"),
     "experts of scores without": (["--as", "axolotl", "--experts"], "hold no single experts"),
     "nothing selected": (["--as", "trl", "--top-percent", "8"], "8 % selects no layer"),
     "reference without head": (
@@ -151,7 +151,7 @@ BAD = {
         "always trains embeddings",
     ),
     "a folder": (["-o", "."], "Cannot write ."),
-    "two files of scores": (["again.json"], "Unrecognized arguments: again.json"),
+    "two score files": (["again.json"], "Unrecognized arguments: again.json"),
 }
 
 

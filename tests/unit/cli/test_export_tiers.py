@@ -63,9 +63,13 @@ def test_the_json_must_be_called_as_the_python_file_calls_it(
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("spectrum", ("--high-rank", "8"), "--high-rank is not for spectrum"),
-        ("peft-lora", ("--medium-rank", "8"), "--medium-rank is not for peft-lora"),
-        ("peft-groups", ("--medium-percent", "60"), "--medium-percent is not for peft-groups"),
+        ("spectrum", ("--high-rank", "8"), "--high-rank does not work with spectrum"),
+        ("peft-lora", ("--medium-rank", "8"), "--medium-rank does not work with peft-lora"),
+        (
+            "peft-groups",
+            ("--medium-percent", "60"),
+            "--medium-percent does not work with peft-groups",
+        ),
         ("peft-tiers", ("--medium-percent", "49"), "--medium-percent '49' is not usable"),
         ("peft-tiers", ("--medium-percent", "101"), "50 to 100"),
         ("peft-tiers", ("--high-rank", "0"), "--high-rank '0' is not usable"),

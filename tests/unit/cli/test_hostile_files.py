@@ -68,7 +68,7 @@ def hostile_result() -> Any:
     """Details of the cache as no scan of ours writes them."""
     result = made.with_parameters(made.result(layers=12, types=2))
     scores = result.scores
-    scores.snr[0] = np.nan
+    scores.values[0] = np.nan
     scores.problems[0] = JSON_TEXT
     scores.parts[1] = ((JSON_TEXT, 1.0), ("b", 2.0))
     scores.type_names[1] = JSON_TEXT
@@ -92,7 +92,7 @@ def test_details_of_the_cache(tmp_path: Path, shell: Shell) -> None:
 
 def test_recipes_of_hostile_results_say_what_they_mean() -> None:
     """Comments are made printable; names are exact or refused."""
-    choice = Choice(Selection(hostile_result()), 50, True)
+    choice = Choice(selection=Selection(hostile_result()), percent=50, embeddings=True)
     for kind in KINDS:
         for file in drafted(kind, choice):
             assert_plain(file.text.encode())

@@ -43,7 +43,7 @@ def fetch(repo, cancel_at=None, files=None):
             cancelled=lambda: cancel_at is not None and steps[-1][0] >= cancel_at,
         )
         return {"folder": str(folder), "steps": steps}
-    except hub.DownloadCancelled:
+    except hub.DownloadStopped:
         return {"cancelled": True, "steps": steps}
     except SpectrumError as error:
         return {**to_dict(error), "steps": steps}

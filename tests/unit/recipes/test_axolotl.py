@@ -22,7 +22,9 @@ from tests import fused, made
 
 
 def written(result: Result, percent: int, *, embeddings: bool = True, experts: bool = False) -> str:
-    choice = Choice(Selection(result), percent, embeddings, experts=experts)
+    choice = Choice(
+        selection=Selection(result), percent=percent, embeddings=embeddings, experts=experts
+    )
     (file,) = kind_named("axolotl").files(choice)
     assert file.ending == f"_axolotl_{percent}percent.yaml"
     return file.text

@@ -51,7 +51,7 @@ def best(result: Result, percent: int) -> set[str]:
     found: set[str] = set()
     for type_id in range(len(scores.type_names)):
         rows = np.flatnonzero(scores.type_ids == type_id)
-        order = rows[np.argsort(-scores.snr[rows], kind="stable")]
+        order = rows[np.argsort(-scores.values[rows], kind="stable")]
         found |= {scores.layers[row] for row in order[: len(rows) * percent // 100].tolist()}
     return found
 
@@ -96,7 +96,9 @@ def mixture(kinds: dict[str, ModuleKind] | None = None) -> Result:
 
 def test_lora_names_the_selected_modules() -> None:
     result = llama(norms=True)
-    config, _ = recipe("peft-lora", Choice(Selection(result), 25, tiers=Tiers(high_rank=16)))
+    config, _ = recipe(
+        "peft-lora", Choice(selection=Selection(result), percent=25, tiers=Tiers(high_rank=16))
+    )
     wanted = {name for name in best(result, 25) if "layernorm" not in name}
     assert config.pop("target_modules") == sorted(wanted, key=result.scores.layers.index)
     assert config == {
@@ -112,7 +114,9 @@ def test_lora_names_the_selected_modules() -> None:
 
 def test_patterns_match_one_module_each() -> None:
     result = llama()
-    config, _ = recipe("peft-tiers", Choice(Selection(result), 25, tiers=Tiers(60, 32, 8)))
+    config, _ = recipe(
+        "peft-tiers", Choice(selection=Selection(result), percent=25, tiers=Tiers(60, 32, 8))
+    )
     high, both = best(result, 25), best(result, 60)
     assert set(config["target_modules"]) == both
     assert (config["r"], config["lora_alpha"]) == (8, 16)
@@ -128,13 +132,15 @@ def test_patterns_match_one_module_each() -> None:
 
 
 def test_a_high_tier_alone_needs_no_patterns() -> None:
-    config, _ = recipe("peft-tiers", Choice(Selection(llama()), 25, tiers=Tiers(10, 32, 8)))
+    config, _ = recipe(
+        "peft-tiers", Choice(selection=Selection(llama()), percent=25, tiers=Tiers(10, 32, 8))
+    )
     assert config["r"] == 32 and "rank_pattern" not in config and "alpha_pattern" not in config
 
 
 def test_the_hybrid_trains_the_high_tier_whole() -> None:
     result = llama(bias=True)
-    choice = Choice(Selection(result), 25, tiers=Tiers(60, 32, 8))
+    choice = Choice(selection=Selection(result), percent=25, tiers=Tiers(60, 32, 8))
     config, script = recipe("peft-hybrid", choice)
     high, both = best(result, 25), best(result, 60)
     assert set(config["modules_to_save"]) == high
@@ -158,7 +164,9 @@ def constants(script: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_files_say_what_trains(kind: str) -> None:
-    choice = Choice(Selection(llama(snr=dict.fromkeys(range(84), 1.0))), 50, tiers=Tiers(75))
+    choice = Choice(
+        selection=Selection(llama(snr=dict.fromkeys(range(84), 1.0))), percent=50, tiers=Tiers(75)
+    )
     config, script = recipe(kind, choice)
     count = KINDS[kind].count(choice)
     assert constants(script)["TRAINABLE"] == count.parameters > 0
@@ -169,7 +177,9 @@ def test_the_files_say_what_trains(kind: str) -> None:
 
 
 def counted(result: Result, kind: str, percent: int = 25, **tiers: int) -> AdapterCount:
-    return KINDS[kind].count(Choice(Selection(result), percent, tiers=Tiers(**tiers)))
+    return KINDS[kind].count(
+        Choice(selection=Selection(result), percent=percent, tiers=Tiers(**tiers))
+    )
 
 
 def test_counts_follow_from_the_sizes() -> None:
@@ -195,7 +205,7 @@ def test_a_medium_tier_that_ends_before_the_high_one_is_empty() -> None:
 
 def test_fused_experts_are_parameters_of_so_many_ranks() -> None:
     result = mixture()
-    choice = Choice(Selection(result), 50, tiers=Tiers(100, 4, 2))
+    choice = Choice(selection=Selection(result), percent=50, tiers=Tiers(100, 4, 2))
     config, script = recipe("peft-tiers", choice)
     assert config["target_modules"] == [f"model.layers.{i}.self_attn.q_proj" for i in range(2)]
     assert config["target_parameters"] == [
@@ -212,7 +222,7 @@ def test_fused_experts_are_parameters_of_so_many_ranks() -> None:
 
 
 def test_fused_experts_of_a_hybrid_get_the_high_rank() -> None:
-    choice = Choice(Selection(mixture()), 50, tiers=Tiers(100, 4, 2))
+    choice = Choice(selection=Selection(mixture()), percent=50, tiers=Tiers(100, 4, 2))
     config, script = recipe("peft-hybrid", choice)
     assert config["modules_to_save"] == [
         "model.layers.0.self_attn.q_proj",
@@ -236,7 +246,7 @@ def test_embeddings_and_head_are_left_out() -> None:
     for row, name in rows.items():
         scores.layers[row] = name
         scores.parameters[row] = (f"{name}.weight",)
-    config, script = recipe("peft-lora", Choice(Selection(plain), 100))
+    config, script = recipe("peft-lora", Choice(selection=Selection(plain), percent=100))
     assert not {*rows.values()} & set(config["target_modules"])
     assert "Left out: 2 selected embeddings" in script
 
@@ -253,7 +263,7 @@ def test_embeddings_and_head_are_left_out() -> None:
 )
 def test_names_alone_tell_what_no_adapter_fits(name: str, reason: str) -> None:
     result = made.result(sizes=False, names={0: name})
-    config, script = recipe("peft-lora", Choice(Selection(result), 100))
+    config, script = recipe("peft-lora", Choice(selection=Selection(result), percent=100))
     adapted = {*config["target_modules"]}
     adapted |= {end.removesuffix(".weight") for end in config.get("target_parameters", ())}
     assert adapted == set(result.scores.layers) - {name}
@@ -264,7 +274,7 @@ def test_names_alone_tell_what_no_adapter_fits(name: str, reason: str) -> None:
 def test_groups_are_runs_of_close_scores() -> None:
     close = dict(enumerate([1.0, 1.2, 1.1, 2.0, 2.1, 0.1, 1.3, 1.25, 0.1, 0.1, 0.1, 0.1]))
     result = llama(types=1, snr=close)
-    choice = Choice(Selection(result), 59, tiers=Tiers(high_rank=8))
+    choice = Choice(selection=Selection(result), percent=59, tiers=Tiers(high_rank=8))
     config, script = recipe("peft-groups", choice)
     names = [[f"model.layers.{i}.mlp.down_proj" for i in g] for g in ((0, 1, 2), (3, 4), (6, 7))]
     assert constants(script)["GROUPS"] == names
@@ -279,29 +289,31 @@ def test_groups_are_runs_of_close_scores() -> None:
 
 def test_layers_that_are_not_selected_part_a_group() -> None:
     result = llama(types=1, snr=dict(enumerate([1.0, 0.9, 1.0] + [1.0] + [0.1] * 8)))
-    _, script = recipe("peft-groups", Choice(Selection(result), 25))
+    _, script = recipe("peft-groups", Choice(selection=Selection(result), percent=25))
     assert constants(script)["GROUPS"] == [[f"model.layers.{i}.mlp.down_proj" for i in (2, 3)]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_to_adapt_is_refused(kind: str) -> None:
     with pytest.raises(SelectionError):
-        kind_named(kind).files(Choice(Selection(llama()), 5, tiers=Tiers(5)))
+        kind_named(kind).files(Choice(selection=Selection(llama()), percent=5, tiers=Tiers(5)))
     norms = made.with_parameters(made.result(types=0, norms=True))
     with pytest.raises(SelectionError):
-        kind_named(kind).files(Choice(Selection(norms), 100))
+        kind_named(kind).files(Choice(selection=Selection(norms), percent=100))
 
 
 def test_a_hybrid_without_a_medium_tier_is_refused() -> None:
     with pytest.raises(SelectionError, match="which PEFT needs") as refused:
-        kind_named("peft-hybrid").files(Choice(Selection(llama()), 50, tiers=Tiers(50)))
+        kind_named("peft-hybrid").files(
+            Choice(selection=Selection(llama()), percent=50, tiers=Tiers(50))
+        )
     assert refused.value.field == "medium_percent"
 
 
 def test_groups_without_similar_neighbours_are_refused() -> None:
     result = llama(types=1, snr={i: 2.0**i for i in range(12)})
     with pytest.raises(SelectionError, match="no two neighbours"):
-        kind_named("peft-groups").files(Choice(Selection(result), 50))
+        kind_named("peft-groups").files(Choice(selection=Selection(result), percent=50))
 
 
 def with_parameter(result: Result, name: str, shape: tuple[int, ...]) -> Result:
@@ -311,12 +323,12 @@ def with_parameter(result: Result, name: str, shape: tuple[int, ...]) -> Result:
 def test_a_name_that_peft_would_find_elsewhere_is_refused() -> None:
     twin = with_parameter(llama(), "draft.model.layers.1.mlp.down_proj.weight", (8, 8))
     with pytest.raises(SelectionError, match=r"PEFT would take draft\.model\.layers\.1\."):
-        kind_named("peft-lora").files(Choice(Selection(twin), 100))
+        kind_named("peft-lora").files(Choice(selection=Selection(twin), percent=100))
 
 
 def test_modules_that_train_whole_have_no_dot_to_guard_them() -> None:
     twin = with_parameter(llama(), "premodel.layers.1.mlp.down_proj.weight", (8, 8))
-    choice = Choice(Selection(twin), 75, tiers=Tiers(100))
+    choice = Choice(selection=Selection(twin), percent=75, tiers=Tiers(100))
     assert kind_named("peft-tiers").files(choice)
     row = twin.scores.layers.index("model.layers.1.mlp.down_proj")
     assert choice.selection.threshold[row] <= 75
@@ -328,14 +340,16 @@ def test_a_name_of_another_model_is_refused() -> None:
     result = llama(names={0: "model.layers.0.mlp.no_such"})
     known = tuple(p for p in llama().parameters)
     with pytest.raises(SelectionError, match="no part of the model"):
-        kind_named("peft-lora").files(Choice(Selection(replace(result, parameters=known)), 100))
+        kind_named("peft-lora").files(
+            Choice(selection=Selection(replace(result, parameters=known)), percent=100)
+        )
 
 
 @pytest.mark.parametrize("name", ["a[/b][red]", 'model.layers.0."x"', "a b", "model.layers.0.x\n"])
 def test_names_that_are_patterns_are_refused(name: str) -> None:
     result = made.result(sizes=False, names={0: name})
     with pytest.raises(SelectionError, match="cannot stand in this file"):
-        kind_named("peft-lora").files(Choice(Selection(result), 100))
+        kind_named("peft-lora").files(Choice(selection=Selection(result), percent=100))
 
 
 @pytest.mark.parametrize(
@@ -344,14 +358,14 @@ def test_names_that_are_patterns_are_refused(name: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_id_must_be_given(kind: str, model: str) -> None:
     result = llama(model=model)
-    _, script = recipe(kind, Choice(Selection(result), 50))
+    _, script = recipe(kind, Choice(selection=Selection(result), percent=50))
     assert not {"MODEL", "REVISION"} & set(constants(script))
     assert "def load_base(model" in script and "MODEL" not in script
     script.encode()
 
 
 def test_an_id_comes_with_its_revision() -> None:
-    _, script = recipe("peft-lora", Choice(Selection(llama()), 50))
+    _, script = recipe("peft-lora", Choice(selection=Selection(llama()), percent=50))
     assert constants(script)["MODEL"] == "made/llama"
     assert constants(script)["REVISION"].startswith("8cde5ca83804")
     assert 'revision=REVISION if model == MODEL else "main"' in script
@@ -384,7 +398,7 @@ def test_the_task_is_that_of_the_class(naming: str, extra: tuple[str, ...], task
         provenance=replace(result.provenance, naming=naming),
         parameters=(*result.parameters, *more),
     )
-    config, script = recipe("peft-lora", Choice(Selection(result), 50))
+    config, script = recipe("peft-lora", Choice(selection=Selection(result), percent=50))
     assert config["task_type"] == task
     name = "AutoModelForCausalLM" if naming == "the checkpoint" else naming.rsplit(maxsplit=1)[-1]
     assert f"return {name}.from_pretrained(" in script

@@ -122,7 +122,9 @@ def test_a_layer_without_a_score_is_never_selected(tmp_path: Path) -> None:
 
 def choose(result: Result, percent: int, *, embeddings: bool = True) -> str:
     kind = kind_named("spectrum-reference")
-    (file,) = kind.files(kind.ranked(Choice(Selection(result), percent, embeddings)))
+    (file,) = kind.files(
+        kind.ranked(Choice(selection=Selection(result), percent=percent, embeddings=embeddings))
+    )
     assert file.ending == f"_reference_{percent}percent.yaml"
     return file.text
 

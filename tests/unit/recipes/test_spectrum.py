@@ -80,7 +80,7 @@ def scanned(folder: Path, *, failed: tuple[str, ...] = ()) -> tuple[Result, list
         x.name: done(x, (i * 37 % 101) / 7) for i, x in enumerate(layers) if x.name not in failed
     }
     names = [t.name for t in inspection.checkpoint.tensors]
-    outcome = Outcome(scores, dict.fromkeys(failed, "is all zero"))
+    outcome = Outcome(done=scores, failed=dict.fromkeys(failed, "is all zero"))
     return build_result(inspection, plan, outcome), names
 
 
@@ -212,7 +212,7 @@ def test_only_the_head_and_that_switched_off_is_refused(tmp_path: Path) -> None:
     layers = [x for x in inspection.model.layers if x.name == "lm_head"]
     plan = make_plan(inspection.checkpoint, layers, device="cpu")
     recipe = SpectrumYaml(
-        Selection(build_result(inspection, plan, Outcome({"lm_head": done(layers[0], 1.0)})))
+        Selection(build_result(inspection, plan, Outcome(done={"lm_head": done(layers[0], 1.0)})))
     )
     assert "lm_head.weight" in by_yaml(recipe.text(100, embeddings=True))
     with pytest.raises(SelectionError, match="switched off"):

@@ -16,7 +16,9 @@ RESULT = made.with_parameters(made.result(layers=4, bias=True))
 
 
 def script_of(result: Result, percent: int = 50, *, embeddings: bool = True) -> str:
-    (file,) = kind_named("trl").files(Choice(Selection(result), percent, embeddings))
+    (file,) = kind_named("trl").files(
+        Choice(selection=Selection(result), percent=percent, embeddings=embeddings)
+    )
     assert file.ending == f"_trl_{percent}percent.py"
     return file.text
 

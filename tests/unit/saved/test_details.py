@@ -100,7 +100,7 @@ def test_details_do_not_follow_a_file_that_was_edited(tmp_path: Path) -> None:
     files = save_scores(made.result(snr={0: 0.5}), tmp_path)
     files.scores.write_text(files.scores.read_text().replace('"snr": 0.5,', '"snr": 0.75,'))
     back = load_result(files.scores)
-    assert back.scores.snr[0] == 0.75
+    assert back.scores.values[0] == 0.75
     assert not back.scores.has_shapes
     assert back.provenance.model == "made-llama"
 
@@ -169,7 +169,9 @@ def test_details_that_hold_the_ranking_column_twice_are_read(tmp_path: Path) -> 
     path.write_text(FLAT_OF_TWOFOLD)
     result = load_result(path)
     wanted = made.result(layers=2, types=1, snr={0: 1.5, 1: 2.0})
-    spectrum = MetricColumn(wanted.scores.snr, {0: (("expert 0 gate", 1.0), ("expert 0 up", 2.0))})
+    spectrum = MetricColumn(
+        wanted.scores.values, {0: (("expert 0 gate", 1.0), ("expert 0 up", 2.0))}
+    )
     calibrated = MetricColumn(
         np.array([0.25, 0.5]), {0: (("expert 0 gate", 0.0), ("expert 0 up", 0.5))}
     )

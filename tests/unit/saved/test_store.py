@@ -36,7 +36,7 @@ def write(folder: Path, content: str | bytes, name: str = "snr_results_org-name.
 def table(result: Result) -> dict[str, tuple[str, float]]:
     scores = result.scores
     kinds = [scores.type_names[i] for i in scores.type_ids]
-    return dict(zip(scores.layers, zip(kinds, scores.snr.tolist(), strict=True), strict=True))
+    return dict(zip(scores.layers, zip(kinds, scores.values.tolist(), strict=True), strict=True))
 
 
 def test_flat_file(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_infinity_nan_null_and_whole_numbers(tmp_path: Path) -> None:
       "model.layers.5.a": {"snr": 0.25}
     }"""
     result = load_result(write(tmp_path, text))
-    snr = result.scores.snr.tolist()
+    snr = result.scores.values.tolist()
     assert snr[0] == snr[4] == math.inf
     assert math.isnan(snr[1])
     assert math.isnan(snr[2])

@@ -326,7 +326,7 @@ def test_models_do_not_wait_for_each_other(folder: Path, tmp_path: Path) -> None
 def test_what_another_scan_computed_is_no_speed_of_ours() -> None:
     progress = ScanProgress(clock=lambda: 100.0)
     progress.begin()
-    progress.feed(ScanStarted(2, 2.0, {"t": 2}, "cpu", 1))
+    progress.feed(ScanStarted(layers=2, cost=2.0, types={"t": 2}, device="cpu", batch_size=1))
     progress.feed(ScanNote("Another scan runs."))
     progress.feed(
         LayerDone(

@@ -37,7 +37,7 @@ def progress(clock: Clock) -> ScanProgress:
 
 
 def started(layers: int = 10, cost: float = 100.0) -> ScanStarted:
-    return ScanStarted(layers, cost, {"mlp": layers}, "cpu", 2)
+    return ScanStarted(layers=layers, cost=cost, types={"mlp": layers}, device="cpu", batch_size=2)
 
 
 def done(
@@ -56,7 +56,9 @@ def done(
 
 
 def failed(i: int, cost: float = 10.0) -> LayerFailed:
-    return LayerFailed(f"layers.{i}.mlp", "mlp", (4, 8), "contains NaN", cost)
+    return LayerFailed(
+        layer=f"layers.{i}.mlp", type="mlp", shape=(4, 8), reason="contains NaN", cost=cost
+    )
 
 
 def test_nothing_before_the_first_scan(progress: ScanProgress) -> None:

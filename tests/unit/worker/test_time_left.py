@@ -55,7 +55,11 @@ def estimates(shapes: list[Shape], seconds: dict[Shape, float]) -> Iterator[tupl
     progress = ScanProgress(clock)
     total = sum(cost(*shape) for shape in shapes)
     progress.begin()
-    progress.feed(ScanStarted(len(shapes), total, {"all": len(shapes)}, "cpu", 2))
+    progress.feed(
+        ScanStarted(
+            layers=len(shapes), cost=total, types={"all": len(shapes)}, device="cpu", batch_size=2
+        )
+    )
     todo = sorted(shapes, key=lambda shape: cost(*shape))
     in_work: list[tuple[float, int, Shape]] = []
     seen: list[tuple[float, float | None]] = []
