@@ -397,7 +397,8 @@ def spectrum_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> ResultsScreen:
     kept = KeptSpectrum(values, 1024, 4096)
     made_layer = "model.layers.0.mlp.down_proj"
     monkeypatch.setattr(
-        "spectrum_tui.app.screens.spectrum.spectra_of", lambda result, row: [(made_layer, kept)]
+        "spectrum_tui.app.screens.singular_values.spectra_of",
+        lambda result, row: [(made_layer, kept)],
     )
     return results(made.with_metrics(with_head()))
 

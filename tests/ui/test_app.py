@@ -335,6 +335,8 @@ async def test_leaving_a_scan_promises_only_what_is_kept(
     app = SpectrumApp(Settings())
     async with app.run_test(size=SIZE) as pilot:
         await to_scan(pilot, app)
+        quits = [one.binding for one in app.screen.active_bindings.values()]
+        assert not any("kept" in one.tooltip for one in quits if one.action == "quit")
         await pilot.press("q")
         said = " ".join(str(line.render()) for line in app.screen.query(Static))
         assert ("are lost" in said) is bool(note)

@@ -18,7 +18,7 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from spectrum_tui.app.base import BaseApp
-from spectrum_tui.app.screens import spectrum
+from spectrum_tui.app.screens import singular_values
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
@@ -125,7 +125,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.linspace(3.0, 0.1, 64)
     kept = [(f"expert {i}", KeptSpectrum(values * (i + 1), 64, 64)) for i in range(8)]
     monkeypatch.setattr(yaml_preview, "SETTLE_SECONDS", 0.01)
-    monkeypatch.setattr(spectrum, "spectra_of", lambda result, row: kept)
+    monkeypatch.setattr(singular_values, "spectra_of", lambda result, row: kept)
 
 
 async def idle(pilot: Pilot[Any]) -> None:

@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 
 from spectrum_tui.app.loading import audited
 from spectrum_tui.app.messages import NamesRequested
-from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable, meant, summary
+from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable, meant_text, summary_text
 from spectrum_tui.app.screens.write_file import WriteScreen
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.field import Field
@@ -105,8 +105,8 @@ class AuditScreen(Screen[None]):
 
     def _show(self) -> None:
         found = self.audit
-        self._summary.update(summary(found))
-        self._meant.update(meant(found))
+        self._summary.update(summary_text(found))
+        self._meant.update(meant_text(found))
         self._findings.show(found)
         self._trainers.show(found)
         self.set_class(not found.reports, "-unknown")

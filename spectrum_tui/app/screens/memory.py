@@ -173,7 +173,6 @@ class MemoryScreen(Dialog[Fitting | None]):
         self._show()
 
     def on_resize(self) -> None:
-        super().on_resize()
         tall = self.size.height >= ROOMY
         self.table.bars = tall
         assumed = [f"  {text}" for text in ASSUMPTIONS] if tall else []

@@ -50,10 +50,10 @@ class ResultDialogs:
             self._screen.app.push_screen(dialog)
 
     def spectrum(self, row: int | None) -> None:
-        from spectrum_tui.app.screens.spectrum import SpectrumScreen
+        from spectrum_tui.app.screens.singular_values import SingularValuesScreen
 
         if row is not None:
-            self._screen.app.push_screen(SpectrumScreen(self._state.result, row))
+            self._screen.app.push_screen(SingularValuesScreen(self._state.result, row))
 
     # -- of the choice ------------------------------------------------------------------------
 

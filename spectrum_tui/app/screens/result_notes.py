@@ -66,7 +66,7 @@ def _heads(result: Result) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}" if words[:-1] else words[0]
 
 
-def facts(result: Result) -> list[str]:
+def caveats(result: Result) -> list[str]:
     """Return what a user has to know before trusting the selection; empty for a whole own scan."""
     found = []
     scanned = len(result.scores)

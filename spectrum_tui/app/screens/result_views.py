@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from spectrum_tui.app.screens.result_notes import embeddings_text, facts, totals_text
+from spectrum_tui.app.screens.result_notes import caveats, embeddings_text, totals_text
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
@@ -78,7 +78,7 @@ class ResultHeader(Vertical):
 
     def show_notes(self) -> None:
         state, lines = self._state, []
-        if found := facts(state.result):
+        if found := caveats(state.result):
             lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
         if state.result.embeddings and not state.choice.embeddings:
             lines.append(Content.styled(f"! {FROZEN_EMBEDDINGS}", "$warning"))

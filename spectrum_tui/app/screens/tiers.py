@@ -104,7 +104,6 @@ class TiersScreen(Dialog[TierChoice | None]):
         self._show()
 
     def on_resize(self) -> None:
-        super().on_resize()
         self.call_after_refresh(self._show)
 
     @property

@@ -313,5 +313,4 @@ class HeatGrid(LineView):
         self.post_message(self.Moved(self.cell))
 
     def on_resize(self) -> None:
-        super().on_resize()
         self.first = max(0, self.column - self.geometry.shown + 1)

@@ -36,11 +36,11 @@ _HEIGHT = 7
 _LABEL = 16
 
 
-class SpectrumScreen(Dialog[None]):
+class SingularValuesScreen(Dialog[None]):
     """A histogram of the singular values, read off the event loop; of experts one by one."""
 
     DEFAULT_CSS = """
-    SpectrumScreen {
+    SingularValuesScreen {
         & > Vertical { width: 100%; max-width: 84; height: auto; max-height: 100%; padding: 0 1; }
         & Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
     }
@@ -81,7 +81,6 @@ class SpectrumScreen(Dialog[None]):
         self._show()
 
     def on_resize(self) -> None:
-        super().on_resize()
         self.call_after_refresh(self._show)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -120,11 +119,11 @@ class SpectrumScreen(Dialog[None]):
             column = scores.metrics[name]
             parts = column.parts.get(self._row)
             value = parts[self._at][1] if parts else float(column.values[self._row])
-            lines.append(_fact(metric.title, value, metric.meaning))
+            lines.append(_value_line(metric.title, value, metric.meaning))
         return Content("\n").join(lines)
 
 
-def _fact(name: str, value: float, note: str = "") -> Content:
+def _value_line(name: str, value: float, note: str = "") -> Content:
     """One line: what, how much, and what that means."""
     return Content.assemble(
         (f"{name:<{_LABEL}}", MUTED), (f"{numbers.score(value):>9}", "bold"), (f"  {note}", MUTED)
@@ -143,9 +142,9 @@ def noise_facts(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
     """Noise level, threshold and what lies above it, in the units of the weights."""
     above = f"{numbers.part_of(noise.signal, len(kept.values), 'value')} above"
     lines = (
-        _fact("largest value", float(kept.values[0])),
-        _fact("noise level σ", noise.sigma, RULE_WORDS[rule]),
-        _fact("noise ends at", noise.threshold, above),
+        _value_line("largest value", float(kept.values[0])),
+        _value_line("noise level σ", noise.sigma, RULE_WORDS[rule]),
+        _value_line("noise ends at", noise.threshold, above),
     )
     return Content("\n").join(lines)
 

@@ -10,10 +10,10 @@ from textual.app import App
 
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
-from spectrum_tui.app.screens.spectrum import (
+from spectrum_tui.app.screens.singular_values import (
     NOT_KEPT,
     RULE_WORDS,
-    SpectrumScreen,
+    SingularValuesScreen,
     histogram,
     noise_by,
     noise_facts,
@@ -83,7 +83,7 @@ async def test_the_rule_is_that_of_the_metric_and_t_switches_it(
 ) -> None:
     spectrum = kept(30.0)
     monkeypatch.setattr(
-        "spectrum_tui.app.screens.spectrum.spectra_of", lambda result, row: [("a", spectrum)]
+        "spectrum_tui.app.screens.singular_values.spectra_of", lambda result, row: [("a", spectrum)]
     )
     for metric, first, second in (
         ("spectrum", *RULE_WORDS),
@@ -95,7 +95,7 @@ async def test_the_rule_is_that_of_the_metric_and_t_switches_it(
             await pilot.press("d")
             await pilot.app.workers.wait_for_complete()
             await pilot.pause()
-            assert isinstance(app.screen, SpectrumScreen)
+            assert isinstance(app.screen, SingularValuesScreen)
             for rule in (first, second, first):
                 above = noise_by(rule, spectrum).signal
                 assert f"{above} of 96 values above" in str(app.screen.body.content)
@@ -132,7 +132,7 @@ async def test_d_shows_the_layer_under_the_cursor(size: tuple[int, int], tmp_pat
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
         dialog = app.screen
-        assert isinstance(dialog, SpectrumScreen)
+        assert isinstance(dialog, SingularValuesScreen)
         assert dialog.frame.border_title == result.scores.layers[1]
         text = str(dialog.body.content)
         assert "noise ends" in text
@@ -149,7 +149,7 @@ async def test_where_nothing_was_kept_it_says_so() -> None:
         await pilot.press("d")
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
-        assert isinstance(app.screen, SpectrumScreen)
+        assert isinstance(app.screen, SingularValuesScreen)
         assert str(app.screen.body.content) == NOT_KEPT
 
 
@@ -160,6 +160,6 @@ async def test_a_layers_name_is_never_markup() -> None:
         await pilot.press("d")
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
-        assert isinstance(app.screen, SpectrumScreen)
+        assert isinstance(app.screen, SingularValuesScreen)
         title = app.screen.frame._border_title
         assert title is not None and title.plain == odd
