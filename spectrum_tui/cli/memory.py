@@ -12,26 +12,20 @@ from spectrum_tui.cli.output import aligned
 from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError
-from spectrum_tui.core.memory import (
-    NO_SIZES,
+from spectrum_tui.core.memory.estimate import ASSUMPTIONS, Estimate, MemoryTable
+from spectrum_tui.core.memory.fit import Fit, fit
+from spectrum_tui.core.memory.model import NO_SIZES, ModelSizes
+from spectrum_tui.core.memory.presets import (
     PRESETS,
     SHARDINGS,
-    Estimate,
-    Fit,
-    MemoryTable,
-    ModelSizes,
     Preset,
     Training,
-    fit,
-    preset_named,
-    sharding_named,
-)
-from spectrum_tui.core.memory.estimate import ASSUMPTIONS
-from spectrum_tui.core.memory.presets import (
     parse_batch,
     parse_gpus,
     parse_memory,
     parse_sequence,
+    preset_named,
+    sharding_named,
 )
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection

@@ -25,7 +25,8 @@ from spectrum_tui.core.model.inspection import (
     trimmed,
     with_exact_names,
 )
-from spectrum_tui.core.naming import NAMING, Layer, ModelLayers
+from spectrum_tui.core.naming.layers import Layer, ModelLayers
+from spectrum_tui.core.naming.stored import NAMING
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import IntArray, Result, Scores
 from spectrum_tui.core.saved import store
