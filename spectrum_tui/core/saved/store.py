@@ -52,6 +52,7 @@ from spectrum_tui.core.results.results import (
     Provenance,
     Result,
     Scores,
+    int_array,
 )
 from spectrum_tui.core.saved.kept_spectra import completed
 from spectrum_tui.core.settings import METRIC, METRICS
@@ -244,10 +245,10 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
     scores = Scores(
         layers=data["layers"],
         type_names=data["type_names"],
-        type_ids=_ints(data["type_ids"]),
-        rows=_ints(data["rows"]),
-        columns=_ints(data["columns"]),
-        numel=_ints(data["numel"]),
+        type_ids=int_array(data["type_ids"]),
+        rows=int_array(data["rows"]),
+        columns=int_array(data["columns"]),
+        numel=int_array(data["numel"]),
         parameters=[tuple(names) for names in data["parameters"]],
         metrics={name: _column(column) for name, column in data["metrics"].items()},
         metric=data["metric"],
@@ -304,7 +305,7 @@ def _imported(rows: list[Row], path: Path) -> Result:
     scores = Scores(
         layers=layers,
         type_names=type_names,
-        type_ids=_ints([position[kind] for _, kind, _ in rows]),
+        type_ids=int_array([position[kind] for _, kind, _ in rows]),
         rows=unknown,
         columns=unknown,
         numel=unknown,
@@ -366,10 +367,6 @@ def generation(rows: list[Row]) -> Generation:
     if norms == {math.inf}:
         return Generation.BEFORE_2025_04
     return Generation.CURRENT if norms == {1.0} else Generation.UNKNOWN
-
-
-def _ints(values: list[int]) -> IntArray:
-    return np.asarray(values, dtype=np.int64)
 
 
 def _floats(values: list[float]) -> FloatArray:
