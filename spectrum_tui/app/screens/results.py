@@ -18,7 +18,7 @@ from spectrum_tui.app.screens.result_notes import result_label
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import TABLE, WIDE, ResultHeader, ResultViews
 from spectrum_tui.app.widgets.cells import printable
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS
 from spectrum_tui.app.widgets.score_pane import FilterInput
 from spectrum_tui.app.widgets.step_bar import StepBar
@@ -53,53 +53,19 @@ class ResultsScreen(Screen[None]):
         Binding("e", "embeddings", "Embeddings", tooltip="Train or freeze embeddings and head"),
         Binding("f", "open('memory')", "Memory", tooltip="What it takes to train; fit into N GiB"),
         Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
-        Binding(
-            "s",
-            "in_table('sort')",
-            "Sort",
-            show=False,
-            tooltip="Sort by file order, SNR, layer or type",
-        ),
-        Binding("S", "in_table('reverse')", "Reverse", show=False, tooltip="Turn the order around"),
-        Binding(
-            "n",
-            "in_table('jump(1)')",
-            "Next selected",
-            show=False,
-            tooltip="To the next selected layer",
-        ),
-        Binding(
-            "N",
-            "in_table('jump(-1)')",
-            "Previous",
-            show=False,
-            tooltip="To the selected layer before",
-        ),
-        Binding("v", "metric", "Metric", show=False, tooltip="Rank by another metric"),
-        Binding(
-            "d",
-            "open('singular_values')",
-            "Details",
-            show=False,
-            tooltip="Singular values of this layer",
-        ),
-        Binding(
-            "x", "open('experts')", "Experts", show=False, tooltip="List every expert of this layer"
-        ),
-        Binding(
-            "a",
-            "open('tiers')",
-            "Adapters",
-            show=False,
-            tooltip="LoRA by tiers, and what it trains",
-        ),
-        Binding(
-            "o", "open('compare')", "Compare", show=False, tooltip="With another file of scores"
-        ),
-        Binding("t", "view('Table')", "Table", show=False, tooltip="Show the table of layers"),
-        Binding("m", "view('Heat map')", "Heat map", show=False, tooltip="Show the heat map"),
-        Binding("y", "view('YAML')", "YAML", show=False, tooltip="Show the file as it is saved"),
-        Binding("escape", "back", "Back", show=False, tooltip="Clear the filter, or go back"),
+        hidden_key("s", "in_table('sort')", "Sort", "Sort by file order, SNR, layer or type"),
+        hidden_key("S", "in_table('reverse')", "Reverse", "Turn the order around"),
+        hidden_key("n", "in_table('jump(1)')", "Next selected", "To the next selected layer"),
+        hidden_key("N", "in_table('jump(-1)')", "Previous", "To the selected layer before"),
+        hidden_key("v", "metric", "Metric", "Rank by another metric"),
+        hidden_key("d", "open('singular_values')", "Details", "Singular values of this layer"),
+        hidden_key("x", "open('experts')", "Experts", "List every expert of this layer"),
+        hidden_key("a", "open('tiers')", "Adapters", "LoRA by tiers, and what it trains"),
+        hidden_key("o", "open('compare')", "Compare", "With another file of scores"),
+        hidden_key("t", "view('Table')", "Table", "Show the table of layers"),
+        hidden_key("m", "view('Heat map')", "Heat map", "Show the heat map"),
+        hidden_key("y", "view('YAML')", "YAML", "Show the file as it is saved"),
+        hidden_key("escape", "back", "Back", "Clear the filter, or go back"),
     ]
 
     def __init__(self, state: ResultState) -> None:
