@@ -21,14 +21,17 @@ from spectrum_tui.app.widgets.memory_line import MemoryLine
 from spectrum_tui.app.widgets.memory_table import PresetTable
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.memory import PRESETS, SHARDINGS, Fit, Way, fit, sharding_named
 from spectrum_tui.core.memory.estimate import ASSUMPTIONS
+from spectrum_tui.core.memory.fit import Fit, Way, fit
 from spectrum_tui.core.memory.presets import (
     CARDS,
+    PRESETS,
+    SHARDINGS,
     parse_batch,
     parse_gpus,
     parse_memory,
     parse_sequence,
+    sharding_named,
 )
 from spectrum_tui.core.recipes.choice import Choice
 
