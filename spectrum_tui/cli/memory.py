@@ -38,8 +38,6 @@ _TITLES = ("", "weights", "gradients", "optimizer", "static", "activations", "su
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Question:
-    """What was asked."""
-
     result: Result
     table: MemoryTable
     selection: Selection
@@ -138,14 +136,12 @@ def _meaning(preset: Preset) -> str:
 
 
 def _each_gpu(training: Training) -> str:
-    """On what the bytes are."""
     if training.gpus == 1:
         return "for one GPU"
     return f"for each of {training.gpus} GPUs, {training.sharding.meaning}"
 
 
 def _assumed(training: Training) -> str:
-    """Return what is trained on at a time, and how."""
     with_or = "with" if training.checkpointing else "without"
     return (
         f"batch {training.batch} of {training.sequence:,} tokens, {with_or} gradient checkpointing"

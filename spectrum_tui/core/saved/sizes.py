@@ -216,7 +216,6 @@ def _short(
 
 
 def _sized(result: Result, match: _Match) -> Scores:
-    """Return the rows with what is known of their layers."""
     layers = [layer for layer in match.layers if layer]
 
     def column(values: Iterable[int]) -> IntArray:
