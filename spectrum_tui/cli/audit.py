@@ -74,7 +74,6 @@ def _say(found: Audit, output: str | None) -> None:
 
 
 def _lines(file: str, found: Audit) -> Iterator[str]:
-    """Yield the audit as lines to read."""
     yield f"{safe(file)}: {counted(found.lines, 'entry', 'entries')}, {_counted(found)}"
     for finding in found.findings:
         yield from _finding(finding)

@@ -16,11 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from spectrum_tui import __version__
-from spectrum_tui.cli.options import (
-    Parser,
-    add_model_options,
-    model_settings,
-)
+from spectrum_tui.cli.options import Parser, add_model_options, model_settings
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.settings import RECIPES
 from spectrum_tui.stdio import last_resort

@@ -250,7 +250,6 @@ def _introduce(inspection: Inspection, say: Say) -> None:
 
 
 def _downloaded(inspection: Inspection, say: Say) -> Inspection:
-    """Return the model on this machine, fetched from the hub."""
     last = [0.0]
 
     def report(done: int, total: int, speed: float) -> None:

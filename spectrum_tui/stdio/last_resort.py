@@ -48,7 +48,6 @@ def unexpected(error: BaseException) -> int:
 
 
 def _described(error: BaseException) -> str:
-    """Return what happened, as a sentence."""
     if isinstance(error, StreamError):
         return str(error)
     if isinstance(error, MemoryError):

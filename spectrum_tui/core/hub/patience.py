@@ -94,10 +94,7 @@ class Patience:
 
 
 def each(
-    work: Callable[[A], T],
-    items: Sequence[A],
-    workers: int,
-    stop: Callable[[], None] | None = None,
+    work: Callable[[A], T], items: Sequence[A], workers: int, stop: Callable[[], None] | None = None
 ) -> list[T]:
     """`work(item)` of all items, `workers` at a time, in the order of the items.
 

@@ -21,13 +21,7 @@ from typing import Any
 
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.cache import HubFiles, remember_revision, remove_leftovers
-from spectrum_tui.core.hub.errors import (
-    cache_root,
-    disk_full,
-    host,
-    not_the_file,
-    translate,
-)
+from spectrum_tui.core.hub.errors import cache_root, disk_full, host, not_the_file, translate
 from spectrum_tui.core.hub.guard import Bounds, bounded, file_is_blob, guard_client
 from spectrum_tui.core.hub.patience import Patience, each
 from spectrum_tui.core.numbers import part_of

@@ -18,9 +18,10 @@ from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.model import demo
 from spectrum_tui.core.model.earlier import kept_scores, scored_layers
-from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
 from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
+from spectrum_tui.core.naming.layers import Layer, ModelLayers, plan_layers
 from spectrum_tui.core.naming.parameters import ParameterPlan
+from spectrum_tui.core.naming.stored import NAMING, model_layers
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import ModelSummary

@@ -144,7 +144,6 @@ def thresholds(rank: IntArray, n: IntArray) -> npt.NDArray[np.uint8]:
 
 
 def _in_embeddings(result: Result) -> BoolArray:
-    """Per row, whether it is one of the embeddings or heads."""
     embeddings = {name for h in result.embeddings for name in (h.name, *h.tied)}
     rows = result.scores.parameters
     return np.fromiter((not embeddings.isdisjoint(names) for names in rows), np.bool_, len(rows))

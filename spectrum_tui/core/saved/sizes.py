@@ -25,7 +25,8 @@ from spectrum_tui.core.model.inspection import (
     trimmed,
     with_exact_names,
 )
-from spectrum_tui.core.naming import NAMING, Layer, ModelLayers
+from spectrum_tui.core.naming.layers import Layer, ModelLayers
+from spectrum_tui.core.naming.stored import NAMING
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import IntArray, Result, Scores
 from spectrum_tui.core.saved import store
@@ -215,7 +216,6 @@ def _short(
 
 
 def _sized(result: Result, match: _Match) -> Scores:
-    """Return the rows with what is known of their layers."""
     layers = [layer for layer in match.layers if layer]
 
     def column(values: Iterable[int]) -> IntArray:

@@ -24,14 +24,7 @@ from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import OutputError, ResultsError, reason_of
 from spectrum_tui.core.experts import is_fused
-from spectrum_tui.core.files import (
-    OutputFiles,
-    cache_dir,
-    read_kept,
-    slug,
-    write_kept,
-    write_text,
-)
+from spectrum_tui.core.files import OutputFiles, cache_dir, read_kept, slug, write_kept, write_text
 from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.layer_types import (
     Group,

@@ -23,7 +23,8 @@ from spectrum_tui.core.events import (
 from spectrum_tui.core.files import cache_dir, cache_note, check_writable, output_folder
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
-from spectrum_tui.core.naming import NAMING, Layer
+from spectrum_tui.core.naming.layers import Layer
+from spectrum_tui.core.naming.stored import NAMING
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import (
