@@ -29,11 +29,7 @@ from tests.architectures.layouts import Tensors, rewrite
 from tests.architectures.tiny import TEXT
 from tests.commands import Capture, refused
 
-
-@pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
+pytestmark = pytest.mark.usefixtures("in_empty_folder")
 
 
 def exact(folder: Path, model_class: str = "") -> Inspection:

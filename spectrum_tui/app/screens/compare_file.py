@@ -17,7 +17,7 @@ from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.screens.compare import CompareScreen
 from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.widgets.cells import printable
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.core.comparison.compare import Comparison, compare
 from spectrum_tui.core.errors import ResultsError, SpectrumError
 from spectrum_tui.core.files import newest_first, output_folder
@@ -68,7 +68,7 @@ class CompareFileScreen(Dialog[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Cancel", tooltip="Compare with nothing"),
-        Binding("down", "files", "Files", show=False, tooltip="From the field to the list"),
+        hidden_key("down", "files", "Files", "From the field to the list"),
     ]
 
     def __init__(self, result: Result, percent: int, output_dir: str) -> None:

@@ -11,6 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Static
 
 from spectrum_tui.app.screens.dialog import Dialog
+from spectrum_tui.app.widgets.key_footer import hidden_key
 
 
 class ConfirmScreen(Dialog[bool]):
@@ -33,8 +34,8 @@ class ConfirmScreen(Dialog[bool]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", tooltip="Do it"),
         Binding("n,escape", "answer(False)", "No", tooltip="Leave things as they are"),
-        Binding("left", "app.focus_previous", "Left", show=False, tooltip="The button before"),
-        Binding("right", "app.focus_next", "Right", show=False, tooltip="The next button"),
+        hidden_key("left", "app.focus_previous", "Left", "The button before"),
+        hidden_key("right", "app.focus_next", "Right", "The next button"),
     ]
 
     def __init__(self, question: str, detail: str, yes: str, no: str) -> None:

@@ -18,6 +18,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from spectrum_tui.app.screens.dialog import Dialog
+from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.line_view import TextScroll
 
 PURPOSES = {
@@ -159,10 +160,10 @@ class HelpScreen(Dialog[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,question_mark,q", "close", "Close", tooltip="Close the help"),
-        Binding("up,k", "scroll(-1)", "Up", show=False, tooltip="One line up"),
-        Binding("down,j", "scroll(1)", "Down", show=False, tooltip="One line down"),
-        Binding("pageup", "scroll(-10)", "Page up", show=False, tooltip="Ten lines up"),
-        Binding("pagedown", "scroll(10)", "Page down", show=False, tooltip="Ten lines down"),
+        hidden_key("up,k", "scroll(-1)", "Up", "One line up"),
+        hidden_key("down,j", "scroll(1)", "Down", "One line down"),
+        hidden_key("pageup", "scroll(-10)", "Page up", "Ten lines up"),
+        hidden_key("pagedown", "scroll(10)", "Page down", "Ten lines down"),
     ]
 
     def __init__(self, purpose: str, keys: Iterable[KeyHelp]) -> None:

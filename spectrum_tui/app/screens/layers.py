@@ -13,7 +13,7 @@ from textual.widgets import Button
 
 from spectrum_tui.app.messages import RecountRequested, ScanRequested
 from spectrum_tui.app.screens.unscored import UnscoredScreen
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.layer_tree import LayerTree
 from spectrum_tui.app.widgets.plan_panel import CheckedTypes, PlanPanel
 from spectrum_tui.app.widgets.step_bar import StepBar, model_label
@@ -45,12 +45,8 @@ class LayersScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "scan", "Scan", tooltip="Score every layer of the checked types"),
         Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the model"),
-        Binding(
-            "f", "fresh", "Start afresh", show=False, tooltip="Compute earlier scores again or not"
-        ),
-        Binding(
-            "u", "unscored", "Unscored", show=False, tooltip="List the parameters without a score"
-        ),
+        hidden_key("f", "fresh", "Start afresh", "Compute earlier scores again or not"),
+        hidden_key("u", "unscored", "Unscored", "List the parameters without a score"),
     ]
 
     def __init__(self, summary: ModelSummary, settings: Settings) -> None:

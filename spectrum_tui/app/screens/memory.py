@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 
 from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.theme import MUTED
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.memory_line import MemoryLine
 from spectrum_tui.app.widgets.memory_table import PresetTable
 from spectrum_tui.core import numbers
@@ -106,19 +106,12 @@ class MemoryScreen(Dialog[Fitting | None]):
             tooltip="Another way to train",
             priority=True,
         ),
-        Binding(
-            "up",
-            "preset(-1)",
-            "Preset before",
-            show=False,
-            tooltip="The way before",
-            priority=True,
-        ),
+        hidden_key("up", "preset(-1)", "Preset before", "The way before", priority=True),
         Binding(
             "enter", "fit", "Fit", tooltip="Set the slider to the highest that fits", priority=True
         ),
         Binding("pageup", "card(1)", "Card", key_display="pgup pgdn", tooltip="A larger card"),
-        Binding("pagedown", "card(-1)", "Card before", show=False, tooltip="A smaller card"),
+        hidden_key("pagedown", "card(-1)", "Card before", "A smaller card"),
         Binding("escape", "close", "Close", key_display="esc", tooltip="Back to the results"),
     ]
 

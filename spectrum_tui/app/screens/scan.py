@@ -20,7 +20,7 @@ from spectrum_tui.app.messages import (
     StopRequested,
 )
 from spectrum_tui.app.theme import MUTED
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.scan_summary import ScanSummary
 from spectrum_tui.app.widgets.score_feed import ScoreFeed
 from spectrum_tui.app.widgets.step_bar import StepBar
@@ -63,7 +63,7 @@ class ScanScreen(Screen[None]):
         Binding("g", "go_on", "Go on", tooltip="Continue with the layers that have no score"),
         Binding("r", "results", "Results", tooltip="Look at what has been scored so far"),
         Binding("f", "failures", "Failures", tooltip="Show failures only, or every score"),
-        Binding("escape", "stop", "Stop", show=False, tooltip="Stop after the matrices in work"),
+        hidden_key("escape", "stop", "Stop", "Stop after the matrices in work"),
         Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the layers"),
     ]
 

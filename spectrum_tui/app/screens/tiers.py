@@ -19,7 +19,7 @@ from spectrum_tui.app.screens.result_notes import result_label
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.adapter_table import AdapterRow, AdapterTable
 from spectrum_tui.app.widgets.cells import printable
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.app.widgets.tier_slider import TierSlider
 from spectrum_tui.core.numbers import counted
@@ -58,11 +58,11 @@ class TiersScreen(Dialog[TierChoice | None]):
     AUTO_FOCUS = "TierSlider"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "rank(1)", "Rank", key_display="r R", tooltip="Double this tier's rank"),
-        Binding("R", "rank(-1)", "Half", show=False, tooltip="Halve this tier's rank"),
+        hidden_key("R", "rank(-1)", "Half", "Halve this tier's rank"),
         Binding("n", "kind(1)", "Recipe", tooltip="The next kind of recipe"),
-        Binding("N", "kind(-1)", "Before", show=False, tooltip="The kind of recipe before"),
-        Binding("down", "app.focus_next", "Next", show=False, tooltip="To the next slider"),
-        Binding("up", "app.focus_previous", "Previous", show=False, tooltip="To the one before"),
+        hidden_key("N", "kind(-1)", "Before", "The kind of recipe before"),
+        hidden_key("down", "app.focus_next", "Next", "To the next slider"),
+        hidden_key("up", "app.focus_previous", "Previous", "To the one before"),
         Binding(
             "w,enter,ctrl+s", "save", "Save", key_display="w", tooltip="Go on to save this recipe"
         ),

@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from spectrum_tui.app.widgets.cells import keep_end, printable
+from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.score_table import ScoreTable
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.results import BoolArray
@@ -36,7 +37,7 @@ class FilterInput(Input):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "clear", "Clear filter", tooltip="Show every layer again"),
         Binding("enter", "keep", "To the rows", tooltip="Keep the filter, move among the rows"),
-        Binding("down", "keep", "To the rows", show=False, tooltip="Keep the filter, go to rows"),
+        hidden_key("down", "keep", "To the rows", "Keep the filter, go to rows"),
     ]
 
     def action_clear(self) -> None:
