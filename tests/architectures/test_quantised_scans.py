@@ -32,10 +32,7 @@ LAYER = "model.layers.1.mlp.down_proj"
 INSTEAD = "Scan the full-precision model that it was made from."
 
 
-@pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
+pytestmark = pytest.mark.usefixtures("in_empty_folder")
 
 
 def config(method: str, **settings: Any) -> dict[str, Any]:

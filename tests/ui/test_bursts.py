@@ -29,7 +29,7 @@ from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.saved.store import save_scores
 from spectrum_tui.core.settings import Settings
 from tests import made
-from tests.snapshots import scenes
+from tests.snapshots import models, scenes
 
 SIZE = (80, 24)
 CHARACTERS = {"space": " ", "slash": "/", "full_stop": "."}
@@ -62,7 +62,7 @@ def setup() -> Screen[Any]:
 
 
 def layers() -> Screen[Any]:
-    return scenes.layers(scenes.mixture())
+    return scenes.layers(models.mixture())
 
 
 def results() -> Screen[Any]:

@@ -31,9 +31,7 @@ from spectrum_tui.core.settings import Settings
 from tests import quantised, quantisers
 from tests.checkpoints import Tensors, experts, llama, matrix, save
 from tests.scans import run, scores_of
-from tests.unit.scanning.test_distributed import in_processes, quick
-
-__all__ = ["quick"]
+from tests.unit.scanning.thread_groups import in_processes
 
 EMBEDDINGS = "model.embed_tokens.weight"
 
