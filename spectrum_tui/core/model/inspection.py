@@ -74,7 +74,11 @@ def inspect_model(
         return _describe(model, "cache", read_checkpoint(found[0]), revision=found[1])
     remote = _read_remote(model, revision, patience)
     found_there = _describe(
-        model, "hub", remote.checkpoint, revision=remote.commit, local=remote.local_bytes
+        model,
+        "hub",
+        remote.checkpoint,
+        revision=remote.files.commit,
+        local=remote.files.cached_bytes(),
     )
     return replace(found_there, files=remote.files)
 

@@ -30,7 +30,7 @@ Patience.__init__.__defaults__ = ((0.01, 0.01),)
 
 def told(repo, revision=""):
     try:
-        return hub.read_remote(repo, revision).commit
+        return hub.read_remote(repo, revision).files.commit
     except SpectrumError as error:
         return to_dict(error)
 
