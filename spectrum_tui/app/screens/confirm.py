@@ -32,8 +32,8 @@ class ConfirmScreen(Dialog[bool]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes", tooltip="Do it"),
-        Binding("n,escape", "answer(False)", "No", tooltip="Leave things as they are"),
+        Binding("y", "dismiss(True)", "Yes", tooltip="Do it"),
+        Binding("n,escape", "dismiss(False)", "No", tooltip="Leave things as they are"),
         hidden_key("left", "app.focus_previous", "Left", "The button before"),
         hidden_key("right", "app.focus_next", "Right", "The next button"),
     ]
@@ -58,9 +58,6 @@ class ConfirmScreen(Dialog[bool]):
         self.query_one("#no", Button).focus()
 
     @on(Button.Pressed)
-    def button_pressed(self, event: Button.Pressed) -> None:
+    def _pressed(self, event: Button.Pressed) -> None:
         event.stop()
-        self.action_answer(event.button.id == "yes")
-
-    def action_answer(self, answer: bool) -> None:
-        self.dismiss(answer)
+        self.dismiss(event.button.id == "yes")

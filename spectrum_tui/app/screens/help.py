@@ -159,7 +159,7 @@ class HelpScreen(Dialog[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f1,question_mark,q", "close", "Close", tooltip="Close the help"),
+        Binding("escape,f1,question_mark,q", "dismiss", "Close", tooltip="Close the help"),
         hidden_key("up,k", "scroll(-1)", "Up", "One line up"),
         hidden_key("down,j", "scroll(1)", "Down", "One line down"),
         hidden_key("pageup", "scroll(-10)", "Page up", "Ten lines up"),
@@ -179,9 +179,6 @@ class HelpScreen(Dialog[None]):
                 yield Static(self._purpose, markup=False, id="purpose")
             with TextScroll(can_focus=False):
                 yield KeyTable(self._keys)
-
-    def action_close(self) -> None:
-        self.dismiss(None)
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(TextScroll).scroll_relative(y=lines, animate=False)

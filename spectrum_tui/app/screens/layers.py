@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
-from textual.widgets import Button
 
 from spectrum_tui.app.messages import RecountRequested, ScanRequested
 from spectrum_tui.app.screens.unscored import UnscoredScreen
@@ -44,7 +43,7 @@ class LayersScreen(Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "scan", "Scan", tooltip="Score every layer of the checked types"),
-        Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the model"),
+        Binding("escape", "dismiss", "Back", key_display="esc", tooltip="Back to the model"),
         hidden_key("f", "fresh", "Start afresh", "Compute earlier scores again or not"),
         hidden_key("u", "unscored", "Unscored", "List the parameters without a score"),
     ]
@@ -121,16 +120,9 @@ class LayersScreen(Screen[None]):
     def action_unscored(self) -> None:
         self.app.push_screen(UnscoredScreen(self.summary.skipped))
 
-    def action_back(self) -> None:
-        self.app.pop_screen()
-
     @on(LayerTree.Changed)
     def _plan_changed(self) -> None:
         self.panel.show(self._plan())
-
-    @on(Button.Pressed, "#start")
-    def _start_pressed(self) -> None:
-        self.action_scan()
 
     def _plan(self) -> CheckedTypes:
         return CheckedTypes.of(self.summary, self.tree_view.checked_types())

@@ -112,7 +112,7 @@ class MemoryScreen(Dialog[Fitting | None]):
         ),
         Binding("pageup", "card(1)", "Card", key_display="pgup pgdn", tooltip="A larger card"),
         hidden_key("pagedown", "card(-1)", "Card before", "A smaller card"),
-        Binding("escape", "close", "Close", key_display="esc", tooltip="Back to the results"),
+        Binding("escape", "dismiss", "Close", key_display="esc", tooltip="Back to the results"),
     ]
 
     def __init__(self, line: MemoryLine, choice: Choice) -> None:
@@ -298,6 +298,3 @@ class MemoryScreen(Dialog[Fitting | None]):
             self.size_field.focus()
         self.remove_class("-ways")
         self.answer.update(Content.styled(text or _OFFER, style))
-
-    def action_close(self) -> None:
-        self.dismiss(None)
