@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import on
@@ -46,14 +46,6 @@ _NUMBERS: dict[str, Callable[[str], int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Fitting:
-    """What fits: the percentage, and whether embeddings and output head train."""
-
-    percent: int
-    embeddings: bool
-
-
 class WayList(OptionList):
     """The ways to train that would fit, of which one is chosen."""
 
@@ -62,9 +54,9 @@ class WayList(OptionList):
     ]
 
 
-class MemoryScreen(Dialog[Fitting | None]):
-    """Dismissed with what fits, None where nothing was asked. What it is trained with stays in
-    the line that opened it."""
+class MemoryScreen(Dialog[Choice | None]):
+    """Dismissed with the choice that fits, None where nothing was asked. What it is trained with
+    stays in the line that opened it."""
 
     DEFAULT_CSS = """
     MemoryScreen {
@@ -266,7 +258,7 @@ class MemoryScreen(Dialog[Fitting | None]):
         )
         if found.percent:
             self.app.notify(f"{found.text}.", title="Fits (an estimate)", markup=False)
-            self.dismiss(Fitting(found.percent, embeddings))
+            self.dismiss(replace(self._choice, percent=found.percent))
         else:
             self._refuse(found)
 
@@ -290,7 +282,7 @@ class MemoryScreen(Dialog[Fitting | None]):
         """Train in that way: the line below the slider keeps it."""
         way = self._found[event.option_index]
         self._line.training = way.training
-        self.dismiss(Fitting(way.percent, way.embeddings))
+        self.dismiss(replace(self._choice, percent=way.percent, embeddings=way.embeddings))
 
     def _say(self, text: str, style: str = MUTED) -> None:
         """Say something in place of the ways that were offered."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual.screen import Screen
@@ -17,8 +16,8 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SelectionError
 
 if TYPE_CHECKING:
-    from spectrum_tui.app.screens.memory import Fitting
     from spectrum_tui.app.screens.tiers import TierChoice
+    from spectrum_tui.core.recipes.choice import Choice
 
 CLIPBOARD_LIMIT = 75_000
 """Bytes that terminals take by OSC 52 for certain; some cut what is longer."""
@@ -75,13 +74,9 @@ class ResultDialogs:
         dialog = MemoryScreen(self._memory, self._state.choice)
         self._screen.app.push_screen(dialog, self._after_memory)
 
-    def _after_memory(self, fitting: Fitting | None) -> None:
-        if fitting is None:
-            self._state.changed()  # what it is trained with may be another
-            return
-        self._state.choice = replace(
-            self._state.choice, percent=fitting.percent, embeddings=fitting.embeddings
-        )
+    def _after_memory(self, fitting: Choice | None) -> None:
+        # Assigned in either case: what it is trained with may have changed, and is shown then.
+        self._state.choice = fitting or self._state.choice
 
     def tiers(self) -> None:
         """Choose what adapters train, then save that."""
@@ -92,8 +87,7 @@ class ResultDialogs:
     def _after_tiers(self, chosen: TierChoice | None) -> None:
         if chosen is None:
             return
-        choice = self._state.choice
-        self._state.choice = replace(choice, percent=chosen.percent, tiers=chosen.tiers)
+        self._state.choice = chosen.choice
         self._use(chosen.kind)
         self.save()
 

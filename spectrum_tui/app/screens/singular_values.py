@@ -135,7 +135,7 @@ def noise_by(rule: str, kept: KeptSpectrum) -> Noise:
     if rule == "calibrated":
         return noise_of(kept.values, kept.rows, kept.columns)
     score = spectrum_score(kept.values, kept.rows, kept.columns)
-    return Noise(score.sigma, score.threshold, score.threshold, score.signal)
+    return Noise(score.sigma, score.threshold, score.signal)
 
 
 def noise_facts(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
