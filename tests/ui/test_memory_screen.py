@@ -200,7 +200,7 @@ async def test_an_empty_field_shows_no_value_and_the_cards_fill_it() -> None:
         assert dialog.size_field.placeholder == ""
         assert "8, 10, 11, 12, 16, 20, 24" in str(dialog.answer.render())
         await pilot.press("enter")
-        assert "No size of memory is given" in str(dialog.answer.render())
+        assert "No memory size is given" in str(dialog.answer.render())
         await pilot.press("pageup", "pageup", "pagedown", "pageup", "pageup")
         assert dialog.size_field.value == "11"
         assert dialog.table.limit == 11 * 2**30
@@ -213,7 +213,7 @@ async def test_what_is_no_size_is_refused_in_place(typed: str) -> None:
         await opened(pilot)
         await pilot.press(*typed, "enter")
         await pilot.pause()
-        assert "is no size of memory" in str(app.dialog.answer.render())
+        assert "is not a memory size" in str(app.dialog.answer.render())
 
 
 async def test_arrows_and_clicks_choose_a_preset_that_the_line_keeps() -> None:

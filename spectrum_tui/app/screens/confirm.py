@@ -33,7 +33,7 @@ class ConfirmScreen(Dialog[bool]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", tooltip="Do it"),
         Binding("n,escape", "answer(False)", "No", tooltip="Leave things as they are"),
-        Binding("left", "app.focus_previous", "Left", show=False, tooltip="The button before"),
+        Binding("left", "app.focus_previous", "Left", show=False, tooltip="The previous button"),
         Binding("right", "app.focus_next", "Right", show=False, tooltip="The next button"),
     ]
 

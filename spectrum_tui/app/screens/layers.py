@@ -46,7 +46,11 @@ class LayersScreen(Screen[None]):
         Binding("s", "scan", "Scan", tooltip="Score every layer of the checked types"),
         Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the model"),
         Binding(
-            "f", "fresh", "Start afresh", show=False, tooltip="Compute earlier scores again or not"
+            "f",
+            "fresh",
+            "Start afresh",
+            show=False,
+            tooltip="Compute earlier scores again, or keep them",
         ),
         Binding(
             "u", "unscored", "Unscored", show=False, tooltip="List the parameters without a score"
@@ -116,7 +120,7 @@ class LayersScreen(Screen[None]):
             if self.tree_view.checked == before:
                 self.action_scan()
             else:
-                self.notify("Some names are others now: look again, then press s.", timeout=10)
+                self.notify("Some names have changed: look again, then press s.", timeout=10)
 
     def action_fresh(self) -> None:
         self.fresh = not self.fresh

@@ -55,7 +55,7 @@ class WayList(OptionList):
     """The ways to train that would fit, of which one is chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select", "Choose", tooltip="Train in the way under the cursor"),
+        Binding("enter", "select", "Choose", tooltip="Choose the way under the cursor"),
     ]
 
 
@@ -100,22 +100,26 @@ class MemoryScreen(Dialog[Fitting | None]):
             "preset(1)",
             "Preset",
             key_display="↑↓",
-            tooltip="Another way to train",
+            tooltip="The next way to train",
             priority=True,
         ),
         Binding(
             "up",
             "preset(-1)",
-            "Preset before",
+            "Previous preset",
             show=False,
-            tooltip="The way before",
+            tooltip="The previous way to train",
             priority=True,
         ),
         Binding(
-            "enter", "fit", "Fit", tooltip="Set the slider to the highest that fits", priority=True
+            "enter",
+            "fit",
+            "Fit",
+            tooltip="Set the slider to the highest percentage that fits",
+            priority=True,
         ),
         Binding("pageup", "card(1)", "Card", key_display="pgup pgdn", tooltip="A larger card"),
-        Binding("pagedown", "card(-1)", "Card before", show=False, tooltip="A smaller card"),
+        Binding("pagedown", "card(-1)", "Previous card", show=False, tooltip="A smaller card"),
         Binding("escape", "close", "Close", key_display="esc", tooltip="Back to the results"),
     ]
 
@@ -277,7 +281,9 @@ class MemoryScreen(Dialog[Fitting | None]):
 
     def _refuse(self, found: Fit) -> None:
         """Nothing fits: say so, and offer what would."""
-        advice = "Would fit, enter chooses:" if found.ways else "Only a smaller model fits."
+        advice = (
+            "These would fit; enter chooses one:" if found.ways else "Only a smaller model fits."
+        )
         self._say("")
         self.answer.update(
             Content.assemble((f"✗ {found.text}", "$warning"), "\n", (advice, "$foreground"))

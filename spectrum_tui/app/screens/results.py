@@ -47,19 +47,21 @@ class ResultsScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *PERCENT_KEYS,
         Binding("w,ctrl+s", "save", "Save", tooltip="Write the YAML and the scores to a folder"),
-        Binding("c", "copy", "Copy", tooltip="Put the YAML on the clipboard, over SSH too"),
+        Binding("c", "copy", "Copy", tooltip="Copy the YAML to the clipboard, even over SSH"),
         Binding("e", "embeddings", "Embeddings", tooltip="Train or freeze embeddings and head"),
-        Binding("f", "memory", "Memory", tooltip="What it takes to train; fit into N GiB"),
-        Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
+        Binding("f", "memory", "Memory", tooltip="Memory to train; fit into N GiB"),
+        Binding(
+            "slash", "filter", "Filter", key_display="/", tooltip="Show only some layers or types"
+        ),
         Binding("s", "sort", "Sort", show=False, tooltip="Sort by file order, SNR, layer or type"),
-        Binding("S", "reverse", "Reverse", show=False, tooltip="Turn the order around"),
+        Binding("S", "reverse", "Reverse", show=False, tooltip="Reverse the order"),
         Binding("n", "jump(1)", "Next selected", show=False, tooltip="To the next selected layer"),
-        Binding("N", "jump(-1)", "Previous", show=False, tooltip="To the selected layer before"),
+        Binding("N", "jump(-1)", "Previous", show=False, tooltip="To the previous selected layer"),
         Binding("v", "metric", "Metric", show=False, tooltip="Rank by another metric"),
         Binding("d", "spectrum", "Details", show=False, tooltip="Singular values of this layer"),
         Binding("x", "experts", "Experts", show=False, tooltip="List every expert of this layer"),
-        Binding("a", "tiers", "Adapters", show=False, tooltip="LoRA by tiers, and what it trains"),
-        Binding("o", "compare", "Compare", show=False, tooltip="With another file of scores"),
+        Binding("a", "tiers", "Adapters", show=False, tooltip="LoRA in tiers, and what it trains"),
+        Binding("o", "compare", "Compare", show=False, tooltip="Compare with another score file"),
         Binding("t", "view('Table')", "Table", show=False, tooltip="Show the table of layers"),
         Binding("m", "view('Heat map')", "Heat map", show=False, tooltip="Show the heat map"),
         Binding("y", "view('YAML')", "YAML", show=False, tooltip="Show the file as it is saved"),
@@ -159,7 +161,7 @@ class ResultsScreen(Screen[None]):
         try:
             self.state.rank_by(metric)
         except ResultsError as error:
-            title = "No such metric here"
+            title = "Metric not available"
             self.notify(str(error), title=title, severity="warning", markup=False)
             return
         self.header.show_lines()

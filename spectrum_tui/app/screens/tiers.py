@@ -60,13 +60,19 @@ class TiersScreen(Dialog[TierChoice | None]):
         Binding("r", "rank(1)", "Rank", key_display="r R", tooltip="Double this tier's rank"),
         Binding("R", "rank(-1)", "Half", show=False, tooltip="Halve this tier's rank"),
         Binding("n", "kind(1)", "Recipe", tooltip="The next kind of recipe"),
-        Binding("N", "kind(-1)", "Before", show=False, tooltip="The kind of recipe before"),
+        Binding("N", "kind(-1)", "Before", show=False, tooltip="The previous kind of recipe"),
         Binding("down", "app.focus_next", "Next", show=False, tooltip="To the next slider"),
-        Binding("up", "app.focus_previous", "Previous", show=False, tooltip="To the one before"),
         Binding(
-            "w,enter,ctrl+s", "save", "Save", key_display="w", tooltip="Go on to save this recipe"
+            "up", "app.focus_previous", "Previous", show=False, tooltip="To the previous slider"
         ),
-        Binding("escape,a", "dismiss", "Close", key_display="esc", tooltip="Leave it as it was"),
+        Binding(
+            "w,enter,ctrl+s",
+            "save",
+            "Save",
+            key_display="w",
+            tooltip="Continue to saving this recipe",
+        ),
+        Binding("escape,a", "dismiss", "Close", key_display="esc", tooltip="Close without changes"),
     ]
 
     def __init__(self, choice: Choice) -> None:
@@ -84,7 +90,7 @@ class TiersScreen(Dialog[TierChoice | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical() as frame:
-            frame.border_title = "Adapters by tiers"
+            frame.border_title = "Adapters in tiers"
             label = printable(result_label(self._first.selection.result))
             frame.border_subtitle = Content(label)  # a string would be read as markup
             yield self.high

@@ -46,9 +46,9 @@ class KindList(OptionList):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         # Without these, the list would begin again at its other end.
-        Binding("up", "screen.kind(-1)", "Kind before", show=False, tooltip="The kind above"),
+        Binding("up", "screen.kind(-1)", "Previous kind", show=False, tooltip="The kind above"),
         Binding("down", "screen.kind(1)", "Next kind", show=False, tooltip="The kind below"),
-        Binding("enter", "screen.save", "Save", show=False, tooltip="Write what is listed"),
+        Binding("enter", "screen.save", "Save", show=False, tooltip="Write the listed files"),
         Binding("pageup", "screen.details(-1)", "Up", show=False, tooltip="Up in the files"),
         Binding("pagedown", "screen.details(1)", "Down", show=False, tooltip="Down in the files"),
     ]

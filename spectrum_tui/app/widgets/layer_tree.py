@@ -79,12 +79,14 @@ class TreeLines(LineView):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "check", "Check", tooltip="Check or uncheck the line under the cursor"),
-        Binding("a", "check_all(True)", "All", tooltip="Check every type on show"),
-        Binding("n", "check_all(False)", "None", tooltip="Uncheck every type on show"),
-        Binding("i", "invert", "Invert", show=False, tooltip="Turn every type on show over"),
+        Binding("a", "check_all(True)", "All", tooltip="Check every type shown"),
+        Binding("n", "check_all(False)", "None", tooltip="Uncheck every type shown"),
+        Binding(
+            "i", "invert", "Invert", show=False, tooltip="Invert the check of every type shown"
+        ),
         Binding("right,l", "unfold", "Unfold", show=False, tooltip="Show what is inside"),
         Binding("left,h", "fold", "Fold", show=False, tooltip="Hide what is inside, or go up"),
-        Binding("enter", "turn", "Fold or unfold", show=False, tooltip="Hide or show the inside"),
+        Binding("enter", "turn", "Fold or unfold", show=False, tooltip="Hide or show the contents"),
     ]
 
     class Toggled(Message):
@@ -286,8 +288,8 @@ class LayerTree(Vertical):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter", key_display="/", tooltip="Show types by their name"),
-        Binding("escape", "show_all", "Show all", key_display="esc", tooltip="Drop the filter"),
+        Binding("slash", "filter", "Filter", key_display="/", tooltip="Filter types by name"),
+        Binding("escape", "show_all", "Show all", key_display="esc", tooltip="Clear the filter"),
     ]
 
     class Changed(Message):

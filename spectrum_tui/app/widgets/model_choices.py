@@ -21,7 +21,7 @@ class ModelChoices(OptionList):
     """A list of `Suggestions`, narrowed by what is typed in the model field."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select", "Choose", tooltip="Take the marked line", show=False),
+        Binding("enter", "select", "Choose", tooltip="Use the marked line", show=False),
         Binding("j", "cursor_down", "Down", tooltip="One line down", show=False),
         Binding("k", "cursor_up", "Up", tooltip="One line up", show=False),
     ]

@@ -69,7 +69,7 @@ class PercentSlider(Widget, can_focus=True):
         Binding(
             "shift+right,pageup", "step(10)", "10 % more", show=False, tooltip="Ten percent more"
         ),
-        Binding("home", "set(1)", "1 %", show=False, tooltip="The least: 1 %"),
+        Binding("home", "set(1)", "1 %", show=False, tooltip="Minimum: 1 %"),
         Binding("end", "set(100)", "100 %", show=False, tooltip="Every layer: 100 %"),
     ]
 

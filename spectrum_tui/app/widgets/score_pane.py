@@ -35,8 +35,10 @@ class FilterInput(Input):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "clear", "Clear filter", tooltip="Show every layer again"),
-        Binding("enter", "keep", "To the rows", tooltip="Keep the filter, move among the rows"),
-        Binding("down", "keep", "To the rows", show=False, tooltip="Keep the filter, go to rows"),
+        Binding("enter", "keep", "To the rows", tooltip="Keep the filter, go to the rows"),
+        Binding(
+            "down", "keep", "To the rows", show=False, tooltip="Keep the filter, go to the rows"
+        ),
     ]
 
     def action_clear(self) -> None:

@@ -23,7 +23,7 @@ from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.spectrum import LIST, SpectrumYaml, YamlView, one_line
 from spectrum_tui.core.results.results import FloatArray, Result
 
-_PURPOSE = "# Keys for an axolotl config: they replace any that it has by the same names."
+_PURPOSE = "# Keys for an axolotl config: they replace its keys of the same names."
 _REST = """\
 # Frozen layers need checkpoints that are not reentrant: where the first trained layer lies above
 # frozen ones, the reentrant kind hands it no gradient, and axolotl refuses it beside this list.

@@ -109,10 +109,12 @@ class Reporter:
 
 def _accept(trainer: Trainer, patterns: Sequence[str]) -> None:
     if trainer.most and len(patterns) > trainer.most:
-        raise StopsError(f"{len(patterns):,} lines, {trainer.most:,} are accepted")
+        raise StopsError(f"{len(patterns):,} lines, more than the {trainer.most:,} it accepts")
     longest = max(map(len, patterns), default=0)
     if trainer.longest and longest > trainer.longest:
-        raise StopsError(f"a line of {longest:,} characters, {trainer.longest} are accepted")
+        raise StopsError(
+            f"a line of {longest:,} characters, more than the {trainer.longest} it accepts"
+        )
 
 
 def _refuse_invalid(found: Hits) -> None:
@@ -126,7 +128,9 @@ def _merged(name: str, asked: Iterable[Rows], size: int) -> tuple[tuple[int, int
     ends = ((first, size if after is None else after) for first, after in asked)
     for first, after in sorted(ends):
         if size and (after > size or first >= after):
-            raise StopsError(f"{name} has {counted(size, 'row')}, {first} to {after} are asked for")
+            raise StopsError(
+                f"{name} has {counted(size, 'row')}, but {first} to {after} are asked for"
+            )
         if merged and first <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(after, merged[-1][1]))
         else:
