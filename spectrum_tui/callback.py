@@ -134,7 +134,7 @@ def _name_of(model: Any) -> str:
 def _line(start: Comparison, last: Comparison, percent: int) -> dict[str, Any]:
     """Return what a line of the file says besides step and seconds; strict JSON."""
     scores = start.b.scores
-    values = zip(scores.layers, scores.snr.tolist(), strict=True)
+    values = zip(scores.layers, scores.values.tolist(), strict=True)
     return {
         "metric": start.b.scores.metric,
         "top_percent": percent,

@@ -44,7 +44,7 @@ def result(*, layers: int = 4, experts: int = 8, bias: bool = False) -> Result:
         numel=np.append(scores.numel, np.full(count, experts * 64 * 32)),
         parameters=[*scores.parameters, *parameters],
     )
-    grown = made.ranked(grown, np.append(scores.snr, np.linspace(1, 2, count)), parts)
+    grown = made.ranked(grown, np.append(scores.values, np.linspace(1, 2, count)), parts)
     shape = (experts, 64, 32)
     found = [Parameter(name, shape) for row in parameters for name in row]
     return replace(plain, scores=grown, planned=len(grown), parameters=(*plain.parameters, *found))

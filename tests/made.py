@@ -75,9 +75,9 @@ def result(
         kinds.append(("input_layernorm", 1, 4096))
     scores = _scores(kinds, layers, bias=bias, sizes=sizes)
     for row, value in (snr or {}).items():
-        scores.snr[row] = value
+        scores.values[row] = value
     for row, reason in (failed or {}).items():
-        scores.snr[row] = np.nan
+        scores.values[row] = np.nan
         scores.problems[row] = reason
     for row, name in (names or {}).items():
         scores.layers[row] = name
@@ -115,7 +115,7 @@ def _scores(kinds: list[tuple[str, int, int]], layers: int, *, bias: bool, sizes
 def ranked(scores: Scores, values: FloatArray | None = None, parts: Parts | None = None) -> Scores:
     """The same layers with other values, or other matrices, in the metric that ranks."""
     column = MetricColumn(
-        scores.snr if values is None else values, scores.parts if parts is None else parts
+        scores.values if values is None else values, scores.parts if parts is None else parts
     )
     return replace(scores, metrics={**scores.metrics, scores.metric: column})
 
@@ -176,10 +176,10 @@ def with_metrics(plain: Result) -> Result:
     """The same result with every metric: shares below 1, and ranks in another order."""
     scores = plain.scores
     rng = np.random.default_rng(1)
-    share = 0.3 * scores.snr / (0.2 + scores.snr) * rng.uniform(0.5, 1.5, len(scores))
+    share = 0.3 * scores.values / (0.2 + scores.values) * rng.uniform(0.5, 1.5, len(scores))
     rank = 5.0 + 40.0 * rng.lognormal(0, 0.5, len(scores))
-    failed, vectors = np.isnan(scores.snr), scores.rows == 1
-    columns = {"spectrum": scores.snr, "calibrated": share, "stable_rank": rank}
+    failed, vectors = np.isnan(scores.values), scores.rows == 1
+    columns = {"spectrum": scores.values, "calibrated": share, "stable_rank": rank}
     columns["effective_rank"] = 8.0 * rank
     metrics = {
         name: MetricColumn(

@@ -16,7 +16,7 @@ from spectrum_tui.core.events import (
     ScanEvent,
 )
 from spectrum_tui.core.journal.journal import journal_path
-from spectrum_tui.core.naming import Layer, plan_layers
+from spectrum_tui.core.naming.layers import Layer, plan_layers
 from spectrum_tui.core.naming.parameters import StoredSource, Window, plain_source
 from spectrum_tui.core.naming.stored import stored_plan
 from spectrum_tui.core.scanning.scan import make_plan, scan

@@ -25,9 +25,9 @@ from spectrum_tui.app.loading import (
     RecipeLoaded,
     ResultLoaded,
     ResultSized,
-    load_recipe,
-    load_result,
-    read_sized,
+    post_recipe,
+    post_result,
+    post_sized,
 )
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.step_bar import model_label
@@ -218,7 +218,7 @@ class SpectrumApp(BaseApp):
             case Named(names=names):
                 self._audit_with(names)
             case Sized():
-                _beside(read_sized, message.answer, self.post_message)
+                _beside(post_sized, message.answer, self.post_message)
             case Failed():
                 self._failed(message.answer, message.task)
             case Suggestions():
@@ -294,7 +294,7 @@ class SpectrumApp(BaseApp):
     # -- results -------------------------------------------------------------------------------
 
     def _load(self, path: Path) -> None:
-        load = load_recipe if path.suffix in RECIPES else load_result
+        load = post_recipe if path.suffix in RECIPES else post_result
         _beside(load, path, self.post_message)
 
     @on(RecipeLoaded)

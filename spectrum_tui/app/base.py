@@ -18,9 +18,13 @@ from textual.screen import ModalScreen, Screen
 from spectrum_tui.app.key_order import KeyOrder
 from spectrum_tui.app.theme import DARK, LIGHT, THEMES, opposite
 from spectrum_tui.app.widgets.cells import PRINTABLE
+from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.step_bar import MIN_HEIGHT, MIN_WIDTH, StepBar
 from spectrum_tui.stdio.last_resort import UNEXPECTED
 from spectrum_tui.stdio.streams import is_served
+
+LEAVE = "Leave; asks first while a scan runs"
+"""The question says what becomes of the scores: that depends on the cache."""
 
 
 @dataclass
@@ -37,14 +41,8 @@ class BaseApp(App[None]):
     CSS_PATH = Path(__file__).with_name("app.tcss")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark", "help", "Help", key_display="F1", tooltip="Keys and purpose"),
-        Binding(
-            "ctrl+q",
-            "quit",
-            "Quit",
-            priority=True,
-            tooltip="Leave; finished scores are kept",
-        ),
-        Binding("q", "quit", "Quit", show=False, tooltip="Leave; finished scores are kept"),
+        Binding("ctrl+q", "quit", "Quit", priority=True, tooltip=LEAVE),
+        hidden_key("q", "quit", "Quit", LEAVE),
     ]
 
     def __init__(self) -> None:

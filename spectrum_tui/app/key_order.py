@@ -22,7 +22,7 @@ from textual.worker import Worker
 
 KEYS_WAIT = "keys-wait"
 """The group of workers whose end the keys wait for: what a key asked for is not there before."""
-PATIENCE = 1.0
+KEY_WAIT = 1.0
 """Seconds that a key waits at the most, so that no screen that is always at work swallows keys."""
 _POLL_SECONDS = 0.002
 _QUICK_POLLS = 50
@@ -79,7 +79,7 @@ class KeyOrder:
     async def _effect(self) -> None:
         """Wait until nothing is under way twice in a row: handlers may wait for each other."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + PATIENCE
+        end = loop.time() + KEY_WAIT
         quiet = polls = 0
         while quiet < 2 and loop.time() < end:
             polls += 1

@@ -47,13 +47,13 @@ class RecipeLoaded(Message):
     error: dict[str, str]
 
 
-def load_result(path: Path, post: Post) -> None:
+def post_result(path: Path, post: Post) -> None:
     """Read a file of scores and post a `ResultLoaded`, whatever happens."""
     # numpy's 0.1 s is paid here, on a thread, and not before the first frame.
-    from spectrum_tui.core.saved.store import load_result as load
+    from spectrum_tui.core.saved.store import load_result
 
     try:
-        result = load(path)
+        result = load_result(path)
     except SpectrumError as exc:
         post(ResultLoaded(path, None, to_dict(exc)))
         return
@@ -64,7 +64,7 @@ def load_result(path: Path, post: Post) -> None:
     post(ResultLoaded(path, result, {}))
 
 
-def read_sized(answer: Sized, post: Post) -> None:
+def post_sized(answer: Sized, post: Post) -> None:
     """Post a `ResultSized` of what the worker found, if it found any sizes."""
     from spectrum_tui.core.saved.store import from_details_text
 
@@ -74,7 +74,7 @@ def read_sized(answer: Sized, post: Post) -> None:
             post(ResultSized(path, from_details_text(answer.details, path)))
 
 
-def load_recipe(path: Path, post: Post) -> None:
+def post_recipe(path: Path, post: Post) -> None:
     """Read a recipe, audit its text, and post a `RecipeLoaded`, whatever happens."""
     from spectrum_tui.core.audit.entries import open_recipe
 

@@ -27,7 +27,7 @@ from spectrum_tui.core.platforms import (
 )
 from spectrum_tui.stdio.last_resort import unexpected
 
-PATIENCE = 1.5
+END_WAIT = 1.5
 """Seconds the app has to end by itself; with the restoring below the process ends within 2."""
 
 RESTORE = (
@@ -79,7 +79,7 @@ def _end(
     """Ask the app to end; end the process where it cannot."""
     # From a thread, as the handler may have interrupted the loop in the middle of anything.
     app.request_exit(128 + number)
-    if ended.wait(PATIENCE):
+    if ended.wait(END_WAIT):
         return
     app.runner.kill()
     restoring = threading.Thread(target=_restore, args=(before,), daemon=True)

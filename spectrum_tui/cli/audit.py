@@ -74,7 +74,6 @@ def _say(found: Audit, output: str | None) -> None:
 
 
 def _lines(file: str, found: Audit) -> Iterator[str]:
-    """Yield the audit as lines to read."""
     yield f"{safe(file)}: {counted(found.lines, 'entry', 'entries')}, {_counted(found)}"
     for finding in found.findings:
         yield from _finding(finding)
@@ -86,7 +85,7 @@ def _lines(file: str, found: Audit) -> Iterator[str]:
     yield f"meant to train: {counted(found.meant, 'parameter')} ({share})"
     width = max(len(one.trainer.name) for one in found.reports)
     for one in found.reports:
-        yield f"  {'✓' if one.exact else '✗'} {one.trainer.name:<{width}}  {safe(outcome(one))}"
+        yield f"  {'✓' if one.exact else '✗'} {one.trainer.name:<{width}}  {safe(_outcome(one))}"
 
 
 def left_out(found: Audit) -> Iterator[str]:
@@ -98,7 +97,7 @@ def left_out(found: Audit) -> Iterator[str]:
         yield f"    line {entry.line}: {safe(short(entry.pattern, 200))}"
 
 
-def outcome(one: TrainerReport) -> str:
+def _outcome(one: TrainerReport) -> str:
     """Return what one trainer makes of the file, in a line."""
     counts = f"matched {one.matched:,} of {one.wanted:,}, {len(one.unintended):,} unintended"
     if one.problem:

@@ -97,8 +97,7 @@ def _write(files: Sequence[RecipeFile], first: Path) -> None:
 def _yaml_parser() -> argparse.ArgumentParser:
     """Return what `export` takes for a kind that has no options of its own."""
     parser = Parser(
-        prog=f"{PROGRAM} yaml",
-        description="Write the unfrozen_parameters YAML of saved scores.",
+        prog=f"{PROGRAM} yaml", description="Write the unfrozen_parameters YAML of saved scores."
     )
     _add_common(parser)
     parser.set_defaults(kind=DEFAULT_KIND.name, experts=False)
@@ -164,9 +163,7 @@ def _add_tiers(parser: argparse.ArgumentParser) -> None:
         help=f"LoRA rank of the layers in --top-percent ({_DEFAULT.high_rank})",
     )
     group.add_argument(
-        "--medium-rank",
-        metavar="R",
-        help=f"LoRA rank of the medium tier ({_DEFAULT.medium_rank})",
+        "--medium-rank", metavar="R", help=f"LoRA rank of the medium tier ({_DEFAULT.medium_rank})"
     )
 
 

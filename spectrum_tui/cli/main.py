@@ -16,11 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from spectrum_tui import __version__
-from spectrum_tui.cli.options import (
-    Parser,
-    add_model_options,
-    model_settings,
-)
+from spectrum_tui.cli.options import Parser, add_model_options, model_settings
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.settings import RECIPES
 from spectrum_tui.stdio import last_resort
@@ -74,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(command(arguments[1:]))
         return _app(arguments)
     except SpectrumError as exc:
-        last_resort.report(exc)
+        last_resort.report_error(exc)
         return 2
     except KeyboardInterrupt:
         return last_resort.INTERRUPTED

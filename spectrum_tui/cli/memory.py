@@ -12,26 +12,20 @@ from spectrum_tui.cli.output import aligned
 from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError
-from spectrum_tui.core.memory import (
-    NO_SIZES,
+from spectrum_tui.core.memory.estimate import ASSUMPTIONS, Estimate, MemoryTable
+from spectrum_tui.core.memory.fit import Fit, fit
+from spectrum_tui.core.memory.model import NO_SIZES, ModelSizes
+from spectrum_tui.core.memory.presets import (
     PRESETS,
     SHARDINGS,
-    Estimate,
-    Fit,
-    MemoryTable,
-    ModelSizes,
     Preset,
     Training,
-    fit,
-    preset_named,
-    sharding_named,
-)
-from spectrum_tui.core.memory.estimate import ASSUMPTIONS
-from spectrum_tui.core.memory.presets import (
     parse_batch,
     parse_gpus,
     parse_memory,
     parse_sequence,
+    preset_named,
+    sharding_named,
 )
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
@@ -44,8 +38,6 @@ _TITLES = ("", "weights", "gradients", "optimizer", "static", "activations", "su
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Question:
-    """What was asked."""
-
     result: Result
     table: MemoryTable
     selection: Selection
@@ -144,14 +136,12 @@ def _meaning(preset: Preset) -> str:
 
 
 def _each_gpu(training: Training) -> str:
-    """On what the bytes are."""
     if training.gpus == 1:
         return "for one GPU"
     return f"for each of {training.gpus} GPUs, {training.sharding.meaning}"
 
 
 def _assumed(training: Training) -> str:
-    """Return what is trained on at a time, and how."""
     with_or = "with" if training.checkpointing else "without"
     return (
         f"batch {training.batch} of {training.sequence:,} tokens, {with_or} gradient checkpointing"

@@ -45,7 +45,7 @@ from spectrum_tui.core.scanning.distributed import PeerLostError, ProcessGroup, 
 from spectrum_tui.core.scanning.run import match_types, run_scan
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
-from spectrum_tui.stdio.last_resort import report
+from spectrum_tui.stdio.last_resort import report_error
 from spectrum_tui.stdio.streams import draw, put, put_json, say
 from spectrum_tui.worker.progress import ScanProgress, Snapshot
 
@@ -66,7 +66,7 @@ def run_scan_command(settings: Settings) -> int:
         if group.size == 1:
             raise
         if group.leads or isinstance(exc, PeerLostError):
-            report(exc)
+            report_error(exc)
         return 2
 
 
@@ -250,7 +250,6 @@ def _introduce(inspection: Inspection, say: Say) -> None:
 
 
 def _downloaded(inspection: Inspection, say: Say) -> Inspection:
-    """Return the model on this machine, fetched from the hub."""
     last = [0.0]
 
     def report(done: int, total: int, speed: float) -> None:
@@ -295,15 +294,15 @@ def _as_json(result: Result, files: OutputFiles, settings: Settings) -> dict[str
     mask = Selection(result).trained(percent, embeddings=not settings.no_embeddings)
     rows = []
     for i, layer in enumerate(scores.layers):
-        snr = float(scores.snr[i])
+        score = float(scores.values[i])
         row: dict[str, Any] = {
             "layer": layer,
             "type": scores.type_names[scores.type_ids[i]],
-            "snr": finite(snr),
+            "snr": finite(score),
             "trains": bool(mask[i]),
             "metrics": {name: finite(column.values[i]) for name, column in scores.metrics.items()},
         }
-        if math.isinf(snr):
+        if math.isinf(score):
             row["infinite"] = True
         if i in scores.problems:
             row["problem"] = scores.problems[i]

@@ -106,12 +106,7 @@ _BY_NAME = {cls.__name__: cls for cls in _FAMILY}
 def to_dict(error: SpectrumError) -> dict[str, str]:
     """Return the error as plain strings, to cross from the worker process to the app."""
     kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _BY_NAME)
-    return {
-        "kind": kind,
-        "message": error.message,
-        "hint": error.hint,
-        "field": error.field,
-    }
+    return {"kind": kind, "message": error.message, "hint": error.hint, "field": error.field}
 
 
 def from_dict(data: dict[str, str]) -> SpectrumError:

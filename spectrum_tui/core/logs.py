@@ -12,7 +12,7 @@ from typing import IO
 from spectrum_tui.core.disk import make_folder, open_kept
 from spectrum_tui.core.files import cache_dir
 
-KEPT = 10
+LOGS_KEPT = 10
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def log_file(kind: str) -> Iterator[tuple[str, IO[str] | None]]:
     path = folder / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     try:
         make_folder(folder)
-        for old in sorted(folder.glob(f"{kind}-*.log"))[: -(KEPT - 1)]:
+        for old in sorted(folder.glob(f"{kind}-*.log"))[: -(LOGS_KEPT - 1)]:
             old.unlink(missing_ok=True)
         handle = open_kept(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     except OSError:

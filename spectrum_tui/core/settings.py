@@ -103,7 +103,7 @@ class Option:
 
     def text(self, value: object) -> str:
         """Return a value as it is typed."""
-        return str(value or self.unset)
+        return str(value or self.unset or value)
 
 
 def _setting(**about: Any) -> Any:

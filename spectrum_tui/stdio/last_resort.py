@@ -22,7 +22,7 @@ UNEXPECTED = 70
 INTERRUPTED = 130
 
 
-def report(error: SpectrumError) -> None:
+def report_error(error: SpectrumError) -> None:
     """Say an error in one line."""
     say(f"{PROGRAM}: {error}")
 
@@ -48,7 +48,6 @@ def unexpected(error: BaseException) -> int:
 
 
 def _described(error: BaseException) -> str:
-    """Return what happened, as a sentence."""
     if isinstance(error, StreamError):
         return str(error)
     if isinstance(error, MemoryError):

@@ -15,16 +15,7 @@ from pathlib import Path
 from textual.message import Message
 
 from spectrum_tui.core import wire
-from spectrum_tui.core.events import (
-    LayerDone,
-    LayerFailed,
-    LayerRescored,
-    LayerStarted,
-    MatrixDone,
-    ScanEnded,
-    ScanNote,
-    ScanStarted,
-)
+from spectrum_tui.core.events import ScanEnded, ScanEvent, ScanNote, ScanStarted
 from spectrum_tui.core.requests import (
     Downloaded,
     DownloadProgress,
@@ -45,7 +36,7 @@ from spectrum_tui.core.settings import OPTIONS, Settings
 from spectrum_tui.worker.process import WorkerProcess, default_command
 from spectrum_tui.worker.progress import ScanProgress
 
-Answer = (
+WorkerAnswer = (
     Inspected
     | Refined
     | Named
@@ -66,7 +57,7 @@ MEMORY_SECONDS = 1.0
 class WorkerSaid(Message):
     """An answer of the worker; `task` is what a `Failed` belongs to."""
 
-    answer: Answer
+    answer: WorkerAnswer
     task: Task | None = None
 
 
@@ -247,22 +238,12 @@ class ScanRunner:
         self._post(WorkerDied(reason, process.log, lost))
 
     def _take(self, message: object) -> None:
+        if isinstance(message, ScanEvent):
+            self.progress.feed(message)
         match message:
-            case ScanStarted():
-                self.progress.feed(message)
-                if self._stop_when_started:
-                    self.stop()
-            case (
-                LayerStarted()
-                | MatrixDone()
-                | LayerDone()
-                | LayerRescored()
-                | LayerFailed()
-                | ScanNote()
-            ):
-                self.progress.feed(message)
+            case ScanStarted() if self._stop_when_started:
+                self.stop()
             case ScanEnded():
-                self.progress.feed(message)
                 if not message.done and not message.failed:
                     self._settle_task("scan")  # nothing was scored: no result will come
                 self._post(WorkerSaid(message))

@@ -26,7 +26,7 @@ from spectrum_tui.core.logs import log_file
 from spectrum_tui.core.platforms import end_group, own_group, resident_bytes
 from spectrum_tui.core.requests import Request
 
-GRACE = 0.5
+STOP_WAIT = 0.5
 """Seconds between asking a process to end and ending it; everything finished is on disk by then."""
 
 OWN_ENV = {
@@ -120,12 +120,12 @@ class WorkerProcess:
         self._outbox.put(None)
 
     def close(self) -> None:
-        """End the process: ask, wait at most `GRACE` seconds, insist."""
+        """End the process: ask, wait at most `STOP_WAIT` seconds, insist."""
         with self._lock:
             self._unwanted = True
             self._end(now=False)
         self._outbox.put(None)
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + STOP_WAIT
         while self.pid is not None and time.monotonic() < deadline:
             time.sleep(0.01)
         self.kill()

@@ -156,10 +156,7 @@ class Rate:
 
 
 def seconds_left(
-    cost_left: float,
-    seconds_per_cost: float,
-    workers: int,
-    in_work: Sequence[tuple[float, float]],
+    cost_left: float, seconds_per_cost: float, workers: int, in_work: Sequence[tuple[float, float]]
 ) -> float:
     """Seconds until `cost_left` is done, of which `in_work` are (cost, seconds at it already).
 
@@ -193,11 +190,7 @@ class ScanProgress:
                 self._state.phase = "stopping"
 
     def end(
-        self,
-        phase: Literal["stopped", "failed", "died"],
-        reason: str,
-        *,
-        changed: bool = False,
+        self, phase: Literal["stopped", "failed", "died"], reason: str, *, changed: bool = False
     ) -> None:
         """End a scan that did not say so itself: the worker died, or could not start it.
 

@@ -118,13 +118,19 @@ class Worker:
                 self._names(request)
 
     def _inspect(self, request: Request) -> None:
+        model = self._look(request, lambda: self._asked == request.number)
+        self._send(Inspected(request.number, model.inspection.summary))
+        self._previewed.set()
+        self._refine_later(request, model)
+
+    def _look(self, request: Request, wanted: Callable[[], bool]) -> KeptModel:
         from spectrum_tui.core.model.inspection import inspect_model
 
-        patience = self._patience(request, lambda: self._asked == request.number)
-        found = inspect_model(request.settings.model, request.settings.revision, patience=patience)
-        self._send(Inspected(request.number, found.summary))
-        self._previewed.set()
-        self._refine_later(request, self._keep(request, found))
+        settings = request.settings
+        patience = self._patience(request, wanted)
+        return self._keep(
+            request, inspect_model(settings.model, settings.revision, patience=patience)
+        )
 
     def _keep(self, request: Request, found: Inspection) -> KeptModel:
         """Keep what was inspected: a scan of it needs no other look."""
@@ -169,15 +175,9 @@ class Worker:
         self._send(Refined(request.number, model.summary()))
 
     def _download(self, request: Request) -> None:
-        local = self._fetched(request, self._found(request), lambda: False)
+        local = self._fetched(request, self._inspected(request).inspection, lambda: False)
         self._send(Downloaded(request.number, local.summary))
         self._refine_later(request, self._keep(request, local))
-
-    def _found(self, request: Request, cancelled: Callable[[], bool] = lambda: False) -> Inspection:
-        from spectrum_tui.core.model.inspection import inspect_model
-
-        patience = self._patience(request, lambda: not cancelled())
-        return inspect_model(request.settings.model, request.settings.revision, patience=patience)
 
     def _fetched(
         self, request: Request, found: Inspection, cancelled: Callable[[], bool]
@@ -221,14 +221,14 @@ class Worker:
         self._previewed.set()
 
     def _scan(self, request: Request) -> None:
-        from spectrum_tui.core.hub import DownloadCancelled
+        from spectrum_tui.core.hub import DownloadStopped
         from spectrum_tui.core.scanning.run import run_scan
 
         self._stop.clear()
         self._torch_ready.wait()
         try:
             model = self._on_this_machine(request)
-        except DownloadCancelled:
+        except DownloadStopped:
             self._send(ScanEnded("stopped", 0, 0))
             return
         for event in run_scan(request.settings, model, cancelled=self._stop.is_set):
@@ -239,7 +239,7 @@ class Worker:
         from spectrum_tui.core.files import check_writable, output_folder
 
         settings = request.settings
-        model = self._inspected(request)
+        model = self._inspected(request, lambda: not self._stop.is_set())
         check_writable(output_folder(settings.output_dir))  # before what takes time, not after
         if model.inspection.summary.is_local:
             return model.exact()
@@ -254,12 +254,12 @@ class Worker:
             )
         return exact
 
-    def _inspected(self, request: Request) -> KeptModel:
+    def _inspected(self, request: Request, wanted: Callable[[], bool] = lambda: True) -> KeptModel:
         """Return the model as it was inspected; inspected anew if it is another one by now."""
         model = self._model
         if model is not None and model.answers(request.settings):
             return model
-        return self._keep(request, self._found(request, self._stop.is_set))
+        return self._look(request, wanted)
 
     def _import_torch(self) -> None:
         """Import torch while the user is still choosing, and measure the machine."""

@@ -23,7 +23,10 @@ def matched(plan: ParameterPlan, wanted: dict[str, torch.Tensor], missing: set[s
         parameter.name
         for parameter in plan.parameters
         if parameter.shape == tuple(wanted[parameter.name].shape)
-        and (parameter.name in missing or same(plan.read(parameter), wanted[parameter.name]))
+        and (
+            parameter.name in missing
+            or same(plan.values[parameter.name].read(), wanted[parameter.name])
+        )
     ]
 
 
@@ -45,9 +48,9 @@ def check_experts(plan: ParameterPlan, wanted: dict[str, torch.Tensor]) -> int:
     """Assert that every expert reads alone and is the trainer's slice; how many there are."""
     fused = [p for p in plan.parameters if p.experts and p.sources]
     for parameter in fused:
-        assert plan.can_read_expert(parameter), parameter.name
+        assert plan.values[parameter.name].can_read_expert(), parameter.name
         for expert in range(parameter.experts):
-            slice_ = plan.read_expert(parameter, expert)
+            slice_ = plan.values[parameter.name].read_expert(expert)
             assert same(slice_, wanted[parameter.name][expert]), (parameter.name, expert)
     return sum(parameter.experts for parameter in fused)
 

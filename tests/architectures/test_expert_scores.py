@@ -43,7 +43,7 @@ PARTS = {"gate_up_proj": ("gate_proj", "up_proj", "w1", "w3"), "down_proj": ("do
 
 
 def by_layer(result: Result) -> dict[str, float]:
-    return dict(zip(result.scores.layers, result.scores.snr.tolist(), strict=True))
+    return dict(zip(result.scores.layers, result.scores.values.tolist(), strict=True))
 
 
 def scores_of(tiny: TinyModels, output: Path, name: str, layout: str) -> dict[str, float]:
@@ -117,7 +117,7 @@ def test_the_parts_are_the_experts_and_come_back_from_disk(
         for half, leaf in (("gate", "w1"), ("up", "w3")):
             name = f"model.layers.1.block_sparse_moe.experts.{i}.{leaf}.weight"
             assert oracle.close(parts[f"expert {i} {half}"], oracle.snr(stored[name].numpy()))
-    assert scores.snr[row] == pytest.approx(np.mean(list(parts.values())), rel=1e-14)
+    assert scores.values[row] == pytest.approx(np.mean(list(parts.values())), rel=1e-14)
     assert scores.shape(row) == "24 × 48 × 32"
     assert scores.numel[row] == 12 * 96 * 32
 
@@ -234,6 +234,6 @@ def test_one_bad_expert_fails_its_layer_and_is_named(
     assert isinstance(ready, ResultReady)
     scores = load_result(Path(ready.path)).scores
     row = scores.layers.index(failed.layer)
-    assert np.isnan(scores.snr[row])
+    assert np.isnan(scores.values[row])
     assert scores.problems == {row: failed.reason}
-    assert np.isfinite(np.delete(scores.snr, row)).all()
+    assert np.isfinite(np.delete(scores.values, row)).all()

@@ -111,7 +111,7 @@ def test_a_matrix_reads_its_own_bytes(
             assert sum(counted) == found.numel() * found.element_size(), ref.label
             if parameter.experts:
                 counted.clear()
-                expert = plan.read_expert(parameter, expert_of(ref.label))
+                expert = plan.values[parameter.name].read_expert(expert_of(ref.label))
                 assert sum(counted) == expert.numel() * expert.element_size()
 
 
@@ -186,7 +186,7 @@ def test_only_fused_experts_join_gate_and_up() -> None:
 def test_a_window_cuts_rows_and_columns(tiny: TinyModels) -> None:
     plan = plan_of(tiny, "llama", "fused")
     parameter = plan.by_name["model.layers.0.mlp.down_proj.weight"]
-    weight = plan.read(parameter)
+    weight = plan.values[parameter.name].read()
     window = Window(parameter.sources[0], 3, 48, (1, 48, 2))
     assert torch.equal(window.read_rows(2, 5), weight[5:8, 1::2])
 

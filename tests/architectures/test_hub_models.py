@@ -13,7 +13,7 @@ from spectrum_tui.core.checkpoint.reading import read_stored
 from spectrum_tui.core.errors import NotHereError
 from spectrum_tui.core.model import inspection
 from spectrum_tui.core.model.inspection import as_far_as_known, inspect_model, with_exact_names
-from spectrum_tui.core.naming import NAMING
+from spectrum_tui.core.naming.stored import NAMING
 from spectrum_tui.core.numbers import count
 from tests.architectures.conftest import TinyModels
 from tests.fake_hub import FakeHub

@@ -72,7 +72,7 @@ def test_the_plan_is_that_of_transformers(model_type: str, variant: str, tmp_pat
     assert plan.model_class == exact.model_class == type(model).__name__
     assert [p.name for p in plan.parameters] == [name for name, _ in model.named_parameters()]
     for parameter, weight in zip(plan.parameters, model.parameters(), strict=True):
-        assert torch.equal(plan.read(parameter), weight.detach())
+        assert torch.equal(plan.values[parameter.name].read(), weight.detach())
 
 
 @pytest.fixture(scope="module")

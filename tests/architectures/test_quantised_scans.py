@@ -32,10 +32,7 @@ LAYER = "model.layers.1.mlp.down_proj"
 INSTEAD = "Scan the full-precision model that it was made from."
 
 
-@pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
+pytestmark = pytest.mark.usefixtures("in_empty_folder")
 
 
 def config(method: str, **settings: Any) -> dict[str, Any]:
@@ -52,7 +49,7 @@ def stored_as(made: q.Made, layer: str = LAYER) -> Tensors:
 
 def score_of_layer(folder: Path, layer: str = LAYER) -> float:
     scores = load_result(Path(FLAT.format(folder.name))).scores
-    return float(scores.snr[scores.layers.index(layer)])
+    return float(scores.values[scores.layers.index(layer)])
 
 
 def snr_of(values: q.Floats, dtype: torch.dtype = torch.bfloat16) -> float:

@@ -38,5 +38,5 @@ def test_scores_in_memory_are_those_of_a_scan(name: str, tiny: TinyModels, tmp_p
         ]
         at = [wanted.layers.index(layer) for layer in now.layers]
         assert [now.problems.keys()] == [{i for i, row in enumerate(at) if row in wanted.problems}]
-        np.testing.assert_allclose(now.snr, wanted.snr[at], rtol=1e-9)
+        np.testing.assert_allclose(now.values, wanted.values[at], rtol=1e-9)
         assert now.parameters == [tuple(wanted.parameters[row]) for row in at]

@@ -62,7 +62,7 @@ def intended(result: Result, percent: int, parameters: set[str]) -> set[str]:
     """What the best of each type are, bias included, by the rule typed again."""
     scores = result.scores
     types: dict[str, dict[str, float]] = {}
-    for layer, type_id, snr in zip(scores.layers, scores.type_ids, scores.snr, strict=True):
+    for layer, type_id, snr in zip(scores.layers, scores.type_ids, scores.values, strict=True):
         types.setdefault(scores.type_names[type_id], {})[layer] = float(snr)
     layers = {layer for of_type in types.values() for layer in oracle.selected(of_type, percent)}
     names = {f"{layer}{end}" for layer in layers for end in ("", ".weight", ".bias", "_bias")}

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.core.layer_types import layer_type
-from spectrum_tui.core.memory import MemoryTable, ModelSizes, Training
+from spectrum_tui.core.memory.estimate import MemoryTable
+from spectrum_tui.core.memory.model import ModelSizes
+from spectrum_tui.core.memory.presets import Training
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.results.selection import Selection

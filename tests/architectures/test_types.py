@@ -150,7 +150,7 @@ def test_half_of_every_stage_trains(tmp_path: Path) -> None:
     model, _ = load_as_a_trainer(folder, STAGES["swin"].model)
     freeze_except(model, yaml.safe_load(text)["unfrozen_parameters"])
     trained = {n for n, p in model.named_parameters() if p.requires_grad and p.ndim > 1}
-    scores = dict(zip(result.scores.layers, result.scores.snr.tolist(), strict=True))
+    scores = dict(zip(result.scores.layers, result.scores.values.tolist(), strict=True))
     for stage, depth in enumerate((2, 2, 6, 2)):
         blocks = [x for x in scores if f"layers.{stage}.blocks" in x and x.endswith("mlp.fc1")]
         if not blocks:

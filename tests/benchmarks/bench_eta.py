@@ -16,7 +16,7 @@ from pathlib import Path
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.events import LayerDone
-from spectrum_tui.core.naming import plan_layers
+from spectrum_tui.core.naming.layers import plan_layers
 from spectrum_tui.core.naming.parameters import plain_source
 from spectrum_tui.core.naming.stored import stored_plan
 from spectrum_tui.core.scanning.scan import make_plan, scan

@@ -140,7 +140,7 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         summary = KeptModel(inspect_model(arguments[1])).summary()
     except SpectrumError as exc:
-        last_resort.report(exc)
+        last_resort.report_error(exc)
         return 2
     print(len(summary.types), summary.parameters)
     return 0

@@ -10,7 +10,7 @@ import pytest
 from textual.screen import Screen
 
 from spectrum_tui.app.theme import DARK
-from tests.snapshots.scenes import Prepare, Shown, still
+from tests.snapshots.shown import Prepare, Shown, still
 from tests.styles import styles_are_parsed_once
 
 __all__ = ["look", "styles_are_parsed_once"]

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from textual.pilot import Pilot
-from textual.screen import Screen
 from textual.widgets import Input
 
-from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.compare import CompareScreen
 from spectrum_tui.app.screens.layers import LayersScreen
@@ -22,13 +16,11 @@ from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.scan import ScanScreen
 from spectrum_tui.app.screens.setup import SetupScreen
-from spectrum_tui.app.theme import DARK
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.comparison.compare import compare
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
 from spectrum_tui.core.journal.spectra import KeptSpectrum
-from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.requests import (
     DownloadProgress,
     ModelNames,
@@ -40,8 +32,10 @@ from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.worker.progress import ScanProgress
 from tests import made
+from tests.snapshots.made_results import with_head
+from tests.snapshots.models import DEPTH, MODEL, llama, remote
+from tests.snapshots.shown import Prepare, still
 
-MODEL = "made/llama-8b"
 READY = Ready(("cpu", "cuda:0"), {"cpu": 2.0, "cuda:0": 0.5})
 SUGGESTIONS = Suggestions(
     (MODEL, "made/mixtral-8x7b", "made/small-135m"),
@@ -51,178 +45,6 @@ NO_SUCH_MODEL = (
     "There is no model made/lama-8b on the hub, or it is private.",
     "Check the name; for a private model, log in with `hf auth login`.",
 )
-DEPTH = 32
-
-
-class Shown(BaseApp):
-    """One screen by itself; `prepare` brings it into its state before the picture."""
-
-    def __init__(self, screen: Screen[Any], theme: str = DARK.name) -> None:
-        super().__init__()
-        self.theme = theme
-        self.animation_level = "none"
-        self.shown = screen
-
-    def get_default_screen(self) -> Screen[Any]:
-        return self.shown
-
-
-Prepare = Callable[[Pilot[Any]], Awaitable[None]]
-
-
-def still(*keys: str, before: Callable[[], object] = lambda: None) -> Prepare:
-    """Do `before`, press keys, and hold every cursor still."""
-
-    async def prepare(pilot: Pilot[Any]) -> None:
-        await pilot.pause()
-        before()
-        await pilot.pause()
-        await pilot.press(*keys)
-        await pilot.app.workers.wait_for_complete()
-        await pilot.pause()
-        for field in pilot.app.screen.query(Input):
-            field.cursor_blink = False
-        await pilot.pause()
-
-    return prepare
-
-
-# -- setup -------------------------------------------------------------------------------------
-
-
-def llama() -> ModelSummary:
-    """What headers tell about a model of 8 B."""
-    groups = {"mlp": Group.MLP, "self_attn": Group.ATTENTION}
-    matrices = [
-        TypeInfo(
-            name=name,
-            group=groups[name.split(".")[0]],
-            layers=DEPTH,
-            parameters=DEPTH * rows * columns,
-            cost=rows / 400,
-        )
-        for name, rows, columns in made.TYPES
-    ]
-    norms = [
-        TypeInfo(
-            name=name,
-            group=Group.NORMS,
-            layers=DEPTH,
-            parameters=DEPTH * 4096,
-            cost=0.0,
-            one_dimensional=True,
-        )
-        for name in ("input_layernorm", "post_attention_layernorm")
-    ]
-    head = [
-        TypeInfo(name=name, group=Group.EMBEDDINGS, layers=1, parameters=128256 * 4096, cost=12.0)
-        for name in ("model.embed_tokens", "lm_head")
-    ]
-    return ModelSummary(
-        model=MODEL,
-        origin="cache",
-        folder="/models/llama",
-        revision="8cde5ca8380496c9a6cc7ef3a8b46a0372a1d920",
-        architecture="LlamaForCausalLM",
-        parameters=8_030_261_248,
-        tensors=291,
-        shards=4,
-        nbytes=16_060_522_496,
-        local_bytes=16_060_522_496,
-        dtypes={"BF16": 16_060_522_496},
-        types=(*matrices, *norms, *head),
-        name=MODEL,
-        naming="transformers 5.23.0 LlamaForCausalLM",
-        model_class="LlamaForCausalLM",
-    )
-
-
-def mixture() -> ModelSummary:
-    """A model of 160 experts a layer, with what is worth knowing about it."""
-    experts = [
-        TypeInfo(
-            name=f"mlp.experts.{expert}.{part}_proj",
-            group=Group.EXPERTS,
-            layers=24,
-            parameters=24 * 7_864_320,
-            cost=1.2,
-        )
-        for expert in range(160)
-        for part in ("down", "gate", "up")
-    ]
-    gate = TypeInfo(
-        name="mlp.gate", group=Group.EXPERTS, layers=24, parameters=24 * 819_200, cost=0.4
-    )
-    plain = llama()
-    return replace(
-        plain,
-        model="made/mixture",
-        name="made/mixture",
-        types=(*plain.types, *experts, gate),
-        parameters=98_600_000_000,
-        scored={"mlp.experts.0.down_proj": 24, "mlp.experts.0.up_proj": 13},
-        skipped=(("model.rotary.inv_freq", "a buffer, not a parameter"),),
-    )
-
-
-def towers() -> ModelSummary:
-    """A model that sees: a vision tower, a projector, and a language model of fused experts."""
-    seeing = [
-        TypeInfo(
-            name=f"vision:{name}",
-            group=group,
-            layers=27,
-            parameters=27 * size,
-            cost=1.5,
-            tower="vision",
-        )
-        for name, group, size in (
-            ("self_attn.q_proj", Group.ATTENTION, 1_327_104),
-            ("self_attn.out_proj", Group.ATTENTION, 1_327_104),
-            ("mlp.fc1", Group.MLP, 4_958_208),
-            ("mlp.fc2", Group.MLP, 4_958_208),
-        )
-    ]
-    between = TypeInfo(
-        name="projector:linear_1",
-        group=Group.OTHER,
-        layers=1,
-        parameters=4_718_592,
-        cost=0.3,
-        tower="projector",
-    )
-    fused = [
-        TypeInfo(
-            name=name,
-            group=Group.EXPERTS,
-            layers=48,
-            parameters=48 * size,
-            cost=cost,
-            experts=128,
-            tower="language",
-        )
-        for name, size, cost in (
-            ("mlp.experts.down_proj", 201_326_592, 90.0),
-            ("mlp.experts.gate_up_proj", 402_653_184, 180.0),
-        )
-    ]
-    plain = llama()
-    language = [replace(one, tower="language") for one in plain.types if "mlp" not in one.name]
-    return replace(
-        plain,
-        model="made/seeing-mixture",
-        name="made/seeing-mixture",
-        types=(*language, *fused, *seeing, between),
-        parameters=31_700_000_000,
-        architecture="SeeingForConditionalGeneration",
-        model_class="SeeingForConditionalGeneration",
-        naming="transformers 5.23.0 SeeingForConditionalGeneration",
-    )
-
-
-def remote() -> ModelSummary:
-    """A model that is not on this machine."""
-    return replace(llama(), origin="hub", folder="", local_bytes=0, naming="", model_class="")
 
 
 def setup(state: str) -> tuple[SetupScreen, Prepare]:
@@ -295,7 +117,7 @@ def progress(*, failures: bool = False) -> ScanProgress:
         )
     )
     clock.time = 1.0
-    snr = made.result(layers=DEPTH).scores.snr
+    snr = made.result(layers=DEPTH).scores.values
     for number in range(75):
         kind, rows, columns = made.TYPES[number // DEPTH]
         layer = f"model.layers.{number % DEPTH}.{kind}"
@@ -342,51 +164,6 @@ def scan_screen(state: str) -> ScanScreen:
     return ScanScreen(scan, MODEL)
 
 
-# -- results -----------------------------------------------------------------------------------
-
-
-def with_experts() -> Result:
-    """A result whose first layer is the mean of 64 experts, gate and up apart."""
-    result = with_head()
-    parts = tuple(
-        (f"expert {expert} {half}", 0.4 + 0.3 * math.sin(expert * (2 + bias)) + bias)
-        for expert in range(64)
-        for half, bias in (("gate", 0.0), ("up", 0.2))
-    )
-    return replace(result, scores=made.ranked(result.scores, parts={0: parts}))
-
-
-def with_head() -> Result:
-    """Scores of a whole model, embeddings and head among them."""
-    plain = made.result(layers=DEPTH, types=7, norms=True, model=MODEL)
-    names = ("model.embed_tokens", "lm_head")
-    scores = plain.scores
-    grown = replace(
-        scores,
-        layers=[*scores.layers, *names],
-        type_names=[*scores.type_names, *names],
-        type_ids=np.append(scores.type_ids, [8, 9]),
-        rows=np.append(scores.rows, [128256, 128256]),
-        columns=np.append(scores.columns, [4096, 4096]),
-        numel=np.append(scores.numel, [h.numel for h in made.HEAD]),
-        parameters=[*scores.parameters, *((h.name,) for h in made.HEAD)],
-    )
-    grown = made.ranked(grown, np.append(scores.snr, [0.8341, 2.117]))
-    return replace(plain, scores=grown, planned=plain.planned + 2)
-
-
-def partial() -> Result:
-    """A stopped scan with failures."""
-    failed = {3: "contains NaN", 40: "contains infinity"}
-    return made.result(layers=DEPTH, planned=256, failed=failed, model=MODEL)
-
-
-def foreign() -> Result:
-    """Scores of another tool: no sizes, ties at infinity, an assumed head."""
-    infinite = dict.fromkeys((1, 5, 9, 33), float("inf"))
-    return made.result(layers=DEPTH, sizes=False, snr=infinite, model=MODEL)
-
-
 def spectrum_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> ResultsScreen:
     """The results screen of layers whose kept spectra are noise with twenty values above it."""
     angle = np.linspace(0, np.pi, 10_001)
@@ -397,12 +174,11 @@ def spectrum_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> ResultsScreen:
     kept = KeptSpectrum(values, 1024, 4096)
     made_layer = "model.layers.0.mlp.down_proj"
     monkeypatch.setattr(
-        "spectrum_tui.app.screens.spectrum.spectra_of", lambda result, row: [(made_layer, kept)]
+        "spectrum_tui.app.screens.singular_values.spectra_of",
+        lambda result, row: [(made_layer, kept)],
     )
     return results(made.with_metrics(with_head()))
 
-
-# -- audit -------------------------------------------------------------------------------------
 
 RECIPE = r"""unfrozen_parameters:
 - ^lm_head.weight$
@@ -447,11 +223,6 @@ def audit_screen(state: str) -> tuple[AuditScreen, Prepare]:
     return screen, still(*(("w",) if state == "writing" else ()), before=before)
 
 
-def with_sizes() -> Result:
-    """A whole model with every parameter known: its memory can be told."""
-    return made.with_parameters(made.result(layers=DEPTH, model=MODEL))
-
-
 def results(result: Result, percent: int = 25) -> ResultsScreen:
     """The results screen at a percentage."""
     return ResultsScreen(ResultState(result, Settings(top_percent=percent, output_dir="scores")))
@@ -461,8 +232,8 @@ def comparison(percent: int = 25) -> CompareScreen:
     """Two models of one architecture, the second without two of the types."""
     a = with_head()
     rows = np.flatnonzero(a.scores.type_ids < 6)
-    moved = np.random.default_rng(3).lognormal(0, 0.5, len(rows)) * a.scores.snr[rows]
-    moved[64:96] = a.scores.snr[64:96]  # one type stays as it was
+    moved = np.random.default_rng(3).lognormal(0, 0.5, len(rows)) * a.scores.values[rows]
+    moved[64:96] = a.scores.values[64:96]  # one type stays as it was
     scores = replace(
         a.scores,
         layers=[a.scores.layers[row] for row in rows],

@@ -15,9 +15,9 @@ from spectrum_tui.app.theme import LIGHT
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.results.results import Result
 from tests import fused, made
-from tests.snapshots import scenes
+from tests.snapshots import made_results, models, scenes
 from tests.snapshots.conftest import CWD, Look
-from tests.snapshots.scenes import still
+from tests.snapshots.shown import still
 
 SMALL, LARGE, WIDE = (80, 24), (120, 40), (160, 50)
 Size = tuple[int, int]
@@ -40,7 +40,7 @@ def test_setup(look: Look, state: str, size: Size) -> None:
 @at_both_sizes
 @pytest.mark.parametrize("state", ["default", "filtered", "experts", "towers", "nothing_checked"])
 def test_layers(look: Look, state: str, size: Size) -> None:
-    summary = {"experts": scenes.mixture, "towers": scenes.towers}.get(state, scenes.llama)()
+    summary = {"experts": models.mixture, "towers": models.towers}.get(state, models.llama)()
     keys = {
         "default": (),
         "filtered": ("slash", *"proj"),
@@ -77,13 +77,13 @@ def test_scan(look: Look, state: str, size: Size) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_results(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:
-    look(scenes.results(scenes.with_head()), size, still(*keys))
+    look(scenes.results(made_results.with_head()), size, still(*keys))
 
 
 @at_both_sizes
 @pytest.mark.parametrize("state", ["partial", "foreign"])
 def test_results_of_other_scans(look: Look, state: str, size: Size) -> None:
-    result: Result = getattr(scenes, state)()
+    result: Result = getattr(made_results, state)()
     look(scenes.results(result), size, still("tab", "down", "down", "down"))
 
 
@@ -94,22 +94,22 @@ def test_results_of_other_scans(look: Look, state: str, size: Size) -> None:
 def test_results_by_another_metric(
     look: Look, state: str, keys: tuple[str, ...], size: Size
 ) -> None:
-    result = made.with_metrics(scenes.with_head())
+    result = made.with_metrics(made_results.with_head())
     look(scenes.results(result), size, still(*keys))
 
 
 @at_both_sizes
 def test_results_with_memory(look: Look, size: Size) -> None:
-    look(scenes.results(scenes.with_sizes()), size)
+    look(scenes.results(made_results.with_sizes()), size)
 
 
 def test_results_with_nothing_selected(look: Look) -> None:
-    look(scenes.results(scenes.with_head(), percent=2), SMALL)
+    look(scenes.results(made_results.with_head(), percent=2), SMALL)
 
 
 @pytest.mark.parametrize("key", ["t", "m"])
 def test_wide_results(look: Look, key: str) -> None:
-    look(scenes.results(scenes.with_head()), WIDE, still(key))
+    look(scenes.results(made_results.with_head()), WIDE, still(key))
 
 
 # -- over the screens --------------------------------------------------------------------------
@@ -121,13 +121,13 @@ def test_save(look: Look, size: Size, tmp_path: Path, monkeypatch: pytest.Monkey
     replaced = tmp_path / "scores" / "snr_results_made-llama-8b_unfrozenparameters_25percent.yaml"
     replaced.parent.mkdir()
     replaced.touch()
-    look(scenes.results(scenes.with_head()), size, still("w"))
+    look(scenes.results(made_results.with_head()), size, still("w"))
 
 
 @at_both_sizes
 def test_save_as_axolotl(look: Look, size: Size, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "cwd", lambda: CWD)
-    result = replace(fused.result(), provenance=scenes.with_head().provenance)
+    result = replace(fused.result(), provenance=made_results.with_head().provenance)
     look(scenes.results(result), size, still("w", "down", "down", "tab", "tab", "tab", "space"))
 
 
@@ -135,7 +135,7 @@ def test_save_as_the_reference_without_its_head(
     look: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "cwd", lambda: CWD)
-    look(scenes.results(scenes.with_head()), SMALL, still("e", "w", "down"))
+    look(scenes.results(made_results.with_head()), SMALL, still("e", "w", "down"))
 
 
 def test_save_refused(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_save_refused(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "cwd", lambda: CWD)
     monkeypatch.setattr("spectrum_tui.app.screens.save.write_files", full)
-    look(scenes.results(scenes.with_head()), SMALL, still("w", "enter"))
+    look(scenes.results(made_results.with_head()), SMALL, still("w", "enter"))
 
 
 @at_both_sizes
@@ -162,7 +162,7 @@ def test_comparison_asks_for_a_file(look: Look, size: Size, tmp_path: Path) -> N
     folder = tmp_path / "scores" / "model_snr_results"
     folder.mkdir(parents=True)
     (folder / "snr_results_made-llama-8b-tuned.json").write_text("{}")
-    look(scenes.results(scenes.with_head()), size, still("o", *"tuned.json", "enter"))
+    look(scenes.results(made_results.with_head()), size, still("o", *"tuned.json", "enter"))
 
 
 @at_both_sizes
@@ -172,7 +172,7 @@ def test_comparison_asks_for_a_file(look: Look, size: Size, tmp_path: Path) -> N
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_memory(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:
-    look(scenes.results(scenes.with_sizes()), size, still("f", *keys))
+    look(scenes.results(made_results.with_sizes()), size, still("f", *keys))
 
 
 @at_both_sizes
@@ -182,13 +182,13 @@ def test_memory(look: Look, state: str, keys: tuple[str, ...], size: Size) -> No
     ids=["default", "groups", "refused"],
 )
 def test_tiers(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:
-    result = made.with_parameters(made.result(layers=32, norms=True, model=scenes.MODEL))
+    result = made.with_parameters(made.result(layers=32, norms=True, model=models.MODEL))
     look(scenes.results(result), size, still("a", *keys))
 
 
 @at_both_sizes
 def test_help(look: Look, size: Size) -> None:
-    look(scenes.results(scenes.with_head()), size, still("f1"))
+    look(scenes.results(made_results.with_head()), size, still("f1"))
 
 
 def test_confirm(look: Look) -> None:
@@ -199,7 +199,7 @@ def test_confirm(look: Look) -> None:
 
 
 def test_too_small(look: Look) -> None:
-    look(scenes.layers(scenes.llama()), (58, 14))
+    look(scenes.layers(models.llama()), (58, 14))
 
 
 # -- other colours -----------------------------------------------------------------------------
@@ -207,25 +207,25 @@ def test_too_small(look: Look) -> None:
 
 def test_results_without_colour(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    look(scenes.results(scenes.with_head()), LARGE, still("m"))
+    look(scenes.results(made_results.with_head()), LARGE, still("m"))
 
 
 def test_layers_without_colour(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    look(scenes.layers(scenes.llama()), SMALL)
+    look(scenes.layers(models.llama()), SMALL)
 
 
 def test_results_in_light(look: Look) -> None:
-    look(scenes.results(scenes.with_head()), LARGE, theme=LIGHT.name)
+    look(scenes.results(made_results.with_head()), LARGE, theme=LIGHT.name)
 
 
 def test_layers_in_light(look: Look) -> None:
-    look(scenes.layers(scenes.llama()), LARGE, theme=LIGHT.name)
+    look(scenes.layers(models.llama()), LARGE, theme=LIGHT.name)
 
 
 @at_both_sizes
 def test_every_expert(look: Look, size: Size) -> None:
-    look(scenes.results(scenes.with_experts()), size, still("t", "tab", "x"))
+    look(scenes.results(made_results.with_experts()), size, still("t", "tab", "x"))
 
 
 # -- audit -------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ class Prepared:
         """The layers of the best of each type, by the rule typed again."""
         scores = self.result.scores
         types: dict[str, dict[str, float]] = {}
-        for layer, type_id, snr in zip(scores.layers, scores.type_ids, scores.snr, strict=True):
+        for layer, type_id, snr in zip(scores.layers, scores.type_ids, scores.values, strict=True):
             types.setdefault(scores.type_names[type_id], {})[layer] = float(snr)
         return {layer for of_type in types.values() for layer in oracle.selected(of_type, percent)}
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum_tui.core.memory import MemoryTable, ModelSizes, Training, preset_named
-from spectrum_tui.core.memory.estimate import Estimate
+from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
+from spectrum_tui.core.memory.model import ModelSizes
+from spectrum_tui.core.memory.presets import Training, preset_named
 from spectrum_tui.core.results.results import MetricColumn, Result
 from spectrum_tui.core.results.selection import Selection
 from tests.training.memory_models import causal, chosen, scored

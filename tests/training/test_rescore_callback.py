@@ -40,7 +40,7 @@ def test_scores_move_with_the_weights(tmp_path: Path, caplog: pytest.LogCaptureF
     found = lines(tmp_path)
     assert [line["step"] for line in found] == [0, 10, 20]
     assert caplog.text.count("against the start") == 3
-    start = dict(zip(before.scores.layers, before.scores.snr.tolist(), strict=True))
+    start = dict(zip(before.scores.layers, before.scores.values.tolist(), strict=True))
     assert found[0]["scores"] == start
     assert {n for n in start if found[2]["scores"][n] != start[n]} == set(DOWN)
     for name in DOWN:  # the weights as they are now, by numpy's own SVD

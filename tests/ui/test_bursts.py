@@ -18,7 +18,7 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from spectrum_tui.app.base import BaseApp
-from spectrum_tui.app.screens import spectrum
+from spectrum_tui.app.screens import singular_values
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
@@ -29,7 +29,7 @@ from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.saved.store import save_scores
 from spectrum_tui.core.settings import Settings
 from tests import made
-from tests.snapshots import scenes
+from tests.snapshots import models, scenes
 
 SIZE = (80, 24)
 CHARACTERS = {"space": " ", "slash": "/", "full_stop": "."}
@@ -62,7 +62,7 @@ def setup() -> Screen[Any]:
 
 
 def layers() -> Screen[Any]:
-    return scenes.layers(scenes.mixture())
+    return scenes.layers(models.mixture())
 
 
 def results() -> Screen[Any]:
@@ -125,7 +125,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.linspace(3.0, 0.1, 64)
     kept = [(f"expert {i}", KeptSpectrum(values * (i + 1), 64, 64)) for i in range(8)]
     monkeypatch.setattr(yaml_preview, "SETTLE_SECONDS", 0.01)
-    monkeypatch.setattr(spectrum, "spectra_of", lambda result, row: kept)
+    monkeypatch.setattr(singular_values, "spectra_of", lambda result, row: kept)
 
 
 async def idle(pilot: Pilot[Any]) -> None:

@@ -44,7 +44,7 @@ def tuned(plain: Result) -> Result:
     scores = plain.scores
     noise = np.random.default_rng(2).lognormal(0, 0.6, len(scores))
     origin = replace(plain.provenance, model="made/tuned")
-    return replace(plain, scores=made.ranked(scores, scores.snr * noise), provenance=origin)
+    return replace(plain, scores=made.ranked(scores, scores.values * noise), provenance=origin)
 
 
 @pytest.fixture

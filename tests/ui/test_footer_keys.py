@@ -12,8 +12,8 @@ from textual.screen import Screen
 from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app import messages
-from tests.snapshots import scenes
-from tests.snapshots.scenes import Prepare, still
+from tests.snapshots import made_results, models, scenes, shown
+from tests.snapshots.shown import Prepare, still
 from tests.ui.worker_control import until
 
 REQUESTS = [
@@ -23,7 +23,7 @@ REQUESTS = [
 ]
 
 
-class Recorder(scenes.Shown):
+class Recorder(shown.Shown):
     """Keeps what is asked for, and stays when it is told to leave."""
 
     def __init__(self) -> None:
@@ -70,16 +70,16 @@ def scene(name: str) -> tuple[Screen[Any], Prepare]:
         case ["setup", state]:
             return scenes.setup(state)
         case ["layers", "filtered"]:
-            return scenes.layers(scenes.llama()), still("slash", *"pr", "enter", "space")
+            return scenes.layers(models.llama()), still("slash", *"pr", "enter", "space")
         case ["layers", _]:
-            return scenes.layers(scenes.mixture()), still()
+            return scenes.layers(models.mixture()), still()
         case ["scan", state]:
             screen = scenes.scan_screen(state)
             return screen, still(before=screen.poll)
         case ["results", "heatmap"]:
-            return scenes.results(scenes.with_sizes()), still("tab", "m")
+            return scenes.results(made_results.with_sizes()), still("tab", "m")
         case _:
-            return scenes.results(scenes.with_sizes()), still()
+            return scenes.results(made_results.with_sizes()), still()
 
 
 def footer(app: Recorder) -> dict[str, str]:

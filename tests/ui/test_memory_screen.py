@@ -17,8 +17,10 @@ from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import layer_type
-from spectrum_tui.core.memory import PRESETS, MemoryTable, ModelSizes, Training, fit
-from spectrum_tui.core.memory.estimate import ASSUMPTIONS
+from spectrum_tui.core.memory.estimate import ASSUMPTIONS, MemoryTable
+from spectrum_tui.core.memory.fit import fit
+from spectrum_tui.core.memory.model import ModelSizes
+from spectrum_tui.core.memory.presets import PRESETS, Training
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
 from tests import made

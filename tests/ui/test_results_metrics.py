@@ -60,7 +60,9 @@ async def test_the_heat_map_follows_the_metric_in_view_and_out_of_it() -> None:
         await pilot.press("t", "v", "m")
         await pilot.pause()
         assert "stable rank " in heatmap.foot.render().plain
-        assert heatmap.grid.matrix.scores.snr[0] == result.scores.metrics["stable_rank"].values[0]
+        assert (
+            heatmap.grid.matrix.scores.values[0] == result.scores.metrics["stable_rank"].values[0]
+        )
 
 
 async def test_the_cursor_stays_on_its_layer() -> None:
@@ -71,8 +73,8 @@ async def test_the_cursor_stays_on_its_layer() -> None:
         await pilot.press("v")
         await pilot.pause()
         assert app.results.views.table.current == layer
-        assert app.results.views.table.sort is Sort.SNR
-        values = app.results.views.table.scores.snr[app.results.views.table.order]
+        assert app.results.views.table.sort is Sort.SCORE
+        values = app.results.views.table.scores.values[app.results.views.table.order]
         assert (np.diff(values) <= 0).all()
         assert "sorted by signal" in app.results.views.bar.note
 

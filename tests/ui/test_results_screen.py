@@ -272,7 +272,7 @@ async def test_sort_filter_and_jump_lead_to_the_table() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         table = app.results.views.table
         await pilot.press("m", "s")
-        assert (app.results.views.current, table.sort) == (TABLE, Sort.SNR)
+        assert (app.results.views.current, table.sort) == (TABLE, Sort.SCORE)
         await pilot.press("S")
         assert table.reverse
         await pilot.press("y", "n")

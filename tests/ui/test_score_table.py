@@ -13,7 +13,7 @@ from textual.strip import Strip
 
 from spectrum_tui.app.widgets.score_pane import FilterInput, ScorePane
 from spectrum_tui.app.widgets.score_rows import ScoreRows, Sort
-from spectrum_tui.app.widgets.score_table import ScoreTable, bar
+from spectrum_tui.app.widgets.score_table import ScoreTable, marked_bar
 from spectrum_tui.core.layer_types import natural_key
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
@@ -56,7 +56,7 @@ async def test_a_row_says_what_its_layer_is() -> None:
             row, line = y - 1, app.line(y)
             assert line.startswith("● " if selection.mask(50)[row] else "· ")
             assert f" {selection.rank[row]}/32 " in line
-            assert f"{scores.snr[row]:.4f}" in line
+            assert f"{scores.values[row]:.4f}" in line
             assert scores.layers[row] in line
 
 
@@ -115,9 +115,9 @@ async def test_failed_layers_show_the_reason() -> None:
         app.table.focus()
         await pilot.press("down")
         assert app.pane.details(80).plain.strip() == "not finite: 3 NaN"
-        app.table.show(sort=Sort.SNR)
+        app.table.show(sort=Sort.SCORE)
         assert app.line(4).startswith("✗"), "last, whatever the direction"
-        app.table.show(sort=Sort.SNR, reverse=True)
+        app.table.show(sort=Sort.SCORE, reverse=True)
         assert app.line(4).startswith("✗")
 
 
@@ -133,17 +133,17 @@ async def test_infinity_and_huge_scores_leave_the_other_bars_readable() -> None:
 
 
 def test_bars() -> None:
-    assert bar(0.5, 4) == "██  "
-    assert bar(1.0, 4) == "████"
-    assert bar(7.0, 4) == "███▶"
-    assert bar(INF, 4) == "▒▒▒▒"
-    assert bar(NAN, 4) == "    "
+    assert marked_bar(0.5, 4) == "██  "
+    assert marked_bar(1.0, 4) == "████"
+    assert marked_bar(7.0, 4) == "███▶"
+    assert marked_bar(INF, 4) == "▒▒▒▒"
+    assert marked_bar(NAN, 4) == "    "
 
 
 def test_each_type_has_its_own_scale() -> None:
     selection = Selection(made.result(layers=20, types=7))
     bars = ScoreRows(selection).bars.reshape(7, 20)
-    highs = selection.result.scores.snr.reshape(7, 20).max(axis=1)
+    highs = selection.result.scores.values.reshape(7, 20).max(axis=1)
     assert highs.max() / highs.min() > 100
     assert ((bars.max(axis=1) >= 1.0) & (bars.min(axis=1) < 0.7)).all()
 
@@ -151,13 +151,13 @@ def test_each_type_has_its_own_scale() -> None:
 def test_orders() -> None:
     result = made.result(layers=12, types=7, failed={5: "x"}, snr={7: INF})
     rows = ScoreRows(Selection(result))
-    layers, snr = result.scores.layers, result.scores.snr
+    layers, snr = result.scores.layers, result.scores.values
     assert rows.ordered(Sort.FILE).tolist() == list(range(84))
-    by_snr = snr[rows.ordered(Sort.SNR)]
+    by_snr = snr[rows.ordered(Sort.SCORE)]
     assert by_snr[0] == INF
     assert (np.diff(by_snr[1:-1]) <= 0).all()
     assert math.isnan(by_snr[-1])
-    assert (np.diff(snr[rows.ordered(Sort.SNR, reverse=True)][:-2]) >= 0).all()
+    assert (np.diff(snr[rows.ordered(Sort.SCORE, reverse=True)][:-2]) >= 0).all()
     names = [layers[i] for i in rows.ordered(Sort.NAME)]
     assert names == sorted(layers, key=natural_key)
     assert [layers[i] for i in rows.ordered(Sort.NAME, reverse=True)] == names[::-1]
@@ -171,7 +171,7 @@ async def test_sorted_otherwise_the_table_starts_at_its_top() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         table = app.table
         table.focus()
-        for sort in (Sort.SNR, Sort.NAME, Sort.TYPE, Sort.FILE):
+        for sort in (Sort.SCORE, Sort.NAME, Sort.TYPE, Sort.FILE):
             await pilot.press(*["down"] * 30)
             table.action_sort()
             assert table.sort is sort
@@ -210,7 +210,7 @@ async def test_embeddings_and_head_are_marked_as_training() -> None:
 async def test_a_click_on_a_title_sorts_and_a_second_one_reverses() -> None:
     app = Host(made.result(layers=32))
     async with app.run_test(size=(160, 24)) as pilot:
-        for title, sort in (("SNR", Sort.SNR), ("layer", Sort.NAME), ("type", Sort.TYPE)):
+        for title, sort in (("SNR", Sort.SCORE), ("layer", Sort.NAME), ("type", Sort.TYPE)):
             x = app.line(0).rindex(title if title != "type" else " type ") + 1
             await pilot.click(ScoreTable, offset=(x, 0))
             assert (app.table.sort, app.table.reverse) == (sort, False)

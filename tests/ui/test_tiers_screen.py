@@ -20,7 +20,7 @@ from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import Settings
 from tests import made
-from tests.snapshots.scenes import Shown
+from tests.snapshots.shown import Shown
 
 SIZE = (80, 24)
 

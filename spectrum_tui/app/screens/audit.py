@@ -15,11 +15,11 @@ from textual.widgets import Input, Static
 
 from spectrum_tui.app.loading import audited
 from spectrum_tui.app.messages import NamesRequested
-from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable, meant, summary
+from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable, meant_text, summary_text
 from spectrum_tui.app.screens.write_file import WriteScreen
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.field import Field
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.line_view import TextScroll
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.core.audit.audit import Audit
@@ -33,8 +33,8 @@ class Findings(TextScroll):
     """The findings; they fold at the width, and scroll."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "scroll_down", "Down", show=False, tooltip="One line down"),
-        Binding("k", "scroll_up", "Up", show=False, tooltip="One line up"),
+        hidden_key("j", "scroll_down", "Down", "One line down"),
+        hidden_key("k", "scroll_up", "Up", "One line up"),
     ]
 
 
@@ -105,8 +105,8 @@ class AuditScreen(Screen[None]):
 
     def _show(self) -> None:
         found = self.audit
-        self._summary.update(summary(found))
-        self._meant.update(meant(found))
+        self._summary.update(summary_text(found))
+        self._meant.update(meant_text(found))
         self._findings.show(found)
         self._trainers.show(found)
         self.set_class(not found.reports, "-unknown")

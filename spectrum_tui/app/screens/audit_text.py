@@ -22,7 +22,7 @@ ROOMY = 60
 """Cells from which on a trainer has a line of its own beside the findings."""
 
 
-def summary(audit: Audit) -> Content:
+def summary_text(audit: Audit) -> Content:
     """`57 lines · 2 errors · 1 warning`."""
     parts = [numbers.counted(audit.lines, "entry", "entries")]
     for severity in Severity:
@@ -45,7 +45,7 @@ def not_corrected(audit: Audit) -> str:
     return "\n".join(printable(line) for line in (refused, *lines) if line)
 
 
-def meant(audit: Audit) -> Content:
+def meant_text(audit: Audit) -> Content:
     if not audit.whole:
         return Content("Give the model to count what each line and each trainer matches.")
     elements = f"{numbers.count(audit.numel)} of {numbers.count(audit.whole)} elements"
@@ -147,7 +147,7 @@ class TrainerTable(_AuditTable):
         table.add_column(ratio=1)
         table.add_row("", "", Text("of those meant, and others", dim))
         for one in self.audit.reports:
-            table.add_row(self._sign(one), one.trainer.name, outcome(one))
+            table.add_row(self._sign(one), one.trainer.name, matched_text(one))
         return table
 
     def _pairs(self) -> Table:
@@ -160,8 +160,8 @@ class TrainerTable(_AuditTable):
         half = (len(reports) + 1) // 2
         for left, right in zip(reports[:half], reports[half:], strict=True):
             table.add_row(
-                *(self._sign(left), left.trainer.name, outcome(left)),
-                *(self._sign(right), right.trainer.name, outcome(right)),
+                *(self._sign(left), left.trainer.name, matched_text(left)),
+                *(self._sign(right), right.trainer.name, matched_text(right)),
             )
         return table
 
@@ -177,7 +177,7 @@ def _grid(width: int) -> Table:
     return table
 
 
-def outcome(one: TrainerReport) -> Text:
+def matched_text(one: TrainerReport) -> Text:
     """`3 of 5, 2 others`: of what is meant, and of what is not; or why the trainer would stop."""
     if one.problem:
         return Text(printable(one.problem), overflow="ellipsis")

@@ -52,7 +52,7 @@ class CompareScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *PERCENT_KEYS,
         Binding("tab", "app.focus_next", "Next list", tooltip="To the types, then the moves"),
-        Binding("escape,o", "back", "Back", key_display="esc", tooltip="Back to the results"),
+        Binding("escape,o", "dismiss", "Back", key_display="esc", tooltip="Back to the results"),
     ]
 
     def __init__(self, comparison: Comparison, percent: int) -> None:
@@ -93,9 +93,6 @@ class CompareScreen(Screen[None]):
 
     def action_percent(self, by: int) -> None:
         self.slider.action_step(by)
-
-    def action_back(self) -> None:
-        self.dismiss()
 
     def _sources(self) -> Content:
         name_a, name_b = file_names(self.comparison)

@@ -17,14 +17,14 @@ from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.screens.compare import CompareScreen
 from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.widgets.cells import printable
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.core.comparison.compare import Comparison, compare
 from spectrum_tui.core.errors import ResultsError, SpectrumError
 from spectrum_tui.core.files import newest_first, output_folder
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import load_result
 
-MOST = 50
+MOST_FILES = 50
 """How many files are offered, the newest ones."""
 
 
@@ -32,7 +32,7 @@ def score_files(folder: Path, own: str) -> list[Path]:
     """Return the score files in an output folder, newest first, without the one that is open."""
     found = [*folder.glob("model_snr_results/*.json"), *folder.glob("snr_results_*.json")]
     others = [path for path in found if path != Path(own)]
-    return newest_first(path for path in others if not path.stem.endswith("_sorted"))[:MOST]
+    return newest_first(path for path in others if not path.stem.endswith("_sorted"))[:MOST_FILES]
 
 
 def compared(a: Result, path: str) -> Comparison:
@@ -68,7 +68,7 @@ class CompareFileScreen(Dialog[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Cancel", tooltip="Do not compare"),
-        Binding("down", "files", "Files", show=False, tooltip="From the field to the list"),
+        hidden_key("down", "files", "Files", "From the field to the list"),
     ]
 
     def __init__(self, result: Result, percent: int, output_dir: str) -> None:

@@ -11,6 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Static
 
 from spectrum_tui.app.screens.dialog import Dialog
+from spectrum_tui.app.widgets.key_footer import hidden_key
 
 
 class ConfirmScreen(Dialog[bool]):
@@ -31,10 +32,10 @@ class ConfirmScreen(Dialog[bool]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes", tooltip="Do it"),
-        Binding("n,escape", "answer(False)", "No", tooltip="Leave things as they are"),
-        Binding("left", "app.focus_previous", "Left", show=False, tooltip="The previous button"),
-        Binding("right", "app.focus_next", "Right", show=False, tooltip="The next button"),
+        Binding("y", "dismiss(True)", "Yes", tooltip="Do it"),
+        Binding("n,escape", "dismiss(False)", "No", tooltip="Leave things as they are"),
+        hidden_key("left", "app.focus_previous", "Left", "The previous button"),
+        hidden_key("right", "app.focus_next", "Right", "The next button"),
     ]
 
     def __init__(self, question: str, detail: str, yes: str, no: str) -> None:
@@ -57,9 +58,6 @@ class ConfirmScreen(Dialog[bool]):
         self.query_one("#no", Button).focus()
 
     @on(Button.Pressed)
-    def button_pressed(self, event: Button.Pressed) -> None:
+    def _pressed(self, event: Button.Pressed) -> None:
         event.stop()
-        self.action_answer(event.button.id == "yes")
-
-    def action_answer(self, answer: bool) -> None:
-        self.dismiss(answer)
+        self.dismiss(event.button.id == "yes")

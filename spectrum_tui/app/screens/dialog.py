@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen, ScreenResultType
 from textual.widget import Widget
 
 from spectrum_tui.app.widgets.key_footer import KeyFooter
-
-Answer = TypeVar("Answer")
 
 
 class Backdrop:
@@ -33,7 +29,7 @@ class Backdrop:
         return self._segments
 
 
-class Dialog(ModalScreen[Answer]):
+class Dialog(ModalScreen[ScreenResultType]):
     """A modal screen that does not draw what is below it again and again.
 
     Opening one lays it out five times, and each time every cell of the screen below would be
@@ -59,13 +55,18 @@ class Dialog(ModalScreen[Answer]):
             self._backdrop = Backdrop(super().render())
         return self._backdrop
 
+    def on_mount(self) -> None:
+        """Follow what is below: a resize lays it out after this screen is drawn."""
+        for screen in self.app.screen_stack[:-1]:
+            screen.screen_layout_refresh_signal.subscribe(self, self._draw_below)
+
     def on_screen_resume(self) -> None:
         """Draw what is below anew: it may be another screen now, or have other colours."""
         self._backdrop = None
 
-    def on_resize(self) -> None:
-        """Draw what is below anew, at its new size."""
+    def _draw_below(self, _: Screen[object]) -> None:
         self._backdrop = None
+        self.refresh()
 
 
 class ListDialog(Dialog[None]):

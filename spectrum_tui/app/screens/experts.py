@@ -33,7 +33,7 @@ class ExpertLines(LineView):
         self._value_width = max(9, len(title) + 1)
         self.parts = parts
         self._label_width = max((len(label) for label, _ in parts), default=0) + 2
-        finite = [snr for _, snr in parts if math.isfinite(snr)]
+        finite = [score for _, score in parts if math.isfinite(score)]
         self._highest = max(finite, default=0.0)
 
     def render_header(self, line: int, width: int) -> Strip:
@@ -41,10 +41,10 @@ class ExpertLines(LineView):
         return Strip([Segment(text, self.line_style("line-view--header"))])
 
     def render_row(self, row: int, width: int) -> Strip:
-        label, snr = self.parts[row]
+        label, score = self.parts[row]
         cursor = self.with_cursor(row)
-        text = keep_end(label, self._label_width) + f"{numbers.score(snr):>{self._value_width}}  "
-        share = 1.0 if math.isinf(snr) else snr / self._highest if self._highest else 0.0
+        text = keep_end(label, self._label_width) + f"{numbers.score(score):>{self._value_width}}  "
+        share = 1.0 if math.isinf(score) else score / self._highest if self._highest else 0.0
         blocks = bar(share, max(0, width - len(text)))
         return Strip(
             [

@@ -18,6 +18,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from spectrum_tui.app.screens.dialog import Dialog
+from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.line_view import TextScroll
 
 PURPOSES = {
@@ -159,11 +160,11 @@ class HelpScreen(Dialog[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f1,question_mark,q", "close", "Close", tooltip="Close the help"),
-        Binding("up,k", "scroll(-1)", "Up", show=False, tooltip="One line up"),
-        Binding("down,j", "scroll(1)", "Down", show=False, tooltip="One line down"),
-        Binding("pageup", "scroll(-10)", "Page up", show=False, tooltip="Ten lines up"),
-        Binding("pagedown", "scroll(10)", "Page down", show=False, tooltip="Ten lines down"),
+        Binding("escape,f1,question_mark,q", "dismiss", "Close", tooltip="Close the help"),
+        hidden_key("up,k", "scroll(-1)", "Up", "One line up"),
+        hidden_key("down,j", "scroll(1)", "Down", "One line down"),
+        hidden_key("pageup", "scroll(-10)", "Page up", "Ten lines up"),
+        hidden_key("pagedown", "scroll(10)", "Page down", "Ten lines down"),
     ]
 
     def __init__(self, purpose: str, keys: Iterable[KeyHelp]) -> None:
@@ -179,9 +180,6 @@ class HelpScreen(Dialog[None]):
                 yield Static(self._purpose, markup=False, id="purpose")
             with TextScroll(can_focus=False):
                 yield KeyTable(self._keys)
-
-    def action_close(self) -> None:
-        self.dismiss(None)
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(TextScroll).scroll_relative(y=lines, animate=False)

@@ -9,11 +9,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
-from textual.widgets import Button
 
 from spectrum_tui.app.messages import RecountRequested, ScanRequested
 from spectrum_tui.app.screens.unscored import UnscoredScreen
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.layer_tree import LayerTree
 from spectrum_tui.app.widgets.plan_panel import CheckedTypes, PlanPanel
 from spectrum_tui.app.widgets.step_bar import StepBar, model_label
@@ -44,17 +43,9 @@ class LayersScreen(Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "scan", "Scan", tooltip="Score every layer of the checked types"),
-        Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the model"),
-        Binding(
-            "f",
-            "fresh",
-            "Start afresh",
-            show=False,
-            tooltip="Compute earlier scores again, or keep them",
-        ),
-        Binding(
-            "u", "unscored", "Unscored", show=False, tooltip="List the parameters without a score"
-        ),
+        Binding("escape", "dismiss", "Back", key_display="esc", tooltip="Back to the model"),
+        hidden_key("f", "fresh", "Start afresh", "Compute earlier scores again, or keep them"),
+        hidden_key("u", "unscored", "Unscored", "List the parameters without a score"),
     ]
 
     def __init__(self, summary: ModelSummary, settings: Settings) -> None:
@@ -129,16 +120,9 @@ class LayersScreen(Screen[None]):
     def action_unscored(self) -> None:
         self.app.push_screen(UnscoredScreen(self.summary.skipped))
 
-    def action_back(self) -> None:
-        self.app.pop_screen()
-
     @on(LayerTree.Changed)
     def _plan_changed(self) -> None:
         self.panel.show(self._plan())
-
-    @on(Button.Pressed, "#start")
-    def _start_pressed(self) -> None:
-        self.action_scan()
 
     def _plan(self) -> CheckedTypes:
         return CheckedTypes.of(self.summary, self.tree_view.checked_types())

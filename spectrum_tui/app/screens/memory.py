@@ -16,19 +16,22 @@ from textual.widgets.option_list import Option
 
 from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.theme import MUTED
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.memory_line import MemoryLine
 from spectrum_tui.app.widgets.memory_table import PresetTable
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.memory import PRESETS, SHARDINGS, Fit, Way, fit, sharding_named
 from spectrum_tui.core.memory.estimate import ASSUMPTIONS
+from spectrum_tui.core.memory.fit import Fit, Way, fit
 from spectrum_tui.core.memory.presets import (
     CARDS,
+    PRESETS,
+    SHARDINGS,
     parse_batch,
     parse_gpus,
     parse_memory,
     parse_sequence,
+    sharding_named,
 )
 from spectrum_tui.core.recipes.choice import Choice
 
@@ -103,24 +106,13 @@ class MemoryScreen(Dialog[Fitting | None]):
             tooltip="The next way to train",
             priority=True,
         ),
+        hidden_key("up", "preset(-1)", "Previous preset", "The previous way", priority=True),
         Binding(
-            "up",
-            "preset(-1)",
-            "Previous preset",
-            show=False,
-            tooltip="The previous way to train",
-            priority=True,
-        ),
-        Binding(
-            "enter",
-            "fit",
-            "Fit",
-            tooltip="Set the slider to the highest percentage that fits",
-            priority=True,
+            "enter", "fit", "Fit", tooltip="Set the slider to the highest that fits", priority=True
         ),
         Binding("pageup", "card(1)", "Card", key_display="pgup pgdn", tooltip="A larger card"),
-        Binding("pagedown", "card(-1)", "Previous card", show=False, tooltip="A smaller card"),
-        Binding("escape", "close", "Close", key_display="esc", tooltip="Back to the results"),
+        hidden_key("pagedown", "card(-1)", "Previous card", "A smaller card"),
+        Binding("escape", "dismiss", "Close", key_display="esc", tooltip="Back to the results"),
     ]
 
     def __init__(self, line: MemoryLine, choice: Choice) -> None:
@@ -177,7 +169,6 @@ class MemoryScreen(Dialog[Fitting | None]):
         self._show()
 
     def on_resize(self) -> None:
-        super().on_resize()
         tall = self.size.height >= ROOMY
         self.table.bars = tall
         assumed = [f"  {text}" for text in ASSUMPTIONS] if tall else []
@@ -281,9 +272,7 @@ class MemoryScreen(Dialog[Fitting | None]):
 
     def _refuse(self, found: Fit) -> None:
         """Nothing fits: say so, and offer what would."""
-        advice = (
-            "These would fit; enter chooses one:" if found.ways else "Only a smaller model fits."
-        )
+        advice = "These would fit, enter chooses:" if found.ways else "Only a smaller model fits."
         self._say("")
         self.answer.update(
             Content.assemble((f"✗ {found.text}", "$warning"), "\n", (advice, "$foreground"))
@@ -309,6 +298,3 @@ class MemoryScreen(Dialog[Fitting | None]):
             self.size_field.focus()
         self.remove_class("-ways")
         self.answer.update(Content.styled(text or _OFFER, style))
-
-    def action_close(self) -> None:
-        self.dismiss(None)

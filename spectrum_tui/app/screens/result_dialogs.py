@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from textual.screen import Screen
 
 from spectrum_tui.app.messages import KindUsed
 from spectrum_tui.app.screens.result_state import ResultState
+from spectrum_tui.app.screens.result_views import ResultViews
 from spectrum_tui.app.screens.save import Saved, SaveScreen
 from spectrum_tui.app.widgets.memory_line import HOW_TO_SIZE, MemoryLine
 from spectrum_tui.core import numbers
@@ -25,35 +25,36 @@ CLIPBOARD_LIMIT = 75_000
 
 
 class ResultDialogs:
-    """Opens dialogs over a screen of results. What one brings back goes into the state, and
-    `follow` shows it."""
+    """Opens dialogs over a screen of results. What one brings back goes into the state."""
 
     def __init__(
         self,
         screen: Screen[None],
         state: ResultState,
         memory: MemoryLine,
-        follow: Callable[[], None],
+        views: ResultViews,
     ) -> None:
         self._screen, self._state = screen, state
-        self._memory, self._follow = memory, follow
+        self._memory, self._views = memory, views
 
     # -- of one layer -------------------------------------------------------------------------
 
-    def experts(self, row: int | None) -> None:
-        """List the scores that a layer's is the mean of, where it has some."""
+    def experts(self) -> None:
+        """List the scores that the current layer's is the mean of, where it has some."""
         from spectrum_tui.app.screens.experts import ExpertsScreen
 
+        row = self._views.current_row
         scores, title = self._state.result.scores, self._state.ranking.metric.title
         if row is not None and row in scores.parts:
             dialog = ExpertsScreen(scores.layers[row], scores.parts[row], title)
             self._screen.app.push_screen(dialog)
 
-    def spectrum(self, row: int | None) -> None:
-        from spectrum_tui.app.screens.spectrum import SpectrumScreen
+    def singular_values(self) -> None:
+        from spectrum_tui.app.screens.singular_values import SingularValuesScreen
 
+        row = self._views.current_row
         if row is not None:
-            self._screen.app.push_screen(SpectrumScreen(self._state.result, row))
+            self._screen.app.push_screen(SingularValuesScreen(self._state.result, row))
 
     # -- of the choice ------------------------------------------------------------------------
 
@@ -75,12 +76,12 @@ class ResultDialogs:
         self._screen.app.push_screen(dialog, self._after_memory)
 
     def _after_memory(self, fitting: Fitting | None) -> None:
-        if fitting is not None:
-            choice = self._state.choice
-            self._state.choice = replace(
-                choice, percent=fitting.percent, embeddings=fitting.embeddings
-            )
-        self._follow()
+        if fitting is None:
+            self._state.changed()  # what it is trained with may be another
+            return
+        self._state.choice = replace(
+            self._state.choice, percent=fitting.percent, embeddings=fitting.embeddings
+        )
 
     def tiers(self) -> None:
         """Choose what adapters train, then save that."""
@@ -94,7 +95,6 @@ class ResultDialogs:
         choice = self._state.choice
         self._state.choice = replace(choice, percent=chosen.percent, tiers=chosen.tiers)
         self._use(chosen.kind)
-        self._follow()
         self.save()
 
     # -- taking it away -----------------------------------------------------------------------
@@ -133,7 +133,7 @@ class ResultDialogs:
             return
         self._use(saved.kind)
         self._state.saved = saved.path
-        self._follow()
+        self._state.changed()
         where = f"{saved.path.name}\nin {saved.path.parent.absolute()}"
         self._screen.notify(where, title="Saved", markup=False)
 

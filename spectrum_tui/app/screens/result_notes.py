@@ -66,7 +66,7 @@ def _heads(result: Result) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}" if words[:-1] else words[0]
 
 
-def facts(result: Result) -> list[str]:
+def caveats(result: Result) -> list[str]:
     """Return what a user has to know before trusting the selection; empty for a whole own scan."""
     found = []
     scanned = len(result.scores)
@@ -101,10 +101,10 @@ class Ties:
         ranked = np.lexsort((selection.rank, scores.type_ids))
         ranked = ranked[selection.rank[ranked] > 0]
         types = scores.type_ids[ranked]
-        self._snr = scores.snr[ranked]
+        self._values = scores.values[ranked]
         self._scored = np.bincount(types, minlength=len(self._names))
         self._first = np.concatenate(([0], np.cumsum(self._scored)))[:-1]
-        same = (types[1:] == types[:-1]) & (self._snr[1:] == self._snr[:-1])
+        same = (types[1:] == types[:-1]) & (self._values[1:] == self._values[:-1])
         self.possible = bool(same.any())
 
     def text(self, percent: int) -> str:
@@ -112,19 +112,19 @@ class Ties:
         slots = self._selection.counts * percent // 100
         types = np.flatnonzero((slots > 0) & (slots < self._scored))
         below = self._first[types] + slots[types]
-        tied = types[self._snr[below] == self._snr[below - 1]]
+        tied = types[self._values[below] == self._values[below - 1]]
         if not len(tied):
             return ""
         if len(tied) > 1:
-            cut = self._snr[self._first[tied] + slots[tied]]
+            cut = self._values[self._first[tied] + slots[tied]]
             return self._many(len(tied), bool(np.isinf(cut).any()))
         return self._one(int(tied[0]), int(slots[tied[0]]))
 
     def _one(self, kind: int, slots: int) -> str:
         first = int(self._first[kind])
-        snr = self._snr[first : first + int(self._scored[kind])]
-        value = snr[slots]
-        equal = int((snr == value).sum())
+        values = self._values[first : first + int(self._scored[kind])]
+        value = values[slots]
+        equal = int((values == value).sum())
         name = printable(self._names[kind])
         return f"{name}: {equal} layers tie at {numbers.score(float(value))}; file order decides"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -34,8 +35,8 @@ class Ranking:
 class ResultState:
     """A result in the metric that is shown, and the choice that the views show and dialogs change.
 
-    Only this knows what a choice selects: views ask for `mask` and `yaml`, and whoever changes
-    the choice puts another one in its place.
+    Only this knows what a choice selects: views ask for `mask` and `yaml`. Whoever changes the
+    choice puts another one in its place, and what `watch` was given is called.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class ResultState:
         self._rankings: dict[str, Ranking] = {}
         wanted = settings.metric if settings.metric in result.metrics else ""
         self.ranking = self._ranked(wanted or result.scores.metric)
-        self.choice = Choice(
+        self._watchers: list[Callable[[], None]] = []
+        self._choice = Choice(
             selection=self.ranking.selection,
             percent=settings.top_percent,
             embeddings=embeddings and bool(result.embeddings),
@@ -63,6 +65,24 @@ class ResultState:
         )
         self.kind = kind
         self.saved: Path | None = None
+
+    @property
+    def choice(self) -> Choice:
+        """What is selected and how it trains; to assign another one is to show it."""
+        return self._choice
+
+    @choice.setter
+    def choice(self, choice: Choice) -> None:
+        self._choice = choice
+        self.changed()
+
+    def watch(self, follow: Callable[[], None]) -> None:
+        """Have `follow` called after every change, before the next frame."""
+        self._watchers.append(follow)
+
+    def changed(self) -> None:
+        for follow in self._watchers:
+            follow()
 
     def of(self, result: Result) -> ResultState:
         """Return the same metric and choice of another result."""

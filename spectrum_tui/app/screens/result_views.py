@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from textual import on
 from textual.app import ComposeResult
@@ -11,8 +12,8 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from spectrum_tui.app.screens.result_notes import embeddings_text, facts, totals_text
-from spectrum_tui.app.screens.result_state import ResultState
+from spectrum_tui.app.screens.result_notes import caveats, embeddings_text, totals_text
+from spectrum_tui.app.screens.result_state import Ranking, ResultState
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.heatmap import Heatmap
@@ -45,22 +46,35 @@ class ResultHeader(Vertical):
     }
     """
 
-    def __init__(self, state: ResultState, on_percent: Callable[[int], None]) -> None:
+    def __init__(self, state: ResultState) -> None:
         super().__init__()
         self._state = state
-        self.slider = PercentSlider(state.choice.percent, on_percent)
+        self.slider = PercentSlider(state.choice.percent, self._slid)
         self.totals = TotalsLine(id="totals")
         self.memory = MemoryLine(state.result, id="memory")
         self._ties = Static(markup=False, id="ties")
         self._small = Static(markup=False, id="small")
         self._notes = Static(markup=False, id="notes")
+        self._ranking: Ranking | None = None
+        self._noted: tuple[bool, Path | None] | None = None
 
     def compose(self) -> ComposeResult:
         yield from (self.slider, self.totals, self.memory, self._ties, self._small, self._notes)
 
+    def _slid(self, percent: int) -> None:
+        if percent != self._state.choice.percent:  # else the slider follows the choice
+            self._state.choice = replace(self._state.choice, percent=percent)
+
     def show(self) -> None:
-        """Follow the choice, without a layout."""
+        """Follow the choice; without a layout where only the percentage is another."""
         choice, ties = self._state.choice, self._state.ranking.ties
+        self.slider.value = choice.percent
+        if self._ranking is not self._state.ranking:
+            self._ranking = self._state.ranking
+            self._keep_lines()
+        if self._noted != (choice.embeddings, self._state.saved):
+            self._noted = (choice.embeddings, self._state.saved)
+            self._show_notes()
         left = totals_text(choice)
         right = embeddings_text(self._state.result, embeddings=choice.embeddings)
         self.totals.show(left, right, self.memory.follow(choice), left.replace(" parameters", ""))
@@ -70,15 +84,15 @@ class ResultHeader(Vertical):
             text = choice.selection.too_small(choice.percent)
             _tell(self._small, text, "Every type is large enough for this percentage")
 
-    def show_lines(self) -> None:
+    def _keep_lines(self) -> None:
         """Keep a line for what only some percentages bring, where any does."""
         selection = self._state.choice.selection
         self._ties.display = self._state.ranking.ties.possible
         self._small.display = bool(selection.too_small(selection.smallest_percent()))
 
-    def show_notes(self) -> None:
+    def _show_notes(self) -> None:
         state, lines = self._state, []
-        if found := facts(state.result):
+        if found := caveats(state.result):
             lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
         if state.result.embeddings and not state.choice.embeddings:
             lines.append(Content.styled(f"! {FROZEN_EMBEDDINGS}", "$warning"))
@@ -109,6 +123,7 @@ class ResultViews(Vertical):
         super().__init__(classes="-table")
         self._state = state
         self.current, self._wide = TABLE, False
+        self._embeddings: bool | None = None
         self.bar = ViewBar(VIEWS)
         self.pane = ScorePane(state.choice.selection)
         self.heatmap: Heatmap | None = None  # made when it is looked at: 0.3 s at 60,000 layers
@@ -148,6 +163,7 @@ class ResultViews(Vertical):
         makes the next frame work out the whole screen again.
         """
         selection = self._state.choice.selection
+        self._show_embeddings(self._state.choice.embeddings)
         if self.current == TABLE:
             self.pane.set_selection(selection)
             self.pane.set_mask(self._state.mask())
@@ -156,12 +172,14 @@ class ResultViews(Vertical):
             self.heatmap.set_mask(self._state.mask())
         if self.current == YAML or self._wide:
             self.preview.show(self._state.yaml())
+        self.show_order()
 
-    def show_embeddings(self) -> None:
-        """Mark embeddings and head as training, or as any other layer."""
-        self.pane.set_embeddings(self._state.choice.embeddings)
-        if self.heatmap is not None:
-            self.heatmap.set_embeddings(self._state.choice.embeddings)
+    def _show_embeddings(self, on: bool) -> None:
+        if on != self._embeddings:
+            self._embeddings = on
+            self.pane.set_embeddings(on)
+            if self.heatmap is not None:
+                self.heatmap.set_embeddings(on)
 
     def fit(self, width: int) -> None:
         """Offer the YAML as a view where it does not stand beside the others."""
@@ -181,7 +199,6 @@ class ResultViews(Vertical):
         self.set_class(name == TABLE, "-table")
         self.set_class(name == HEAT, "-heat")
         self.set_class(name == YAML, "-yaml")
-        self.show_order()
         self.show()
 
     def widget(self, name: str) -> Widget:

@@ -18,7 +18,7 @@ from spectrum_tui.app.screens.result_notes import result_label
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import TABLE, WIDE, ResultHeader, ResultViews
 from spectrum_tui.app.widgets.cells import printable
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS
 from spectrum_tui.app.widgets.score_pane import FilterInput
 from spectrum_tui.app.widgets.step_bar import StepBar
@@ -31,7 +31,7 @@ class ResultsScreen(Screen[None]):
     """Slider and totals above; table, heat map or YAML below.
 
     `state` is what is known and chosen; `header` and `views` show it, `dialogs` opens what lies
-    over it. Whatever changes the state calls `apply` (a percentage) or `follow` (anything).
+    over it. Whoever changes the choice assigns `state.choice`; what shows it follows.
     """
 
     AUTO_FOCUS = "PercentSlider"
@@ -46,34 +46,34 @@ class ResultsScreen(Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *PERCENT_KEYS,
-        Binding("w,ctrl+s", "save", "Save", tooltip="Write the YAML and the scores to a folder"),
-        Binding("c", "copy", "Copy", tooltip="Copy the YAML to the clipboard, even over SSH"),
-        Binding("e", "embeddings", "Embeddings", tooltip="Train or freeze embeddings and head"),
-        Binding("f", "memory", "Memory", tooltip="Memory to train; fit into N GiB"),
         Binding(
-            "slash", "filter", "Filter", key_display="/", tooltip="Show only some layers or types"
+            "w,ctrl+s", "open('save')", "Save", tooltip="Write the YAML and the scores to a folder"
         ),
-        Binding("s", "sort", "Sort", show=False, tooltip="Sort by file order, SNR, layer or type"),
-        Binding("S", "reverse", "Reverse", show=False, tooltip="Reverse the order"),
-        Binding("n", "jump(1)", "Next selected", show=False, tooltip="To the next selected layer"),
-        Binding("N", "jump(-1)", "Previous", show=False, tooltip="To the previous selected layer"),
-        Binding("v", "metric", "Metric", show=False, tooltip="Rank by another metric"),
-        Binding("d", "spectrum", "Details", show=False, tooltip="Singular values of this layer"),
-        Binding("x", "experts", "Experts", show=False, tooltip="List every expert of this layer"),
-        Binding("a", "tiers", "Adapters", show=False, tooltip="LoRA in tiers, and what it trains"),
-        Binding("o", "compare", "Compare", show=False, tooltip="Compare with another score file"),
-        Binding("t", "view('Table')", "Table", show=False, tooltip="Show the table of layers"),
-        Binding("m", "view('Heat map')", "Heat map", show=False, tooltip="Show the heat map"),
-        Binding("y", "view('YAML')", "YAML", show=False, tooltip="Show the file as it is saved"),
-        Binding("escape", "back", "Back", show=False, tooltip="Clear the filter, or go back"),
+        Binding("c", "open('copy')", "Copy", tooltip="Copy the YAML, even over SSH"),
+        Binding("e", "embeddings", "Embeddings", tooltip="Train or freeze embeddings and head"),
+        Binding("f", "open('memory')", "Memory", tooltip="Memory to train; fit into N GiB"),
+        Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
+        hidden_key("s", "in_table('sort')", "Sort", "Sort by file order, SNR, layer or type"),
+        hidden_key("S", "in_table('reverse')", "Reverse", "Reverse the order"),
+        hidden_key("n", "in_table('jump(1)')", "Next selected", "To the next selected layer"),
+        hidden_key("N", "in_table('jump(-1)')", "Previous", "To the previous selected layer"),
+        hidden_key("v", "metric", "Metric", "Rank by another metric"),
+        hidden_key("d", "open('singular_values')", "Details", "Singular values of this layer"),
+        hidden_key("x", "open('experts')", "Experts", "List every expert of this layer"),
+        hidden_key("a", "open('tiers')", "Adapters", "LoRA in tiers, and what it trains"),
+        hidden_key("o", "open('compare')", "Compare", "Compare with another score file"),
+        hidden_key("t", "view('Table')", "Table", "Show the table of layers"),
+        hidden_key("m", "view('Heat map')", "Heat map", "Show the heat map"),
+        hidden_key("y", "view('YAML')", "YAML", "Show the file as it is saved"),
+        hidden_key("escape", "back", "Back", "Clear the filter, or go back"),
     ]
 
     def __init__(self, state: ResultState) -> None:
         super().__init__()
         self.state = state
-        self.header = ResultHeader(state, self.apply)
+        self.header = ResultHeader(state)
         self.views = ResultViews(state)
-        self.dialogs = ResultDialogs(self, state, self.header.memory, self.follow)
+        self.dialogs = ResultDialogs(self, state, self.header.memory, self.views)
         self._sized: Result | None = None
 
     def compose(self) -> ComposeResult:
@@ -83,14 +83,17 @@ class ResultsScreen(Screen[None]):
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        """Show the percentage that the settings ask for."""
-        self.header.show_lines()
-        self.views.show_order()
-        self.follow()
+        """Show the choice, from now on whenever it changes."""
+        self.state.watch(self._show)
+        self._show()
         self.call_after_refresh(self._count_memory)
         wanted = self.state.settings.metric
         if wanted not in ("", self.state.ranking.metric.name):  # says that it is not there
-            self.rank_by(wanted)
+            self.action_metric(wanted)
+
+    def _show(self) -> None:
+        self.views.show()
+        self.header.show()
 
     def _count_memory(self) -> None:
         self.header.memory.prepare()
@@ -100,23 +103,6 @@ class ResultsScreen(Screen[None]):
         """Put the YAML beside the table, and the memory on a line of its own, where there is
         room."""
         self.views.fit(event.size.width)
-        self.header.show()
-
-    # -- following the state ------------------------------------------------------------------
-
-    def apply(self, percent: int) -> None:
-        """Show what a percentage selects, in one frame."""
-        self.state.choice = replace(self.state.choice, percent=percent)
-        self._show()
-
-    def follow(self) -> None:
-        self.views.show_embeddings()
-        self.header.show_notes()
-        self.header.slider.value = self.state.choice.percent
-        self._show()
-
-    def _show(self) -> None:
-        self.views.show()
         self.header.show()
 
     def take_sizes(self, result: Result) -> None:
@@ -140,7 +126,7 @@ class ResultsScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if isinstance(self.focused, FilterInput):
             return action == "back"  # every other key is text for the filter
-        if action == "experts":
+        if parameters == ("experts",):
             return bool(self.state.result.scores.parts) and self.views.current == TABLE
         return bool(self.state.result.embeddings) if action == "embeddings" else True
 
@@ -151,22 +137,14 @@ class ResultsScreen(Screen[None]):
         """Train embeddings and head, as the reference does, or freeze them."""
         choice = self.state.choice
         self.state.choice = replace(choice, embeddings=not choice.embeddings)
-        self.follow()
 
-    def action_metric(self) -> None:
-        self.rank_by()
-
-    def rank_by(self, metric: str = "") -> None:
+    def action_metric(self, metric: str = "") -> None:
         """Rank by a metric, or by the next one: everything that is shown follows in one frame."""
         try:
             self.state.rank_by(metric)
         except ResultsError as error:
             title = "Metric not available"
             self.notify(str(error), title=title, severity="warning", markup=False)
-            return
-        self.header.show_lines()
-        self._show()
-        self.views.show_order()
 
     def action_view(self, name: str) -> None:
         """Show a view, and give it the keys unless the slider has them."""
@@ -186,14 +164,9 @@ class ResultsScreen(Screen[None]):
         await shown.wait()
         self.views.widget(name).focus()
 
-    def action_sort(self) -> None:
-        self.views.in_table().action_sort()
-
-    def action_reverse(self) -> None:
-        self.views.in_table().action_reverse()
-
-    def action_jump(self, step: int) -> None:
-        self.views.in_table().action_jump(step)
+    async def action_in_table(self, action: str) -> None:
+        """Run an action of the table, which comes into sight."""
+        await self.views.in_table().run_action(action)
 
     def action_filter(self) -> None:
         self.views.in_table()
@@ -205,25 +178,6 @@ class ResultsScreen(Screen[None]):
         else:
             self.dismiss()
 
-    # -- keys of what opens over it -----------------------------------------------------------
-
-    def action_experts(self) -> None:
-        self.dialogs.experts(self.views.current_row)
-
-    def action_spectrum(self) -> None:
-        self.dialogs.spectrum(self.views.current_row)
-
-    def action_compare(self) -> None:
-        self.dialogs.compare()
-
-    def action_memory(self) -> None:
-        self.dialogs.memory()
-
-    def action_tiers(self) -> None:
-        self.dialogs.tiers()
-
-    def action_copy(self) -> None:
-        self.dialogs.copy()
-
-    def action_save(self) -> None:
-        self.dialogs.save()
+    def action_open(self, dialog: str) -> None:
+        """Open what a method of `ResultDialogs` opens."""
+        getattr(self.dialogs, dialog)()

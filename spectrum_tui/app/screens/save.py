@@ -18,6 +18,7 @@ from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.screens.save_report import kind_text, trainers_text
 from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.kind_list import KindList
 from spectrum_tui.app.widgets.line_view import TextScroll
 from spectrum_tui.core.errors import SelectionError, SpectrumError
@@ -60,7 +61,7 @@ class Box(Checkbox):
     """Space ticks it; enter saves, as everywhere in the dialog."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "screen.save", "Save", show=False, tooltip="Write what is listed")
+        hidden_key("enter", "screen.save", "Save", "Write what is listed")
     ]
 
 
@@ -117,8 +118,8 @@ class SaveScreen(Dialog[Saved | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "kind(-1)", "Previous kind", tooltip="The kind of file above"),
         Binding("down", "kind(1)", "Next kind", tooltip="The kind of file below"),
-        Binding("pageup", "details(-1)", "Up", show=False, tooltip="Up in the list of files"),
-        Binding("pagedown", "details(1)", "Down", show=False, tooltip="Down in the list of files"),
+        hidden_key("pageup", "details(-1)", "Up", "Up in the list of files"),
+        hidden_key("pagedown", "details(1)", "Down", "Down in the list of files"),
         Binding("escape", "cancel", "Cancel", tooltip="Write nothing"),
         Binding("ctrl+s", "save", "Save", tooltip="Write the files that are listed"),
     ]

@@ -18,7 +18,7 @@ from spectrum_tui.core.trainers.recipe_text import RecipeText, with_pyyaml
 from spectrum_tui.core.trainers.reports import TrainerReport, report
 from spectrum_tui.core.trainers.trainers import TRAINERS, trainer_named
 
-SHOWN = 3
+TRAINERS_SHOWN = 3
 """Trainers that are named where they would train something else."""
 
 
@@ -49,11 +49,11 @@ def trainers_text(choice: Choice, files: Files) -> Content:
     if not wrong:
         return Content.styled(f"✓ {summary}", "$success")
     lines = [Content.styled(f"! {summary}", "$warning")]
-    for one in wrong[:SHOWN]:
+    for one in wrong[:TRAINERS_SHOWN]:
         words = printable(f"  {one.trainer.name} {deviation(one)}")
         lines.append(Content.styled(words, "$foreground 70%"))
-    if len(wrong) > SHOWN:
-        rest = ", ".join(one.trainer.name for one in wrong[SHOWN:])
+    if len(wrong) > TRAINERS_SHOWN:
+        rest = ", ".join(one.trainer.name for one in wrong[TRAINERS_SHOWN:])
         lines.append(Content.styled(f"  and differently: {rest}", "$foreground 70%"))
     return Content("\n").join(lines)
 

@@ -20,7 +20,7 @@ from spectrum_tui.app.messages import (
     StopRequested,
 )
 from spectrum_tui.app.theme import MUTED
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.scan_summary import ScanSummary
 from spectrum_tui.app.widgets.score_feed import ScoreFeed
 from spectrum_tui.app.widgets.step_bar import StepBar
@@ -63,10 +63,8 @@ class ScanScreen(Screen[None]):
         Binding("g", "go_on", "Continue", tooltip="Continue with the layers that have no score"),
         Binding("r", "results", "Results", tooltip="Look at what has been scored so far"),
         Binding("f", "failures", "Failures", tooltip="Show failures only, or every score"),
-        Binding(
-            "escape", "stop", "Stop", show=False, tooltip="Stop after the matrices in progress"
-        ),
-        Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the layers"),
+        hidden_key("escape", "stop", "Stop", "Stop after the matrices in progress"),
+        Binding("escape", "dismiss", "Back", key_display="esc", tooltip="Back to the layers"),
     ]
 
     def __init__(self, progress: ScanProgress, model: str) -> None:
@@ -178,17 +176,15 @@ class ScanScreen(Screen[None]):
     def action_force(self) -> None:
         self.post_message(ForceStopRequested())
 
-    @on(Button.Pressed, "#go-on")
     def action_go_on(self) -> None:
         self.post_message(ResumeRequested())
 
-    @on(Button.Pressed, "#results")
     def action_results(self) -> None:
         self.post_message(PartialResultsRequested())
 
     @on(Button.Pressed, "#back")
-    def action_back(self) -> None:
-        self.app.pop_screen()
+    def _back(self) -> None:
+        self.dismiss()
 
     def action_failures(self) -> None:
         self._only_failures = not self._only_failures
@@ -204,7 +200,7 @@ class ScanScreen(Screen[None]):
                 return self._phase == "stopping"
             case "results" if not self._progress.snapshot().layers:
                 return False
-            case "go_on" | "results" | "back":
+            case "go_on" | "results" | "dismiss":
                 return self._phase in ("stopped", "failed", "died", "finished")
             case "failures":
                 return self._failed > 0

@@ -24,7 +24,7 @@ from spectrum_tui.app.messages import (
 )
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.found_panel import FoundPanel
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.model_choices import ModelChoices
 from spectrum_tui.app.widgets.setup_form import OF_THE_MODEL, SetupForm
 from spectrum_tui.app.widgets.step_bar import StepBar, model_label
@@ -75,9 +75,7 @@ class SetupScreen(Screen[None]):
         Binding(
             "escape", "other", "Other model", key_display="esc", tooltip="Back to the model field"
         ),
-        Binding(
-            "down", "choices", "Choices", show=False, tooltip="From the model field to the list"
-        ),
+        hidden_key("down", "choices", "Choices", "From the model field to the list"),
     ]
 
     def __init__(

@@ -19,7 +19,7 @@ from spectrum_tui.app.screens.result_notes import result_label
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.adapter_table import AdapterRow, AdapterTable
 from spectrum_tui.app.widgets.cells import printable
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.app.widgets.tier_slider import TierSlider
 from spectrum_tui.core.numbers import counted
@@ -58,13 +58,11 @@ class TiersScreen(Dialog[TierChoice | None]):
     AUTO_FOCUS = "TierSlider"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "rank(1)", "Rank", key_display="r R", tooltip="Double this tier's rank"),
-        Binding("R", "rank(-1)", "Half", show=False, tooltip="Halve this tier's rank"),
+        hidden_key("R", "rank(-1)", "Half", "Halve this tier's rank"),
         Binding("n", "kind(1)", "Recipe", tooltip="The next kind of recipe"),
-        Binding("N", "kind(-1)", "Before", show=False, tooltip="The previous kind of recipe"),
-        Binding("down", "app.focus_next", "Next", show=False, tooltip="To the next slider"),
-        Binding(
-            "up", "app.focus_previous", "Previous", show=False, tooltip="To the previous slider"
-        ),
+        hidden_key("N", "kind(-1)", "Before", "The previous kind of recipe"),
+        hidden_key("down", "app.focus_next", "Next", "To the next slider"),
+        hidden_key("up", "app.focus_previous", "Previous", "To the previous slider"),
         Binding(
             "w,enter,ctrl+s",
             "save",
@@ -110,7 +108,6 @@ class TiersScreen(Dialog[TierChoice | None]):
         self._show()
 
     def on_resize(self) -> None:
-        super().on_resize()
         self.call_after_refresh(self._show)
 
     @property

@@ -32,7 +32,7 @@ class WriteScreen(Dialog[Path | None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Cancel", key_display="esc", tooltip="Write nothing"),
+        Binding("escape", "dismiss", "Cancel", key_display="esc", tooltip="Write nothing"),
         Binding("ctrl+s", "write", "Write", tooltip="Write the file"),
     ]
 
@@ -84,6 +84,3 @@ class WriteScreen(Dialog[Path | None]):
             self._state.update(Content.styled(printable(words), "$error"))
         else:
             self.dismiss(path)
-
-    def action_cancel(self) -> None:
-        self.dismiss(None)

@@ -34,40 +34,28 @@ class Field(Widget):
     ) -> None:
         super().__init__(id=f"field-{name}", classes="-stacked" if stacked else "")
         self._label = label
-        self._control = control
-        self._help_text = help_text
-        self._error = ""
-        self._shown = help_text
-        self._help = Static(help_text, markup=False, classes="field--help")
-
-    @property
-    def control(self) -> Widget:
-        return self._control
-
-    @property
-    def error(self) -> str:
+        self.control = control
+        self.error = ""
         """What is wrong with the value, "" if nothing is."""
-        return self._error
-
-    @property
-    def help_text(self) -> str:
+        self.help_text = help_text
         """The line beside the control as it is shown: help, state or error."""
-        return self._shown
+        self._own_help = help_text
+        self._help = Static(help_text, markup=False, classes="field--help")
 
     def compose(self) -> ComposeResult:
         yield Label(self._label, markup=False)
-        yield self._control
+        yield self.control
         yield self._help
 
     def show_error(self, message: str, hint: str = "") -> None:
-        self._error = message
+        self.error = message
         self._show(f"✗ {message} {hint}".rstrip(), error=True)
 
     def show_help(self, text: str | None = None) -> None:
-        self._error = ""
-        self._show(self._help_text if text is None else text, error=False)
+        self.error = ""
+        self._show(self._own_help if text is None else text, error=False)
 
     def _show(self, text: str, *, error: bool) -> None:
-        self._shown = text
+        self.help_text = text
         self.set_class(error, "-error")
         self._help.update(Content(text))

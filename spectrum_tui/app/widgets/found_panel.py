@@ -74,12 +74,13 @@ class FoundPanel(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._state: State = "empty"
+        self.state: State = "empty"
         self.facts: list[tuple[str, str]] = []
         self._table = Static()
         self._groups = GroupShares(id="found-groups")
         self._bar = ProgressBar(show_eta=False, id="found-bar")
-        self._status = ""
+        self.status = ""
+        """The line beside the buttons: what enter does, or how far the download is."""
         self._hint = Static("", markup=False)
 
     def compose(self) -> ComposeResult:
@@ -95,15 +96,6 @@ class FoundPanel(Vertical):
 
     def on_mount(self) -> None:
         self.show_empty()
-
-    @property
-    def status(self) -> str:
-        """The line beside the buttons: what enter does, or how far the download is."""
-        return self._status
-
-    @property
-    def state(self) -> State:
-        return self._state
 
     def show_empty(self) -> None:
         self._become("empty", "Steps")
@@ -127,7 +119,7 @@ class FoundPanel(Vertical):
         self._groups.show(summary)
 
     def show_download(self, progress: DownloadProgress | None) -> None:
-        if self._state != "downloading":
+        if self.state != "downloading":
             self._become("downloading", "Downloading")
             self._bar.update(total=None, progress=0)
         if progress is None or not progress.total:
@@ -144,16 +136,16 @@ class FoundPanel(Vertical):
         table.add_column(overflow="fold")
         for label, value in facts:
             table.add_row(Text(label), Text(value))
-            if self._state == "empty":
+            if self.state == "empty":
                 table.add_row()
         self._table.update(table)
 
     def _tell(self, status: str) -> None:
-        self._status = status
+        self.status = status
         self._hint.update(status)
 
     def _become(self, state: State, title: str) -> None:
-        self._state = state
+        self.state = state
         self.border_title = title
         self.update_classes({f"-{name}": name == state for name in get_args(State)})
 

@@ -91,7 +91,7 @@ class HeatFoot(Widget):
             facts = f"{type_name} · no score: {reason}"
             return title, Content.styled(facts, "$text-error")
         facts = (
-            f"{type_name} · {self.title} {numbers.score(float(scores.snr[layer]))} · "
+            f"{type_name} · {self.title} {numbers.score(float(scores.values[layer]))} · "
             f"rank {self.selection.rank[layer]} of {self.selection.counts[kind]} · "
         )
         return title, Content.assemble(facts, self._chosen(layer))
@@ -108,16 +108,16 @@ class HeatFoot(Widget):
         number = self.matrix.numbers[column] if column < len(self.matrix.numbers) else None
         where = "" if number is None else f", layer {number}"
         title = Content.styled(f"{printable(self.matrix.labels[row])}{where}", "bold")
-        snr = self.matrix.scores.snr[layers]
-        finite = snr[np.isfinite(snr)]
+        scores = self.matrix.scores.values[layers]
+        finite = scores[np.isfinite(scores)]
         parts = []
         if len(finite):
             low, high = (numbers.score(float(end)) for end in (finite.min(), finite.max()))
             parts.append(
                 f"mean {self.title} {numbers.score(float(finite.mean()))} ({low} to {high})"
             )
-        parts += _counted(int(np.isposinf(snr).sum()), "infinite")
-        parts += _counted(int(np.isnan(snr).sum()), "without a score")
+        parts += _counted(int(np.isposinf(scores).sum()), "infinite")
+        parts += _counted(int(np.isnan(scores).sum()), "without a score")
         chosen = int(self._mask[layers].sum())
         last = (f"{chosen:,} of {len(layers):,} selected", "bold $text-success" if chosen else "")
         return title, Content.assemble(*(f"{part} · " for part in parts), last)

@@ -21,6 +21,7 @@ from spectrum_tui.app.widgets.cells import keep_end
 from spectrum_tui.app.widgets.heat_layout import HeatLayout
 from spectrum_tui.app.widgets.heat_matrix import IN_EMBEDDINGS, MARKS, Cell, HeatMatrix, Mark
 from spectrum_tui.app.widgets.heat_ramp import density_of, ramp_style
+from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.core.results.results import BoolArray, IntArray
 
@@ -53,8 +54,8 @@ class HeatGrid(LineView):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "step(-1)", "Left", show=False, tooltip="One layer to the left"),
-        Binding("right,l", "step(1)", "Right", show=False, tooltip="One layer to the right"),
+        hidden_key("left,h", "step(-1)", "Left", "One layer to the left"),
+        hidden_key("right,l", "step(1)", "Right", "One layer to the right"),
         Binding("x", "scale", "Scale", tooltip="One colour scale per type, or one for all types"),
     ]
 
@@ -313,5 +314,4 @@ class HeatGrid(LineView):
         self.post_message(self.Moved(self.cell))
 
     def on_resize(self) -> None:
-        super().on_resize()
         self.first = max(0, self.column - self.geometry.shown + 1)

@@ -109,11 +109,11 @@ class HeatMatrix:
         return found.astype(np.int64).reshape(self.shape)
 
     def _means(self) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
-        snr = self.scores.snr
-        finite = np.isfinite(snr)
+        scores = self.scores.values
+        finite = np.isfinite(scores)
         cells = self.shape[0] * self.shape[1]
-        total = np.bincount(self._cell_of_layer[finite], weights=snr[finite], minlength=cells)
-        values, infinite = self._counted(finite), self._counted(np.isposinf(snr))
+        total = np.bincount(self._cell_of_layer[finite], weights=scores[finite], minlength=cells)
+        values, infinite = self._counted(finite), self._counted(np.isposinf(scores))
         kinds = np.full(self.shape, Cell.EMPTY, np.uint8)
         kinds[self.counts > 0] = Cell.NO_SCORE
         kinds[infinite > 0] = Cell.INFINITE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
@@ -11,6 +12,13 @@ MOST_KEYS = 7
 
 _Shown = tuple[str, str, str, str, bool, str]
 """Key, how it is written, description, action, whether it is disabled, tooltip."""
+
+
+def hidden_key(
+    key: str, action: str, description: str, tooltip: str, *, priority: bool = False
+) -> Binding:
+    """Return a binding that the footer leaves out; help and palette tell of it."""
+    return Binding(key, action, description, show=False, tooltip=tooltip, priority=priority)
 
 
 class KeyFooter(Footer):

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.core.recipes.choice import RecipeKind
 
 
@@ -46,11 +47,11 @@ class KindList(OptionList):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         # Without these, the list would begin again at its other end.
-        Binding("up", "screen.kind(-1)", "Previous kind", show=False, tooltip="The kind above"),
-        Binding("down", "screen.kind(1)", "Next kind", show=False, tooltip="The kind below"),
-        Binding("enter", "screen.save", "Save", show=False, tooltip="Write the listed files"),
-        Binding("pageup", "screen.details(-1)", "Up", show=False, tooltip="Up in the files"),
-        Binding("pagedown", "screen.details(1)", "Down", show=False, tooltip="Down in the files"),
+        hidden_key("up", "screen.kind(-1)", "Previous kind", "The kind above"),
+        hidden_key("down", "screen.kind(1)", "Next kind", "The kind below"),
+        hidden_key("enter", "screen.save", "Save", "Write the listed files"),
+        hidden_key("pageup", "screen.details(-1)", "Up", "Up in the files"),
+        hidden_key("pagedown", "screen.details(1)", "Down", "Down in the files"),
     ]
 
     def __init__(self, kinds: Sequence[RecipeKind], chosen: RecipeKind) -> None:

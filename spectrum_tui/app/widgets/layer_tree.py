@@ -19,6 +19,7 @@ from textual.widgets import Input
 
 from spectrum_tui.app.widgets.cells import bar, keep_end
 from spectrum_tui.app.widgets.check_model import Check, CheckModel
+from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import TypeInfo
@@ -81,12 +82,10 @@ class TreeLines(LineView):
         Binding("space", "check", "Check", tooltip="Check or uncheck the line under the cursor"),
         Binding("a", "check_all(True)", "All", tooltip="Check every type shown"),
         Binding("n", "check_all(False)", "None", tooltip="Uncheck every type shown"),
-        Binding(
-            "i", "invert", "Invert", show=False, tooltip="Invert the check of every type shown"
-        ),
-        Binding("right,l", "unfold", "Unfold", show=False, tooltip="Show what is inside"),
-        Binding("left,h", "fold", "Fold", show=False, tooltip="Hide what is inside, or go up"),
-        Binding("enter", "turn", "Fold or unfold", show=False, tooltip="Hide or show the contents"),
+        hidden_key("i", "invert", "Invert", "Invert the check of every type shown"),
+        hidden_key("right,l", "unfold", "Unfold", "Show what is inside"),
+        hidden_key("left,h", "fold", "Fold", "Hide what is inside, or go up"),
+        hidden_key("enter", "turn", "Fold or unfold", "Hide or show the contents"),
     ]
 
     class Toggled(Message):

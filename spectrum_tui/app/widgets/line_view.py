@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.geometry import Region, Size
 from textual.message import Message
@@ -26,6 +26,8 @@ from textual.scroll_view import ScrollView
 from textual.scrollbar import ScrollBar
 from textual.strip import Strip
 from textual.widget import Widget
+
+from spectrum_tui.app.widgets.key_footer import hidden_key
 
 REPAINT_ALL = 20
 """From this many changed rows on, one repaint of the view is cheaper than one for each row."""
@@ -70,12 +72,12 @@ class LineView(ScrollView, inherit_bindings=False):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False, tooltip="One row up"),
-        Binding("down,j", "move(1)", "Down", show=False, tooltip="One row down"),
-        Binding("pageup,ctrl+u", "page(-1)", "Page up", show=False, tooltip="One page up"),
-        Binding("pagedown,ctrl+d", "page(1)", "Page down", show=False, tooltip="One page down"),
-        Binding("home,g", "first", "First", show=False, tooltip="To the first row"),
-        Binding("end,G", "last", "Last", show=False, tooltip="To the last row"),
+        hidden_key("up,k", "move(-1)", "Up", "One row up"),
+        hidden_key("down,j", "move(1)", "Down", "One row down"),
+        hidden_key("pageup,ctrl+u", "page(-1)", "Page up", "One page up"),
+        hidden_key("pagedown,ctrl+d", "page(1)", "Page down", "One page down"),
+        hidden_key("home,g", "first", "First", "To the first row"),
+        hidden_key("end,G", "last", "Last", "To the last row"),
     ]
 
     cursor: reactive[int] = reactive(0, repaint=False, init=False)

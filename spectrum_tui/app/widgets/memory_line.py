@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.core import numbers
-from spectrum_tui.core.memory import NO_SIZES, Estimate, MemoryTable, ModelSizes, Training
+from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
+from spectrum_tui.core.memory.model import NO_SIZES, ModelSizes
+from spectrum_tui.core.memory.presets import Training
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection

@@ -13,7 +13,8 @@ from textual.widget import Widget
 
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.core import numbers
-from spectrum_tui.core.memory import PRESETS, Estimate
+from spectrum_tui.core.memory.estimate import Estimate
+from spectrum_tui.core.memory.presets import PRESETS
 
 _PARTS = (
     ("weights", "█", "$primary", 10),

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from spectrum_tui.app.theme import MUTED
+from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.core.requests import Suggestions
 from spectrum_tui.core.settings import DEMO
 
@@ -21,9 +22,9 @@ class ModelChoices(OptionList):
     """A list of `Suggestions`, narrowed by what is typed in the model field."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select", "Choose", tooltip="Use the marked line", show=False),
-        Binding("j", "cursor_down", "Down", tooltip="One line down", show=False),
-        Binding("k", "cursor_up", "Up", tooltip="One line up", show=False),
+        hidden_key("enter", "select", "Choose", "Use the marked line"),
+        hidden_key("j", "cursor_down", "Down", "One line down"),
+        hidden_key("k", "cursor_up", "Up", "One line up"),
     ]
 
     @dataclass

@@ -19,16 +19,18 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 
+from spectrum_tui.app.widgets.key_footer import hidden_key
+
 LOWEST, HIGHEST = 1, 100
 """0 % selects nothing, and an empty selection is never written."""
 TYPING_SECONDS = 1.0
 """How long typed digits still belong to one number."""
 PERCENT_KEYS: list[BindingType] = [
     Binding("right", "percent(1)", "Percent", key_display="←→", tooltip="One percent less or more"),
-    Binding("plus", "percent(1)", "1 % more", show=False, tooltip="One percent more"),
-    Binding("left,minus", "percent(-1)", "1 % less", show=False, tooltip="One percent less"),
-    Binding("shift+right", "percent(10)", "10 % more", show=False, tooltip="Ten percent more"),
-    Binding("shift+left", "percent(-10)", "10 % less", show=False, tooltip="Ten percent less"),
+    hidden_key("plus", "percent(1)", "1 % more", "One percent more"),
+    hidden_key("left,minus", "percent(-1)", "1 % less", "One percent less"),
+    hidden_key("shift+right", "percent(10)", "10 % more", "Ten percent more"),
+    hidden_key("shift+left", "percent(-10)", "10 % less", "Ten percent less"),
 ]
 """Keys that move the slider of a screen, whatever has the focus, by `action_percent`."""
 _TEXT = "Top {} % of each type"
@@ -58,19 +60,15 @@ class PercentSlider(Widget, can_focus=True):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "step(-1)", "1 % less", show=False, tooltip="One percent less"),
+        hidden_key("left,h", "step(-1)", "1 % less", "One percent less"),
         Binding(
             "right", "step(1)", "Percent", key_display="←→", tooltip="One percent less or more"
         ),
-        Binding("l", "step(1)", "1 % more", show=False, tooltip="One percent more"),
-        Binding(
-            "shift+left,pagedown", "step(-10)", "10 % less", show=False, tooltip="Ten percent less"
-        ),
-        Binding(
-            "shift+right,pageup", "step(10)", "10 % more", show=False, tooltip="Ten percent more"
-        ),
-        Binding("home", "set(1)", "1 %", show=False, tooltip="Minimum: 1 %"),
-        Binding("end", "set(100)", "100 %", show=False, tooltip="Every layer: 100 %"),
+        hidden_key("l", "step(1)", "1 % more", "One percent more"),
+        hidden_key("shift+left,pagedown", "step(-10)", "10 % less", "Ten percent less"),
+        hidden_key("shift+right,pageup", "step(10)", "10 % more", "Ten percent more"),
+        hidden_key("home", "set(1)", "1 %", "Minimum: 1 %"),
+        hidden_key("end", "set(100)", "100 %", "Every layer: 100 %"),
     ]
 
     value: reactive[int] = reactive(50, init=False)

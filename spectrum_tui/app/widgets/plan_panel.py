@@ -198,7 +198,7 @@ class PlanPanel(Vertical):
         with Vertical(id="figures-row"):
             yield self.figures
             start = "Start scan" if self.summary.is_local else "Download and scan"
-            yield Button(start, variant="primary", compact=True, id="start")
+            yield Button(start, variant="primary", compact=True, id="start", action="screen.scan")
         if not self.summary.is_local:
             yield Static(self._download(), id="download-first")
         if self.summary.scored:

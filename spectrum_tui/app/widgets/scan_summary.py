@@ -96,8 +96,10 @@ class ScanSummary(Vertical):
             yield from self._figures.values()
         yield self._note
         with Horizontal(id="scan-actions"):
-            yield Button("Continue", id="go-on", variant="primary", compact=True)
-            yield Button("Results so far", id="results", compact=True)
+            yield Button(
+                "Continue", id="go-on", variant="primary", compact=True, action="screen.go_on"
+            )
+            yield Button("Results so far", id="results", compact=True, action="screen.results")
             yield Button("Back", id="back", compact=True)
 
     def show(self, scan: Snapshot) -> None:

@@ -14,18 +14,19 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from spectrum_tui.app.widgets.cells import keep_end, printable
+from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.score_table import ScoreTable
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.results.selection import NEVER, Selection
 
 Part = tuple[str, float]
-"""(label, SNR) of one matrix of a layer that has several."""
+"""(label, score) of one matrix of a layer that has several."""
 
 
 def spread_text(parts: Sequence[Part]) -> str:
     """`mean of 256 matrices from 0.12 to 3.41`."""
-    scores = [snr for _, snr in parts]
+    scores = [score for _, score in parts]
     low, high = numbers.score(min(scores)), numbers.score(max(scores))
     return f"mean of {numbers.counted(len(parts), 'matrix', 'matrices')} from {low} to {high}"
 
@@ -36,9 +37,7 @@ class FilterInput(Input):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "clear", "Clear filter", tooltip="Show every layer again"),
         Binding("enter", "keep", "To the rows", tooltip="Keep the filter, go to the rows"),
-        Binding(
-            "down", "keep", "To the rows", show=False, tooltip="Keep the filter, go to the rows"
-        ),
+        hidden_key("down", "keep", "To the rows", "Keep the filter, go to the rows"),
     ]
 
     def action_clear(self) -> None:

@@ -20,7 +20,7 @@ class Sort(StrEnum):
     """What the rows can be sorted by, in the order that the sort key goes through."""
 
     FILE = "file order"
-    SNR = "SNR"
+    SCORE = "SNR"
     NAME = "layer"
     TYPE = "type"
 
@@ -46,7 +46,7 @@ class ScoreRows:
     def __init__(self, selection: Selection) -> None:
         self.selection = selection
         self.scores = selection.result.scores
-        self.unscored = np.isnan(self.scores.snr)
+        self.unscored = np.isnan(self.scores.values)
 
     def rescored(self, selection: Selection) -> ScoreRows:
         """Return the same layers with other scores; what depends on names alone is kept."""
@@ -63,7 +63,7 @@ class ScoreRows:
         in file order, rows without a score stand where their name puts them.
         """
         rows = self._order(by)
-        if by in (Sort.SNR, Sort.TYPE):
+        if by in (Sort.SCORE, Sort.TYPE):
             scored = rows[~self.unscored[rows]]
             failed = rows[self.unscored[rows]]
             rows = np.concatenate((scored[::-1] if reverse else scored, failed))
@@ -72,7 +72,7 @@ class ScoreRows:
         return rows[self._matches(containing)[rows]] if containing else rows
 
     def _order(self, by: Sort) -> IntArray:
-        if by is Sort.SNR:
+        if by is Sort.SCORE:
             return self._by_snr
         if by is Sort.NAME:
             return self._by_name
@@ -82,7 +82,7 @@ class ScoreRows:
 
     @cached_property
     def _by_snr(self) -> IntArray:
-        return np.argsort(np.where(self.unscored, np.inf, -self.scores.snr), kind="stable")
+        return np.argsort(np.where(self.unscored, np.inf, -self.scores.values), kind="stable")
 
     @cached_property
     def _by_name(self) -> IntArray:
@@ -120,22 +120,22 @@ class ScoreRows:
         """
         scale = self._scales()[self.scores.type_ids]
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(scale > 0, self.scores.snr / scale, 0.0)
-        share[np.isposinf(self.scores.snr)] = np.inf
+            share = np.where(scale > 0, self.scores.values / scale, 0.0)
+        share[np.isposinf(self.scores.values)] = np.inf
         share[self.unscored] = np.nan
         return share
 
     def _scales(self) -> FloatArray:
         types = self.scores.type_ids
-        finite = np.isfinite(self.scores.snr)
+        finite = np.isfinite(self.scores.values)
         count = np.bincount(types[finite], minlength=len(self.scores.type_names))
-        best_first = np.lexsort((-self.scores.snr, types))
+        best_first = np.lexsort((-self.scores.values, types))
         best_first = best_first[finite[best_first]]
-        snr = self.scores.snr[best_first]
+        values = self.scores.values[best_first]
         start = np.concatenate(([0], np.cumsum(count)))[:-1]
         known = count > 0
         scale = np.zeros(len(count))
-        highest = snr[start[known]]
-        high = snr[start[known] + count[known] // 10]
+        highest = values[start[known]]
+        high = values[start[known] + count[known] // 10]
         scale[known] = np.minimum(highest, np.where(high > 0, 2 * high, highest))
         return scale

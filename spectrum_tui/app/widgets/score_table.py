@@ -14,8 +14,7 @@ from rich.style import Style
 from textual.message import Message
 from textual.strip import Strip
 
-from spectrum_tui.app.widgets.cells import bar as plain_bar
-from spectrum_tui.app.widgets.cells import keep_end, printable
+from spectrum_tui.app.widgets.cells import bar, keep_end, printable
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.app.widgets.score_rows import ScoreRows, Sort
 from spectrum_tui.core import numbers
@@ -40,7 +39,7 @@ class Column:
     right: bool = False
 
 
-def bar(share: float, width: int) -> str:
+def marked_bar(share: float, width: int) -> str:
     """Return a bar of `width` cells: eighths of a cell, `▶` off the scale, a pattern for
     infinity."""
     if math.isnan(share):
@@ -49,7 +48,7 @@ def bar(share: float, width: int) -> str:
         return _INFINITE * width
     if share > 1:
         return "█" * (width - 1) + _OFF_SCALE
-    return plain_bar(share, width)
+    return bar(share, width)
 
 
 def _longest(names: list[str]) -> int:
@@ -132,7 +131,7 @@ class ScoreTable(LineView):
 
     @property
     def sorted_by(self) -> str:
-        by = self.metric.title if self.sort is Sort.SNR else self.sort
+        by = self.metric.title if self.sort is Sort.SCORE else self.sort
         return f"{by}, reversed" if self.reverse else by
 
     def set_mask(self, mask: BoolArray) -> None:
@@ -223,20 +222,24 @@ class ScoreTable(LineView):
 
     def _lay_out(self, width: int) -> dict[str, Column]:
         digits = len(str(self.selection.counts.max(initial=1)))
-        rank = Column("rank ", max(7, 2 * digits + 2), Sort.SNR, right=True)
+        rank = Column("rank ", max(7, 2 * digits + 2), Sort.SCORE, right=True)
         extra = {}
         if width >= TYPE_FROM:
             extra["type"] = Column("type", max(6, min(36, self._longest_type)), Sort.TYPE)
         if width >= SHAPE_FROM and self.scores.has_shapes:
             extra["shape"] = Column("shape", 15, right=True)
-        score = Column(self.metric.title, max(8, len(self.metric.title) + 1), Sort.SNR, right=True)
+        score = Column(
+            self.metric.title, max(8, len(self.metric.title) + 1), Sort.SCORE, right=True
+        )
         fixed = 1 + score.width + rank.width + sum(c.width + 1 for c in extra.values()) + 5
         room = width - fixed - self._longest_layer
         bar_width = max(BAR, min(WIDE_BAR, room))
         layer = max(7, min(self._longest_layer, width - fixed - bar_width))
         return {
             "mark": Column("", 1),
-            "bar": Column("within its type" if bar_width > 14 else "in type", bar_width, Sort.SNR),
+            "bar": Column(
+                "within its type" if bar_width > 14 else "in type", bar_width, Sort.SCORE
+            ),
             "score": score,
             "rank": rank,
             "layer": Column("layer", layer, Sort.NAME),
@@ -252,7 +255,7 @@ class ScoreTable(LineView):
     def _title(self, name: str, column: Column) -> str:
         title = column.title
         if column.sort is self.sort and name in ("score", "layer", "type"):
-            down = (self.sort is Sort.SNR) != self.reverse
+            down = (self.sort is Sort.SCORE) != self.reverse
             title += "▼" if down else "▲"
         return (
             title.rjust(column.width) if column.right else title.ljust(column.width)[: column.width]
@@ -279,15 +282,18 @@ class ScoreTable(LineView):
         on = self.trains(index)
         n = self.selection.counts[self.scores.type_ids[index]]
         rank = f"{self.selection.rank[index]}/{n} ".rjust(columns["rank"].width)
-        snr = numbers.score(float(self.scores.snr[index])).rjust(columns["score"].width)
+        score = numbers.score(float(self.scores.values[index])).rjust(columns["score"].width)
         mark, bars = ("mark", "bar") if on else ("muted", "faint")
         # The cursor's background is the bar's colour: the bar stands out on its own ground.
         under_bar = () if self.has_focus else cursor
         glyph = "● " if self.mask[index] else "◆ " if on else "· "
         return [
             Segment(glyph, self._style(mark, cursor)),
-            Segment(bar(self.rows.bars[index], columns["bar"].width), self._style(bars, under_bar)),
-            Segment(f" {snr} {rank} ", self._style("" if on else "muted", cursor)),
+            Segment(
+                marked_bar(self.rows.bars[index], columns["bar"].width),
+                self._style(bars, under_bar),
+            ),
+            Segment(f" {score} {rank} ", self._style("" if on else "muted", cursor)),
         ]
 
     def _failed_cells(

@@ -8,7 +8,7 @@ from textual import events
 
 from spectrum_tui.app.widgets.percent_slider import HIGHEST, LOWEST, PercentSlider
 
-LARGEST_RANK = 256
+LARGEST_OFFERED = 256
 
 
 class TierSlider(PercentSlider):
@@ -36,7 +36,7 @@ class TierSlider(PercentSlider):
         self.value = max(self.value, lowest)
 
     def change_rank(self, by: int) -> None:
-        rank = min(LARGEST_RANK, max(1, self.rank * 2 if by > 0 else self.rank // 2))
+        rank = min(LARGEST_OFFERED, max(1, self.rank * 2 if by > 0 else self.rank // 2))
         if rank != self.rank:
             self.rank = rank
             self.refresh()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.segment import Segment
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.timer import Timer
 
 from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.spectrum import YamlView
@@ -41,8 +42,8 @@ class YamlPreview(LineView):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("h", "pan(-8)", "Left", show=False, tooltip="Show what is further left"),
-        Binding("l", "pan(8)", "Right", show=False, tooltip="Show what is further right"),
+        hidden_key("h", "pan(-8)", "Left", "Show what is further left"),
+        hidden_key("l", "pan(8)", "Right", "Show what is further right"),
     ]
 
     def __init__(self, view: YamlView, width: int) -> None:

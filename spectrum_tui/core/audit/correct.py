@@ -63,7 +63,6 @@ def corrected_text(recipe: Recipe) -> Correction:
 
 
 def _left_out(dropped: Sequence[RecipeEntry]) -> list[str]:
-    """Return the lines that are left out, as comments."""
     if not dropped:
         return []
     lines = (f"#   line {entry.line}: {one_line(short(entry.pattern, 200))}" for entry in dropped)

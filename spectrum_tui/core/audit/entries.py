@@ -146,13 +146,7 @@ def parse(text: str) -> Recipe:
     usual = tuple(item for item in items if len(item.pattern) <= LONGEST_PATTERN)
     long = tuple(item for item in items if len(item.pattern) > LONGEST_PATTERN)
     return Recipe(
-        document=document,
-        entries=usual,
-        data=data,
-        path=place,
-        line=line,
-        strays=strays,
-        long=long,
+        document=document, entries=usual, data=data, path=place, line=line, strays=strays, long=long
     )
 
 

@@ -9,7 +9,7 @@ from spectrum_tui.core.audit.entries import plain_name
 from spectrum_tui.core.audit.findings import Finding, Severity, of_lines, short
 from spectrum_tui.core.audit.meaning import Meaning, Model
 from spectrum_tui.core.audit.order import picks_of
-from spectrum_tui.core.audit.renamed import EMBEDDING_LINES
+from spectrum_tui.core.audit.renamed import EMBEDDING_NAMES
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.trainers.matching import hits
 from spectrum_tui.core.trainers.names import Names
@@ -97,7 +97,7 @@ def _tied(meanings: Sequence[Meaning]) -> list[Finding]:
 
 def _dead(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
     dead = [one for one in meanings if one.dead and not one.names]
-    heads = [one for one in dead if plain_name(one.entry.pattern) in EMBEDDING_LINES]
+    heads = [one for one in dead if plain_name(one.entry.pattern) in EMBEDDING_NAMES]
     others = [one for one in dead if one not in heads]
     escaped = [one for one in meanings if one.dead and one.names and not (one.renamed or one.tied)]
     return [

@@ -47,7 +47,7 @@ _EMBEDDINGS = {
 """What the input embeddings are called where the blocks are called so."""
 _USUAL = "model.layers."
 """What they are called where the embeddings have the name that the reference script writes."""
-EMBEDDING_LINES = ("lm_head.weight", "lm_head", "model.embed_tokens.weight", "model.embed_tokens")
+EMBEDDING_NAMES = ("lm_head.weight", "lm_head", "model.embed_tokens.weight", "model.embed_tokens")
 """What the reference script writes for every model, without its anchors."""
 _OWN = "names as in transformers 5"
 """Stands in a comment of the files that this program writes."""
@@ -110,7 +110,7 @@ def embedding_findings(recipe: Recipe) -> list[Finding]:
     names = [plain_name(entry.pattern) for entry in recipe.entries]
     root = _root(names)
     wrong = (
-        {name for name in EMBEDDING_LINES if "embed_tokens" in name or root in _TIED}
+        {name for name in EMBEDDING_NAMES if "embed_tokens" in name or root in _TIED}
         if root
         else set()
     )

@@ -151,7 +151,7 @@ class Comparison:
     def unranked(self) -> int:
         """How many layers in common have a score on one side only: they leave the ranking there,
         which `moves` cannot show."""
-        x, y = self.a.scores.snr[self.pairs.a], self.b.scores.snr[self.pairs.b]
+        x, y = self.a.scores.values[self.pairs.a], self.b.scores.values[self.pairs.b]
         return int((np.isnan(x) != np.isnan(y)).sum())
 
     def work_out(self) -> None:
@@ -184,12 +184,16 @@ class Comparison:
     def _scored(self) -> Iterator[tuple[str, FloatArray, FloatArray]]:
         """(type, a's scores, b's) of the layers in common that have both."""
         for name, rows in self._rows_of_types():
-            yield name, self.a.scores.snr[self.pairs.a[rows]], self.b.scores.snr[self.pairs.b[rows]]
+            yield (
+                name,
+                self.a.scores.values[self.pairs.a[rows]],
+                self.b.scores.values[self.pairs.b[rows]],
+            )
 
     def _rows_of_types(self) -> Iterator[tuple[str, IntArray]]:
         """(type, positions among the pairs that are scored on both sides)."""
-        x = self.a.scores.snr[self.pairs.a]
-        y = self.b.scores.snr[self.pairs.b]
+        x = self.a.scores.values[self.pairs.a]
+        y = self.b.scores.values[self.pairs.b]
         scored = np.flatnonzero(~np.isnan(x) & ~np.isnan(y))
         types = self._type_a[self.pairs.a][scored]
         order = np.argsort(types, kind="stable")

@@ -4,22 +4,20 @@ Importing this loads none of the hub's client; `remote` and `transfer` do when t
 """
 
 from spectrum_tui.core.hub.cache import HubFiles, cached_models, find_local, missing_in_cache
-from spectrum_tui.core.hub.errors import is_model_id, translate, validate
+from spectrum_tui.core.hub.errors import validate
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.remote import RemoteCheckpoint, read_remote
-from spectrum_tui.core.hub.transfer import DownloadCancelled, download
+from spectrum_tui.core.hub.transfer import DownloadStopped, download
 
 __all__ = [
-    "DownloadCancelled",
+    "DownloadStopped",
     "HubFiles",
     "Patience",
     "RemoteCheckpoint",
     "cached_models",
     "download",
     "find_local",
-    "is_model_id",
     "missing_in_cache",
     "read_remote",
-    "translate",
     "validate",
 ]

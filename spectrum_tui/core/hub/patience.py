@@ -24,7 +24,7 @@ MOST_WAITS = 10
 WAITS = (0.3, 1.0)
 """Seconds before each further attempt after a passing failure; someone is waiting."""
 
-GRACE = 1.0
+THREADS_WAIT = 1.0
 """Seconds that the other threads of `each` have after the first error."""
 
 _TICK = 0.1
@@ -94,10 +94,7 @@ class Patience:
 
 
 def each(
-    work: Callable[[A], T],
-    items: Sequence[A],
-    workers: int,
-    stop: Callable[[], None] | None = None,
+    work: Callable[[A], T], items: Sequence[A], workers: int, stop: Callable[[], None] | None = None
 ) -> list[T]:
     """`work(item)` of all items, `workers` at a time, in the order of the items.
 
@@ -139,6 +136,6 @@ def each(
 
 
 def _join(threads: Sequence[threading.Thread]) -> None:
-    end = time.monotonic() + GRACE
+    end = time.monotonic() + THREADS_WAIT
     for thread in threads:
         thread.join(max(end - time.monotonic(), 0.0))

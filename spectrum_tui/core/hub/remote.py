@@ -62,31 +62,6 @@ class RemoteCheckpoint:
     checkpoint: ck.Checkpoint
     files: HubFiles
 
-    @property
-    def repo_id(self) -> str:
-        """The model's id, as it was asked for."""
-        return self.files.repo_id
-
-    @property
-    def commit(self) -> str:
-        """The commit that the revision stands for now."""
-        return self.files.commit
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The model's config.json."""
-        return self.checkpoint.config
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all files that a scan needs."""
-        return self.files.nbytes
-
-    @property
-    def local_bytes(self) -> int:
-        """Bytes of them that are in the cache."""
-        return self.files.cached_bytes()
-
 
 def read_remote(
     repo_id: str, revision: str = "", patience: Patience | None = None

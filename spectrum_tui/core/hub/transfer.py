@@ -21,13 +21,7 @@ from typing import Any
 
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.cache import HubFiles, remember_revision, remove_leftovers
-from spectrum_tui.core.hub.errors import (
-    cache_root,
-    disk_full,
-    host,
-    not_the_file,
-    translate,
-)
+from spectrum_tui.core.hub.errors import cache_root, disk_full, host, not_the_file, translate
 from spectrum_tui.core.hub.guard import Bounds, bounded, file_is_blob, guard_client
 from spectrum_tui.core.hub.patience import Patience, each
 from spectrum_tui.core.numbers import part_of
@@ -60,7 +54,7 @@ _SPEED_WINDOW = 50
 """Ticks over which the speed is taken: 5 s."""
 
 
-class DownloadCancelled(BaseException):
+class DownloadStopped(BaseException):
     """The caller's `cancelled` said so; no Exception, so that no retry swallows it."""
 
 
@@ -75,7 +69,7 @@ def download(
 
     Every file that comes is checked against the id that the hub announced for it. `progress` and
     `cancelled` are called from the calling thread, about ten times a second; `say` gets a line
-    when the hub asks to wait. Raises DownloadCancelled, HubError, or OutputError when the disk has
+    when the hub asks to wait. Raises DownloadStopped, HubError, or OutputError when the disk has
     no room.
     """
     remove_leftovers(files.repo_id)
@@ -89,7 +83,7 @@ def download(
             thread.join(_TICK)
             progress(job.done, job.total, meter.speed(job.done))
             if cancelled():
-                raise DownloadCancelled
+                raise DownloadStopped
             watch.look(job.moved, waiting=job.patience.waiting)
     finally:
         job.stop.set()
@@ -139,7 +133,7 @@ class _Job:
     def check(self) -> None:
         """End the thread that asks when the download was stopped."""
         if self.stop.is_set():
-            raise DownloadCancelled
+            raise DownloadStopped
 
     def check_space(self) -> None:
         """Raise OutputError when the cache's disk has less room than is needed."""

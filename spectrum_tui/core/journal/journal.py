@@ -120,7 +120,6 @@ class JournalTail:
 
 
 def _entries(path: Path) -> Iterator[Entry]:
-    """Yield the usable entries of one file."""
     try:
         data = disk.read_from(path)
     except OSError:

@@ -173,7 +173,6 @@ class MemoryTable:
 
 
 def _divided(parts: _Parts, training: Training) -> _Parts:
-    """Return what of it is on each GPU."""
     by, gpus = training.sharding, training.gpus
     weights, gradients, optimizer = parts
     return (

@@ -23,6 +23,7 @@ from spectrum_tui.core.results.results import (
     IntArray,
     ModuleKind,
     Parameter,
+    int_array,
 )
 
 NO_SIZES = "These scores hold no sizes, so memory cannot be estimated."
@@ -101,7 +102,7 @@ class ModelSizes:
         kinds, kind, number = _read(parameters)
         self.in_embeddings: BoolArray = np.zeros(len(parameters), np.bool_)
         self.in_embeddings[heads] = True
-        self.numel: IntArray = _ints([k.numel for k in kinds])[kind]
+        self.numel: IntArray = int_array([k.numel for k in kinds])[kind]
         linear = np.array([k.linear for k in kinds], np.bool_)[kind] & ~self.in_embeddings
         table = np.array([k.table for k in kinds], np.bool_)[kind]
         self.full_state: BoolArray = table | (self.numel < SMALL)
@@ -147,11 +148,7 @@ def _read(parameters: Iterable[Parameter]) -> tuple[list[_Kind], IntArray, IntAr
     containers = {name: i for i, name in enumerate(dict.fromkeys(name for name, _ in places))}
     order = sorted(set(places) - {("", -1)}, key=lambda place: (containers[place[0]], place[1]))
     position = {place: i for i, place in enumerate(order)} | {("", -1): -1}
-    return kinds, _ints(of), _ints([position[place] for place in places])
-
-
-def _ints(values: list[int]) -> IntArray:
-    return np.asarray(values, dtype=np.int64)
+    return kinds, int_array(of), int_array([position[place] for place in places])
 
 
 def _is_linear(shape: tuple[int, ...], module: ModuleKind, name: str) -> bool:
@@ -179,9 +176,9 @@ def _architecture(
     inside = block >= 0
     blocks = int(block.max(initial=-1)) + 1
     single = np.array([k.expert >= 0 for k in kinds], np.bool_)[kind]
-    width = _ints([k.width for k in kinds])[kind]
+    width = int_array([k.width for k in kinds])[kind]
     count = np.zeros(blocks, np.int64)
-    np.maximum.at(count, block[inside], _ints([k.expert for k in kinds])[kind][inside] + 1)
+    np.maximum.at(count, block[inside], int_array([k.expert for k in kinds])[kind][inside] + 1)
     working = np.minimum(EXPERTS_PER_TOKEN, count) / np.maximum(count, 1)
     dense, expert = (
         np.bincount(block[inside & part], weights=width[inside & part], minlength=blocks)

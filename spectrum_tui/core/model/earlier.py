@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from spectrum_tui.core.checkpoint.headers import Checkpoint
 from spectrum_tui.core.journal.journal import journal_path, read_journal
-from spectrum_tui.core.naming import Layer
+from spectrum_tui.core.naming.layers import Layer
 
 
 def kept_scores(checkpoint: Checkpoint) -> dict[str, float]:

@@ -18,9 +18,10 @@ from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.model import demo
 from spectrum_tui.core.model.earlier import kept_scores, scored_layers
-from spectrum_tui.core.naming import NAMING, Layer, ModelLayers, model_layers, plan_layers
 from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
+from spectrum_tui.core.naming.layers import Layer, ModelLayers, plan_layers
 from spectrum_tui.core.naming.parameters import ParameterPlan
+from spectrum_tui.core.naming.stored import NAMING, model_layers
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import ModelSummary
@@ -61,7 +62,7 @@ def inspect_model(
     "demo" is the demonstration model (`./demo` is a folder); an existing folder wins over a hub
     id, the hub's local cache over the network, which is asked with `patience`.
     """
-    model = meant(model)
+    model = trimmed(model)
     if model == DEMO:
         return _describe(model, "demo", read_checkpoint(demo.make_demo_model()), name=DEMO_NAME)
     folder = local_folder(model)
@@ -73,12 +74,16 @@ def inspect_model(
         return _describe(model, "cache", read_checkpoint(found[0]), revision=found[1])
     remote = _read_remote(model, revision, patience)
     found_there = _describe(
-        model, "hub", remote.checkpoint, revision=remote.commit, local=remote.local_bytes
+        model,
+        "hub",
+        remote.checkpoint,
+        revision=remote.files.commit,
+        local=remote.files.cached_bytes(),
     )
     return replace(found_there, files=remote.files)
 
 
-def meant(typed: str) -> str:
+def trimmed(typed: str) -> str:
     """Return what was typed, without the spaces around it unless there is a folder of just that
     name."""
     with contextlib.suppress(OSError, ValueError, RuntimeError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.experts import experts_in, gate_up_split
+from spectrum_tui.core.experts import Shape, experts_in, gate_up_split
 from spectrum_tui.core.naming.mapping import Mapped, SourceGroup
 from spectrum_tui.core.naming.parameters import (
     Naming,
@@ -28,7 +28,6 @@ from spectrum_tui.core.naming.transformers_api import (
 )
 from spectrum_tui.core.naming.values import ConvertedGroup, ConvertedValues, DirectValues, LastMade
 
-Shape = tuple[int, ...]
 Makers = Mapping[str, tuple[ConvertedGroup, Shape]]
 """{parameter: (the group that makes it, the shape that it comes out with)}"""
 

@@ -12,7 +12,7 @@ from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter
 from spectrum_tui.core.naming.wrapped import Wrapping, find_wrapping
 
-MOST = 0.5
+MOST_MISSING = 0.5
 """Share of the elements or of the matrices, above which it is another model's checkpoint."""
 
 
@@ -23,7 +23,7 @@ def check_loads(checkpoint: Checkpoint, plan: ParameterPlan, name: str) -> None:
         return
     stored = [tensor.name for tensor in checkpoint.tensors]
     share = missing_share(plan)
-    if share > MOST:
+    if share > MOST_MISSING:
         wrapping = find_wrapping(stored, plan.missing)
     elif plan.naming == "suffix":  # sees through what from_pretrained does not
         wrapping = find_wrapping(stored, ())
@@ -31,7 +31,7 @@ def check_loads(checkpoint: Checkpoint, plan: ParameterPlan, name: str) -> None:
         wrapping = None
     if wrapping is not None:
         raise _wrapped(checkpoint, plan, name, wrapping)
-    if share > MOST:
+    if share > MOST_MISSING:
         raise _of_another_model(plan, name, share)
 
 

@@ -80,11 +80,6 @@ class ModelLayers:
     parameters: tuple[Parameter, ...] = ()
     stored: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of all parameters."""
-        return tuple(parameter.name for parameter in self.parameters)
-
 
 def is_bias(name: str) -> bool:
     """Return whether a parameter is a bias: never scored, trained with the layer that it belongs

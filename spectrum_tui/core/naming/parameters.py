@@ -257,19 +257,6 @@ class ParameterPlan:
         """The parameters under their names, aliases not among them."""
         return {parameter.name: parameter for parameter in self.parameters}
 
-    def read(self, parameter: RuntimeParameter) -> torch.Tensor:
-        """Its values as stored; KeyError for one that is missing or mismatched."""
-        return self.values[parameter.name].read()
-
-    def read_expert(self, parameter: RuntimeParameter, index: int) -> torch.Tensor:
-        """One expert's slice of a fused parameter."""
-        return self.values[parameter.name].read_expert(index)
-
-    def can_read_expert(self, parameter: RuntimeParameter) -> bool:
-        """Return whether one expert is read without reading the others."""
-        values = self.values.get(parameter.name)
-        return bool(parameter.experts and values is not None and values.can_read_expert())
-
     def matrices(self, parameter: RuntimeParameter) -> tuple[MatrixRef, ...]:
         """Return the matrices that are scored for it; none where `parameter.unscored` says why."""
         values = self.values.get(parameter.name)

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from spectrum_tui.core.checkpoint.headers import Checkpoint
+from spectrum_tui.core.experts import Shape
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter, StoredSource
 from spectrum_tui.core.naming.values import DirectValues
 from spectrum_tui.core.results.results import ModuleKind
-
-Shape = tuple[int, ...]
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 

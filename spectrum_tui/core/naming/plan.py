@@ -33,10 +33,7 @@ _HINTS = {
 
 
 def plan_parameters(
-    checkpoint: Checkpoint,
-    *,
-    model_class: str = "",
-    sources: Iterable[StoredSource] | None = None,
+    checkpoint: Checkpoint, *, model_class: str = "", sources: Iterable[StoredSource] | None = None
 ) -> ParameterPlan:
     """Return the plan of a checkpoint; reads a tensor only to compare two that should be tied.
 

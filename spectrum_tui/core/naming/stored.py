@@ -20,13 +20,7 @@ from spectrum_tui.core.layer_types import (
     is_output_head,
     natural_key,
 )
-from spectrum_tui.core.naming.layers import (
-    Layer,
-    ModelLayers,
-    embeddings_of,
-    is_bias,
-    with_types,
-)
+from spectrum_tui.core.naming.layers import Layer, ModelLayers, embeddings_of, is_bias, with_types
 from spectrum_tui.core.naming.parameters import (
     ParameterPlan,
     RuntimeParameter,

@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, Any
 from spectrum_tui.core.checkpoint.reading import torch_dtype
 from spectrum_tui.core.experts import GATE_AND_UP, GateUpSplit, label
 from spectrum_tui.core.naming.mapping import SourceGroup
-from spectrum_tui.core.naming.parameters import (
-    MatrixRef,
-    RuntimeParameter,
-    StoredSource,
-    Window,
-)
+from spectrum_tui.core.naming.parameters import MatrixRef, RuntimeParameter, StoredSource, Window
 from spectrum_tui.core.naming.transformers_api import Item, OneExpert
 
 if TYPE_CHECKING:
@@ -84,10 +79,7 @@ def _part_windows(
             gate: (0, rows // 2, 2 * columns, (0, columns, 1)),
             up: (0, rows // 2, 2 * columns, (columns, 2 * columns, 1)),
         }
-    return {
-        gate: (0, rows // 2, columns, ()),
-        up: (rows // 2, rows // 2, columns, ()),
-    }
+    return {gate: (0, rows // 2, columns, ()), up: (rows // 2, rows // 2, columns, ())}
 
 
 def _part(place: int, parts: int, split: GateUpSplit | None) -> str:

@@ -19,10 +19,7 @@ _INSIDE = {
     "_checkpoint_wrapped_module.": "activation checkpointing",
 }
 """Parts that stand for a wrapper wherever they are in a name."""
-_BEFORE = {
-    "module.": "DistributedDataParallel or DeepSpeed",
-    "base_model.model.": "PEFT",
-}
+_BEFORE = {"module.": "DistributedDataParallel or DeepSpeed", "base_model.model.": "PEFT"}
 """Parts that stand for one at the beginning of a name: a model may have a `module` of its own."""
 _ADAPTER = re.compile(r"\.(lora_\w+|base_layer|modules_to_save)\.")
 

@@ -53,14 +53,8 @@ def _fp8(tensor: Tensor, stored: Stored) -> StoredSource | None:
     configured = stored.settings.get("weight_block_size")
     block = block_shape(tensor.name, shape, scale, configured)
     decoder = Blocks(block, stored.dtype, packed_fp4=packed)
-    return StoredSource(
-        name=tensor.name,
-        shape=shape,
-        dtype=stored.dtype,
-        parts=(tensor, scale),
-        decode=decoder,
-        row_aligned=row_aligned(shape, scale),
-    )
+    aligned = row_aligned(shape, scale)
+    return _source(tensor.name, shape, (tensor, scale), decoder, row_aligned=aligned)
 
 
 def _fp8_scale(tensor: Tensor, stored: Stored) -> Tensor | None:
@@ -81,13 +75,7 @@ def _unscaled(tensor: Tensor, stored: Stored) -> StoredSource | None:
 def _raw_fp8(tensor: Tensor, stored: Stored) -> StoredSource | None:
     if not _is_fp8(tensor):
         return None
-    return StoredSource(
-        name=tensor.name,
-        shape=tensor.shape,
-        dtype=stored.dtype,
-        parts=(tensor,),
-        decode=Cast(stored.dtype),
-    )
+    return _source(tensor.name, tensor.shape, (tensor,), Cast(stored.dtype))
 
 
 def _mxfp4(tensor: Tensor, stored: Stored) -> StoredSource | None:
@@ -100,13 +88,7 @@ def _mxfp4(tensor: Tensor, stored: Stored) -> StoredSource | None:
         raise misfit(name, tensor.shape, scale.shape)
     experts, rows, groups, width = tensor.shape
     shape = (experts, groups * width * 2, rows)
-    return StoredSource(
-        name=name,
-        shape=shape,
-        dtype=stored.dtype,
-        parts=(tensor, scale),
-        decode=Mxfp4(stored.dtype),
-    )
+    return _source(name, shape, (tensor, scale), Mxfp4(stored.dtype))
 
 
 def _compressed(tensor: Tensor, stored: Stored) -> StoredSource | None:
@@ -128,14 +110,7 @@ def _compressed(tensor: Tensor, stored: Stored) -> StoredSource | None:
         if zero is not None:
             _check(tensor.name, tensor.shape, zero, numel=scale.numel)
             parts = (*parts, zero)
-    return StoredSource(
-        name=tensor.name,
-        shape=tensor.shape,
-        dtype=stored.dtype,
-        parts=parts,
-        decode=decoder,
-        row_aligned=aligned,
-    )
+    return _source(tensor.name, tensor.shape, parts, decoder, row_aligned=aligned)
 
 
 def _compressed_packed(tensor: Tensor, stored: Stored) -> StoredSource:
@@ -165,9 +140,7 @@ def _compressed_packed(tensor: Tensor, stored: Stored) -> StoredSource:
     )
     parts = tuple(part for part in (tensor, scale, zero, index) if part is not None)
     aligned = row_aligned(shape, scale) and len(parts) == 2
-    return StoredSource(
-        name=name, shape=shape, dtype=stored.dtype, parts=parts, decode=decoder, row_aligned=aligned
-    )
+    return _source(name, shape, parts, decoder, row_aligned=aligned)
 
 
 def _check(name: str, shape: tuple[int, ...], companion: Tensor, *, numel: int) -> None:
@@ -225,9 +198,7 @@ def _gptq(tensor: Tensor, stored: Stored) -> StoredSource | None:
         grouped_by_index=index is not None,
     )
     parts = (tensor, zeros, scale) if index is None else (tensor, zeros, scale, index)
-    return StoredSource(
-        name=name, shape=shape, dtype=stored.dtype, parts=parts, decode=decoder, row_aligned=False
-    )
+    return _source(name, shape, parts, decoder, row_aligned=False)
 
 
 def _bnb_8bit(tensor: Tensor, stored: Stored) -> StoredSource | None:
@@ -240,14 +211,7 @@ def _bnb_8bit(tensor: Tensor, stored: Stored) -> StoredSource | None:
     _check(tensor.name, tensor.shape, scale, numel=rows)
     if layout is not None and any(stored.bytes_of(layout)):
         raise broken(f"{tensor.name} is stored in the tile order of a GPU.")
-    decoder = BnbInt8(stored.dtype)
-    return StoredSource(
-        name=tensor.name,
-        shape=tensor.shape,
-        dtype=stored.dtype,
-        parts=(tensor, scale),
-        decode=decoder,
-    )
+    return _source(tensor.name, tensor.shape, (tensor, scale), BnbInt8(stored.dtype))
 
 
 def _bnb_4bit(tensor: Tensor, stored: Stored) -> StoredSource | None:
@@ -269,14 +233,7 @@ def _bnb_4bit(tensor: Tensor, stored: Stored) -> StoredSource | None:
     nested = -(-blocks // decoder.nested_block) if decoder.nested_block else 0
     for part, numel in zip(parts, (blocks, 16, nested, 256), strict=False):
         _check(tensor.name, decoder.shape, part, numel=numel)
-    return StoredSource(
-        name=tensor.name,
-        shape=decoder.shape,
-        dtype=decoder.dtype,
-        parts=(tensor, *parts),
-        decode=decoder,
-        row_aligned=False,
-    )
+    return _source(tensor.name, decoder.shape, (tensor, *parts), decoder, row_aligned=False)
 
 
 def _bnb_decoder(state: Mapping[str, Any], *, nested: bool) -> Bnb4Bit:
@@ -288,6 +245,24 @@ def _bnb_decoder(state: Mapping[str, Any], *, nested: bool) -> Bnb4Bit:
     offset = float(state["nested_offset"]) if nested else 0.0
     return Bnb4Bit(
         shape=shape, block=block, dtype=dtype, nested_block=nested_block, nested_offset=offset
+    )
+
+
+def _source(
+    name: str,
+    shape: tuple[int, ...],
+    parts: tuple[Tensor, ...],
+    decode: Blocks | Bnb4Bit | BnbInt8 | Cast | Gptq | Integers | Mxfp4 | PackedIntegers,
+    *,
+    row_aligned: bool = True,
+) -> StoredSource:
+    return StoredSource(
+        name=name,
+        shape=shape,
+        dtype=decode.dtype,
+        parts=parts,
+        decode=decode,
+        row_aligned=row_aligned,
     )
 
 

@@ -118,7 +118,7 @@ def deviation(one: TrainerReport) -> str:
 
 def _missing(scores: Scores) -> BoolArray:
     """Per layer whether it has no score: those of another tool are NaN without a reason."""
-    return np.isnan(scores.snr)
+    return np.isnan(scores.values)
 
 
 def missing_note(result: Result) -> str:

@@ -41,7 +41,7 @@ def similar_to_previous(result: Result, rows: list[int]) -> Likeness:
     cosines = _cosines(kept_spectra(result, rows), len(result.scores), rows)
     if cosines is not None:
         return Likeness(np.asarray(cosines >= LEAST_COSINE), BY_SPECTRA)
-    return Likeness(_close_scores(result.scores.snr), BY_SCORES)
+    return Likeness(_close_scores(result.scores.values), BY_SCORES)
 
 
 def _cosines(
@@ -62,11 +62,11 @@ def _cosines(
     return cosines if len(rows) else None
 
 
-def _close_scores(snr: FloatArray) -> BoolArray:
+def _close_scores(scores: FloatArray) -> BoolArray:
     """Return whether each score is finite, positive and close to the one before it."""
-    close = np.zeros(len(snr), np.bool_)
-    usable = np.isfinite(snr) & (snr > 0)
-    logarithm = np.log(np.where(usable, snr, 1.0))
+    close = np.zeros(len(scores), np.bool_)
+    usable = np.isfinite(scores) & (scores > 0)
+    logarithm = np.log(np.where(usable, scores, 1.0))
     near = np.abs(np.diff(logarithm)) <= np.log(LARGEST_RATIO) * (1 + 1e-12)
     close[1:] = near & usable[1:] & usable[:-1]
     return close

@@ -71,5 +71,4 @@ def _listed(names: list[str]) -> str:
 
 
 def _text(value: str) -> str:
-    """Return a Python literal in double quotes."""
     return json.dumps(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -18,6 +19,11 @@ from spectrum_tui.core.settings import METRIC, METRICS
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+
+
+def int_array(values: Sequence[int]) -> IntArray:
+    """Return a column of 64-bit integers, as `Scores` and the tables made from it hold."""
+    return np.array(values, np.int64)
 
 
 class Generation(StrEnum):
@@ -70,7 +76,7 @@ class Scores:
         return len(self.layers)
 
     @property
-    def snr(self) -> FloatArray:
+    def values(self) -> FloatArray:
         """The values that rank: NaN where there is no score, +inf possible."""
         return self.metrics[self.metric].values
 

@@ -43,7 +43,7 @@ class Selection:
         names is taken from it, half of the work."""
         scores = result.scores
         self.result = result
-        self.counts = counted(scores)
+        self.counts = layers_per_type(scores)
         self.rank = ranks(scores)
         self.threshold = thresholds(self.rank, self.counts[scores.type_ids])
         known = same_layers
@@ -111,7 +111,7 @@ def _of_matrices(scores: Scores, rows: BoolArray) -> BoolArray:
     return np.asarray(found & ~np.fromiter(norms, np.bool_, len(found)))
 
 
-def counted(scores: Scores) -> IntArray:
+def layers_per_type(scores: Scores) -> IntArray:
     """n of every type: its layers, less those that this program failed to score."""
     counts = np.bincount(scores.type_ids, minlength=len(scores.type_names))
     if scores.problems:
@@ -121,10 +121,10 @@ def counted(scores: Scores) -> IntArray:
 
 
 def ranks(scores: Scores) -> IntArray:
-    """Rank of each layer within its type from 1, highest SNR first; 0 where SNR is NaN."""
+    """Rank of each layer within its type from 1, highest score first; 0 where it is NaN."""
     n = len(scores)
-    scored = ~np.isnan(scores.snr)
-    key = np.where(scored, -scores.snr, np.inf)
+    scored = ~np.isnan(scores.values)
+    key = np.where(scored, -scores.values, np.inf)
     order = np.lexsort((np.arange(n), ~scored, key, scores.type_ids))
     sizes = np.bincount(scores.type_ids, minlength=len(scores.type_names))
     first = np.concatenate(([0], np.cumsum(sizes)[:-1])) if len(sizes) else np.zeros(0, np.int64)
@@ -144,7 +144,6 @@ def thresholds(rank: IntArray, n: IntArray) -> npt.NDArray[np.uint8]:
 
 
 def _in_embeddings(result: Result) -> BoolArray:
-    """Per row, whether it is one of the embeddings or heads."""
     embeddings = {name for h in result.embeddings for name in (h.name, *h.tied)}
     rows = result.scores.parameters
     return np.fromiter((not embeddings.isdisjoint(names) for names in rows), np.bool_, len(rows))

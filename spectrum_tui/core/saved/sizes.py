@@ -22,10 +22,11 @@ from spectrum_tui.core.model.inspection import (
     Inspection,
     inspect_model,
     local_folder,
-    meant,
+    trimmed,
     with_exact_names,
 )
-from spectrum_tui.core.naming import NAMING, Layer, ModelLayers
+from spectrum_tui.core.naming.layers import Layer, ModelLayers
+from spectrum_tui.core.naming.stored import NAMING
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import IntArray, Result, Scores
 from spectrum_tui.core.saved import store
@@ -70,7 +71,7 @@ def cached_models_of(result: Result) -> list[str]:
 
 def local_model(model: str) -> Inspection:
     """Return a model on this machine under its exact names; raises CheckpointError or HubError."""
-    name = meant(model)
+    name = trimmed(model)
     if name != DEMO and local_folder(name) is None:
         hub.validate(name)
         if hub.find_local(name) is None:
@@ -215,7 +216,6 @@ def _short(
 
 
 def _sized(result: Result, match: _Match) -> Scores:
-    """Return the rows with what is known of their layers."""
     layers = [layer for layer in match.layers if layer]
 
     def column(values: Iterable[int]) -> IntArray:

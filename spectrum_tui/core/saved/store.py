@@ -24,14 +24,7 @@ from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import OutputError, ResultsError, reason_of
 from spectrum_tui.core.experts import is_fused
-from spectrum_tui.core.files import (
-    OutputFiles,
-    cache_dir,
-    read_kept,
-    slug,
-    write_kept,
-    write_text,
-)
+from spectrum_tui.core.files import OutputFiles, cache_dir, read_kept, slug, write_kept, write_text
 from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.layer_types import (
     Group,
@@ -52,6 +45,7 @@ from spectrum_tui.core.results.results import (
     Provenance,
     Result,
     Scores,
+    int_array,
 )
 from spectrum_tui.core.saved.kept_spectra import completed
 from spectrum_tui.core.settings import METRIC, METRICS
@@ -64,7 +58,7 @@ TWOFOLD_DETAILS = "results 2db93a39"
 provenance."""
 
 Row = tuple[str, str, float]
-"""(layer, type, snr)."""
+"""(layer, type, score)."""
 
 
 def save_scores(
@@ -92,15 +86,15 @@ def files_of(result: Result, folder: Path) -> OutputFiles:
 
 def flat_text(result: Result) -> str:
     """`{layer: {"snr", "type"}}` as the reference writes it; failed layers are left out."""
-    rows = {layer: {"snr": snr, "type": kind} for layer, kind, snr in _scored(result.scores)}
+    rows = {layer: {"snr": score, "type": kind} for layer, kind, score in _scored(result.scores)}
     return json.dumps(rows, indent=4)
 
 
 def sorted_text(result: Result) -> str:
     """`{type: {layer: snr}}`, highest first, ties in file order."""
     types: dict[str, dict[str, float]] = {}
-    for layer, kind, snr in sorted(_scored(result.scores), key=lambda row: -row[2]):
-        types.setdefault(kind, {})[layer] = snr
+    for layer, kind, score in sorted(_scored(result.scores), key=lambda row: -row[2]):
+        types.setdefault(kind, {})[layer] = score
     in_order = {name: types[name] for name in result.scores.type_names if name in types}
     return json.dumps(in_order, indent=4)
 
@@ -162,8 +156,8 @@ def _rows(data: Mapping[str, Any]) -> Iterator[Row]:
         if "snr" in value and not isinstance(value["snr"], dict):
             yield key, str(value.get("type") or layer_type(key)), _number(value["snr"])
         else:
-            for layer, snr in value.items():
-                yield layer, key, _number(snr)
+            for layer, score in value.items():
+                yield layer, key, _number(score)
 
 
 def _number(value: object) -> float:
@@ -176,10 +170,10 @@ def _number(value: object) -> float:
 
 def _scored(scores: Scores) -> Iterator[Row]:
     names = scores.type_names
-    snrs = scores.snr.tolist()
+    values = scores.values.tolist()
     for row, (layer, type_id) in enumerate(zip(scores.layers, scores.type_ids, strict=True)):
         if row not in scores.problems:
-            yield layer, names[type_id], snrs[row]
+            yield layer, names[type_id], values[row]
 
 
 def _read(path: Path) -> str:
@@ -244,10 +238,10 @@ def _from_details(data: dict[str, Any], path: Path) -> Result:
     scores = Scores(
         layers=data["layers"],
         type_names=data["type_names"],
-        type_ids=_ints(data["type_ids"]),
-        rows=_ints(data["rows"]),
-        columns=_ints(data["columns"]),
-        numel=_ints(data["numel"]),
+        type_ids=int_array(data["type_ids"]),
+        rows=int_array(data["rows"]),
+        columns=int_array(data["columns"]),
+        numel=int_array(data["numel"]),
         parameters=[tuple(names) for names in data["parameters"]],
         metrics={name: _column(column) for name, column in data["metrics"].items()},
         metric=data["metric"],
@@ -304,12 +298,12 @@ def _imported(rows: list[Row], path: Path) -> Result:
     scores = Scores(
         layers=layers,
         type_names=type_names,
-        type_ids=_ints([position[kind] for _, kind, _ in rows]),
+        type_ids=int_array([position[kind] for _, kind, _ in rows]),
         rows=unknown,
         columns=unknown,
         numel=unknown,
         parameters=[(weight_name(layer),) for layer in layers],
-        metrics={metric: MetricColumn(_floats([snr for _, _, snr in rows]))},
+        metrics={metric: MetricColumn(_floats([score for _, _, score in rows]))},
         metric=metric,
     )
     embeddings, guessed = _assumed_embeddings(layers)
@@ -362,14 +356,10 @@ def _assumed_embeddings(layers: list[str]) -> tuple[tuple[EmbeddingParameter, ..
 
 def generation(rows: list[Row]) -> Generation:
     """By which rule a file was made, told by its norms: Infinity or 1.0 for every one."""
-    norms = {snr for _, kind, snr in rows if group_of(kind) is Group.NORMS}
+    norms = {score for _, kind, score in rows if group_of(kind) is Group.NORMS}
     if norms == {math.inf}:
         return Generation.BEFORE_2025_04
     return Generation.CURRENT if norms == {1.0} else Generation.UNKNOWN
-
-
-def _ints(values: list[int]) -> IntArray:
-    return np.asarray(values, dtype=np.int64)
 
 
 def _floats(values: list[float]) -> FloatArray:

@@ -27,7 +27,7 @@ T = TypeVar("T")
 PERIOD = 0.5
 """Seconds between two exchanges: events reach the first process this late at most."""
 
-PATIENCE = timedelta(minutes=2)
+SILENCE = timedelta(minutes=2)
 """How long a process may be silent. One that ends is noticed at once, by its closed connection;
 this is for a machine or a network that is gone, and for one that swaps."""
 
@@ -188,7 +188,7 @@ def _meet(group: ProcessGroup) -> None:
     import torch.distributed as dist
 
     try:
-        dist.init_process_group("gloo", rank=group.rank, world_size=group.size, timeout=PATIENCE)
+        dist.init_process_group("gloo", rank=group.rank, world_size=group.size, timeout=SILENCE)
     except (RuntimeError, ValueError) as exc:
         raise ScanError(
             f"Process {group.rank} of {group.size} could not join the others ({_first_line(exc)}).",

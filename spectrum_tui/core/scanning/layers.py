@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, MatrixDone, ScanEvent
 from spectrum_tui.core.journal.journal import Entry
-from spectrum_tui.core.naming import Layer
+from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.scanning.precision import Interval
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.scoring.snr import mean

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import numpy as np
 
@@ -24,10 +23,18 @@ from spectrum_tui.core.events import (
 from spectrum_tui.core.files import cache_dir, cache_note, check_writable, output_folder
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
-from spectrum_tui.core.naming import NAMING, Layer
+from spectrum_tui.core.naming.layers import Layer
+from spectrum_tui.core.naming.stored import NAMING
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.requests import ResultReady
-from spectrum_tui.core.results.results import MetricColumn, Parts, Provenance, Result, Scores
+from spectrum_tui.core.results.results import (
+    MetricColumn,
+    Parts,
+    Provenance,
+    Result,
+    Scores,
+    int_array,
+)
 from spectrum_tui.core.saved import store
 from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
@@ -51,7 +58,7 @@ def run_scan(
     another tool would take them for the whole model. Raises SpectrumError.
     """
     output = output_folder(settings.output_dir)
-    inspection = _prepared(settings, inspection, output if group.leads else None)
+    inspection = _prepared(settings, inspection)
     plan = make_plan(
         inspection.checkpoint,
         choose_layers(inspection, settings.types),
@@ -80,15 +87,14 @@ def run_scan(
         yield ResultReady(str(files.scores), outcome.finished)
 
 
-def _prepared(settings: Settings, inspection: Inspection | None, output: Path | None) -> Inspection:
-    """Return the local model under its exact names; `output` is checked before these take their
-    time."""
+def _prepared(settings: Settings, inspection: Inspection | None) -> Inspection:
+    """Return the local model under its exact names. Who has inspected it has checked the output
+    folder too, before its names took their time."""
     if inspection is None:
         inspection = inspect_model(settings.model, settings.revision)
+        check_writable(output_folder(settings.output_dir))
     if not inspection.summary.is_local:
         raise ScanError(f"{settings.model} is not downloaded yet.", "Download it first.")
-    if output is not None:
-        check_writable(output)
     if inspection.summary.naming:
         return inspection
     return with_exact_names(inspection, settings)
@@ -172,10 +178,10 @@ def build_result(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Re
     scores = Scores(
         layers=[layer.name for layer in layers],
         type_names=type_names,
-        type_ids=np.array([place[layer.type] for layer in layers], np.int64),
-        rows=np.array([layer.rows for layer in layers], np.int64),
-        columns=np.array([layer.columns for layer in layers], np.int64),
-        numel=np.array([layer.numel for layer in layers], np.int64),
+        type_ids=int_array([place[layer.type] for layer in layers]),
+        rows=int_array([layer.rows for layer in layers]),
+        columns=int_array([layer.columns for layer in layers]),
+        numel=int_array([layer.numel for layer in layers]),
         parameters=[layer.parameters for layer in layers],
         metrics={name: _column(name, layers, done) for name in METRICS},
         problems={i: failed[layer.name] for i, layer in enumerate(layers) if layer.name in failed},

@@ -35,7 +35,7 @@ from spectrum_tui.core.journal.journal import (
     read_entries,
 )
 from spectrum_tui.core.journal.lock import ScanLock
-from spectrum_tui.core.naming import Layer
+from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.platforms import cores
 from spectrum_tui.core.scanning.devices import (

@@ -41,12 +41,11 @@ class Metric:
 class Noise:
     """What `calibrated` takes for noise, in the units of the singular values.
 
-    `edge` is where the noise's largest values end on the average, `threshold` the edge with its
-    fluctuation, `signal` how many values lie above that.
+    `threshold` is where the largest values of noise end, with their fluctuation; `signal` is how
+    many values lie above it.
     """
 
     sigma: float
-    edge: float
     threshold: float
     signal: int
 
@@ -109,8 +108,7 @@ def noise_of(values: FloatArray, rows: int, columns: int) -> Noise:
     a, b = math.sqrt(rows - 0.5), math.sqrt(columns - 0.5)
     reach = (a + b) ** 2 + TRACY_WIDOM_999 * (a + b) * (1.0 / a + 1.0 / b) ** (1.0 / 3.0)
     threshold = sigma * math.sqrt(reach)
-    edge = sigma * (math.sqrt(rows) + math.sqrt(columns))
-    return Noise(sigma * scale, edge * scale, threshold * scale, int((shares > threshold).sum()))
+    return Noise(sigma * scale, threshold * scale, int((shares > threshold).sum()))
 
 
 @lru_cache(maxsize=1024)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.results.results import Parameter
 from spectrum_tui.core.trainers.matching import Hits, hits
 from spectrum_tui.core.trainers.names import Names
-from spectrum_tui.core.trainers.patterns import NAME, Rows, Understand, anywhere
+from spectrum_tui.core.trainers.patterns import NAME, Understand, anywhere
 from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError
 from spectrum_tui.core.trainers.trainers import TRAINERS, Trainer
 
@@ -20,16 +20,14 @@ class TrainerReport:
     """What one trainer would do.
 
     `wanted` and `matched` count parameters that are meant to train, and those of them that do;
-    `unintended` are the others that do. `rows` are the stretches of the first dimension that
-    alone train of a parameter. `problem` says why the trainer would end with an error before it
-    trains anything, or why it cannot be told.
+    `unintended` are the others that do. `problem` says why the trainer would end with an error
+    before it trains anything, or why it cannot be told.
     """
 
     trainer: Trainer
     wanted: int
     matched: int
     unintended: tuple[str, ...] = ()
-    rows: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     problem: str = ""
     trains: frozenset[str] = frozenset()
 
@@ -79,7 +77,7 @@ class Reporter:
             _accept(trainer, patterns)
             found = self.hits(patterns, trainer.understand)
             _refuse_invalid(found)
-            rows = self._rows(found)
+            self._refuse_rows(found)
         except StopsError as exc:
             return TrainerReport(
                 trainer=trainer, wanted=len(meant), matched=0, problem=f"stops: {exc}"
@@ -93,18 +91,20 @@ class Reporter:
             wanted=len(meant),
             matched=len(trains & meant),
             unintended=in_order,
-            rows=rows,
             problem=_untried(found),
             trains=trains,
         )
 
-    def _rows(self, found: Hits) -> dict[str, tuple[tuple[int, int], ...]]:
-        """Return the rows that train of each parameter where a pattern limits them."""
-        asked: dict[str, list[Rows]] = {}
-        for pattern, rows in found.rows.items():
+    def _refuse_rows(self, found: Hits) -> None:
+        """Raise StopsError where a pattern asks for rows that a parameter does not have; its size
+        is 0 where that is unknown."""
+        for pattern, (first, end) in found.rows.items():
             for name in found.of(pattern):
-                asked.setdefault(name, []).append(rows)
-        return {name: _merged(name, rows, self._sizes[name]) for name, rows in asked.items()}
+                size = self._sizes[name]
+                after = size if end is None else end
+                if size and (after > size or first >= after):
+                    rows = counted(size, "row")
+                    raise StopsError(f"{name} has {rows}, but {first} to {after} are asked for")
 
 
 def _accept(trainer: Trainer, patterns: Sequence[str]) -> None:
@@ -120,22 +120,6 @@ def _accept(trainer: Trainer, patterns: Sequence[str]) -> None:
 def _refuse_invalid(found: Hits) -> None:
     for pattern, why in found.invalid.items():
         raise StopsError(f"at {_short(pattern)}, {why}")
-
-
-def _merged(name: str, asked: Iterable[Rows], size: int) -> tuple[tuple[int, int], ...]:
-    """Stretches of rows in order, joined where they touch; `size` is 0 where it is unknown."""
-    merged: list[tuple[int, int]] = []
-    ends = ((first, size if after is None else after) for first, after in asked)
-    for first, after in sorted(ends):
-        if size and (after > size or first >= after):
-            raise StopsError(
-                f"{name} has {counted(size, 'row')}, but {first} to {after} are asked for"
-            )
-        if merged and first <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(after, merged[-1][1]))
-        else:
-            merged.append((first, after))
-    return tuple(merged)
 
 
 def _untried(found: Hits) -> str:

@@ -125,7 +125,6 @@ def _modules(model: torch.nn.Module) -> Iterator[tuple[str, _Place, torch.nn.Mod
 
 
 def _place(place: _Place, parent: Any, part: str) -> _Place:
-    """Return where a child of `parent` is."""
     if part in place.copies:
         return _Place(place.path, "copy")
     classes = _classes_of(parent)

@@ -16,11 +16,7 @@ from spectrum_tui.core.trainers.recipe_text import names_in_file
 from tests.checkpoints import llama, save
 from tests.commands import Capture, refused
 
-
-@pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
+pytestmark = pytest.mark.usefixtures("in_empty_folder")
 
 
 @pytest.fixture

@@ -17,11 +17,7 @@ from spectrum_tui.core.saved.store import load_result, save_scores
 from tests import fused, made
 from tests.commands import Capture, process, refused
 
-
-@pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
+pytestmark = pytest.mark.usefixtures("in_empty_folder")
 
 
 @pytest.fixture

@@ -25,11 +25,7 @@ from tests.commands import FLAT, RECIPE, Capture, process, refused
 from tests.forked import Forked
 from tests.scans import spy_on_scores
 
-
-@pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
+pytestmark = pytest.mark.usefixtures("in_empty_folder")
 
 
 @pytest.fixture

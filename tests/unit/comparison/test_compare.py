@@ -29,7 +29,7 @@ from tests.commands import Capture, refused
 def other(plain: Result, seed: int = 5, spread: float = 0.4) -> Result:
     """The same layers after a training that moved every score."""
     noise = np.random.default_rng(seed).lognormal(0, spread, len(plain.scores))
-    return replace(plain, scores=made.ranked(plain.scores, plain.scores.snr * noise))
+    return replace(plain, scores=made.ranked(plain.scores, plain.scores.values * noise))
 
 
 def saved(result: Result, path: Path) -> Path:
@@ -61,7 +61,7 @@ def test_spearman_against_pearson_of_ranks() -> None:
 
 def test_a_layer_that_lost_its_score_is_said() -> None:
     plain = made.result(layers=6)
-    snr = plain.scores.snr.copy()
+    snr = plain.scores.values.copy()
     snr[0] = math.nan
     found = compare(plain, replace(plain, scores=made.ranked(plain.scores, snr)))
     assert not found.moves
@@ -96,7 +96,7 @@ def test_agreement_is_that_of_the_two_selections(percent: int) -> None:
     for result, types in zip((a, b), scored, strict=True):
         for row, layer in enumerate(result.scores.layers):
             kind = result.scores.type_names[result.scores.type_ids[row]]
-            types[kind][layer] = float(result.scores.snr[row])
+            types[kind][layer] = float(result.scores.values[row])
     found = compare(a, b)
     for kind, agreement in zip(found.types, found.at(percent), strict=True):
         x, y = (set(oracle.selected(types[kind.name], percent)) for types in scored)
@@ -109,8 +109,8 @@ def test_agreement_is_that_of_the_two_selections(percent: int) -> None:
 
 def test_moves_are_the_ranks_on_both_sides_farthest_first() -> None:
     a = made.result(layers=6, types=2, snr={i: 10.0 - i for i in range(6)})
-    b = replace(a, scores=made.ranked(a.scores, a.scores.snr.copy()))
-    b.scores.snr[:6] = [4.0, 9.0, 8.0, 7.0, 6.0, 5.5]  # the first one falls to the last place
+    b = replace(a, scores=made.ranked(a.scores, a.scores.values.copy()))
+    b.scores.values[:6] = [4.0, 9.0, 8.0, 7.0, 6.0, 5.5]  # the first one falls to the last place
     first, *rest = compare(a, b).moves
     assert (first.row_a, first.rank_a, first.rank_b, first.by, first.of) == (0, 1, 6, 5, 6)
     assert [move.by for move in rest] == [-1] * 5
@@ -241,7 +241,7 @@ def test_what_cannot_be_compared_is_one_line(
 
 def test_names_with_escape_codes_do_not_reach_the_terminal(tmp_path: Path, capsys: Capture) -> None:
     a = made.result(layers=2, types=1, names={0: "a.0.\x1b[31mw", 1: "a.1.\x1b[31mw"})
-    b = replace(a, scores=made.ranked(a.scores, a.scores.snr[::-1].copy()))
+    b = replace(a, scores=made.ranked(a.scores, a.scores.values[::-1].copy()))
     paths = [str(saved(a, tmp_path / "a.json")), str(saved(b, tmp_path / "b.json"))]
     assert main(["compare", *paths]) == 0
     assert "\x1b" not in capsys.readouterr().out

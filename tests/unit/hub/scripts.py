@@ -30,7 +30,7 @@ Patience.__init__.__defaults__ = ((0.01, 0.01),)
 
 def told(repo, revision=""):
     try:
-        return hub.read_remote(repo, revision).commit
+        return hub.read_remote(repo, revision).files.commit
     except SpectrumError as error:
         return to_dict(error)
 
@@ -43,7 +43,7 @@ def fetch(repo, cancel_at=None, files=None):
             cancelled=lambda: cancel_at is not None and steps[-1][0] >= cancel_at,
         )
         return {"folder": str(folder), "steps": steps}
-    except hub.DownloadCancelled:
+    except hub.DownloadStopped:
         return {"cancelled": True, "steps": steps}
     except SpectrumError as error:
         return {**to_dict(error), "steps": steps}

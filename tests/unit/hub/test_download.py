@@ -33,7 +33,7 @@ answer = fetch("org/sharded")
 answer["local"] = hub.find_local("org/sharded")
 answer["cached"] = hub.cached_models()
 remote = hub.read_remote("org/sharded")
-answer["bytes"] = [remote.nbytes, remote.local_bytes]
+answer["bytes"] = [remote.files.nbytes, remote.files.cached_bytes()]
 answer["again"] = fetch("org/sharded")["steps"][-1]
 """
     fake.delay = 0.01

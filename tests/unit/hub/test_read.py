@@ -14,8 +14,10 @@ from tests.unit.hub.scripts import run, shard_name
 DESCRIBE = """
 remote = hub.read_remote({repo!r})
 answer = dict(
-    commit=remote.commit, nbytes=remote.nbytes, local=remote.local_bytes, files=remote.files.sizes,
-    config=remote.config, shards=remote.checkpoint.shards, folder=str(remote.checkpoint.folder),
+    commit=remote.files.commit, nbytes=remote.files.nbytes, files=remote.files.sizes,
+    local=remote.files.cached_bytes(),
+    config=remote.checkpoint.config, shards=remote.checkpoint.shards,
+    folder=str(remote.checkpoint.folder),
     tensors=[(t.name, t.shape, t.dtype, t.file, t.start, t.end) for t in remote.checkpoint.tensors],
 )
 """

@@ -16,6 +16,7 @@ import pytest
 
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import checksum
+from spectrum_tui.core.journal import journal
 from spectrum_tui.core.journal.journal import Entry, Journal, parse_line, read_journal, sealed
 from spectrum_tui.core.scoring.metrics import every_metric
 from spectrum_tui.core.settings import METRICS
@@ -142,13 +143,17 @@ WITH_THE_SNR_APART = (
 )
 
 
-def test_a_line_with_the_snr_apart_is_the_same_entry(tmp_path: Path) -> None:
+def test_a_line_with_the_snr_apart_is_the_same_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = json.loads(WITH_THE_SNR_APART)
+    monkeypatch.setattr(journal, "_EVERY", data["metrics"].keys())  # none came after that line
     path = tmp_path / "j.jsonl"
     path.write_bytes(WITH_THE_SNR_APART + b"\n")
-    metrics = every_metric(np.array([9.0, 3.0, 2.0, 1.0, 0.0]), 5, 5)
+    every = every_metric(np.array([9.0, 3.0, 2.0, 1.0, 0.0]), 5, 5)
+    metrics = {name: every[name] for name in data["metrics"]}
     entry = Entry(layer="model.layers.0.mlp.up_proj", metrics=metrics, seconds=0.25, file="j.jsonl")
     assert read_journal(path) == {entry.layer: entry}
-    data = json.loads(WITH_THE_SNR_APART)
     del data["checksum"], data["metrics"]
     alone = parse_line(sealed(data))
     assert alone is not None

@@ -200,8 +200,8 @@ def test_a_result_ranks_by_any_metric(tmp_path: Path) -> None:
     for name in METRICS:
         other = result.with_metric(name)
         assert other.scores.metric == name
-        assert other.scores.snr.tolist() == result.scores.metrics[name].values.tolist()
-        assert other.with_metric("spectrum").scores.snr.tolist() == result.scores.snr.tolist()
+        assert other.scores.values.tolist() == result.scores.metrics[name].values.tolist()
+        assert other.with_metric("spectrum").scores.values.tolist() == result.scores.values.tolist()
 
 
 def test_a_failed_layer_has_no_value_in_any_metric(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_another_metric_has_files_of_its_own(tmp_path: Path) -> None:
     }
     assert other.scores.metric == "stable_rank"
     assert columns(other) == columns(plain)
-    assert other.scores.snr.tolist() == columns(plain)["stable_rank"]
+    assert other.scores.values.tolist() == columns(plain)["stable_rank"]
 
 
 def test_a_file_alone_holds_the_metric_of_its_name(tmp_path: Path) -> None:
@@ -256,6 +256,6 @@ def test_spectra_of_a_layer(tmp_path: Path) -> None:
     ((name, kept),) = kept_spectra.spectra_of(result, 0)
     assert name == result.scores.layers[0]
     assert metrics.stable_rank(kept.values, kept.rows, kept.columns) == pytest.approx(
-        result.with_metric("stable_rank").scores.snr[0]
+        result.with_metric("stable_rank").scores.values[0]
     )
     assert kept_spectra.spectra_of(replace(result, checkpoint=""), 0) == []

@@ -8,23 +8,19 @@ import numpy as np
 import pytest
 
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.memory import (
+from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
+from spectrum_tui.core.memory.fit import fit
+from spectrum_tui.core.memory.model import ModelSizes, nf4_bytes
+from spectrum_tui.core.memory.presets import (
     PRESETS,
-    Estimate,
-    MemoryTable,
-    ModelSizes,
     Preset,
     Training,
-    fit,
-    preset_named,
-    sharding_named,
-)
-from spectrum_tui.core.memory.model import nf4_bytes
-from spectrum_tui.core.memory.presets import (
     parse_batch,
     parse_gpus,
     parse_memory,
     parse_sequence,
+    preset_named,
+    sharding_named,
 )
 from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.results.results import EmbeddingParameter, Parameter, Result

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
-from spectrum_tui.core.naming import ModelLayers, model_layers
+from spectrum_tui.core.naming.layers import ModelLayers
+from spectrum_tui.core.naming.stored import model_layers
 from tests import checkpoints
 from tests.checkpoints import ODD_NAME, Tensors, llama, save
 

@@ -107,12 +107,13 @@ def assert_plan_is(folder: Path, result: Dequantised, wanted: Tensors) -> None:
     assert [parameter.name for parameter in plan.parameters] == list(wanted)
     assert not plan.unexpected
     for parameter in plan.parameters:
-        assert torch.equal(plan.read(parameter), wanted[parameter.name]), parameter.name
+        values = plan.values[parameter.name]
+        assert torch.equal(values.read(), wanted[parameter.name]), parameter.name
         assert not parameter.problem
         for expert in range(parameter.experts):
-            assert plan.can_read_expert(parameter)
-            values = plan.read_expert(parameter, expert)
-            assert torch.equal(values, wanted[parameter.name][expert]), parameter.name
+            assert values.can_read_expert()
+            slice_ = values.read_expert(expert)
+            assert torch.equal(slice_, wanted[parameter.name][expert]), parameter.name
 
 
 def gpt_oss(folder: Path) -> tuple[Tensors, dict[str, Any]]:

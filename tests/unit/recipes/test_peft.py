@@ -51,7 +51,7 @@ def best(result: Result, percent: int) -> set[str]:
     found: set[str] = set()
     for type_id in range(len(scores.type_names)):
         rows = np.flatnonzero(scores.type_ids == type_id)
-        order = rows[np.argsort(-scores.snr[rows], kind="stable")]
+        order = rows[np.argsort(-scores.values[rows], kind="stable")]
         found |= {scores.layers[row] for row in order[: len(rows) * percent // 100].tolist()}
     return found
 

@@ -14,7 +14,7 @@ import yaml
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import inspect_model
-from spectrum_tui.core.naming import model_layers
+from spectrum_tui.core.naming.stored import model_layers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection

@@ -93,7 +93,7 @@ def test_the_scores_stay_as_they_are(model: Path, tmp_path: Path) -> None:
     plain, result = load_sized(path), load_sized(path, str(model))
     assert plain.total_parameters == 0
     assert result.scores.layers == plain.scores.layers
-    assert result.scores.snr.tolist() == plain.scores.snr.tolist()
+    assert result.scores.values.tolist() == plain.scores.values.tolist()
     assert result.scores.type_names == plain.scores.type_names
 
 
@@ -192,7 +192,7 @@ def test_infinity_dead_experts_and_no_score_keep_their_meaning(model: Path, tmp_
     rows = (f'"{n}": {{"snr": {v}, "type": "v"}}' for n, v in zip(names, values, strict=True))
     path.write_text("{" + ", ".join(rows) + "}")
     result = load_sized(path, str(model))
-    snr = result.scores.snr.tolist()
+    snr = result.scores.values.tolist()
     assert snr[:3] == [math.inf, math.inf, 1e25]
     assert math.isnan(snr[3])
     selection = Selection(result)

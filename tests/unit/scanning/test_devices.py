@@ -11,7 +11,7 @@ import torch
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.naming import Layer
+from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.platforms import cores, half_of_memory
 from spectrum_tui.core.scanning import devices
 from spectrum_tui.core.scanning.devices import (

@@ -18,7 +18,7 @@ from spectrum_tui.core.errors import ModelChangedError, SpectrumError
 from spectrum_tui.core.events import ScanEvent
 from spectrum_tui.core.journal.journal import journal_path, read_journal
 from spectrum_tui.core.model.inspection import inspect_model
-from spectrum_tui.core.naming import Layer, plan_layers
+from spectrum_tui.core.naming.layers import Layer, plan_layers
 from spectrum_tui.core.naming.stored import same_bytes, stored_plan
 from spectrum_tui.core.quantised.companions import Stored
 from spectrum_tui.core.quantised.dequantise import dequantise
@@ -31,9 +31,7 @@ from spectrum_tui.core.settings import Settings
 from tests import quantised, quantisers
 from tests.checkpoints import Tensors, experts, llama, matrix, save
 from tests.scans import run, scores_of
-from tests.unit.scanning.test_distributed import in_processes, quick
-
-__all__ = ["quick"]
+from tests.unit.scanning.thread_groups import in_processes
 
 EMBEDDINGS = "model.embed_tokens.weight"
 

@@ -49,7 +49,8 @@ def test_noise_holds_no_signal_at_any_aspect_ratio_and_scale(ratio: int, seed: i
             found = noise_of(values * scale, rows, columns)
             assert found.signal == 0
             assert found.sigma == pytest.approx(scale, rel=0.03)
-            assert found.edge < found.threshold < 1.05 * found.edge
+            edge = found.sigma * (math.sqrt(rows) + math.sqrt(columns))
+            assert edge < found.threshold < 1.05 * edge
             assert calibrated(values * scale, rows, columns) == 0.0
 
 

@@ -11,7 +11,7 @@ import yaml
 from spectrum_tui.core.results.results import Parameter
 from spectrum_tui.core.trainers.matching import hits
 from spectrum_tui.core.trainers.names import Names
-from spectrum_tui.core.trainers.patterns import anywhere, at_start
+from spectrum_tui.core.trainers.patterns import anywhere, at_start, axolotl_rows
 from spectrum_tui.core.trainers.recipe_text import RecipeText, StopsError, with_pyyaml
 from spectrum_tui.core.trainers.reports import TrainerReport, report
 from spectrum_tui.core.trainers.safety import HazardError, worst_steps
@@ -188,10 +188,9 @@ def test_soup_reads_the_list_below_training() -> None:
 
 def test_axolotl_limits_rows() -> None:
     experts = "model.layers.1.mlp.experts.down_proj"
-    text = recipe(f"{experts}$[2:3]", f"{experts}$[3]", f"{experts}$[6:]")
-    found = by_name(text, [experts])["axolotl"]
-    assert found.exact
-    assert found.rows == {experts: ((2, 4), (6, 8))}
+    lines = (f"{experts}$[2:3]", f"{experts}$[3]", f"{experts}$[6:]")
+    assert by_name(recipe(*lines), [experts])["axolotl"].exact
+    assert [axolotl_rows(line)[1] for line in lines] == [(2, 3), (3, 4), (6, None)]
     over = by_name(recipe(f"{experts}$[2:9]"), [experts])["axolotl"]
     assert over.problem == f"stops: {experts} has 8 rows, but 2 to 9 are asked for"
     turned = by_name(recipe(f"{experts}[5:2]"), [experts])["axolotl"]

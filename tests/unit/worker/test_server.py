@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from spectrum_tui.app.loading import ResultSized, read_sized
+from spectrum_tui.app.loading import ResultSized, post_sized
 from spectrum_tui.core import hub, wire
 from spectrum_tui.core.journal import journal
 from spectrum_tui.core.layer_types import layer_type
@@ -177,7 +177,7 @@ class TestSizes:
         model = str(save(tmp_path / "tiny", llama(2)))
         ask("sizes", scores, sizes_from=model)
         posted: list[Any] = []
-        read_sized(answers.until(Sized), posted.append)
+        post_sized(answers.until(Sized), posted.append)
         (there,), here = [message.result for message in posted], load_sized(scores, model)
         assert isinstance(posted[0], ResultSized) and posted[0].path == scores
         assert there.parameters == here.parameters
@@ -203,7 +203,7 @@ class TestSizes:
     @pytest.mark.parametrize("details", ["", "oops", "[1]", '{"layers": 3}'])
     def test_details_that_are_none_are_passed_over(self, details: str) -> None:
         posted: list[object] = []
-        read_sized(Sized(1, "x.json", details), posted.append)
+        post_sized(Sized(1, "x.json", details), posted.append)
         assert not posted
 
     def test_they_do_not_wait_for_a_scan(

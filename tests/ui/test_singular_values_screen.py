@@ -10,13 +10,13 @@ from textual.app import App
 
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
-from spectrum_tui.app.screens.spectrum import (
+from spectrum_tui.app.screens.singular_values import (
     NOT_KEPT,
-    RULES,
-    SpectrumScreen,
-    facts,
+    RULE_WORDS,
+    SingularValuesScreen,
     histogram,
     noise_by,
+    noise_facts,
 )
 from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.journal.spectra import KeptSpectrum
@@ -59,7 +59,7 @@ def test_the_histogram_is_as_wide_as_told_and_marks_the_end_of_noise(
     assert drawn(kept(spikes, 2.0**-20), width)[:-1] == lines[:-1]
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", RULE_WORDS)
 def test_the_threshold_is_the_one_that_makes_the_score(rule: str) -> None:
     spectrum = kept(30.0)
     values = spectrum.values
@@ -73,9 +73,9 @@ def test_the_threshold_is_the_one_that_makes_the_score(rule: str) -> None:
         assert noise.signal == 3
         score = (values[above] ** 2).sum() / (values**2).sum()
     assert described(rule).of(values, 96, 192) == pytest.approx(score)
-    text = facts(spectrum, noise, rule).plain
+    text = noise_facts(spectrum, noise, rule).plain
     assert f"{above.sum()} of 96 values above" in text
-    assert RULES[rule] in text
+    assert RULE_WORDS[rule] in text
 
 
 async def test_the_rule_is_that_of_the_metric_and_t_switches_it(
@@ -83,23 +83,23 @@ async def test_the_rule_is_that_of_the_metric_and_t_switches_it(
 ) -> None:
     spectrum = kept(30.0)
     monkeypatch.setattr(
-        "spectrum_tui.app.screens.spectrum.spectra_of", lambda result, row: [("a", spectrum)]
+        "spectrum_tui.app.screens.singular_values.spectra_of", lambda result, row: [("a", spectrum)]
     )
     for metric, first, second in (
-        ("spectrum", *RULES),
-        ("calibrated", *reversed(RULES)),
-        ("stable_rank", *RULES),
+        ("spectrum", *RULE_WORDS),
+        ("calibrated", *reversed(RULE_WORDS)),
+        ("stable_rank", *RULE_WORDS),
     ):
         app = Host(made.with_metrics(made.result(layers=4)).with_metric(metric))
         async with app.run_test(size=(80, 24)) as pilot:
             await pilot.press("d")
             await pilot.app.workers.wait_for_complete()
             await pilot.pause()
-            assert isinstance(app.screen, SpectrumScreen)
+            assert isinstance(app.screen, SingularValuesScreen)
             for rule in (first, second, first):
                 above = noise_by(rule, spectrum).signal
                 assert f"{above} of 96 values above" in str(app.screen.body.content)
-                assert RULES[rule] in str(app.screen.body.content)
+                assert RULE_WORDS[rule] in str(app.screen.body.content)
                 await pilot.press("t")
                 await pilot.pause()
 
@@ -132,7 +132,7 @@ async def test_d_shows_the_layer_under_the_cursor(size: tuple[int, int], tmp_pat
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
         dialog = app.screen
-        assert isinstance(dialog, SpectrumScreen)
+        assert isinstance(dialog, SingularValuesScreen)
         assert dialog.frame.border_title == result.scores.layers[1]
         text = str(dialog.body.content)
         assert "noise ends" in text
@@ -149,7 +149,7 @@ async def test_where_nothing_was_kept_it_says_so() -> None:
         await pilot.press("d")
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
-        assert isinstance(app.screen, SpectrumScreen)
+        assert isinstance(app.screen, SingularValuesScreen)
         assert str(app.screen.body.content) == NOT_KEPT
 
 
@@ -160,6 +160,6 @@ async def test_a_layers_name_is_never_markup() -> None:
         await pilot.press("d")
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
-        assert isinstance(app.screen, SpectrumScreen)
+        assert isinstance(app.screen, SingularValuesScreen)
         title = app.screen.frame._border_title
         assert title is not None and title.plain == odd

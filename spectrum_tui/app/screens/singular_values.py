@@ -26,7 +26,7 @@ from spectrum_tui.core.scoring.metrics import Noise, described, noise_of
 from spectrum_tui.core.scoring.snr import spectrum_score
 
 NOT_KEPT = "The singular values of this layer are not kept here: scan the model to see them."
-RULES = {
+RULE_WORDS = {
     "spectrum": "from the quartiles, by Spectrum",
     "calibrated": "from the median value, calibrated",
 }
@@ -36,11 +36,11 @@ _HEIGHT = 7
 _LABEL = 16
 
 
-class SpectrumScreen(Dialog[None]):
+class SingularValuesScreen(Dialog[None]):
     """A histogram of the singular values, read off the event loop; of experts one by one."""
 
     DEFAULT_CSS = """
-    SpectrumScreen {
+    SingularValuesScreen {
         & > Vertical { width: 100%; max-width: 84; height: auto; max-height: 100%; padding: 0 1; }
         & Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
     }
@@ -60,7 +60,7 @@ class SpectrumScreen(Dialog[None]):
         self._spectra: list[tuple[str, KeptSpectrum]] = []
         self._at, self._is_read = 0, False
         metric = result.scores.metric
-        self.rule = metric if metric in RULES else next(iter(RULES))
+        self.rule = metric if metric in RULE_WORDS else next(iter(RULE_WORDS))
         self.body = Static("Reading …", markup=False)
         self.frame = Vertical(self.body)
 
@@ -83,7 +83,6 @@ class SpectrumScreen(Dialog[None]):
         self._show()
 
     def on_resize(self) -> None:
-        super().on_resize()
         self.call_after_refresh(self._show)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -92,7 +91,7 @@ class SpectrumScreen(Dialog[None]):
         return len(self._spectra) > 1 if action == "step" else True
 
     def action_rule(self) -> None:
-        names = list(RULES)
+        names = list(RULE_WORDS)
         self.rule = names[(names.index(self.rule) + 1) % len(names)]
         self._show()
 
@@ -110,7 +109,7 @@ class SpectrumScreen(Dialog[None]):
         self.frame.border_subtitle = numbers.shape(kept.rows, kept.columns)
         noise = noise_by(self.rule, kept)
         width = max(20, self.frame.size.width - 1)
-        parts = [histogram(kept, noise, width), facts(kept, noise, self.rule)]
+        parts = [histogram(kept, noise, width), noise_facts(kept, noise, self.rule)]
         self.body.update(Content("\n\n").join([*parts, self._metrics()]))
 
     def _metrics(self) -> Content:
@@ -122,11 +121,11 @@ class SpectrumScreen(Dialog[None]):
             column = scores.metrics[name]
             parts = column.parts.get(self._row)
             value = parts[self._at][1] if parts else float(column.values[self._row])
-            lines.append(_fact(metric.title, value, metric.meaning))
+            lines.append(_value_line(metric.title, value, metric.meaning))
         return Content("\n").join(lines)
 
 
-def _fact(name: str, value: float, note: str = "") -> Content:
+def _value_line(name: str, value: float, note: str = "") -> Content:
     """One line: what, how much, and what that means."""
     return Content.assemble(
         (f"{name:<{_LABEL}}", MUTED), (f"{numbers.score(value):>9}", "bold"), (f"  {note}", MUTED)
@@ -138,16 +137,16 @@ def noise_by(rule: str, kept: KeptSpectrum) -> Noise:
     if rule == "calibrated":
         return noise_of(kept.values, kept.rows, kept.columns)
     score = spectrum_score(kept.values, kept.rows, kept.columns)
-    return Noise(score.sigma, score.threshold, score.threshold, score.signal)
+    return Noise(score.sigma, score.threshold, score.signal)
 
 
-def facts(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
+def noise_facts(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
     """Noise level, threshold and what lies above it, in the units of the weights."""
     above = f"{numbers.part_of(noise.signal, len(kept.values), 'value')} above"
     lines = (
-        _fact("largest value", float(kept.values[0])),
-        _fact("noise level σ", noise.sigma, RULES[rule]),
-        _fact("noise ends at", noise.threshold, above),
+        _value_line("largest value", float(kept.values[0])),
+        _value_line("noise level σ", noise.sigma, RULE_WORDS[rule]),
+        _value_line("noise ends at", noise.threshold, above),
     )
     return Content("\n").join(lines)
 

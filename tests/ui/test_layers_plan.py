@@ -1,0 +1,157 @@
+"""What the layers screen says of the scan to come: sizes, time, earlier scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+
+import pytest
+
+from spectrum_tui.app.widgets.plan_panel import NOTHING_CHECKED, CheckedTypes, estimate
+from spectrum_tui.core.requests import Ready
+from spectrum_tui.core.settings import Settings
+from tests.ui.layers_host import READY, SUMMARY, TYPES, Host
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_the_plan_follows_the_tree(size: tuple[int, int]) -> None:
+    app = Host()
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        assert "3 of 4" in app.plan()
+        assert "2.00 B" in app.plan()
+        assert "50.0 %" in app.plan()
+        assert "4.00 GB" in app.plan()
+        await pilot.press("space")  # attention
+        await pilot.pause()
+        assert "2 of 4" in app.plan()
+        assert "1.50 B" in app.plan()
+        assert "3.00 GB" in app.plan()
+
+
+async def test_the_time_is_known_once_the_machine_is_measured() -> None:
+    app = Host(settings=Settings(device="cpu"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        assert "measuring this machine" in app.plan()
+        app.layers.set_ready(READY)
+        assert "about 4 min" in app.plan()
+        assert "on cpu" in app.plan()
+        await pilot.press("n")
+        await pilot.press("down", "space")
+        await pilot.pause()
+        assert "about 1 min" in app.plan()
+
+
+async def test_a_machine_measured_before_the_screen_opens() -> None:
+    app = Host(settings=Settings(device="cpu"))
+    app.layers.set_ready(READY)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert "about 4 min on cpu" in app.plan()
+
+
+def test_estimate_picks_the_device_that_will_be_used() -> None:
+    plan = CheckedTypes.of(SUMMARY, TYPES)
+    assert estimate(plan, READY, "auto") == ("about 1 min", "on cuda:0")
+    assert estimate(plan, READY, "cuda") == ("about 1 min", "on cuda:0")
+    assert estimate(plan, READY, "cpu", at_most=True) == ("at most about 4 min", "on cpu")
+    fast = Ready((), {"cpu": 1e-30})
+    assert estimate(plan, fast, "cpu", at_most=True) == ("less than 1 s", "on cpu")
+    assert estimate(plan, READY, "mps") == ("no estimate for mps", "")
+    assert estimate(plan, Ready((), {}), "auto") == ("no estimate for auto", "")
+    assert estimate(plan, None, "cpu")[0].startswith("measuring")
+
+
+def test_a_plan_of_mixed_types_calls_its_bytes_an_estimate() -> None:
+    mixed = dataclasses.replace(SUMMARY, dtypes={"BF16": 1, "F32": 2})
+    assert not CheckedTypes.of(mixed, TYPES).exact
+    nothing = dataclasses.replace(SUMMARY, parameters=0, types=())
+    assert CheckedTypes.of(nothing, ()).share == 0
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_nothing_checked_is_said_and_not_scanned(size: tuple[int, int]) -> None:
+    app = Host()
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("n", "s")
+        await pilot.pause()
+        assert app.requests == []
+        assert NOTHING_CHECKED in app.plan()
+        await pilot.press("a")
+        await pilot.pause()
+        assert NOTHING_CHECKED not in app.plan()
+
+
+async def test_earlier_scores_are_kept_unless_started_afresh() -> None:
+    app = Host(replace(SUMMARY, scored={TYPES[0].name: 30, TYPES[1].name: 7}))
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.layers.set_ready(READY)
+        assert "37 layers are already scored and will not be computed again" in app.notes()
+        assert "at most about" in app.plan()
+        await pilot.press("f")
+        assert "will be computed again" in app.notes()
+        assert "at most" not in app.plan()
+        await pilot.press("s")
+        await pilot.pause()
+        assert app.requests[0].fresh
+        await pilot.press("f", "s")
+        await pilot.pause()
+        assert not app.requests[1].fresh
+
+
+async def test_the_earlier_scores_that_are_counted_are_those_of_the_checked_types() -> None:
+    app = Host(replace(SUMMARY, scored={TYPES[0].name: 30, TYPES[1].name: 7}))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("f")
+        assert "Starting afresh: 37 layers will be computed again." in app.notes()
+        app.layers.panel.show(CheckedTypes.of(app.layers.summary, TYPES[1:]))
+        assert "Starting afresh: 7 layers will be computed again." in app.notes()
+        await pilot.press("n")
+        await pilot.pause()
+        assert "No layer of the checked types has a score yet." in app.notes()
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "exact"),
+    [
+        ("exact", "cuda", True),
+        ("fast", "cpu", False),
+        ("auto", "auto", False),
+        ("auto", "cpu", True),
+        ("auto", "cuda:9", True),
+    ],
+)
+async def test_fast_scores_are_no_scores_for_an_exact_scan(
+    precision: str, device: str, exact: bool
+) -> None:
+    name = TYPES[0].name
+    summary = replace(SUMMARY, scored={name: 30}, scored_fast={name: 12})
+    app = Host(summary, Settings(precision=precision, device=device))
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.layers.set_ready(replace(READY, fast=("cuda:0",)))
+        await pilot.pause()
+        kept = "18 layers are already" if exact else "30 layers are already"
+        assert kept in app.notes()
+        again = "12 in fast precision will: this scan is exact."
+        assert (again in app.notes()) is exact
+
+
+async def test_without_earlier_scores_there_is_nothing_to_start_afresh() -> None:
+    app = Host()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("f", "s")
+        await pilot.pause()
+        assert not app.requests[0].fresh
+        assert "already scored" not in app.notes()
+
+
+async def test_norms_are_explained_only_where_there_are_some() -> None:
+    app = Host()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert "Norms start unchecked" in app.notes()
+    app = Host(dataclasses.replace(SUMMARY, types=TYPES[:2]))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert "Norms" not in app.notes()
