@@ -39,6 +39,14 @@ async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
             await asyncio.sleep(0.02)
 
 
+async def still(app: App[Any]) -> None:
+    """Wait until the screen has not changed for 0.4 s: less than a blink of the cursor."""
+    before = ""
+    while (seen := app.export_screenshot()) != before:
+        before = seen
+        await asyncio.sleep(0.4)
+
+
 async def take(folder: str) -> None:
     """Go through the app as a user would and write a picture of each screen."""
     from spectrum_tui.app.app import SpectrumApp
@@ -52,13 +60,13 @@ async def take(folder: str) -> None:
             await until(lambda: type(app.screen).__name__ == name)
             await pilot.pause(0.3)
 
-        await until(lambda: app.setup_screen.summary is not None)
-        await pilot.pause(0.5)
+        await until(lambda: bool((found := app.setup_screen.summary) and found.naming))
+        await still(app)
         picture(app, folder, "setup")
         await pilot.press("ctrl+n")
         await shown("LayersScreen")
         await until(lambda: app._machine is not None)
-        await pilot.pause(0.3)
+        await still(app)
         picture(app, folder, "layers")
         await pilot.press("s")
         await shown("ScanScreen")
@@ -67,37 +75,42 @@ async def take(folder: str) -> None:
         picture(app, folder, "scan")
         await shown("ResultsScreen")
         await pilot.press("2", "5")
-        await pilot.pause(1.2)
+        await pilot.pause(1.2)  # digits are one number until a second has passed
+        await still(app)
         picture(app, folder, "results-table")
         await pilot.press("m")
-        await pilot.pause(0.3)
+        await still(app)
         picture(app, folder, "results-heatmap")
         await pilot.press("y")
-        await pilot.pause(0.3)
+        await still(app)
         picture(app, folder, "results-yaml")
         await pilot.press("w")
-        await pilot.pause(1.0)
+        await still(app)
         picture(app, folder, "save")
         await pilot.press("escape", "t", "f")
-        await pilot.pause(0.5)
+        await still(app)
         picture(app, folder, "memory")
         await pilot.press("escape", "a")
-        await pilot.pause(1.0)
+        await still(app)
         picture(app, folder, "adapters")
 
 
 async def take_audit(folder: str) -> None:
-    """Return the audit of a recipe as another tool would have written it."""
+    """Audit a recipe as another tool would have written it."""
     from spectrum_tui.app.app import SpectrumApp
+    from spectrum_tui.app.screens.audit import AuditScreen
     from spectrum_tui.core.settings import Settings
 
     recipe = Path(folder) / "recipe.yaml"
     recipe.write_text(OLD_RECIPE, encoding="utf-8")
     app = SpectrumApp(Settings(), results=recipe)
     async with app.run_test(size=SIZE) as pilot:
-        await until(lambda: type(app.screen).__name__ == "AuditScreen")
+        await until(lambda: isinstance(app.screen, AuditScreen))
+        screen = app.screen
+        assert isinstance(screen, AuditScreen)
         await pilot.press("m", *"demo", "enter")
-        await pilot.pause(6.0)
+        await until(lambda: bool(screen.audit.naming))
+        await still(app)
         picture(app, folder, "audit")
 
 

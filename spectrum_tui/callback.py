@@ -136,11 +136,11 @@ def _line(start: Comparison, last: Comparison, percent: int) -> dict[str, Any]:
     scores = start.b.scores
     values = zip(scores.layers, scores.values.tolist(), strict=True)
     return {
-        "metric": start.b.scores.metric,
+        "metric": scores.metric,
         "top_percent": percent,
         "since_start": _change(start, percent),
         "since_last": _change(last, percent),
-        "scores": {layer: value if math.isfinite(value) else None for layer, value in values},
+        "scores": {layer: finite(value) for layer, value in values},
         "failed": {scores.layers[row]: reason for row, reason in scores.problems.items()},
     }
 

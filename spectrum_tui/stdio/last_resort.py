@@ -28,8 +28,7 @@ def report_error(error: SpectrumError) -> None:
 
 
 def broken_pipe() -> int:
-    """Return the reader of our stdout is gone (`| head`): nothing left to say. Returns the exit
-    code."""
+    """Write no more, since the reader of stdout is gone (`| head`); returns the exit code."""
     silence(1)
     return 0
 

@@ -113,7 +113,7 @@ def test_the_copy_of_modules_to_save_is_what_trains() -> None:
 
 def test_adapters_injected_without_a_peft_model() -> None:
     model = build("llama")
-    model.add_adapter(peft.LoraConfig(r=4, target_modules=[QUERY]))
+    peft.inject_adapter_in_model(peft.LoraConfig(r=4, target_modules=[QUERY]), model)
     with pytest.raises(RecipeError, match="adapter parameters"):
         freeze_except(model, [DOWN])
     freeze_except(model, [DOWN], keep_adapters=True)

@@ -35,4 +35,6 @@ def test_adapters_are_where_they_were_meant_to_be(name: str, tmp_path: Path) -> 
     assert TIERS_KIND.count(choice).parameters == sum(
         p.numel() for p in adapted.parameters() if p.requires_grad
     )
-    assert all(".lora_" in n for n, p in adapted.named_parameters() if p.requires_grad)
+    names = [n for n, p in adapted.named_parameters() if p.requires_grad and ".lora_" not in n]
+    whole = {n.partition(".modules_to_save.")[0].removeprefix("base_model.model.") for n in names}
+    assert whole == set(model.result.task_modules)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual.screen import Screen
@@ -12,13 +11,13 @@ from spectrum_tui.app.messages import KindUsed
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import ResultViews
 from spectrum_tui.app.screens.save import Saved, SaveScreen
-from spectrum_tui.app.widgets.memory_line import HOW_TO_SIZE, MemoryLine
+from spectrum_tui.app.widgets.memory_line import HOW_TO_SIZE
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SelectionError
 
 if TYPE_CHECKING:
-    from spectrum_tui.app.screens.memory import Fitting
     from spectrum_tui.app.screens.tiers import TierChoice
+    from spectrum_tui.core.recipes.choice import Choice
 
 CLIPBOARD_LIMIT = 75_000
 """Bytes that terminals take by OSC 52 for certain; some cut what is longer."""
@@ -31,11 +30,10 @@ class ResultDialogs:
         self,
         screen: Screen[None],
         state: ResultState,
-        memory: MemoryLine,
         views: ResultViews,
     ) -> None:
         self._screen, self._state = screen, state
-        self._memory, self._views = memory, views
+        self._views = views
 
     # -- of one layer -------------------------------------------------------------------------
 
@@ -67,21 +65,17 @@ class ResultDialogs:
 
     def memory(self) -> None:
         """Show what every preset takes, and ask for what fits."""
-        if not self._memory.possible:
+        if not self._state.memory.possible:
             self._screen.notify(HOW_TO_SIZE, title="Memory", severity="warning", markup=False)
             return
         from spectrum_tui.app.screens.memory import MemoryScreen
 
-        dialog = MemoryScreen(self._memory, self._state.choice)
+        dialog = MemoryScreen(self._state.memory, self._state.choice)
         self._screen.app.push_screen(dialog, self._after_memory)
 
-    def _after_memory(self, fitting: Fitting | None) -> None:
-        if fitting is None:
-            self._state.changed()  # what it is trained with may be another
-            return
-        self._state.choice = replace(
-            self._state.choice, percent=fitting.percent, embeddings=fitting.embeddings
-        )
+    def _after_memory(self, fitting: Choice | None) -> None:
+        # Assigned in either case: what it is trained with may have changed, and is shown then.
+        self._state.choice = fitting or self._state.choice
 
     def tiers(self) -> None:
         """Choose what adapters train, then save that."""
@@ -92,8 +86,7 @@ class ResultDialogs:
     def _after_tiers(self, chosen: TierChoice | None) -> None:
         if chosen is None:
             return
-        choice = self._state.choice
-        self._state.choice = replace(choice, percent=chosen.percent, tiers=chosen.tiers)
+        self._state.choice = chosen.choice
         self._use(chosen.kind)
         self.save()
 

@@ -73,7 +73,7 @@ class ResultsScreen(Screen[None]):
         self.state = state
         self.header = ResultHeader(state)
         self.views = ResultViews(state)
-        self.dialogs = ResultDialogs(self, state, self.header.memory, self.views)
+        self.dialogs = ResultDialogs(self, state, self.views)
         self._sized: Result | None = None
 
     def compose(self) -> ComposeResult:
@@ -96,7 +96,7 @@ class ResultsScreen(Screen[None]):
         self.header.show()
 
     def _count_memory(self) -> None:
-        self.header.memory.prepare()
+        self.state.memory.prepare()
         self.header.show()
 
     def on_resize(self, event: Resize) -> None:

@@ -35,10 +35,9 @@ EMBEDDINGS = "Embeddings and output head stay frozen."
 
 @dataclass(frozen=True, slots=True)
 class TierChoice:
-    """What was chosen: the end of the high tier, the other tiers, and the name of the recipe."""
+    """What is to train, and the name of the kind of recipe."""
 
-    percent: int
-    tiers: Tiers
+    choice: Choice
     kind: str
 
 
@@ -146,7 +145,7 @@ class TiersScreen(Dialog[TierChoice | None]):
         self._show()
 
     def action_save(self) -> None:
-        self.dismiss(TierChoice(self.high.value, self.choice.tiers, self.kind.name))
+        self.dismiss(TierChoice(self.choice, self.kind.name))
 
     # -- what it means --------------------------------------------------------------------------
 

@@ -11,7 +11,14 @@ from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, AdapterLay
 from spectrum_tui.core.recipes.check import missing_note
 from spectrum_tui.core.recipes.choice import RecipeFile
 from spectrum_tui.core.recipes.peft_config import Targets, outside_blocks
-from spectrum_tui.core.recipes.spectrum import hub_id, model_class, one_line
+from spectrum_tui.core.recipes.spectrum import (
+    DEMONSTRATION,
+    hub_id,
+    made_by,
+    model_class,
+    one_line,
+    source_of,
+)
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import DEMO_NAME
@@ -135,14 +142,12 @@ class Script:
 
     def _origin(self) -> list[str]:
         origin = self._result.provenance
-        source = (origin.model, origin.revision[:12], origin.architecture, origin.dtypes)
-        made = f"spectrum-tui {origin.version}" if origin.version else "scores of another tool"
-        how = (made, f"metric {described(self._result.scores.metric).title}", origin.finished)
-        demo = ["a demonstration: the model's weights are random"]
+        metric = f"metric {described(self._result.scores.metric).title}"
+        how = (made_by(origin), metric, origin.finished, f"names as in {origin.naming}")
         return [
-            *(demo if origin.model == DEMO_NAME else []),
-            " · ".join(filter(None, source)),
-            " · ".join((*filter(None, how), f"names as in {origin.naming}")),
+            *([DEMONSTRATION] if origin.model == DEMO_NAME else []),
+            source_of(origin),
+            " · ".join(filter(None, how)),
             *filter(None, [missing_note(self._result)]),
         ]
 

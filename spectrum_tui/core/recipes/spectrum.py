@@ -24,6 +24,7 @@ from spectrum_tui.core.trainers.recipe_text import KEY
 
 LIST = f"{KEY}:"
 """The line that the list of names follows."""
+DEMONSTRATION = "a demonstration: the model's weights are random"
 _HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+", re.ASCII)
 _CLASS = re.compile(r"(?:transformers \S+ )?([A-Z]\w*)(?: matched by suffix)?", re.ASCII)
 """What `Provenance.naming` says where the names are those of a class of transformers."""
@@ -196,30 +197,32 @@ class YamlView:
 def provenance_comment(result: Result, percent: int, note: str) -> list[str]:
     """Full-line comments that say what the file is and what it was made of."""
     origin, metric = result.provenance, result.scores.metric
-    source = " · ".join(
-        filter(None, (origin.model, origin.revision[:12], origin.architecture, origin.dtypes))
-    )
-    how = " · ".join(
-        filter(
-            None,
-            (
-                f"spectrum-tui {origin.version}" if origin.version else "scores of another tool",
-                f"metric {one_line(metric)}",
-                "fast precision" if origin.precision == "fast" else "",
-                f"names as in {origin.naming}",
-                origin.finished,
-                note,
-            ),
-        )
+    how = (
+        made_by(origin),
+        f"metric {one_line(metric)}",
+        "fast precision" if origin.precision == "fast" else "",
+        f"names as in {origin.naming}",
+        origin.finished,
+        note,
     )
     words = described(metric).words
-    made_up = "# a demonstration: the model's weights are random"
     return [
-        *([made_up] if origin.model == DEMO_NAME else []),
+        *([f"# {DEMONSTRATION}"] if origin.model == DEMO_NAME else []),
         f"# Spectrum: the top {percent} % of each layer type by {one_line(words)}",
-        f"# {one_line(source)}",
-        f"# {one_line(how)}",
+        f"# {one_line(source_of(origin))}",
+        f"# {one_line(' · '.join(filter(None, how)))}",
     ]
+
+
+def source_of(origin: Provenance) -> str:
+    """Return which weights the scores are of, in a line."""
+    parts = (origin.model, origin.revision[:12], origin.architecture, origin.dtypes)
+    return " · ".join(filter(None, parts))
+
+
+def made_by(origin: Provenance) -> str:
+    """Return which program made the scores."""
+    return f"spectrum-tui {origin.version}" if origin.version else "scores of another tool"
 
 
 def one_line(text: str) -> str:

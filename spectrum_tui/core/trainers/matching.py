@@ -152,7 +152,7 @@ def _try_each(forms: Mapping[str, Form], found: Hits) -> None:
             found.untried[pattern] = "trying all the regular expressions takes too long"
         else:
             if places:
-                found.found[pattern] = (found.names.whole, _spans(places))
+                found.found[pattern] = (found.names.whole, stretches(places))
 
 
 def _tried(form: Form, names: Names, end: float) -> Iterator[int]:
@@ -170,7 +170,11 @@ def _tried(form: Form, names: Names, end: float) -> Iterator[int]:
                 yield at
 
 
-def _spans(places: Sequence[int]) -> list[Span]:
-    """Numbers in order as stretches without a gap."""
+def stretches(places: Sequence[int]) -> list[Span]:
+    """Return numbers in ascending order as spans without a gap.
+
+    >>> stretches([1, 2, 3, 7])
+    [(1, 4), (7, 8)]
+    """
     runs = (list(run) for _, run in groupby(enumerate(places), lambda pair: pair[1] - pair[0]))
     return [(run[0][1], run[-1][1] + 1) for run in runs]
