@@ -65,7 +65,7 @@ class RescoreCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         top_percent: int = DEFAULT_PERCENT,
     ) -> None:
         if every < 0 or not (every or at):
-            raise InputError("No step is given at which to score.", "Give every=500 or at=[1000].")
+            raise InputError("No step to score at is given.", "Give every=500 or at=[1000].")
         self._every, self._at = every, frozenset(at)
         self._types = (types,) if isinstance(types, str) else tuple(types)
         self._percent = parse_percent(str(top_percent))

@@ -46,8 +46,8 @@ def order_findings(names: Sequence[str], sizes: Mapping[str, int], line: int = 0
             code="file-order",
             line=line,
             message=f"{counted(len(partly), 'type takes', 'types take')} the first layers of the "
-            f"model (0 to {layers - 1}) rather than the best: so sorts a scan whose scores were "
-            "NaN or all alike.",
+            f"model (0 to {layers - 1}) rather than the best: a scan whose scores were NaN or "
+            "all equal sorts this way.",
             hint="Scan the model again.",
             count=sum(map(len, partly.values())),
         )

@@ -293,13 +293,13 @@ def notes(comparison: Comparison) -> list[str]:
     found = []
     if renamed := comparison.pairs.renamed:
         layers = counted(renamed, "layer has", "layers have")
-        found.append(f"{layers} another name in B: matched by type and number.")
+        found.append(f"{layers} a different name in B: matched by type and number.")
     if unranked := comparison.unranked:
         layers = counted(unranked, "layer has", "layers have")
-        found.append(f"{layers} a score in one file only, and no change of rank.")
+        found.append(f"{layers} a score in one file only, so no rank change.")
     made = {result.provenance.generation for result in (comparison.a, comparison.b)}
     if len(made) > 1 and Generation.BEFORE_2025_04 in made:
-        found.append("One file is from before April 2025: there, no noise at all is Infinity.")
+        found.append("One file is from before April 2025: a layer without noise is Infinity there.")
     return found
 
 

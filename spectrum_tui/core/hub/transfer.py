@@ -196,7 +196,7 @@ class _Job:
         self._checked(count)
         self._all[name] = self._all.get(name, 0) + count
         if self._all[name] > MOST_ANEW * (self.files.sizes[name] or MAX_UNANNOUNCED):
-            message = f"{host()} breaks off again and again while it sends {name}."
+            message = f"{host()} keeps breaking off while it sends {name}."
             raise HubError(message, "Try again; finished files are kept.", field="model")
 
     def fetched(self, name: str, count: int) -> None:
@@ -270,7 +270,7 @@ class _Watch:
         if waiting or moved - self._seen >= STALL_BYTES:
             self._since, self._seen = now, moved
         elif now - self._since > STALL:
-            message = f"{host()} has sent next to nothing for {STALL:.0f} s."
+            message = f"{host()} has sent almost nothing for {STALL:.0f} s."
             raise HubError(message, "Try again; finished files are kept.", field="model")
 
 

@@ -26,7 +26,7 @@ from spectrum_tui.core.results.results import (
     int_array,
 )
 
-NO_SIZES = "These scores hold no sizes, so that nothing can be said of memory."
+NO_SIZES = "These scores hold no sizes, so memory cannot be estimated."
 SMALL = 4096
 """Elements below which bitsandbytes keeps 32-bit state."""
 EXPERTS_PER_TOKEN = 8

@@ -24,7 +24,7 @@ from spectrum_tui.core.recipes.spectrum import LIST, SpectrumYaml, YamlView, one
 from spectrum_tui.core.results.results import FloatArray, Result
 from spectrum_tui.core.trainers.matching import stretches
 
-_PURPOSE = "# Keys for an axolotl config: they replace any that it has by the same names."
+_PURPOSE = "# Keys for an axolotl config: they replace its keys of the same names."
 _REST = """\
 # Frozen layers need checkpoints that are not reentrant: where the first trained layer lies above
 # frozen ones, the reentrant kind hands it no gradient, and axolotl refuses it beside this list.

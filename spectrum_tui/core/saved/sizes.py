@@ -78,7 +78,7 @@ def local_model(model: str) -> Inspection:
             lacks = hub.missing_in_cache(name)
             missing = f"lacks {lacks} on this machine" if lacks else "is not on this machine"
             raise HubError(
-                f"{name} {missing}, and sizes are not worth a download.",
+                f"{name} {missing}, and is not downloaded for its sizes alone.",
                 "Give a folder, or a model that is in the hub's cache.",
                 field="model",
             )

@@ -112,7 +112,7 @@ def _look_up(pattern: str, form: Form, texts: SortedTexts, found: Hits) -> None:
     try:
         spans = texts.beginning_with(form.literal, end=form.end)
     except TooManyError:
-        found.untried[pattern] = "it stands for too many names"
+        found.untried[pattern] = "it matches too many names"
         return
     if spans:
         found.found[pattern] = (texts, spans)
@@ -127,7 +127,7 @@ def _look_inside(forms: Mapping[str, Form], found: Hits) -> dict[str, Form]:
     try:
         tails = found.names.tails(form.literal for form in usual.values())
     except TooManyError:
-        found.untried |= dict.fromkeys(usual, "it stands in too many places")
+        found.untried |= dict.fromkeys(usual, "it occurs in too many places")
         return rest
     for pattern, form in usual.items():
         _look_up(pattern, form, tails, found)
@@ -149,7 +149,7 @@ def _try_each(forms: Mapping[str, Form], found: Hits) -> None:
         except HazardError as exc:
             (found.invalid if exc.invalid else found.untried)[pattern] = str(exc)
         except TooManyError:
-            found.untried[pattern] = "the regular expressions take too long to try them all"
+            found.untried[pattern] = "trying all the regular expressions takes too long"
         else:
             if places:
                 found.found[pattern] = (found.names.whole, stretches(places))
