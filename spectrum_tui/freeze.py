@@ -82,16 +82,16 @@ def freeze_except(
     keep_adapters: bool = False,
     keep_new: bool = False,
 ) -> Frozen:
-    """Freeze every parameter of `model` but those that `recipe` names; raises SpectrumError.
+    """Freeze every parameter of `model` except those that `recipe` names; raises SpectrumError.
 
     `recipe` is the path of a YAML file with `unfrozen_parameters`, of this program or of the
     reference tool, or the names themselves. An entry is the name of a parameter, or of a module,
     which means its own weight and bias and nothing below it; `^` and `$` around it and a
-    backslash before a dot change nothing. A tied weight trains under whichever of its names.
-    Parts that PEFT, torch.compile, DDP or FSDP put into a model's names are seen through.
+    backslash before a dot change nothing. A tied weight trains under any of its names.
+    Prefixes that PEFT, torch.compile, DDP or FSDP add to a model's names are ignored.
 
     What the checkpoint did not fill, such as a classifier with labels of your own, starts from
-    random values: where the recipe leaves it frozen, `Frozen.random` and the log say so.
+    random values: if the recipe leaves it frozen, `Frozen.random` and the log say so.
     `keep_new` trains it besides what is named.
 
     Entries that match nothing are reported and logged, for a recipe may name more than this

@@ -38,8 +38,8 @@ def cache_dir() -> Path:
 
 @contextlib.contextmanager
 def usable_cache() -> Iterator[None]:
-    """Have a cache for as long as a scan or the app runs, child processes included: the user's,
-    or where that cannot be written a temporary one, of which `cache_note` speaks."""
+    """Provide a cache while a scan or the app runs, child processes included: the user's, or a
+    temporary one if that cannot be written, as `cache_note` then says."""
     cache = cache_dir()
     try:
         for folder in (cache, cache / "scans", cache / "results"):
@@ -199,7 +199,7 @@ def append_text(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise OutputError now rather than after the scan, when `folder` takes no files.
+    """Raise OutputError now rather than after the scan if `folder` is not writable.
 
     Nor is one taken whose name cannot be printed: the paths of the files are data on stdout, one
     a line.

@@ -84,7 +84,8 @@ class Recipe:
 
 
 def open_recipe(path: Path) -> str:
-    """Return the text of a recipe's file; raises InputError (field "recipe") for what is none."""
+    """Return the text of a recipe's file; raises InputError (field "recipe") if it cannot be
+    one."""
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:

@@ -28,7 +28,7 @@ def without_file(finding: Finding) -> Finding:
 
 
 def class_findings(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
-    """Return the class of transformers by whose names more lines match than by this one's."""
+    """Return the transformers class whose names match more lines than this one's."""
     patterns = [one.entry.pattern for one in meanings]
     here = sum(bool(one.matched) for one in meanings)
     if not any(one.dead for one in meanings):

@@ -53,7 +53,7 @@ class FileState:
 
 
 def check_unchanged(states: Mapping[str, FileState | None]) -> None:
-    """Raise ModelChangedError for the first file that is not what it was, if that is known."""
+    """Raise ModelChangedError for the first file that has changed, where its state was recorded."""
     for file, state in states.items():
         if state is None:
             continue

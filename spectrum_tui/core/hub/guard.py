@@ -256,7 +256,7 @@ def _bounded_stream(library: str) -> Any:
 
 
 def too_much(most: int) -> HubError:
-    """Return the error for an answer that is longer than it may be."""
+    """Return the error for an answer that exceeds its limit."""
     from spectrum_tui.core import numbers
 
     message = f"{host()} sent more than {numbers.size(most)}, the limit for this answer."

@@ -54,7 +54,7 @@ _SPEED_WINDOW = 50
 
 
 class DownloadStopped(BaseException):
-    """The caller's `cancelled` said so; no Exception, so that no retry swallows it."""
+    """The caller's `cancelled` returned true; not an Exception, so that no retry swallows it."""
 
 
 def download(
@@ -227,7 +227,7 @@ class _Bar:
 
     @property
     def format_dict(self) -> dict[str, object]:
-        """Asked for a rate that nobody draws."""
+        """The rate that the client asks for; it is never drawn."""
         return {"rate": None}
 
     def _ignore(self, *args: object, **options: object) -> None:

@@ -86,8 +86,8 @@ def read_entries(path: Path) -> Iterator[Entry]:
 
 
 def best_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """{layer: entry}, the most exact of each, the newest of those: which file or machine it is
-    from says nothing."""
+    """{layer: entry}, the most exact of each, and the newest of those, whatever file or machine it
+    is from."""
     best: dict[str, Entry] = {}
     for entry in entries:
         known = best.get(entry.layer)

@@ -44,7 +44,7 @@ _Key = tuple[str, str, tuple[int, ...], ModuleKind]
 
 @dataclass(frozen=True, eq=False)
 class Architecture:
-    """What activations follow from, of the language model alone.
+    """The figures that activations are computed from, of the language model alone.
 
     `widths[i]` are the elements of a token that the matrices of block i take in and give out.
     """

@@ -72,8 +72,8 @@ def overmatched(written: Sequence[str], known: Iterable[str]) -> Iterator[tuple[
 def prove(
     text: str, wanted: Collection[str], parameters: Sequence[Parameter]
 ) -> tuple[TrainerReport, ...]:
-    """Return what each trainer that takes so long a list does with it: all of `wanted`, nothing
-    else.
+    """Return what each trainer that accepts a list of this length does with it: it must train
+    exactly `wanted`.
 
     Raises SelectionError where one would do anything else, and where nothing would train. The
     report is empty where the parameters are not known.
@@ -104,7 +104,7 @@ def refuse_everything(wanted: Collection[str], parameters: Sequence[Parameter]) 
 
 
 def deviation(one: TrainerReport) -> str:
-    """Return what a trainer does otherwise than it should, as the end of a sentence."""
+    """Return how a trainer deviates from what is intended, as the end of a sentence."""
     if one.problem or not one.wanted:
         return one.problem or "would train nothing: nothing is selected"
     missing = one.wanted - one.matched

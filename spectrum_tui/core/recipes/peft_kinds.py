@@ -140,7 +140,8 @@ class LoraKind(AdapterKind):
 
 
 class TiersKind(AdapterKind):
-    """LoRA by tiers: high SNR a high rank, medium a low one, low stays frozen."""
+    """LoRA in tiers: layers of high SNR get a high rank, of medium SNR a low one; the rest stay
+    frozen."""
 
     name = "peft-tiers"
     title = "PEFT tiers"

@@ -20,7 +20,7 @@ _END = re.compile(r"(?<=\n)# -- end -+\n")
 
 
 class TrlKind(RecipeKind):
-    """A training script that freezes by the names in it."""
+    """A training script that freezes all but the names in it."""
 
     name = "trl"
     title = "TRL script"

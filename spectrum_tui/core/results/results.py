@@ -209,7 +209,7 @@ class Result:
 
     def with_metric(self, name: str) -> Result:
         """Return the same layers ranked by another metric, "" for its own; raises ResultsError
-        where it is not there."""
+        if that metric is missing."""
         if name in ("", self.scores.metric):
             return self
         if name not in self.scores.metrics:

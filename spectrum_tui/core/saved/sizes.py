@@ -86,8 +86,8 @@ def local_model(model: str) -> Inspection:
 
 
 def with_sizes(result: Result, inspection: Inspection) -> Result:
-    """Return the same scores with the sizes, names and head of a model; raises ResultsError where
-    they are not of this model."""
+    """Return the same scores with the sizes, names and head of a model; raises ResultsError if they
+    belong to another model."""
     summary = inspection.summary
     model, naming, note = inspection.model, summary.naming, ""
     match = _match(result, model)

@@ -140,7 +140,8 @@ ALONE = ProcessGroup()
 def join(environ: Mapping[str, str] = os.environ) -> ProcessGroup:
     """Return the group that torchrun's environment names, once all its processes are there.
 
-    Raises InputError for an environment that is no group, ScanError where it does not meet.
+    Raises InputError for an environment that describes no group, ScanError if the processes cannot
+    connect.
     """
     group = process_group_of(environ)
     if group.size > 1:

@@ -75,7 +75,7 @@ def _covered(spans: Iterable[Span]) -> list[int]:
 
 
 def hits(patterns: Iterable[str], understand: Understand, names: Names) -> Hits:
-    """Return what each pattern matches; never raises, and takes seconds at the worst."""
+    """Return what each pattern matches; never raises, and takes seconds at most."""
     found = Hits(names=names)
     forms = _understood(patterns, understand, found)
     literal = {p: f for p, f in forms.items() if not f.regex and f.start}
