@@ -41,17 +41,17 @@ log = logging.getLogger(__name__)
 class RescoreCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not typed here
     """Scores the layers of the model at some steps of a transformers `Trainer`.
 
-    `every` so many steps, and `at` certain ones. `result` is a file of scores to measure against;
-    without one the weights at the beginning of the training are scored first. `types` are shell
-    patterns of layer types (`"mlp.*"`), `metric` what layers are ranked by (the file's own, or
-    the reference's), `top_percent` the selection that is watched. Raises SpectrumError here, and
-    never while training: what goes wrong then is a line in the log.
+    It scores every `every` steps, and at the steps in `at`. `result` is a file of scores to measure
+    against; without one the weights at the beginning of the training are scored first. `types` are
+    shell patterns of layer types (`"mlp.*"`), `metric` what layers are ranked by (the file's own,
+    or the reference's), `top_percent` the selection to follow. Raises SpectrumError here, and never
+    while training: what goes wrong then is a line in the log.
 
     Each time, `output_dir` gets a line in LINES (per type Spearman's rho against the start and
-    against the last time, the layers that entered and left the selection, every score) and a
-    score file `snr_results_<model>-step-<n>.json` that spectrum-tui opens and compares.
-    Layers that do not train are scored once. In a distributed training the first process does it
-    alone; where no process has whole matrices (FSDP, ZeRO 3) it is logged that none can.
+    against the last time, the layers that entered and left the selection, every score) and a score
+    file `snr_results_<model>-step-<n>.json` that spectrum-tui opens and compares. Layers that do
+    not train are scored once. In distributed training only the first process scores; if no process
+    has whole matrices (FSDP, ZeRO 3), the log says so.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class RescoreCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         top_percent: int = DEFAULT_PERCENT,
     ) -> None:
         if every < 0 or not (every or at):
-            raise InputError("No step is given at which to score.", "Give every=500 or at=[1000].")
+            raise InputError("No step to score at is given.", "Give every=500 or at=[1000].")
         self._every, self._at = every, frozenset(at)
         self._types = (types,) if isinstance(types, str) else tuple(types)
         self._percent = parse_percent(str(top_percent))
@@ -78,7 +78,7 @@ class RescoreCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._rescorer: Rescorer | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Find the layers, and score them where there is no file to measure against."""
+        """Find the layers, and score them if there is no file to measure against."""
         if state.is_world_process_zero:
             self._guarded(self._begin, kwargs["model"], args, state.global_step)
 

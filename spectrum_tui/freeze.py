@@ -82,16 +82,16 @@ def freeze_except(
     keep_adapters: bool = False,
     keep_new: bool = False,
 ) -> Frozen:
-    """Freeze every parameter of `model` but those that `recipe` names; raises SpectrumError.
+    """Freeze every parameter of `model` except those that `recipe` names; raises SpectrumError.
 
     `recipe` is the path of a YAML file with `unfrozen_parameters`, of this program or of the
     reference tool, or the names themselves. An entry is the name of a parameter, or of a module,
     which means its own weight and bias and nothing below it; `^` and `$` around it and a
-    backslash before a dot change nothing. A tied weight trains under whichever of its names.
-    Parts that PEFT, torch.compile, DDP or FSDP put into a model's names are seen through.
+    backslash before a dot change nothing. A tied weight trains under any of its names.
+    Prefixes that PEFT, torch.compile, DDP or FSDP add to a model's names are ignored.
 
     What the checkpoint did not fill, such as a classifier with labels of your own, starts from
-    random values: where the recipe leaves it frozen, `Frozen.random` and the log say so.
+    random values: if the recipe leaves it frozen, `Frozen.random` and the log say so.
     `keep_new` trains it besides what is named.
 
     Entries that match nothing are reported and logged, for a recipe may name more than this
@@ -126,9 +126,11 @@ def _entries(recipe: RecipeSource) -> tuple[str, ...]:
         return names_in_file(Path(recipe).expanduser())
     entries = tuple(recipe)
     if not all(isinstance(entry, str) for entry in entries):
-        raise RecipeError("The recipe holds something that is not a name.", "Give texts.")
+        raise RecipeError("The recipe holds something that is not a name.", "Give strings.")
     if not entries:
-        raise RecipeError("The recipe is empty: it would train nothing.", "Name parameters.")
+        raise RecipeError(
+            "The recipe is empty: it would train nothing.", "Name at least one parameter."
+        )
     return tuple(dict.fromkeys(entries))
 
 
@@ -160,7 +162,7 @@ def _plain(entry: str) -> str:
     name = entry.removeprefix("^").removesuffix("$").replace("\\.", ".").replace("[.]", ".")
     if rows := _ROWS.match(name):
         raise RecipeError(
-            f"{entry} names rows of a parameter, which only axolotl can train apart.",
+            f"{entry} names rows of a parameter, which only axolotl can train separately.",
             f"Name {rows[1]} to train all of it: weight decay would move its other rows anyway.",
         )
     if _PATTERN.search(name):
@@ -213,8 +215,8 @@ def _check_floating(parameters: Sequence[LiveParameter], chosen: set[int]) -> No
     if quantised:
         kind = str(quantised[0].parameter.dtype).removeprefix("torch.")
         raise RecipeError(
-            f"{quantised[0].name} is quantised ({kind}) and cannot be trained; "
-            f"that is so of {len(quantised)} of {len(chosen)} that the recipe names.",
+            f"{quantised[0].name} is quantised ({kind}) and cannot be trained; this "
+            f"affects {len(quantised)} of {len(chosen)} that the recipe names.",
             "Keep them out of quantisation (llm_int8_skip_modules), or train adapters on them.",
         )
 

@@ -71,8 +71,8 @@ class ShowsMachine(Protocol):
         """Take over what the worker found when it had started."""
 
 
-KEPT = "Every finished score is on disk. The next scan of this model goes on there."
-LOST = "The cache cannot be written: the scores of this scan are lost then."
+KEPT = "Every finished score is on disk. The next scan of this model continues there."
+LOST = "The cache cannot be written: the scores of this scan will be lost."
 
 
 class SpectrumApp(BaseApp):

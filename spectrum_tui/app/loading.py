@@ -95,5 +95,5 @@ def audited(text: str, names: ModelNames | None) -> Audit:
         raise
     except Exception as exc:
         raise InputError(
-            f"The recipe cannot be judged: {type(exc).__name__}.", "Is it a list of names?"
+            f"The recipe cannot be checked: {type(exc).__name__}.", "Is it a list of names?"
         ) from exc

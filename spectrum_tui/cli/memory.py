@@ -105,7 +105,7 @@ def _estimates(asked: _Question) -> Iterator[tuple[str, Estimate]]:
 def _lines(asked: _Question, answer: Fit | None) -> Iterator[str]:
     training, result = asked.training, asked.result
     yield f"{safe(result.provenance.model)}: {_trains(asked)}"
-    yield f"estimate {_each_gpu(training)}, {_assumed(training)}"
+    yield f"an estimate {_each_gpu(training)}, {_assumed(training)}"
     yield ""
     yield from aligned([_TITLES, *(_cells(*each) for each in _estimates(asked))])
     if answer is not None:

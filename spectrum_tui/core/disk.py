@@ -29,7 +29,8 @@ for."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file of somebody's folder to read it; raises OSError, also for what is no file.
+    """Open a file in a user's folder for reading; raises OSError, also for anything but a regular
+    file.
 
     Opening a pipe that nobody writes to would wait without end, and a device has none.
     """
@@ -37,8 +38,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, most: int = MOST_KEPT) -> bytes:
-    """Return the content of a file of somebody's folder; raises OSError, also above `most`
-    bytes."""
+    """Return the content of a file in a user's folder; raises OSError, also above `most` bytes."""
     with open_regular(path) as file:
         return _read_whole(file.fileno(), path, most)
 
@@ -207,8 +207,7 @@ def _read_all(handle: int, most: int = -1) -> bytes:
 
 
 def write_all(handle: int, data: bytes) -> None:
-    """Write all of the data: an almost full disk takes a part of it before it refuses with
-    OSError."""
+    """Write all of the data: an almost full disk accepts part of it before OSError is raised."""
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
@@ -246,8 +245,8 @@ class KeptFile:
         self._handle = open_kept(path, os.O_RDONLY)
 
     def read(self, start: int, size: int) -> bytes:
-        """Return the bytes there; fewer at the end. Raises OSError or OverflowError for no such
-        place."""
+        """Return the bytes there, fewer at the end of the file. Raises OSError, or OverflowError
+        for an impossible offset."""
         os.lseek(self._handle, start, os.SEEK_SET)
         return _read_all(self._handle, max(0, min(size, self.size() - start)))
 

@@ -53,14 +53,14 @@ class CheckpointError(SpectrumError):
 
 
 class ModelChangedError(SpectrumError):
-    """A file of the model is not the one that was inspected: what is read of it is not what the
-    scores of this scan would be called by."""
+    """A file of the model has changed since it was inspected, so scores of it would be stored under
+    the wrong fingerprint."""
 
     title = "The model changed"
 
 
 class NotHereError(CheckpointError):
-    """Values of a tensor are needed that is only on the hub."""
+    """The values of a tensor that is only on the hub are needed."""
 
 
 class HubError(SpectrumError):

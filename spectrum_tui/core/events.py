@@ -22,7 +22,7 @@ class ScanStarted:
 
 @dataclass(frozen=True, slots=True)
 class LayerStarted:
-    """A matrix is in work now; `cost` as in `ScanStarted`."""
+    """A matrix is being scored; `cost` as in `ScanStarted`."""
 
     layer: str
     type: str
@@ -92,7 +92,7 @@ class LayerFailed:
 
 @dataclass(frozen=True, slots=True)
 class ScanNote:
-    """A sentence for the user while the scan runs; of no account for its results."""
+    """A sentence for the user while the scan runs; it does not affect the results."""
 
     text: str
 

@@ -38,8 +38,8 @@ def cache_dir() -> Path:
 
 @contextlib.contextmanager
 def usable_cache() -> Iterator[None]:
-    """Have a cache for as long as a scan or the app runs, child processes included: the user's,
-    or where that cannot be written a temporary one, of which `cache_note` speaks."""
+    """Provide a cache while a scan or the app runs, child processes included: the user's, or a
+    temporary one if that cannot be written, as `cache_note` then says."""
     cache = cache_dir()
     try:
         for folder in (cache, cache / "scans", cache / "results"):
@@ -77,8 +77,8 @@ def cache_note() -> str:
     """Say that nothing will be kept, and why; empty where it will."""
     why = safe(read_kept(cache_dir() / _NOTE, _NOTE) or "")
     return (
-        f"{why}: what is finished is kept until the program ends, and a scan that is stopped "
-        f"starts over. {CACHE_VARIABLE} names another folder."
+        f"{why}: finished scores are kept only until the program ends, and a stopped scan starts "
+        f"over. Set {CACHE_VARIABLE} to another folder."
         if why
         else ""
     )
@@ -199,14 +199,14 @@ def append_text(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise OutputError now rather than after the scan, when `folder` takes no files.
+    """Raise OutputError now rather than after the scan if `folder` is not writable.
 
     Nor is one taken whose name cannot be printed: the paths of the files are data on stdout, one
     a line.
     """
     if has_controls(str(folder)):
         raise OutputError(
-            f"Cannot write {folder}: its name holds characters that cannot be seen.",
+            f"Cannot write {folder}: its name holds invisible characters.",
             "Choose another output folder.",
             field="output_dir",
         )
@@ -261,7 +261,7 @@ def cannot_write(path: Path, exc: OSError) -> OutputError:
 
 def cannot_keep(path: Path, exc: OSError) -> OutputError:
     """Return the error for a file of the cache that the system will not let us write."""
-    moved = f"set {CACHE_VARIABLE} to a folder that takes files"
+    moved = f"set {CACHE_VARIABLE} to a writable folder"
     return OutputError(f"Cannot write {path}: {reason_of(exc)}.", f"{_way_out(exc, moved)}.")
 
 

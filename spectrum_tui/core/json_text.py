@@ -95,7 +95,8 @@ def _comma_too_many(text: str, at: int) -> int:
 
 
 def load_strict(data: bytes, *, once: Container[str]) -> Any:
-    """Return the value of a JSON text as strict readers take it; ValueError for what they refuse.
+    """Return the value of a JSON text as strict readers parse it; raises ValueError for what they
+    refuse.
 
     Python also takes other encodings, NaN, 1e999, -0 for 0, half a pair of surrogates, and the
     last of several equal keys; keys in `once` may stand only once in an object.

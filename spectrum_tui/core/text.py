@@ -54,7 +54,7 @@ def safe_lines(text: str) -> str:
 
 
 def shortened(text: str, most: int = LONGEST_LINE) -> str:
-    """Return a line without its middle where it is longer than anybody reads."""
+    """Return a line with its middle left out if it is too long to read."""
     if len(text) <= most:
         return text
     half = most // 2

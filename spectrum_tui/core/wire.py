@@ -59,8 +59,8 @@ def decode(line: str) -> Any:
 
 
 def form_of(*classes: type[Any]) -> str:
-    """Return a name for the fields of dataclasses and their types, another one when any of them
-    changes: what was kept of them by another version is told by it."""
+    """Return a name for the fields of dataclasses and their types. It changes when any of them
+    does, so that data kept by another version is recognised."""
     fields = [(c.__name__, f.name, f.type) for c in classes for f in dataclasses.fields(c)]
     return f"{zlib.crc32(repr(fields).encode()):08x}"
 

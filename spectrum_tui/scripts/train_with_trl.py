@@ -90,7 +90,7 @@ def from_yaml(path: str, parser: argparse.ArgumentParser) -> list[str]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         parser.error(f"{found[0]} cannot be read: {' '.join(str(error).split())}")
     if not isinstance(values, dict):
-        parser.error(f"{found[0]} is no list of options, each with its value")
+        parser.error(f"{found[0]} is not a mapping of options to values")
     for name, value in values.items():
         if isinstance(value, (dict, list)):
             parser.error(f"{found[0]}: {name} is not a plain value")
@@ -130,27 +130,27 @@ def make_parser() -> argparse.ArgumentParser:
 
     add("config", "", "a YAML file of these options")
     add("model", environment("SM_CHANNEL_MODEL") or MODEL, "folder or Hugging Face id")
-    add("revision", "", "of the model: branch, tag or commit (the one that was scored)")
+    add("revision", "", "branch, tag or commit of the model (the one that was scored)")
     train = environment("SM_CHANNEL_TRAIN", "SM_CHANNEL_TRAINING")
     add("train", train, "a data file, or a folder of them")
-    add("test", test, "the same, to evaluate on after each epoch")
+    add("test", test, "the same for evaluation, after each epoch")
     add("output-dir", output, "where the trained model goes")
-    add("checkpoint-dir", checkpoints, "where checkpoints go, if not below that")
-    add("epochs", 1.0, "times through the data", float)
-    add("max-steps", -1, "steps at most, -1 for no such limit", int)
-    add("batch-size", 1, "examples at a time on each device", int)
-    add("gradient-accumulation-steps", 8, "so many times that, before each step", int)
-    add("learning-rate", 1e-5, "of AdamW, at its highest", float)
-    add("warmup-steps", 0, "steps until then", int)
-    add("max-length", 1024, "tokens of an example; the rest is cut off", int)
-    add("packing", False, "whether to fill every example up with others", yes_or_no)
+    add("checkpoint-dir", checkpoints, "where checkpoints go, if not below output-dir")
+    add("epochs", 1.0, "passes through the data", float)
+    add("max-steps", -1, "most steps, -1 for no limit", int)
+    add("batch-size", 1, "examples per device at a time", int)
+    add("gradient-accumulation-steps", 8, "batches before each optimizer step", int)
+    add("learning-rate", 1e-5, "peak learning rate of AdamW", float)
+    add("warmup-steps", 0, "steps to reach the peak learning rate", int)
+    add("max-length", 1024, "most tokens per example; the rest is cut off", int)
+    add("packing", False, "whether to pack several examples into one", yes_or_no)
     types = ("bfloat16", "float32")
     add("dtype", "bfloat16", "type of the weights", choices=types)
-    add("gradient-checkpointing", True, "less memory, more time", yes_or_no)
-    add("logging-steps", 10, "steps between two lines of the log", int)
+    add("gradient-checkpointing", True, "use less memory and more time", yes_or_no)
+    add("logging-steps", 10, "steps between log lines", int)
     add("save-steps", 0, "steps between checkpoints, 0 for none", int)
     add("report-to", "none", "where metrics are sent, such as wandb")
-    add("seed", 42, "of everything that is random", int)
+    add("seed", 42, "seed of all random numbers", int)
     return parser
 
 

@@ -146,7 +146,7 @@ class Worker:
 
         def check() -> None:
             if not wanted():
-                raise errors.SpectrumError("Given up for another model.")
+                raise errors.SpectrumError("Cancelled for another model.")
 
         return Patience(say=partial(self._notice, request.number), check=check)
 
@@ -249,7 +249,7 @@ class Worker:
         self._send(Refined(request.number, exact.summary))
         if not set(settings.types) <= {info.name for info in exact.summary.types}:
             raise errors.ScanError(
-                "The downloaded model has other layer types than its headers promised.",
+                "The downloaded model does not have the layer types that its headers listed.",
                 "Go back and choose again.",
             )
         return exact

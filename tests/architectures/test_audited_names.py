@@ -70,7 +70,7 @@ def test_the_class_that_the_names_are_of_is_proposed(mllama: Path) -> None:
     text = recipe(mllama, "")
     finding = next(one for one in audit(text, model_names(Settings(model=str(mllama)))).findings
                    if one.code == "class")  # fmt: skip
-    assert finding.message.startswith("62 of 62 lines match as they are where")
+    assert finding.message.startswith("62 of 62 lines match unchanged if")
     assert "MllamaForCausalLM, 1 as" in finding.message
     assert "--model-class AutoModelForCausalLM" in finding.hint
     as_text = audit(

@@ -145,7 +145,7 @@ def gptq_folder(folder: Path) -> Path:
 def test_gptq_needs_the_flag(tmp_path: Path, capsys: Capture) -> None:
     folder = gptq_folder(tmp_path / "m")
     message = refused(capsys, "scan", str(folder))
-    assert "GPTQ of 4 bits" in message
+    assert "4-bit GPTQ" in message
     assert message.endswith(INSTEAD)
 
 
@@ -153,7 +153,7 @@ def test_gptq_with_the_flag_has_a_banner(tmp_path: Path, capsys: Capture) -> Non
     folder = gptq_folder(tmp_path / "m")
     assert main(["scan", str(folder), "--allow-gptq"]) == 0
     notes = [x for x in capsys.readouterr().err.splitlines() if x.startswith("note: ")]
-    assert any("GPTQ of 4 bits" in note and "rounded weights" in note for note in notes)
+    assert any("4-bit GPTQ" in note and "rounded weights" in note for note in notes)
     assert oracle.close(score_of_layer(folder), snr_of(gptq().values, torch.float16))
 
 

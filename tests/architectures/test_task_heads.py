@@ -187,14 +187,14 @@ def test_peft_trains_the_head_whole(kind: str, case: tuple[str, Path, Result]) -
     config = json.loads(on.text)
     assert config.get("modules_to_save", [])[-len(modules) :] == modules
     assert config["task_type"] == task
-    assert f"The head of the task trains whole: {', '.join(modules)}." in flowing(script.text)
+    assert f"The task head trains whole: {', '.join(modules)}." in flowing(script.text)
     off, script = kind_named(kind).files(
         Choice(selection=Selection(result), percent=50, embeddings=False, tiers=TIERS)
     )
     config = json.loads(off.text)
     assert not set(modules) & set(config.get("modules_to_save", ()))
     assert config["task_type"] not in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
-    assert "that of the task as well" in flowing(script.text)
+    assert "including the task head" in flowing(script.text)
 
 
 def flowing(script: str) -> str:

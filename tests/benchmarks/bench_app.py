@@ -65,7 +65,7 @@ def to_scan(terminal: Terminal) -> None:
     terminal.send(CONTINUE)
     terminal.wait_for("This scan", timeout=60)
     terminal.send("s")
-    terminal.wait_for("In work now", timeout=60)
+    terminal.wait_for("In progress", timeout=60)
 
 
 def keys_during_scan(environment: dict[str, str], folder: Path) -> dict[str, list[float]]:

@@ -193,7 +193,7 @@ def test_help(look: Look, size: Size) -> None:
 
 def test_confirm(look: Look) -> None:
     screen = scenes.scan_screen("running")
-    detail = "Every finished score is on disk. The next scan of this model goes on there."
+    detail = "Every finished score is on disk. The next scan of this model continues there."
     question = ConfirmScreen("Leave while scanning?", detail, "Leave", "Keep scanning")
     look(screen, SMALL, still(before=lambda: screen.app.push_screen(question)))
 

@@ -27,7 +27,7 @@ def test_an_adapter_beside_a_merged_model_is_put_on_it(tmp_path: Path) -> None:
     layer = "model.layers.0.self_attn.q_proj"
     assert f"{layer}.base_layer.weight" in names(tmp_path)
     assert f"{layer}.weight" in [p.name for p in found.model.parameters]
-    assert any("adapter_config.json lies beside the weights" in n for n in found.summary.notes)
+    assert any("adapter_config.json is beside the weights" in n for n in found.summary.notes)
     (tmp_path / "adapter_config.json").unlink()  # what the note says to do
     assert names(tmp_path) == [p.name for p in found.model.parameters]
     assert with_exact_names(inspect_model(str(tmp_path))).summary.notes == ()

@@ -109,7 +109,7 @@ async def test_the_earlier_scores_that_are_counted_are_those_of_the_checked_type
         assert "Starting afresh: 7 layers will be computed again." in app.notes()
         await pilot.press("n")
         await pilot.pause()
-        assert "No layer of the checked types is scored already." in app.notes()
+        assert "No layer of the checked types has a score yet." in app.notes()
 
 
 @pytest.mark.parametrize(

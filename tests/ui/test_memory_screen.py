@@ -190,7 +190,7 @@ async def test_what_would_fit_is_chosen_with_enter(downs: int) -> None:
             way.percent,
             way.embeddings,
         )
-        assert app.results.header.memory.training == way.training
+        assert app.results.state.memory.training == way.training
         assert app.about(way.percent, way.training, embeddings=way.embeddings) in shown(app)
 
 
@@ -202,7 +202,7 @@ async def test_an_empty_field_shows_no_value_and_the_cards_fill_it() -> None:
         assert dialog.size_field.placeholder == ""
         assert "8, 10, 11, 12, 16, 20, 24" in str(dialog.answer.render())
         await pilot.press("enter")
-        assert "No size of memory is given" in str(dialog.answer.render())
+        assert "No memory size is given" in str(dialog.answer.render())
         await pilot.press("pageup", "pageup", "pagedown", "pageup", "pageup")
         assert dialog.size_field.value == "11"
         assert dialog.table.limit == 11 * 2**30
@@ -215,7 +215,7 @@ async def test_what_is_no_size_is_refused_in_place(typed: str) -> None:
         await opened(pilot)
         await pilot.press(*typed, "enter")
         await pilot.pause()
-        assert "is no size of memory" in str(app.dialog.answer.render())
+        assert "is not a memory size" in str(app.dialog.answer.render())
 
 
 async def test_arrows_and_clicks_choose_a_preset_that_the_line_keeps() -> None:
@@ -223,11 +223,11 @@ async def test_arrows_and_clicks_choose_a_preset_that_the_line_keeps() -> None:
     async with app.run_test(size=SMALL) as pilot:
         await opened(pilot)
         await pilot.press("down", "down")
-        assert app.results.header.memory.training.preset is PRESETS[2]
+        assert app.results.state.memory.training.preset is PRESETS[2]
         await pilot.press("up")
         assert app.dialog.table.chosen == 1
         await pilot.click(app.dialog.table, offset=(10, 6))
-        assert app.results.header.memory.training.preset is PRESETS[5]
+        assert app.results.state.memory.training.preset is PRESETS[5]
         await pilot.press("escape")
         await pilot.pause()
         assert app.about(25, Training(preset=PRESETS[5])) in shown(app)
@@ -244,7 +244,7 @@ async def test_gpus_batch_length_sharding_and_checkpointing_change_the_numbers()
         dialog.query_one(Select).value = "zero2"
         dialog.query_one(Checkbox).value = False
         await pilot.pause()
-        training = app.results.header.memory.training
+        training = app.results.state.memory.training
         asked = (training.gpus, training.batch, training.sequence, training.sharding.name)
         assert asked == (8, 2, 4096, "zero2")
         assert not training.checkpointing
@@ -261,7 +261,7 @@ async def test_a_number_that_cannot_be_used_is_refused_and_the_last_one_stays() 
         app.dialog.query_one("#gpus", Input).value = "no"
         await pilot.pause()
         assert "number of GPUs 'no' is not usable" in str(app.dialog.answer.render())
-        assert app.results.header.memory.training.gpus == 1
+        assert app.results.state.memory.training.gpus == 1
 
 
 async def test_the_metric_has_a_table_of_its_own() -> None:
@@ -269,9 +269,9 @@ async def test_the_metric_has_a_table_of_its_own() -> None:
     app = Host(result)
     async with app.run_test(size=SMALL) as pilot:
         await pilot.pause()
-        before = app.results.header.memory.table(app.results.state.choice.selection)
+        before = app.results.state.memory.table(app.results.state.choice.selection)
         await pilot.press("v")
-        assert app.results.header.memory.table(app.results.state.choice.selection) is not before
+        assert app.results.state.memory.table(app.results.state.choice.selection) is not before
 
 
 class TestImportedScores:
@@ -299,7 +299,7 @@ class TestImportedScores:
             assert screen.state.choice.percent == 75
             assert "sizes of tiny" in str(screen.header._notes.render())
             assert not screen.state.result.embeddings_are_guessed
-            assert screen.header.memory.possible
+            assert screen.state.memory.possible
 
     async def test_a_model_that_does_not_fit_is_said_and_the_scores_stay(
         self, scores: Path, tmp_path: Path

@@ -147,7 +147,7 @@ async def test_single_experts_are_offered_where_there_are_some(tmp_path: Path) -
         assert box.display
         await pilot.click(box)
         await press(pilot)
-        assert "axolotl alone" in app.said("#report")
+        assert "Only axolotl reads ranges" in app.said("#report")
         await press(pilot, "up")  # another kind takes whole parameters
         assert not box.display
         await press(pilot, "down", "enter")

@@ -204,7 +204,7 @@ async def test_stop_then_stop_at_once(key: str) -> None:
         await pilot.pause()
         await pilot.press(key)
         app.scan.poll()
-        assert app.heading() == "Stopping after the matrices in work …"
+        assert app.heading() == "Stopping after the matrices in progress …"
         await pilot.press("escape")  # harmless: only s ends it at once
         await pilot.press("s")
         app.scan.poll()
@@ -247,7 +247,7 @@ async def test_a_dead_worker_is_said_plainly() -> None:
         assert app.heading() == "The scan process died"
         assert app.note() == (
             "The scan process was killed (SIGKILL; out of memory?). "
-            "1 of 10 layers is kept; going on starts from there."
+            "1 of 10 layers is kept; continuing starts from there."
         )
         assert app.scan.query_one(ScanSummary).has_class("-trouble")
         await pilot.press("g")
@@ -260,7 +260,7 @@ async def test_a_scan_that_cannot_start_says_why() -> None:
     app.progress.end("failed", "Cannot write /x: No space left. Free some space.")
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()
-        assert app.heading() == "The scan could not go on"
+        assert app.heading() == "The scan could not continue"
         assert app.note() == "Cannot write /x: No space left. Free some space. "
 
 
@@ -275,7 +275,7 @@ async def test_the_footer_shows_what_works_now() -> None:
         app.progress.feed(ScanEnded("stopped", 1, 1))
         app.scan.poll()
         shown = app.keys()
-        assert {shown[key] for key in "gr"} == {"Go on", "Results"}
+        assert {shown[key] for key in "gr"} == {"Continue", "Results"}
         assert (shown["f"], shown["escape"]) == ("Failures", "Back")
         assert "s" not in shown
         assert len(set(shown.values())) <= 7

@@ -58,10 +58,10 @@ async def test_a_hub_that_asks_to_wait_is_said_to() -> None:
         app.setup.show_notice("too early")
         await type_in(pilot, app, "model", REMOTE)
         await pilot.press("enter")
-        app.setup.show_notice("The hub takes no more requests for 55 s; waiting.")
+        app.setup.show_notice("The hub refuses further requests for 55 s; waiting.")
         await pilot.pause()
         field = app.setup.query_one("#field-model", Field)
-        assert field.help_text == "The hub takes no more requests for 55 s; waiting."
+        assert field.help_text == "The hub refuses further requests for 55 s; waiting."
         app.setup.show_summary(summary(REMOTE, local=False))
         app.setup.show_notice("too late")
         await pilot.pause()

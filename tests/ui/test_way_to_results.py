@@ -101,7 +101,7 @@ async def test_a_stopped_download_goes_on(app: SpectrumApp, control: DirectContr
         assert not app.screen.query_one("#results", Button).display
         assert app.screen.check_action("results", ()) is False
         note = str(app.screen.query_one("#scan-note", Static).visual)
-        assert "Whole files that came are kept; going on fetches the rest." in note
+        assert "Complete files are kept; continuing fetches the rest." in note
         await pilot.press("g")
         await until(pilot, lambda: len(control.requests("scan")) == 2)
 
@@ -193,7 +193,7 @@ async def test_leaving_a_scan_promises_only_what_is_kept(
         assert not any("kept" in one.tooltip for one in quits if one.action == "quit")
         await pilot.press("q")
         said = " ".join(str(line.render()) for line in app.screen.query(Static))
-        assert ("are lost" in said) is bool(note)
+        assert ("will be lost" in said) is bool(note)
         assert ("is on disk" in said) is not bool(note)
 
 

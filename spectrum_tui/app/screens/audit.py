@@ -111,7 +111,7 @@ class AuditScreen(Screen[None]):
         self._trainers.show(found)
         self.set_class(not found.reports, "-unknown")
         panel = self.query_one("#trainers")
-        panel.border_title = "What each trainer would train" if found.reports else "How they match"
+        panel.border_title = "Outcome in each trainer" if found.reports else "How trainers match"
         self.refresh_bindings()
 
     # -- the model -----------------------------------------------------------------------------

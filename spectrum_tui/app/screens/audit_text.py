@@ -47,7 +47,7 @@ def not_corrected(audit: Audit) -> str:
 
 def meant_text(audit: Audit) -> Content:
     if not audit.whole:
-        return Content("Give its model to count what each line and each trainer matches.")
+        return Content("Give the model to count what each line and each trainer matches.")
     elements = f"{numbers.count(audit.numel)} of {numbers.count(audit.whole)} elements"
     parameters = numbers.counted(audit.meant, "parameter")
     return Content(f"Meant to train: {parameters}, {elements} ({numbers.percent(audit.share)})")
@@ -88,7 +88,7 @@ class FindingTable(_AuditTable):
 
     def render(self) -> Table | Text:
         if not self.audit.findings:
-            where = "in this model" if self.audit.whole else "by its text alone"
+            where = "in this model" if self.audit.whole else "from its text alone"
             style = self.get_component_rich_style("findings--good")
             return Text(f"✓ No defect was found {where}.", style)
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
@@ -145,7 +145,7 @@ class TrainerTable(_AuditTable):
         table.add_column(width=1)
         table.add_column(width=15)
         table.add_column(ratio=1)
-        table.add_row("", "", Text("of what is meant, and others", dim))
+        table.add_row("", "", Text("of those meant, and others", dim))
         for one in self.audit.reports:
             table.add_row(self._sign(one), one.trainer.name, matched_text(one))
         return table

@@ -67,7 +67,7 @@ class CompareFileScreen(Dialog[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", "Cancel", tooltip="Compare with nothing"),
+        Binding("escape", "dismiss", "Cancel", tooltip="Do not compare"),
         hidden_key("down", "files", "Files", "From the field to the list"),
     ]
 
@@ -77,7 +77,7 @@ class CompareFileScreen(Dialog[None]):
         self._folder = output_folder(output_dir)
         self._path = Input(id="path", placeholder="a scores .json", compact=True)
         self._files = OptionList(id="files", compact=True, markup=False)
-        self._label = Label("Or one of those in the output folder, newest first", markup=False)
+        self._label = Label("Or one from the output folder, newest first", markup=False)
         self._error = Static(markup=False, id="error")
         self._offered: list[Path] = []
 
@@ -85,7 +85,7 @@ class CompareFileScreen(Dialog[None]):
         with Vertical(id="dialog") as dialog:
             dialog.border_title = "Compare with other scores"
             dialog.border_subtitle = "enter compares, esc cancels"
-            yield Label("A file of scores: of a fine-tuned model, another version, another tool")
+            yield Label("Scores of a fine-tuned model, another version or another tool")
             yield self._path
             yield self._label
             yield self._files

@@ -34,7 +34,7 @@ class ConfirmScreen(Dialog[bool]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "dismiss(True)", "Yes", tooltip="Do it"),
         Binding("n,escape", "dismiss(False)", "No", tooltip="Leave things as they are"),
-        hidden_key("left", "app.focus_previous", "Left", "The button before"),
+        hidden_key("left", "app.focus_previous", "Left", "The previous button"),
         hidden_key("right", "app.focus_next", "Right", "The next button"),
     ]
 

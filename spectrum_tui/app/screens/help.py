@@ -34,30 +34,31 @@ PURPOSES = {
     ),
     "ScanScreen": (
         "Every matrix gets a signal-to-noise ratio; each score is on disk before it is shown. "
-        "Stop whenever you like: going on later starts from what is there. The time left counts "
-        "the work of the matrices that remain, not their number."
+        "Stop whenever you like: the next scan continues from there. The time left is estimated "
+        "from the work of the remaining matrices, not from their number."
     ),
     "AuditScreen": (
-        "What is wrong with a recipe, line by line: lines that match nothing, or more than they "
-        "say, in the one trainer or the other. With its model, every line and every trainer is "
-        "counted. The corrected file names each parameter in full, as all trainers read it alike."
+        "The defects of a recipe, line by line: lines that match nothing, or more than they say, "
+        "in one trainer or another. If you give the model, the matches of every line and every "
+        "trainer are counted. The corrected file names each parameter in full, which all "
+        "trainers read alike."
     ),
     "ResultsScreen": (
-        "The slider takes the best so many percent of every layer type, and everything below "
-        "follows it: which layers, how many parameters would train, and the YAML to save. "
-        "Save writes the file that your trainer reads."
+        "The slider selects the top percent of every layer type, and everything below follows "
+        "it: which layers, how many parameters would train, and the YAML to save. Save writes "
+        "the file that your trainer reads."
     ),
     "CompareScreen": (
-        "Two rankings of the same layers, A and B. Spearman's rho is 1 where both have the layers "
-        "of a type in the same order, 0 where the orders have nothing to do with each other. "
-        "The bars are the layers that both select at the slider's percentage, of those that "
-        "either selects. Below are the layers that moved farthest, from their rank in A (○) to "
-        "that in B (●), the highest score at the left."
+        "Two rankings of the same layers, A and B. Spearman's rho is 1 if both have the layers "
+        "of a type in the same order, 0 if the orders are unrelated. At the slider's percentage, "
+        "each bar is the share of layers selected by both among those selected by either. Below "
+        "are the layers that moved farthest, from their rank in A (○) to that in B (●), with the "
+        "highest score on the left."
     ),
     "MemoryScreen": (
-        "What the selection takes to train on each GPU, for seven ways to train. Parameters are "
+        "The memory to train the selection on each GPU, for seven ways to train. Parameters are "
         "counted exactly; activations are an estimate. Type the GB of one GPU and press enter: "
-        "the slider goes to the highest percentage that fits, or you read what else would."
+        "the slider goes to the highest percentage that fits, or you see what else would."
     ),
 }
 """What each screen is for, by the name of its class."""
@@ -65,9 +66,9 @@ PURPOSES = {
 
 BUILT_IN = {
     "app.focus_next": ("Next", "To the next field or list"),
-    "app.focus_previous": ("Previous", "To the field or list before"),
-    "screen.copy_text": ("Copy text", "Copy what is marked with the mouse"),
-    "command_palette": ("Commands", "Search everything that can be done"),
+    "app.focus_previous": ("Previous", "To the previous field or list"),
+    "screen.copy_text": ("Copy text", "Copy the text selected with the mouse"),
+    "command_palette": ("Commands", "Search all commands"),
     "press": ("Press", "Press the button"),
     "show_overlay": ("Open", "Open the list"),
 }

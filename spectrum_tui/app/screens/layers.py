@@ -44,7 +44,7 @@ class LayersScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "scan", "Scan", tooltip="Score every layer of the checked types"),
         Binding("escape", "dismiss", "Back", key_display="esc", tooltip="Back to the model"),
-        hidden_key("f", "fresh", "Start afresh", "Compute earlier scores again or not"),
+        hidden_key("f", "fresh", "Start afresh", "Compute earlier scores again, or keep them"),
         hidden_key("u", "unscored", "Unscored", "List the parameters without a score"),
     ]
 
@@ -111,7 +111,7 @@ class LayersScreen(Screen[None]):
             if self.tree_view.checked == before:
                 self.action_scan()
             else:
-                self.notify("Some names are others now: look again, then press s.", timeout=10)
+                self.notify("Some names have changed: look again, then press s.", timeout=10)
 
     def action_fresh(self) -> None:
         self.fresh = not self.fresh

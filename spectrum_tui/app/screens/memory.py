@@ -16,8 +16,8 @@ from textual.widgets.option_list import Option
 
 from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.theme import MUTED
+from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
-from spectrum_tui.app.widgets.memory_line import MemoryLine
 from spectrum_tui.app.widgets.memory_table import PresetTable
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
@@ -50,13 +50,13 @@ class WayList(OptionList):
     """The ways to train that would fit, of which one is chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select", "Choose", tooltip="Train in the way under the cursor"),
+        Binding("enter", "select", "Choose", tooltip="Choose the way under the cursor"),
     ]
 
 
 class MemoryScreen(Dialog[Choice | None]):
-    """Dismissed with the choice that fits, None where nothing was asked. What it is trained with
-    stays in the line that opened it."""
+    """Dismissed with the choice that fits, None where nothing was asked. How it is trained
+    stays set, whatever else comes of it."""
 
     DEFAULT_CSS = """
     MemoryScreen {
@@ -95,22 +95,22 @@ class MemoryScreen(Dialog[Choice | None]):
             "preset(1)",
             "Preset",
             key_display="↑↓",
-            tooltip="Another way to train",
+            tooltip="The next way to train",
             priority=True,
         ),
-        hidden_key("up", "preset(-1)", "Preset before", "The way before", priority=True),
+        hidden_key("up", "preset(-1)", "Previous preset", "The previous way", priority=True),
         Binding(
             "enter", "fit", "Fit", tooltip="Set the slider to the highest that fits", priority=True
         ),
         Binding("pageup", "card(1)", "Card", key_display="pgup pgdn", tooltip="A larger card"),
-        hidden_key("pagedown", "card(-1)", "Card before", "A smaller card"),
+        hidden_key("pagedown", "card(-1)", "Previous card", "A smaller card"),
         Binding("escape", "dismiss", "Close", key_display="esc", tooltip="Back to the results"),
     ]
 
-    def __init__(self, line: MemoryLine, choice: Choice) -> None:
+    def __init__(self, memory: TrainingMemory, choice: Choice) -> None:
         super().__init__()
-        self._line, self._choice = line, choice
-        training = line.training
+        self._memory, self._choice = memory, choice
+        training = memory.training
         self.table = PresetTable()
         self._meaning = Static(markup=False, id="meaning")
         self._inputs = {
@@ -186,8 +186,8 @@ class MemoryScreen(Dialog[Choice | None]):
         except InputError as error:
             self._say(f"✗ {error.message} {error.hint}", "$error")
             return
-        self._line.training = replace(
-            self._line.training,
+        self._memory.training = replace(
+            self._memory.training,
             gpus=given["gpus"],
             batch=given["batch"],
             sequence=given["sequence"],
@@ -218,23 +218,23 @@ class MemoryScreen(Dialog[Choice | None]):
         return isinstance(self.focused, Input) if action in own else True
 
     def action_preset(self, by: int) -> None:
-        self._choose((PRESETS.index(self._line.training.preset) + by) % len(PRESETS))
+        self._choose((PRESETS.index(self._memory.training.preset) + by) % len(PRESETS))
 
     @on(PresetTable.Chosen)
     def _clicked(self, event: PresetTable.Chosen) -> None:
         self._choose(event.index)
 
     def _choose(self, index: int) -> None:
-        self._line.training = replace(self._line.training, preset=PRESETS[index])
+        self._memory.training = replace(self._memory.training, preset=PRESETS[index])
         self._say("")
         self._show()
 
     def _show(self) -> None:
-        training = self._line.training
+        training = self._memory.training
         self._divided.display = self._sharding.display = training.gpus > 1
         self.table.chosen = PRESETS.index(training.preset)
         every = (replace(training, preset=preset) for preset in PRESETS)
-        estimates = [self._line.estimate(self._choice, way) for way in every]
+        estimates = [self._memory.estimate(self._choice, way) for way in every]
         self.table.show(estimates)
         shown = estimates[self.table.chosen]
         without = f"without it, gradients reach {shown.blocks_back} of {shown.blocks} blocks"
@@ -252,9 +252,9 @@ class MemoryScreen(Dialog[Choice | None]):
             self._say(f"✗ {error.message} {error.hint}", "$error")
             return
         embeddings, selection = self._choice.embeddings, self._choice.selection
-        least, training = selection.smallest_percent(), self._line.training
+        least, training = selection.smallest_percent(), self._memory.training
         found = fit(
-            self._line.table(selection), limit, training, embeddings=embeddings, least=least
+            self._memory.table(selection), limit, training, embeddings=embeddings, least=least
         )
         if found.percent:
             self.app.notify(f"{found.text}.", title="Fits (an estimate)", markup=False)
@@ -264,7 +264,7 @@ class MemoryScreen(Dialog[Choice | None]):
 
     def _refuse(self, found: Fit) -> None:
         """Nothing fits: say so, and offer what would."""
-        advice = "Would fit, enter chooses:" if found.ways else "Only a smaller model fits."
+        advice = "These would fit, enter chooses:" if found.ways else "Only a smaller model fits."
         self._say("")
         self.answer.update(
             Content.assemble((f"✗ {found.text}", "$warning"), "\n", (advice, "$foreground"))
@@ -279,9 +279,9 @@ class MemoryScreen(Dialog[Choice | None]):
 
     @on(OptionList.OptionSelected, "#ways")
     def _way_chosen(self, event: OptionList.OptionSelected) -> None:
-        """Train in that way: the line below the slider keeps it."""
+        """Train in that way, which stays set."""
         way = self._found[event.option_index]
-        self._line.training = way.training
+        self._memory.training = way.training
         self.dismiss(replace(self._choice, percent=way.percent, embeddings=way.embeddings))
 
     def _say(self, text: str, style: str = MUTED) -> None:

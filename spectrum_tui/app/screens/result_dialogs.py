@@ -11,7 +11,7 @@ from spectrum_tui.app.messages import KindUsed
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import ResultViews
 from spectrum_tui.app.screens.save import Saved, SaveScreen
-from spectrum_tui.app.widgets.memory_line import HOW_TO_SIZE, MemoryLine
+from spectrum_tui.app.widgets.memory_line import HOW_TO_SIZE
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SelectionError
 
@@ -30,11 +30,10 @@ class ResultDialogs:
         self,
         screen: Screen[None],
         state: ResultState,
-        memory: MemoryLine,
         views: ResultViews,
     ) -> None:
         self._screen, self._state = screen, state
-        self._memory, self._views = memory, views
+        self._views = views
 
     # -- of one layer -------------------------------------------------------------------------
 
@@ -66,12 +65,12 @@ class ResultDialogs:
 
     def memory(self) -> None:
         """Show what every preset takes, and ask for what fits."""
-        if not self._memory.possible:
+        if not self._state.memory.possible:
             self._screen.notify(HOW_TO_SIZE, title="Memory", severity="warning", markup=False)
             return
         from spectrum_tui.app.screens.memory import MemoryScreen
 
-        dialog = MemoryScreen(self._memory, self._state.choice)
+        dialog = MemoryScreen(self._state.memory, self._state.choice)
         self._screen.app.push_screen(dialog, self._after_memory)
 
     def _after_memory(self, fitting: Choice | None) -> None:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from spectrum_tui.app.screens.result_notes import Ties
+from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
@@ -63,6 +64,7 @@ class ResultState:
             tiers=tiers or Tiers(),
             allow_missing=settings.allow_missing,
         )
+        self.memory = TrainingMemory(result)
         self.kind = kind
         self.saved: Path | None = None
 

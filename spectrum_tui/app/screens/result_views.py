@@ -51,7 +51,7 @@ class ResultHeader(Vertical):
         self._state = state
         self.slider = PercentSlider(state.choice.percent, self._slid)
         self.totals = TotalsLine(id="totals")
-        self.memory = MemoryLine(state.result, id="memory")
+        self.memory = MemoryLine(state.memory, id="memory")
         self._ties = Static(markup=False, id="ties")
         self._small = Static(markup=False, id="small")
         self._notes = Static(markup=False, id="notes")

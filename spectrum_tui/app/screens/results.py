@@ -49,19 +49,19 @@ class ResultsScreen(Screen[None]):
         Binding(
             "w,ctrl+s", "open('save')", "Save", tooltip="Write the YAML and the scores to a folder"
         ),
-        Binding("c", "open('copy')", "Copy", tooltip="Put the YAML on the clipboard, over SSH too"),
+        Binding("c", "open('copy')", "Copy", tooltip="Copy the YAML, even over SSH"),
         Binding("e", "embeddings", "Embeddings", tooltip="Train or freeze embeddings and head"),
-        Binding("f", "open('memory')", "Memory", tooltip="What it takes to train; fit into N GiB"),
+        Binding("f", "open('memory')", "Memory", tooltip="Memory to train; fit into N GiB"),
         Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
         hidden_key("s", "in_table('sort')", "Sort", "Sort by file order, SNR, layer or type"),
-        hidden_key("S", "in_table('reverse')", "Reverse", "Turn the order around"),
+        hidden_key("S", "in_table('reverse')", "Reverse", "Reverse the order"),
         hidden_key("n", "in_table('jump(1)')", "Next selected", "To the next selected layer"),
-        hidden_key("N", "in_table('jump(-1)')", "Previous", "To the selected layer before"),
+        hidden_key("N", "in_table('jump(-1)')", "Previous", "To the previous selected layer"),
         hidden_key("v", "metric", "Metric", "Rank by another metric"),
         hidden_key("d", "open('singular_values')", "Details", "Singular values of this layer"),
         hidden_key("x", "open('experts')", "Experts", "List every expert of this layer"),
-        hidden_key("a", "open('tiers')", "Adapters", "LoRA by tiers, and what it trains"),
-        hidden_key("o", "open('compare')", "Compare", "With another file of scores"),
+        hidden_key("a", "open('tiers')", "Adapters", "LoRA in tiers, and what it trains"),
+        hidden_key("o", "open('compare')", "Compare", "Compare with another score file"),
         hidden_key("t", "view('Table')", "Table", "Show the table of layers"),
         hidden_key("m", "view('Heat map')", "Heat map", "Show the heat map"),
         hidden_key("y", "view('YAML')", "YAML", "Show the file as it is saved"),
@@ -73,7 +73,7 @@ class ResultsScreen(Screen[None]):
         self.state = state
         self.header = ResultHeader(state)
         self.views = ResultViews(state)
-        self.dialogs = ResultDialogs(self, state, self.header.memory, self.views)
+        self.dialogs = ResultDialogs(self, state, self.views)
         self._sized: Result | None = None
 
     def compose(self) -> ComposeResult:
@@ -96,7 +96,7 @@ class ResultsScreen(Screen[None]):
         self.header.show()
 
     def _count_memory(self) -> None:
-        self.header.memory.prepare()
+        self.state.memory.prepare()
         self.header.show()
 
     def on_resize(self, event: Resize) -> None:
@@ -143,7 +143,7 @@ class ResultsScreen(Screen[None]):
         try:
             self.state.rank_by(metric)
         except ResultsError as error:
-            title = "No such metric here"
+            title = "Metric not available"
             self.notify(str(error), title=title, severity="warning", markup=False)
 
     def action_view(self, name: str) -> None:

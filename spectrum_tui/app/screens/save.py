@@ -116,7 +116,7 @@ class SaveScreen(Dialog[Saved | None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "kind(-1)", "Kind before", tooltip="The kind of file above"),
+        Binding("up", "kind(-1)", "Previous kind", tooltip="The kind of file above"),
         Binding("down", "kind(1)", "Next kind", tooltip="The kind of file below"),
         hidden_key("pageup", "details(-1)", "Up", "Up in the list of files"),
         hidden_key("pagedown", "details(1)", "Down", "Down in the list of files"),
@@ -138,7 +138,7 @@ class SaveScreen(Dialog[Saved | None]):
         self._scores = Box("Also the scores (two JSON files)", own, id="scores")
         self._experts = Box("Single experts", id="experts")
         self._experts.display = False
-        self._experts.tooltip = "The best experts of each fused parameter, not the whole of it"
+        self._experts.tooltip = "Only the best experts of each fused parameter"
         self._files = Static(markup=False, id="files")
         self._report = Static(markup=False, id="report")
         self._error = Static(markup=False, id="error")

@@ -54,7 +54,7 @@ def trainers_text(choice: Choice, files: Files) -> Content:
         lines.append(Content.styled(words, "$foreground 70%"))
     if len(wrong) > TRAINERS_SHOWN:
         rest = ", ".join(one.trainer.name for one in wrong[TRAINERS_SHOWN:])
-        lines.append(Content.styled(f"  and otherwise too: {rest}", "$foreground 70%"))
+        lines.append(Content.styled(f"  and differently: {rest}", "$foreground 70%"))
     return Content("\n").join(lines)
 
 
@@ -68,9 +68,9 @@ def kind_text(kind: RecipeKind, choice: Choice) -> Content:
 
 def _cautions(kind: RecipeKind, choice: Choice) -> list[str]:
     if isinstance(kind, ReferenceKind):
-        return ["For comparing: not every trainer reads these names as it should", *_dead(choice)]
+        return ["For comparison: not every trainer reads these names correctly", *_dead(choice)]
     if choice.experts:
-        return ["Ranges of experts are read by axolotl alone"]
+        return ["Only axolotl reads ranges of experts"]
     return []
 
 
@@ -90,7 +90,7 @@ def _adapter_lines(kind: AdapterKind, choice: Choice) -> list[Content]:
     lines = [Content(_trains(kind, choice, count))]
     if heads := ", ".join(map(printable, choice.selection.result.task_modules)):
         words = "trains whole" if choice.embeddings else "stays frozen"
-        lines.append(Content(f"The head of the task {words}: {heads}"))
+        lines.append(Content(f"The task head {words}: {heads}"))
     lines += [
         Content.styled(f"{len(rows):,} selected {REASONS[place]} stay frozen", "$foreground 70%")
         for place, rows in left_out.items()

@@ -58,12 +58,12 @@ class ScanScreen(Screen[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "stop", "Stop", tooltip="Stop after the matrices in work; keep all"),
-        Binding("s", "force", "Stop at once", tooltip="Do not wait for the matrices in work"),
-        Binding("g", "go_on", "Go on", tooltip="Continue with the layers that have no score"),
+        Binding("s", "stop", "Stop", tooltip="Stop after the matrices in progress; keep all"),
+        Binding("s", "force", "Stop at once", tooltip="Do not wait for the matrices in progress"),
+        Binding("g", "go_on", "Continue", tooltip="Continue with the layers that have no score"),
         Binding("r", "results", "Results", tooltip="Look at what has been scored so far"),
         Binding("f", "failures", "Failures", tooltip="Show failures only, or every score"),
-        hidden_key("escape", "stop", "Stop", "Stop after the matrices in work"),
+        hidden_key("escape", "stop", "Stop", "Stop after the matrices in progress"),
         Binding("escape", "dismiss", "Back", key_display="esc", tooltip="Back to the layers"),
     ]
 
@@ -90,7 +90,7 @@ class ScanScreen(Screen[None]):
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        self._work.border_title = "In work now"
+        self._work.border_title = "In progress"
         self._types.border_title = "Layer types"
         self.poll()
         self.set_interval(1 / POLLS_PER_SECOND, self.poll)

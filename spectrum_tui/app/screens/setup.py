@@ -100,7 +100,7 @@ class SetupScreen(Screen[None]):
     def on_mount(self) -> None:
         """Name the panels, and read a model that was given on the command line at once."""
         self.query_one("#choices").border_title = "Local models and earlier scores"
-        self.query_one("#choices").border_subtitle = "↓ from the model field, enter takes a line"
+        self.query_one("#choices").border_subtitle = "↓ from the model field, enter chooses"
         self._form.input("model").focus()
         if self.settings.model:
             self.call_after_refresh(self._inspect)

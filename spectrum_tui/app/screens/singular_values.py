@@ -46,10 +46,12 @@ class SingularValuesScreen(Dialog[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("t", "rule", "Threshold", tooltip="The threshold of the other rule"),
+        Binding("t", "rule", "Threshold", tooltip="Show the threshold of the other rule"),
         Binding("n", "step(1)", "Next", tooltip="The next expert of this layer"),
-        Binding("N", "step(-1)", "Previous", tooltip="The expert before"),
-        Binding("escape,d,enter", "dismiss", "Close", key_display="esc", tooltip="Close this"),
+        Binding("N", "step(-1)", "Previous", tooltip="The previous expert"),
+        Binding(
+            "escape,d,enter", "dismiss", "Close", key_display="esc", tooltip="Close the details"
+        ),
     ]
 
     def __init__(self, result: Result, row: int) -> None:

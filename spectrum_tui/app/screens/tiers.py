@@ -59,13 +59,17 @@ class TiersScreen(Dialog[TierChoice | None]):
         Binding("r", "rank(1)", "Rank", key_display="r R", tooltip="Double this tier's rank"),
         hidden_key("R", "rank(-1)", "Half", "Halve this tier's rank"),
         Binding("n", "kind(1)", "Recipe", tooltip="The next kind of recipe"),
-        hidden_key("N", "kind(-1)", "Before", "The kind of recipe before"),
+        hidden_key("N", "kind(-1)", "Before", "The previous kind of recipe"),
         hidden_key("down", "app.focus_next", "Next", "To the next slider"),
-        hidden_key("up", "app.focus_previous", "Previous", "To the one before"),
+        hidden_key("up", "app.focus_previous", "Previous", "To the previous slider"),
         Binding(
-            "w,enter,ctrl+s", "save", "Save", key_display="w", tooltip="Go on to save this recipe"
+            "w,enter,ctrl+s",
+            "save",
+            "Save",
+            key_display="w",
+            tooltip="Continue to saving this recipe",
         ),
-        Binding("escape,a", "dismiss", "Close", key_display="esc", tooltip="Leave it as it was"),
+        Binding("escape,a", "dismiss", "Close", key_display="esc", tooltip="Close without changes"),
     ]
 
     def __init__(self, choice: Choice) -> None:
@@ -83,7 +87,7 @@ class TiersScreen(Dialog[TierChoice | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical() as frame:
-            frame.border_title = "Adapters by tiers"
+            frame.border_title = "Adapters in tiers"
             label = printable(result_label(self._first.selection.result))
             frame.border_subtitle = Content(label)  # a string would be read as markup
             yield self.high

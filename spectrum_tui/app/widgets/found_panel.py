@@ -25,7 +25,7 @@ DEMO_FACT = "demonstration model: made-up weights, to try things out"
 HOW_IT_GOES = (
     ("1  Model", "Enter a folder or a Hugging Face id, then press enter. Only headers are read."),
     ("2  Layers", "Tick the layer types to compare; you see how long it will take."),
-    ("3  Scan", "Every matrix gets a signal-to-noise ratio. Stop and go on whenever you like."),
+    ("3  Scan", "Every matrix gets a signal-to-noise ratio. Stop and continue whenever you like."),
     ("4  Results", "Move one slider, see what would train, save the YAML for your trainer."),
 )
 
@@ -98,7 +98,7 @@ class FoundPanel(Vertical):
         self.show_empty()
 
     def show_empty(self) -> None:
-        self._become("empty", "How it goes")
+        self._become("empty", "Steps")
         self._show(HOW_IT_GOES)
 
     def show_reading(self, model: str) -> None:

@@ -47,9 +47,9 @@ class KindList(OptionList):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         # Without these, the list would begin again at its other end.
-        hidden_key("up", "screen.kind(-1)", "Kind before", "The kind above"),
+        hidden_key("up", "screen.kind(-1)", "Previous kind", "The kind above"),
         hidden_key("down", "screen.kind(1)", "Next kind", "The kind below"),
-        hidden_key("enter", "screen.save", "Save", "Write what is listed"),
+        hidden_key("enter", "screen.save", "Save", "Write the listed files"),
         hidden_key("pageup", "screen.details(-1)", "Up", "Up in the files"),
         hidden_key("pagedown", "screen.details(1)", "Down", "Down in the files"),
     ]

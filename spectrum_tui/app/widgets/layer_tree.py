@@ -80,12 +80,12 @@ class TreeLines(LineView):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "check", "Check", tooltip="Check or uncheck the line under the cursor"),
-        Binding("a", "check_all(True)", "All", tooltip="Check every type on show"),
-        Binding("n", "check_all(False)", "None", tooltip="Uncheck every type on show"),
-        hidden_key("i", "invert", "Invert", "Turn every type on show over"),
+        Binding("a", "check_all(True)", "All", tooltip="Check every type shown"),
+        Binding("n", "check_all(False)", "None", tooltip="Uncheck every type shown"),
+        hidden_key("i", "invert", "Invert", "Invert the check of every type shown"),
         hidden_key("right,l", "unfold", "Unfold", "Show what is inside"),
         hidden_key("left,h", "fold", "Fold", "Hide what is inside, or go up"),
-        hidden_key("enter", "turn", "Fold or unfold", "Hide or show the inside"),
+        hidden_key("enter", "turn", "Fold or unfold", "Hide or show the contents"),
     ]
 
     class Toggled(Message):
@@ -287,8 +287,8 @@ class LayerTree(Vertical):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter", key_display="/", tooltip="Show types by their name"),
-        Binding("escape", "show_all", "Show all", key_display="esc", tooltip="Drop the filter"),
+        Binding("slash", "filter", "Filter", key_display="/", tooltip="Filter types by name"),
+        Binding("escape", "show_all", "Show all", key_display="esc", tooltip="Clear the filter"),
     ]
 
     class Changed(Message):

@@ -22,7 +22,7 @@ class ModelChoices(OptionList):
     """A list of `Suggestions`, narrowed by what is typed in the model field."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        hidden_key("enter", "select", "Choose", "Take the marked line"),
+        hidden_key("enter", "select", "Choose", "Use the marked line"),
         hidden_key("j", "cursor_down", "Down", "One line down"),
         hidden_key("k", "cursor_up", "Up", "One line up"),
     ]

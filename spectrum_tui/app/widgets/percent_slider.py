@@ -67,7 +67,7 @@ class PercentSlider(Widget, can_focus=True):
         hidden_key("l", "step(1)", "1 % more", "One percent more"),
         hidden_key("shift+left,pagedown", "step(-10)", "10 % less", "Ten percent less"),
         hidden_key("shift+right,pageup", "step(10)", "10 % more", "Ten percent more"),
-        hidden_key("home", "set(1)", "1 %", "The least: 1 %"),
+        hidden_key("home", "set(1)", "1 %", "Minimum: 1 %"),
         hidden_key("end", "set(100)", "100 %", "Every layer: 100 %"),
     ]
 

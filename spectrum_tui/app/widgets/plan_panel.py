@@ -270,7 +270,7 @@ class PlanPanel(Vertical):
         """Return what becomes of the scores that the checked types have by now."""
         plan = self.figures.plan
         if plan is None or not plan.scored:
-            return Content("No layer of the checked types is scored already.")
+            return Content("No layer of the checked types has a score yet.")
         if self.fresh:
             layers = numbers.counted(plan.scored, "layer")
             text = f"Starting afresh: {layers} will be computed again."

@@ -19,10 +19,10 @@ TITLES = {
     "starting": "Starting",
     "fetching": "Downloading",
     "running": "Scanning",
-    "stopping": "Stopping after the matrices in work …",
+    "stopping": "Stopping after the matrices in progress …",
     "finished": "Finished",
     "stopped": "Stopped",
-    "failed": "The scan could not go on",
+    "failed": "The scan could not continue",
     "died": "The scan process died",
 }
 
@@ -80,7 +80,7 @@ class ScanSummary(Vertical):
         names = {
             "layers": "Layers",
             "elapsed": "Elapsed",
-            "eta": "About left",
+            "eta": "Left (est.)",
             "rate": "Matrices/s",
             "bytes": "Read/s",
             "memory": "Memory",
@@ -97,7 +97,7 @@ class ScanSummary(Vertical):
         yield self._note
         with Horizontal(id="scan-actions"):
             yield Button(
-                "Go on", id="go-on", variant="primary", compact=True, action="screen.go_on"
+                "Continue", id="go-on", variant="primary", compact=True, action="screen.go_on"
             )
             yield Button("Results so far", id="results", compact=True, action="screen.results")
             yield Button("Back", id="back", compact=True)
@@ -144,14 +144,14 @@ def _sentences(scan: Snapshot) -> Iterator[str]:
             at_once = counted(scan.batch_size, "matrix", "matrices")
             yield f"On {scan.device}, {at_once} at a time."
         case "stopping":
-            yield "Press s again to end it at once; the matrices in work would be lost."
+            yield "Press s again to stop at once; the matrices in progress would be lost."
         case "stopped" | "failed" | "died" if scan.download.total and not scan.layers:
-            yield "Whole files that came are kept; going on fetches the rest."
+            yield "Complete files are kept; continuing fetches the rest."
         case "failed" if scan.changed:
-            yield "Going on scans the files as they are by then, from the start."
+            yield "Continuing scans the changed files from the start."
         case "stopped" | "failed" | "died" if scan.layers:
             kept = part_of(scan.done, scan.layers, "layer", "is", "are")
-            yield f"{kept} kept; going on starts from there."
+            yield f"{kept} kept; continuing starts from there."
         case "finished":
             yield f"{counted(scan.done, 'layer is', 'layers are')} scored."
     if scan.resumed:

@@ -36,8 +36,8 @@ class FilterInput(Input):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "clear", "Clear filter", tooltip="Show every layer again"),
-        Binding("enter", "keep", "To the rows", tooltip="Keep the filter, move among the rows"),
-        hidden_key("down", "keep", "To the rows", "Keep the filter, go to rows"),
+        Binding("enter", "keep", "To the rows", tooltip="Keep the filter, go to the rows"),
+        hidden_key("down", "keep", "To the rows", "Keep the filter, go to the rows"),
     ]
 
     def action_clear(self) -> None:

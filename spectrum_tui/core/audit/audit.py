@@ -61,7 +61,8 @@ class Audit:
 
 
 def audit(text: str, names: ModelNames | None = None) -> Audit:
-    """Return what is wrong with a recipe; raises InputError (field "recipe") for what is none."""
+    """Return what is wrong with a recipe; raises InputError (field "recipe") if it is not a
+    recipe."""
     recipe = parse(text)
     found = [*layout_findings(recipe), *form_findings(recipe), *beside_findings(recipe)]
     if names is None:

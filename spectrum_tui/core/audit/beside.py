@@ -29,8 +29,8 @@ def _adapter(recipe: Recipe) -> Iterator[Finding]:
             severity=Severity.ERROR,
             code="adapter",
             line=_line(recipe, key),
-            message=f"{key} asks for an adapter beside {KEY}: axolotl freezes after adding "
-            "it, so that the adapter does not train.",
+            message=f"{key} asks for an adapter beside {KEY}: axolotl freezes after adding the "
+            "adapter, so it does not train.",
             hint="Use one or the other.",
         )
 
@@ -52,8 +52,8 @@ def _ignored(recipe: Recipe) -> Iterator[Finding]:
             severity=Severity.ERROR,
             code="plugin",
             line=_line(recipe, "plugins"),
-            message="axolotl's Spectrum plugin puts a list of its own in the place of this one.",
-            hint="Leave out the plugin.",
+            message="axolotl's Spectrum plugin replaces this list with one of its own.",
+            hint="Remove the plugin.",
         )
 
 
@@ -84,7 +84,6 @@ def _fsdp(recipe: Recipe) -> Iterator[Finding]:
             severity=Severity.WARNING,
             code="fsdp",
             line=_line(recipe, "fsdp"),
-            message="FSDP 1 cannot hold frozen and trained weights together without "
-            "use_orig_params.",
+            message="FSDP 1 cannot mix frozen and trained weights without use_orig_params.",
             hint="Set use_orig_params: true in fsdp_config.",
         )

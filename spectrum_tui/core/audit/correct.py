@@ -52,13 +52,13 @@ def corrected_text(recipe: Recipe) -> Correction:
     for entry in recipe.entries:
         name = plain_name(entry.pattern)
         if not name:
-            words = f"line {entry.line} is a regular expression, and only the model has its names"
+            words = f"line {entry.line} is a regular expression, whose names only the model tells"
             return Correction("", refused=words, needs_model=True)
         names.append(f"{name}.weight" if is_module(name) else name)
     if not names or len(names) < len(recipe.long):
-        words = "most of its lines are no names" if recipe.lines else "the list is empty"
+        words = "most of its lines are not names" if recipe.lines else "the list is empty"
         return Correction("", recipe.long, words)
-    comments = ["# biases are not named: give the model to find them", *_left_out(recipe.long)]
+    comments = ["# biases are not listed: give the model to find them", *_left_out(recipe.long)]
     return Correction(_file(dict.fromkeys(names), comments, recipe), recipe.long)
 
 

@@ -84,7 +84,8 @@ class Recipe:
 
 
 def open_recipe(path: Path) -> str:
-    """Return the text of a recipe's file; raises InputError (field "recipe") for what is none."""
+    """Return the text of a recipe's file; raises InputError (field "recipe") if it cannot be
+    one."""
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -117,7 +118,7 @@ def _check_text(path: Path, text: str) -> None:
     if _is_json(text):
         raise InputError(
             f"{path} is JSON, not a recipe.",
-            f"Scores open with spectrum-tui {path.name} and export as a recipe.",
+            f"Open scores with spectrum-tui {path.name}, and save a recipe there.",
             field=_FIELD,
         )
 
@@ -162,7 +163,7 @@ def _data(document: RecipeText) -> dict[str, Any]:
         data = document.data
     except StopsError as exc:
         raise InputError(
-            f"This is no recipe: {exc}.", f"It must hold a list called {KEY}.", field=_FIELD
+            f"This is not a recipe: {exc}.", f"It must hold a list called {KEY}.", field=_FIELD
         ) from None
     return {str(key): value for key, value in data.items()}
 
@@ -177,7 +178,7 @@ def _find(
     value = training[KEY] if nested and isinstance(training, dict) else data[KEY]
     if value is not None and not _is_list_of_text(value):
         raise InputError(
-            f"{KEY} is not a list of names.", "Write one name a line, after a dash.", field=_FIELD
+            f"{KEY} is not a list of names.", "Write one name per line, after a dash.", field=_FIELD
         )
     path = "training" if nested else ""
     if document.is_simple and not nested:

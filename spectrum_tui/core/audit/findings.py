@@ -10,8 +10,8 @@ from spectrum_tui.core.numbers import counted
 
 
 class Severity(StrEnum):
-    """How bad it is: in most trainers something else trains than is meant; in some; or only
-    something to know."""
+    """How bad a finding is: most trainers train something else than intended; some do; or it is
+    only worth knowing."""
 
     ERROR = "error"
     WARNING = "warning"

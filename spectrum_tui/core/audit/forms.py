@@ -82,7 +82,7 @@ _RULES = (
         code="escaped-dot",
         severity=Severity.ERROR,
         applies=lambda pattern: bool(_ESCAPED_DOT.search(pattern)),
-        words="escapes its dots: axolotl, which does that itself, then matches nothing",
+        words="escapes its dots: axolotl escapes them again and matches nothing",
     ),
     _Rule(
         code="anchored",
@@ -95,7 +95,7 @@ _RULES = (
         code="wildcard",
         severity=Severity.ERROR,
         applies=lambda pattern: bool(_WILD.search(pattern)),
-        words="uses a dot for any character: axolotl takes it for a dot, and matches nothing",
+        words="uses a dot for any character: axolotl takes it as a plain dot and matches nothing",
     ),
     _Rule(
         code="class-as-rows",
@@ -108,15 +108,15 @@ _RULES = (
         code="turned-rows",
         severity=Severity.ERROR,
         applies=_turned_rows,
-        words="asks for rows that end before they start: axolotl stops",
-        hint="Write [first:end], the end not among them.",
+        words="has a range of rows that ends before it starts: axolotl stops",
+        hint="Write [first:end], without the end itself.",
     ),
     _Rule(
         code="rows",
         severity=Severity.NOTE,
         applies=has_rows,
         words="limits the rows that train, which only axolotl understands",
-        hint="Other trainers match nothing by it.",
+        hint="Other trainers match nothing with it.",
     ),
     _Rule(
         code="regex",
@@ -137,8 +137,8 @@ _RULES = (
         code="module",
         severity=Severity.WARNING,
         applies=_without_weight,
-        words="has no .weight at its end: it also matches every name that goes on like it",
-        hint="With .weight, and a line for .bias, it matches itself alone.",
+        words="does not end in .weight: it also matches every longer name that begins with it",
+        hint="End it in .weight, and add a line for .bias, to match this one alone.",
     ),
 )
 
@@ -186,7 +186,7 @@ def _untriable(recipe: Recipe) -> list[Finding]:
             Severity.WARNING,
             "many-regexes",
             many,
-            f"was not judged: there are more than {MOST_REGEXES:,} regular expressions",
+            f"was not checked: there are more than {MOST_REGEXES:,} regular expressions",
             plain,
         ),
     ]
@@ -199,7 +199,7 @@ _LAYOUT: tuple[tuple[str, Callable[[RecipeEntry], bool], str], ...] = (
     (
         "flow-list",
         lambda entry: entry.flow,
-        f"stands in a list in brackets, which {_READ_LINES} do not see",
+        f"is in a list in brackets, which {_READ_LINES} do not see",
     ),
     ("indented", lambda entry: entry.indent > 0, f"is indented: {_READ_LINES} skip it"),
     (
@@ -210,17 +210,17 @@ _LAYOUT: tuple[tuple[str, Callable[[RecipeEntry], bool], str], ...] = (
     (
         "comment",
         lambda entry: entry.comment,
-        f"has a comment behind it: {_READ_LINES} take that as a part of the name",
+        f"is followed by a comment: {_READ_LINES} take it as part of the name",
     ),
     (
         "trailing-space",
         lambda entry: entry.trailing,
-        f"has a space behind it: {_READ_LINES} take that as a part of the name",
+        f"is followed by a space: {_READ_LINES} take it as part of the name",
     ),
     (
         "extra-space",
         lambda entry: entry.gap != 1 and not entry.flow,
-        f"does not have one space after its dash: {_READ_LINES} then match nothing",
+        f"does not have exactly one space after its dash: {_READ_LINES} then match nothing",
     ),
 )
 
@@ -256,7 +256,7 @@ def _of_the_whole(recipe: Recipe) -> list[Finding]:
                 severity=Severity.WARNING,
                 code="nested",
                 line=recipe.line,
-                message=f"The list stands under {recipe.path}, where only Soup looks for it.",
+                message=f"The list is under {recipe.path}, where only Soup looks for it.",
                 hint=f"Put {KEY} at the beginning of a line for other trainers.",
             )
         )
@@ -264,8 +264,8 @@ def _of_the_whole(recipe: Recipe) -> list[Finding]:
         Severity.ERROR,
         "long",
         [(entry.line, entry.pattern) for entry in recipe.long],
-        f"has more than {LONGEST_PATTERN:,} characters, and no parameter so long a name",
-        "Write one name a line.",
+        f"has more than {LONGEST_PATTERN:,} characters, more than any parameter name",
+        "Write one name per line.",
     )
     found += of_lines(
         Severity.ERROR,
@@ -284,5 +284,5 @@ def _duplicates(recipe: Recipe) -> list[Finding]:
         if entry.pattern in seen:
             again.append((entry.line, entry.pattern))
         seen.add(entry.pattern)
-    words, hint = "stands in the list more than once", "It does no harm; once is enough."
+    words, hint = "is in the list more than once", "It does no harm; once is enough."
     return of_lines(Severity.NOTE, "duplicate", again, words, hint)

@@ -28,7 +28,7 @@ def without_file(finding: Finding) -> Finding:
 
 
 def class_findings(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
-    """Return the class of transformers by whose names more lines match than by this one's."""
+    """Return the transformers class whose names match more lines than this one's."""
     patterns = [one.entry.pattern for one in meanings]
     here = sum(bool(one.matched) for one in meanings)
     if not any(one.dead for one in meanings):
@@ -44,9 +44,9 @@ def class_findings(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
             severity=Severity.WARNING,
             code="class",
             line=0,
-            message=f"{most:,} of {lines} match as they are where the model is loaded as {best}, "
-            f"{here:,} as {model.known.naming}.",
-            hint=f"If the trainer loads that, audit with --model-class {auto_class}.",
+            message=f"{most:,} of {lines} match unchanged if the model is loaded as {best}, "
+            f"{here:,} if it is loaded as {model.known.naming}.",
+            hint=f"If the trainer loads that class, audit with --model-class {auto_class}.",
         )
     ]
 
@@ -90,7 +90,7 @@ def _tied(meanings: Sequence[Meaning]) -> list[Finding]:
         Severity.WARNING,
         "tied",
         _lines(tied),
-        f"matches nothing: it is the same tensor as {now}, and has its name",
+        f"matches nothing: it is tied to {now} and has that name",
         f"{now} trains both.",
     )
 
@@ -106,14 +106,14 @@ def _dead(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
             "head",
             _lines(heads),
             "matches nothing: this model has no parameter of that name",
-            "The lines that spectrum.py writes for every model fit a part of them.",
+            "spectrum.py writes these lines for every model, but they fit only some.",
         ),
         *of_lines(
             Severity.ERROR,
             "dead",
             _lines(others),
             f"matches nothing in {model.known.model}",
-            f"Names here are like {model.known.names[len(model.known.names) // 2]}.",
+            f"Its names look like {model.known.names[len(model.known.names) // 2]}.",
         ),
         *of_lines(
             Severity.ERROR,
@@ -136,7 +136,7 @@ def _overmatching(meanings: Sequence[Meaning]) -> list[Finding]:
         "over-match",
         _lines(lines),
         f"also matches {other}",
-        "With .weight at its end it matches itself alone.",
+        "End it in .weight to match this one alone.",
     )
 
 
@@ -156,7 +156,7 @@ def outcome_findings(reports: Sequence[TrainerReport], meant: int, whole: int) -
     """Trainers that would train nothing or everything, or end with an error."""
     found: list[Finding] = []
     if not meant:
-        found.append(_whole("nothing", "Nothing of this model is named in the list."))
+        found.append(_whole("nothing", "The list names nothing in this model."))
     elif meant >= whole:
         found.append(_whole("everything", "The list names the whole model."))
     wrong = [one for one in reports if not one.exact or not meant]

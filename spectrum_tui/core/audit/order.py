@@ -31,8 +31,8 @@ def picks_of(names: Iterable[str]) -> dict[str, list[int]]:
 
 
 def order_findings(names: Sequence[str], sizes: Mapping[str, int], line: int = 0) -> list[Finding]:
-    """Return what the order of the plain names tells; `sizes` are how many layers a type has in the
-    model, empty where that is not known."""
+    """Return what the order of the plain names shows; `sizes` is the number of layers of each type
+    in the model, empty if unknown."""
     picks = {kind: numbers for kind, numbers in picks_of(names).items() if len(numbers) > 1}
     partly = {kind: n for kind, n in picks.items() if len(n) < sizes.get(kind, len(n) + 1)}
     if not partly or not all(_are_first(numbers) for numbers in partly.values()):
@@ -46,8 +46,8 @@ def order_findings(names: Sequence[str], sizes: Mapping[str, int], line: int = 0
             code="file-order",
             line=line,
             message=f"{counted(len(partly), 'type takes', 'types take')} the first layers of the "
-            f"model (0 to {layers - 1}) rather than the best: so sorts a scan whose scores were "
-            "NaN or all alike.",
+            f"model (0 to {layers - 1}) rather than the best: a scan whose scores were NaN or "
+            "all equal sorts this way.",
             hint="Scan the model again.",
             count=sum(map(len, partly.values())),
         )
@@ -59,8 +59,7 @@ def _are_first(numbers: Sequence[int]) -> bool:
 
 
 def _chance_of_order(picks: Mapping[str, Sequence[int]]) -> float:
-    """Return the chance that so many numbers end in ascending order, were the order a random
-    one."""
+    """Return the chance that so many numbers end in ascending order if their order is random."""
     chance = 1.0
     for numbers in picks.values():
         run = 1

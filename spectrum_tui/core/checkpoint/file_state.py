@@ -53,7 +53,7 @@ class FileState:
 
 
 def check_unchanged(states: Mapping[str, FileState | None]) -> None:
-    """Raise ModelChangedError for the first file that is not what it was, if that is known."""
+    """Raise ModelChangedError for the first file that has changed, where its state was recorded."""
     for file, state in states.items():
         if state is None:
             continue
@@ -70,7 +70,7 @@ def changed(file: str, exc: OSError | None = None) -> ModelChangedError:
     inspected."""
     reason = f" ({reason_of(exc)})" if exc else ""
     return ModelChangedError(
-        f"{Path(file).name} is not what it was when the model was inspected{reason}.",
-        "Scan again once nothing writes to the folder; no score was made of two states of it.",
+        f"{Path(file).name} has changed since the model was inspected{reason}.",
+        "Scan again once nothing writes to the folder; no score mixes old and new files.",
         field="model",
     )

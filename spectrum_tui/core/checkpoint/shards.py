@@ -95,7 +95,7 @@ def all_present(shards: list[str], present: AbstractSet[str], where: str, hint: 
 
 
 def expected_shards(files: AbstractSet[str], index: bytes | None) -> list[str]:
-    """Return the shards that there must be, by the index or the names of those that are there."""
+    """Return the shards that must exist, by the index or by the names of those that do."""
     if SINGLE_FILE in files:
         return [SINGLE_FILE]
     return _all_parts(model_files(files)) if index is None else parse_index(index, INDEX_FILE)

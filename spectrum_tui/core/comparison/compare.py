@@ -90,7 +90,7 @@ class Agreement:
 
 
 class Comparison:
-    """Everything that does not depend on a percentage, computed once; `at` for what does."""
+    """Everything that does not depend on a percentage, computed once; `at` gives what does."""
 
     def __init__(self, a: Result, b: Result) -> None:
         self.a, self.b = a, b
@@ -289,17 +289,17 @@ def mean_ranks(values: FloatArray) -> FloatArray:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return what has to be known to read the comparison rightly."""
+    """Return what a reader must know to interpret the comparison."""
     found = []
     if renamed := comparison.pairs.renamed:
         layers = counted(renamed, "layer has", "layers have")
-        found.append(f"{layers} another name in B: matched by type and number.")
+        found.append(f"{layers} a different name in B: matched by type and number.")
     if unranked := comparison.unranked:
         layers = counted(unranked, "layer has", "layers have")
-        found.append(f"{layers} a score in one file only, and no change of rank.")
+        found.append(f"{layers} a score in one file only, so no rank change.")
     made = {result.provenance.generation for result in (comparison.a, comparison.b)}
     if len(made) > 1 and Generation.BEFORE_2025_04 in made:
-        found.append("One file is from before April 2025: there, no noise at all is Infinity.")
+        found.append("One file is from before April 2025: a layer without noise is Infinity there.")
     return found
 
 
@@ -330,7 +330,7 @@ def rank_text(rank: float) -> str:
 
 
 def change_text(before: bool, after: bool) -> str:
-    """Return what becomes of a layer in the selection from A to B."""
+    """Return how a layer's selection changes from A to B."""
     if before == after:
         return "stays" if after else ""
     return "enters" if after else "leaves"

@@ -169,7 +169,8 @@ def is_complete(folder: Path) -> bool:
 
 
 def remove_leftovers(repo_id: str) -> None:
-    """Delete what killed downloads left of `repo_id`: the client never takes a part up again.
+    """Delete what killed downloads of `repo_id` left behind: the client never resumes a partial
+    file.
 
     Only files whose lock is free and which nobody wrote to for a minute: on some network file
     systems the lock is free for everyone, but a running download writes all the time.

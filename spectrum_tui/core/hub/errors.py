@@ -108,7 +108,7 @@ def translate(
     """
     error = _translated(exc, repo_id, revision)
     if lacks and any(_OUT_OF_REACH.intersection(_names(link)) for link in chain(exc)):
-        message = f"{error.message} In the local cache it lacks {lacks}."
+        message = f"{error.message} The local cache lacks {lacks}."
         if "is not in the local cache" in error.message:
             message = f"{repo_id} lacks {lacks} in the local cache, and offline mode is on."
         return HubError(message, error.hint, field=error.field)
@@ -231,7 +231,7 @@ def _by_status(exc: BaseException, repo_id: str, revision: str) -> SpectrumError
         hint = "Use a token with read access to it: `hf auth login`."
         return HubError(message, hint, field="model")
     if status >= 400:
-        message = f"{host()} has a problem of its own (HTTP {status})."
+        message = f"{host()} reports an error of its own (HTTP {status})."
         return HubError(message, "Try again in a few minutes.", field="model")
     return None
 
@@ -247,7 +247,7 @@ class RateLimitedError(HubError):
     def __init__(self, seconds: float) -> None:
         after = f"in {numbers.duration(seconds)}" if seconds < _A_DAY else "in a few minutes"
         super().__init__(
-            f"{host()} answers no more requests for now (429, rate limit).",
+            f"{host()} refuses further requests for now (429, rate limit).",
             f"Try again {after}; `hf auth login` raises the limit.",
             field="model",
         )
@@ -326,15 +326,15 @@ def _by_network(exc: BaseException, repo_id: str, revision: str) -> SpectrumErro
 def not_a_hub() -> HubError:
     """Return the error for answers that no hub gives: a login page, a mirror that lacks
     something."""
-    message = f"{host()} does not answer as a model hub does."
-    hint = "Check HF_ENDPOINT, a proxy or a login page in between; then try again."
+    message = f"{host()} does not answer like a model hub."
+    hint = "Check HF_ENDPOINT, and for a proxy or login page in between; then try again."
     return HubError(message, hint, field="model")
 
 
 def not_the_file(name: str = "A file") -> HubError:
     """Return the error for a file whose id or contents are others than the hub announced."""
     message = f"{name} from {host()} is not the file that was announced."
-    hint = "It is not used; try again, or check HF_ENDPOINT and what lies in between."
+    hint = "It is not used; try again, or check HF_ENDPOINT and any proxy in between."
     return HubError(message, hint, field="model")
 
 

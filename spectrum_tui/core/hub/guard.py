@@ -256,10 +256,10 @@ def _bounded_stream(library: str) -> Any:
 
 
 def too_much(most: int) -> HubError:
-    """Return the error for an answer that is longer than it may be."""
+    """Return the error for an answer that exceeds its limit."""
     from spectrum_tui.core import numbers
 
-    message = f"{host()} sent more than the {numbers.size(most)} that this answer may have."
+    message = f"{host()} sent more than {numbers.size(most)}, the limit for this answer."
     hint = "Check HF_ENDPOINT, or try again later."
     return HubError(message, hint, field="model")
 

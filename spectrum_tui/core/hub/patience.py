@@ -82,8 +82,8 @@ class Patience:
             if not self.waiting:
                 self._left -= 1
                 self._say(
-                    f"{host()} takes no more requests for {numbers.duration(limited.seconds + 1.0)}"
-                    " (429, rate limit); waiting."
+                    f"{host()} refuses further requests for "
+                    f"{numbers.duration(limited.seconds + 1.0)} (429, rate limit); waiting."
                 )
             self._until = until
 

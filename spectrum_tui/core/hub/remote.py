@@ -162,7 +162,7 @@ class _Reader:
     def _json(self, name: str) -> bytes:
         size = self.sizes[name]
         if size is not None and size > MAX_REMOTE_JSON:
-            message = f"{name} is too large to be one ({size:,} bytes)."
+            message = f"{name} is too large for a file of its kind ({size:,} bytes)."
             raise CheckpointError(message, _DAMAGED, field="model")
         return self._bytes(name, 0, MAX_REMOTE_JSON if size is None else size, whole=True)
 
@@ -182,7 +182,7 @@ class _Reader:
     def _count(self, nbytes: int) -> None:
         self._read += nbytes
         if self._read > MAX_HEADERS:
-            message = f"The headers of {self.repo_id} are too large to be a model's."
+            message = f"The headers of {self.repo_id} are too large for a model."
             raise CheckpointError(message, _DAMAGED, field="model")
 
     def _bytes(self, name: str, start: int, end: int, *, whole: bool = False) -> bytes:

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from spectrum_tui.core.errors import HubError
@@ -55,7 +54,7 @@ _SPEED_WINDOW = 50
 
 
 class DownloadStopped(BaseException):
-    """The caller's `cancelled` said so; no Exception, so that no retry swallows it."""
+    """The caller's `cancelled` returned true; not an Exception, so that no retry swallows it."""
 
 
 def download(
@@ -197,7 +196,7 @@ class _Job:
         self._checked(count)
         self._all[name] = self._all.get(name, 0) + count
         if self._all[name] > MOST_ANEW * (self.files.sizes[name] or MAX_UNANNOUNCED):
-            message = f"{host()} breaks off again and again while it sends {name}."
+            message = f"{host()} keeps breaking off while it sends {name}."
             raise HubError(message, "Try again; finished files are kept.", field="model")
 
     def fetched(self, name: str, count: int) -> None:
@@ -228,7 +227,7 @@ class _Bar:
 
     @property
     def format_dict(self) -> dict[str, object]:
-        """Asked for a rate that nobody draws."""
+        """The rate that the client asks for; it is never drawn."""
         return {"rate": None}
 
     def _ignore(self, *args: object, **options: object) -> None:
@@ -240,12 +239,7 @@ class _Bar:
     def __enter__(self) -> _Bar:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Nothing to tidy."""
 
     @classmethod
@@ -276,7 +270,7 @@ class _Watch:
         if waiting or moved - self._seen >= STALL_BYTES:
             self._since, self._seen = now, moved
         elif now - self._since > STALL:
-            message = f"{host()} has sent next to nothing for {STALL:.0f} s."
+            message = f"{host()} has sent almost nothing for {STALL:.0f} s."
             raise HubError(message, "Try again; finished files are kept.", field="model")
 
 

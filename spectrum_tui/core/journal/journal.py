@@ -15,7 +15,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from spectrum_tui.core import disk
@@ -87,8 +86,8 @@ def read_entries(path: Path) -> Iterator[Entry]:
 
 
 def best_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """{layer: entry}, the most exact of each, the newest of those: which file or machine it is
-    from says nothing."""
+    """{layer: entry}, the most exact of each, and the newest of those, whatever file or machine it
+    is from."""
     best: dict[str, Entry] = {}
     for entry in entries:
         known = best.get(entry.layer)
@@ -213,9 +212,7 @@ class Journal:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._close()
 
     def append(self, entry: Entry, spectrum: KeptSpectrum | None = None) -> None:

@@ -20,10 +20,10 @@ from spectrum_tui.core.results.results import FloatArray, IntArray
 from spectrum_tui.core.results.selection import NEVER, Selection
 
 ASSUMPTIONS = (
-    "bf16 activations, attention that keeps no square of the sequence (SDPA, flash)",
-    "every matrix of a block keeps what it takes in and gives out, two bytes each",
+    "bf16 activations; attention without a sequence × sequence matrix (SDPA, flash)",
+    "every matrix of a block keeps its inputs and outputs, 2 bytes per value",
     "with gradient checkpointing: the input of every block, and one block in full",
-    "logits in bf16, in fp32, and their gradient: 10 bytes a token and vocabulary entry",
+    "logits in bf16, in fp32, and their gradient: 10 bytes per token and vocabulary entry",
     "not counted: CUDA itself, fragmentation, gathered weights, evaluation",
 )
 """What the estimate of activations rests on."""

@@ -26,7 +26,7 @@ from spectrum_tui.core.results.results import (
     int_array,
 )
 
-NO_SIZES = "These scores hold no sizes, so that nothing can be said of memory."
+NO_SIZES = "These scores hold no sizes, so memory cannot be estimated."
 SMALL = 4096
 """Elements below which bitsandbytes keeps 32-bit state."""
 EXPERTS_PER_TOKEN = 8
@@ -44,7 +44,7 @@ _Key = tuple[str, str, tuple[int, ...], ModuleKind]
 
 @dataclass(frozen=True, eq=False)
 class Architecture:
-    """What activations follow from, of the language model alone.
+    """The figures that activations are computed from, of the language model alone.
 
     `widths[i]` are the elements of a token that the matrices of block i take in and give out.
     """

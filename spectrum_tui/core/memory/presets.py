@@ -244,7 +244,7 @@ def parse_memory(text: str) -> float:
         value = 0.0
     if not 0 < value <= 1e6:
         raise InputError(
-            f"{text.strip()!r} is no size of memory." if typed else "No size of memory is given.",
+            f"{text.strip()!r} is not a memory size." if typed else "No memory size is given.",
             "Give the GiB of one GPU, like 24.",
             field="fit",
         )

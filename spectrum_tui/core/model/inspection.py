@@ -119,7 +119,7 @@ def local_folder(model: str) -> Path | None:
             return path
         if path.is_file():
             raise CheckpointError(
-                f"{model} is a file.", "Give the folder that it lies in.", field="model"
+                f"{model} is a file.", "Give the folder that it is in.", field="model"
             )
     except (OSError, ValueError, RuntimeError):
         raise CheckpointError(
@@ -279,9 +279,9 @@ def _beside(checkpoint: Checkpoint, origin: Origin) -> Iterator[str]:
     otherwise."""
     if checkpoint.has_adapter and origin == "folder":
         yield (
-            f"{ADAPTER_FILE} lies beside the weights: with PEFT installed, from_pretrained puts "
-            "that adapter on them, and the trainer has q_proj.base_layer.weight for "
-            f"q_proj.weight. If it is merged into them, move {ADAPTER_FILE} out of the folder"
+            f"{ADAPTER_FILE} is beside the weights: with PEFT installed, from_pretrained applies "
+            "that adapter, and q_proj.weight becomes q_proj.base_layer.weight in the trainer. If "
+            f"it is already merged, move {ADAPTER_FILE} out of the folder"
         )
     elif checkpoint.has_adapter:
         yield (
@@ -292,7 +292,7 @@ def _beside(checkpoint: Checkpoint, origin: Origin) -> Iterator[str]:
     if not checkpoint.indexed:
         yield (
             f"from_pretrained finds neither {SINGLE_FILE} nor {INDEX_FILE} here: "
-            f"{checkpoint.shards[0]} is taken for the model by its name"
+            f"{checkpoint.shards[0]} is taken as the model because of its name"
         )
 
 

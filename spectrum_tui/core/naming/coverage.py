@@ -36,8 +36,7 @@ def check_loads(checkpoint: Checkpoint, plan: ParameterPlan, name: str) -> None:
 
 
 def wrapped_names(checkpoint: Checkpoint, plan: ParameterPlan) -> Iterator[str]:
-    """Yield the note on a wrapper in the names of a model that nothing is known of but its
-    names."""
+    """Yield the note on a wrapper in the names of a model of which only the names are known."""
     if plan.naming != "checkpoint":
         return
     wrapping = find_wrapping([tensor.name for tensor in checkpoint.tensors], ())

@@ -43,7 +43,7 @@ _COUNTS = re.compile(r"(^|_)(layers?|blocks|depth|experts)$")
 
 
 class Reason(StrEnum):
-    """Why there is no model class to ask for the names."""
+    """Why no model class can give the names."""
 
     NO_TRANSFORMERS = "transformers is not installed"
     NO_MODEL_TYPE = "config.json does not say which architecture this is"

@@ -190,7 +190,8 @@ def _meta_safe_creation() -> Any:
 
 
 def module_kind(module: Any) -> ModuleKind:
-    """Return what trainers take a module for: adapters and quantisers go by these classes."""
+    """Return the kind of a module as trainers see it: adapters and quantisers go by these
+    classes."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -246,7 +247,7 @@ def auto_model_class(auto_class: Any, config: Any) -> tuple[Any, ...]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' advice about configurations, which nobody asked for."""
+    """Silence transformers' advice about configurations."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()
@@ -259,7 +260,7 @@ def quiet() -> Iterator[None]:
 
 @cache
 def distrust() -> str:
-    """Why transformers' conversion code is not to be believed; empty when it does as known.
+    """Why transformers' conversion code cannot be trusted; empty when it works as expected.
 
     Four tensors of two experts must become one parameter in the right order, under a base
     model's prefix that the stored names lack.

@@ -43,7 +43,7 @@ class Stored:
         return self.quantisation.settings
 
     def beside(self, tensor: Tensor, *leaves: str) -> Tensor | None:
-        """Return the first of `leaves` that there is of the same module."""
+        """Return the first of `leaves` that exists in the same module."""
         module = tensor.name.rpartition(".")[0]
         names = (f"{module}.{leaf}" if module else leaf for leaf in leaves)
         return next((self._tensors[name] for name in names if name in self._tensors), None)

@@ -165,7 +165,7 @@ def _fp8_by_type(tensors: Iterable[Tensor], endings: set[str]) -> Quantisation:
         return _lossy(FP8, "FP8")
     return Quantisation(
         RAW_FP8,
-        banner="Stored as FP8 without scales: the scores are those of the weights as they stand.",
+        banner="Stored as FP8 without scales: the scores are those of the weights as stored.",
     )
 
 
@@ -188,7 +188,7 @@ def _compressed_tensors(settings: Mapping[str, Any]) -> Quantisation:
         return _refused(COMPRESSED_TENSORS, f"compressed-tensors {unknown[0]}")
     odd = sorted(packed_bits(settings) - _CT_BITS) if "pack-quantized" in named else []
     if odd:
-        return _refused(COMPRESSED_TENSORS, f"compressed-tensors of {odd[0]} bits")
+        return _refused(COMPRESSED_TENSORS, f"{odd[0]}-bit compressed-tensors")
     return _lossy(COMPRESSED_TENSORS, "compressed-tensors", settings)
 
 
@@ -216,15 +216,15 @@ def _gptq(settings: Mapping[str, Any], *, allow_lossy: bool) -> Quantisation:
     if layout not in ("gptq", "gptq_v2"):
         return _refused(GPTQ, f"GPTQ in the layout of the {layout} kernels")
     if bits not in GPTQ_BITS:
-        return _refused(GPTQ, f"GPTQ of {bits} bits")
+        return _refused(GPTQ, f"{bits}-bit GPTQ")
     if not allow_lossy:
         return Quantisation(
             GPTQ,
-            refuse=f"The weights are stored as GPTQ of {bits} bits: the scores would be those of"
+            refuse=f"The weights are stored as {bits}-bit GPTQ: the scores would be those of"
             " the rounded weights.",
             settings=settings,
         )
-    return _lossy(GPTQ, f"GPTQ of {bits} bits", settings)
+    return _lossy(GPTQ, f"{bits}-bit GPTQ", settings)
 
 
 def _awq() -> Quantisation:

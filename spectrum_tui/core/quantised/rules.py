@@ -155,7 +155,7 @@ def _packed_width(tensor: Tensor, sizes: tuple[int, ...], settings: Mapping[str,
     if sizes:
         widths = {w for w in widths if -(-sizes[-1] * w // 32) == tensor.shape[1]}
     if len(widths) != 1 or (sizes and sizes[0] != tensor.shape[0]):
-        raise broken(f"The width of the integers in {tensor.name} cannot be told.")
+        raise broken(f"The width of the integers in {tensor.name} cannot be determined.")
     return widths.pop()
 
 

@@ -45,9 +45,9 @@ class Place(IntEnum):
 REASONS = {
     Place.EMBEDDINGS: "embeddings and output heads",
     Place.VECTOR: "norms, vectors and convolutions",
-    Place.OTHER: "routers and others that are no linear modules",
+    Place.OTHER: "routers and others that are not linear modules",
     Place.STORED_EXPERT: "experts under stored names, which trainers fuse on loading",
-    Place.INSIDE: "matrices that their block reads past the module, so past an adapter",
+    Place.INSIDE: "matrices that their block reads directly, bypassing an adapter",
 }
 """Why a layer is left out."""
 _FIRST_REASON = Place.EMBEDDINGS

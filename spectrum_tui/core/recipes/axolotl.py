@@ -22,8 +22,9 @@ from spectrum_tui.core.recipes.check import check_names
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.spectrum import LIST, SpectrumYaml, YamlView, one_line
 from spectrum_tui.core.results.results import FloatArray, Result
+from spectrum_tui.core.trainers.matching import stretches
 
-_PURPOSE = "# Keys for an axolotl config: they replace any that it has by the same names."
+_PURPOSE = "# Keys for an axolotl config: they replace its keys of the same names."
 _REST = """\
 # Frozen layers need checkpoints that are not reentrant: where the first trained layer lies above
 # frozen ones, the reentrant kind hands it no gradient, and axolotl refuses it beside this list.
@@ -175,19 +176,4 @@ def best(values: FloatArray, percent: int) -> Ranges:
     """
     scored = np.flatnonzero(~np.isnan(values))
     order = scored[np.argsort(-values[scored], kind="stable")]
-    return merged(sorted(order[: len(scored) * percent // 100].tolist()))
-
-
-def merged(numbers: list[int]) -> Ranges:
-    """Numbers in ascending order as ranges.
-
-    >>> merged([1, 2, 3, 7])
-    ((1, 4), (7, 8))
-    """
-    ranges: list[tuple[int, int]] = []
-    for number in numbers:
-        if ranges and ranges[-1][1] == number:
-            ranges[-1] = (ranges[-1][0], number + 1)
-        else:
-            ranges.append((number, number + 1))
-    return tuple(ranges)
+    return tuple(stretches(sorted(order[: len(scored) * percent // 100].tolist())))

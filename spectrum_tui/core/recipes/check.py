@@ -35,7 +35,7 @@ def check_names(written: Sequence[str], parameters: Iterable[str]) -> None:
     for name in written:
         if not NAME.fullmatch(name):
             raise SelectionError(
-                f"The parameter name {name!r} cannot stand in this file.",
+                f"The parameter name {name!r} cannot be written to this file.",
                 "Trainers read the names as patterns, and would match others or none.",
             )
     known = set(parameters)
@@ -72,14 +72,14 @@ def overmatched(written: Sequence[str], known: Iterable[str]) -> Iterator[tuple[
 def prove(
     text: str, wanted: Collection[str], parameters: Sequence[Parameter]
 ) -> tuple[TrainerReport, ...]:
-    """Return what each trainer that takes so long a list does with it: all of `wanted`, nothing
-    else.
+    """Return what each trainer that accepts a list of this length does with it: it must train
+    exactly `wanted`.
 
     Raises SelectionError where one would do anything else, and where nothing would train. The
     report is empty where the parameters are not known.
     """
     if not wanted:
-        raise SelectionError("Nothing would train by this file.", "Select at least one layer.")
+        raise SelectionError("Nothing would train with this file.", "Select at least one layer.")
     if not parameters:
         return ()
     # One that takes no file of this length says so itself; the others may well read it.
@@ -95,13 +95,16 @@ def refuse_everything(wanted: Collection[str], parameters: Sequence[Parameter]) 
     """Raise SelectionError where all of the model is to train, which needs no recipe."""
     if parameters and len(set(wanted)) >= len(parameters):
         raise SelectionError(
-            f"All of the model, {counted(len(parameters), 'parameter')}, would train by this file.",
+            (
+                f"All of the model, {counted(len(parameters), 'parameter')}, would train with this "
+                "file."
+            ),
             "Select less, or train without a recipe.",
         )
 
 
 def deviation(one: TrainerReport) -> str:
-    """Return what a trainer does otherwise than it should, as the end of a sentence."""
+    """Return how a trainer deviates from what is intended, as the end of a sentence."""
     if one.problem or not one.wanted:
         return one.problem or "would train nothing: nothing is selected"
     missing = one.wanted - one.matched
@@ -141,8 +144,8 @@ def refuse_missing(result: Result, *, allowed: bool) -> None:
         return
     raise SelectionError(
         f"{missing_note(result)}: {numbers.percent(share)} of the parameters of the chosen types, "
-        "which a recipe would leave frozen unseen.",
-        "Put right what failed and scan again, or give --allow-missing.",
+        "which a recipe would silently leave frozen.",
+        "Fix what failed and scan again, or give --allow-missing.",
     )
 
 

@@ -17,7 +17,8 @@ FROZEN_EMBEDDINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Tiers:
-    """What an adapter recipe gives to whom, besides the percentage that is the high tier's end.
+    """The tiers and ranks of an adapter recipe, apart from the percentage at which the high tier
+    ends.
 
     `medium_percent` is where the medium tier ends, counted from the top like the high tier's:
     high are the top `percent` of each type, medium those from there to `medium_percent` (None
@@ -46,8 +47,8 @@ class Choice:
 
     @property
     def medium_end(self) -> int:
-        """Where the medium tier ends: never before the high one. Where nobody said, at 50 %, or
-        half-way to the last layer where the high tier leaves less than that."""
+        """Where the medium tier ends: never before the high one. By default at 50 %, or half-way
+        from the high tier's end to 100 % if that end is at 50 % or above."""
         chosen = self.tiers.medium_percent
         if chosen is None:
             return 50 if self.percent < 50 else (self.percent + 100) // 2

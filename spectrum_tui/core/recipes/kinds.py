@@ -26,7 +26,7 @@ def kind_named(name: str) -> RecipeKind:
         if kind.name == name:
             return kind
     raise InputError(
-        f"There is no recipe called {name!r}.",
+        f"There is no kind of recipe called {name!r}.",
         f"There are: {', '.join(kind.name for kind in KINDS)}.",
         field="kind",
     )

@@ -142,7 +142,7 @@ def _nothing_to_adapt(layers: AdapterLayers) -> SelectionError:
     least = int(limits.min(initial=NEVER))
     if least == NEVER:
         return SelectionError(
-            "None of these layers is a matrix that an adapter can be given.",
+            "None of these layers is a matrix that can take an adapter.",
             "Scan the attention and MLP types, or save the Spectrum YAML.",
         )
     return SelectionError(
@@ -158,7 +158,7 @@ def _check(targets: Targets, result: Result) -> None:
     for name in written:
         if not NAME.fullmatch(name):
             raise SelectionError(
-                f"The name {name!r} cannot stand in this file.",
+                f"The name {name!r} cannot be written to this file.",
                 "PEFT reads names as patterns, and would match others or none.",
             )
     known = result.names
@@ -168,7 +168,7 @@ def _check(targets: Targets, result: Result) -> None:
     for name in written:
         if name not in weights:
             raise SelectionError(
-                f"{name} is no part of the model that a trainer would load.",
+                f"{name} is not part of the model that a trainer would load.",
                 "Scan the model again with this version of transformers.",
             )
     _check_ends(targets, {*known, *_modules(known)})
@@ -183,7 +183,7 @@ def _check_ends(targets: Targets, known: set[str]) -> None:
         if other:
             raise SelectionError(
                 f"PEFT would take {other} for {name} as well.",
-                "One name is the end of the other; save the Spectrum YAML instead.",
+                "One name ends with the other; save the Spectrum YAML instead.",
             )
 
 

@@ -83,7 +83,7 @@ class AdapterKind(RecipeKind):
         """Return what `files` would refuse about these tiers, "" where it would not."""
         high, medium = self.tiers(layers, choice)
         if not (high | medium).any():
-            return "No layer that can carry an adapter is in a tier: move the ends up."
+            return "No layer in a tier can take an adapter: raise the percentages."
         return ""
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
@@ -140,14 +140,15 @@ class LoraKind(AdapterKind):
 
 
 class TiersKind(AdapterKind):
-    """LoRA by tiers: high SNR a high rank, medium a low one, low stays frozen."""
+    """LoRA in tiers: layers of high SNR get a high rank, of medium SNR a low one; the rest stay
+    frozen."""
 
     name = "peft-tiers"
     title = "PEFT tiers"
-    purpose = "Adapters of a high rank and of a low one"
+    purpose = "Adapters of two ranks, high and low"
     meaning = (
-        "LoRA on both tiers, more of it where the signal is; alpha is twice the rank, so both "
-        "are scaled alike. With --4bit, the file loads the model as QLoRA does."
+        "LoRA on both tiers, with the higher rank where there is more signal; alpha is twice the "
+        "rank, so both are scaled alike. With --4bit, the file loads the model as QLoRA does."
     )
     options = ("high_rank", "medium_percent", "medium_rank")
 
@@ -168,7 +169,7 @@ class HybridKind(AdapterKind):
     title = "PEFT hybrid"
     purpose = "4-bit; the best train whole, the next by LoRA"
     meaning = (
-        "The model is loaded in 4 bits, but for the high tier, which trains whole in 16 bits; "
+        "The model is loaded in 4 bits, except the high tier, which trains whole in 16 bits; "
         "the medium tier trains by LoRA. Fused experts always train by LoRA."
     )
     options = ("high_rank", "medium_percent", "medium_rank")
@@ -185,7 +186,7 @@ class HybridKind(AdapterKind):
         whole = layers.whole(high)
         if whole.any() and (medium | (high & ~whole)).any():
             return ""
-        return "The hybrid needs layers in both tiers: move the end of the empty one."
+        return "The hybrid needs layers in both tiers: widen the empty one."
 
     def _check(self, choice: Choice, whole: BoolArray, adapted: BoolArray) -> None:
         if not whole.any():
@@ -198,7 +199,7 @@ class HybridKind(AdapterKind):
             raise SelectionError(
                 f"From {choice.percent} to {choice.medium_end} % there is no layer for LoRA, "
                 "which PEFT needs.",
-                "Raise the end of the medium tier: --medium-percent, or a on the results.",
+                "Raise the end of the medium tier: --medium-percent, or key a on the results.",
                 field="medium_percent",
             )
 
@@ -229,7 +230,7 @@ class GroupsKind(AdapterKind):
 
     name = "peft-groups"
     title = "PEFT groups"
-    purpose = "One adapter for similar neighbours (heuristic)"
+    purpose = "Similar neighbours share an adapter (heuristic)"
     meaning = (
         "LoRA on the high tier. Neighbours of one type share an adapter where they have {measure}: "
         "a heuristic, since only gradients would tell."
@@ -254,7 +255,7 @@ class GroupsKind(AdapterKind):
             return problem
         if layers.sharing(high).any():
             return ""
-        return "No two selected neighbours are similar, so none would share: move the high end up."
+        return "No two selected neighbours are similar, so none would share: widen the high tier."
 
     def _groups(self, layers: AdapterLayers, choice: Choice) -> list[list[str]]:
         high, _ = self.tiers(layers, choice)

@@ -26,8 +26,8 @@ from spectrum_tui.core.settings import DEMO_NAME
 _WIDTH = 88
 """The line length of ruff and black where nobody asked for another."""
 BY_WEIGHT = (
-    "Some linear modules are named by their weight, in target_parameters: as target_modules, PEFT "
-    "would take their names for those of experts in every block."
+    "Some linear modules are named by their weight, in target_parameters: in target_modules, "
+    "PEFT would also match the experts of every block by their names."
 )
 
 _IMPORTS = """\
@@ -47,7 +47,7 @@ def load_base({parameters}):
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
-        # This list replaces the one that keeps the output head: so the head is in it.
+        # This list replaces the default one, which keeps the output head, so the head is in it.
         llm_int8_skip_modules=KEEP,
     )
     return {name}.from_pretrained(
@@ -174,9 +174,9 @@ class Script:
         if not task:
             return ["Embeddings and output head stay frozen, and are never quantised."]
         if self.targets.heads:
-            words = f"The head of the task trains whole: {task}. Embeddings stay frozen."
+            words = f"The task head trains whole: {task}. Embeddings stay frozen."
         else:
-            words = f"Embeddings and heads stay frozen, that of the task as well: {task}."
+            words = f"Embeddings and heads stay frozen, including the task head: {task}."
         return [f"{words} They are never quantised."]
 
     def _about_experts(self) -> str:

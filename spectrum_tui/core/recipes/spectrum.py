@@ -35,7 +35,7 @@ class SpectrumKind(RecipeKind):
 
     name = "spectrum"
     title = "Spectrum YAML"
-    purpose = "Names to train, as every trainer reads them alike"
+    purpose = "Names to train, which every trainer reads alike"
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the YAML; raises SelectionError where a trainer would read it otherwise."""

@@ -20,11 +20,11 @@ _END = re.compile(r"(?<=\n)# -- end -+\n")
 
 
 class TrlKind(RecipeKind):
-    """A training script that freezes by the names in it."""
+    """A training script that freezes all but the names in it."""
 
     name = "trl"
     title = "TRL script"
-    purpose = "Python that trains with TRL, in SageMaker too"
+    purpose = "Python script that trains with TRL, in SageMaker too"
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the script; raises SelectionError for a choice that must not be written."""

@@ -209,14 +209,14 @@ class Result:
 
     def with_metric(self, name: str) -> Result:
         """Return the same layers ranked by another metric, "" for its own; raises ResultsError
-        where it is not there."""
+        if that metric is missing."""
         if name in ("", self.scores.metric):
             return self
         if name not in self.scores.metrics:
             raise ResultsError(
                 f"{self._called()} hold no {name}, only {', '.join(self.metrics)}.",
-                "Scan the model to get every metric, or rank by what they hold: "
-                f"--metric {self.metrics[0]}, in the app the key v.",
+                "Scan the model to get every metric, or rank by one that they hold: --metric "
+                f"{self.metrics[0]}, or key v in the app.",
                 field="metric",
             )
         return replace(self, scores=replace(self.scores, metric=name))

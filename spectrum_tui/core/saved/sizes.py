@@ -78,7 +78,7 @@ def local_model(model: str) -> Inspection:
             lacks = hub.missing_in_cache(name)
             missing = f"lacks {lacks} on this machine" if lacks else "is not on this machine"
             raise HubError(
-                f"{name} {missing}, and sizes are not worth a download.",
+                f"{name} {missing}, and is not downloaded for its sizes alone.",
                 "Give a folder, or a model that is in the hub's cache.",
                 field="model",
             )
@@ -86,8 +86,8 @@ def local_model(model: str) -> Inspection:
 
 
 def with_sizes(result: Result, inspection: Inspection) -> Result:
-    """Return the same scores with the sizes, names and head of a model; raises ResultsError where
-    they are not of this model."""
+    """Return the same scores with the sizes, names and head of a model; raises ResultsError if they
+    belong to another model."""
     summary = inspection.summary
     model, naming, note = inspection.model, summary.naming, ""
     match = _match(result, model)

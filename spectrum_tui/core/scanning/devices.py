@@ -93,7 +93,7 @@ def is_cuda(device: str) -> bool:
 
 
 def choose_precision(wanted: str, device: str) -> str:
-    """Return `exact` or `fast`; for "auto" that is `exact` wherever float64 is not crippled.
+    """Return `exact` or `fast`; for "auto" that is `exact` unless the device has slow float64.
 
     GPUs for computing (compute capability x.0: P100, V100, A100, H100, B200) do float64 at half
     the rate of float32; those for games at a 32nd or a 64th.
@@ -120,7 +120,8 @@ def default_batch_size(device: str) -> int:
 
 
 def current(device: str) -> AbstractContextManager[object]:
-    """Make a GPU torch's current one in this thread: its libraries open their handles there."""
+    """Make a GPU the current one of torch in this thread: its libraries open their handles
+    there."""
     if not is_cuda(device):
         return nullcontext()
     import torch
@@ -191,8 +192,8 @@ def free_memory(device: str) -> int:
 
 
 def too_large(need: int, free: int | None) -> str:
-    """Return why a matrix that needs `need` bytes is not begun; empty where there is enough memory,
-    or where the system does not say. Begun, it would not fail: the system would end the process."""
+    """Return why a matrix that needs `need` bytes is not started; empty if there is enough memory
+    or the system does not say. If started, it would not fail: the system would kill the process."""
     if free is None or need <= free:
         return ""
     return f"not enough memory for it: it needs about {size(need)}, and {size(free)} are free"

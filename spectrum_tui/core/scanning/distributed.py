@@ -119,7 +119,10 @@ class ProcessGroup:
             dist.all_gather_object(found, mine)
         except RuntimeError as exc:  # gloo's own: a closed connection or its timeout
             raise PeerLostError(
-                f"Process {self.rank} of {self.size} lost another one ({_first_line(exc)}).",
+                (
+                    f"Process {self.rank} of {self.size} lost contact with another one "
+                    f"({_first_line(exc)})."
+                ),
                 "Finished scores are kept: the same command goes on from there.",
             ) from None
         return found
@@ -137,7 +140,8 @@ ALONE = ProcessGroup()
 def join(environ: Mapping[str, str] = os.environ) -> ProcessGroup:
     """Return the group that torchrun's environment names, once all its processes are there.
 
-    Raises InputError for an environment that is no group, ScanError where it does not meet.
+    Raises InputError for an environment that describes no group, ScanError if the processes cannot
+    connect.
     """
     group = process_group_of(environ)
     if group.size > 1:
@@ -159,7 +163,7 @@ def process_group_of(environ: Mapping[str, str]) -> ProcessGroup:
         return ALONE
     if not (0 <= rank < size and 0 <= local_rank < local_size <= size):
         given = " ".join(f"{name}={environ[name]}" for name in names if name in environ)
-        raise InputError(f"{given} is no group of processes.", "Start the scan with torchrun.")
+        raise InputError(f"{given} is not a process group.", "Start the scan with torchrun.")
     return ProcessGroup(rank, size, local_rank, local_size)
 
 
@@ -188,7 +192,7 @@ def _meet(group: ProcessGroup) -> None:
         dist.init_process_group("gloo", rank=group.rank, world_size=group.size, timeout=SILENCE)
     except (RuntimeError, ValueError) as exc:
         raise ScanError(
-            f"Process {group.rank} of {group.size} did not meet the others ({_first_line(exc)}).",
+            f"Process {group.rank} of {group.size} could not join the others ({_first_line(exc)}).",
             "Start the scan with torchrun, or unset WORLD_SIZE to scan in one process.",
         ) from None
 

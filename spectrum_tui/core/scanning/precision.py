@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where a score lies for certain; `exact` ones are as good as they get."""
+    """An interval that certainly contains a score; `exact` scores cannot be refined further."""
 
     low: float
     high: float

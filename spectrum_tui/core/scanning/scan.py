@@ -54,7 +54,7 @@ from spectrum_tui.core.scanning.precision import undecided_in_groups
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST
 
-FOLLOWS = "its scores are shown as they come, and what it leaves is scored here"
+FOLLOWS = "its scores are shown as they come, and layers that it leaves are scored here"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ def auto_batch_size(
     fitting = how_many_fit(layers, SHARE * free / sharing, most)
     if fitting == most:
         return most, ()
-    return fitting, (f"{fitting} at a time instead of {most}: {size(free)} of memory are free.",)
+    return fitting, (f"{fitting} at a time instead of {most}: {size(free)} of memory is free.",)
 
 
 def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> Iterator[ScanEvent]:
@@ -177,7 +177,7 @@ def _events(
     for work in works:
         yield from work.resumed()
     if holder:
-        yield ScanNote(f"Another scan of this model runs ({holder}): {FOLLOWS}.")
+        yield ScanNote(f"Another scan of this model is running ({holder}): {FOLLOWS}.")
         yield from _follow(plan, works, lock, state, cancelled)
         if state.gave_up:
             return
@@ -234,7 +234,7 @@ def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
     for rank, part in enumerate(parts):
         if part.layers != parts[0].layers:
             raise ScanError(
-                f"Process {rank} finds other layers than process 0.",
+                f"Process {rank} finds different layers from process 0.",
                 "Give every machine the same model and the same --types.",
             )
         if part.precision != parts[0].precision:

@@ -221,7 +221,7 @@ class Workers:
             if score is not None:
                 pool.on_cpu.add(work.names[index])
                 return score
-        return f"not enough memory for it, alone on the CPU: it needs about {size(need)}"
+        return f"not enough memory even for it alone on the CPU: it needs about {size(need)}"
 
     def _keep(self, work: LayerWork, index: int, score: Scored | str, seconds: float) -> None:
         """Write the score down, then report it."""

@@ -160,7 +160,7 @@ _ALL = (
         name="stable_rank",
         title="stable rank",
         words="stable rank",
-        meaning="energy in units of the largest value's",
+        meaning="energy relative to the largest value's",
         of=stable_rank,
         one_dimensional=1.0,
     ),

@@ -106,7 +106,8 @@ class Spectrum:
 def singular_values(
     values: MatrixValues, rows: int, columns: int, device: str, precision: str = EXACT
 ) -> Spectrum:
-    """Return the singular values of a stored matrix, by the cheapest way that is good enough.
+    """Return the singular values of a stored matrix, by the cheapest method that is accurate
+    enough.
 
     `exact`: the SNR made of them is within 1e-9 of a float64 SVD's. `fast`: within the error
     that is returned, at most 1e-4, and no value lies on the wrong side of the threshold.

@@ -75,7 +75,7 @@ def _covered(spans: Iterable[Span]) -> list[int]:
 
 
 def hits(patterns: Iterable[str], understand: Understand, names: Names) -> Hits:
-    """Return what each pattern matches; never raises, and takes seconds at the worst."""
+    """Return what each pattern matches; never raises, and takes seconds at most."""
     found = Hits(names=names)
     forms = _understood(patterns, understand, found)
     literal = {p: f for p, f in forms.items() if not f.regex and f.start}
@@ -112,7 +112,7 @@ def _look_up(pattern: str, form: Form, texts: SortedTexts, found: Hits) -> None:
     try:
         spans = texts.beginning_with(form.literal, end=form.end)
     except TooManyError:
-        found.untried[pattern] = "it stands for too many names"
+        found.untried[pattern] = "it matches too many names"
         return
     if spans:
         found.found[pattern] = (texts, spans)
@@ -127,7 +127,7 @@ def _look_inside(forms: Mapping[str, Form], found: Hits) -> dict[str, Form]:
     try:
         tails = found.names.tails(form.literal for form in usual.values())
     except TooManyError:
-        found.untried |= dict.fromkeys(usual, "it stands in too many places")
+        found.untried |= dict.fromkeys(usual, "it occurs in too many places")
         return rest
     for pattern, form in usual.items():
         _look_up(pattern, form, tails, found)
@@ -149,10 +149,10 @@ def _try_each(forms: Mapping[str, Form], found: Hits) -> None:
         except HazardError as exc:
             (found.invalid if exc.invalid else found.untried)[pattern] = str(exc)
         except TooManyError:
-            found.untried[pattern] = "the regular expressions take too long to try them all"
+            found.untried[pattern] = "trying all the regular expressions takes too long"
         else:
             if places:
-                found.found[pattern] = (found.names.whole, _spans(places))
+                found.found[pattern] = (found.names.whole, stretches(places))
 
 
 def _tried(form: Form, names: Names, end: float) -> Iterator[int]:
@@ -170,7 +170,11 @@ def _tried(form: Form, names: Names, end: float) -> Iterator[int]:
                 yield at
 
 
-def _spans(places: Sequence[int]) -> list[Span]:
-    """Numbers in order as stretches without a gap."""
+def stretches(places: Sequence[int]) -> list[Span]:
+    """Return numbers in ascending order as spans without a gap.
+
+    >>> stretches([1, 2, 3, 7])
+    [(1, 4), (7, 8)]
+    """
     runs = (list(run) for _, run in groupby(enumerate(places), lambda pair: pair[1] - pair[0]))
     return [(run[0][1], run[-1][1] + 1) for run in runs]

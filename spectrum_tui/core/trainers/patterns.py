@@ -149,6 +149,6 @@ def compiled(form: Form, length: int) -> Callable[[str], object]:
             warnings.simplefilter("ignore")  # of sets that may mean something else one day
             pattern = re.compile(form.regex)
     except (re.error, RecursionError, OverflowError) as exc:
-        reason = f"it is no regular expression ({exc})"
+        reason = f"it is not a regular expression ({exc})"
         raise HazardError(reason, invalid=True) from None
     return pattern.match if form.start else pattern.search

@@ -114,7 +114,7 @@ def _with_yaml(text: str) -> Any:
     import yaml
 
     if len(text) > MOST_YAML:
-        return StopsError(f"the file holds {len(text):,} characters that are no plain list")
+        return StopsError(f"the file holds {len(text):,} characters that are not a plain list")
     try:
         return yaml.load(text, Loader=_loader())
     except yaml.YAMLError as exc:
@@ -238,7 +238,7 @@ def names_in_text(text: str, file: str) -> tuple[str, ...]:
     if not names:
         raise RecipeError(
             f"{KEY} of {file} is empty.",
-            "It would train nothing; some trainers train the whole model by it.",
+            "It would train nothing; some trainers train the whole model with it.",
         )
     if not isinstance(names, list):
         raise RecipeError(f"{KEY} of {file} is not a list.", _HINT)

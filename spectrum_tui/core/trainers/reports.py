@@ -104,15 +104,17 @@ class Reporter:
                 after = size if end is None else end
                 if size and (after > size or first >= after):
                     rows = counted(size, "row")
-                    raise StopsError(f"{name} has {rows}, {first} to {after} are asked for")
+                    raise StopsError(f"{name} has {rows}, but {first} to {after} are asked for")
 
 
 def _accept(trainer: Trainer, patterns: Sequence[str]) -> None:
     if trainer.most and len(patterns) > trainer.most:
-        raise StopsError(f"{len(patterns):,} lines, {trainer.most:,} are accepted")
+        raise StopsError(f"{len(patterns):,} lines, more than the {trainer.most:,} it accepts")
     longest = max(map(len, patterns), default=0)
     if trainer.longest and longest > trainer.longest:
-        raise StopsError(f"a line of {longest:,} characters, {trainer.longest} are accepted")
+        raise StopsError(
+            f"a line of {longest:,} characters, more than the {trainer.longest} it accepts"
+        )
 
 
 def _refuse_invalid(found: Hits) -> None:

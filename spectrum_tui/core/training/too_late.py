@@ -21,7 +21,7 @@ def check_not_flattened(parameters: Sequence[LiveParameter]) -> None:
     """Raise RecipeError where FSDP 1 has put many parameters into one, which trains or does not."""
     if any(getattr(p.parameter, "_is_flat_param", False) for p in parameters):
         raise RecipeError(
-            "FSDP has put the parameters of this model into flat ones.",
+            "FSDP has flattened the parameters of this model.",
             f"{_HINT} FSDP 1 needs use_orig_params=True to train some of them.",
         )
 
@@ -42,7 +42,7 @@ def check_not_too_late(model: Any, parameters: Sequence[LiveParameter], chosen: 
             raise RecipeError(
                 f"The model's optimizer does not have {missing} of the parameters that the recipe "
                 "names, and would never train them.",
-                "Call freeze_except before the optimizer is made; delete one that is done with.",
+                "Call freeze_except before the optimizer is made; delete one that is not needed.",
             )
 
 

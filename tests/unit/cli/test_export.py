@@ -140,7 +140,10 @@ def test_the_first_file_is_not_there_without_the_second(scores: str, capsys: Cap
 
 
 BAD = {
-    "no such kind": (["--as", "lora-pro"], "no recipe called 'lora-pro'. There are: spectrum, "),
+    "no such kind": (
+        ["--as", "lora-pro"],
+        "no kind of recipe called 'lora-pro'. There are: spectrum, ",
+    ),
     "no such percentage": (["--top-percent", "0"], "The percentage '0' is not usable"),
     "no such metric": (["--metric", "x"], "There is no metric 'x'"),
     "experts of a kind without": (["--as", "trl", "--experts"], "--experts does not work with trl"),

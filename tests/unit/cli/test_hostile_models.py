@@ -105,7 +105,7 @@ def test_names_of_layers(tmp_path: Path, shell: Shell) -> None:
     folder = save(tmp_path / "m", odd_layers())
     code, out, err = shell("scan", str(folder), "--json")
     assert (code, out) == (2, "")
-    assert "cannot stand in this file" in err or "No layer" in err or "match" in err
+    assert "cannot be written to this file" in err or "No layer" in err or "match" in err
     shell("scan", str(folder), "--types", "nothing")
     shell("scan", str(folder), "--types", "mlp.*", "--json")
     (scores,) = Path("model_snr_results").glob("*.json")

@@ -65,7 +65,7 @@ def test_a_layer_that_lost_its_score_is_said() -> None:
     snr[0] = math.nan
     found = compare(plain, replace(plain, scores=made.ranked(plain.scores, snr)))
     assert not found.moves
-    assert notes(found) == ["1 layer has a score in one file only, and no change of rank."]
+    assert notes(found) == ["1 layer has a score in one file only, so no rank change."]
 
 
 def test_spearman_says_nothing_where_there_is_no_order() -> None:
@@ -134,7 +134,7 @@ def test_other_generations_of_names_are_matched_by_type_and_number() -> None:
     found = compare(a, b)
     assert found.pairs.renamed == len(a.scores) == len(found.pairs)
     assert not found.moves
-    assert "another name" in notes(found)[0]
+    assert "a different name" in notes(found)[0]
     twice = [*layers[:5], *(n.replace("language_model", "vision") for n in layers[:5])]
     names = [kind for kind in a.scores.type_names if kind == "mlp.down_proj"]
     ambiguous = replace(made.result(layers=10, types=1).scores, layers=twice, type_names=names)

@@ -69,10 +69,10 @@ def test_what_the_hub_cannot_do_now(fake: FakeHub, tmp_path: Path) -> None:
     script = "answer = [told(f'org/{name}') for name in ('single', 'many', 'bin')]"
     assert run(fake.url, tmp_path, script) == [
         error(
-            f"{host} answers no more requests for now (429, rate limit).",
+            f"{host} refuses further requests for now (429, rate limit).",
             "Try again in 1 h 56 min; `hf auth login` raises the limit.",
         ),
-        error(f"{host} has a problem of its own (HTTP 503).", "Try again in a few minutes."),
+        error(f"{host} reports an error of its own (HTTP 503).", "Try again in a few minutes."),
         error(
             "Your Hugging Face token may not read org/bin.",
             "Use a token with read access to it: `hf auth login`.",
@@ -132,7 +132,7 @@ def test_a_cache_that_lacks_something_is_said_to(fake: FakeHub, tmp_path: Path) 
         host = f"127.0.0.1:{unused.getsockname()[1]}"
         answer = run(f"http://{host}", tmp_path, "answer = told('org/sharded')")
     assert answer["message"] == (
-        f"Cannot reach {host} (connection refused). In the local cache it lacks {lacks}."
+        f"Cannot reach {host} (connection refused). The local cache lacks {lacks}."
     )
 
 
@@ -158,7 +158,7 @@ for sha in ("../../etc", None):
     HfApi.model_info = lambda *args, **options: info
     answer.append(told("org/single")["message"])
 """
-    message = f"{fake.url.removeprefix('http://')} does not answer as a model hub does."
+    message = f"{fake.url.removeprefix('http://')} does not answer like a model hub."
     assert run(fake.url, tmp_path, script) == [message, message]
 
 
@@ -178,7 +178,7 @@ class LocalEntryNotFoundError(FileNotFoundError):
         (type("ReadError", (Exception,), {})("hf_secret"), "broke off.", True),
         (OSError(28, "No space left on device"), "is full.", False),
         (PermissionError(13, "Permission denied"), "cannot be written (Permission denied).", False),
-        (json.JSONDecodeError("hf_secret", "", 0), "does not answer as a model hub does.", False),
+        (json.JSONDecodeError("hf_secret", "", 0), "does not answer like a model hub.", False),
         (RuntimeError("hf_secret"), "org/x is not in the local cache.", False),
     ],
 )

@@ -89,7 +89,7 @@ API, READ, GET, HEAD = (
     *(f"{m} {WEIGHTS}" for m in ("READ", "GET", "HEAD")),
 )
 CONFIG = "READ /org/{name}/resolve/{commit}/config.json"
-NO_HUB = "does not answer as a model hub does"
+NO_HUB = "does not answer like a model hub"
 NOT_IT = "is not the file that was announced"
 
 
@@ -112,11 +112,11 @@ def reading(hub: FakeHub) -> dict[str, Case]:
     api = {
         **{name: Case(API, as_json(_files(hub, name, **ids[name])), NO_HUB) for name in ids},
         **{name: Case(API, as_json(value), NO_HUB) for name, value in odd.items()},
-        "endless": Case(API, endless(), "sent more than the 32.0 MB"),
-        "endless-error": Case(API, endless(500), "a problem of its own (HTTP 500)"),
-        "endless-redirect": Case(API, endless(404), "a problem of its own (HTTP 404)"),
-        "bomb": Case(API, bomb(), "sent more than the 32.0 MB"),
-        "bomb-error": Case(API, bomb(503), "a problem of its own (HTTP 503)"),
+        "endless": Case(API, endless(), "sent more than 32.0 MB"),
+        "endless-error": Case(API, endless(500), "an error of its own (HTTP 500)"),
+        "endless-redirect": Case(API, endless(404), "an error of its own (HTTP 404)"),
+        "bomb": Case(API, bomb(), "sent more than 32.0 MB"),
+        "bomb-error": Case(API, bomb(503), "an error of its own (HTTP 503)"),
         "packed-oddly": Case(API, plain(b"{}", Content_Encoding="br"), NO_HUB),
         "packed-badly": Case(API, plain(b"{}", Content_Encoding="gzip"), NO_HUB),
         "drip": Case(API, drip, NO_ANSWER),
@@ -167,16 +167,16 @@ def fetching(hub: FakeHub, evil: Path) -> dict[str, Case]:
         "head-circle": redirect(),
     }
     said = dict.fromkeys(heads, NO_HUB)
-    said |= {"etag-hex": NOT_IT, "linked-size": NOT_IT, "head-of-head": "next to nothing for 2 s"}
+    said |= {"etag-hex": NOT_IT, "linked-size": NOT_IT, "head-of-head": "almost nothing for 2 s"}
     bodies = {
         "wrong": Case(GET, plain(wrong), NOT_IT),
         "short": Case(GET, plain(data[:900], length=len(data)), "broke off"),
-        "long": Case(GET, plain(data * 2), "sent more than the"),
-        "endless-file": Case(GET, endless(), "sent more than the"),
-        "body-drip": Case(GET, drip, "next to nothing for 2 s"),
+        "long": Case(GET, plain(data * 2), ", the limit for this answer"),
+        "endless-file": Case(GET, endless(), ", the limit for this answer"),
+        "body-drip": Case(GET, drip, "almost nothing for 2 s"),
         "body-reset": Case(GET, reset, "broke off"),
         "body-html": Case(GET, plain(b"<html>"), "broke off"),
-        "body-error": Case(GET, endless(500), "a problem of its own (HTTP 500)"),
+        "body-error": Case(GET, endless(500), "an error of its own (HTTP 500)"),
         "body-to-a-file": Case(GET, redirect("file:///etc/passwd"), "Cannot reach"),
     }
     cases = {name: Case(HEAD, answer, said[name]) for name, answer in heads.items()}
@@ -296,7 +296,7 @@ def test_a_file_that_comes_again_and_again_is_given_up() -> None:
     job = _Job(files, lambda text: None)
     for _ in range(MOST_ANEW):
         job._came("a", 1000)
-    with pytest.raises(HubError, match="breaks off again and again while it sends a"):
+    with pytest.raises(HubError, match="keeps breaking off while it sends a"):
         job._came("a", 1)
 
 
@@ -312,7 +312,7 @@ def test_only_a_stall_is_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     now[0] += 60
     watch.look(moved + 100, waiting=False)
     now[0] += 1
-    with pytest.raises(HubError, match="next to nothing for 60 s"):
+    with pytest.raises(HubError, match="almost nothing for 60 s"):
         watch.look(moved + 200, waiting=False)
 
 

@@ -57,14 +57,14 @@ def test_the_named_time_is_waited_for_and_said(clock: Clock) -> None:
     assert Patience((), say=said.append).ask(Limited(55, 3)) == "answer"
     assert clock.now == pytest.approx(1000 + 56 + 4)
     assert [line.split("co ")[1] for line in said] == [
-        "takes no more requests for 56 s (429, rate limit); waiting.",
-        "takes no more requests for 4 s (429, rate limit); waiting.",
+        "refuses further requests for 56 s (429, rate limit); waiting.",
+        "refuses further requests for 4 s (429, rate limit); waiting.",
     ]
 
 
 @pytest.mark.parametrize("seconds", [LONGEST_WAIT + 1, 1e9, math.inf])
 def test_a_time_too_far_away_is_not_waited_for(clock: Clock, seconds: float) -> None:
-    with pytest.raises(RateLimitedError, match="answers no more requests for now"):
+    with pytest.raises(RateLimitedError, match="refuses further requests for now"):
         Patience(()).ask(Limited(seconds))
     assert clock.now == 1000.0
 
@@ -141,6 +141,6 @@ hub.download(files, progress=lambda *step: None, cancelled=lambda: False, say=sa
 answer = said
 """
     host = fake.url.removeprefix("http://")
-    told = f"{host} takes no more requests for 1 s (429, rate limit); waiting."
+    told = f"{host} refuses further requests for 1 s (429, rate limit); waiting."
     assert run(fake.url, tmp_path, script) == [told] * 3
     assert not any(fake.failures.values())

@@ -31,7 +31,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"quant_method": "NEWQ"}, UNDECODED.format("newq")),
     ({"bits": 4}, UNDECODED.format("an unknown method")),
     ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, UNDECODED.format("ModelOpt NVFP4")),
-    ({"quant_method": "gptq", "bits": 3}, UNDECODED.format("GPTQ of 3 bits")),
+    ({"quant_method": "gptq", "bits": 3}, UNDECODED.format("3-bit GPTQ")),
     (
         {"quant_method": "gptq", "bits": 4, "checkpoint_format": "marlin"},
         UNDECODED.format("GPTQ in the layout of the marlin kernels"),
@@ -54,7 +54,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
             "format": "pack-quantized",
             "config_groups": {"g": {"weights": {"num_bits": 3}}},
         },
-        UNDECODED.format("compressed-tensors of 3 bits"),
+        UNDECODED.format("3-bit compressed-tensors"),
     ),
 ]
 
@@ -208,7 +208,7 @@ INT8 = {"weight": torch.ones(4, 4, dtype=torch.int8), "SCB": torch.ones(4)}
         (
             "compressed-tensors",
             without(PACKED, "weight_shape", torch.tensor([4, 99])),
-            "The width of the integers in {0}.weight_packed cannot be told.",
+            "The width of the integers in {0}.weight_packed cannot be determined.",
         ),
         (
             "compressed-tensors",

@@ -164,7 +164,7 @@ def test_gptq(tmp_path: Path, bits: int, v2: bool, act_order: bool) -> None:
     result = dequantised(tmp_path, of_layer(made.stored), entry, gptq=True)
     wanted = q.rounded(made.values, torch.float16).to(torch.bfloat16)
     assert torch.equal(the_weight(result).read(), wanted)
-    assert result.quantisation.banner.startswith(f"Stored as GPTQ of {bits} bits: ")
+    assert result.quantisation.banner.startswith(f"Stored as {bits}-bit GPTQ: ")
 
 
 def test_gptq_without_an_index_and_with_one_group(tmp_path: Path) -> None:
@@ -180,8 +180,7 @@ def test_gptq_needs_the_flag(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         dequantised(tmp_path, of_layer(made.stored), config("gptq", bits=4, group_size=32))
     assert caught.value.message == (
-        "The weights are stored as GPTQ of 4 bits: the scores would be those of the rounded"
-        " weights."
+        "The weights are stored as 4-bit GPTQ: the scores would be those of the rounded weights."
     )
     assert (caught.value.hint, caught.value.field) == (INSTEAD, "model")
 

@@ -169,5 +169,5 @@ def test_a_name_that_a_reader_would_misread_is_refused() -> None:
     result = fused.result(layers=1)
     scores = result.scores
     names = [(n[0].replace("gate_up", "a b"), *n[1:]) for n in scores.parameters]
-    with pytest.raises(SelectionError, match="cannot stand in this file"):
+    with pytest.raises(SelectionError, match="cannot be written to this file"):
         written(replace(result, scores=replace(scores, parameters=names)), 50, experts=True)

@@ -96,7 +96,7 @@ BAD = {
     "neither": (["--train", "x", "--packing", "maybe"], "", "true or false"),
     "config: unknown": (["--train", "x"], "lr: 1", "unrecognized arguments: --lr=1"),
     "config: a list": (["--train", "x"], "seed: [1]", "seed is not a plain value"),
-    "config: no options": (["--train", "x"], "- seed", "no list of options"),
+    "config: no options": (["--train", "x"], "- seed", "not a mapping of options"),
     "config: broken": (["--train", "x"], "a: [", "cannot be read"),
     "config: binary": (["--train", "x"], "\0", "cannot be read"),
 }

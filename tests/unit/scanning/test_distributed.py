@@ -173,7 +173,7 @@ class TestScan:
         refused = in_processes(2, lambda group: list(scan(plan_of(folders[group.rank], group))))
         for error in refused:
             assert isinstance(error, ScanError)
-            assert "other layers" in error.message
+            assert "different layers" in error.message
         assert computed == []
 
     def test_different_precisions_are_refused(self, tmp_path: Path, computed: list[str]) -> None:

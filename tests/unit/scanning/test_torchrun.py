@@ -167,5 +167,7 @@ def test_a_process_that_is_lost_ends_the_others() -> None:
     assert second.wait(LIMIT).returncode == -signal.SIGKILL
     assert done.returncode == 5
     (line,) = done.stdout.splitlines()
-    assert line.startswith("Process 0 of 2 lost another one (Connection closed by peer")
+    assert line.startswith(
+        "Process 0 of 2 lost contact with another one (Connection closed by peer"
+    )
     assert len(line) < 200

@@ -282,7 +282,7 @@ def test_an_owner_that_is_killed_gives_it_up(
         assert lock.holder().startswith(f"process {owner.pid}, since ")
         assert main(["scan", str(folder)]) == 0
     (follows,) = (line for line in said if "Another scan" in line)
-    assert follows.startswith(f"Another scan of this model runs (process {owner.pid}, since ")
+    assert follows.startswith(f"Another scan of this model is running (process {owner.pid}, since ")
     assert f"The other scan has ended: {MATRICES} layers left to score." in said
 
 

@@ -192,7 +192,7 @@ def test_axolotl_limits_rows() -> None:
     assert by_name(recipe(*lines), [experts])["axolotl"].exact
     assert [axolotl_rows(line)[1] for line in lines] == [(2, 3), (3, 4), (6, None)]
     over = by_name(recipe(f"{experts}$[2:9]"), [experts])["axolotl"]
-    assert over.problem == f"stops: {experts} has 8 rows, 2 to 9 are asked for"
+    assert over.problem == f"stops: {experts} has 8 rows, but 2 to 9 are asked for"
     turned = by_name(recipe(f"{experts}[5:2]"), [experts])["axolotl"]
     assert "end before they start" in turned.problem
 
@@ -238,14 +238,14 @@ def test_what_people_write_is_tried(pattern: str) -> None:
 
 def test_no_regular_expression_is_an_end_with_an_error() -> None:
     found = by_name(recipe("model.(layers"), [])
-    assert found["axolotl"].problem.startswith("stops: at 'model.(layers', it is no regular")
+    assert found["axolotl"].problem.startswith("stops: at 'model.(layers', it is not a regular")
     assert found["DistillKit"].problem == ""
 
 
 def test_fifty_thousand_lines() -> None:
     lines = [f"model.layers.{number}.mlp.gate.weight" for number in range(50_001)]
     found = by_name(recipe(*lines), [n for n in NAMES if ".mlp.gate.weight" in n])
-    assert found["Soup"].problem == "stops: 50,001 lines, 50,000 are accepted"
+    assert found["Soup"].problem == "stops: 50,001 lines, more than the 50,000 it accepts"
     assert all(one.exact for name, one in found.items() if name != "Soup")
 
 

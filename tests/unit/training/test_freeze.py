@@ -212,7 +212,7 @@ def test_fsdp_with_its_own_and_with_the_original_parameters() -> None:
     freeze_except(model, ["1.weight"])
     assert trains(model) == {"1._fsdp_wrapped_module.weight"}
     flat = FullyShardedDataParallel(nn.Linear(4, 4), use_orig_params=False, device_id=cpu)
-    assert "flat ones" in refused(flat, ["weight"]).message
+    assert "has flattened" in refused(flat, ["weight"]).message
 
 
 @pytest.mark.usefixtures("one_process")
