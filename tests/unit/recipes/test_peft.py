@@ -1,4 +1,4 @@
-"""PEFT recipes as files: exact names, ranks, what is left out, and what is refused."""
+"""PEFT recipes as files: exact names, ranks, and what is left out."""
 
 from __future__ import annotations
 
@@ -10,88 +10,18 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
-from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.adapters import AdapterCount, adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, Tiers
-from spectrum_tui.core.recipes.kinds import kind_named
-from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS
 from spectrum_tui.core.recipes.similar import BY_SCORES
 from spectrum_tui.core.results.results import (
-    MetricColumn,
-    ModuleKind,
     Parameter,
-    Provenance,
     Result,
-    Scores,
 )
 from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.core.settings import METRIC
 from tests import made
-
-KINDS = {kind.name: kind for kind in ADAPTER_KINDS}
-
-
-def llama(layers: int = 12, **options: Any) -> Result:
-    return made.with_parameters(made.result(layers=layers, **options))
-
-
-def recipe(kind: str, choice: Choice) -> tuple[dict[str, Any], str]:
-    """The JSON and the Python file."""
-    config, script = kind_named(kind).files(choice)
-    assert config.ending.removesuffix(".json") == script.ending.removesuffix(".py")
-    return json.loads(config.text), script.text
-
-
-def best(result: Result, percent: int) -> set[str]:
-    """Module names of the best of each type, embeddings and head aside."""
-    scores = result.scores
-    found: set[str] = set()
-    for type_id in range(len(scores.type_names)):
-        rows = np.flatnonzero(scores.type_ids == type_id)
-        order = rows[np.argsort(-scores.values[rows], kind="stable")]
-        found |= {scores.layers[row] for row in order[: len(rows) * percent // 100].tolist()}
-    return found
-
-
-def mixture(kinds: dict[str, ModuleKind] | None = None) -> Result:
-    """Two blocks of a mixture: attention, a router, fused experts, a shared expert."""
-    shapes = {
-        "self_attn.q_proj.weight": (64, 32),
-        "mlp.gate.weight": (8, 32),
-        "mlp.experts.gate_up_proj": (8, 96, 32),
-        "mlp.experts.down_proj": (8, 32, 48),
-        "mlp.shared_expert.down_proj.weight": (32, 40),
-    }
-    modules: dict[str, ModuleKind] = {"mlp.gate.weight": "other"}
-    modules |= {name: "other" for name in shapes if "experts" in name}
-    modules |= kinds or {}
-    names = [(f"model.layers.{i}.{name}", name) for name in shapes for i in range(2)]
-    parameters = tuple(
-        Parameter(full, shapes[name], modules.get(name, "linear")) for full, name in names
-    )
-    numel = np.array([p.numel for p in parameters])
-    scores = Scores(
-        layers=[full.removesuffix(".weight") for full, _ in names],
-        type_names=[name.removesuffix(".weight") for name in shapes],
-        type_ids=np.repeat(np.arange(len(shapes)), 2),
-        rows=np.array([shapes[name][-2] for _, name in names]),
-        columns=np.array([shapes[name][-1] for _, name in names]),
-        numel=numel,
-        parameters=[(full,) for full, _ in names],
-        metrics={METRIC: MetricColumn(np.tile([2.0, 1.0], len(shapes)))},
-    )
-    origin = Provenance(model="made/mixture", naming="transformers 5.23.0 Qwen2MoeForCausalLM")
-    return Result(
-        scores=scores,
-        embeddings=(),
-        provenance=origin,
-        total_parameters=int(numel.sum()),
-        planned=len(names),
-        parameters=parameters,
-    )
+from tests.unit.recipes.peft_results import KINDS, best, llama, mixture, recipe
 
 
 def test_lora_names_the_selected_modules() -> None:
@@ -291,65 +221,6 @@ def test_layers_that_are_not_selected_part_a_group() -> None:
     result = llama(types=1, snr=dict(enumerate([1.0, 0.9, 1.0] + [1.0] + [0.1] * 8)))
     _, script = recipe("peft-groups", Choice(selection=Selection(result), percent=25))
     assert constants(script)["GROUPS"] == [[f"model.layers.{i}.mlp.down_proj" for i in (2, 3)]]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_to_adapt_is_refused(kind: str) -> None:
-    with pytest.raises(SelectionError):
-        kind_named(kind).files(Choice(selection=Selection(llama()), percent=5, tiers=Tiers(5)))
-    norms = made.with_parameters(made.result(types=0, norms=True))
-    with pytest.raises(SelectionError):
-        kind_named(kind).files(Choice(selection=Selection(norms), percent=100))
-
-
-def test_a_hybrid_without_a_medium_tier_is_refused() -> None:
-    with pytest.raises(SelectionError, match="which PEFT needs") as refused:
-        kind_named("peft-hybrid").files(
-            Choice(selection=Selection(llama()), percent=50, tiers=Tiers(50))
-        )
-    assert refused.value.field == "medium_percent"
-
-
-def test_groups_without_similar_neighbours_are_refused() -> None:
-    result = llama(types=1, snr={i: 2.0**i for i in range(12)})
-    with pytest.raises(SelectionError, match="no two neighbours"):
-        kind_named("peft-groups").files(Choice(selection=Selection(result), percent=50))
-
-
-def with_parameter(result: Result, name: str, shape: tuple[int, ...]) -> Result:
-    return replace(result, parameters=(*result.parameters, Parameter(name, shape, "linear")))
-
-
-def test_a_name_that_peft_would_find_elsewhere_is_refused() -> None:
-    twin = with_parameter(llama(), "draft.model.layers.1.mlp.down_proj.weight", (8, 8))
-    with pytest.raises(SelectionError, match=r"PEFT would take draft\.model\.layers\.1\."):
-        kind_named("peft-lora").files(Choice(selection=Selection(twin), percent=100))
-
-
-def test_modules_that_train_whole_have_no_dot_to_guard_them() -> None:
-    twin = with_parameter(llama(), "premodel.layers.1.mlp.down_proj.weight", (8, 8))
-    choice = Choice(selection=Selection(twin), percent=75, tiers=Tiers(100))
-    assert kind_named("peft-tiers").files(choice)
-    row = twin.scores.layers.index("model.layers.1.mlp.down_proj")
-    assert choice.selection.threshold[row] <= 75
-    with pytest.raises(SelectionError, match="PEFT would take premodel"):
-        kind_named("peft-hybrid").files(choice)
-
-
-def test_a_name_of_another_model_is_refused() -> None:
-    result = llama(names={0: "model.layers.0.mlp.no_such"})
-    known = tuple(p for p in llama().parameters)
-    with pytest.raises(SelectionError, match="not part of the model"):
-        kind_named("peft-lora").files(
-            Choice(selection=Selection(replace(result, parameters=known)), percent=100)
-        )
-
-
-@pytest.mark.parametrize("name", ["a[/b][red]", 'model.layers.0."x"', "a b", "model.layers.0.x\n"])
-def test_names_that_are_patterns_are_refused(name: str) -> None:
-    result = made.result(sizes=False, names={0: name})
-    with pytest.raises(SelectionError, match="cannot be written to this file"):
-        kind_named("peft-lora").files(Choice(selection=Selection(result), percent=100))
 
 
 @pytest.mark.parametrize(
