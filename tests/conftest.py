@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 _UNSET = (
     *("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "CLICOLOR", "CLICOLOR_FORCE"),
@@ -36,8 +36,11 @@ sys.dont_write_bytecode = False
 os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / f"no-hf-home-{os.getpid()}")
 
 
-# The same examples in every run: what is found by other seeds becomes an example of its own.
-settings.register_profile("suite", derandomize=True, deadline=None)
+# The same examples in every run: what is found by other seeds becomes an example of its own. On a
+# busy machine the tables of Unicode alone took 54 s, which is no fault of the examples.
+settings.register_profile(
+    "suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("suite")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ import transformers
 
 from spectrum_tui.core.results.results import Result
 from tests.architectures.layouts import LAYOUTS, split_in_shards, write_layout
-from tests.architectures.tiny import ARCHITECTURES
+from tests.architectures.tiny import ARCHITECTURES, Architecture
 
+T = TypeVar("T")
 ALL_BUILD_FROM = 23
 """The minor version of transformers 5 from which every architecture here must build."""
 
@@ -35,7 +37,7 @@ class TinyModels:
         if not ARCHITECTURES[name].available:
             pytest.skip(f"this transformers has no {ARCHITECTURES[name].model}")
         if name not in self._models:
-            self._models = {name: _built(name)}
+            self._models = {name: built(name, Architecture.build)}
         return self._models[name]
 
     def folder(self, name: str, layout: str = "transformers-4", shards: int = 1) -> Path:
@@ -48,10 +50,10 @@ class TinyModels:
         return write_layout(self.model(name), name, layout, place)
 
 
-def _built(name: str) -> Any:
-    """The model, unless this is an older transformers that has faults of its own in it."""
+def built(name: str, build: Callable[[Architecture], T]) -> T:
+    """What `build` makes, unless this is an older transformers that has faults of its own in it."""
     try:
-        return ARCHITECTURES[name].build()
+        return build(ARCHITECTURES[name])
     except Exception:
         if int(transformers.__version__.split(".")[1]) >= ALL_BUILD_FROM:
             raise

@@ -41,14 +41,14 @@ def test_the_second_look_is_the_first_one_from_disk(tiny: TinyModels, planned: l
 def test_another_class_or_configuration_is_another_plan(
     tiny: TinyModels, tmp_path: Path, planned: list[str]
 ) -> None:
-    folder = rewrite(tiny.folder("qwen3_5"), tmp_path / "m")
+    folder = rewrite(tiny.folder("llama4"), tmp_path / "m")
     whole = KeptModel(inspect_model(str(folder))).summary()
     asked = Settings(model_class="AutoModelForCausalLM")
     text = KeptModel(inspect_model(str(folder)), asked).summary()
-    assert text.model_class == "Qwen3_5ForCausalLM" != whole.model_class
+    assert text.model_class == "Llama4ForCausalLM" != whole.model_class
     assert planned == ["", "AutoModelForCausalLM"]
     config = folder / "config.json"
-    config.write_text(config.read_text().replace('"qwen3_5"', '"no-such-model"'))
+    config.write_text(config.read_text().replace('"llama4"', '"no-such-model"'))
     unknown = KeptModel(inspect_model(str(folder))).summary()
     assert unknown.naming == "the checkpoint"
     assert len(planned) == 3

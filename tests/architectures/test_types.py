@@ -26,6 +26,7 @@ from spectrum_tui.core.training.rescoring import live_layers
 from spectrum_tui.freeze import freeze_except
 from tests import oracle
 from tests.architectures.compare import load_as_a_trainer
+from tests.architectures.conftest import built
 from tests.architectures.test_scans import scanned
 from tests.architectures.tiny import ARCHITECTURES, STAGES, Architecture
 from tests.checkpoints import save
@@ -69,7 +70,7 @@ def layers_of(architecture: Architecture) -> list[Layer]:
 def test_types_of_one_stack_of_blocks_are_the_reference_tools(name: str) -> None:
     if not ARCHITECTURES[name].available:
         pytest.skip("not in this transformers")
-    layers = layers_of(ARCHITECTURES[name])
+    layers = built(name, layers_of)
     several = len({tower_of(layer.name) for layer in layers}) > 1
     for layer in layers:
         tower = tower_of(layer.name)

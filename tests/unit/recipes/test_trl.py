@@ -1,7 +1,4 @@
-"""The TRL script: what it embeds, how it reads its options, and that the names reach the model.
-
-TRL, transformers and torch are stand-ins here; tests/training runs the script for real.
-"""
+"""The script for TRL as a file: what it embeds, and that it is clean."""
 
 from __future__ import annotations
 

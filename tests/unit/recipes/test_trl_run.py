@@ -1,4 +1,7 @@
-"""The script for TRL as it is started: its options, its data, and what reaches the trainer."""
+"""The script for TRL as it is started: its options, its data, and what reaches the trainer.
+
+TRL, transformers and torch are stand-ins here; tests/training runs the script for real.
+"""
 
 from __future__ import annotations
 

@@ -123,10 +123,10 @@ def test_float64_values_beyond_float32() -> None:
     assert abs(got - oracle.snr(tensor.numpy())) <= 1e-9 * got
 
 
-def test_a_thousand_types_with_near_ties_are_in_the_order_of_exact() -> None:
+def test_hundreds_of_types_with_near_ties_are_in_the_order_of_exact() -> None:
     generator = torch.Generator().manual_seed(7)
     items: list[tuple[int, torch.Tensor]] = []
-    for kind in range(1000):
+    for kind in range(240):
         base = with_signal(generator, 12, 16)
         gaps = (0.0, 10.0 ** -(kind % 8), 3.0 * 10.0 ** -(kind % 8))
         items += [(kind, base * (1.0 + gap)) for gap in gaps]

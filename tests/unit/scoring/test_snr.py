@@ -142,16 +142,17 @@ def test_small_random_matrices_score_as_an_svd_does() -> None:
     """Of the 4x4 ones 3 % have no value above the threshold."""
     rng = np.random.default_rng(4)
     without_signal = 0
-    for _ in range(2000):
+    for number in range(2000):
         weight = rng.standard_normal((4, 4))
         values = oracle.singular_values(weight)
-        bound = relative_error_bound(values, np.full(4, 1e-13), 4, 4)
         score = spectrum_score(values, 4, 4)
         assert score.snr == pytest.approx(oracle.snr(weight), rel=1e-12)
         if not score.signal:
             without_signal += 1
+            bound = relative_error_bound(values, np.full(4, 1e-13), 4, 4)
             assert (score.snr, bound) == (0.0, 0.0)
-        assert set(every_metric(values, 4, 4)) == set(METRICS)
+        if not score.signal or number % 10 == 0:  # they cost as much as all the rest
+            assert set(every_metric(values, 4, 4)) == set(METRICS)
     assert 20 < without_signal < 120
 
 
