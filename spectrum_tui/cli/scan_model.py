@@ -172,7 +172,7 @@ class _Scan:
             # Threads may be inside a matrix for seconds; everything finished is on disk.
             os._exit(130)
         self.interrupted = True
-        self._say("stopping after the matrices in work (Ctrl-C again to stop at once)")
+        self._say("stopping after the matrices in progress (Ctrl-C again to stop at once)")
 
     def _report(self, event: object) -> None:
         match event:

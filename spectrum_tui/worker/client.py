@@ -154,7 +154,7 @@ class ScanRunner:
 
     def force_stop(self) -> None:
         """End the scan now: what is in work is lost, everything finished is on disk."""
-        self.progress.end("stopped", "Ended at once; the matrices in work were not kept.")
+        self.progress.end("stopped", "Ended at once; the matrices in progress were not kept.")
         self._replace_worker()
 
     def cancel_download(self) -> None:

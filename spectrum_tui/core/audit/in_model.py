@@ -45,7 +45,7 @@ def class_findings(meanings: Sequence[Meaning], model: Model) -> list[Finding]:
             code="class",
             line=0,
             message=f"{most:,} of {lines} match unchanged if the model is loaded as {best}, "
-            f"{here:,} if it is loaded as {model.known.naming}.",
+            f"{here:,} as {model.known.naming}.",
             hint=f"If the trainer loads that class, audit with --model-class {auto_class}.",
         )
     ]
