@@ -24,9 +24,11 @@ from spectrum_tui.core.comparison.compare import Comparison, compare, rho_text
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import append_text, slug, write_text
 from spectrum_tui.core.numbers import finite
+from spectrum_tui.core.policy_values import parse_percent
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import flat_text, load_result
-from spectrum_tui.core.settings import DEFAULT_PERCENT, METRIC, parse_metric, parse_percent
+from spectrum_tui.core.settings import DEFAULT_PERCENT, METRIC, parse_metric
 from spectrum_tui.core.text import safe
 from spectrum_tui.core.training.rescoring import Rescorer, live_layers
 
@@ -62,7 +64,7 @@ class RescoreCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         result: str | Path | None = None,
         types: Sequence[str] = (),
         metric: str = "",
-        top_percent: int = DEFAULT_PERCENT,
+        top_percent: float = DEFAULT_PERCENT,
     ) -> None:
         if every < 0 or not (every or at):
             raise InputError("No step to score at is given.", "Give every=500 or at=[1000].")
@@ -131,7 +133,7 @@ def _name_of(model: Any) -> str:
     return str(getattr(getattr(model, "config", None), "_name_or_path", "")) or "model"
 
 
-def _line(start: Comparison, last: Comparison, percent: int) -> dict[str, Any]:
+def _line(start: Comparison, last: Comparison, percent: float) -> dict[str, Any]:
     """Return what a line of the file says besides step and seconds; strict JSON."""
     scores = start.b.scores
     values = zip(scores.layers, scores.values.tolist(), strict=True)
@@ -145,8 +147,8 @@ def _line(start: Comparison, last: Comparison, percent: int) -> dict[str, Any]:
     }
 
 
-def _change(comparison: Comparison, percent: int) -> dict[str, Any]:
-    mask_a, mask_b = comparison.masks(percent)
+def _change(comparison: Comparison, percent: float) -> dict[str, Any]:
+    mask_a, mask_b = comparison.masks(Policy(percent=percent))
     before, after = mask_a[comparison.pairs.a], mask_b[comparison.pairs.b]
     layers = comparison.b.scores.layers
     rows = comparison.pairs.b
@@ -159,12 +161,12 @@ def _change(comparison: Comparison, percent: int) -> dict[str, Any]:
     }
 
 
-def _say(line: dict[str, Any], percent: int) -> None:
+def _say(line: dict[str, Any], percent: float) -> None:
     start, last = line["since_start"], line["since_last"]
     rhos = [rho_text(math.nan if c["spearman"] is None else c["spearman"]) for c in (start, last)]
     log.info(
         "step %d: Spearman %s against the start, %s against the last time; "
-        "since the start %d layers entered the top %d %% and %d left it",
+        "since the start %d layers entered the top %g %% and %d left it",
         line["step"],
         *rhos,
         len(start["entered"]),

@@ -50,7 +50,7 @@ def snr_of_values(values: Array, rows: int, columns: int) -> float:
     return float(signal / noise / s[0]) if noise > 0 else math.inf
 
 
-def selected(snr_of_layer: dict[str, float], percent: int) -> list[str]:
+def selected(snr_of_layer: dict[str, float], percent: float) -> list[str]:
     """Of one type: the first int(n * P / 100) of the layers sorted by SNR, highest first."""
     ordered = sorted(snr_of_layer.items(), key=lambda item: item[1], reverse=True)
     return [layer for layer, _ in ordered[: int(len(ordered) * percent / 100)]]

@@ -35,7 +35,7 @@ class TrainingMemory:
 
     def estimate(self, choice: Choice, training: Training) -> Estimate:
         table = self.table(choice.selection)
-        return table.estimate(choice.percent, training, embeddings=choice.embeddings)
+        return table.estimate(choice.policy, training)
 
     def table(self, selection: Selection) -> MemoryTable:
         """Return the estimates of a ranking, made once."""

@@ -6,17 +6,19 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from spectrum_tui.cli.choosing import policy_for
 from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.policy_values import percentage
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, kind_named
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.core.settings import whole_number
+from spectrum_tui.core.settings import POLICY_OPTIONS, whole_number
 from spectrum_tui.stdio.streams import PROGRAM, put, say
 
 LARGEST_RANK = 65536
@@ -38,7 +40,7 @@ def _export(options: argparse.Namespace) -> int:
     kind = kind_named(options.kind)
     choice = _choice(options, kind)
     files = drafted(kind, choice)
-    say_too_small(kind.ranked(choice).selection, choice.percent)
+    say_too_small(kind.ranked(choice).selection, choice.policy)
     if kind is DEFAULT_KIND:
         say_frozen(choice)
     if options.output is None:
@@ -58,12 +60,12 @@ def _choice(options: argparse.Namespace, kind: RecipeKind) -> Choice:
             f"It is for {able}.",
             field="experts",
         )
-    ranked = load_scores(options).with_metric(settings.metric)
+    tiers = _tiers(options, kind, settings.top_percent)
+    selection = Selection(load_scores(options, settings).with_metric(settings.metric))
     return Choice(
-        selection=Selection(ranked),
-        percent=settings.top_percent,
-        embeddings=not settings.no_embeddings,
-        tiers=_tiers(options, kind, settings.top_percent),
+        selection=selection,
+        policy=policy_for(settings, selection, tiers),
+        tiers=tiers,
         experts=options.experts,
         allow_missing=settings.allow_missing,
     )
@@ -137,7 +139,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     """Add what every kind of recipe is made of, and where it goes."""
     add = parser.add_argument
     add("results", metavar="RESULTS.json", help="a saved score file")
-    add_options(parser, "top_percent", "metric", "no_embeddings", "allow_missing", "sizes_from")
+    add_options(parser, *POLICY_OPTIONS, "policy", "allow_missing", "sizes_from")
     add(
         "-o",
         "--output",
@@ -167,7 +169,7 @@ def _add_tiers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _tiers(options: argparse.Namespace, kind: RecipeKind, percent: int) -> Tiers:
+def _tiers(options: argparse.Namespace, kind: RecipeKind, percent: float) -> Tiers:
     """Return the tiers that were asked for; raises InputError for what the kind has no use for."""
     for option in ("high_rank", "medium_percent", "medium_rank"):
         if getattr(options, option) is not None and option not in kind.options:
@@ -183,13 +185,10 @@ def _tiers(options: argparse.Namespace, kind: RecipeKind, percent: int) -> Tiers
     )
 
 
-def _medium_percent(given: str | None, percent: int) -> int | None:
+def _medium_percent(given: str | None, percent: float) -> float | None:
     if given is None:
         return None
-    text = given.strip().removesuffix("%")
-    return whole_number(
-        text, percent, 100, "medium_percent", "--medium-percent", f"{percent} to 100"
-    )
+    return percentage(given, low=percent, field="medium_percent", what="--medium-percent")
 
 
 def _rank(given: str | None, option: str, default: int) -> int:

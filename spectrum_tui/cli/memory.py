@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from spectrum_tui.cli.choosing import policy_for
 from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.cli.output import aligned
 from spectrum_tui.cli.scores import load_scores
@@ -22,13 +23,16 @@ from spectrum_tui.core.memory.presets import (
     Training,
     parse_batch,
     parse_gpus,
-    parse_memory,
     parse_sequence,
     preset_named,
     sharding_named,
 )
+from spectrum_tui.core.policy_values import parse_memory
+from spectrum_tui.core.recipes.policy_line import OPENING, policy_line
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.settings import POLICY_OPTIONS
 from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines
 
@@ -42,8 +46,7 @@ class _Question:
     table: MemoryTable
     selection: Selection
     training: Training
-    percent: int
-    embeddings: bool
+    policy: Policy
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -53,7 +56,8 @@ def run(arguments: Sequence[str]) -> int:
     asked = _question(options)
     answer = None if limit is None else _fit(asked, limit)
     if answer is not None and answer.percent:
-        asked = replace(asked, percent=answer.percent)
+        policy = replace(asked.policy, percent=answer.percent, budget=None, layers=None)
+        asked = replace(asked, policy=policy)
     if options.json:
         put_json(_as_data(asked, answer))
     else:
@@ -71,35 +75,26 @@ def _question(options: argparse.Namespace) -> _Question:
         checkpointing=not options.no_checkpointing,
     )
     settings = settings_of(options)
-    result = load_scores(options)
+    result = load_scores(options, settings)
     if not result.parameters:
         raise ResultsError(NO_SIZES, NO_SIZES_HINT)
     selection = Selection(result.with_metric(settings.metric))
     table = MemoryTable(selection, ModelSizes(result.parameters, result.embeddings))
-    embeddings = bool(result.embeddings) and not settings.no_embeddings
+    policy = policy_for(settings, selection)
     return _Question(
-        result=result,
-        table=table,
-        selection=selection,
-        training=training,
-        percent=settings.top_percent,
-        embeddings=embeddings,
+        result=result, table=table, selection=selection, training=training, policy=policy
     )
 
 
 def _fit(asked: _Question, limit: float) -> Fit:
-    least = asked.selection.smallest_percent()
-    return fit(asked.table, limit, asked.training, embeddings=asked.embeddings, least=least)
+    return fit(asked.table, limit, asked.policy, asked.training)
 
 
 def _estimates(asked: _Question) -> Iterator[tuple[str, Estimate]]:
     """(name, estimate) of every preset."""
     for preset in PRESETS:
         training = replace(asked.training, preset=preset)
-        yield (
-            preset.name,
-            asked.table.estimate(asked.percent, training, embeddings=asked.embeddings),
-        )
+        yield preset.name, asked.table.estimate(asked.policy, training)
 
 
 def _lines(asked: _Question, answer: Fit | None) -> Iterator[str]:
@@ -121,11 +116,11 @@ def _lines(asked: _Question, answer: Fit | None) -> Iterator[str]:
 
 
 def _trains(asked: _Question) -> str:
-    trained = asked.table.estimate(asked.percent, Training(), embeddings=asked.embeddings).trained
+    trained = asked.table.estimate(asked.policy, Training()).trained
     share = numbers.percent(trained / asked.result.total_parameters)
-    embeddings = "with" if asked.embeddings else "without"
+    embeddings = "with" if asked.selection.heads(asked.policy) else "without"
     return (
-        f"the top {asked.percent} % of each layer type, {embeddings} embeddings and head, "
+        f"{asked.policy.words}, {embeddings} embeddings and head, "
         f"train {numbers.count(trained)} of {numbers.count(asked.result.total_parameters)} "
         f"parameters ({share})"
     )
@@ -158,12 +153,13 @@ def _as_data(asked: _Question, answer: Fit | None) -> dict[str, Any]:
     training = asked.training
     return {
         "model": asked.result.provenance.model,
-        "top_percent": asked.percent,
-        "embeddings": asked.embeddings,
+        "top_percent": asked.policy.percent,
+        "embeddings": bool(asked.selection.heads(asked.policy)),
+        "policy": policy_line(asked.policy, asked.selection.result.scores.metric).removeprefix(
+            OPENING
+        ),
         "total_parameters": asked.result.total_parameters,
-        "trained_parameters": asked.table.estimate(
-            asked.percent, Training(), embeddings=asked.embeddings
-        ).trained,
+        "trained_parameters": asked.table.estimate(asked.policy, Training()).trained,
         "gpus": training.gpus,
         "sharding": training.divided.name,
         "batch": training.batch,
@@ -211,6 +207,7 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("results", metavar="RESULTS.json", help="a saved score file")
+    _, *others = POLICY_OPTIONS
     add_options(parser, "top_percent")
     add(
         "--fit",
@@ -235,5 +232,5 @@ def _parser() -> Parser:
     add("--sequence", default="2048", metavar="N", help="tokens per sequence (2048)")
     add("--no-checkpointing", action="store_true", help="train without gradient checkpointing")
     add("--json", action="store_true", help="print JSON")
-    add_options(parser, "metric", "no_embeddings", "sizes_from")
+    add_options(parser, *others, "policy", "sizes_from")
     return parser

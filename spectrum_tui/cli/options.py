@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 from spectrum_tui.core.errors import InputError
@@ -30,14 +31,16 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add the options of these settings."""
     for name in names:
         option = OPTIONS[name]
-        how: dict[str, Any] = {"help": option.help}
+        # What is not typed stays unset: `--policy` may say it, else the default holds.
+        how: dict[str, Any] = {"help": option.help, "default": argparse.SUPPRESS}
         if option.takes == "nothing":
             how |= {"action": "store_true"}
         elif option.takes == "several":
-            how |= {"nargs": "+", "default": [], "metavar": option.metavar}
+            how |= {"nargs": "+", "metavar": option.metavar}
+        elif option.takes == "each":
+            how |= {"action": "append", "metavar": option.metavar}
         else:
-            how |= {"default": option.text(option.default), "metavar": option.metavar}
-            how |= {"choices": option.choices}
+            how |= {"metavar": option.metavar, "choices": option.choices}
         if option.flag.startswith("-"):
             parser.add_argument(option.flag, dest=name, **how)
         else:
@@ -62,15 +65,24 @@ def add_model_options(parser: argparse.ArgumentParser, command: str) -> None:
 
 def settings_of(options: argparse.Namespace) -> Settings:
     """Return the settings that these options say, the defaults of all others; raises InputError."""
-    said = {name: value for name, value in vars(options).items() if name in OPTIONS}
-    return Settings(**{name: OPTIONS[name].value(value) for name, value in said.items()})
+    typed = {name: value for name, value in vars(options).items() if name in OPTIONS}
+    said = {name: OPTIONS[name].value(value) for name, value in typed.items()}
+    file = said.get("policy")
+    return Settings(**((_read_policy(file) if file else {}) | said))
+
+
+def _read_policy(file: str) -> dict[str, Any]:
+    from spectrum_tui.core.recipes.policy_line import read_policy  # later: it needs numpy
+
+    return read_policy(Path(file).expanduser())
 
 
 def model_settings(options: argparse.Namespace) -> Settings:
     """Return the settings that `add_model_options` asks for; raises InputError."""
-    if options.model and options.model_name and options.model != options.model_name:
+    named = getattr(options, "model", "")
+    if named and options.model_name and named != options.model_name:
         raise InputError("Two models are given.", "Give MODEL or --model-name, not both.")
-    model = options.model or options.model_name or ""
+    model = named or options.model_name or ""
     if options.demo and model:
         raise InputError("--demo uses its own model.", f"Leave out {model!r}, or --demo.")
     return replace(settings_of(options), model=DEMO if options.demo else model)

@@ -9,12 +9,13 @@ from spectrum_tui.stdio.streams import say
 
 if TYPE_CHECKING:
     from spectrum_tui.core.recipes.choice import Choice
+    from spectrum_tui.core.results.policy import Policy
     from spectrum_tui.core.results.selection import Selection
 
 
-def say_too_small(selection: Selection, percent: int) -> None:
+def say_too_small(selection: Selection, policy: Policy) -> None:
     """Which types are too small for a percentage, if any are."""
-    if text := selection.too_small(percent):
+    if text := selection.too_small(policy):
         say(f"note: {text}")
 
 
@@ -23,7 +24,7 @@ def say_frozen(choice: Choice) -> None:
     it to the trainer."""
     from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS  # later: it needs numpy
 
-    if choice.selection.result.embeddings and not choice.embeddings:
+    if choice.selection.result.embeddings and not choice.selection.heads(choice.policy):
         say(f"note: {FROZEN_EMBEDDINGS}")
 
 

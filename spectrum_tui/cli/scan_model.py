@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from spectrum_tui.cli.choosing import tell_unmatched
 from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.events import (
@@ -32,18 +33,22 @@ from spectrum_tui.core.files import (
     write_text,
 )
 from spectrum_tui.core.hub import Patience
+from spectrum_tui.core.memory.budget import filled, parse_way
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, fetch, inspect_model
 from spectrum_tui.core.numbers import count, counted, duration, finite, part_of, size
-from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
+from spectrum_tui.core.recipes.policy_line import OPENING, policy_line
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.results.names import unmatched
+from spectrum_tui.core.results.policy import policy_of
 from spectrum_tui.core.results.results import Result
-from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.results.selection import Selection, check_rule
 from spectrum_tui.core.saved import store
 from spectrum_tui.core.scanning.distributed import PeerLostError, ProcessGroup, join
 from spectrum_tui.core.scanning.run import match_types, run_scan
-from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.settings import METRIC, Settings
 from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.last_resort import report_error
 from spectrum_tui.stdio.streams import draw, put, put_json, say
@@ -79,6 +84,7 @@ def _scan(group: ProcessGroup, settings: Settings) -> int:
     if settings.revision and inspection.summary.origin == "folder":
         tell("note: --revision is ignored: the files of a folder are read as they are")
     types = match_types(inspection.summary.types, settings.types)
+    _check_policy(settings, inspection, types)
     scan = _Scan(group, tell)
     result = scan.run(replace(settings, types=types), inspection)
     if scan.interrupted or scan.stopped:
@@ -86,22 +92,30 @@ def _scan(group: ProcessGroup, settings: Settings) -> int:
     if result is None:
         return 0 if not group.leads else 1
     files = store.files_of(result, output)
-    choice = Choice(
-        selection=Selection(result),
-        percent=settings.top_percent,
-        embeddings=not settings.no_embeddings,
-        allow_missing=settings.allow_missing,
-    )
+    selection = Selection(result)
     try:
+        policy = filled(policy_of(settings), selection, Tiers())
+        choice = Choice(selection=selection, policy=policy, allow_missing=settings.allow_missing)
         recipe = drafted(DEFAULT_KIND, choice)[0]
     except SelectionError:
         tell(f"the scores are in {files.scores}")
         raise
-    write_text(files.recipe(settings.top_percent), recipe.text)
-    say_too_small(choice.selection, settings.top_percent)
+    path = files.ending(recipe.ending)
+    write_text(path, recipe.text)
+    say_too_small(selection, policy)
     say_frozen(choice)
-    _print_result(result, files, settings)
+    _print_result(choice, files, path, settings)
     return 1 if scan.progress.snapshot().failed else 0
+
+
+def _check_policy(settings: Settings, inspection: Inspection, types: Collection[str]) -> None:
+    """Raise InputError for a policy that this scan cannot lead to: before it, not after hours."""
+    policy = policy_of(settings)
+    check_rule(policy.rule, settings.metric or METRIC)
+    parse_way(policy.way, Tiers())
+    model = inspection.model
+    layers = [layer.name for layer in model.layers if layer.type in types]
+    tell_unmatched(unmatched(policy, layers, types, model.embeddings), settings)
 
 
 def _prepare(group: ProcessGroup, settings: Settings, output: Path, say: Say) -> Inspection:
@@ -272,10 +286,11 @@ def _interrupted(state: Snapshot, say: Say, *, fresh: bool = False) -> int:
     return 130
 
 
-def _print_result(result: Result, files: OutputFiles, settings: Settings) -> None:
-    paths = (files.scores, files.sorted_scores, files.recipe(settings.top_percent))
+def _print_result(choice: Choice, files: OutputFiles, recipe: Path, settings: Settings) -> None:
+    result = choice.selection.result
+    paths = (files.scores, files.sorted_scores, recipe)
     if settings.json:
-        put_json(_as_json(result, files, settings))
+        put_json(_as_json(choice, files, recipe, settings))
     else:
         put("".join(f"{path}\n" for path in paths))
     failed = len(result.scores.problems)
@@ -285,13 +300,15 @@ def _print_result(result: Result, files: OutputFiles, settings: Settings) -> Non
     )
 
 
-def _as_json(result: Result, files: OutputFiles, settings: Settings) -> dict[str, Any]:
+def _as_json(
+    choice: Choice, files: OutputFiles, recipe: Path, settings: Settings
+) -> dict[str, Any]:
     """Return what `scan --json` prints. A score that is infinite is null with "infinite": true,
     since strict JSON has no Infinity; among the matrices of a layer it is null. As in the score
     files, "snr" is the value in the metric that ranks, which "metric" names."""
+    result = choice.selection.result
     scores = result.scores
-    percent = settings.top_percent
-    mask = Selection(result).trained(percent, embeddings=not settings.no_embeddings)
+    mask = choice.selection.trained(choice.policy)
     rows = []
     for i, layer in enumerate(scores.layers):
         score = float(scores.values[i])
@@ -315,11 +332,12 @@ def _as_json(result: Result, files: OutputFiles, settings: Settings) -> dict[str
         "revision": result.provenance.revision,
         "naming": result.provenance.naming,
         "metric": result.scores.metric,
-        "top_percent": percent,
+        "top_percent": settings.top_percent,
+        "policy": policy_line(choice.policy, scores.metric).removeprefix(OPENING),
         "files": {
             "scores": str(files.scores),
             "sorted": str(files.sorted_scores),
-            "yaml": str(files.recipe(percent)),
+            "yaml": str(recipe),
         },
         "layers": rows,
     }

@@ -151,10 +151,6 @@ class OutputFiles:
         """`{type: {layer: snr}}`, highest first."""
         return self.folder / f"{self.stem}_sorted.json"
 
-    def recipe(self, percent: int) -> Path:
-        """Return the `unfrozen_parameters` YAML of one percentage."""
-        return self.ending(f"_unfrozenparameters_{percent}percent.yaml")
-
     def ending(self, text: str) -> Path:
         """Return a file of a recipe, by what its name ends with."""
         return self.folder / f"{self.stem}{text}"

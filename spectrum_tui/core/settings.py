@@ -8,6 +8,20 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.policy_values import (
+    PER_TYPE,
+    RULES,
+    Blocks,
+    Budget,
+    TypePercents,
+    blocks_text,
+    parse_blocks,
+    parse_budget,
+    parse_percent,
+    parse_rule,
+    parse_type_percents,
+    type_percent_texts,
+)
 
 RECIPES = (".yaml", ".yml")
 """How the names of recipes end."""
@@ -33,13 +47,6 @@ def parse_metric(text: str) -> str:
             f"There is no metric {text!r}.", f"Choose from {', '.join(METRICS)}.", field="metric"
         )
     return name
-
-
-def parse_percent(text: str) -> int:
-    """Return a whole percentage from 1 to 100; raises InputError."""
-    return whole_number(
-        text.strip().removesuffix("%"), 1, 100, "top_percent", "The percentage", "1 to 100"
-    )
 
 
 def parse_batch_size(text: str) -> int:
@@ -78,9 +85,10 @@ how long these take, or what is written of them."""
 class Option:
     """What the command line and the setup screen know of a setting.
 
-    `only` is the command that has the option where the app and `scan` do not both. `check` makes
-    a value of what is typed, or raises InputError; `unset` stands for 0 and "". `label`, `note`
-    and `placeholder` are its field's on the setup screen.
+    `only` is the command that has the option where the app and `scan` do not both. It `takes` one
+    value, several, one at each mention, or nothing. `check` makes a value of what is typed, or
+    raises InputError, and `write` the other way; `unset` stands for 0 and "". `label`, `note` and
+    `placeholder` are its field's on the setup screen.
     """
 
     flag: str
@@ -90,8 +98,9 @@ class Option:
     only: Literal["", "app", "scan"] = ""
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
-    takes: Literal["one", "several", "nothing"] = "one"
+    takes: Literal["one", "several", "each", "nothing"] = "one"
     check: Callable[[Any], Any] | None = None
+    write: Callable[[Any], Any] = str
     unset: str = ""
     label: str = ""
     note: str = ""
@@ -101,9 +110,9 @@ class Option:
         """Return the value that is typed; raises InputError."""
         return (self.check or type(self.default))(typed)
 
-    def text(self, value: object) -> str:
-        """Return a value as it is typed."""
-        return str(value or self.unset or value)
+    def text(self, value: Any) -> Any:
+        """Return a value as it is typed; several texts where it takes one at each mention."""
+        return self.write(value) if value or not self.unset else self.unset
 
 
 def _setting(**about: Any) -> Any:
@@ -130,11 +139,11 @@ class Settings:
         note="A folder of safetensors or a Hugging Face id; enter reads it",
         placeholder="folder, or org/name on Hugging Face",
     )
-    top_percent: int = _setting(
+    top_percent: float = _setting(
         flag="--top-percent",
         default=DEFAULT_PERCENT,
         metavar="P",
-        help=f"percentage of each layer type to train, 1 to 100 ({DEFAULT_PERCENT})",
+        help=f"percentage of each layer type to train, up to 100 ({DEFAULT_PERCENT})",
         changes="output",
         check=parse_percent,
         label="Top percent",
@@ -149,6 +158,76 @@ class Settings:
         ),
         changes="output",
         check=parse_metric,
+    )
+    rule: str = _setting(
+        flag="--rule",
+        default=PER_TYPE,
+        metavar="RULE",
+        help=f"what the percentage is of: {', '.join(RULES)} ({PER_TYPE})",
+        changes="output",
+        check=parse_rule,
+    )
+    type_percents: TypePercents = _setting(
+        flag="--type-percent",
+        takes="each",
+        default=(),
+        metavar="TYPE=P",
+        help="a percentage of its own for a type or a shell pattern of types, 0 to 100; repeatable",
+        changes="output",
+        check=parse_type_percents,
+        write=type_percent_texts,
+    )
+    blocks: Blocks = _setting(
+        flag="--blocks",
+        default=(),
+        metavar="RANGES",
+        help="only blocks of these numbers may train: 8-, 0-3,28-31 (all)",
+        changes="output",
+        check=parse_blocks,
+        write=blocks_text,
+    )
+    pins: tuple[str, ...] = _setting(
+        flag="--pin",
+        takes="each",
+        default=(),
+        metavar="LAYER",
+        help="a layer, or a shell pattern of layers, that trains in any case; repeatable",
+        changes="output",
+        check=tuple,
+        write=tuple,
+    )
+    bans: tuple[str, ...] = _setting(
+        flag="--ban",
+        takes="each",
+        default=(),
+        metavar="LAYER",
+        help="one that never trains, pinned or not; repeatable",
+        changes="output",
+        check=tuple,
+        write=tuple,
+    )
+    budget: Budget | None = _setting(
+        flag="--budget",
+        default=None,
+        metavar="N",
+        help="in place of a percentage: as much as 24GiB of each GPU hold, or 1.5B parameters",
+        changes="output",
+        check=parse_budget,
+        write=lambda budget: budget.text,
+    )
+    way: str = _setting(
+        flag="--way",
+        default="",
+        metavar="WAY",
+        help="how a budget of memory is trained: 'qlora gpus=2 batch=4 sequence=4096' (bf16)",
+        changes="output",
+    )
+    policy: str = _setting(
+        flag="--policy",
+        default="",
+        metavar="FILE",
+        help="choose as this recipe did, which spectrum-tui wrote; other options go before it",
+        changes="output",
     )
     batch_size: int = _setting(
         flag="--batch-size",
@@ -262,7 +341,6 @@ class Settings:
         default=False,
         help="keep embeddings and output head frozen (spectrum.py always trains them)",
         changes="output",
-        only="scan",
     )
 
     def that_change(self, *what: Change) -> tuple[Any, ...]:
@@ -273,3 +351,9 @@ class Settings:
 OPTIONS: dict[str, Option] = {f.name: f.metadata["option"] for f in fields(Settings)}
 """By the name of the setting, in the order of --help."""
 DEFAULTS = Settings()
+
+POLICY_OPTIONS = (
+    *("top_percent", "metric", "rule", "type_percents", "blocks", "pins", "bans"),
+    *("budget", "way", "no_embeddings"),
+)
+"""What decides which layers are selected of given scores: what `--policy` reads from a recipe."""

@@ -12,6 +12,7 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
@@ -58,7 +59,7 @@ def scanned_once(tiny: TinyModels, inspection: Inspection, output: Path) -> Resu
     return tiny.results[folder]
 
 
-def intended(result: Result, percent: int, parameters: set[str]) -> set[str]:
+def intended(result: Result, percent: float, parameters: set[str]) -> set[str]:
     """What the best of each type are, bias included, by the rule typed again."""
     scores = result.scores
     types: dict[str, dict[str, float]] = {}
@@ -85,7 +86,9 @@ def of_the_same_modules(heads: set[str], names: set[str]) -> set[str]:
 def recipe(result: Result, percent: int, *, with_embeddings: bool) -> str:
     """The text of the file, empty where there is nothing to write."""
     try:
-        return SpectrumYaml(Selection(result)).text(percent, embeddings=with_embeddings)
+        return SpectrumYaml(Selection(result)).text(
+            Policy(percent=percent, embeddings=with_embeddings)
+        )
     except SelectionError as exc:
         if "smallest percentage" in exc.message + exc.hint:
             return ""

@@ -13,6 +13,7 @@ from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import Training
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.sizes import load_sized
 from tests.architectures.conftest import TinyModels
@@ -44,10 +45,10 @@ def test_rows_get_the_names_and_sizes_that_trainers_have(
         assert sum(sizes[n] for n in names) == result.scores.numel[row]
     assert result.embeddings
     selection = Selection(result)
-    text = SpectrumYaml(selection).text(60, embeddings=True)  # refuses names that no trainer has
+    text = SpectrumYaml(selection).text(Policy(percent=60))  # refuses names that no trainer has
     named = {line[2:] for line in text.splitlines() if line.startswith("- ")}
     table = MemoryTable(selection, ModelSizes(result.parameters, result.embeddings))
-    trained = table.estimate(60, Training(), embeddings=True).trained
+    trained = table.estimate(Policy(percent=60), Training()).trained
     assert trained == sum(sizes[n] for n in named)
 
 
@@ -66,4 +67,4 @@ def test_single_experts_keep_the_names_of_their_generation_and_it_is_said(
     assert result.scores.numel.all()
     whole = sum(p.numel() for p in tiny.model(name).parameters())
     assert result.total_parameters == whole
-    SpectrumYaml(Selection(result)).text(50, embeddings=True)
+    SpectrumYaml(Selection(result)).text(Policy(percent=50))

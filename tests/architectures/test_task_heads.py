@@ -18,6 +18,7 @@ from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
@@ -135,14 +136,14 @@ def test_a_fresh_head_trains_and_is_switched_with_the_embeddings(
     head = of_the_head(name, model)
     assert head
     on = freeze_except(
-        model, yaml.safe_load(recipe.text(50, embeddings=True))["unfrozen_parameters"]
+        model, yaml.safe_load(recipe.text(Policy(percent=50)))["unfrozen_parameters"]
     )
     assert head <= {n for n, p in model.named_parameters() if p.requires_grad}
     assert on.random == ()
     # transformers says on its own, depending on who set its verbosity, that the head is new
     assert not [r for r in caplog.records if r.name.startswith("spectrum_tui")]
     with caplog.at_level(logging.WARNING):
-        text = recipe.text(50, embeddings=False)
+        text = recipe.text(Policy(percent=50, embeddings=False))
         off = freeze_except(model, yaml.safe_load(text)["unfrozen_parameters"])
     assert not head & {n for n, p in model.named_parameters() if p.requires_grad}
     assert set(off.random) == head - stored(folder)
@@ -162,7 +163,7 @@ def stored(folder: Path) -> set[str]:
 def test_what_is_new_trains_on_request(case: tuple[str, Path, Result]) -> None:
     name, folder, result = case
     model = loaded(name, folder)
-    text = SpectrumYaml(Selection(result)).text(50, embeddings=False)
+    text = SpectrumYaml(Selection(result)).text(Policy(percent=50, embeddings=False))
     frozen = freeze_except(model, yaml.safe_load(text)["unfrozen_parameters"], keep_new=True)
     assert of_the_head(name, model) - stored(folder) <= set(frozen.matched)
     assert frozen.random == ()
@@ -171,10 +172,12 @@ def test_what_is_new_trains_on_request(case: tuple[str, Path, Result]) -> None:
 def test_what_is_shown_says_which_head(case: tuple[str, Path, Result]) -> None:
     name, _, result = case
     if shown := CASES[name][4]:
-        assert embeddings_text(result, embeddings=True) == shown
-        assert (
-            embeddings_text(result, embeddings=False) == f"{shown[5:].rpartition(' (')[0]} frozen"
+        on, off = (
+            embeddings_text(Choice(selection=Selection(result), policy=Policy(embeddings=on)))
+            for on in (True, False)
         )
+        assert on == shown
+        assert off == f"{shown[5:].rpartition(' (')[0]} frozen"
 
 
 @pytest.mark.parametrize("kind", ["peft-lora", "peft-tiers", "peft-hybrid"])
@@ -182,14 +185,16 @@ def test_peft_trains_the_head_whole(kind: str, case: tuple[str, Path, Result]) -
     name, _, result = case
     modules, task = CASES[name][2:4]
     on, script = kind_named(kind).files(
-        Choice(selection=Selection(result), percent=50, embeddings=True, tiers=TIERS)
+        Choice(selection=Selection(result), policy=Policy(percent=50), tiers=TIERS)
     )
     config = json.loads(on.text)
     assert config.get("modules_to_save", [])[-len(modules) :] == modules
     assert config["task_type"] == task
     assert f"The task head trains whole: {', '.join(modules)}." in flowing(script.text)
     off, script = kind_named(kind).files(
-        Choice(selection=Selection(result), percent=50, embeddings=False, tiers=TIERS)
+        Choice(
+            selection=Selection(result), policy=Policy(percent=50, embeddings=False), tiers=TIERS
+        )
     )
     config = json.loads(off.text)
     assert not set(modules) & set(config.get("modules_to_save", ()))

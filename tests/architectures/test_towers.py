@@ -11,6 +11,7 @@ from spectrum_tui.cli.main import main
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import match_types
@@ -92,11 +93,11 @@ def test_towers_are_ranked_apart(tiny: TinyModels, tmp_path: Path) -> None:
     names = {scores.type_names[i] for i in scores.type_ids}
     assert {"self_attn.q_proj", "vision:self_attn.q_proj"} <= names
     selection = Selection(result)
-    chosen = [scores.layers[i] for i in selection.mask(50).nonzero()[0]]
+    chosen = [scores.layers[i] for i in selection.mask(Policy(percent=50)).nonzero()[0]]
     for tower in ("language_model", "vision_tower"):
         picked = [x for x in chosen if tower in x and x.endswith("self_attn.q_proj")]
         assert len(picked) == 1
-    assert SpectrumYaml(selection).text(50, embeddings=True)
+    assert SpectrumYaml(selection).text(Policy(percent=50))
 
 
 def test_no_such_tower_names_the_types_there_are(tiny: TinyModels) -> None:

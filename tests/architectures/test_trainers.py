@@ -19,6 +19,7 @@ from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.requests import ModelNames
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scanning.run import Outcome, build_result
@@ -52,7 +53,9 @@ def is_yaml(kind: RecipeKind) -> bool:
     """Whether the first file of a kind is YAML, seen on a made-up model that it fits."""
     plain = Selection(made.with_parameters(made.result(layers=32, types=7)))
     try:
-        return kind.files(Choice(selection=plain, percent=25))[0].ending.endswith((".yaml", ".yml"))
+        return kind.files(Choice(selection=plain, policy=Policy(percent=25)))[0].ending.endswith(
+            (".yaml", ".yml")
+        )
     except SelectionError:
         return False
 
@@ -71,7 +74,7 @@ def written(kind: RecipeKind, choice: Choice) -> str:
         raise
 
 
-def meant(result: Result, percent: int, *, embeddings: bool) -> set[str]:
+def meant(result: Result, percent: float, *, embeddings: bool) -> set[str]:
     names = set(result.names)
     heads = {parameter.name for parameter in result.embeddings}
     best = intended(result, percent, names)
@@ -84,7 +87,7 @@ def check(kind: RecipeKind, choice: Choice, model: Any) -> tuple[int, int]:
     text = written(kind, choice)
     if not text:
         return 0, 0
-    wanted = meant(result, choice.percent, embeddings=choice.embeddings)
+    wanted = meant(result, choice.percent, embeddings=choice.policy.embeddings)
     trains = of_every_trainer(model, text)
     for one in report(text, wanted, result.parameters):
         assert one.trains == trains[one.trainer.name], (kind.name, one.trainer.name)
@@ -94,7 +97,7 @@ def check(kind: RecipeKind, choice: Choice, model: Any) -> tuple[int, int]:
         return 0, 0
     for name, found in trains.items():
         assert found == wanted, (kind.name, name, choice.percent, found ^ wanted)
-    if choice.percent == PERCENTAGES[0] and choice.embeddings:
+    if choice.percent == PERCENTAGES[0] and choice.policy.embeddings:
         check_audit(kind, text, result)
     return len(trains), sum(found == wanted for found in trains.values())
 
@@ -131,7 +134,11 @@ def test_every_trainer_trains_what_is_meant(
         for percent in PERCENTAGES:
             for embeddings in (True, False):
                 counts = check(
-                    kind, Choice(selection=selection, percent=percent, embeddings=embeddings), model
+                    kind,
+                    Choice(
+                        selection=selection, policy=Policy(percent=percent, embeddings=embeddings)
+                    ),
+                    model,
                 )
                 tried, right = tried + counts[0], right + counts[1]
         record_property("read", (name, kind.name, len(result.names), tried, right))

@@ -20,6 +20,7 @@ from spectrum_tui.core.naming.roles import role_types
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.reference import ReferenceKind
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.training.rescoring import live_layers
@@ -147,7 +148,7 @@ def test_half_of_every_stage_trains(tmp_path: Path) -> None:
     STAGES["swin"].build().save_pretrained(folder)
     result = scanned(folder, tmp_path / "out", everything=False)
     selection = Selection(result)
-    text = SpectrumYaml(selection).text(50, embeddings=True)
+    text = SpectrumYaml(selection).text(Policy(percent=50))
     model, _ = load_as_a_trainer(folder, STAGES["swin"].model)
     freeze_except(model, yaml.safe_load(text)["unfrozen_parameters"])
     trained = {n for n, p in model.named_parameters() if p.requires_grad and p.ndim > 1}
@@ -159,7 +160,7 @@ def test_half_of_every_stage_trains(tmp_path: Path) -> None:
         best = oracle.selected({x: scores[x] for x in blocks}, 50)
         assert len(blocks) == depth and len(best) == depth // 2
         assert {f"{x}.weight" for x in best} == {f"{x}.weight" for x in blocks} & trained
-    assert selection.too_small(50) == "4 types have one layer: none below 100 %"
+    assert selection.too_small(Policy(percent=50)) == "4 types have one layer: none below 100 %"
 
 
 def test_small_types_are_said_on_stderr_by_every_command(
@@ -191,7 +192,8 @@ def test_spectrum_pys_own_grouping_is_to_be_had(tmp_path: Path) -> None:
     folder = tmp_path / "convnext"
     STAGES["convnext"].build().save_pretrained(folder)
     choice = Choice(
-        selection=Selection(scanned(folder, tmp_path / "out", everything=False)), percent=25
+        selection=Selection(scanned(folder, tmp_path / "out", everything=False)),
+        policy=Policy(percent=25),
     )
     scores = ReferenceKind().ranked(choice).selection.result.scores
     assert scores.layers == choice.selection.result.scores.layers

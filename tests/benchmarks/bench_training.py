@@ -32,6 +32,7 @@ from spectrum_tui.core.numbers import count, size
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
@@ -195,7 +196,8 @@ def prepared(way: Way, folder: Path) -> Any:
 def written(way: Way, folder: Path) -> Path:
     """The recipe's file that is read or run: its script where it has one."""
     choice = Choice(
-        selection=Selection(scores(folder)), percent=way.percent, embeddings=way.embeddings
+        selection=Selection(scores(folder)),
+        policy=Policy(percent=way.percent, embeddings=way.embeddings),
     )
     kind = next(kind for kind in KINDS if kind.name == way.kind)
     paths = []

@@ -28,6 +28,7 @@ from spectrum_tui.core.requests import (
     Ready,
     Suggestions,
 )
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.worker.progress import ScanProgress
@@ -245,4 +246,4 @@ def comparison(percent: int = 25) -> CompareScreen:
     )
     tuned = replace(a.provenance, model="made/llama-8b-tuned")
     b = replace(a, scores=made.ranked(scores, moved), provenance=tuned)
-    return CompareScreen(compare(a, b), percent)
+    return CompareScreen(compare(a, b), Policy(percent=percent))

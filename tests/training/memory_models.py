@@ -10,6 +10,7 @@ from torch import nn
 
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.naming.transformers_api import module_kind
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import (
     EmbeddingParameter,
     MetricColumn,
@@ -101,6 +102,8 @@ def _scores(layers: list[tuple[str, Any]]) -> Scores:
 
 def chosen(result: Result, percent: int, *, embeddings: bool) -> set[str]:
     """The parameters that a recipe of this choice names."""
-    rows = np.flatnonzero(Selection(result).mask(percent, embeddings=embeddings)).tolist()
+    rows = np.flatnonzero(
+        Selection(result).mask(Policy(percent=percent, embeddings=embeddings))
+    ).tolist()
     names = {name for row in rows for name in result.scores.parameters[row]}
     return names | {h.name for h in result.embeddings} if embeddings else names

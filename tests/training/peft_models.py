@@ -17,6 +17,7 @@ from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
@@ -56,7 +57,9 @@ class Prepared:
         return getattr(transformers, ARCHITECTURES[self.name].model).from_pretrained(self.folder)
 
     def choice(self, percent: int, **tiers: int) -> Choice:
-        return Choice(selection=self.selection, percent=percent, tiers=Tiers(**tiers))
+        return Choice(
+            selection=self.selection, policy=Policy(percent=percent), tiers=Tiers(**tiers)
+        )
 
     def best(self, percent: int) -> set[str]:
         """The layers of the best of each type, by the rule typed again."""

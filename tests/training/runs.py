@@ -10,6 +10,7 @@ import torch
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from tests.architectures.tiny import ARCHITECTURES
@@ -92,6 +93,6 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
 def recipe(result: Result, percent: int, *, embeddings: bool) -> str:
     """The YAML, "" where the percentage selects nothing."""
     try:
-        return SpectrumYaml(Selection(result)).text(percent, embeddings=embeddings)
+        return SpectrumYaml(Selection(result)).text(Policy(percent=percent, embeddings=embeddings))
     except SelectionError:
         return ""

@@ -14,6 +14,7 @@ import torch
 from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import Training, preset_named
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import MetricColumn, Result
 from spectrum_tui.core.results.selection import Selection
 from tests.training.memory_models import causal, chosen, scored
@@ -31,7 +32,7 @@ models = pytest.mark.parametrize(("kind", "tied"), MODELS)
 def estimated(result: Result, percent: int, preset: str, *, embeddings: bool) -> Estimate:
     table = MemoryTable(Selection(result), ModelSizes(result.parameters, result.embeddings))
     training = Training(preset=preset_named(preset), sequence=32, checkpointing=False)
-    return table.estimate(percent, training, embeddings=embeddings)
+    return table.estimate(Policy(percent=percent, embeddings=embeddings), training)
 
 
 def freeze(model: Any, names: set[str]) -> list[torch.nn.Parameter]:
@@ -244,7 +245,7 @@ def test_activations_are_of_that_size(kind: str, percent: int, embeddings: bool)
     freeze(model, chosen(result, percent, embeddings=embeddings))
     table = MemoryTable(Selection(result), ModelSizes(result.parameters, result.embeddings))
     training = Training(sequence=tokens, checkpointing=False)
-    estimate = table.estimate(percent, training, embeddings=embeddings).activations
+    estimate = table.estimate(Policy(percent=percent, embeddings=embeddings), training).activations
     # Of the logits' ten bytes, the fp32 gradient and the bf16 copy come later or are gone.
     logits = tokens * 2000 * 6
     assert kept_for_backward(model, tokens) == pytest.approx(estimate - logits, rel=0.3)

@@ -15,6 +15,7 @@ pytest.importorskip("accelerate")
 
 from spectrum_tui.callback import LINES, RescoreCallback
 from spectrum_tui.core.comparison.compare import compare
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.training.rescoring import Rescorer, live_layers
 from spectrum_tui.freeze import freeze_except
@@ -51,7 +52,7 @@ def test_scores_move_with_the_weights(tmp_path: Path, caplog: pytest.LogCaptureF
     assert [path.stem.rpartition("-")[2] for path in scores] == ["0", "10", "20"]
     moved = compare(load_result(scores[0]), load_result(scores[2]))
     assert found[2]["since_start"]["spearman"] == pytest.approx(moved.rho)
-    mask_a, mask_b = moved.masks(50)
+    mask_a, mask_b = moved.masks(Policy(percent=50))
     entered = [moved.b.scores.layers[i] for i in np.flatnonzero(mask_b & ~mask_a)]
     assert found[2]["since_start"]["entered"] == entered
     assert len(found[2]["since_start"]["left"]) == len(entered)

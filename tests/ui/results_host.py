@@ -18,11 +18,16 @@ from spectrum_tui.core.settings import Settings
 class Host(App[None]):
     """Shows the screen and counts frames."""
 
-    def __init__(self, result: Result, percent: int = 50, output_dir: Path | str = ".") -> None:
+    def __init__(
+        self,
+        result: Result,
+        percent: int = 50,
+        output_dir: Path | str = ".",
+        settings: Settings | None = None,
+    ) -> None:
         super().__init__()
-        self.results = ResultsScreen(
-            ResultState(result, Settings(top_percent=percent, output_dir=str(output_dir)))
-        )
+        plain = Settings(top_percent=percent, output_dir=str(output_dir))
+        self.results = ResultsScreen(ResultState(result, settings or plain))
         self.frames = 0
 
     def on_mount(self) -> None:

@@ -149,7 +149,7 @@ async def refused_save(pilot: Pilot[None], app: SpectrumApp) -> str:
 async def test_a_full_disk_while_saving(tmp_path: Path, capsys: Capture) -> None:
     model = save(tmp_path / "tiny", llama(2))
     out = tmp_path / "out"
-    recipe = OutputFiles(out, "tiny").recipe(50)
+    recipe = OutputFiles(out, "tiny").ending("_unfrozenparameters_50percent.yaml")
     out.mkdir()
     recipe.symlink_to("/dev/full")
     assert main(["scan", str(model), "--output-dir", str(out)]) == 2
@@ -179,7 +179,11 @@ async def test_odd_folders_to_save_to(tmp_path: Path) -> None:
             await pilot.press("enter")
             if len(folder) < 256:
                 await until(pilot, lambda: isinstance(app.screen, ResultsScreen))
-                assert OutputFiles(Path(folder), "tiny").recipe(50).is_file()
+                assert (
+                    OutputFiles(Path(folder), "tiny")
+                    .ending("_unfrozenparameters_50percent.yaml")
+                    .is_file()
+                )
         error = app.screen.query_one("#error")
         await until(pilot, lambda: error.has_class("-shown"))
         assert "File name too long" in str(error.render())

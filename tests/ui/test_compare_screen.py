@@ -19,6 +19,7 @@ from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.widgets.compare_lines import track_parts
 from spectrum_tui.core.comparison.compare import Move, compare
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import load_result, save_scores
 from spectrum_tui.core.settings import Settings
@@ -96,7 +97,7 @@ async def test_a_file_is_picked_and_the_slider_moves_what_is_shown(folder: Path)
         screen = pilot.app.screen
         assert isinstance(screen, CompareScreen)
         assert screen.slider.value == PERCENT
-        whole = screen.comparison.whole(PERCENT)
+        whole = screen.comparison.whole(Policy(percent=PERCENT))
         assert screen.totals.left.startswith(f"{whole.shared} layers selected by both, of 28 by A")
         await pilot.press("left")
         assert screen.slider.value == PERCENT - 1
@@ -105,7 +106,7 @@ async def test_a_file_is_picked_and_the_slider_moves_what_is_shown(folder: Path)
         assert line.startswith("mlp.down_proj")
         rows = [screen.moves.render_row(row, 100).text for row in range(screen.moves.line_count)]
         assert any("a[/b][red]" in row for row in rows)
-        mask_a, mask_b = screen.comparison.masks(PERCENT - 1)
+        mask_a, mask_b = screen.comparison.masks(Policy(percent=PERCENT - 1))
         assert sum(" enters " in row for row in rows) == int((mask_b & ~mask_a).sum())
         assert sum(" leaves " in row for row in rows) == int((mask_a & ~mask_b).sum())
         await pilot.press("escape")
@@ -145,7 +146,7 @@ async def test_without_files_only_the_field_is_there(tmp_path: Path) -> None:
 async def test_lines_are_as_wide_as_told(width: int) -> None:
     plain = made.result(layers=16, norms=True)
     found = compare(plain, tuned(made.result(layers=16, types=5)))
-    screen = CompareScreen(found, 25)
+    screen = CompareScreen(found, Policy(percent=25))
     app = App[None]()
     async with app.run_test(size=(120, 40)):
         await app.push_screen(screen)

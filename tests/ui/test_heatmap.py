@@ -11,6 +11,7 @@ from textual.geometry import Region
 
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heatmap import Heatmap
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from tests import made
@@ -24,7 +25,7 @@ class Host(App[None]):
         super().__init__()
         self.selection = Selection(result)
         self.heatmap = Heatmap(self.selection)
-        self.heatmap.set_mask(self.selection.mask(percent))
+        self.heatmap.show(self.selection, Policy(percent=percent))
 
     def compose(self) -> ComposeResult:
         yield self.heatmap
@@ -61,7 +62,7 @@ async def test_a_mark_stands_on_every_selected_layer() -> None:
     app = Host(made.result(layers=12))
     async with app.run_test(size=(100, 24)) as pilot:
         await pilot.pause()
-        matrix, mask = app.heatmap.matrix, app.selection.mask(50)
+        matrix, mask = app.heatmap.matrix, app.selection.mask(Policy(percent=50))
         at = app.grid.geometry
         for row in range(7):
             cells = app.row(row)[at.cells_at : at.counts_at]
@@ -98,7 +99,7 @@ async def test_cursor_keys_and_what_is_said_of_a_cell() -> None:
         row = app.selection.result.scores.layers.index(title)
         assert facts.startswith("self_attn.o_proj · SNR ")
         assert f"rank {app.selection.rank[row]} of 12" in facts
-        assert ("● selected" in facts) == bool(app.selection.mask(50)[row])
+        assert ("● selected" in facts) == bool(app.selection.mask(Policy(percent=50))[row])
         await pilot.press("end", *["left"] * 20)
         assert app.grid.cell == (6, 0), "stops at the edges"
         await pilot.press(*["right"] * 20, "home")
@@ -110,7 +111,7 @@ async def test_what_is_said_follows_the_selection() -> None:
     async with app.run_test(size=(100, 24)) as pilot:
         await pilot.pause()
         assert "● selected" in app.foot()[2]
-        app.heatmap.set_mask(app.selection.mask(0))
+        app.heatmap.show(app.selection, Policy(percent=0))
         assert "not selected" in app.foot()[2]
 
 
@@ -239,7 +240,7 @@ async def test_a_step_repaints_only_the_cells_that_changed(monkeypatch: pytest.M
 
         monkeypatch.setattr(HeatGrid, "refresh", refresh)
         old = app.grid.marks.copy()
-        app.heatmap.set_mask(app.selection.mask(51))
+        app.heatmap.show(app.selection, Policy(percent=51))
         changed = np.argwhere(old != app.grid.marks)
         at = app.grid.geometry
         assert 0 < len(changed) < 60
@@ -247,9 +248,9 @@ async def test_a_step_repaints_only_the_cells_that_changed(monkeypatch: pytest.M
         assert len(cells) == len(changed)
         assert all(r.height == 1 for r in painted)
         painted.clear()
-        app.heatmap.set_mask(app.selection.mask(51))
+        app.heatmap.show(app.selection, Policy(percent=51))
         assert painted == [], "the same selection again is no work"
-        app.heatmap.set_mask(app.selection.mask(0))
+        app.heatmap.show(app.selection, Policy(percent=0))
         assert len(painted) == 1, "many changes are one repaint"
 
 
@@ -257,12 +258,12 @@ async def test_hidden_or_empty_maps_do_not_fail() -> None:
     app = Host(made.result(layers=0))
     async with app.run_test(size=(80, 20)) as pilot:
         await pilot.press("down", "right", "x", "end")
-        app.heatmap.set_mask(np.zeros(0, bool))
+        app.heatmap.show(app.selection, Policy())
         await pilot.hover(HeatGrid, offset=(5, 1))
         assert app.foot()[1] == "No scores"
         app.heatmap.display = False
         await pilot.pause()
-        app.heatmap.set_mask(np.zeros(0, bool))
+        app.heatmap.show(app.selection, Policy())
 
 
 def _texts(app: Host, rows: Iterable[int]) -> list[str]:
@@ -283,7 +284,7 @@ async def test_without_colours_value_and_selection_are_both_seen(
     async with app.run_test(size=(100, 24)) as pilot:
         await pilot.pause()
         assert not app.grid.in_colour
-        matrix, mask = app.heatmap.matrix, app.selection.mask(50)
+        matrix, mask = app.heatmap.matrix, app.selection.mask(Policy(percent=50))
         width = app.grid.geometry.cell
         assert width >= 2
         for row, text in enumerate(_texts(app, range(7))):

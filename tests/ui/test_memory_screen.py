@@ -21,6 +21,7 @@ from spectrum_tui.core.memory.estimate import ASSUMPTIONS, MemoryTable
 from spectrum_tui.core.memory.fit import fit
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import PRESETS, Training
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
 from tests import made
@@ -56,7 +57,11 @@ class Host(BaseApp):
     def about(
         self, percent: int, training: Training | None = None, *, embeddings: bool = True
     ) -> str:
-        total = self.table().estimate(percent, training or Training(), embeddings=embeddings).total
+        total = (
+            self.table()
+            .estimate(Policy(percent=percent, embeddings=embeddings), training or Training())
+            .total
+        )
         return f"bout {numbers.size(total)}"
 
 
@@ -141,12 +146,12 @@ async def test_the_slider_goes_to_the_highest_that_fits() -> None:
         await pilot.press(*"40", "enter")
         await pilot.pause()
         room = 40 * 2**30
-        expected = fit(app.table(), room, Training(), embeddings=True, least=4).percent
+        expected = fit(app.table(), room, Policy(), Training()).percent
         assert app.results.state.choice.percent == expected
         assert app.screen is app.results
         assert app.about(expected) in shown(app)
-        assert app.table().estimate(expected, Training(), embeddings=True).total <= room
-        assert app.table().estimate(expected + 1, Training(), embeddings=True).total > room
+        assert app.table().estimate(Policy(percent=expected), Training()).total <= room
+        assert app.table().estimate(Policy(percent=expected + 1), Training()).total > room
 
 
 async def test_what_does_not_fit_says_what_would_and_moves_nothing() -> None:
@@ -182,11 +187,11 @@ async def test_what_would_fit_is_chosen_with_enter(downs: int) -> None:
     async with app.run_test(size=SMALL) as pilot:
         await opened(pilot)
         await pilot.press(*"24", "enter")
-        way = fit(app.table(), 24 * 2**30, Training(), embeddings=True, least=4).ways[downs]
+        way = fit(app.table(), 24 * 2**30, Policy(), Training()).ways[downs]
         await pilot.press(*["down"] * downs, "enter")
         await pilot.pause()
         assert app.screen is app.results
-        assert (app.results.state.choice.percent, app.results.state.choice.embeddings) == (
+        assert (app.results.state.choice.percent, app.results.state.choice.policy.embeddings) == (
             way.percent,
             way.embeddings,
         )

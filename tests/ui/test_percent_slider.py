@@ -20,7 +20,7 @@ TEXT = 23
 class Host(App[None]):
     def __init__(self, value: int = 50) -> None:
         super().__init__()
-        self.calls: list[int] = []
+        self.calls: list[float] = []
         self.slider = PercentSlider(value, self.calls.append)
 
     def compose(self) -> ComposeResult:

@@ -13,6 +13,7 @@ from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.score_rows import Sort
 from spectrum_tui.core import numbers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import METRICS, Settings
@@ -30,7 +31,7 @@ async def test_v_goes_through_the_metrics_and_everything_follows() -> None:
             await pilot.pause()
             metric, screen = described(name), app.results
             other = Selection(result.with_metric(name))
-            mask = other.mask(25)
+            mask = other.mask(Policy(percent=25))
             assert (screen.views.table.mask == mask).all()
             assert metric.title in screen.views.table.render_header(0, 160).text
             value = numbers.score(float(result.scores.metrics[name].values[0]))
@@ -39,7 +40,7 @@ async def test_v_goes_through_the_metrics_and_everything_follows() -> None:
             assert value in row
             assert rank in row
             assert f"{metric.title} (v): {metric.meaning}" in screen.views.bar.note
-            text = SpectrumYaml(other).text(25, embeddings=True)
+            text = SpectrumYaml(other).text(Policy(percent=25))
             assert (app.preview_text, screen.state.text()) == (text, text)
             assert f"metric {name}" in text
 
@@ -54,7 +55,7 @@ async def test_the_heat_map_follows_the_metric_in_view_and_out_of_it() -> None:
         assert heatmap is not None
         fresh = Heatmap(Selection(result.with_metric("calibrated")))
         assert np.array_equal(heatmap.grid.matrix.mean, fresh.matrix.mean)
-        mask = Selection(result.with_metric("calibrated")).mask(25)
+        mask = Selection(result.with_metric("calibrated")).mask(Policy(percent=25))
         assert (heatmap.grid.selected == fresh.matrix.selected(mask)).all()
         assert "signal " in heatmap.foot.render().plain
         await pilot.press("t", "v", "m")

@@ -11,6 +11,7 @@ from textual.widgets import Button, Checkbox, Input, Static
 
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.results.policy import Policy
 from tests import made
 from tests.ui.results_host import Host, settled
 from tests.ui.worker_control import until
@@ -58,7 +59,9 @@ async def test_save_writes_what_the_preview_shows(tmp_path: Path, key: str) -> N
         assert all((tmp_path / name).is_file() for name in names)
         assert names[0] in app.notes
         listed = yaml.safe_load(app.preview_text)["unfrozen_parameters"]
-        assert len(listed) == 2 + 2 * int(app.results.state.choice.selection.mask(30).sum())
+        assert len(listed) == 2 + 2 * int(
+            app.results.state.choice.selection.mask(Policy(percent=30)).sum()
+        )
 
 
 async def test_save_says_what_it_replaces(tmp_path: Path) -> None:

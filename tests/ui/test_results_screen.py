@@ -21,6 +21,7 @@ from spectrum_tui.app.widgets.score_rows import Sort
 from spectrum_tui.app.widgets.score_table import ScoreTable
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Generation
 from tests import made
 from tests.ui.results_host import Host, settled
@@ -67,10 +68,12 @@ async def test_a_step_changes_everything_that_is_shown() -> None:
             await pilot.press(key)
             screen = app.results
             assert screen.state.choice.percent == percent
-            assert (screen.views.table.mask == screen.state.choice.selection.mask(percent)).all()
             assert (
-                app.preview_text
-                == screen.state.ranking.recipe.view(percent, embeddings=True).text()
+                screen.views.table.mask
+                == screen.state.choice.selection.mask(Policy(percent=percent))
+            ).all()
+            assert (
+                app.preview_text == screen.state.ranking.recipe.view(Policy(percent=percent)).text()
             )
             assert (
                 f"{int(screen.views.table.mask.sum())} of 224 layers" in app.totals or percent == 1
@@ -99,7 +102,7 @@ async def test_totals_are_true() -> None:
     result = made.result(layers=32, bias=True)
     app = Host(result)
     async with app.run_test(size=(120, 40)):
-        scores, mask = result.scores, app.results.state.choice.selection.mask(50)
+        scores, mask = result.scores, app.results.state.choice.selection.mask(Policy(percent=50))
         trained = int(scores.numel[mask].sum()) + 2 * 128256 * 4096
         share = 100 * trained / result.total_parameters
         assert app.totals.startswith("112 of 224 layers · ")
@@ -248,7 +251,9 @@ async def test_the_yaml_stands_beside_from_160_columns() -> None:
         await pilot.resize_terminal(170, 30)
         await pilot.pause()
         assert screen.views.table.region.area > 0
-        assert (screen.views.table.mask == screen.state.choice.selection.mask(51)).all()
+        assert (
+            screen.views.table.mask == screen.state.choice.selection.mask(Policy(percent=51))
+        ).all()
 
 
 async def test_nothing_overlaps_or_is_cut_at_80x24() -> None:
@@ -305,11 +310,11 @@ async def test_the_footer_shows_the_keys_that_work() -> None:
     app = Host(made.result())
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
-        keys = {"←→": "Percent", "w": "Save", "c": "Copy", "e": "Embeddings"}
-        assert app.footer() == {**keys, "f": "Memory", "/": "Filter"}
+        keys = {"←→": "Percent", "w": "Save", "e": "Embeddings", "f": "Memory"}
+        assert app.footer() == {**keys, "space": "Pin", "/": "Filter"}
         app.results.views.table.focus()
         await settled(pilot)
-        assert app.footer() == {**keys, "f": "Memory", "/": "Filter"}
+        assert app.footer() == {**keys, "space": "Pin", "/": "Filter"}
         await pilot.press("slash")
         await settled(pilot)
         assert set(app.footer().values()) == {"Clear filter", "To the rows"}

@@ -15,6 +15,7 @@ from spectrum_tui.app.widgets.score_pane import FilterInput, ScorePane
 from spectrum_tui.app.widgets.score_rows import ScoreRows, Sort
 from spectrum_tui.app.widgets.score_table import ScoreTable, marked_bar
 from spectrum_tui.core.layer_types import natural_key
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from tests import made
@@ -30,7 +31,8 @@ class Host(App[None]):
         super().__init__()
         self.selection = Selection(result)
         self.pane = ScorePane(self.selection)
-        self.pane.set_mask(self.selection.mask(percent))
+        self.pane.show(self.selection, Policy(percent=percent))
+        self.pane.set_embeddings(self.selection.head_rows(Policy()))
 
     def compose(self) -> ComposeResult:
         yield self.pane
@@ -54,7 +56,7 @@ async def test_a_row_says_what_its_layer_is() -> None:
         scores, selection = app.table.scores, app.selection
         for y in (1, 5, 12):
             row, line = y - 1, app.line(y)
-            assert line.startswith("● " if selection.mask(50)[row] else "· ")
+            assert line.startswith("● " if selection.mask(Policy(percent=50))[row] else "· ")
             assert f" {selection.rank[row]}/32 " in line
             assert f"{scores.values[row]:.4f}" in line
             assert scores.layers[row] in line
@@ -200,10 +202,10 @@ async def test_embeddings_and_head_are_marked_as_training() -> None:
         app.table.focus()
         await pilot.press("down", "down")
         assert "trains with embeddings and head" in app.pane.details(80).plain
-        app.pane.set_embeddings(False)
+        app.pane.set_embeddings(app.selection.head_rows(Policy(embeddings=False)))
         assert app.line(3).startswith("· ")
         assert "selected from 100 %" in app.pane.details(80).plain
-        app.pane.set_mask(app.selection.mask(100))
+        app.pane.show(app.selection, Policy(percent=100))
         assert app.line(3).startswith("● ")
 
 
@@ -264,7 +266,7 @@ async def test_jump_goes_round_the_selected_layers() -> None:
     app = Host(made.result(layers=32, types=1), percent=10)
     async with app.run_test(size=(80, 12)) as pilot:
         table = app.table
-        selected = np.flatnonzero(app.selection.mask(10)).tolist()
+        selected = np.flatnonzero(app.selection.mask(Policy(percent=10))).tolist()
         seen = []
         for _ in range(4):
             table.action_jump(1)
@@ -284,13 +286,13 @@ async def test_a_new_mask_repaints_only_the_rows_that_change(
         await pilot.pause()
         asked: list[Region] = []
         monkeypatch.setattr(app.table, "refresh", lambda *regions: asked.extend(regions))
-        old, new = app.selection.mask(50), app.selection.mask(60)
-        app.pane.set_mask(new)
+        old, new = app.selection.mask(Policy(percent=50)), app.selection.mask(Policy(percent=60))
+        app.pane.show(app.selection, Policy(percent=60))
         changed = [row + 1 for row in range(22) if old[row] != new[row]]
         assert sorted(region.y for region in asked) == changed
         assert 0 < len(changed) < 22
         asked.clear()
-        app.pane.set_mask(new)
+        app.pane.show(app.selection, Policy(percent=60))
         assert asked == []
 
 

@@ -16,6 +16,7 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.recipes.adapters import adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.peft_kinds import TIERS, AdapterKind
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import Settings
@@ -89,7 +90,9 @@ async def test_the_table_says_what_each_kind_trains(tmp_path: Path) -> None:
         screen = await opened(pilot)
         await pilot.press("right", "r", "tab", "right")
         for kind, row in zip(OFFERED, screen.table.rows, strict=True):
-            choice = Choice(selection=screen.choice.selection, percent=26, tiers=Tiers(51, 64, 8))
+            choice = Choice(
+                selection=screen.choice.selection, policy=Policy(percent=26), tiers=Tiers(51, 64, 8)
+            )
             count = kind.count(choice)
             assert row.count == count and count.parameters > 0
             line = screen.table.render_row(OFFERED.index(kind), 76).text
@@ -164,7 +167,7 @@ def test_what_is_lacking() -> None:
     selection = Selection(model())
     layers = adapter_layers(selection)
     for percent, end, wanted in ((1, 1, OFFERED), (1, 50, OFFERED[1:]), (50, 50, OFFERED[2:3])):
-        choice = Choice(selection=selection, percent=percent, tiers=Tiers(end))
+        choice = Choice(selection=selection, policy=Policy(percent=percent), tiers=Tiers(end))
         assert tuple(kind for kind in OFFERED if kind.lacking(layers, choice)) == wanted
 
 
@@ -172,7 +175,9 @@ def test_the_bar_is_as_wide_as_told() -> None:
     selection = Selection(model())
     layers = adapter_layers(selection)
     for percent, end in ((1, 1), (25, 50), (33, 100), (100, 100)):
-        count = TIERS.count(Choice(selection=selection, percent=percent, tiers=Tiers(end)))
+        count = TIERS.count(
+            Choice(selection=selection, policy=Policy(percent=percent), tiers=Tiers(end))
+        )
         bar, legend = shares(layers, count, 71).plain.splitlines()
         assert len(bar) == 71 and bar == "".join(sorted(bar, key="█▓░".index))
         assert f"{count.high} high" in legend and "32 others carry no adapter" in legend

@@ -20,6 +20,7 @@ from spectrum_tui.cli.main import main
 from spectrum_tui.core.recipes.check import refuse_everything
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import save_scores
@@ -32,7 +33,7 @@ from tests.fake_worker import summary
 def whole() -> Result:
     """A model of which 100 % is every parameter."""
     result = made.with_parameters(made.result(layers=4))
-    every = set(named(Selection(result), 100, embeddings=True))
+    every = set(named(Selection(result), Policy(percent=100)))
     parameters = tuple(one for one in result.parameters if one.name in every)
     assert len(parameters) == len(every)
     return replace(result, parameters=parameters)
@@ -41,7 +42,7 @@ def whole() -> Result:
 def refusal() -> str:
     result = whole()
     with pytest.raises(Exception) as caught:
-        refuse_everything(named(Selection(result), 100, embeddings=True), result.parameters)
+        refuse_everything(named(Selection(result), Policy(percent=100)), result.parameters)
     return str(caught.value)
 
 

@@ -8,6 +8,7 @@ from textual.geometry import Region
 
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from tests import made
@@ -19,7 +20,7 @@ class Host(App[None]):
     def __init__(self, result: Result, percent: int = 50) -> None:
         super().__init__()
         self.recipe = SpectrumYaml(Selection(result))
-        self.preview = YamlPreview(self.recipe.view(percent, embeddings=True), 60)
+        self.preview = YamlPreview(self.recipe.view(Policy(percent=percent)), 60)
 
     def compose(self) -> ComposeResult:
         yield self.preview
@@ -28,14 +29,14 @@ class Host(App[None]):
         return [self.preview.render_line(y).text for y in range(self.preview.size.height)]
 
     def show(self, percent: int) -> None:
-        self.preview.show(self.recipe.view(percent, embeddings=True))
+        self.preview.show(self.recipe.view(Policy(percent=percent)))
 
 
 async def test_shows_the_lines_of_the_file() -> None:
     app = Host(made.result(layers=4))
     async with app.run_test(size=(120, 60)):
         header, *lines = app.lines()
-        text = app.recipe.text(50, embeddings=True).splitlines()
+        text = app.recipe.text(Policy(percent=50)).splitlines()
         assert header.strip() == f"YAML, {len(text)} lines"
         assert [line[1:].rstrip() for line in lines][: len(text)] == text
         assert "".join(lines[len(text) :]).strip() == ""
@@ -70,7 +71,7 @@ async def test_a_step_repaints_only_the_lines_that_differ(monkeypatch: pytest.Mo
         differ = [y for y in range(24) if before[y] != after[y]]
         assert sorted(region.y for region in asked) == differ
         assert 0 in differ, "the header counts the lines"
-        assert len(differ) == 3
+        assert len(differ) == 4, "that, the percentage in words, the policy, and one layer"
 
 
 async def test_the_scrollbar_follows_once_the_slider_rests() -> None:
@@ -80,7 +81,7 @@ async def test_the_scrollbar_follows_once_the_slider_rests() -> None:
         long = app.preview.virtual_size.height
         app.show(60)
         app.show(90)
-        assert app.preview.line_count == len(app.recipe.view(90, embeddings=True))
+        assert app.preview.line_count == len(app.recipe.view(Policy(percent=90)))
         assert app.preview.virtual_size.height == long
         await pilot.pause(0.2)
         assert app.preview.virtual_size.height == app.preview.line_count + HEADER
@@ -94,7 +95,7 @@ async def test_a_shorter_file_never_leaves_the_view_empty() -> None:
         assert app.lines()[-1].strip() != ""
         app.show(10)
         await pilot.pause()
-        last = app.recipe.text(10, embeddings=True).splitlines()[-1]
+        last = app.recipe.text(Policy(percent=10)).splitlines()[-1]
         assert app.lines()[-1].strip() == last
 
 

@@ -21,6 +21,7 @@ from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.model.kept_plans import _FORM, KeptModel
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.kept_spectra import spectra_of
 from spectrum_tui.core.saved.store import DETAILS, load_result, save_scores
@@ -130,11 +131,11 @@ def test_details_of_wrong_values_are_not_believed(tmp_path: Path) -> None:
         write_kept(path, DETAILS, json.dumps(changed(json.loads(text), rng)))
         result = load_result(files.scores)
         refused += not result.scores.has_shapes
-        mask = Selection(result).trained(50, embeddings=True)
+        mask = Selection(result).trained(Policy(percent=50))
         assert len(mask) == len(result.scores)
         spectra_of(result, 0)
         with contextlib.suppress(SelectionError):  # names that no file can hold
-            assert SpectrumYaml(Selection(result)).text(100, embeddings=True)
+            assert SpectrumYaml(Selection(result)).text(Policy(percent=100))
     assert refused > 75
 
 

@@ -88,7 +88,7 @@ def test_slug_is_never_a_path(model: str, tmp_path: Path) -> None:
     assert not set("/\\\0\n") & set(name)
     folder = tmp_path / "out"
     files = OutputFiles(folder, name)
-    for path in (files.scores, files.sorted_scores, files.recipe(7)):
+    for path in (files.scores, files.sorted_scores, files.ending("_7percent.yaml")):
         assert Path(os.path.normpath(path)).is_relative_to(folder)
 
 
@@ -105,7 +105,8 @@ def test_names_are_those_of_the_reference_tool(tmp_path: Path) -> None:
     files = OutputFiles(tmp_path, slug("Qwen/Qwen2_5-7B"))
     assert files.scores == tmp_path / "model_snr_results/snr_results_Qwen-Qwen2-5-7B.json"
     assert files.sorted_scores == tmp_path / "snr_results_Qwen-Qwen2-5-7B_sorted.json"
-    assert files.recipe(25).name == "snr_results_Qwen-Qwen2-5-7B_unfrozenparameters_25percent.yaml"
+    recipe = files.ending("_unfrozenparameters_25percent.yaml")
+    assert recipe == tmp_path / "snr_results_Qwen-Qwen2-5-7B_unfrozenparameters_25percent.yaml"
 
 
 def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:

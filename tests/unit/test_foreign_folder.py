@@ -15,6 +15,7 @@ import pytest
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.writing import drafted
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.worker.process import default_command, own_environment
 from tests import made
@@ -128,7 +129,7 @@ def test_the_advice_in_scripts_and_readme_is_safe() -> None:
         texts += [
             file.text
             for file in drafted(
-                kind, Choice(selection=Selection(result), percent=50, embeddings=True)
+                kind, Choice(selection=Selection(result), policy=Policy(percent=50))
             )
         ]
     for text in texts:

@@ -27,6 +27,7 @@ from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.writing import drafted
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import flat_text, load_result, save_scores
 from spectrum_tui.core.settings import METRICS
@@ -225,7 +226,9 @@ ENDS = ("model.", "model ", "model. .", " model", "...", ". .", "m\u00f6del", "a
 @pytest.fixture(scope="module")
 def endings() -> set[str]:
     """What the names of recipes end with."""
-    choice = Choice(selection=Selection(made.with_parameters(made.result())), percent=50)
+    choice = Choice(
+        selection=Selection(made.with_parameters(made.result())), policy=Policy(percent=50)
+    )
     return {file.ending for kind in KINDS for file in drafted(kind, choice)}
 
 
@@ -317,7 +320,9 @@ READERS: dict[str, Callable[[str], object]] = {
 def test_a_model_whose_path_looks_like_escapes_breaks_no_recipe() -> None:
     plain = made.with_parameters(made.result())
     origin = replace(plain.provenance, model="C:\\new\\users\\x41\\N{m}")
-    choice = Choice(selection=Selection(replace(plain, provenance=origin)), percent=50)
+    choice = Choice(
+        selection=Selection(replace(plain, provenance=origin)), policy=Policy(percent=50)
+    )
     written = [file for kind in KINDS for file in drafted(kind, choice)]
     assert {Path(file.ending).suffix for file in written} == READERS.keys()
     for file in written:

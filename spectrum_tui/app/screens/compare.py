@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -20,6 +21,7 @@ from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.core.comparison.compare import Comparison, file_names, notes, rho_text, share_text
 from spectrum_tui.core.numbers import counted, part_of
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described
 
@@ -55,10 +57,11 @@ class CompareScreen(Screen[None]):
         Binding("escape,o", "dismiss", "Back", key_display="esc", tooltip="Back to the results"),
     ]
 
-    def __init__(self, comparison: Comparison, percent: int) -> None:
+    def __init__(self, comparison: Comparison, policy: Policy) -> None:
         super().__init__()
         self.comparison = comparison
-        self.slider = PercentSlider(percent, self.apply)
+        self._policy = policy
+        self.slider = PercentSlider(policy.percent, self.apply)
         self.totals = TotalsLine(id="totals")
         self.types = TypeLines(comparison)
         self.moves = MoveLines(comparison)
@@ -80,16 +83,17 @@ class CompareScreen(Screen[None]):
     def on_mount(self) -> None:
         self.apply(self.slider.value)
 
-    def apply(self, percent: int) -> None:
-        whole = self.comparison.whole(percent)
+    def apply(self, percent: float) -> None:
+        policy = self._policy = replace(self._policy, percent=percent)
+        whole = self.comparison.whole(policy)
         left = (
             f"{counted(whole.shared, 'layer')} selected by both, of {whole.a:,} by A and "
             f"{whole.b:,} by B: "
             f"{share_text(whole.jaccard)}"
         )
         self.totals.show(left, f"Spearman {rho_text(self.comparison.rho)}")
-        self.types.show(self.comparison.at(percent))
-        self.moves.show(self.comparison.masks(percent))
+        self.types.show(self.comparison.at(policy))
+        self.moves.show(self.comparison.masks(policy))
 
     def action_percent(self, by: int) -> None:
         self.slider.action_step(by)

@@ -21,6 +21,7 @@ from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.core.comparison.compare import Comparison, compare
 from spectrum_tui.core.errors import ResultsError, SpectrumError
 from spectrum_tui.core.files import newest_first, output_folder
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import load_result
 
@@ -71,9 +72,9 @@ class CompareFileScreen(Dialog[None]):
         hidden_key("down", "files", "Files", "From the field to the list"),
     ]
 
-    def __init__(self, result: Result, percent: int, output_dir: str) -> None:
+    def __init__(self, result: Result, policy: Policy, output_dir: str) -> None:
         super().__init__()
-        self._result, self._percent = result, percent
+        self._result, self._policy = result, policy
         self._folder = output_folder(output_dir)
         self._path = Input(id="path", placeholder="a scores .json", compact=True)
         self._files = OptionList(id="files", compact=True, markup=False)
@@ -132,4 +133,4 @@ class CompareFileScreen(Dialog[None]):
             self._error.update(printable(f"✗ {error}"))
             self._error.add_class("-shown")
             return
-        self.app.switch_screen(CompareScreen(comparison, self._percent))
+        self.app.switch_screen(CompareScreen(comparison, self._policy))

@@ -29,10 +29,10 @@ from spectrum_tui.core.memory.presets import (
     SHARDINGS,
     parse_batch,
     parse_gpus,
-    parse_memory,
     parse_sequence,
     sharding_named,
 )
+from spectrum_tui.core.policy_values import parse_memory
 from spectrum_tui.core.recipes.choice import Choice
 
 ROOMY = 40
@@ -134,7 +134,7 @@ class MemoryScreen(Dialog[Choice | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog") as dialog:
-            dialog.border_title = f"Memory to train the top {self._choice.percent} %"
+            dialog.border_title = f"Memory to train {self._choice.policy.words}"
             yield Static(self._trains(), markup=False)
             yield self.table
             yield self._meaning
@@ -169,8 +169,8 @@ class MemoryScreen(Dialog[Choice | None]):
     def _trains(self) -> Content:
         choice = self._choice
         result = choice.selection.result
-        totals = choice.selection.totals(choice.percent, embeddings=choice.embeddings)
-        embeddings = ", with embeddings and head" if choice.embeddings else ""
+        totals = choice.selection.totals(choice.policy)
+        embeddings = ", with embeddings and head" if choice.selection.heads(choice.policy) else ""
         share, whole = numbers.percent(totals.share), numbers.count(result.total_parameters)
         trained = numbers.count(totals.parameters)
         return Content(f"{trained} of {whole} parameters train ({share}){embeddings}")
@@ -251,14 +251,11 @@ class MemoryScreen(Dialog[Choice | None]):
         except InputError as error:
             self._say(f"✗ {error.message} {error.hint}", "$error")
             return
-        embeddings, selection = self._choice.embeddings, self._choice.selection
-        least, training = selection.smallest_percent(), self._memory.training
-        found = fit(
-            self._memory.table(selection), limit, training, embeddings=embeddings, least=least
-        )
+        policy, table = self._choice.policy, self._memory.table(self._choice.selection)
+        found = fit(table, limit, policy, self._memory.training)
         if found.percent:
             self.app.notify(f"{found.text}.", title="Fits (an estimate)", markup=False)
-            self.dismiss(replace(self._choice, percent=found.percent))
+            self._leave(found.percent, embeddings=policy.embeddings)
         else:
             self._refuse(found)
 
@@ -282,7 +279,13 @@ class MemoryScreen(Dialog[Choice | None]):
         """Train in that way, which stays set."""
         way = self._found[event.option_index]
         self._memory.training = way.training
-        self.dismiss(replace(self._choice, percent=way.percent, embeddings=way.embeddings))
+        self._leave(way.percent, embeddings=way.embeddings)
+
+    def _leave(self, percent: float, *, embeddings: bool) -> None:
+        policy = replace(
+            self._choice.policy, percent=percent, embeddings=embeddings, budget=None, layers=None
+        )
+        self.dismiss(replace(self._choice, policy=policy))
 
     def _say(self, text: str, style: str = MUTED) -> None:
         """Say something in place of the ways that were offered."""

@@ -60,7 +60,7 @@ class ResultDialogs:
         from spectrum_tui.app.screens.compare_file import CompareFileScreen
 
         state = self._state
-        dialog = CompareFileScreen(state.result, state.choice.percent, state.settings.output_dir)
+        dialog = CompareFileScreen(state.result, state.choice.policy, state.settings.output_dir)
         self._screen.app.push_screen(dialog)
 
     def memory(self) -> None:

@@ -7,9 +7,11 @@ import numpy as np
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import is_output_head
+from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.results.policy import Policy, step_of
 from spectrum_tui.core.results.results import Generation, Result
-from spectrum_tui.core.results.selection import NEVER, Selection
+from spectrum_tui.core.results.selection import LAST, NEVER, Selection
 from spectrum_tui.core.settings import DEMO_NAME
 
 
@@ -23,9 +25,9 @@ def totals_text(choice: Choice) -> str:
     """Return how many layers are selected and how much of the model that trains."""
     selection = choice.selection
     result = selection.result
-    totals = selection.totals(choice.percent, embeddings=choice.embeddings)
+    totals = selection.totals(choice.policy)
     if totals.layers == 0:
-        least = selection.smallest_percent()
+        least = selection.smallest_percent(choice.policy)
         if least == NEVER:
             return "No layer has a score, so there is nothing to select"
         return f"No layer is selected: a type gets its first layer at {least} %"
@@ -39,15 +41,20 @@ def totals_text(choice: Choice) -> str:
     return f"{layers} · {trained} of {whole} parameters train ({share})"
 
 
-def embeddings_text(result: Result, *, embeddings: bool) -> str:
+def embeddings_text(choice: Choice) -> str:
     """Return whether embeddings and heads are among what trains; empty where the model has none."""
+    result = choice.selection.result
     if not result.embeddings:
         return ""
-    if not embeddings:
+    trained = choice.selection.heads(choice.policy)
+    if not trained:
         return f"{_heads(result)} frozen"
-    numel = sum(h.numel for h in result.embeddings)
+    numel = sum(head.numel for head in trained)
     size = f" ({numbers.count(numel)})" if numel else ""
-    return f"with {_heads(result)}{size}"
+    if len(trained) == len(result.embeddings):
+        return f"with {_heads(result)}{size}"
+    names = ", ".join(printable(head.name.removesuffix(".weight")) for head in trained)
+    return f"with {names}{size}"
 
 
 def _heads(result: Result) -> str:
@@ -107,9 +114,12 @@ class Ties:
         same = (types[1:] == types[:-1]) & (self._values[1:] == self._values[:-1])
         self.possible = bool(same.any())
 
-    def text(self, percent: int) -> str:
-        """Return which types tie at the cut of this percentage; empty where none does."""
-        slots = self._selection.counts * percent // 100
+    def text(self, policy: Policy) -> str:
+        """Return which types tie at the cut of a percentage of each; empty where none does."""
+        if policy.rule != PER_TYPE or policy.budget is not None:
+            return ""
+        steps = [step_of(self._selection.percent_of(name, policy)) for name in self._names]
+        slots = self._selection.counts * np.array(steps, np.int64) // LAST
         types = np.flatnonzero((slots > 0) & (slots < self._scored))
         below = self._first[types] + slots[types]
         tied = types[self._values[below] == self._values[below - 1]]

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.app.training_memory import TrainingMemory
+from spectrum_tui.core.errors import SpectrumError
+from spectrum_tui.core.memory.budget import filled
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
 from spectrum_tui.core.recipes.writing import drafted
+from spectrum_tui.core.results.changes import banned, from_block, pinned, with_type_percent
+from spectrum_tui.core.results.history import History, Step
+from spectrum_tui.core.results.policy import Policy, policy_of
 from spectrum_tui.core.results.results import BoolArray, Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import METRICS, Settings
+
+Change = Callable[[Policy, Sequence[str], Sequence[str]], Policy]
+"""What is done to a policy for some layers, given all of them."""
 
 
 class Ranking:
@@ -45,28 +54,45 @@ class ResultState:
         result: Result,
         settings: Settings,
         *,
-        embeddings: bool = True,
+        policy: Policy | None = None,
         tiers: Tiers | None = None,
         kind: str = "",
     ) -> None:
-        """`embeddings`: whether they and the output head train, where the model has any; `kind`:
-        the name of the kind of recipe to offer first when saving."""
+        """`policy`: what is chosen, where the settings do not say it; `kind`: the name of the kind
+        of recipe to offer first when saving."""
         self.settings = settings
         self._whole = result
         self._rankings: dict[str, Ranking] = {}
         wanted = settings.metric if settings.metric in result.metrics else ""
         self.ranking = self._ranked(wanted or result.scores.metric)
         self._watchers: list[Callable[[], None]] = []
+        self.memory = TrainingMemory(result)
+        self.refused: SpectrumError | None = None
+        """Why the policy that was asked for is not the one that is chosen."""
         self._choice = Choice(
             selection=self.ranking.selection,
-            percent=settings.top_percent,
-            embeddings=embeddings and bool(result.embeddings),
+            policy=self._allowed(policy or policy_of(settings), tiers or Tiers()),
             tiers=tiers or Tiers(),
             allow_missing=settings.allow_missing,
         )
-        self.memory = TrainingMemory(result)
+        self.history = History()
         self.kind = kind
         self.saved: Path | None = None
+
+    def _allowed(self, policy: Policy, tiers: Tiers) -> Policy:
+        """Return the policy with its budget filled, or its percentage alone where these scores do
+        not allow the rest."""
+        try:
+            policy = self._filled(policy, self.ranking.selection, tiers)
+            self.ranking.selection.shape(policy)
+        except SpectrumError as error:
+            self.refused = error
+            return Policy(percent=policy.percent, embeddings=policy.embeddings)
+        return policy
+
+    def _filled(self, policy: Policy, selection: Selection, tiers: Tiers) -> Policy:
+        in_bytes = policy.budget is not None and policy.budget.in_bytes and self.memory.possible
+        return filled(policy, selection, tiers, self.memory.table(selection) if in_bytes else None)
 
     @property
     def choice(self) -> Choice:
@@ -75,6 +101,8 @@ class ResultState:
 
     @choice.setter
     def choice(self, choice: Choice) -> None:
+        if choice.policy != self._choice.policy:
+            self.history.add(self._choice.policy, choice.policy)
         self._choice = choice
         self.changed()
 
@@ -90,10 +118,12 @@ class ResultState:
         """Return the same metric and choice of another result."""
         choice = self.choice
         metric = self.ranking.metric.name
-        settings = replace(self.settings, top_percent=choice.percent, metric=metric)
-        embeddings = choice.embeddings or not self.result.embeddings
         return ResultState(
-            result, settings, embeddings=embeddings, tiers=choice.tiers, kind=self.kind
+            result,
+            replace(self.settings, metric=metric),
+            policy=choice.policy,
+            tiers=choice.tiers,
+            kind=self.kind,
         )
 
     @property
@@ -105,9 +135,14 @@ class ResultState:
         return len(self._whole.metrics) > 1
 
     def rank_by(self, metric: str = "") -> None:
-        """Rank by a metric, or by the next one; raises ResultsError where the result lacks it."""
-        self.ranking = self._ranked(metric or self._next_metric())
-        self.choice = replace(self.choice, selection=self.ranking.selection)
+        """Rank by a metric, or by the next one; raises ResultsError where the result lacks it,
+        and what a policy raises that these scores do not allow."""
+        ranking = self._ranked(metric or self._next_metric())
+        policy = self._filled(self.choice.policy, ranking.selection, self.choice.tiers)
+        ranking.selection.shape(policy)
+        self.ranking = ranking
+        self._choice = replace(self.choice, selection=ranking.selection, policy=policy)
+        self.changed()
 
     def _ranked(self, metric: str) -> Ranking:
         """Return the ranking by a metric, made when it is first shown and kept for the next
@@ -124,12 +159,63 @@ class ResultState:
             return next(name for name in METRICS if name != shown)
         return names[(names.index(shown) + 1) % len(names)]
 
+    def choose(self, **changes: Any) -> None:
+        """Change the policy in these fields."""
+        self.shape(replace(self.choice.policy, **changes))
+
+    def shape(self, policy: Policy) -> None:
+        """Choose by another policy; raises what one raises that these scores do not allow."""
+        self.choice.selection.shape(policy)
+        self.choice = replace(self.choice, policy=policy)
+
+    def pin(self, rows: Sequence[int]) -> None:
+        """Pin these layers, or no longer where all of them are."""
+        self._by_hand(pinned, rows)
+
+    def ban(self, rows: Sequence[int]) -> None:
+        """Ban these layers, or no longer where all of them are."""
+        self._by_hand(banned, rows)
+
+    def _by_hand(self, change: Change, rows: Sequence[int]) -> None:
+        every = self.result.scores.layers
+        if rows:
+            self.shape(change(self.choice.policy, [every[row] for row in rows], every))
+
+    def move_type(self, row: int, by: int) -> None:
+        """Give the type of this layer a percentage of its own, this much more or less."""
+        scores, policy = self.result.scores, self.choice.policy
+        name = scores.type_names[scores.type_ids[row]]
+        percent = self.choice.selection.percent_of(name, policy) + by
+        self.shape(with_type_percent(policy, name, min(100, max(0, percent))))
+
+    def move_first_block(self, by: int) -> None:
+        """Let fewer or more blocks train, counted from below."""
+        policy = self.choice.policy
+        first = policy.blocks[0][0] if policy.blocks else 0
+        last = self.choice.selection.last_block
+        self.shape(from_block(policy, min(last, max(0, first + by))))
+
+    def undo(self) -> str:
+        """Take the last change of the policy back; returns what that was, "" without any."""
+        return self._go(self.history.undo(self.choice.policy))
+
+    def redo(self) -> str:
+        """Make the change that was last undone again; returns what that is, "" without any."""
+        return self._go(self.history.redo(self.choice.policy))
+
+    def _go(self, step: Step | None) -> str:
+        if step is None:
+            return ""
+        self._choice = replace(self._choice, policy=step.policy)
+        self.changed()
+        return step.words
+
     def mask(self) -> BoolArray:
-        return self.choice.selection.mask(self.choice.percent, embeddings=self.choice.embeddings)
+        return self.choice.mask()
 
     def yaml(self) -> YamlView:
         """Return the lines of the file to save, each made when it is looked at."""
-        return self.ranking.recipe.view(self.choice.percent, embeddings=self.choice.embeddings)
+        return self.ranking.recipe.view(self.choice.policy)
 
     def text(self) -> str:
         """Return the whole of that file; raises SelectionError where it must not be written."""

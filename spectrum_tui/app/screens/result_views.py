@@ -25,6 +25,7 @@ from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.settings import METRICS
 
 TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
@@ -52,6 +53,8 @@ class ResultHeader(Vertical):
         self.slider = PercentSlider(state.choice.percent, self._slid)
         self.totals = TotalsLine(id="totals")
         self.memory = MemoryLine(state.memory, id="memory")
+        self.policy_line = TotalsLine(id="policy")
+        self._step = ""
         self._ties = Static(markup=False, id="ties")
         self._small = Static(markup=False, id="small")
         self._notes = Static(markup=False, id="notes")
@@ -59,11 +62,12 @@ class ResultHeader(Vertical):
         self._noted: tuple[bool, Path | None] | None = None
 
     def compose(self) -> ComposeResult:
-        yield from (self.slider, self.totals, self.memory, self._ties, self._small, self._notes)
+        lines = (self.policy_line, self._ties, self._small, self._notes)
+        yield from (self.slider, self.totals, self.memory, *lines)
 
-    def _slid(self, percent: int) -> None:
+    def _slid(self, percent: float) -> None:
         if percent != self._state.choice.percent:  # else the slider follows the choice
-            self._state.choice = replace(self._state.choice, percent=percent)
+            self._state.choose(percent=percent)
 
     def show(self) -> None:
         """Follow the choice; without a layout where only the percentage is another."""
@@ -72,29 +76,43 @@ class ResultHeader(Vertical):
         if self._ranking is not self._state.ranking:
             self._ranking = self._state.ranking
             self._keep_lines()
-        if self._noted != (choice.embeddings, self._state.saved):
-            self._noted = (choice.embeddings, self._state.saved)
+        if self._noted != (choice.policy.embeddings, self._state.saved):
+            self._noted = (choice.policy.embeddings, self._state.saved)
             self._show_notes()
+        self._show_policy()
         left = totals_text(choice)
-        right = embeddings_text(self._state.result, embeddings=choice.embeddings)
+        right = embeddings_text(choice)
         self.totals.show(left, right, self.memory.follow(choice), left.replace(" parameters", ""))
         if ties.possible:
-            _tell(self._ties, ties.text(choice.percent), "No ties at the cut: scores alone decide")
+            _tell(self._ties, ties.text(choice.policy), "No ties at the cut: scores alone decide")
         if self._small.display:
-            text = choice.selection.too_small(choice.percent)
+            text = choice.selection.too_small(choice.policy)
             _tell(self._small, text, "Every type is large enough for this percentage")
+
+    def say_step(self, how: str, words: str) -> None:
+        """Say what was undone or done again, until the next change."""
+        self._step = f"{how}: {printable(words)}" if words else f"nothing to be {how}"
+        self._show_policy()
+
+    def _show_policy(self) -> None:
+        """Show what was chosen besides the percentage of all types, where anything was."""
+        policy, step, self._step = self._state.choice.policy, self._step, ""
+        shaped = "" if policy.is_plain else printable(policy.words)
+        self.policy_line.show(f"{shaped[:1].upper()}{shaped[1:]}", step)
+        self.policy_line.display = bool(shaped or step)
 
     def _keep_lines(self) -> None:
         """Keep a line for what only some percentages bring, where any does."""
         selection = self._state.choice.selection
         self._ties.display = self._state.ranking.ties.possible
-        self._small.display = bool(selection.too_small(selection.smallest_percent()))
+        least = Policy(percent=selection.smallest_percent(Policy()))
+        self._small.display = bool(selection.too_small(least))
 
     def _show_notes(self) -> None:
         state, lines = self._state, []
         if found := caveats(state.result):
             lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
-        if state.result.embeddings and not state.choice.embeddings:
+        if state.result.embeddings and not state.choice.policy.embeddings:
             lines.append(Content.styled(f"! {FROZEN_EMBEDDINGS}", "$warning"))
         if state.saved is not None:
             lines.append(Content.styled(f"✓ Saved {printable(str(state.saved))}", "$success"))
@@ -123,7 +141,7 @@ class ResultViews(Vertical):
         super().__init__(classes="-table")
         self._state = state
         self.current, self._wide = TABLE, False
-        self._embeddings: bool | None = None
+        self._embeddings: tuple[Policy, bool] | None = None
         self.bar = ViewBar(VIEWS)
         self.pane = ScorePane(state.choice.selection)
         self.heatmap: Heatmap | None = None  # made when it is looked at: 0.3 s at 60,000 layers
@@ -134,7 +152,7 @@ class ResultViews(Vertical):
         """Cells of the longest line that any percentage brings: a name, or an opening comment,
         which names the metric."""
         state = self._state
-        opening = state.ranking.recipe.view(100, embeddings=state.choice.embeddings)
+        opening = state.ranking.recipe.view(replace(state.choice.policy, percent=100))
         room = max(len(name) for name in METRICS) if state.has_metrics else 0
         lines = [len(opening.line(number)) + room for number in range(min(4, len(opening)))]
         names = [2 + len(name) for row in state.result.scores.parameters for name in row]
@@ -149,12 +167,16 @@ class ResultViews(Vertical):
         return self.pane.table
 
     @property
-    def current_row(self) -> int | None:
-        """The row of the scores under the cursor of the view; the first of a cell of several."""
+    def current_rows(self) -> list[int]:
+        """The rows of the scores under the cursor of the view: several in a cell of several."""
         if self.current == HEAT and self.heatmap is not None:
-            members = self.heatmap.foot.members
-            return int(members[0]) if len(members) else None
-        return self.table.current
+            return [int(row) for row in self.heatmap.foot.members]
+        return [] if self.table.current is None else [self.table.current]
+
+    @property
+    def current_row(self) -> int | None:
+        """The first of these."""
+        return next(iter(self.current_rows), None)
 
     def show(self) -> None:
         """Follow the choice: everything is repainted in one frame, without a layout.
@@ -163,23 +185,25 @@ class ResultViews(Vertical):
         makes the next frame work out the whole screen again.
         """
         selection = self._state.choice.selection
-        self._show_embeddings(self._state.choice.embeddings)
+        self._show_embeddings(self._state.choice.policy)
         if self.current == TABLE:
-            self.pane.set_selection(selection)
-            self.pane.set_mask(self._state.mask())
+            self.pane.show(selection, self._state.choice.policy)
         if self.current == HEAT and self.heatmap is not None:
-            self.heatmap.set_selection(selection)
-            self.heatmap.set_mask(self._state.mask())
+            self.heatmap.show(selection, self._state.choice.policy)
         if self.current == YAML or self._wide:
             self.preview.show(self._state.yaml())
         self.show_order()
 
-    def _show_embeddings(self, on: bool) -> None:
-        if on != self._embeddings:
-            self._embeddings = on
-            self.pane.set_embeddings(on)
+    def _show_embeddings(self, policy: Policy) -> None:
+        """Mark the embeddings and heads that train, which changes with the shape of a policy or
+        the switch alone."""
+        key = (policy.shape, policy.embeddings)
+        if key != self._embeddings:
+            self._embeddings = key
+            rows = self._state.choice.selection.head_rows(policy)
+            self.pane.set_embeddings(rows)
             if self.heatmap is not None:
-                self.heatmap.set_embeddings(on)
+                self.heatmap.set_embeddings(rows)
 
     def fit(self, width: int) -> None:
         """Offer the YAML as a view where it does not stand beside the others."""
@@ -194,7 +218,8 @@ class ResultViews(Vertical):
         self.current = self.bar.current = name
         if name == HEAT and self.heatmap is None:
             self.heatmap = Heatmap(self._state.choice.selection)
-            self.heatmap.set_embeddings(self._state.choice.embeddings)
+            choice = self._state.choice
+            self.heatmap.set_embeddings(choice.selection.head_rows(choice.policy))
             self._body.mount(self.heatmap, before=self.preview)
         self.set_class(name == TABLE, "-table")
         self.set_class(name == HEAT, "-heat")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import ClassVar
 
 from textual import on, work
@@ -23,8 +22,11 @@ from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS
 from spectrum_tui.app.widgets.score_pane import FilterInput
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.view_bar import ViewBar
-from spectrum_tui.core.errors import ResultsError
+from spectrum_tui.core.errors import SpectrumError
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.results.results import Result
+
+UNKNOWN_SHOWN = 3
 
 
 class ResultsScreen(Screen[None]):
@@ -49,9 +51,17 @@ class ResultsScreen(Screen[None]):
         Binding(
             "w,ctrl+s", "open('save')", "Save", tooltip="Write the YAML and the scores to a folder"
         ),
-        Binding("c", "open('copy')", "Copy", tooltip="Copy the YAML, even over SSH"),
+        hidden_key("c", "open('copy')", "Copy", "Copy the YAML, even over SSH"),
         Binding("e", "embeddings", "Embeddings", tooltip="Train or freeze embeddings and head"),
         Binding("f", "open('memory')", "Memory", tooltip="Memory to train; fit into N GiB"),
+        Binding("space", "pin", "Pin", tooltip="This layer trains at any percentage, or again not"),
+        hidden_key("minus,delete", "ban", "Ban", "This layer never trains, or again may"),
+        hidden_key("greater_than_sign", "type(1)", "Type more", "1 % more of this layer's type"),
+        hidden_key("less_than_sign", "type(-1)", "Type less", "1 % less of this layer's type"),
+        hidden_key("right_square_bracket", "block(1)", "Fewer blocks", "Freeze one block more"),
+        hidden_key("left_square_bracket", "block(-1)", "More blocks", "Freeze one block less"),
+        hidden_key("u", "undo", "Undo", "Take the last change back"),
+        hidden_key("ctrl+r", "redo", "Redo", "Make again what was undone"),
         Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
         hidden_key("s", "in_table('sort')", "Sort", "Sort by file order, SNR, layer or type"),
         hidden_key("S", "in_table('reverse')", "Reverse", "Reverse the order"),
@@ -86,10 +96,24 @@ class ResultsScreen(Screen[None]):
         """Show the choice, from now on whenever it changes."""
         self.state.watch(self._show)
         self._show()
+        self._say_what_is_not_here()
         self.call_after_refresh(self._count_memory)
         wanted = self.state.settings.metric
         if wanted not in ("", self.state.ranking.metric.name):  # says that it is not there
             self.action_metric(wanted)
+
+    def _say_what_is_not_here(self) -> None:
+        """Tell which of the policy that was asked for these scores do not allow, or do not hold."""
+        choice = self.state.choice
+        if self.state.refused is not None:
+            self._warn(str(self.state.refused), "Only the percentage is taken")
+        elif unknown := choice.selection.unknown(choice.policy):
+            names = ", ".join(map(printable, unknown[:UNKNOWN_SHOWN]))
+            more = ", …" if len(unknown) > UNKNOWN_SHOWN else ""
+            self._warn(f"{names}{more}", f"{counted(len(unknown), 'choice')} without a layer here")
+
+    def _warn(self, text: str, title: str) -> None:
+        self.notify(text, title=title, severity="warning", markup=False)
 
     def _show(self) -> None:
         self.views.show()
@@ -135,16 +159,35 @@ class ResultsScreen(Screen[None]):
 
     def action_embeddings(self) -> None:
         """Train embeddings and head, as the reference does, or freeze them."""
-        choice = self.state.choice
-        self.state.choice = replace(choice, embeddings=not choice.embeddings)
+        self.state.choose(embeddings=not self.state.choice.policy.embeddings)
+
+    def action_pin(self) -> None:
+        self.state.pin(self.views.current_rows)
+
+    def action_ban(self) -> None:
+        self.state.ban(self.views.current_rows)
+
+    def action_type(self, by: int) -> None:
+        """Change the percentage of the type under the cursor."""
+        if self.views.current_row is not None:
+            self.state.move_type(self.views.current_row, by)
+
+    def action_block(self, by: int) -> None:
+        """Let fewer or more blocks train."""
+        self.state.move_first_block(by)
+
+    def action_undo(self) -> None:
+        self.header.say_step("undone", self.state.undo())
+
+    def action_redo(self) -> None:
+        self.header.say_step("done again", self.state.redo())
 
     def action_metric(self, metric: str = "") -> None:
         """Rank by a metric, or by the next one: everything that is shown follows in one frame."""
         try:
             self.state.rank_by(metric)
-        except ResultsError as error:
-            title = "Metric not available"
-            self.notify(str(error), title=title, severity="warning", markup=False)
+        except SpectrumError as error:
+            self._warn(str(error), "Metric not available")
 
     def action_view(self, name: str) -> None:
         """Show a view, and give it the keys unless the slider has them."""

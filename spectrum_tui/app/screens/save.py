@@ -146,7 +146,7 @@ class SaveScreen(Dialog[Saved | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog") as dialog:
-            dialog.border_title = f"Save the top {self.choice.percent} % as"
+            dialog.border_title = f"Save {self.choice.policy.words} as"
             dialog.border_subtitle = "↑↓ kind · enter saves · esc cancels"
             yield self._kinds
             yield Label(f"Folder, relative to {Path.cwd()}", markup=False)

@@ -32,7 +32,7 @@ def trainer_reports(choice: Choice, files: Files) -> tuple[TrainerReport, ...]:
     if choice.experts:  # read by axolotl alone, which limits the rows of what is named
         wanted = [axolotl_rows(item)[0] for item in with_pyyaml(RecipeText(text))]
         return report(text, set(wanted), parameters, [trainer_named("axolotl")])
-    wanted = named(choice.selection, choice.percent, embeddings=choice.embeddings)
+    wanted = named(choice.selection, choice.policy)
     return report(text, wanted, parameters, TRAINERS)
 
 
@@ -84,12 +84,13 @@ def _dead(choice: Choice) -> list[str]:
 def _adapter_lines(kind: AdapterKind, choice: Choice) -> list[Content]:
     """Return a line each on what trains, what of the selection does not, and where that is set."""
     count = kind.count(choice)
+    trains_head = bool(choice.task_modules)
     left_out = adapter_layers(choice.selection).left_out(
-        kind.end(choice), embeddings=choice.embeddings
+        choice.shape, kind.end(choice), embeddings=trains_head
     )
     lines = [Content(_trains(kind, choice, count))]
     if heads := ", ".join(map(printable, choice.selection.result.task_modules)):
-        words = "trains whole" if choice.embeddings else "stays frozen"
+        words = "trains whole" if trains_head else "stays frozen"
         lines.append(Content(f"The task head {words}: {heads}"))
     lines += [
         Content.styled(f"{len(rows):,} selected {REASONS[place]} stay frozen", "$foreground 70%")

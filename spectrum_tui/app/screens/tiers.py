@@ -112,7 +112,9 @@ class TiersScreen(Dialog[TierChoice | None]):
     @property
     def choice(self) -> Choice:
         tiers = Tiers(self.medium.value, self.high.rank, self.medium.rank)
-        return replace(self._first, percent=self.high.value, tiers=tiers)
+        return replace(
+            self._first, policy=replace(self._first.policy, percent=self.high.value), tiers=tiers
+        )
 
     @property
     def kind(self) -> AdapterKind:
@@ -124,11 +126,11 @@ class TiersScreen(Dialog[TierChoice | None]):
 
     # -- keys -----------------------------------------------------------------------------------
 
-    def _high_moved(self, value: int) -> None:
+    def _high_moved(self, value: float) -> None:
         self.medium.keep_above(value)
         self._show()
 
-    def _moved(self, _: int) -> None:
+    def _moved(self, _: float) -> None:
         self._show()
 
     def action_rank(self, by: int) -> None:

@@ -9,12 +9,13 @@ from textual.widget import Widget
 
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.hands import GLYPHS, SHORT, WORDS
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
 from spectrum_tui.app.widgets.heat_ramp import DENSITY, RAMP
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.results import BoolArray, IntArray
-from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.results.selection import Hand, HandArray, Selection
 from spectrum_tui.core.scoring.metrics import described
 
 
@@ -34,6 +35,7 @@ class HeatFoot(Widget):
         self.matrix = matrix
         self.grid = grid
         self._mask: BoolArray = np.zeros(len(matrix.scores), bool)
+        self._hands: HandArray = np.zeros(len(matrix.scores), np.uint8)
         self._in_embeddings: BoolArray = np.zeros(len(matrix.scores), bool)
         self.set_reactive(HeatFoot.cell, grid.cell)
 
@@ -45,11 +47,14 @@ class HeatFoot(Widget):
     def title(self) -> str:
         return described(self.selection.result.scores.metric).title
 
-    def set_mask(self, mask: BoolArray) -> None:
-        """Repaint only where this cell's layers changed."""
+    def set_mask(self, mask: BoolArray, hands: HandArray) -> None:
+        """Repaint only where this cell's layers changed, or what the legend has to explain."""
         layers = self.members
-        changed = bool((mask[layers] != self._mask[layers]).any())
-        self._mask = mask
+        changed = bool((mask[layers] != self._mask[layers]).any()) or bool(
+            (hands[layers] != self._hands[layers]).any()
+        )
+        changed |= set(np.unique(hands).tolist()) != set(np.unique(self._hands).tolist())
+        self._mask, self._hands = mask, hands
         if changed:
             self.refresh()
 
@@ -97,6 +102,8 @@ class HeatFoot(Widget):
         return title, Content.assemble(facts, self._chosen(layer))
 
     def _chosen(self, layer: int) -> tuple[str, str]:
+        if hand := int(self._hands[layer]):
+            return f"{GLYPHS[Hand(hand)]} {WORDS[Hand(hand)]}", "bold"
         if self._mask[layer]:
             return "● selected", "bold $text-success"
         if self._in_embeddings[layer]:
@@ -137,6 +144,7 @@ class HeatFoot(Widget):
             signs.append(("◐", "in part"))
         if self._in_embeddings.any():
             signs.append(("◆", "trains anyway"))
+        signs += [(GLYPHS[hand], SHORT[hand]) for hand in GLYPHS if (self._hands == hand).any()]
         if (cells == Cell.INFINITE).any():
             signs.append(("∞", "infinite"))
         if (cells == Cell.NO_SCORE).any():

@@ -24,6 +24,7 @@ from spectrum_tui.app.widgets.heat_ramp import density_of, ramp_style
 from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.core.results.results import BoolArray, IntArray
+from spectrum_tui.core.results.selection import HandArray
 
 REPAINT_ALL_CELLS = 60
 """From this many changed cells on, one repaint is cheaper than a region for each."""
@@ -78,7 +79,7 @@ class HeatGrid(LineView):
         super().__init__(len(matrix.labels))
         self.matrix = matrix
         self.selected: IntArray = np.zeros(matrix.shape, np.int64)
-        self.marks = matrix.marks(self.selected)
+        self.marks = np.full(matrix.shape, Mark.NONE, np.uint8)
         self.in_embeddings: BoolArray = np.zeros(matrix.shape, np.bool_)
         """The cells of embeddings and head, where those train whatever their rank."""
         self._levels = matrix.levels(one_scale=False)
@@ -95,10 +96,10 @@ class HeatGrid(LineView):
         self.watch_one_scale()
         self.refresh()
 
-    def set_mask(self, mask: BoolArray) -> None:
+    def set_mask(self, mask: BoolArray, hands: HandArray) -> None:
         """Show another selection; only the cells (and counts) that it changes are repainted."""
         selected = self.matrix.selected(mask)
-        marks = self.matrix.marks(selected)
+        marks = self.matrix.marks(selected, hands)
         changed = np.argwhere(marks != self.marks)
         recounted = np.flatnonzero(selected.sum(axis=1) != self.selected.sum(axis=1))
         self.selected, self.marks = selected, marks
@@ -248,7 +249,7 @@ class HeatGrid(LineView):
     def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
         """Return what has no place on the ramp; a selected ∞ has its mark beside it, or is
         reversed."""
-        marked = mark != MARKS[Mark.NONE]
+        marked = mark not in (MARKS[Mark.NONE], MARKS[Mark.OUTSIDE])
         if kind == Cell.INFINITE and marked and width > 1:
             return f"{mark}∞", self.line_style("heat--infinite")
         if kind == Cell.INFINITE:

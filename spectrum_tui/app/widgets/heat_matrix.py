@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-import re
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
-from spectrum_tui.core.layer_types import ANY_NUMBER, Group, family, group_of, natural_key
+from spectrum_tui.app.widgets.hands import GLYPHS
+from spectrum_tui.core.layer_types import Group, family, group_of, natural_key
+from spectrum_tui.core.results.blocks import numbers_and_prefixes
 from spectrum_tui.core.results.results import BoolArray, FloatArray, IntArray, Scores
+from spectrum_tui.core.results.selection import Hand, HandArray
 
 LEVELS = 32
 """Steps of the ramp: in 256 colours the same to the eye as a continuous one."""
-_FIRST_NUMBER = re.compile(r"(?:^|\.)(\d{1,6})(?=\.|$)")
-_LAST_NUMBER = re.compile(r"(?:^|\.)(\d{1,6})$")
 
 
 class Cell(IntEnum):
@@ -28,15 +28,26 @@ class Cell(IntEnum):
 
 
 class Mark(IntEnum):
-    """How much of a cell is selected: only a family of experts has a part."""
+    """How much of a cell is selected: only a family of experts has a part. What a person said of
+    all layers of a cell goes before."""
 
     NONE = 0
     PART = 1
     ALL = 2
+    PINNED = 3
+    BANNED = 4
+    OUTSIDE = 5
 
 
-MARKS = (" ", "◐", "●")
+MARKS = (" ", "◐", "●", *GLYPHS.values())
 """The glyph of every `Mark`."""
+TRAINS = (Mark.PART, Mark.ALL, Mark.PINNED)
+"""The marks of cells of which anything is selected."""
+_BY_HAND = {
+    Hand.PINNED: Mark.PINNED,
+    Hand.BANNED: Mark.BANNED,
+    Hand.OUTSIDE: Mark.OUTSIDE,
+}
 IN_EMBEDDINGS = "◆"
 """That of what trains without being selected."""
 
@@ -51,7 +62,7 @@ class HeatMatrix:
 
     def __init__(self, scores: Scores) -> None:
         self.scores = scores
-        number, prefix, prefixes = _numbers_and_prefixes(scores)
+        number, prefix, prefixes = numbers_and_prefixes(scores)
         row_of_layer, labels = _rows(scores, prefix, prefixes)
         self.numbers = _columns(number)
         column = np.searchsorted(self.numbers, number)
@@ -80,10 +91,13 @@ class HeatMatrix:
         """Return how many layers of each cell are selected."""
         return self._counted(mask)
 
-    def marks(self, selected: IntArray) -> npt.NDArray[np.uint8]:
+    def marks(self, selected: IntArray, hands: HandArray) -> npt.NDArray[np.uint8]:
         every = (selected == self.counts) & (selected > 0)
         marks: npt.NDArray[np.uint8] = np.where(selected > 0, Mark.PART, Mark.NONE).astype(np.uint8)
         marks[every] = Mark.ALL
+        for hand, mark in _BY_HAND.items():
+            if (said := hands == hand).any():
+                marks[(self._counted(said) == self.counts) & (self.counts > 0)] = mark
         return marks
 
     def members(self, row: int, column: int) -> IntArray:
@@ -119,48 +133,6 @@ class HeatMatrix:
         kinds[infinite > 0] = Cell.INFINITE
         kinds[values > 0] = Cell.VALUE
         return total.reshape(self.shape) / np.maximum(values, 1), kinds
-
-
-def _numbers_and_prefixes(scores: Scores) -> tuple[IntArray, IntArray, list[str]]:
-    """Return the number of the block of every layer (-1 without one), and what stands before it.
-
-    It is the number above the type (`model.layers.7`), else the first that the type leaves open
-    (`layers.2.blocks.*`), else the first of all. Paths share their heads, so that each is
-    searched only once.
-    """
-    prefixes: dict[str, int] = {}
-    known: dict[str, tuple[int, int]] = {}
-    found = []
-    kinds = [name.rpartition(":")[2] for name in scores.type_names]
-    tails = [f".{name}" for name in kinds]
-    for layer, kind in zip(scores.layers, scores.type_ids.tolist(), strict=True):
-        head = layer.removesuffix(tails[kind])
-        if ANY_NUMBER in kinds[kind]:
-            head = _head(layer, kinds[kind])
-        if head not in known:
-            number, prefix = _number_and_prefix(head)
-            known[head] = number, prefixes.setdefault(prefix, len(prefixes))
-        found.append(known[head])
-    table = np.array(found, np.int64).reshape(-1, 2)
-    return table[:, 0], table[:, 1], list(prefixes)
-
-
-def _head(layer: str, kind: str) -> str:
-    """Return a layer's path up to the number of its block, for a type with indices left open."""
-    pattern, parts = kind.split("."), layer.split(".")
-    above = len(parts) - len(pattern)
-    if above > 0 and parts[above - 1].isdigit():
-        return ".".join(parts[:above])
-    return (
-        ".".join(parts[: max(above, 0) + pattern.index(ANY_NUMBER) + 1])
-        if ANY_NUMBER in pattern
-        else layer
-    )
-
-
-def _number_and_prefix(head: str) -> tuple[int, str]:
-    match = _LAST_NUMBER.search(head) or _FIRST_NUMBER.search(head)
-    return (int(match[1]), head[: match.start()]) if match else (-1, "")
 
 
 def _columns(number: IntArray) -> IntArray:

@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
-from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
+from spectrum_tui.app.widgets.heat_matrix import TRAINS, Cell, HeatMatrix
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.results import BoolArray, FloatArray
 from spectrum_tui.core.scoring.metrics import described
@@ -96,7 +96,8 @@ class HeatProfile(Widget):
     def _kind_of(self, column: int) -> str:
         if self.grid.cell == (self.row, column):
             return "profile--here"
-        return "profile--selected" if self.grid.marks[self.row, column] else "profile--other"
+        trains = self.grid.marks[self.row, column] in TRAINS
+        return "profile--selected" if trains else "profile--other"
 
     @property
     def _is_value(self) -> BoolArray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Self
 
-import numpy as np
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -13,6 +12,7 @@ from spectrum_tui.app.widgets.heat_foot import HeatFoot
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import HeatMatrix
 from spectrum_tui.app.widgets.heat_profile import MAX_HEIGHT, MIN_HEIGHT, HeatProfile
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.results.selection import Selection
 
@@ -39,8 +39,7 @@ class Heatmap(Vertical):
         self.grid.focus(scroll_visible)
         return self
 
-    def set_selection(self, selection: Selection) -> None:
-        """Show the same layers ranked by another metric, if they are not yet."""
+    def _rank(self, selection: Selection) -> None:
         if selection is self.foot.selection:
             return
         self.matrix = self.matrix.rescored(selection.result.scores)
@@ -48,23 +47,23 @@ class Heatmap(Vertical):
         self.foot.set_selection(selection, self.matrix)
         self.profile.set_matrix(self.matrix, selection.result.scores.metric)
 
-    def set_mask(self, mask: BoolArray) -> None:
-        """Show which layers are selected; only what changed is repainted."""
+    def show(self, selection: Selection, policy: Policy) -> None:
+        """Show what a policy selects, the layers ranked by another metric if they are not yet;
+        only what changed is repainted."""
+        self._rank(selection)
+        mask, hands = selection.mask(policy), selection.by_hand(policy)
         row = self.profile.row
         before = self.grid.marks[row : row + 1]
-        self.grid.set_mask(mask)
-        self.foot.set_mask(mask)
+        self.grid.set_mask(mask, hands)
+        self.foot.set_mask(mask, hands)
         if (before != self.grid.marks[row : row + 1]).any():
             self.profile.refresh()
 
-    def set_embeddings(self, on: bool) -> None:
-        """Mark embeddings and head as training whatever their rank, or no longer."""
-        layers = (
-            self.foot.selection.in_embeddings if on else np.zeros(len(self.matrix.scores), np.bool_)
-        )
-        members = self.matrix.selected(layers)
+    def set_embeddings(self, rows: BoolArray) -> None:
+        """Mark these as embeddings and heads that train whatever their rank."""
+        members = self.matrix.selected(rows)
         self.grid.set_embeddings((members > 0) & (members == self.matrix.counts))
-        self.foot.set_embeddings(layers)
+        self.foot.set_embeddings(rows)
 
     def on_resize(self) -> None:
         """Give the profile what the grid leaves, or nothing where that is too little."""

@@ -29,7 +29,7 @@ class MemoryLine(TotalsLine):
     def follow(self, choice: Choice) -> tuple[str, ...]:
         """Show what a choice takes; returns what the totals may go on with, longest first."""
         memory = self._memory
-        if not memory.prepared or choice.percent < choice.selection.smallest_percent():
+        if not memory.prepared or not choice.selection.selects_any(choice.policy):
             self.show("", "")
             return ()
         if choice.tiers != memory.training.tiers:

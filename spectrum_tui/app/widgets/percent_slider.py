@@ -7,6 +7,8 @@ preview and the totals then share one frame. A message would paint the thumb fir
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -27,17 +29,17 @@ TYPING_SECONDS = 1.0
 """How long typed digits still belong to one number."""
 PERCENT_KEYS: list[BindingType] = [
     Binding("right", "percent(1)", "Percent", key_display="←→", tooltip="One percent less or more"),
-    hidden_key("plus", "percent(1)", "1 % more", "One percent more"),
-    hidden_key("left,minus", "percent(-1)", "1 % less", "One percent less"),
+    hidden_key("left", "percent(-1)", "1 % less", "One percent less"),
     hidden_key("shift+right", "percent(10)", "10 % more", "Ten percent more"),
     hidden_key("shift+left", "percent(-10)", "10 % less", "Ten percent less"),
 ]
 """Keys that move the slider of a screen, whatever has the focus, by `action_percent`."""
+_TYPED = re.compile(r"\d{1,3}(\.\d?)?", re.ASCII)
 _TEXT = "Top {} % of each type"
 
 
 class PercentSlider(Widget, can_focus=True):
-    """A whole percentage from 1 to 100."""
+    """A percentage from 1 to 100; the keys and the mouse go by whole ones."""
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -71,10 +73,10 @@ class PercentSlider(Widget, can_focus=True):
         hidden_key("end", "set(100)", "100 %", "Every layer: 100 %"),
     ]
 
-    value: reactive[int] = reactive(50, init=False)
+    value: reactive[float] = reactive(50, init=False)
     """The percentage; values outside 1..100 are clamped."""
 
-    def __init__(self, value: int = 50, on_change: Callable[[int], None] | None = None) -> None:
+    def __init__(self, value: float = 50, on_change: Callable[[float], None] | None = None) -> None:
         self._styles_cached: dict[str, Style] = {}
         super().__init__()
         self.set_reactive(PercentSlider.value, self.validate_value(value))
@@ -83,33 +85,33 @@ class PercentSlider(Widget, can_focus=True):
         self._typing: Timer | None = None
         self._dragging = False
 
-    def validate_value(self, value: int) -> int:
+    def validate_value(self, value: float) -> float:
         return max(LOWEST, min(HIGHEST, value))
 
-    def watch_value(self, value: int) -> None:
+    def watch_value(self, value: float) -> None:
         """Tell the owner at once."""
         if self._on_change is not None:
             self._on_change(value)
 
     def action_step(self, by: int) -> None:
+        """Move by whole percents; from a fraction to the next of them first."""
         self._end_typing()
-        self.value += by
+        self.value = (math.floor(self.value) if by > 0 else math.ceil(self.value)) + by
 
-    def action_set(self, value: int) -> None:
+    def action_set(self, value: float) -> None:
         self._end_typing()
         self.value = value
 
     # -- typed digits -------------------------------------------------------------------------
 
     def on_key(self, event: events.Key) -> None:
-        """Digits make a number: `7`, `75`, `100`; backspace takes the last one back."""
+        """Digits make a number: `7`, `12.5`, `100`; backspace takes the last one back."""
         if event.key == "backspace" and self._typed:
             typed = self._typed[:-1]
-        elif event.character is not None and event.character in "0123456789":
-            typed = self._typed + event.character
-            if int(typed) > HIGHEST:
-                typed = event.character
-            typed = typed.lstrip("0")
+        elif event.character is not None and event.character in "0123456789.":
+            typed = (self._typed + event.character).lstrip("0.")
+            if typed and not (_TYPED.fullmatch(typed) and float(typed) <= HIGHEST):
+                typed = event.character.strip(".0")
         else:
             return
         event.stop()
@@ -120,7 +122,7 @@ class PercentSlider(Widget, can_focus=True):
         self._typed = typed
         if typed:
             self._typing = self.set_timer(TYPING_SECONDS, self._end_typing)
-            self.value = int(typed)
+            self.value = float(typed) if typed[-2:-1] == "." else int(float(typed))
 
     def _end_typing(self) -> None:
         if self._typing is not None:
@@ -168,7 +170,7 @@ class PercentSlider(Widget, can_focus=True):
     # -- drawing ------------------------------------------------------------------------------
 
     def _text(self) -> str:
-        shown = f"{self._typed}_" if self._typed else f"{self.value}"
+        shown = f"{self._typed}_" if self._typed else f"{self.value:g}"
         return _TEXT.format(shown).ljust(len(_TEXT) + 2)
 
     def _track_cells(self) -> int:

@@ -14,11 +14,13 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from spectrum_tui.app.widgets.cells import keep_end, printable
+from spectrum_tui.app.widgets.hands import WORDS
 from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.score_table import ScoreTable
 from spectrum_tui.core import numbers
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
-from spectrum_tui.core.results.selection import NEVER, Selection
+from spectrum_tui.core.results.selection import ALWAYS, NEVER, Hand, Selection, percent_of_step
 
 Part = tuple[str, float]
 """(label, score) of one matrix of a layer that has several."""
@@ -69,6 +71,7 @@ class ScorePane(Vertical):
     def __init__(self, selection: Selection) -> None:
         super().__init__()
         self.selection = selection
+        self._policy = Policy()
         self.table = ScoreTable(selection, self._show_details)
         self._details = Static(markup=False, id="details")
         self._input = FilterInput(placeholder="part of a layer or type name", compact=True)
@@ -109,19 +112,19 @@ class ScorePane(Vertical):
 
     # -- details ------------------------------------------------------------------------------
 
-    def set_selection(self, selection: Selection) -> None:
-        """Show the same layers ranked by another metric, if they are not yet."""
-        if selection is self.selection:
-            return
-        self.selection = selection
-        self.table.set_selection(selection)
+    def show(self, selection: Selection, policy: Policy) -> None:
+        """Show what a policy selects, the layers ranked by another metric if they are not yet."""
+        if selection is not self.selection:
+            self.selection = selection
+            self.table.set_selection(selection)
+        self.table.set_mask(selection.mask(policy), selection.by_hand(policy))
+        if policy.shape != self._policy.shape:
+            self._policy = policy
+            self._show_details()
 
-    def set_mask(self, mask: BoolArray) -> None:
-        self.table.set_mask(mask)
-
-    def set_embeddings(self, on: bool) -> None:
-        """Show embeddings and head as training, or as any other layer."""
-        self.table.set_embeddings(on)
+    def set_embeddings(self, rows: BoolArray) -> None:
+        """Show these as embeddings and heads that train."""
+        self.table.set_embeddings(rows)
         self._show_details()
 
     def _show_details(self) -> None:
@@ -149,7 +152,14 @@ class ScorePane(Vertical):
         return Content(printable(" " + " · ".join(parts)))
 
     def _when_selected(self, row: int) -> str:
-        if self.table.embeddings_on and self.table.in_embeddings[row]:
+        if self.table.in_embeddings[row]:
             return "◆ trains with embeddings and head"
-        threshold = int(self.selection.threshold[row])
-        return "never selected" if threshold == NEVER else f"selected from {threshold} %"
+        if hand := int(self.table.hands[row]):
+            return WORDS[Hand(hand)]
+        step = int(self.selection.shape(self._policy).threshold[row])
+        if step == ALWAYS:
+            return "selected whatever the percentage of others"
+        if step == NEVER:
+            return "not selected" if self.selection.rank[row] else "never selected"
+        n = int(self.selection.counts[self.selection.result.scores.type_ids[row]])
+        return f"selected from {percent_of_step(step, n):g} %"

@@ -15,11 +15,12 @@ from textual.message import Message
 from textual.strip import Strip
 
 from spectrum_tui.app.widgets.cells import bar, keep_end, printable
+from spectrum_tui.app.widgets.hands import GLYPHS
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.app.widgets.score_rows import ScoreRows, Sort
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.results import BoolArray, IntArray
-from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.results.selection import Hand, HandArray, Selection
 from spectrum_tui.core.scoring.metrics import described
 
 TYPE_FROM, SHAPE_FROM = 140, 110
@@ -96,8 +97,9 @@ class ScoreTable(LineView):
         self.metric = described(selection.result.scores.metric)
         self.order: IntArray = self.rows.ordered(Sort.FILE)
         self.mask: BoolArray = np.zeros(len(self.scores), np.bool_)
-        self.embeddings_on = bool(selection.result.embeddings)
-        self.in_embeddings = selection.in_embeddings
+        self.hands: HandArray = np.zeros(len(self.scores), np.uint8)
+        self.in_embeddings: BoolArray = np.zeros(len(self.scores), np.bool_)
+        """The layers that train with the embeddings and heads, whatever their rank."""
         self.sort, self.reverse, self.containing = Sort.FILE, False, ""
         self._on_cursor = on_cursor
         self._columns: dict[str, Column] = {}
@@ -134,22 +136,23 @@ class ScoreTable(LineView):
         by = self.metric.title if self.sort is Sort.SCORE else self.sort
         return f"{by}, reversed" if self.reverse else by
 
-    def set_mask(self, mask: BoolArray) -> None:
+    def set_mask(self, mask: BoolArray, hands: HandArray) -> None:
         """Show another selection: repaints the visible rows that it changes."""
         old, self.mask = self.mask, mask
+        said, self.hands = self.hands, hands
         visible = self.visible_rows
         rows = self.order[visible.start : visible.stop]
-        changed = np.flatnonzero(old[rows] != mask[rows])
+        changed = np.flatnonzero((old[rows] != mask[rows]) | (said[rows] != hands[rows]))
         self.refresh_rows((changed + visible.start).tolist())
 
-    def set_embeddings(self, on: bool) -> None:
-        """Mark the embeddings and head as training whatever their rank, or no longer."""
-        self.embeddings_on = on
-        self.refresh_rows(np.flatnonzero(self.in_embeddings[self.order]).tolist())
+    def set_embeddings(self, rows: BoolArray) -> None:
+        """Mark these as embeddings and heads that train whatever their rank."""
+        changed, self.in_embeddings = rows != self.in_embeddings, rows
+        self.refresh_rows(np.flatnonzero(changed[self.order]).tolist())
 
     def trains(self, index: int) -> bool:
         """Return whether the layer trains: selected by its rank, or one of embeddings and head."""
-        return bool(self.mask[index]) or (self.embeddings_on and bool(self.in_embeddings[index]))
+        return bool(self.mask[index]) or bool(self.in_embeddings[index])
 
     def show(
         self, *, sort: Sort | None = None, reverse: bool = False, containing: str | None = None
@@ -286,15 +289,19 @@ class ScoreTable(LineView):
         mark, bars = ("mark", "bar") if on else ("muted", "faint")
         # The cursor's background is the bar's colour: the bar stands out on its own ground.
         under_bar = () if self.has_focus else cursor
-        glyph = "● " if self.mask[index] else "◆ " if on else "· "
         return [
-            Segment(glyph, self._style(mark, cursor)),
+            Segment(self._glyph(index), self._style(mark, cursor)),
             Segment(
                 marked_bar(self.rows.bars[index], columns["bar"].width),
                 self._style(bars, under_bar),
             ),
             Segment(f" {score} {rank} ", self._style("" if on else "muted", cursor)),
         ]
+
+    def _glyph(self, index: int) -> str:
+        if hand := int(self.hands[index]):
+            return f"{GLYPHS[Hand(hand)]} "
+        return "● " if self.mask[index] else "◆ " if self.in_embeddings[index] else "· "
 
     def _failed_cells(
         self, index: int, columns: dict[str, Column], cursor: tuple[str, ...]

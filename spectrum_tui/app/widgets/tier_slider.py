@@ -18,20 +18,20 @@ class TierSlider(PercentSlider):
         self,
         name: str,
         until: str,
-        value: int,
+        value: float,
         rank: int,
-        on_change: Callable[[int], None],
+        on_change: Callable[[float], None],
     ) -> None:
         """`until` is the word before the percentage."""
-        self.lowest = LOWEST
+        self.lowest: float = LOWEST
         self.rank = rank
         self._label, self._until = name, until
         super().__init__(value, on_change)
 
-    def validate_value(self, value: int) -> int:
+    def validate_value(self, value: float) -> float:
         return max(self.lowest, min(HIGHEST, value))
 
-    def keep_above(self, lowest: int) -> None:
+    def keep_above(self, lowest: float) -> None:
         self.lowest = lowest
         self.value = max(self.value, lowest)
 
@@ -59,5 +59,5 @@ class TierSlider(PercentSlider):
         return f"‹ {self.rank:>3} ›"
 
     def _text(self) -> str:
-        shown = f"{self._typed}_" if self._typed else f"{self.value}"
+        shown = f"{self._typed}_" if self._typed else f"{self.value:g}"
         return f"{self._before_rank()}{self._shown_rank()}   {self._until} {shown:>3} %  "

@@ -6,24 +6,26 @@ from typing import Any
 
 from spectrum_tui.core.comparison.compare import Agreement, Comparison, Move
 from spectrum_tui.core.numbers import finite
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray, Result
 
 
-def as_data(comparison: Comparison, percent: int) -> dict[str, Any]:
-    """Everything at a percentage; a rho or an index that says nothing is null."""
-    agreements, masks = comparison.at(percent), comparison.masks(percent)
+def as_data(comparison: Comparison, policy: Policy, other: Policy | None = None) -> dict[str, Any]:
+    """Everything by a policy, of b by the `other` one; a rho or an index that says nothing is
+    null."""
+    agreements, masks = comparison.at(policy, other), comparison.masks(policy, other)
     return {
         "a": _source(comparison.a),
         "b": _source(comparison.b),
         "metric": comparison.a.scores.metric,
-        "top_percent": percent,
+        "top_percent": policy.percent,
         "matched_under_another_name": comparison.pairs.renamed,
         "types_in_both": {
             "in_common": len(comparison.pairs),
             "only_a": sum(kind.only_a for kind in comparison.types if kind.common),
             "only_b": sum(kind.only_b for kind in comparison.types if kind.common),
             "spearman": finite(comparison.rho),
-            **_agreement(comparison.whole(percent)),
+            **_agreement(comparison.whole(policy, other)),
         },
         "types": [
             {

@@ -18,6 +18,7 @@ import numpy as np
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray, FloatArray, Generation, IntArray, Result
 from spectrum_tui.core.results.selection import Selection
 
@@ -90,12 +91,12 @@ class Agreement:
 
 
 class Comparison:
-    """Everything that does not depend on a percentage, computed once; `at` gives what does."""
+    """Everything that does not depend on a policy, computed once; `at` gives what does."""
 
     def __init__(self, a: Result, b: Result) -> None:
         self.a, self.b = a, b
         self.pairs = paired(a, b)
-        self._selections = Selection(a), Selection(b)
+        self.selections = Selection(a), Selection(b)
         names = [*a.scores.type_names, *_types_of_others(b, self.pairs)]
         self._names = list(dict.fromkeys(names))
         index = {name: number for number, name in enumerate(self._names)}
@@ -158,12 +159,13 @@ class Comparison:
         """Compute now what else waits until it is asked for: 0.6 s at 60,000 layers."""
         _ = self.types, self.moves
 
-    def at(self, percent: int) -> tuple[Agreement, ...]:
-        """Return the agreement of the selections at a percentage, per type in the order of `types`.
+    def at(self, policy: Policy, other: Policy | None = None) -> tuple[Agreement, ...]:
+        """Return the agreement of the selections, per type in the order of `types`; of b by the
+        `other` policy where there is one.
 
         Each result selects among all of its own layers, as it does alone.
         """
-        mask_a, mask_b = self.masks(percent)
+        mask_a, mask_b = self.masks(policy, other)
         both = mask_a[self.pairs.a] & mask_b[self.pairs.b]
         count = len(self._names)
         a = np.bincount(self._type_a[mask_a], minlength=count).tolist()
@@ -171,15 +173,15 @@ class Comparison:
         shared = np.bincount(self._type_a[self.pairs.a][both], minlength=count).tolist()
         return tuple(map(Agreement, a, b, shared))
 
-    def whole(self, percent: int) -> Agreement:
+    def whole(self, policy: Policy, other: Policy | None = None) -> Agreement:
         """Return the agreement over the types that both have: a type that one never scored says
         nothing about it."""
-        pairs = zip(self.types, self.at(percent), strict=True)
+        pairs = zip(self.types, self.at(policy, other), strict=True)
         return sum((found for kind, found in pairs if kind.common), Agreement(0, 0, 0))
 
-    def masks(self, percent: int) -> tuple[BoolArray, BoolArray]:
-        """Return the rows of each result that a percentage selects by rank."""
-        return self._selections[0].mask(percent), self._selections[1].mask(percent)
+    def masks(self, policy: Policy, other: Policy | None = None) -> tuple[BoolArray, BoolArray]:
+        """Return the rows of each result that its policy selects."""
+        return self.selections[0].mask(policy), self.selections[1].mask(other or policy)
 
     def _scored(self) -> Iterator[tuple[str, FloatArray, FloatArray]]:
         """(type, a's scores, b's) of the layers in common that have both."""

@@ -1,13 +1,13 @@
-"""What a choice takes to train, for every percentage at once.
+"""What a policy takes to train, for every percentage at once.
 
-All percentages from 0 to 100 are summed when the table is made, so that a step of the slider
-looks up a number: 2 µs, whatever the model.
+All percentages from 0 to 100 are summed when a policy is first asked for, so that a step of the
+slider looks up a number: 2 µs, whatever the model.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -16,8 +16,16 @@ from spectrum_tui.core.memory.presets import COPY, Preset, Training
 from spectrum_tui.core.recipes.adapters import adapter_layers
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.peft_kinds import HYBRID, LORA
+from spectrum_tui.core.results.policy import Policy, step_of
 from spectrum_tui.core.results.results import FloatArray, IntArray
-from spectrum_tui.core.results.selection import NEVER, Selection
+from spectrum_tui.core.results.selection import (
+    ALWAYS,
+    LAST,
+    NEVER,
+    Selection,
+    Shape,
+    running_sums,
+)
 
 ASSUMPTIONS = (
     "bf16 activations; attention without a sequence × sequence matrix (SDPA, flash)",
@@ -69,7 +77,7 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class _Column:
-    """At every percentage 0..100: what trains, of it what keeps 32-bit state, the lowest block
+    """At every step of the percentage: what trains, of it what keeps 32-bit state, the lowest block
     that trains (as many as there are for none), and the bytes by which 16 bits exceed 4."""
 
     trained: IntArray
@@ -85,19 +93,20 @@ class MemoryTable:
         self.sizes = sizes
         self._total = int(sizes.numel.sum())
         self._four_bit = float(sizes.four_bit.sum())
-        self._selection = selection
+        self.selection = selection
         self._members = _members(selection, sizes)
-        self._columns = {on: self._column(on) for on in (True, False)}
+        self._columns: WeakKeyDictionary[Shape, dict[bool, _Column]] = WeakKeyDictionary()
+        self._adapters: WeakKeyDictionary[Shape, _Column] = WeakKeyDictionary()
 
-    def estimate(self, percent: int, training: Training, *, embeddings: bool) -> Estimate:
-        """Return the bytes at one percentage; with adapters those of the preset's own recipe."""
+    def estimate(self, policy: Policy, training: Training) -> Estimate:
+        """Return the bytes of a policy; with adapters those of the preset's own recipe."""
         preset = training.preset
         if preset.adapters:
-            parts, trained, first = self._adapted(percent, training)
+            parts, trained, first = self._adapted(policy, training)
         else:
-            column = self._columns[embeddings]
-            trained, first = int(column.trained[percent]), int(column.lowest[percent])
-            parts = self._whole(preset, trained, int(column.full_state[percent]))
+            column, step = self._column(policy), policy.step
+            trained, first = int(column.trained[step]), int(column.lowest[step])
+            parts = self._whole(preset, trained, int(column.full_state[step]))
         weights, gradients, optimizer = _divided(parts, training)
         model = self.sizes.architecture
         return Estimate(
@@ -110,10 +119,11 @@ class MemoryTable:
             blocks=model.blocks if model else 0,
         )
 
-    def totals(self, training: Training, *, embeddings: bool) -> FloatArray:
-        """Return the sum at every percentage 0..100."""
+    def totals(self, policy: Policy, training: Training) -> FloatArray:
+        """Return the sum at every whole percentage 0..100 of a policy."""
         every = (
-            self.estimate(percent, training, embeddings=embeddings).total for percent in range(101)
+            self.estimate(replace(policy, percent=percent), training).total
+            for percent in range(101)
         )
         return np.fromiter(every, np.float64, 101)
 
@@ -124,48 +134,57 @@ class MemoryTable:
             optimizer += (8.0 - preset.optimizer) * full_state
         return preset.weights * self._total, preset.gradients * trained, optimizer
 
-    def _adapted(self, percent: int, training: Training) -> tuple[_Parts, int, int]:
+    def _adapted(self, policy: Policy, training: Training) -> tuple[_Parts, int, int]:
         """(bytes, what trains, the lowest block that does) with adapters."""
         preset = training.preset
-        choice = Choice(selection=self._selection, percent=percent, tiers=training.tiers)
+        choice = Choice(selection=self.selection, policy=policy, tiers=training.tiers)
         count = (HYBRID if preset.hybrid else LORA).count(choice)
-        end = choice.medium_end if preset.hybrid else percent
+        end = choice.medium_end if preset.hybrid else policy.percent
+        column = self._of_adapters(choice.shape)
         base = self._four_bit if preset.four_bit else preset.weights * self._total
         if preset.hybrid:
-            base += int(self._adapters.unpacked[percent])
+            base += int(column.unpacked[policy.step])
         each = zip((4.0, preset.gradients, preset.optimizer), COPY, strict=True)
         weights, gradients, optimizer = (a * count.adapters + c * count.full for a, c in each)
         parts = (base + weights, gradients, optimizer)
-        return parts, count.adapters + count.full, int(self._adapters.lowest[end])
+        return parts, count.adapters + count.full, int(column.lowest[step_of(end)])
 
-    def _column(self, embeddings: bool) -> _Column:
+    def _column(self, policy: Policy) -> _Column:
         """Of weights that train themselves."""
-        sizes, selection = self.sizes, self._selection
-        limit = selection.threshold.astype(np.int64)
-        if not embeddings:
-            limit[selection.in_embeddings] = NEVER
-        first = self._first(limit)
-        first[sizes.in_embeddings] = 0 if embeddings else NEVER
+        shape = self.selection.shape(policy)
+        known = self._columns.setdefault(shape, {})
+        if policy.embeddings not in known:
+            known[policy.embeddings] = self._of_weights(shape, embeddings=policy.embeddings)
+        return known[policy.embeddings]
+
+    def _of_weights(self, shape: Shape, *, embeddings: bool) -> _Column:
+        sizes = self.sizes
+        first = self._first(np.where(shape.frozen[embeddings], NEVER, shape.threshold))
+        first[sizes.in_embeddings] = NEVER
+        heads = (sizes.index.get(head.name, -1) for head in shape.heads[embeddings])
+        first[[at for at in heads if at >= 0]] = ALWAYS
         return _Column(
-            _summed(first, sizes.numel),
-            _summed(first, np.where(sizes.full_state, sizes.numel, 0)),
+            running_sums(first, sizes.numel),
+            running_sums(first, np.where(sizes.full_state, sizes.numel, 0)),
             _lowest(first, sizes),
-            np.zeros(101, np.int64),
+            np.zeros(LAST + 1, np.int64),
         )
 
-    @cached_property
-    def _adapters(self) -> _Column:
+    def _of_adapters(self, shape: Shape) -> _Column:
         """Where the recipes put adapters; 0.3 s for 60,000 layers, when first asked."""
-        sizes, layers = self.sizes, adapter_layers(self._selection)
-        limit = np.where(layers.adaptable, self._selection.threshold, NEVER).astype(np.int64)
-        first = self._first(limit)
-        whole = self._first(np.where(layers.whole(layers.adaptable), limit, NEVER))
-        none = np.zeros(101, np.int64)
-        unpacked = (2.0 * sizes.numel - sizes.four_bit).astype(np.int64)
-        return _Column(none, none, _lowest(first, sizes), _summed(whole, unpacked))
+        if shape not in self._adapters:
+            sizes, layers = self.sizes, adapter_layers(self.selection)
+            limit = layers.limit(shape)
+            first = self._first(limit)
+            whole = self._first(np.where(layers.whole(layers.adaptable), limit, NEVER))
+            none = np.zeros(LAST + 1, np.int64)
+            unpacked = (2.0 * sizes.numel - sizes.four_bit).astype(np.int64)
+            lowest, sums = _lowest(first, sizes), running_sums(whole, unpacked)
+            self._adapters[shape] = _Column(none, none, lowest, sums)
+        return self._adapters[shape]
 
     def _first(self, limit: IntArray) -> IntArray:
-        """Per parameter the percentage that trains it, given that of each row."""
+        """Per parameter the step that trains it, given that of each row."""
         rows, parameters = self._members
         first = np.full(len(self.sizes), NEVER, np.int64)
         np.minimum.at(first, parameters, limit[rows])
@@ -207,19 +226,12 @@ def _members(selection: Selection, sizes: ModelSizes) -> tuple[IntArray, IntArra
     return rows[found >= 0], found[found >= 0]
 
 
-def _summed(first: IntArray, amount: IntArray) -> IntArray:
-    """Return the amount at every percentage 0..100 of what trains from percentage `first` on."""
-    sums = np.zeros(NEVER + 1, np.int64)
-    np.add.at(sums, first, amount)
-    return np.asarray(sums.cumsum()[:101], np.int64)
-
-
 def _lowest(first: IntArray, sizes: ModelSizes) -> IntArray:
-    """At every percentage the lowest block that trains; 0 where an embedding does."""
+    """At every step the lowest block that trains; 0 where an embedding does."""
     model = sizes.architecture
     blocks = model.blocks if model else 0
     place = np.where(sizes.block == BELOW, 0, sizes.block)
     place = np.where(sizes.block == ABOVE, blocks, place)
     lowest = np.full(NEVER + 1, blocks, np.int64)
     np.minimum.at(lowest, first, place)
-    return np.asarray(np.minimum.accumulate(lowest)[:101], np.int64)
+    return np.asarray(np.minimum.accumulate(lowest)[: LAST + 1], np.int64)

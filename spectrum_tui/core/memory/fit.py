@@ -10,6 +10,7 @@ import numpy as np
 from spectrum_tui.core import numbers
 from spectrum_tui.core.memory.estimate import MemoryTable
 from spectrum_tui.core.memory.presets import PRESETS, SHARDINGS, Training, preset_named
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import NEVER
 
 GPU_COUNTS = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -63,11 +64,13 @@ def room_text(limit: float) -> str:
 class _Search:
     table: MemoryTable
     limit: float
+    policy: Policy
     least: int
 
     def percent(self, training: Training, embeddings: bool) -> int:
         """Return the highest that fits; 0 where none does."""
-        fitting = np.flatnonzero(self.table.totals(training, embeddings=embeddings) <= self.limit)
+        policy = replace(self.policy, embeddings=embeddings)
+        fitting = np.flatnonzero(self.table.totals(policy, training) <= self.limit)
         highest = int(fitting[-1]) if len(fitting) else 0
         return highest if highest >= self.least else 0
 
@@ -104,15 +107,13 @@ class _Search:
                     return
 
 
-def fit(
-    table: MemoryTable, limit: float, training: Training, *, embeddings: bool, least: int = 1
-) -> Fit:
-    """Return the highest percentage that takes at most `limit` bytes on each GPU.
-
-    `least` is the smallest percentage that selects anything (`Selection.smallest_percent`).
-    """
-    search = _Search(table, limit, least)
-    percent = search.percent(training, embeddings)
-    needs = table.estimate(percent or min(least, 100), training, embeddings=embeddings).total
-    ways = () if percent or least == NEVER else tuple(search.ways(training, embeddings))
+def fit(table: MemoryTable, limit: float, policy: Policy, training: Training) -> Fit:
+    """Return the highest percentage of a policy that takes at most `limit` bytes on each GPU."""
+    policy = replace(policy, budget=None, layers=None)
+    least = table.selection.smallest_percent(policy)
+    search = _Search(table, limit, policy, least)
+    percent = search.percent(training, policy.embeddings)
+    smallest = replace(policy, percent=percent or min(least, 100))
+    needs = table.estimate(smallest, training).total
+    ways = () if percent or least == NEVER else tuple(search.ways(training, policy.embeddings))
     return Fit(limit=limit, percent=percent, needs=needs, least=least, ways=ways)

@@ -229,26 +229,6 @@ def parse_sequence(text: str) -> int:
 
 CARDS = (8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141, 192)
 """GiB of the GPUs that are sold; "24 GB" on the box are 24,564 MiB in nvidia-smi."""
-_UNITS = (("GIB", 2.0**30), ("GB", 1e9))
-
-
-def parse_memory(text: str) -> float:
-    """Bytes of `24`, `23.5` and `24 GiB` (2^30 each, as cards have them) or `24 GB` (10^9 each);
-    raises InputError (field "fit")."""
-    typed = text.strip().upper()
-    unit, factor = next((one for one in _UNITS if typed.endswith(one[0])), ("", 2.0**30))
-    typed = typed.removesuffix(unit).rstrip()
-    try:
-        value = float(typed) if typed.isascii() else 0.0
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1e6:
-        raise InputError(
-            f"{text.strip()!r} is not a memory size." if typed else "No memory size is given.",
-            "Give the GiB of one GPU, like 24.",
-            field="fit",
-        )
-    return value * factor
 
 
 def _whole(text: str, field: str, what: str, highest: int) -> int:

@@ -25,8 +25,9 @@ from spectrum_tui.core.experts import (
 )
 from spectrum_tui.core.layer_types import Group, group_of, layer_type
 from spectrum_tui.core.recipes.similar import Likeness, similar_to_previous
+from spectrum_tui.core.results.policy import step_of
 from spectrum_tui.core.results.results import BoolArray, IntArray, Parameter, Result
-from spectrum_tui.core.results.selection import NEVER, Selection
+from spectrum_tui.core.results.selection import NEVER, Selection, Shape, running_sums
 
 
 class Place(IntEnum):
@@ -84,7 +85,8 @@ class Sums:
 
 
 class AdapterLayers:
-    """What adapters need to know of every layer of a ranking, computed once.
+    """What adapters need to know of every layer of a ranking, computed once; and what they come to
+    by the thresholds of a policy.
 
     `place[i]` is a `Place`; `width[i]` the parameters of an adapter of rank 1 (inputs plus
     outputs, times the experts; 0 where sizes are unknown), `experts[i]` how many experts are
@@ -94,35 +96,39 @@ class AdapterLayers:
     def __init__(self, selection: Selection) -> None:
         scores = selection.result.scores
         self.result = selection.result  # not the selection, which this is kept by: neither would go
-        self.threshold = selection.threshold
         found = list(_placed(selection))
         self.place: IntArray = np.fromiter((f[0] for f in found), np.int64, len(found))
         self.width: IntArray = np.fromiter((f[1] for f in found), np.int64, len(found))
         self.experts: IntArray = np.fromiter((f[2] for f in found), np.int64, len(found))
+        self._scored = selection.rank > 0
         task = {one.name for one in self.result.task_head}
         rows = scores.parameters
         self._of_task = np.fromiter((not task.isdisjoint(n) for n in rows), np.bool_, len(rows))
         self.adaptable: BoolArray = np.asarray(self.place < _FIRST_REASON)
-        self._limit = np.where(self.adaptable, selection.threshold, NEVER).astype(np.int64)
-        whole = np.where((self.width > 0) & (self.place != Place.EXPERTS), scores.numel, 0)
-        fused = np.where(self.place == Place.EXPERTS, self.width, 0)
-        self._sums = [self._running(part) for part in (None, self.width, fused, whole)]
+        self._whole_numel = np.where(
+            (self.width > 0) & (self.place != Place.EXPERTS), scores.numel, 0
+        )
+        self._sums: WeakKeyDictionary[Shape, list[IntArray]] = WeakKeyDictionary()
         self._likeness: Likeness | None = None
         self._follows: BoolArray = np.zeros(len(scores), np.bool_)
 
-    def _running(self, values: IntArray | None) -> IntArray:
-        """Return the sum over the layers that each percentage from 0 to 100 selects."""
-        sums = np.bincount(self._limit, weights=values, minlength=NEVER + 1).cumsum()
-        return sums[:101].astype(np.int64)
+    def limit(self, shape: Shape) -> IntArray:
+        """Return the step that selects each layer; NEVER for those that carry no adapter."""
+        return np.where(self.adaptable, shape.threshold, NEVER)
 
-    def sums(self, percent: int) -> Sums:
+    def sums(self, shape: Shape, percent: float) -> Sums:
         """Return what the layers that a percentage selects come to."""
-        return Sums(*(int(part[percent]) for part in self._sums))
+        if shape not in self._sums:
+            limit, fused = self.limit(shape), np.where(self.place == Place.EXPERTS, self.width, 0)
+            parts = (None, self.width, fused, self._whole_numel)
+            self._sums[shape] = [running_sums(limit, part) for part in parts]
+        return Sums(*(int(part[step_of(percent)]) for part in self._sums[shape]))
 
-    def tiers(self, percent: int, end: int) -> tuple[BoolArray, BoolArray]:
+    def tiers(self, shape: Shape, percent: float, end: float) -> tuple[BoolArray, BoolArray]:
         """Return which layers are in the top `percent`, and which from there to `end`."""
-        high = np.asarray(self._limit <= percent)
-        return high, np.asarray(self._limit <= end) & ~high
+        limit = self.limit(shape)
+        high = np.asarray(limit <= step_of(percent))
+        return high, np.asarray(limit <= step_of(end)) & ~high
 
     def whole(self, high: BoolArray) -> BoolArray:
         """Return the high layers that can train whole: modules, which fused experts are not."""
@@ -138,7 +144,7 @@ class AdapterLayers:
     def measure(self) -> str:
         """By what layers are taken as similar, in words."""
         if self._likeness is None:
-            rows = np.flatnonzero((self._limit < NEVER) & (self.place != Place.EXPERTS)).tolist()
+            rows = np.flatnonzero(self.whole(self.adaptable & self._scored)).tolist()
             self._likeness = similar_to_previous(self.result, rows)
             self._follows = self._alike() & self._likeness.alike
         return self._likeness.measure
@@ -151,16 +157,15 @@ class AdapterLayers:
         same[1:] = np.logical_and.reduce([c[1:] == c[:-1] for c in columns])
         return self.whole(same)
 
-    @property
-    def head_numel(self) -> int:
-        """The parameters of the head of the task, as far as they are in modules."""
-        within = tuple(f"{module}." for module in self.result.task_modules)
+    def head_numel(self, modules: tuple[str, ...]) -> int:
+        """Return the parameters of the head of the task that are in these modules."""
+        within = tuple(f"{module}." for module in modules)
         return sum(one.numel for one in self.result.task_head if one.name.startswith(within))
 
-    def left_out(self, percent: int, *, embeddings: bool) -> dict[Place, IntArray]:
+    def left_out(self, shape: Shape, percent: float, *, embeddings: bool) -> dict[Place, IntArray]:
         """{reason: rows} of the layers that a percentage selects and no adapter can be given; not
         those of the head of the task where that trains whole."""
-        selected = (self.threshold <= percent) & ~self.adaptable
+        selected = (shape.threshold <= step_of(percent)) & ~self.adaptable
         if embeddings:
             selected &= ~self._of_task
         rows = np.flatnonzero(selected)

@@ -18,10 +18,13 @@ import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.experts import expert_of
+from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.check import check_names
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.spectrum import LIST, SpectrumYaml, YamlView, one_line
+from spectrum_tui.core.results.policy import step_of
 from spectrum_tui.core.results.results import FloatArray, Result
+from spectrum_tui.core.results.selection import LAST, Hand
 from spectrum_tui.core.trainers.matching import stretches
 
 _PURPOSE = "# Keys for an axolotl config: they replace its keys of the same names."
@@ -64,8 +67,13 @@ class AxolotlKind(RecipeKind):
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the fragment; raises SelectionError for a choice that must not be written."""
         recipe = SpectrumYaml(choice.selection)
-        view = recipe.view(choice.percent, embeddings=choice.embeddings)
+        view = recipe.view(choice.policy)
         fused = fused_types(choice.selection.result) if choice.experts else []
+        if choice.experts and (choice.policy.rule != PER_TYPE or choice.policy.budget):
+            raise SelectionError(
+                "Single experts are chosen by a percentage of each type alone.",
+                "Leave out the rule or the budget, or the choice of experts.",
+            )
         if choice.experts and not fused:
             raise SelectionError(
                 "These scores hold no single experts.", "Leave out the choice of experts."
@@ -73,12 +81,12 @@ class AxolotlKind(RecipeKind):
         if fused:
             sections = _with_experts(choice, view, fused)
         else:
-            recipe.check(choice.percent, embeddings=choice.embeddings)
+            recipe.check(choice.policy)
             sections = view.sections()
         notes = [_PURPOSE, *(_RANGES if fused else ())]
         listed = [line for comment, items in sections for line in _lines(comment, items)]
         text = "\n".join([*view.provenance(), *notes, LIST, *listed, _REST])
-        return (RecipeFile(f"_axolotl_{choice.percent}percent.yaml", text),)
+        return (RecipeFile(f"_axolotl_{choice.policy.ending}.yaml", text),)
 
 
 def _lines(comment: str, items: list[str]) -> list[str]:
@@ -96,7 +104,7 @@ def _with_experts(choice: Choice, view: YamlView, fused: list[FusedType]) -> lis
     heads = {one.name for one in result.embeddings}
     if not parts and all(name in heads for _, names in sections for name in names):
         raise SelectionError(
-            f"{choice.percent} % selects no layer and no expert.",
+            f"{choice.percent:g} % selects no layer and no expert.",
             "Choose a higher percentage.",
             field="top_percent",
         )
@@ -107,16 +115,21 @@ def _with_experts(choice: Choice, view: YamlView, fused: list[FusedType]) -> lis
 
 
 def _of_experts(kind: FusedType, choice: Choice) -> Iterator[Section]:
-    """One section for a type, unless the percentage selects none of its experts."""
+    """One section for a type, unless the percentage selects none of its experts. A pinned row
+    trains whole; one that is banned, or outside the blocks, not at all."""
     parameters = choice.selection.result.scores.parameters
+    percent = choice.selection.percent_of(kind.name, choice.policy)
+    by_hand = choice.selection.by_hand(choice.policy)
     listed: list[str] = []
     for row, values in kind.rows.items():
-        for first, end in best(values, choice.percent):
+        if by_hand[row] in (Hand.BANNED, Hand.OUTSIDE):
+            continue
+        for first, end in best(values, 100 if by_hand[row] == Hand.PINNED else percent):
             whole = end - first == len(values)
             rows = "" if whole else f"[{first}:{end}]"
             listed += [f"{name}{rows}" for name in parameters[row]]
     if listed:
-        layers = f"the top {choice.percent} % of {kind.experts} experts in each layer"
+        layers = f"the top {percent:g} % of {kind.experts} experts in each layer"
         yield f"{one_line(kind.name)}: {layers}", listed
 
 
@@ -169,11 +182,11 @@ def _by_expert(parts: tuple[tuple[str, float], ...]) -> FloatArray:
     return np.array([sum(values[e]) / len(values[e]) for e in range(len(values))])
 
 
-def best(values: FloatArray, percent: int) -> Ranges:
+def best(values: FloatArray, percent: float) -> Ranges:
     """Return the floor(n·percent/100) experts with the highest score, ties in order, as ranges.
 
     An expert whose score is NaN is not counted and never among them.
     """
     scored = np.flatnonzero(~np.isnan(values))
     order = scored[np.argsort(-values[scored], kind="stable")]
-    return tuple(stretches(sorted(order[: len(scored) * percent // 100].tolist())))
+    return tuple(stretches(sorted(order[: len(scored) * step_of(percent) // LAST].tolist())))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.results.results import BoolArray
+from spectrum_tui.core.results.selection import Selection, Shape
 
 FROZEN_EMBEDDINGS = (
     "Embeddings and head stay frozen: with gradient checkpointing, set "
@@ -26,33 +28,53 @@ class Tiers:
     twice the rank, so that both tiers are scaled alike.
     """
 
-    medium_percent: int | None = None
+    medium_percent: float | None = None
     high_rank: int = 32
     medium_rank: int = 8
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Choice:
-    """A ranking and how much of it is taken: the top `percent` of each type, with embeddings and
-    output head or without. `experts` asks for the top `percent` of the experts within each fused
-    parameter, instead of whole parameters; `allow_missing` takes a ranking that lacks more than
-    `check.MOST_MISSING` of the chosen types."""
+    """A ranking and which of it a policy takes. `experts` asks for the policy's percentage of the
+    experts within each fused parameter, instead of whole parameters; `allow_missing` takes a
+    ranking that lacks more than `check.MOST_MISSING` of the chosen types."""
 
     selection: Selection
-    percent: int
-    embeddings: bool = True
+    policy: Policy
     tiers: Tiers = Tiers()
     experts: bool = False
     allow_missing: bool = False
 
     @property
-    def medium_end(self) -> int:
+    def medium_end(self) -> float:
         """Where the medium tier ends: never before the high one. By default at 50 %, or half-way
         from the high tier's end to 100 % if that end is at 50 % or above."""
         chosen = self.tiers.medium_percent
         if chosen is None:
             return 50 if self.percent < 50 else (self.percent + 100) // 2
         return max(self.percent, chosen)
+
+    @property
+    def percent(self) -> float:
+        """Where the high tier ends."""
+        return self.policy.percent
+
+    @property
+    def shape(self) -> Shape:
+        """Return what of the policy does not depend on the percentage."""
+        return self.selection.shape(self.policy)
+
+    @property
+    def task_modules(self) -> tuple[str, ...]:
+        """The modules that hold the head of the task, as far as all of it trains."""
+        result, trained = self.selection.result, self.selection.heads(self.policy)
+        frozen = [one.name for one in result.task_head if one not in trained]
+        modules = result.task_modules
+        return tuple(m for m in modules if not any(n.startswith(f"{m}.") for n in frozen))
+
+    def mask(self) -> BoolArray:
+        """Return the layers that are selected."""
+        return self.selection.mask(self.policy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.layer_types import is_input_embedding
 from spectrum_tui.core.recipes.adapters import AdapterLayers, Place
 from spectrum_tui.core.recipes.spectrum import model_class
-from spectrum_tui.core.results.results import BoolArray, Result
+from spectrum_tui.core.results.policy import STEPS_OF_A_PERCENT
+from spectrum_tui.core.results.results import BoolArray, IntArray, Result
 from spectrum_tui.core.results.selection import NEVER
 from spectrum_tui.core.trainers.patterns import NAME
 
@@ -58,10 +59,12 @@ def targets_of(
     ranked: Iterable[tuple[BoolArray, int]],
     whole: BoolArray,
     *,
-    embeddings: bool,
+    heads: tuple[str, ...],
+    limit: IntArray,
 ) -> Targets:
-    """Return the targets of (layers, rank of their adapters) and of the layers that train whole;
-    with `embeddings` that of the task does so, too.
+    """Return the targets of (layers, rank of their adapters), of the layers that train whole, and
+    of the modules of the head of a task, which train whole, too. `limit` are the steps that
+    select each layer.
 
     Raises SelectionError where there is nothing to adapt or a name would match another module.
     """
@@ -76,11 +79,10 @@ def targets_of(
             modules[module_of(weights[row][0])] = int(ranks[row])
         else:
             parameters[weights[row][0]] = int(ranks[row])
-    heads = layers.result.task_modules if embeddings else ()
     kept = (*(module_of(weights[row][0]) for row in np.flatnonzero(whole).tolist()), *heads)
     targets = Targets(modules, parameters, kept, heads)
     if not targets.ranks:
-        raise _nothing_to_adapt(layers)
+        raise _nothing_to_adapt(limit)
     _check(targets, layers.result)
     return targets
 
@@ -137,10 +139,9 @@ def task_type(result: Result, *, embeddings: bool) -> str | None:
 # -- checks ------------------------------------------------------------------------------------
 
 
-def _nothing_to_adapt(layers: AdapterLayers) -> SelectionError:
-    limits = layers.threshold[layers.adaptable]
-    least = int(limits.min(initial=NEVER))
-    if least == NEVER:
+def _nothing_to_adapt(limit: IntArray) -> SelectionError:
+    least = -(-int(limit.min(initial=NEVER)) // STEPS_OF_A_PERCENT)
+    if least > 100:
         return SelectionError(
             "None of these layers is a matrix that can take an adapter.",
             "Scan the attention and MLP types, or save the Spectrum YAML.",

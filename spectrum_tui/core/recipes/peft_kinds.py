@@ -40,13 +40,13 @@ class AdapterKind(RecipeKind):
         """Whether there is a medium tier."""
         return "medium_rank" in self.options
 
-    def end(self, choice: Choice) -> int:
+    def end(self, choice: Choice) -> float:
         """Return the percentage up to which layers are in a tier."""
         return choice.medium_end if self.has_medium else choice.percent
 
     def tiers(self, layers: AdapterLayers, choice: Choice) -> tuple[BoolArray, BoolArray]:
         """(high, medium): which layers are in each tier; every other layer stays frozen."""
-        return layers.tiers(choice.percent, self.end(choice))
+        return layers.tiers(choice.shape, choice.percent, self.end(choice))
 
     def count(self, choice: Choice) -> AdapterCount:
         """Count exactly what trains.
@@ -56,9 +56,9 @@ class AdapterKind(RecipeKind):
         """
         layers = adapter_layers(choice.selection)
         adapters, full, shared = self._counted(layers, choice)
-        full += layers.head_numel if choice.embeddings else 0
-        high = layers.sums(choice.percent).layers
-        medium = layers.sums(self.end(choice)).layers - high
+        full += layers.head_numel(choice.task_modules)
+        high = layers.sums(choice.shape, choice.percent).layers
+        medium = layers.sums(choice.shape, self.end(choice)).layers - high
         total = choice.selection.result.total_parameters
         share = (adapters + full) / total if total else 0.0
         return AdapterCount(
@@ -66,11 +66,12 @@ class AdapterKind(RecipeKind):
         )
 
     def _counted(self, layers: AdapterLayers, choice: Choice) -> Counted:
-        high = choice.tiers.high_rank * layers.sums(choice.percent).width
+        high = choice.tiers.high_rank * layers.sums(choice.shape, choice.percent).width
         return high + self._medium(layers, choice), 0, 0
 
     def _medium(self, layers: AdapterLayers, choice: Choice) -> int:
-        end, high = layers.sums(self.end(choice)), layers.sums(choice.percent)
+        shape = choice.shape
+        end, high = layers.sums(shape, self.end(choice)), layers.sums(shape, choice.percent)
         return choice.tiers.medium_rank * (end.width - high.width)
 
     def trains(self, choice: Choice, count: AdapterCount) -> str:
@@ -94,21 +95,34 @@ class AdapterKind(RecipeKind):
         self._check(choice, whole, medium | (high & ~whole))
         ranks = choice.tiers
         ranked = [(high & ~whole, ranks.high_rank), (medium, ranks.medium_rank)]
-        targets = targets_of(layers, ranked, whole, embeddings=choice.embeddings)
+        targets = targets_of(
+            layers,
+            ranked,
+            whole,
+            heads=choice.task_modules,
+            limit=layers.limit(choice.shape),
+        )
         groups = self._groups(layers, choice)
         script = Script(
             layers=layers,
             targets=targets,
             count=self.count(choice),
             opening=self._opening(choice, groups),
-            percent=self.end(choice),
+            choice=choice,
+            end=self.end(choice),
             always_4bit=self.keeps_high,
             groups=groups,
             notes=self._notes(layers, choice),
         )
-        ends = f"{choice.percent}-{self.end(choice)}" if self.has_medium else str(choice.percent)
-        stem = f"_{self.name}_{ends}percent"
+        stem = f"_{self.name}_{self._ending(choice)}"
         return two_files(stem, config_text(targets, layers.result), script.text())
+
+    def _ending(self, choice: Choice) -> str:
+        """Return what the names of the files say of the choice: `25-50percent`."""
+        start, shaped = choice.policy.ending, f"{choice.percent:g}percent"
+        if not self.has_medium:
+            return start
+        return start.replace(shaped, f"{choice.percent:g}-{self.end(choice):g}percent")
 
     def _check(self, choice: Choice, whole: BoolArray, adapted: BoolArray) -> None:
         """Raise SelectionError for layers that PEFT could not make the recipe of."""
@@ -120,7 +134,7 @@ class AdapterKind(RecipeKind):
     def _opening(self, choice: Choice, groups: Sequence[Sequence[str]]) -> str:
         """One line that says what the adapter is."""
         rank = choice.tiers.high_rank
-        return f"LoRA of rank {rank} on the top {choice.percent} % of each layer type"
+        return f"LoRA of rank {rank} on {choice.policy.words}"
 
     def _notes(self, layers: AdapterLayers, choice: Choice) -> tuple[str, ...]:
         """Remarks of the kind, one line each."""
@@ -153,7 +167,7 @@ class TiersKind(AdapterKind):
     options = ("high_rank", "medium_percent", "medium_rank")
 
     def _opening(self, choice: Choice, groups: Sequence[Sequence[str]]) -> str:
-        medium = f", of rank {choice.tiers.medium_rank} from there to {choice.medium_end} %"
+        medium = f", of rank {choice.tiers.medium_rank} from there to {choice.medium_end:g} %"
         return super()._opening(choice, groups) + medium
 
 
@@ -176,7 +190,7 @@ class HybridKind(AdapterKind):
     keeps_high = True
 
     def _counted(self, layers: AdapterLayers, choice: Choice) -> Counted:
-        high = layers.sums(choice.percent)
+        high = layers.sums(choice.shape, choice.percent)
         experts = choice.tiers.high_rank * high.expert_width
         return experts + self._medium(layers, choice), high.full, 0
 
@@ -191,13 +205,13 @@ class HybridKind(AdapterKind):
     def _check(self, choice: Choice, whole: BoolArray, adapted: BoolArray) -> None:
         if not whole.any():
             raise SelectionError(
-                f"The top {choice.percent} % hold no linear module that could train whole.",
+                f"The top {choice.percent:g} % hold no linear module that could train whole.",
                 f"Raise the percentage, or save {TIERS.name}.",
                 field="top_percent",
             )
         if not adapted.any():
             raise SelectionError(
-                f"From {choice.percent} to {choice.medium_end} % there is no layer for LoRA, "
+                f"From {choice.percent:g} to {choice.medium_end:g} % there is no layer for LoRA, "
                 "which PEFT needs.",
                 "Raise the end of the medium tier: --medium-percent, or key a on the results.",
                 field="medium_percent",
@@ -205,8 +219,8 @@ class HybridKind(AdapterKind):
 
     def _opening(self, choice: Choice, groups: Sequence[Sequence[str]]) -> str:
         return (
-            f"4-bit base; the top {choice.percent} % of each layer type train whole, those from "
-            f"there to {choice.medium_end} % by LoRA of rank {choice.tiers.medium_rank}"
+            f"4-bit base; {choice.policy.words} train whole, those from "
+            f"there to {choice.medium_end:g} % by LoRA of rank {choice.tiers.medium_rank}"
         )
 
     def _notes(self, layers: AdapterLayers, choice: Choice) -> tuple[str, ...]:
@@ -219,7 +233,7 @@ class HybridKind(AdapterKind):
         if not (high & ~layers.whole(high)).any():
             return notes
         rank = choice.tiers.high_rank
-        return (*notes, f"Fused experts of the top {choice.percent} % get LoRA of rank {rank}.")
+        return (*notes, f"Fused experts of the top {choice.percent:g} % get LoRA of rank {rank}.")
 
 
 class GroupsKind(AdapterKind):
@@ -263,7 +277,7 @@ class GroupsKind(AdapterKind):
         if found:
             return found
         raise SelectionError(
-            f"Among the top {choice.percent} % no two neighbours are similar: none would share.",
+            f"Among the top {choice.percent:g} % no two neighbours are similar: none would share.",
             f"Raise the percentage, or save {LORA.name}, which would be the same.",
             field="top_percent",
         )

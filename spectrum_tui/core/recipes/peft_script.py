@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, AdapterLayers
 from spectrum_tui.core.recipes.check import missing_note
-from spectrum_tui.core.recipes.choice import RecipeFile
+from spectrum_tui.core.recipes.choice import Choice, RecipeFile
 from spectrum_tui.core.recipes.peft_config import Targets, outside_blocks
+from spectrum_tui.core.recipes.policy_line import policy_line
 from spectrum_tui.core.recipes.spectrum import (
     DEMONSTRATION,
     hub_id,
@@ -96,7 +97,7 @@ _OPTION = """\
 class Script:
     """One Python file, beside the JSON that it reads.
 
-    `opening` says in one line what the adapter is, `percent` up to where layers were selected;
+    `opening` says in one line what the adapter is, `end` up to where layers were selected;
     `notes` are remarks of the kind, one line each. `groups` share an adapter each.
     """
 
@@ -104,7 +105,8 @@ class Script:
     targets: Targets
     count: AdapterCount
     opening: str
-    percent: int
+    choice: Choice
+    end: float
     always_4bit: bool = False
     groups: Sequence[Sequence[str]] = ()
     notes: Sequence[str] = ()
@@ -114,6 +116,7 @@ class Script:
         comments = [self.opening, *self._origin(), *self.notes, *self._remarks()]
         parts = [
             "\n".join(f"# {line}" for text in comments for line in folded(one_line(text)))
+            + f"\n{policy_line(self.choice.policy, self._result.scores.metric)}"
             + '\n"""Put a LoRA adapter on the model and check how much trains."""\n',
             _IMPORTS.format(classes=_imported("BitsAndBytesConfig", self._class)),
             self._constants() + "\n",
@@ -154,7 +157,9 @@ class Script:
     def _remarks(self) -> list[str]:
         """Return what a reader would not expect: experts, names that PEFT rewrites, what is left
         out."""
-        left_out = self.layers.left_out(self.percent, embeddings=bool(self.targets.heads))
+        left_out = self.layers.left_out(
+            self.choice.shape, self.end, embeddings=bool(self.targets.heads)
+        )
         lines = [
             f"Left out: {len(rows):,} selected {REASONS[place]}."
             for place, rows in left_out.items()

@@ -19,6 +19,7 @@ from spectrum_tui.core.layer_types import reference_type
 from spectrum_tui.core.recipes.check import overmatched
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.spectrum import LIST, SpectrumYaml, one_line
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import IntArray
 from spectrum_tui.core.results.selection import Selection
 
@@ -52,15 +53,20 @@ class ReferenceKind(RecipeKind):
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the file; raises SelectionError for a choice that spectrum.py cannot make."""
         result = choice.selection.result
-        if result.embeddings and not choice.embeddings:
+        if not choice.policy.is_plain:
+            raise SelectionError(
+                "spectrum.py knows one percentage for all types, and nothing else.",
+                "Write another kind of recipe, or undo what you chose by hand.",
+            )
+        if result.embeddings and not choice.policy.embeddings:
             raise SelectionError(
                 "spectrum.py always trains embeddings and output head.",
                 "Switch them on, or write another kind of recipe.",
             )
-        SpectrumYaml(choice.selection).check(choice.percent, embeddings=True)
+        SpectrumYaml(choice.selection).check(choice.policy)
         _check_siblings(choice)
-        text = reference_text(choice.selection, choice.percent)
-        return (RecipeFile(f"_reference_{choice.percent}percent.yaml", text),)
+        text = reference_text(choice.selection, choice.policy)
+        return (RecipeFile(f"_reference_{choice.policy.ending}.yaml", text),)
 
 
 def _regrouped(selection: Selection) -> Selection | None:
@@ -76,10 +82,10 @@ def _regrouped(selection: Selection) -> Selection | None:
     return Selection(replace(selection.result, scores=grouped), selection)
 
 
-def reference_text(selection: Selection, percent: int) -> str:
+def reference_text(selection: Selection, policy: Policy) -> str:
     """Return what spectrum.py writes, for a percentage that selects nothing as well."""
     scores = selection.result.scores
-    chosen = _chosen_by_type(selection, percent)
+    chosen = _chosen_by_type(selection, policy)
     lines = [LIST, *EMBEDDING_LINES]
     for type_id in _types_in_order(selection):
         lines.append(f"# {one_line(scores.type_names[type_id])} layers")
@@ -87,9 +93,9 @@ def reference_text(selection: Selection, percent: int) -> str:
     return "\n".join([*lines, ""])
 
 
-def _chosen_by_type(selection: Selection, percent: int) -> dict[int, list[int]]:
+def _chosen_by_type(selection: Selection, policy: Policy) -> dict[int, list[int]]:
     """Return the selected rows of each type, highest first, ties as in the score file."""
-    rows = np.flatnonzero(selection.mask(percent))
+    rows = np.flatnonzero(selection.mask(policy))
     type_ids: IntArray = selection.result.scores.type_ids[rows]
     chosen: dict[int, list[int]] = {}
     for at in np.lexsort((selection.rank[rows], type_ids)).tolist():
@@ -108,7 +114,7 @@ def _types_in_order(selection: Selection) -> list[int]:
 def _check_siblings(choice: Choice) -> None:
     """Refuse names that also match what is not selected: `mlp.gate` matches `mlp.gate_proj`."""
     result = choice.selection.result
-    rows = np.flatnonzero(choice.selection.mask(choice.percent)).tolist()
+    rows = np.flatnonzero(choice.mask()).tolist()
     meant = {name for row in rows for name in result.scores.parameters[row]}
     meant.update(name for one in result.embeddings for name in (one.name, *one.tied))
     patterns = [result.scores.layers[row] for row in rows]

@@ -15,6 +15,8 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import part_of
 from spectrum_tui.core.recipes.check import check_names, missing_note, prove
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
+from spectrum_tui.core.recipes.policy_line import policy_line
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray, IntArray, Provenance, Result
 from spectrum_tui.core.results.selection import NEVER, Selection
 from spectrum_tui.core.scoring.metrics import described
@@ -39,12 +41,12 @@ class SpectrumKind(RecipeKind):
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the YAML; raises SelectionError where a trainer would read it otherwise."""
-        text = SpectrumYaml(choice.selection).text(choice.percent, embeddings=choice.embeddings)
-        return (RecipeFile(f"_unfrozenparameters_{choice.percent}percent.yaml", text),)
+        text = SpectrumYaml(choice.selection).text(choice.policy)
+        return (RecipeFile(f"_unfrozenparameters_{choice.policy.ending}.yaml", text),)
 
 
 class SpectrumYaml:
-    """All lines that any percentage may need, prepared once; `view` picks from them.
+    """All lines that any policy may need, prepared once; `view` picks from them.
 
     The preview and the file are the same lines, so that what is shown is what is written.
     A step of the percentage costs 0.3 ms at 60,000 layers.
@@ -75,18 +77,16 @@ class SpectrumYaml:
         )
         self._line_types = scores.type_ids[self._rows]
 
-    def view(self, percent: int, *, embeddings: bool) -> YamlView:
-        """Return the YAML of the `percent` highest, with or without embeddings and head."""
+    def view(self, policy: Policy) -> YamlView:
+        """Return the YAML of what a policy selects."""
         scores = self.result.scores
-        mask = self.selection.mask(percent)
-        if not embeddings:
-            mask &= ~self.selection.in_embeddings
+        mask = self.selection.mask(policy)
         shown = mask[self._rows] & self._outside_embeddings
         shown[self._headers] = False
         selected = np.bincount(scores.type_ids[mask], minlength=len(scores.type_names))
         lines = np.bincount(self._line_types[shown], minlength=len(scores.type_names))
         shown[self._headers] = lines[self._header_types] > 0
-        return YamlView(self, self._opening(percent, embeddings), shown, selected)
+        return YamlView(self, self._opening(policy), shown, selected)
 
     def candidate(self, number: int, selected: IntArray) -> str:
         """Line `number` of all candidates, given how many of each type are selected."""
@@ -96,42 +96,53 @@ class SpectrumYaml:
         name = one_line(self.result.scores.type_names[type_id])
         return f"# {name}: {selected[type_id]} of {self.selection.counts[type_id]}"
 
-    def text(self, percent: int, *, embeddings: bool) -> str:
+    def text(self, policy: Policy) -> str:
         """Return the whole file; raises SelectionError where it would train no ranked layer, or
         where any trainer would train anything else by it."""
-        wanted = self.check(percent, embeddings=embeddings)
-        text = self.view(percent, embeddings=embeddings).text()
+        wanted = self.check(policy)
+        text = self.view(policy).text()
         prove(text, wanted, self.result.parameters)
         return text
 
-    def check(self, percent: int, *, embeddings: bool) -> list[str]:
+    def check(self, policy: Policy) -> list[str]:
         """Return the parameters that are to train; raises SelectionError where a file of this must
         not be written, whatever its kind."""
-        least = self.selection.smallest_percent()
-        if percent < least == NEVER:
-            raise SelectionError("No layer has a score, so there is nothing to select.", "")
-        if percent < least:
-            raise SelectionError(
-                f"{percent} % selects no layer of any type.",
-                f"The smallest percentage that selects one here is {least} %.",
-                field="top_percent",
-            )
-        if not self.selection.mask(percent, embeddings=embeddings).any():
+        self._refuse_nothing(policy)
+        if not self.selection.mask(policy).any():
             raise SelectionError(
                 "Only embeddings and output head are selected, and they are switched off.",
                 "Switch them on, or scan more layer types.",
             )
-        wanted = named(self.selection, percent, embeddings=embeddings)
+        wanted = named(self.selection, policy)
         check_names(wanted, self.result.names)
         return wanted
 
-    def _opening(self, percent: int, embeddings: bool) -> list[str]:
-        lines = [*provenance_comment(self.result, percent, self._note()), LIST]
-        task = self.result.task_head
-        tables = [h for h in self.result.embeddings if h not in task]
+    def _refuse_nothing(self, policy: Policy) -> None:
+        """Raise SelectionError where no layer is selected."""
+        if self.selection.selects_any(policy):
+            return
+        if not self.selection.rank.any():
+            raise SelectionError("No layer has a score, so there is nothing to select.", "")
+        least = self.selection.smallest_percent(policy)
+        if least == NEVER:
+            raise SelectionError(
+                "No layer is left to train.",
+                "The blocks, bans or percentages of types leave none: allow more.",
+            )
+        raise SelectionError(
+            f"{policy.percent:g} % selects no layer of any type.",
+            f"The smallest percentage that selects one here is {least} %.",
+            field="top_percent",
+        )
+
+    def _opening(self, policy: Policy) -> list[str]:
+        lines = [*provenance_comment(self.result, policy, self._note()), LIST]
+        trained, task = self.selection.heads(policy), self.result.task_head
+        tables = [h for h in trained if h not in task]
+        task = tuple(h for h in trained if h in task)
         guess = ", names assumed" if self.result.embeddings_are_guessed else ""
         for words, heads in (("embeddings and output head", tables), ("head of the task", task)):
-            if embeddings and heads:
+            if heads:
                 lines += [f"# {words}{guess}", *(f"- {h.name}" for h in heads)]
         return lines
 
@@ -142,12 +153,12 @@ class SpectrumYaml:
         return " · ".join(filter(None, notes))
 
 
-def named(selection: Selection, percent: int, *, embeddings: bool) -> list[str]:
+def named(selection: Selection, policy: Policy) -> list[str]:
     """Return the parameters that a list of names holds, each once, embeddings and head first."""
-    result = selection.result
-    rows = np.flatnonzero(selection.mask(percent, embeddings=embeddings)).tolist()
-    names = [name for row in rows for name in result.scores.parameters[row]]
-    heads = [h.name for h in result.embeddings if embeddings]
+    parameters = selection.result.scores.parameters
+    rows = np.flatnonzero(selection.mask(policy)).tolist()
+    names = [name for row in rows for name in parameters[row]]
+    heads = [h.name for h in selection.heads(policy)]
     return list(dict.fromkeys([*heads, *names]))
 
 
@@ -194,7 +205,7 @@ class YamlView:
         return "\n".join([*self._opening, *body, ""])
 
 
-def provenance_comment(result: Result, percent: int, note: str) -> list[str]:
+def provenance_comment(result: Result, policy: Policy, note: str) -> list[str]:
     """Full-line comments that say what the file is and what it was made of."""
     origin, metric = result.provenance, result.scores.metric
     how = (
@@ -208,9 +219,10 @@ def provenance_comment(result: Result, percent: int, note: str) -> list[str]:
     words = described(metric).words
     return [
         *([f"# {DEMONSTRATION}"] if origin.model == DEMO_NAME else []),
-        f"# Spectrum: the top {percent} % of each layer type by {one_line(words)}",
+        f"# Spectrum: {one_line(policy.words_by(words))}",
         f"# {one_line(source_of(origin))}",
         f"# {one_line(' · '.join(filter(None, how)))}",
+        policy_line(policy, metric),
     ]
 
 

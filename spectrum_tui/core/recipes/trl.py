@@ -29,11 +29,11 @@ class TrlKind(RecipeKind):
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the script; raises SelectionError for a choice that must not be written."""
         recipe = SpectrumYaml(choice.selection)
-        recipe.check(choice.percent, embeddings=choice.embeddings)
-        view = recipe.view(choice.percent, embeddings=choice.embeddings)
+        recipe.check(choice.policy)
+        view = recipe.view(choice.policy)
         before, after = _template()
         text = before + _data(choice.selection.result, view) + after
-        return (RecipeFile(f"_trl_{choice.percent}percent.py", text),)
+        return (RecipeFile(f"_trl_{choice.policy.ending}.py", text),)
 
 
 @cache

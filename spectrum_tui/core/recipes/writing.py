@@ -63,7 +63,7 @@ def drafted(kind: RecipeKind, choice: Choice) -> Files:
     refuse_missing(choice.selection.result, allowed=choice.allow_missing)
     files = kind.files(choice)
     if is_list_of_names(files) and not choice.experts:
-        wanted = named(choice.selection, choice.percent, embeddings=choice.embeddings)
+        wanted = named(choice.selection, choice.policy)
         refuse_everything(wanted, choice.selection.result.parameters)
     return files
 

@@ -1,26 +1,61 @@
-"""Which layers a percentage selects: pure, and fast enough to follow a slider.
+"""Which layers a policy selects: pure, and fast enough to follow a slider.
 
-The rule is the reference tool's: of the n layers of a type, the floor(n·P/100) with the highest
-SNR, ties in file order. A layer without a score (NaN) is never selected.
+The reference tool's rule, "per-type": of the n layers of a type, the floor(n·P/100) with the
+highest score, ties in file order. "global" takes the floor(N·P/100) with the highest score of all
+N layers, "global-rank" those with the smallest share rank/n; ties again in file order. A layer
+without a score (NaN) is never selected by a rule.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.layer_types import Group, group_of
-from spectrum_tui.core.results.results import BoolArray, IntArray, Result, Scores
+from spectrum_tui.core.policy_values import PER_TYPE, in_blocks
+from spectrum_tui.core.results.names import Names, unmatched
+from spectrum_tui.core.results.policy import STEPS_OF_A_PERCENT, Policy, step_of
+from spectrum_tui.core.results.results import (
+    BoolArray,
+    EmbeddingParameter,
+    IntArray,
+    Result,
+    Scores,
+)
 
-NEVER = 255
+LAST = 100 * STEPS_OF_A_PERCENT
+"""The step of the grid that is 100 %."""
+NEVER = LAST + 1
 """Threshold of a layer that no percentage selects."""
+ALWAYS = 0
+"""Threshold of a layer that every percentage selects."""
+_KEPT = 8
+"""Shapes that are remembered, so that undoing and redoing costs nothing."""
+COMPARABLE = ("calibrated",)
+"""The metrics whose values mean the same for every shape: shares of the energy, 0 to 1."""
+
+
+class Hand(IntEnum):
+    """What a person said of a layer, which goes before every rule."""
+
+    NONE = 0
+    PINNED = 1
+    BANNED = 2
+    OUTSIDE = 3
+    """In no block that may train."""
+
+
+HandArray = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a percentage means. `parameters` that train, head included where it is on;
+    """What a policy means. `parameters` that train, embeddings and heads included;
     `share` of the model's parameters, 0 where sizes are unknown."""
 
     layers: int
@@ -28,14 +63,30 @@ class Totals:
     share: float
 
 
-class Selection:
-    """Everything that depends on the scores but not on the percentage, computed once.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Shape:
+    """What of a policy does not depend on the percentage.
 
-    `threshold[i]` is the smallest whole percentage that selects layer i, so that a slider step
-    is one comparison (0.01 ms for 50,000 layers, where sorting again takes 65 ms).
-    `rank[i]` counts from 1 within the layer's type, 0 for a layer without a score;
-    `counts[t]` is n of type t. `in_embeddings` marks the layers that are embeddings or head, which
-    train while the head is on, whatever their rank, and never while it is off.
+    `threshold[i]` is the smallest step (a tenth of a percent) that selects layer i, ALWAYS or
+    NEVER. `heads[on]` are the embeddings and heads that train while they are switched on or off,
+    `frozen[on]` the rows that are none of these but embeddings or a head all the same.
+    """
+
+    threshold: IntArray
+    heads: dict[bool, tuple[EmbeddingParameter, ...]]
+    frozen: dict[bool, BoolArray]
+    layers: dict[bool, IntArray]
+    parameters: dict[bool, IntArray]
+
+
+class Selection:
+    """Everything that depends on the scores but not on the policy, computed once; and what a
+    policy selects.
+
+    `rank[i]` counts from 1 within the layer's type, 0 for a layer without a score; `counts[t]` is
+    n of type t. `in_embeddings` marks the layers that are embeddings or heads, which train while
+    those are on, whatever their rank. A step of the percentage is one comparison (0.01 ms for
+    50,000 layers, where sorting again takes 65 ms).
     """
 
     def __init__(self, result: Result, same_layers: Selection | None = None) -> None:
@@ -45,46 +96,68 @@ class Selection:
         self.result = result
         self.counts = layers_per_type(scores)
         self.rank = ranks(scores)
-        self.threshold = thresholds(self.rank, self.counts[scores.type_ids])
-        known = same_layers
-        self.in_embeddings: BoolArray = known.in_embeddings if known else _in_embeddings(result)
-        self._numel_in_embeddings: IntArray = (
-            known._numel_in_embeddings if known else _numel_in_embeddings(result)
-        )
+        self._names: Names = same_layers._names if same_layers else Names(result)
+        self.in_embeddings: BoolArray = self._names.in_embeddings
         self._matrix_counts = self.counts[
             _of_matrices(scores, ~self.in_embeddings) & (self.counts > 0)
         ]
-        self._tables = {on: self._totals_table(on) for on in (True, False)}
+        self._shaped = lru_cache(maxsize=_KEPT)(self._make_shape)
+        self._by_hand = lru_cache(maxsize=_KEPT)(self._make_by_hand)
 
-    def mask(self, percent: int, *, embeddings: bool = True) -> BoolArray:
-        """Return the layers that `percent` selects by rank, less the embeddings and head where
-        those are off. Where they are on, `in_embeddings` train besides, whatever their rank."""
-        chosen = np.asarray(self.threshold <= percent)
-        return chosen if embeddings else chosen & ~self.in_embeddings
+    def shape(self, policy: Policy) -> Shape:
+        """Return what of a policy does not depend on the percentage; raises InputError for a rule
+        that these scores do not allow."""
+        return self._shaped(policy.shape)
 
-    def trained(self, percent: int, *, embeddings: bool) -> BoolArray:
-        """Return the layers that train: those selected, and embeddings and head where they are
-        on."""
-        chosen = self.mask(percent, embeddings=embeddings)
-        return chosen | self.in_embeddings if embeddings else chosen
+    def mask(self, policy: Policy) -> BoolArray:
+        """Return the layers that the policy selects, less the embeddings and heads that do not
+        train. Those that do, train besides, whatever their rank: see `trained`."""
+        shape = self.shape(policy)
+        return np.asarray((shape.threshold <= policy.step) & ~shape.frozen[policy.embeddings])
 
-    def totals(self, percent: int, *, embeddings: bool) -> Totals:
-        """Layers that are selected and train, and all parameters that train, at `percent`."""
-        layers, parameters = self._tables[embeddings]
-        trained = int(parameters[percent])
+    def trained(self, policy: Policy) -> BoolArray:
+        """Return the layers that train: those selected, and the embeddings and heads that do."""
+        return self.mask(policy) | self.head_rows(policy)
+
+    def head_rows(self, policy: Policy) -> BoolArray:
+        """Return the layers that are embeddings or heads that train, whatever their rank."""
+        return np.asarray(self.in_embeddings & ~self.shape(policy).frozen[policy.embeddings])
+
+    def heads(self, policy: Policy) -> tuple[EmbeddingParameter, ...]:
+        """Return the embeddings and heads that train."""
+        return self.shape(policy).heads[policy.embeddings]
+
+    def totals(self, policy: Policy) -> Totals:
+        """Layers that are selected and train, and all parameters that train."""
+        shape, step = self.shape(policy), policy.step
+        trained = int(shape.parameters[policy.embeddings][step])
         whole = self.result.total_parameters
-        return Totals(int(layers[percent]), trained, trained / whole if whole else 0.0)
+        layers = int(shape.layers[policy.embeddings][step])
+        return Totals(layers, trained, trained / whole if whole else 0.0)
 
-    def smallest_percent(self) -> int:
-        """Return the smallest percentage that selects any layer; NEVER where none does."""
-        return int(self.threshold.min(initial=NEVER))
+    def smallest_percent(self, policy: Policy) -> int:
+        """Return the smallest whole percentage that selects any layer; NEVER where none does."""
+        least = int(self.shape(policy).threshold.min(initial=NEVER))
+        return NEVER if least == NEVER else max(1, -(-least // STEPS_OF_A_PERCENT))
 
-    def too_small(self, percent: int) -> str:
+    def selects_any(self, policy: Policy) -> bool:
+        """Return whether any layer is selected, embeddings and heads left aside."""
+        return bool((self.shape(policy).threshold <= policy.step).any())
+
+    def percent_of(self, type_name: str, policy: Policy) -> float:
+        """Return the percentage of a type: its own, or that of all."""
+        at = self.result.scores.type_names.index(type_name)
+        own = [p for pattern, p in policy.type_percents if self._names.types(pattern)[at]]
+        return own[-1] if own else policy.percent
+
+    def too_small(self, policy: Policy) -> str:
         """Return which types have so few layers that a percentage selects none of them, in words;
-        "" where there is none. Norms, embeddings and head are not counted, nor anything where
-        nothing at all is selected."""
-        small = self._matrix_counts[self._matrix_counts * percent < 100]
-        if not len(small) or percent < self.smallest_percent():
+        "" where there is none. Norms, embeddings and heads are not counted, nor anything where
+        nothing at all is selected, or where a type may have a percentage of its own."""
+        if policy.rule != PER_TYPE or policy.type_percents or not self.selects_any(policy):
+            return ""
+        small = self._matrix_counts[self._matrix_counts * policy.step < LAST]
+        if not len(small):
             return ""
         least, most = int(small.min()), int(small.max())
         types = f"{len(small):,} types have" if len(small) > 1 else "1 type has"
@@ -92,16 +165,89 @@ class Selection:
         layers = "one layer" if most == 1 else f"{upto}{most} layers"
         return f"{types} {layers}: none below {-(-100 // most)} %"
 
-    def _totals_table(self, embeddings: bool) -> tuple[IntArray, IntArray]:
-        """Layers and parameters at every percentage 0..100."""
-        limit = self.threshold.astype(np.int64)
-        if not embeddings:
-            limit[self.in_embeddings] = NEVER
-        numel = self.result.scores.numel - self._numel_in_embeddings
-        layers = np.bincount(limit, minlength=NEVER + 1).cumsum()[:101]
-        trained = np.bincount(limit, weights=numel, minlength=NEVER + 1).cumsum()[:101]
-        extra = sum(h.numel for h in self.result.embeddings) if embeddings else 0
-        return layers.astype(np.int64), trained.astype(np.int64) + extra
+    def unknown(self, policy: Policy) -> list[str]:
+        """Return the patterns of a policy that match nothing here."""
+        scores = self.result.scores
+        return unmatched(policy, scores.layers, scores.type_names, self.result.embeddings)
+
+    # -- thresholds ----------------------------------------------------------------------------
+
+    def _make_shape(self, policy: Policy) -> Shape:
+        threshold, names = self._by_rule(policy), self._names
+        for pattern, percent in policy.type_percents:
+            rows = names.types(pattern)[self.result.scores.type_ids]
+            own = self.percent_thresholds[rows] <= step_of(percent)
+            threshold[rows] = np.where(own, ALWAYS, NEVER)
+        by_hand = self.by_hand(policy)
+        threshold[by_hand == Hand.PINNED] = ALWAYS
+        threshold[(by_hand == Hand.BANNED) | (by_hand == Hand.OUTSIDE)] = NEVER
+        heads = {on: names.heads(policy, on=on) for on in (True, False)}
+        frozen = {on: names.frozen_rows(heads[on]) for on in (True, False)}
+        limits = {on: np.where(frozen[on], NEVER, threshold) for on in (True, False)}
+        numel = self.result.scores.numel - names.numel_in_embeddings
+        trained = {
+            on: running_sums(limit, numel) + sum(h.numel for h in heads[on])
+            for on, limit in limits.items()
+        }
+        layers = {on: running_sums(limit) for on, limit in limits.items()}
+        return Shape(
+            threshold=threshold, heads=heads, frozen=frozen, layers=layers, parameters=trained
+        )
+
+    @property
+    def last_block(self) -> int:
+        """The highest number of a block; 0 without any."""
+        return max(0, int(self._names.blocks.max(initial=0)))
+
+    def by_hand(self, policy: Policy) -> HandArray:
+        """Return per layer what a person said of it: a `Hand`."""
+        return self._by_hand(replace(policy.shape, type_percents=(), budget=None, layers=None))
+
+    def _make_by_hand(self, policy: Policy) -> HandArray:
+        chosen: HandArray = np.full(len(self.rank), Hand.NONE, np.uint8)
+        names = self._names
+        if policy.blocks:
+            numbers, place = np.unique(names.blocks, return_inverse=True)
+            inside = [n < 0 or in_blocks(policy.blocks, n) for n in numbers.tolist()]
+            chosen[~np.array(inside, np.bool_)[place]] = Hand.OUTSIDE
+        for pattern in policy.pins:
+            chosen[names.rows(pattern)] = Hand.PINNED
+        for pattern in policy.bans:
+            chosen[names.rows(pattern)] = Hand.BANNED
+        return chosen
+
+    @cached_property
+    def percent_thresholds(self) -> IntArray:
+        """Return per layer the smallest step with rank <= floor(n·P/100), which is
+        ceil(1000·rank/n); NEVER without a rank."""
+        return thresholds(self.rank, self.counts[self.result.scores.type_ids])
+
+    def _by_rule(self, policy: Policy) -> IntArray:
+        if policy.budget is not None:
+            assert policy.layers is not None, "a budget is filled before it selects"
+            threshold = np.full(len(self.rank), NEVER, np.int64)
+            threshold[self.by_share[: policy.layers]] = ALWAYS
+            return threshold
+        if policy.rule == PER_TYPE:
+            return self.percent_thresholds.copy()
+        order = self._by_score() if policy.rule == "global" else self.by_share
+        place = np.zeros(len(self.rank), np.int64)
+        place[order] = np.arange(1, len(order) + 1)
+        return thresholds(place, np.full(len(place), self.counts.sum()))
+
+    @cached_property
+    def by_share(self) -> IntArray:
+        """Return the ranked layers by the share rank/n of their type, smallest first; ties in file
+        order."""
+        n = self.counts[self.result.scores.type_ids]
+        ranked = np.flatnonzero((self.rank > 0) & (self.rank <= n))
+        return ranked[np.argsort(self.rank[ranked] / n[ranked], kind="stable")]
+
+    def _by_score(self) -> IntArray:
+        scores = self.result.scores
+        check_rule("global", scores.metric)
+        ranked = np.flatnonzero(self.rank > 0)
+        return ranked[np.argsort(-scores.values[ranked], kind="stable")]
 
 
 def _of_matrices(scores: Scores, rows: BoolArray) -> BoolArray:
@@ -134,23 +280,32 @@ def ranks(scores: Scores) -> IntArray:
     return rank
 
 
-def thresholds(rank: IntArray, n: IntArray) -> npt.NDArray[np.uint8]:
-    """Return the smallest P with rank <= floor(n·P/100), which is ceil(100·rank/n); NEVER without
-    one."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        percent = -(-100 * rank // np.maximum(n, 1))
-    percent[(rank == 0) | (rank > n)] = NEVER
-    return percent.astype(np.uint8)
+def percent_of_step(step: int, layers: int) -> float:
+    """Return the percentage of a step: a whole one for a type of at most 100 layers, for which
+    tenths are no finer."""
+    return step / STEPS_OF_A_PERCENT if layers > 100 else -(-step // STEPS_OF_A_PERCENT)
 
 
-def _in_embeddings(result: Result) -> BoolArray:
-    embeddings = {name for h in result.embeddings for name in (h.name, *h.tied)}
-    rows = result.scores.parameters
-    return np.fromiter((not embeddings.isdisjoint(names) for names in rows), np.bool_, len(rows))
+def running_sums(limit: IntArray, weights: IntArray | None = None) -> IntArray:
+    """Return the sum of the weights (1 each without any) of what every step 0..LAST selects."""
+    sums = np.bincount(limit, weights=weights, minlength=NEVER + 1).cumsum()
+    return np.asarray(sums[: LAST + 1].astype(np.int64))
 
 
-def _numel_in_embeddings(result: Result) -> IntArray:
-    """Per row, the parameters that are already counted with the embeddings and head."""
-    embeddings = {name: h.numel for h in result.embeddings for name in (h.name, *h.tied)}
-    rows = result.scores.parameters
-    return np.fromiter((sum(embeddings.get(name, 0) for name in names) for names in rows), np.int64)
+def thresholds(rank: IntArray, n: IntArray) -> IntArray:
+    """Return the smallest step with rank <= floor(n·step/LAST), which is ceil(LAST·rank/n); NEVER
+    without a rank."""
+    steps = -(-LAST * rank // np.maximum(n, 1))
+    steps[(rank == 0) | (rank > n)] = NEVER
+    return steps
+
+
+def check_rule(rule: str, metric: str) -> None:
+    """Raise InputError for a rule that compares what the metric does not make comparable."""
+    if rule == "global" and metric not in COMPARABLE:
+        raise InputError(
+            f"The rule global compares layers of different types, and {metric} does not: it "
+            "depends on the shape of a matrix.",
+            f"Rank by {COMPARABLE[0]} (--metric {COMPARABLE[0]}), or take --rule global-rank.",
+            field="rule",
+        )

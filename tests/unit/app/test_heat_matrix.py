@@ -10,6 +10,7 @@ from spectrum_tui.app.widgets.heat_matrix import LEVELS, Cell, HeatMatrix, Mark
 from spectrum_tui.app.widgets.heat_ramp import INKS, RAMP, contrast, density_of, luminance
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.results.results import MetricColumn, Scores
+from spectrum_tui.core.results.selection import Hand
 from spectrum_tui.core.settings import METRIC
 
 INF, NAN = float("inf"), float("nan")
@@ -61,7 +62,12 @@ def test_experts_share_a_row_of_means() -> None:
     assert matrix.members(0, 1).tolist() == [0, 1, 2, 3]
     mask = np.array([True, False, False, False, True])
     selected = matrix.selected(mask)
-    assert matrix.marks(selected)[0].tolist() == [Mark.ALL, Mark.PART, Mark.NONE]
+    hands = np.zeros(5, np.uint8)
+    assert matrix.marks(selected, hands)[0].tolist() == [Mark.ALL, Mark.PART, Mark.NONE]
+    hands[:] = [Hand.PINNED, 0, 0, 0, Hand.BANNED]
+    assert matrix.marks(selected, hands)[0].tolist() == [Mark.BANNED, Mark.PART, Mark.NONE]
+    hands[:4] = Hand.PINNED
+    assert matrix.marks(selected, hands)[0, 1] == Mark.PINNED
 
 
 def test_towers_do_not_share_cells() -> None:

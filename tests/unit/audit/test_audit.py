@@ -16,6 +16,7 @@ from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ModelNames
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Parameter
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.trainers.reports import report
@@ -261,8 +262,8 @@ def test_nothing_and_everything_are_said() -> None:
 @pytest.mark.parametrize("head", [True, False])
 def test_what_is_written_here_has_no_defect(percent: int, head: bool) -> None:
     result = made.with_parameters(made.result(layers=12, bias=True))
-    choice = Choice(selection=Selection(result), percent=percent, embeddings=head)
-    text = SpectrumYaml(choice.selection).text(percent, embeddings=head)
+    choice = Choice(selection=Selection(result), policy=Policy(percent=percent, embeddings=head))
+    text = SpectrumYaml(choice.selection).text(Policy(percent=percent, embeddings=head))
     names = [p.name for p in result.parameters]
     for found in (audit(text), audit(text, model(names))):
         assert codes(found) == set()

@@ -24,7 +24,7 @@ def model(tmp_path: Path) -> Path:
     return save(tmp_path / "models" / "tiny", llama(4))
 
 
-@pytest.mark.parametrize("percent", ["0", "101", "abc", "-5", "50.5", "", "1e2"])
+@pytest.mark.parametrize("percent", ["0", "101", "abc", "-5", "50.55", "", "1e2"])
 @pytest.mark.parametrize("command", [["scan", "m"], ["yaml", "m.json"], ["m"]], ids=str)
 def test_percent(command: list[str], percent: str, capsys: Capture) -> None:
     message = refused(capsys, *command, f"--top-percent={percent}")

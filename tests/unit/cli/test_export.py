@@ -12,6 +12,7 @@ from spectrum_tui.cli.main import main
 from spectrum_tui.core.recipes import kinds
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS, Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS, kind_named
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result, save_scores
 from tests import fused, made
@@ -39,7 +40,7 @@ def exported(capsys: Capture, *arguments: str) -> str:
 
 @pytest.mark.parametrize("kind", ["spectrum", "spectrum-reference", "axolotl", "trl"])
 def test_stdout_is_the_first_file_of_the_kind(kind: str, scores: str, capsys: Capture) -> None:
-    choice = Choice(selection=Selection(load_result(Path(scores))), percent=25)
+    choice = Choice(selection=Selection(load_result(Path(scores))), policy=Policy(percent=25))
     text = exported(capsys, scores, "--as", kind, "--top-percent", "25")
     assert text == kind_named(kind).files(choice)[0].text
 

@@ -13,6 +13,7 @@ import yaml
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.writing import drafted
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result, save_scores
 from tests import made
@@ -92,7 +93,7 @@ def test_details_of_the_cache(tmp_path: Path, shell: Shell) -> None:
 
 def test_recipes_of_hostile_results_say_what_they_mean() -> None:
     """Comments are made printable; names are exact or refused."""
-    choice = Choice(selection=Selection(hostile_result()), percent=50, embeddings=True)
+    choice = Choice(selection=Selection(hostile_result()), policy=Policy(percent=50))
     for kind in KINDS:
         for file in drafted(kind, choice):
             assert_plain(file.text.encode())

@@ -20,6 +20,7 @@ from spectrum_tui.core.comparison.compare import (
     spearman,
 )
 from spectrum_tui.core.errors import ResultsError
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import flat_text, load_result
 from tests import made, oracle
@@ -81,7 +82,7 @@ def test_a_result_agrees_with_itself() -> None:
     assert math.isnan(found.types[-1].rho)  # norms are all 1.0
     assert found.rho == pytest.approx(1.0)
     for percent in (1, 25, 50, 100):
-        assert all(g.a == g.b == g.shared for g in found.at(percent))
+        assert all(g.a == g.b == g.shared for g in found.at(Policy(percent=percent)))
     assert not notes(found)
 
 
@@ -98,7 +99,7 @@ def test_agreement_is_that_of_the_two_selections(percent: int) -> None:
             kind = result.scores.type_names[result.scores.type_ids[row]]
             types[kind][layer] = float(result.scores.values[row])
     found = compare(a, b)
-    for kind, agreement in zip(found.types, found.at(percent), strict=True):
+    for kind, agreement in zip(found.types, found.at(Policy(percent=percent)), strict=True):
         x, y = (set(oracle.selected(types[kind.name], percent)) for types in scored)
         assert (agreement.a, agreement.b, agreement.shared) == (len(x), len(y), len(x & y))
         if x | y:
@@ -122,7 +123,10 @@ def test_layers_of_one_result_alone_and_layers_without_a_score() -> None:
     found = compare(a, b)
     assert [(k.common, k.only_a, k.only_b) for k in found.types] == [(6, 2, 0)] * 3 + [(0, 0, 6)]
     assert found.types[-1].name == "self_attn.k_proj"
-    assert (found.whole(50).a, found.whole(50).b) == (12, 2 + 3 + 3)  # one of 6 has no score
+    assert (found.whole(Policy(percent=50)).a, found.whole(Policy(percent=50)).b) == (
+        12,
+        2 + 3 + 3,
+    )  # one of 6 has no score
     assert math.isnan(found.types[-1].rho)
     assert {move.of for move in found.moves if move.type == "mlp.down_proj"} == {5}
 
@@ -215,11 +219,13 @@ def test_the_json_is_strict_and_says_the_same(tmp_path: Path, capsys: Capture) -
     data = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     found = compare(load_result(Path(paths[0])), load_result(Path(paths[1])))
     assert data["types_in_both"]["spearman"] == found.rho
-    assert [kind["shared"] for kind in data["types"]] == [g.shared for g in found.at(25)]
+    assert [kind["shared"] for kind in data["types"]] == [
+        g.shared for g in found.at(Policy(percent=25))
+    ]
     assert len(data["moves"]) == len(found.moves)
     assert data["top_percent"] == 25
     entered = {m["layer"] for m in data["moves"] if m["selected_b"] and not m["selected_a"]}
-    mask_a, mask_b = found.masks(25)
+    mask_a, mask_b = found.masks(Policy(percent=25))
     wanted = {found.a.scores.layers[i] for i in np.flatnonzero(mask_b & ~mask_a)}
     assert entered == wanted
 

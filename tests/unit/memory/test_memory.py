@@ -17,14 +17,15 @@ from spectrum_tui.core.memory.presets import (
     Training,
     parse_batch,
     parse_gpus,
-    parse_memory,
     parse_sequence,
     preset_named,
     sharding_named,
 )
+from spectrum_tui.core.policy_values import parse_memory
 from spectrum_tui.core.recipes.choice import Tiers
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import EmbeddingParameter, Parameter, Result
-from spectrum_tui.core.results.selection import NEVER, Selection
+from spectrum_tui.core.results.selection import Selection
 from tests import made
 
 GIB = 2**30
@@ -41,7 +42,7 @@ def estimate(
     result: Result, percent: int, preset: str = "bf16", *, embeddings: bool = True
 ) -> Estimate:
     training = Training(preset=preset_named(preset))
-    return table_of(result).estimate(percent, training, embeddings=embeddings)
+    return table_of(result).estimate(Policy(percent=percent, embeddings=embeddings), training)
 
 
 def untold(result: Result) -> Result:
@@ -78,8 +79,11 @@ def test_8_bit_state_of_llama_3_8b() -> None:
 def test_what_trains_is_what_the_selection_counts(result: Result, embeddings: bool) -> None:
     selection, table = Selection(result), table_of(result)
     for percent in range(101):
-        counted = selection.totals(percent, embeddings=embeddings).parameters
-        assert table.estimate(percent, Training(), embeddings=embeddings).trained == counted
+        counted = selection.totals(Policy(percent=percent, embeddings=embeddings)).parameters
+        assert (
+            table.estimate(Policy(percent=percent, embeddings=embeddings), Training()).trained
+            == counted
+        )
 
 
 def test_a_tied_head_counts_once() -> None:
@@ -106,7 +110,7 @@ def test_every_preset_by_hand() -> None:
 
 
 def test_8_bit_state_by_hand() -> None:
-    chosen = Selection(SMALL).mask(50)
+    chosen = Selection(SMALL).mask(Policy(percent=50))
     names = {n for i in np.flatnonzero(chosen) for n in SMALL.scores.parameters[i]}
     sizes = {p.name: p.numel for p in SMALL.parameters}
     table, output = SMALL.embeddings
@@ -140,17 +144,21 @@ def test_the_hybrid_by_hand() -> None:
     percent = 25
     tiers = Tiers(medium_percent=50, medium_rank=4)
     selection = Selection(LLAMA)
-    names = [n for i in np.flatnonzero(selection.mask(percent)) for n in LLAMA.scores.parameters[i]]
+    names = [
+        n
+        for i in np.flatnonzero(selection.mask(Policy(percent=percent)))
+        for n in LLAMA.scores.parameters[i]
+    ]
     sizes = {p.name: p.numel for p in LLAMA.parameters}
     whole = sum(sizes[n] for n in names)
     packed = sum(float(nf4_bytes(np.array([sizes[n]]))[0]) for n in names)
     shapes = {p.name: p.shape for p in LLAMA.parameters}
-    medium = selection.mask(50) & ~selection.mask(percent)
+    medium = selection.mask(Policy(percent=50)) & ~selection.mask(Policy(percent=percent))
     low = [n for i in np.flatnonzero(medium) for n in LLAMA.scores.parameters[i]]
     adapters = 4 * sum(sum(shapes[n]) for n in low)
     base = estimate(LLAMA, percent, "qlora").weights - 4 * estimate(LLAMA, percent, "lora").trained
     training = Training(preset=preset_named("hybrid"), tiers=tiers)
-    found = table_of(LLAMA).estimate(percent, training, embeddings=True)
+    found = table_of(LLAMA).estimate(Policy(percent=percent), training)
     assert found.trained == whole + adapters
     assert found.weights == pytest.approx(base - packed + 4 * whole + 4 * adapters)
     assert found.gradients == 2 * whole + 4 * adapters
@@ -170,8 +178,8 @@ def test_headers_alone_give_the_same_bytes() -> None:
 def test_sharding_divides_what_its_name_says(name: str, by: tuple[int, int, int]) -> None:
     """ZeRO (arXiv:1910.02054): stage 2 divides gradients and optimizer state, 3 weights too."""
     table = table_of(LLAMA)
-    alone = table.estimate(25, Training(), embeddings=True)
-    shared = table.estimate(25, Training(gpus=4, sharding=sharding_named(name)), embeddings=True)
+    alone = table.estimate(Policy(percent=25), Training())
+    shared = table.estimate(Policy(percent=25), Training(gpus=4, sharding=sharding_named(name)))
     assert shared.weights == alone.weights / by[0]
     assert shared.gradients == alone.gradients / by[1]
     assert shared.optimizer == alone.optimizer / by[2]
@@ -183,10 +191,10 @@ def test_activations_by_hand() -> None:
     block = sum(rows + columns for _, rows, columns in made.TYPES)
     logits = 10 * 128_256
     with_checkpoints = Training(batch=3, sequence=1000)
-    kept = table_of(LLAMA).estimate(100, with_checkpoints, embeddings=True).activations
+    kept = table_of(LLAMA).estimate(Policy(percent=100), with_checkpoints).activations
     assert kept == tokens * (2 * hidden * 32 + 2 * block + logits)
     plain = replace(with_checkpoints, checkpointing=False)
-    kept = table_of(LLAMA).estimate(100, plain, embeddings=True).activations
+    kept = table_of(LLAMA).estimate(Policy(percent=100), plain).activations
     assert kept == tokens * (2 * block * 32 + logits)
 
 
@@ -195,10 +203,15 @@ def test_gradients_reach_the_lowest_block_that_trains_and_embeddings_force_them_
     result = made.with_parameters(made.result(layers=8, snr=scores))
     table = table_of(result)
     for percent, blocks in ((13, 1), (25, 2), (50, 4), (100, 8)):
-        assert table.estimate(percent, Training(), embeddings=False).blocks_back == blocks
-        assert table.estimate(percent, Training(), embeddings=True).blocks_back == 8
+        assert (
+            table.estimate(Policy(percent=percent, embeddings=False), Training()).blocks_back
+            == blocks
+        )
+        assert table.estimate(Policy(percent=percent), Training()).blocks_back == 8
     deep, shallow = (
-        table.estimate(25, Training(checkpointing=False), embeddings=embeddings).activations
+        table.estimate(
+            Policy(percent=25, embeddings=embeddings), Training(checkpointing=False)
+        ).activations
         for embeddings in (True, False)
     )
     logits = 2048 * 10 * 128_256
@@ -221,7 +234,7 @@ def test_what_sees_comes_before_the_first_block() -> None:
 def test_an_output_head_alone_reaches_no_block() -> None:
     plain = made.with_parameters(made.result(layers=4))
     output = replace(plain, embeddings=plain.embeddings[1:])
-    least = Selection(output).smallest_percent()
+    least = Selection(output).smallest_percent(Policy())
     assert estimate(output, least - 1).blocks_back == 0
     assert estimate(output, least - 1).trained == plain.embeddings[1].numel
 
@@ -260,7 +273,7 @@ def test_fused_experts_are_not_quantised_and_each_has_an_adapter() -> None:
 @pytest.mark.parametrize("percent", [13, 50, 100])
 def test_adapters_have_a_rank_of_both_sides_of_each_chosen_matrix(percent: int) -> None:
     """LoRA (arXiv:2106.09685): rank · (rows + columns), rank 32 by default; biases have none."""
-    chosen = Selection(SMALL).mask(percent)
+    chosen = Selection(SMALL).mask(Policy(percent=percent))
     names = {n for row in np.flatnonzero(chosen) for n in SMALL.scores.parameters[row]}
     shapes = [p.shape for p in SMALL.parameters if p.name in names and len(p.shape) == 2]
     assert shapes
@@ -280,8 +293,11 @@ def test_fit_is_the_highest_percentage_that_fits(preset: Preset, embeddings: boo
     table = table_of(LLAMA)
     training = Training(preset=preset)
     for limit in (10e9, 24e9, 48e9, 80e9, 1e12):
-        found = fit(table, limit, training, embeddings=embeddings, least=4)
-        needs = [table.estimate(p, training, embeddings=embeddings).total for p in range(101)]
+        found = fit(table, limit, Policy(embeddings=embeddings), training)
+        needs = [
+            table.estimate(Policy(percent=p, embeddings=embeddings), training).total
+            for p in range(101)
+        ]
         fitting = [p for p in range(4, 101) if needs[p] <= limit]
         assert found.percent == max(fitting, default=0)
         assert found.needs == needs[found.percent or 4]
@@ -291,10 +307,10 @@ def test_fit_is_the_highest_percentage_that_fits(preset: Preset, embeddings: boo
 def test_a_memory_of_just_the_smallest_choice_holds_it() -> None:
     result = made.with_parameters(made.result(layers=100, types=1))
     table = table_of(result)
-    limit = table.estimate(1, Training(), embeddings=False).total
-    assert limit < table.estimate(2, Training(), embeddings=False).total
-    assert fit(table, limit, Training(), embeddings=False, least=1).percent == 1
-    assert fit(table, limit - 1, Training(), embeddings=False, least=1).percent == 0
+    limit = table.estimate(Policy(percent=1, embeddings=False), Training()).total
+    assert limit < table.estimate(Policy(percent=2, embeddings=False), Training()).total
+    assert fit(table, limit, Policy(embeddings=False), Training()).percent == 1
+    assert fit(table, limit - 1, Policy(embeddings=False), Training()).percent == 0
 
 
 def test_two_gpus_divide_and_one_has_everything() -> None:
@@ -305,33 +321,38 @@ def test_two_gpus_divide_and_one_has_everything() -> None:
 def test_what_would_fit_does() -> None:
     table = table_of(LLAMA)
     training = Training(checkpointing=False)
-    found = fit(table, 24e9, training, embeddings=True, least=4)
+    found = fit(table, 24e9, Policy(), training)
     assert not found.percent
     assert "Not even the top 4 %" in found.text
     words = [way.words for way in found.ways]
     assert {"gradient checkpointing", "QLoRA"} & set(words)
     assert any("GPUs" in word for word in words)
     for way in found.ways:
-        total = table.estimate(way.percent, way.training, embeddings=way.embeddings).total
+        total = table.estimate(
+            Policy(percent=way.percent, embeddings=way.embeddings), way.training
+        ).total
         assert total <= 24e9
-        again = fit(table, 24e9, way.training, embeddings=way.embeddings, least=4)
+        again = fit(table, 24e9, Policy(embeddings=way.embeddings), way.training)
         assert again.percent == way.percent
 
 
 def test_frozen_embeddings_are_a_way_and_more_gpus_too() -> None:
-    found = fit(table_of(LLAMA), 24e9, Training(), embeddings=True, least=4)
+    found = fit(table_of(LLAMA), 24e9, Policy(), Training())
     ways = {way.words: way for way in found.ways}
     assert ways["embeddings and head frozen"].embeddings is False
     assert ways["2 GPUs, ZeRO-3"].training.gpus == 2
 
 
 def test_nothing_fits_into_a_byte() -> None:
-    found = fit(table_of(LLAMA), 1.0, Training(), embeddings=True, least=4)
+    found = fit(table_of(LLAMA), 1.0, Policy(), Training())
     assert (found.percent, found.ways) == (0, ())
 
 
 def test_scores_that_select_nothing_fit_nothing() -> None:
-    found = fit(table_of(LLAMA), 1e15, Training(), embeddings=True, least=NEVER)
+    unscored = made.with_parameters(
+        made.result(snr=dict.fromkeys(range(12), float("nan")), types=1)
+    )
+    found = fit(table_of(unscored), 1e15, Policy(), Training())
     assert found.percent == 0
     assert "No layer has a score" in found.text
 

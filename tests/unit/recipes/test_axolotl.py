@@ -16,6 +16,7 @@ from spectrum_tui.core.recipes.axolotl import best, fused_types
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from tests import fused, made
@@ -23,7 +24,9 @@ from tests import fused, made
 
 def written(result: Result, percent: int, *, embeddings: bool = True, experts: bool = False) -> str:
     choice = Choice(
-        selection=Selection(result), percent=percent, embeddings=embeddings, experts=experts
+        selection=Selection(result),
+        policy=Policy(percent=percent, embeddings=embeddings),
+        experts=experts,
     )
     (file,) = kind_named("axolotl").files(choice)
     assert file.ending == f"_axolotl_{percent}percent.yaml"
@@ -48,7 +51,9 @@ def test_the_names_are_those_of_the_spectrum_yaml_and_no_other_list_is_there() -
     result = made.with_parameters(made.result(layers=12, bias=True, norms=True))
     for percent, embeddings in ((9, True), (25, False), (100, True)):
         text = written(result, percent, embeddings=embeddings)
-        expected = SpectrumYaml(Selection(result)).text(percent, embeddings=embeddings)
+        expected = SpectrumYaml(Selection(result)).text(
+            Policy(percent=percent, embeddings=embeddings)
+        )
         assert names_in(text) == listed(text) == listed(expected)
 
 
@@ -95,7 +100,7 @@ def test_the_best_experts_of_each_fused_parameter_train(percent: int, bias: bool
     selection = Selection(result)
     expected = {h.name: set(range(h.numel // 4096)) for h in result.embeddings}
     sizes = {p.name: p.shape[0] for p in result.parameters}
-    for row in np.flatnonzero(selection.mask(percent)).tolist():
+    for row in np.flatnonzero(selection.mask(Policy(percent=percent))).tolist():
         if row not in result.scores.parts:
             expected |= {n: set(range(sizes[n])) for n in result.scores.parameters[row]}
     for row, parts in result.scores.parts.items():

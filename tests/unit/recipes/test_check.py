@@ -12,6 +12,7 @@ import pytest
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.check import check_names, overmatched, prove
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Parameter, Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.trainers.trainers import TRAINERS
@@ -87,14 +88,14 @@ def with_names(result: Result, *more: str) -> Result:
 
 def test_a_recipe_is_stopped_and_says_why() -> None:
     result = made.result(layers=2, types=1, snr={0: 2.0, 1: 1.0})
-    assert SpectrumYaml(Selection(with_names(result))).text(50, embeddings=True)
+    assert SpectrumYaml(Selection(with_names(result))).text(Policy(percent=50))
     clash = f"{result.scores.parameters[0][0]}_scale"
     recipe = SpectrumYaml(Selection(with_names(result, clash)))
     with pytest.raises(SelectionError, match="would also unfreeze"):
-        recipe.text(50, embeddings=True)
+        recipe.text(Policy(percent=50))
     renamed = replace(result, parameters=(Parameter("model.layers.0.mlp.other.weight", ()),))
     with pytest.raises(SelectionError, match="is not a parameter"):
-        SpectrumYaml(Selection(renamed)).text(50, embeddings=False)
+        SpectrumYaml(Selection(renamed)).text(Policy(percent=50, embeddings=False))
 
 
 def test_a_list_longer_than_one_trainer_takes_is_for_the_others() -> None:

@@ -14,6 +14,7 @@ from spectrum_tui.core.recipes.check import refuse_missing
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.writing import drafted
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import save_scores
@@ -48,8 +49,8 @@ FEW = failed(*WIDE[:3])
 def test_every_kind_is_refused_where_a_tenth_is_missing_unless_asked_for(kind: RecipeKind) -> None:
     assert share_of(MANY) > 0.1
     with pytest.raises(SelectionError, match=r"6 of 84 layers have no score: 1\d\S* ?% of the"):
-        drafted(kind, Choice(selection=Selection(MANY), percent=50, embeddings=True))
-    choice = Choice(selection=Selection(MANY), percent=50, allow_missing=True)
+        drafted(kind, Choice(selection=Selection(MANY), policy=Policy(percent=50)))
+    choice = Choice(selection=Selection(MANY), policy=Policy(percent=50), allow_missing=True)
     files = drafted(kind, choice)
     said = any("6 of 84 layers have no score" in file.text for file in files)
     assert said is (kind.name != "spectrum-reference")
@@ -57,7 +58,7 @@ def test_every_kind_is_refused_where_a_tenth_is_missing_unless_asked_for(kind: R
 
 def test_a_few_missing_layers_are_said_in_the_comment_and_not_refused() -> None:
     assert 0.01 < share_of(FEW) < 0.1
-    text = drafted(KINDS[0], Choice(selection=Selection(FEW), percent=50))[0].text
+    text = drafted(KINDS[0], Choice(selection=Selection(FEW), policy=Policy(percent=50)))[0].text
     comments = [line for line in text.splitlines() if line.startswith("# ")]
     assert sum("3 of 84 layers have no score" in line for line in comments) == 1
     names = yaml.safe_load(text)["unfrozen_parameters"]
@@ -65,7 +66,9 @@ def test_a_few_missing_layers_are_said_in_the_comment_and_not_refused() -> None:
     assert not missing & set(names)
     assert (
         "no score"
-        not in drafted(KINDS[0], Choice(selection=Selection(failed()), percent=50))[0].text
+        not in drafted(KINDS[0], Choice(selection=Selection(failed()), policy=Policy(percent=50)))[
+            0
+        ].text
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 from spectrum_tui.core.recipes.adapters import AdapterCount, adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.similar import BY_SCORES
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import (
     Parameter,
     Result,
@@ -27,7 +28,8 @@ from tests.unit.recipes.peft_results import KINDS, best, llama, mixture, recipe
 def test_lora_names_the_selected_modules() -> None:
     result = llama(norms=True)
     config, _ = recipe(
-        "peft-lora", Choice(selection=Selection(result), percent=25, tiers=Tiers(high_rank=16))
+        "peft-lora",
+        Choice(selection=Selection(result), policy=Policy(percent=25), tiers=Tiers(high_rank=16)),
     )
     wanted = {name for name in best(result, 25) if "layernorm" not in name}
     assert config.pop("target_modules") == sorted(wanted, key=result.scores.layers.index)
@@ -45,7 +47,8 @@ def test_lora_names_the_selected_modules() -> None:
 def test_patterns_match_one_module_each() -> None:
     result = llama()
     config, _ = recipe(
-        "peft-tiers", Choice(selection=Selection(result), percent=25, tiers=Tiers(60, 32, 8))
+        "peft-tiers",
+        Choice(selection=Selection(result), policy=Policy(percent=25), tiers=Tiers(60, 32, 8)),
     )
     high, both = best(result, 25), best(result, 60)
     assert set(config["target_modules"]) == both
@@ -63,14 +66,15 @@ def test_patterns_match_one_module_each() -> None:
 
 def test_a_high_tier_alone_needs_no_patterns() -> None:
     config, _ = recipe(
-        "peft-tiers", Choice(selection=Selection(llama()), percent=25, tiers=Tiers(10, 32, 8))
+        "peft-tiers",
+        Choice(selection=Selection(llama()), policy=Policy(percent=25), tiers=Tiers(10, 32, 8)),
     )
     assert config["r"] == 32 and "rank_pattern" not in config and "alpha_pattern" not in config
 
 
 def test_the_hybrid_trains_the_high_tier_whole() -> None:
     result = llama(bias=True)
-    choice = Choice(selection=Selection(result), percent=25, tiers=Tiers(60, 32, 8))
+    choice = Choice(selection=Selection(result), policy=Policy(percent=25), tiers=Tiers(60, 32, 8))
     config, script = recipe("peft-hybrid", choice)
     high, both = best(result, 25), best(result, 60)
     assert set(config["modules_to_save"]) == high
@@ -95,7 +99,9 @@ def constants(script: str) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_files_say_what_trains(kind: str) -> None:
     choice = Choice(
-        selection=Selection(llama(snr=dict.fromkeys(range(84), 1.0))), percent=50, tiers=Tiers(75)
+        selection=Selection(llama(snr=dict.fromkeys(range(84), 1.0))),
+        policy=Policy(percent=50),
+        tiers=Tiers(75),
     )
     config, script = recipe(kind, choice)
     count = KINDS[kind].count(choice)
@@ -108,7 +114,7 @@ def test_the_files_say_what_trains(kind: str) -> None:
 
 def counted(result: Result, kind: str, percent: int = 25, **tiers: int) -> AdapterCount:
     return KINDS[kind].count(
-        Choice(selection=Selection(result), percent=percent, tiers=Tiers(**tiers))
+        Choice(selection=Selection(result), policy=Policy(percent=percent), tiers=Tiers(**tiers))
     )
 
 
@@ -135,7 +141,7 @@ def test_a_medium_tier_that_ends_before_the_high_one_is_empty() -> None:
 
 def test_fused_experts_are_parameters_of_so_many_ranks() -> None:
     result = mixture()
-    choice = Choice(selection=Selection(result), percent=50, tiers=Tiers(100, 4, 2))
+    choice = Choice(selection=Selection(result), policy=Policy(percent=50), tiers=Tiers(100, 4, 2))
     config, script = recipe("peft-tiers", choice)
     assert config["target_modules"] == [f"model.layers.{i}.self_attn.q_proj" for i in range(2)]
     assert config["target_parameters"] == [
@@ -152,7 +158,9 @@ def test_fused_experts_are_parameters_of_so_many_ranks() -> None:
 
 
 def test_fused_experts_of_a_hybrid_get_the_high_rank() -> None:
-    choice = Choice(selection=Selection(mixture()), percent=50, tiers=Tiers(100, 4, 2))
+    choice = Choice(
+        selection=Selection(mixture()), policy=Policy(percent=50), tiers=Tiers(100, 4, 2)
+    )
     config, script = recipe("peft-hybrid", choice)
     assert config["modules_to_save"] == [
         "model.layers.0.self_attn.q_proj",
@@ -176,7 +184,9 @@ def test_embeddings_and_head_are_left_out() -> None:
     for row, name in rows.items():
         scores.layers[row] = name
         scores.parameters[row] = (f"{name}.weight",)
-    config, script = recipe("peft-lora", Choice(selection=Selection(plain), percent=100))
+    config, script = recipe(
+        "peft-lora", Choice(selection=Selection(plain), policy=Policy(percent=100))
+    )
     assert not {*rows.values()} & set(config["target_modules"])
     assert "Left out: 2 selected embeddings" in script
 
@@ -193,7 +203,9 @@ def test_embeddings_and_head_are_left_out() -> None:
 )
 def test_names_alone_tell_what_no_adapter_fits(name: str, reason: str) -> None:
     result = made.result(sizes=False, names={0: name})
-    config, script = recipe("peft-lora", Choice(selection=Selection(result), percent=100))
+    config, script = recipe(
+        "peft-lora", Choice(selection=Selection(result), policy=Policy(percent=100))
+    )
     adapted = {*config["target_modules"]}
     adapted |= {end.removesuffix(".weight") for end in config.get("target_parameters", ())}
     assert adapted == set(result.scores.layers) - {name}
@@ -204,7 +216,9 @@ def test_names_alone_tell_what_no_adapter_fits(name: str, reason: str) -> None:
 def test_groups_are_runs_of_close_scores() -> None:
     close = dict(enumerate([1.0, 1.2, 1.1, 2.0, 2.1, 0.1, 1.3, 1.25, 0.1, 0.1, 0.1, 0.1]))
     result = llama(types=1, snr=close)
-    choice = Choice(selection=Selection(result), percent=59, tiers=Tiers(high_rank=8))
+    choice = Choice(
+        selection=Selection(result), policy=Policy(percent=59), tiers=Tiers(high_rank=8)
+    )
     config, script = recipe("peft-groups", choice)
     names = [[f"model.layers.{i}.mlp.down_proj" for i in g] for g in ((0, 1, 2), (3, 4), (6, 7))]
     assert constants(script)["GROUPS"] == names
@@ -219,7 +233,9 @@ def test_groups_are_runs_of_close_scores() -> None:
 
 def test_layers_that_are_not_selected_part_a_group() -> None:
     result = llama(types=1, snr=dict(enumerate([1.0, 0.9, 1.0] + [1.0] + [0.1] * 8)))
-    _, script = recipe("peft-groups", Choice(selection=Selection(result), percent=25))
+    _, script = recipe(
+        "peft-groups", Choice(selection=Selection(result), policy=Policy(percent=25))
+    )
     assert constants(script)["GROUPS"] == [[f"model.layers.{i}.mlp.down_proj" for i in (2, 3)]]
 
 
@@ -229,14 +245,14 @@ def test_layers_that_are_not_selected_part_a_group() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_id_must_be_given(kind: str, model: str) -> None:
     result = llama(model=model)
-    _, script = recipe(kind, Choice(selection=Selection(result), percent=50))
+    _, script = recipe(kind, Choice(selection=Selection(result), policy=Policy(percent=50)))
     assert not {"MODEL", "REVISION"} & set(constants(script))
     assert "def load_base(model" in script and "MODEL" not in script
     script.encode()
 
 
 def test_an_id_comes_with_its_revision() -> None:
-    _, script = recipe("peft-lora", Choice(selection=Selection(llama()), percent=50))
+    _, script = recipe("peft-lora", Choice(selection=Selection(llama()), policy=Policy(percent=50)))
     assert constants(script)["MODEL"] == "made/llama"
     assert constants(script)["REVISION"].startswith("8cde5ca83804")
     assert 'revision=REVISION if model == MODEL else "main"' in script
@@ -269,7 +285,9 @@ def test_the_task_is_that_of_the_class(naming: str, extra: tuple[str, ...], task
         provenance=replace(result.provenance, naming=naming),
         parameters=(*result.parameters, *more),
     )
-    config, script = recipe("peft-lora", Choice(selection=Selection(result), percent=50))
+    config, script = recipe(
+        "peft-lora", Choice(selection=Selection(result), policy=Policy(percent=50))
+    )
     assert config["task_type"] == task
     name = "AutoModelForCausalLM" if naming == "the checkpoint" else naming.rsplit(maxsplit=1)[-1]
     assert f"return {name}.from_pretrained(" in script

@@ -15,6 +15,7 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.reference import reference_text
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Parameter, Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result, save_scores
@@ -100,7 +101,9 @@ def test_every_percentage_is_what_the_script_writes(
         rows.sort(key=lambda row: [kind for _, kind, _ in shape()].index(row[1]))
     selection = Selection(load_result(path))
     for percent in range(1, 101):
-        assert reference_text(selection, percent) == as_the_script_writes(rows, percent), percent
+        assert reference_text(selection, Policy(percent=percent)) == as_the_script_writes(
+            rows, percent
+        ), percent
 
 
 def test_what_a_scan_saved_gives_the_same_as_its_file(tmp_path: Path) -> None:
@@ -110,20 +113,26 @@ def test_what_a_scan_saved_gives_the_same_as_its_file(tmp_path: Path) -> None:
     rows = [(layer, row["type"], row["snr"]) for layer, row in data.items()]
     assert len(rows) == len(result.scores) - 1
     for percent in range(1, 101):
-        assert reference_text(Selection(result), percent) == as_the_script_writes(rows, percent)
+        assert reference_text(Selection(result), Policy(percent=percent)) == as_the_script_writes(
+            rows, percent
+        )
 
 
 def test_a_layer_without_a_score_is_never_selected(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     path.write_text(flat([(f"model.layers.{i}.q", "q", x) for i, x in enumerate((1, math.nan, 3))]))
-    text = reference_text(Selection(load_result(path)), 100)
+    text = reference_text(Selection(load_result(path)), Policy(percent=100))
     assert text.splitlines()[3:] == ["# q layers", "- model.layers.2.q", "- model.layers.0.q"]
 
 
 def choose(result: Result, percent: int, *, embeddings: bool = True) -> str:
     kind = kind_named("spectrum-reference")
     (file,) = kind.files(
-        kind.ranked(Choice(selection=Selection(result), percent=percent, embeddings=embeddings))
+        kind.ranked(
+            Choice(
+                selection=Selection(result), policy=Policy(percent=percent, embeddings=embeddings)
+            )
+        )
     )
     assert file.ending == f"_reference_{percent}percent.yaml"
     return file.text
@@ -131,7 +140,7 @@ def choose(result: Result, percent: int, *, embeddings: bool = True) -> str:
 
 def test_the_kind_writes_that_text() -> None:
     result = made.with_parameters(made.result(layers=12))
-    assert choose(result, 30) == reference_text(Selection(result), 30)
+    assert choose(result, 30) == reference_text(Selection(result), Policy(percent=30))
 
 
 def test_what_selects_nothing_is_refused_though_the_script_writes_it() -> None:

@@ -18,6 +18,7 @@ from spectrum_tui.core.recipes.similar import (
     similar_to_previous,
 )
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
@@ -105,5 +106,5 @@ def test_other_sizes_and_other_types_never_share() -> None:
     result.scores.rows[1] += 1
     selection = Selection(result)
     layers = adapter_layers(selection)
-    high, _ = layers.tiers(100, 100)
+    high, _ = layers.tiers(selection.shape(Policy()), 100, 100)
     assert layers.sharing(high).tolist() == [False, False, False, True, False, True]

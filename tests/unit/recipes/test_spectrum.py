@@ -16,6 +16,7 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.naming.stored import model_layers
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scanning.run import Outcome, build_result
@@ -66,7 +67,7 @@ def trained_by_substring(names: list[str], parameters: list[str]) -> set[str]:
 def intended(result: Result, percent: int, *, embeddings: bool) -> list[str]:
     """What must train, in any order."""
     ends = [h.name for h in result.embeddings]
-    rows = np.flatnonzero(Selection(result).mask(percent))
+    rows = np.flatnonzero(Selection(result).mask(Policy(percent=percent)))
     ranked = [name for row in rows for name in result.scores.parameters[row]]
     return [*(ends if embeddings else []), *(name for name in ranked if name not in ends)]
 
@@ -104,12 +105,12 @@ def test_every_reader_trains_exactly_what_is_meant(
     make, config = MODELS[model]
     result, parameters = scanned(save(tmp_path, make(), config=config))
     recipe = SpectrumYaml(Selection(result))
-    least = recipe.selection.smallest_percent()
+    least = recipe.selection.smallest_percent(Policy())
     for percent in PERCENTS:
         if percent < least:
             continue
         meant = intended(result, percent, embeddings=embeddings)
-        text = recipe.text(percent, embeddings=embeddings)
+        text = recipe.text(Policy(percent=percent, embeddings=embeddings))
         names = by_yaml(text)
         assert names == by_split(text) == by_strip(text)
         assert sorted(names) == sorted(meant)
@@ -128,23 +129,23 @@ def test_every_reader_trains_exactly_what_is_meant(
 @pytest.mark.parametrize("percent", PERCENTS)
 def test_the_preview_is_the_file(percent: int, embeddings: bool) -> None:
     recipe = SpectrumYaml(Selection(made.result(bias=True, norms=True)))
-    view = recipe.view(percent, embeddings=embeddings)
+    view = recipe.view(Policy(percent=percent, embeddings=embeddings))
     text = view.text()
     assert text.endswith("\n")
     assert [view.line(i) for i in range(len(view))] == text.splitlines()
-    if percent >= recipe.selection.smallest_percent():
-        assert recipe.text(percent, embeddings=embeddings) == text
+    if percent >= recipe.selection.smallest_percent(Policy()):
+        assert recipe.text(Policy(percent=percent, embeddings=embeddings)) == text
 
 
 def test_the_best_of_a_type_come_first() -> None:
     result = made.result(layers=4, types=1, snr={0: 1.0, 1: 4.0, 2: 3.0, 3: 2.0}, embeddings=False)
-    names = by_yaml(SpectrumYaml(Selection(result)).text(100, embeddings=True))
+    names = by_yaml(SpectrumYaml(Selection(result)).text(Policy(percent=100)))
     assert names == [f"model.layers.{i}.mlp.down_proj.weight" for i in (1, 2, 3, 0)]
 
 
 def test_a_bias_follows_its_weight() -> None:
     result = made.result(layers=4, types=1, bias=True, embeddings=False)
-    lines = by_split(SpectrumYaml(Selection(result)).text(50, embeddings=False))
+    lines = by_split(SpectrumYaml(Selection(result)).text(Policy(percent=50, embeddings=False)))
     for weight, bias in zip(lines[::2], lines[1::2], strict=True):
         assert weight.removesuffix(".weight") == bias.removesuffix(".bias")
 
@@ -152,7 +153,11 @@ def test_a_bias_follows_its_weight() -> None:
 def test_headers_count_what_is_selected_and_stand_only_over_lines(tmp_path: Path) -> None:
     result, _ = scanned(save(tmp_path, llama(4)))
     for percent, embeddings in ((25, True), (100, True), (100, False)):
-        lines = SpectrumYaml(Selection(result)).text(percent, embeddings=embeddings).splitlines()
+        lines = (
+            SpectrumYaml(Selection(result))
+            .text(Policy(percent=percent, embeddings=embeddings))
+            .splitlines()
+        )
         key = lines.index("unfrozen_parameters:")
         for at in range(key + 1, len(lines)):
             if not lines[at].startswith("#"):
@@ -171,7 +176,7 @@ def test_the_head_stands_under_its_real_name_once(tmp_path: Path) -> None:
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
     folder = save(tmp_path, tensors, config={"tie_word_embeddings": True})
     result, _ = scanned(folder)
-    names = by_yaml(SpectrumYaml(Selection(result)).text(100, embeddings=True))
+    names = by_yaml(SpectrumYaml(Selection(result)).text(Policy(percent=100)))
     assert names.count("model.embed_tokens.weight") == 1
     assert "lm_head.weight" not in names
 
@@ -179,7 +184,7 @@ def test_the_head_stands_under_its_real_name_once(tmp_path: Path) -> None:
 def test_without_the_head_none_of_it_is_written_even_at_hundred(tmp_path: Path) -> None:
     result, _ = scanned(save(tmp_path, llama(2)))
     assert "lm_head" in result.scores.layers
-    names = by_yaml(SpectrumYaml(Selection(result)).text(100, embeddings=False))
+    names = by_yaml(SpectrumYaml(Selection(result)).text(Policy(percent=100, embeddings=False)))
     assert not {"lm_head.weight", "model.embed_tokens.weight"} & set(names)
     assert len(names) == len(result.scores) - 2
 
@@ -187,7 +192,7 @@ def test_without_the_head_none_of_it_is_written_even_at_hundred(tmp_path: Path) 
 def test_a_failed_layer_is_never_written(tmp_path: Path) -> None:
     bad = "model.layers.1.mlp.up_proj"
     result, _ = scanned(save(tmp_path, llama(3)), failed=(bad,))
-    names = by_yaml(SpectrumYaml(Selection(result)).text(100, embeddings=True))
+    names = by_yaml(SpectrumYaml(Selection(result)).text(Policy(percent=100)))
     assert f"{bad}.weight" not in names
     assert len(names) == len(result.scores) - 1
 
@@ -196,15 +201,15 @@ def test_an_empty_selection_is_refused_with_the_smallest_percentage() -> None:
     recipe = SpectrumYaml(Selection(made.result(layers=12)))
     for percent in (0, 1, 8):
         with pytest.raises(SelectionError, match=r"selects no layer.* 9 %") as caught:
-            recipe.text(percent, embeddings=True)
+            recipe.text(Policy(percent=percent))
         assert caught.value.field == "top_percent"
-    assert by_yaml(recipe.text(9, embeddings=True))
+    assert by_yaml(recipe.text(Policy(percent=9)))
 
 
 def test_nothing_scored_is_refused() -> None:
     result = made.result(layers=1, types=1, failed={0: "is all zero"})
     with pytest.raises(SelectionError, match="No layer has a score"):
-        SpectrumYaml(Selection(result)).text(100, embeddings=True)
+        SpectrumYaml(Selection(result)).text(Policy(percent=100))
 
 
 def test_only_the_head_and_that_switched_off_is_refused(tmp_path: Path) -> None:
@@ -214,9 +219,9 @@ def test_only_the_head_and_that_switched_off_is_refused(tmp_path: Path) -> None:
     recipe = SpectrumYaml(
         Selection(build_result(inspection, plan, Outcome(done={"lm_head": done(layers[0], 1.0)})))
     )
-    assert "lm_head.weight" in by_yaml(recipe.text(100, embeddings=True))
+    assert "lm_head.weight" in by_yaml(recipe.text(Policy(percent=100)))
     with pytest.raises(SelectionError, match="switched off"):
-        recipe.text(100, embeddings=False)
+        recipe.text(Policy(percent=100, embeddings=False))
 
 
 NASTY = [
@@ -246,15 +251,18 @@ def test_a_name_that_a_reader_would_misread_is_refused(name: str) -> None:
     result = made.result(layers=2, types=1, names={0: name}, snr={0: 9.0, 1: 1.0})
     recipe = SpectrumYaml(Selection(result))
     with pytest.raises(SelectionError) as caught:
-        recipe.text(50, embeddings=False)
+        recipe.text(Policy(percent=50, embeddings=False))
     assert len(str(caught.value).splitlines()) == 1
     assert repr(name)[1:-1] in caught.value.message
-    assert len(recipe.view(50, embeddings=False)) > 0  # the preview still works
+    assert len(recipe.view(Policy(percent=50, embeddings=False))) > 0  # the preview still works
 
 
 def test_a_nasty_name_that_is_not_selected_does_no_harm() -> None:
     result = made.result(layers=2, types=1, names={0: "a[/b][red]"}, snr={0: 1.0, 1: 9.0})
-    assert len(by_yaml(SpectrumYaml(Selection(result)).text(50, embeddings=False))) == 1
+    assert (
+        len(by_yaml(SpectrumYaml(Selection(result)).text(Policy(percent=50, embeddings=False))))
+        == 1
+    )
 
 
 def test_a_nasty_head_is_refused_too(tmp_path: Path) -> None:
@@ -263,14 +271,14 @@ def test_a_nasty_head_is_refused_too(tmp_path: Path) -> None:
     result, _ = scanned(save(tmp_path, tensors))
     recipe = SpectrumYaml(Selection(result))
     with pytest.raises(SelectionError):
-        recipe.text(50, embeddings=True)
-    assert by_yaml(recipe.text(50, embeddings=False))
+        recipe.text(Policy(percent=50))
+    assert by_yaml(recipe.text(Policy(percent=50, embeddings=False)))
 
 
 @pytest.mark.parametrize("model", ["a\nb: c\n- d", "x\r\n- y", "a\u2028- b", "\x1b[31m", "# x"])
 def test_whatever_the_model_is_called_comments_stay_comments(model: str) -> None:
     result = made.result(layers=2, model=model)
-    text = SpectrumYaml(Selection(result)).text(50, embeddings=True)
+    text = SpectrumYaml(Selection(result)).text(Policy(percent=50))
     assert sorted(by_yaml(text)) == sorted(intended(result, 50, embeddings=True))
     assert by_split(text) == by_strip(text) == by_yaml(text)
     assert all(line.isprintable() for line in text.split("\n"))
@@ -279,11 +287,14 @@ def test_whatever_the_model_is_called_comments_stay_comments(model: str) -> None
 def test_a_type_called_oddly_cannot_break_its_comment() -> None:
     result = made.result(layers=2, types=1)
     result.scores.type_names[0] = "a\n- evil.weight"
-    assert len(by_yaml(SpectrumYaml(Selection(result)).text(50, embeddings=False))) == 1
+    assert (
+        len(by_yaml(SpectrumYaml(Selection(result)).text(Policy(percent=50, embeddings=False))))
+        == 1
+    )
 
 
 def test_comments_say_what_the_file_is() -> None:
-    text = SpectrumYaml(Selection(made.result())).text(25, embeddings=True)
+    text = SpectrumYaml(Selection(made.result())).text(Policy(percent=25))
     comments = "\n".join(line for line in text.splitlines() if line.startswith("#"))
     for word in ("25 %", "made/llama", "0.1.0", "8cde5ca83804"):
         assert word in comments
@@ -292,17 +303,17 @@ def test_comments_say_what_the_file_is() -> None:
 
 
 def test_a_stopped_scan_a_guessed_head_and_the_demo_are_labelled() -> None:
-    text = SpectrumYaml(Selection(made.result(layers=4, planned=100))).text(50, embeddings=True)
+    text = SpectrumYaml(Selection(made.result(layers=4, planned=100))).text(Policy(percent=50))
     assert "partial: 28 of 100" in text
-    text = SpectrumYaml(Selection(made.result(sizes=False))).text(50, embeddings=True)
+    text = SpectrumYaml(Selection(made.result(sizes=False))).text(Policy(percent=50))
     assert "names assumed" in text
-    text = SpectrumYaml(Selection(made.result(model=DEMO_NAME))).text(50, embeddings=True)
+    text = SpectrumYaml(Selection(made.result(model=DEMO_NAME))).text(Policy(percent=50))
     assert "random" in text
 
 
 def test_infinite_scores_are_selected_first() -> None:
     result = made.result(layers=4, types=1, snr={2: math.inf}, embeddings=False)
-    names = by_yaml(SpectrumYaml(Selection(result)).text(25, embeddings=False))
+    names = by_yaml(SpectrumYaml(Selection(result)).text(Policy(percent=25, embeddings=False)))
     assert names == ["model.layers.2.mlp.down_proj.weight"]
 
 
@@ -311,5 +322,5 @@ def test_names_are_those_of_the_checkpoint(tmp_path: Path) -> None:
     layers = model_layers(read_checkpoint(folder)).layers
     result, parameters = scanned(folder)
     assert {n for x in layers for n in x.parameters} == set(parameters)
-    text = SpectrumYaml(Selection(result)).text(100, embeddings=True)
+    text = SpectrumYaml(Selection(result)).text(Policy(percent=100))
     assert set(by_yaml(text)) == set(parameters)

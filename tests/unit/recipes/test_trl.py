@@ -11,6 +11,7 @@ import pytest
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import DEMO_NAME
@@ -30,7 +31,11 @@ def test_the_names_are_those_of_the_spectrum_yaml(
     percent: int, embeddings: bool, tmp_path: Path
 ) -> None:
     values = values_in(script_of(RESULT, percent, embeddings=embeddings), tmp_path)
-    lines = SpectrumYaml(Selection(RESULT)).text(percent, embeddings=embeddings).splitlines()
+    lines = (
+        SpectrumYaml(Selection(RESULT))
+        .text(Policy(percent=percent, embeddings=embeddings))
+        .splitlines()
+    )
     assert list(values["NAMES"]) == [x.removeprefix("- ") for x in lines if x.startswith("- ")]
     assert values["ASSUMED"] == ()
 

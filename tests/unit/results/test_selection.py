@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import (
     EmbeddingParameter,
     MetricColumn,
@@ -82,7 +83,7 @@ def by_reference(rows: list[Row], percent: int) -> set[str]:
 
 def by_program(selection: Selection, percent: int) -> set[str]:
     layers = selection.result.scores.layers
-    return {layers[i] for i in np.flatnonzero(selection.mask(percent))}
+    return {layers[i] for i in np.flatnonzero(selection.mask(Policy(percent=percent)))}
 
 
 @pytest.mark.parametrize("special", [False, True], ids=["finite", "infinity"])
@@ -100,7 +101,7 @@ def test_every_percentage_of_every_count(n: int) -> None:
     rows = [(f"l{i}", "t", float(n - i)) for i in range(n)]
     selection = Selection(result(rows))
     for percent in range(1, 101):
-        assert int(selection.mask(percent).sum()) == int(n * percent / 100)
+        assert int(selection.mask(Policy(percent=percent)).sum()) == int(n * percent / 100)
 
 
 @pytest.mark.parametrize("seed", range(15))
@@ -136,14 +137,14 @@ def test_a_type_where_all_failed_does_not_disturb_the_others() -> None:
     assert by_program(selection, 50) == {"c"}
     assert by_program(selection, 100) == {"b", "c"}
     assert selection.rank.tolist() == [0, 2, 1]
-    assert selection.threshold[0] == NEVER
+    assert selection.shape(Policy()).threshold[0] == NEVER
 
 
 def test_one_layer_types_are_selected_at_hundred_only() -> None:
     selection = Selection(result([("lm_head", "lm_head", 3.0), ("x", "x", math.inf)]))
-    assert not selection.mask(99).any()
-    assert selection.mask(100).all()
-    assert selection.smallest_percent() == 100
+    assert not selection.mask(Policy(percent=99)).any()
+    assert selection.mask(Policy(percent=100)).all()
+    assert selection.smallest_percent(Policy()) == 100
 
 
 def in_types(sizes: list[int], embeddings: tuple[EmbeddingParameter, ...] = ()) -> Selection:
@@ -172,20 +173,23 @@ def test_types_too_small_for_a_percentage_are_counted(
     sizes: list[int], percent: int, expected: str
 ) -> None:
     selection = in_types(sizes)
-    assert selection.too_small(percent) == expected
-    chosen = selection.result.scores.type_ids[selection.mask(percent)]
+    assert selection.too_small(Policy(percent=percent)) == expected
+    chosen = selection.result.scores.type_ids[selection.mask(Policy(percent=percent))]
     assert bool(expected) == (0 < len(set(chosen.tolist())) < len(sizes))
 
 
 def test_a_type_of_norms_is_none_too_small() -> None:
     selection = in_types([12, 1])
     scores = replace(selection.result.scores, type_names=["t", "model.norm"])
-    assert Selection(replace(selection.result, scores=scores)).too_small(50) == ""
+    assert Selection(replace(selection.result, scores=scores)).too_small(Policy(percent=50)) == ""
 
 
 def test_what_trains_with_the_head_is_no_type_too_small() -> None:
     layers = in_types([12, 1]).result.scores.parameters
-    assert in_types([12, 1], (EmbeddingParameter(layers[12][0], 4),)).too_small(50) == ""
+    assert (
+        in_types([12, 1], (EmbeddingParameter(layers[12][0], 4),)).too_small(Policy(percent=50))
+        == ""
+    )
 
 
 def test_ties_go_by_file_order_and_ranks_count_from_one() -> None:
@@ -198,17 +202,17 @@ def test_ties_go_by_file_order_and_ranks_count_from_one() -> None:
 def test_smallest_percent(n: int) -> None:
     selection = Selection(result([(f"l{i}", "t", float(i)) for i in range(n)]))
     least = next(p for p in range(1, 101) if int(n * p / 100))
-    assert selection.smallest_percent() == least
-    assert selection.mask(least).any()
-    assert not selection.mask(least - 1).any()
+    assert selection.smallest_percent(Policy()) == least
+    assert selection.mask(Policy(percent=least)).any()
+    assert not selection.mask(Policy(percent=least - 1)).any()
 
 
 def test_nothing_to_select() -> None:
     for rows in ([], [("a", "t", math.nan)]):
         selection = Selection(result(rows))
-        assert selection.smallest_percent() == NEVER
-        assert not selection.mask(100).any()
-        assert selection.totals(100, embeddings=True) == Totals(0, 0, 0.0)
+        assert selection.smallest_percent(Policy()) == NEVER
+        assert not selection.mask(Policy(percent=100)).any()
+        assert selection.totals(Policy(percent=100)) == Totals(0, 0, 0.0)
 
 
 EMBED, HEAD = "model.embed_tokens", "lm_head"
@@ -254,11 +258,11 @@ def test_totals_are_the_sum_over_what_trains(embeddings: bool, tied: bool) -> No
     scores = made.scores
     in_embeddings = {h.name for h in made.embeddings}
     for percent in range(101):
-        rows = np.flatnonzero(selection.mask(percent))
+        rows = np.flatnonzero(selection.mask(Policy(percent=percent)))
         names = {name for i in rows for name in scores.parameters[i]} - in_embeddings
         names |= in_embeddings if embeddings else set()
         trained = sum(parameters[name] for name in names)
-        totals = selection.totals(percent, embeddings=embeddings)
+        totals = selection.totals(Policy(percent=percent, embeddings=embeddings))
         assert totals.parameters == trained, percent
         assert totals.share == pytest.approx(trained / sum(parameters.values()))
 
@@ -268,22 +272,20 @@ def test_without_the_head_nothing_of_it_trains_even_at_hundred() -> None:
     whole = sum(parameters.values()) - 77
     ends = sum(h.numel for h in made.embeddings)
     selection = Selection(made)
-    assert selection.totals(100, embeddings=True).parameters == whole
-    assert selection.totals(100, embeddings=False).parameters == whole - ends
+    assert selection.totals(Policy(percent=100)).parameters == whole
+    assert selection.totals(Policy(percent=100, embeddings=False)).parameters == whole - ends
 
 
 def test_totals_of_the_whole_model_are_its_parameters() -> None:
     made, parameters = sized(tied=True)
-    totals = Selection(made).totals(100, embeddings=True)
+    totals = Selection(made).totals(Policy(percent=100))
     assert totals.parameters == sum(parameters.values()) - 77
     assert totals.share < 1
 
 
 def test_without_sizes_there_is_no_share() -> None:
     embeddings = (EmbeddingParameter("lm_head.weight", 0),)
-    totals = Selection(result([("a", "t", 1.0)], embeddings=embeddings)).totals(
-        100, embeddings=True
-    )
+    totals = Selection(result([("a", "t", 1.0)], embeddings=embeddings)).totals(Policy(percent=100))
     assert totals == Totals(1, 0, 0.0)
 
 

@@ -15,6 +15,7 @@ from spectrum_tui.cli.main import main
 from spectrum_tui.core import hub
 from spectrum_tui.core.errors import CheckpointError, HubError, ResultsError
 from spectrum_tui.core.layer_types import layer_type
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Generation, Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.sizes import load_sized
@@ -105,7 +106,7 @@ def test_a_tied_head_is_the_embedding(tmp_path: Path) -> None:
     table = "model.embed_tokens.weight"
     assert [(h.name, h.tied) for h in result.embeddings] == [(table, ("lm_head.weight",))]
     assert result.scores.parameters[-1] == (table,)
-    trained = Selection(result).totals(100, embeddings=True).parameters
+    trained = Selection(result).totals(Policy(percent=100)).parameters
     assert trained == result.total_parameters
     result_names = {name for names in result.scores.parameters for name in names}
     assert result_names <= set(result.names)
@@ -197,7 +198,7 @@ def test_infinity_dead_experts_and_no_score_keep_their_meaning(model: Path, tmp_
     assert math.isnan(snr[3])
     selection = Selection(result)
     assert [int(rank) for rank in selection.rank] == [1, 2, 3, 0]
-    assert "2 layers tie at ∞" in Ties(selection).text(25)
+    assert "2 layers tie at ∞" in Ties(selection).text(Policy(percent=25))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from spectrum_tui.core.errors import OutputError, ResultsError
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Generation, Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved import store
@@ -88,7 +89,7 @@ def test_infinity_nan_null_and_whole_numbers(tmp_path: Path) -> None:
     assert snr[3] == 3.0
     assert result.scores.type_names == ["a"]  # also where the type was left out
     layers = result.scores.layers
-    chosen = {layers[i] for i in np.flatnonzero(Selection(result).mask(100))}
+    chosen = {layers[i] for i in np.flatnonzero(Selection(result).mask(Policy(percent=100)))}
     assert chosen == {f"model.layers.{i}.a" for i in (0, 3, 4, 5)}
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from spectrum_tui.core.errors import RecipeError
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.trainers.recipe_text import names_in_file, names_in_text
 from tests import made
@@ -41,7 +42,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     result = made.result(layers=8, types=3, bias=True)
     path = tmp_path / "a.yaml"
     recipe = SpectrumYaml(Selection(result))
-    path.write_text("\ufeff" + recipe.text(50, embeddings=True), encoding="utf-8")
+    path.write_text("\ufeff" + recipe.text(Policy(percent=50)), encoding="utf-8")
     names = names_in_file(path)
     assert len(names) == 2 + 3 * 4 * 2
     assert names[:2] == tuple(head.name for head in result.embeddings)

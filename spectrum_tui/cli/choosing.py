@@ -1,0 +1,43 @@
+"""The policy that a command's options ask for, held against the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.memory.budget import filled
+from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.recipes.choice import Tiers
+from spectrum_tui.core.results.policy import Policy, policy_of
+from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.text import safe
+from spectrum_tui.stdio.streams import say
+
+_MOST_SHOWN = 3
+
+
+def policy_for(settings: Settings, selection: Selection, tiers: Tiers = Tiers()) -> Policy:  # noqa: B008 - frozen
+    """Return the policy, its budget filled; raises SpectrumError for one that these scores do not
+    allow. Layers of a recipe's policy that are not here are said."""
+    policy = policy_of(settings)
+    tell_unmatched(selection.unknown(policy), settings)
+    return filled(policy, selection, tiers)
+
+
+def tell_unmatched(patterns: Sequence[str], settings: Settings) -> None:
+    """Say which patterns match nothing; raises InputError unless they come from a recipe, which
+    may be of another model of the family."""
+    if not patterns:
+        return
+    shown = ", ".join(safe(pattern) for pattern in patterns[:_MOST_SHOWN])
+    more = ", …" if len(patterns) > _MOST_SHOWN else ""
+    if not settings.policy:
+        raise InputError(
+            f"No layer or type here is called {shown}{more}.",
+            "Give names or shell patterns of what is scored: --pin 'model.layers.3.*', "
+            "--type-percent 'mlp.*=40'.",
+            field="policy",
+        )
+    count = counted(len(patterns), "choice", "choices")
+    say(f"note: {count} of the policy match nothing here: {shown}{more}")

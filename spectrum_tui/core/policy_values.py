@@ -1,0 +1,168 @@
+"""The values that a policy is made of, as people type them: rules, percentages, blocks, budgets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from spectrum_tui.core.errors import InputError
+
+PER_TYPE = "per-type"
+RULES = (PER_TYPE, "global", "global-rank")
+"""What a percentage is of: see `results.policy.Policy`."""
+
+Blocks = tuple[tuple[int, int | None], ...]
+"""Ranges of block numbers, both ends among them; None for no end."""
+TypePercents = tuple[tuple[str, float], ...]
+"""(shell pattern of types, percentage of these)."""
+
+_RANGE = re.compile(r"(\d{1,6})(?:(-)(\d{1,6})?)?", re.ASCII)
+_UNITS = (("GIB", 2.0**30), ("GB", 1e9))
+_COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+_COUNT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([KMBT]?)", re.ASCII)
+MOST_PARAMETERS = 10**15
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a selection may take at most: bytes on each GPU, or parameters that train.
+
+    `text` is how it is written: `24GiB`, `1.5B`.
+    """
+
+    amount: float
+    in_bytes: bool
+    text: str
+
+
+def parse_rule(text: str) -> str:
+    """Return the name of a rule; raises InputError (field "rule")."""
+    name = text.strip().lower()
+    if name not in RULES:
+        raise InputError(
+            f"There is no rule {text!r}.", f"Choose from {', '.join(RULES)}.", field="rule"
+        )
+    return name
+
+
+def percentage(text: str, *, low: float, field: str, what: str) -> float:
+    """Return a percentage from `low` to 100 with at most one decimal, whole ones as int; raises
+    InputError with that field."""
+    typed = text.strip().removesuffix("%").rstrip()
+    value = float(typed) if re.fullmatch(r"\d{1,3}(\.\d)?", typed, re.ASCII) else -1.0
+    if not low <= value <= 100:
+        raise InputError(
+            f"{what} {text.strip()!r} is not usable.",
+            f"Give a number from {low:g} to 100, with one decimal at most.",
+            field=field,
+        )
+    return int(value) if value == int(value) else value
+
+
+def parse_percent(text: str) -> float:
+    """Return a percentage above 0, up to 100; raises InputError (field "top_percent")."""
+    return percentage(text, low=0.1, field="top_percent", what="The percentage")
+
+
+def parse_type_percents(texts: Iterable[str]) -> TypePercents:
+    """Return `mlp.down_proj=40` as ("mlp.down_proj", 40), each; raises InputError (field
+    "type_percents")."""
+    return tuple(_type_percent(text) for text in texts)
+
+
+def _type_percent(text: str) -> tuple[str, float]:
+    pattern, sign, number = text.rpartition("=")
+    if not sign or not pattern.strip():
+        raise InputError(
+            f"{text!r} is no percentage of a type.",
+            "Write the type, or a shell pattern of types, and its percentage: mlp.down_proj=40.",
+            field="type_percents",
+        )
+    what = f"The percentage of {pattern.strip()}"
+    return pattern.strip(), percentage(number, low=0, field="type_percents", what=what)
+
+
+def type_percent_texts(values: TypePercents) -> tuple[str, ...]:
+    """Return each as it is typed: `mlp.down_proj=40`."""
+    return tuple(f"{pattern}={percent:g}" for pattern, percent in values)
+
+
+def parse_blocks(text: str) -> Blocks:
+    """Return `8-` and `0-3,28-31` as ranges, "" as none; raises InputError (field "blocks")."""
+    return tuple(_range(part) for part in text.split(",")) if text.strip() else ()
+
+
+def _range(part: str) -> tuple[int, int | None]:
+    found = _RANGE.fullmatch(part.strip())
+    if found is not None:
+        first, dash, last = found.groups()
+        end = int(last) if last else None if dash else int(first)
+        if end is None or int(first) <= end:
+            return int(first), end
+    raise InputError(
+        f"{part.strip()!r} is no range of blocks.",
+        "Write numbers from 0, the lower one first: 8-, 0-3 or 0-3,28-31.",
+        field="blocks",
+    )
+
+
+def blocks_text(blocks: Blocks) -> str:
+    """Return the ranges as they are typed: `0-3,28-`."""
+    return ",".join(_range_text(*one) for one in blocks)
+
+
+def _range_text(first: int, last: int | None) -> str:
+    if last is None:
+        return f"{first}-"
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def in_blocks(blocks: Blocks, number: int) -> bool:
+    """Return whether a block of that number may train."""
+    return any(first <= number and (last is None or number <= last) for first, last in blocks)
+
+
+def parse_memory(text: str) -> float:
+    """Bytes of `24`, `23.5` and `24 GiB` (2^30 each, as cards have them) or `24 GB` (10^9 each);
+    raises InputError (field "fit")."""
+    typed = text.strip().upper()
+    unit, factor = next((one for one in _UNITS if typed.endswith(one[0])), ("", 2.0**30))
+    typed = typed.removesuffix(unit).rstrip()
+    try:
+        value = float(typed) if typed.isascii() else 0.0
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1e6:
+        raise InputError(
+            f"{text.strip()!r} is not a memory size." if typed else "No memory size is given.",
+            "Give the GiB of one GPU, like 24.",
+            field="fit",
+        )
+    return value * factor
+
+
+def parse_budget(text: str) -> Budget | None:
+    """Return `24GiB`, `24 GB` (of memory on each GPU), `1.5B` or `200M` (parameters that train),
+    None for ""; raises InputError (field "budget")."""
+    typed = "".join(text.split()).upper()
+    if not typed:
+        return None
+    unit = next((unit for unit, _ in _UNITS if typed.endswith(unit)), "")
+    shown = {"GIB": "GiB", "GB": "GB"}.get(unit, "")
+    if unit:
+        try:
+            amount = parse_memory(typed)
+        except InputError:
+            amount = 0.0
+        if amount:
+            return Budget(amount, in_bytes=True, text=typed.removesuffix(unit) + shown)
+    elif found := _COUNT.fullmatch(typed):
+        amount = float(found[1]) * _COUNTS[found[2]]
+        if 1 <= amount <= MOST_PARAMETERS:
+            return Budget(amount, in_bytes=False, text=typed)
+    raise InputError(
+        f"{text.strip()!r} is no budget.",
+        "Give memory on each GPU, like 24GiB, or parameters that train, like 1.5B or 200M.",
+        field="budget",
+    )

@@ -1,0 +1,120 @@
+"""Changes that a person makes to a policy, layer by layer, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.policy_values import blocks_text
+from spectrum_tui.core.results.names import filter_names
+from spectrum_tui.core.results.policy import Policy
+
+
+def pinned(policy: Policy, layers: Sequence[str], every: Sequence[str]) -> Policy:
+    """Return the policy with these layers pinned, or no longer where all of them are. `every` are
+    all layers, by which patterns that hold some of these are taken apart."""
+    bans = without(policy.bans, layers, every)
+    if _all_in(policy.pins, layers, every) and bans == policy.bans:
+        return replace(policy, pins=without(policy.pins, layers, every))
+    return replace(policy, bans=bans, pins=_with(policy.pins, layers, every))
+
+
+def banned(policy: Policy, layers: Sequence[str], every: Sequence[str]) -> Policy:
+    """Return the policy with these layers banned, or no longer where all of them are."""
+    if _all_in(policy.bans, layers, every):
+        return replace(policy, bans=without(policy.bans, layers, every))
+    pins = without(policy.pins, layers, every)
+    return replace(policy, pins=pins, bans=_with(policy.bans, layers, every))
+
+
+def with_type_percent(policy: Policy, type_name: str, percent: float) -> Policy:
+    """Return the policy with a percentage of its own for a type; with none where it is that of all
+    and no pattern says otherwise."""
+    others = tuple(one for one in policy.type_percents if one[0] != type_name)
+    if percent == policy.percent and not any(filter_names([type_name], p) for p, _ in others):
+        return replace(policy, type_percents=others)
+    return replace(policy, type_percents=(*others, (type_name, percent)))
+
+
+def from_block(policy: Policy, first: int) -> Policy:
+    """Return the policy under which no block below `first` trains; ranges that begin higher
+    stay."""
+    if first <= 0:
+        kept = tuple(one for one in policy.blocks[1:])
+        return replace(policy, blocks=kept and ((0, policy.blocks[0][1]), *kept))
+    if not policy.blocks:
+        return replace(policy, blocks=((first, None),))
+    (_, last), *others = policy.blocks
+    return replace(policy, blocks=((first, last if last is None else max(first, last)), *others))
+
+
+def without(
+    patterns: Sequence[str], layers: Iterable[str], every: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the patterns so that they name none of these layers, but every other as before."""
+    taken, known, kept = set(layers), set(every), dict[str, None]()
+    for pattern in patterns:
+        names = [pattern] if pattern in known else filter_names(every, pattern)
+        if taken.isdisjoint(names):
+            kept[pattern] = None
+        else:
+            kept.update(dict.fromkeys(name for name in names if name not in taken))
+    return tuple(kept)
+
+
+def _with(patterns: Sequence[str], layers: Sequence[str], every: Sequence[str]) -> tuple[str, ...]:
+    return (*patterns, *(name for name in layers if not _all_in(patterns, [name], every)))
+
+
+def _all_in(patterns: Sequence[str], layers: Iterable[str], every: Sequence[str]) -> bool:
+    known, listed = set(every), set(patterns)
+    wild = [pattern for pattern in patterns if pattern not in known]
+    return all(
+        name in listed or any(filter_names([name], pattern) for pattern in wild) for name in layers
+    )
+
+
+def described(before: Policy, after: Policy) -> str:
+    """Return what was changed, in a few words: `25 % to 30 %`, `1 layer pinned`."""
+    if after.budget != before.budget:
+        return f"budget {after.budget.text}" if after.budget else "budget given up"
+    if after.rule != before.rule:
+        return f"rule {before.rule} to {after.rule}"
+    if after.percent != before.percent:
+        return f"{before.percent:g} % to {after.percent:g} %"
+    if after.blocks != before.blocks:
+        return f"blocks {blocks_text(after.blocks) or 'all'}"
+    if after.embeddings != before.embeddings:
+        return f"embeddings {'on' if after.embeddings else 'off'}"
+    if after.type_percents != before.type_percents:
+        return _percents(before, after)
+    return _layers(before, after)
+
+
+def _percents(before: Policy, after: Policy) -> str:
+    changed = dict(set(after.type_percents) - set(before.type_percents))
+    if not changed:
+        gone = dict(set(before.type_percents) - set(after.type_percents))
+        return f"{next(iter(gone), 'a type')} as all others"
+    name, percent = next(iter(changed.items()))
+    return f"{name} {percent:g} %"
+
+
+def _layers(before: Policy, after: Policy) -> str:
+    for words, old, new in (
+        ("banned", before.bans, after.bans),
+        ("pinned", before.pins, after.pins),
+    ):
+        added, gone = set(new) - set(old), set(old) - set(new)
+        if added and not gone:
+            return f"{_named(added)} {words}"
+        if gone and not added:
+            return f"{_named(gone)} no longer {words}"
+        if added or gone:
+            return f"layers {words}"
+    return "nothing"
+
+
+def _named(names: set[str]) -> str:
+    return next(iter(names)) if len(names) == 1 else counted(len(names), "layer")

@@ -1,0 +1,150 @@
+"""A selection that is shaped by hand: pins, bans, types, blocks, undone and done again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.results.selection import Hand, Selection
+from spectrum_tui.core.settings import Settings
+from tests import made
+from tests.ui.results_host import Host, settled
+
+LAYERS = 8
+
+
+def policy_of(app: Host) -> Policy:
+    return app.results.state.choice.policy
+
+
+def hands(app: Host) -> dict[str, Hand]:
+    """{layer: what was said of it} of the table, without those of which nothing was."""
+    table = app.results.views.table
+    names = table.scores.layers
+    return {names[row]: Hand(int(hand)) for row, hand in enumerate(table.hands) if hand}
+
+
+@pytest.mark.parametrize("view", ["t", "m"])
+async def test_keys_shape_the_layer_under_the_cursor(view: str) -> None:
+    app = Host(made.result(layers=LAYERS, types=3))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await pilot.press(view, "tab")
+        await settled(pilot)
+        name = app.results.state.result.scores.layers[app.results.views.current_rows[0]]
+        await pilot.press("space")
+        assert policy_of(app).pins == (name,)
+        await pilot.press("minus")
+        assert (policy_of(app).pins, policy_of(app).bans) == ((), (name,))
+        await pilot.press("delete")
+        assert policy_of(app).is_plain
+        kind = app.results.state.result.scores.type_names[0]
+        await pilot.press("greater_than_sign", "greater_than_sign")
+        assert policy_of(app).type_percents == ((kind, 52),)
+        await pilot.press("less_than_sign", "less_than_sign")
+        assert policy_of(app).is_plain
+        await pilot.press("right_square_bracket", "right_square_bracket")
+        assert policy_of(app).blocks == ((2, None),)
+        await pilot.press("left_square_bracket", "left_square_bracket")
+        assert policy_of(app).is_plain
+
+
+async def test_the_views_show_what_was_said_and_the_totals_follow() -> None:
+    app = Host(made.with_parameters(made.result(layers=LAYERS, types=3)), percent=50)
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.results.views.table.focus()
+        await pilot.press("space", "down", "minus", *["right_square_bracket"] * 3)
+        names = app.results.state.result.scores.layers
+        outside = {n: Hand.OUTSIDE for n in names if int(n.split(".")[2]) < 3}
+        assert hands(app) == outside | {names[0]: Hand.PINNED, names[1]: Hand.BANNED}
+        state = app.results.state
+        totals = state.choice.selection.totals(state.choice.policy)
+        assert f"{totals.layers:,} of" in app.results.header.totals.left
+        assert "1 pinned, 1 banned" in app.results.header.policy_line.left
+        assert "banned: never trains" in app.results.views.pane.details(100).plain
+        await pilot.press("m")
+        await settled(pilot)
+        heatmap = app.results.views.heatmap
+        assert heatmap is not None
+        marks = {heatmap.grid.mark(0, column) for column in range(LAYERS)}
+        assert {"◉", "⊘", "╱"} < marks
+        await pilot.press("y")
+        await settled(pilot)
+        assert f"- {names[0]}.weight" in app.preview_text
+        assert f"- {names[1]}.weight" not in app.preview_text
+
+
+async def test_a_burst_takes_every_key() -> None:
+    app = Host(made.result(layers=LAYERS, types=3))
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.results.views.table.focus()
+        keys = ["space", "down", "space", "down", "minus", "greater_than_sign", "u", "u", "ctrl+r"]
+        await pilot.press(*keys)
+        names = app.results.state.result.scores.layers
+        assert policy_of(app) == Policy(percent=50, pins=(names[0], names[1]), bans=(names[2],))
+
+
+async def test_undo_and_redo_say_what_they_did() -> None:
+    app = Host(made.result(layers=LAYERS, types=3), percent=25)
+    async with app.run_test(size=(120, 24)) as pilot:
+        line = app.results.header.policy_line
+        await pilot.press("u")
+        assert line.right == "nothing to be undone"
+        await pilot.press("right", "right", "right", "e", "u")
+        assert line.right == "undone: embeddings off" and policy_of(app).embeddings
+        await pilot.press("u")
+        assert line.right == "undone: 25 % to 28 %"
+        assert policy_of(app) == Policy(percent=25)
+        assert app.results.header.slider.value == 25
+        await pilot.press("ctrl+r", "ctrl+r")
+        assert policy_of(app) == Policy(percent=28, embeddings=False)
+        await pilot.press("ctrl+r")
+        assert line.right == "nothing to be done again"
+        await pilot.press("left")
+        assert not line.display
+
+
+async def test_a_family_of_experts_is_pinned_as_a_cell() -> None:
+    result = made.result(
+        layers=4,
+        types=1,
+        names={i: f"model.layers.1.mlp.experts.{i}.up_proj" for i in range(4)},
+    )
+    app = Host(result)
+    async with app.run_test(size=(100, 40)) as pilot:
+        await pilot.press("m", "tab", "right")
+        await settled(pilot)
+        rows = app.results.views.current_rows
+        await pilot.press("space")
+        assert len(rows) > 1
+        assert len(policy_of(app).pins) == len(rows)
+        assert np.flatnonzero(app.results.state.mask()).tolist() == sorted(rows)
+
+
+async def test_what_the_settings_say_opens_so() -> None:
+    names = made.result(layers=LAYERS).scores.layers
+    settings = Settings(top_percent=12.5, pins=(names[3],), blocks=((2, 5),), no_embeddings=True)
+    app = Host(made.result(layers=LAYERS), settings=settings)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await settled(pilot)
+        policy = policy_of(app)
+        assert policy == Policy(percent=12.5, pins=(names[3],), blocks=((2, 5),), embeddings=False)
+        assert app.results.header.slider.value == 12.5
+        assert (app.results.state.mask() == Selection(app.results.state.result).mask(policy)).all()
+        await pilot.press("right")
+        assert policy_of(app).percent == 13
+
+
+@pytest.mark.parametrize(
+    ("settings", "title"),
+    [
+        (Settings(pins=("nothing.*",)), "1 choice without a layer here"),
+        (Settings(rule="global"), "Only the percentage is taken"),
+    ],
+)
+async def test_what_these_scores_do_not_allow_is_said(settings: Settings, title: str) -> None:
+    app = Host(made.result(layers=LAYERS), settings=settings)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await settled(pilot)
+        assert [note.title for note in app._notifications] == [title]
+        assert app.results.state.mask().any()
