@@ -96,7 +96,7 @@ class CompareScreen(Screen[None]):
         self.moves.show(self.comparison.masks(policy))
 
     def action_percent(self, by: int) -> None:
-        self.slider.action_step(by)
+        self.slider.action_percent(by)
 
     def _sources(self) -> Content:
         name_a, name_b = file_names(self.comparison)
