@@ -77,9 +77,9 @@ def scene(name: str) -> tuple[Screen[Any], Prepare]:
             screen = scenes.scan_screen(state)
             return screen, still(before=screen.poll)
         case ["results", "heatmap"]:
-            return scenes.results(made_results.with_sizes()), still("tab", "m")
-        case _:
             return scenes.results(made_results.with_sizes()), still()
+        case _:
+            return scenes.results(made_results.with_sizes()), still("t")
 
 
 def footer(app: Recorder) -> dict[str, str]:

@@ -15,7 +15,7 @@ from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.screens.result_dialogs import ResultDialogs
 from spectrum_tui.app.screens.result_notes import result_label
 from spectrum_tui.app.screens.result_state import ResultState
-from spectrum_tui.app.screens.result_views import WIDE, YAML, ResultHeader, ResultViews
+from spectrum_tui.app.screens.result_views import TABLE, WIDE, YAML, ResultHeader, ResultViews
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS
@@ -214,6 +214,7 @@ class ResultsScreen(Screen[None]):
     async def action_in_table(self, action: str) -> None:
         """Run an action of the table, which comes into sight."""
         await self.views.in_table().run_action(action)
+        self._focus_view(TABLE)
 
     def action_filter(self) -> None:
         self.views.in_table()
