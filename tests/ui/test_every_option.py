@@ -66,6 +66,8 @@ TYPED = {
     "model_class": Typed(("--model-class", "OtherModel"), "OtherModel"),
     "allow_gptq": Typed(("--allow-gptq",)),
     "allow_missing": Typed(("--allow-missing",)),
+    "card": Typed(("--card", "24"), "24"),
+    "theme": Typed(("--theme", "nord"), "nord"),
     "sizes_from": Typed(("--sizes-from", "near"), "near"),
     "types": Typed(("--types", "input_*"), (TYPE,)),
     "since": Typed(("--fresh",), NOW),
