@@ -106,7 +106,7 @@ def test_neither_a_killed_worker_nor_a_killed_app_has_anything_computed_again(
     scanning: Terminal, tmp_path: Path, model: Path, environment: dict[str, str]
 ) -> None:
     os.kill(worker_of(scanning, tmp_path), signal.SIGKILL)
-    screen = scanning.wait_for(r"(?s)SIGKILL.*Go on", timeout=10)
+    screen = scanning.wait_for(r"(?s)SIGKILL.*Continue", timeout=10)
     assert "memory" in screen
     scanning.send("g")
     scanning.wait_for(rf"(?s)Scanning.*{SMALL} of {SMALL + 1}", timeout=60)
