@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
@@ -25,9 +25,14 @@ _MODIFIERS = {"ctrl", "shift", "alt", "super", "hyper", "meta"}
 _KNOWN = {str(key.value).rpartition("+")[2] for key in Keys}
 
 
-class NamedKeys(DOMNode):
+class NamedKeys:
     """Gives each binding of a screen the id `screen.what-it-does`, by the module of the screen and
-    the description of the binding."""
+    the description of the binding.
+
+    No node of Textual's, which would take the styles of a screen from its first base that is one.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]]
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         scope = APP if issubclass(cls, App) else cls.__module__.rpartition(".")[2]

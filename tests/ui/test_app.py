@@ -175,14 +175,19 @@ async def test_the_palette_offers_the_screens_keys_and_the_theme(app: SpectrumAp
     async with app.run_test(size=SIZE) as pilot:
         await to_layers(pilot, app)
         titles = {command.title for command in app.get_system_commands(app.screen)}
-        assert {"Scan", "Back", "Help", "Quit", "Light theme"} <= titles
+        assert {
+            "Scan the checked types",
+            "Back",
+            "Quit the program",
+            "Use the light theme",
+        } <= titles
         await pilot.press("ctrl+p")
         assert at(app, CommandPalette)
         await pilot.press(*"light")
         await pilot.pause(0.2)
         await pilot.press("enter")
         await until(pilot, lambda: app.theme == "spectrum-light")
-        assert "Dark theme" in {c.title for c in app.get_system_commands(app.screen)}
+        assert "Use the dark theme" in {c.title for c in app.get_system_commands(app.screen)}
 
 
 async def test_a_tiny_terminal_asks_for_room_and_recovers(app: SpectrumApp) -> None:
