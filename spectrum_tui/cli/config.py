@@ -51,11 +51,11 @@ def _lines(config: Config) -> Iterator[str]:
     rows = [(key, text or "-", said) for key, text, said in _values(config)]
     for screen, keys in config.keys.items():
         rows += [(f"{KEYS}.{screen}.{action}", typed, True) for action, typed in keys.items()]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    names = max(len(name) for name, _, _ in rows)
+    texts = max(len(text) for _, text, _ in rows)
     yield str(config.path)
-    for key, text, said in rows:
-        where = config.path.name if said else BUILT_IN
-        yield f"{key.ljust(widths[0])}  {text.ljust(widths[1])}  {where}"
+    for name, text, said in rows:
+        yield f"{name.ljust(names)}  {text.ljust(texts)}  {config.path.name if said else BUILT_IN}"
 
 
 def _as_data(config: Config) -> dict[str, Any]:
