@@ -38,7 +38,7 @@ def scores(name: str, layers: int) -> Result:
 @pytest.fixture
 def paths(tmp_path: Path) -> list[Path]:
     """Three score files in the library, the last used first."""
-    found = []
+    found: list[Path] = []
     for name, layers in (("org/base", 3), ("org/tuned", 3), (HOSTILE, 5)):
         result = scores(name, layers)
         path = save_scores(result, tmp_path / f"of {layers}").scores

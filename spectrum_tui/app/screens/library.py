@@ -56,7 +56,7 @@ class LibraryScreen(Screen[None]):
         Binding("space", "mark", "Mark", tooltip="Mark as A or B, or no longer"),
         Binding("o", "compare", "Compare", tooltip="Compare A with B, or with this entry"),
         Binding("n", "note", "Note", tooltip="Write a note to this entry"),
-        Binding("delete,minus", "remove", "Remove", key_display="del", tooltip="Forget this entry"),
+        hidden_key("delete,minus", "remove", "Remove", "Forget this entry; its file stays"),
         Binding("slash", "filter", "Search", key_display="/", tooltip="Part of a name or path"),
         hidden_key("s", "in_table('sort')", "Sort", "Sort by last use, model, scan or layers"),
         hidden_key("S", "in_table('reverse')", "Reverse", "Reverse the order"),

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,7 +121,7 @@ def test_a_pipe_and_a_missing_file_are_not_recorded(tmp_path: Path) -> None:
     assert files() == []
 
 
-DAMAGES = {
+DAMAGES: dict[str, Callable[[str], str]] = {
     "cut": lambda text: text[: len(text) // 2],
     "changed": lambda text: text.replace("made/llama", "made/lamas"),
     "empty": lambda text: "",
