@@ -70,6 +70,7 @@ TYPED = {
     "types": Typed(("--types", "input_*"), (TYPE,)),
     "since": Typed(("--fresh",), NOW),
     "json": Typed(("--json",)),
+    "signals": Typed(("--signals", "none"), ()),
     "no_embeddings": Typed(("--no-embeddings",)),
 }
 
