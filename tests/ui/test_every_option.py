@@ -74,6 +74,7 @@ TYPED = {
     "types": Typed(("--types", "input_*"), (TYPE,)),
     "since": Typed(("--fresh",), NOW),
     "json": Typed(("--json",)),
+    "signals": Typed(("--signals", "none"), ()),
     "no_embeddings": Typed(("--no-embeddings",)),
     "rule": Typed(("--rule", "global-rank"), "global-rank"),
     "type_percents": Typed(("--type-percent", "mlp.*=7.5"), (("mlp.*", 7.5),)),
