@@ -20,6 +20,7 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 
 from spectrum_tui.app import messages as ask
+from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
 from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.loading import (
     ComparisonLoaded,
@@ -51,6 +52,7 @@ from spectrum_tui.core.requests import (
 )
 from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 from spectrum_tui.stdio.last_resort import INTERRUPTED
+from spectrum_tui.stdio.terminal_signals import TerminalSignals
 from spectrum_tui.worker.client import ScanRunner, ScanSession, WorkerDied, WorkerSaid
 
 HELP_SECONDS = 0.1
@@ -95,6 +97,8 @@ class SpectrumApp(BaseApp):
             settings = replace(settings, model=DEMO if demo else "")
         self.settings = settings
         self.runner = ScanRunner(self.post_message, worker_command)
+        self.signals = TerminalSignals(self.write_beside, settings.signals)
+        self._announcer = Announcer(self.runner, self.signals)
         self.setup_screen = SetupScreen(settings, lambda: self.runner.download)
         self._session = ScanSession(self.runner)
         self._results, self._other = results, other
@@ -111,6 +115,8 @@ class SpectrumApp(BaseApp):
     def on_mount(self) -> None:
         """Start the worker once the first frame is drawn."""
         self.call_after_refresh(self._start)
+        if self.signals.parts:
+            self.set_interval(POLL_SECONDS, self._announcer.poll)
 
     def _start(self) -> None:
         gc.enable()  # off until the first frame, see `cli.main`

@@ -54,14 +54,22 @@ class ResultsScreen(Screen[None]):
         hidden_key("c", "open('copy')", "Copy", "Copy the YAML, even over SSH"),
         Binding("e", "embeddings", "Embeddings", tooltip="Train or freeze embeddings and head"),
         Binding("f", "open('memory')", "Memory", tooltip="Memory to train; fit into N GiB"),
-        Binding("space", "pin", "Pin", tooltip="This layer trains at any percentage, or again not"),
-        hidden_key("minus,delete", "ban", "Ban", "This layer never trains, or again may"),
-        hidden_key("greater_than_sign", "type(1)", "Type more", "1 % more of this layer's type"),
-        hidden_key("less_than_sign", "type(-1)", "Type less", "1 % less of this layer's type"),
-        hidden_key("right_square_bracket", "block(1)", "Fewer blocks", "Freeze one block more"),
-        hidden_key("left_square_bracket", "block(-1)", "More blocks", "Freeze one block less"),
-        hidden_key("u", "undo", "Undo", "Take the last change back"),
-        hidden_key("ctrl+r", "redo", "Redo", "Make again what was undone"),
+        Binding("space", "pin", "Pin", tooltip="Always train this layer; again to undo"),
+        hidden_key("minus,delete", "ban", "Ban", "Never train this layer; again to undo"),
+        hidden_key(
+            "greater_than_sign", "type(1)", "Type more", "Raise the percentage of this layer's type"
+        ),
+        hidden_key(
+            "less_than_sign", "type(-1)", "Type less", "Lower the percentage of this layer's type"
+        ),
+        hidden_key(
+            "right_square_bracket", "block(1)", "Fewer blocks", "Freeze one more block, from below"
+        ),
+        hidden_key(
+            "left_square_bracket", "block(-1)", "More blocks", "Free the topmost frozen block"
+        ),
+        hidden_key("u", "undo", "Undo", "Undo the last change of the selection"),
+        hidden_key("ctrl+r", "redo", "Redo", "Redo what was undone"),
         Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
         hidden_key("s", "in_table('sort')", "Sort", "Sort by file order, SNR, layer or type"),
         hidden_key("S", "in_table('reverse')", "Reverse", "Reverse the order"),
@@ -121,6 +129,7 @@ class ResultsScreen(Screen[None]):
 
     def _count_memory(self) -> None:
         self.state.memory.prepare()
+        self.state.choice.selection.prepare()
         self.header.show()
 
     def on_resize(self, event: Resize) -> None:
