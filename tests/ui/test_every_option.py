@@ -76,6 +76,7 @@ TYPED = {
     "types": Typed(("--types", "input_*"), (TYPE,)),
     "since": Typed(("--fresh",), NOW),
     "json": Typed(("--json",)),
+    "signals": Typed(("--signals", "none"), ()),
     "no_embeddings": Typed(("--no-embeddings",)),
     "rule": Typed(("--rule", "global-rank"), "global-rank"),
     "type_percents": Typed(("--type-percent", "mlp.*=7.5"), (("mlp.*", 7.5),)),
@@ -217,7 +218,7 @@ async def through_the_app(pilot: Pilot[Any], app: SpectrumApp) -> ResultsScreen:
 def test_every_option_is_typed_here() -> None:
     """A new option fails here until it is typed above."""
     assert {"model", *TYPED} == {*OPTIONS}
-    assert options_of(main._app_parser()) == {*MODELS, *OPENING}
+    assert options_of(main._app_parser()) == {*MODELS, *OPENING, "other", "last"}
     assert options_of(scan_command.make_parser()) == {*MODELS, *HEADLESS}
     assert not [name for name, typed in TYPED.items() if typed.value == OPTIONS[name].default]
 
