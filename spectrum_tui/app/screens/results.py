@@ -17,9 +17,9 @@ from spectrum_tui.app.screens.result_notes import result_label
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import TABLE, WIDE, ResultHeader, ResultViews
 from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.filter_line import FilterInput
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS
-from spectrum_tui.app.widgets.score_pane import FilterInput
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.core.errors import SpectrumError
@@ -222,11 +222,11 @@ class ResultsScreen(Screen[None]):
 
     def action_filter(self) -> None:
         self.views.in_table()
-        self.views.pane.open_filter()
+        self.views.pane.filter.open()
 
     def action_back(self) -> None:
-        if self.views.pane.filtering:
-            self.views.pane.close_filter()
+        if self.views.pane.filter.is_open:
+            self.views.pane.filter.close()
         else:
             self.dismiss()
 
