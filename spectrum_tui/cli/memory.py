@@ -220,8 +220,6 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("results", metavar="RESULTS.json", help="a saved score file")
-    _, *others = POLICY_OPTIONS
-    add_options(parser, "top_percent")
     add(
         "--fit",
         metavar="GiB",
@@ -243,5 +241,5 @@ def _parser() -> Parser:
     add("--sequence", metavar="N", help="tokens per sequence (2048)")
     add("--no-checkpointing", action="store_true", help="train without gradient checkpointing")
     add("--json", action="store_true", help="print JSON")
-    add_options(parser, *others, "policy", "sizes_from")
+    add_options(parser, *POLICY_OPTIONS, "policy", "sizes_from")
     return parser
