@@ -31,6 +31,7 @@ COMMANDS = {
     "memory": ("RESULTS.json", "estimate the memory to train a selection; fit it into N GiB"),
     "compare": ("A.json B.json", "compare two rankings and their selections"),
     "library": ("", "list the score files of this machine, the last used first"),
+    "config": ("", "show your defaults: theme, percentage, card, keys, …"),
 }
 """What the first argument may be, apart from a model: a module beside this one, imported when it
 is called; what it takes and what it does."""
@@ -103,10 +104,13 @@ def _app(arguments: list[str]) -> int:
     gc.disable()
     from spectrum_tui.app.app import SpectrumApp
     from spectrum_tui.app.run import run_app
+    from spectrum_tui.core.config import read_config
     from spectrum_tui.core.files import usable_cache
 
+    keys = read_config().keys
     with usable_cache():
-        return run_app(SpectrumApp(settings, results=results, other=other, demo=options.demo))
+        app = SpectrumApp(settings, results=results, other=other, demo=options.demo, keys=keys)
+        return run_app(app)
 
 
 def _results_file(model: str) -> Path | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.settings import DEMO, OPTIONS, Settings
+from spectrum_tui.core.settings import DEMO, OPTIONS, POLICY_OPTIONS, Settings
 from spectrum_tui.stdio.streams import PROGRAM
 
 
@@ -64,11 +64,17 @@ def add_model_options(parser: argparse.ArgumentParser, command: str) -> None:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """Return the settings that these options say, the defaults of all others; raises InputError."""
+    """Return the settings that these options say, of all others the user's defaults, then ours;
+    raises InputError."""
+    from spectrum_tui.core.config import read_config  # later: --help reads no file
+
     typed = {name: value for name, value in vars(options).items() if name in OPTIONS}
     said = {name: OPTIONS[name].value(value) for name, value in typed.items()}
-    file = said.get("policy")
-    return Settings(**((_read_policy(file) if file else {}) | said))
+    kept = dict(read_config().values)
+    if file := said.get("policy"):  # all of it: what it leaves out is as usual there
+        kept = {name: kept[name] for name in kept if name not in POLICY_OPTIONS}
+        kept |= _read_policy(file)
+    return Settings(**(kept | said))
 
 
 def _read_policy(file: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from spectrum_tui.core.policy_values import (
     blocks_text,
     parse_blocks,
     parse_budget,
+    parse_card,
     parse_percent,
     parse_rule,
     parse_type_percents,
@@ -104,9 +105,10 @@ how long these take, or what is written of them."""
 class Option:
     """What the command line and the setup screen know of a setting.
 
-    `only` is the command that has the option where the app and `scan` do not both. It `takes` one
-    value, several, one at each mention, or nothing. `check` makes a value of what is typed, or
-    raises InputError, and `write` the other way; `unset` stands for 0 and "". `label`, `note` and
+    `only` is the command that has the option where the app and `scan` do not both. One that is
+    `kept` may stand in the user's config.toml, under its flag without dashes. It `takes` one value,
+    several, one at each mention, or nothing. `check` makes a value of what is typed, or raises
+    InputError, and `write` the other way; `unset` stands for 0 and "". `label`, `note` and
     `placeholder` are its field's on the setup screen.
     """
 
@@ -115,6 +117,7 @@ class Option:
     help: str
     changes: Change
     only: Literal["", "app", "scan"] = ""
+    kept: bool = False
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
     takes: Literal["one", "several", "each", "nothing"] = "one"
@@ -163,6 +166,7 @@ class Settings:
         default=DEFAULT_PERCENT,
         metavar="P",
         help=f"percentage of each layer type to train, up to 100 ({DEFAULT_PERCENT})",
+        kept=True,
         changes="output",
         check=parse_percent,
         label="Top percent",
@@ -175,6 +179,7 @@ class Settings:
         help=(
             f"metric to rank the layers by: {', '.join(METRICS)} (a saved file's own, or {METRIC})"
         ),
+        kept=True,
         changes="output",
         check=parse_metric,
     )
@@ -183,6 +188,7 @@ class Settings:
         default=PER_TYPE,
         metavar="RULE",
         help=f"what the percentage is of: {', '.join(RULES)} ({PER_TYPE})",
+        kept=True,
         changes="output",
         check=parse_rule,
     )
@@ -239,6 +245,7 @@ class Settings:
         default="",
         metavar="WAY",
         help="how a budget of memory is trained: 'qlora gpus=2 batch=4 sequence=4096' (bf16)",
+        kept=True,
         changes="output",
     )
     policy: str = _setting(
@@ -289,6 +296,7 @@ class Settings:
         default=".",
         metavar="DIR",
         help="folder for the files written (.)",
+        kept=True,
         changes="output",
         label="Output folder",
         note="For the scores and the YAML",
@@ -317,6 +325,25 @@ class Settings:
         default=False,
         help="write a recipe even if over a tenth of the chosen parameters have no score",
         changes="output",
+    )
+    card: str = _setting(
+        flag="--card",
+        default="",
+        metavar="GiB",
+        help="memory of each GPU that you train on, which the memory dialog asks for",
+        kept=True,
+        changes="output",
+        check=parse_card,
+        only="app",
+    )
+    theme: str = _setting(
+        flag="--theme",
+        default="",
+        metavar="NAME",
+        help="colours of the app (spectrum-dark)",
+        kept=True,
+        changes="output",
+        only="app",
     )
     sizes_from: str = _setting(
         flag="--sizes-from",
