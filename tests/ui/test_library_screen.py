@@ -252,11 +252,16 @@ async def test_lines_are_as_wide_as_told(width: int) -> None:
 def started(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> SpectrumApp:
     """The app as a command line starts it, up to where it takes the terminal."""
     apps: list[SpectrumApp] = []
+
+    def keep(app: SpectrumApp) -> int:
+        apps.append(app)
+        return 0
+
     terminal = SimpleNamespace(isatty=lambda: True)
     with monkeypatch.context() as patch:
         patch.setattr("sys.stdin", terminal)
         patch.setattr("sys.stderr", terminal)
-        patch.setattr("spectrum_tui.app.run.run_app", lambda app: apps.append(app) or 0)
+        patch.setattr("spectrum_tui.app.run.run_app", keep)
         assert main([*arguments]) == 0
     return apps[0]
 
