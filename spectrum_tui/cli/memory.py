@@ -60,7 +60,7 @@ class _Question:
 
 def run(arguments: Sequence[str]) -> int:
     """Print the estimates on stdout; 1 where `--fit` finds nothing, raises SpectrumError."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     settings = settings_of(options)
     size = settings.card if options.fit is None else options.fit
     limit = parse_memory(size) if size or options.fit is not None else None
@@ -212,7 +212,8 @@ def _fit_data(answer: Fit, training: Training) -> dict[str, Any]:
     }
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """Return the options of this command."""
     parser = Parser(
         prog=f"{PROGRAM} memory",
         description="Estimate the memory to train a selection: weights, gradients, optimizer "

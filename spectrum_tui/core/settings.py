@@ -387,6 +387,7 @@ class Settings:
         metavar="LIST",
         help=f"what a terminal shows of a scan or a download outside of its window: "
         f"{', '.join(SIGNALS)}, none (auto: all that it is known to understand)",
+        kept=True,
         changes="output",
         check=parse_signals,
         write=",".join,
