@@ -28,12 +28,12 @@ _DEFAULT = Tiers()
 
 def run(arguments: Sequence[str]) -> int:
     """Write a recipe; returns the exit code, raises SpectrumError."""
-    return _export(_parser().parse_args(arguments))
+    return _export(make_parser().parse_args(arguments))
 
 
 def run_yaml(arguments: Sequence[str]) -> int:
     """Write the YAML, as `spectrum-tui yaml`: `export --as spectrum` by another name."""
-    return _export(_yaml_parser().parse_args(arguments))
+    return _export(make_yaml_parser().parse_args(arguments))
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -96,7 +96,7 @@ def _write(files: Sequence[RecipeFile], first: Path) -> None:
         say(f"wrote {path}")
 
 
-def _yaml_parser() -> argparse.ArgumentParser:
+def make_yaml_parser() -> argparse.ArgumentParser:
     """Return what `export` takes for a kind that has no options of its own."""
     parser = Parser(
         prog=f"{PROGRAM} yaml", description="Write the unfrozen_parameters YAML of saved scores."
@@ -107,7 +107,8 @@ def _yaml_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of this command."""
     width = max(len(kind.name) for kind in KINDS)
     kinds = "\n".join(f"  {kind.name:<{width}}  {kind.purpose}" for kind in KINDS)
     parser = Parser(

@@ -17,6 +17,7 @@ from spectrum_tui.core.policy_values import (
     blocks_text,
     parse_blocks,
     parse_budget,
+    parse_card,
     parse_percent,
     parse_rule,
     parse_type_percents,
@@ -47,6 +48,25 @@ def parse_metric(text: str) -> str:
             f"There is no metric {text!r}.", f"Choose from {', '.join(METRICS)}.", field="metric"
         )
     return name
+
+
+SIGNALS = ("title", "progress", "bell")
+"""What a terminal can be told beside what is drawn in it (see `stdio.terminal_signals`)."""
+AUTO = "auto"
+
+
+def parse_signals(text: str) -> tuple[str, ...]:
+    """Return the parts of `SIGNALS` that are named, none for `none`; raises InputError."""
+    names = tuple(name.strip().lower() for name in text.split(","))
+    if names == ("none",):
+        return ()
+    if unknown := [name for name in names if name not in (AUTO, *SIGNALS)]:
+        raise InputError(
+            f"There is no signal {unknown[0]!r}.",
+            f"Choose from {', '.join(SIGNALS)}, separated by commas, or {AUTO} or none.",
+            field="signals",
+        )
+    return names
 
 
 def parse_batch_size(text: str) -> int:
@@ -85,9 +105,10 @@ how long these take, or what is written of them."""
 class Option:
     """What the command line and the setup screen know of a setting.
 
-    `only` is the command that has the option where the app and `scan` do not both. It `takes` one
-    value, several, one at each mention, or nothing. `check` makes a value of what is typed, or
-    raises InputError, and `write` the other way; `unset` stands for 0 and "". `label`, `note` and
+    `only` is the command that has the option where the app and `scan` do not both. One that is
+    `kept` may stand in the user's config.toml, under its flag without dashes. It `takes` one value,
+    several, one at each mention, or nothing. `check` makes a value of what is typed, or raises
+    InputError, and `write` the other way; `unset` stands for 0 and "". `label`, `note` and
     `placeholder` are its field's on the setup screen.
     """
 
@@ -96,6 +117,7 @@ class Option:
     help: str
     changes: Change
     only: Literal["", "app", "scan"] = ""
+    kept: bool = False
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
     takes: Literal["one", "several", "each", "nothing"] = "one"
@@ -144,6 +166,7 @@ class Settings:
         default=DEFAULT_PERCENT,
         metavar="P",
         help=f"percentage of each layer type to train, up to 100 ({DEFAULT_PERCENT})",
+        kept=True,
         changes="output",
         check=parse_percent,
         label="Top percent",
@@ -156,6 +179,7 @@ class Settings:
         help=(
             f"metric to rank the layers by: {', '.join(METRICS)} (a saved file's own, or {METRIC})"
         ),
+        kept=True,
         changes="output",
         check=parse_metric,
     )
@@ -163,7 +187,8 @@ class Settings:
         flag="--rule",
         default=PER_TYPE,
         metavar="RULE",
-        help=f"what the percentage is of: {', '.join(RULES)} ({PER_TYPE})",
+        help=f"which layers compete for the percentage: {', '.join(RULES)} ({PER_TYPE})",
+        kept=True,
         changes="output",
         check=parse_rule,
     )
@@ -172,7 +197,7 @@ class Settings:
         takes="each",
         default=(),
         metavar="TYPE=P",
-        help="a percentage of its own for a type or a shell pattern of types, 0 to 100; repeatable",
+        help="percentage for one type, or all that match a shell pattern, 0 to 100; repeatable",
         changes="output",
         check=parse_type_percents,
         write=type_percent_texts,
@@ -181,7 +206,7 @@ class Settings:
         flag="--blocks",
         default=(),
         metavar="RANGES",
-        help="only blocks of these numbers may train: 8-, 0-3,28-31 (all)",
+        help="train only in these blocks: 8-, 0-3,28-31 (all)",
         changes="output",
         check=parse_blocks,
         write=blocks_text,
@@ -191,7 +216,7 @@ class Settings:
         takes="each",
         default=(),
         metavar="LAYER",
-        help="a layer, or a shell pattern of layers, that trains in any case; repeatable",
+        help="always train this layer, or layers that match a shell pattern; repeatable",
         changes="output",
         check=tuple,
         write=tuple,
@@ -201,7 +226,7 @@ class Settings:
         takes="each",
         default=(),
         metavar="LAYER",
-        help="one that never trains, pinned or not; repeatable",
+        help="never train this layer, or layers that match, pinned or not; repeatable",
         changes="output",
         check=tuple,
         write=tuple,
@@ -210,7 +235,7 @@ class Settings:
         flag="--budget",
         default=None,
         metavar="N",
-        help="in place of a percentage: as much as 24GiB of each GPU hold, or 1.5B parameters",
+        help="instead of a percentage: the most that fits into 24GiB per GPU, or 1.5B parameters",
         changes="output",
         check=parse_budget,
         write=lambda budget: budget.text,
@@ -219,14 +244,15 @@ class Settings:
         flag="--way",
         default="",
         metavar="WAY",
-        help="how a budget of memory is trained: 'qlora gpus=2 batch=4 sequence=4096' (bf16)",
+        help="how to train, for a budget of memory: 'qlora gpus=2 batch=4 sequence=4096' (bf16)",
+        kept=True,
         changes="output",
     )
     policy: str = _setting(
         flag="--policy",
         default="",
         metavar="FILE",
-        help="choose as this recipe did, which spectrum-tui wrote; other options go before it",
+        help="select as this recipe does, which spectrum-tui wrote; other options override it",
         changes="output",
     )
     batch_size: int = _setting(
@@ -270,6 +296,7 @@ class Settings:
         default=".",
         metavar="DIR",
         help="folder for the files written (.)",
+        kept=True,
         changes="output",
         label="Output folder",
         note="For the scores and the YAML",
@@ -298,6 +325,25 @@ class Settings:
         default=False,
         help="write a recipe even if over a tenth of the chosen parameters have no score",
         changes="output",
+    )
+    card: str = _setting(
+        flag="--card",
+        default="",
+        metavar="GiB",
+        help="memory of each GPU that you train on, which the memory dialog asks for",
+        kept=True,
+        changes="output",
+        check=parse_card,
+        only="app",
+    )
+    theme: str = _setting(
+        flag="--theme",
+        default="",
+        metavar="NAME",
+        help="colours of the app (spectrum-dark)",
+        kept=True,
+        changes="output",
+        only="app",
     )
     sizes_from: str = _setting(
         flag="--sizes-from",
@@ -334,6 +380,18 @@ class Settings:
         help="print the results as JSON on stdout",
         changes="output",
         only="scan",
+    )
+    signals: tuple[str, ...] = _setting(
+        flag="--signals",
+        default=(AUTO,),
+        metavar="LIST",
+        help=f"what a terminal shows of a scan or a download outside of its window: "
+        f"{', '.join(SIGNALS)}, none (auto: all that it is known to understand)",
+        kept=True,
+        changes="output",
+        check=parse_signals,
+        write=",".join,
+        unset="none",
     )
     no_embeddings: bool = _setting(
         flag="--no-embeddings",

@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
+from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.compare_lines import MoveLines, TypeLines
@@ -26,7 +27,7 @@ from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described
 
 
-class CompareScreen(Screen[None]):
+class CompareScreen(NamedKeys, Screen[None]):
     """Slider and totals above; the types, then the moves."""
 
     AUTO_FOCUS = "PercentSlider"
