@@ -6,10 +6,11 @@ cost the event loop 90 % of a core, polling this at 12 Hz costs 13 % and never l
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -25,6 +26,7 @@ from spectrum_tui.core.events import (
     ScanStarted,
 )
 from spectrum_tui.core.requests import DownloadProgress
+from spectrum_tui.core.settings import METRIC
 
 RATE_SECONDS = 10.0
 """The window of the rates that are shown."""
@@ -48,6 +50,15 @@ class TypeProgress:
     total: int
     done: int = 0
     failed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerNames:
+    """The layers of a scan: those of a type together, and `types` with how many each has, in the
+    same order. Empty where the scan does not tell them."""
+
+    layers: tuple[str, ...] = ()
+    types: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -178,10 +189,11 @@ class ScanProgress:
         self._workers = 0
         self._reset("idle")
 
-    def begin(self) -> None:
-        """Begin a scan that was asked for; forget the one before."""
+    def begin(self, metric: str = METRIC) -> None:
+        """Begin a scan that was asked for; forget the one before. `scores` are in this metric."""
         with self._lock:
             self._reset("starting")
+            self._metric = metric
 
     def stopping(self) -> None:
         """Note that the user asked to stop; matrices in work are still finished."""
@@ -237,6 +249,7 @@ class ScanProgress:
                 case LayerRescored():
                     self._in_work.pop(event.done.layer, None)
                     self._recent.appendleft(event.done)
+                    self._scored(event.done)
                 case LayerFailed():
                     self._layer_failed(event)
                 case ScanNote():
@@ -263,6 +276,12 @@ class ScanProgress:
                 failures=tuple(self._failures),
             )
 
+    def scores(self, first: int) -> list[tuple[str, float]]:
+        """Return what has come of scores since `first` had come: layer and value in the metric of
+        the scan, NaN for a failure; a layer that is scored again comes again."""
+        with self._lock:
+            return self._scores[first:]
+
     def now(self) -> float:
         """Return the clock that `InWork.since` is measured with."""
         return self._clock()
@@ -272,6 +291,9 @@ class ScanProgress:
         self._in_work: dict[str, InWork] = {}
         self._recent: deque[LayerDone | LayerFailed] = deque(maxlen=RECENT)
         self._failures: list[LayerFailed] = []
+        self._scores: list[tuple[str, float]] = []
+        self._metric = METRIC
+        self.names = LayerNames()
         self._rates, self._rate = _Window(RATE_SECONDS), Rate()
         self._workers = 0
         self._began = self._ended = self._clock()
@@ -283,7 +305,12 @@ class ScanProgress:
         state.layers, state.cost, state.notes = event.layers, event.cost, event.notes
         state.device, state.batch_size = event.device, event.batch_size
         state.types = {name: TypeProgress(total) for name, total in event.types.items()}
+        if len(event.names) == sum(event.types.values()):
+            self.names = LayerNames(event.names, event.types)
         self._rates.restart(self._clock())
+
+    def _scored(self, event: LayerDone) -> None:
+        self._scores.append((event.layer, event.metrics[self._metric]))
 
     def _matrix_done(self, event: MatrixDone) -> None:
         self._account(event.layer, event.type, event.cost)
@@ -292,6 +319,7 @@ class ScanProgress:
     def _layer_done(self, event: LayerDone) -> None:
         state = self._state
         state.done += 1
+        self._scored(event)
         self._account(event.layer, event.type, event.cost).done += 1
         if event.resumed:
             state.resumed += len(event.shape) > 1  # a 1-D weight was never computed
@@ -315,6 +343,7 @@ class ScanProgress:
         self._account(event.layer, event.type, event.cost).failed += 1
         self._recent.appendleft(event)
         self._failures.append(event)
+        self._scores.append((event.layer, math.nan))
 
     def _account(self, layer: str, type_name: str, cost: float) -> TypeProgress:
         self._in_work.pop(layer, None)
