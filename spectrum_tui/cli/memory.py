@@ -60,7 +60,7 @@ class _Question:
 
 def run(arguments: Sequence[str]) -> int:
     """Print the estimates on stdout; 1 where `--fit` finds nothing, raises SpectrumError."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     settings = settings_of(options)
     size = settings.card if options.fit is None else options.fit
     limit = parse_memory(size) if size or options.fit is not None else None
@@ -212,7 +212,8 @@ def _fit_data(answer: Fit, training: Training) -> dict[str, Any]:
     }
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """Return the options of this command."""
     parser = Parser(
         prog=f"{PROGRAM} memory",
         description="Estimate the memory to train a selection: weights, gradients, optimizer "
@@ -220,8 +221,6 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("results", metavar="RESULTS.json", help="a saved score file")
-    _, *others = POLICY_OPTIONS
-    add_options(parser, "top_percent")
     add(
         "--fit",
         metavar="GiB",
@@ -243,5 +242,5 @@ def _parser() -> Parser:
     add("--sequence", metavar="N", help="tokens per sequence (2048)")
     add("--no-checkpointing", action="store_true", help="train without gradient checkpointing")
     add("--json", action="store_true", help="print JSON")
-    add_options(parser, *others, "policy", "sizes_from")
+    add_options(parser, *POLICY_OPTIONS, "policy", "sizes_from")
     return parser

@@ -12,6 +12,8 @@ from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.settings import DEMO, OPTIONS, POLICY_OPTIONS, Settings
 from spectrum_tui.stdio.streams import PROGRAM
 
+SELECTING = (*POLICY_OPTIONS, "policy")
+
 
 class Parser(argparse.ArgumentParser):
     """argparse with this program's errors: one line, a hint, exit code 2."""
@@ -28,7 +30,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add the options of these settings."""
+    """Add the options of these settings; those that select layers under a heading of their own."""
+    selection = parser.add_argument_group("which layers train")
     for name in names:
         option = OPTIONS[name]
         # What is not typed stays unset: `--policy` may say it, else the default holds.
@@ -42,7 +45,8 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
         else:
             how |= {"metavar": option.metavar, "choices": option.choices}
         if option.flag.startswith("-"):
-            parser.add_argument(option.flag, dest=name, **how)
+            group = selection if name in SELECTING else parser
+            group.add_argument(option.flag, dest=name, **how)
         else:
             parser.add_argument(name, nargs="?", **how)
 

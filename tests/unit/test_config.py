@@ -27,6 +27,7 @@ OTHER: dict[str, Any] = {
     "way": "qlora gpus=2",
     "card": "24",
     "theme": "nord",
+    "signals": ("bell", "title"),
     "output_dir": 'a "b" \\c é',
 }
 """A value of every setting that is kept, which is not its default."""
