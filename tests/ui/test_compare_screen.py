@@ -177,9 +177,9 @@ async def test_the_map_follows_the_slider_and_takes_the_place_of_the_moves(folde
     async with App[None]().run_test(size=(80, 24)) as pilot:
         await pilot.app.push_screen(screen)
         await pilot.press("tab", "tab")
-        assert screen.focused is screen.moves
+        assert screen.moves.has_focus
         await pilot.press("m")
-        assert screen.focused is screen.map
+        assert screen.map.has_focus
         marks = screen.map.render_row(0, 74).text.split("  ", 1)[1]
         agreement = screen.comparison.at(Policy(percent=50))[0]
         assert marks.count("●") == agreement.shared
@@ -191,7 +191,7 @@ async def test_the_map_follows_the_slider_and_takes_the_place_of_the_moves(folde
         await pilot.pause()
         assert screen.map.render_row(0, 74).text.count("●") == 12
         await pilot.press("m")
-        assert screen.focused is screen.moves
+        assert screen.moves.has_focus
         assert not screen.map.display
 
 

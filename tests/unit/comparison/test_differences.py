@@ -90,7 +90,7 @@ def test_numbers_without_their_neighbours_take_no_columns() -> None:
     plain = made.result(layers=3, types=1, names=names)
     found = Differences(compare(plain, plain))
     assert found.blocks.tolist() == [1, 2, 999_999]
-    assert found.cells(*[np.ones(3, bool)] * 2).tolist() == [[Where.BOTH] * 3]
+    assert found.cells(np.ones(3, bool), np.ones(3, bool)).tolist() == [[Where.BOTH] * 3]
 
 
 @pytest.mark.parametrize("percent", [10, 30, 100])
