@@ -13,12 +13,13 @@ from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.option import whole_number
 from spectrum_tui.core.policy_values import percentage
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, OFFERED, kind_named
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.core.settings import POLICY_OPTIONS, whole_number
+from spectrum_tui.core.settings import POLICY_OPTIONS
 from spectrum_tui.stdio.streams import PROGRAM, put, say
 
 LARGEST_RANK = 65536
