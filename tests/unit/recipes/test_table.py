@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.cli.main import main
-from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS, OFFERED, kind_named
 from spectrum_tui.core.recipes.table import TABLES
 from spectrum_tui.core.recipes.writing import drafted
@@ -97,12 +97,12 @@ def test_scores_of_others_have_no_sizes() -> None:
 
 
 @pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.name)
-def test_a_table_is_written_of_what_no_recipe_is(kind: object) -> None:
+def test_a_table_is_written_of_what_no_recipe_is(kind: RecipeKind) -> None:
     """Nothing selected, most without a score: it says so, and trains nothing."""
     failed = dict.fromkeys(range(20), "holds NaN or Inf")
     chosen = choice(made.result(layers=4, failed=failed), percent=1, embeddings=False)
     assert kind not in KINDS and kind in OFFERED
-    assert "no score" in text(kind.name, chosen)  # type: ignore[attr-defined]
+    assert "no score" in text(kind.name, chosen)
 
 
 @pytest.mark.parametrize(
