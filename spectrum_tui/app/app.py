@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,13 @@ from textual.screen import Screen
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
 from spectrum_tui.app.base import BaseApp
+from spectrum_tui.app.key_names import keymap_of
 from spectrum_tui.app.loading import (
+    ComparisonLoaded,
     RecipeLoaded,
     ResultLoaded,
     ResultSized,
+    post_comparison,
     post_recipe,
     post_result,
     post_sized,
@@ -85,10 +88,18 @@ class SpectrumApp(BaseApp):
         settings: Settings,
         *,
         results: Path | None = None,
+        other: Path | None = None,
         demo: bool = False,
+        keys: Mapping[str, Mapping[str, str]] | None = None,
         worker_command: Sequence[str] | None = None,
     ) -> None:
+        """`results` open at the start, compared with the `other` file where there is one; `keys`:
+        {screen: {action: keys}} of the user. Raises InputError for these, and for a theme that
+        there is not."""
         super().__init__()
+        self.set_theme(settings.theme)
+        if keys:
+            self.set_keymap(keymap_of(keys, BaseApp))
         if demo or results is not None:
             settings = replace(settings, model=DEMO if demo else "")
         self.settings = settings
@@ -97,7 +108,7 @@ class SpectrumApp(BaseApp):
         self._announcer = Announcer(self.runner, self.signals)
         self.setup_screen = SetupScreen(settings, lambda: self.runner.download)
         self._session = ScanSession(self.runner)
-        self._results = results
+        self._results, self._other = results, other
         self._keeps = not cache_note()
         if results is not None:
             self.key_order.listening = False
@@ -118,7 +129,9 @@ class SpectrumApp(BaseApp):
         gc.enable()  # off until the first frame, see `cli.main`
         gc.freeze()
         self.runner.suggest(self.settings)
-        if self._results is not None:
+        if self._results is not None and self._other is not None:
+            self._compare(ask.CompareRequested(self._results, self._other, self.settings))
+        elif self._results is not None:
             self._load(self._results)
 
     def on_unmount(self) -> None:
@@ -148,6 +161,16 @@ class SpectrumApp(BaseApp):
     def _open(self, message: ask.OpenRequested) -> None:
         self.settings = message.settings
         self._load(message.path)
+
+    @on(ask.LibraryRequested)
+    def _show_library(self, message: ask.LibraryRequested) -> None:
+        from spectrum_tui.app.screens.library import LibraryScreen
+
+        self.push_screen(LibraryScreen(message.settings))
+
+    @on(ask.CompareRequested)
+    def _compare(self, message: ask.CompareRequested) -> None:
+        _beside(post_comparison, message.a, message.b, message.settings, self.post_message)
 
     @on(ask.NamesRequested)
     def _find_names(self, message: ask.NamesRequested) -> None:
@@ -348,6 +371,17 @@ class SpectrumApp(BaseApp):
         sizes_from = self.settings.sizes_from if message.path == self._results else ""
         if sizes_from or not message.result.scores.has_shapes:
             self.runner.sizes(message.path, replace(self.settings, sizes_from=sizes_from))
+
+    @on(ComparisonLoaded)
+    def _show_comparison(self, message: ComparisonLoaded) -> None:
+        self.key_order.listen()
+        if message.compared is None:
+            self._show_load_error(message.error["message"], message.error["hint"])
+            return
+        from spectrum_tui.app.screens.compare import CompareScreen
+
+        self.close_modals()
+        self.push_screen(CompareScreen(*message.compared))
 
     @on(ResultSized)
     def _take_sizes(self, message: ResultSized) -> None:

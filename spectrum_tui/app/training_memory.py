@@ -11,10 +11,11 @@ from spectrum_tui.core.results.selection import Selection
 
 
 class TrainingMemory:
-    """The way to train that is set, `training`, and a table of estimates for each ranking."""
+    """The way to train that is set, `training`, the memory of a card as it is typed, `card`, and a
+    table of estimates for each ranking."""
 
-    def __init__(self, result: Result) -> None:
-        self.training = Training()
+    def __init__(self, result: Result, training: Training, card: str = "") -> None:
+        self.training, self.card = training, card
         self._result = result
         self._sizes: ModelSizes | None = None
         self._tables: dict[int, tuple[Selection, MemoryTable]] = {}

@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, Literal, NoReturn
 
 from spectrum_tui import __version__
 from spectrum_tui.cli.options import Parser, add_model_options, model_settings
@@ -30,11 +30,15 @@ COMMANDS = {
     "audit": ("FILE.yaml", "check a recipe and correct it"),
     "memory": ("RESULTS.json", "estimate the memory to train a selection; fit it into N GiB"),
     "compare": ("A.json B.json", "compare two rankings and their selections"),
+    "library": ("", "list the score files of this machine, the last used first"),
+    "config": ("", "show your defaults: theme, percentage, card, keys, …"),
+    "completion": ("SHELL", "print what bash, zsh or fish need to complete all this"),
+    "man": ("", "print the manual page"),
 }
 """What the first argument may be, apart from a model: a module beside this one, imported when it
 is called; what it takes and what it does."""
-_ELSEWHERE = {"yaml": ("export", "run_yaml")}
-"""(module, function) of commands that have no module of their own."""
+_ELSEWHERE = {"yaml": ("export", "run_yaml", "make_yaml_parser")}
+"""(module, what runs it, what makes its parser) of commands that have no module of their own."""
 
 FILES = (".json", *RECIPES)
 """How the names of files end that open in the app: scores, recipes."""
@@ -65,9 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in COMMANDS:
-            module, function = _ELSEWHERE.get(arguments[0], (arguments[0], "run"))
-            command = getattr(import_module(f"spectrum_tui.cli.{module}"), function)
-            return int(command(arguments[1:]))
+            return int(_of_command(arguments[0], "run")(arguments[1:]))
         return _app(arguments)
     except SpectrumError as exc:
         last_resort.report_error(exc)
@@ -83,12 +85,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _app(arguments: list[str]) -> int:
-    options = _app_parser().parse_args(arguments)
+    options = _app_parser().parse_intermixed_args(arguments)
     settings = model_settings(options)
-    results = _results_file(settings.model)
-    if settings.sizes_from and results is None:
+    results = _last_used(settings.model) if options.last else _results_file(settings.model)
+    other = _compared_file(results, options.other) if options.other else None
+    if settings.sizes_from and (results is None or other is not None):
         raise InputError(
-            "--sizes-from is for saved scores.", "Give a RESULTS.json to open.", field="model"
+            "--sizes-from is for one file of saved scores.",
+            "Give one RESULTS.json to open.",
+            field="model",
         )
     if not is_served() and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(
@@ -99,10 +104,13 @@ def _app(arguments: list[str]) -> int:
     gc.disable()
     from spectrum_tui.app.app import SpectrumApp
     from spectrum_tui.app.run import run_app
+    from spectrum_tui.core.config import read_config
     from spectrum_tui.core.files import usable_cache
 
+    keys = read_config().keys
     with usable_cache():
-        return run_app(SpectrumApp(settings, results=results, demo=options.demo))
+        app = SpectrumApp(settings, results=results, other=other, demo=options.demo, keys=keys)
+        return run_app(app)
 
 
 def _results_file(model: str) -> Path | None:
@@ -123,6 +131,44 @@ def _results_file(model: str) -> Path | None:
     return None
 
 
+def _compared_file(first: Path | None, other: str) -> Path:
+    """Return the second of two score files that are compared."""
+    found = _results_file(other)
+    if any(path is None or path.suffix in RECIPES for path in (first, found)) or found is None:
+        raise InputError(
+            f"{other!r} is one argument too many.", "Two are for comparing: A.json B.json."
+        )
+    return found
+
+
+def _last_used(model: str) -> Path:
+    """Return the score file that `--last` opens."""
+    if model:
+        raise InputError("--last opens a file of the library.", f"Leave out {model!r}, or --last.")
+    from spectrum_tui.core.saved.library import last_there
+
+    entry = last_there()
+    if entry is None:
+        hint = f"Scan a model, or open a RESULTS.json; `{PROGRAM} library` lists them."
+        raise InputError("The library has no score file that is still there.", hint)
+    return Path(entry.path)
+
+
+def _of_command(name: str, what: Literal["run", "make_parser"]) -> Callable[..., Any]:
+    """Return a function of the module of a command."""
+    module, run, make_parser = _ELSEWHERE.get(name, (name, "run", "make_parser"))
+    function = run if what == "run" else make_parser
+    found: Callable[..., Any] = getattr(import_module(f"spectrum_tui.cli.{module}"), function)
+    return found
+
+
+def make_parser_of(command: str) -> argparse.ArgumentParser:
+    """Return the parser of a command, of the app for ""."""
+    parser: argparse.ArgumentParser
+    parser = _of_command(command, "make_parser")() if command else _app_parser()
+    return parser
+
+
 def _app_parser() -> Parser:
     commands = (
         f"  {PROGRAM} {f'{name} {takes}':<22}  {does}" for name, (takes, does) in COMMANDS.items()
@@ -134,5 +180,11 @@ def _app_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    parser.add_argument(
+        "--last", action="store_true", help="open the scores that were scanned or opened last"
+    )
     add_model_options(parser, "app")
+    parser.add_argument(
+        "other", nargs="?", metavar="B.json", help="saved scores to compare those of MODEL with"
+    )
     return parser

@@ -112,6 +112,11 @@ def followed(path: Path) -> Path:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
+def is_closed(folder: Path) -> bool:
+    """Return whether this user may not even look for a file in a folder."""
+    return not os.access(folder, os.X_OK)
+
+
 def mode_of(path: Path) -> int | None:
     """Return the permissions of a file that is replaced; None where there is none."""
     try:
@@ -193,6 +198,17 @@ def make_folder(folder: Path, mode: int = 0o700) -> None:
     except FileExistsError:  # another process was faster
         if not os.path.isdir(folder):
             raise
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of all that lies in a folder."""
+    return os.listdir(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _read_all(handle: int, most: int = -1) -> bytes:

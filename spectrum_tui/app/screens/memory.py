@@ -126,7 +126,7 @@ class MemoryScreen(Dialog[Choice | None]):
         self._divided = Label("Divided by")
         self._checkpointing = Checkbox("Gradient checkpointing", training.checkpointing)
         self._depth = Static(markup=False, id="depth")
-        self.size_field = Input(id="fit", compact=True)
+        self.size_field = Input(memory.card, id="fit", compact=True)
         self.answer = Static(_OFFER, markup=False, id="answer")
         self.ways = WayList(id="ways", compact=True, markup=False)
         self._found: tuple[Way, ...] = ()
@@ -204,6 +204,8 @@ class MemoryScreen(Dialog[Choice | None]):
             self.table.limit = parse_memory(self.size_field.value)
         except InputError:
             self.table.limit = 0.0
+        else:
+            self._memory.card = self.size_field.value.strip()
 
     def action_card(self, by: int) -> None:
         larger = [card for card in CARDS if card * 2.0**30 > self.table.limit]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Any
 from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.core.errors import SpectrumError
-from spectrum_tui.core.memory.budget import filled
+from spectrum_tui.core.memory.budget import filled, parse_way, way_text
+from spectrum_tui.core.memory.presets import Training
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
@@ -24,7 +25,7 @@ from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import METRICS, Settings
 
-Change = Callable[[Policy, Sequence[str], Sequence[str]], Policy]
+Change = Callable[[Policy, Sequence[str], Mapping[str, int]], Policy]
 """What is done to a policy for some layers, given all of them."""
 
 
@@ -66,9 +67,9 @@ class ResultState:
         wanted = settings.metric if settings.metric in result.metrics else ""
         self.ranking = self._ranked(wanted or result.scores.metric)
         self._watchers: list[Callable[[], None]] = []
-        self.memory = TrainingMemory(result)
         self.refused: SpectrumError | None = None
         """Why the policy that was asked for is not the one that is chosen."""
+        self.memory = TrainingMemory(result, self._training(settings.way), settings.card)
         self._choice = Choice(
             selection=self.ranking.selection,
             policy=self._allowed(policy or policy_of(settings), tiers or Tiers()),
@@ -78,6 +79,13 @@ class ResultState:
         self.history = History()
         self.kind = kind
         self.saved: Path | None = None
+
+    def _training(self, way: str) -> Training:
+        try:
+            return parse_way(way, Tiers())
+        except SpectrumError as error:
+            self.refused = error
+            return Training()
 
     def _allowed(self, policy: Policy, tiers: Tiers) -> Policy:
         """Return the policy with its budget filled, or its percentage alone where these scores do
@@ -177,9 +185,10 @@ class ResultState:
         self._by_hand(banned, rows)
 
     def _by_hand(self, change: Change, rows: Sequence[int]) -> None:
-        every = self.result.scores.layers
+        names = self.result.scores.layers
+        every = self.choice.selection.rows_by_name
         if rows:
-            self.shape(change(self.choice.policy, [every[row] for row in rows], every))
+            self.shape(change(self.choice.policy, [names[row] for row in rows], every))
 
     def move_type(self, row: int, by: int) -> None:
         """Give the type of this layer a percentage of its own, this much more or less."""
@@ -216,6 +225,18 @@ class ResultState:
     def yaml(self) -> YamlView:
         """Return the lines of the file to save, each made when it is looked at."""
         return self.ranking.recipe.view(self.choice.policy)
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what of this can be kept for other models, by setting."""
+        policy, memory = self.choice.policy, self.memory
+        return {
+            "top_percent": policy.percent,
+            "metric": self.ranking.metric.name,
+            "rule": policy.rule,
+            "way": way_text(memory.training),
+            "card": memory.card,
+            "output_dir": self.settings.output_dir,
+        }
 
     def text(self) -> str:
         """Return the whole of that file; raises SelectionError where it must not be written."""

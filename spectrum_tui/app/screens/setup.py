@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -15,28 +15,31 @@ from textual.screen import Screen
 from textual.suggester import SuggestFromList
 from textual.widgets import Button, Input
 
+from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.messages import (
     DownloadCancelled,
     DownloadRequested,
     InspectRequested,
     LayersRequested,
+    LibraryRequested,
     OpenRequested,
 )
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.model_choices import ModelChoices
-from spectrum_tui.app.widgets.setup_form import OF_THE_MODEL, SetupForm
+from spectrum_tui.app.widgets.setup_form import FIELDS, OF_THE_MODEL, SetupForm
 from spectrum_tui.app.widgets.step_bar import StepBar, model_label
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.requests import DownloadProgress, Failed, ModelSummary, Ready, Suggestions
-from spectrum_tui.core.settings import DEMO, RECIPES, Settings
+from spectrum_tui.core.settings import DEMO, OPTIONS, RECIPES, Settings
 
+KEPT_FIELDS = tuple(name for name in FIELDS if OPTIONS[name].kept)
 DOWNLOAD_SECONDS = 0.2
 """Between two looks at a running download."""
 
 
-class SetupScreen(Screen[None]):
+class SetupScreen(NamedKeys, Screen[None]):
     """Type a model, enter reads its headers, enter goes on."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (112, "-wide")]  # noqa: RUF012 (Textual's type)
@@ -68,6 +71,7 @@ class SetupScreen(Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+n", "continue", "Continue", tooltip="Choose the layers of this model"),
+        Binding("ctrl+l", "library", "Library", tooltip="Score files of this machine"),
         Binding("d", "download", "Download", tooltip="Fetch the model into the hub's cache"),
         Binding(
             "escape", "cancel", "Cancel", key_display="esc", tooltip="Stop the download or reading"
@@ -259,6 +263,11 @@ class SetupScreen(Screen[None]):
             return self.focused is not None and self.focused.id == "model"
         return True
 
+    def defaults(self) -> dict[str, Any]:
+        """Return what "Keep these as my defaults" keeps: every field that is kept and usable."""
+        settings = self._form.read()
+        return {} if settings is None else {n: getattr(settings, n) for n in KEPT_FIELDS}
+
     # -- inside --------------------------------------------------------------------------------
 
     def _inspect(self) -> None:
@@ -277,14 +286,23 @@ class SetupScreen(Screen[None]):
         self.post_message(InspectRequested(model, revision))
 
     def _open(self, path: Path) -> None:
-        """Open a file with what the fields say; a device or batch size is of no use to it."""
-        percent = self._form.parse("top_percent")
-        if percent is not None:
-            revision, folder = self._form.typed()[1], self._form.output_dir()
-            settings = replace(
-                self.settings, revision=revision, top_percent=percent, output_dir=folder
-            )
+        settings = self._to_open_with()
+        if settings is not None:
             self.post_message(OpenRequested(path, settings))
+
+    def action_library(self) -> None:
+        settings = self._to_open_with()
+        if settings is not None:
+            self.post_message(LibraryRequested(settings))
+
+    def _to_open_with(self) -> Settings | None:
+        """Return what the fields say for files that are opened; a device or batch size is of no use
+        to them."""
+        percent = self._form.parse("top_percent")
+        if percent is None:
+            return None
+        revision, folder = self._form.typed()[1], self._form.output_dir()
+        return replace(self.settings, revision=revision, top_percent=percent, output_dir=folder)
 
     def _clear_found(self) -> None:
         self.summary = None
