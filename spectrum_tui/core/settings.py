@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.option import Change, Option, setting, whole_number
 from spectrum_tui.core.policy_values import (
     PER_TYPE,
     RULES,
@@ -80,68 +80,6 @@ def _now(asked: bool) -> float:
     return time.time() if asked else 0.0
 
 
-def whole_number(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
-    """Return a whole number from `low` to `high`; raises InputError with that field, which says
-    `what` it is and which are `allowed`."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = low - 1
-    if not low <= value <= high:
-        raise InputError(
-            f"{what} {text.strip()!r} is not usable.",
-            f"Give a whole number, {allowed}.",
-            field=field,
-        )
-    return value
-
-
-Change = Literal["model", "names", "scores", "speed", "output"]
-"""What depends on an option first: which files are read, what their parameters are called, scores,
-how long these take, or what is written of them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """What the command line and the setup screen know of a setting.
-
-    `only` is the command that has the option where the app and `scan` do not both. One that is
-    `kept` may stand in the user's config.toml, under its flag without dashes. It `takes` one value,
-    several, one at each mention, or nothing. `check` makes a value of what is typed, or raises
-    InputError, and `write` the other way; `unset` stands for 0 and "". `label`, `note` and
-    `placeholder` are its field's on the setup screen.
-    """
-
-    flag: str
-    default: Any
-    help: str
-    changes: Change
-    only: Literal["", "app", "scan"] = ""
-    kept: bool = False
-    metavar: str | None = None
-    choices: tuple[str, ...] | None = None
-    takes: Literal["one", "several", "each", "nothing"] = "one"
-    check: Callable[[Any], Any] | None = None
-    write: Callable[[Any], Any] = str
-    unset: str = ""
-    label: str = ""
-    note: str = ""
-    placeholder: str = ""
-
-    def value(self, typed: Any) -> Any:
-        """Return the value that is typed; raises InputError."""
-        return (self.check or type(self.default))(typed)
-
-    def text(self, value: Any) -> Any:
-        """Return a value as it is typed; several texts where it takes one at each mention."""
-        return self.write(value) if value or not self.unset else self.unset
-
-
-def _setting(**about: Any) -> Any:
-    option = Option(**about)
-    return field(default=option.default, metadata={"option": option})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """`batch_size` 0 and device "auto" leave the choice to the machine, an empty `model_class` to
@@ -151,7 +89,7 @@ class Settings:
     type of matrices without one (of the language model where there are several towers). Scores of
     these that are older than `since`, in seconds since 1970, are computed again."""
 
-    model: str = _setting(
+    model: str = setting(
         flag="model",
         default="",
         metavar="MODEL",
@@ -161,7 +99,7 @@ class Settings:
         note="A folder of safetensors or a Hugging Face id; enter reads it",
         placeholder="folder, or org/name on Hugging Face",
     )
-    top_percent: float = _setting(
+    top_percent: float = setting(
         flag="--top-percent",
         default=DEFAULT_PERCENT,
         metavar="P",
@@ -172,7 +110,7 @@ class Settings:
         label="Top percent",
         note="Initial value; a slider later",
     )
-    metric: str = _setting(
+    metric: str = setting(
         flag="--metric",
         default="",
         metavar="NAME",
@@ -183,7 +121,7 @@ class Settings:
         changes="output",
         check=parse_metric,
     )
-    rule: str = _setting(
+    rule: str = setting(
         flag="--rule",
         default=PER_TYPE,
         metavar="RULE",
@@ -192,7 +130,7 @@ class Settings:
         changes="output",
         check=parse_rule,
     )
-    type_percents: TypePercents = _setting(
+    type_percents: TypePercents = setting(
         flag="--type-percent",
         takes="each",
         default=(),
@@ -202,7 +140,7 @@ class Settings:
         check=parse_type_percents,
         write=type_percent_texts,
     )
-    blocks: Blocks = _setting(
+    blocks: Blocks = setting(
         flag="--blocks",
         default=(),
         metavar="RANGES",
@@ -211,7 +149,7 @@ class Settings:
         check=parse_blocks,
         write=blocks_text,
     )
-    pins: tuple[str, ...] = _setting(
+    pins: tuple[str, ...] = setting(
         flag="--pin",
         takes="each",
         default=(),
@@ -221,7 +159,7 @@ class Settings:
         check=tuple,
         write=tuple,
     )
-    bans: tuple[str, ...] = _setting(
+    bans: tuple[str, ...] = setting(
         flag="--ban",
         takes="each",
         default=(),
@@ -231,7 +169,7 @@ class Settings:
         check=tuple,
         write=tuple,
     )
-    budget: Budget | None = _setting(
+    budget: Budget | None = setting(
         flag="--budget",
         default=None,
         metavar="N",
@@ -240,7 +178,7 @@ class Settings:
         check=parse_budget,
         write=lambda budget: budget.text,
     )
-    way: str = _setting(
+    way: str = setting(
         flag="--way",
         default="",
         metavar="WAY",
@@ -248,14 +186,14 @@ class Settings:
         kept=True,
         changes="output",
     )
-    policy: str = _setting(
+    policy: str = setting(
         flag="--policy",
         default="",
         metavar="FILE",
         help="select as this recipe does, which spectrum-tui wrote; other options override it",
         changes="output",
     )
-    batch_size: int = _setting(
+    batch_size: int = setting(
         flag="--batch-size",
         default=0,
         metavar="N",
@@ -266,7 +204,7 @@ class Settings:
         label="Batch size",
         note="Matrices at once; scores stay the same",
     )
-    device: str = _setting(
+    device: str = setting(
         flag="--device",
         default="auto",
         help="auto, cpu, cuda (every GPU), cuda:0, mps (auto)",
@@ -274,14 +212,14 @@ class Settings:
         label="Device",
         note="Where the matrices are scored",
     )
-    precision: str = _setting(
+    precision: str = setting(
         flag="--precision",
         default="auto",
         choices=("auto", "exact", "fast"),
         help="exact: float64; fast: float32 where no rank depends on it (auto: by the device)",
         changes="scores",
     )
-    revision: str = _setting(
+    revision: str = setting(
         flag="--revision",
         default="",
         metavar="R",
@@ -291,7 +229,7 @@ class Settings:
         note="Branch, tag or commit of a hub model",
         placeholder="main",
     )
-    output_dir: str = _setting(
+    output_dir: str = setting(
         flag="--output-dir",
         default=".",
         metavar="DIR",
@@ -302,7 +240,7 @@ class Settings:
         note="For the scores and the YAML",
         placeholder=".",
     )
-    model_class: str = _setting(
+    model_class: str = setting(
         flag="--model-class",
         default="",
         metavar="CLASS",
@@ -312,21 +250,21 @@ class Settings:
         ),
         changes="names",
     )
-    allow_gptq: bool = _setting(
+    allow_gptq: bool = setting(
         flag="--allow-gptq",
         takes="nothing",
         default=False,
         help="scan GPTQ weights, which are a rounded copy",
         changes="names",
     )
-    allow_missing: bool = _setting(
+    allow_missing: bool = setting(
         flag="--allow-missing",
         takes="nothing",
         default=False,
         help="write a recipe even if over a tenth of the chosen parameters have no score",
         changes="output",
     )
-    card: str = _setting(
+    card: str = setting(
         flag="--card",
         default="",
         metavar="GiB",
@@ -336,7 +274,7 @@ class Settings:
         check=parse_card,
         only="app",
     )
-    theme: str = _setting(
+    theme: str = setting(
         flag="--theme",
         default="",
         metavar="NAME",
@@ -345,7 +283,7 @@ class Settings:
         changes="output",
         only="app",
     )
-    sizes_from: str = _setting(
+    sizes_from: str = setting(
         flag="--sizes-from",
         default="",
         metavar="MODEL",
@@ -354,7 +292,7 @@ class Settings:
         changes="output",
         only="app",
     )
-    types: tuple[str, ...] = _setting(
+    types: tuple[str, ...] = setting(
         flag="--types",
         takes="several",
         default=(),
@@ -363,7 +301,7 @@ class Settings:
         changes="scores",
         only="scan",
     )
-    since: float = _setting(
+    since: float = setting(
         flag="--fresh",
         takes="nothing",
         default=0.0,
@@ -373,7 +311,7 @@ class Settings:
         only="scan",
         check=_now,
     )
-    json: bool = _setting(
+    json: bool = setting(
         flag="--json",
         takes="nothing",
         default=False,
@@ -381,7 +319,7 @@ class Settings:
         changes="output",
         only="scan",
     )
-    signals: tuple[str, ...] = _setting(
+    signals: tuple[str, ...] = setting(
         flag="--signals",
         default=(AUTO,),
         metavar="LIST",
@@ -393,7 +331,7 @@ class Settings:
         write=",".join,
         unset="none",
     )
-    no_embeddings: bool = _setting(
+    no_embeddings: bool = setting(
         flag="--no-embeddings",
         takes="nothing",
         default=False,

@@ -260,7 +260,7 @@ class HeatRows(LineView):
         cursor = self._is_marked(row, column)
         hatched = mark == MARKS[Mark.OUTSIDE]
         if kind == Cell.VALUE and not self.in_colour:
-            shown = mark if words or hatched else ""
+            shown = mark.strip() if words or hatched else ""
             text = shown + density_of(int(self._levels[row, column])) * (width - len(shown))
             return text, self.line_style(*(("heat--cursor",) if cursor else ()))
         if kind == Cell.VALUE:

@@ -147,11 +147,16 @@ class Selection:
 
     def percent_of(self, type_name: str, policy: Policy) -> float:
         """Return the percentage of a type: its own, or that of all."""
-        own = self.own_percents(policy)[self.result.scores.type_names.index(type_name)]
-        return policy.percent if np.isnan(own) else float(own)
+        own = self.own_percent(type_name, policy)
+        return policy.percent if own is None else own
+
+    def own_percent(self, type_name: str, policy: Policy) -> float | None:
+        """Return the percentage that a policy gives to a type alone; None without one."""
+        own = float(self.own_percents(policy)[self.result.scores.type_names.index(type_name)])
+        return None if np.isnan(own) else own
 
     def own_percents(self, policy: Policy) -> FloatArray:
-        """Return per type its own percentage, NaN where it has that of all."""
+        """Return per type the percentage that a policy gives to it alone; NaN without one."""
         own = np.full(len(self.counts), np.nan)
         for pattern, percent in policy.type_percents:
             own[self._names.types(pattern)] = percent
