@@ -53,7 +53,8 @@ PURPOSES = {
         "of a type in the same order, 0 if the orders are unrelated. At the slider's percentage, "
         "each bar is the share of layers selected by both among those selected by either. Below "
         "are the layers that moved farthest, from their rank in A (○) to that in B (●), with the "
-        "highest score on the left."
+        "highest score on the left, or a map of the selections: what only A (<), only B (>) or "
+        "both (●) select of each type, block by block."
     ),
     "LibraryScreen": (
         "Every score file that was scanned or opened on this machine, whatever folder it lies in, "
