@@ -14,6 +14,7 @@ from spectrum_tui.cli import scan_model, scan_queue
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.saved import library
 from spectrum_tui.core.scanning.distributed import PeerLostError
+from spectrum_tui.core.scanning.run import run_scan
 from tests import checkpoints
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, RECIPE, Capture, refused
@@ -84,7 +85,7 @@ def test_models_with_the_same_files_are_refused(tmp_path: Path, capsys: Capture)
 def test_an_interrupt_ends_all(
     models: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    real = scan_model.run_scan
+    real = run_scan
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         for event in real(*args, **kwargs):
