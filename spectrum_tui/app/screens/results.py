@@ -154,7 +154,10 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def _make_way(self) -> None:
         if self._sized is not None and self.app.screen is self:
             sized, self._sized = self._sized, None
-            self.app.switch_screen(ResultsScreen(self.state.of(sized)))
+            screen = ResultsScreen(self.state.of(sized))
+            self.app.switch_screen(screen)
+            if self.dialogs.opens_memory:
+                screen.call_after_refresh(screen.dialogs.memory)
 
     # -- keys of what is shown ----------------------------------------------------------------
 
