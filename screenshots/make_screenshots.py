@@ -77,10 +77,10 @@ async def take(folder: str) -> None:
         await pilot.press("2", "5")
         await pilot.pause(1.2)  # digits are one number until a second has passed
         await still(app)
-        picture(app, folder, "results-table")
-        await pilot.press("m")
-        await still(app)
         picture(app, folder, "results-heatmap")
+        await pilot.press("t")
+        await still(app)
+        picture(app, folder, "results-table")
         await pilot.press("y")
         await still(app)
         picture(app, folder, "results-yaml")
