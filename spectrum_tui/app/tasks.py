@@ -71,7 +71,12 @@ the palette leaves out."""
 
 _PLACES = {name: heading for heading, names in TASKS.items() for name in names}
 _TITLES = {name: title for names in TASKS.values() for name, title in names.items()}
-_TITLES |= {"app.help": "Show every key", "app.quit": "Quit the program", "app.leave": ""}
+_TITLES |= {
+    "app.help": "Show every key",
+    "app.quit": "Quit the program",
+    "app.leave": "",
+    "app.picture": "",
+}
 _ORDER = {name: place for place, name in enumerate(_TITLES)}
 HEADINGS = (*TASKS, HERE, AT_CURSOR, EVERYWHERE)
 
