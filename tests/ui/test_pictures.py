@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,6 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from spectrum_tui.app import pictures
 from spectrum_tui.app.app import SpectrumApp
 from spectrum_tui.app.pictures import HOW_TO_PNG, save_picture
 from spectrum_tui.app.screens.memory import MemoryScreen
@@ -98,10 +98,12 @@ async def test_a_field_takes_the_letter_and_the_palette_the_picture(app: Spectru
         assert "spectrum-tui-setup-" in str(written(app)[0])
 
 
-async def test_textuals_own_screenshot_is_in_the_palette(app: SpectrumApp) -> None:
-    asked: list[bool] = []
+async def test_textuals_own_screenshot_is_in_the_palette(
+    app: SpectrumApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(app, "deliver_screenshot", lambda: asked.append(True))
     async with app.run_test(size=SIZE) as pilot:
-        app.deliver_screenshot = lambda *_, **__: str(asked.append(True))  # type: ignore[method-assign]
         commands = {one.title: one for one in app.get_system_commands(app.screen)}
         commands["Download a screenshot"].callback()
         await until(pilot, lambda: asked)
@@ -151,7 +153,7 @@ def test_cairosvg_without_cairo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_pictures_of_one_second_have_names_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures.time, "strftime", lambda _: "20260102-030405")
+    monkeypatch.setattr(time, "strftime", lambda _: "20260102-030405")
     names = [save_picture(f"<svg>{i}</svg>", tmp_path, "scan")[0].name for i in range(3)]
     stem = "spectrum-tui-scan-20260102-030405"
     assert names == [f"{stem}.svg", f"{stem}-2.svg", f"{stem}-3.svg"]
