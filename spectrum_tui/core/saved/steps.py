@@ -17,7 +17,8 @@ def step_files(folder: Path) -> list[tuple[int, Path]]:
     for name in sorted(_names(folder)):
         if match := _NAME.fullmatch(name):
             series.setdefault(match[1], []).append((int(match[2]), folder / name))
-    return sorted(max(series.values(), key=len)) if series else []
+    longest = max(series.values(), key=len, default=[])
+    return sorted(longest)
 
 
 def is_training_run(folder: Path) -> bool:
