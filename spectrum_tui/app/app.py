@@ -106,7 +106,8 @@ class SpectrumApp(BaseApp):
         self.runner = ScanRunner(self.post_message, worker_command)
         self.signals = TerminalSignals(self.write_beside, settings.signals)
         self._announcer = Announcer(self.runner, self.signals)
-        self.setup_screen = SetupScreen(settings, lambda: self.runner.download)
+        opening = results.name if results is not None else ""
+        self.setup_screen = SetupScreen(settings, lambda: self.runner.download, opening)
         self._session = ScanSession(self.runner)
         self._results, self._other = results, other
         self._keeps = not cache_note()
