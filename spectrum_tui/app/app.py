@@ -120,6 +120,11 @@ class SpectrumApp(BaseApp):
     def get_default_screen(self) -> Screen[Any]:
         return self.setup_screen
 
+    @property
+    def output_dir(self) -> str:
+        """Where pictures go: the folder for the files that are written."""
+        return self.settings.output_dir
+
     def on_mount(self) -> None:
         """Start the worker once the first frame is drawn."""
         self.call_after_refresh(self._start)
