@@ -90,7 +90,7 @@ async def test_the_totals_end_with_it_and_follow_slider_and_embeddings() -> None
     async with app.run_test(size=SMALL) as pilot:
         await pilot.pause()
         assert shown(app).endswith(f"(34.8 %) · a{app.about(25)}")
-        await pilot.press("right")
+        await pilot.press("plus")
         assert shown(app).endswith(f" · a{app.about(26)}")
         await pilot.press("e")
         assert f" · a{app.about(26, embeddings=False)}" in shown(app)
@@ -121,7 +121,7 @@ async def test_nothing_selected_takes_nothing() -> None:
     app = Host()
     async with app.run_test(size=SMALL) as pilot:
         await pilot.pause()
-        await pilot.press("1", "right", "left")
+        await pilot.press("1", "plus", "underscore")
         assert app.results.state.choice.percent == 1
         assert "about" not in shown(app)
 

@@ -17,19 +17,19 @@ class Step:
 
 
 class History:
-    """Changes of a policy. A slider that moves on and on is one change."""
+    """Changes of a policy. A percentage that moves on and on is one change."""
 
     def __init__(self) -> None:
         self._before: list[Policy] = []
         self._after: list[Policy] = []
-        self._slides = False
+        self._sliding = ""
 
     def add(self, before: Policy, after: Policy) -> None:
         """Remember that `before` became `after`; what was undone cannot be made again then."""
-        slides = replace(before, percent=after.percent) == after
-        if not (slides and self._slides):
+        sliding = _slid(before, after)
+        if not sliding or sliding != self._sliding:
             self._before.append(before)
-        self._slides = slides
+        self._sliding = sliding
         self._after.clear()
 
     def undo(self, present: Policy) -> Step | None:
@@ -45,8 +45,18 @@ class History:
     ) -> Step | None:
         if not source:
             return None
-        self._slides = False
+        self._sliding = ""
         policy = source.pop()
         target.append(present)
         words = described(policy, present) if back else described(present, policy)
         return Step(policy, words)
+
+
+def _slid(before: Policy, after: Policy) -> str:
+    """Return which percentage alone was changed: `*` for that of all, or the pattern of a type; ""
+    where anything else was."""
+    if replace(before, percent=after.percent) == after:
+        return "*"
+    changed = {name for name, _ in set(before.type_percents) ^ set(after.type_percents)}
+    alone = replace(before, type_percents=after.type_percents) == after
+    return changed.pop() if alone and len(changed) == 1 else ""
