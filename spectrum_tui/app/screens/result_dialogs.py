@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.screen import Screen
 
 from spectrum_tui.app.messages import KindUsed
+from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import ResultViews
 from spectrum_tui.app.screens.save import Saved, SaveScreen
-from spectrum_tui.app.widgets.memory_line import HOW_TO_SIZE
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SelectionError
 
@@ -34,6 +35,8 @@ class ResultDialogs:
     ) -> None:
         self._screen, self._state = screen, state
         self._views = views
+        self.opens_memory = False
+        """Whether the screen that takes this one's place begins with the memory."""
 
     # -- of one layer -------------------------------------------------------------------------
 
@@ -66,7 +69,7 @@ class ResultDialogs:
     def memory(self) -> None:
         """Show what every preset takes, and ask for what fits."""
         if not self._state.memory.possible:
-            self._screen.notify(HOW_TO_SIZE, title="Memory", severity="warning", markup=False)
+            self._ask_sizes()
             return
         from spectrum_tui.app.screens.memory import MemoryScreen
 
@@ -76,6 +79,17 @@ class ResultDialogs:
     def _after_memory(self, fitting: Choice | None) -> None:
         # Assigned in either case: what it is trained with may have changed, and is shown then.
         self._state.choice = fitting or self._state.choice
+
+    def _ask_sizes(self) -> None:
+        """Ask which model the scores are of; the memory opens when its sizes are there."""
+        from spectrum_tui.app.screens.model_sizes import ModelSizesScreen, likely_id
+
+        result = self._state.result
+        dialog = ModelSizesScreen(Path(result.source), likely_id(result.provenance.model))
+        self._screen.app.push_screen(dialog, self._after_sizes)
+
+    def _after_sizes(self, found: bool | None) -> None:
+        self.opens_memory = bool(found)
 
     def tiers(self) -> None:
         """Choose what adapters train, then save that."""
@@ -126,9 +140,23 @@ class ResultDialogs:
             return
         self._use(saved.kind)
         self._state.saved = saved.path
+        self._state.saved_policy = self._state.choice.policy
         self._state.changed()
-        where = f"{saved.path.name}\nin {saved.path.parent.absolute()}"
-        self._screen.notify(where, title="Saved", markup=False)
+
+    def leave(self) -> None:
+        """Leave the results, after a question: what was shaped by hand is not saved."""
+        question = ConfirmScreen(
+            "Leave without saving?",
+            "The pins, bans, percentages or blocks that you chose are in no file yet. The scores "
+            "are kept.",
+            "Leave",
+            "Stay",
+        )
+        self._screen.app.push_screen(question, self._after_question)
+
+    def _after_question(self, leave: bool | None) -> None:
+        if leave:
+            self._screen.dismiss()
 
     def _use(self, kind: str) -> None:
         self._state.kind = kind

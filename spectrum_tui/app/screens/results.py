@@ -154,7 +154,10 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def _make_way(self) -> None:
         if self._sized is not None and self.app.screen is self:
             sized, self._sized = self._sized, None
-            self.app.switch_screen(ResultsScreen(self.state.of(sized)))
+            screen = ResultsScreen(self.state.of(sized))
+            self.app.switch_screen(screen)
+            if self.dialogs.opens_memory:
+                screen.call_after_refresh(screen.dialogs.memory)
 
     # -- keys of what is shown ----------------------------------------------------------------
 
@@ -233,6 +236,8 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def action_back(self) -> None:
         if self.views.pane.filter.is_open:
             self.views.pane.filter.close()
+        elif self.state.is_unsaved:
+            self.dialogs.leave()
         else:
             self.dismiss()
 
