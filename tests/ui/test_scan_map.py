@@ -151,7 +151,8 @@ async def test_a_scan_that_goes_on_keeps_the_place(app: MapHost) -> None:
         app.progress.feed(ScanEnded("stopped", 0, 0))
         app.scan.poll()
         app.begin()
-        await until(pilot, lambda: app.scan.poll() or app.map is not before)
+        app.scan.poll()
+        await until(pilot, lambda: app.map is not before)
         await mapped(app, pilot)
         assert app.map.place == f"model.layers.2.{TYPE}"
         assert len(app.scan.query(ScanMap)) == 1

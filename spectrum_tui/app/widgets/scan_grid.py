@@ -41,7 +41,12 @@ class ScanGrid(HeatGrid, inherit_bindings=False):
 
     def follow(self) -> None:
         """Show what the matrix knows by now."""
-        before = (self.matrix.stage, self._levels, self.selected, self._sparks)
+        stage, levels, selected, sparks = (
+            self.matrix.stage,
+            self._levels,
+            self.selected,
+            self._sparks,
+        )
         self.matrix.recount()
         if self.whole is not self.matrix:
             self.whole.recount()
@@ -49,11 +54,12 @@ class ScanGrid(HeatGrid, inherit_bindings=False):
         self._sparks = self.whole.sparklines(self.geometry.spark, self.geometry.tall)
         self._mask = self.whole.done
         self.selected = self.matrix.selected(self._mask)
-        changed = np.zeros(self.line_count, np.bool_)
-        for old, new in zip(before, (self.matrix.stage, self._levels, self.selected), strict=False):
-            changed |= (old != new).any(axis=1)
-        changed |= [old != new for old, new in zip(before[3], self._sparks, strict=True)]
-        self.refresh_rows(np.flatnonzero(changed).tolist())
+        changed = np.concatenate(
+            [stage != self.matrix.stage, levels != self._levels, selected != self.selected], axis=1
+        ).any(axis=1)
+        rows = set(np.flatnonzero(changed).tolist())
+        rows |= {i for i, line in enumerate(self._sparks) if line != sparks[i]}
+        self.refresh_rows(rows)
 
     def mark(self, row: int, column: int) -> str:
         """Return how far the layers of a cell are."""
