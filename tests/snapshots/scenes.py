@@ -13,6 +13,7 @@ from textual.widgets import Input
 
 from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.compare import CompareScreen
+from spectrum_tui.app.screens.film import FilmScreen
 from spectrum_tui.app.screens.layers import LayersScreen
 from spectrum_tui.app.screens.library import LibraryScreen
 from spectrum_tui.app.screens.result_state import ResultState
@@ -22,6 +23,8 @@ from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.comparison.compare import compare
+from spectrum_tui.core.comparison.differences import Differences
+from spectrum_tui.core.comparison.film import Frame
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.requests import (
@@ -308,3 +311,15 @@ def library(*keys: str, empty: bool = False) -> tuple[LibraryScreen, Prepare]:
         await still(*keys, before=before)(pilot)
 
     return screen, prepare
+
+
+def film() -> FilmScreen:
+    """Four scores of a training run, the third of them on show."""
+    first = made.result(layers=DEPTH, model=MODEL)
+    frames = []
+    for number in range(4):
+        noise = np.random.default_rng(5).lognormal(0, number / 4, len(first.scores))
+        now = replace(first, scores=made.ranked(first.scores, first.scores.values * noise))
+        found = compare(first, now)
+        frames.append(Frame(500 * number, found, Differences(found)))
+    return FilmScreen(frames, Policy(percent=25))

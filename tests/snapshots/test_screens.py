@@ -284,3 +284,8 @@ def test_library_without_colour(look: Look, monkeypatch: pytest.MonkeyPatch) -> 
 def test_library_in_light(look: Look) -> None:
     screen, prepare = scenes.library("space")
     look(screen, LARGE, prepare, theme=LIGHT.name)
+
+
+@at_both_sizes
+def test_film(look: Look, size: Size) -> None:
+    look(scenes.film(), size, still("right", "right"))

@@ -79,6 +79,8 @@ class ResultState:
         self.history = History()
         self.kind = kind
         self.saved: Path | None = None
+        self.saved_policy = self._choice.policy
+        """The policy as it was opened or saved last."""
 
     def _training(self, way: str) -> Training:
         try:
@@ -114,6 +116,12 @@ class ResultState:
         self._choice = choice
         self.changed()
 
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether leaving would lose what was shaped by hand; a percentage is moved again in no
+        time."""
+        return self.choice.policy.shape != self.saved_policy.shape
+
     def watch(self, follow: Callable[[], None]) -> None:
         """Have `follow` called after every change, before the next frame."""
         self._watchers.append(follow)
@@ -126,13 +134,15 @@ class ResultState:
         """Return the same metric and choice of another result."""
         choice = self.choice
         metric = self.ranking.metric.name
-        return ResultState(
+        state = ResultState(
             result,
             replace(self.settings, metric=metric),
             policy=choice.policy,
             tiers=choice.tiers,
             kind=self.kind,
         )
+        state.saved_policy, state.history = self.saved_policy, self.history
+        return state
 
     @property
     def result(self) -> Result:

@@ -236,6 +236,8 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def action_back(self) -> None:
         if self.views.pane.filter.is_open:
             self.views.pane.filter.close()
+        elif self.state.is_unsaved:
+            self.dialogs.leave()
         else:
             self.dismiss()
 

@@ -11,8 +11,9 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.events import ScreenSuspend
 from textual.screen import Screen
-from textual.widgets import Button, Input
+from textual.widgets import Button, Input, Static
 
 from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.messages import (
@@ -23,6 +24,7 @@ from spectrum_tui.app.messages import (
     LibraryRequested,
     OpenRequested,
 )
+from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
@@ -66,6 +68,9 @@ class SetupScreen(NamedKeys, Screen[None]):
         &.-wide.-high #found.-found #found-groups { display: block; }
         &.-wide Field { grid-columns: 15 35 1fr; }
         &.-wide Field.-stacked { grid-columns: 15 1fr; }
+        & > #opening { display: none; height: 1fr; content-align: center middle; }
+        &.-opening > #opening { display: block; }
+        &.-opening > #form, &.-opening > #lower { display: none; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -82,10 +87,15 @@ class SetupScreen(NamedKeys, Screen[None]):
     ]
 
     def __init__(
-        self, settings: Settings, download: Callable[[], DownloadProgress | None] = lambda: None
+        self,
+        settings: Settings,
+        download: Callable[[], DownloadProgress | None] = lambda: None,
+        opening: str = "",
     ) -> None:
-        """`download` tells how far the running download is; asked five times a second."""
-        super().__init__()
+        """`download` tells how far the running download is; asked five times a second. `opening`
+        is a file that opens over this, so that the form waits."""
+        super().__init__(classes="-opening" if opening else "")
+        self._opening = opening
         self.settings = settings
         self._download = download
         self.summary: ModelSummary | None = None
@@ -94,6 +104,7 @@ class SetupScreen(NamedKeys, Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield StepBar(1)
+        yield Static(f"Reading {printable(self._opening)} …", markup=False, id="opening")
         yield self._form
         with Container(id="lower"):
             yield ModelChoices(id="choices")
@@ -107,6 +118,14 @@ class SetupScreen(NamedKeys, Screen[None]):
         self._form.input("model").focus()
         if self.settings.model:
             self.call_after_refresh(self._inspect)
+
+    def show_form(self) -> None:
+        """Show the form, whatever was opening."""
+        self.remove_class("-opening")
+
+    @on(ScreenSuspend)
+    def _behind(self) -> None:
+        self.show_form()
 
     # -- answers -------------------------------------------------------------------------------
 
@@ -142,6 +161,7 @@ class SetupScreen(NamedKeys, Screen[None]):
 
     def show_error(self, name: str, message: str, hint: str = "") -> None:
         """Show an error beside a field, and give up what was going on."""
+        self.show_form()
         fields = {field.id for field in self.query(Field)}
         field = self._form.field(name if f"field-{name}" in fields else "model")
         if self._found.state == "downloading" and self.summary is not None:
