@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.app.screens.confirm import ConfirmScreen
+from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.theme import LIGHT
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.settings import Settings
 from tests import fused, made
 from tests.snapshots import made_results, models, scenes
 from tests.snapshots.conftest import CWD, Look
@@ -118,6 +120,20 @@ def test_results_by_another_metric(
 @at_both_sizes
 def test_results_with_memory(look: Look, size: Size) -> None:
     look(scenes.results(made_results.with_sizes()), size)
+
+
+@at_both_sizes
+def test_sizes_are_asked_for(look: Look, size: Size) -> None:
+    look(scenes.results(made_results.foreign()), size, still("f"))
+
+
+def test_leaving_asks(look: Look) -> None:
+    look(scenes.results(made_results.with_head()), SMALL, still("t", "tab", "space", "escape"))
+
+
+def test_a_file_that_is_being_read(look: Look) -> None:
+    screen = SetupScreen(Settings(), opening="snr_results_made-llama-8b.json")
+    look(screen, SMALL)
 
 
 def test_results_with_nothing_selected(look: Look) -> None:
