@@ -383,6 +383,8 @@ class SpectrumApp(BaseApp):
         self.close_modals()
         screen = ResultsScreen(ResultState(message.result, self.settings, kind=self._kind))
         finished = self.runner.progress.snapshot().phase == "finished"
+        if isinstance(self.screen, ScanScreen):
+            screen.views.go_to(self.screen.place)
         if isinstance(self.screen, ScanScreen) and finished:
             self.switch_screen(screen)  # there is nothing to come back for
         else:

@@ -63,7 +63,20 @@ def test_layers(look: Look, state: str, size: Size) -> None:
 @pytest.mark.parametrize("state", ["running", "stopping", "stopped", "died", "failures"])
 def test_scan(look: Look, state: str, size: Size) -> None:
     screen = scenes.scan_screen(state)
-    look(screen, size, still(before=screen.poll))
+    look(screen, size, scenes.filled(screen))
+
+
+@at_both_sizes
+@pytest.mark.parametrize("keys", ["t", "f"])
+def test_lists_of_a_scan(look: Look, keys: str, size: Size) -> None:
+    screen = scenes.scan_screen("failures")
+    look(screen, size, scenes.filled(screen, keys))
+
+
+@pytest.mark.parametrize("size", [(60, 18), (200, 50)], ids=["60x18", "200x50"])
+def test_the_map_of_a_scan_at_other_sizes(look: Look, size: Size) -> None:
+    screen = scenes.scan_screen("failures")
+    look(screen, size, scenes.filled(screen, *["down"] * 5, "right"))
 
 
 # -- results -----------------------------------------------------------------------------------
@@ -224,7 +237,8 @@ def test_confirm(look: Look) -> None:
     screen = scenes.scan_screen("running")
     detail = "Every finished score is on disk. The next scan of this model continues there."
     question = ConfirmScreen("Leave while scanning?", detail, "Leave", "Keep scanning")
-    look(screen, SMALL, still(before=lambda: screen.app.push_screen(question)))
+    asked = scenes.filled(screen, before=lambda: screen.app.push_screen(question))
+    look(screen, SMALL, asked)
 
 
 def test_too_small(look: Look) -> None:

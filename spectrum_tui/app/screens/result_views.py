@@ -218,6 +218,12 @@ class ResultViews(Vertical):
             if self.heatmap is not None:
                 self.heatmap.set_embeddings(rows)
 
+    def go_to(self, layer: str) -> None:
+        """Put the cursor of the map on a layer, if it has a cell there."""
+        layers = self._state.result.scores.layers
+        if self.heatmap is not None and layer in layers:
+            self.heatmap.grid.go_to(layers.index(layer))
+
     def fit(self, width: int) -> None:
         """Offer the YAML as a view where it does not stand beside the others."""
         self._wide = width >= WIDE

@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.events import ScreenSuspend
 from textual.screen import Screen
-from textual.suggester import SuggestFromList
 from textual.widgets import Button, Input, Static
 
 from spectrum_tui.app.key_names import NamedKeys
@@ -134,8 +133,7 @@ class SetupScreen(NamedKeys, Screen[None]):
         self._form.set_devices(ready.devices)
 
     def set_suggestions(self, suggestions: Suggestions) -> None:
-        known = [*suggestions.models, DEMO]
-        self._form.input("model").suggester = SuggestFromList(known, case_sensitive=False)
+        self._form.suggester.known = [*suggestions.models, DEMO]
         self.query_one(ModelChoices).suggest(suggestions)
 
     def show_summary(self, summary: ModelSummary) -> None:
@@ -175,6 +173,16 @@ class SetupScreen(NamedKeys, Screen[None]):
         field.show_error(message, hint)
         field.control.focus()
         self.refresh_bindings()
+        if field is self._form.field("model"):
+            self._list_models(self._form.typed()[0])
+
+    @work(exclusive=True, group="folders")
+    async def _list_models(self, typed: str) -> None:
+        """List the models in a folder that is none itself."""
+        folder = f"{typed.rstrip('/')}/"
+        found = await self._form.suggester.inside(folder) if typed else ()
+        if models := tuple(one for one in found if one.holds_model):
+            self._form.post_message(self._form.FoldersFound(typed, models))
 
     def _poll_download(self) -> None:
         if self._found.state == "downloading":
@@ -218,6 +226,18 @@ class SetupScreen(NamedKeys, Screen[None]):
         field = self._form.field(event.input.id or "")
         if field.error:
             field.show_help()
+
+    @on(SetupForm.FoldersFound)
+    def folders_found(self, event: SetupForm.FoldersFound) -> None:
+        if event.typed == self._form.input("model").value:  # else more was typed meanwhile
+            self.query_one(ModelChoices).show_folders(event.folders)
+
+    @on(ModelChoices.FolderChosen)
+    def folder_chosen(self, event: ModelChoices.FolderChosen) -> None:
+        """Go on in a folder; the list shows what is in it."""
+        field = self._form.input("model")
+        field.value = event.path
+        field.cursor_position = len(event.path)
 
     @on(ModelChoices.ModelChosen)
     def model_chosen(self, event: ModelChoices.ModelChosen) -> None:
