@@ -107,7 +107,8 @@ class SpectrumApp(BaseApp):
         self.runner = ScanRunner(self.post_message, worker_command)
         self.signals = TerminalSignals(self.write_beside, settings.signals)
         self._announcer = Announcer(self.runner, self.signals)
-        self.setup_screen = SetupScreen(settings, lambda: self.runner.download)
+        opening = results.name if results is not None else ""
+        self.setup_screen = SetupScreen(settings, lambda: self.runner.download, opening)
         self._session = ScanSession(self.runner)
         self._results, self._other = results, other
         self._keeps = not cache_note()
@@ -382,6 +383,8 @@ class SpectrumApp(BaseApp):
         self.close_modals()
         screen = ResultsScreen(ResultState(message.result, self.settings, kind=self._kind))
         finished = self.runner.progress.snapshot().phase == "finished"
+        if isinstance(self.screen, ScanScreen):
+            screen.views.go_to(self.screen.place)
         if isinstance(self.screen, ScanScreen) and finished:
             self.switch_screen(screen)  # there is nothing to come back for
         else:

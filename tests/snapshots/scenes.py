@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.scan import ScanScreen
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.found_panel import FoundPanel
+from spectrum_tui.app.widgets.scan_map import ScanMap
 from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.comparison.compare import compare
 from spectrum_tui.core.comparison.differences import Differences
@@ -43,6 +45,7 @@ from tests import made
 from tests.snapshots.made_results import with_head
 from tests.snapshots.models import DEPTH, MODEL, llama, remote
 from tests.snapshots.shown import Prepare, still
+from tests.ui.worker_control import until
 
 READY = Ready(("cpu", "cuda:0"), {"cpu": 2.0, "cuda:0": 0.5})
 SUGGESTIONS = Suggestions(
@@ -121,7 +124,12 @@ def progress(*, failures: bool = False) -> ScanProgress:
     types = {name: DEPTH for name, _, _ in made.TYPES}
     scan.feed(
         ScanStarted(
-            layers=7 * DEPTH, cost=7 * DEPTH * 10.0, types=types, device="cpu", batch_size=4
+            layers=7 * DEPTH,
+            cost=7 * DEPTH * 10.0,
+            types=types,
+            device="cpu",
+            batch_size=4,
+            names=tuple(f"model.layers.{i}.{name}" for name in types for i in range(DEPTH)),
         )
     )
     clock.time = 1.0
@@ -170,6 +178,22 @@ def scan_screen(state: str) -> ScanScreen:
         case "died":
             scan.end("died", "The scan process was killed (SIGKILL; out of memory?).")
     return ScanScreen(scan, MODEL)
+
+
+def filled(screen: ScanScreen, *keys: str, before: Callable[[], object] = lambda: None) -> Prepare:
+    """Wait until the map of a scan is made and has every score, then go on as `still` does."""
+
+    def is_filled() -> bool:
+        screen.poll()
+        maps = screen.query(ScanMap)
+        return bool(maps) and maps.first().taken == 75
+
+    async def prepare(pilot: Pilot[Any]) -> None:
+        await pilot.pause()
+        await until(pilot, is_filled)
+        await still(*keys, before=before)(pilot)
+
+    return prepare
 
 
 def spectrum_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> ResultsScreen:
