@@ -147,7 +147,9 @@ class RankLines(DifferenceLines):
     @property
     def legend(self) -> str:
         """What the marks mean, and how many blocks each stands for."""
-        return f"in B: = same rank  + higher  - lower  ▲▼ by over {FAR:.0%}{self._folding()}"
+        return (
+            f"in B: = same rank  + higher  - lower  ▲▼ by over {100 * FAR:.0f} %{self._folding()}"
+        )
 
     def _marks(self, width: int) -> Cells:
         per_cell = self._per_cell(width)
