@@ -13,6 +13,7 @@ from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.memory.budget import filled, parse_way, way_text
 from spectrum_tui.core.memory.presets import Training
+from spectrum_tui.core.policy_values import RULES
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
@@ -21,7 +22,7 @@ from spectrum_tui.core.results.changes import banned, from_block, pinned, with_t
 from spectrum_tui.core.results.history import History, Step
 from spectrum_tui.core.results.policy import Policy, policy_of
 from spectrum_tui.core.results.results import BoolArray, Result
-from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.results.selection import COMPARABLE, Selection
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import METRICS, Settings
 
@@ -206,6 +207,15 @@ class ResultState:
         name = scores.type_names[scores.type_ids[row]]
         percent = self.choice.selection.percent_of(name, policy) + by
         self.shape(with_type_percent(policy, name, min(100, max(0, percent))))
+
+    def next_rule(self) -> None:
+        """Take the percentage of each type, of all layers by rank, or by score where scores of
+        different types compare."""
+        policy, comparable = self.choice.policy, self.ranking.metric.name in COMPARABLE
+        rules = [rule for rule in RULES if comparable or rule != "global"]
+        place = rules.index(policy.rule) if policy.budget is None else -1
+        rule = rules[(place + 1) % len(rules)]
+        self.choose(rule=rule, budget=None, layers=None)
 
     def move_first_block(self, by: int) -> None:
         """Let fewer or more blocks train, counted from below."""

@@ -19,12 +19,13 @@ from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.memory_line import MemoryLine
-from spectrum_tui.app.widgets.percent_slider import PercentSlider
+from spectrum_tui.app.widgets.percent_slider import OF_EACH_TYPE, PercentSlider
 from spectrum_tui.app.widgets.score_pane import ScorePane
 from spectrum_tui.app.widgets.score_table import ScoreTable
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
+from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.settings import METRICS
@@ -75,6 +76,7 @@ class ResultHeader(Vertical):
         """Follow the choice; without a layout where only the percentage is another."""
         choice, ties = self._state.choice, self._state.ranking.ties
         self.slider.value = choice.percent
+        self.slider.say(OF_EACH_TYPE if choice.policy.rule == PER_TYPE else "of all layers")
         if self._ranking is not self._state.ranking:
             self._ranking = self._state.ranking
             self._keep_lines()
