@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from importlib import import_module
+from inspect import isclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 from spectrum_tui.app.app import SpectrumApp
 from spectrum_tui.app.base import BaseApp
@@ -102,7 +105,7 @@ class TestDefaults:
     async def test_what_the_results_show(self, app: SpectrumApp) -> None:
         async with app.run_test(size=SIZE) as pilot:
             screen = await results(app, pilot, Settings(top_percent=25, output_dir="there"))
-            await pilot.press("right", "f")
+            await pilot.press("plus", "f")
             await until(pilot, lambda: isinstance(app.screen, MemoryScreen))
             await pilot.press("down", *"80", "escape")
             await until(pilot, lambda: app.screen is screen)
@@ -145,6 +148,13 @@ class TestDefaults:
 
 
 class TestKeys:
+    def test_the_keys_of_every_screen_have_names(self) -> None:
+        for name in _modules():
+            module = import_module(f"spectrum_tui.app.screens.{name}")
+            here = [cls for cls in vars(module).values() if isclass(cls)]
+            ours = [cls for cls in here if cls.__module__ == module.__name__]
+            assert [cls for cls in ours if issubclass(cls, Screen)] == list(_screens(name))
+
     def test_every_named_key_does_one_thing(self) -> None:
         """And has a name, which no other key of its screen has."""
         screens = [cls for name in _modules() for cls in _screens(name)]
