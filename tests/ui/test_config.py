@@ -23,7 +23,9 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.core.config import config_path, keep
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
+from tests import made
 from tests.snapshots import made_results
 from tests.ui.worker_control import until
 
@@ -41,8 +43,10 @@ def run(app: SpectrumApp, title: str) -> None:
     command.callback()
 
 
-async def results(app: SpectrumApp, pilot: Pilot[Any], settings: Settings) -> ResultsScreen:
-    screen = ResultsScreen(ResultState(made_results.with_sizes(), settings))
+async def results(
+    app: SpectrumApp, pilot: Pilot[Any], settings: Settings, result: Result | None = None
+) -> ResultsScreen:
+    screen = ResultsScreen(ResultState(result or made_results.with_sizes(), settings))
     await app.push_screen(screen)
     await pilot.pause()
     return screen
@@ -113,13 +117,19 @@ class TestDefaults:
             await until(pilot, kept)
         assert kept() == {
             "top-percent": 26,
-            "metric": "spectrum",
+            "metric": "",
             "rule": "per-type",
             "way": screen.state.defaults()["way"],
             "card": 80,
             "output-dir": "there",
         }
         assert kept()["way"] != "bf16"
+
+    async def test_a_metric_is_kept_where_it_is_not_the_files_own(self, app: SpectrumApp) -> None:
+        async with app.run_test(size=SIZE) as pilot:
+            screen = await results(app, pilot, Settings(), made.with_metrics(made.result()))
+            screen.state.rank_by("calibrated")
+            assert screen.defaults()["metric"] == "calibrated"
 
     async def test_what_is_kept_is_there_again(self, app: SpectrumApp) -> None:
         async with app.run_test(size=SIZE) as pilot:
