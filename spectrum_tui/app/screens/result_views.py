@@ -19,12 +19,13 @@ from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.memory_line import MemoryLine
-from spectrum_tui.app.widgets.percent_slider import PercentSlider
+from spectrum_tui.app.widgets.percent_slider import OF_EACH_TYPE, PercentSlider
 from spectrum_tui.app.widgets.score_pane import ScorePane
 from spectrum_tui.app.widgets.score_table import ScoreTable
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
+from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.settings import METRICS
@@ -75,6 +76,7 @@ class ResultHeader(Vertical):
         """Follow the choice; without a layout where only the percentage is another."""
         choice, ties = self._state.choice, self._state.ranking.ties
         self.slider.value = choice.percent
+        self.slider.say(OF_EACH_TYPE if choice.policy.rule == PER_TYPE else "of all layers")
         if self._ranking is not self._state.ranking:
             self._ranking = self._state.ranking
             self._keep_lines()
@@ -99,7 +101,7 @@ class ResultHeader(Vertical):
     def _show_policy(self) -> None:
         """Show what was chosen besides the percentage of all types, where anything was."""
         policy, step, self._step = self._state.choice.policy, self._step, ""
-        shaped = "" if policy.is_plain else printable(policy.words)
+        shaped = printable(policy.besides)
         self.policy_line.show(f"{shaped[:1].upper()}{shaped[1:]}", step)
         self.policy_line.display = bool(shaped or step)
 
@@ -215,6 +217,12 @@ class ResultViews(Vertical):
             self.pane.set_embeddings(rows)
             if self.heatmap is not None:
                 self.heatmap.set_embeddings(rows)
+
+    def go_to(self, layer: str) -> None:
+        """Put the cursor of the map on a layer, if it has a cell there."""
+        layers = self._state.result.scores.layers
+        if self.heatmap is not None and layer in layers:
+            self.heatmap.grid.go_to(layers.index(layer))
 
     def fit(self, width: int) -> None:
         """Offer the YAML as a view where it does not stand beside the others."""

@@ -11,8 +11,8 @@ from textual.strip import Strip
 
 from spectrum_tui.app.widgets.cells import keep_end, printable
 from spectrum_tui.app.widgets.line_view import LineView
-from spectrum_tui.core.comparison.compare import Comparison
-from spectrum_tui.core.comparison.differences import Cells, Differences, Where
+from spectrum_tui.core.comparison.differences import FAR, Cells, Differences, Where
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.results.results import BoolArray
 
 GLYPHS = {
@@ -22,13 +22,23 @@ GLYPHS = {
     Where.ONLY_A: "<",
     Where.ONLY_B: ">",
     Where.MIXED: "≠",
+    Where.SAME: "=",
+    Where.HIGHER: "+",
+    Where.LOWER: "-",
+    Where.FAR_HIGHER: "▲",
+    Where.FAR_LOWER: "▼",
 }
-LEGEND = "● both  < only A  > only B  · neither"
+WORDS = ("both", "only A", "only B")
+"""What the first three marks mean of two models."""
 _STYLES = {
     Where.BOTH: "differences--both",
     Where.ONLY_A: "differences--a",
     Where.ONLY_B: "differences--b",
     Where.MIXED: "differences--mixed",
+    Where.HIGHER: "differences--both",
+    Where.FAR_HIGHER: "differences--both",
+    Where.LOWER: "differences--a",
+    Where.FAR_LOWER: "differences--a",
 }
 _WIDEST = 3
 """Cells of a block at most."""
@@ -50,17 +60,26 @@ class DifferenceLines(LineView):
     }
     """
 
-    def __init__(self, comparison: Comparison) -> None:
-        self._differences = Differences(comparison)
-        super().__init__(len(self._differences.types))
-        names = [comparison.types[place].name for place in self._differences.types.tolist()]
-        self._names = [printable(name) for name in names]
-        self._longest = max(map(cell_len, self._names), default=5)
+    def __init__(self, differences: Differences, words: tuple[str, str, str] = WORDS) -> None:
+        """`words` say what it means that a layer is in both selections, in A or in B alone."""
+        self._words = words
         self._masks: tuple[BoolArray, BoolArray] | None = None
         self._cells: dict[int, Cells] = {}
+        self._take(differences)
+        super().__init__(len(differences.types))
 
-    def show(self, masks: tuple[BoolArray, BoolArray]) -> None:
-        """Show two other selections."""
+    def _take(self, differences: Differences) -> None:
+        self._differences = differences
+        self._names = [printable(name) for name in differences.names]
+        self._longest = max(map(cell_len, self._names), default=5)
+
+    def show(
+        self, masks: tuple[BoolArray, BoolArray], differences: Differences | None = None
+    ) -> None:
+        """Show two other selections, of other results where their differences are given."""
+        if differences is not None and differences is not self._differences:
+            self._take(differences)
+            self.resize_lines(0, len(differences.types))
         self._masks = masks
         self._cells.clear()
         self.refresh()
@@ -68,8 +87,13 @@ class DifferenceLines(LineView):
     @property
     def legend(self) -> str:
         """What the marks mean, and how many blocks each stands for."""
+        both, only_a, only_b = self._words
+        unlike = "  ≠ unlike" if self._per_cell(self.view_size.width) > 1 else ""
+        return f"● {both}  < {only_a}  > {only_b}  · neither{unlike}{self._folding()}"
+
+    def _folding(self) -> str:
         per_cell = self._per_cell(self.view_size.width)
-        return LEGEND if per_cell == 1 else f"{LEGEND}  ≠ unlike, {per_cell} blocks a mark"
+        return f", {counted(per_cell, 'block')} a mark" if per_cell > 1 else ""
 
     def render_header(self, line: int, width: int) -> Strip:
         label, per_cell, cell = self._label(width), self._per_cell(width), self._cell(width)
@@ -115,3 +139,19 @@ class DifferenceLines(LineView):
     def _cell(self, width: int) -> int:
         marks = -(-len(self._differences.blocks) // self._per_cell(width))
         return max(1, min(_WIDEST, self._room(width) // max(1, marks)))
+
+
+class RankLines(DifferenceLines):
+    """The same map of where layers rank in B against A, whatever is selected."""
+
+    @property
+    def legend(self) -> str:
+        """What the marks mean, and how many blocks each stands for."""
+        far = f"▲▼ by over {100 * FAR:.0f} %"
+        return f"in B: = same rank  + higher  - lower  {far}{self._folding()}"
+
+    def _marks(self, width: int) -> Cells:
+        per_cell = self._per_cell(width)
+        if per_cell not in self._cells:
+            self._cells[per_cell] = self._differences.rank_cells(per_cell)
+        return self._cells[per_cell]
