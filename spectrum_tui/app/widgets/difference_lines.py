@@ -147,7 +147,8 @@ class RankLines(DifferenceLines):
     @property
     def legend(self) -> str:
         """What the marks mean, and how many blocks each stands for."""
-        return f"in B: = same rank  + higher  - lower  ▲▼ by over {FAR:.0%}{self._folding()}"
+        far = f"▲▼ by over {100 * FAR:.0f} %"
+        return f"in B: = same rank  + higher  - lower  {far}{self._folding()}"
 
     def _marks(self, width: int) -> Cells:
         per_cell = self._per_cell(width)
