@@ -43,6 +43,7 @@ class ResultsScreen(Screen[None]):
     ResultsScreen {
         layout: vertical;
         &.-tall > ResultHeader { padding: 1; & > #memory { display: block; } }
+        &.-tall #details { height: 2; }
         &.-wide YamlPreview { display: block; width: 36%; margin: 0 0 0 1; }
     }
     """
@@ -95,6 +96,7 @@ class ResultsScreen(Screen[None]):
     def on_mount(self) -> None:
         """Show the choice, from now on whenever it changes."""
         self.state.watch(self._show)
+        self.state.refuse = lambda error: self._warn(str(error), "The budget stays as it is")
         self._show()
         self._say_what_is_not_here()
         self.call_after_refresh(self._count_memory)
@@ -126,7 +128,7 @@ class ResultsScreen(Screen[None]):
     def on_resize(self, event: Resize) -> None:
         """Put the YAML beside the table, and the memory on a line of its own, where there is
         room."""
-        self.views.fit(event.size.width)
+        self.views.fit(event.size)
         self.header.show()
 
     def take_sizes(self, result: Result) -> None:

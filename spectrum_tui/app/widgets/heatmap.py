@@ -8,6 +8,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
+from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.heat_foot import HeatFoot
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import HeatMatrix
@@ -22,13 +23,13 @@ class Heatmap(Vertical):
 
     DEFAULT_CSS = "Heatmap { background: $surface; }"
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, memory: TrainingMemory | None = None) -> None:
         super().__init__()
         self.matrix = HeatMatrix(selection.result.scores)
         self.grid = HeatGrid(self.matrix)
         self.grid.styles.max_height = len(self.matrix.labels) + HeatGrid.HEADER_LINES
         self.profile = HeatProfile(self.matrix, self.grid, selection.result.scores.metric)
-        self.foot = HeatFoot(selection, self.matrix, self.grid)
+        self.foot = HeatFoot(selection, self.matrix, self.grid, memory)
 
     def compose(self) -> ComposeResult:
         yield self.grid
@@ -55,7 +56,7 @@ class Heatmap(Vertical):
         row = self.profile.row
         before = self.grid.marks[row : row + 1]
         self.grid.set_mask(mask, hands)
-        self.foot.set_mask(mask, hands)
+        self.foot.set_mask(mask, hands, policy)
         if (before != self.grid.marks[row : row + 1]).any():
             self.profile.refresh()
 
@@ -74,7 +75,6 @@ class Heatmap(Vertical):
 
     @on(HeatGrid.Moved)
     def _moved(self, event: HeatGrid.Moved) -> None:
-        event.stop()
         self.foot.cell = event.cell
         if event.cell is not None:
             self.profile.row = event.cell[0]

@@ -35,7 +35,8 @@ PERCENT_KEYS: list[BindingType] = [
 ]
 """Keys that move the slider of a screen, whatever has the focus, by `action_percent`."""
 _TYPED = re.compile(r"\d{1,3}(\.\d?)?", re.ASCII)
-_TEXT = "Top {} % of each type"
+_TEXT = 23
+"""Cells of the text."""
 
 
 class PercentSlider(Widget, can_focus=True):
@@ -75,6 +76,8 @@ class PercentSlider(Widget, can_focus=True):
 
     value: reactive[float] = reactive(50, init=False)
     """The percentage; values outside 1..100 are clamped."""
+    what: reactive[str] = reactive("Top {} % of each type")
+    """What it is of, with `{}` for the number; without that it has no say until it is moved."""
 
     def __init__(self, value: float = 50, on_change: Callable[[float], None] | None = None) -> None:
         self._styles_cached: dict[str, Style] = {}
@@ -171,7 +174,7 @@ class PercentSlider(Widget, can_focus=True):
 
     def _text(self) -> str:
         shown = f"{self._typed}_" if self._typed else f"{self.value:g}"
-        return _TEXT.format(shown).ljust(len(_TEXT) + 2)
+        return self.what.format(shown).ljust(_TEXT)
 
     def _track_cells(self) -> int:
         return max(2, self.content_size.width - len(self._text()))
@@ -191,10 +194,11 @@ class PercentSlider(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         cells = self._track_cells()
         thumb = round((self.value - LOWEST) * (cells - 1) / (HIGHEST - LOWEST))
+        decides = "{}" in self.what
         segments = [
             Segment(self._text(), self._style("text")),
-            Segment("━" * thumb, self._style("fill")),
-            Segment("●", self._style("thumb")),
+            Segment("━" * thumb, self._style("fill" if decides else "track")),
+            Segment("●" if decides else "○", self._style("thumb" if decides else "track")),
             Segment("─" * (cells - 1 - thumb), self._style("track")),
         ]
         return Strip(segments).adjust_cell_length(self.content_size.width, self.rich_style)

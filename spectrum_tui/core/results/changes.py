@@ -113,7 +113,7 @@ def _layers(before: Policy, after: Policy) -> str:
             return f"{_named(gone)} no longer {words}"
         if added or gone:
             return f"layers {words}"
-    return "nothing"
+    return "nothing" if after.layers is None else counted(after.layers, "layer")
 
 
 def _named(names: set[str]) -> str:
