@@ -118,8 +118,9 @@ class ResultHeader(Vertical):
         plain = memory.estimate(choice, replace(memory.training, checkpointing=False))
         if plain.blocks_back == plain.blocks and choice.selection.heads(choice.policy):
             return "embeddings train below all blocks: e freezes them"
-        step = numbers.percent(plain.step)
-        return f"gradients reach {plain.blocks_back} of {plain.blocks} blocks, a step costs {step}"
+        where = "without checkpointing, " if memory.training.checkpointing else ""
+        reach = f"{plain.blocks_back} of {plain.blocks} blocks reached"
+        return f"{where}{reach}, a step costs {numbers.percent(plain.step)}"
 
     def _keep_lines(self) -> None:
         """Keep a line for what only some percentages bring, where any does."""

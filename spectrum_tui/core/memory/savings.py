@@ -35,10 +35,10 @@ class Savings:
         if self.held_by_embeddings:
             frozen = f"{self.blocks_frozen} with e"
             return f"embeddings train: all {plain.blocks} blocks reached, {frozen}"
-        reached = f"{plain.blocks_back} of {plain.blocks} blocks reached"
+        reached = f"{plain.blocks_back} of {plain.blocks} blocks"
         if self.trained == plain:
-            return f"{reached}, a step costs {numbers.percent(plain.step)}"
-        return f"without it {reached}, a step {numbers.percent(plain.step)}"
+            return f"{reached} reached, a step costs {numbers.percent(plain.step)}"
+        return f"without it {reached}: step {numbers.percent(plain.step)}"
 
     @property
     def lines(self) -> list[str]:
