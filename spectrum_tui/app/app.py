@@ -20,11 +20,14 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 
 from spectrum_tui.app import messages as ask
+from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
 from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.loading import (
+    ComparisonLoaded,
     RecipeLoaded,
     ResultLoaded,
     ResultSized,
+    post_comparison,
     post_recipe,
     post_result,
     post_sized,
@@ -49,6 +52,7 @@ from spectrum_tui.core.requests import (
 )
 from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 from spectrum_tui.stdio.last_resort import INTERRUPTED
+from spectrum_tui.stdio.terminal_signals import TerminalSignals
 from spectrum_tui.worker.client import ScanRunner, ScanSession, WorkerDied, WorkerSaid
 
 HELP_SECONDS = 0.1
@@ -83,17 +87,21 @@ class SpectrumApp(BaseApp):
         settings: Settings,
         *,
         results: Path | None = None,
+        other: Path | None = None,
         demo: bool = False,
         worker_command: Sequence[str] | None = None,
     ) -> None:
+        """`results` open at the start, compared with the `other` file where there is one."""
         super().__init__()
         if demo or results is not None:
             settings = replace(settings, model=DEMO if demo else "")
         self.settings = settings
         self.runner = ScanRunner(self.post_message, worker_command)
+        self.signals = TerminalSignals(self.write_beside, settings.signals)
+        self._announcer = Announcer(self.runner, self.signals)
         self.setup_screen = SetupScreen(settings, lambda: self.runner.download)
         self._session = ScanSession(self.runner)
-        self._results = results
+        self._results, self._other = results, other
         self._keeps = not cache_note()
         if results is not None:
             self.key_order.listening = False
@@ -107,12 +115,16 @@ class SpectrumApp(BaseApp):
     def on_mount(self) -> None:
         """Start the worker once the first frame is drawn."""
         self.call_after_refresh(self._start)
+        if self.signals.parts:
+            self.set_interval(POLL_SECONDS, self._announcer.poll)
 
     def _start(self) -> None:
         gc.enable()  # off until the first frame, see `cli.main`
         gc.freeze()
         self.runner.suggest(self.settings)
-        if self._results is not None:
+        if self._results is not None and self._other is not None:
+            self._compare(ask.CompareRequested(self._results, self._other, self.settings))
+        elif self._results is not None:
             self._load(self._results)
 
     def on_unmount(self) -> None:
@@ -142,6 +154,16 @@ class SpectrumApp(BaseApp):
     def _open(self, message: ask.OpenRequested) -> None:
         self.settings = message.settings
         self._load(message.path)
+
+    @on(ask.LibraryRequested)
+    def _show_library(self, message: ask.LibraryRequested) -> None:
+        from spectrum_tui.app.screens.library import LibraryScreen
+
+        self.push_screen(LibraryScreen(message.settings))
+
+    @on(ask.CompareRequested)
+    def _compare(self, message: ask.CompareRequested) -> None:
+        _beside(post_comparison, message.a, message.b, message.settings, self.post_message)
 
     @on(ask.NamesRequested)
     def _find_names(self, message: ask.NamesRequested) -> None:
@@ -342,6 +364,17 @@ class SpectrumApp(BaseApp):
         sizes_from = self.settings.sizes_from if message.path == self._results else ""
         if sizes_from or not message.result.scores.has_shapes:
             self.runner.sizes(message.path, replace(self.settings, sizes_from=sizes_from))
+
+    @on(ComparisonLoaded)
+    def _show_comparison(self, message: ComparisonLoaded) -> None:
+        self.key_order.listen()
+        if message.compared is None:
+            self._show_load_error(message.error["message"], message.error["hint"])
+            return
+        from spectrum_tui.app.screens.compare import CompareScreen
+
+        self.close_modals()
+        self.push_screen(CompareScreen(*message.compared))
 
     @on(ResultSized)
     def _take_sizes(self, message: ResultSized) -> None:

@@ -69,6 +69,11 @@ class BaseApp(App[None]):
         """End the app with this exit code, without questions; safe to call from any thread."""
         self.post_message(ExitRequested(code))
 
+    def write_beside(self, text: str) -> None:
+        """Write control sequences between two frames: the driver queues each text as a whole."""
+        if self._driver is not None:
+            self._driver.write(text)
+
     def get_driver_class(self) -> type[Driver]:
         """Textual's driver for this terminal; our own under textual-serve."""
         if is_served():

@@ -14,8 +14,11 @@ from spectrum_tui.core.errors import InputError, ResultsError, SpectrumError, to
 
 if TYPE_CHECKING:
     from spectrum_tui.core.audit.audit import Audit
+    from spectrum_tui.core.comparison.compare import Comparison
     from spectrum_tui.core.requests import ModelNames, Sized
+    from spectrum_tui.core.results.policy import Policy
     from spectrum_tui.core.results.results import Result
+    from spectrum_tui.core.settings import Settings
 
 Post = Callable[[Message], object]
 
@@ -38,6 +41,15 @@ class ResultSized(Message):
 
 
 @dataclass
+class ComparisonLoaded(Message):
+    """Two files of scores were compared, by what a policy selects of them, or could not be (`error`
+    as in `errors.to_dict`)."""
+
+    compared: tuple[Comparison, Policy] | None
+    error: dict[str, str]
+
+
+@dataclass
 class RecipeLoaded(Message):
     """A recipe was read and audited, or could not be (`error` as in `errors.to_dict`)."""
 
@@ -48,20 +60,61 @@ class RecipeLoaded(Message):
 
 
 def post_result(path: Path, post: Post) -> None:
-    """Read a file of scores and post a `ResultLoaded`, whatever happens."""
+    """Read a file of scores, post a `ResultLoaded` whatever happens, and record the file."""
     # numpy's 0.1 s is paid here, on a thread, and not before the first frame.
-    from spectrum_tui.core.saved.store import load_result
+    from spectrum_tui.core.saved.library import record
 
     try:
-        result = load_result(path)
+        result = _read(path)
     except SpectrumError as exc:
         post(ResultLoaded(path, None, to_dict(exc)))
         return
-    except Exception as exc:
-        error = ResultsError(f"Cannot read {path}: {type(exc).__name__}.", "Is it a score file?")
-        post(ResultLoaded(path, None, to_dict(error)))
-        return
     post(ResultLoaded(path, result, {}))
+    record(result, path)
+
+
+def _read(path: Path) -> Result:
+    """Return the scores in a file; raises SpectrumError alone, whatever stands in it."""
+    from spectrum_tui.core.saved.store import load_result
+
+    try:
+        return load_result(path)
+    except SpectrumError:
+        raise
+    except Exception as exc:
+        raise ResultsError(
+            f"Cannot read {path}: {type(exc).__name__}.", "Is it a score file?"
+        ) from exc
+
+
+def post_comparison(a: Path, b: Path, settings: Settings, post: Post) -> None:
+    """Compare two files of scores, post a `ComparisonLoaded` whatever happens, and record both."""
+    from spectrum_tui.core.saved.library import record
+
+    try:
+        results = _read(a), _read(b)
+        post(ComparisonLoaded(_compared(*results, settings), {}))
+    except SpectrumError as exc:
+        post(ComparisonLoaded(None, to_dict(exc)))
+        return
+    for result, path in zip(results, (a, b), strict=True):
+        record(result, path)
+
+
+def _compared(a: Result, b: Result, settings: Settings) -> tuple[Comparison, Policy]:
+    """Return the comparison, all of it worked out, and the policy that the settings ask for; raises
+    SpectrumError for one that either of the two does not allow."""
+    from spectrum_tui.core.comparison.compare import compare
+    from spectrum_tui.core.memory.budget import filled
+    from spectrum_tui.core.recipes.choice import Tiers
+    from spectrum_tui.core.results.policy import policy_of
+
+    comparison = compare(a, b, settings.metric)
+    comparison.work_out()
+    policy = filled(policy_of(settings), comparison.selections[0], Tiers())
+    for selection in comparison.selections:
+        selection.shape(policy)
+    return comparison, policy
 
 
 def post_sized(answer: Sized, post: Post) -> None:

@@ -40,6 +40,22 @@ class OpenRequested(Message):
 
 
 @dataclass
+class LibraryRequested(Message):
+    """Show the library; what is opened from there starts with these settings."""
+
+    settings: Settings
+
+
+@dataclass
+class CompareRequested(Message):
+    """Compare two files of saved scores by what these settings choose."""
+
+    a: Path
+    b: Path
+    settings: Settings
+
+
+@dataclass
 class NamesRequested(Message):
     """Find the parameters of this model, to judge a recipe by."""
 

@@ -26,6 +26,7 @@ from spectrum_tui.core.platforms import (
     terminal_settings,
 )
 from spectrum_tui.stdio.last_resort import unexpected
+from spectrum_tui.stdio.terminal_signals import TerminalSignals
 
 END_WAIT = 1.5
 """Seconds the app has to end by itself; with the restoring below the process ends within 2."""
@@ -59,6 +60,7 @@ def run_app(app: SpectrumApp) -> int:
     try:
         app.run()
     finally:
+        app.signals.close()
         app.runner.close()
         ended.set()
         gc.enable()
@@ -82,17 +84,17 @@ def _end(
     if ended.wait(END_WAIT):
         return
     app.runner.kill()
-    restoring = threading.Thread(target=_restore, args=(before,), daemon=True)
+    restoring = threading.Thread(target=_restore, args=(before, app.signals), daemon=True)
     restoring.start()
     restoring.join(0.2)  # a stalled terminal takes no more bytes
     os._exit(128 + number)
 
 
-def _restore(before: dict[int, list[Any]]) -> None:
+def _restore(before: dict[int, list[Any]], signals: TerminalSignals) -> None:
     restore_terminals(before)
     # Textual draws on stderr, so that stdout stays free for data.
     stream = sys.__stderr__
     if stream is not None:
         with contextlib.suppress(OSError, ValueError):
             if os.isatty(stream.fileno()):
-                os.write(stream.fileno(), RESTORE.encode())
+                os.write(stream.fileno(), (RESTORE + signals.taken_back()).encode())

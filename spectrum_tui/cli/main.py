@@ -30,6 +30,7 @@ COMMANDS = {
     "audit": ("FILE.yaml", "check a recipe and correct it"),
     "memory": ("RESULTS.json", "estimate the memory to train a selection; fit it into N GiB"),
     "compare": ("A.json B.json", "compare two rankings and their selections"),
+    "library": ("", "list the score files of this machine, the last used first"),
 }
 """What the first argument may be, apart from a model: a module beside this one, imported when it
 is called; what it takes and what it does."""
@@ -83,12 +84,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _app(arguments: list[str]) -> int:
-    options = _app_parser().parse_args(arguments)
+    options = _app_parser().parse_intermixed_args(arguments)
     settings = model_settings(options)
-    results = _results_file(settings.model)
-    if settings.sizes_from and results is None:
+    results = _last_used(settings.model) if options.last else _results_file(settings.model)
+    other = _compared_file(results, options.other) if options.other else None
+    if settings.sizes_from and (results is None or other is not None):
         raise InputError(
-            "--sizes-from is for saved scores.", "Give a RESULTS.json to open.", field="model"
+            "--sizes-from is for one file of saved scores.",
+            "Give one RESULTS.json to open.",
+            field="model",
         )
     if not is_served() and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(
@@ -102,7 +106,7 @@ def _app(arguments: list[str]) -> int:
     from spectrum_tui.core.files import usable_cache
 
     with usable_cache():
-        return run_app(SpectrumApp(settings, results=results, demo=options.demo))
+        return run_app(SpectrumApp(settings, results=results, other=other, demo=options.demo))
 
 
 def _results_file(model: str) -> Path | None:
@@ -123,6 +127,29 @@ def _results_file(model: str) -> Path | None:
     return None
 
 
+def _compared_file(first: Path | None, other: str) -> Path:
+    """Return the second of two score files that are compared."""
+    found = _results_file(other)
+    if any(path is None or path.suffix in RECIPES for path in (first, found)) or found is None:
+        raise InputError(
+            f"{other!r} is one argument too many.", "Two are for comparing: A.json B.json."
+        )
+    return found
+
+
+def _last_used(model: str) -> Path:
+    """Return the score file that `--last` opens."""
+    if model:
+        raise InputError("--last opens a file of the library.", f"Leave out {model!r}, or --last.")
+    from spectrum_tui.core.saved.library import last_there
+
+    entry = last_there()
+    if entry is None:
+        hint = f"Scan a model, or open a RESULTS.json; `{PROGRAM} library` lists them."
+        raise InputError("The library has no score file that is still there.", hint)
+    return Path(entry.path)
+
+
 def _app_parser() -> Parser:
     commands = (
         f"  {PROGRAM} {f'{name} {takes}':<22}  {does}" for name, (takes, does) in COMMANDS.items()
@@ -134,5 +161,11 @@ def _app_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    parser.add_argument(
+        "--last", action="store_true", help="open the scores that were scanned or opened last"
+    )
     add_model_options(parser, "app")
+    parser.add_argument(
+        "other", nargs="?", metavar="B.json", help="saved scores to compare those of MODEL with"
+    )
     return parser

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import sys
 import time
@@ -50,8 +49,9 @@ from spectrum_tui.core.scanning.distributed import PeerLostError, ProcessGroup, 
 from spectrum_tui.core.scanning.run import match_types, run_scan
 from spectrum_tui.core.settings import METRIC, Settings
 from spectrum_tui.core.text import safe
-from spectrum_tui.stdio.last_resort import report_error
+from spectrum_tui.stdio.last_resort import end_now, report_error
 from spectrum_tui.stdio.streams import draw, put, put_json, say
+from spectrum_tui.stdio.terminal_signals import TerminalSignals, short_name
 from spectrum_tui.worker.progress import ScanProgress, Snapshot
 
 Say = Callable[[str], None]
@@ -64,9 +64,10 @@ def run_scan_command(settings: Settings) -> int:
     Started by torchrun, this is one of several processes: the first speaks for all of them.
     """
     group = join()
+    signals = TerminalSignals(draw, settings.signals if group.leads else ())
     try:
-        with usable_cache():
-            return _scan(group, settings)
+        with usable_cache(), signals:
+            return _scan(group, settings, signals)
     except SpectrumError as exc:
         if group.size == 1:
             raise
@@ -75,17 +76,17 @@ def run_scan_command(settings: Settings) -> int:
         return 2
 
 
-def _scan(group: ProcessGroup, settings: Settings) -> int:
+def _scan(group: ProcessGroup, settings: Settings, signals: TerminalSignals) -> int:
     output = output_folder(settings.output_dir)
     tell = say if group.leads else _say_nothing
-    inspection = _prepare(group, settings, output, tell)
+    inspection = _prepare(group, settings, output, tell, signals)
     for note in inspection.summary.notes:
         tell(f"note: {note}")
     if settings.revision and inspection.summary.origin == "folder":
         tell("note: --revision is ignored: the files of a folder are read as they are")
     types = match_types(inspection.summary.types, settings.types)
     _check_policy(settings, inspection, types)
-    scan = _Scan(group, tell)
+    scan = _Scan(group, tell, signals)
     result = scan.run(replace(settings, types=types), inspection)
     if scan.interrupted or scan.stopped:
         return _interrupted(scan.progress.snapshot(), tell, fresh=bool(settings.since))
@@ -104,6 +105,7 @@ def _scan(group: ProcessGroup, settings: Settings) -> int:
     write_text(path, recipe.text)
     say_too_small(selection, policy)
     say_frozen(choice)
+    signals.over(f"{inspection.summary.name}: {_scored(result)}.")
     _print_result(choice, files, path, settings)
     return 1 if scan.progress.snapshot().failed else 0
 
@@ -118,7 +120,9 @@ def _check_policy(settings: Settings, inspection: Inspection, types: Collection[
     tell_unmatched(unmatched(policy, layers, types, model.embeddings), settings)
 
 
-def _prepare(group: ProcessGroup, settings: Settings, output: Path, say: Say) -> Inspection:
+def _prepare(
+    group: ProcessGroup, settings: Settings, output: Path, say: Say, signals: TerminalSignals
+) -> Inspection:
     """Return the model on this machine under its exact names; one process of each machine fetches
     it, the others wait for that."""
 
@@ -136,7 +140,7 @@ def _prepare(group: ProcessGroup, settings: Settings, output: Path, say: Say) ->
         _introduce(inspection, say)
         if inspection.summary.is_local:
             return inspection
-        return named(_downloaded(inspection, say))
+        return named(_downloaded(inspection, say, signals))
 
     def seen() -> Inspection:
         # Machines may share their files: read once more what another one wrote last.
@@ -151,19 +155,22 @@ def _prepare(group: ProcessGroup, settings: Settings, output: Path, say: Say) ->
 class _Scan:
     """A scan with its progress on stderr; the first Ctrl-C stops it gently, the second hard."""
 
-    def __init__(self, group: ProcessGroup, say: Say) -> None:
+    def __init__(self, group: ProcessGroup, say: Say, signals: TerminalSignals) -> None:
         self.progress = ScanProgress()
         self.interrupted = False
         self.stopped = False
         self._told = False
         self._group = group
         self._say = say
+        self._signals = signals
+        self._model = ""
         self._line = _StatusLine()
 
     def run(self, settings: Settings, inspection: Inspection) -> Result | None:
         before = signal.signal(signal.SIGINT, self._on_interrupt)
         results: list[Result] = []
         self.progress.begin()
+        self._model = short_name(inspection.summary.name)
         try:
             events = run_scan(
                 settings,
@@ -183,8 +190,7 @@ class _Scan:
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
-            # Threads may be inside a matrix for seconds; everything finished is on disk.
-            os._exit(130)
+            end_now()  # everything finished is on disk
         self.interrupted = True
         self._say("stopping after the matrices in progress (Ctrl-C again to stop at once)")
 
@@ -201,7 +207,9 @@ class _Scan:
                 self._line.clear()
                 self._say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
             case LayerDone() if self._group.leads:
-                self._line.show(self.progress.snapshot())
+                state = self.progress.snapshot()
+                self._line.show(state)
+                self._signals.work(state.share, self._model, failed=state.failed > 0)
             case ScanNote():
                 self._line.clear()
                 self._say(event.text)
@@ -263,10 +271,12 @@ def _introduce(inspection: Inspection, say: Say) -> None:
     )
 
 
-def _downloaded(inspection: Inspection, say: Say) -> Inspection:
+def _downloaded(inspection: Inspection, say: Say, signals: TerminalSignals) -> Inspection:
     last = [0.0]
+    model = short_name(inspection.summary.name)
 
     def report(done: int, total: int, speed: float) -> None:
+        signals.work(done / total if total else 0.0, f"↓ {model}")
         now = time.monotonic()
         if now - last[0] >= (1.0 if sys.stderr.isatty() else 10.0):
             last[0] = now
@@ -293,11 +303,13 @@ def _print_result(choice: Choice, files: OutputFiles, recipe: Path, settings: Se
         put_json(_as_json(choice, files, recipe, settings))
     else:
         put("".join(f"{path}\n" for path in paths))
+    say(_scored(result))
+
+
+def _scored(result: Result) -> str:
     failed = len(result.scores.problems)
-    say(
-        f"{counted(len(result.scores) - failed, 'layer')} scored"
-        + (f", {failed} failed" if failed else "")
-    )
+    scored = f"{counted(len(result.scores) - failed, 'layer')} scored"
+    return scored + (f", {failed} failed" if failed else "")
 
 
 def _as_json(

@@ -195,6 +195,17 @@ def make_folder(folder: Path, mode: int = 0o700) -> None:
             raise
 
 
+def names_in(folder: Path) -> list[str]:
+    """Return the names of all that lies in a folder."""
+    return os.listdir(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def _read_all(handle: int, most: int = -1) -> bytes:
     """Return all that is left of a file, at most `most` bytes where that is given."""
     found = bytearray()

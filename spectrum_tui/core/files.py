@@ -19,6 +19,9 @@ from spectrum_tui.core.text import has_controls, is_seen, safe
 
 APP_NAME = "spectrum-tui"
 
+SCORES_FOLDER = "model_snr_results"
+"""The folder in the output folder that holds the flat score files."""
+
 CACHE_VARIABLE = "SPECTRUM_TUI_CACHE"
 """The environment variable that moves the cache."""
 
@@ -144,7 +147,7 @@ class OutputFiles:
     @property
     def scores(self) -> Path:
         """`{layer: {"snr", "type"}}`."""
-        return self.folder / "model_snr_results" / f"{self.stem}.json"
+        return self.folder / SCORES_FOLDER / f"{self.stem}.json"
 
     @property
     def sorted_scores(self) -> Path:

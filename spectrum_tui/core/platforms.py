@@ -10,6 +10,7 @@ import contextlib
 import errno
 import importlib
 import os
+import select
 import signal
 import subprocess
 from pathlib import Path, PureWindowsPath
@@ -201,6 +202,15 @@ def terminal_settings() -> dict[int, list[Any]]:
             with contextlib.suppress(termios.error, OSError):
                 found[number] = termios.tcgetattr(number)
     return found
+
+
+def would_wait(number: int) -> bool:
+    """Return whether a write would wait, as for a terminal that nobody reads; False where the
+    system does not say (Windows, for what is no socket)."""
+    try:
+        return not select.select([], [number], [], 0)[1]
+    except (OSError, ValueError):
+        return False
 
 
 def restore_terminals(before: dict[int, list[Any]]) -> None:

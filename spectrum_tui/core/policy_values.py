@@ -118,11 +118,6 @@ def _range_text(first: int, last: int | None) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-def in_blocks(blocks: Blocks, number: int) -> bool:
-    """Return whether a block of that number may train."""
-    return any(first <= number and (last is None or number <= last) for first, last in blocks)
-
-
 def parse_memory(text: str) -> float:
     """Bytes of `24`, `23.5` and `24 GiB` (2^30 each, as cards have them) or `24 GB` (10^9 each);
     raises InputError (field "fit")."""

@@ -49,6 +49,25 @@ def parse_metric(text: str) -> str:
     return name
 
 
+SIGNALS = ("title", "progress", "bell")
+"""What a terminal can be told beside what is drawn in it (see `stdio.terminal_signals`)."""
+AUTO = "auto"
+
+
+def parse_signals(text: str) -> tuple[str, ...]:
+    """Return the parts of `SIGNALS` that are named, none for `none`; raises InputError."""
+    names = tuple(name.strip().lower() for name in text.split(","))
+    if names == ("none",):
+        return ()
+    if unknown := [name for name in names if name not in (AUTO, *SIGNALS)]:
+        raise InputError(
+            f"There is no signal {unknown[0]!r}.",
+            f"Choose from {', '.join(SIGNALS)}, separated by commas, or {AUTO} or none.",
+            field="signals",
+        )
+    return names
+
+
 def parse_batch_size(text: str) -> int:
     """Return how many matrices are in work at once, 0 for `auto`; raises InputError."""
     if text.strip().lower() in ("", "auto"):
@@ -334,6 +353,17 @@ class Settings:
         help="print the results as JSON on stdout",
         changes="output",
         only="scan",
+    )
+    signals: tuple[str, ...] = _setting(
+        flag="--signals",
+        default=(AUTO,),
+        metavar="LIST",
+        help=f"what a terminal shows of a scan or a download outside of its window: "
+        f"{', '.join(SIGNALS)}, none (auto: all that it is known to understand)",
+        changes="output",
+        check=parse_signals,
+        write=",".join,
+        unset="none",
     )
     no_embeddings: bool = _setting(
         flag="--no-embeddings",

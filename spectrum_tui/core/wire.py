@@ -9,6 +9,7 @@ from typing import Any
 
 from spectrum_tui.core import events, requests
 from spectrum_tui.core.layer_types import TypeInfo
+from spectrum_tui.core.policy_values import Budget
 from spectrum_tui.core.settings import Settings
 
 _KINDS: dict[str, type[Any]] = {
@@ -24,6 +25,7 @@ _KINDS: dict[str, type[Any]] = {
         events.ScanNote,
         events.ScanEnded,
         Settings,
+        Budget,
         requests.Request,
         requests.ModelSummary,
         requests.Inspected,

@@ -3,7 +3,6 @@ nobody foresaw, and an exit code that says so."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -15,7 +14,17 @@ from spectrum_tui import __version__
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.logs import keep_log
 from spectrum_tui.core.text import safe
-from spectrum_tui.stdio.streams import PROGRAM, StreamError, draw, plain_stderr, put, say, silence
+from spectrum_tui.stdio.streams import (
+    PROGRAM,
+    StreamError,
+    draw,
+    plain_stderr,
+    put,
+    say,
+    silence,
+    write_now,
+)
+from spectrum_tui.stdio.terminal_signals import restore_now
 
 UNEXPECTED = 70
 """EX_SOFTWARE of sysexits.h: what should not have happened did."""
@@ -42,7 +51,7 @@ def unexpected(error: BaseException) -> int:
         where = f" Details are in {log}." if log else ""
         say(f"{PROGRAM}: {safe(' '.join(_described(error).split()))}{where}")
     except MemoryError:
-        _write_raw(f"{PROGRAM}: Out of memory.\n".encode())
+        write_now(f"{PROGRAM}: Out of memory.\n")
     return UNEXPECTED
 
 
@@ -59,11 +68,6 @@ def _details(error: BaseException) -> str:
     lines = [f"{PROGRAM} {__version__}, Python {sys.version}", f"arguments: {sys.argv[1:]!r}", ""]
     trace = "".join(traceback.format_exception(error)).splitlines()
     return "".join(f"{safe(line)}\n" for line in [*lines, *trace])
-
-
-def _write_raw(data: bytes) -> None:
-    with contextlib.suppress(OSError):
-        os.write(2, data)
 
 
 # -- the process ------------------------------------------------------------------------------
@@ -107,6 +111,12 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _end_now(number: int, frame: FrameType | None) -> None:
+    end_now()
+
+
+def end_now() -> NoReturn:
+    """End the process for a Ctrl-C, without waiting for threads that are inside a matrix."""
+    restore_now()
     os._exit(INTERRUPTED)
 
 
@@ -114,7 +124,7 @@ def _unraisable(raised: sys.UnraisableHookArgs) -> None:
     """End the process for a Ctrl-C inside a finaliser or a callback, which would be printed and
     lost."""
     if raised.exc_type is KeyboardInterrupt:
-        os._exit(INTERRUPTED)
+        end_now()
     sys.__unraisablehook__(raised)
 
 

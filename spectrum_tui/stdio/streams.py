@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable
 
+from spectrum_tui.core.platforms import would_wait
 from spectrum_tui.core.text import printable_json, safe, safe_lines, shortened
 
 PROGRAM = "spectrum-tui"
@@ -78,6 +79,14 @@ def draw(text: str) -> None:
         stream.flush()
     except OSError:
         silence(2)
+
+
+def write_now(text: str) -> None:
+    """Text of ours on stderr, past every buffer; nothing where that would wait for a terminal which
+    has stalled, or nobody is there."""
+    with contextlib.suppress(OSError):
+        if not would_wait(2):
+            os.write(2, text.encode())
 
 
 def silence(number: int) -> None:

@@ -90,6 +90,14 @@ class ScanRunner:
         self._closed = False
         self.progress = ScanProgress()
         self.download: DownloadProgress | None = None
+        self.model = ""
+        """Of the scan or download that was asked for last."""
+
+    @property
+    def is_downloading(self) -> bool:
+        """Whether a download that was asked for, not a scan's own, is at it."""
+        with self._lock:
+            return "download" in self._open.values()
 
     @property
     def pid(self) -> int | None:
@@ -122,7 +130,7 @@ class ScanRunner:
 
     def fetch(self, settings: Settings, branch: str | None = None) -> int:
         """Download a model; `branch` is the name by which it is found again."""
-        self.download = None
+        self.download, self.model = None, settings.model
         return self._ask(Request(task="download", settings=settings, branch=branch))
 
     def suggest(self, settings: Settings) -> None:
@@ -135,6 +143,7 @@ class ScanRunner:
         A model that is only on the hub is downloaded first, as by `fetch`.
         """
         self._stop_when_started = False
+        self.model = settings.model
         self.progress.begin()
         return self._ask(Request(task="scan", settings=settings, branch=branch))
 

@@ -66,6 +66,11 @@ def intended(result: Result, percent: float, parameters: set[str]) -> set[str]:
     for layer, type_id, snr in zip(scores.layers, scores.type_ids, scores.values, strict=True):
         types.setdefault(scores.type_names[type_id], {})[layer] = float(snr)
     layers = {layer for of_type in types.values() for layer in oracle.selected(of_type, percent)}
+    return parameters_of(layers, parameters)
+
+
+def parameters_of(layers: set[str], parameters: set[str]) -> set[str]:
+    """The parameters of these layers, biases included."""
     names = {f"{layer}{end}" for layer in layers for end in ("", ".weight", ".bias", "_bias")}
     return names & parameters
 

@@ -28,12 +28,17 @@ from spectrum_tui.core.trainers.reports import report
 from spectrum_tui.core.trainers.trainers import TRAINERS
 from tests import made
 from tests.architectures.conftest import TinyModels
-from tests.architectures.test_scans import intended, of_the_same_modules
+from tests.architectures.test_scans import intended, of_the_same_modules, parameters_of
 from tests.architectures.tiny import ARCHITECTURES
 from tests.architectures.trainers import ORACLES, of_every_trainer
+from tests.policies import by_type, expected
 from tests.scans import done
 
-PERCENTAGES = (50, 100)
+PLAIN = tuple(
+    Policy(percent=percent, embeddings=embeddings)
+    for percent in (50, 100)
+    for embeddings in (True, False)
+)
 OVERMATCHES = {"spectrum-reference"}
 """Written as the reference script does, whose lines match siblings and miss heads: not meant to
 train what was selected, so that only our report of it is checked."""
@@ -68,17 +73,38 @@ def written(kind: RecipeKind, choice: Choice) -> str:
     try:
         return kind.files(kind.ranked(choice))[0].text
     except SelectionError as exc:
-        refused = ("smallest percentage", "always trains embeddings", "As spectrum.py writes it")
+        refused = (
+            *("smallest percentage", "always trains embeddings", "As spectrum.py writes it"),
+            *("one percentage for all types", "No layer is left", "Only embeddings"),
+        )
         if any(words in str(exc) for words in refused):
             return ""
         raise
 
 
-def meant(result: Result, percent: float, *, embeddings: bool) -> set[str]:
+def meant(result: Result, policy: Policy) -> set[str]:
     names = set(result.names)
     heads = {parameter.name for parameter in result.embeddings}
-    best = intended(result, percent, names)
-    return best | heads if embeddings else best - of_the_same_modules(heads, names)
+    if policy.is_plain:
+        best = intended(result, policy.percent, names)
+    else:
+        best = parameters_of(expected(result, policy), names)
+    return best | heads if policy.embeddings else best - of_the_same_modules(heads, names)
+
+
+def shaped(result: Result) -> Policy:
+    """A policy with something of everything: the worst layer of the first type pinned, the best
+    one banned, a share of its own for the last type, and not every block."""
+    values = next(iter(by_type(result).values()))
+    ranked = sorted(values, key=lambda name: values[name])
+    return Policy(
+        percent=50,
+        embeddings=False,
+        type_percents=((result.scores.type_names[-1], 100),),
+        blocks=((1, None),),
+        pins=(ranked[0],),
+        bans=(ranked[-1],),
+    )
 
 
 def check(kind: RecipeKind, choice: Choice, model: Any) -> tuple[int, int]:
@@ -87,7 +113,7 @@ def check(kind: RecipeKind, choice: Choice, model: Any) -> tuple[int, int]:
     text = written(kind, choice)
     if not text:
         return 0, 0
-    wanted = meant(result, choice.percent, embeddings=choice.policy.embeddings)
+    wanted = meant(result, choice.policy)
     trains = of_every_trainer(model, text)
     for one in report(text, wanted, result.parameters):
         assert one.trains == trains[one.trainer.name], (kind.name, one.trainer.name)
@@ -97,7 +123,7 @@ def check(kind: RecipeKind, choice: Choice, model: Any) -> tuple[int, int]:
         return 0, 0
     for name, found in trains.items():
         assert found == wanted, (kind.name, name, choice.percent, found ^ wanted)
-    if choice.percent == PERCENTAGES[0] and choice.policy.embeddings:
+    if choice.policy == PLAIN[0]:
         check_audit(kind, text, result)
     return len(trains), sum(found == wanted for found in trains.values())
 
@@ -131,15 +157,8 @@ def test_every_trainer_trains_what_is_meant(
     selection = Selection(result)
     for kind in YAML_KINDS:
         tried, right = 0, 0
-        for percent in PERCENTAGES:
-            for embeddings in (True, False):
-                counts = check(
-                    kind,
-                    Choice(
-                        selection=selection, policy=Policy(percent=percent, embeddings=embeddings)
-                    ),
-                    model,
-                )
-                tried, right = tried + counts[0], right + counts[1]
+        for policy in (*PLAIN, shaped(result)):
+            counts = check(kind, Choice(selection=selection, policy=policy), model)
+            tried, right = tried + counts[0], right + counts[1]
         record_property("read", (name, kind.name, len(result.names), tried, right))
         assert tried or kind.name in OVERMATCHES

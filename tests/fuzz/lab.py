@@ -14,6 +14,7 @@ from spectrum_tui.cli import main
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.model.kept_plans import KeptModel
+from spectrum_tui.core.recipes.policy_line import OPENING
 from spectrum_tui.stdio import last_resort
 from tests import checkpoints, quantised, quantisers
 from tests.fuzz.damage import (
@@ -46,6 +47,25 @@ _AUDITS = (
     ("audit", "{recipe}", "--json"),
     ("audit", "{recipe}", "--model", "{model}"),
     ("audit", "{recipe}", "--model", "{model}", "-o", "fixed.yaml"),
+)
+_SHAPED = (
+    *(
+        "--top-percent",
+        "37.5",
+        "--type-percent",
+        "mlp.*=60",
+        "--blocks",
+        "0-1,1-",
+        "--no-embeddings",
+    ),
+    *("--pin", "model.layers.0.*", "--ban", "model.layers.1.mlp.up_proj", "--rule", "global-rank"),
+)
+_POLICIES = (
+    ("export", "{scores}", "--policy", "{policy}"),
+    ("export", "{scores}", "--policy", "{policy}", "--as", "axolotl"),
+    ("memory", "{scores}", "--policy", "{policy}"),
+    ("compare", "{scores}", "{scores}", "--policy-b", "{policy}"),
+    (*_SCAN, *_OUTPUT, "--policy", "{policy}"),
 )
 
 
@@ -97,6 +117,7 @@ TARGETS = {
         ),
         Target(name="scores", file=SCORES, damage=damage_json, commands=_READERS),
         Target(name="recipe", file="work/recipe.yaml", damage=damage_text, commands=_AUDITS),
+        Target(name="policy", file="work/policy.yaml", damage=damage_text, commands=_POLICIES),
         Target(
             name="journal",
             file="cache/scans/*.jsonl",
@@ -195,6 +216,11 @@ class Lab:
         assert main.main(run) == 0
         (recipe,) = work.glob("*percent.yaml")
         recipe.rename(work / "recipe.yaml")
+        shaped = ["export", str(work / SCORES.removeprefix("work/")), *_SHAPED]
+        assert main.main([*shaped, "-o", str(work / "shaped.yaml")]) == 0
+        text = (work / "shaped.yaml").read_text(encoding="utf-8")
+        (line,) = (line for line in text.splitlines() if line.startswith(OPENING))
+        (work / "policy.yaml").write_text(f"{line}\n", encoding="utf-8")  # where damage counts
         for command in (*_READERS, *_AUDITS, (DESCRIBE, "{model}")):
             run_command(self.arguments(command, model, work)[:6])
 
@@ -204,6 +230,7 @@ class Lab:
             "model": str(model),
             "scores": str(work / SCORES.removeprefix("work/")),
             "recipe": str(work / "recipe.yaml"),
+            "policy": str(work / "policy.yaml"),
         }
         return [part.format(**places) for part in command]
 

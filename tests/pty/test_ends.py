@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -37,8 +38,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """This process's environment with a cache folder that marks the test's own processes."""
-    yield {**os.environ, "SPECTRUM_TUI_CACHE": str(tmp_path / "cache")}
+    """This process's environment with a cache folder that marks the test's own processes, and a
+    terminal that shows a title and progress."""
+    cache = str(tmp_path / "cache")
+    yield {**os.environ, "SPECTRUM_TUI_CACHE": cache, "TERM": "xterm-256color", "WT_SESSION": "1"}
     for pid in processes_with(str(tmp_path / "cache")):
         os.kill(pid, signal.SIGKILL)
 
@@ -84,9 +87,21 @@ def worker_of(terminal: Terminal, tmp_path: Path) -> int:
 
 
 def restored(terminal: Terminal) -> bool:
-    """Whether the shell would find its terminal as it was."""
+    """Whether the shell would find its terminal as it was, after a scan."""
     shown = ALT_SCREEN_OFF in terminal.received and CURSOR_ON in terminal.received
+    assert_signalled(terminal.received.decode())
     return shown and terminal.modes() == terminal.modes_before
+
+
+def assert_signalled(text: str) -> None:
+    """The title and the taskbar have shown a percentage, and show nothing any more."""
+    titles = re.findall(r"\x1b\]0;([^\x1b]*)\x1b\\", text)
+    assert re.fullmatch(r"\d+ % \S+ – spectrum", titles[0])
+    assert titles[-1] == ""
+    assert text.count("\x1b[22;0t") == text.count("\x1b[23;0t") == titles.count("")
+    shown = re.findall(r"\x1b\]9;4;([^\x1b]*)\x1b\\", text)
+    assert re.fullmatch(r"[12];\d+", shown[0])
+    assert shown[-1] == "0;0"
 
 
 def test_quit_in_the_middle_of_a_long_matrix(scanning: Terminal, tmp_path: Path) -> None:
@@ -106,7 +121,7 @@ def test_neither_a_killed_worker_nor_a_killed_app_has_anything_computed_again(
     scanning: Terminal, tmp_path: Path, model: Path, environment: dict[str, str]
 ) -> None:
     os.kill(worker_of(scanning, tmp_path), signal.SIGKILL)
-    screen = scanning.wait_for(r"(?s)SIGKILL.*Go on", timeout=10)
+    screen = scanning.wait_for(r"(?s)SIGKILL.*Continue", timeout=10)
     assert "memory" in screen
     scanning.send("g")
     scanning.wait_for(rf"(?s)Scanning.*{SMALL} of {SMALL + 1}", timeout=60)
@@ -162,8 +177,23 @@ def test_redirected_stdout_holds_data_only(tmp_path: Path, environment: dict[str
         terminal.pump(0.1)
         assert terminal.wait(60) == 0
         assert "12 layers scored" in terminal.screen()
+        assert not re.search(rb"\x1b\]|\x1b\[2[23];|\x07", terminal.received)
     data = json.loads(out.read_text(), parse_constant=pytest.fail)
     assert len(data["layers"]) == 12
+
+
+def test_a_scan_on_a_terminal_says_how_far_it_is(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    arguments = (*PROGRAM, "scan", "--demo", "--types", "mlp.*")
+    with Terminal(arguments, environment, cwd=tmp_path) as terminal:
+        assert terminal.wait(60) == 0
+        terminal.pump(0.1)
+        text = terminal.received.decode()
+    assert_signalled(text)
+    assert "% spectrum-tui-demo – spectrum" in text
+    assert text.count("\x07") == 1
+    assert text.index("\x1b]9;4;0;0") < text.index("\x07") < text.index("36 layers scored")
 
 
 def test_the_app_draws_on_stderr_and_leaves_stdout_alone(

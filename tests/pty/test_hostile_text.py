@@ -78,7 +78,10 @@ def test_a_recipe(tmp_path: Path) -> None:
 def test_a_command(tmp_path: Path) -> None:
     """Both streams are the terminal, so what is redrawn is among it."""
     folder = save(tmp_path / TEXT, llama(2), config={"architectures": [JSON_TEXT]})
-    with Terminal((*PROGRAM, "scan", str(folder)), dict(os.environ), cwd=tmp_path) as terminal:
+    arguments = (*PROGRAM, "scan", str(folder), "--signals", "title,progress")
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    with Terminal(arguments, environment, cwd=tmp_path) as terminal:
         assert terminal.wait(60) in (0, 1)
+        assert b" % " in terminal.received
         terminal.pump(0.2)
         assert_sent_nothing_of_it(terminal)

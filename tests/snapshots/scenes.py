@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from textual.pilot import Pilot
 from textual.widgets import Input
 
 from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.compare import CompareScreen
 from spectrum_tui.app.screens.layers import LayersScreen
+from spectrum_tui.app.screens.library import LibraryScreen
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.scan import ScanScreen
@@ -30,6 +33,7 @@ from spectrum_tui.core.requests import (
 )
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.saved.library import Entry
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.worker.progress import ScanProgress
 from tests import made
@@ -247,3 +251,60 @@ def comparison(percent: int = 25) -> CompareScreen:
     tuned = replace(a.provenance, model="made/llama-8b-tuned")
     b = replace(a, scores=made.ranked(scores, moved), provenance=tuned)
     return CompareScreen(compare(a, b), Policy(percent=percent))
+
+
+# -- library -----------------------------------------------------------------------------------
+
+NOON = 1_795_953_600.0
+"""The 29th of November 2026, in seconds since 1970."""
+
+
+def library_entries() -> list[Entry]:
+    """Scans of three models and a file of another tool."""
+    scan = Entry(
+        path="/home/you/work/model_snr_results/snr_results_made-llama-8b.json",
+        model="made/llama-8b",
+        used=NOON,
+        layers=338,
+        planned=338,
+        failed=0,
+        metric="spectrum",
+        revision="0123456789abcdef",
+        finished="2026-11-29",
+        device="cuda:0",
+        precision="fast",
+    )
+    tuned = "/home/you/ft/checkpoint-500/model_snr_results/snr_results_checkpoint-500.json"
+    cached = "/home/you/.cache/spectrum-tui/stopped/model_snr_results/snr_results_made-phi.json"
+    other = "/home/you/Downloads/snr_results_Qwen-Qwen2-7B.json"
+    return [
+        scan,
+        replace(scan, path=tuned, model="checkpoint-500", used=NOON - 8e4, note="code, 2 epochs"),
+        replace(scan, path=cached, model="made/phi", layers=37, planned=224, device="cpu"),
+        Entry(
+            path=other,
+            model="Qwen-Qwen2-7B",
+            used=NOON - 3e6,
+            layers=196,
+            planned=196,
+            failed=0,
+            metric="spectrum",
+        ),
+    ]
+
+
+def library(*keys: str, empty: bool = False) -> tuple[LibraryScreen, Prepare]:
+    """The library, the last file gone."""
+    screen = LibraryScreen(Settings(output_dir="."))
+
+    def before() -> None:
+        entries = [] if empty else library_entries()
+        screen.table.show_entries(entries)
+        screen.table.show_gone({entry.path for entry in entries[3:]})
+
+    async def prepare(pilot: Pilot[Any]) -> None:
+        await pilot.pause()
+        await pilot.app.workers.wait_for_complete()
+        await still(*keys, before=before)(pilot)
+
+    return screen, prepare

@@ -236,3 +236,38 @@ def test_every_expert(look: Look, size: Size) -> None:
 def test_audit(look: Look, state: str, size: Size) -> None:
     screen, prepare = scenes.audit_screen(state)
     look(screen, size, prepare)
+
+
+# -- library -----------------------------------------------------------------------------------
+
+
+@at_both_sizes
+@pytest.mark.parametrize(
+    ("state", "keys"),
+    [
+        ("marked", ("space", "down", "space")),
+        ("search", ("slash", *"qwen", "enter")),
+        ("note", ("down", "n")),
+        ("remove", ("delete",)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_library(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:
+    screen, prepare = scenes.library(*keys)
+    look(screen, size, prepare)
+
+
+def test_empty_library(look: Look) -> None:
+    screen, prepare = scenes.library(empty=True)
+    look(screen, SMALL, prepare)
+
+
+def test_library_without_colour(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    screen, prepare = scenes.library("space", "down", "space")
+    look(screen, SMALL, prepare)
+
+
+def test_library_in_light(look: Look) -> None:
+    screen, prepare = scenes.library("space")
+    look(screen, LARGE, prepare, theme=LIGHT.name)

@@ -25,7 +25,10 @@ from spectrum_tui.core import settings
 from spectrum_tui.core.audit import model_names as audit_names
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.model import inspection, kept_plans
+from spectrum_tui.core.policy_values import Budget
+from spectrum_tui.core.recipes.policy_line import read_policy
 from spectrum_tui.core.requests import ModelNames, ResultReady
+from spectrum_tui.core.results.policy import policy_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved import sizes, store
 from spectrum_tui.core.scanning import run as scan_run
@@ -38,6 +41,7 @@ from tests.ui.worker_control import until
 SIZE = (80, 24)
 OTHER = "stable_rank"
 TYPE = "input_layernorm"
+LAYER = "model.layers.1.mlp.down_proj"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,16 @@ TYPED = {
     "types": Typed(("--types", "input_*"), (TYPE,)),
     "since": Typed(("--fresh",), NOW),
     "json": Typed(("--json",)),
+    "signals": Typed(("--signals", "none"), ()),
     "no_embeddings": Typed(("--no-embeddings",)),
+    "rule": Typed(("--rule", "global-rank"), "global-rank"),
+    "type_percents": Typed(("--type-percent", "mlp.*=7.5"), (("mlp.*", 7.5),)),
+    "blocks": Typed(("--blocks", "0-1,3-"), ((0, 1), (3, None))),
+    "pins": Typed(("--pin", LAYER), (LAYER,)),
+    "bans": Typed(("--ban", LAYER), (LAYER,)),
+    "budget": Typed(("--budget", "2B"), Budget(2e9, in_bytes=False, text="2B")),
+    "way": Typed(("--way", "lora gpus=2"), "lora gpus=2"),
+    "policy": Typed(("--policy", "chosen.yaml"), "chosen.yaml"),
 }
 
 
@@ -126,7 +139,15 @@ class Core:
 
     def inspect(self, model: str, revision: str = "", **_: Any) -> Any:
         self.asked.append((model, revision))
-        return SimpleNamespace(summary=replace(summary(model), revision=revision))
+        scored = scores().scores
+        types = [scored.type_names[kind] for kind in scored.type_ids.tolist()]
+        layers = [
+            SimpleNamespace(name=n, type=t) for n, t in zip(scored.layers, types, strict=True)
+        ]
+        return SimpleNamespace(
+            summary=replace(summary(model), revision=revision),
+            model=SimpleNamespace(layers=layers, embeddings=scores().embeddings),
+        )
 
     def name(self, found: Any, settings: Settings) -> Any:
         self.named.append((settings.model_class, settings.allow_gptq))
@@ -156,6 +177,7 @@ class Core:
 @pytest.fixture
 def core(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Core:
     monkeypatch.chdir(tmp_path)
+    Path("chosen.yaml").write_text("# policy: --top-percent 11\n", encoding="utf-8")
     return Core(monkeypatch)
 
 
@@ -245,9 +267,10 @@ def test_the_scan_command_passes_every_option_on(
     assert set(core.asked) == {(request.model, request.revision)}
     assert core.named == [(request.model_class, request.allow_gptq)]
     out = capsys.readouterr().out
-    percent = 37 if typed else 50
-    (recipe,) = output_folder(request.output_dir).glob("*.yaml")
-    assert recipe.name.endswith(f"_{percent}percent.yaml")
+    (recipe,) = output_folder(request.output_dir).glob("*_unfrozenparameters_*.yaml")
+    assert recipe.name.endswith("_2B_shaped.yaml" if typed else "_50percent.yaml")
+    written = policy_of(Settings(**read_policy(recipe)))
+    assert written == policy_of(request)
     assert ("lm_head" in recipe.read_text()) is not bool(typed)
     assert out.startswith("{") is bool(typed)
     if typed:

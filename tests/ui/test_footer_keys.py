@@ -76,6 +76,8 @@ def scene(name: str) -> tuple[Screen[Any], Prepare]:
         case ["scan", state]:
             screen = scenes.scan_screen(state)
             return screen, still(before=screen.poll)
+        case ["library", _]:
+            return scenes.library("space", "down")
         case ["results", "heatmap"]:
             return scenes.results(made_results.with_sizes()), still("tab", "m")
         case _:
@@ -107,6 +109,7 @@ async def _does_something(app: Recorder, pilot: Pilot[Any], key: str) -> bool:
         "scan-stopped",
         "results-table",
         "results-heatmap",
+        "library-marked",
     ],
 )
 async def test_every_key_in_the_footer_does_something(name: str) -> None:

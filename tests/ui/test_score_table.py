@@ -11,7 +11,8 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 from textual.strip import Strip
 
-from spectrum_tui.app.widgets.score_pane import FilterInput, ScorePane
+from spectrum_tui.app.widgets.filter_line import FilterInput
+from spectrum_tui.app.widgets.score_pane import ScorePane
 from spectrum_tui.app.widgets.score_rows import ScoreRows, Sort
 from spectrum_tui.app.widgets.score_table import ScoreTable, marked_bar
 from spectrum_tui.core.layer_types import natural_key
@@ -234,21 +235,21 @@ async def test_a_click_moves_the_cursor() -> None:
 async def test_filter_by_layer_or_type() -> None:
     app = Host(made.result(layers=32))
     async with app.run_test(size=(80, 24)) as pilot:
-        app.pane.open_filter()
+        app.pane.filter.open()
         await pilot.press(*"V_PROJ")
         assert len(app.table.order) == 32
         assert all("v_proj" in layer for layer in app.shown())
         await pilot.press("enter")
         assert app.table.has_focus
-        app.pane.open_filter()
+        app.pane.filter.open()
         await pilot.press("end", *"zz")
         assert len(app.table.order) == 0
         assert "No layer" in app.pane.details(80).plain
         assert app.line(1).strip() == ""
         await pilot.press("escape")
         assert len(app.table.order) == 224
-        assert not app.pane.filtering
-        app.pane.open_filter()
+        assert not app.pane.filter.is_open
+        app.pane.filter.open()
         await pilot.press(*"layers.7.")
         assert len(app.table.order) == 7
 

@@ -34,6 +34,7 @@ CALLS = (
     "fstat",
     "fsync",
     "ftruncate",
+    "listdir",
     "lseek",
     "lstat",
     "mkdir",

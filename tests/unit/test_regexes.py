@@ -192,7 +192,7 @@ def test_a_long_entry_is_no_name() -> None:
     ids=["base 60", "base 60 with a point", "digits", "5 MB"],
 )
 def test_a_value_that_takes_minutes_is_refused(value: str) -> None:
-    with pytest.raises(StopsError, match=r"cannot make|no plain list"):
+    with pytest.raises(StopsError, match=r"cannot make|not a plain list"):
         assert RecipeText(f"more: {value}\n").parsed
 
 

@@ -55,6 +55,12 @@ PURPOSES = {
         "are the layers that moved farthest, from their rank in A (○) to that in B (●), with the "
         "highest score on the left."
     ),
+    "LibraryScreen": (
+        "Every score file that was scanned or opened on this machine, whatever folder it lies in, "
+        "the last used first. Space marks two of them, A and B, and o compares them. A note tells "
+        "one scan from another. A file that is no longer there is marked ✗; removing an entry "
+        "leaves its file alone."
+    ),
     "MemoryScreen": (
         "The memory to train the selection on each GPU, for seven ways to train. Parameters are "
         "counted exactly; activations are an estimate. Type the GB of one GPU and press enter: "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import METRICS, Settings
 
-Change = Callable[[Policy, Sequence[str], Sequence[str]], Policy]
+Change = Callable[[Policy, Sequence[str], Mapping[str, int]], Policy]
 """What is done to a policy for some layers, given all of them."""
 
 
@@ -237,9 +237,10 @@ class ResultState:
         self._by_hand(banned, rows)
 
     def _by_hand(self, change: Change, rows: Sequence[int]) -> None:
-        every = self.result.scores.layers
+        names = self.result.scores.layers
+        every = self.choice.selection.rows_by_name
         if rows:
-            self.shape(change(self.choice.policy, [every[row] for row in rows], every))
+            self.shape(change(self.choice.policy, [names[row] for row in rows], every))
 
     def move_type(self, row: int, by: int) -> None:
         """Give the type of this layer a percentage of its own, this much more or less."""

@@ -17,9 +17,9 @@ from spectrum_tui.app.screens.result_notes import result_label
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import TABLE, WIDE, ResultHeader, ResultViews
 from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.filter_line import FilterInput
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS
-from spectrum_tui.app.widgets.score_pane import FilterInput
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.core.errors import SpectrumError
@@ -55,14 +55,22 @@ class ResultsScreen(Screen[None]):
         hidden_key("c", "open('copy')", "Copy", "Copy the YAML, even over SSH"),
         Binding("e", "embeddings", "Embeddings", tooltip="Train or freeze embeddings and head"),
         Binding("f", "open('memory')", "Memory", tooltip="Memory to train; fit into N GiB"),
-        Binding("space", "pin", "Pin", tooltip="This layer trains at any percentage, or again not"),
-        hidden_key("minus,delete", "ban", "Ban", "This layer never trains, or again may"),
-        hidden_key("greater_than_sign", "type(1)", "Type more", "1 % more of this layer's type"),
-        hidden_key("less_than_sign", "type(-1)", "Type less", "1 % less of this layer's type"),
-        hidden_key("right_square_bracket", "block(1)", "Fewer blocks", "Freeze one block more"),
-        hidden_key("left_square_bracket", "block(-1)", "More blocks", "Freeze one block less"),
-        hidden_key("u", "undo", "Undo", "Take the last change back"),
-        hidden_key("ctrl+r", "redo", "Redo", "Make again what was undone"),
+        Binding("space", "pin", "Pin", tooltip="Always train this layer; again to undo"),
+        hidden_key("minus,delete", "ban", "Ban", "Never train this layer; again to undo"),
+        hidden_key(
+            "greater_than_sign", "type(1)", "Type more", "Raise the percentage of this layer's type"
+        ),
+        hidden_key(
+            "less_than_sign", "type(-1)", "Type less", "Lower the percentage of this layer's type"
+        ),
+        hidden_key(
+            "right_square_bracket", "block(1)", "Fewer blocks", "Freeze one more block, from below"
+        ),
+        hidden_key(
+            "left_square_bracket", "block(-1)", "More blocks", "Free the topmost frozen block"
+        ),
+        hidden_key("u", "undo", "Undo", "Undo the last change of the selection"),
+        hidden_key("ctrl+r", "redo", "Redo", "Redo what was undone"),
         Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
         hidden_key("s", "in_table('sort')", "Sort", "Sort by file order, SNR, layer or type"),
         hidden_key("S", "in_table('reverse')", "Reverse", "Reverse the order"),
@@ -123,6 +131,7 @@ class ResultsScreen(Screen[None]):
 
     def _count_memory(self) -> None:
         self.state.memory.prepare()
+        self.state.choice.selection.prepare()
         self.header.show()
 
     def on_resize(self, event: Resize) -> None:
@@ -215,11 +224,11 @@ class ResultsScreen(Screen[None]):
 
     def action_filter(self) -> None:
         self.views.in_table()
-        self.views.pane.open_filter()
+        self.views.pane.filter.open()
 
     def action_back(self) -> None:
-        if self.views.pane.filtering:
-            self.views.pane.close_filter()
+        if self.views.pane.filter.is_open:
+            self.views.pane.filter.close()
         else:
             self.dismiss()
 

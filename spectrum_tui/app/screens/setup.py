@@ -20,6 +20,7 @@ from spectrum_tui.app.messages import (
     DownloadRequested,
     InspectRequested,
     LayersRequested,
+    LibraryRequested,
     OpenRequested,
 )
 from spectrum_tui.app.widgets.field import Field
@@ -68,6 +69,7 @@ class SetupScreen(Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+n", "continue", "Continue", tooltip="Choose the layers of this model"),
+        Binding("ctrl+l", "library", "Library", tooltip="Score files of this machine"),
         Binding("d", "download", "Download", tooltip="Fetch the model into the hub's cache"),
         Binding(
             "escape", "cancel", "Cancel", key_display="esc", tooltip="Stop the download or reading"
@@ -277,14 +279,23 @@ class SetupScreen(Screen[None]):
         self.post_message(InspectRequested(model, revision))
 
     def _open(self, path: Path) -> None:
-        """Open a file with what the fields say; a device or batch size is of no use to it."""
-        percent = self._form.parse("top_percent")
-        if percent is not None:
-            revision, folder = self._form.typed()[1], self._form.output_dir()
-            settings = replace(
-                self.settings, revision=revision, top_percent=percent, output_dir=folder
-            )
+        settings = self._to_open_with()
+        if settings is not None:
             self.post_message(OpenRequested(path, settings))
+
+    def action_library(self) -> None:
+        settings = self._to_open_with()
+        if settings is not None:
+            self.post_message(LibraryRequested(settings))
+
+    def _to_open_with(self) -> Settings | None:
+        """Return what the fields say for files that are opened; a device or batch size is of no use
+        to them."""
+        percent = self._form.parse("top_percent")
+        if percent is None:
+            return None
+        revision, folder = self._form.typed()[1], self._form.output_dir()
+        return replace(self.settings, revision=revision, top_percent=percent, output_dir=folder)
 
     def _clear_found(self) -> None:
         self.summary = None

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from rich.cells import cell_len
-from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.cells import keep_end, printable
-from spectrum_tui.app.widgets.key_footer import hidden_key
+from spectrum_tui.app.widgets.filter_line import FilterLine
 from spectrum_tui.app.widgets.layer_facts import (
     layer_lines,
     what_it_costs,
@@ -28,37 +24,12 @@ from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.results.selection import Selection
 
 
-class FilterInput(Input):
-    """The text that a layer or type must contain."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "clear", "Clear filter", tooltip="Show every layer again"),
-        Binding("enter", "keep", "To the rows", tooltip="Keep the filter, go to the rows"),
-        hidden_key("down", "keep", "To the rows", "Keep the filter, go to the rows"),
-    ]
-
-    def action_clear(self) -> None:
-        self.query_ancestor(ScorePane).close_filter()
-
-    def action_keep(self) -> None:
-        self.query_ancestor(ScorePane).table.focus()
-
-
 class ScorePane(Vertical):
     """Table, filter and details; `table` is the table itself."""
 
     DEFAULT_CSS = """
     ScorePane {
         height: 1fr;
-        & > #filter {
-            display: none;
-            height: 1;
-            background: $boost;
-            & > #filter-label { width: auto; color: $accent; text-style: bold; padding: 0 1 0 0; }
-            & > FilterInput { width: 1fr; background: $boost; }
-            & > #filter-count { width: auto; color: $text-muted; padding: 0 1; }
-        }
-        &.-filtering > #filter { display: block; }
         & > #details { height: 1; color: $foreground 75%; background: $boost; text-wrap: nowrap; }
     }
     """
@@ -71,41 +42,20 @@ class ScorePane(Vertical):
         self._said = Content("")
         self.table = ScoreTable(selection, self._show_details)
         self._details = Static(markup=False, id="details")
-        self._input = FilterInput(placeholder="part of a layer or type name", compact=True)
-        self._count = Static(markup=False, id="filter-count")
+        self.filter = FilterLine("part of a layer or type name", self._narrow, self.table.focus)
 
     def compose(self) -> ComposeResult:
-        with Horizontal(id="filter"):
-            yield Static("/", id="filter-label")
-            yield self._input
-            yield self._count
+        yield self.filter
         yield self.table
         yield self._details
 
     def on_resize(self) -> None:
         self._show_details()
 
-    # -- filter -------------------------------------------------------------------------------
-
-    @property
-    def filtering(self) -> bool:
-        return self.has_class("-filtering")
-
-    def open_filter(self) -> None:
-        self.add_class("-filtering")
-        self._input.focus()
-
-    def close_filter(self) -> None:
-        self.remove_class("-filtering")
-        self._input.value = ""
-        self.table.focus()
-
-    @on(Input.Changed)
-    def _filter(self, event: Input.Changed) -> None:
-        event.stop()
-        if event.value != self.table.containing:
-            self.table.show(containing=event.value)
-        self._count.update(f"{len(self.table.order):,} of {len(self.table.scores):,}")
+    def _narrow(self, text: str) -> str:
+        if text != self.table.containing:
+            self.table.show(containing=text)
+        return f"{len(self.table.order):,} of {len(self.table.scores):,}"
 
     # -- details ------------------------------------------------------------------------------
 

@@ -39,8 +39,8 @@ def _options(settings: Settings) -> Iterator[str]:
     """Yield what is other than the default, and the percentage unless a budget replaces it."""
     for name in POLICY_OPTIONS:
         option, value = OPTIONS[name], getattr(settings, name)
-        said = settings.budget is None if name == "top_percent" else value != option.default
-        if not said:
+        plain = name == "top_percent" and settings.budget is None
+        if value == option.default and not plain:
             continue
         if option.takes == "nothing":
             yield option.flag

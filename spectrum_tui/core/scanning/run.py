@@ -35,7 +35,7 @@ from spectrum_tui.core.results.results import (
     Scores,
     int_array,
 )
-from spectrum_tui.core.saved import store
+from spectrum_tui.core.saved import library, store
 from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
 from spectrum_tui.core.settings import METRICS, Settings
@@ -83,6 +83,7 @@ def run_scan(
         except OutputError as exc:
             kept = "" if cache_note() else " The scores are kept: the next scan starts from them."
             raise OutputError(exc.message, f"{exc.hint}{kept}", field=exc.field) from None
+        library.record(result, files.scores)
         yield from map(ScanNote, notes)
         yield ResultReady(str(files.scores), outcome.finished)
 

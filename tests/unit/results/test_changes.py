@@ -24,6 +24,7 @@ from tests import made
 RESULT = made.result(layers=6, types=3)
 SELECTION = Selection(RESULT)
 NAMES = RESULT.scores.layers
+EVERY = SELECTION.rows_by_name
 TYPES = RESULT.scores.type_names
 
 layers = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True)
@@ -40,7 +41,7 @@ def hands(policy: Policy) -> dict[str, Hand]:
 
 @given(policies, layers)
 def test_pinning_changes_these_layers_alone(policy: Policy, chosen: list[str]) -> None:
-    before, after = hands(policy), hands(pinned(policy, chosen, NAMES))
+    before, after = hands(policy), hands(pinned(policy, chosen, EVERY))
     every = all(before[name] is Hand.PINNED for name in chosen)
     wanted = dict.fromkeys(chosen, Hand.NONE if every else Hand.PINNED)
     assert after == before | wanted
@@ -48,7 +49,7 @@ def test_pinning_changes_these_layers_alone(policy: Policy, chosen: list[str]) -
 
 @given(policies, layers)
 def test_banning_changes_these_layers_alone(policy: Policy, chosen: list[str]) -> None:
-    before, after = hands(policy), hands(banned(policy, chosen, NAMES))
+    before, after = hands(policy), hands(banned(policy, chosen, EVERY))
     every = all(before[name] is Hand.BANNED for name in chosen)
     for name in chosen:
         if not every:
@@ -91,9 +92,9 @@ def test_the_first_block(
 def changed(policy: Policy, kind: str, chosen: list[str], number: int) -> Policy:
     match kind:
         case "pin":
-            return pinned(policy, chosen, NAMES)
+            return pinned(policy, chosen, EVERY)
         case "ban":
-            return banned(policy, chosen, NAMES)
+            return banned(policy, chosen, EVERY)
         case "slide":
             return replace(policy, percent=number + 1)
     return with_type_percent(policy, TYPES[0], number)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +29,10 @@ from spectrum_tui.core.recipes.policy_line import OPENING, policy_line, read_pol
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.policy import Policy, policy_of
-from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import Settings
 from tests import made
+from tests.policies import expected, matched, shares
 
 LAYERS, TYPES = 9, 4
 HEADS = ("model.embed_tokens", "lm_head")
@@ -77,58 +73,6 @@ policies = st.builds(
 def metric_of(policy: Policy) -> str:
     """The metric that the policy's rule allows."""
     return "calibrated" if policy.rule == "global" else "spectrum"
-
-
-def matched(name: str, wanted: tuple[str, ...]) -> bool:
-    return any(name == pattern or fnmatchcase(name, pattern) for pattern in wanted)
-
-
-def best(values: Mapping[str, Fraction | float], percent: float) -> set[str]:
-    """The floor(n·P/100) names with the highest value, ties as they come."""
-    scored = sorted((n for n in values if not math.isnan(values[n])), key=lambda n: -values[n])
-    return set(scored[: math.floor(len(values) * Fraction(round(percent * 10), 1000))])
-
-
-def shares(result: Result) -> dict[str, Fraction | float]:
-    """Minus the share of its type that ranks up to each layer: higher is better."""
-    found: dict[str, Fraction | float] = {}
-    for names in by_type(result).values():
-        scored = sorted((n for n in names if not math.isnan(names[n])), key=lambda n: -names[n])
-        found |= {name: -Fraction(i + 1, len(names)) for i, name in enumerate(scored)}
-    every = (n for names in by_type(result).values() for n in names)
-    return {name: found.get(name, math.nan) for name in every}
-
-
-def by_type(result: Result) -> dict[str, dict[str, float]]:
-    scores = result.scores
-    types: dict[str, dict[str, float]] = {}
-    for name, kind, value in zip(scores.layers, scores.type_ids, scores.values, strict=True):
-        types.setdefault(scores.type_names[kind], {})[name] = float(value)
-    return types
-
-
-def expected(result: Result, policy: Policy) -> set[str]:
-    """The layers that a policy selects, by its rules typed again."""
-    types = by_type(result)
-    if policy.rule == "per-type":
-        chosen = {n for names in types.values() for n in best(names, policy.percent)}
-    elif policy.rule == "global":
-        chosen = best({n: v for names in types.values() for n, v in names.items()}, policy.percent)
-    else:
-        chosen = best(shares(result), policy.percent)
-    for kind, names in types.items():
-        own = [p for pattern, p in policy.type_percents if fnmatchcase(kind, pattern)]
-        if own:
-            chosen = chosen - names.keys() | best(names, own[-1])
-    block = {name: int(re.findall(r"\.(\d+)\.", name)[0]) for name in NAMES}
-    if policy.blocks:
-        inside = {
-            n for n in NAMES if any(a <= block[n] and (b is None or block[n] <= b)
-                                    for a, b in policy.blocks)
-        }  # fmt: skip
-        chosen &= inside
-    chosen |= {name for name in NAMES if matched(name, policy.pins)}
-    return {name for name in chosen if not matched(name, policy.bans)}
 
 
 @given(policies)

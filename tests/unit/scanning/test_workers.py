@@ -260,7 +260,7 @@ def test_a_matrix_too_large_for_the_memory_of_the_process(tmp_path: Path) -> Non
     assert run.returncode == 0, run.stderr
     counts, reason = run.stdout.splitlines()
     assert counts == "large 12"
-    assert reason.startswith("not enough memory for it, alone on the CPU: it needs about")
+    assert reason.startswith("not enough memory even for it alone on the CPU: it needs about")
 
 
 @pytest.mark.parametrize("lost", [True, False])

@@ -1,0 +1,65 @@
+"""What the terminal is told, outside of the frames, of a scan or a download of the app."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.requests import DownloadProgress
+from spectrum_tui.stdio.terminal_signals import TerminalSignals, short_name
+from spectrum_tui.worker.client import ScanRunner
+from spectrum_tui.worker.progress import Snapshot
+
+POLL_SECONDS = 0.5
+
+
+class Announcer:
+    """Looks at a runner when it is polled, and tells the terminal what it is at."""
+
+    def __init__(self, runner: ScanRunner, signals: TerminalSignals) -> None:
+        self._runner = runner
+        self._signals = signals
+        self._at: Literal["", "scan", "download"] = ""
+
+    def poll(self) -> None:
+        """Show how far the work is, or that it is over."""
+        before = self._at
+        scan = self._runner.progress.snapshot()
+        self._at = "scan" if scan.live else "download" if self._runner.is_downloading else ""
+        model = short_name(self._runner.model)
+        if scan.live:
+            fetching = scan.phase == "fetching"
+            self._signals.work(
+                scan.share, f"↓ {model}" if fetching else model, failed=scan.failed > 0
+            )
+        elif self._at:
+            self._signals.work(_share(self._runner.download), f"↓ {model}")
+        elif before == "scan":
+            said = _end_of_scan(scan)
+            failed = scan.phase in ("failed", "died")
+            self._signals.over(f"{model}: {said}" if said else "", failed=failed)
+        elif before:
+            self._download_over(model)
+
+    def _download_over(self, model: str) -> None:
+        if self._runner.download is None:  # cancelled
+            self._signals.over("")
+            return
+        failed = _share(self._runner.download) < 1
+        said = "the download failed." if failed else "downloaded."
+        self._signals.over(f"{model}: {said}", failed=failed)
+
+
+def _share(download: DownloadProgress | None) -> float:
+    return download.done / download.total if download and download.total else 0.0
+
+
+def _end_of_scan(scan: Snapshot) -> str:
+    """Return what the user is told of the end of a scan: nothing where the user ended it."""
+    match scan.phase:
+        case "finished":
+            failed = f", {scan.failed:,} failed" if scan.failed else ""
+            return f"{counted(scan.done, 'layer')} scored{failed}."
+        case "failed" | "died":
+            return "the scan could not go on."
+    return ""
