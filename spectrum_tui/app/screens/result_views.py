@@ -119,8 +119,7 @@ class ResultHeader(Vertical):
         if plain.blocks_back == plain.blocks and choice.selection.heads(choice.policy):
             return "embeddings train below all blocks: e freezes them"
         where = "without checkpointing, " if memory.training.checkpointing else ""
-        reach = f"{plain.blocks_back} of {plain.blocks} blocks reached"
-        return f"{where}{reach}, a step costs {numbers.percent(plain.step)}"
+        return f"{where}{plain.reach} reached, a step costs {numbers.percent(plain.step)}"
 
     def _keep_lines(self) -> None:
         """Keep a line for what only some percentages bring, where any does."""

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from spectrum_tui.core import numbers
 from spectrum_tui.core.memory.compute import step_cost
 from spectrum_tui.core.memory.model import ABOVE, BELOW, Architecture, ModelSizes
 from spectrum_tui.core.memory.presets import COPY, Preset, Training
@@ -66,6 +67,11 @@ class Estimate:
             "optimizer": self.optimizer,
             "activations": self.activations,
         }
+
+    @property
+    def reach(self) -> str:
+        """How many of the blocks gradients reach, in words: `24 of 32 blocks`."""
+        return numbers.part_of(self.blocks_back, self.blocks, "block")
 
     @property
     def static(self) -> float:

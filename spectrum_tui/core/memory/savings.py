@@ -34,8 +34,8 @@ class Savings:
             return ""
         if self.held_by_embeddings:
             frozen = f"{self.blocks_frozen} with e"
-            return f"embeddings train: all {plain.blocks} blocks reached, {frozen}"
-        reached = f"{plain.blocks_back} of {plain.blocks} blocks"
+            return f"embeddings train: {plain.reach} reached, {frozen}"
+        reached = plain.reach
         if self.trained == plain:
             return f"{reached} reached, a step costs {numbers.percent(plain.step)}"
         return f"without it {reached}: step {numbers.percent(plain.step)}"
@@ -47,12 +47,12 @@ class Savings:
         if not plain.blocks:
             return []
         step = f"A step costs about {numbers.percent(trained.step)} of training everything"
-        reach = f"gradients reach {plain.blocks_back} of {plain.blocks} blocks"
+        reach = f"gradients reach {plain.reach}"
         if trained == plain:
             said = [f"{step}: {reach}."]
         else:
             takes = f"activations take {numbers.size(plain.activations)}"
-            cost = f"a step costs {numbers.percent(plain.step)} of the same"
+            cost = f"a step costs {numbers.percent(plain.step)} of training everything that way"
             said = [f"{step}.", f"Without gradient checkpointing {reach}, {takes}, {cost}."]
         if self.held_by_embeddings:
             said.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -62,12 +63,13 @@ def test_a_budget_is_filled_anew_by_whatever_changes() -> None:
     budget = parse_budget("20GiB")
     state = ResultState(SIZED, Settings(budget=budget, way="8bit", no_embeddings=True))
     assert (state.memory.way, state.memory.card) == ("8bit", budget)
-    for change in (
+    changes: tuple[Callable[[], None], ...] = (
         lambda: state.pin([0, 1, 2]),
         lambda: state.ban([8]),
         lambda: state.move_first_block(2),
         lambda: state.move_type(20, 10),
-    ):
+    )
+    for change in changes:
         change()
         policy = state.choice.policy
         assert policy == filled(policy, state.choice.selection, Tiers())
