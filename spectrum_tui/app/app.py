@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from textual.screen import Screen
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
 from spectrum_tui.app.base import BaseApp
+from spectrum_tui.app.key_names import keymap_of
 from spectrum_tui.app.loading import (
     ComparisonLoaded,
     RecipeLoaded,
@@ -89,10 +90,16 @@ class SpectrumApp(BaseApp):
         results: Path | None = None,
         other: Path | None = None,
         demo: bool = False,
+        keys: Mapping[str, Mapping[str, str]] | None = None,
         worker_command: Sequence[str] | None = None,
     ) -> None:
-        """`results` open at the start, compared with the `other` file where there is one."""
+        """`results` open at the start, compared with the `other` file where there is one; `keys`:
+        {screen: {action: keys}} of the user. Raises InputError for these, and for a theme that
+        there is not."""
         super().__init__()
+        self.set_theme(settings.theme)
+        if keys:
+            self.set_keymap(keymap_of(keys, BaseApp))
         if demo or results is not None:
             settings = replace(settings, model=DEMO if demo else "")
         self.settings = settings

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from textual import events, on
+from textual import events, on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import Provider
 from textual.driver import Driver
 from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
+from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.key_order import KeyOrder
 from spectrum_tui.app.theme import DARK, LIGHT, THEMES, opposite
 from spectrum_tui.app.widgets.cells import PRINTABLE
 from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.step_bar import MIN_HEIGHT, MIN_WIDTH, StepBar
+from spectrum_tui.core import config
+from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.stdio.last_resort import UNEXPECTED
 from spectrum_tui.stdio.streams import is_served
 
 LEAVE = "Leave; asks first while a scan runs"
 """The question says what becomes of the scores: that depends on the cache."""
+
+
+@runtime_checkable
+class HasDefaults(Protocol):
+    """A screen that shows what can be kept for other models."""
+
+    def defaults(self) -> Mapping[str, Any]:
+        """Return the values to keep, by setting."""
 
 
 @dataclass
@@ -34,15 +48,22 @@ class ExitRequested(Message):
     code: int
 
 
-class BaseApp(App[None]):
+def _commands() -> type[Provider]:
+    from spectrum_tui.app.tasks import Commands  # later: the palette is rarely the first thing
+
+    return Commands
+
+
+class BaseApp(NamedKeys, App[None]):
     """The shell around the screens; knows nothing of models and scans."""
 
     TITLE = "spectrum"
     CSS_PATH = Path(__file__).with_name("app.tcss")
+    COMMANDS = {_commands}  # noqa: RUF012 (Textual's type)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark", "help", "Help", key_display="F1", tooltip="Keys and purpose"),
         Binding("ctrl+q", "quit", "Quit", priority=True, tooltip=LEAVE),
-        hidden_key("q", "quit", "Quit", LEAVE),
+        replace(hidden_key("q", "quit", "Quit", LEAVE), id="app.leave"),
     ]
 
     def __init__(self) -> None:
@@ -51,7 +72,14 @@ class BaseApp(App[None]):
         self.failure: Exception | None = None
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = DARK.name
+        self.set_theme("")
+
+    def set_theme(self, name: str) -> None:
+        """Take the colours of that name, "" for ours; raises InputError where there are none."""
+        if name and name not in self.available_themes:
+            known = ", ".join(self.available_themes)
+            raise InputError(f"There is no theme {name!r}.", f"Choose from {known}.", field="theme")
+        self.theme = name or DARK.name
 
     async def on_event(self, event: events.Event) -> None:
         """Let keys in one after another; everything else as it comes."""
@@ -110,14 +138,45 @@ class BaseApp(App[None]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Yield what the keys of the screen do, and what has no key."""
-        from spectrum_tui.app.screens.help import commands_of
+        from spectrum_tui.app.tasks import commands_of
 
-        yield from commands_of(self, screen)
-        other = "Light" if self.theme != LIGHT.name else "Dark"
-        yield SystemCommand(f"{other} theme", "Change the colours", self.action_theme)
+        yield from commands_of(self, screen, screen)
+        if isinstance(screen, HasDefaults):
+            yield SystemCommand(
+                "Keep these as my defaults",
+                "Write percentage, rule, card, … into config.toml",
+                lambda: self.keep(screen.defaults()),
+            )
+        other = "light" if self.theme != LIGHT.name else "dark"
+        yield SystemCommand(f"Use the {other} theme", "Change the colours", self.action_theme)
+        yield SystemCommand("Choose a theme", "List every theme", self.action_change_theme)
+        yield from commands_of(self, screen, self)
 
     def action_theme(self) -> None:
-        self.theme = opposite(self.theme)
+        self.choose_theme(opposite(self.theme))
+
+    def action_change_theme(self) -> None:
+        """List every theme, Textual's and ours; the one that is chosen is kept."""
+        names = sorted(self.available_themes)
+        self.search_commands(
+            [(name, partial(self.choose_theme, name)) for name in names],
+            placeholder="Search for themes…",
+        )
+
+    def choose_theme(self, name: str) -> None:
+        """Take these colours, from now on at every start."""
+        self.set_theme(name)
+        self.keep({"theme": name})
+
+    @work(group="keep")
+    async def keep(self, values: Mapping[str, Any]) -> None:
+        """Write settings into the user's config.toml."""
+        try:
+            path = await asyncio.to_thread(config.keep, values)
+        except SpectrumError as error:
+            self.notify(str(error), title="Not kept", severity="warning", markup=False)
+        else:
+            self.notify(str(path), title="Kept as defaults", markup=False)
 
     def action_help(self) -> None:
         from spectrum_tui.app.screens.help import HelpScreen, keys_of, purpose_of

@@ -43,9 +43,9 @@ class ResultSized(Message):
 @dataclass
 class ComparisonLoaded(Message):
     """Two files of scores were compared, by what a policy selects of them, or could not be (`error`
-    as in `errors.to_dict`)."""
+    as in `errors.to_dict`); the third is the output folder."""
 
-    compared: tuple[Comparison, Policy] | None
+    compared: tuple[Comparison, Policy, str] | None
     error: dict[str, str]
 
 
@@ -93,7 +93,7 @@ def post_comparison(a: Path, b: Path, settings: Settings, post: Post) -> None:
 
     try:
         results = _read(a), _read(b)
-        post(ComparisonLoaded(_compared(*results, settings), {}))
+        post(ComparisonLoaded((*_compared(*results, settings), settings.output_dir), {}))
     except SpectrumError as exc:
         post(ComparisonLoaded(None, to_dict(exc)))
         return

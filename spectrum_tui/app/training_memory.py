@@ -17,9 +17,8 @@ class TrainingMemory:
     """The way to train that is set, `training`, the memory of each GPU, `card`, where one is
     chosen, and a table of estimates for each ranking."""
 
-    def __init__(self, result: Result) -> None:
-        self.training = Training()
-        self.card: Budget | None = None
+    def __init__(self, result: Result, training: Training, card: Budget | None = None) -> None:
+        self.training, self.card = training, card
         self._result = result
         self._sizes: ModelSizes | None = None
         self._tables: dict[int, tuple[Selection, MemoryTable]] = {}
@@ -38,6 +37,11 @@ class TrainingMemory:
     def way(self) -> str:
         """The way to train, as a policy with a budget has it."""
         return way_text(self.training)
+
+    @property
+    def typed_card(self) -> str:
+        """The memory of the card as it is typed; "" where none is chosen."""
+        return self.card.text.removesuffix("GiB") if self.card else ""
 
     def train(self, way: str, tiers: Tiers) -> None:
         """Set the way to train; raises InputError for one that there is not."""

@@ -19,7 +19,7 @@ from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines, say
 
 def run(arguments: list[str]) -> int:
     """Audit a file; 0 without a defect, 1 with defects. Raises SpectrumError for unusable input."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     path = Path(options.file)
     text = open_recipe(path)
     names = None
@@ -39,7 +39,8 @@ def run(arguments: list[str]) -> int:
     return 1 if found.defects else 0
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """Return the options of this command."""
     parser = Parser(
         prog=f"{PROGRAM} audit",
         description="Check an unfrozen_parameters YAML for defects, and correct it. "

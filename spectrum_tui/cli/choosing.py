@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.memory.budget import filled
+from spectrum_tui.core.memory.budget import filled, parse_way
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.results.policy import Policy, policy_of
@@ -21,6 +21,7 @@ def policy_for(settings: Settings, selection: Selection, tiers: Tiers = Tiers())
     """Return the policy, its budget filled; raises SpectrumError for one that these scores do not
     allow. Layers of a recipe's policy that are not here are said."""
     policy = policy_of(settings)
+    parse_way(settings.way, tiers)  # said also where no budget needs it
     tell_unmatched(selection.unknown(policy), settings)
     return filled(policy, selection, tiers)
 

@@ -39,7 +39,7 @@ MOVES = 10
 
 def run(arguments: list[str]) -> int:
     """Print the comparison of two score files on stdout; raises SpectrumError."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     settings = settings_of(options)
     a, b = (load_result(Path(path)) for path in (options.a, options.b))
     comparison = compare(a, b, settings.metric)
@@ -61,7 +61,8 @@ def _policies(comparison: Comparison, settings: Settings, file_b: str) -> Polici
     return policy, policy_for(replace(of_b, policy=file_b), b)
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """Return the options of this command."""
     parser = Parser(
         prog=f"{PROGRAM} compare",
         description="Compare two score files: rank changes, and how far the selections agree.",

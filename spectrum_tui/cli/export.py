@@ -13,12 +13,13 @@ from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.files import write_text
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.option import whole_number
 from spectrum_tui.core.policy_values import percentage
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, kind_named
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.core.settings import POLICY_OPTIONS, whole_number
+from spectrum_tui.core.settings import POLICY_OPTIONS
 from spectrum_tui.stdio.streams import PROGRAM, put, say
 
 LARGEST_RANK = 65536
@@ -28,12 +29,12 @@ _DEFAULT = Tiers()
 
 def run(arguments: Sequence[str]) -> int:
     """Write a recipe; returns the exit code, raises SpectrumError."""
-    return _export(_parser().parse_args(arguments))
+    return _export(make_parser().parse_args(arguments))
 
 
 def run_yaml(arguments: Sequence[str]) -> int:
     """Write the YAML, as `spectrum-tui yaml`: `export --as spectrum` by another name."""
-    return _export(_yaml_parser().parse_args(arguments))
+    return _export(make_yaml_parser().parse_args(arguments))
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -96,7 +97,7 @@ def _write(files: Sequence[RecipeFile], first: Path) -> None:
         say(f"wrote {path}")
 
 
-def _yaml_parser() -> argparse.ArgumentParser:
+def make_yaml_parser() -> argparse.ArgumentParser:
     """Return what `export` takes for a kind that has no options of its own."""
     parser = Parser(
         prog=f"{PROGRAM} yaml", description="Write the unfrozen_parameters YAML of saved scores."
@@ -107,7 +108,8 @@ def _yaml_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of this command."""
     width = max(len(kind.name) for kind in KINDS)
     kinds = "\n".join(f"  {kind.name:<{width}}  {kind.purpose}" for kind in KINDS)
     parser = Parser(

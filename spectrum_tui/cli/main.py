@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, Literal, NoReturn
 
 from spectrum_tui import __version__
 from spectrum_tui.cli.options import Parser, add_model_options, model_settings
@@ -31,11 +31,14 @@ COMMANDS = {
     "memory": ("RESULTS.json", "estimate the memory to train a selection; fit it into N GiB"),
     "compare": ("A.json B.json", "compare two rankings and their selections"),
     "library": ("", "list the score files of this machine, the last used first"),
+    "config": ("", "show your defaults: theme, percentage, card, keys, …"),
+    "completion": ("SHELL", "print what bash, zsh or fish need to complete all this"),
+    "man": ("", "print the manual page"),
 }
 """What the first argument may be, apart from a model: a module beside this one, imported when it
 is called; what it takes and what it does."""
-_ELSEWHERE = {"yaml": ("export", "run_yaml")}
-"""(module, function) of commands that have no module of their own."""
+_ELSEWHERE = {"yaml": ("export", "run_yaml", "make_yaml_parser")}
+"""(module, what runs it, what makes its parser) of commands that have no module of their own."""
 
 FILES = (".json", *RECIPES)
 """How the names of files end that open in the app: scores, recipes."""
@@ -66,9 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in COMMANDS:
-            module, function = _ELSEWHERE.get(arguments[0], (arguments[0], "run"))
-            command = getattr(import_module(f"spectrum_tui.cli.{module}"), function)
-            return int(command(arguments[1:]))
+            return int(_of_command(arguments[0], "run")(arguments[1:]))
         return _app(arguments)
     except SpectrumError as exc:
         last_resort.report_error(exc)
@@ -103,10 +104,13 @@ def _app(arguments: list[str]) -> int:
     gc.disable()
     from spectrum_tui.app.app import SpectrumApp
     from spectrum_tui.app.run import run_app
+    from spectrum_tui.core.config import read_config
     from spectrum_tui.core.files import usable_cache
 
+    keys = read_config().keys
     with usable_cache():
-        return run_app(SpectrumApp(settings, results=results, other=other, demo=options.demo))
+        app = SpectrumApp(settings, results=results, other=other, demo=options.demo, keys=keys)
+        return run_app(app)
 
 
 def _results_file(model: str) -> Path | None:
@@ -148,6 +152,21 @@ def _last_used(model: str) -> Path:
         hint = f"Scan a model, or open a RESULTS.json; `{PROGRAM} library` lists them."
         raise InputError("The library has no score file that is still there.", hint)
     return Path(entry.path)
+
+
+def _of_command(name: str, what: Literal["run", "make_parser"]) -> Callable[..., Any]:
+    """Return a function of the module of a command."""
+    module, run, make_parser = _ELSEWHERE.get(name, (name, "run", "make_parser"))
+    function = run if what == "run" else make_parser
+    found: Callable[..., Any] = getattr(import_module(f"spectrum_tui.cli.{module}"), function)
+    return found
+
+
+def make_parser_of(command: str) -> argparse.ArgumentParser:
+    """Return the parser of a command, of the app for ""."""
+    parser: argparse.ArgumentParser
+    parser = _of_command(command, "make_parser")() if command else _app_parser()
+    return parser
 
 
 def _app_parser() -> Parser:

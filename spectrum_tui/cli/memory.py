@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from spectrum_tui.cli.output import aligned
 from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError
+from spectrum_tui.core.memory.budget import parse_way
 from spectrum_tui.core.memory.estimate import ASSUMPTIONS, Estimate, MemoryTable
 from spectrum_tui.core.memory.fit import Fit, fit
 from spectrum_tui.core.memory.model import NO_SIZES, ModelSizes
@@ -29,15 +30,23 @@ from spectrum_tui.core.memory.presets import (
 )
 from spectrum_tui.core.memory.savings import savings
 from spectrum_tui.core.policy_values import parse_memory
+from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.recipes.policy_line import OPENING, policy_line
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.core.settings import POLICY_OPTIONS
+from spectrum_tui.core.settings import POLICY_OPTIONS, Settings
 from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines
 
 NO_SIZES_HINT = "Name the model they belong to: --sizes-from MODEL, a folder or a cached id."
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "preset": preset_named,
+    "gpus": parse_gpus,
+    "sharding": sharding_named,
+    "batch": parse_batch,
+    "sequence": parse_sequence,
+}
 _TITLES = ("", "weights", "gradients", "optimizer", "static", "activations", "sum")
 
 
@@ -52,9 +61,11 @@ class _Question:
 
 def run(arguments: Sequence[str]) -> int:
     """Print the estimates on stdout; 1 where `--fit` finds nothing, raises SpectrumError."""
-    options = _parser().parse_args(arguments)
-    limit = parse_memory(options.fit) if options.fit is not None else None
-    asked = _question(options)
+    options = make_parser().parse_args(arguments)
+    settings = settings_of(options)
+    size = settings.card if options.fit is None else options.fit
+    limit = parse_memory(size) if size or options.fit is not None else None
+    asked = _question(options, settings)
     answer = None if limit is None else _fit(asked, limit)
     if answer is not None and answer.percent:
         policy = replace(asked.policy, percent=answer.percent, budget=None, layers=None)
@@ -63,19 +74,21 @@ def run(arguments: Sequence[str]) -> int:
         put_json(_as_data(asked, answer))
     else:
         put_lines(_lines(asked, answer))
-    return 1 if answer is not None and not answer.percent else 0
+    return 1 if options.fit is not None and answer is not None and not answer.percent else 0
 
 
-def _question(options: argparse.Namespace) -> _Question:
-    training = Training(
-        preset=preset_named(options.preset),
-        gpus=parse_gpus(options.gpus),
-        sharding=sharding_named(options.sharding),
-        batch=parse_batch(options.batch),
-        sequence=parse_sequence(options.sequence),
-        checkpointing=not options.no_checkpointing,
-    )
-    settings = settings_of(options)
+def _training(options: argparse.Namespace, way: str) -> Training:
+    """Return how to train: `--way`, and what other options say of it."""
+    training = parse_way(way, Tiers())
+    typed = {name: getattr(options, name) for name in _PARSERS}
+    said = {name: _PARSERS[name](text) for name, text in typed.items() if text is not None}
+    if options.no_checkpointing:
+        said["checkpointing"] = False
+    return replace(training, **said)
+
+
+def _question(options: argparse.Namespace, settings: Settings) -> _Question:
+    training = _training(options, settings.way)
     result = load_scores(options, settings)
     if not result.parameters:
         raise ResultsError(NO_SIZES, NO_SIZES_HINT)
@@ -204,7 +217,8 @@ def _fit_data(answer: Fit, training: Training) -> dict[str, Any]:
     }
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """Return the options of this command."""
     parser = Parser(
         prog=f"{PROGRAM} memory",
         description="Estimate the memory to train a selection: weights, gradients, optimizer "
@@ -212,8 +226,6 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("results", metavar="RESULTS.json", help="a saved score file")
-    _, *others = POLICY_OPTIONS
-    add_options(parser, "top_percent")
     add(
         "--fit",
         metavar="GiB",
@@ -222,20 +234,18 @@ def _parser() -> Parser:
     presets = ", ".join(preset.name for preset in PRESETS)
     add(
         "--preset",
-        default=PRESETS[0].name,
         help=f"way to train that --fit assumes: {presets} ({PRESETS[0].name})",
     )
-    add("--gpus", default="1", metavar="N", help="number of GPUs (1)")
+    add("--gpus", metavar="N", help="number of GPUs (1)")
     shardings = ", ".join(sharding.name for sharding in SHARDINGS)
     add(
         "--sharding",
-        default="zero3",
         metavar="KIND",
         help=f"how the GPUs share the training: {shardings} (zero3)",
     )
-    add("--batch", default="1", metavar="N", help="sequences per GPU at a time (1)")
-    add("--sequence", default="2048", metavar="N", help="tokens per sequence (2048)")
+    add("--batch", metavar="N", help="sequences per GPU at a time (1)")
+    add("--sequence", metavar="N", help="tokens per sequence (2048)")
     add("--no-checkpointing", action="store_true", help="train without gradient checkpointing")
     add("--json", action="store_true", help="print JSON")
-    add_options(parser, *others, "policy", "sizes_from")
+    add_options(parser, *POLICY_OPTIONS, "policy", "sizes_from")
     return parser

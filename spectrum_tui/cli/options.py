@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.settings import DEMO, OPTIONS, Settings
+from spectrum_tui.core.settings import DEMO, OPTIONS, POLICY_OPTIONS, Settings
 from spectrum_tui.stdio.streams import PROGRAM
+
+SELECTING = (*POLICY_OPTIONS, "policy")
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,7 +30,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add the options of these settings."""
+    """Add the options of these settings; those that select layers under a heading of their own."""
+    selection = parser.add_argument_group("which layers train")
     for name in names:
         option = OPTIONS[name]
         # What is not typed stays unset: `--policy` may say it, else the default holds.
@@ -42,7 +45,8 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
         else:
             how |= {"metavar": option.metavar, "choices": option.choices}
         if option.flag.startswith("-"):
-            parser.add_argument(option.flag, dest=name, **how)
+            group = selection if name in SELECTING else parser
+            group.add_argument(option.flag, dest=name, **how)
         else:
             parser.add_argument(name, nargs="?", **how)
 
@@ -64,11 +68,17 @@ def add_model_options(parser: argparse.ArgumentParser, command: str) -> None:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """Return the settings that these options say, the defaults of all others; raises InputError."""
+    """Return the settings that these options say, of all others the user's defaults, then ours;
+    raises InputError."""
+    from spectrum_tui.core.config import read_config  # later: --help reads no file
+
     typed = {name: value for name, value in vars(options).items() if name in OPTIONS}
     said = {name: OPTIONS[name].value(value) for name, value in typed.items()}
-    file = said.get("policy")
-    return Settings(**((_read_policy(file) if file else {}) | said))
+    kept = dict(read_config().values)
+    if file := said.get("policy"):  # all of it: what it leaves out is as usual there
+        kept = {name: kept[name] for name in kept if name not in POLICY_OPTIONS}
+        kept |= _read_policy(file)
+    return Settings(**(kept | said))
 
 
 def _read_policy(file: str) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def _check_policy(settings: Settings, inspection: Inspection, types: Collection[
     """Raise InputError for a policy that this scan cannot lead to: before it, not after hours."""
     policy = policy_of(settings)
     check_rule(policy.rule, settings.metric or METRIC)
-    parse_way(policy.way, Tiers())
+    parse_way(settings.way, Tiers())
     model = inspection.model
     layers = [layer.name for layer in model.layers if layer.type in types]
     tell_unmatched(unmatched(policy, layers, types, model.embeddings), settings)

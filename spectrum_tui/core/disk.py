@@ -112,6 +112,11 @@ def followed(path: Path) -> Path:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
+def is_closed(folder: Path) -> bool:
+    """Return whether this user may not even look for a file in a folder."""
+    return not os.access(folder, os.X_OK)
+
+
 def mode_of(path: Path) -> int | None:
     """Return the permissions of a file that is replaced; None where there is none."""
     try:

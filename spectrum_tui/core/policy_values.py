@@ -137,6 +137,14 @@ def parse_memory(text: str) -> float:
     return value * factor
 
 
+def parse_card(text: str) -> str:
+    """Return a size of memory as it is typed, "" for none; raises InputError (field "fit")."""
+    typed = text.strip()
+    if typed:
+        parse_memory(typed)
+    return typed
+
+
 def parse_budget(text: str) -> Budget | None:
     """Return `24GiB`, `24 GB` (of memory on each GPU), `1.5B` or `200M` (parameters that train),
     None for ""; raises InputError (field "budget")."""

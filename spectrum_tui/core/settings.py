@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.option import Change, Option, setting, whole_number
 from spectrum_tui.core.policy_values import (
     PER_TYPE,
     RULES,
@@ -17,6 +17,7 @@ from spectrum_tui.core.policy_values import (
     blocks_text,
     parse_blocks,
     parse_budget,
+    parse_card,
     parse_percent,
     parse_rule,
     parse_type_percents,
@@ -79,66 +80,6 @@ def _now(asked: bool) -> float:
     return time.time() if asked else 0.0
 
 
-def whole_number(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
-    """Return a whole number from `low` to `high`; raises InputError with that field, which says
-    `what` it is and which are `allowed`."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = low - 1
-    if not low <= value <= high:
-        raise InputError(
-            f"{what} {text.strip()!r} is not usable.",
-            f"Give a whole number, {allowed}.",
-            field=field,
-        )
-    return value
-
-
-Change = Literal["model", "names", "scores", "speed", "output"]
-"""What depends on an option first: which files are read, what their parameters are called, scores,
-how long these take, or what is written of them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """What the command line and the setup screen know of a setting.
-
-    `only` is the command that has the option where the app and `scan` do not both. It `takes` one
-    value, several, one at each mention, or nothing. `check` makes a value of what is typed, or
-    raises InputError, and `write` the other way; `unset` stands for 0 and "". `label`, `note` and
-    `placeholder` are its field's on the setup screen.
-    """
-
-    flag: str
-    default: Any
-    help: str
-    changes: Change
-    only: Literal["", "app", "scan"] = ""
-    metavar: str | None = None
-    choices: tuple[str, ...] | None = None
-    takes: Literal["one", "several", "each", "nothing"] = "one"
-    check: Callable[[Any], Any] | None = None
-    write: Callable[[Any], Any] = str
-    unset: str = ""
-    label: str = ""
-    note: str = ""
-    placeholder: str = ""
-
-    def value(self, typed: Any) -> Any:
-        """Return the value that is typed; raises InputError."""
-        return (self.check or type(self.default))(typed)
-
-    def text(self, value: Any) -> Any:
-        """Return a value as it is typed; several texts where it takes one at each mention."""
-        return self.write(value) if value or not self.unset else self.unset
-
-
-def _setting(**about: Any) -> Any:
-    option = Option(**about)
-    return field(default=option.default, metadata={"option": option})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """`batch_size` 0 and device "auto" leave the choice to the machine, an empty `model_class` to
@@ -148,7 +89,7 @@ class Settings:
     type of matrices without one (of the language model where there are several towers). Scores of
     these that are older than `since`, in seconds since 1970, are computed again."""
 
-    model: str = _setting(
+    model: str = setting(
         flag="model",
         default="",
         metavar="MODEL",
@@ -158,97 +99,101 @@ class Settings:
         note="A folder of safetensors or a Hugging Face id; enter reads it",
         placeholder="folder, or org/name on Hugging Face",
     )
-    top_percent: float = _setting(
+    top_percent: float = setting(
         flag="--top-percent",
         default=DEFAULT_PERCENT,
         metavar="P",
         help=f"percentage of each layer type to train, up to 100 ({DEFAULT_PERCENT})",
+        kept=True,
         changes="output",
         check=parse_percent,
         label="Top percent",
         note="Initial value; a slider later",
     )
-    metric: str = _setting(
+    metric: str = setting(
         flag="--metric",
         default="",
         metavar="NAME",
         help=(
             f"metric to rank the layers by: {', '.join(METRICS)} (a saved file's own, or {METRIC})"
         ),
+        kept=True,
         changes="output",
         check=parse_metric,
     )
-    rule: str = _setting(
+    rule: str = setting(
         flag="--rule",
         default=PER_TYPE,
         metavar="RULE",
-        help=f"what the percentage is of: {', '.join(RULES)} ({PER_TYPE})",
+        help=f"which layers compete for the percentage: {', '.join(RULES)} ({PER_TYPE})",
+        kept=True,
         changes="output",
         check=parse_rule,
     )
-    type_percents: TypePercents = _setting(
+    type_percents: TypePercents = setting(
         flag="--type-percent",
         takes="each",
         default=(),
         metavar="TYPE=P",
-        help="a percentage of its own for a type or a shell pattern of types, 0 to 100; repeatable",
+        help="percentage for one type, or all that match a shell pattern, 0 to 100; repeatable",
         changes="output",
         check=parse_type_percents,
         write=type_percent_texts,
     )
-    blocks: Blocks = _setting(
+    blocks: Blocks = setting(
         flag="--blocks",
         default=(),
         metavar="RANGES",
-        help="only blocks of these numbers may train: 8-, 0-3,28-31 (all)",
+        help="train only in these blocks: 8-, 0-3,28-31 (all)",
         changes="output",
         check=parse_blocks,
         write=blocks_text,
     )
-    pins: tuple[str, ...] = _setting(
+    pins: tuple[str, ...] = setting(
         flag="--pin",
         takes="each",
         default=(),
         metavar="LAYER",
-        help="a layer, or a shell pattern of layers, that trains in any case; repeatable",
+        help="always train this layer, or layers that match a shell pattern; repeatable",
         changes="output",
         check=tuple,
         write=tuple,
     )
-    bans: tuple[str, ...] = _setting(
+    bans: tuple[str, ...] = setting(
         flag="--ban",
         takes="each",
         default=(),
         metavar="LAYER",
-        help="one that never trains, pinned or not; repeatable",
+        help="never train this layer, or layers that match, pinned or not; repeatable",
         changes="output",
         check=tuple,
         write=tuple,
     )
-    budget: Budget | None = _setting(
+    budget: Budget | None = setting(
         flag="--budget",
         default=None,
         metavar="N",
-        help="in place of a percentage: as much as 24GiB of each GPU hold, or 1.5B parameters",
+        help="instead of a percentage: the most that fits into 24GiB per GPU, or 1.5B parameters",
         changes="output",
         check=parse_budget,
         write=lambda budget: budget.text,
     )
-    way: str = _setting(
+    way: str = setting(
         flag="--way",
         default="",
         metavar="WAY",
-        help="how a budget of memory is trained: 'qlora gpus=2 batch=4 sequence=4096' (bf16)",
+        help="how to train, for a budget of memory: 'qlora gpus=2 batch=4 sequence=4096' (bf16)",
+        kept=True,
         changes="output",
     )
-    policy: str = _setting(
+    policy: str = setting(
         flag="--policy",
         default="",
         metavar="FILE",
-        help="choose as this recipe did, which spectrum-tui wrote; other options go before it",
+        help="select as this recipe does, which spectrum-tui wrote; other options override it",
         changes="output",
     )
-    batch_size: int = _setting(
+    batch_size: int = setting(
         flag="--batch-size",
         default=0,
         metavar="N",
@@ -259,7 +204,7 @@ class Settings:
         label="Batch size",
         note="Matrices at once; scores stay the same",
     )
-    device: str = _setting(
+    device: str = setting(
         flag="--device",
         default="auto",
         help="auto, cpu, cuda (every GPU), cuda:0, mps (auto)",
@@ -267,14 +212,14 @@ class Settings:
         label="Device",
         note="Where the matrices are scored",
     )
-    precision: str = _setting(
+    precision: str = setting(
         flag="--precision",
         default="auto",
         choices=("auto", "exact", "fast"),
         help="exact: float64; fast: float32 where no rank depends on it (auto: by the device)",
         changes="scores",
     )
-    revision: str = _setting(
+    revision: str = setting(
         flag="--revision",
         default="",
         metavar="R",
@@ -284,17 +229,18 @@ class Settings:
         note="Branch, tag or commit of a hub model",
         placeholder="main",
     )
-    output_dir: str = _setting(
+    output_dir: str = setting(
         flag="--output-dir",
         default=".",
         metavar="DIR",
         help="folder for the files written (.)",
+        kept=True,
         changes="output",
         label="Output folder",
         note="For the scores and the YAML",
         placeholder=".",
     )
-    model_class: str = _setting(
+    model_class: str = setting(
         flag="--model-class",
         default="",
         metavar="CLASS",
@@ -304,21 +250,40 @@ class Settings:
         ),
         changes="names",
     )
-    allow_gptq: bool = _setting(
+    allow_gptq: bool = setting(
         flag="--allow-gptq",
         takes="nothing",
         default=False,
         help="scan GPTQ weights, which are a rounded copy",
         changes="names",
     )
-    allow_missing: bool = _setting(
+    allow_missing: bool = setting(
         flag="--allow-missing",
         takes="nothing",
         default=False,
         help="write a recipe even if over a tenth of the chosen parameters have no score",
         changes="output",
     )
-    sizes_from: str = _setting(
+    card: str = setting(
+        flag="--card",
+        default="",
+        metavar="GiB",
+        help="memory of each GPU that you train on, which the memory dialog asks for",
+        kept=True,
+        changes="output",
+        check=parse_card,
+        only="app",
+    )
+    theme: str = setting(
+        flag="--theme",
+        default="",
+        metavar="NAME",
+        help="colours of the app (spectrum-dark)",
+        kept=True,
+        changes="output",
+        only="app",
+    )
+    sizes_from: str = setting(
         flag="--sizes-from",
         default="",
         metavar="MODEL",
@@ -327,7 +292,7 @@ class Settings:
         changes="output",
         only="app",
     )
-    types: tuple[str, ...] = _setting(
+    types: tuple[str, ...] = setting(
         flag="--types",
         takes="several",
         default=(),
@@ -336,7 +301,7 @@ class Settings:
         changes="scores",
         only="scan",
     )
-    since: float = _setting(
+    since: float = setting(
         flag="--fresh",
         takes="nothing",
         default=0.0,
@@ -346,7 +311,7 @@ class Settings:
         only="scan",
         check=_now,
     )
-    json: bool = _setting(
+    json: bool = setting(
         flag="--json",
         takes="nothing",
         default=False,
@@ -354,18 +319,19 @@ class Settings:
         changes="output",
         only="scan",
     )
-    signals: tuple[str, ...] = _setting(
+    signals: tuple[str, ...] = setting(
         flag="--signals",
         default=(AUTO,),
         metavar="LIST",
         help=f"what a terminal shows of a scan or a download outside of its window: "
         f"{', '.join(SIGNALS)}, none (auto: all that it is known to understand)",
+        kept=True,
         changes="output",
         check=parse_signals,
         write=",".join,
         unset="none",
     )
-    no_embeddings: bool = _setting(
+    no_embeddings: bool = setting(
         flag="--no-embeddings",
         takes="nothing",
         default=False,

@@ -153,8 +153,9 @@ def test_spectrum(look: Look, size: Size, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @at_both_sizes
-def test_comparison(look: Look, size: Size) -> None:
-    look(scenes.comparison(), size, still())
+@pytest.mark.parametrize("keys", [(), ("m",)], ids=["moves", "map"])
+def test_comparison(look: Look, keys: tuple[str, ...], size: Size) -> None:
+    look(scenes.comparison(), size, still(*keys))
 
 
 @at_both_sizes

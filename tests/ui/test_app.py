@@ -174,15 +174,17 @@ async def test_keys_of_every_screen_are_few_and_told_by_help(
 async def test_the_palette_offers_the_screens_keys_and_the_theme(app: SpectrumApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await to_layers(pilot, app)
-        titles = {command.title for command in app.get_system_commands(app.screen)}
-        assert {"Scan", "Back", "Help", "Quit", "Light theme"} <= titles
+        titles = [command.title for command in app.get_system_commands(app.screen)]
+        assert titles[0] == "Scan the checked types"
+        assert {"Back", "Use the light theme"} <= {*titles}
+        assert titles[-2:] == ["Show every key", "Quit the program"]
         await pilot.press("ctrl+p")
         assert at(app, CommandPalette)
         await pilot.press(*"light")
         await pilot.pause(0.2)
         await pilot.press("enter")
         await until(pilot, lambda: app.theme == "spectrum-light")
-        assert "Dark theme" in {c.title for c in app.get_system_commands(app.screen)}
+        assert "Use the dark theme" in {c.title for c in app.get_system_commands(app.screen)}
 
 
 async def test_a_tiny_terminal_asks_for_room_and_recovers(app: SpectrumApp) -> None:

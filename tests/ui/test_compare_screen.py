@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
@@ -17,6 +18,7 @@ from spectrum_tui.app.screens.compare import CompareScreen
 from spectrum_tui.app.screens.compare_file import CompareFileScreen, score_files
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.app.widgets.compare_lines import track_parts
 from spectrum_tui.core.comparison.compare import Move, compare
 from spectrum_tui.core.results.policy import Policy
@@ -156,6 +158,60 @@ async def test_lines_are_as_wide_as_told(width: int) -> None:
         assert ["only A" in text for text in texts] == [False] * 5 + [True] * 3
         cells = {screen.moves.render_row(row, width).cell_length for row in range(20)}
         assert max(cells) <= width
+
+
+@pytest.mark.parametrize("width", [55, 60, 76, 120])
+async def test_the_map_of_differences_is_as_wide_as_told(width: int) -> None:
+    plain = made.result(layers=80)
+    screen = CompareScreen(compare(plain, tuned(plain)), Policy(percent=25))
+    async with App[None]().run_test(size=(120, 40)) as pilot:
+        await pilot.app.push_screen(screen)
+        for row in range(7):
+            assert screen.map.render_row(row, width).cell_length == width
+        assert screen.map.render_header(0, width).cell_length <= width
+
+
+async def test_the_map_follows_the_slider_and_takes_the_place_of_the_moves(folder: Path) -> None:
+    plain = made.result(layers=12)
+    screen = CompareScreen(compare(plain, tuned(plain)), Policy(percent=50))
+    async with App[None]().run_test(size=(80, 24)) as pilot:
+        await pilot.app.push_screen(screen)
+        await pilot.press("tab", "tab")
+        assert screen.moves.has_focus
+        await pilot.press("m")
+        assert screen.map.has_focus
+        marks = screen.map.render_row(0, 74).text.split("  ", 1)[1]
+        agreement = screen.comparison.at(Policy(percent=50))[0]
+        assert marks.count("●") == agreement.shared
+        assert marks.count("<") == agreement.a - agreement.shared
+        assert marks.count(">") == agreement.b - agreement.shared
+        await pilot.pause()
+        assert "< only A" in str(screen._second.border_subtitle)
+        screen.slider.value = 100
+        await pilot.pause()
+        assert screen.map.render_row(0, 74).text.count("●") == 12
+        await pilot.press("m")
+        assert screen.moves.has_focus
+        assert not screen.map.display
+
+
+async def test_what_both_select_is_saved(folder: Path) -> None:
+    plain = made.with_parameters(made.result(layers=12))
+    screen = CompareScreen(compare(plain, tuned(plain)), Policy(percent=50), str(folder))
+    async with App[None]().run_test(size=(100, 30)) as pilot:
+        await pilot.app.push_screen(screen)
+        await pilot.press("w")
+        await until_shown(pilot, SaveScreen)
+        await pilot.app.workers.wait_for_complete()
+        await pilot.press("enter")
+        await until_shown(pilot, CompareScreen)
+    (recipe,) = folder.glob("*.yaml")
+    names = yaml.safe_load(recipe.read_text())["unfrozen_parameters"]
+    masks = screen.comparison.masks(Policy(percent=50))
+    shared = np.flatnonzero(masks[0] & masks[1])
+    layers = [name for name in names if ".layers." in name]
+    assert len(layers) == len(shared) < int(masks[0].sum())
+    assert {f"{plain.scores.layers[row]}.weight" for row in shared} == set(layers)
 
 
 def test_the_line_from_rank_to_rank() -> None:

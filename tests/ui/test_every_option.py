@@ -70,6 +70,8 @@ TYPED = {
     "model_class": Typed(("--model-class", "OtherModel"), "OtherModel"),
     "allow_gptq": Typed(("--allow-gptq",)),
     "allow_missing": Typed(("--allow-missing",)),
+    "card": Typed(("--card", "24"), "24"),
+    "theme": Typed(("--theme", "nord"), "nord"),
     "sizes_from": Typed(("--sizes-from", "near"), "near"),
     "types": Typed(("--types", "input_*"), (TYPE,)),
     "since": Typed(("--fresh",), NOW),
@@ -216,7 +218,7 @@ async def through_the_app(pilot: Pilot[Any], app: SpectrumApp) -> ResultsScreen:
 def test_every_option_is_typed_here() -> None:
     """A new option fails here until it is typed above."""
     assert {"model", *TYPED} == {*OPTIONS}
-    assert options_of(main._app_parser()) == {*MODELS, *OPENING}
+    assert options_of(main._app_parser()) == {*MODELS, *OPENING, "other", "last"}
     assert options_of(scan_command.make_parser()) == {*MODELS, *HEADLESS}
     assert not [name for name, typed in TYPED.items() if typed.value == OPTIONS[name].default]
 

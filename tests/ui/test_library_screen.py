@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.library_table import LibraryTable
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved import library
 from spectrum_tui.core.saved.store import save_scores
@@ -247,10 +249,39 @@ async def test_lines_are_as_wide_as_told(width: int) -> None:
         assert table.render_header(0, width).cell_length == width
 
 
-async def test_two_files_of_the_command_line_are_compared(
-    control: DirectControl, paths: list[Path]
+def started(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> SpectrumApp:
+    """The app as a command line starts it, up to where it takes the terminal."""
+    apps: list[SpectrumApp] = []
+
+    def keep(app: SpectrumApp) -> int:
+        apps.append(app)
+        return 0
+
+    terminal = SimpleNamespace(isatty=lambda: True)
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdin", terminal)
+        patch.setattr("sys.stderr", terminal)
+        patch.setattr("spectrum_tui.app.run.run_app", keep)
+        assert main([*arguments]) == 0
+    return apps[0]
+
+
+async def test_the_last_file_that_is_there_opens(
+    control: DirectControl, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = SpectrumApp(Settings(top_percent=34), results=paths[2], other=paths[1])
+    paths[0].unlink()
+    app = started(monkeypatch, "--last", "--top-percent", "9")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: at(app, ResultsScreen))
+        assert isinstance(app.screen, ResultsScreen)
+        assert app.screen.state.result.source == str(paths[1])
+        assert app.screen.state.choice.policy.percent == 9
+
+
+async def test_two_files_of_the_command_line_are_compared(
+    control: DirectControl, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = started(monkeypatch, str(paths[2]), "--top-percent", "34", str(paths[1]))
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: at(app, CompareScreen))
         assert isinstance(app.screen, CompareScreen)

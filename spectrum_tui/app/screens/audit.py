@@ -13,6 +13,7 @@ from textual.containers import Container, Vertical
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
+from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.loading import audited
 from spectrum_tui.app.messages import NamesRequested
 from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable, meant_text, summary_text
@@ -38,7 +39,7 @@ class Findings(TextScroll):
     ]
 
 
-class AuditScreen(Screen[None]):
+class AuditScreen(NamedKeys, Screen[None]):
     """The file and its model above; the findings, and what each trainer would do."""
 
     AUTO_FOCUS = "Findings"

@@ -1,9 +1,10 @@
-"""Two results side by side: agreement per type at a percentage, and the layers that moved."""
+"""Two results side by side: agreement per type at a percentage, the layers that moved or where the
+selections differ."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,22 +13,29 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
+from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.compare_lines import MoveLines, TypeLines
+from spectrum_tui.app.widgets.difference_lines import DifferenceLines
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS, PercentSlider
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.core.comparison.compare import Comparison, file_names, notes, rho_text, share_text
+from spectrum_tui.core.comparison.differences import shared_policy
 from spectrum_tui.core.numbers import counted, part_of
+from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.scoring.metrics import described
 
+if TYPE_CHECKING:
+    from spectrum_tui.app.screens.save import Saved
 
-class CompareScreen(Screen[None]):
-    """Slider and totals above; the types, then the moves."""
+
+class CompareScreen(NamedKeys, Screen[None]):
+    """Slider and totals above; the types, then the moves or the map of the differences."""
 
     AUTO_FOCUS = "PercentSlider"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (150, "-wide")]  # noqa: RUF012 (as in Textual)
@@ -53,18 +61,24 @@ class CompareScreen(Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *PERCENT_KEYS,
+        Binding("m", "map", "Map", tooltip="Where the selections differ, or what moved"),
+        Binding("w,ctrl+s", "save", "Save", tooltip="Save the layers that both select"),
         Binding("tab", "app.focus_next", "Next list", tooltip="To the types, then the moves"),
         Binding("escape,o", "dismiss", "Back", key_display="esc", tooltip="Back to the results"),
     ]
 
-    def __init__(self, comparison: Comparison, policy: Policy) -> None:
+    def __init__(self, comparison: Comparison, policy: Policy, output_dir: str = ".") -> None:
+        """`output_dir` is where saving begins."""
         super().__init__()
         self.comparison = comparison
+        self._output_dir = output_dir
         self._policy = policy
         self.slider = PercentSlider(policy.percent, self.apply)
         self.totals = TotalsLine(id="totals")
         self.types = TypeLines(comparison)
         self.moves = MoveLines(comparison)
+        self.map = DifferenceLines(comparison)
+        self._second = Vertical(self.moves, self.map, classes="panel")
 
     def compose(self) -> ComposeResult:
         yield StepBar(step=4, detail="comparison")
@@ -75,13 +89,45 @@ class CompareScreen(Screen[None]):
         with Container(id="body"):
             with Vertical(self.types, classes="panel") as panel:
                 panel.border_title = f"Types, by {self._metric()}"
-            with Vertical(self.moves, classes="panel") as panel:
-                panel.border_title = "Largest moves"
-                panel.border_subtitle = self._moved()
+            yield self._second
         yield KeyFooter()
 
     def on_mount(self) -> None:
         self.apply(self.slider.value)
+        self._show_second(self.moves)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._say_legend)
+
+    def action_map(self) -> None:
+        """Turn from the moves to the map, or back."""
+        shown, other = (self.map, self.moves) if self.map.display else (self.moves, self.map)
+        had_keys = shown.has_focus
+        self._show_second(other)
+        if had_keys:
+            other.focus()
+
+    def _show_second(self, view: DifferenceLines | MoveLines) -> None:
+        self.moves.display, self.map.display = view is self.moves, view is self.map
+        self._second.border_title = "Largest moves" if view is self.moves else "Differences"
+        self.call_after_refresh(self._say_legend)
+
+    def _say_legend(self) -> None:
+        """Say below the second list how much it shows, or what its marks mean at this width."""
+        legend = self.map.legend if self.map.display else self._moved()
+        self._second.border_subtitle = legend
+
+    def action_save(self) -> None:
+        from spectrum_tui.app.screens.save import SaveScreen
+
+        policy = shared_policy(self.comparison, self._policy)
+        choice = Choice(selection=self.comparison.selections[0], policy=policy)
+        self.app.push_screen(SaveScreen(choice, self._output_dir), self._after_save)
+
+    def _after_save(self, saved: Saved | None) -> None:
+        if saved is not None:
+            where = f"{saved.path.name}\nin {saved.path.parent.absolute()}"
+            self.notify(where, title="Saved what both select", markup=False)
 
     def apply(self, percent: float) -> None:
         policy = self._policy = replace(self._policy, percent=percent)
@@ -93,7 +139,9 @@ class CompareScreen(Screen[None]):
         )
         self.totals.show(left, f"Spearman {rho_text(self.comparison.rho)}")
         self.types.show(self.comparison.at(policy))
-        self.moves.show(self.comparison.masks(policy))
+        masks = self.comparison.masks(policy)
+        self.moves.show(masks)
+        self.map.show(masks)
 
     def action_percent(self, by: int) -> None:
         self.slider.action_step(by)

@@ -133,4 +133,4 @@ class CompareFileScreen(Dialog[None]):
             self._error.update(printable(f"✗ {error}"))
             self._error.add_class("-shown")
             return
-        self.app.switch_screen(CompareScreen(comparison, self._policy))
+        self.app.switch_screen(CompareScreen(comparison, self._policy, str(self._folder)))

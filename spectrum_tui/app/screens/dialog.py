@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen, ScreenResultType
 from textual.widget import Widget
 
+from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 
 
@@ -29,7 +30,7 @@ class Backdrop:
         return self._segments
 
 
-class Dialog(ModalScreen[ScreenResultType]):
+class Dialog(NamedKeys, ModalScreen[ScreenResultType]):
     """A modal screen that does not draw what is below it again and again.
 
     Opening one lays it out five times, and each time every cell of the screen below would be

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar
 
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
-from textual.app import App, ComposeResult, SystemCommand
-from textual.binding import ActiveBinding, Binding, BindingType
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
 from spectrum_tui.app.screens.dialog import Dialog
+from spectrum_tui.app.tasks import EVERYWHERE, HEADINGS, heading_of
 from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.line_view import TextScroll
 
@@ -53,7 +53,8 @@ PURPOSES = {
         "of a type in the same order, 0 if the orders are unrelated. At the slider's percentage, "
         "each bar is the share of layers selected by both among those selected by either. Below "
         "are the layers that moved farthest, from their rank in A (○) to that in B (●), with the "
-        "highest score on the left."
+        "highest score on the left, or a map of the selections: what only A (<), only B (>) or "
+        "both (●) select of each type, block by block."
     ),
     "LibraryScreen": (
         "Every score file that was scanned or opened on this machine, whatever folder it lies in, "
@@ -83,11 +84,12 @@ BUILT_IN = {
 
 @dataclass(frozen=True, slots=True)
 class KeyHelp:
-    """The keys of one action, as shown, with what it does."""
+    """The keys of one action, as shown, with what it does, under the heading that it belongs to."""
 
     keys: str
     description: str
     tooltip: str
+    heading: str
 
 
 def purpose_of(screen: Screen[Any]) -> str:
@@ -95,46 +97,35 @@ def purpose_of(screen: Screen[Any]) -> str:
 
 
 def keys_of(app: App[Any], screen: Screen[Any]) -> list[KeyHelp]:
-    """Every described binding that is active on this screen, one entry for each action.
-
-    The screen's own first, then the focused widget's, the app's, and Textual's.
-    """
-    order = {screen: 0, app: 2}
-
-    def place(one: ActiveBinding) -> int:
-        return 3 if one.binding.action in BUILT_IN else order.get(one.node, 1)
-
+    """Every described binding that is active on this screen, one entry for each action, in the
+    order of the headings."""
     found: dict[tuple[object, str], tuple[list[str], KeyHelp]] = {}
-    for node, binding, _, _ in sorted(screen.active_bindings.values(), key=place):
+    for node, binding, _, _ in screen.active_bindings.values():
+        heading = heading_of(binding, node, screen)
+        if node is app or binding.action in BUILT_IN:
+            heading = EVERYWHERE
         entry = BUILT_IN.get(binding.action) or (binding.description, binding.tooltip)
         if all(entry):
-            keys, _ = found.setdefault((node, binding.action), ([], KeyHelp("", *entry)))
+            keys, _ = found.setdefault(
+                (node, binding.action), ([], KeyHelp("", *entry, heading=heading))
+            )
             keys.append(app.get_key_display(binding))
-    return [replace(entry, keys=", ".join(dict.fromkeys(keys))) for keys, entry in found.values()]
-
-
-def commands_of(app: App[Any], screen: Screen[Any]) -> list[SystemCommand]:
-    """Return what the keys of the screen and of the app do, for the palette."""
-    commands: dict[str, SystemCommand] = {}
-    for node, binding, enabled, _ in screen.active_bindings.values():
-        if node in (screen, app) and enabled and binding.description and not binding.system:
-            run = partial(app.run_action, binding.action, node)
-            command = SystemCommand(binding.description, binding.tooltip, run)
-            commands.setdefault(binding.description, command)
-    return list(commands.values())
+    told = [replace(entry, keys=", ".join(dict.fromkeys(keys))) for keys, entry in found.values()]
+    return sorted(told, key=lambda entry: HEADINGS.index(entry.heading))
 
 
 class KeyTable(Widget):
-    """Keys, what they do, and what that is for.
+    """Keys, what they do, and what that is for, under headings.
 
     One widget, not one for each cell: 80 of them took a third of a second to appear.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key", "keys--more"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key", "keys--more", "keys--heading"}
     DEFAULT_CSS = """
     KeyTable {
         height: auto;
         & > .keys--key { color: $accent; text-style: bold; }
+        & > .keys--heading { color: $primary; text-style: bold; }
         & > .keys--more { color: $foreground 70%; }
     }
     """
@@ -145,12 +136,19 @@ class KeyTable(Widget):
 
     def render(self) -> Table:
         """Return the table, its last column wrapped where it must be."""
-        width = max((cell_len(key.keys) for key in self._keys), default=0)
+        named = [text for key in self._keys for text in (key.keys, key.heading)]
+        width = max(map(cell_len, named), default=0)
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
         table.add_column(style=self.get_component_rich_style("keys--key"), width=min(width, 22))
         table.add_column(width=16)
         table.add_column(style=self.get_component_rich_style("keys--more"), ratio=1)
+        heading = ""
         for key in self._keys:
+            if key.heading != heading:
+                if heading:
+                    table.add_row("")
+                heading = key.heading
+                table.add_row(Text(heading, self.get_component_rich_style("keys--heading")))
             table.add_row(Text(key.keys), Text(key.description), Text(key.tooltip))
         return table
 

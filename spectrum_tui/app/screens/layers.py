@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
 
+from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.messages import RecountRequested, ScanRequested
 from spectrum_tui.app.screens.unscored import UnscoredScreen
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
@@ -21,7 +22,7 @@ from spectrum_tui.core.requests import ModelSummary, Ready
 from spectrum_tui.core.settings import Settings
 
 
-class LayersScreen(Screen[None]):
+class LayersScreen(NamedKeys, Screen[None]):
     """The tree of layer types; the plan beside it where there is room, else below."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (112, "-wide")]  # noqa: RUF012 (Textual's type)

@@ -15,6 +15,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
+from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.messages import CompareRequested, OpenRequested
 from spectrum_tui.app.screens.confirm import ConfirmScreen
@@ -38,7 +39,7 @@ OF_AN_ENTRY = ("open", "mark", "note", "remove")
 """Actions that need an entry under the cursor."""
 
 
-class LibraryScreen(Screen[None]):
+class LibraryScreen(NamedKeys, Screen[None]):
     """The table, with the facts of the current entry below it; files are read in threads."""
 
     AUTO_FOCUS = "LibraryTable"

@@ -127,8 +127,7 @@ class MemoryScreen(Dialog[Choice | None]):
         self._divided = Label("Divided by")
         self._checkpointing = Checkbox("Gradient checkpointing", training.checkpointing)
         self._depth = Static(markup=False, id="depth")
-        card = memory.card.text.removesuffix("GiB") if memory.card else ""
-        self.size_field = Input(card, id="fit", compact=True)
+        self.size_field = Input(memory.typed_card, id="fit", compact=True)
         self.answer = Static(_CARDS, markup=False, id="answer")
         self.ways = WayList(id="ways", compact=True, markup=False)
         self._found: tuple[Way, ...] = ()

@@ -11,8 +11,9 @@ from typing import Any
 from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.core.errors import SelectionError, SpectrumError
-from spectrum_tui.core.memory.budget import filled
-from spectrum_tui.core.policy_values import Budget
+from spectrum_tui.core.memory.budget import filled, parse_way
+from spectrum_tui.core.memory.presets import Training
+from spectrum_tui.core.policy_values import Budget, card_of
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
@@ -89,9 +90,10 @@ class ResultState:
         wanted = settings.metric if settings.metric in result.metrics else ""
         self.ranking = self._ranked(wanted or result.scores.metric)
         self._watchers: list[Callable[[], None]] = []
-        self.memory = TrainingMemory(result)
         self.refused: SpectrumError | None = None
         """Why the policy that was asked for is not the one that is chosen."""
+        card = card_of(settings.card) if settings.card else None
+        self.memory = TrainingMemory(result, self._training(settings.way), card)
         self._choice = Choice(
             selection=self.ranking.selection,
             policy=self._allowed(policy or policy_of(settings), tiers or Tiers()),
@@ -105,6 +107,13 @@ class ResultState:
         """Called with the reason for which a change is not made."""
         self.kind = kind
         self.saved: Path | None = None
+
+    def _training(self, way: str) -> Training:
+        try:
+            return parse_way(way, Tiers())
+        except SpectrumError as error:
+            self.refused = error
+            return Training()
 
     def _allowed(self, policy: Policy, tiers: Tiers) -> Policy:
         """Return the policy with its budget filled, or its percentage alone where these scores do
@@ -219,7 +228,10 @@ class ResultState:
 
     def slide(self, percent: float) -> None:
         """Choose by a percentage, in place of a budget."""
-        self.choose(percent=percent, budget=None, layers=None, way="")
+        policy = replace(self.choice.policy, percent=percent)
+        if policy.budget is not None:
+            policy = replace(policy, budget=None, layers=None, way="")
+        self.shape(policy)
 
     def train_as_set(self) -> None:
         """Follow the way to train and the card that were set: fill a budget of memory anew."""
@@ -280,6 +292,18 @@ class ResultState:
     def yaml(self) -> YamlView:
         """Return the lines of the file to save, each made when it is looked at."""
         return self.ranking.recipe.view(self.choice.policy)
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what of this can be kept for other models, by setting."""
+        policy, memory = self.choice.policy, self.memory
+        return {
+            "top_percent": policy.percent,
+            "metric": self.ranking.metric.name,
+            "rule": policy.rule,
+            "way": memory.way,
+            "card": memory.typed_card,
+            "output_dir": self.settings.output_dir,
+        }
 
     def text(self) -> str:
         """Return the whole of that file; raises SelectionError where it must not be written."""

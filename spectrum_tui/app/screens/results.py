@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.screen import Screen
 
+from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.screens.result_dialogs import ResultDialogs
 from spectrum_tui.app.screens.result_notes import result_label
@@ -29,7 +30,7 @@ from spectrum_tui.core.results.results import Result
 UNKNOWN_SHOWN = 3
 
 
-class ResultsScreen(Screen[None]):
+class ResultsScreen(NamedKeys, Screen[None]):
     """Slider and totals above; table, heat map or YAML below.
 
     `state` is what is known and chosen; `header` and `views` show it, `dialogs` opens what lies
@@ -231,6 +232,10 @@ class ResultsScreen(Screen[None]):
             self.views.pane.filter.close()
         else:
             self.dismiss()
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what "Keep these as my defaults" keeps."""
+        return self.state.defaults()
 
     def action_open(self, dialog: str) -> None:
         """Open what a method of `ResultDialogs` opens."""

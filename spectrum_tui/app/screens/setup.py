@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -15,6 +15,7 @@ from textual.screen import Screen
 from textual.suggester import SuggestFromList
 from textual.widgets import Button, Input
 
+from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.messages import (
     DownloadCancelled,
     DownloadRequested,
@@ -27,17 +28,18 @@ from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.model_choices import ModelChoices
-from spectrum_tui.app.widgets.setup_form import OF_THE_MODEL, SetupForm
+from spectrum_tui.app.widgets.setup_form import FIELDS, OF_THE_MODEL, SetupForm
 from spectrum_tui.app.widgets.step_bar import StepBar, model_label
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.requests import DownloadProgress, Failed, ModelSummary, Ready, Suggestions
-from spectrum_tui.core.settings import DEMO, RECIPES, Settings
+from spectrum_tui.core.settings import DEMO, OPTIONS, RECIPES, Settings
 
+KEPT_FIELDS = tuple(name for name in FIELDS if OPTIONS[name].kept)
 DOWNLOAD_SECONDS = 0.2
 """Between two looks at a running download."""
 
 
-class SetupScreen(Screen[None]):
+class SetupScreen(NamedKeys, Screen[None]):
     """Type a model, enter reads its headers, enter goes on."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (112, "-wide")]  # noqa: RUF012 (Textual's type)
@@ -260,6 +262,11 @@ class SetupScreen(Screen[None]):
         if action == "choices":
             return self.focused is not None and self.focused.id == "model"
         return True
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what "Keep these as my defaults" keeps: every field that is kept and usable."""
+        settings = self._form.read()
+        return {} if settings is None else {n: getattr(settings, n) for n in KEPT_FIELDS}
 
     # -- inside --------------------------------------------------------------------------------
 

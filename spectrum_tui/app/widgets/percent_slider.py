@@ -67,7 +67,7 @@ class PercentSlider(Widget, can_focus=True):
         Binding(
             "right", "step(1)", "Percent", key_display="←→", tooltip="One percent less or more"
         ),
-        hidden_key("l", "step(1)", "1 % more", "One percent more"),
+        hidden_key("l", "step(1)", "Percent", "One percent less or more"),
         hidden_key("shift+left,pagedown", "step(-10)", "10 % less", "Ten percent less"),
         hidden_key("shift+right,pageup", "step(10)", "10 % more", "Ten percent more"),
         hidden_key("home", "set(1)", "1 %", "Minimum: 1 %"),

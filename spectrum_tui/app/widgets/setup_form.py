@@ -14,8 +14,9 @@ from textual.widgets import Input, Select
 
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.option import Option
 from spectrum_tui.core.scanning.devices import pick_devices
-from spectrum_tui.core.settings import DEMO, OPTIONS, Option, Settings
+from spectrum_tui.core.settings import DEMO, OPTIONS, Settings
 
 FIELDS = ("model", "revision", "batch_size", "device", "top_percent", "output_dir")
 """The settings with a field, in this order."""

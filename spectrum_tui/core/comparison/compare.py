@@ -91,7 +91,10 @@ class Agreement:
 
 
 class Comparison:
-    """Everything that does not depend on a policy, computed once; `at` gives what does."""
+    """Everything that does not depend on a policy, computed once; `at` gives what does.
+
+    `type_a` and `type_b` are the type of each row of a and b, as its place in `types`.
+    """
 
     def __init__(self, a: Result, b: Result) -> None:
         self.a, self.b = a, b
@@ -100,26 +103,26 @@ class Comparison:
         names = [*a.scores.type_names, *_types_of_others(b, self.pairs)]
         self._names = list(dict.fromkeys(names))
         index = {name: number for number, name in enumerate(self._names)}
-        self._type_a = np.asarray([index[n] for n in a.scores.type_names], np.int64)[
+        self.type_a = np.asarray([index[n] for n in a.scores.type_names], np.int64)[
             a.scores.type_ids
         ]
-        self._type_b = self._types_of_b(index)
+        self.type_b = self._types_of_b(index)
 
     def _types_of_b(self, index: dict[str, int]) -> IntArray:
         """Per row of b its type, by a's name for it where they share the layer."""
         scores = self.b.scores
         own = np.asarray([index.get(name, 0) for name in scores.type_names], np.int64)
         types = own[scores.type_ids]
-        types[self.pairs.b] = self._type_a[self.pairs.a]
+        types[self.pairs.b] = self.type_a[self.pairs.a]
         return types
 
     @cached_property
     def types(self) -> tuple[TypeChange, ...]:
         """Every type of either, in a's order."""
         count = len(self._names)
-        common = np.bincount(self._type_a[self.pairs.a], minlength=count)
-        in_a = np.bincount(self._type_a, minlength=count)
-        in_b = np.bincount(self._type_b, minlength=count)
+        common = np.bincount(self.type_a[self.pairs.a], minlength=count)
+        in_a = np.bincount(self.type_a, minlength=count)
+        in_b = np.bincount(self.type_b, minlength=count)
         rhos = {name: spearman(x, y) for name, x, y in self._scored()}
         return tuple(
             TypeChange(
@@ -168,9 +171,9 @@ class Comparison:
         mask_a, mask_b = self.masks(policy, other)
         both = mask_a[self.pairs.a] & mask_b[self.pairs.b]
         count = len(self._names)
-        a = np.bincount(self._type_a[mask_a], minlength=count).tolist()
-        b = np.bincount(self._type_b[mask_b], minlength=count).tolist()
-        shared = np.bincount(self._type_a[self.pairs.a][both], minlength=count).tolist()
+        a = np.bincount(self.type_a[mask_a], minlength=count).tolist()
+        b = np.bincount(self.type_b[mask_b], minlength=count).tolist()
+        shared = np.bincount(self.type_a[self.pairs.a][both], minlength=count).tolist()
         return tuple(map(Agreement, a, b, shared))
 
     def whole(self, policy: Policy, other: Policy | None = None) -> Agreement:
@@ -197,12 +200,12 @@ class Comparison:
         x = self.a.scores.values[self.pairs.a]
         y = self.b.scores.values[self.pairs.b]
         scored = np.flatnonzero(~np.isnan(x) & ~np.isnan(y))
-        types = self._type_a[self.pairs.a][scored]
+        types = self.type_a[self.pairs.a][scored]
         order = np.argsort(types, kind="stable")
         cuts = np.flatnonzero(np.diff(types[order])) + 1
         for rows in np.split(scored[order], cuts):
             if len(rows):
-                yield self._names[int(self._type_a[self.pairs.a[rows[0]]])], rows
+                yield self._names[int(self.type_a[self.pairs.a[rows[0]]])], rows
 
     def _moves(self) -> Iterator[Move]:
         for (name, rows), (_, x, y) in zip(self._rows_of_types(), self._scored(), strict=True):

@@ -110,5 +110,5 @@ def policy_of(settings: Settings) -> Policy:
         pins=settings.pins,
         bans=settings.bans,
         budget=settings.budget,
-        way=settings.way,
+        way="" if settings.budget is None else settings.way,
     )

@@ -1,0 +1,105 @@
+"""What the keys are for: the headings of the help, and the palette, which says it with verbs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.command import DiscoveryHit, Hits
+from textual.screen import Screen
+from textual.system_commands import SystemCommandsProvider
+
+HERE, AT_CURSOR, EVERYWHERE = "On this screen", "Where the cursor is", "Everywhere"
+TASKS: dict[str, dict[str, str]] = {
+    "Go on": {
+        "setup.continue": "Choose the layers of this model",
+        "setup.download": "Download the model",
+        "setup.other-model": "Choose another model",
+        "setup.cancel": "Stop reading or downloading",
+        "layers.scan": "Scan the checked types",
+        "layers.start-afresh": "Score everything again",
+        "scan.results": "Open the results so far",
+        "scan.continue": "Go on with the scan",
+        "scan.stop": "Stop the scan",
+        "scan.stop-at-once": "Stop the scan at once",
+    },
+    "Take away": {
+        "results.save": "Save the recipe",
+        "results.copy": "Copy the YAML",
+        "audit.write-corrected": "Write the corrected recipe",
+    },
+    "Choose what trains": {
+        "results.memory": "Fit into memory",
+        "results.pin": "Pin this layer",
+        "results.ban": "Ban this layer",
+        "results.type-more": "Train more of this type",
+        "results.type-less": "Train less of this type",
+        "results.more-blocks": "Train more blocks",
+        "results.fewer-blocks": "Train fewer blocks",
+        "results.embeddings": "Train or freeze embeddings and head",
+        "results.adapters": "Set up adapters in tiers",
+        "results.metric": "Rank by another metric",
+        "results.undo": "Undo the last change",
+        "results.redo": "Redo the change",
+        "results.percent": "",
+        "results.1-less": "",
+        "results.10-more": "",
+        "results.10-less": "",
+    },
+    "Look": {
+        "results.details": "Look at the singular values",
+        "results.compare": "Compare with another scan",
+        "results.filter": "Filter layers and types",
+        "results.table": "Show the table",
+        "results.heat-map": "Show the heat map",
+        "results.yaml": "Show the YAML",
+        "results.sort": "Sort the table",
+        "results.reverse": "Reverse the table",
+        "results.next-selected": "Find the next selected layer",
+        "results.previous": "Find the previous selected layer",
+        "results.experts": "List every expert of this layer",
+        "layers.unscored": "List the parameters without a score",
+        "scan.failures": "Show failures only, or every score",
+        "audit.model": "Give the model of the recipe",
+        "setup.choices": "List local models and earlier scores",
+    },
+}
+"""{heading: {id of a binding: what the palette calls it}}, in the order of both; "" is a key that
+the palette leaves out."""
+
+_PLACES = {name: heading for heading, names in TASKS.items() for name in names}
+_TITLES = {name: title for names in TASKS.values() for name, title in names.items()}
+_TITLES |= {"app.help": "Show every key", "app.quit": "Quit the program", "app.leave": ""}
+_ORDER = {name: place for place, name in enumerate(_TITLES)}
+HEADINGS = (*TASKS, HERE, AT_CURSOR, EVERYWHERE)
+
+
+def heading_of(binding: Binding, node: object, screen: object) -> str:
+    """Return the heading under which the help tells of a key of this screen or widget."""
+    return _PLACES.get(binding.id or "", HERE if node is screen else AT_CURSOR)
+
+
+def commands_of(
+    app: App[Any], screen: Screen[Any], node: Screen[Any] | App[Any]
+) -> list[SystemCommand]:
+    """Return what the keys do that work on a screen, its own or the app's, for the palette."""
+    found: dict[str, tuple[int, SystemCommand]] = {}
+    for owner, binding, enabled, _ in screen.active_bindings.values():
+        name = binding.id or ""
+        title = _TITLES.get(name, binding.description)
+        if owner is node and enabled and title and not binding.system:
+            run = partial(app.run_action, binding.action, node)
+            command = SystemCommand(title, binding.tooltip, run)
+            found.setdefault(title, (_ORDER.get(name, len(_ORDER)), command))
+    return [command for _, command in sorted(found.values(), key=lambda one: one[0])]
+
+
+class Commands(SystemCommandsProvider):
+    """Textual's own, which sorts what it offers by the alphabet, in our order."""
+
+    async def discover(self) -> Hits:
+        """Yield every command before anything is typed."""
+        for title, tooltip, run, _ in self.app.get_system_commands(self.screen):
+            yield DiscoveryHit(title, run, help=tooltip)

@@ -1,0 +1,117 @@
+"""The map of a comparison: which layers each of two selections has, types by blocks."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.strip import Strip
+
+from spectrum_tui.app.widgets.cells import keep_end, printable
+from spectrum_tui.app.widgets.line_view import LineView
+from spectrum_tui.core.comparison.compare import Comparison
+from spectrum_tui.core.comparison.differences import Cells, Differences, Where
+from spectrum_tui.core.results.results import BoolArray
+
+GLYPHS = {
+    Where.EMPTY: " ",
+    Where.NEITHER: "·",
+    Where.BOTH: "●",
+    Where.ONLY_A: "<",
+    Where.ONLY_B: ">",
+    Where.MIXED: "≠",
+}
+LEGEND = "● both  < only A  > only B  · neither"
+_STYLES = {
+    Where.BOTH: "differences--both",
+    Where.ONLY_A: "differences--a",
+    Where.ONLY_B: "differences--b",
+    Where.MIXED: "differences--mixed",
+}
+_WIDEST = 3
+"""Cells of a block at most."""
+
+
+class DifferenceLines(LineView):
+    """One line for each type, one mark for each block, or for some where that many do not fit."""
+
+    HEADER_LINES = 1
+    COMPONENT_CLASSES: ClassVar[set[str]] = {*_STYLES.values(), "differences--muted"}
+    DEFAULT_CSS = """
+    DifferenceLines {
+        height: 1fr;
+        & > .differences--both { color: $success; }
+        & > .differences--a { color: $warning; text-style: bold; }
+        & > .differences--b { color: $accent; text-style: bold; }
+        & > .differences--mixed { color: $error; text-style: bold; }
+        & > .differences--muted { color: $foreground 40%; }
+    }
+    """
+
+    def __init__(self, comparison: Comparison) -> None:
+        self._differences = Differences(comparison)
+        super().__init__(len(self._differences.types))
+        names = [comparison.types[place].name for place in self._differences.types.tolist()]
+        self._names = [printable(name) for name in names]
+        self._longest = max(map(cell_len, self._names), default=5)
+        self._masks: tuple[BoolArray, BoolArray] | None = None
+        self._cells: dict[int, Cells] = {}
+
+    def show(self, masks: tuple[BoolArray, BoolArray]) -> None:
+        """Show two other selections."""
+        self._masks = masks
+        self._cells.clear()
+        self.refresh()
+
+    @property
+    def legend(self) -> str:
+        """What the marks mean, and how many blocks each stands for."""
+        per_cell = self._per_cell(self.view_size.width)
+        return LEGEND if per_cell == 1 else f"{LEGEND}  ≠ unlike, {per_cell} blocks a mark"
+
+    def render_header(self, line: int, width: int) -> Strip:
+        label, per_cell, cell = self._label(width), self._per_cell(width), self._cell(width)
+        numbers = self._differences.blocks[::per_cell].tolist()
+        text = ""
+        for column, number in enumerate(numbers):
+            at = column * cell
+            if column % (5 if cell > 1 else 10) == 0 and len(text) <= at:
+                text = text.ljust(at) + str(number)
+        head = f"{'type':<{label}}  {text}"
+        return Strip([Segment(head, self.line_style("line-view--header"))])
+
+    def render_row(self, row: int, width: int) -> Strip:
+        """One type; marks of one kind that stand together are one segment."""
+        cursor = self.with_cursor(row)
+        cell = self._cell(width)
+        name = keep_end(self._names[row], self._label(width))
+        segments = [Segment(f"{name}  ", self.line_style(*cursor))]
+        for where, group in groupby(map(Where, self._marks(width)[row].tolist())):
+            text = GLYPHS[where].ljust(cell) * len(list(group))
+            style = self.line_style(_STYLES.get(where, "differences--muted"), *cursor)
+            segments.append(Segment(text, style))
+        used = sum(segment.cell_length for segment in segments)
+        return Strip([*segments, Segment(" " * (width - used), self.line_style(*cursor))])
+
+    def _marks(self, width: int) -> Cells:
+        per_cell = self._per_cell(width)
+        if self._masks is None:
+            raise RuntimeError("nothing is shown yet")
+        if per_cell not in self._cells:
+            self._cells[per_cell] = self._differences.cells(*self._masks, per_cell)
+        return self._cells[per_cell]
+
+    def _label(self, width: int) -> int:
+        return min(self._longest, max(8, width // 3))
+
+    def _room(self, width: int) -> int:
+        return max(1, width - self._label(width) - 2)
+
+    def _per_cell(self, width: int) -> int:
+        return max(1, -(-len(self._differences.blocks) // self._room(width)))
+
+    def _cell(self, width: int) -> int:
+        marks = -(-len(self._differences.blocks) // self._per_cell(width))
+        return max(1, min(_WIDEST, self._room(width) // max(1, marks)))
