@@ -19,7 +19,7 @@ from tests.snapshots import made_results, models, scenes
 from tests.snapshots.conftest import CWD, Look
 from tests.snapshots.shown import still
 
-SMALL, LARGE, WIDE = (80, 24), (120, 40), (160, 50)
+SMALL, LARGE, WIDE, WIDEST = (80, 24), (120, 40), (160, 50), (200, 50)
 Size = tuple[int, int]
 at_both_sizes = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
 
@@ -103,6 +103,22 @@ def test_results_with_memory(look: Look, size: Size) -> None:
     look(scenes.results(made_results.with_sizes()), size)
 
 
+@pytest.mark.parametrize("size", [SMALL, LARGE, WIDEST], ids=["80x24", "120x40", "200x50"])
+@pytest.mark.parametrize(
+    ("state", "keys"),
+    [
+        ("card", ("f", *"40", "escape", "m", "tab", "right")),
+        ("budget", ("e", *["right_square_bracket"] * 8, "f", *"24", "tab", "down", "enter", "m")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_results_on_a_card(
+    look: Look, state: str, keys: tuple[str, ...], size: Size, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen, prepare = scenes.inspected(monkeypatch, *keys)
+    look(screen, size, prepare)
+
+
 def test_results_with_nothing_selected(look: Look) -> None:
     look(scenes.results(made_results.with_head(), percent=2), SMALL)
 
@@ -169,7 +185,12 @@ def test_comparison_asks_for_a_file(look: Look, size: Size, tmp_path: Path) -> N
 @at_both_sizes
 @pytest.mark.parametrize(
     ("state", "keys"),
-    [("table", ()), ("nothing_fits", (*"24", "enter")), ("refused", (*"much", "enter"))],
+    [
+        ("table", ()),
+        ("fits", (*"40",)),
+        ("nothing_fits", (*"24", "enter")),
+        ("refused", (*"much", "enter")),
+    ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_memory(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:
