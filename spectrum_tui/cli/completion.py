@@ -9,7 +9,7 @@ from spectrum_tui.cli.main import COMMANDS, make_parser_of
 from spectrum_tui.cli.options import Parser
 from spectrum_tui.core.memory.presets import PRESETS, SHARDINGS
 from spectrum_tui.core.policy_values import RULES
-from spectrum_tui.core.recipes.kinds import KINDS
+from spectrum_tui.core.recipes.kinds import OFFERED
 from spectrum_tui.core.settings import METRICS
 from spectrum_tui.stdio.streams import PROGRAM, put
 
@@ -25,7 +25,7 @@ _FILES = {"RESULTS.json", "A.json", "B.json", "FILE", "FILE.yaml", "FIXED.yaml",
 _CHOICES = {
     "--metric": METRICS,
     "--rule": RULES,
-    "--as": tuple(kind.name for kind in KINDS),
+    "--as": tuple(kind.name for kind in OFFERED),
     "--preset": tuple(preset.name for preset in PRESETS),
     "--sharding": tuple(sharding.name for sharding in SHARDINGS),
     "--device": ("auto", "cpu", "cuda", "mps"),

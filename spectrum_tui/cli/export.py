@@ -16,7 +16,7 @@ from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.option import whole_number
 from spectrum_tui.core.policy_values import percentage
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind, Tiers
-from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, kind_named
+from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, OFFERED, kind_named
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import POLICY_OPTIONS
@@ -110,11 +110,11 @@ def make_yaml_parser() -> argparse.ArgumentParser:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the options of this command."""
-    width = max(len(kind.name) for kind in KINDS)
-    kinds = "\n".join(f"  {kind.name:<{width}}  {kind.purpose}" for kind in KINDS)
+    width = max(len(kind.name) for kind in OFFERED)
+    kinds = "\n".join(f"  {kind.name:<{width}}  {kind.purpose}" for kind in OFFERED)
     parser = Parser(
         prog=f"{PROGRAM} export",
-        description="Write saved scores as a recipe that a trainer reads.",
+        description="Write saved scores as a recipe that a trainer reads, or as a table.",
         epilog=f"kinds:\n{kinds}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -125,7 +125,7 @@ def make_parser() -> argparse.ArgumentParser:
         dest="kind",
         default=DEFAULT_KIND.name,
         metavar="KIND",
-        help=f"which kind of recipe to write, from the list below ({DEFAULT_KIND.name})",
+        help=f"what to write, from the list below ({DEFAULT_KIND.name})",
     )
     able = ", ".join(kind.name for kind in KINDS if kind.experts)
     add(

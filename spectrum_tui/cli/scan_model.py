@@ -14,7 +14,7 @@ from typing import Any
 
 from spectrum_tui.cli.choosing import tell_unmatched
 from spectrum_tui.cli.output import say_frozen, say_too_small
-from spectrum_tui.core.errors import SelectionError, SpectrumError
+from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
@@ -45,11 +45,11 @@ from spectrum_tui.core.results.policy import policy_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection, check_rule
 from spectrum_tui.core.saved import store
-from spectrum_tui.core.scanning.distributed import PeerLostError, ProcessGroup, join
+from spectrum_tui.core.scanning.distributed import ProcessGroup
 from spectrum_tui.core.scanning.run import match_types, run_scan
 from spectrum_tui.core.settings import METRIC, Settings
 from spectrum_tui.core.text import safe
-from spectrum_tui.stdio.last_resort import end_now, report_error
+from spectrum_tui.stdio.last_resort import end_now
 from spectrum_tui.stdio.streams import draw, put, put_json, say
 from spectrum_tui.stdio.terminal_signals import TerminalSignals, short_name
 from spectrum_tui.worker.progress import ScanProgress, Snapshot
@@ -58,25 +58,22 @@ Say = Callable[[str], None]
 """Takes a line for the user."""
 
 
-def run_scan_command(settings: Settings) -> int:
-    """Scan a model and write its files; returns the exit code, raises SpectrumError.
-
-    Started by torchrun, this is one of several processes: the first speaks for all of them.
-    """
-    group = join()
+def run_scan_command(
+    group: ProcessGroup, settings: Settings, put_data: Callable[[object], None] = put_json
+) -> int:
+    """Scan a model and write its files; returns the exit code, raises SpectrumError. Results that
+    are asked for as JSON go to `put_data`."""
     signals = TerminalSignals(draw, settings.signals if group.leads else ())
-    try:
-        with usable_cache(), signals:
-            return _scan(group, settings, signals)
-    except SpectrumError as exc:
-        if group.size == 1:
-            raise
-        if group.leads or isinstance(exc, PeerLostError):
-            report_error(exc)
-        return 2
+    with usable_cache(), signals:
+        return _scan(group, settings, signals, put_data)
 
 
-def _scan(group: ProcessGroup, settings: Settings, signals: TerminalSignals) -> int:
+def _scan(
+    group: ProcessGroup,
+    settings: Settings,
+    signals: TerminalSignals,
+    put_data: Callable[[object], None],
+) -> int:
     output = output_folder(settings.output_dir)
     tell = say if group.leads else _say_nothing
     inspection = _prepare(group, settings, output, tell, signals)
@@ -106,7 +103,11 @@ def _scan(group: ProcessGroup, settings: Settings, signals: TerminalSignals) -> 
     say_too_small(selection, policy)
     say_frozen(choice)
     signals.over(f"{inspection.summary.name}: {_scored(result)}.")
-    _print_result(choice, files, path, settings)
+    if settings.json:
+        put_data(_as_json(choice, files, path, settings))
+    else:
+        put("".join(f"{one}\n" for one in (files.scores, files.sorted_scores, path)))
+    say(_scored(result))
     return 1 if scan.progress.snapshot().failed else 0
 
 
@@ -294,16 +295,6 @@ def _interrupted(state: Snapshot, say: Say, *, fresh: bool = False) -> int:
         same = "the same command without --fresh" if fresh else "the same command"
         say(f"interrupted: {done} kept; {same} goes on from there")
     return 130
-
-
-def _print_result(choice: Choice, files: OutputFiles, recipe: Path, settings: Settings) -> None:
-    result = choice.selection.result
-    paths = (files.scores, files.sorted_scores, recipe)
-    if settings.json:
-        put_json(_as_json(choice, files, recipe, settings))
-    else:
-        put("".join(f"{path}\n" for path in paths))
-    say(_scored(result))
 
 
 def _scored(result: Result) -> str:

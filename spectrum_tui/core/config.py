@@ -26,7 +26,12 @@ KEPT = {option.flag.lstrip("-"): name for name, option in OPTIONS.items() if opt
 _MOST = 2**20
 _MEND = f"Mend it, or set {CONFIG_VARIABLE} to another file."
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
-_VALUE = r'(?:"(?:[^"\\]|\\.)*"|\'[^\']*\'|[^#"\']*?)(?P<end>\s*(?:#.*)?\r?)'
+_LINE = re.compile(
+    r"""(?P<offered># ?)?(?P<start>\s*["']?(?P<key>[\w-]+)["']?\s*=\s*)"""
+    r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^#"'\s]+)(?P<end>\s*(?:\#.*)?)""",
+    re.ASCII,
+)
+"""`name = value # comment`, with a # in front of it where the template offers it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,14 +179,12 @@ def _with(text: str, key: str, literal: str) -> str:
     before the first table."""
     lines = text.split("\n")
     end = next((i for i, line in enumerate(lines) if line.lstrip().startswith("[")), len(lines))
-    name = rf"(?:{key}|\"{key}\"|'{key}')"
-    own = re.compile(rf"(?P<start>\s*{name}\s*=\s*){_VALUE}")
-    offered = re.compile(rf"# ?(?P<start>{key} = ){_VALUE}")
-    for pattern in (own, offered):
-        for i, line in enumerate(lines[:end]):
-            if found := pattern.fullmatch(line):
-                lines[i] = f"{found['start']}{literal}{found['end']}"
-                return "\n".join(lines)
+    found = [(i, _LINE.fullmatch(line)) for i, line in enumerate(lines[:end])]
+    own = [(i, line) for i, line in found if line and line["key"] == key]
+    if own:
+        i, line = min(own, key=lambda one: bool(one[1]["offered"]))
+        lines[i] = f"{line['start']}{literal}{line['end']}"
+        return "\n".join(lines)
     while end > 0 and not lines[end - 1].strip(" \t\r"):
         end -= 1
     returns = "\r" if end and lines[end - 1].endswith("\r") else ""

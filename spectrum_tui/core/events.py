@@ -10,7 +10,8 @@ from spectrum_tui.core.settings import METRIC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanStarted:
-    """The plan: how many layers, how much work (units of `svd.cost`), how it runs."""
+    """The plan: how many layers, how much work (units of `svd.cost`), how it runs. `names` are the
+    layers, those of a type together, in the order of `types`."""
 
     layers: int
     cost: float
@@ -18,6 +19,7 @@ class ScanStarted:
     device: str
     batch_size: int
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

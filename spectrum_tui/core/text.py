@@ -61,10 +61,11 @@ def shortened(text: str, most: int = LONGEST_LINE) -> str:
     return f"{text[:half]} … {text[-half:]}"
 
 
-def printable_json(data: Any) -> str:
+def printable_json(data: Any, *, one_line: bool = False) -> str:
     """JSON that means the same wherever it is read, and that a terminal can show: what is not
     seen as itself is escaped, everything else stays readable."""
-    return _SUSPECT.sub(_escaped, json.dumps(data, indent=2, ensure_ascii=False))
+    indent = None if one_line else 2
+    return _SUSPECT.sub(_escaped, json.dumps(data, indent=indent, ensure_ascii=False))
 
 
 def _escaped(found: re.Match[str]) -> str:

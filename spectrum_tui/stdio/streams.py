@@ -41,9 +41,9 @@ def put_lines(lines: Iterable[str]) -> None:
     put("".join(f"{shortened(safe(line))}\n" for line in lines))
 
 
-def put_json(data: object) -> None:
+def put_json(data: object, *, one_line: bool = False) -> None:
     """JSON on stdout at once."""
-    put(f"{printable_json(data)}\n")
+    put(f"{printable_json(data, one_line=one_line)}\n")
 
 
 class PlainStream(io.TextIOWrapper):

@@ -32,7 +32,7 @@ from spectrum_tui.core.requests import (
     Suggestions,
     Task,
 )
-from spectrum_tui.core.settings import OPTIONS, Settings
+from spectrum_tui.core.settings import METRIC, OPTIONS, Settings
 from spectrum_tui.worker.process import WorkerProcess, default_command
 from spectrum_tui.worker.progress import ScanProgress
 
@@ -144,7 +144,7 @@ class ScanRunner:
         """
         self._stop_when_started = False
         self.model = settings.model
-        self.progress.begin()
+        self.progress.begin(settings.metric or METRIC)
         return self._ask(Request(task="scan", settings=settings, branch=branch))
 
     def collect(self, settings: Settings, branch: str | None = None) -> int:

@@ -219,7 +219,7 @@ def test_every_option_is_typed_here() -> None:
     """A new option fails here until it is typed above."""
     assert {"model", *TYPED} == {*OPTIONS}
     assert options_of(main._app_parser()) == {*MODELS, *OPENING, "other", "last"}
-    assert options_of(scan_command.make_parser()) == {*MODELS, *HEADLESS}
+    assert options_of(scan_command.make_parser()) == {*MODELS, *HEADLESS, "more"}
     assert not [name for name, typed in TYPED.items() if typed.value == OPTIONS[name].default]
 
 

@@ -19,7 +19,7 @@ from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.app.widgets.kind_list import KindList
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
-from spectrum_tui.core.recipes.kinds import KINDS
+from spectrum_tui.core.recipes.kinds import KINDS, OFFERED
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import save_scores
 from spectrum_tui.core.settings import Settings
@@ -86,9 +86,9 @@ async def test_up_and_down_choose_from_the_folder_too(tmp_path: Path) -> None:
         await press(pilot, "down")
         assert app.dialog.kind.name == NAMES[2]
         assert f"_{NAMES[2]}_50percent" in app.said("#files")
-        await press(pilot, *["down"] * len(KINDS))
-        assert app.dialog.kind is KINDS[-1]
-        await press(pilot, *["up"] * len(KINDS))
+        await press(pilot, *["down"] * len(OFFERED))
+        assert app.dialog.kind is OFFERED[-1]
+        await press(pilot, *["up"] * len(OFFERED))
         assert app.dialog.kind is KINDS[0]
 
 
@@ -187,7 +187,7 @@ class Long(RecipeKind):
 async def test_eight_kinds_and_many_files_fit(
     size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(save, "KINDS", (*KINDS[:4], *(Long(f"x{i}") for i in range(4))))
+    monkeypatch.setattr(save, "OFFERED", (*KINDS[:4], *(Long(f"x{i}") for i in range(4))))
     app = Host(made.result(), tmp_path)
     async with app.run_test(size=size) as pilot:
         await press(pilot, "w")

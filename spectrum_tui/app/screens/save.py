@@ -24,7 +24,7 @@ from spectrum_tui.app.widgets.line_view import TextScroll
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
-from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS
+from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, OFFERED
 from spectrum_tui.core.recipes.writing import Drafts, Files, PlannedFile, planned_files, write_files
 
 
@@ -130,8 +130,8 @@ class SaveScreen(Dialog[Saved | None]):
         self.choice = choice
         self.result = choice.selection.result
         self._drafts = Drafts(choice)
-        first = next((one for one in KINDS if one.name == kind), DEFAULT_KIND)
-        self._kinds = KindList(KINDS, first)
+        first = next((one for one in OFFERED if one.name == kind), DEFAULT_KIND)
+        self._kinds = KindList(OFFERED, first)
         self._notes: dict[tuple[str, bool], Content] = {}
         self._folder = Input(output_dir, id="folder", select_on_focus=False, compact=True)
         own = bool(self.result.provenance.version)

@@ -33,8 +33,7 @@ class Savings:
         if not plain.blocks:
             return ""
         if self.held_by_embeddings:
-            frozen = f"{self.blocks_frozen} with e"
-            return f"embeddings train: {plain.reach} reached, {frozen}"
+            return f"embeddings train: {plain.reach}, with e {self.blocks_frozen}"
         reached = plain.reach
         if self.trained == plain:
             return f"{reached} reached, a step costs {numbers.percent(plain.step)}"

@@ -93,6 +93,8 @@ class RecipeKind:
     title: str
     purpose: str
     options: ClassVar[tuple[str, ...]] = ()
+    is_recipe: ClassVar[bool] = True
+    """Whether something is trained by what is written."""
 
     @property
     def experts(self) -> bool:

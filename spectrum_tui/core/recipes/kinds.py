@@ -8,6 +8,7 @@ from spectrum_tui.core.recipes.choice import RecipeKind
 from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS
 from spectrum_tui.core.recipes.reference import ReferenceKind
 from spectrum_tui.core.recipes.spectrum import SpectrumKind
+from spectrum_tui.core.recipes.table import TABLES
 from spectrum_tui.core.recipes.trl import TrlKind
 
 KINDS: tuple[RecipeKind, ...] = (
@@ -18,15 +19,17 @@ KINDS: tuple[RecipeKind, ...] = (
     *ADAPTER_KINDS,
 )
 DEFAULT_KIND = KINDS[0]
+OFFERED = (*KINDS, *TABLES)
+"""What can be written: every recipe, and the table of the layers."""
 
 
 def kind_named(name: str) -> RecipeKind:
     """Return the kind of that name; raises InputError (field "kind") where there is none."""
-    for kind in KINDS:
+    for kind in OFFERED:
         if kind.name == name:
             return kind
     raise InputError(
         f"There is no kind of recipe called {name!r}.",
-        f"There are: {', '.join(kind.name for kind in KINDS)}.",
+        f"There are: {', '.join(kind.name for kind in OFFERED)}.",
         field="kind",
     )

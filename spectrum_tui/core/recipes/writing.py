@@ -56,10 +56,12 @@ def write_files(
 def drafted(kind: RecipeKind, choice: Choice) -> Files:
     """Return the files of a kind: every way out comes through here.
 
-    Raises SelectionError where nothing or the whole model would train, and where too much of the
-    model has no score.
+    Raises SelectionError where a recipe would train nothing or the whole model, and where too much
+    of the model has no score.
     """
     choice = kind.ranked(choice)
+    if not kind.is_recipe:
+        return kind.files(choice)
     refuse_missing(choice.selection.result, allowed=choice.allow_missing)
     files = kind.files(choice)
     if is_list_of_names(files) and not choice.experts:

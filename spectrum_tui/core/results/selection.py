@@ -146,12 +146,13 @@ class Selection:
 
     def percent_of(self, type_name: str, policy: Policy) -> float:
         """Return the percentage of a type: its own, or that of all."""
-        own = self.own_percent(self.result.scores.type_names.index(type_name), policy)
+        own = self.own_percent(type_name, policy)
         return policy.percent if own is None else own
 
-    def own_percent(self, type_id: int, policy: Policy) -> float | None:
-        """Return the percentage that a policy has for a type alone; None without any."""
-        own = [p for pattern, p in policy.type_percents if self._names.types(pattern)[type_id]]
+    def own_percent(self, type_name: str, policy: Policy) -> float | None:
+        """Return the percentage that a policy gives to a type alone; None without one."""
+        at = self.result.scores.type_names.index(type_name)
+        own = [p for pattern, p in policy.type_percents if self._names.types(pattern)[at]]
         return own[-1] if own else None
 
     def too_small(self, policy: Policy) -> str:

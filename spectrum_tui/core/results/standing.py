@@ -46,7 +46,7 @@ def standing(selection: Selection, policy: Policy, row: int) -> Standing:
     if selection.percent_thresholds[row] == NEVER:
         return Standing(by=By.NOTHING, selected=False)
     kind = int(selection.result.scores.type_ids[row])
-    if selection.own_percent(kind, policy) is not None:
+    if selection.own_percent(selection.result.scores.type_names[kind], policy) is not None:
         step = int(selection.percent_thresholds[row])
         percent = percent_of_step(step, int(selection.counts[kind]))
         return Standing(by=By.TYPE, selected=selected, percent=percent)

@@ -243,13 +243,16 @@ def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
                 "Their devices differ: give --precision exact or --precision fast.",
             )
     devices = ", ".join(dict.fromkeys(device for part in parts for device in part.devices))
+    types = Counter(layer.type for layer in plan.layers)
+    place = {name: i for i, name in enumerate(types)}
     start = ScanStarted(
         layers=len(plan.layers),
         cost=plan.cost,
-        types=dict(Counter(layer.type for layer in plan.layers)),
+        types=dict(types),
         device=devices if len(parts) == 1 else f"{devices} in {len(parts)} processes",
         batch_size=sum(part.in_work for part in parts),
         notes=plan.notes,
+        names=tuple(layer.name for layer in sorted(plan.layers, key=lambda one: place[one.type])),
     )
     return start, best_entries(entry for part in parts for entry in part.known.values())
 

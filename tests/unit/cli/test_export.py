@@ -93,7 +93,7 @@ class TwoFiles(RecipeKind):
 
 @pytest.fixture
 def two_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kinds, "KINDS", (*KINDS, TwoFiles()))
+    monkeypatch.setattr(kinds, "OFFERED", (*kinds.OFFERED, TwoFiles()))
 
 
 def test_frozen_embeddings_are_said_where_the_file_cannot_say_it(

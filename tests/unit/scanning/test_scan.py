@@ -116,6 +116,9 @@ def test_the_order_of_events(batch_size: int, tmp_path: Path) -> None:
     assert [type(e) for e in events].count(ScanStarted) == 1
     assert [type(e) for e in events].count(ScanEnded) == 1
     assert first.layers == len(planned) == sum(first.types.values())
+    types = {layer.name: layer.type for layer in layers_of(read_checkpoint(folder))}
+    assert [types[name] for name in first.names] == list(Counter(first.types).elements())
+    assert sorted(first.names) == sorted(planned)
     assert first.batch_size == batch_size
     ends = [e for e in events if isinstance(e, LayerDone | LayerFailed)]
     assert Counter(e.layer for e in ends) == Counter(planned)

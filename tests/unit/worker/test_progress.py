@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
+    LayerRescored,
     LayerStarted,
     ScanEnded,
     ScanStarted,
@@ -264,3 +266,28 @@ def test_feeding_and_reading_from_two_threads() -> None:
         time.sleep(0.001)  # a reader that never rests would only fight over the interpreter
     thread.join()
     assert progress.snapshot().done == 2000
+
+
+def test_scores_come_in_their_order_in_the_metric_that_was_asked_for(
+    progress: ScanProgress,
+) -> None:
+    progress.begin("calibrated")
+    progress.feed(replace(started(3), names=("layers.0.mlp", "layers.1.mlp", "layers.2.mlp")))
+    first = replace(done(0), metrics={"spectrum": 1.0, "calibrated": 2.0})
+    progress.feed(first)
+    progress.feed(failed(1))
+    again = replace(first, metrics={"spectrum": 1.0, "calibrated": 2.5})
+    progress.feed(LayerRescored(again))
+    assert progress.scores(0)[::2] == [("layers.0.mlp", 2.0), ("layers.0.mlp", 2.5)]
+    ((layer, value),) = progress.scores(1)[:-1]
+    assert layer == "layers.1.mlp" and math.isnan(value)
+    assert progress.names.layers[2] == "layers.2.mlp"
+    names = progress.names
+    progress.begin()
+    assert progress.scores(0) == [] and progress.names is not names
+
+
+def test_names_that_are_not_all_there_are_none(progress: ScanProgress) -> None:
+    progress.begin()
+    progress.feed(replace(started(3), names=("layers.0.mlp",)))
+    assert progress.names.layers == ()
