@@ -119,6 +119,11 @@ class SpectrumApp(BaseApp):
     def get_default_screen(self) -> Screen[Any]:
         return self.setup_screen
 
+    @property
+    def output_dir(self) -> str:
+        """Where pictures go: the folder for the files that are written."""
+        return self.settings.output_dir
+
     def on_mount(self) -> None:
         """Start the worker once the first frame is drawn."""
         self.call_after_refresh(self._start)
@@ -222,6 +227,10 @@ class SpectrumApp(BaseApp):
         if path is not None:
             self._load(path)
 
+    @on(ask.SizesRequested)
+    def _ask_sizes(self, message: ask.SizesRequested) -> None:
+        self.runner.sizes(message.scores, replace(self.settings, sizes_from=message.model))
+
     @on(ask.KindUsed)
     def _remember_kind(self, message: ask.KindUsed) -> None:
         self._kind = message.kind
@@ -267,10 +276,18 @@ class SpectrumApp(BaseApp):
             case "scan":
                 self._scan_refused(failed)
             case "sizes":
-                if self.settings.sizes_from:  # else nobody asked for them
-                    self._show_load_error(failed.error["message"], failed.error["hint"])
+                self._no_sizes(failed.error["message"], failed.error["hint"])
             case _:
                 self._show_failure(failed)
+
+    def _no_sizes(self, text: str, hint: str) -> None:
+        """Say why there are no sizes, where somebody asked for them."""
+        from spectrum_tui.app.screens.model_sizes import ModelSizesScreen
+
+        if isinstance(self.screen, ModelSizesScreen):
+            self.screen.refuse(f"{text} {hint}")
+        elif self.settings.sizes_from:
+            self._show_load_error(text, hint)
 
     def _scan_refused(self, failed: Failed) -> None:
         """Say why a scan never began, in the field of the first screen that is at fault."""
@@ -385,12 +402,15 @@ class SpectrumApp(BaseApp):
 
     @on(ResultSized)
     def _take_sizes(self, message: ResultSized) -> None:
+        from spectrum_tui.app.screens.model_sizes import ModelSizesScreen
         from spectrum_tui.app.screens.results import ResultsScreen
 
         path = str(message.path)
         for screen in self.screen_stack:
             if isinstance(screen, ResultsScreen) and screen.state.result.source == path:
                 screen.take_sizes(message.result)
+            if isinstance(screen, ModelSizesScreen) and screen.scores == message.path:
+                screen.dismiss(True)
 
     def _show_load_error(self, text: str, hint: str) -> None:
         if self.screen is self.setup_screen:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from textual import events, on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.command import Provider
+from textual.command import CommandPalette, Provider
 from textual.driver import Driver
 from textual.filter import LineFilter
 from textual.message import Message
@@ -22,13 +22,16 @@ from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.key_order import KeyOrder
 from spectrum_tui.app.theme import DARK, LIGHT, THEMES, opposite
 from spectrum_tui.app.widgets.cells import PRINTABLE
-from spectrum_tui.app.widgets.key_footer import hidden_key
+from spectrum_tui.app.widgets.key_footer import PICTURE, hidden_key
 from spectrum_tui.app.widgets.step_bar import MIN_HEIGHT, MIN_WIDTH, StepBar
 from spectrum_tui.core import config
 from spectrum_tui.core.errors import InputError, SpectrumError
+from spectrum_tui.core.files import output_folder
 from spectrum_tui.stdio.last_resort import UNEXPECTED
 from spectrum_tui.stdio.streams import is_served
 
+PALETTE_SECONDS = 0.1
+"""Until a palette that is left is off the screen, as Textual waits for it."""
 LEAVE = "Leave; asks first while a scan runs"
 """The question says what becomes of the scores: that depends on the cache."""
 
@@ -64,6 +67,7 @@ class BaseApp(NamedKeys, App[None]):
         Binding("f1,question_mark", "help", "Help", key_display="F1", tooltip="Keys and purpose"),
         Binding("ctrl+q", "quit", "Quit", priority=True, tooltip=LEAVE),
         replace(hidden_key("q", "quit", "Quit", LEAVE), id="app.leave"),
+        hidden_key("p", "picture", "Picture", PICTURE),
     ]
 
     def __init__(self) -> None:
@@ -150,6 +154,12 @@ class BaseApp(NamedKeys, App[None]):
         other = "light" if self.theme != LIGHT.name else "dark"
         yield SystemCommand(f"Use the {other} theme", "Change the colours", self.action_theme)
         yield SystemCommand("Choose a theme", "List every theme", self.action_change_theme)
+        yield SystemCommand("Save a picture of the screen", PICTURE, self.action_picture)
+        yield SystemCommand(
+            "Download a screenshot",
+            "SVG, into the folder of downloads, or to your browser",
+            lambda: self.set_timer(PALETTE_SECONDS, self.deliver_screenshot),
+        )
         yield from commands_of(self, screen, self)
 
     def action_theme(self) -> None:
@@ -167,6 +177,34 @@ class BaseApp(NamedKeys, App[None]):
         """Take these colours, from now on at every start."""
         self.set_theme(name)
         self.keep({"theme": name})
+
+    @property
+    def output_dir(self) -> str:
+        """Where pictures go: the folder for the files that are written."""
+        return "."
+
+    def action_picture(self) -> None:
+        """Save what is shown, once a palette that asked for it is gone."""
+        if isinstance(self.screen, CommandPalette):
+            self.set_timer(PALETTE_SECONDS, self.action_picture)
+        else:
+            self._save_picture(self.export_screenshot())
+
+    @work(group="picture")
+    async def _save_picture(self, svg: str) -> None:
+        from spectrum_tui.app.pictures import HOW_TO_PNG, save_picture
+
+        screen = type(self.screen).__module__.rpartition(".")[2]
+        folder = output_folder(self.output_dir)
+        try:
+            paths = await asyncio.to_thread(save_picture, svg, folder, screen)
+        except (SpectrumError, OSError, ValueError) as error:
+            self.notify(str(error), title="No picture", severity="error", markup=False)
+            return
+        said = "\n".join(str(path.absolute()) for path in paths)
+        if len(paths) == 1:
+            said += f"\n{HOW_TO_PNG}"
+        self.notify(said, title="Picture saved", markup=False)
 
     @work(group="keep")
     async def keep(self, values: Mapping[str, Any]) -> None:

@@ -63,6 +63,14 @@ class NamesRequested(Message):
 
 
 @dataclass
+class SizesRequested(Message):
+    """Find the sizes of these scores in this model."""
+
+    scores: Path
+    model: str
+
+
+@dataclass
 class LayersRequested(Message):
     """The model is known and the settings are valid: choose the layer types."""
 

@@ -71,7 +71,8 @@ the palette leaves out."""
 
 _PLACES = {name: heading for heading, names in TASKS.items() for name in names}
 _TITLES = {name: title for names in TASKS.values() for name, title in names.items()}
-_TITLES |= {"app.help": "Show every key", "app.quit": "Quit the program", "app.leave": ""}
+_TITLES |= {"app.help": "Show every key", "app.quit": "Quit the program"}
+_TITLES |= {"app.leave": "", "app.picture": ""}
 _ORDER = {name: place for place, name in enumerate(_TITLES)}
 HEADINGS = (*TASKS, HERE, AT_CURSOR, EVERYWHERE)
 
@@ -88,8 +89,8 @@ def commands_of(
     found: dict[str, tuple[int, SystemCommand]] = {}
     for owner, binding, enabled, _ in screen.active_bindings.values():
         name = binding.id or ""
-        title = _TITLES.get(name, binding.description)
-        if owner is node and enabled and title and not binding.system:
+        title = _TITLES.get(name, binding.description) if name else ""  # "": Textual's own
+        if owner is node and enabled and title:
             run = partial(app.run_action, binding.action, node)
             command = SystemCommand(title, binding.tooltip, run)
             found.setdefault(title, (_ORDER.get(name, len(_ORDER)), command))

@@ -24,7 +24,7 @@ from spectrum_tui.stdio.streams import PROGRAM, is_served
 
 _DESCRIPTION = "Pick the layers worth training by the signal-to-noise ratios of a model's weights."
 COMMANDS = {
-    "scan": ("MODEL …", "score models, write the score files and the YAML"),
+    "scan": ("MODEL ...", "score models, write the score files and the YAML"),
     "yaml": ("RESULTS.json", "print the YAML of saved scores"),
     "export": ("RESULTS.json", "write saved scores as a recipe: axolotl, a TRL script, LoRA"),
     "audit": ("FILE.yaml", "check a recipe and correct it"),

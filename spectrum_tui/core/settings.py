@@ -287,8 +287,8 @@ class Settings:
         flag="--sizes-from",
         default="",
         metavar="MODEL",
-        help="take sizes and names of imported scores from this folder or cached model "
-        "(default: the cached model that the file is named after)",
+        help="take sizes and names of imported scores from this folder, config.json alone "
+        "included, or hub id (default: the cached model that the file is named after)",
         changes="output",
         only="app",
     )

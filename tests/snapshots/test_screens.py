@@ -20,6 +20,9 @@ from tests.snapshots.conftest import CWD, Look
 from tests.snapshots.shown import still
 
 SMALL, LARGE, WIDE, WIDEST = (80, 24), (120, 40), (160, 50), (200, 50)
+SHAPED = ("down", *"lll", "space", "minus", "l", "space", "down")
+SHAPED += ("greater_than_sign", "right_square_bracket")
+"""Keys that pin, ban, give a type its own percentage and leave blocks out."""
 Size = tuple[int, int]
 at_both_sizes = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
 
@@ -68,11 +71,12 @@ def test_scan(look: Look, state: str, size: Size) -> None:
 @pytest.mark.parametrize(
     ("state", "keys"),
     [
-        ("table", ()),
-        ("heat_map", ("m",)),
+        ("table", ("t",)),
+        ("heat_map", ()),
+        ("shaped", SHAPED),
         ("yaml", ("y",)),
         ("filter", ("slash", *"down")),
-        ("embeddings_off", ("e", "m")),
+        ("embeddings_off", ("e",)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -84,12 +88,12 @@ def test_results(look: Look, state: str, keys: tuple[str, ...], size: Size) -> N
 @pytest.mark.parametrize("state", ["partial", "foreign"])
 def test_results_of_other_scans(look: Look, state: str, size: Size) -> None:
     result: Result = getattr(made_results, state)()
-    look(scenes.results(result), size, still("tab", "down", "down", "down"))
+    look(scenes.results(result), size, still("t", "down", "down", "down"))
 
 
 @at_both_sizes
 @pytest.mark.parametrize(
-    ("state", "keys"), [("table", ("v",)), ("heat_map", ("m", "v", "v"))], ids=["table", "heat_map"]
+    ("state", "keys"), [("table", ("t", "v")), ("heat_map", ("v", "v"))], ids=["table", "heat_map"]
 )
 def test_results_by_another_metric(
     look: Look, state: str, keys: tuple[str, ...], size: Size
@@ -123,9 +127,17 @@ def test_results_with_nothing_selected(look: Look) -> None:
     look(scenes.results(made_results.with_head(), percent=2), SMALL)
 
 
-@pytest.mark.parametrize("key", ["t", "m"])
-def test_wide_results(look: Look, key: str) -> None:
-    look(scenes.results(made_results.with_head()), WIDE, still(key))
+@pytest.mark.parametrize(
+    ("key", "size"), [("t", WIDE), ("m", WIDE), ("m", WIDEST)], ids=["t", "m", "m-200x50"]
+)
+def test_wide_results(look: Look, key: str, size: Size) -> None:
+    look(scenes.results(made_results.with_head()), size, still(key))
+
+
+@at_both_sizes
+def test_results_of_a_deep_model(look: Look, size: Size) -> None:
+    result = made.result(layers=94, types=7 + 3 * 16, model=models.MODEL)
+    look(scenes.results(result), size, still("down", "right"))
 
 
 # -- over the screens --------------------------------------------------------------------------
@@ -229,7 +241,7 @@ def test_too_small(look: Look) -> None:
 
 def test_results_without_colour(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    look(scenes.results(made_results.with_head()), LARGE, still("m"))
+    look(scenes.results(made_results.with_head()), LARGE, still(*SHAPED))
 
 
 def test_layers_without_colour(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +250,7 @@ def test_layers_without_colour(look: Look, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_results_in_light(look: Look) -> None:
-    look(scenes.results(made_results.with_head()), LARGE, theme=LIGHT.name)
+    look(scenes.results(made_results.with_head()), LARGE, still(*SHAPED), theme=LIGHT.name)
 
 
 def test_layers_in_light(look: Look) -> None:
@@ -247,7 +259,7 @@ def test_layers_in_light(look: Look) -> None:
 
 @at_both_sizes
 def test_every_expert(look: Look, size: Size) -> None:
-    look(scenes.results(made_results.with_experts()), size, still("t", "tab", "x"))
+    look(scenes.results(made_results.with_experts()), size, still("t", "x"))
 
 
 # -- audit -------------------------------------------------------------------------------------

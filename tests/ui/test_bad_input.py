@@ -209,7 +209,7 @@ async def test_matrices_that_cannot_be_scored(tmp_path: Path, capsys: Capture) -
         scores = screen.state.result.scores
         shown = [f"failed: {scores.layers[row]}: {why}" for row, why in scores.problems.items()]
         assert sorted(shown) == said
-        await pilot.press("end")
+        await pilot.press("1", "0", "0")
         assert screen.state.choice.percent == 100
         written = screen.state.text().splitlines()
         assert not any(f"- {layer}.weight" in written for layer in bad)

@@ -100,14 +100,14 @@ CASES: dict[str, Case] = {
     "slider": (
         results,
         (
-            "3 7 right right shift+right left",
-            "x down o G k escape right",
-            "f1 down down escape right",
-            "v v e right s",
+            "3 7 plus plus shift+right underscore",
+            "x down o G k escape plus",
+            "f1 down down escape plus",
+            "v v e plus s",
         ),
     ),
     "filter": (results, ("slash q u p enter down S d n n",)),
-    "heat map": (results, ("tab m j l down y j j",)),
+    "heat map": (results, ("j l down space greater_than_sign r t j y j j",)),
     "memory": (
         results,
         ("f down down 8 0 enter right", "f shift+tab shift+tab enter down enter tab space"),

@@ -37,7 +37,7 @@ async def test_the_spread_stands_below_the_table_and_x_lists_every_expert() -> N
     app = Host()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
-        app.results.views.table.focus()
+        await pilot.press("t")
         details = app.results.views.pane.details(120).plain
         assert "mean of 3 matrices from 0.5000 to ∞" in details
         assert "3 × " in details
@@ -65,9 +65,7 @@ async def test_the_spread_stands_below_the_table_and_x_lists_every_expert() -> N
 async def test_a_layer_of_one_matrix_has_no_list() -> None:
     app = Host()
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause()
-        app.results.views.table.focus()
-        await pilot.press("down", "x")
+        await pilot.press("t", "down", "x")
         await pilot.pause()
         assert app.screen is app.results
 
@@ -79,7 +77,7 @@ async def test_the_list_follows_the_metric() -> None:
     )
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
-        app.results.views.table.focus()
+        await pilot.press("t")
         await pilot.press("x")
         await pilot.pause()
         assert isinstance(app.screen, ExpertsScreen)
@@ -97,3 +95,13 @@ async def test_a_layers_name_is_never_markup() -> None:
         await pilot.pause()
         frame = screen.query_one("Vertical")
         assert frame._border_title is not None and frame._border_title.plain == "a[/b][red]"
+
+
+async def test_x_lists_the_experts_of_the_cell_under_the_cursor() -> None:
+    app = Host()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("right", "x")
+        assert app.screen is app.results, "the layer beside has none"
+        await pilot.press("left", "x")
+        assert isinstance(app.screen, ExpertsScreen)
+        assert app.screen.lines.parts == PARTS

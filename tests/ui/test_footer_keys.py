@@ -79,9 +79,9 @@ def scene(name: str) -> tuple[Screen[Any], Prepare]:
         case ["library", _]:
             return scenes.library("space", "down")
         case ["results", "heatmap"]:
-            return scenes.results(made_results.with_sizes()), still("tab", "m")
-        case _:
             return scenes.results(made_results.with_sizes()), still()
+        case _:
+            return scenes.results(made_results.with_sizes()), still("t")
 
 
 def footer(app: Recorder) -> dict[str, str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pytest
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
+from spectrum_tui.app.widgets.heat_layout import PERCENT
 from spectrum_tui.app.widgets.heatmap import Heatmap
+from spectrum_tui.core import numbers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
@@ -37,8 +37,20 @@ class Host(App[None]):
     def grid(self) -> HeatGrid:
         return self.heatmap.grid
 
-    def row(self, row: int) -> str:
-        return self.grid.render_line(row + 1).text
+    def y(self, row: int, line: int | None = None) -> int:
+        """Where a line of a row is drawn, without one that with its words."""
+        at = self.grid.geometry
+        return 1 + row * at.tall + (at.words if line is None else line)
+
+    def row(self, row: int, line: int | None = None) -> str:
+        return self.grid.render_line(self.y(row, line)).text
+
+    def cells(self, row: int, line: int | None = None) -> str:
+        at = self.grid.geometry
+        return self.row(row, line)[at.cells_at : at.counts_at]
+
+    def x(self, column: int) -> int:
+        return self.grid.geometry.span(column)[0]
 
     def foot(self) -> list[str]:
         return self.heatmap.foot.render().plain.splitlines()
@@ -53,13 +65,15 @@ async def test_rows_axis_marks_and_counts() -> None:
     async with app.run_test(size=(100, 24)) as pilot:
         await pilot.pause()
         assert app.grid.has_focus
-        assert app.grid.render_line(0).text.split() == ["layer", "0", "5", "10"]
+        axis = app.grid.render_line(0).text
+        assert axis.split() == ["block", "top", "%", *map(str, range(12)), "chosen", "SNR"]
         labels = [app.row(row).split()[0] for row in range(7)]
         assert labels[0] == "self_attn.k_proj"
         assert labels[4:] == ["mlp.down_proj", "mlp.gate_proj", "mlp.up_proj"]
         for row in range(7):
-            assert app.row(row).count("●") == 6
-            assert app.row(row).rstrip().endswith("6/12")
+            assert app.cells(row).count("●") == 6
+            assert app.row(row).split()[1] == "50"
+            assert " 6/12 " in app.row(row)[app.grid.geometry.counts_at :]
 
 
 async def test_a_mark_stands_on_every_selected_layer() -> None:
@@ -67,25 +81,71 @@ async def test_a_mark_stands_on_every_selected_layer() -> None:
     async with app.run_test(size=(100, 24)) as pilot:
         await pilot.pause()
         matrix, mask = app.heatmap.matrix, app.selection.mask(Policy(percent=50))
-        at = app.grid.geometry
+        width = app.grid.geometry.cell
         for row in range(7):
-            cells = app.row(row)[at.cells_at : at.counts_at]
-            marked = [cells[i * at.cell : (i + 1) * at.cell].strip() == "●" for i in range(12)]
+            cells = app.cells(row)
+            marked = [cells[i * width : (i + 1) * width].strip() == "●" for i in range(12)]
             assert marked == [bool(mask[matrix.members(row, i)].all()) for i in range(12)]
+            assert app.grid.geometry.tall == 2
+            assert app.cells(row, 1).strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("size", "cell", "fold", "tall"),
+    [
+        ((80, 24), 1, 1, 2),
+        ((120, 40), 2, 1, 3),
+        ((200, 50), 4, 1, 3),
+        ((80, 10), 1, 1, 1),
+    ],
+)
+async def test_cells_fill_the_room_and_the_cursor_stays_on_its_block(
+    size: tuple[int, int], cell: int, fold: int, tall: int
+) -> None:
+    app = Host(made.result(layers=32))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("down", *["right"] * 9)
+        await pilot.resize_terminal(*size)
+        await pilot.pause()
+        at = app.grid.geometry
+        assert (at.cell, at.fold, at.tall) == (cell, fold, tall)
+        assert app.layer_name() == "model.layers.9.self_attn.o_proj"
+        assert app.grid.region.height == min(1 + 7 * tall, size[1] - 4)
+        assert app.grid.region.bottom == app.heatmap.foot.region.y
+
+
+async def test_blocks_that_do_not_fit_share_cells() -> None:
+    app = Host(made.result(layers=120, types=2), percent=50)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*["right"] * 5)
+        await pilot.pause()
+        axis = app.grid.render_line(0).text
+        assert "3 blocks a cell" in axis
+        assert " 15-17 " in axis
+        assert app.foot()[1] == "mlp.down_proj, blocks 15-17"
+        assert " of 3 selected" in app.foot()[2]
+        assert app.grid.cursor_rows == [15, 16, 17]
+        mask = app.selection.mask(Policy(percent=50))
+        parts = mask[:120].reshape(40, 3).sum(axis=1).tolist()
+        assert app.cells(0) == "".join(" ●"[n > 2] if n in (0, 3) else "◐" for n in parts)
+        await pilot.resize_terminal(180, 24)
+        await pilot.pause()
+        assert app.layer_name() == "model.layers.15.mlp.down_proj", "on the first of these blocks"
+        assert app.cells(0) == "".join(" ●"[int(on)] for on in mask[:120])
 
 
 async def test_colours_follow_the_values() -> None:
     app = Host(made.result(layers=12), percent=0)
     async with app.run_test(size=(100, 24)) as pilot:
         await pilot.pause()
-        snr, at = app.heatmap.matrix.mean[4, :12], app.grid.geometry
-        light = [_luminance(app, 4, at.cells_at + i * at.cell) for i in range(12)]
+        snr = app.heatmap.matrix.mean[4, :12]
+        light = [_luminance(app, 4, app.x(i)) for i in range(12)]
         assert light[int(snr.argmax())] == max(light)
         assert light[int(snr.argmin())] == min(light)
 
 
 def _luminance(app: Host, row: int, x: int) -> float:
-    segment = next(iter(app.grid.render_line(row + 1).crop(x, x + 1)))
+    segment = next(iter(app.grid.render_line(app.y(row)).crop(x, x + 1)))
     assert segment.style is not None
     assert segment.style.bgcolor is not None
     red, green, blue = segment.style.bgcolor.get_truecolor()
@@ -123,19 +183,18 @@ async def test_mouse_hovers_and_clicks() -> None:
     app = Host(made.result(layers=12))
     async with app.run_test(size=(100, 24)) as pilot:
         await pilot.pause()
-        at = app.grid.geometry
-        x = at.cells_at + 7 * at.cell
-        await pilot.hover(HeatGrid, offset=(x, 4))
+        x = app.x(7)
+        await pilot.hover(HeatGrid, offset=(x, app.y(3)))
         await pilot.pause()
         assert app.layer_name() == "model.layers.7.self_attn.v_proj"
         assert app.grid.cell == (0, 0), "the pointer does not move the cursor"
-        await pilot.hover(HeatGrid, offset=(2, 4))
+        await pilot.hover(HeatGrid, offset=(2, app.y(3)))
         await pilot.pause()
         assert app.layer_name() == "model.layers.0.self_attn.k_proj"
-        await pilot.click(HeatGrid, offset=(x, 5))
+        await pilot.click(HeatGrid, offset=(x, app.y(4, 1)))
         await pilot.pause()
         assert app.grid.cell == (4, 7)
-        await pilot.click(HeatGrid, offset=(2, 2))
+        await pilot.click(HeatGrid, offset=(2, app.y(1)))
         await pilot.pause()
         assert app.grid.cell == (1, 7), "a label moves to its row"
 
@@ -144,15 +203,15 @@ async def test_one_scale_for_all_types() -> None:
     app = Host(made.result(layers=12))
     async with app.run_test(size=(100, 24)) as pilot:
         await pilot.pause()
-        before = [_luminance(app, row, app.grid.geometry.cells_at) for row in range(7)]
+        before = [_luminance(app, row, app.x(1)) for row in range(7)]
         assert "scale by type" in app.foot()[3]
-        await pilot.press("x")
+        await pilot.press("r")
         await pilot.pause()
         assert "one scale" in app.foot()[3]
-        after = [_luminance(app, row, app.grid.geometry.cells_at) for row in range(7)]
+        after = [_luminance(app, row, app.x(1)) for row in range(7)]
         assert after != before
-        await pilot.press("x")
-        assert [_luminance(app, row, app.grid.geometry.cells_at) for row in range(7)] == before
+        await pilot.press("r")
+        assert [_luminance(app, row, app.x(1)) for row in range(7)] == before
 
 
 async def test_infinite_and_unscored_layers_have_their_own_signs() -> None:
@@ -163,7 +222,7 @@ async def test_infinite_and_unscored_layers_have_their_own_signs() -> None:
         await pilot.pause()
         assert app.row(4).count("∞") == 1
         assert app.row(4).count("✗") == 2
-        assert "●∞" in app.row(4)
+        assert "●∞" in app.cells(4)
         assert "∞ infinite" in app.foot()[3]
         assert "✗ no score" in app.foot()[3]
         assert "SNR ∞ · rank 1 of 11" in app.foot()[2]
@@ -193,8 +252,9 @@ async def test_a_layer_without_a_number_has_a_cell_of_its_own() -> None:
         assert app.layer_name() == HOSTILE
         await pilot.press("home")
         assert app.grid.cell == (0, 1), "back on the layer it was on"
-        at = app.grid.geometry
-        await pilot.click(HeatGrid, offset=(at.label + 1, 2))
+        app.heatmap.show(app.selection, Policy(percent=100))
+        assert app.cells(1).split() == ["●", numbers.score(float(result.scores.values[2]))]
+        await pilot.click(HeatGrid, offset=(app.x(2), app.y(1)))
         assert app.grid.cell == (1, 2)
 
 
@@ -205,30 +265,14 @@ async def test_experts_share_a_row() -> None:
         assert app.grid.line_count == 10
         assert "mlp.experts.*.down_proj ×16" in app.row(7)
         assert app.row(7).rstrip().endswith("48/96")
+        assert app.row(7).split()[2] == "50"
         assert "◐ in part" in app.foot()[3]
         await pilot.press(*["down"] * 7)
         await pilot.pause()
         title, facts = app.foot()[1:3]
-        assert title == "mlp.experts.*.down_proj ×16, layer 0"
+        assert title == "mlp.experts.*.down_proj ×16, block 0"
         assert facts.startswith("mean SNR ")
         assert "of 16 selected" in facts
-
-
-async def test_more_layers_than_columns_scroll_sideways() -> None:
-    app = Host(made.result(layers=120, types=2))
-    async with app.run_test(size=(60, 20)) as pilot:
-        app.grid.column = 110
-        await pilot.press(*["right"] * 9)
-        await pilot.pause()
-        assert app.layer_name() == "model.layers.119.mlp.down_proj"
-        assert "119" in app.grid.render_line(0).text
-        assert "‹" in app.grid.render_line(0).text
-        assert app.grid._span(0, 119) is not None
-        app.grid.column = 9
-        await pilot.press(*["left"] * 9)
-        await pilot.pause()
-        assert app.grid._span(0, 0) is not None
-        assert "‹" not in app.grid.render_line(0).text
 
 
 async def test_a_step_repaints_only_the_cells_that_changed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +294,9 @@ async def test_a_step_repaints_only_the_cells_that_changed(monkeypatch: pytest.M
         assert 0 < len(changed) < 60
         cells = [r for r in painted if r.width == at.cell]
         assert len(cells) == len(changed)
-        assert all(r.height == 1 for r in painted)
+        percents = [r for r in painted if (r.x, r.width) == (at.label, PERCENT)]
+        assert len(percents) == app.grid.line_count
+        assert all(r.height == at.tall for r in painted)
         painted.clear()
         app.heatmap.show(app.selection, Policy(percent=51))
         assert painted == [], "the same selection again is no work"
@@ -261,18 +307,13 @@ async def test_a_step_repaints_only_the_cells_that_changed(monkeypatch: pytest.M
 async def test_hidden_or_empty_maps_do_not_fail() -> None:
     app = Host(made.result(layers=0))
     async with app.run_test(size=(80, 20)) as pilot:
-        await pilot.press("down", "right", "x", "end")
+        await pilot.press("down", "right", "r", "end")
         app.heatmap.show(app.selection, Policy())
         await pilot.hover(HeatGrid, offset=(5, 1))
         assert app.foot()[1] == "No scores"
         app.heatmap.display = False
         await pilot.pause()
         app.heatmap.show(app.selection, Policy())
-
-
-def _texts(app: Host, rows: Iterable[int]) -> list[str]:
-    at = app.grid.geometry
-    return [app.row(row)[at.cells_at : at.counts_at] for row in rows]
 
 
 @pytest.mark.parametrize("why", ["no_color", "16 colours"])
@@ -291,50 +332,75 @@ async def test_without_colours_value_and_selection_are_both_seen(
         matrix, mask = app.heatmap.matrix, app.selection.mask(Policy(percent=50))
         width = app.grid.geometry.cell
         assert width >= 2
-        for row, text in enumerate(_texts(app, range(7))):
+        for row in range(7):
+            text, below = app.cells(row), app.cells(row, 1)
             cells = [text[i * width : (i + 1) * width] for i in range(12)]
             for i, cell in enumerate(cells):
                 assert (cell[0] == "●") == bool(mask[matrix.members(row, i)][0])
                 assert set(cell[1:]) <= set("░▒▓█")
+                assert below[i * width : (i + 1) * width] == cell[1] * width
             best = int(matrix.mean[row, :12].argmax())
             assert cells[best][1] == "█"
+        await pilot.resize_terminal(70, 24)
+        app.heatmap.show(app.selection, Policy(percent=50, blocks=((4, None),)))
+        await pilot.pause()
+        assert all(set(app.cells(row)[: 2 * 4 : 2]) == {"╱"} for row in range(7))
 
 
-def _columns(app: Host) -> list[str]:
-    """The chart of the row, top line first, one string a line."""
-    profile, at = app.heatmap.profile, app.grid.geometry
-    lines = [profile.render_line(y).text for y in range(2, profile.size.height)]
-    return [line[at.cells_at : at.counts_at] for line in lines]
+async def test_blocks_share_cells_sooner_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = Host(made.result(layers=32))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert (app.grid.geometry.cell, app.grid.geometry.fold) == (2, 2)
 
 
-async def test_a_chart_of_the_row_where_there_is_room() -> None:
+def _sparks(app: Host, row: int) -> list[str]:
+    at = app.grid.geometry
+    return [app.row(row, line)[at.counts_at + at.counts + 1 :] for line in range(at.tall)]
+
+
+async def test_a_line_of_scores_where_there_is_room() -> None:
     app = Host(made.result(layers=12, snr={3: INF, 4: NAN}))
-    async with app.run_test(size=(100, 30)) as pilot:
-        await pilot.press("down", "down", "down", "down")
+    async with app.run_test(size=(200, 30)) as pilot:
         await pilot.pause()
-        assert app.heatmap.profile.display
-        lines, cell = _columns(app), app.grid.geometry.cell
-        heights = [sum(line[i * cell] != " " for line in lines) for i in range(12)]
-        snr = app.heatmap.matrix.mean[4, :12].copy()
-        snr[3:5] = 0
-        assert heights[int(snr.argmax())] == len(lines)
-        assert [line[3 * cell] for line in lines] == ["∞"] * len(lines)
-        assert [line[4 * cell] for line in lines] == [" "] * (len(lines) - 1) + ["✗"]
-        before = lines
-        await pilot.press("up")
+        at = app.grid.geometry
+        assert (at.spark, at.tall) == (12, 3)
+        lines = _sparks(app, 4)
+        heights = [sum(" ▁▂▃▄▅▆▇█".index(line[i]) for line in lines) for i in range(12)]
+        values = app.heatmap.matrix.mean[4, :12].copy()
+        values[3] = values.max() + 1
+        assert heights[4] == 0, "no score, no bar"
+        scored = [i for i in range(12) if i != 4]
+        order = sorted(scored, key=lambda i: values[i])
+        assert [heights[i] for i in order] == sorted(heights[i] for i in scored)
+        assert max(heights) > 16 and min(heights[i] for i in scored) == 1
+        await pilot.resize_terminal(60, 30)
         await pilot.pause()
-        assert _columns(app) != before
-        await pilot.resize_terminal(100, 14)
-        await pilot.pause()
-        assert not app.heatmap.profile.display, "the cells and the foot come first"
-        assert app.grid.region.height == 8
-        assert app.heatmap.foot.region.height == 4
+        assert not app.grid.geometry.spark
 
 
-async def test_the_chart_of_a_row_of_ones_and_of_a_single_cell() -> None:
-    app = Host(made.result(layers=3, types=1, norms=True, names={0: "lm_head"}))
+async def test_the_percentages_of_types() -> None:
+    app = Host(made.result(layers=12, types=9))
     async with app.run_test(size=(100, 30)) as pilot:
-        for _ in range(3):
-            await pilot.press("down")
-            await pilot.pause()
-            assert len(_columns(app)) > 3
+        await pilot.pause()
+        own = (("mlp.down_proj", 40), ("self_attn.*", 12.5))
+        app.heatmap.show(app.selection, Policy(percent=50, type_percents=own))
+        texts = dict(zip(app.heatmap.matrix.labels, app.grid.percents, strict=True))
+        assert texts["mlp.down_proj"] == "40*"
+        assert texts["self_attn.q_proj"] == "12.5*"
+        assert texts["mlp.up_proj"] == "50 "
+        assert app.row(0).split()[1] == "12.5*"
+        ranked = Policy(percent=50, rule="global-rank", type_percents=own[:1])
+        app.heatmap.show(app.selection, ranked)
+        texts = dict(zip(app.heatmap.matrix.labels, app.grid.percents, strict=True))
+        assert (texts["mlp.down_proj"], texts["mlp.up_proj"]) == ("40*", "")
+
+
+async def test_a_family_whose_types_differ_has_no_one_percentage() -> None:
+    app = Host(made.result(layers=4, types=7 + 3 * 2))
+    own = (("mlp.experts.1.down_proj", 40),)
+    app.heatmap.show(app.selection, Policy(percent=50, type_percents=own))
+    texts = dict(zip(app.heatmap.matrix.labels, app.grid.percents, strict=True))
+    assert texts["mlp.experts.*.down_proj ×2"] == "*"
+    assert texts["mlp.experts.*.gate_proj ×2"] == "50 "

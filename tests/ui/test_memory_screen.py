@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.app import App
 from textual.pilot import Pilot
-from textual.widgets import Checkbox, Input, Select
+from textual.screen import Screen
+from textual.widgets import Checkbox, Input, Select, Static
 
 from spectrum_tui.app.app import SpectrumApp
 from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.screens.memory import MemoryScreen
+from spectrum_tui.app.screens.model_sizes import ModelSizesScreen
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.core import numbers
@@ -93,7 +96,7 @@ async def test_the_totals_end_with_it_and_follow_slider_and_embeddings() -> None
     async with app.run_test(size=SMALL) as pilot:
         await pilot.pause()
         assert shown(app).endswith(f"(34.8 %) · a{app.about(25)}")
-        await pilot.press("right")
+        await pilot.press("plus")
         assert shown(app).endswith(f" · a{app.about(26)}")
         await pilot.press("e")
         assert f" · a{app.about(26, embeddings=False)}" in shown(app)
@@ -124,9 +127,13 @@ async def test_nothing_selected_takes_nothing() -> None:
     app = Host()
     async with app.run_test(size=SMALL) as pilot:
         await pilot.pause()
-        await pilot.press("1", "right", "left")
+        await pilot.press("1", "plus", "underscore")
         assert app.results.state.choice.percent == 1
         assert "about" not in shown(app)
+
+
+def state_of(app: App[Any]) -> str:
+    return str(app.screen.query_one("#state", Static).render())
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
@@ -136,10 +143,14 @@ async def test_scores_without_sizes_have_no_number_and_say_what_to_do(
     app = Host(made.result(sizes=False))
     async with app.run_test(size=size) as pilot:
         await opened(pilot)
+        dialog: Screen[Any] = app.screen
+        assert isinstance(dialog, ModelSizesScreen)
+        assert dialog.query_one("#model", Input).value == "made/llama"
+        await pilot.press("escape")
+        await pilot.pause()
         assert app.screen is app.results
         assert "about" not in shown(app)
         assert not app.results.header.memory.region.height
-        assert "--sizes-from" in told(app)
 
 
 async def test_the_slider_goes_to_the_highest_that_fits() -> None:
@@ -402,6 +413,28 @@ class TestImportedScores:
             assert "sizes of tiny" in str(screen.header._notes.render())
             assert not screen.state.result.embeddings_are_guessed
             assert screen.state.memory.possible
+
+    async def test_a_model_that_is_named_later_opens_the_memory(
+        self, scores: Path, tmp_path: Path
+    ) -> None:
+        save(tmp_path / "wrong", llama(2))
+        right = save(tmp_path / "right", llama(4))
+        app = self.app(scores, "")
+        async with app.run_test(size=SMALL) as pilot:
+            await until(pilot, lambda: isinstance(app.screen, ResultsScreen))
+            await pilot.press("f")
+            await until(pilot, lambda: isinstance(app.screen, ModelSizesScreen))
+            field = app.screen.query_one("#model", Input)
+            assert field.value == "org/tiny"
+            field.value = str(tmp_path / "wrong")
+            await pilot.press("enter")
+            await until(pilot, lambda: "another model" in state_of(app))
+            field.value = str(right)
+            await pilot.press("enter")
+            await until(pilot, lambda: isinstance(app.screen, MemoryScreen))
+            results = app.screen_stack[-2]
+            assert isinstance(results, ResultsScreen) and results.state.memory.possible
+            assert results.state.choice.percent == 75
 
     async def test_a_model_that_does_not_fit_is_said_and_the_scores_stay(
         self, scores: Path, tmp_path: Path

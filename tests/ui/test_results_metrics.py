@@ -25,7 +25,7 @@ async def test_v_goes_through_the_metrics_and_everything_follows() -> None:
     result = made.with_metrics(made.result())
     app = Host(result, 25)
     async with app.run_test(size=(160, 50)) as pilot:
-        await pilot.pause()
+        await pilot.press("t")
         for name in (*METRICS[1:], METRICS[0]):
             await pilot.press("v")
             await pilot.pause()
@@ -69,7 +69,7 @@ async def test_the_heat_map_follows_the_metric_in_view_and_out_of_it() -> None:
 async def test_the_cursor_stays_on_its_layer() -> None:
     app = Host(made.with_metrics(made.result()))
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("s", "tab", "down", "down", "down")
+        await pilot.press("s", "down", "down", "down")
         layer = app.results.views.table.current
         await pilot.press("v")
         await pilot.pause()

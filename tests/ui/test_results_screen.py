@@ -15,14 +15,14 @@ from textual.widgets import Footer
 from spectrum_tui.app.screens.result_views import HEAT, TABLE, YAML
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
+from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heatmap import Heatmap
-from spectrum_tui.app.widgets.percent_slider import PercentSlider
 from spectrum_tui.app.widgets.score_rows import Sort
 from spectrum_tui.app.widgets.score_table import ScoreTable
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
 from spectrum_tui.core.results.policy import Policy
-from spectrum_tui.core.results.results import Generation
+from spectrum_tui.core.results.results import Generation, Result
 from tests import made
 from tests.ui.results_host import Host, settled
 
@@ -43,9 +43,7 @@ async def test_a_step_is_one_frame_without_a_layout(
         layouts: list[object] = []
         app.results.screen_layout_refresh_signal.subscribe(app.results, layouts.append)
         for view in "tmy":
-            await pilot.press(view)
-            app.results.header.slider.focus()
-            await pilot.press(*["shift+right"] * 4)
+            await pilot.press(view, *["shift+right"] * 4)
             await settled(pilot)
             layouts.clear()
             for key in ("shift+right", "shift+left", "7"):
@@ -64,7 +62,9 @@ async def test_a_step_is_one_frame_without_a_layout(
 async def test_a_step_changes_everything_that_is_shown() -> None:
     app = Host(made.result(layers=32))
     async with app.run_test(size=(160, 50)) as pilot:
-        for key, percent in (("right", 51), ("shift+left", 41), ("home", 1), ("end", 100)):
+        await pilot.press("t")
+        keys = (("plus", 51), ("shift+left", 41), ("underscore", 40), ("equals_sign", 41))
+        for key, percent in keys:
             await pilot.press(key)
             screen = app.results
             assert screen.state.choice.percent == percent
@@ -75,24 +75,48 @@ async def test_a_step_changes_everything_that_is_shown() -> None:
             assert (
                 app.preview_text == screen.state.ranking.recipe.view(Policy(percent=percent)).text()
             )
-            assert (
-                f"{int(screen.views.table.mask.sum())} of 224 layers" in app.totals or percent == 1
-            )
+            assert f"{int(screen.views.table.mask.sum())} of 224 layers" in app.totals
 
 
-async def test_the_slider_keys_work_from_the_table_too() -> None:
+@pytest.mark.parametrize("view", "mty")
+async def test_a_key_means_the_same_in_every_view(view: str) -> None:
     app = Host(made.result(layers=32))
     async with app.run_test(size=(80, 24)) as pilot:
-        app.results.views.table.focus()
-        await pilot.press("right", "plus", "minus", "left", "left", "shift+right", "shift+left")
-        assert app.results.state.choice.percent == 49
+        await pilot.press(view, *["right"] * 3, "down", "left", "up")
+        assert app.results.state.choice.percent == 50, "arrows only move"
+        await pilot.press("plus", "equals_sign", "underscore", "shift+right", "plus")
+        assert app.results.state.choice.percent == 62
+        await pilot.press("shift+left", "1", "2", "full_stop", "5")
+        assert app.results.state.choice.percent == 12.5
+        await pilot.press("backspace", "backspace", "plus", "3")
+        assert app.results.state.choice.percent == 3
 
 
 async def test_starts_at_the_percentage_of_the_settings() -> None:
     app = Host(made.result(), percent=25)
     async with app.run_test(size=(80, 24)):
         assert app.results.state.choice.percent == 25
-        assert isinstance(app.screen.focused, PercentSlider)
+        assert isinstance(app.screen.focused, HeatGrid)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        made.result(layers=1),
+        made.result(layers=6, types=1, names={i: f"part{i}.proj" for i in range(6)}),
+        made.result(layers=0),
+    ],
+    ids=["one block", "no blocks", "nothing"],
+)
+async def test_scores_without_depth_open_as_a_table(result: Result) -> None:
+    app = Host(result)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert isinstance(app.screen.focused, ScoreTable)
+        assert app.results.views.current == TABLE
+        await pilot.press("m")
+        await settled(pilot)
+        assert isinstance(app.screen.focused, HeatGrid)
 
 
 # -- totals and notes --------------------------------------------------------------------------
@@ -188,7 +212,7 @@ async def test_types_of_which_a_percentage_selects_none_are_said() -> None:
     app = Host(replace(result, scores=replace(result.scores, type_ids=ids, type_names=names)))
     async with app.run_test(size=(80, 24)) as pilot:
         assert app.text("#small") == "! 3 types have one layer: none below 100 %"
-        await pilot.press("end")
+        await pilot.press("1", "0", "0")
         assert "Every type is large enough" in app.text("#small")
 
 
@@ -228,23 +252,27 @@ async def test_views_by_key() -> None:
 async def test_views_by_click() -> None:
     app = Host(made.result())
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.click(ViewBar, offset=(10, 0))
-        assert app.results.views.current == HEAT
+        await pilot.click(ViewBar, offset=(12, 0))
+        assert app.results.views.current == TABLE
         await pilot.click(ViewBar, offset=(20, 0))
         assert app.results.views.current == YAML
         await pilot.click(ViewBar, offset=(2, 0))
-        assert app.results.views.current == TABLE
+        assert app.results.views.current == HEAT
 
 
 async def test_the_yaml_stands_beside_from_160_columns() -> None:
     app = Host(made.result())
     async with app.run_test(size=(160, 50)) as pilot:
         screen = app.results
-        assert screen.views.table.region.right <= screen.views.preview.region.x
+        assert screen.views.heatmap is not None
+        assert screen.views.heatmap.region.right <= screen.views.preview.region.x
         await pilot.press("y")
-        assert screen.views.current == TABLE
+        assert screen.views.current == HEAT
+        await pilot.press("t")
+        await pilot.pause()
+        assert screen.views.table.region.right <= screen.views.preview.region.x
         await pilot.resize_terminal(100, 30)
-        await pilot.press("y", "right")
+        await pilot.press("y", "plus")
         await pilot.pause()
         assert screen.views.preview.region.area > 0
         assert screen.views.table.region.area == 0
@@ -259,7 +287,7 @@ async def test_the_yaml_stands_beside_from_160_columns() -> None:
 async def test_nothing_overlaps_or_is_cut_at_80x24() -> None:
     app = Host(made.result(layers=32, planned=300, failed={0: "x"}))
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("e")
+        await pilot.press("t", "e")
         await settled(pilot)
         screen = app.results
         notes = screen.query_one("#notes")
@@ -310,9 +338,9 @@ async def test_the_footer_shows_the_keys_that_work() -> None:
     app = Host(made.result())
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
-        keys = {"←→": "Percent", "w": "Save", "e": "Embeddings", "f": "Memory"}
+        keys = {"+ _": "Percent", "w": "Save", "e": "Embeddings", "f": "Memory"}
         assert app.footer() == {**keys, "space": "Pin", "/": "Filter"}
-        app.results.views.table.focus()
+        await pilot.press("t")
         await settled(pilot)
         assert app.footer() == {**keys, "space": "Pin", "/": "Filter"}
         await pilot.press("slash")

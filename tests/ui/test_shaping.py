@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from textual import events
+from textual.pilot import Pilot
 
+from spectrum_tui.app.screens.result_views import HEAT
+from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Hand, Selection
 from spectrum_tui.core.settings import Settings
@@ -29,7 +33,7 @@ def hands(app: Host) -> dict[str, Hand]:
 async def test_keys_shape_the_layer_under_the_cursor(view: str) -> None:
     app = Host(made.result(layers=LAYERS, types=3))
     async with app.run_test(size=(100, 40)) as pilot:
-        await pilot.press(view, "tab")
+        await pilot.press(view)
         await settled(pilot)
         name = app.results.state.result.scores.layers[app.results.views.current_rows[0]]
         await pilot.press("space")
@@ -52,8 +56,7 @@ async def test_keys_shape_the_layer_under_the_cursor(view: str) -> None:
 async def test_the_views_show_what_was_said_and_the_totals_follow() -> None:
     app = Host(made.with_parameters(made.result(layers=LAYERS, types=3)), percent=50)
     async with app.run_test(size=(120, 40)) as pilot:
-        app.results.views.table.focus()
-        await pilot.press("space", "down", "minus", *["right_square_bracket"] * 3)
+        await pilot.press("t", "space", "down", "minus", *["right_square_bracket"] * 3)
         names = app.results.state.result.scores.layers
         outside = {n: Hand.OUTSIDE for n in names if int(n.split(".")[2]) < 3}
         assert hands(app) == outside | {names[0]: Hand.PINNED, names[1]: Hand.BANNED}
@@ -74,11 +77,76 @@ async def test_the_views_show_what_was_said_and_the_totals_follow() -> None:
         assert f"- {names[1]}.weight" not in app.preview_text
 
 
+async def _dragged(pilot: Pilot[None], start: tuple[int, int], *to: tuple[int, int]) -> None:
+    await pilot.mouse_down(HeatGrid, offset=start)
+    for offset in to:
+        await pilot.hover(HeatGrid, offset=offset)
+    await pilot.mouse_up(HeatGrid, offset=to[-1])
+    await pilot.pause()
+
+
+async def test_a_drag_over_cells_pins_them_in_one_step() -> None:
+    app = Host(made.result(layers=LAYERS, types=3))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await settled(pilot)
+        grid = app.results.views.widget(HEAT).query_one(HeatGrid)
+        at, y = grid.geometry, 1 + grid.geometry.tall
+        x = [at.span(column)[0] for column in range(LAYERS)]
+        await _dragged(pilot, (x[5], y), (x[4], y + 9), (x[2], 0))
+        names = [f"model.layers.{i}.mlp.gate_proj" for i in (2, 3, 4, 5)]
+        assert policy_of(app).pins == tuple(names)
+        assert not policy_of(app).bans
+        await pilot.press("u")
+        assert policy_of(app).is_plain
+        await _dragged(pilot, (x[5], y), (x[5] + 1, y + 1))
+        assert policy_of(app).is_plain, "a click that trembles is a click"
+
+
+async def test_the_wheel_over_a_type_moves_its_percentage_in_one_step() -> None:
+    app = Host(made.result(layers=LAYERS, types=3))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await settled(pilot)
+        heatmap = app.results.views.widget(HEAT)
+        grid = heatmap.query_one(HeatGrid)
+        at, y = grid.geometry, 1 + grid.geometry.tall
+        for x in (2, at.cells_at - 3, at.cells_at + 2, at.counts_at + 2):
+            seen = grid.region.x + x, grid.region.y + y
+            place = (grid, x, y, 0, 0, 0, False, False, False, *seen)
+            grid.post_message(events.MouseScrollUp(*place))
+            grid.post_message(events.MouseScrollUp(*place))
+            grid.post_message(events.MouseScrollDown(*place))
+        await pilot.pause()
+        assert policy_of(app).type_percents == (("mlp.gate_proj", 52),)
+        assert "52*" in grid.percents
+        await pilot.press("u")
+        assert policy_of(app).is_plain
+
+
+async def test_the_pointer_above_another_cell_leaves_the_keys_to_the_cursor() -> None:
+    app = Host(made.result(layers=LAYERS, types=3))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await settled(pilot)
+        grid = app.results.views.widget(HEAT).query_one(HeatGrid)
+        await pilot.hover(HeatGrid, offset=(grid.geometry.span(6)[0], 2))
+        await pilot.press("space")
+        assert policy_of(app).pins == ("model.layers.0.mlp.down_proj",)
+
+
 async def test_a_burst_takes_every_key() -> None:
     app = Host(made.result(layers=LAYERS, types=3))
     async with app.run_test(size=(80, 24)) as pilot:
-        app.results.views.table.focus()
-        keys = ["space", "down", "space", "down", "minus", "greater_than_sign", "u", "u", "ctrl+r"]
+        keys = [
+            "t",
+            "space",
+            "down",
+            "space",
+            "down",
+            "minus",
+            "greater_than_sign",
+            "u",
+            "u",
+            "ctrl+r",
+        ]
         await pilot.press(*keys)
         names = app.results.state.result.scores.layers
         assert policy_of(app) == Policy(percent=50, pins=(names[0], names[1]), bans=(names[2],))
@@ -90,7 +158,7 @@ async def test_undo_and_redo_say_what_they_did() -> None:
         line = app.results.header.policy_line
         await pilot.press("u")
         assert line.right == "nothing to be undone"
-        await pilot.press("right", "right", "right", "e", "u")
+        await pilot.press("plus", "plus", "plus", "e", "u")
         assert line.right == "undone: embeddings off" and policy_of(app).embeddings
         await pilot.press("u")
         assert line.right == "undone: 25 % to 28 %"
@@ -100,7 +168,7 @@ async def test_undo_and_redo_say_what_they_did() -> None:
         assert policy_of(app) == Policy(percent=28, embeddings=False)
         await pilot.press("ctrl+r")
         assert line.right == "nothing to be done again"
-        await pilot.press("left")
+        await pilot.press("underscore")
         assert not line.display
 
 
@@ -112,7 +180,7 @@ async def test_a_family_of_experts_is_pinned_as_a_cell() -> None:
     )
     app = Host(result)
     async with app.run_test(size=(100, 40)) as pilot:
-        await pilot.press("m", "tab", "right")
+        await pilot.press("m", "right")
         await settled(pilot)
         rows = app.results.views.current_rows
         await pilot.press("space")
@@ -131,7 +199,7 @@ async def test_what_the_settings_say_opens_so() -> None:
         assert policy == Policy(percent=12.5, pins=(names[3],), blocks=((2, 5),), embeddings=False)
         assert app.results.header.slider.value == 12.5
         assert (app.results.state.mask() == Selection(app.results.state.result).mask(policy)).all()
-        await pilot.press("right")
+        await pilot.press("plus")
         assert policy_of(app).percent == 13
 
 

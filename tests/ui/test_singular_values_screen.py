@@ -130,7 +130,7 @@ async def test_d_shows_the_layer_under_the_cursor(size: tuple[int, int], tmp_pat
     result = scanned(save(tmp_path / "m", llama(2)), tmp_path / "out")
     app = Host(result)
     async with app.run_test(size=size) as pilot:
-        await pilot.press("tab", "down", "d")
+        await pilot.press("t", "down", "d")
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
         dialog = app.screen
@@ -208,7 +208,7 @@ async def test_a_layers_name_is_never_markup() -> None:
     odd = "a[/b][red]"
     app = Host(made.result(names={0: odd}))
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("d")
+        await pilot.press("t", "d")
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
         assert isinstance(app.screen, SingularValuesScreen)

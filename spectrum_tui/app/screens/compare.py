@@ -144,7 +144,7 @@ class CompareScreen(NamedKeys, Screen[None]):
         self.map.show(masks)
 
     def action_percent(self, by: int) -> None:
-        self.slider.action_step(by)
+        self.slider.action_percent(by)
 
     def _sources(self) -> Content:
         name_a, name_b = file_names(self.comparison)

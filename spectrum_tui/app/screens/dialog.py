@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen, Screen, ScreenResultType
 from textual.widget import Widget
 
 from spectrum_tui.app.key_names import NamedKeys
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.key_footer import PICTURE, KeyFooter
 
 
 class Backdrop:
@@ -49,6 +52,10 @@ class Dialog(NamedKeys, ModalScreen[ScreenResultType]):
         }
     }
     """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        # The app's own keys end at a dialog.
+        Binding("p", "app.picture", "Picture", show=False, tooltip=PICTURE, id="app.picture")
+    ]
     _backdrop: Backdrop | None = None
 
     def render(self) -> RenderableType:

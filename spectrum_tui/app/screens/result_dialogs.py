@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.screen import Screen
@@ -11,7 +12,6 @@ from spectrum_tui.app.messages import KindUsed
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import ResultViews
 from spectrum_tui.app.screens.save import Saved, SaveScreen
-from spectrum_tui.app.widgets.memory_line import HOW_TO_SIZE
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SelectionError
 
@@ -34,6 +34,8 @@ class ResultDialogs:
     ) -> None:
         self._screen, self._state = screen, state
         self._views = views
+        self.opens_memory = False
+        """Whether the screen that takes this one's place begins with the memory."""
 
     # -- of one layer -------------------------------------------------------------------------
 
@@ -66,7 +68,7 @@ class ResultDialogs:
     def memory(self) -> None:
         """Show what every preset takes, and ask for what fits."""
         if not self._state.memory.possible:
-            self._screen.notify(HOW_TO_SIZE, title="Memory", severity="warning", markup=False)
+            self._ask_sizes()
             return
         from spectrum_tui.app.screens.memory import MemoryScreen
 
@@ -78,6 +80,17 @@ class ResultDialogs:
             self._state.train_as_set()
         else:
             self._state.choice = fitting
+
+    def _ask_sizes(self) -> None:
+        """Ask which model the scores are of; the memory opens when its sizes are there."""
+        from spectrum_tui.app.screens.model_sizes import ModelSizesScreen, likely_id
+
+        result = self._state.result
+        dialog = ModelSizesScreen(Path(result.source), likely_id(result.provenance.model))
+        self._screen.app.push_screen(dialog, self._after_sizes)
+
+    def _after_sizes(self, found: bool | None) -> None:
+        self.opens_memory = bool(found)
 
     def tiers(self) -> None:
         """Choose what adapters train, then save that."""

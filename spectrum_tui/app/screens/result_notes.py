@@ -9,7 +9,7 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import is_output_head
 from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.choice import Choice
-from spectrum_tui.core.results.policy import Policy, step_of
+from spectrum_tui.core.results.policy import STEPS_OF_A_PERCENT, Policy
 from spectrum_tui.core.results.results import Generation, Result
 from spectrum_tui.core.results.selection import LAST, NEVER, Selection
 from spectrum_tui.core.settings import DEMO_NAME
@@ -118,8 +118,10 @@ class Ties:
         """Return which types tie at the cut of a percentage of each; empty where none does."""
         if policy.rule != PER_TYPE or policy.budget is not None:
             return ""
-        steps = [step_of(self._selection.percent_of(name, policy)) for name in self._names]
-        slots = self._selection.counts * np.array(steps, np.int64) // LAST
+        own = self._selection.own_percents(policy)
+        percents = np.where(np.isnan(own), policy.percent, own)
+        steps = np.rint(percents * STEPS_OF_A_PERCENT).astype(np.int64)
+        slots = self._selection.counts * steps // LAST
         types = np.flatnonzero((slots > 0) & (slots < self._scored))
         below = self._first[types] + slots[types]
         tied = types[self._values[below] == self._values[below - 1]]

@@ -18,7 +18,7 @@ from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
 from spectrum_tui.core.recipes.writing import drafted
-from spectrum_tui.core.results.changes import banned, from_block, pinned, with_type_percent
+from spectrum_tui.core.results.changes import banned, from_block, pinned, slid, with_type_percent
 from spectrum_tui.core.results.changes import described as policy_change
 from spectrum_tui.core.results.history import History, Step
 from spectrum_tui.core.results.policy import Policy, policy_of
@@ -140,9 +140,9 @@ class ResultState:
         self._choice = choice
         before, self._chosen = self._chosen, self._present
         if before != self._chosen:
-            percent = self._chosen.policy.percent
-            slid = replace(before, policy=replace(before.policy, percent=percent))
-            self.history.add(before, self._chosen, slides=slid == self._chosen)
+            same = replace(before, policy=choice.policy) == self._chosen
+            sliding = slid(before.policy, choice.policy) if same else ""
+            self.history.add(before, self._chosen, sliding)
         self.changed()
 
     @property

@@ -1,4 +1,4 @@
-"""What the results screen shows: the choice in words, and as table, heat map or YAML."""
+"""What the results screen shows: the choice in words, and as heat map, table or YAML."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.settings import METRICS
 
-TABLE, HEAT, YAML = "Table", "Heat map", "YAML"
-VIEWS = ((TABLE, "t"), (HEAT, "m"), (YAML, "y"))
+HEAT, TABLE, YAML = "Heat map", "Table", "YAML"
+VIEWS = ((HEAT, "m"), (TABLE, "t"), (YAML, "y"))
 WIDE = 160
-"""Columns from which the YAML stands beside the table."""
+"""Columns from which the YAML stands beside the others."""
 ROOMY = 40
 """Lines from which the singular values of a layer have one."""
 
@@ -59,6 +59,7 @@ class ResultHeader(Vertical):
         super().__init__()
         self._state = state
         self.slider = PercentSlider(state.choice.percent, self._slid)
+        self.slider.can_focus = False  # arrows move in the views; the screen has keys for it
         self.totals = TotalsLine(id="totals")
         self.memory = MemoryLine(state.memory, id="memory")
         self.policy_line = TotalsLine(id="policy")
@@ -165,16 +166,25 @@ class ResultViews(Vertical):
     """
 
     def __init__(self, state: ResultState) -> None:
-        super().__init__(classes="-table")
+        super().__init__()
         self._state = state
         self.current, self._wide = TABLE, False
+        self.heatmap: Heatmap | None = None  # made when it is looked at: 0.3 s at 60,000 layers
+        if state.choice.selection.has_depth:
+            self.current, self.heatmap = HEAT, self._made_heatmap()
         self._embeddings: tuple[Policy, bool] | None = None
         self.bar = ViewBar(VIEWS)
         self.pane = ScorePane(state.choice.selection, state.memory)
-        self.heatmap: Heatmap | None = None  # made when it is looked at: 0.3 s at 60,000 layers
         self.preview = YamlPreview(state.yaml(), self._longest_line())
-        self._body = Horizontal(self.pane, self.preview)
         self.spectrum = SpectrumLine(state.result)
+        shown = (self.pane, self.heatmap, self.preview)
+        self._body = Horizontal(*(view for view in shown if view is not None))
+
+    def _made_heatmap(self) -> Heatmap:
+        choice = self._state.choice
+        heatmap = Heatmap(choice.selection, self._state.memory)
+        heatmap.set_embeddings(choice.selection.head_rows(choice.policy))
+        return heatmap
 
     def _longest_line(self) -> int:
         """Cells of the longest line that any percentage brings: a name, or an opening comment,
@@ -199,7 +209,7 @@ class ResultViews(Vertical):
     def current_rows(self) -> list[int]:
         """The rows of the scores under the cursor of the view: several in a cell of several."""
         if self.current == HEAT and self.heatmap is not None:
-            return [int(row) for row in self.heatmap.foot.members]
+            return self.heatmap.grid.cursor_rows
         return [] if self.table.current is None else [self.table.current]
 
     @property
@@ -252,19 +262,25 @@ class ResultViews(Vertical):
         self.switch(self.current)
 
     def switch(self, name: str) -> None:
-        """Bring a view into sight, the table where the YAML stands beside it anyway."""
+        """Bring a view into sight, another than the YAML where that stands beside it anyway."""
         if name == YAML and self._wide:
             name = TABLE if self.current == YAML else self.current
         self.current = self.bar.current = name
         if name == HEAT and self.heatmap is None:
-            self.heatmap = Heatmap(self._state.choice.selection, self._state.memory)
-            choice = self._state.choice
-            self.heatmap.set_embeddings(choice.selection.head_rows(choice.policy))
+            self.heatmap = self._made_heatmap()
             self._body.mount(self.heatmap, before=self.preview)
         self.set_class(name == TABLE, "-table")
         self.set_class(name == HEAT, "-heat")
         self.set_class(name == YAML, "-yaml")
         self.show()
+
+    @on(HeatGrid.Dragged)
+    def _pin(self, event: HeatGrid.Dragged) -> None:
+        self._state.pin(event.layers)
+
+    @on(HeatGrid.Turned)
+    def _turn_type(self, event: HeatGrid.Turned) -> None:
+        self._state.move_type(event.layer, event.by)
 
     def widget(self, name: str) -> Widget:
         """Return what takes the keys of a view."""

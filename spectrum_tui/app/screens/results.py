@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.events import Resize
+from textual.events import Key, Resize
 from textual.screen import Screen
 
 from spectrum_tui.app.key_names import NamedKeys
@@ -16,7 +16,7 @@ from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.screens.result_dialogs import ResultDialogs
 from spectrum_tui.app.screens.result_notes import result_label
 from spectrum_tui.app.screens.result_state import ResultState
-from spectrum_tui.app.screens.result_views import TABLE, WIDE, ResultHeader, ResultViews
+from spectrum_tui.app.screens.result_views import TABLE, WIDE, YAML, ResultHeader, ResultViews
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.filter_line import FilterInput
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
@@ -31,13 +31,13 @@ UNKNOWN_SHOWN = 3
 
 
 class ResultsScreen(NamedKeys, Screen[None]):
-    """Slider and totals above; table, heat map or YAML below.
+    """Slider and totals above; heat map, table or YAML below.
 
     `state` is what is known and chosen; `header` and `views` show it, `dialogs` opens what lies
     over it. Whoever changes the choice assigns `state.choice`; what shows it follows.
     """
 
-    AUTO_FOCUS = "PercentSlider"
+    AUTO_FOCUS = ""  # the view that it opens with: `on_mount`
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - as in Textual
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012 - as in Textual
     DEFAULT_CSS = """
@@ -45,7 +45,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         layout: vertical;
         &.-tall > ResultHeader { padding: 1; & > #memory { display: block; } }
         &.-tall #details { height: 2; }
-        &.-wide YamlPreview { display: block; width: 36%; margin: 0 0 0 1; }
+        &.-wide YamlPreview { display: block; width: 36%; max-width: 60; margin: 0 0 0 1; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -107,6 +107,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         self.state.watch(self._show)
         self.state.refuse = lambda error: self._warn(str(error), "The budget stays as it is")
         self._show()
+        self.views.widget(self.views.current).focus()
         self._say_what_is_not_here()
         self.call_after_refresh(self._count_memory)
         wanted = self.state.settings.metric
@@ -155,7 +156,10 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def _make_way(self) -> None:
         if self._sized is not None and self.app.screen is self:
             sized, self._sized = self._sized, None
-            self.app.switch_screen(ResultsScreen(self.state.of(sized)))
+            screen = ResultsScreen(self.state.of(sized))
+            self.app.switch_screen(screen)
+            if self.dialogs.opens_memory:
+                screen.call_after_refresh(screen.dialogs.memory)
 
     # -- keys of what is shown ----------------------------------------------------------------
 
@@ -163,11 +167,15 @@ class ResultsScreen(NamedKeys, Screen[None]):
         if isinstance(self.focused, FilterInput):
             return action == "back"  # every other key is text for the filter
         if parameters == ("experts",):
-            return bool(self.state.result.scores.parts) and self.views.current == TABLE
+            return bool(self.state.result.scores.parts) and self.views.current != YAML
         return bool(self.state.result.embeddings) if action == "embeddings" else True
 
+    def on_key(self, event: Key) -> None:
+        """Take digits for a percentage, whatever has the keys."""
+        self.header.slider.on_key(event)
+
     def action_percent(self, by: int) -> None:
-        self.header.slider.action_step(by)
+        self.header.slider.action_percent(by)
 
     def action_embeddings(self) -> None:
         """Train embeddings and head, as the reference does, or freeze them."""
@@ -202,10 +210,9 @@ class ResultsScreen(NamedKeys, Screen[None]):
             self._warn(str(error), "Metric not available")
 
     def action_view(self, name: str) -> None:
-        """Show a view, and give it the keys unless the slider has them."""
+        """Show a view, and give it the keys."""
         self.views.switch(name)
-        if self.focused is not self.header.slider:
-            self._focus_view(name)
+        self._focus_view(self.views.current)
 
     @on(ViewBar.Chosen)
     def _view_chosen(self, event: ViewBar.Chosen) -> None:
@@ -222,6 +229,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
     async def action_in_table(self, action: str) -> None:
         """Run an action of the table, which comes into sight."""
         await self.views.in_table().run_action(action)
+        self._focus_view(TABLE)
 
     def action_filter(self) -> None:
         self.views.in_table()

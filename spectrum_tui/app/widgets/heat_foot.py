@@ -26,6 +26,7 @@ class HeatFoot(Widget):
     """A blank line, two lines on one cell, and the legend."""
 
     ALLOW_SELECT = False
+    HEIGHT = 4
     DEFAULT_CSS = """
     HeatFoot { height: 4; text-wrap: nowrap; text-overflow: ellipsis; }
     """
@@ -33,27 +34,28 @@ class HeatFoot(Widget):
     cell: reactive[tuple[int, int] | None] = reactive(None)
 
     def __init__(
-        self,
-        selection: Selection,
-        matrix: HeatMatrix,
-        grid: HeatGrid,
-        memory: TrainingMemory | None = None,
+        self, selection: Selection, grid: HeatGrid, memory: TrainingMemory | None = None
     ) -> None:
         """`memory` is what training takes, where that can be known."""
         super().__init__()
         self.selection, self._memory = selection, memory
         self._policy = Policy()
         self._shown: tuple[Content, Content] | None = None
-        self.matrix = matrix
         self.grid = grid
-        self._mask: BoolArray = np.zeros(len(matrix.scores), bool)
-        self._hands: HandArray = np.zeros(len(matrix.scores), np.uint8)
-        self._in_embeddings: BoolArray = np.zeros(len(matrix.scores), bool)
+        layers = len(selection.rank)
+        self._mask: BoolArray = np.zeros(layers, bool)
+        self._hands: HandArray = np.zeros(layers, np.uint8)
+        self._in_embeddings: BoolArray = np.zeros(layers, bool)
         self.set_reactive(HeatFoot.cell, grid.cell)
 
-    def set_selection(self, selection: Selection, matrix: HeatMatrix) -> None:
-        self.selection, self.matrix = selection, matrix
+    def set_selection(self, selection: Selection) -> None:
+        self.selection = selection
         self.refresh()
+
+    @property
+    def matrix(self) -> HeatMatrix:
+        """The cells as they are drawn: several blocks in each where more do not fit."""
+        return self.grid.matrix
 
     @property
     def title(self) -> str:
@@ -88,16 +90,18 @@ class HeatFoot(Widget):
         if not len(layers):
             row, column = self.cell
             name = printable(self.matrix.labels[row])
-            number = self.matrix.numbers[column]
-            return Content(name), Content.styled(f"none in layer {number}", MUTED)
+            return Content(name), Content.styled(f"none in {self._where(column)}", MUTED)
         if len(layers) == 1:
             return layer_lines(self.selection, self._policy, self._memory, int(layers[0]))
         return self._several(layers)
 
+    def _where(self, column: int) -> str:
+        blocks = self.matrix.block(column)
+        return f"blocks {blocks}" if "-" in blocks else f"block {blocks}"
+
     def _several(self, layers: IntArray) -> tuple[Content, Content]:
         row, column = self.cell or (0, 0)
-        number = self.matrix.numbers[column] if column < len(self.matrix.numbers) else None
-        where = "" if number is None else f", layer {number}"
+        where = f", {self._where(column)}" if column < len(self.matrix.numbers) else ""
         title = Content.styled(f"{printable(self.matrix.labels[row])}{where}", "bold")
         scores = self.matrix.scores.values[layers]
         finite = scores[np.isfinite(scores)]
@@ -136,7 +140,7 @@ class HeatFoot(Widget):
         for sign, meaning in signs:
             parts += [sign, (f" {meaning}   ", MUTED)]
         scale = "one scale for all" if self.grid.one_scale else "scale by type"
-        parts += [("x", "bold $accent"), (f" {scale}", MUTED)]
+        parts += [("r", "bold $accent"), (f" {scale}", MUTED)]
         return Content.assemble(*parts)
 
 

@@ -1,4 +1,4 @@
-"""Where things stand on a line of the heat map, and its axis."""
+"""Where things stand on the lines of the heat map, and its axis."""
 
 from __future__ import annotations
 
@@ -6,66 +6,113 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.results.results import IntArray
 
-MAX_CELL = 4
+MAX_CELL, MAX_TALL = 12, 3
+PERCENT = 6
+"""`12.5*` after a space."""
+ALONE = 10
+"""The cell of a layer outside of any block: its mark and its score."""
+MIN_SPARK = 8
+"""Below this, a line of scores would say less than the cells beside it."""
+_TICKS = (1, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatLayout:
-    """Widths in terminal cells: label, the column of layers without a number, one layer, counts.
+    """Widths in terminal cells: name of the type, one cell of the map, counts, line of scores.
 
-    `shown` is how many layers fit beside each other.
+    `columns` cells stand beside each other, `fold` blocks share one, and each is `tall` lines high.
     """
 
     label: int
-    single: int
     cell: int
-    shown: int
+    columns: int
+    fold: int
+    tall: int
     counts: int
+    spark: int
 
     @classmethod
     def of(
-        cls, width: int, *, label: int, has_single: bool, layers: int, counts: int, low: int
+        cls,
+        size: tuple[int, int],
+        *,
+        label: int,
+        rows: int,
+        blocks: int,
+        counts: int,
+        low: int,
     ) -> HeatLayout:
-        """Return the widest cells (of `low` to 4) with which all layers fit, counts beside them.
+        """Return the largest cells that let all blocks stand in a map of this width and height.
 
-        The counts give way before a layer does; where even narrow cells do not fit, it scrolls.
+        As few neighbouring blocks share a cell as leave it `low` columns. Cells of three columns
+        and more give way to a line of scores. Where types do not fit with one line each, the map
+        scrolls.
         """
-        label = min(label, max(8, int(width * 0.36)))
-        for cell in range(MAX_CELL, low - 1, -1):
-            single = max(cell, 2) + 1 if has_single else 0
-            room = width - label - 1 - single
-            if layers * cell <= room - counts:
-                return cls(label=label, single=single, cell=cell, shown=layers, counts=counts)
-        single = 3 if has_single else 0
-        shown = min(layers, max(1, (width - label - 1 - single) // low))
-        return cls(label=label, single=single, cell=low, shown=shown, counts=0)
+        width, height = size
+        label = min(label, max(8, int(width * 0.3)))
+        room = max(low, width - label - PERCENT - 1 - counts)
+        fold = max(1, -(-blocks * low // room))
+        columns = -(-blocks // fold)
+        cell = min(MAX_CELL, room // max(1, columns))
+        beside = (room - MIN_SPARK - 1) // max(1, columns)
+        if blocks >= MIN_SPARK and beside >= 2:
+            cell = min(cell, beside)
+        left = room - columns * cell - 1
+        return cls(
+            label=label,
+            cell=cell,
+            columns=columns,
+            fold=fold,
+            tall=max(1, min(MAX_TALL, height // max(1, rows))),
+            counts=counts,
+            spark=min(left, blocks) if min(left, blocks) >= MIN_SPARK else 0,
+        )
+
+    @property
+    def words(self) -> int:
+        """The line of a type that has its words and the marks of its cells."""
+        return (self.tall - 1) // 2
 
     @property
     def cells_at(self) -> int:
-        """Where the first layer stands."""
-        return self.label + 1 + self.single
+        """Where the first block stands."""
+        return self.label + PERCENT + 1
 
     @property
     def counts_at(self) -> int:
-        return self.cells_at + self.shown * self.cell
+        return self.cells_at + self.cells
 
-    def axis(self, numbers: IntArray, first: int, here: int | None) -> tuple[str, str, str]:
-        """Return the layer numbers above the cells, from column `first` on: one every 5 or 10
-        layers.
+    @property
+    def cells(self) -> int:
+        """How wide all cells beside each other are."""
+        return self.columns * self.cell or ALONE
 
-        In three parts: before, the number of column `here`, after. Ticks that would touch it
-        are left out.
+    def span(self, column: int) -> tuple[int, int]:
+        """From where to where the cell of a column stands; the column after the last one is that
+        of layers outside of any block, which stand where the first block would."""
+        if column == self.columns:
+            return self.cells_at, self.cells_at + min(ALONE, self.cells)
+        x = self.cells_at + column * self.cell
+        return x, x + self.cell
+
+    def axis(self, numbers: IntArray, here: tuple[int, str] | None) -> tuple[str, str, str]:
+        """Return the numbers of the blocks above the cells, as many as leave a gap between them.
+
+        In three parts: before, what stands at the cursor (`here` is its column and text), after.
+        Numbers that would touch it are left out.
         """
-        width = self.shown * self.cell + self.counts
+        width = self.cells
         text = [" "] * width
         number, at = "", width
         if here is not None:
-            number = str(numbers[here])
-            at = max(0, min((here - first) * self.cell, width - len(number)))
-        step = 5 if self.cell > 1 else 10
-        for column in range(first, min(first + self.shown, len(numbers))):
-            tick, x = str(numbers[column]), (column - first) * self.cell
+            column, number = here
+            at = max(0, min(column * self.cell, width - len(number)))
+            number = number[:width]
+        needed = len(str(numbers.max(initial=0))) + 2
+        step = next((n for n in _TICKS if n * self.cell >= needed), _TICKS[-1])
+        for column in range(0, len(numbers), step):
+            tick, x = str(numbers[column]), column * self.cell
             clear = x + len(tick) < at or x > at + len(number)
-            if numbers[column] % step == 0 and clear and x + len(tick) <= width:
+            if clear and x + len(tick) <= width:
                 text[x : x + len(tick)] = tick
         return "".join(text[:at]), number, "".join(text[at + len(number) :])

@@ -14,6 +14,7 @@ from spectrum_tui.core.results.blocks import numbers_and_prefixes
 from spectrum_tui.core.results.results import BoolArray, FloatArray, IntArray, Scores
 from spectrum_tui.core.results.selection import Hand, HandArray
 
+EIGHTHS = " ▁▂▃▄▅▆▇█"
 LEVELS = 32
 """Steps of the ramp: in 256 colours the same to the eye as a continuous one."""
 
@@ -53,9 +54,10 @@ IN_EMBEDDINGS = "◆"
 
 
 class HeatMatrix:
-    """One row per type, or per family of experts; one column per block number.
+    """One row per type, or per family of experts; one column per block number, or for several.
 
-    The last column holds the layers without one (`lm_head`): their rows are `single`.
+    `numbers` are the first block of every column, `ends` the last. The last column holds the
+    layers outside of any block (`lm_head`): their rows are `single`.
     A cell of several layers stands for their mean, infinite only where all of them are.
     Types of the same name in several towers (an encoder and a decoder) get a row for each.
     """
@@ -63,17 +65,21 @@ class HeatMatrix:
     def __init__(self, scores: Scores) -> None:
         self.scores = scores
         number, prefix, prefixes = numbers_and_prefixes(scores)
-        row_of_layer, labels = _rows(scores, prefix, prefixes)
-        self.numbers = _columns(number)
+        row_of_layer, labels, self._types_of_rows = _rows(scores, prefix, prefixes)
+        self.numbers = self.ends = _columns(number)
         column = np.searchsorted(self.numbers, number)
         column[number < 0] = len(self.numbers)
-        self.shape = (len(labels), len(self.numbers) + 1)
-        self._cell_of_layer: IntArray = row_of_layer * self.shape[1] + column
-        self.counts = self._counted(np.ones(len(scores), bool))
+        self._place(len(labels), row_of_layer, column)
         most = self.counts[:, :-1].max(axis=1, initial=0).tolist()  # experts of one layer
         self.labels = [f"{x} ×{n}" if n > 1 else x for x, n in zip(labels, most, strict=True)]
         self.layers_of_row: IntArray = self.counts.sum(axis=1)
         self.single: BoolArray = self.counts[:, :-1].sum(axis=1) == 0
+
+    def _place(self, rows: int, row: IntArray, column: IntArray) -> None:
+        """Put every layer into its cell."""
+        self.shape = (rows, len(self.numbers) + 1)
+        self._cell_of_layer: IntArray = row * self.shape[1] + column
+        self.counts = self._counted(np.ones(len(self.scores), bool))
         self.mean, self.cells = self._means()
         self._by_cell = np.argsort(self._cell_of_layer, kind="stable")
         self._starts = np.searchsorted(
@@ -86,6 +92,25 @@ class HeatMatrix:
         other.scores = scores
         other.mean, other.cells = other._means()
         return other
+
+    def folded(self, fold: int) -> HeatMatrix:
+        """Return the same layers with this many neighbouring blocks in every cell."""
+        if fold == 1:
+            return self
+        other = copy.copy(self)
+        blocks = len(self.numbers)
+        first = np.arange(0, blocks, fold)
+        other.numbers = self.numbers[first]
+        other.ends = self.ends[np.minimum(first + fold, blocks) - 1]
+        row, column = np.divmod(self._cell_of_layer, self.shape[1])
+        outside = column == blocks
+        other._place(self.shape[0], row, np.where(outside, len(first), column // fold))
+        return other
+
+    def block(self, column: int) -> str:
+        """Return which blocks are in a column: `7`, or `6-7`."""
+        first, last = self.numbers[column], self.ends[column]
+        return str(first) if first == last else f"{first}-{last}"
 
     def selected(self, mask: BoolArray) -> IntArray:
         """Return how many layers of each cell are selected."""
@@ -104,6 +129,46 @@ class HeatMatrix:
         """Rows of the scores that stand in a cell, in file order."""
         cell = row * self.shape[1] + column
         return np.asarray(self._by_cell[self._starts[cell] : self._starts[cell + 1]])
+
+    def row_members(self, row: int) -> IntArray:
+        """Rows of the scores that stand in a row, cell by cell."""
+        first, end = row * self.shape[1], (row + 1) * self.shape[1]
+        return np.asarray(self._by_cell[self._starts[first] : self._starts[end]])
+
+    def percents(self, own: FloatArray, common: float | None) -> list[str]:
+        """Return the percentage of every row: `25`, `40*` where it is one of its own, `*` where
+        its types differ. `own` is that of each type, NaN without one; `common` of all others,
+        None where a rule over all types has their place."""
+        rows, types = self._types_of_rows
+        low, high = np.full(len(self.labels), np.inf), np.full(len(self.labels), -np.inf)
+        of_pairs = np.nan_to_num(own, nan=-1.0)[types]
+        np.minimum.at(low, rows, of_pairs)
+        np.maximum.at(high, rows, of_pairs)
+        shared = "" if common is None else f"{common:g} "
+        return [
+            "*" if a != b else shared if a < 0 else f"{a:g}*"
+            for a, b in zip(low.tolist(), high.tolist(), strict=True)
+        ]
+
+    def sparklines(self, width: int, tall: int) -> list[list[str]]:
+        """Return the scores of every row over the depth as bars in so many columns and lines, the
+        top line first: each is the mean of its blocks on the scale of the row, a blank where none
+        of them has a score."""
+        blocks = len(self.numbers)
+        if not width or not len(self.labels):
+            return [[""] * tall for _ in self.labels]
+        starts = np.arange(width) * blocks // width
+        levels = self.levels(one_scale=False)[:, :-1].astype(np.int64)
+        cells = self.cells[:, :-1]
+        levels[cells == Cell.INFINITE] = LEVELS - 1
+        scored = cells >= Cell.INFINITE
+        total = np.add.reduceat(np.where(scored, levels, 0), starts, axis=1)
+        count = np.add.reduceat(scored.astype(np.int64), starts, axis=1)
+        most = 8 * tall - (tall > 1)  # a gap to the row above
+        high = np.where(count > 0, 1 + total * most // (np.maximum(count, 1) * LEVELS), 0)
+        lines = [np.clip(high - 8 * below, 0, 8) for below in reversed(range(tall))]
+        drawn = [["".join(map(EIGHTHS.__getitem__, row)) for row in one.tolist()] for one in lines]
+        return [list(row) for row in zip(*drawn, strict=True)]
 
     def levels(self, *, one_scale: bool) -> npt.NDArray[np.uint8]:
         """Return the step of the ramp of every cell with a value: 0 low, LEVELS-1 high.
@@ -143,8 +208,11 @@ def _columns(number: IntArray) -> IntArray:
     return used
 
 
-def _rows(scores: Scores, prefix: IntArray, prefixes: list[str]) -> tuple[IntArray, list[str]]:
-    """Return the row of every layer, and the rows' labels, in the order of the layer tree."""
+def _rows(
+    scores: Scores, prefix: IntArray, prefixes: list[str]
+) -> tuple[IntArray, list[str], tuple[IntArray, IntArray]]:
+    """Return the row of every layer, the rows' labels in the order of the layer tree, and which
+    types are in which row, pair by pair."""
     pairs, pair_of_layer = np.unique(scores.type_ids * len(prefixes) + prefix, return_inverse=True)
     members: dict[tuple[str, str], set[int]] = {}
     keys = []
@@ -159,7 +227,8 @@ def _rows(scores: Scores, prefix: IntArray, prefixes: list[str]) -> tuple[IntArr
     order = sorted(members, key=lambda k: (rank[group_of(k[0])], natural_key(k[0]), k[1]))
     row_of = {key: row for row, key in enumerate(order)}
     labels = [_label(names[key], key[1], towers[names[key]]) for key in order]
-    return np.array([row_of[key] for key in keys], np.int64)[pair_of_layer], labels
+    rows = np.array([row_of[key] for key in keys], np.int64)
+    return rows[pair_of_layer], labels, (rows, pairs // len(prefixes))
 
 
 def _name(family_name: str, kinds: set[int], type_names: list[str]) -> str:

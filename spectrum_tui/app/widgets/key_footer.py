@@ -7,6 +7,7 @@ from textual.binding import Binding
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
+PICTURE = "Save the screen as SVG, and as PNG with cairosvg"
 MOST_KEYS = 7
 """More than these would not be read, and would not fit 80 columns."""
 

@@ -1,4 +1,4 @@
-"""The base of every view that draws one line per row, whatever the number of rows.
+"""The base of every view that draws its rows as lines, whatever the number of rows.
 
 Only visible lines are ever built, so 60,000 rows open as fast as 60. A change repaints the rows
 that changed and nothing else: each repainted line costs 0.1 to 0.25 ms inside Textual, so a whole
@@ -98,6 +98,8 @@ class LineView(ScrollView, inherit_bindings=False):
         super().__init__(id=id)
         self._line_styles: dict[tuple[str, ...], Style] = {}
         self._line_count = 0
+        self.row_lines = 1
+        """Lines of each row."""
         self._view_size: tuple[tuple[Size, bool, bool] | None, Size] = (None, Size(0, 0))
         self.resize_lines(0, lines)
 
@@ -106,6 +108,10 @@ class LineView(ScrollView, inherit_bindings=False):
     def render_row(self, row: int, width: int) -> Strip:
         """Return the strip of row `row` (counted from 0), at best `width` cells wide."""
         raise NotImplementedError
+
+    def render_row_line(self, row: int, line: int, width: int) -> Strip:
+        """Return the strip of line `line` of a row. Override where rows have several."""
+        return self.render_row(row, width)
 
     def render_header(self, line: int, width: int) -> Strip:
         """Return the strip of header line `line`; called for `HEADER_LINES` lines."""
@@ -117,10 +123,10 @@ class LineView(ScrollView, inherit_bindings=False):
         if y < self.HEADER_LINES:
             strip = self.render_header(y, width)
         else:
-            row = y - self.HEADER_LINES + self.scroll_offset.y
+            row, line = divmod(y - self.HEADER_LINES + self.scroll_offset.y, self.row_lines)
             if row >= self.line_count:
                 return Strip.blank(width, self.line_style())
-            strip = self.render_row(row, width)
+            strip = self.render_row_line(row, line, width)
         left = self.scroll_offset.x
         return strip.crop_extend(left, left + width, self.line_style())
 
@@ -174,7 +180,7 @@ class LineView(ScrollView, inherit_bindings=False):
         scrollbar comes or goes. The rows themselves are not repainted: say which changed.
         """
         self._line_count = height
-        size = Size(width, height + self.HEADER_LINES)
+        size = Size(width, height * self.row_lines + self.HEADER_LINES)
         self.set_reactive(Widget.virtual_size, size)
         if self.is_mounted:
             self._scroll_update(size)
@@ -199,12 +205,18 @@ class LineView(ScrollView, inherit_bindings=False):
 
     @property
     def visible_rows(self) -> range:
+        rows = self._page
+        return range(rows.start, min(self.line_count, rows.stop))
+
+    @property
+    def _page(self) -> range:
+        """The rows that there is room for, also below the last one."""
         top = self.scroll_offset.y
-        return range(top, min(self.line_count, top + self.page_lines))
+        return range(top // self.row_lines, -(-(top + self.page_lines) // self.row_lines))
 
     def row_at(self, y: int) -> int | None:
         """Return the row on line `y` of the content, None on the header and below the last row."""
-        row = y - self.HEADER_LINES + self.scroll_offset.y
+        row = (y - self.HEADER_LINES + self.scroll_offset.y) // self.row_lines
         return row if y >= self.HEADER_LINES and row < self.line_count else None
 
     def refresh_row(self, row: int) -> None:
@@ -212,14 +224,17 @@ class LineView(ScrollView, inherit_bindings=False):
 
     def refresh_rows(self, rows: Iterable[int]) -> None:
         """Repaint those of the rows that are in view."""
-        top, width = self.scroll_offset.y, self.view_size.width
-        in_view = range(top, top + self.page_lines)
-        header = self.HEADER_LINES
-        regions = [Region(0, row - top + header, width, 1) for row in rows if row in in_view]
+        width, in_view = self.view_size.width, self._page
+        regions = [self.cells_region(row, 0, width) for row in rows if row in in_view]
         if len(regions) >= REPAINT_ALL:
             self.refresh()
         elif regions:
             self.refresh(*regions)
+
+    def cells_region(self, row: int, x: int, width: int) -> Region:
+        """Return where these cells of a row are drawn."""
+        y = row * self.row_lines - self.scroll_offset.y + self.HEADER_LINES
+        return Region(x, y, width, self.row_lines)
 
     # -- cursor and scrolling -----------------------------------------------------------------
 
@@ -236,10 +251,11 @@ class LineView(ScrollView, inherit_bindings=False):
         top, page = self.scroll_offset.y, self.page_lines
         if page == 0:
             return
-        if row < top:
-            self.scroll_to(y=row)
-        elif row >= top + page:
-            self.scroll_to(y=row - page + 1)
+        first, end = row * self.row_lines, (row + 1) * self.row_lines
+        if first < top:
+            self.scroll_to(y=first)
+        elif end > top + page:
+            self.scroll_to(y=end - page)
 
     def scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> None:
         """Scroll at once, as `TextScroll` does."""
@@ -265,7 +281,7 @@ class LineView(ScrollView, inherit_bindings=False):
 
     def action_page(self, pages: int) -> None:
         """Move by pages, with one row in common."""
-        self._go(self._position() + pages * max(1, self.page_lines - 1))
+        self._go(self._position() + pages * max(1, self.page_lines // self.row_lines - 1))
 
     def action_first(self) -> None:
         self._go(0)

@@ -13,13 +13,11 @@ from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.memory_bar import PARTS, card_name, fits_text, memory_bar
 from spectrum_tui.core import numbers
 from spectrum_tui.core.memory.estimate import Estimate
-from spectrum_tui.core.memory.model import NO_SIZES
 from spectrum_tui.core.memory.presets import Training
 from spectrum_tui.core.recipes.choice import Choice
 
 TALL = 32
 """Lines of a terminal from which this has lines of its own; below, the totals end with it."""
-HOW_TO_SIZE = f"{NO_SIZES} Start with --sizes-from MODEL: a folder, or a model in the hub's cache."
 _FITS = 27
 """Cells for whether it fits, so that the bar keeps its length."""
 _Drawn = tuple[Estimate, Training, float, float]

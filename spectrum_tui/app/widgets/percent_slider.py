@@ -28,8 +28,14 @@ LOWEST, HIGHEST = 1, 100
 TYPING_SECONDS = 1.0
 """How long typed digits still belong to one number."""
 PERCENT_KEYS: list[BindingType] = [
-    Binding("right", "percent(1)", "Percent", key_display="←→", tooltip="One percent less or more"),
-    hidden_key("left", "percent(-1)", "1 % less", "One percent less"),
+    Binding(
+        "plus,equals_sign",
+        "percent(1)",
+        "Percent",
+        key_display="+ _",
+        tooltip="One percent more; _ is one less, digits are a percentage",
+    ),
+    hidden_key("underscore", "percent(-1)", "1 % less", "One percent less"),
     hidden_key("shift+right", "percent(10)", "10 % more", "Ten percent more"),
     hidden_key("shift+left", "percent(-10)", "10 % less", "Ten percent less"),
 ]
@@ -63,13 +69,16 @@ class PercentSlider(Widget, can_focus=True):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        hidden_key("left,h", "step(-1)", "1 % less", "One percent less"),
         Binding(
-            "right", "step(1)", "Percent", key_display="←→", tooltip="One percent less or more"
+            "right,l,plus,equals_sign",
+            "percent(1)",
+            "Percent",
+            key_display="←→",
+            tooltip="One percent less or more",
         ),
-        hidden_key("l", "step(1)", "Percent", "One percent less or more"),
-        hidden_key("shift+left,pagedown", "step(-10)", "10 % less", "Ten percent less"),
-        hidden_key("shift+right,pageup", "step(10)", "10 % more", "Ten percent more"),
+        hidden_key("left,h,underscore", "percent(-1)", "1 % less", "One percent less"),
+        hidden_key("shift+left,pagedown", "percent(-10)", "10 % less", "Ten percent less"),
+        hidden_key("shift+right,pageup", "percent(10)", "10 % more", "Ten percent more"),
         hidden_key("home", "set(1)", "1 %", "Minimum: 1 %"),
         hidden_key("end", "set(100)", "100 %", "Every layer: 100 %"),
     ]
@@ -96,7 +105,7 @@ class PercentSlider(Widget, can_focus=True):
         if self._on_change is not None:
             self._on_change(value)
 
-    def action_step(self, by: int) -> None:
+    def action_percent(self, by: int) -> None:
         """Move by whole percents; from a fraction to the next of them first."""
         self._end_typing()
         self.value = (math.floor(self.value) if by > 0 else math.ceil(self.value)) + by
@@ -159,11 +168,11 @@ class PercentSlider(Widget, can_focus=True):
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         event.stop()
-        self.action_step(1)
+        self.action_percent(1)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()
-        self.action_step(-1)
+        self.action_percent(-1)
 
     def _to_pointer(self, event: events.MouseEvent) -> None:
         cell = event.x - self.gutter.left - len(self._text())

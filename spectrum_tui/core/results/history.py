@@ -18,20 +18,21 @@ class Step(Generic[T]):
 
 
 class History(Generic[T]):
-    """Changes of a value. A slider that moves on and on is one change."""
+    """Changes of a value. A percentage that moves on and on is one change."""
 
     def __init__(self, described: Callable[[T, T], str]) -> None:
         """Go by `described` for what is other in the second value than in the first, in words."""
         self._described = described
         self._before: list[T] = []
         self._after: list[T] = []
-        self._slides = False
+        self._sliding = ""
 
-    def add(self, before: T, after: T, *, slides: bool = False) -> None:
-        """Remember that `before` became `after`; what was undone cannot be made again then."""
-        if not (slides and self._slides):
+    def add(self, before: T, after: T, sliding: str = "") -> None:
+        """Remember that `before` became `after`; what was undone cannot be made again then.
+        `sliding` names the one percentage that was moved, where nothing else was changed."""
+        if not sliding or sliding != self._sliding:
             self._before.append(before)
-        self._slides = slides
+        self._sliding = sliding
         self._after.clear()
 
     def undo(self, present: T) -> Step[T] | None:
@@ -45,7 +46,7 @@ class History(Generic[T]):
     def _go(self, source: list[T], target: list[T], present: T, *, back: bool) -> Step[T] | None:
         if not source:
             return None
-        self._slides = False
+        self._sliding = ""
         value = source.pop()
         target.append(present)
         words = self._described(value, present) if back else self._described(present, value)

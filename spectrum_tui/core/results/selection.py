@@ -23,6 +23,7 @@ from spectrum_tui.core.results.policy import STEPS_OF_A_PERCENT, Policy, step_of
 from spectrum_tui.core.results.results import (
     BoolArray,
     EmbeddingParameter,
+    FloatArray,
     IntArray,
     Result,
     Scores,
@@ -151,9 +152,15 @@ class Selection:
 
     def own_percent(self, type_name: str, policy: Policy) -> float | None:
         """Return the percentage that a policy gives to a type alone; None without one."""
-        at = self.result.scores.type_names.index(type_name)
-        own = [p for pattern, p in policy.type_percents if self._names.types(pattern)[at]]
-        return own[-1] if own else None
+        own = float(self.own_percents(policy)[self.result.scores.type_names.index(type_name)])
+        return None if np.isnan(own) else own
+
+    def own_percents(self, policy: Policy) -> FloatArray:
+        """Return per type the percentage that a policy gives to it alone; NaN without one."""
+        own = np.full(len(self.counts), np.nan)
+        for pattern, percent in policy.type_percents:
+            own[self._names.types(pattern)] = percent
+        return own
 
     def too_small(self, policy: Policy) -> str:
         """Return which types have so few layers that a percentage selects none of them, in words;
@@ -213,6 +220,12 @@ class Selection:
     def last_block(self) -> int:
         """The highest number of a block; 0 without any."""
         return max(0, int(self._names.blocks.max(initial=0)))
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether types have layers in several blocks, so that scores can be seen over depth."""
+        in_blocks = int((self._names.blocks >= 0).sum())
+        return 2 * in_blocks > len(self.rank) and in_blocks >= 2 * len(self.counts)
 
     def by_hand(self, policy: Policy) -> HandArray:
         """Return per layer what a person said of it: a `Hand`."""

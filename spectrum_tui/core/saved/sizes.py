@@ -1,7 +1,8 @@
 """Sizes, true names and head for scores that came without: from the model, if it is at hand.
 
-A score file of another tool holds names and scores alone. A local folder, or a model in the hub's
-cache, tells the rest from its headers; the network is never asked.
+A score file of another tool holds names and scores alone. The headers of a model tell the rest, on
+this machine or on the hub, and so does a folder with config.json alone. The network is only asked
+for a model that the user named.
 """
 
 from __future__ import annotations
@@ -15,14 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from spectrum_tui.core import hub
-from spectrum_tui.core.errors import HubError, ResultsError, SpectrumError
+from spectrum_tui.core.errors import ResultsError, SpectrumError
 from spectrum_tui.core.files import slug
 from spectrum_tui.core.layer_types import reference_type, tower_of
 from spectrum_tui.core.model.inspection import (
     Inspection,
-    inspect_model,
-    local_folder,
-    trimmed,
+    inspect_shapes,
     with_exact_names,
 )
 from spectrum_tui.core.naming.layers import Layer, ModelLayers
@@ -30,7 +29,6 @@ from spectrum_tui.core.naming.stored import NAMING
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import IntArray, Result, Scores
 from spectrum_tui.core.saved import store
-from spectrum_tui.core.settings import DEMO
 
 _NUMBERED = re.compile(r"(?<![^.])[^.]+\.\d+(\.|$)")
 
@@ -45,19 +43,19 @@ class _Match:
 
 
 def load_sized(path: Path, model: str = "") -> Result:
-    """Return saved scores with the sizes of `model` (a folder, or an id in the hub's cache).
+    """Return saved scores with the sizes of `model`: a folder, or an id on the hub.
 
     Without one, of the cached model that the file is named after, where it fits. Scores that have
     sizes keep theirs, unless a model is given. Raises ResultsError, CheckpointError, HubError.
     """
     result = store.load_result(path)
     if model:
-        return with_sizes(result, local_model(model))
+        return with_sizes(result, described(model))
     if result.scores.has_shapes:
         return result
     for name in cached_models_of(result):
         try:
-            return with_sizes(result, local_model(name))
+            return with_sizes(result, described(name))
         except SpectrumError:
             continue
     return result
@@ -69,20 +67,10 @@ def cached_models_of(result: Result) -> list[str]:
     return [model for model in hub.cached_models() if slug(model) == name]
 
 
-def local_model(model: str) -> Inspection:
-    """Return a model on this machine under its exact names; raises CheckpointError or HubError."""
-    name = trimmed(model)
-    if name != DEMO and local_folder(name) is None:
-        hub.validate(name)
-        if hub.find_local(name) is None:
-            lacks = hub.missing_in_cache(name)
-            missing = f"lacks {lacks} on this machine" if lacks else "is not on this machine"
-            raise HubError(
-                f"{name} {missing}, and is not downloaded for its sizes alone.",
-                "Give a folder, or a model that is in the hub's cache.",
-                field="model",
-            )
-    return with_exact_names(inspect_model(name))
+def described(model: str) -> Inspection:
+    """Return a model under its exact names, by its headers or its config.json; raises
+    CheckpointError or HubError."""
+    return with_exact_names(inspect_shapes(model))
 
 
 def with_sizes(result: Result, inspection: Inspection) -> Result:

@@ -178,29 +178,72 @@ def test_ramp_rises_in_luminance_and_its_ink_is_readable() -> None:
     assert set(glyphs) == set("░▒▓█")
 
 
-def fit(width: int, layers: int, *, low: int = 1) -> HeatLayout:
-    return HeatLayout.of(width, label=16, has_single=True, layers=layers, counts=8, low=low)
+def fit(width: int, blocks: int, *, low: int = 1, rows: int = 7, height: int = 30) -> HeatLayout:
+    size = (width, height)
+    return HeatLayout.of(size, label=16, rows=rows, blocks=blocks, counts=8, low=low)
 
 
-def test_cells_are_as_wide_as_fits() -> None:
-    assert fit(80, 6).cell == 4
+def test_cells_are_as_large_as_fits() -> None:
+    assert fit(80, 6).cell == 8
     assert fit(120, 32).cell == 2
     assert fit(80, 32).cell == 1
-    assert fit(80, 32, low=2).shown < 32, "in density, cells have two places: it scrolls"
-    assert fit(80, 500).shown < 500
-    for width in (40, 60, 80, 120, 160):
-        for layers in (0, 1, 6, 32, 80, 500):
-            layout = fit(width, layers)
-            assert layout.counts_at + layout.counts <= width
+    assert (fit(80, 32, low=2).cell, fit(80, 32, low=2).fold) == (2, 2)
+    assert (fit(80, 500).fold, fit(80, 500).columns) == (11, 46)
+    assert [fit(80, 32, height=height).tall for height in (3, 13, 14, 21, 99)] == [1, 1, 2, 3, 3]
+    for width in (40, 60, 80, 120, 160, 200):
+        for blocks in (0, 1, 6, 28, 32, 80, 500):
+            layout = fit(width, blocks)
+            end = layout.counts_at + layout.counts
+            assert end + (layout.spark and layout.spark + 1) <= width
+            assert layout.columns * layout.fold >= blocks > (layout.columns - 1) * layout.fold
+            if 28 <= blocks <= 80 <= width:
+                used = end + layout.spark + 1
+                assert used > width * 2 / 3, "no empty third"
+
+
+def test_cells_of_three_columns_and_more_give_way_to_a_line_of_scores() -> None:
+    assert (fit(117, 28).cell, fit(117, 28).spark) == (2, 28)
+    assert (fit(120, 12).cell, fit(120, 12).spark) == (6, 12)
+    assert fit(100, 32).spark == 0, "but those of two do not"
 
 
 def test_axis_has_ticks_and_the_cursor() -> None:
     numbers = np.arange(32)
     narrow = fit(80, 32)
-    text = "".join(narrow.axis(numbers, 0, 7))
-    assert text.rstrip() == "0      7  10        20        30"
+    text = "".join(narrow.axis(numbers, (7, "7")))
+    assert text.rstrip() == "0    5 7  10   15   20   25   30"
     wide = fit(120, 32)
-    before, here, _ = wide.axis(numbers, 0, 11)
+    before, here, _ = wide.axis(numbers, (11, "11"))
     assert (len(before), here) == (22, "11")
     assert "10" not in before, "a tick that touches the cursor's number is left out"
-    assert "".join(wide.axis(numbers, 0, None)).split() == ["0", "5", "10", "15", "20", "25", "30"]
+    assert "".join(wide.axis(numbers, None)).split() == ["0", "5", "10", "15", "20", "25", "30"]
+
+
+def test_folded_cells_are_the_mean_of_their_blocks() -> None:
+    pairs = [(f"h.{i}.mlp.fc", float(i)) for i in range(5)]
+    pairs += [("h.0.attn.q", INF), ("h.1.attn.q", 3.0), ("h.3.attn.q", NAN), ("lm_head", 7.0)]
+    whole = HeatMatrix(scores(pairs))
+    matrix = whole.folded(2)
+    assert [matrix.block(column) for column in range(3)] == ["0-1", "2-3", "4"]
+    assert matrix.labels == whole.labels == ["attn.q", "mlp.fc", "lm_head"]
+    assert matrix.mean[1].tolist() == [0.5, 2.5, 4.0, 0.0]
+    assert matrix.cells[0].tolist() == [Cell.VALUE, Cell.NO_SCORE, Cell.EMPTY, Cell.EMPTY]
+    assert matrix.mean[2, 3] == 7.0
+    assert matrix.members(1, 1).tolist() == [2, 3]
+    assert matrix.row_members(1).tolist() == whole.row_members(1).tolist() == [0, 1, 2, 3, 4]
+    mask = np.array([True, True, True, False, False, False, False, False, False])
+    marks = matrix.marks(matrix.selected(mask), np.zeros(9, np.uint8))
+    assert marks[1].tolist() == [Mark.ALL, Mark.PART, Mark.NONE, Mark.NONE]
+    other = matrix.rescored(scores([(name, -value) for name, value in pairs]))
+    assert other.mean[1].tolist() == [-0.5, -2.5, -4.0, 0.0]
+
+
+def test_lines_of_scores() -> None:
+    pairs = [(f"h.{i}.mlp.fc", float(i)) for i in range(8)]
+    pairs += [("h.0.attn.q", INF), ("h.1.attn.q", NAN), ("h.2.attn.q", 1.0), ("h.3.attn.q", 2.0)]
+    matrix = HeatMatrix(scores(pairs))
+    assert matrix.sparklines(8, 1) == [["█ ▁█    "], ["▁▂▃▄▅▆▇█"]]
+    assert matrix.sparklines(4, 1)[1] == ["▁▃▆█"]
+    (top, bottom) = matrix.sparklines(8, 2)[1]
+    assert bottom == "▁▂▄▇████" and top == "    ▁▃▅▇"
+    assert matrix.sparklines(0, 2) == [["", ""], ["", ""]]

@@ -14,6 +14,7 @@ from spectrum_tui.core.results.changes import (
     described,
     from_block,
     pinned,
+    slid,
     with_type_percent,
 )
 from spectrum_tui.core.results.history import History
@@ -103,17 +104,16 @@ def changed(policy: Policy, kind: str, chosen: list[str], number: int) -> Policy
 @given(st.lists(st.tuples(st.sampled_from(["pin", "ban", "slide", "type"]), layers), max_size=8))
 def test_undo_and_redo_restore_bit_for_bit(changes: list[tuple[str, list[str]]]) -> None:
     history, policy = History(described), Policy()
-    past = [policy]
+    past, last = [policy], ""
     for number, (kind, chosen) in enumerate(changes):
         after = changed(policy, kind, chosen, number)
         if after == policy:
             continue
-        slides = replace(policy, percent=after.percent) == after
-        history.add(policy, after, slides=slides)
-        if slides and len(past) > 1 and replace(past[-2], percent=policy.percent) == policy:
-            past.pop()
+        history.add(policy, after, slid(policy, after))
+        if kind == last and kind in ("slide", "type"):
+            past.pop()  # a percentage that moves on
         past.append(after)
-        policy = after
+        policy, last = after, kind
     masks = [SELECTION.mask(one) for one in past]
     for one, mask in zip(past[-2::-1], masks[-2::-1], strict=True):
         step = history.undo(policy)

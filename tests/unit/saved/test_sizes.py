@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.cli.main import main
 from spectrum_tui.core import hub
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.errors import CheckpointError, HubError, ResultsError
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.results.policy import Policy
@@ -138,11 +140,48 @@ def test_a_type_that_was_not_scored_is_no_other_model(model: Path, tmp_path: Pat
     assert load_sized(flat(tmp_path, some), str(model)).scores.has_shapes
 
 
-def test_what_is_not_on_this_machine_is_not_fetched(tmp_path: Path) -> None:
-    path = flat(tmp_path, layers_of(llama(4)))
-    with pytest.raises(HubError, match="is not on this machine") as caught:
-        load_sized(path, "org/elsewhere")
-    assert caught.value.field == "model"
+def test_the_hub_is_asked_for_headers_of_a_named_model_alone(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = flat(tmp_path, layers_of(llama(4, bias=True)))
+    assert not load_sized(path).scores.has_shapes  # of no name, so that nobody is asked
+    asked = []
+
+    def remote(name: str, *_: object) -> Any:
+        asked.append(name)
+        files = SimpleNamespace(commit="c" * 40, cached_bytes=lambda: 0)
+        return SimpleNamespace(checkpoint=read_checkpoint(model), files=files)
+
+    monkeypatch.setattr(hub, "read_remote", remote)
+    result = load_sized(path, "org/elsewhere")
+    assert asked == ["org/elsewhere"]
+    assert result.scores.numel.tolist() == load_sized(path, str(model)).scores.numel.tolist()
+
+
+def test_config_json_alone_has_every_size(model: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    config = json.loads((model / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8"}  # of the weights, which are not here
+    (alone / "config.json").write_text(json.dumps(config))
+    path = flat(tmp_path, layers_of(llama(4, bias=True)))
+    sized, whole = load_sized(path, str(alone)), load_sized(path, str(model))
+    assert sized.scores.numel.tolist() == whole.scores.numel.tolist()
+    assert sized.total_parameters == whole.total_parameters
+    assert [(p.name, p.shape, p.module) for p in sized.parameters] == [
+        (p.name, p.shape, p.module) for p in whole.parameters
+    ]
+    assert sized.embeddings == whole.embeddings
+
+
+@pytest.mark.parametrize("config", ["{}", '{"model_type": "no_such"}', "[]", "{", '{"a": NaN}'])
+def test_a_config_of_no_class_is_refused_in_a_line(config: str, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "config.json").write_text(config)
+    with pytest.raises(CheckpointError) as caught:
+        load_sized(flat(tmp_path, ["model.layers.0.mlp.up_proj"]), str(alone))
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["./missing", "/missing", "a b", "x" * 400, "\0"])

@@ -1,0 +1,306 @@
+"""The lines of the heat map: types by depth, each with its percentage, its cells and its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import ClassVar
+
+import numpy as np
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region, Size
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from spectrum_tui.app.widgets.cells import keep_end
+from spectrum_tui.app.widgets.heat_layout import PERCENT, HeatLayout
+from spectrum_tui.app.widgets.heat_matrix import IN_EMBEDDINGS, MARKS, Cell, HeatMatrix, Mark
+from spectrum_tui.app.widgets.heat_ramp import density_of, ramp_style
+from spectrum_tui.app.widgets.line_view import LineView
+from spectrum_tui.core import numbers
+from spectrum_tui.core.results.results import BoolArray, IntArray
+from spectrum_tui.core.results.selection import HandArray
+from spectrum_tui.core.scoring.metrics import described
+
+REPAINT_ALL_CELLS = 60
+"""From this many changed cells on, one repaint is cheaper than a region for each."""
+CHOSEN, PERCENTS = "chosen", "top %"
+"""The titles of the counts and of the percentages."""
+
+
+class HeatRows(LineView):
+    """Draws the cells, under an axis of block numbers that does not scroll."""
+
+    HEADER_LINES = 1
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "heat--label",
+        "heat--dim",
+        "heat--here",
+        "heat--cursor",
+        "heat--alone",
+        "heat--infinite",
+        "heat--infinite-selected",
+        "heat--no-score",
+        "heat--spark",
+    }
+    DEFAULT_CSS = """
+    HeatRows {
+        height: 1fr;
+        & > .heat--dim { color: $text-muted; }
+        & > .heat--here { color: $text-accent; text-style: bold; }
+        & > .heat--cursor { background: $foreground; color: $background; text-style: bold; }
+        & > .heat--alone { background: $panel; color: $foreground; }
+        & > .heat--infinite { background: $panel; color: $text-warning; text-style: bold; }
+        & > .heat--infinite-selected { background: $warning; color: $background; text-style: bold; }
+        & > .heat--no-score { color: $text-error; }
+        & > .heat--spark { color: $primary; }
+    }
+    """
+    column: reactive[int] = reactive(0, repaint=False, init=False)
+    """The column of the cursor; a row outside of any block has its one cell."""
+    one_scale: reactive[bool] = reactive(False, init=False)
+    """Whether one colour scale spans all types."""
+
+    def __init__(self, matrix: HeatMatrix) -> None:
+        super().__init__(len(matrix.labels))
+        self.whole = matrix
+        """One column for each block; `matrix` is what is drawn, with several in each if need be."""
+        self._mask: BoolArray = np.zeros(len(matrix.scores), np.bool_)
+        self._hands: HandArray = np.zeros(len(matrix.scores), np.uint8)
+        self._heads: BoolArray = np.zeros(len(matrix.scores), np.bool_)
+        self.percents = ["" for _ in matrix.labels]
+        self._label = max(10, max(map(cell_len, matrix.labels), default=0))
+        most = max((2 * len(f"{n:,}") + 1 for n in matrix.layers_of_row), default=0)
+        self._counts = max(most, len(CHOSEN)) + 2
+        self.drawn: tuple[int, int, int] | None = None
+        """Row, first and present column of the cells that the pointer is drawn over."""
+        self.geometry = self._laid_out(Size(120, 40), low=1)
+        self._show_matrix()
+
+    # -- what is selected ------------------------------------------------------------------
+
+    def set_matrix(self, matrix: HeatMatrix) -> None:
+        """Draw the same layers with other scores."""
+        self.whole = matrix
+        self._show_matrix()
+
+    def _show_matrix(self) -> None:
+        """Put rows and blocks where they stand now, and count again what is in each cell."""
+        self.row_lines = self.geometry.tall
+        self.resize_lines(0, self.line_count)
+        self.matrix = self.whole.folded(self.geometry.fold)
+        self._levels = self.matrix.levels(one_scale=self.one_scale)
+        self._sparks = self.whole.sparklines(self.geometry.spark, self.geometry.tall)
+        self.selected = self.matrix.selected(self._mask)
+        self.marks = self.matrix.marks(self.selected, self._hands)
+        self.set_embeddings(self._heads)
+
+    def set_mask(self, mask: BoolArray, hands: HandArray, percents: list[str]) -> None:
+        """Show another selection; only the cells, counts and percentages that it changes are
+        repainted."""
+        self._mask, self._hands = mask, hands
+        selected = self.matrix.selected(mask)
+        marks = self.matrix.marks(selected, hands)
+        changed = np.argwhere(marks != self.marks)
+        recounted = np.flatnonzero(selected.sum(axis=1) != self.selected.sum(axis=1))
+        moved = [i for i, now in enumerate(percents) if now != self.percents[i]]
+        self.selected, self.marks, self.percents = selected, marks, percents
+        if not self.is_mounted or not self.view_size:
+            return
+        layout = self.geometry
+        regions = [
+            *self._cell_regions(changed),
+            *self._row_regions(recounted.tolist(), layout.counts_at, layout.counts),
+            *self._row_regions(moved, layout.label, PERCENT),
+        ]
+        if len(regions) > REPAINT_ALL_CELLS:
+            self.refresh()
+        elif regions:
+            self.refresh(*regions)
+
+    def set_embeddings(self, rows: BoolArray) -> None:
+        """Mark these layers as embeddings and heads that train whatever their rank."""
+        self._heads = rows
+        members = self.matrix.selected(rows)
+        self.in_embeddings = (members > 0) & (members == self.matrix.counts)
+        self.refresh()
+
+    def mark(self, row: int, column: int) -> str:
+        """Return what stands on a cell: selected, in part, or training without being selected."""
+        mark = int(self.marks[row, column])
+        return (
+            IN_EMBEDDINGS if mark == Mark.NONE and self.in_embeddings[row, column] else MARKS[mark]
+        )
+
+    def _cell_regions(self, cells: IntArray) -> Iterator[Region]:
+        rows = self.visible_rows
+        for row, column in cells.tolist():
+            if row in rows:
+                start, end = self.geometry.span(column)
+                yield self.cells_region(row, start, end - start)
+
+    def _row_regions(self, rows: Iterable[int], x: int, width: int) -> Iterator[Region]:
+        visible = self.visible_rows
+        return (self.cells_region(row, x, width) for row in rows if row in visible)
+
+    # -- where things stand ----------------------------------------------------------------
+
+    @property
+    def in_colour(self) -> bool:
+        """Whether the terminal shows the ramp; with 16 colours or none it is drawn in density."""
+        return not (self.app.no_color or self.app.console.color_system in ("standard", "windows"))
+
+    def _laid_out(self, size: Size, *, low: int) -> HeatLayout:
+        return HeatLayout.of(
+            (size.width - self.scrollbar_size_vertical, size.height - self.HEADER_LINES),
+            label=self._label,
+            rows=self.line_count,
+            blocks=len(self.whole.numbers),
+            counts=self._counts,
+            low=low,
+        )
+
+    def fit(self, size: Size) -> int:
+        """Make the cells as large as this size allows; return how many lines are drawn on."""
+        low = 1 if self.in_colour else 2  # in density, a mark stands beside the value
+        old, self.geometry = self.geometry, self._laid_out(size, low=low)
+        if old != self.geometry:
+            block = self.column * old.fold
+            self._show_matrix()
+            self.column = block // self.geometry.fold
+        return self.line_count * self.row_lines + self.HEADER_LINES
+
+    def _cell_at(self, x: int, y: int) -> tuple[int, int] | None:
+        """Return the cell at a position of the content; None where there is none."""
+        row = self.row_at(y)
+        if row is None:
+            return None
+        last = len(self.matrix.numbers)
+        column = (x - self.geometry.cells_at) // self.geometry.cell
+        column = last if self.matrix.single[row] else min(column, last - 1)
+        start, end = self.geometry.span(column)
+        return (row, column) if column >= 0 and start <= x < end else None
+
+    @property
+    def cell(self) -> tuple[int, int] | None:
+        if not self.line_count:
+            return None
+        last = len(self.matrix.numbers)
+        return self.cursor, last if self.matrix.single[self.cursor] else self.column
+
+    # -- drawing ---------------------------------------------------------------------------
+
+    def render_header(self, line: int, width: int) -> Strip:
+        """Block numbers, and that of the cursor; how many share a cell; what stands beside."""
+        layout, dim = self.geometry, self.line_style("heat--dim")
+        here = None
+        if self.line_count and len(self.matrix.numbers) and not self.matrix.single[self.cursor]:
+            here = self.column, self.matrix.block(self.column)
+        before, number, after = layout.axis(self.matrix.numbers, here)
+        lead = "block" if len(self.matrix.numbers) else ""
+        lead = f"{lead:>{layout.label}}{PERCENTS if any(self.percents) else '':>{PERCENT}} "
+        if layout.fold > 1:
+            folded = f"{layout.fold} blocks a cell"
+            lead = f"{folded:>{layout.label}}{lead[max(layout.label, len(folded)) :]}"
+        metric = described(self.matrix.scores.metric).title
+        spark = next(t for t in (f"{metric} over depth", metric, "") if len(t) <= layout.spark)
+        return Strip(
+            [
+                Segment(f"{lead}{before}", dim),
+                Segment(number, self.line_style("heat--here")),
+                Segment(f"{after}{CHOSEN:>{layout.counts}} {spark}", dim),
+            ]
+        )
+
+    def render_row_line(self, row: int, line: int, width: int) -> Strip:
+        """Return the line with the words of a type and the marks of its cells, or one of those
+        that are only colour."""
+        layout, dim = self.geometry, self.line_style("heat--dim")
+        words = line == layout.words
+        cells = self._cells(row, layout, words=words)
+        spark = "" if self.matrix.single[row] else self._sparks[row][line]
+        beside = Segment(spark, self.line_style("heat--spark"))
+        if not words:
+            gaps = (Segment(" " * n, dim) for n in (layout.cells_at, layout.counts + 1))
+            return Strip([next(gaps), *cells, next(gaps), beside])
+        own = self.percents[row].endswith("*")
+        here = "heat--here" if row == self.cursor and self.has_focus else "heat--label"
+        label = self.matrix.labels[row]
+        fitted = keep_end(label, min(layout.label, cell_len(label)))
+        gap = " " * (layout.label - cell_len(fitted))
+        count = f"{self.selected[row].sum():,}/{self.matrix.layers_of_row[row]:,}"
+        return Strip(
+            [
+                Segment(f"{gap}{fitted}", self.line_style(here)),
+                Segment(
+                    f"{self.percents[row]:>{PERCENT}} ",
+                    self.line_style("heat--here") if own else dim,
+                ),
+                *cells,
+                Segment(f"{count:>{layout.counts}} ", dim),
+                beside,
+            ]
+        )
+
+    def _cells(self, row: int, layout: HeatLayout, *, words: bool) -> list[Segment]:
+        last, plain = len(self.matrix.numbers), self.line_style()
+        if self.matrix.single[row]:
+            start, end = layout.span(last)
+            text, style = self._single(row, end - start, words=words)
+            return [Segment(text, style), Segment(" " * (layout.counts_at - end), plain)]
+        drawn = [self._cell(row, column, layout.cell, words=words) for column in range(last)]
+        runs = groupby(drawn, key=lambda part: part[1])
+        return [Segment("".join(text for text, _ in run), style) for style, run in runs]
+
+    def _cell(self, row: int, column: int, width: int, *, words: bool) -> tuple[str, Style]:
+        """Text and style of a cell: the value by colour (or density), the mark on top."""
+        kind, mark = self.matrix.cells[row, column], self.mark(row, column)
+        cursor = self._is_marked(row, column)
+        hatched = mark == MARKS[Mark.OUTSIDE]
+        if kind == Cell.VALUE and not self.in_colour:
+            shown = mark.strip() if words or hatched else ""
+            text = shown + density_of(int(self._levels[row, column])) * (width - len(shown))
+            return text, self.line_style(*(("heat--cursor",) if cursor else ()))
+        if kind == Cell.VALUE:
+            text, style = mark, ramp_style(int(self._levels[row, column]))
+        else:
+            text, style = self._sign(kind, mark, width)
+        if hatched:
+            text = mark * width
+        elif not words:
+            text = ""
+        return text.center(width), self.line_style("heat--cursor") if cursor else style
+
+    def _single(self, row: int, width: int, *, words: bool) -> tuple[str, Style]:
+        """Text and style of the cell of a layer outside of any block: its score is written, as
+        there is nothing to compare its colour with."""
+        column = len(self.matrix.numbers)
+        text, style = self._cell(row, column, width, words=words)
+        if self.matrix.cells[row, column] != Cell.VALUE:
+            return text, style
+        score = numbers.score(float(self.matrix.mean[row, column]))
+        text = f"{self.mark(row, column)} {score}" if words else ""
+        if not self._is_marked(row, column) and not (self.one_scale and self.in_colour):
+            style = self.line_style("heat--alone")
+        return text[:width].ljust(width), style
+
+    def _is_marked(self, row: int, column: int) -> bool:
+        """Return whether the cell is under the cursor, or among those that are drawn over."""
+        if self.drawn is not None:
+            at, start, end = self.drawn
+            return row == at and min(start, end) <= column <= max(start, end)
+        return self.has_focus and (row, column) == self.cell
+
+    def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
+        """Return what has no place on the ramp; a selected ∞ has its mark beside it, or is
+        reversed."""
+        marked = mark not in (MARKS[Mark.NONE], MARKS[Mark.OUTSIDE])
+        if kind == Cell.INFINITE and marked and width > 1:
+            return f"{mark}∞", self.line_style("heat--infinite-selected")
+        if kind == Cell.INFINITE:
+            return "∞", self.line_style("heat--infinite-selected" if marked else "heat--infinite")
+        if kind == Cell.NO_SCORE:
+            return "✗", self.line_style("heat--no-score")
+        return "·", self.line_style("heat--dim")

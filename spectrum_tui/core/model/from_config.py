@@ -1,0 +1,58 @@
+"""A model of which only config.json is here: the shapes that its class would make."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from spectrum_tui.core.checkpoint.folder import is_model_file
+from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor, read_config
+from spectrum_tui.core.errors import CheckpointError
+
+CONFIG = "config.json"
+_BYTES = 2
+"""Of a value in bf16, in which nothing is stored here."""
+
+
+def has_config_alone(folder: Path) -> bool:
+    """Return whether a folder holds config.json and no weights; False where it cannot be read."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
+        return False
+    return CONFIG in names and not any(map(is_model_file, names))
+
+
+def checkpoint_from_config(folder: Path) -> Checkpoint:
+    """Return the checkpoint that a model of this config.json would be saved as, in bf16 and not
+    quantised: names and shapes of transformers' own class, no bytes to read.
+
+    Raises CheckpointError where transformers has no such class.
+    """
+    from spectrum_tui.core.naming.model_class import NoModelClassError, empty_model
+
+    config = dict(read_config(folder) or {})
+    config.pop("quantization_config", None)
+    try:
+        model = empty_model(config)
+    except NoModelClassError as exc:
+        raise CheckpointError(
+            f"{folder} holds config.json alone, and its shapes are not known: {exc}.",
+            "Give a folder with the model's weights, or its id on the hub.",
+            field="model",
+        ) from exc
+    plain = Checkpoint.unread(folder, config, (CONFIG,), ())
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    return plain.with_headers([_tensors(model)], digest, str(folder))
+
+
+def _tensors(model: Any) -> Iterator[Tensor]:
+    start = 0
+    for name, parameter in model.named_parameters():
+        end = start + parameter.numel() * _BYTES
+        shape = tuple(parameter.shape)
+        yield Tensor(name=name, shape=shape, dtype="BF16", file=CONFIG, start=start, end=end)
+        start = end
