@@ -187,7 +187,7 @@ async def test_keys_do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(LayerSpectra, "of", read)
     app = Host(replace(made.result(layers=8), checkpoint="made"))
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("tab", *["down"] * 6)
+        await pilot.press("t", *["down"] * 6)
         await pilot.pause(REST_SECONDS + 0.05)
         await app.workers.wait_for_complete()
         assert asked[-1][0] == 6 and len(asked) <= 2, "only where the cursor rests"
