@@ -126,6 +126,7 @@ class FakeWorker:
                 types={"mlp.down_proj": LAYERS},
                 device="cpu",
                 batch_size=2,
+                names=tuple(_layer(str(number))[0] for number in range(LAYERS)),
             )
         )
 

@@ -24,10 +24,10 @@ from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
 from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.key_names import keymap_of
 from spectrum_tui.app.loading import (
-    ComparisonLoaded,
     RecipeLoaded,
     ResultLoaded,
     ResultSized,
+    ScreenLoaded,
     post_comparison,
     post_recipe,
     post_result,
@@ -93,7 +93,8 @@ class SpectrumApp(BaseApp):
         keys: Mapping[str, Mapping[str, str]] | None = None,
         worker_command: Sequence[str] | None = None,
     ) -> None:
-        """`results` open at the start, compared with the `other` file where there is one; `keys`:
+        """`results` (a file, or the folder of a training run) open at the start, compared with the
+        `other` file where there is one; `keys`:
         {screen: {action: keys}} of the user. Raises InputError for these, and for a theme that
         there is not."""
         super().__init__()
@@ -106,7 +107,8 @@ class SpectrumApp(BaseApp):
         self.runner = ScanRunner(self.post_message, worker_command)
         self.signals = TerminalSignals(self.write_beside, settings.signals)
         self._announcer = Announcer(self.runner, self.signals)
-        self.setup_screen = SetupScreen(settings, lambda: self.runner.download)
+        opening = results.name if results is not None else ""
+        self.setup_screen = SetupScreen(settings, lambda: self.runner.download, opening)
         self._session = ScanSession(self.runner)
         self._results, self._other = results, other
         self._keeps = not cache_note()
@@ -381,6 +383,8 @@ class SpectrumApp(BaseApp):
         self.close_modals()
         screen = ResultsScreen(ResultState(message.result, self.settings, kind=self._kind))
         finished = self.runner.progress.snapshot().phase == "finished"
+        if isinstance(self.screen, ScanScreen):
+            screen.views.go_to(self.screen.place)
         if isinstance(self.screen, ScanScreen) and finished:
             self.switch_screen(screen)  # there is nothing to come back for
         else:
@@ -389,16 +393,14 @@ class SpectrumApp(BaseApp):
         if sizes_from or not message.result.scores.has_shapes:
             self.runner.sizes(message.path, replace(self.settings, sizes_from=sizes_from))
 
-    @on(ComparisonLoaded)
-    def _show_comparison(self, message: ComparisonLoaded) -> None:
+    @on(ScreenLoaded)
+    def _show_loaded(self, message: ScreenLoaded) -> None:
         self.key_order.listen()
-        if message.compared is None:
+        if message.screen is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return
-        from spectrum_tui.app.screens.compare import CompareScreen
-
         self.close_modals()
-        self.push_screen(CompareScreen(*message.compared))
+        self.push_screen(message.screen(self.settings))
 
     @on(ResultSized)
     def _take_sizes(self, message: ResultSized) -> None:

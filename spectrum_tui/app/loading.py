@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.message import Message
+from textual.screen import Screen
 
 from spectrum_tui.core.errors import InputError, ResultsError, SpectrumError, to_dict
 
 if TYPE_CHECKING:
     from spectrum_tui.core.audit.audit import Audit
     from spectrum_tui.core.comparison.compare import Comparison
+    from spectrum_tui.core.comparison.film import Frame
     from spectrum_tui.core.requests import ModelNames, Sized
     from spectrum_tui.core.results.policy import Policy
     from spectrum_tui.core.results.results import Result
@@ -41,11 +44,11 @@ class ResultSized(Message):
 
 
 @dataclass
-class ComparisonLoaded(Message):
-    """Two files of scores were compared, by what a policy selects of them, or could not be (`error`
-    as in `errors.to_dict`); the third is the output folder."""
+class ScreenLoaded(Message):
+    """All is read that a screen shows, which `screen` makes with the settings of the app; None
+    where it could not be (`error` as in `errors.to_dict`)."""
 
-    compared: tuple[Comparison, Policy, str] | None
+    screen: Callable[[Settings], Screen[None]] | None
     error: dict[str, str]
 
 
@@ -60,10 +63,14 @@ class RecipeLoaded(Message):
 
 
 def post_result(path: Path, post: Post) -> None:
-    """Read a file of scores, post a `ResultLoaded` whatever happens, and record the file."""
+    """Read a file of scores, post a `ResultLoaded` whatever happens, and record the file. Of the
+    folder of a training run, all of its files make a film."""
     # numpy's 0.1 s is paid here, on a thread, and not before the first frame.
     from spectrum_tui.core.saved.library import record
 
+    if path.is_dir():
+        _post_film(path, post)
+        return
     try:
         result = _read(path)
     except SpectrumError as exc:
@@ -88,17 +95,23 @@ def _read(path: Path) -> Result:
 
 
 def post_comparison(a: Path, b: Path, settings: Settings, post: Post) -> None:
-    """Compare two files of scores, post a `ComparisonLoaded` whatever happens, and record both."""
+    """Compare two files of scores, post a `ScreenLoaded` whatever happens, and record both."""
     from spectrum_tui.core.saved.library import record
 
     try:
         results = _read(a), _read(b)
-        post(ComparisonLoaded((*_compared(*results, settings), settings.output_dir), {}))
+        post(ScreenLoaded(partial(_compare_screen, *_compared(*results, settings)), {}))
     except SpectrumError as exc:
-        post(ComparisonLoaded(None, to_dict(exc)))
+        post(ScreenLoaded(None, to_dict(exc)))
         return
     for result, path in zip(results, (a, b), strict=True):
         record(result, path)
+
+
+def _compare_screen(comparison: Comparison, policy: Policy, settings: Settings) -> Screen[None]:
+    from spectrum_tui.app.screens.compare import CompareScreen
+
+    return CompareScreen(comparison, policy, settings.output_dir)
 
 
 def _compared(a: Result, b: Result, settings: Settings) -> tuple[Comparison, Policy]:
@@ -115,6 +128,31 @@ def _compared(a: Result, b: Result, settings: Settings) -> tuple[Comparison, Pol
     for selection in comparison.selections:
         selection.shape(policy)
     return comparison, policy
+
+
+def _post_film(folder: Path, post: Post) -> None:
+    """Read the score files of a training run and post a `ScreenLoaded`, whatever happens."""
+    from spectrum_tui.core.comparison.film import load_film
+
+    try:
+        post(ScreenLoaded(partial(_film_screen, load_film(folder)), {}))
+    except SpectrumError as exc:
+        post(ScreenLoaded(None, to_dict(exc)))
+
+
+def _film_screen(frames: tuple[Frame, ...], settings: Settings) -> Screen[None]:
+    from spectrum_tui.app.screens.film import FilmScreen
+    from spectrum_tui.core.memory.budget import filled
+    from spectrum_tui.core.recipes.choice import Tiers
+    from spectrum_tui.core.results.policy import Policy, policy_of
+
+    selection = frames[0].comparison.selections[0]
+    try:
+        policy = filled(policy_of(settings), selection, Tiers())
+        selection.shape(policy)
+    except SpectrumError as exc:
+        return FilmScreen(frames, Policy(percent=settings.top_percent), refused=str(exc))
+    return FilmScreen(frames, policy)
 
 
 def post_sized(answer: Sized, post: Post) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 from spectrum_tui import __version__
 from spectrum_tui.cli.options import Parser, add_model_options, model_settings
 from spectrum_tui.core.errors import InputError, SpectrumError
-from spectrum_tui.core.settings import RECIPES
+from spectrum_tui.core.settings import RECIPES, Settings
 from spectrum_tui.stdio import last_resort
 from spectrum_tui.stdio.streams import PROGRAM, is_served
 
@@ -48,7 +48,7 @@ commands without a screen (each has its own --help):
 {commands}
 
 MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores,
-and a recipe FILE.yaml its audit.
+a recipe FILE.yaml its audit, and the folder of a training run the scores of each step.
 exit codes: 0 done, 1 done but some layers failed, 2 unusable input,
 70 unexpected error (one line; details in a log), 130 interrupted
 """
@@ -89,6 +89,7 @@ def _app(arguments: list[str]) -> int:
     settings = model_settings(options)
     results = _last_used(settings.model) if options.last else _results_file(settings.model)
     other = _compared_file(results, options.other) if options.other else None
+    run = _training_run(settings) if results is None else None
     if settings.sizes_from and (results is None or other is not None):
         raise InputError(
             "--sizes-from is for one file of saved scores.",
@@ -109,7 +110,8 @@ def _app(arguments: list[str]) -> int:
 
     keys = read_config().keys
     with usable_cache():
-        app = SpectrumApp(settings, results=results, other=other, demo=options.demo, keys=keys)
+        opened = results or run
+        app = SpectrumApp(settings, results=opened, other=other, demo=options.demo, keys=keys)
         return run_app(app)
 
 
@@ -139,6 +141,20 @@ def _compared_file(first: Path | None, other: str) -> Path:
             f"{other!r} is one argument too many.", "Two are for comparing: A.json B.json."
         )
     return found
+
+
+def _training_run(settings: Settings) -> Path | None:
+    """Return the folder of a training run, if MODEL names one."""
+    from spectrum_tui.core.saved.steps import is_training_run
+
+    folder = Path(settings.model).expanduser()
+    if not settings.model or not is_training_run(folder):
+        return None
+    if settings.metric:
+        raise InputError(
+            "--metric is not for a training run.", "Its files hold the scores of one metric."
+        )
+    return folder
 
 
 def _last_used(model: str) -> Path:

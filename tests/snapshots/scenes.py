@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from textual.widgets import Input
 
 from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.compare import CompareScreen
+from spectrum_tui.app.screens.film import FilmScreen
 from spectrum_tui.app.screens.layers import LayersScreen
 from spectrum_tui.app.screens.library import LibraryScreen
 from spectrum_tui.app.screens.result_state import ResultState
@@ -20,8 +22,11 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.scan import ScanScreen
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.found_panel import FoundPanel
+from spectrum_tui.app.widgets.scan_map import ScanMap
 from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.comparison.compare import compare
+from spectrum_tui.core.comparison.differences import Differences
+from spectrum_tui.core.comparison.film import Frame
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.requests import (
@@ -41,6 +46,7 @@ from tests import made
 from tests.snapshots.made_results import with_head, with_sizes
 from tests.snapshots.models import DEPTH, MODEL, llama, remote
 from tests.snapshots.shown import Prepare, still
+from tests.ui.worker_control import until
 
 READY = Ready(("cpu", "cuda:0"), {"cpu": 2.0, "cuda:0": 0.5})
 SUGGESTIONS = Suggestions(
@@ -119,7 +125,12 @@ def progress(*, failures: bool = False) -> ScanProgress:
     types = {name: DEPTH for name, _, _ in made.TYPES}
     scan.feed(
         ScanStarted(
-            layers=7 * DEPTH, cost=7 * DEPTH * 10.0, types=types, device="cpu", batch_size=4
+            layers=7 * DEPTH,
+            cost=7 * DEPTH * 10.0,
+            types=types,
+            device="cpu",
+            batch_size=4,
+            names=tuple(f"model.layers.{i}.{name}" for name in types for i in range(DEPTH)),
         )
     )
     clock.time = 1.0
@@ -168,6 +179,22 @@ def scan_screen(state: str) -> ScanScreen:
         case "died":
             scan.end("died", "The scan process was killed (SIGKILL; out of memory?).")
     return ScanScreen(scan, MODEL)
+
+
+def filled(screen: ScanScreen, *keys: str, before: Callable[[], object] = lambda: None) -> Prepare:
+    """Wait until the map of a scan is made and has every score, then go on as `still` does."""
+
+    def is_filled() -> bool:
+        screen.poll()
+        maps = screen.query(ScanMap)
+        return bool(maps) and maps.first().taken == 75
+
+    async def prepare(pilot: Pilot[Any]) -> None:
+        await pilot.pause()
+        await until(pilot, is_filled)
+        await still(*keys, before=before)(pilot)
+
+    return prepare
 
 
 def noise_with_signal() -> KeptSpectrum:
@@ -328,3 +355,15 @@ def library(*keys: str, empty: bool = False) -> tuple[LibraryScreen, Prepare]:
         await still(*keys, before=before)(pilot)
 
     return screen, prepare
+
+
+def film() -> FilmScreen:
+    """Four scores of a training run, the third of them on show."""
+    first = made.result(layers=DEPTH, model=MODEL)
+    frames = []
+    for number in range(4):
+        noise = np.random.default_rng(5).lognormal(0, number / 4, len(first.scores))
+        now = replace(first, scores=made.ranked(first.scores, first.scores.values * noise))
+        found = compare(first, now)
+        frames.append(Frame(500 * number, found, Differences(found)))
+    return FilmScreen(frames, Policy(percent=25))

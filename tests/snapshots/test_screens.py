@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.app.screens.confirm import ConfirmScreen
+from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.theme import LIGHT
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.settings import Settings
 from tests import fused, made
 from tests.snapshots import made_results, models, scenes
 from tests.snapshots.conftest import CWD, Look
@@ -61,7 +63,20 @@ def test_layers(look: Look, state: str, size: Size) -> None:
 @pytest.mark.parametrize("state", ["running", "stopping", "stopped", "died", "failures"])
 def test_scan(look: Look, state: str, size: Size) -> None:
     screen = scenes.scan_screen(state)
-    look(screen, size, still(before=screen.poll))
+    look(screen, size, scenes.filled(screen))
+
+
+@at_both_sizes
+@pytest.mark.parametrize("keys", ["t", "f"])
+def test_lists_of_a_scan(look: Look, keys: str, size: Size) -> None:
+    screen = scenes.scan_screen("failures")
+    look(screen, size, scenes.filled(screen, keys))
+
+
+@pytest.mark.parametrize("size", [(60, 18), (200, 50)], ids=["60x18", "200x50"])
+def test_the_map_of_a_scan_at_other_sizes(look: Look, size: Size) -> None:
+    screen = scenes.scan_screen("failures")
+    look(screen, size, scenes.filled(screen, *["down"] * 5, "right"))
 
 
 # -- results -----------------------------------------------------------------------------------
@@ -121,6 +136,20 @@ def test_results_on_a_card(
 ) -> None:
     screen, prepare = scenes.inspected(monkeypatch, *keys)
     look(screen, size, prepare)
+
+
+@at_both_sizes
+def test_sizes_are_asked_for(look: Look, size: Size) -> None:
+    look(scenes.results(made_results.foreign()), size, still("f"))
+
+
+def test_leaving_asks(look: Look) -> None:
+    look(scenes.results(made_results.with_head()), SMALL, still("t", "tab", "space", "escape"))
+
+
+def test_a_file_that_is_being_read(look: Look) -> None:
+    screen = SetupScreen(Settings(), opening="snr_results_made-llama-8b.json")
+    look(screen, SMALL)
 
 
 def test_results_with_nothing_selected(look: Look) -> None:
@@ -229,7 +258,8 @@ def test_confirm(look: Look) -> None:
     screen = scenes.scan_screen("running")
     detail = "Every finished score is on disk. The next scan of this model continues there."
     question = ConfirmScreen("Leave while scanning?", detail, "Leave", "Keep scanning")
-    look(screen, SMALL, still(before=lambda: screen.app.push_screen(question)))
+    asked = scenes.filled(screen, before=lambda: screen.app.push_screen(question))
+    look(screen, SMALL, asked)
 
 
 def test_too_small(look: Look) -> None:
@@ -305,3 +335,8 @@ def test_library_without_colour(look: Look, monkeypatch: pytest.MonkeyPatch) -> 
 def test_library_in_light(look: Look) -> None:
     screen, prepare = scenes.library("space")
     look(screen, LARGE, prepare, theme=LIGHT.name)
+
+
+@at_both_sizes
+def test_film(look: Look, size: Size) -> None:
+    look(scenes.film(), size, still("right", "right"))

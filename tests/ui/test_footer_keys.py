@@ -76,6 +76,8 @@ def scene(name: str) -> tuple[Screen[Any], Prepare]:
         case ["scan", state]:
             screen = scenes.scan_screen(state)
             return screen, still(before=screen.poll)
+        case ["film", _]:
+            return scenes.film(), still("right")
         case ["library", _]:
             return scenes.library("space", "down")
         case ["results", "heatmap"]:
@@ -110,6 +112,7 @@ async def _does_something(app: Recorder, pilot: Pilot[Any], key: str) -> bool:
         "results-table",
         "results-heatmap",
         "library-marked",
+        "film-stepped",
     ],
 )
 async def test_every_key_in_the_footer_does_something(name: str) -> None:

@@ -274,6 +274,7 @@ async def test_the_footer_shows_what_works_now() -> None:
         app.fail("x", "y")
         app.progress.feed(ScanEnded("stopped", 1, 1))
         app.scan.poll()
+        await pilot.pause()
         shown = app.keys()
         assert {shown[key] for key in "gr"} == {"Continue", "Results"}
         assert (shown["f"], shown["escape"]) == ("Failures", "Back")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from textual import events
 from textual.pilot import Pilot
 
+from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.result_views import HEAT
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.core.results.policy import Policy
@@ -14,6 +17,7 @@ from spectrum_tui.core.results.selection import Hand, Selection
 from spectrum_tui.core.settings import Settings
 from tests import made
 from tests.ui.results_host import Host, settled
+from tests.ui.worker_control import until
 
 LAYERS = 8
 
@@ -216,3 +220,49 @@ async def test_what_these_scores_do_not_allow_is_said(settings: Settings, title:
         await settled(pilot)
         assert [note.title for note in app._notifications] == [title]
         assert app.results.state.mask().any()
+
+
+async def test_leaving_asks_where_work_would_be_lost() -> None:
+    app = Host(made.result(layers=LAYERS, types=3))
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.results.views.table.focus()
+        await pilot.press("space", "escape")
+        assert [type(screen) for screen in app.screen_stack[-1:]] == [ConfirmScreen]
+        await pilot.press("n")
+        assert app.screen is app.results and len(policy_of(app).pins) == 1
+        await pilot.press("escape", "y")
+        await pilot.pause()
+        assert app.screen is not app.results
+
+
+async def test_leaving_asks_nothing_of_a_percentage_or_of_what_is_saved(tmp_path: Path) -> None:
+    app = Host(made.with_parameters(made.result(layers=LAYERS, types=3)), output_dir=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.results.views.table.focus()
+        await pilot.press("right", "space", "w")
+        await settled(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is app.results)
+        assert list(tmp_path.glob("*_shaped.yaml"))
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen is not app.results
+
+
+async def test_the_rule_goes_round_and_global_needs_scores_that_compare() -> None:
+    app = Host(made.with_metrics(made.result(layers=LAYERS, types=3)))
+    async with app.run_test(size=(100, 24)) as pilot:
+        rules = []
+        for _ in range(3):
+            await pilot.press("R")
+            rules.append(policy_of(app).rule)
+        assert rules == ["global-rank", "per-type", "global-rank"]
+        assert "of all layers" in app.results.header.slider.render_line(0).text
+        await pilot.press("R", "v", "R", "R")
+        assert app.results.state.ranking.metric.name == "calibrated"
+        assert policy_of(app).rule == "global-rank"
+        await pilot.press("u")
+        assert policy_of(app).rule == "global"
+        await pilot.press("v")
+        assert app.results.state.ranking.metric.name == "calibrated", "no other compares"
+        assert "Metric not available" in {note.title for note in app._notifications}

@@ -15,6 +15,7 @@ from spectrum_tui.app.screens.scan import ScanScreen
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.app.widgets.plan_panel import PlanPanel
+from spectrum_tui.app.widgets.scan_grid import ScanGrid
 from spectrum_tui.core.settings import Settings
 from tests.ui.way import SIZE, at, phase, read, stop, to_scan
 from tests.ui.worker_control import DirectControl, until
@@ -38,6 +39,25 @@ async def test_from_the_model_to_the_results(
         assert at(app, LayersScreen)
         await pilot.press("escape")
         assert at(app, SetupScreen)
+
+
+async def test_the_results_open_where_the_map_of_the_scan_was_left(
+    app: SpectrumApp, control: DirectControl
+) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await to_scan(pilot, app)
+        screen = app.screen
+        assert isinstance(screen, ScanScreen)
+        await until(pilot, lambda: screen.query(ScanGrid) and screen.query_one(ScanGrid).has_focus)
+        control.tell("layer 3", "bad 1")
+        await until(pilot, lambda: app.runner.progress.snapshot().failed)
+        await pilot.press("right", "right", "right")
+        control.tell(*(f"layer {i}" for i in (0, 2, 4, 5)), "finish")
+        await until(pilot, lambda: at(app, ResultsScreen))
+        results = app.screen
+        assert isinstance(results, ResultsScreen)
+        (row,) = results.views.current_rows
+        assert results.state.result.scores.layers[row] == "model.layers.3.mlp.down_proj"
 
 
 async def test_download_then_continue(app: SpectrumApp, control: DirectControl) -> None:

@@ -68,7 +68,8 @@ def test_the_scan_refuses_and_keeps_the_scores(
         keep(whole())
         yield ResultReady(str(save_scores(whole(), tmp_path).scores), complete=True)
 
-    found = SimpleNamespace(summary=summary("good"))
+    model = SimpleNamespace(layers=(), embeddings=())
+    found = SimpleNamespace(summary=summary("good"), model=model)
     monkeypatch.setattr(scan_model, "inspect_model", lambda *_, **__: found)
     monkeypatch.setattr(scan_model, "as_far_as_known", lambda *_, **__: found)
     monkeypatch.setattr(scan_model, "run_scan", scan)

@@ -23,7 +23,7 @@ from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS, PercentSlider
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.core.comparison.compare import Comparison, file_names, notes, rho_text, share_text
-from spectrum_tui.core.comparison.differences import shared_policy
+from spectrum_tui.core.comparison.differences import Differences, shared_policy
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.results.policy import Policy
@@ -77,7 +77,7 @@ class CompareScreen(NamedKeys, Screen[None]):
         self.totals = TotalsLine(id="totals")
         self.types = TypeLines(comparison)
         self.moves = MoveLines(comparison)
-        self.map = DifferenceLines(comparison)
+        self.map = DifferenceLines(Differences(comparison))
         self._second = Vertical(self.moves, self.map, classes="panel")
 
     def compose(self) -> ComposeResult:

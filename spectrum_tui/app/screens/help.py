@@ -56,6 +56,11 @@ PURPOSES = {
         "highest score on the left, or a map of the selections: what only A (<), only B (>) or "
         "both (●) select of each type, block by block."
     ),
+    "FilmScreen": (
+        "A training run: which layers the percentage selects by the scores of each step, against "
+        "those of the first one. ● stays selected, > has entered since then, < has left. Space "
+        "plays the run, the arrows step through it; tab gives them to the percentage."
+    ),
     "LibraryScreen": (
         "Every score file that was scanned or opened on this machine, whatever folder it lies in, "
         "the last used first. Space marks two of them, A and B, and o compares them. A note tells "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from textual.screen import Screen
 
 from spectrum_tui.app.messages import KindUsed
+from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import ResultViews
 from spectrum_tui.app.screens.save import Saved, SaveScreen
@@ -141,9 +142,23 @@ class ResultDialogs:
             return
         self._use(saved.kind)
         self._state.saved = saved.path
+        self._state.saved_policy = self._state.choice.policy
         self._state.changed()
-        where = f"{saved.path.name}\nin {saved.path.parent.absolute()}"
-        self._screen.notify(where, title="Saved", markup=False)
+
+    def leave(self) -> None:
+        """Leave the results, after a question: what was shaped by hand is not saved."""
+        question = ConfirmScreen(
+            "Leave without saving?",
+            "The pins, bans, percentages or blocks that you chose are in no file yet. The scores "
+            "are kept.",
+            "Leave",
+            "Stay",
+        )
+        self._screen.app.push_screen(question, self._after_question)
+
+    def _after_question(self, leave: bool | None) -> None:
+        if leave:
+            self._screen.dismiss()
 
     def _use(self, kind: str) -> None:
         self._state.kind = kind

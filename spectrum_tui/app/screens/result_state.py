@@ -13,7 +13,7 @@ from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.memory.budget import filled, parse_way
 from spectrum_tui.core.memory.presets import Training
-from spectrum_tui.core.policy_values import Budget, card_of
+from spectrum_tui.core.policy_values import RULES, Budget, card_of
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
@@ -23,7 +23,7 @@ from spectrum_tui.core.results.changes import described as policy_change
 from spectrum_tui.core.results.history import History, Step
 from spectrum_tui.core.results.policy import Policy, policy_of
 from spectrum_tui.core.results.results import BoolArray, Result
-from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.results.selection import COMPARABLE, Selection
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import METRICS, Settings
 
@@ -107,6 +107,8 @@ class ResultState:
         """Called with the reason for which a change is not made."""
         self.kind = kind
         self.saved: Path | None = None
+        self.saved_policy = self._choice.policy
+        """The policy as it was opened or saved last."""
 
     def _training(self, way: str) -> Training:
         try:
@@ -156,6 +158,12 @@ class ResultState:
             self.memory.train(policy.way, self._choice.tiers)
             self.memory.card = policy.budget
 
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether leaving would lose what was shaped by hand; a percentage is moved again in no
+        time."""
+        return self.choice.policy.shape != self.saved_policy.shape
+
     def watch(self, follow: Callable[[], None]) -> None:
         """Have `follow` called after every change, before the next frame."""
         self._watchers.append(follow)
@@ -168,13 +176,15 @@ class ResultState:
         """Return the same metric and choice of another result."""
         choice = self.choice
         metric = self.ranking.metric.name
-        return ResultState(
+        state = ResultState(
             result,
             replace(self.settings, metric=metric),
             policy=choice.policy,
             tiers=choice.tiers,
             kind=self.kind,
         )
+        state.saved_policy, state.history = self.saved_policy, self.history
+        return state
 
     @property
     def result(self) -> Result:
@@ -260,6 +270,15 @@ class ResultState:
         name = scores.type_names[scores.type_ids[row]]
         percent = self.choice.selection.percent_of(name, policy) + by
         self.shape(with_type_percent(policy, name, min(100, max(0, percent))))
+
+    def next_rule(self) -> None:
+        """Take the percentage of each type, of all layers by rank, or by score where scores of
+        different types compare."""
+        policy, comparable = self.choice.policy, self.ranking.metric.name in COMPARABLE
+        rules = [rule for rule in RULES if comparable or rule != "global"]
+        place = rules.index(policy.rule) if policy.budget is None else -1
+        rule = rules[(place + 1) % len(rules)]
+        self.choose(rule=rule, budget=None, layers=None)
 
     def move_first_block(self, by: int) -> None:
         """Let fewer or more blocks train, counted from below."""

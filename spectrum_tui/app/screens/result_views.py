@@ -21,7 +21,7 @@ from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.app.widgets.memory_line import MemoryLine
-from spectrum_tui.app.widgets.percent_slider import PercentSlider
+from spectrum_tui.app.widgets.percent_slider import OF_EACH_TYPE, PercentSlider
 from spectrum_tui.app.widgets.score_pane import ScorePane
 from spectrum_tui.app.widgets.score_table import ScoreTable
 from spectrum_tui.app.widgets.spectrum_line import SpectrumLine
@@ -82,7 +82,7 @@ class ResultHeader(Vertical):
         """Follow the choice; without a layout where only the percentage is another."""
         choice, ties = self._state.choice, self._state.ranking.ties
         self.slider.value = choice.percent
-        self.slider.what = _of_what(choice.policy)
+        self.slider.say(*_of_what(choice.policy))
         if self._ranking is not self._state.ranking:
             self._ranking = self._state.ranking
             self._keep_lines()
@@ -141,11 +141,10 @@ class ResultHeader(Vertical):
         self._notes.display = bool(lines)
 
 
-def _of_what(policy: Policy) -> str:
-    """Return what the slider stands for, its number being `{}`."""
-    if policy.budget is not None:
-        return f"Budget {policy.budget.text}"
-    return "Top {} % of each type" if policy.rule == PER_TYPE else "Top {} % of all types"
+def _of_what(policy: Policy) -> tuple[str, str]:
+    """Return of what the slider's percentage is, and what is chosen by in its place."""
+    budget = f"Budget {policy.budget.text}" if policy.budget else ""
+    return OF_EACH_TYPE if policy.rule == PER_TYPE else "of all layers", budget
 
 
 def _tell(line: Static, text: str, otherwise: str) -> None:
@@ -252,6 +251,12 @@ class ResultViews(Vertical):
             self.pane.set_embeddings(rows)
             if self.heatmap is not None:
                 self.heatmap.set_embeddings(rows)
+
+    def go_to(self, layer: str) -> None:
+        """Put the cursor of the map on a layer, if it has a cell there."""
+        layers = self._state.result.scores.layers
+        if self.heatmap is not None and layer in layers:
+            self.heatmap.grid.go_to(layers.index(layer))
 
     def fit(self, size: Size) -> None:
         """Offer the YAML as a view where it does not stand beside the others, and singular values

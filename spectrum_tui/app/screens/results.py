@@ -70,6 +70,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         hidden_key(
             "left_square_bracket", "block(-1)", "More blocks", "Free the topmost frozen block"
         ),
+        hidden_key("R", "rule", "Rule", "Cut within each type, or over all layers"),
         hidden_key("u", "undo", "Undo", "Undo the last change of the selection"),
         hidden_key("ctrl+r", "redo", "Redo", "Redo what was undone"),
         Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
@@ -196,6 +197,10 @@ class ResultsScreen(NamedKeys, Screen[None]):
         """Let fewer or more blocks train."""
         self.state.move_first_block(by)
 
+    def action_rule(self) -> None:
+        """Cut within each type, or over all layers."""
+        self.state.next_rule()
+
     def action_undo(self) -> None:
         self.header.say_step("undone", self.state.undo())
 
@@ -238,6 +243,8 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def action_back(self) -> None:
         if self.views.pane.filter.is_open:
             self.views.pane.filter.close()
+        elif self.state.is_unsaved:
+            self.dialogs.leave()
         else:
             self.dismiss()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,7 +14,6 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Button, Static
 
-from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.messages import (
     ForceStopRequested,
     PartialResultsRequested,
@@ -22,25 +22,30 @@ from spectrum_tui.app.messages import (
 )
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
+from spectrum_tui.app.widgets.scan_map import ScanMap
+from spectrum_tui.app.widgets.scan_matrix import ScanMatrix
 from spectrum_tui.app.widgets.scan_summary import ScanSummary
 from spectrum_tui.app.widgets.score_feed import ScoreFeed
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.type_progress import TypeProgressView
 from spectrum_tui.core import numbers
-from spectrum_tui.worker.progress import InWork, Phase, ScanProgress, Snapshot
+from spectrum_tui.worker.progress import InWork, LayerNames, Phase, ScanProgress, Snapshot
 
 WAITING = {
     "starting": "Waiting for the scan process …",
     "fetching": "The scan begins when all files are here.",
 }
 """What stands in the place of the matrices in work."""
+AT_ONCE = 5_000
+"""Scores that the map takes in with one poll: 5 ms. Those of an earlier scan come all at once."""
 POLLS_PER_SECOND = 12
 """A thousand messages a second would cost the loop 90 % of a core; this costs 13 %."""
 
 
-class ScanScreen(NamedKeys, Screen[None]):
+class ScanScreen(Screen[None]):
     """Polls a `ScanProgress`; knows nothing of the process behind it."""
 
+    AUTO_FOCUS = "ScoreFeed"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (112, "-wide")]  # noqa: RUF012 (Textual's type)
     VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]  # noqa: RUF012 (Textual's type)
     DEFAULT_CSS = """
@@ -55,7 +60,6 @@ class ScanScreen(NamedKeys, Screen[None]):
         & #scores { width: 1fr; height: 100%; padding: 0 1; }
         &.-wide #scores { width: 1.3fr; }
         & #types:focus, & #scores:focus { border: round $accent; }
-        &.-over #work { display: none; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -64,6 +68,8 @@ class ScanScreen(NamedKeys, Screen[None]):
         Binding("g", "go_on", "Continue", tooltip="Continue with the layers that have no score"),
         Binding("r", "results", "Results", tooltip="Look at what has been scored so far"),
         Binding("f", "failures", "Failures", tooltip="Show failures only, or every score"),
+        Binding("t", "view('lists')", "Lists", tooltip="Types, and the newest scores"),
+        Binding("m", "view('map')", "Map", tooltip="The map that fills as scores come"),
         hidden_key("escape", "stop", "Stop", "Stop after the matrices in progress"),
         Binding("escape", "dismiss", "Back", key_display="esc", tooltip="Back to the layers"),
     ]
@@ -80,14 +86,17 @@ class ScanScreen(NamedKeys, Screen[None]):
         self._shown_work = Content()
         self._types = TypeProgressView(id="types")
         self._scores = ScoreFeed(id="scores")
+        self._lists = Container(self._types, self._scores, id="lists")
+        self._view: Literal["map", "lists"] = "map"
+        self._map: ScanMap | None = None
+        self._mapped = LayerNames()
+        self._built: ScanMatrix | None = None
 
     def compose(self) -> ComposeResult:
         yield StepBar(3, self._model)
         yield self._summary
         yield self._work
-        with Container(id="lists"):
-            yield self._types
-            yield self._scores
+        yield self._lists
         yield KeyFooter()
 
     def on_mount(self) -> None:
@@ -101,6 +110,7 @@ class ScanScreen(NamedKeys, Screen[None]):
         if not self.is_current and self._phase not in ("idle", "starting"):
             return
         scan = self._progress.snapshot()
+        self._show_map(scan)
         if not scan.live and scan.phase == self._phase:
             return
         self._summary.show(scan)
@@ -110,22 +120,80 @@ class ScanScreen(NamedKeys, Screen[None]):
         if (scan.phase, scan.failed) != (self._phase, self._failed):
             self._enter(scan)
 
+    def _show_map(self, scan: Snapshot) -> None:
+        """Fill the map, once it is made: that takes 0.3 s for 60,000 layers, on a thread."""
+        names = self._progress.names
+        if names is not self._mapped:
+            self._mapped, self._built = names, None
+            if names.layers:
+                threading.Thread(target=self._build, args=(names,), daemon=True).start()
+        if self._built is not None and (self._map is None or self._map.matrix is not self._built):
+            self._mount_map(self._built)
+        elif self._map is not None and self._on_map:  # hidden, it would have the screen laid out
+            scores = self._progress.scores(self._map.taken)[:AT_ONCE]
+            if scores or scan.live or scan.phase != self._phase:
+                self._map.follow(scan, scores)
+
+    def _build(self, names: LayerNames) -> None:
+        matrix = ScanMatrix(names, self._progress.metric)
+        if names is self._mapped:
+            self._built = matrix
+
+    def _mount_map(self, matrix: ScanMatrix) -> None:
+        """Put a map in the place of the lists, or of that of the scan before."""
+        old, self._map = self._map, ScanMap(matrix)
+        self.mount(self._map, before=self._lists)
+        if old is not None:
+            self._map.go_to(old.place)
+            old.remove()
+        self._show_view()
+
     def _enter(self, scan: Snapshot) -> None:
         """Another phase, or the first failure: other keys work now."""
         over = scan.phase in ("stopped", "failed", "died")
         if over and scan.phase != self._phase:
             self.query_one("#go-on", Button).focus()
         self._phase, self._failed = scan.phase, scan.failed
-        self._size_work(scan.batch_size)
         self.set_class(over, "-over")
+        self._size_work(scan.batch_size)
         self.refresh_bindings()
+        self._give_keys()
 
     def on_resize(self) -> None:
         self._size_work(self._progress.snapshot().batch_size)
 
     def _size_work(self, batch_size: int) -> None:
-        most = 8 if self.has_class("-high") else 3
+        most = 8 if self.has_class("-high") else 1 if self._on_map else 3
         self._work.styles.height = 2 + max(1, min(most, batch_size))
+        # The map marks what is in progress; below 22 lines it needs the room.
+        needed = self._on_map and self.size.height < 22
+        self._work.display = not (needed or self.has_class("-over"))
+
+    def _show_view(self) -> None:
+        """Show the map or the lists; of these the failures alone, where they are asked for."""
+        # A class on the screen would style every widget of it anew: 20 ms for a key.
+        on_map = self._map is not None and self._view == "map" and not self._only_failures
+        if self._map is not None:
+            self._map.display = on_map
+        self._lists.display = not on_map
+        self._types.display = not self._only_failures
+        self._size_work(self._progress.snapshot().batch_size)
+        self.refresh_bindings()
+        self.call_after_refresh(self._give_keys)
+
+    def _give_keys(self) -> None:
+        """Give the keys to what is on show, unless there are buttons."""
+        if not self.has_class("-over"):
+            (self._map if self._map is not None and self._on_map else self._scores).focus()
+
+    @property
+    def place(self) -> str:
+        """The layer under the cursor of the map, "" without one."""
+        return self._map.place if self._map is not None else ""
+
+    @property
+    def _on_map(self) -> bool:
+        return self._map is not None and self._map.display
 
     def _show_scores(self, scan: Snapshot) -> None:
         if self._only_failures:
@@ -150,12 +218,12 @@ class ScanScreen(NamedKeys, Screen[None]):
     def _work_lines(self, scan: Snapshot) -> Iterator[Content]:
         room = max(1, self._work.content_size.height)
         oldest = sorted(scan.in_work, key=lambda work: work.since)
-        shown = oldest if len(oldest) <= room else oldest[: room - 1]
+        shown = oldest if len(oldest) <= room else oldest[: max(1, room - 1)]
         now = self._progress.now()
-        for work in shown:
-            yield self._work_line(work, now)
+        lines = [self._work_line(work, now) for work in shown]
         if len(shown) < len(oldest):
-            yield Content.styled(f"and {len(oldest) - len(shown)} more", MUTED)
+            lines.append(Content.styled(f"and {len(oldest) - len(shown)} more", MUTED))
+        yield from [Content("  ").join(lines)] if room == 1 and lines else lines
         if not oldest:
             waiting = WAITING.get(scan.phase, "–")
             yield Content.styled(waiting, MUTED)
@@ -189,9 +257,13 @@ class ScanScreen(NamedKeys, Screen[None]):
 
     def action_failures(self) -> None:
         self._only_failures = not self._only_failures
-        # A class on the screen would style every widget of it anew: 20 ms for a key.
-        self._types.display = not self._only_failures
         self._show_scores(self._progress.snapshot())
+        self._show_view()
+
+    def action_view(self, view: Literal["map", "lists"]) -> None:
+        self._view, self._only_failures = view, False
+        self._show_scores(self._progress.snapshot())
+        self._show_view()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
@@ -205,4 +277,6 @@ class ScanScreen(NamedKeys, Screen[None]):
                 return self._phase in ("stopped", "failed", "died", "finished")
             case "failures":
                 return self._failed > 0
+            case "view":
+                return self._map is not None and (parameters[0] == "map") is not self._on_map
         return True

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.events import ScreenSuspend
 from textual.screen import Screen
-from textual.suggester import SuggestFromList
-from textual.widgets import Button, Input
+from textual.widgets import Button, Input, Static
 
 from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.messages import (
@@ -24,6 +24,7 @@ from spectrum_tui.app.messages import (
     LibraryRequested,
     OpenRequested,
 )
+from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
@@ -67,6 +68,9 @@ class SetupScreen(NamedKeys, Screen[None]):
         &.-wide.-high #found.-found #found-groups { display: block; }
         &.-wide Field { grid-columns: 15 35 1fr; }
         &.-wide Field.-stacked { grid-columns: 15 1fr; }
+        & > #opening { display: none; height: 1fr; content-align: center middle; }
+        &.-opening > #opening { display: block; }
+        &.-opening > #form, &.-opening > #lower { display: none; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -83,10 +87,15 @@ class SetupScreen(NamedKeys, Screen[None]):
     ]
 
     def __init__(
-        self, settings: Settings, download: Callable[[], DownloadProgress | None] = lambda: None
+        self,
+        settings: Settings,
+        download: Callable[[], DownloadProgress | None] = lambda: None,
+        opening: str = "",
     ) -> None:
-        """`download` tells how far the running download is; asked five times a second."""
-        super().__init__()
+        """`download` tells how far the running download is; asked five times a second. `opening`
+        is a file that opens over this, so that the form waits."""
+        super().__init__(classes="-opening" if opening else "")
+        self._opening = opening
         self.settings = settings
         self._download = download
         self.summary: ModelSummary | None = None
@@ -95,6 +104,7 @@ class SetupScreen(NamedKeys, Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield StepBar(1)
+        yield Static(f"Reading {printable(self._opening)} …", markup=False, id="opening")
         yield self._form
         with Container(id="lower"):
             yield ModelChoices(id="choices")
@@ -109,14 +119,21 @@ class SetupScreen(NamedKeys, Screen[None]):
         if self.settings.model:
             self.call_after_refresh(self._inspect)
 
+    def show_form(self) -> None:
+        """Show the form, whatever was opening."""
+        self.remove_class("-opening")
+
+    @on(ScreenSuspend)
+    def _behind(self) -> None:
+        self.show_form()
+
     # -- answers -------------------------------------------------------------------------------
 
     def set_ready(self, ready: Ready) -> None:
         self._form.set_devices(ready.devices)
 
     def set_suggestions(self, suggestions: Suggestions) -> None:
-        known = [*suggestions.models, DEMO]
-        self._form.input("model").suggester = SuggestFromList(known, case_sensitive=False)
+        self._form.suggester.known = [*suggestions.models, DEMO]
         self.query_one(ModelChoices).suggest(suggestions)
 
     def show_summary(self, summary: ModelSummary) -> None:
@@ -144,6 +161,7 @@ class SetupScreen(NamedKeys, Screen[None]):
 
     def show_error(self, name: str, message: str, hint: str = "") -> None:
         """Show an error beside a field, and give up what was going on."""
+        self.show_form()
         fields = {field.id for field in self.query(Field)}
         field = self._form.field(name if f"field-{name}" in fields else "model")
         if self._found.state == "downloading" and self.summary is not None:
@@ -155,6 +173,16 @@ class SetupScreen(NamedKeys, Screen[None]):
         field.show_error(message, hint)
         field.control.focus()
         self.refresh_bindings()
+        if field is self._form.field("model"):
+            self._list_models(self._form.typed()[0])
+
+    @work(exclusive=True, group="folders")
+    async def _list_models(self, typed: str) -> None:
+        """List the models in a folder that is none itself."""
+        folder = f"{typed.rstrip('/')}/"
+        found = await self._form.suggester.inside(folder) if typed else ()
+        if models := tuple(one for one in found if one.holds_model):
+            self._form.post_message(self._form.FoldersFound(typed, models))
 
     def _poll_download(self) -> None:
         if self._found.state == "downloading":
@@ -198,6 +226,18 @@ class SetupScreen(NamedKeys, Screen[None]):
         field = self._form.field(event.input.id or "")
         if field.error:
             field.show_help()
+
+    @on(SetupForm.FoldersFound)
+    def folders_found(self, event: SetupForm.FoldersFound) -> None:
+        if event.typed == self._form.input("model").value:  # else more was typed meanwhile
+            self.query_one(ModelChoices).show_folders(event.folders)
+
+    @on(ModelChoices.FolderChosen)
+    def folder_chosen(self, event: ModelChoices.FolderChosen) -> None:
+        """Go on in a folder; the list shows what is in it."""
+        field = self._form.input("model")
+        field.value = event.path
+        field.cursor_position = len(event.path)
 
     @on(ModelChoices.ModelChosen)
     def model_chosen(self, event: ModelChoices.ModelChosen) -> None:

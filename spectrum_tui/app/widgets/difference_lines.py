@@ -11,7 +11,6 @@ from textual.strip import Strip
 
 from spectrum_tui.app.widgets.cells import keep_end, printable
 from spectrum_tui.app.widgets.line_view import LineView
-from spectrum_tui.core.comparison.compare import Comparison
 from spectrum_tui.core.comparison.differences import Cells, Differences, Where
 from spectrum_tui.core.results.results import BoolArray
 
@@ -23,7 +22,8 @@ GLYPHS = {
     Where.ONLY_B: ">",
     Where.MIXED: "≠",
 }
-LEGEND = "● both  < only A  > only B  · neither"
+WORDS = ("both", "only A", "only B")
+"""What the first three marks mean of two models."""
 _STYLES = {
     Where.BOTH: "differences--both",
     Where.ONLY_A: "differences--a",
@@ -50,17 +50,26 @@ class DifferenceLines(LineView):
     }
     """
 
-    def __init__(self, comparison: Comparison) -> None:
-        self._differences = Differences(comparison)
-        super().__init__(len(self._differences.types))
-        names = [comparison.types[place].name for place in self._differences.types.tolist()]
-        self._names = [printable(name) for name in names]
-        self._longest = max(map(cell_len, self._names), default=5)
+    def __init__(self, differences: Differences, words: tuple[str, str, str] = WORDS) -> None:
+        """`words` say what it means that a layer is in both selections, in A or in B alone."""
+        self._words = words
         self._masks: tuple[BoolArray, BoolArray] | None = None
         self._cells: dict[int, Cells] = {}
+        self._take(differences)
+        super().__init__(len(differences.types))
 
-    def show(self, masks: tuple[BoolArray, BoolArray]) -> None:
-        """Show two other selections."""
+    def _take(self, differences: Differences) -> None:
+        self._differences = differences
+        self._names = [printable(name) for name in differences.names]
+        self._longest = max(map(cell_len, self._names), default=5)
+
+    def show(
+        self, masks: tuple[BoolArray, BoolArray], differences: Differences | None = None
+    ) -> None:
+        """Show two other selections, of other results where their differences are given."""
+        if differences is not None and differences is not self._differences:
+            self._take(differences)
+            self.resize_lines(0, len(differences.types))
         self._masks = masks
         self._cells.clear()
         self.refresh()
@@ -69,7 +78,9 @@ class DifferenceLines(LineView):
     def legend(self) -> str:
         """What the marks mean, and how many blocks each stands for."""
         per_cell = self._per_cell(self.view_size.width)
-        return LEGEND if per_cell == 1 else f"{LEGEND}  ≠ unlike, {per_cell} blocks a mark"
+        both, only_a, only_b = self._words
+        legend = f"● {both}  < {only_a}  > {only_b}  · neither"
+        return legend if per_cell == 1 else f"{legend}  ≠ unlike, {per_cell} blocks a mark"
 
     def render_header(self, line: int, width: int) -> Strip:
         label, per_cell, cell = self._label(width), self._per_cell(width), self._cell(width)

@@ -86,6 +86,10 @@ class HeatGrid(HeatRows):
         self._levels = self.matrix.levels(one_scale=self.one_scale)
         self.post_message(self.ScaleChanged())
 
+    def go_to(self, layer: int) -> None:
+        """Put the cursor on the cell of a row of the scores."""
+        self.cursor, self.column = self.matrix.cell_of(layer)
+
     def action_step(self, columns: int) -> None:
         """Move the cursor sideways; a row outside of any block has nowhere to go."""
         if self.line_count and not self.matrix.single[self.cursor]:

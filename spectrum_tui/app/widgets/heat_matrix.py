@@ -130,6 +130,11 @@ class HeatMatrix:
         cell = row * self.shape[1] + column
         return np.asarray(self._by_cell[self._starts[cell] : self._starts[cell + 1]])
 
+    def cell_of(self, layer: int) -> tuple[int, int]:
+        """Return the row and column in which a row of the scores stands."""
+        row, column = divmod(int(self._cell_of_layer[layer]), self.shape[1])
+        return row, column
+
     def row_members(self, row: int) -> IntArray:
         """Rows of the scores that stand in a row, cell by cell."""
         first, end = row * self.shape[1], (row + 1) * self.shape[1]

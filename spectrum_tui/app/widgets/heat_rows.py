@@ -34,6 +34,8 @@ class HeatRows(LineView):
     """Draws the cells, under an axis of block numbers that does not scroll."""
 
     HEADER_LINES = 1
+    COUNTED: ClassVar[str] = CHOSEN
+    """The title of the counts."""
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "heat--label",
         "heat--dim",
@@ -210,7 +212,7 @@ class HeatRows(LineView):
             [
                 Segment(f"{lead}{before}", dim),
                 Segment(number, self.line_style("heat--here")),
-                Segment(f"{after}{CHOSEN:>{layout.counts}} {spark}", dim),
+                Segment(f"{after}{self.COUNTED:>{layout.counts}} {spark}", dim),
             ]
         )
 

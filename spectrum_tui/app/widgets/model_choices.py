@@ -14,6 +14,8 @@ from textual.widgets.option_list import Option
 
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.key_footer import hidden_key
+from spectrum_tui.app.widgets.model_suggester import path_to_go_on
+from spectrum_tui.core.model.folders import Folder, completing
 from spectrum_tui.core.requests import Suggestions
 from spectrum_tui.core.settings import DEMO
 
@@ -34,6 +36,12 @@ class ModelChoices(OptionList):
         model: str
 
     @dataclass
+    class FolderChosen(Message):
+        """A folder was picked that holds no model itself: its path, to go on from."""
+
+        path: str
+
+    @dataclass
     class ResultChosen(Message):
         """A file of saved scores was picked."""
 
@@ -42,6 +50,7 @@ class ModelChoices(OptionList):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, compact=True, markup=False)
         self._suggestions = Suggestions((), ())
+        self._folders: tuple[Folder, ...] = ()
         self._filter = ""
         self._shown: list[tuple[str, str]] = []
 
@@ -62,13 +71,24 @@ class ModelChoices(OptionList):
         """Show only what contains this text; everything where nothing does."""
         if text.lower() != self._filter:
             self._filter = text.lower()
+            self._folders = completing(text, self._folders) if text else ()
             self._fill()
+
+    def show_folders(self, folders: tuple[Folder, ...]) -> None:
+        """Put folders in front, those that hold a model marked."""
+        if folders != self._folders:
+            self._folders = folders
+            self._fill()
+            if self.has_focus and self.highlighted is None:
+                self.highlighted = 0
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         event.stop()
         kind, value = self._shown[event.option_index]
         if kind == "scores":
             self.post_message(self.ResultChosen(Path(value)))
+        elif kind == "folder":
+            self.post_message(self.FolderChosen(value))
         else:
             self.post_message(self.ModelChosen(value))
 
@@ -80,7 +100,12 @@ class ModelChoices(OptionList):
         ]
         names = [value.lower() for _, value in everything]
         matching = [(kind, name) for kind, name in everything if self._filter in name.lower()]
-        shown = everything if not matching or self._filter in names else matching
+        folders = [
+            ("model folder" if one.holds_model else "folder", path_to_go_on(one))
+            for one in self._folders
+        ]
+        all_of_it = not (matching or folders) or self._filter in names
+        shown = folders + (everything if all_of_it else matching)
         if shown != self._shown or not self.option_count:
             self._shown = shown
             self.clear_options()
@@ -96,6 +121,6 @@ def _line(kind: str, value: str) -> Content:
         text, note = path.stem.removeprefix("snr_results_"), f"in {folder}"
     else:
         text, note = value, ""
-    label = {"model": "local model", "scores": "scores", "demo": "demo"}[kind]
+    label = "local model" if kind == "model" else kind
     dim = MUTED
     return Content.assemble((f"{label:<13}", dim), Content(text), (f"  {note}", dim))

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.suggester import SuggestFromList
+from textual.message import Message
 from textual.widgets import Input, Select
 
 from spectrum_tui.app.widgets.field import Field
+from spectrum_tui.app.widgets.model_suggester import ModelSuggester
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.model.folders import Folder
 from spectrum_tui.core.option import Option
 from spectrum_tui.core.scanning.devices import pick_devices
-from spectrum_tui.core.settings import DEMO, OPTIONS, Settings
+from spectrum_tui.core.settings import OPTIONS, Settings
 
 FIELDS = ("model", "revision", "batch_size", "device", "top_percent", "output_dir")
 """The settings with a field, in this order."""
@@ -34,6 +36,17 @@ class SetupForm(Vertical):
         super().__init__(id="form")
         self._settings = settings
         self._devices: Sequence[str] = ()
+        self.suggester = ModelSuggester(self._say_folders)
+
+    @dataclass
+    class FoldersFound(Message):
+        """Folders that go on from what is typed in the model field."""
+
+        typed: str
+        folders: tuple[Folder, ...]
+
+    def _say_folders(self, typed: str, folders: tuple[Folder, ...]) -> None:
+        self.post_message(self.FoldersFound(typed, folders))
 
     def compose(self) -> ComposeResult:
         for name in FIELDS:
@@ -43,13 +56,12 @@ class SetupForm(Vertical):
             yield Field(name, option.label, control, option.note, stacked=stacked)
 
     def _input(self, name: str, option: Option) -> Input:
-        suggester = SuggestFromList([DEMO], case_sensitive=False) if name == "model" else None
         return Input(
             option.text(getattr(self._settings, name)),
             placeholder=option.placeholder,
             id=name,
             compact=True,
-            suggester=suggester,
+            suggester=self.suggester if name == "model" else None,
         )
 
     def _device_select(self) -> Select[str]:

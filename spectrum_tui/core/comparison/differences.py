@@ -46,6 +46,7 @@ class Differences:
         every = np.concatenate([self._types_a, self._types_b])
         self.types = np.unique(every[numbers >= 0])
         """The types of the rows, as places in `comparison.types`."""
+        self.names = [comparison.types[place].name for place in self.types.tolist()]
         self._exists = self._marked(self._types_a, self._blocks_a) | self._marked(
             self._types_b, self._blocks_b
         )

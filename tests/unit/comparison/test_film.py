@@ -1,0 +1,70 @@
+"""The score files of a training run: which they are, their order, and what is left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spectrum_tui.core.comparison.film import load_film
+from spectrum_tui.core.errors import ResultsError
+from spectrum_tui.core.saved.steps import is_training_run, step_files
+from spectrum_tui.core.saved.store import flat_text
+from tests import made
+
+STEPS = (0, 500, 1000, 1500)
+
+
+def run(folder: Path, name: str = "snr_results_made-llama", steps: tuple[int, ...] = STEPS) -> Path:
+    """A folder as `RescoreCallback` leaves it."""
+    plain = made.result(layers=8)
+    for step in steps:
+        noise = np.random.default_rng(step).lognormal(0, step / 2000, len(plain.scores))
+        moved = replace(plain, scores=made.ranked(plain.scores, plain.scores.values * noise))
+        (folder / f"{name}-step-{step}.json").write_text(flat_text(moved))
+    return folder
+
+
+def test_frames_come_by_step_against_the_first(tmp_path: Path) -> None:
+    frames = load_film(run(tmp_path))
+    assert [frame.step for frame in frames] == [0, 500, 1000, 1500]
+    assert {frame.comparison.a.source for frame in frames} == {
+        str(tmp_path / "snr_results_made-llama-step-0.json")
+    }
+    rhos = [frame.comparison.rho for frame in frames]
+    assert rhos[0] == pytest.approx(1.0)
+    assert rhos[3] < rhos[1] < 1.0
+    assert frames[3].comparison.b.source.endswith("-step-1500.json")
+
+
+def test_the_longest_series_is_taken(tmp_path: Path) -> None:
+    run(run(tmp_path), "other", (1, 2))
+    assert [step for step, _ in step_files(tmp_path)] == list(STEPS)
+
+
+@pytest.mark.parametrize("name", ["x-step-.json", "x-step-1.json.bak", "x-step-٣.json", "x.json"])
+def test_other_names_are_no_steps(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    assert step_files(tmp_path) == []
+    assert step_files(tmp_path / "missing") == step_files(Path("\0")) == []
+
+
+def test_what_cannot_be_read_or_compared_is_left_out(tmp_path: Path) -> None:
+    run(tmp_path)
+    (tmp_path / "snr_results_made-llama-step-500.json").write_text("[1]")
+    strange = made.result(layers=2, names={n: f"strange.{n}" for n in range(14)})
+    (tmp_path / "snr_results_made-llama-step-1000.json").write_text(flat_text(strange))
+    assert [frame.step for frame in load_film(tmp_path)] == [0, 1500]
+    (tmp_path / "snr_results_made-llama-step-1500.json").unlink()
+    with pytest.raises(ResultsError, match=r"no two score files.*step-500"):
+        load_film(tmp_path)
+
+
+def test_a_folder_with_a_model_is_that_model(tmp_path: Path) -> None:
+    assert is_training_run(run(tmp_path))
+    (tmp_path / "model.safetensors").touch()
+    assert not is_training_run(tmp_path)
+    (tmp_path / "one").mkdir()
+    assert not is_training_run(run(tmp_path / "one", steps=(5,)))
