@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
     limit = parse_memory(size) if size or options.fit is not None else None
     asked = _question(options, settings)
     answer = None if limit is None else _fit(asked, limit)
-    if answer is not None and answer.percent:
+    if options.fit is not None and answer is not None and answer.percent:
         policy = replace(asked.policy, percent=answer.percent, budget=None, layers=None)
         asked = replace(asked, policy=policy)
     if options.json:

@@ -210,7 +210,7 @@ def test_spectrum(look: Look, size: Size, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @at_both_sizes
-@pytest.mark.parametrize("keys", [(), ("m",)], ids=["moves", "map"])
+@pytest.mark.parametrize("keys", [(), ("m",), ("m", "m")], ids=["moves", "map", "ranks"])
 def test_comparison(look: Look, keys: tuple[str, ...], size: Size) -> None:
     look(scenes.comparison(), size, still(*keys))
 

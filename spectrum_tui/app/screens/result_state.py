@@ -314,10 +314,10 @@ class ResultState:
 
     def defaults(self) -> dict[str, Any]:
         """Return what of this can be kept for other models, by setting."""
-        policy, memory = self.choice.policy, self.memory
+        policy, memory, metric = self.choice.policy, self.memory, self.ranking.metric.name
         return {
             "top_percent": policy.percent,
-            "metric": self.ranking.metric.name,
+            "metric": "" if metric == self._whole.scores.metric else metric,  # "": each file's own
             "rule": policy.rule,
             "way": memory.way,
             "card": memory.typed_card,

@@ -107,7 +107,7 @@ class ResultHeader(Vertical):
     def _show_policy(self) -> None:
         """Show what was chosen besides the percentage of all types, where anything was."""
         policy, step, self._step = self._state.choice.policy, self._step, ""
-        shaped = "" if policy.is_plain else printable(policy.words)
+        shaped = printable(policy.besides)
         self.policy_line.show(f"{shaped[:1].upper()}{shaped[1:]}", step or self._saved_by_blocks())
         self.policy_line.display = bool(shaped or step)
 
