@@ -100,7 +100,9 @@ class SpectrumApp(BaseApp):
         super().__init__()
         self.set_theme(settings.theme)
         if keys:
-            self.set_keymap(keymap_of(keys, BaseApp))
+            keymap = keymap_of(keys, BaseApp)
+            self.set_keymap(keymap)
+            self.key_order.quit_keys = keymap.get("app.quit", "ctrl+q").split(",")
         if demo or results is not None:
             settings = replace(settings, model=DEMO if demo else "")
         self.settings = settings

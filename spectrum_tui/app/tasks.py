@@ -39,6 +39,8 @@ TASKS: dict[str, dict[str, str]] = {
         "results.save": "Save the recipe",
         "results.copy": "Copy the YAML",
         "compare.save": "Save what both select",
+        "compare.save-a": "Save what A selects",
+        "compare.save-b": "Save what B selects",
         "audit.write-corrected": "Write the corrected recipe",
     },
     "Choose what trains": {
@@ -49,6 +51,7 @@ TASKS: dict[str, dict[str, str]] = {
         "results.type-less": "Train less of this type",
         "results.more-blocks": "Train more blocks",
         "results.fewer-blocks": "Train fewer blocks",
+        "results.rule": "Cut within each type, or over all layers",
         "results.embeddings": "Train or freeze embeddings and head",
         "results.adapters": "Set up adapters in tiers",
         "results.metric": "Rank by another metric",

@@ -27,7 +27,7 @@ from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
 from tests import made
 from tests.snapshots import made_results
-from tests.ui.worker_control import until
+from tests.ui.worker_control import DirectControl, until
 
 SIZE = (80, 24)
 THEMES = list(SpectrumApp(Settings()).available_themes)
@@ -186,6 +186,15 @@ class TestKeys:
             await until(pilot, lambda: isinstance(app.screen, SaveScreen))
             await pilot.press("escape", "f2")
             await until(pilot, lambda: isinstance(app.screen, SaveScreen))
+
+    async def test_another_key_leaves_while_a_file_opens(self, control: DirectControl) -> None:
+        for key, leaves in (("ctrl+q", False), ("f10", True)):
+            app = SpectrumApp(Settings(), keys={"app": {"quit": "f10"}})
+            async with app.run_test(size=SIZE) as pilot:
+                app.key_order.listening = False
+                await pilot.press(key)
+                await pilot.pause()
+                assert (app.return_code is not None) is leaves
 
     def test_keys_reach_the_app(self) -> None:
         app = SpectrumApp(Settings(), keys={"app": {"help": "f5"}})
