@@ -53,7 +53,6 @@ NOUNS = [
 
 ALWAYS_SEVERAL = {
     "app/widgets/heat_rows.py": {"blocks"},  # folded: two or more
-    "core/memory/budget.py": {"parameters"},  # of a layer
     "app/widgets/layer_tree.py": {"experts"},  # of a parameter that holds several
     "core/recipes/axolotl.py": {"experts"},
     "core/recipes/peft_script.py": {"parameters", "experts"},
