@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from textual.app import App
+
+    from spectrum_tui.app.app import SpectrumApp
 
 HERE = Path(__file__).parent
 SIZE = (120, 36)
@@ -32,11 +36,38 @@ unfrozen_parameters:
 """
 
 
+TOUR = (
+    (("plus",) * 3, 0.7),
+    (("plus",) * 3, 0.7),
+    (("down", "right", "right", "space"), 1.4),
+    (("down", "right", "minus"), 1.4),
+    (("greater_than_sign",) * 4, 1.4),
+    (("right_square_bracket",) * 3, 1.6),
+    (("u", "u", "u"), 1.4),
+    (("w",), 2.5),
+    (("escape",), 0.5),
+)
+"""What is pressed on the results, and for how many seconds its picture stays."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of the tour, and how long it stays."""
+
+    svg: str
+    seconds: float
+
+
 async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait for a condition; raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
+
+
+def scanned(app: SpectrumApp, share: float) -> bool:
+    """Whether the scan is further than this."""
+    return app.runner.progress.snapshot().share > share
 
 
 async def still(app: App[Any]) -> None:
@@ -68,19 +99,30 @@ async def take(folder: str) -> None:
         await until(lambda: app._machine is not None)
         await still(app)
         picture(app, folder, "layers")
+        tour = [Frame(exported(app, folder), 2.0)]
         await pilot.press("s")
         await shown("ScanScreen")
-        await until(lambda: app.runner.progress.snapshot().share > 0.55)
-        await pilot.pause(0.1)
-        picture(app, folder, "scan")
+        for share in (0.2, 0.4, 0.55, 0.8):
+            await until(partial(scanned, app, share))
+            await pilot.pause(0.1)
+            tour.append(Frame(exported(app, folder), 0.8))
+            if share == 0.55:
+                picture(app, folder, "scan")
         await shown("ResultsScreen")
-        await pilot.press("2", "5")
+        await still(app)
+        tour.append(Frame(exported(app, folder), 2.0))
+        for typed, seconds in TOUR:
+            await pilot.press(*typed)
+            await still(app)
+            tour.append(Frame(exported(app, folder), seconds))
+        (HERE / "tour.svg").write_text(animated(tour), encoding="utf-8")
+        await pilot.press(*["u"] * 20, "2", "5")
         await pilot.pause(1.2)  # digits are one number until a second has passed
         await still(app)
-        picture(app, folder, "results-table")
-        await pilot.press("m")
-        await still(app)
         picture(app, folder, "results-heatmap")
+        await pilot.press("t")
+        await still(app)
+        picture(app, folder, "results-table")
         await pilot.press("y")
         await still(app)
         picture(app, folder, "results-yaml")
@@ -114,11 +156,41 @@ async def take_audit(folder: str) -> None:
         picture(app, folder, "audit")
 
 
+def exported(app: App[Any], folder: str) -> str:
+    """Return what is on the screen as an SVG."""
+    return app.export_screenshot(title="spectrum-tui", simplify=True).replace(folder, "~/recipes")
+
+
 def picture(app: App[Any], folder: str, name: str) -> None:
     """Write what is on the screen."""
-    svg = app.export_screenshot(title="spectrum-tui", simplify=True)
-    (HERE / f"{name}.svg").write_text(svg.replace(folder, "~/recipes"), encoding="utf-8")
+    (HERE / f"{name}.svg").write_text(exported(app, folder), encoding="utf-8")
     print(name)
+
+
+def animated(frames: Sequence[Frame]) -> str:
+    """Return one SVG that shows each frame for its seconds, over and over; the last one alone to
+    readers who want no motion."""
+    whole = sum(frame.seconds for frame in frames)
+    rules, start = [], 0.0
+    for number, frame in enumerate(frames):
+        shown, gone = 100 * start / whole, 100 * (start + frame.seconds) / whole
+        first = "" if not number else "0% { visibility: hidden } "
+        rules.append(
+            f"@keyframes f{number} {{ {first}{shown:.3f}% {{ visibility: visible }} "
+            f"{gone:.3f}% {{ visibility: hidden }} }}\n"
+            f".f{number} {{ animation: f{number} {whole:g}s step-end infinite }}"
+        )
+        start += frame.seconds
+    last = f".f{len(frames) - 1}"
+    rules += [
+        ".frame { visibility: hidden }",
+        f"@media (prefers-reduced-motion: reduce) {{ .frame {{ animation: none }} "
+        f"{last} {{ visibility: visible }} }}",
+    ]
+    box = frames[0].svg.partition('viewBox="')[2].partition('"')[0]
+    parts = [f'<g class="frame f{number}">{frame.svg}</g>' for number, frame in enumerate(frames)]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">'
+    return "\n".join([head, "<style>", *rules, "</style>", *parts, "</svg>", ""])
 
 
 def main() -> None:

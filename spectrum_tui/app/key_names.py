@@ -15,7 +15,6 @@ from textual.dom import DOMNode
 from textual.keys import Keys, key_to_character
 from textual.screen import Screen
 
-from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.core.errors import InputError
 
 APP = "app"
@@ -132,6 +131,8 @@ def _check_conflicts(
     screen: str, bindings: list[Binding], of_app: list[Binding], keymap: Mapping[str, str]
 ) -> None:
     """Raise InputError for a key that is given twice, where one of them is the user's wish."""
+    from spectrum_tui.app.widgets.line_view import LineView  # later: most change no key
+
     usual = {(str(b.id), b.key) for b in bindings}
     taken = {binding.key: MOVING for binding in _of([LineView])}
     taken |= {b.key: str(b.id) for b in [*of_app, *bindings] if b.id not in keymap}

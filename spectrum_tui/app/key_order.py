@@ -41,6 +41,7 @@ class KeyOrder:
         self._held: deque[Event] = deque()
         self._settling: asyncio.Task[None] | None = None
         self.listening = True
+        self.quit_keys = ["ctrl+q"]
 
     @property
     def idle(self) -> bool:
@@ -55,7 +56,7 @@ class KeyOrder:
 
     async def take(self, event: Event) -> None:
         """Handle a key, or hold it until those before it have taken effect."""
-        if not self.listening and getattr(event, "key", "") != "ctrl+q":
+        if not self.listening and getattr(event, "key", "") not in self.quit_keys:
             return
         if self._settling is not None:
             self._held.append(event)

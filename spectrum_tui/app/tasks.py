@@ -12,11 +12,13 @@ from textual.screen import Screen
 from textual.system_commands import SystemCommandsProvider
 
 HERE, AT_CURSOR, EVERYWHERE = "On this screen", "Where the cursor is", "Everywhere"
+_WITH_BACK = ("results", "scan", "layers", "audit", "compare", "film", "library")
 TASKS: dict[str, dict[str, str]] = {
     "Go on": {
         "setup.continue": "Choose the layers of this model",
         "setup.download": "Download the model",
         "setup.other-model": "Choose another model",
+        "setup.library": "Open the library",
         "setup.cancel": "Stop reading or downloading",
         "layers.scan": "Scan the checked types",
         "layers.start-afresh": "Score everything again",
@@ -24,10 +26,21 @@ TASKS: dict[str, dict[str, str]] = {
         "scan.continue": "Go on with the scan",
         "scan.stop": "Stop the scan",
         "scan.stop-at-once": "Stop the scan at once",
+        "library.open": "Open these scores",
+        "library.mark": "Mark these scores to compare",
+        "library.compare": "Compare the scores that are marked",
+        "library.note": "Write a note to these scores",
+        "library.remove": "Forget these scores",
+        "film.play": "Play or stop the run",
+        "film.step": "",
+        "film.step-back": "",
     },
     "Take away": {
         "results.save": "Save the recipe",
         "results.copy": "Copy the YAML",
+        "compare.save": "Save what both select",
+        "compare.save-a": "Save what A selects",
+        "compare.save-b": "Save what B selects",
         "audit.write-corrected": "Write the corrected recipe",
     },
     "Choose what trains": {
@@ -38,6 +51,7 @@ TASKS: dict[str, dict[str, str]] = {
         "results.type-less": "Train less of this type",
         "results.more-blocks": "Train more blocks",
         "results.fewer-blocks": "Train fewer blocks",
+        "results.rule": "Cut within each type, or over all layers",
         "results.embeddings": "Train or freeze embeddings and head",
         "results.adapters": "Set up adapters in tiers",
         "results.metric": "Rank by another metric",
@@ -47,6 +61,10 @@ TASKS: dict[str, dict[str, str]] = {
         "results.1-less": "",
         "results.10-more": "",
         "results.10-less": "",
+        "compare.percent": "",
+        "compare.1-less": "",
+        "compare.10-more": "",
+        "compare.10-less": "",
     },
     "Look": {
         "results.details": "Look at the singular values",
@@ -59,11 +77,20 @@ TASKS: dict[str, dict[str, str]] = {
         "results.reverse": "Reverse the table",
         "results.next-selected": "Find the next selected layer",
         "results.previous": "Find the previous selected layer",
+        "compare.map": "Show where the selections differ",
+        "compare.next-list": "",
+        "film.slider": "",
+        "library.search": "Search the library",
+        "library.sort": "Sort the library",
+        "library.reverse": "Reverse the library",
         "results.experts": "List every expert of this layer",
         "layers.unscored": "List the parameters without a score",
+        "scan.map": "Show the map that fills",
+        "scan.lists": "Show the types and the newest scores",
         "scan.failures": "Show failures only, or every score",
         "audit.model": "Give the model of the recipe",
         "setup.choices": "List local models and earlier scores",
+        **dict.fromkeys((f"{screen}.back" for screen in _WITH_BACK), "Go back"),
     },
 }
 """{heading: {id of a binding: what the palette calls it}}, in the order of both; "" is a key that

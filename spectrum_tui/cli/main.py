@@ -108,10 +108,14 @@ def _app(arguments: list[str]) -> int:
     from spectrum_tui.core.config import read_config
     from spectrum_tui.core.files import usable_cache
 
-    keys = read_config().keys
+    config, opened = read_config(), results or run
     with usable_cache():
-        opened = results or run
-        app = SpectrumApp(settings, results=opened, other=other, demo=options.demo, keys=keys)
+        try:
+            app = SpectrumApp(
+                settings, results=opened, other=other, demo=options.demo, keys=config.keys
+            )
+        except InputError as exc:
+            raise config.blamed(exc, settings) from None
         return run_app(app)
 
 

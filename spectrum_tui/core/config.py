@@ -13,7 +13,7 @@ from typing import Any
 from spectrum_tui.core import disk
 from spectrum_tui.core.errors import InputError, OutputError, reason_of
 from spectrum_tui.core.files import APP_NAME, write_text
-from spectrum_tui.core.settings import OPTIONS
+from spectrum_tui.core.settings import OPTIONS, Settings
 from spectrum_tui.core.text import has_controls
 
 CONFIG_VARIABLE = "SPECTRUM_TUI_CONFIG"
@@ -43,6 +43,13 @@ class Config:
     values: Mapping[str, Any]
     keys: Mapping[str, Mapping[str, str]]
     unknown: tuple[str, ...]
+
+    def blamed(self, error: InputError, settings: Settings) -> InputError:
+        """Return an error of the app that names the file, where it says what is wrong."""
+        said = self.values.get(error.field)
+        if error.field != KEYS and (said is None or said != getattr(settings, error.field)):
+            return error
+        return InputError(f"In {self.path}: {error.message}", error.hint, field=error.field)
 
 
 def config_path() -> Path:

@@ -31,6 +31,22 @@ from tests import made
 LAYERS, TYPES = 61, 984
 SIZES = ((80, 24), (120, 40), (160, 50))
 TARGET_OPEN, TARGET_KEY = 1000.0, 16.0
+PERCENTS = (
+    ("±1 %", ("plus", "plus", "underscore")),
+    ("±10 %", ("shift+right", "shift+left")),
+    ("3 ↔ 9 %", ("3", "9")),
+)
+STEPS = (
+    *(("m", name, keys) for name, keys in PERCENTS),
+    ("m", "cursor right, down", ("right", "right", "down")),
+    ("m", "pin, undo", ("space", "u")),
+    ("m", "type ±1 %", ("greater_than_sign", "less_than_sign")),
+    *(("t", name, keys) for name, keys in PERCENTS),
+    ("t", "cursor move", ("down",)),
+    ("t", "cursor past the edge", ("pagedown", "down")),
+    ("t", "page", ("pagedown",)),
+)
+"""View, what is done, and the keys that do it in turn."""
 QUIET = 0.25
 """Seconds without a frame after which the app counts as idle: above the preview's debounce."""
 
@@ -84,18 +100,12 @@ async def measure(path: Path, size: tuple[int, int], repeats: int) -> bool:
         opened = (app.frames[0] - start) * 1000
         await app.idle()
         good &= report(size, "open, first full frame", [opened], TARGET_OPEN, 0)
-        for name, focus, keys in (
-            ("slider ±1 %", "PercentSlider", ("right", "right", "left")),
-            ("slider ±10 %", "PercentSlider", ("shift+right", "shift+left")),
-            ("slider 1 ↔ 100 %", "PercentSlider", ("end", "home")),
-            ("cursor move", "ScoreTable", ("down",)),
-            ("cursor past the edge", "ScoreTable", ("pagedown", "down")),
-            ("page", "ScoreTable", ("pagedown",)),
-        ):
-            app.screen.query_one(focus).focus()
+        for view, name, keys in STEPS:
+            await app.key(view)
             taken = [await app.key(keys[i % len(keys)]) for i in range(repeats)]
             frames = max(count for _, count in taken)
-            good &= report(size, name, [ms for ms, _ in taken], TARGET_KEY, frames)
+            title = f"{'map' if view == 'm' else 'table'}: {name}"
+            good &= report(size, title, [ms for ms, _ in taken], TARGET_KEY, frames)
     return good
 
 

@@ -168,6 +168,7 @@ async def test_the_map_of_differences_is_as_wide_as_told(width: int) -> None:
         await pilot.app.push_screen(screen)
         for row in range(7):
             assert screen.map.render_row(row, width).cell_length == width
+            assert screen.ranks.render_row(row, width).cell_length == width
         assert screen.map.render_header(0, width).cell_length <= width
 
 
@@ -191,16 +192,25 @@ async def test_the_map_follows_the_slider_and_takes_the_place_of_the_moves(folde
         await pilot.pause()
         assert screen.map.render_row(0, 74).text.count("●") == 12
         await pilot.press("m")
+        assert screen.ranks.has_focus
+        ranks = screen.ranks.render_row(0, 74).text.split("  ", 1)[1]
+        moved = [move for move in screen.comparison.moves if move.type == "mlp.down_proj"]
+        rose = sum(move.by / (move.of - 1) <= -0.05 for move in moved)
+        assert ranks.count("+") + ranks.count("▲") == rose
+        await pilot.pause()
+        assert "= same rank" in str(screen._second.border_subtitle)
+        await pilot.press("m")
         assert screen.moves.has_focus
         assert not screen.map.display
 
 
-async def test_what_both_select_is_saved(folder: Path) -> None:
+@pytest.mark.parametrize(("key", "side"), [("w", None), ("A", 0), ("B", 1)])
+async def test_what_both_or_one_select_is_saved(folder: Path, key: str, side: int | None) -> None:
     plain = made.with_parameters(made.result(layers=12))
     screen = CompareScreen(compare(plain, tuned(plain)), Policy(percent=50), str(folder))
     async with App[None]().run_test(size=(100, 30)) as pilot:
         await pilot.app.push_screen(screen)
-        await pilot.press("w")
+        await pilot.press(key)
         await until_shown(pilot, SaveScreen)
         await pilot.app.workers.wait_for_complete()
         await pilot.press("enter")
@@ -208,10 +218,10 @@ async def test_what_both_select_is_saved(folder: Path) -> None:
     (recipe,) = folder.glob("*.yaml")
     names = yaml.safe_load(recipe.read_text())["unfrozen_parameters"]
     masks = screen.comparison.masks(Policy(percent=50))
-    shared = np.flatnonzero(masks[0] & masks[1])
-    layers = [name for name in names if ".layers." in name]
-    assert len(layers) == len(shared) < int(masks[0].sum())
-    assert {f"{plain.scores.layers[row]}.weight" for row in shared} == set(layers)
+    expected = masks[0] & masks[1] if side is None else masks[side]
+    assert (masks[0] != masks[1]).any()
+    layers = {f"{plain.scores.layers[row]}.weight" for row in np.flatnonzero(expected)}
+    assert {name for name in names if ".layers." in name} == layers
 
 
 def test_the_line_from_rank_to_rank() -> None:

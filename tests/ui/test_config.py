@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from importlib import import_module
+from inspect import isclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 from spectrum_tui.app.app import SpectrumApp
 from spectrum_tui.app.base import BaseApp
@@ -20,9 +23,11 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.core.config import config_path, keep
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
+from tests import made
 from tests.snapshots import made_results
-from tests.ui.worker_control import until
+from tests.ui.worker_control import DirectControl, until
 
 SIZE = (80, 24)
 THEMES = list(SpectrumApp(Settings()).available_themes)
@@ -38,8 +43,10 @@ def run(app: SpectrumApp, title: str) -> None:
     command.callback()
 
 
-async def results(app: SpectrumApp, pilot: Pilot[Any], settings: Settings) -> ResultsScreen:
-    screen = ResultsScreen(ResultState(made_results.with_sizes(), settings))
+async def results(
+    app: SpectrumApp, pilot: Pilot[Any], settings: Settings, result: Result | None = None
+) -> ResultsScreen:
+    screen = ResultsScreen(ResultState(result or made_results.with_sizes(), settings))
     await app.push_screen(screen)
     await pilot.pause()
     return screen
@@ -102,7 +109,7 @@ class TestDefaults:
     async def test_what_the_results_show(self, app: SpectrumApp) -> None:
         async with app.run_test(size=SIZE) as pilot:
             screen = await results(app, pilot, Settings(top_percent=25, output_dir="there"))
-            await pilot.press("right", "f")
+            await pilot.press("plus", "f")
             await until(pilot, lambda: isinstance(app.screen, MemoryScreen))
             await pilot.press("down", *"80", "escape")
             await until(pilot, lambda: app.screen is screen)
@@ -110,13 +117,19 @@ class TestDefaults:
             await until(pilot, kept)
         assert kept() == {
             "top-percent": 26,
-            "metric": "spectrum",
+            "metric": "",
             "rule": "per-type",
             "way": screen.state.defaults()["way"],
             "card": 80,
             "output-dir": "there",
         }
         assert kept()["way"] != "bf16"
+
+    async def test_a_metric_is_kept_where_it_is_not_the_files_own(self, app: SpectrumApp) -> None:
+        async with app.run_test(size=SIZE) as pilot:
+            screen = await results(app, pilot, Settings(), made.with_metrics(made.result()))
+            screen.state.rank_by("calibrated")
+            assert screen.defaults()["metric"] == "calibrated"
 
     async def test_what_is_kept_is_there_again(self, app: SpectrumApp) -> None:
         async with app.run_test(size=SIZE) as pilot:
@@ -145,6 +158,13 @@ class TestDefaults:
 
 
 class TestKeys:
+    def test_the_keys_of_every_screen_have_names(self) -> None:
+        for name in _modules():
+            module = import_module(f"spectrum_tui.app.screens.{name}")
+            here = [cls for cls in vars(module).values() if isclass(cls)]
+            ours = [cls for cls in here if cls.__module__ == module.__name__]
+            assert [cls for cls in ours if issubclass(cls, Screen)] == list(_screens(name))
+
     def test_every_named_key_does_one_thing(self) -> None:
         """And has a name, which no other key of its screen has."""
         screens = [cls for name in _modules() for cls in _screens(name)]
@@ -166,6 +186,15 @@ class TestKeys:
             await until(pilot, lambda: isinstance(app.screen, SaveScreen))
             await pilot.press("escape", "f2")
             await until(pilot, lambda: isinstance(app.screen, SaveScreen))
+
+    async def test_another_key_leaves_while_a_file_opens(self, control: DirectControl) -> None:
+        for key, leaves in (("ctrl+q", False), ("f10", True)):
+            app = SpectrumApp(Settings(), keys={"app": {"quit": "f10"}})
+            async with app.run_test(size=SIZE) as pilot:
+                app.key_order.listening = False
+                await pilot.press(key)
+                await pilot.pause()
+                assert (app.return_code is not None) is leaves
 
     def test_keys_reach_the_app(self) -> None:
         app = SpectrumApp(Settings(), keys={"app": {"help": "f5"}})

@@ -247,3 +247,22 @@ async def test_leaving_asks_nothing_of_a_percentage_or_of_what_is_saved(tmp_path
         await pilot.press("escape")
         await pilot.pause()
         assert app.screen is not app.results
+
+
+async def test_the_rule_goes_round_and_global_needs_scores_that_compare() -> None:
+    app = Host(made.with_metrics(made.result(layers=LAYERS, types=3)))
+    async with app.run_test(size=(100, 24)) as pilot:
+        rules = []
+        for _ in range(3):
+            await pilot.press("R")
+            rules.append(policy_of(app).rule)
+        assert rules == ["global-rank", "per-type", "global-rank"]
+        assert "of all layers" in app.results.header.slider.render_line(0).text
+        await pilot.press("R", "v", "R", "R")
+        assert app.results.state.ranking.metric.name == "calibrated"
+        assert policy_of(app).rule == "global-rank"
+        await pilot.press("u")
+        assert policy_of(app).rule == "global"
+        await pilot.press("v")
+        assert app.results.state.ranking.metric.name == "calibrated", "no other compares"
+        assert "Metric not available" in {note.title for note in app._notifications}

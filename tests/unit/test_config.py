@@ -17,7 +17,9 @@ from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.core import config, disk
 from spectrum_tui.core.errors import InputError, OutputError
 from spectrum_tui.core.results.policy import policy_of
+from spectrum_tui.core.saved.store import save_scores
 from spectrum_tui.core.settings import DEFAULTS, OPTIONS, Settings
+from tests import made
 from tests.commands import Capture
 
 OTHER: dict[str, Any] = {
@@ -277,3 +279,44 @@ def test_no_way_of_the_file_is_part_of_a_policy_without_a_budget(path: Path) -> 
     path.write_text('way = "qlora"\n')
     assert policy_of(settings()).way == ""
     assert policy_of(settings("--budget", "24GiB")).way == "qlora"
+
+
+class TestMemory:
+    @pytest.fixture
+    def scores(self, tmp_path: Path) -> str:
+        result = made.with_parameters(made.result(layers=4))
+        return str(save_scores(result, tmp_path / "a").scores)
+
+    def memory(self, capsys: Capture, *arguments: str) -> tuple[int, dict[str, Any]]:
+        code = main(["memory", *arguments, "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    def test_the_card_answers_and_changes_nothing_else(
+        self, path: Path, scores: str, capsys: Capture
+    ) -> None:
+        _, plain = self.memory(capsys, scores)
+        path.write_text("card = 1\n")
+        code, found = self.memory(capsys, scores)
+        assert (code, found["fit"]["bytes"], found["fit"]["top_percent"]) == (0, 2**30, None)
+        assert found | {"fit": None} == plain
+        assert self.memory(capsys, scores, "--fit", "1")[0] == 1  # asked for, not to be had
+
+    def test_the_way_to_train_is_what_other_options_start_from(
+        self, path: Path, scores: str, capsys: Capture
+    ) -> None:
+        path.write_text('way = "qlora gpus=2 batch=4 checkpointing=no"\n')
+        _, found = self.memory(capsys, scores, "--fit", "80", "--batch", "3")
+        assert (found["gpus"], found["batch"], found["fit"]["preset"]) == (2, 3, "qlora")
+        assert found["gradient_checkpointing"] is False
+        _, found = self.memory(capsys, scores, "--fit", "80", "--way", "lora")
+        assert (found["gpus"], found["fit"]["preset"]) == (1, "lora")
+
+
+def test_an_error_of_the_app_names_the_file_that_it_is_of(path: Path) -> None:
+    path.write_text('theme = "no"\n[keys.results]\nsave = "s"\n')
+    found = config.read_config()
+    wrong = InputError("There is no theme.", "Choose.", field="theme")
+    keys = InputError("Not both.", field="keys")
+    assert str(found.blamed(wrong, settings())) == f"In {path}: There is no theme. Choose."
+    assert str(found.blamed(keys, settings())) == f"In {path}: Not both."
+    assert found.blamed(wrong, settings("--theme", "other")) is wrong

@@ -58,6 +58,7 @@ ALWAYS_SEVERAL = {
     "app/widgets/memory_line.py": {"GPUs"},  # said where there is more than one
     "cli/memory.py": {"GPUs", "parameters", "tokens"},
     "core/memory/fit.py": {"GPUs"},
+    "core/memory/budget.py": {"parameters"},  # as `8.03 B`
     "core/trainers/reports.py": {"lines"},  # more than 50,000
     "core/results/selection.py": {"types", "layers"},
     "core/scanning/scan.py": {"processes"},
@@ -65,13 +66,13 @@ ALWAYS_SEVERAL = {
     "core/naming/coverage.py": {"parameters"},  # most of a model
     "app/screens/save_report.py": {"trainers", "parameters"},  # as `8.03 B`
     "app/screens/result_notes.py": {"layers", "types", "parameters"},  # that are tied
-    "app/screens/memory.py": {"blocks", "parameters"},
+    "app/screens/memory.py": {"parameters"},
     "cli/scan_model.py": {"parameters"},
     "freeze.py": {"rows"},
     "core/recipes/reference.py": {"layers"},  # after a type's name
     "scripts/train_with_trl.py": {"parameters"},
     "app/widgets/plan_panel.py": {"parameters"},
-    "app/widgets/score_pane.py": {"parameters"},
+    "app/widgets/layer_facts.py": {"parameters"},
 }
 
 

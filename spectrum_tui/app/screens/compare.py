@@ -4,6 +4,7 @@ selections differ."""
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -17,8 +18,9 @@ from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.compare_lines import MoveLines, TypeLines
-from spectrum_tui.app.widgets.difference_lines import DifferenceLines
-from spectrum_tui.app.widgets.key_footer import KeyFooter
+from spectrum_tui.app.widgets.difference_lines import DifferenceLines, RankLines
+from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
+from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS, PercentSlider
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.totals_line import TotalsLine
@@ -61,8 +63,10 @@ class CompareScreen(NamedKeys, Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *PERCENT_KEYS,
-        Binding("m", "map", "Map", tooltip="Where the selections differ, or what moved"),
-        Binding("w,ctrl+s", "save", "Save", tooltip="Save the layers that both select"),
+        Binding("m", "map", "Map", tooltip="Where selections or ranks differ, or what moved"),
+        Binding("w,ctrl+s", "save('both')", "Save", tooltip="Save the layers that both select"),
+        hidden_key("A", "save('A')", "Save A", "Save the layers that A selects"),
+        hidden_key("B", "save('B')", "Save B", "Save the layers that B selects"),
         Binding("tab", "app.focus_next", "Next list", tooltip="To the types, then the moves"),
         Binding("escape,o", "dismiss", "Back", key_display="esc", tooltip="Back to the results"),
     ]
@@ -77,8 +81,14 @@ class CompareScreen(NamedKeys, Screen[None]):
         self.totals = TotalsLine(id="totals")
         self.types = TypeLines(comparison)
         self.moves = MoveLines(comparison)
-        self.map = DifferenceLines(Differences(comparison))
-        self._second = Vertical(self.moves, self.map, classes="panel")
+        differences = Differences(comparison)
+        self.map, self.ranks = DifferenceLines(differences), RankLines(differences)
+        self._views: dict[str, LineView] = {
+            "Largest moves": self.moves,
+            "Differences of the selections": self.map,
+            "Differences of rank": self.ranks,
+        }
+        self._second = Vertical(*self._views.values(), classes="panel")
 
     def compose(self) -> ComposeResult:
         yield StepBar(step=4, detail="comparison")
@@ -94,40 +104,48 @@ class CompareScreen(NamedKeys, Screen[None]):
 
     def on_mount(self) -> None:
         self.apply(self.slider.value)
-        self._show_second(self.moves)
+        self._show_second("Largest moves")
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._say_legend)
 
     def action_map(self) -> None:
-        """Turn from the moves to the map, or back."""
-        shown, other = (self.map, self.moves) if self.map.display else (self.moves, self.map)
-        had_keys = shown.has_focus
-        self._show_second(other)
+        """Turn from the moves to the map of the selections, to that of the ranks, and back."""
+        names = list(self._views)
+        shown = next(name for name, view in self._views.items() if view.display)
+        had_keys = self._views[shown].has_focus
+        name = names[(names.index(shown) + 1) % len(names)]
+        self._show_second(name)
         if had_keys:
-            other.focus()
+            self._views[name].focus()
 
-    def _show_second(self, view: DifferenceLines | MoveLines) -> None:
-        self.moves.display, self.map.display = view is self.moves, view is self.map
-        self._second.border_title = "Largest moves" if view is self.moves else "Differences"
+    def _show_second(self, name: str) -> None:
+        for title, view in self._views.items():
+            view.display = title == name
+        self._second.border_title = name
         self.call_after_refresh(self._say_legend)
 
     def _say_legend(self) -> None:
         """Say below the second list how much it shows, or what its marks mean at this width."""
-        legend = self.map.legend if self.map.display else self._moved()
-        self._second.border_subtitle = legend
+        maps = (view for view in (self.map, self.ranks) if view.display)
+        self._second.border_subtitle = next((view.legend for view in maps), self._moved())
 
-    def action_save(self) -> None:
+    def action_save(self, what: str) -> None:
+        """Save what A, B or both select."""
         from spectrum_tui.app.screens.save import SaveScreen
 
-        policy = shared_policy(self.comparison, self._policy)
-        choice = Choice(selection=self.comparison.selections[0], policy=policy)
-        self.app.push_screen(SaveScreen(choice, self._output_dir), self._after_save)
+        policy = self._policy
+        if what == "both":
+            policy = shared_policy(self.comparison, policy)
+        selection = self.comparison.selections[what == "B"]
+        dialog = SaveScreen(Choice(selection=selection, policy=policy), self._output_dir)
+        self.app.push_screen(dialog, partial(self._after_save, what))
 
-    def _after_save(self, saved: Saved | None) -> None:
+    def _after_save(self, what: str, saved: Saved | None) -> None:
         if saved is not None:
             where = f"{saved.path.name}\nin {saved.path.parent.absolute()}"
-            self.notify(where, title="Saved what both select", markup=False)
+            verb = "select" if what == "both" else "selects"
+            self.notify(where, title=f"Saved what {what} {verb}", markup=False)
 
     def apply(self, percent: float) -> None:
         policy = self._policy = replace(self._policy, percent=percent)

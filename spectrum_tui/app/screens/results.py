@@ -44,6 +44,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
     ResultsScreen {
         layout: vertical;
         &.-tall > ResultHeader { padding: 1; & > #memory { display: block; } }
+        &.-tall #details { height: 2; }
         &.-wide YamlPreview { display: block; width: 36%; max-width: 60; margin: 0 0 0 1; }
     }
     """
@@ -69,6 +70,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         hidden_key(
             "left_square_bracket", "block(-1)", "More blocks", "Free the topmost frozen block"
         ),
+        hidden_key("R", "rule", "Rule", "Cut within each type, or over all layers"),
         hidden_key("u", "undo", "Undo", "Undo the last change of the selection"),
         hidden_key("ctrl+r", "redo", "Redo", "Redo what was undone"),
         Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
@@ -104,6 +106,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def on_mount(self) -> None:
         """Show the choice, from now on whenever it changes."""
         self.state.watch(self._show)
+        self.state.refuse = lambda error: self._warn(str(error), "The budget stays as it is")
         self._show()
         self.views.widget(self.views.current).focus()
         self._say_what_is_not_here()
@@ -137,7 +140,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def on_resize(self, event: Resize) -> None:
         """Put the YAML beside the table, and the memory on a line of its own, where there is
         room."""
-        self.views.fit(event.size.width)
+        self.views.fit(event.size)
         self.header.show()
 
     def take_sizes(self, result: Result) -> None:
@@ -193,6 +196,10 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def action_block(self, by: int) -> None:
         """Let fewer or more blocks train."""
         self.state.move_first_block(by)
+
+    def action_rule(self) -> None:
+        """Cut within each type, or over all layers."""
+        self.state.next_rule()
 
     def action_undo(self) -> None:
         self.header.say_step("undone", self.state.undo())

@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Button, Static
 
+from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.messages import (
     ForceStopRequested,
     PartialResultsRequested,
@@ -42,7 +43,7 @@ POLLS_PER_SECOND = 12
 """A thousand messages a second would cost the loop 90 % of a core; this costs 13 %."""
 
 
-class ScanScreen(Screen[None]):
+class ScanScreen(NamedKeys, Screen[None]):
     """Polls a `ScanProgress`; knows nothing of the process behind it."""
 
     AUTO_FOCUS = "ScoreFeed"

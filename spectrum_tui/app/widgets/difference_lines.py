@@ -11,7 +11,8 @@ from textual.strip import Strip
 
 from spectrum_tui.app.widgets.cells import keep_end, printable
 from spectrum_tui.app.widgets.line_view import LineView
-from spectrum_tui.core.comparison.differences import Cells, Differences, Where
+from spectrum_tui.core.comparison.differences import FAR, Cells, Differences, Where
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.results.results import BoolArray
 
 GLYPHS = {
@@ -21,6 +22,11 @@ GLYPHS = {
     Where.ONLY_A: "<",
     Where.ONLY_B: ">",
     Where.MIXED: "≠",
+    Where.SAME: "=",
+    Where.HIGHER: "+",
+    Where.LOWER: "-",
+    Where.FAR_HIGHER: "▲",
+    Where.FAR_LOWER: "▼",
 }
 WORDS = ("both", "only A", "only B")
 """What the first three marks mean of two models."""
@@ -29,6 +35,10 @@ _STYLES = {
     Where.ONLY_A: "differences--a",
     Where.ONLY_B: "differences--b",
     Where.MIXED: "differences--mixed",
+    Where.HIGHER: "differences--both",
+    Where.FAR_HIGHER: "differences--both",
+    Where.LOWER: "differences--a",
+    Where.FAR_LOWER: "differences--a",
 }
 _WIDEST = 3
 """Cells of a block at most."""
@@ -77,10 +87,13 @@ class DifferenceLines(LineView):
     @property
     def legend(self) -> str:
         """What the marks mean, and how many blocks each stands for."""
-        per_cell = self._per_cell(self.view_size.width)
         both, only_a, only_b = self._words
-        legend = f"● {both}  < {only_a}  > {only_b}  · neither"
-        return legend if per_cell == 1 else f"{legend}  ≠ unlike, {per_cell} blocks a mark"
+        unlike = "  ≠ unlike" if self._per_cell(self.view_size.width) > 1 else ""
+        return f"● {both}  < {only_a}  > {only_b}  · neither{unlike}{self._folding()}"
+
+    def _folding(self) -> str:
+        per_cell = self._per_cell(self.view_size.width)
+        return f", {counted(per_cell, 'block')} a mark" if per_cell > 1 else ""
 
     def render_header(self, line: int, width: int) -> Strip:
         label, per_cell, cell = self._label(width), self._per_cell(width), self._cell(width)
@@ -126,3 +139,19 @@ class DifferenceLines(LineView):
     def _cell(self, width: int) -> int:
         marks = -(-len(self._differences.blocks) // self._per_cell(width))
         return max(1, min(_WIDEST, self._room(width) // max(1, marks)))
+
+
+class RankLines(DifferenceLines):
+    """The same map of where layers rank in B against A, whatever is selected."""
+
+    @property
+    def legend(self) -> str:
+        """What the marks mean, and how many blocks each stands for."""
+        far = f"▲▼ by over {100 * FAR:.0f} %"
+        return f"in B: = same rank  + higher  - lower  {far}{self._folding()}"
+
+    def _marks(self, width: int) -> Cells:
+        per_cell = self._per_cell(width)
+        if per_cell not in self._cells:
+            self._cells[per_cell] = self._differences.rank_cells(per_cell)
+        return self._cells[per_cell]

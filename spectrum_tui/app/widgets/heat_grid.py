@@ -99,7 +99,7 @@ class HeatGrid(HeatRows):
         self.one_scale = not self.one_scale
 
     def _repaint_cells(self, *cells: tuple[int, int]) -> None:
-        if regions := list(self._cell_regions(np.array(cells))):
+        if regions := list(self._cell_regions(np.array(cells), whole=True)):
             self.refresh(*regions)
 
     # -- mouse -----------------------------------------------------------------------------

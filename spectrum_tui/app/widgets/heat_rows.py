@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import ClassVar
+from operator import itemgetter
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from rich.cells import cell_len
@@ -28,6 +29,16 @@ REPAINT_ALL_CELLS = 60
 """From this many changed cells on, one repaint is cheaper than a region for each."""
 CHOSEN, PERCENTS = "chosen", "top %"
 """The titles of the counts and of the percentages."""
+
+
+class _Look(NamedTuple):
+    """What a cell looks like. `under` the cursor or drawn over, on the line of `words` or not."""
+
+    kind: int
+    level: int
+    mark: str
+    under: bool
+    words: bool
 
 
 class HeatRows(LineView):
@@ -73,6 +84,7 @@ class HeatRows(LineView):
         self._hands: HandArray = np.zeros(len(matrix.scores), np.uint8)
         self._heads: BoolArray = np.zeros(len(matrix.scores), np.bool_)
         self.percents = ["" for _ in matrix.labels]
+        self._looks: dict[_Look, tuple[str, Style]] = {}
         self._label = max(10, max(map(cell_len, matrix.labels), default=0))
         most = max((2 * len(f"{n:,}") + 1 for n in matrix.layers_of_row), default=0)
         self._counts = max(most, len(CHOSEN)) + 2
@@ -90,6 +102,7 @@ class HeatRows(LineView):
 
     def _show_matrix(self) -> None:
         """Put rows and blocks where they stand now, and count again what is in each cell."""
+        self._looks.clear()
         self.row_lines = self.geometry.tall
         self.resize_lines(0, self.line_count)
         self.matrix = self.whole.folded(self.geometry.fold)
@@ -105,15 +118,17 @@ class HeatRows(LineView):
         self._mask, self._hands = mask, hands
         selected = self.matrix.selected(mask)
         marks = self.matrix.marks(selected, hands)
-        changed = np.argwhere(marks != self.marks)
+        old = self.marks
+        changed = np.argwhere(marks != old)
         recounted = np.flatnonzero(selected.sum(axis=1) != self.selected.sum(axis=1))
         moved = [i for i, now in enumerate(percents) if now != self.percents[i]]
         self.selected, self.marks, self.percents = selected, marks, percents
         if not self.is_mounted or not self.view_size:
             return
         layout = self.geometry
+        hatched = (marks != old) & ((marks == Mark.OUTSIDE) | (old == Mark.OUTSIDE))
         regions = [
-            *self._cell_regions(changed),
+            *self._cell_regions(changed, whole=bool(hatched.any())),
             *self._row_regions(recounted.tolist(), layout.counts_at, layout.counts),
             *self._row_regions(moved, layout.label, PERCENT),
         ]
@@ -131,21 +146,23 @@ class HeatRows(LineView):
 
     def mark(self, row: int, column: int) -> str:
         """Return what stands on a cell: selected, in part, or training without being selected."""
-        mark = int(self.marks[row, column])
-        return (
-            IN_EMBEDDINGS if mark == Mark.NONE and self.in_embeddings[row, column] else MARKS[mark]
-        )
+        return _glyph(int(self.marks[row, column]), bool(self.in_embeddings[row, column]))
 
-    def _cell_regions(self, cells: IntArray) -> Iterator[Region]:
-        rows = self.visible_rows
+    def _cell_regions(self, cells: IntArray, *, whole: bool) -> Iterator[Region]:
+        """Where these cells are drawn, or only their marks."""
+        rows, region = self.visible_rows, self.cells_region if whole else self._words_region
         for row, column in cells.tolist():
             if row in rows:
                 start, end = self.geometry.span(column)
-                yield self.cells_region(row, start, end - start)
+                yield region(row, start, end - start)
 
     def _row_regions(self, rows: Iterable[int], x: int, width: int) -> Iterator[Region]:
         visible = self.visible_rows
-        return (self.cells_region(row, x, width) for row in rows if row in visible)
+        return (self._words_region(row, x, width) for row in rows if row in visible)
+
+    def _words_region(self, row: int, x: int, width: int) -> Region:
+        region = self.cells_region(row, x, width)
+        return Region(x, region.y + self.geometry.words, width, 1)
 
     # -- where things stand ----------------------------------------------------------------
 
@@ -191,6 +208,11 @@ class HeatRows(LineView):
             return None
         last = len(self.matrix.numbers)
         return self.cursor, last if self.matrix.single[self.cursor] else self.column
+
+    def notify_style_update(self) -> None:
+        """Forget what depends on the theme and the focus."""
+        super().notify_style_update()
+        self._looks.clear()
 
     # -- drawing ---------------------------------------------------------------------------
 
@@ -252,48 +274,63 @@ class HeatRows(LineView):
             start, end = layout.span(last)
             text, style = self._single(row, end - start, words=words)
             return [Segment(text, style), Segment(" " * (layout.counts_at - end), plain)]
-        drawn = [self._cell(row, column, layout.cell, words=words) for column in range(last)]
-        runs = groupby(drawn, key=lambda part: part[1])
+        kinds, levels = self.matrix.cells[row].tolist(), self._levels[row].tolist()
+        marks, heads = self.marks[row].tolist(), self.in_embeddings[row].tolist()
+        under = self._highlighted(row)
+        drawn = [
+            self._look(_Look(kinds[i], levels[i], _glyph(marks[i], heads[i]), i in under, words))
+            for i in range(last)
+        ]
+        runs = groupby(drawn, key=itemgetter(1))
         return [Segment("".join(text for text, _ in run), style) for style, run in runs]
 
-    def _cell(self, row: int, column: int, width: int, *, words: bool) -> tuple[str, Style]:
-        """Text and style of a cell: the value by colour (or density), the mark on top."""
-        kind, mark = self.matrix.cells[row, column], self.mark(row, column)
-        cursor = self._is_marked(row, column)
+    def _look(self, look: _Look) -> tuple[str, Style]:
+        """Text and style of a cell, remembered: a map of 1,200 cells has a few dozen looks."""
+        drawn = self._looks.get(look)
+        if drawn is None:
+            drawn = self._looks[look] = self._drawn(look, self.geometry.cell)
+        return drawn
+
+    def _drawn(self, look: _Look, width: int) -> tuple[str, Style]:
+        """Return the value by colour (or density), with the mark on the line of words."""
+        kind, mark = look.kind, look.mark
         hatched = mark == MARKS[Mark.OUTSIDE]
+        cursor = ("heat--cursor",) if look.under else ()
         if kind == Cell.VALUE and not self.in_colour:
-            shown = mark.strip() if words or hatched else ""
-            text = shown + density_of(int(self._levels[row, column])) * (width - len(shown))
-            return text, self.line_style(*(("heat--cursor",) if cursor else ()))
+            shown = mark.strip() if look.words or hatched else ""
+            return shown + density_of(look.level) * (width - len(shown)), self.line_style(*cursor)
         if kind == Cell.VALUE:
-            text, style = mark, ramp_style(int(self._levels[row, column]))
+            text, style = mark, ramp_style(look.level)
         else:
             text, style = self._sign(kind, mark, width)
         if hatched:
             text = mark * width
-        elif not words:
+        elif not look.words:
             text = ""
-        return text.center(width), self.line_style("heat--cursor") if cursor else style
+        return text.center(width), self.line_style(*cursor) if look.under else style
 
     def _single(self, row: int, width: int, *, words: bool) -> tuple[str, Style]:
         """Text and style of the cell of a layer outside of any block: its score is written, as
         there is nothing to compare its colour with."""
         column = len(self.matrix.numbers)
-        text, style = self._cell(row, column, width, words=words)
-        if self.matrix.cells[row, column] != Cell.VALUE:
+        kind, level = self.matrix.cells[row, column], int(self._levels[row, column])
+        mark, under = self.mark(row, column), column in self._highlighted(row)
+        text, style = self._drawn(_Look(int(kind), level, mark, under, words), width)
+        if kind != Cell.VALUE:
             return text, style
         score = numbers.score(float(self.matrix.mean[row, column]))
-        text = f"{self.mark(row, column)} {score}" if words else ""
-        if not self._is_marked(row, column) and not (self.one_scale and self.in_colour):
+        text = f"{mark} {score}" if words else ""
+        if not under and not (self.one_scale and self.in_colour):
             style = self.line_style("heat--alone")
         return text[:width].ljust(width), style
 
-    def _is_marked(self, row: int, column: int) -> bool:
-        """Return whether the cell is under the cursor, or among those that are drawn over."""
+    def _highlighted(self, row: int) -> range:
+        """Return the columns of a row that are under the cursor, or drawn over."""
         if self.drawn is not None:
             at, start, end = self.drawn
-            return row == at and min(start, end) <= column <= max(start, end)
-        return self.has_focus and (row, column) == self.cell
+            return range(min(start, end), max(start, end) + 1) if row == at else range(0)
+        at, column = self.cell or (-1, 0)
+        return range(column, column + 1) if row == at and self.has_focus else range(0)
 
     def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
         """Return what has no place on the ramp; a selected ∞ has its mark beside it, or is
@@ -306,3 +343,7 @@ class HeatRows(LineView):
         if kind == Cell.NO_SCORE:
             return "✗", self.line_style("heat--no-score")
         return "·", self.line_style("heat--dim")
+
+
+def _glyph(mark: int, trains_anyway: bool) -> str:
+    return IN_EMBEDDINGS if trains_anyway and mark == Mark.NONE else MARKS[mark]

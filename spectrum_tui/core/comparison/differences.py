@@ -11,13 +11,18 @@ import numpy.typing as npt
 from spectrum_tui.core.comparison.compare import Comparison
 from spectrum_tui.core.results.blocks import numbers_and_prefixes
 from spectrum_tui.core.results.policy import Policy
-from spectrum_tui.core.results.results import BoolArray, IntArray
+from spectrum_tui.core.results.results import BoolArray, FloatArray, IntArray
 
 Cells = npt.NDArray[np.uint8]
 
 
+NEAR, FAR = 0.05, 0.25
+"""Shares of the places of a type: a rank that moved by less is called the same, by more far."""
+
+
 class Where(IntEnum):
-    """Which selection the layers of a cell are in; EMPTY where there is no layer."""
+    """Which selection the layers of a cell are in, or where they rank in B against A; EMPTY where
+    there is no layer, NEITHER also where none has a score in both."""
 
     EMPTY = 0
     NEITHER = 1
@@ -25,6 +30,11 @@ class Where(IntEnum):
     ONLY_A = 3
     ONLY_B = 4
     MIXED = 5
+    SAME = 6
+    HIGHER = 7
+    LOWER = 8
+    FAR_HIGHER = 9
+    FAR_LOWER = 10
 
 
 class Differences:
@@ -36,6 +46,7 @@ class Differences:
 
     def __init__(self, comparison: Comparison) -> None:
         a, b = comparison.a.scores, comparison.b.scores
+        self._comparison = comparison
         self._pairs = comparison.pairs
         self._blocks_a, self._blocks_b = (numbers_and_prefixes(scores)[0] for scores in (a, b))
         self._blocks_b[self._pairs.b] = self._blocks_a[self._pairs.a]
@@ -65,6 +76,39 @@ class Differences:
             cells[found] = where
         cells[both.astype(np.uint8) + only_a + only_b > 1] = Where.MIXED
         return cells
+
+    def rank_cells(self, per_cell: int = 1) -> Cells:
+        """Return how the ranks of each cell moved from A to B, in the mean of its layers."""
+        fell = self._fell()
+        known = ~np.isnan(fell) & (self._blocks_a >= 0)
+        rows = np.searchsorted(self.types, self._types_a[known])
+        columns = np.searchsorted(self.blocks, self._blocks_a[known]) // per_cell
+        shape = (len(self.types), -(-len(self.blocks) // per_cell))
+        total, count = np.zeros(shape), np.zeros(shape)
+        np.add.at(total, (rows, columns), fell[known])
+        np.add.at(count, (rows, columns), 1)
+        mean = total / np.maximum(count, 1)
+        cells: Cells = np.where(self._folded(self._exists, per_cell), Where.NEITHER, Where.EMPTY)
+        cells = cells.astype(np.uint8)
+        cells[count > 0] = Where.SAME
+        for sign, moved, far in (
+            (-1, Where.HIGHER, Where.FAR_HIGHER),
+            (1, Where.LOWER, Where.FAR_LOWER),
+        ):
+            cells[sign * mean >= NEAR] = moved
+            cells[sign * mean >= FAR] = far
+        return cells
+
+    def _fell(self) -> FloatArray:
+        """Return per row of A by which share of its type's places it ranks lower in B; NaN without
+        a rank in both."""
+        a, b = self._comparison.a.scores.values, self._comparison.b.scores.values
+        fell = np.full(len(a), np.nan)
+        ranked = ~np.isnan(a[self._pairs.a]) & ~np.isnan(b[self._pairs.b])
+        fell[self._pairs.a[ranked]] = 0.0
+        for move in self._comparison.moves:
+            fell[move.row_a] = move.by / (move.of - 1)
+        return fell
 
     def _of_a(self, mask: BoolArray) -> BoolArray:
         return self._marked(self._types_a[mask], self._blocks_a[mask])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from spectrum_tui.core.numbers import counted
@@ -13,7 +14,7 @@ STEPS_OF_A_PERCENT = 10
 _RULES = {
     "per-type": "of each layer type",
     "global": "of all layers together",
-    "global-rank": "of all layers together, by their rank within the type,",
+    "global-rank": "of all layers together by rank in their type",
 }
 
 
@@ -64,13 +65,23 @@ class Policy:
 
     def words_by(self, metric: str) -> str:
         """Return what is taken, and by which metric: `the top 25 % of each layer type by …`."""
-        parts = [f"{self._of_the_rule()} by {metric}" if metric else self._of_the_rule()]
-        parts += [f"{percent:g} % of {pattern}" for pattern, percent in self.type_percents]
+        rule = f"{self._of_the_rule()} by {metric}" if metric else self._of_the_rule()
+        return ", ".join((rule, *self._besides()))
+
+    @property
+    def besides(self) -> str:
+        """What is chosen besides a percentage, in words; "" where nothing is."""
+        budget = () if self.budget is None else (self._of_the_rule(),)
+        return ", ".join((*budget, *self._besides()))
+
+    def _besides(self) -> Iterator[str]:
+        yield from (f"{percent:g} % of {pattern}" for pattern, percent in self.type_percents)
         if self.blocks:
-            parts.append(f"blocks {blocks_text(self.blocks)} only")
-        parts += [f"{len(self.pins):,} pinned"] if self.pins else []
-        parts += [f"{len(self.bans):,} banned"] if self.bans else []
-        return ", ".join(parts)
+            yield f"blocks {blocks_text(self.blocks)} only"
+        if self.pins:
+            yield f"{len(self.pins):,} pinned"
+        if self.bans:
+            yield f"{len(self.bans):,} banned"
 
     def _of_the_rule(self) -> str:
         if self.budget is None:

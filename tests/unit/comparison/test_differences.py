@@ -105,3 +105,30 @@ def test_what_both_share_is_a_policy_of_a(percent: int) -> None:
     found = {plain.scores.layers[row] for row in np.flatnonzero(shared)}
     assert found == layers_a & layers_b
     assert found < layers_a
+
+
+def test_ranks_say_who_rose_and_who_fell() -> None:
+    plain = made.result(layers=5, types=1, snr=dict(enumerate((5.0, 4.0, 3.0, 2.0, 1.0))))
+    other = made.result(layers=5, types=1, snr=dict(enumerate((1.0, 5.0, 3.0, 2.0, 4.0))))
+    found = Differences(compare(plain, other))
+    # Ranks 1 2 3 4 5 in A, 5 1 3 4 2 in B, of four places to move by.
+    assert found.rank_cells().tolist() == [
+        [Where.FAR_LOWER, Where.FAR_HIGHER, Where.SAME, Where.SAME, Where.FAR_HIGHER]
+    ]
+    # The means of two neighbours: (4 - 1) / 8, 0, and the last alone.
+    assert found.rank_cells(2).tolist() == [[Where.FAR_LOWER, Where.SAME, Where.FAR_HIGHER]]
+
+
+def test_a_small_change_of_rank_is_told_from_a_large_one() -> None:
+    order = list(range(20))
+    order[3], order[4] = order[4], order[3]
+    plain = made.result(layers=20, types=1, snr={n: float(20 - n) for n in range(20)})
+    other = made.result(layers=20, types=1, snr={n: float(20 - r) for n, r in enumerate(order)})
+    row = Differences(compare(plain, other)).rank_cells()[0].tolist()
+    assert (row[3], row[4], row[5]) == (Where.LOWER, Where.HIGHER, Where.SAME)
+
+
+def test_layers_without_a_rank_on_both_sides_have_none() -> None:
+    plain = made.result(layers=3, types=1, failed={1: "holds NaN or Inf"})
+    row = Differences(compare(plain, made.result(layers=4, types=1))).rank_cells()[0].tolist()
+    assert row[1] == row[3] == Where.NEITHER
