@@ -28,6 +28,7 @@ from spectrum_tui.core.memory.presets import (
     preset_named,
     sharding_named,
 )
+from spectrum_tui.core.memory.savings import savings
 from spectrum_tui.core.policy_values import parse_memory
 from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.recipes.policy_line import OPENING, policy_line
@@ -116,6 +117,8 @@ def _lines(asked: _Question, answer: Fit | None) -> Iterator[str]:
     yield f"an estimate {_each_gpu(training)}, {_assumed(training)}"
     yield ""
     yield from aligned([_TITLES, *(_cells(*each) for each in _estimates(asked))])
+    yield ""
+    yield from savings(asked.table, asked.policy, training).lines
     if answer is not None:
         yield ""
         yield f"{answer.text} ({training.preset.title})."
@@ -178,17 +181,19 @@ def _as_data(asked: _Question, answer: Fit | None) -> dict[str, Any]:
         "batch": training.batch,
         "sequence": training.sequence,
         "gradient_checkpointing": training.checkpointing,
+        "blocks": asked.table.estimate(asked.policy, training).blocks,
         "bytes_on_each_gpu": {name: _bytes(estimate) for name, estimate in _estimates(asked)},
         "fit": None if answer is None else _fit_data(answer, training),
     }
 
 
-def _bytes(estimate: Estimate) -> dict[str, int]:
+def _bytes(estimate: Estimate) -> dict[str, float]:
     return {
         **{name: round(nbytes) for name, nbytes in estimate.parts.items()},
         "sum": round(estimate.total),
         "trained_parameters": estimate.trained,
         "blocks_reached_without_checkpointing": estimate.blocks_back,
+        "step_of_training_everything": round(estimate.step, 4),
     }
 
 

@@ -169,3 +169,11 @@ def parse_budget(text: str) -> Budget | None:
         "Give memory on each GPU, like 24GiB, or parameters that train, like 1.5B or 200M.",
         field="budget",
     )
+
+
+def card_of(text: str) -> Budget:
+    """Return the memory of a card, `24`, `23.5 GiB` or `24GB`, as a budget that can be written;
+    raises InputError (field "fit")."""
+    amount, typed = parse_memory(text), "".join(text.split()).upper()
+    unit = "GB" if typed.endswith("GB") else "GiB"
+    return Budget(amount, in_bytes=True, text=f"{typed.removesuffix(unit.upper())}{unit}")

@@ -38,11 +38,12 @@ from spectrum_tui.core.requests import (
 )
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.saved.kept_spectra import LayerSpectra
 from spectrum_tui.core.saved.library import Entry
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.worker.progress import ScanProgress
 from tests import made
-from tests.snapshots.made_results import with_head
+from tests.snapshots.made_results import with_head, with_sizes
 from tests.snapshots.models import DEPTH, MODEL, llama, remote
 from tests.snapshots.shown import Prepare, still
 from tests.ui.worker_control import until
@@ -196,20 +197,39 @@ def filled(screen: ScanScreen, *keys: str, before: Callable[[], object] = lambda
     return prepare
 
 
-def spectrum_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> ResultsScreen:
-    """The results screen of layers whose kept spectra are noise with twenty values above it."""
+def noise_with_signal() -> KeptSpectrum:
+    """The singular values of noise with twenty values above it."""
     angle = np.linspace(0, np.pi, 10_001)
     mass = np.cumsum(np.sin(angle) ** 2 / (1.25 + np.cos(angle)))
     angles = np.interp(np.linspace(0, 1, 1024), mass / mass[-1], angle)
     values = 0.02 * np.sqrt(4096 * (1.25 + np.cos(angles)))  # Marchenko-Pastur of ratio 1/4
     values[:20] = np.geomspace(6.0, 2.1, 20)
-    kept = KeptSpectrum(values, 1024, 4096)
-    made_layer = "model.layers.0.mlp.down_proj"
+    return KeptSpectrum(values, 1024, 4096)
+
+
+def spectrum_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> ResultsScreen:
+    """The results screen of layers with kept spectra."""
+    kept, made_layer = noise_with_signal(), "model.layers.0.mlp.down_proj"
     monkeypatch.setattr(
         "spectrum_tui.app.screens.singular_values.spectra_of",
         lambda result, row: [(made_layer, kept)],
     )
     return results(made.with_metrics(with_head()))
+
+
+def inspected(monkeypatch: pytest.MonkeyPatch, *keys: str) -> tuple[ResultsScreen, Prepare]:
+    """The results screen of a whole model with kept spectra, where the cursor rests on a layer."""
+    found = [("", noise_with_signal())]
+    monkeypatch.setattr(LayerSpectra, "of", lambda spectra, row: found)
+    monkeypatch.setattr("spectrum_tui.app.widgets.spectrum_line.REST_SECONDS", 0.01)
+
+    async def prepare(pilot: Pilot[Any]) -> None:
+        await still(*keys)(pilot)
+        await pilot.pause(0.1)
+        await still()(pilot)
+
+    kept = made.with_metrics(replace(with_sizes(), checkpoint="made"))
+    return results(kept.with_metric("calibrated")), prepare
 
 
 RECIPE = r"""unfrozen_parameters:

@@ -122,6 +122,22 @@ def test_results_with_memory(look: Look, size: Size) -> None:
     look(scenes.results(made_results.with_sizes()), size)
 
 
+@pytest.mark.parametrize("size", [SMALL, LARGE, WIDEST], ids=["80x24", "120x40", "200x50"])
+@pytest.mark.parametrize(
+    ("state", "keys"),
+    [
+        ("card", ("f", *"40", "escape", "m", "tab", "right")),
+        ("budget", ("e", *["right_square_bracket"] * 8, "f", *"24", "tab", "down", "enter", "m")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_results_on_a_card(
+    look: Look, state: str, keys: tuple[str, ...], size: Size, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen, prepare = scenes.inspected(monkeypatch, *keys)
+    look(screen, size, prepare)
+
+
 @at_both_sizes
 def test_sizes_are_asked_for(look: Look, size: Size) -> None:
     look(scenes.results(made_results.foreign()), size, still("f"))
@@ -210,7 +226,12 @@ def test_comparison_asks_for_a_file(look: Look, size: Size, tmp_path: Path) -> N
 @at_both_sizes
 @pytest.mark.parametrize(
     ("state", "keys"),
-    [("table", ()), ("nothing_fits", (*"24", "enter")), ("refused", (*"much", "enter"))],
+    [
+        ("table", ()),
+        ("fits", (*"40",)),
+        ("nothing_fits", (*"24", "enter")),
+        ("refused", (*"much", "enter")),
+    ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_memory(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:

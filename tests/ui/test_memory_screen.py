@@ -20,10 +20,13 @@ from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import layer_type
+from spectrum_tui.core.memory.budget import filled
 from spectrum_tui.core.memory.estimate import ASSUMPTIONS, MemoryTable
 from spectrum_tui.core.memory.fit import fit
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import PRESETS, Training
+from spectrum_tui.core.policy_values import Budget
+from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
@@ -106,7 +109,7 @@ async def test_the_totals_are_shortened_for_it() -> None:
         await pilot.pause()
         assert " parameters " not in shown(app)
         assert "1,050 of 4,200 layers · " in shown(app)
-        assert shown(app).endswith(f" · a{app.about(25)}")
+        assert f" · a{app.about(25)}" in shown(app)
 
 
 async def test_a_tall_terminal_has_a_line_with_the_parts() -> None:
@@ -115,8 +118,8 @@ async def test_a_tall_terminal_has_a_line_with_the_parts() -> None:
         await pilot.pause()
         line = app.results.header.memory.render().plain
         assert line.startswith(f"A{app.about(25)} to train (bf16 AdamW)")
-        assert "16.1 GB weights · 5.59 GB gradients · 11.2 GB optimizer" in line
-        assert app.results.header.memory.region.height == 1
+        assert "█ 16.1 GB weights ▓ 5.59 GB gradients ▒ 11.2 GB optimizer ░" in line
+        assert app.results.header.memory.region.height == 2
         assert "about" not in shown(app)
 
 
@@ -163,6 +166,100 @@ async def test_the_slider_goes_to_the_highest_that_fits() -> None:
         assert app.about(expected) in shown(app)
         assert app.table().estimate(Policy(percent=expected), Training()).total <= room
         assert app.table().estimate(Policy(percent=expected + 1), Training()).total > room
+
+
+async def test_the_card_stays_and_is_marked_on_the_bar() -> None:
+    app = Host()
+    async with app.run_test(size=LARGE) as pilot:
+        await pilot.pause()
+        memory = app.results.header.memory
+        assert "│" not in memory.render().plain
+        await opened(pilot)
+        await pilot.press(*"40", "escape")
+        await pilot.pause()
+        before = memory.render().plain.splitlines()[1]
+        most = app.table().estimate(Policy(percent=100), Training()).total
+        track = before.rindex(" 40 GiB ✓ fits")
+        at = before.index("│")
+        assert at == pytest.approx(40 * 2**30 / most * track, abs=1.5)
+        await pilot.press(*["shift+right"] * 3)
+        after = memory.render().plain.splitlines()[1]
+        assert after.index("│") == at and after.count("▒") > before.count("▒")
+        over = app.table().estimate(Policy(percent=55), Training()).total - 40 * 2**30
+        assert f"40 GiB ✗ {numbers.size(over)} too much" in after
+        await opened(pilot)
+        assert app.dialog.size_field.value == "40"
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_a_budget_is_taken_from_the_list_and_follows_what_is_changed(
+    size: tuple[int, int],
+) -> None:
+    app = Host()
+    async with app.run_test(size=size) as pilot:
+        await opened(pilot)
+        await pilot.press(*"40", "tab", "down", "enter")
+        await pilot.pause()
+        state, card = app.results.state, Budget(40 * 2**30, in_bytes=True, text="40GiB")
+        taken = state.choice.policy
+        assert taken == filled(
+            Policy(percent=25, budget=card, way="bf16"), state.choice.selection, Tiers()
+        )
+        assert "fit into 40GiB" in app.results.header.policy_line.left
+        assert app.results.header.slider.render_line(0).text.startswith("Budget 40GiB ")
+        await opened(pilot)
+        assert app.dialog.ways.highlighted == 1, "the budget is offered first"
+        await pilot.press("down", "down", "escape")
+        await pilot.pause()
+        refilled = state.choice.policy
+        assert (refilled.way, refilled.budget) == ("8bit", card)
+        assert refilled.layers is not None and taken.layers is not None
+        assert refilled.layers > taken.layers
+        await pilot.press("u")
+        assert (state.choice.policy, state.memory.training) == (taken, Training())
+        assert "trained by 8bit" in app.results.header.policy_line.right
+        await pilot.press("u")
+        assert state.choice.policy == Policy(percent=25) and state.memory.card is None
+        await pilot.press("ctrl+r", "underscore")
+        assert state.choice.policy == Policy(percent=24), "the slider takes the budget's place"
+
+
+async def test_a_budget_that_holds_nothing_any_more_stays_as_it_is() -> None:
+    app = Host()
+    async with app.run_test(size=SMALL) as pilot:
+        await pilot.pause()
+        await pilot.press("e", "f", *"24", "tab", "down", "enter")
+        await pilot.pause()
+        before = app.results.state.choice.policy
+        assert before.budget is not None and not before.embeddings
+        await pilot.press("e")
+        assert app.results.state.choice.policy == before
+        assert "Not even one layer fits into 24GiB" in told(app)
+
+
+async def test_frozen_blocks_say_what_they_save() -> None:
+    app = Host()
+    async with app.run_test(size=LARGE) as pilot:
+        await pilot.pause()
+        line = app.results.header.policy_line
+        await pilot.press(*["right_square_bracket"] * 8)
+        assert line.right == "embeddings train below all blocks: e freezes them"
+        await pilot.press("e")
+        plain = app.results.state.memory.estimate(
+            app.results.state.choice, Training(checkpointing=False)
+        )
+        step = numbers.percent(plain.step)
+        reached = f"{plain.blocks_back} of 32 blocks reached, a step costs {step}"
+        assert plain.blocks_back <= 24
+        assert line.right == f"without checkpointing, {reached}"
+        await opened(pilot)
+        assert f"without it {plain.blocks_back} of 32" in str(app.dialog._depth.render())
+        app.dialog.query_one(Checkbox).value = False
+        await pilot.pause()
+        assert str(app.dialog._depth.render()) == reached
+        await pilot.press("escape")
+        await pilot.pause()
+        assert line.right == reached
 
 
 async def test_what_does_not_fit_says_what_would_and_moves_nothing() -> None:

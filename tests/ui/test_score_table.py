@@ -203,9 +203,11 @@ async def test_embeddings_and_head_are_marked_as_training() -> None:
         app.table.focus()
         await pilot.press("down", "down")
         assert "trains with embeddings and head" in app.pane.details(80).plain
-        app.pane.set_embeddings(app.selection.head_rows(Policy(embeddings=False)))
+        frozen = Policy(percent=50, embeddings=False)
+        app.pane.set_embeddings(app.selection.head_rows(frozen))
+        app.pane.show(app.selection, frozen)
         assert app.line(3).startswith("· ")
-        assert "selected from 100 %" in app.pane.details(80).plain
+        assert "frozen with embeddings and head (e)" in app.pane.details(80).plain
         app.pane.show(app.selection, Policy(percent=100))
         assert app.line(3).startswith("● ")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +14,17 @@ from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.singular_values import (
     NOT_KEPT,
-    RULE_WORDS,
     SingularValuesScreen,
-    histogram,
-    noise_by,
     noise_facts,
 )
+from spectrum_tui.app.widgets.histogram import RULE_WORDS, histogram, noise_by, small_histogram
+from spectrum_tui.app.widgets.spectrum_line import REST_SECONDS
 from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved import store
+from spectrum_tui.core.saved.kept_spectra import LayerSpectra, spectra_of
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scoring.metrics import described, noise_of
 from spectrum_tui.core.settings import METRICS, Settings
@@ -141,6 +143,55 @@ async def test_d_shows_the_layer_under_the_cursor(size: tuple[int, int], tmp_pat
         await pilot.press("d")
         await pilot.pause()
         assert app.screen is app.results
+
+
+@pytest.mark.parametrize("spikes", [0.0, 30.0])
+def test_the_small_one_is_a_line_with_the_same_threshold(spikes: float) -> None:
+    spectrum = kept(spikes)
+    noise = noise_of(spectrum.values, spectrum.rows, spectrum.columns)
+    line = small_histogram(spectrum, noise, 60).plain
+    assert len(line) == 60 and line.count("│") == 1
+    assert line.index("│") == drawn(spectrum, 60)[-2].index("│")
+    assert bool(line[line.index("│") + 1 :].strip()) == (spikes > 0)
+
+
+async def test_a_tall_terminal_shows_them_small_once_the_cursor_rests(tmp_path: Path) -> None:
+    result = scanned(save(tmp_path / "m", llama(2)), tmp_path / "out")
+    app = Host(result)
+    async with app.run_test(size=(120, 40)) as pilot:
+        line = app.results.views.spectrum
+        for key, layer in (("tab", 0), ("down", 1), ("m", None)):
+            await pilot.press(key)
+            await pilot.pause(REST_SECONDS + 0.05)
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+            row = app.results.views.current_row if layer is None else layer
+            assert row is not None
+            ((_, spectrum),) = spectra_of(result, row)
+            above = noise_by("spectrum", spectrum).signal
+            assert f"{above:,} of {len(spectrum.values):,} values above" in line.render().plain
+        await pilot.press("y")
+        assert line.render().plain == ""
+        await pilot.resize_terminal(120, 39)
+        await pilot.pause()
+        assert not line.display
+
+
+async def test_keys_do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def read(spectra: LayerSpectra, row: int) -> list[tuple[str, KeptSpectrum]]:
+        asked.append((row, threading.current_thread().name))
+        return [("a", kept(30.0))]
+
+    monkeypatch.setattr(LayerSpectra, "of", read)
+    app = Host(replace(made.result(layers=8), checkpoint="made"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("t", *["down"] * 6)
+        await pilot.pause(REST_SECONDS + 0.05)
+        await app.workers.wait_for_complete()
+        assert asked[-1][0] == 6 and len(asked) <= 2, "only where the cursor rests"
+        assert all(name != threading.main_thread().name for _, name in asked)
 
 
 async def test_where_nothing_was_kept_it_says_so() -> None:

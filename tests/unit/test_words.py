@@ -52,12 +52,14 @@ NOUNS = [
 ]
 
 ALWAYS_SEVERAL = {
+    "app/widgets/heat_rows.py": {"blocks"},  # folded: two or more
     "app/widgets/layer_tree.py": {"experts"},  # of a parameter that holds several
     "core/recipes/axolotl.py": {"experts"},
     "core/recipes/peft_script.py": {"parameters", "experts"},
     "app/widgets/memory_line.py": {"GPUs"},  # said where there is more than one
     "cli/memory.py": {"GPUs", "parameters", "tokens"},
     "core/memory/fit.py": {"GPUs"},
+    "core/memory/budget.py": {"parameters"},  # as `8.03 B`
     "core/trainers/reports.py": {"lines"},  # more than 50,000
     "core/results/selection.py": {"types", "layers"},
     "core/scanning/scan.py": {"processes"},
@@ -65,13 +67,13 @@ ALWAYS_SEVERAL = {
     "core/naming/coverage.py": {"parameters"},  # most of a model
     "app/screens/save_report.py": {"trainers", "parameters"},  # as `8.03 B`
     "app/screens/result_notes.py": {"layers", "types", "parameters"},  # that are tied
-    "app/screens/memory.py": {"blocks", "parameters"},
+    "app/screens/memory.py": {"parameters"},
     "cli/scan_model.py": {"parameters"},
     "freeze.py": {"rows"},
     "core/recipes/reference.py": {"layers"},  # after a type's name
     "scripts/train_with_trl.py": {"parameters"},
     "app/widgets/plan_panel.py": {"parameters"},
-    "app/widgets/score_pane.py": {"parameters"},
+    "app/widgets/layer_facts.py": {"parameters"},
 }
 
 

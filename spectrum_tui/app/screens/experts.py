@@ -13,8 +13,8 @@ from textual.strip import Strip
 
 from spectrum_tui.app.screens.dialog import ListDialog
 from spectrum_tui.app.widgets.cells import bar, keep_end, printable
+from spectrum_tui.app.widgets.layer_facts import Part, spread_text
 from spectrum_tui.app.widgets.line_view import LineView
-from spectrum_tui.app.widgets.score_pane import Part, spread_text
 from spectrum_tui.core import numbers
 
 

@@ -1,10 +1,10 @@
-"""The memory dialog: what a selection takes under every preset, and what fits into N GiB."""
+"""The memory dialog: the way to train and the card, what every preset takes, and what fits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -18,9 +18,11 @@ from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
+from spectrum_tui.app.widgets.memory_bar import card_name
 from spectrum_tui.app.widgets.memory_table import PresetTable
 from spectrum_tui.core import numbers
-from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.errors import InputError, SelectionError
+from spectrum_tui.core.memory.budget import filled
 from spectrum_tui.core.memory.estimate import ASSUMPTIONS
 from spectrum_tui.core.memory.fit import Fit, Way, fit
 from spectrum_tui.core.memory.presets import (
@@ -32,13 +34,14 @@ from spectrum_tui.core.memory.presets import (
     parse_sequence,
     sharding_named,
 )
-from spectrum_tui.core.policy_values import parse_memory
+from spectrum_tui.core.memory.savings import savings
+from spectrum_tui.core.policy_values import Budget, card_of
 from spectrum_tui.core.recipes.choice import Choice
 
 ROOMY = 40
 """Lines of a terminal from which there are bars and assumptions."""
 _ESTIMATE = "An estimate: activations depend on your run, and CUDA takes room of its own."
-_OFFER = f"Cards have {', '.join(map(str, CARDS))} GiB: pgup and pgdn go through them."
+_CARDS = f"Cards have {', '.join(map(str, CARDS))} GiB: pgup and pgdn go through them."
 _NUMBERS: dict[str, Callable[[str], int]] = {
     "gpus": parse_gpus,
     "batch": parse_batch,
@@ -47,7 +50,7 @@ _NUMBERS: dict[str, Callable[[str], int]] = {
 
 
 class WayList(OptionList):
-    """The ways to train that would fit, of which one is chosen."""
+    """What fits, or the ways to train that would, of which one is chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Choose", tooltip="Choose the way under the cursor"),
@@ -55,8 +58,8 @@ class WayList(OptionList):
 
 
 class MemoryScreen(Dialog[Choice | None]):
-    """Dismissed with the choice that fits, None where nothing was asked. How it is trained
-    stays set, whatever else comes of it."""
+    """Dismissed with the choice that fits, None where none was taken. The card and how it is
+    trained stay set, whatever else comes of it."""
 
     DEFAULT_CSS = """
     MemoryScreen {
@@ -99,9 +102,7 @@ class MemoryScreen(Dialog[Choice | None]):
             priority=True,
         ),
         hidden_key("up", "preset(-1)", "Previous preset", "The previous way", priority=True),
-        Binding(
-            "enter", "fit", "Fit", tooltip="Set the slider to the highest that fits", priority=True
-        ),
+        Binding("enter", "fit", "Fit", tooltip="Take what fits, as it is offered", priority=True),
         Binding("pageup", "card(1)", "Card", key_display="pgup pgdn", tooltip="A larger card"),
         hidden_key("pagedown", "card(-1)", "Previous card", "A smaller card"),
         Binding("escape", "dismiss", "Close", key_display="esc", tooltip="Back to the results"),
@@ -126,10 +127,11 @@ class MemoryScreen(Dialog[Choice | None]):
         self._divided = Label("Divided by")
         self._checkpointing = Checkbox("Gradient checkpointing", training.checkpointing)
         self._depth = Static(markup=False, id="depth")
-        self.size_field = Input(memory.card, id="fit", compact=True)
-        self.answer = Static(_OFFER, markup=False, id="answer")
+        self.size_field = Input(memory.typed_card, id="fit", compact=True)
+        self.answer = Static(_CARDS, markup=False, id="answer")
         self.ways = WayList(id="ways", compact=True, markup=False)
         self._found: tuple[Way, ...] = ()
+        """The ways that are offered; none while the list offers what fits."""
         self._foot = Static(_ESTIMATE, markup=False, id="foot")
 
     def compose(self) -> ComposeResult:
@@ -150,7 +152,7 @@ class MemoryScreen(Dialog[Choice | None]):
             with Horizontal(id="question", classes="row"):
                 yield Label("Fit into")
                 yield self.size_field
-                yield Label("GiB on each GPU: enter sets the slider")
+                yield Label("GiB on each GPU, marked on the bar")
             yield self.answer
             yield self.ways
             yield self._foot
@@ -158,6 +160,7 @@ class MemoryScreen(Dialog[Choice | None]):
 
     def on_mount(self) -> None:
         self.size_field.focus()
+        self._read_card()
         self._show()
 
     def on_resize(self) -> None:
@@ -194,18 +197,20 @@ class MemoryScreen(Dialog[Choice | None]):
             sharding=sharding_named(str(self._sharding.value)),
             checkpointing=self._checkpointing.value,
         )
-        self._say("")
         self._show()
 
     @on(Input.Changed, "#fit")
     def _typed(self) -> None:
-        self._say("")
+        self._read_card()
+        self._offer()
+
+    def _read_card(self) -> None:
+        """Take the card that is typed; none where that is no size."""
         try:
-            self.table.limit = parse_memory(self.size_field.value)
+            self._memory.card = card_of(self.size_field.value)
         except InputError:
-            self.table.limit = 0.0
-        else:
-            self._memory.card = self.size_field.value.strip()
+            self._memory.card = None
+        self.table.limit = self._memory.card.amount if self._memory.card else 0.0
 
     def action_card(self, by: int) -> None:
         larger = [card for card in CARDS if card * 2.0**30 > self.table.limit]
@@ -228,7 +233,6 @@ class MemoryScreen(Dialog[Choice | None]):
 
     def _choose(self, index: int) -> None:
         self._memory.training = replace(self._memory.training, preset=PRESETS[index])
-        self._say("")
         self._show()
 
     def _show(self) -> None:
@@ -238,26 +242,43 @@ class MemoryScreen(Dialog[Choice | None]):
         every = (replace(training, preset=preset) for preset in PRESETS)
         estimates = [self._memory.estimate(self._choice, way) for way in every]
         self.table.show(estimates)
-        shown = estimates[self.table.chosen]
-        without = f"without it, gradients reach {shown.blocks_back} of {shown.blocks} blocks"
-        self._depth.update(without if shown.blocks else "")
+        table = self._memory.table(self._choice.selection)
+        self._depth.update(savings(table, self._choice.policy, training).short)
         meaning = filter(None, (training.preset.meaning, training.ranks))
         self._meaning.update(", ".join(meaning))
+        self._offer()
 
-    # -- the question -------------------------------------------------------------------------
+    # -- what fits ----------------------------------------------------------------------------
+
+    def _offer(self) -> None:
+        """Offer what fits into the card, the highlighted one to be taken with enter."""
+        card = self._memory.card
+        if card is None:
+            self._say("")
+            return
+        found = self._fit(card)
+        if not found.percent:
+            self._say(f"✗ {found.text}. Enter: what would.", "$warning")
+            return
+        percent = f"the top {found.percent} % of each type: about {numbers.size(found.needs)}"
+        budget = f"a budget of {card_name(card)}: layer by layer, as many as it holds"
+        self._found = ()
+        self._list("✓ It fits; enter takes (tab to the list):", "$success", [percent, budget])
+        self.ways.highlighted = int(self._choice.policy.budget is not None)
+
+    def _fit(self, card: Budget) -> Fit:
+        table = self._memory.table(self._choice.selection)
+        return fit(table, card.amount, self._choice.policy, self._memory.training)
 
     def action_fit(self) -> None:
-        """Leave with the highest percentage that fits, or say what else would."""
+        """Leave with what is highlighted of what fits, or say what else would."""
         try:
-            limit = parse_memory(self.size_field.value)
+            found = self._fit(card_of(self.size_field.value))
         except InputError as error:
             self._say(f"✗ {error.message} {error.hint}", "$error")
             return
-        policy, table = self._choice.policy, self._memory.table(self._choice.selection)
-        found = fit(table, limit, policy, self._memory.training)
         if found.percent:
-            self.app.notify(f"{found.text}.", title="Fits (an estimate)", markup=False)
-            self._leave(found.percent, embeddings=policy.embeddings)
+            self._take(self.ways.highlighted or 0)
         else:
             self._refuse(found)
 
@@ -265,33 +286,54 @@ class MemoryScreen(Dialog[Choice | None]):
         """Nothing fits: say so, and offer what would."""
         advice = "These would fit, enter chooses:" if found.ways else "Only a smaller model fits."
         self._say("")
-        self.answer.update(
-            Content.assemble((f"✗ {found.text}", "$warning"), "\n", (advice, "$foreground"))
-        )
+        text = Content.assemble((f"✗ {found.text}", "$warning"), "\n", (advice, "$foreground"))
+        self.answer.update(text)
         if found.ways:
             self._found = found.ways
-            options = [Option(f"{way.words} ({way.percent} %)") for way in found.ways]
-            self.ways.clear_options().add_options(options)
+            self._list(text, "", [f"{way.words} ({way.percent} %)" for way in found.ways])
             self.ways.highlighted = 0
-            self.add_class("-ways")
             self.call_after_refresh(self.ways.focus)
 
+    def _list(self, text: str | Content, style: str, options: Sequence[str]) -> None:
+        self.answer.update(Content.styled(text, style) if isinstance(text, str) else text)
+        self.ways.clear_options().add_options(map(Option, options))
+        self.add_class("-ways")
+
     @on(OptionList.OptionSelected, "#ways")
-    def _way_chosen(self, event: OptionList.OptionSelected) -> None:
-        """Train in that way, which stays set."""
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        """Train in a way that is offered, which stays set, or take what fits."""
+        if not self._found:
+            self._take(event.option_index)
+            return
         way = self._found[event.option_index]
         self._memory.training = way.training
-        self._leave(way.percent, embeddings=way.embeddings)
+        self._leave(percent=way.percent, embeddings=way.embeddings)
 
-    def _leave(self, percent: float, *, embeddings: bool) -> None:
-        policy = replace(
-            self._choice.policy, percent=percent, embeddings=embeddings, budget=None, layers=None
-        )
-        self.dismiss(replace(self._choice, policy=policy))
+    def _take(self, offer: int) -> None:
+        """Leave with the highest percentage that fits (0), or with a budget (1)."""
+        card = self._memory.card
+        assert card is not None
+        if offer == 0:
+            found = self._fit(card)
+            self.app.notify(f"{found.text}.", title="Fits (an estimate)", markup=False)
+            self._leave(percent=found.percent)
+            return
+        selection, training = self._choice.selection, self._memory.training
+        policy = replace(self._choice.policy, budget=card, way=self._memory.way)
+        try:
+            full = filled(policy, selection, training.tiers, self._memory.table(selection))
+        except SelectionError as error:
+            self._say(f"✗ {error.message} {error.hint}", "$error")
+            return
+        self._leave(budget=full.budget, way=full.way, layers=full.layers)
+
+    def _leave(self, **changes: Any) -> None:
+        plain = replace(self._choice.policy, budget=None, layers=None, way="")
+        self.dismiss(replace(self._choice, policy=replace(plain, **changes)))
 
     def _say(self, text: str, style: str = MUTED) -> None:
-        """Say something in place of the ways that were offered."""
+        """Say something in place of what was offered."""
         if self.focused is self.ways:
             self.size_field.focus()
         self.remove_class("-ways")
-        self.answer.update(Content.styled(text or _OFFER, style))
+        self.answer.update(Content.styled(text or _CARDS, style))

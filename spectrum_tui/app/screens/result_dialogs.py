@@ -77,8 +77,10 @@ class ResultDialogs:
         self._screen.app.push_screen(dialog, self._after_memory)
 
     def _after_memory(self, fitting: Choice | None) -> None:
-        # Assigned in either case: what it is trained with may have changed, and is shown then.
-        self._state.choice = fitting or self._state.choice
+        if fitting is None:
+            self._state.train_as_set()
+        else:
+            self._state.choice = fitting
 
     def _ask_sizes(self) -> None:
         """Ask which model the scores are of; the memory opens when its sizes are there."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.app.training_memory import TrainingMemory
-from spectrum_tui.core.errors import SpectrumError
-from spectrum_tui.core.memory.budget import filled, parse_way, way_text
+from spectrum_tui.core.errors import SelectionError, SpectrumError
+from spectrum_tui.core.memory.budget import filled, parse_way
 from spectrum_tui.core.memory.presets import Training
-from spectrum_tui.core.policy_values import RULES
+from spectrum_tui.core.policy_values import RULES, Budget, card_of
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
 from spectrum_tui.core.recipes.writing import drafted
-from spectrum_tui.core.results.changes import banned, from_block, pinned, with_type_percent
+from spectrum_tui.core.results.changes import banned, from_block, pinned, slid, with_type_percent
+from spectrum_tui.core.results.changes import described as policy_change
 from spectrum_tui.core.results.history import History, Step
 from spectrum_tui.core.results.policy import Policy, policy_of
 from spectrum_tui.core.results.results import BoolArray, Result
@@ -28,6 +29,27 @@ from spectrum_tui.core.settings import METRICS, Settings
 
 Change = Callable[[Policy, Sequence[str], Mapping[str, int]], Policy]
 """What is done to a policy for some layers, given all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What undo and redo go over: what trains, in which way, and on what card."""
+
+    policy: Policy
+    way: str
+    card: Budget | None
+
+
+def described_change(before: Chosen, after: Chosen) -> str:
+    """Return what was changed, in a few words: `25 % to 30 %`, `trained by qlora, card 24GiB`."""
+    said = []
+    if replace(before.policy, way=after.policy.way) != after.policy:
+        said.append(policy_change(before.policy, after.policy))
+    if before.way != after.way:
+        said.append(f"trained by {after.way}")
+    if before.card != after.card and not (after.card and after.card == after.policy.budget):
+        said.append(f"card {after.card.text}" if after.card else "no card")
+    return ", ".join(said)
 
 
 class Ranking:
@@ -70,14 +92,19 @@ class ResultState:
         self._watchers: list[Callable[[], None]] = []
         self.refused: SpectrumError | None = None
         """Why the policy that was asked for is not the one that is chosen."""
-        self.memory = TrainingMemory(result, self._training(settings.way), settings.card)
+        card = card_of(settings.card) if settings.card else None
+        self.memory = TrainingMemory(result, self._training(settings.way), card)
         self._choice = Choice(
             selection=self.ranking.selection,
             policy=self._allowed(policy or policy_of(settings), tiers or Tiers()),
             tiers=tiers or Tiers(),
             allow_missing=settings.allow_missing,
         )
-        self.history = History()
+        self._follow_budget()
+        self._chosen = self._present
+        self.history = History(described_change)
+        self.refuse: Callable[[SpectrumError], None] = lambda error: None
+        """Called with the reason for which a change is not made."""
         self.kind = kind
         self.saved: Path | None = None
         self.saved_policy = self._choice.policy
@@ -112,10 +139,24 @@ class ResultState:
 
     @choice.setter
     def choice(self, choice: Choice) -> None:
-        if choice.policy != self._choice.policy:
-            self.history.add(self._choice.policy, choice.policy)
         self._choice = choice
+        before, self._chosen = self._chosen, self._present
+        if before != self._chosen:
+            same = replace(before, policy=choice.policy) == self._chosen
+            sliding = slid(before.policy, choice.policy) if same else ""
+            self.history.add(before, self._chosen, sliding)
         self.changed()
+
+    @property
+    def _present(self) -> Chosen:
+        return Chosen(self._choice.policy, self.memory.way, self.memory.card)
+
+    def _follow_budget(self) -> None:
+        """Train in the way, and on the card, that a budget of memory is of."""
+        policy = self._choice.policy
+        if policy.budget is not None and policy.budget.in_bytes:
+            self.memory.train(policy.way, self._choice.tiers)
+            self.memory.card = policy.budget
 
     @property
     def is_unsaved(self) -> bool:
@@ -161,6 +202,7 @@ class ResultState:
         ranking.selection.shape(policy)
         self.ranking = ranking
         self._choice = replace(self.choice, selection=ranking.selection, policy=policy)
+        self._chosen = self._present
         self.changed()
 
     def _ranked(self, metric: str) -> Ranking:
@@ -183,9 +225,30 @@ class ResultState:
         self.shape(replace(self.choice.policy, **changes))
 
     def shape(self, policy: Policy) -> None:
-        """Choose by another policy; raises what one raises that these scores do not allow."""
+        """Choose by another policy, its budget filled anew; raises what one raises that these
+        scores do not allow. Where the budget holds nothing then, all stays as it is, and `refuse`
+        is told."""
+        try:
+            policy = self._filled(policy, self.choice.selection, self.choice.tiers)
+        except SelectionError as error:
+            self.refuse(error)
+            policy = self.choice.policy
         self.choice.selection.shape(policy)
         self.choice = replace(self.choice, policy=policy)
+
+    def slide(self, percent: float) -> None:
+        """Choose by a percentage, in place of a budget."""
+        policy = replace(self.choice.policy, percent=percent)
+        if policy.budget is not None:
+            policy = replace(policy, budget=None, layers=None, way="")
+        self.shape(policy)
+
+    def train_as_set(self) -> None:
+        """Follow the way to train and the card that were set: fill a budget of memory anew."""
+        policy, card = self.choice.policy, self.memory.card
+        if policy.budget is not None and policy.budget.in_bytes:
+            policy = replace(policy, budget=card or policy.budget, way=self.memory.way)
+        self.shape(policy)
 
     def pin(self, rows: Sequence[int]) -> None:
         """Pin these layers, or no longer where all of them are."""
@@ -226,16 +289,19 @@ class ResultState:
 
     def undo(self) -> str:
         """Take the last change of the policy back; returns what that was, "" without any."""
-        return self._go(self.history.undo(self.choice.policy))
+        return self._go(self.history.undo(self._chosen))
 
     def redo(self) -> str:
         """Make the change that was last undone again; returns what that is, "" without any."""
-        return self._go(self.history.redo(self.choice.policy))
+        return self._go(self.history.redo(self._chosen))
 
-    def _go(self, step: Step | None) -> str:
+    def _go(self, step: Step[Chosen] | None) -> str:
         if step is None:
             return ""
-        self._choice = replace(self._choice, policy=step.policy)
+        self._chosen = step.value
+        self._choice = replace(self._choice, policy=step.value.policy)
+        self.memory.card = step.value.card
+        self.memory.train(step.value.way, self._choice.tiers)
         self.changed()
         return step.words
 
@@ -253,8 +319,8 @@ class ResultState:
             "top_percent": policy.percent,
             "metric": "" if metric == self._whole.scores.metric else metric,  # "": each file's own
             "rule": policy.rule,
-            "way": way_text(memory.training),
-            "card": memory.card,
+            "way": memory.way,
+            "card": memory.typed_card,
             "output_dir": self.settings.output_dir,
         }
 

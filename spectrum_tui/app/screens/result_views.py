@@ -9,6 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -18,13 +19,16 @@ from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heatmap import Heatmap
+from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.app.widgets.memory_line import MemoryLine
 from spectrum_tui.app.widgets.percent_slider import OF_EACH_TYPE, PercentSlider
 from spectrum_tui.app.widgets.score_pane import ScorePane
 from spectrum_tui.app.widgets.score_table import ScoreTable
+from spectrum_tui.app.widgets.spectrum_line import SpectrumLine
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
+from spectrum_tui.core import numbers
 from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
@@ -34,6 +38,8 @@ HEAT, TABLE, YAML = "Heat map", "Table", "YAML"
 VIEWS = ((HEAT, "m"), (TABLE, "t"), (YAML, "y"))
 WIDE = 160
 """Columns from which the YAML stands beside the others."""
+ROOMY = 40
+"""Lines from which the singular values of a layer have one."""
 
 
 class ResultHeader(Vertical):
@@ -70,13 +76,13 @@ class ResultHeader(Vertical):
 
     def _slid(self, percent: float) -> None:
         if percent != self._state.choice.percent:  # else the slider follows the choice
-            self._state.choose(percent=percent)
+            self._state.slide(percent)
 
     def show(self) -> None:
         """Follow the choice; without a layout where only the percentage is another."""
         choice, ties = self._state.choice, self._state.ranking.ties
         self.slider.value = choice.percent
-        self.slider.say(OF_EACH_TYPE if choice.policy.rule == PER_TYPE else "of all layers")
+        self.slider.say(*_of_what(choice.policy))
         if self._ranking is not self._state.ranking:
             self._ranking = self._state.ranking
             self._keep_lines()
@@ -102,8 +108,19 @@ class ResultHeader(Vertical):
         """Show what was chosen besides the percentage of all types, where anything was."""
         policy, step, self._step = self._state.choice.policy, self._step, ""
         shaped = printable(policy.besides)
-        self.policy_line.show(f"{shaped[:1].upper()}{shaped[1:]}", step)
+        self.policy_line.show(f"{shaped[:1].upper()}{shaped[1:]}", step or self._saved_by_blocks())
         self.policy_line.display = bool(shaped or step)
+
+    def _saved_by_blocks(self) -> str:
+        """Return what the blocks that may not train save of a training step; "" without any."""
+        choice, memory = self._state.choice, self._state.memory
+        if not (choice.policy.blocks and memory.prepared):
+            return ""
+        plain = memory.estimate(choice, replace(memory.training, checkpointing=False))
+        if plain.blocks_back == plain.blocks and choice.selection.heads(choice.policy):
+            return "embeddings train below all blocks: e freezes them"
+        where = "without checkpointing, " if memory.training.checkpointing else ""
+        return f"{where}{plain.reach} reached, a step costs {numbers.percent(plain.step)}"
 
     def _keep_lines(self) -> None:
         """Keep a line for what only some percentages bring, where any does."""
@@ -122,6 +139,12 @@ class ResultHeader(Vertical):
             lines.append(Content.styled(f"✓ Saved {printable(str(state.saved))}", "$success"))
         self._notes.update(Content("\n").join(lines))
         self._notes.display = bool(lines)
+
+
+def _of_what(policy: Policy) -> tuple[str, str]:
+    """Return of what the slider's percentage is, and what is chosen by in its place."""
+    budget = f"Budget {policy.budget.text}" if policy.budget else ""
+    return OF_EACH_TYPE if policy.rule == PER_TYPE else "of all layers", budget
 
 
 def _tell(line: Static, text: str, otherwise: str) -> None:
@@ -150,14 +173,15 @@ class ResultViews(Vertical):
             self.current, self.heatmap = HEAT, self._made_heatmap()
         self._embeddings: tuple[Policy, bool] | None = None
         self.bar = ViewBar(VIEWS)
-        self.pane = ScorePane(state.choice.selection)
+        self.pane = ScorePane(state.choice.selection, state.memory)
         self.preview = YamlPreview(state.yaml(), self._longest_line())
+        self.spectrum = SpectrumLine(state.result)
         shown = (self.pane, self.heatmap, self.preview)
         self._body = Horizontal(*(view for view in shown if view is not None))
 
     def _made_heatmap(self) -> Heatmap:
         choice = self._state.choice
-        heatmap = Heatmap(choice.selection)
+        heatmap = Heatmap(choice.selection, self._state.memory)
         heatmap.set_embeddings(choice.selection.head_rows(choice.policy))
         return heatmap
 
@@ -174,6 +198,7 @@ class ResultViews(Vertical):
     def compose(self) -> ComposeResult:
         yield self.bar
         yield self._body
+        yield self.spectrum
 
     @property
     def table(self) -> ScoreTable:
@@ -206,6 +231,15 @@ class ResultViews(Vertical):
         if self.current == YAML or self._wide:
             self.preview.show(self._state.yaml())
         self.show_order()
+        self._look_closer()
+
+    @on(LineView.CursorMoved)
+    @on(HeatGrid.Moved)
+    def _look_closer(self) -> None:
+        """Show the singular values of the one layer under the cursor."""
+        rows = self.current_rows if self.current != YAML else []
+        metric = self._state.ranking.metric.name
+        self.spectrum.look_at(rows[0] if len(rows) == 1 else None, metric)
 
     def _show_embeddings(self, policy: Policy) -> None:
         """Mark the embeddings and heads that train, which changes with the shape of a policy or
@@ -224,9 +258,11 @@ class ResultViews(Vertical):
         if self.heatmap is not None and layer in layers:
             self.heatmap.grid.go_to(layers.index(layer))
 
-    def fit(self, width: int) -> None:
-        """Offer the YAML as a view where it does not stand beside the others."""
-        self._wide = width >= WIDE
+    def fit(self, size: Size) -> None:
+        """Offer the YAML as a view where it does not stand beside the others, and singular values
+        where there is room and they may have been kept."""
+        self._wide = size.width >= WIDE
+        self.spectrum.display = size.height >= ROOMY and bool(self._state.result.checkpoint)
         self.bar.show_names(VIEWS[:2] if self._wide else VIEWS)
         self.switch(self.current)
 

@@ -44,6 +44,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
     ResultsScreen {
         layout: vertical;
         &.-tall > ResultHeader { padding: 1; & > #memory { display: block; } }
+        &.-tall #details { height: 2; }
         &.-wide YamlPreview { display: block; width: 36%; max-width: 60; margin: 0 0 0 1; }
     }
     """
@@ -105,6 +106,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def on_mount(self) -> None:
         """Show the choice, from now on whenever it changes."""
         self.state.watch(self._show)
+        self.state.refuse = lambda error: self._warn(str(error), "The budget stays as it is")
         self._show()
         self.views.widget(self.views.current).focus()
         self._say_what_is_not_here()
@@ -138,7 +140,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def on_resize(self, event: Resize) -> None:
         """Put the YAML beside the table, and the memory on a line of its own, where there is
         room."""
-        self.views.fit(event.size.width)
+        self.views.fit(event.size)
         self.header.show()
 
     def take_sizes(self, result: Result) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
-import numpy as np
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -17,22 +16,15 @@ from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.histogram import RULE_WORDS, histogram, noise_by, rule_of
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.core import numbers
 from spectrum_tui.core.journal.spectra import KeptSpectrum
-from spectrum_tui.core.results.results import FloatArray, Result
+from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.kept_spectra import spectra_of
-from spectrum_tui.core.scoring.metrics import Noise, described, noise_of
-from spectrum_tui.core.scoring.snr import spectrum_score
+from spectrum_tui.core.scoring.metrics import Noise, described
 
 NOT_KEPT = "The singular values of this layer are not kept here: scan the model to see them."
-RULE_WORDS = {
-    "spectrum": "from the quartiles, by Spectrum",
-    "calibrated": "from the median value, calibrated",
-}
-"""What divides noise from signal, by the metric that is made with it, in words."""
-_EIGHTHS = " ▁▂▃▄▅▆▇█"
-_HEIGHT = 7
 _LABEL = 16
 
 
@@ -59,8 +51,7 @@ class SingularValuesScreen(Dialog[None]):
         self._result, self._row = result, row
         self._spectra: list[tuple[str, KeptSpectrum]] = []
         self._at, self._is_read = 0, False
-        metric = result.scores.metric
-        self.rule = metric if metric in RULE_WORDS else next(iter(RULE_WORDS))
+        self.rule = rule_of(result.scores.metric)
         self.body = Static("Reading …", markup=False)
         self.frame = Vertical(self.body)
 
@@ -132,14 +123,6 @@ def _value_line(name: str, value: float, note: str = "") -> Content:
     )
 
 
-def noise_by(rule: str, kept: KeptSpectrum) -> Noise:
-    """Return what a rule takes for noise, as its metric does."""
-    if rule == "calibrated":
-        return noise_of(kept.values, kept.rows, kept.columns)
-    score = spectrum_score(kept.values, kept.rows, kept.columns)
-    return Noise(score.sigma, score.threshold, score.signal)
-
-
 def noise_facts(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
     """Noise level, threshold and what lies above it, in the units of the weights."""
     above = f"{numbers.part_of(noise.signal, len(kept.values), 'value')} above"
@@ -149,30 +132,3 @@ def noise_facts(kept: KeptSpectrum, noise: Noise, rule: str) -> Content:
         _value_line("noise ends at", noise.threshold, above),
     )
     return Content("\n").join(lines)
-
-
-def histogram(kept: KeptSpectrum, noise: Noise, width: int) -> Content:
-    """Return how many singular values lie where, from 0 to the largest; those above noise in
-    colour.
-
-    Heights are logarithmic: a single value far out is seen beside thousands in the bulk.
-    """
-    largest = max(float(kept.values[0]), noise.threshold)
-    counts, _ = np.histogram(kept.values, bins=width, range=(0.0, largest * (1 + 1e-9)))
-    edge = min(width - 1, int(noise.threshold / largest * width))
-    heights = np.log1p(counts) / np.log1p(counts.max()) * _HEIGHT * 8
-    heights = np.where(counts > 0, np.maximum(1, np.round(heights)), 0)
-    lines = [_line(heights, row, edge) for row in range(_HEIGHT)]
-    mark = "│ noise ends" if edge < width - 12 else "noise ends │"
-    at = edge if edge < width - 12 else max(0, edge - len(mark) + 1)
-    lines.append(Content.styled(" " * at + mark, "$warning"))
-    low, high = "0", numbers.score(largest)
-    lines.append(Content.styled(f"{low}{high:>{width - 1}}", MUTED))
-    return Content("\n").join(lines)
-
-
-def _line(heights: FloatArray, row: int, edge: int) -> Content:
-    """One line of columns that are so many eighths high; line 0 is the uppermost."""
-    eighths = np.clip(heights - (_HEIGHT - 1 - row) * 8, 0, 8).astype(int)
-    text = "".join(_EIGHTHS[n] for n in eighths.tolist())
-    return Content.assemble((text[:edge], MUTED), (text[edge:], "$primary"))

@@ -8,14 +8,17 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from spectrum_tui.app.theme import MUTED
+from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.cells import printable
-from spectrum_tui.app.widgets.hands import GLYPHS, SHORT, WORDS
+from spectrum_tui.app.widgets.hands import GLYPHS, SHORT
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
 from spectrum_tui.app.widgets.heat_ramp import DENSITY, RAMP
+from spectrum_tui.app.widgets.layer_facts import layer_lines
 from spectrum_tui.core import numbers
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray, IntArray
-from spectrum_tui.core.results.selection import Hand, HandArray, Selection
+from spectrum_tui.core.results.selection import HandArray, Selection
 from spectrum_tui.core.scoring.metrics import described
 
 
@@ -30,9 +33,14 @@ class HeatFoot(Widget):
 
     cell: reactive[tuple[int, int] | None] = reactive(None)
 
-    def __init__(self, selection: Selection, grid: HeatGrid) -> None:
+    def __init__(
+        self, selection: Selection, grid: HeatGrid, memory: TrainingMemory | None = None
+    ) -> None:
+        """`memory` is what training takes, where that can be known."""
         super().__init__()
-        self.selection = selection
+        self.selection, self._memory = selection, memory
+        self._policy = Policy()
+        self._shown: tuple[Content, Content] | None = None
         self.grid = grid
         layers = len(selection.rank)
         self._mask: BoolArray = np.zeros(layers, bool)
@@ -53,15 +61,11 @@ class HeatFoot(Widget):
     def title(self) -> str:
         return described(self.selection.result.scores.metric).title
 
-    def set_mask(self, mask: BoolArray, hands: HandArray) -> None:
-        """Repaint only where this cell's layers changed, or what the legend has to explain."""
-        layers = self.members
-        changed = bool((mask[layers] != self._mask[layers]).any()) or bool(
-            (hands[layers] != self._hands[layers]).any()
-        )
-        changed |= set(np.unique(hands).tolist()) != set(np.unique(self._hands).tolist())
-        self._mask, self._hands = mask, hands
-        if changed:
+    def set_mask(self, mask: BoolArray, hands: HandArray, policy: Policy) -> None:
+        """Repaint only where something else is said of this cell, or explained by the legend."""
+        changed = set(np.unique(hands).tolist()) != set(np.unique(self._hands).tolist())
+        self._mask, self._hands, self._policy = mask, hands, policy
+        if changed or self._describe() != self._shown:
             self.refresh()
 
     def set_embeddings(self, in_embeddings: BoolArray) -> None:
@@ -74,7 +78,7 @@ class HeatFoot(Widget):
         return self.matrix.members(*self.cell) if self.cell else np.zeros(0, np.int64)
 
     def render(self) -> Content:
-        title, facts = self._describe()
+        self._shown = title, facts = self._describe()
         return Content("\n").join([Content(""), title, facts, self._legend()])
 
     # -- one cell --------------------------------------------------------------------------
@@ -88,32 +92,8 @@ class HeatFoot(Widget):
             name = printable(self.matrix.labels[row])
             return Content(name), Content.styled(f"none in {self._where(column)}", MUTED)
         if len(layers) == 1:
-            return self._one(int(layers[0]))
+            return layer_lines(self.selection, self._policy, self._memory, int(layers[0]))
         return self._several(layers)
-
-    def _one(self, layer: int) -> tuple[Content, Content]:
-        scores = self.matrix.scores
-        kind = scores.type_ids[layer]
-        title = Content.styled(printable(scores.layers[layer]), "bold")
-        type_name = printable(scores.type_names[kind])
-        if layer in scores.problems or not self.selection.rank[layer]:
-            reason = printable(scores.problems.get(layer, "not a number in the file"))
-            facts = f"{type_name} · no score: {reason}"
-            return title, Content.styled(facts, "$text-error")
-        facts = (
-            f"{type_name} · {self.title} {numbers.score(float(scores.values[layer]))} · "
-            f"rank {self.selection.rank[layer]} of {self.selection.counts[kind]} · "
-        )
-        return title, Content.assemble(facts, self._chosen(layer))
-
-    def _chosen(self, layer: int) -> tuple[str, str]:
-        if hand := int(self._hands[layer]):
-            return f"{GLYPHS[Hand(hand)]} {WORDS[Hand(hand)]}", "bold"
-        if self._mask[layer]:
-            return "● selected", "bold $text-success"
-        if self._in_embeddings[layer]:
-            return "◆ trains with embeddings and head", "bold $text-success"
-        return "not selected", ""
 
     def _where(self, column: int) -> str:
         blocks = self.matrix.block(column)

@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.geometry import Size
 
+from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.heat_foot import HeatFoot
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import HeatMatrix
@@ -23,11 +24,11 @@ class Heatmap(Vertical):
 
     DEFAULT_CSS = "Heatmap { background: $surface; }"
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, memory: TrainingMemory | None = None) -> None:
         super().__init__()
         self.matrix = HeatMatrix(selection.result.scores)
         self.grid = HeatGrid(self.matrix)
-        self.foot = HeatFoot(selection, self.grid)
+        self.foot = HeatFoot(selection, self.grid, memory)
 
     def compose(self) -> ComposeResult:
         yield self.grid
@@ -52,7 +53,7 @@ class Heatmap(Vertical):
         percent = policy.percent if of_types else None
         percents = self.matrix.percents(selection.own_percents(policy), percent)
         self.grid.set_mask(mask, hands, percents)
-        self.foot.set_mask(mask, hands)
+        self.foot.set_mask(mask, hands, policy)
 
     def set_embeddings(self, rows: BoolArray) -> None:
         """Mark these as embeddings and heads that train whatever their rank."""
@@ -66,7 +67,6 @@ class Heatmap(Vertical):
 
     @on(HeatGrid.Moved)
     def _moved(self, event: HeatGrid.Moved) -> None:
-        event.stop()
         self.foot.cell = event.cell
 
     @on(HeatGrid.ScaleChanged)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
 
 from textual import events
 from textual.content import Content
@@ -12,17 +11,13 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from spectrum_tui.app.theme import MUTED
+from spectrum_tui.app.widgets.memory_bar import PARTS, memory_bar
 from spectrum_tui.core import numbers
 from spectrum_tui.core.memory.estimate import Estimate
 from spectrum_tui.core.memory.presets import PRESETS
 
-_PARTS = (
-    ("weights", "█", "$primary", 10),
-    ("gradients", "▓", "$secondary", 13),
-    ("optimizer", "▒", "$accent", 13),
-    ("activations", "░", "$warning", 15),
-)
-"""Name, glyph, colour and cells of a part: they differ without colour too."""
+_WIDTHS = (10, 13, 13, 15)
+"""Cells of each part."""
 _NAME, _SUM = 11, 10
 
 
@@ -75,7 +70,7 @@ class PresetTable(Widget):
 
     def _titles(self) -> Content:
         cells: list[Content | str | tuple[str, str]] = [" " * (_NAME + 2)]
-        for name, glyph, colour, width in _PARTS:
+        for (name, glyph, colour), width in zip(PARTS, _WIDTHS, strict=True):
             cells.append(" " * (width - len(name) - 2))
             cells += [(glyph, colour), (f" {name}", MUTED)]
         cells.append((f"{'sum':>{_SUM}}", MUTED))
@@ -83,7 +78,7 @@ class PresetTable(Widget):
 
     def _line(self, row: int, estimate: Estimate) -> Content:
         text = f"{PRESETS[row].title:<{_NAME}}"
-        for name, _, _, width in _PARTS:
+        for (name, _, _), width in zip(PARTS, _WIDTHS, strict=True):
             text += f"{numbers.size(estimate.parts[name]):>{width}}"
         total = f"{numbers.size(estimate.total):>{_SUM}}"
         fits = self.limit and estimate.total <= self.limit
@@ -95,14 +90,4 @@ class PresetTable(Widget):
     def _bar(self, estimate: Estimate, largest: float) -> Content:
         """As long as the sum, the largest of all being the width."""
         width = max(1, self.size.width - 4)
-        sizes = (estimate.parts[name] for name, _, _, _ in _PARTS)
-        ends = [round(at / largest * width) for at in accumulate(sizes, initial=0.0)]
-        parts: list[tuple[str, str]] = [
-            (glyph * (end - start), colour)
-            for (_, glyph, colour, _), (start, end) in zip(_PARTS, pairwise(ends), strict=True)
-        ]
-        bar = Content.assemble("  ", *parts, " " * (width - ends[-1]))
-        if not 0 < self.limit <= largest:
-            return bar
-        at = min(width - 1, round(self.limit / largest * width)) + 2
-        return Content.assemble(bar[:at], ("│", "bold $foreground"), bar[at + 1 :])
+        return Content("  ") + memory_bar(estimate, width, most=largest, limit=self.limit)

@@ -90,15 +90,15 @@ class PercentSlider(Widget, can_focus=True):
         super().__init__()
         self.set_reactive(PercentSlider.value, self.validate_value(value))
         self._on_change = on_change
-        self._what = OF_EACH_TYPE
+        self._what, self._instead = OF_EACH_TYPE, ""
         self._typed = ""
         self._typing: Timer | None = None
         self._dragging = False
 
-    def say(self, what: str) -> None:
-        """Say of what the percentage is."""
-        if what != self._what:
-            self._what = what
+    def say(self, what: str, instead: str = "") -> None:
+        """Say of what the percentage is, or what decides instead until it is moved."""
+        if (what, instead) != (self._what, self._instead):
+            self._what, self._instead = what, instead
             self.refresh()
 
     def validate_value(self, value: float) -> float:
@@ -187,7 +187,7 @@ class PercentSlider(Widget, can_focus=True):
 
     def _text(self) -> str:
         shown = f"{self._typed}_" if self._typed else f"{self.value:g}"
-        text = f"Top {shown} % {self._what}"
+        text = self._instead or f"Top {shown} % {self._what}"
         return text.ljust(len(f"Top 100 % {self._what}") + 1)
 
     def _track_cells(self) -> int:
@@ -208,10 +208,11 @@ class PercentSlider(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         cells = self._track_cells()
         thumb = round((self.value - LOWEST) * (cells - 1) / (HIGHEST - LOWEST))
+        decides = not self._instead
         segments = [
             Segment(self._text(), self._style("text")),
-            Segment("━" * thumb, self._style("fill")),
-            Segment("●", self._style("thumb")),
+            Segment("━" * thumb, self._style("fill" if decides else "track")),
+            Segment("●" if decides else "○", self._style("thumb" if decides else "track")),
             Segment("─" * (cells - 1 - thumb), self._style("track")),
         ]
         return Strip(segments).adjust_cell_length(self.content_size.width, self.rich_style)

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.cells import keep_end, printable
 from spectrum_tui.app.widgets.filter_line import FilterLine
-from spectrum_tui.app.widgets.hands import WORDS
+from spectrum_tui.app.widgets.layer_facts import (
+    layer_lines,
+    what_it_costs,
+    what_it_is,
+    why_chosen,
+    why_unscored,
+)
 from spectrum_tui.app.widgets.score_table import ScoreTable
-from spectrum_tui.core import numbers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
-from spectrum_tui.core.results.selection import ALWAYS, NEVER, Hand, Selection, percent_of_step
-
-Part = tuple[str, float]
-"""(label, score) of one matrix of a layer that has several."""
-
-
-def spread_text(parts: Sequence[Part]) -> str:
-    """`mean of 256 matrices from 0.12 to 3.41`."""
-    scores = [score for _, score in parts]
-    low, high = numbers.score(min(scores)), numbers.score(max(scores))
-    return f"mean of {numbers.counted(len(parts), 'matrix', 'matrices')} from {low} to {high}"
+from spectrum_tui.core.results.selection import Selection
 
 
 class ScorePane(Vertical):
@@ -40,10 +34,12 @@ class ScorePane(Vertical):
     }
     """
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, memory: TrainingMemory | None = None) -> None:
+        """`memory` is what training takes, where that can be known."""
         super().__init__()
-        self.selection = selection
+        self.selection, self._memory = selection, memory
         self._policy = Policy()
+        self._said = Content("")
         self.table = ScoreTable(selection, self._show_details)
         self._details = Static(markup=False, id="details")
         self.filter = FilterLine("part of a layer or type name", self._narrow, self.table.focus)
@@ -69,9 +65,8 @@ class ScorePane(Vertical):
             self.selection = selection
             self.table.set_selection(selection)
         self.table.set_mask(selection.mask(policy), selection.by_hand(policy))
-        if policy.shape != self._policy.shape:
-            self._policy = policy
-            self._show_details()
+        self._policy = policy
+        self._show_details()
 
     def set_embeddings(self, rows: BoolArray) -> None:
         """Show these as embeddings and heads that train."""
@@ -79,38 +74,27 @@ class ScorePane(Vertical):
         self._show_details()
 
     def _show_details(self) -> None:
-        self._details.update(self.details(self.size.width), layout=False)
+        said = self.details(self.size.width)
+        if said != self._said:
+            self._said = said
+            self._details.update(said, layout=False)
 
     def details(self, width: int) -> Content:
-        """Return what the row of the current layer had no room for, as far as it fits."""
+        """Return what is known of the current layer: two lines where the terminal is tall, else
+        what its row had no room for, as far as that fits."""
         row = self.table.current
         if row is None:
             return Content(" No layer or type contains this text.")
-        scores = self.selection.result.scores
+        if self._details.size.height > 1:
+            lines = layer_lines(self.selection, self._policy, self._memory, row)
+            return Content("\n").join(Content(" ") + line for line in lines)
+        name = printable(self.selection.result.scores.layers[row])
         columns = self.table.columns(self.table.view_size.width)
-        name = scores.layers[row]
         parts = [] if cell_len(name) <= columns["layer"].width else [name]
-        if row in scores.problems:
-            return Content(keep_end(" " + " · ".join([scores.problems[row], *parts]), width))
-        if "type" not in columns:
-            parts.append(scores.type_names[scores.type_ids[row]])
-        if row in scores.parts:
-            parts.append(f"{spread_text(scores.parts[row])} (x)")
-        if scores.has_shapes:
-            parts.append(scores.shape(row))
-            parts.append(f"{numbers.count(float(scores.numel[row]))} parameters")
-        parts.append(self._when_selected(row))
-        return Content(printable(" " + " · ".join(parts)))
-
-    def _when_selected(self, row: int) -> str:
-        if self.table.in_embeddings[row]:
-            return "◆ trains with embeddings and head"
-        if hand := int(self.table.hands[row]):
-            return WORDS[Hand(hand)]
-        step = int(self.selection.shape(self._policy).threshold[row])
-        if step == ALWAYS:
-            return "selected whatever the percentage of others"
-        if step == NEVER:
-            return "not selected" if self.selection.rank[row] else "never selected"
-        n = int(self.selection.counts[self.selection.result.scores.type_ids[row]])
-        return f"selected from {percent_of_step(step, n):g} %"
+        if reason := why_unscored(self.selection, row):
+            return Content(keep_end(" " + " · ".join([reason, *parts]), width))
+        parts += what_it_is(self.selection.result.scores, row)
+        parts.append(why_chosen(self.selection, self._policy, row)[0])
+        cost = what_it_costs(self._memory, self.selection, row)
+        text = " " + " · ".join([*parts, cost] if cost else parts)
+        return Content(text if cell_len(text) <= width else text.replace(" parameters ·", " ·"))

@@ -27,7 +27,7 @@ class TotalsLine(Widget):
 
     def show(self, left: str, right: str, more: Sequence[str] = (), short: str = "") -> None:
         """Say something else. `more` are ways to go on after `left`, longest first; `short` stands
-        for `left` where only that leaves room for the last of them."""
+        for `left` where only that leaves room for any of them."""
         now = (left, right, tuple(more), short)
         if now != (self.left, self.right, self.more, self.short):
             self.left, self.right, self.more, self.short = now
@@ -38,7 +38,7 @@ class TotalsLine(Widget):
         after that is as long as there is room for."""
         width = self.size.width
         said = [self.left + more for more in self.more]
-        said += [self.short + self.more[-1]] if self.more and self.short else []
+        said += [self.short + more for more in self.more] if self.short else []
         left = next((text for text in said if cell_len(text) <= width), self.left)
         room = width - cell_len(left) - cell_len(self.right)
         if room < 3:

@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from spectrum_tui.core import numbers
+from spectrum_tui.core.memory.compute import step_cost
 from spectrum_tui.core.memory.model import ABOVE, BELOW, Architecture, ModelSizes
 from spectrum_tui.core.memory.presets import COPY, Preset, Training
 from spectrum_tui.core.recipes.adapters import adapter_layers
@@ -44,7 +46,8 @@ _Parts = tuple[float, float, float]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """Bytes on each GPU. `trained` are parameters; `blocks_back` of `blocks` are reached by the
-    backward pass without gradient checkpointing (0 of 0 where the model has none)."""
+    backward pass without gradient checkpointing (0 of 0 where the model has none); `step` is the
+    cost of a training step relative to training everything (see `compute.step_cost`)."""
 
     weights: float
     gradients: float
@@ -53,6 +56,7 @@ class Estimate:
     trained: int
     blocks_back: int = 0
     blocks: int = 0
+    step: float = 1.0
 
     @property
     def parts(self) -> dict[str, float]:
@@ -63,6 +67,11 @@ class Estimate:
             "optimizer": self.optimizer,
             "activations": self.activations,
         }
+
+    @property
+    def reach(self) -> str:
+        """How many of the blocks gradients reach, in words: `24 of 32 blocks`."""
+        return numbers.part_of(self.blocks_back, self.blocks, "block")
 
     @property
     def static(self) -> float:
@@ -109,15 +118,42 @@ class MemoryTable:
             parts = self._whole(preset, trained, int(column.full_state[step]))
         weights, gradients, optimizer = _divided(parts, training)
         model = self.sizes.architecture
+        blocks = model.blocks if model else 0
+        reached = blocks - first if blocks else 0
         return Estimate(
             weights=weights,
             gradients=gradients,
             optimizer=optimizer,
             activations=activations(model, training, first) if model else 0.0,
             trained=trained,
-            blocks_back=model.blocks - first if model else 0,
-            blocks=model.blocks if model else 0,
+            blocks_back=reached,
+            blocks=blocks,
+            step=step_cost(
+                reached=reached / blocks if blocks else 1.0,
+                trained=trained / self._total if self._total else 1.0,
+                checkpointing=training.checkpointing,
+            ),
         )
+
+    def of_layer(self, row: int, training: Training) -> float:
+        """Return the bytes of gradients and optimizer state on each GPU that one layer takes while
+        it trains as the preset's own recipe has it; 0 where that gives it no adapter."""
+        preset, sizes = training.preset, self.sizes
+        names = self.selection.result.scores.parameters[row]
+        own = np.array([sizes.index[name] for name in names if name in sizes.index], np.int64)
+        trained = int(sizes.numel[own].sum())
+        full_state = int(sizes.numel[own][sizes.full_state[own]].sum())
+        parts = self._whole(preset, trained, full_state)
+        if preset.adapters:
+            layers = adapter_layers(self.selection)
+            adaptable = bool(layers.adaptable[row])
+            whole = preset.hybrid and bool(layers.whole(layers.adaptable)[row])
+            adapter = training.tiers.high_rank * int(layers.width[row]) * adaptable
+            each = COPY[1:] if whole else (preset.gradients, preset.optimizer)
+            count = trained if whole else adapter
+            parts = (0.0, each[0] * count, each[1] * count)
+        _, gradients, optimizer = _divided(parts, training)
+        return gradients + optimizer
 
     def totals(self, policy: Policy, training: Training) -> FloatArray:
         """Return the sum at every whole percentage 0..100 of a policy."""

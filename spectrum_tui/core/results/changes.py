@@ -86,6 +86,16 @@ def _not_in(patterns: Sequence[str], layers: Sequence[str], every: Mapping[str, 
     return [name for name in layers if name not in found]
 
 
+def slid(before: Policy, after: Policy) -> str:
+    """Return which percentage alone was changed: `*` for that of all, or the pattern of a type; ""
+    where anything else was."""
+    if replace(before, percent=after.percent) == after:
+        return "*"
+    changed = {name for name, _ in set(before.type_percents) ^ set(after.type_percents)}
+    alone = replace(before, type_percents=after.type_percents) == after
+    return changed.pop() if alone and len(changed) == 1 else ""
+
+
 def described(before: Policy, after: Policy) -> str:
     """Return what was changed, in a few words: `25 % to 30 %`, `1 layer pinned`."""
     if after.budget != before.budget:
@@ -124,7 +134,7 @@ def _layers(before: Policy, after: Policy) -> str:
             return f"{_named(gone)} no longer {words}"
         if added or gone:
             return f"layers {words}"
-    return "nothing"
+    return "nothing" if after.layers is None else counted(after.layers, "layer")
 
 
 def _named(names: set[str]) -> str:

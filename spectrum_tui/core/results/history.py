@@ -1,62 +1,53 @@
-"""The policies that were chosen before, to go back to and forth."""
+"""What was chosen before, to go back to and forth."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from spectrum_tui.core.results.changes import described
-from spectrum_tui.core.results.policy import Policy
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A policy to go to, and what of the present one that takes back or makes again."""
+class Step(Generic[T]):
+    """What to go to, and what of the present one that takes back or makes again, in words."""
 
-    policy: Policy
+    value: T
     words: str
 
 
-class History:
-    """Changes of a policy. A percentage that moves on and on is one change."""
+class History(Generic[T]):
+    """Changes of a value. A percentage that moves on and on is one change."""
 
-    def __init__(self) -> None:
-        self._before: list[Policy] = []
-        self._after: list[Policy] = []
+    def __init__(self, described: Callable[[T, T], str]) -> None:
+        """Go by `described` for what is other in the second value than in the first, in words."""
+        self._described = described
+        self._before: list[T] = []
+        self._after: list[T] = []
         self._sliding = ""
 
-    def add(self, before: Policy, after: Policy) -> None:
-        """Remember that `before` became `after`; what was undone cannot be made again then."""
-        sliding = _slid(before, after)
+    def add(self, before: T, after: T, sliding: str = "") -> None:
+        """Remember that `before` became `after`; what was undone cannot be made again then.
+        `sliding` names the one percentage that was moved, where nothing else was changed."""
         if not sliding or sliding != self._sliding:
             self._before.append(before)
         self._sliding = sliding
         self._after.clear()
 
-    def undo(self, present: Policy) -> Step | None:
-        """Return the policy before the last change; None where there is none."""
+    def undo(self, present: T) -> Step[T] | None:
+        """Return what was before the last change; None where there is none."""
         return self._go(self._before, self._after, present, back=True)
 
-    def redo(self, present: Policy) -> Step | None:
-        """Return the policy that was undone last; None where there is none."""
+    def redo(self, present: T) -> Step[T] | None:
+        """Return what was undone last; None where there is none."""
         return self._go(self._after, self._before, present, back=False)
 
-    def _go(
-        self, source: list[Policy], target: list[Policy], present: Policy, *, back: bool
-    ) -> Step | None:
+    def _go(self, source: list[T], target: list[T], present: T, *, back: bool) -> Step[T] | None:
         if not source:
             return None
         self._sliding = ""
-        policy = source.pop()
+        value = source.pop()
         target.append(present)
-        words = described(policy, present) if back else described(present, policy)
-        return Step(policy, words)
-
-
-def _slid(before: Policy, after: Policy) -> str:
-    """Return which percentage alone was changed: `*` for that of all, or the pattern of a type; ""
-    where anything else was."""
-    if replace(before, percent=after.percent) == after:
-        return "*"
-    changed = {name for name, _ in set(before.type_percents) ^ set(after.type_percents)}
-    alone = replace(before, type_percents=after.type_percents) == after
-    return changed.pop() if alone and len(changed) == 1 else ""
+        words = self._described(value, present) if back else self._described(present, value)
+        return Step(value, words)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.core.errors import ResultsError
+from spectrum_tui.core.memory.budget import filled
+from spectrum_tui.core.memory.presets import Training
+from spectrum_tui.core.policy_values import parse_budget
 from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.settings import METRICS, Settings
@@ -50,3 +54,45 @@ def test_a_metric_that_is_not_there_changes_nothing() -> None:
         with pytest.raises(ResultsError, match="hold no calibrated"):
             state.rank_by(wanted)
     assert state.ranking.metric.name == "spectrum"
+
+
+SIZED = made.with_parameters(made.result(layers=8))
+
+
+def test_a_budget_is_filled_anew_by_whatever_changes() -> None:
+    budget = parse_budget("20GiB")
+    state = ResultState(SIZED, Settings(budget=budget, way="8bit", no_embeddings=True))
+    assert (state.memory.way, state.memory.card) == ("8bit", budget)
+    changes: tuple[Callable[[], None], ...] = (
+        lambda: state.pin([0, 1, 2]),
+        lambda: state.ban([8]),
+        lambda: state.move_first_block(2),
+        lambda: state.move_type(20, 10),
+    )
+    for change in changes:
+        change()
+        policy = state.choice.policy
+        assert policy == filled(policy, state.choice.selection, Tiers())
+        total = state.memory.estimate(state.choice, state.memory.training).total
+        assert total <= 20 * 2**30
+    while state.undo():
+        pass
+    assert state.choice.policy == state.of(SIZED).choice.policy
+
+
+def test_the_card_and_the_way_are_undone_too() -> None:
+    state = ResultState(SIZED, Settings(top_percent=25))
+    state.memory.train("qlora gpus=2", Tiers())
+    state.memory.card = parse_budget("24GiB")
+    state.train_as_set()
+    assert state.undo() == "trained by qlora gpus=2, card 24GiB"
+    assert (state.memory.training, state.memory.card) == (Training(), None)
+    assert state.redo() == "trained by qlora gpus=2, card 24GiB"
+    assert (state.memory.way, state.memory.card) == ("qlora gpus=2", parse_budget("24GiB"))
+    assert not state.redo()
+
+
+def test_other_tiers_are_no_step_of_their_own() -> None:
+    state = ResultState(SIZED, Settings(top_percent=25))
+    state.choice = replace(state.choice, tiers=Tiers(high_rank=64))
+    assert not state.undo()

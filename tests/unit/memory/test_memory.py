@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.memory.compute import step_cost
 from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
 from spectrum_tui.core.memory.fit import fit
 from spectrum_tui.core.memory.model import ModelSizes, nf4_bytes
@@ -21,6 +22,7 @@ from spectrum_tui.core.memory.presets import (
     preset_named,
     sharding_named,
 )
+from spectrum_tui.core.memory.savings import savings
 from spectrum_tui.core.policy_values import parse_memory
 from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.results.policy import Policy
@@ -394,3 +396,68 @@ def test_presets_are_frozen_and_say_what_they_mean_in_a_line() -> None:
         PRESETS[0].weights = 1  # type: ignore[misc]
     for preset in PRESETS:
         assert 20 < len(preset.meaning) <= 74
+
+
+@pytest.mark.parametrize(
+    ("reached", "trained", "checkpointing", "cost"),
+    [
+        (1.0, 1.0, False, 1.0),  # 1 forward, 1 back, 1 for the weights
+        (0.75, 0.25, False, 2 / 3),  # 1 + 3/4 + 1/4 of 3
+        (0.0, 0.0, False, 1 / 3),  # forward alone
+        (1.0, 1.0, True, 1.0),
+        (0.75, 0.25, True, 3.25 / 4),  # forward twice, back through all, 1/4 of the weights
+    ],
+)
+def test_the_cost_of_a_step_by_hand(
+    reached: float, trained: float, checkpointing: bool, cost: float
+) -> None:
+    found = step_cost(reached=reached, trained=trained, checkpointing=checkpointing)
+    assert found == pytest.approx(cost)
+
+
+def test_blocks_save_once_embeddings_are_frozen_and_nothing_is_recomputed() -> None:
+    blocks = Policy(percent=100, blocks=((24, None),))
+    table, plain = table_of(LLAMA), Training(checkpointing=False)
+    held = savings(table, blocks, Training())
+    assert held.held_by_embeddings and (held.plain.blocks_back, held.blocks_frozen) == (32, 8)
+    assert "--no-embeddings" in held.lines[-1] and held.short.endswith("32 of 32 blocks, with e 8")
+    found = savings(table, replace(blocks, embeddings=False), plain)
+    assert not found.held_by_embeddings and found.plain.blocks_back == 8
+    trained = sum(p.numel for p in LLAMA.parameters if _block(p.name) >= 24)
+    trained -= 8 * 4096  # the norms, which have no score
+    cost = (1 + 8 / 32 + trained / LLAMA.total_parameters) / 3
+    assert found.plain.step == pytest.approx(cost)
+    assert f"{cost:.1%}".replace("%", " %") in found.lines[0]
+    deep = table.estimate(Policy(percent=100, embeddings=False), plain)
+    logits = 2048 * 10 * 128_256
+    assert (found.plain.activations - logits) * 4 == pytest.approx(deep.activations - logits)
+
+
+def _block(name: str) -> int:
+    return int(name.split(".")[2]) if name.startswith("model.layers.") else -1
+
+
+@pytest.mark.parametrize("preset", ["bf16", "mixed", "fp32", "8bit"])
+@pytest.mark.parametrize("sharding", ["none", "zero2"])
+def test_what_a_layer_costs_is_what_it_adds(preset: str, sharding: str) -> None:
+    table = table_of(SMALL)
+    training = Training(preset=preset_named(preset), gpus=2, sharding=sharding_named(sharding))
+    nothing = Policy(percent=0, embeddings=False)
+    without = table.estimate(nothing, training)
+    for row in (0, 9, 33, len(SMALL.scores) - 1):
+        pinned = replace(nothing, pins=(SMALL.scores.layers[row],))
+        found = table.estimate(pinned, training)
+        added = found.gradients + found.optimizer - without.gradients - without.optimizer
+        assert table.of_layer(row, training) == pytest.approx(added) and added > 0
+
+
+def test_what_a_layer_costs_with_adapters_by_hand() -> None:
+    table, tiers = table_of(LLAMA), Tiers(high_rank=16)
+    row = next(i for i, name in enumerate(LLAMA.scores.layers) if name.endswith("up_proj"))
+    adapter = 16 * (14336 + 4096) * (4 + 8)
+    for name in ("lora", "qlora"):
+        assert table.of_layer(row, Training(preset=preset_named(name), tiers=tiers)) == adapter
+    whole = 14336 * 4096 * (2 + 4)
+    assert table.of_layer(row, Training(preset=preset_named("hybrid"), tiers=tiers)) == whole
+    norms = table_of(SMALL)
+    assert norms.of_layer(len(SMALL.scores) - 1, Training(preset=preset_named("lora"))) == 0

@@ -14,6 +14,7 @@ from spectrum_tui.core.results.changes import (
     described,
     from_block,
     pinned,
+    slid,
     with_type_percent,
 )
 from spectrum_tui.core.results.history import History
@@ -102,13 +103,13 @@ def changed(policy: Policy, kind: str, chosen: list[str], number: int) -> Policy
 
 @given(st.lists(st.tuples(st.sampled_from(["pin", "ban", "slide", "type"]), layers), max_size=8))
 def test_undo_and_redo_restore_bit_for_bit(changes: list[tuple[str, list[str]]]) -> None:
-    history, policy = History(), Policy()
+    history, policy = History(described), Policy()
     past, last = [policy], ""
     for number, (kind, chosen) in enumerate(changes):
         after = changed(policy, kind, chosen, number)
         if after == policy:
             continue
-        history.add(policy, after)
+        history.add(policy, after, slid(policy, after))
         if kind == last and kind in ("slide", "type"):
             past.pop()  # a percentage that moves on
         past.append(after)
@@ -116,20 +117,20 @@ def test_undo_and_redo_restore_bit_for_bit(changes: list[tuple[str, list[str]]])
     masks = [SELECTION.mask(one) for one in past]
     for one, mask in zip(past[-2::-1], masks[-2::-1], strict=True):
         step = history.undo(policy)
-        assert step is not None and step.policy == one and step.words
-        assert (SELECTION.mask(step.policy) == mask).all()
-        policy = step.policy
+        assert step is not None and step.value == one and step.words
+        assert (SELECTION.mask(step.value) == mask).all()
+        policy = step.value
     assert history.undo(policy) is None
     for one in past[1:]:
         step = history.redo(policy)
-        assert step is not None and step.policy == one
-        policy = step.policy
+        assert step is not None and step.value == one
+        policy = step.value
     assert history.redo(policy) is None
     assert np.array_equal(SELECTION.mask(policy), masks[-1])
 
 
 def test_another_change_ends_what_was_undone() -> None:
-    history = History()
+    history = History(described)
     first, second = Policy(percent=20), Policy(percent=20, pins=(NAMES[0],))
     history.add(Policy(percent=10), first)
     assert history.undo(first) is not None

@@ -276,6 +276,9 @@ class TestCommands:
         text = capsys.readouterr().out
         for word in ("weights", "optimizer", "activations", "an estimate", "qlora"):
             assert word in text
+        assert "gradients reach 4 of 4 blocks" in text
+        assert main([*command, "--blocks", "2-"]) == 0
+        assert "frozen (--no-embeddings; e in the app), gradients reach" in capsys.readouterr().out
         assert main([*command, "--json", "--gpus", "2", "--sharding", "zero2"]) == 0
         data = json.loads(capsys.readouterr().out)
         total, trained = data["total_parameters"], data["trained_parameters"]
@@ -283,6 +286,9 @@ class TestCommands:
         found = data["bytes_on_each_gpu"]["bf16"]
         assert found["weights"] == 2 * total
         assert found["optimizer"] == 4 * trained / 2
+        assert (data["blocks"], found["blocks_reached_without_checkpointing"]) == (4, 4)
+        step = (1 + 1 + 1 + trained / total) / 4  # forward again, and back through all
+        assert found["step_of_training_everything"] == round(step, 4)
         assert data["fit"] is None
 
     def test_fit_chooses_the_percentage(self, model: Path, tmp_path: Path, capsys: Capture) -> None:

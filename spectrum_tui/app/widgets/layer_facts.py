@@ -1,0 +1,106 @@
+"""What is said of the layer under the cursor, in the table and in the heat map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.content import Content
+
+from spectrum_tui.app.training_memory import TrainingMemory
+from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.hands import GLYPHS, WORDS
+from spectrum_tui.core import numbers
+from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.results.results import Scores
+from spectrum_tui.core.results.selection import Hand, Selection
+from spectrum_tui.core.results.standing import By, Standing, standing
+from spectrum_tui.core.scoring.metrics import described
+
+Part = tuple[str, float]
+"""(label, score) of one matrix of a layer that has several."""
+_GOOD = "bold $text-success"
+
+
+def spread_text(parts: Sequence[Part]) -> str:
+    """`mean of 256 matrices from 0.12 to 3.41`."""
+    scores = [score for _, score in parts]
+    low, high = numbers.score(min(scores)), numbers.score(max(scores))
+    return f"mean of {numbers.counted(len(parts), 'matrix', 'matrices')} from {low} to {high}"
+
+
+def what_it_is(scores: Scores, row: int) -> list[str]:
+    """Return its type, where the name does not end with it, its matrices, shape and size."""
+    type_name = scores.type_names[scores.type_ids[row]]
+    parts = [] if scores.layers[row].endswith(type_name) else [printable(type_name)]
+    if row in scores.parts:
+        parts.append(f"{spread_text(scores.parts[row])} (x)")
+    if scores.has_shapes:
+        parts.append(scores.shape(row))
+        parts.append(f"{numbers.count(float(scores.numel[row]))} parameters")
+    return parts
+
+
+def why_unscored(selection: Selection, row: int) -> str:
+    """Return why a layer has no score; "" where it has one."""
+    scores = selection.result.scores
+    if row in scores.problems:
+        return printable(scores.problems[row])
+    return "" if selection.rank[row] else "not a number in the file"
+
+
+def its_score(selection: Selection, row: int) -> str:
+    """`SNR 0.0908 · rank 19 of 32`."""
+    scores = selection.result.scores
+    title = described(scores.metric).title
+    value, n = numbers.score(float(scores.values[row])), selection.counts[scores.type_ids[row]]
+    return f"{title} {value} · rank {selection.rank[row]} of {n}"
+
+
+def why_chosen(selection: Selection, policy: Policy, row: int) -> tuple[str, str]:
+    """(words, style): whether it trains, by what, and at which percentage that changes."""
+    found = standing(selection, policy, row)
+    if found.by is By.HAND:
+        hand = Hand(int(selection.by_hand(policy)[row]))
+        return f"{GLYPHS[hand]} {WORDS[hand]}", "bold"
+    if found.by is By.EMBEDDINGS and found.selected:
+        return "◆ trains with embeddings and head", _GOOD
+    if found.by is By.EMBEDDINGS:
+        return "frozen with embeddings and head (e)", ""
+    if found.by is By.NOTHING:
+        return "never selected", ""
+    when = _place(found, policy) if found.by is By.BUDGET else _percent(found)
+    return (f"● selected, {when}", _GOOD) if found.selected else (f"not selected, {when}", "")
+
+
+def _percent(found: Standing) -> str:
+    own = " of its type" if found.by is By.TYPE else ""
+    way = "leaves below" if found.selected else "enters at"
+    return f"{way} {found.percent:g} %{own}"
+
+
+def _place(found: Standing, policy: Policy) -> str:
+    return f"place {found.place:,}, the budget holds {policy.layers or 0:,}"
+
+
+def what_it_costs(memory: TrainingMemory | None, selection: Selection, row: int) -> str:
+    """`352 MB to train`: gradients and optimizer state; "" where sizes are not known yet."""
+    if memory is None or not memory.prepared:
+        return ""
+    nbytes = memory.table(selection).of_layer(row, memory.training)
+    return f"{numbers.size(nbytes)} to train" if nbytes else "takes no adapter"
+
+
+def layer_lines(
+    selection: Selection, policy: Policy, memory: TrainingMemory | None, row: int
+) -> tuple[Content, Content]:
+    """Two lines: what the layer is; its score, whether it trains, and what that costs."""
+    scores = selection.result.scores
+    name = Content.styled(printable(scores.layers[row]), "bold")
+    title = Content(" · ").join([name, *map(Content, what_it_is(scores, row))])
+    if reason := why_unscored(selection, row):
+        return title, Content.styled(f"no score: {reason}", "$text-error")
+    chosen = Content.styled(*why_chosen(selection, policy, row))
+    facts = [Content(its_score(selection, row)), chosen]
+    if cost := what_it_costs(memory, selection, row):
+        facts.append(Content(cost))
+    return title, Content(" · ").join(facts)
