@@ -72,7 +72,6 @@ ALWAYS_SEVERAL = {
     "freeze.py": {"rows"},
     "core/recipes/reference.py": {"layers"},  # after a type's name
     "scripts/train_with_trl.py": {"parameters"},
-    "app/widgets/heat_rows.py": {"blocks"},  # that share a cell
     "app/widgets/plan_panel.py": {"parameters"},
     "app/widgets/layer_facts.py": {"parameters"},
 }
