@@ -22,7 +22,6 @@ from textual.screen import Screen
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
 from spectrum_tui.app.base import BaseApp
-from spectrum_tui.app.key_names import keymap_of
 from spectrum_tui.app.loading import (
     RecipeLoaded,
     ResultLoaded,
@@ -94,15 +93,11 @@ class SpectrumApp(BaseApp):
         worker_command: Sequence[str] | None = None,
     ) -> None:
         """`results` (a file, or the folder of a training run) open at the start, compared with the
-        `other` file where there is one; `keys`:
-        {screen: {action: keys}} of the user. Raises InputError for these, and for a theme that
-        there is not."""
+        `other` file where there is one. Raises InputError for `keys` and a theme that cannot be."""
         super().__init__()
         self.set_theme(settings.theme)
         if keys:
-            keymap = keymap_of(keys, BaseApp)
-            self.set_keymap(keymap)
-            self.key_order.quit_keys = keymap.get("app.quit", "ctrl+q").split(",")
+            self.set_keys(keys)
         if demo or results is not None:
             settings = replace(settings, model=DEMO if demo else "")
         self.settings = settings

@@ -18,7 +18,7 @@ from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
-from spectrum_tui.app.key_names import NamedKeys
+from spectrum_tui.app.key_names import NamedKeys, keymap_of
 from spectrum_tui.app.key_order import KeyOrder
 from spectrum_tui.app.theme import DARK, LIGHT, THEMES, opposite
 from spectrum_tui.app.widgets.cells import PRINTABLE
@@ -84,6 +84,12 @@ class BaseApp(NamedKeys, App[None]):
             known = ", ".join(self.available_themes)
             raise InputError(f"There is no theme {name!r}.", f"Choose from {known}.", field="theme")
         self.theme = name or DARK.name
+
+    def set_keys(self, keys: Mapping[str, Mapping[str, str]]) -> None:
+        """Take the user's keys, {screen: {action: keys}}; raises InputError for what cannot be."""
+        keymap = keymap_of(keys, BaseApp)
+        self.set_keymap(keymap)
+        self.key_order.quit_keys = keymap.get("app.quit", "ctrl+q").split(",")
 
     async def on_event(self, event: events.Event) -> None:
         """Let keys in one after another; everything else as it comes."""

@@ -32,7 +32,7 @@ CONTINUE, QUIT = "\x0e", "\x11"
 
 IN_SCAN = {
     "a key while every core computes": (("f", b"Failures:"), ("f", b"newest")),
-    "a dialog while every core computes": (("?", b"closes"), ("q", b"Layer types")),
+    "a dialog while every core computes": (("?", b"closes"), ("q", b"newest")),
 }
 """Keys and what they bring (not escape: an app waits 0.1 s after it for the rest of a key)."""
 

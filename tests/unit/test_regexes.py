@@ -15,6 +15,7 @@ from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.errors import RecipeError, SpectrumError
 from spectrum_tui.core.naming.wrapped import find_wrapping
 from spectrum_tui.core.requests import ModelNames
+from spectrum_tui.core.results.names import filter_names
 from spectrum_tui.core.text import LONGEST_PATTERN
 from spectrum_tui.core.trainers import recipe_text
 from spectrum_tui.core.trainers.patterns import Form, anywhere, at_start, compiled
@@ -65,14 +66,23 @@ def test_ten_kilobytes_take_less_than_a_tenth_of_a_second(place: Place) -> None:
 
 
 def test_every_pattern_is_tried() -> None:
-    """Those that are made while the program runs are bounded: by `safety`, or by transformers."""
+    """Those that are made while the program runs are bounded: by `safety`, by transformers, or by
+    fnmatch, which never looks back."""
     assert sorted(UNKNOWN) == [
         "core/naming/assemble.py: re.compile('|'.join((f'(?:{p})' for p in (*ALWAYS_IGNORED, "
         "*ignored_patterns(model)))))",
         "core/naming/coverage.py: re.search(wrapping.pattern, name)",
+        "core/results/names.py: re.compile(translate(pattern))",
         "core/trainers/patterns.py: re.compile(form.regex)",
     ]
     assert len(PLACES) > 70
+
+
+def test_shell_patterns_are_quick() -> None:
+    begin = time.process_time()
+    for pattern in ("*a" * 60 + "b", "[a-z]*" * 40 + "!", "?" * 400 + "*" * 400 + "!"):
+        assert filter_names(["a" * 2000], pattern) == []
+    assert time.process_time() - begin < 0.5
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from textual.binding import BindingType
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell
 from spectrum_tui.app.widgets.key_footer import hidden_key
-from spectrum_tui.app.widgets.scan_matrix import ScanMatrix, Stage
+from spectrum_tui.app.widgets.scan_matrix import ScanMatrix
 
-STAGES = {Stage.WAITING: "·", Stage.SCORED: " ", Stage.IN_WORK: "▸", Stage.FAILED: "✗"}
-"""The marks of cells that have layers."""
+WAITING, IN_WORK = "·", "▸"
+STAGES = (WAITING, " ", IN_WORK, "✗")
+"""The marks of cells that have layers, by `Stage`."""
 
 
 class ScanGrid(HeatGrid, inherit_bindings=False):
@@ -39,36 +40,36 @@ class ScanGrid(HeatGrid, inherit_bindings=False):
     matrix: ScanMatrix
     whole: ScanMatrix
 
-    def follow(self) -> None:
-        """Show what the matrix knows by now."""
-        stage, levels, selected, sparks = (
-            self.matrix.stage,
-            self._levels,
-            self.selected,
-            self._sparks,
-        )
+    def follow(self, *, sparks: bool) -> None:
+        """Show what the matrix knows by now; in the lines of scores over the depth only with
+        `sparks`, as they take as long as all else at 60,000 layers."""
+        stage, levels, selected = self.matrix.stage, self._levels, self.selected
         self.matrix.recount()
-        if self.whole is not self.matrix:
-            self.whole.recount()
         self._levels = self.matrix.levels(one_scale=False)
-        self._sparks = self.whole.sparklines(self.geometry.spark, self.geometry.tall)
         self._mask = self.whole.done
         self.selected = self.matrix.selected(self._mask)
         changed = np.concatenate(
             [stage != self.matrix.stage, levels != self._levels, selected != self.selected], axis=1
         ).any(axis=1)
         rows = set(np.flatnonzero(changed).tolist())
-        rows |= {i for i, line in enumerate(self._sparks) if line != sparks[i]}
-        self.refresh_rows(rows)
+        self.refresh_rows(rows | (self._new_sparks() if sparks else set()))
+
+    def _new_sparks(self) -> set[int]:
+        """Draw the lines of scores anew; return the rows in which they are others."""
+        if self.whole is not self.matrix:
+            self.whole.recount()
+        before = self._sparks
+        self._sparks = self.whole.sparklines(self.geometry.spark, self.geometry.tall)
+        return {row for row, line in enumerate(self._sparks) if line != before[row]}
 
     def mark(self, row: int, column: int) -> str:
         """Return how far the layers of a cell are."""
-        return STAGES[Stage(self.matrix.stage[row, column])]
+        return STAGES[self.matrix.stage[row, column]]
 
     def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
-        if kind == Cell.NO_SCORE and mark == STAGES[Stage.IN_WORK]:
+        if kind == Cell.NO_SCORE and mark == IN_WORK:
             return mark, self.line_style("scan--work")
-        if kind == Cell.NO_SCORE and mark == STAGES[Stage.WAITING]:
+        if kind == Cell.NO_SCORE and mark == WAITING:
             return mark, self.line_style("heat--dim")
         if kind == Cell.EMPTY:
             return " ", self.line_style()

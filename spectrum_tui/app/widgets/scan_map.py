@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Self
@@ -52,6 +53,7 @@ class ScanMap(Vertical):
         self._foot = Static("", markup=False, id="scan-foot")
         self._shown = Content()
         self._scan = Snapshot()
+        self._sparked = 0.0
 
     def compose(self) -> ComposeResult:
         yield self.grid
@@ -69,7 +71,11 @@ class ScanMap(Vertical):
         self.taken += len(scores)
         self.matrix.take(scores, (work.layer for work in scan.in_work))
         self._scan = scan
-        self.grid.follow()
+        # Once a second, and at the end.
+        now = time.monotonic()
+        sparks = not scan.live or now - self._sparked >= 1.0
+        self._sparked = now if sparks else self._sparked
+        self.grid.follow(sparks=sparks)
         self._show_foot()
 
     @property

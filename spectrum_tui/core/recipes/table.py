@@ -88,14 +88,14 @@ def rows(choice: Choice) -> Iterator[list[Cell]]:
     """Yield the cells of every layer, in the order of the scores; rank 0 is none."""
     selection = choice.selection
     scores = selection.result.scores
-    trained, decided = selection.trained(choice.policy), _decided(choice)
-    columns = [scores.metrics[name].values for name in selection.result.metrics]
-    for i, layer in enumerate(scores.layers):
-        kind = int(scores.type_ids[i])
+    trained, decided = selection.trained(choice.policy).tolist(), _decided(choice)
+    rank, counts, numel = selection.rank.tolist(), selection.counts.tolist(), scores.numel.tolist()
+    columns = [scores.metrics[name].values.tolist() for name in selection.result.metrics]
+    for i, (layer, kind) in enumerate(zip(scores.layers, scores.type_ids.tolist(), strict=True)):
         yield [
-            *(layer, scores.type_names[kind], int(selection.rank[i]), int(selection.counts[kind])),
-            *(float(values[i]) for values in columns),
-            *(scores.shape(i) if scores.rows[i] else "", int(scores.numel[i])),
+            *(layer, scores.type_names[kind], rank[i], counts[kind]),
+            *(values[i] for values in columns),
+            *(scores.shape(i) if scores.rows[i] else "", numel[i]),
             *("yes" if trained[i] else "no", decided[i], scores.problems.get(i, "")),
         ]
 
@@ -124,7 +124,7 @@ def _csv_cell(cell: Cell) -> Cell:
     if not isinstance(cell, str):
         return "" if isinstance(cell, float) and math.isnan(cell) else cell
     shown = safe(cell)
-    first = unicodedata.normalize("NFKC", cell.lstrip("\t\r\n \xa0\u3000"))[:1]
+    first = unicodedata.normalize("NFKC", cell.lstrip("\t\r\n \xa0\u3000")[:1])[:1]
     return f"'{shown}" if first in tuple("=+-@") or cell[:1] in tuple("\t\r\n") else shown
 
 
