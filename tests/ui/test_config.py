@@ -138,7 +138,7 @@ class TestDefaults:
             await pilot.press("f")
             await until(pilot, lambda: isinstance(app.screen, MemoryScreen))
             assert isinstance(app.screen, MemoryScreen)
-            assert app.screen.size_field.value == "24 GB"
+            assert app.screen.size_field.value == "24GB"
             assert app.screen.table.limit == 24e9
             assert screen.state.memory.training.gpus == 2
             assert screen.state.choice.percent == 12.5

@@ -98,6 +98,8 @@ async def test_the_slider_moves_and_the_yaml_is_saved(served: Served, tmp_path: 
         await browser.open(served.url)
         await browser.wait_for("Top 50 %")
         await browser.press("ArrowRight", 5)
+        await browser.wait_for("model.layers.5.")
+        await browser.press("+", 5)
         await browser.wait_for("Top 55 %")
         await browser.press("w")
         await browser.wait_for("Save")

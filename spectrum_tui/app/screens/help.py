@@ -44,9 +44,10 @@ PURPOSES = {
         "trainers read alike."
     ),
     "ResultsScreen": (
-        "The slider selects the top percent of every layer type, and everything below follows "
-        "it: which layers, how many parameters would train, and the YAML to save. Save writes "
-        "the file that your trainer reads."
+        "Layer types by depth: the colour is the score, the mark what trains. The percentage "
+        "selects the best layers of every type, and everything follows it: how many parameters "
+        "would train, the memory for it, and the YAML. Save writes the file that your trainer "
+        "reads."
     ),
     "CompareScreen": (
         "Two rankings of the same layers, A and B. Spearman's rho is 1 if both have the layers "

@@ -146,7 +146,10 @@ class HeatRows(LineView):
 
     def mark(self, row: int, column: int) -> str:
         """Return what stands on a cell: selected, in part, or training without being selected."""
-        return _glyph(int(self.marks[row, column]), bool(self.in_embeddings[row, column]))
+        mark = int(self.marks[row, column])
+        return (
+            IN_EMBEDDINGS if mark == Mark.NONE and self.in_embeddings[row, column] else MARKS[mark]
+        )
 
     def _cell_regions(self, cells: IntArray, *, whole: bool) -> Iterator[Region]:
         """Where these cells are drawn, or only their marks."""
@@ -275,10 +278,9 @@ class HeatRows(LineView):
             text, style = self._single(row, end - start, words=words)
             return [Segment(text, style), Segment(" " * (layout.counts_at - end), plain)]
         kinds, levels = self.matrix.cells[row].tolist(), self._levels[row].tolist()
-        marks, heads = self.marks[row].tolist(), self.in_embeddings[row].tolist()
         under = self._highlighted(row)
         drawn = [
-            self._look(_Look(kinds[i], levels[i], _glyph(marks[i], heads[i]), i in under, words))
+            self._look(_Look(kinds[i], levels[i], self.mark(row, i), i in under, words))
             for i in range(last)
         ]
         runs = groupby(drawn, key=itemgetter(1))
@@ -343,7 +345,3 @@ class HeatRows(LineView):
         if kind == Cell.NO_SCORE:
             return "✗", self.line_style("heat--no-score")
         return "·", self.line_style("heat--dim")
-
-
-def _glyph(mark: int, trains_anyway: bool) -> str:
-    return IN_EMBEDDINGS if trains_anyway and mark == Mark.NONE else MARKS[mark]

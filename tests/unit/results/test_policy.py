@@ -193,6 +193,8 @@ def test_a_budget_is_met_and_holds_no_further_layer(
     if found.layers < len(selection.by_share):
         assert cost(replace(found, layers=found.layers + 1)) > budget.amount
     assert filled(wanted, selection, Tiers()) == found
+    for before in (1, found.layers // 2, len(selection.by_share)):
+        assert filled(replace(wanted, layers=before), selection, Tiers(), table) == found
 
 
 def test_a_budget_takes_the_best_by_their_share_first() -> None:
