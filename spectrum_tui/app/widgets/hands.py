@@ -10,5 +10,5 @@ SHORT = {Hand.PINNED: "pinned", Hand.BANNED: "banned", Hand.OUTSIDE: "outside"}
 WORDS = {
     Hand.PINNED: "pinned: trains at any percentage",
     Hand.BANNED: "banned: never trains",
-    Hand.OUTSIDE: "outside the blocks that may train",
+    Hand.OUTSIDE: "in a block that stays frozen",
 }
