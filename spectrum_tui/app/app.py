@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from textual import on
 from textual.css.query import NoMatches
@@ -22,6 +22,7 @@ from textual.screen import Screen
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
 from spectrum_tui.app.base import BaseApp
+from spectrum_tui.app.handing import hand_machine, hand_names, hand_sizes, hand_to_audit
 from spectrum_tui.app.loading import (
     RecipeLoaded,
     ResultLoaded,
@@ -39,7 +40,6 @@ from spectrum_tui.core.requests import (
     Downloaded,
     Failed,
     Inspected,
-    ModelNames,
     ModelSummary,
     Named,
     Notice,
@@ -57,23 +57,6 @@ from spectrum_tui.worker.client import ScanRunner, ScanSession, WorkerDied, Work
 
 HELP_SECONDS = 0.1
 """Between two looks whether the help is closed that results wait for."""
-
-
-@runtime_checkable
-class ShowsNames(Protocol):
-    """A screen of a model that is shown before its exact names are known."""
-
-    def refine(self, summary: ModelSummary) -> None:
-        """Take over the exact names, which take the trainer's library seconds to tell."""
-
-
-@runtime_checkable
-class ShowsMachine(Protocol):
-    """A screen that depends on the devices and how fast they are."""
-
-    def set_ready(self, ready: Ready) -> None:
-        """Take over what the worker found when it had started."""
-
 
 KEPT = "Every finished score is on disk. The next scan of this model continues there."
 LOST = "The cache cannot be written: the scores of this scan will be lost."
@@ -253,7 +236,7 @@ class SpectrumApp(BaseApp):
                 if self.screen is not self.setup_screen:
                     self.notify(text, markup=False)
             case Named(names=names):
-                self._audit_with(names)
+                hand_to_audit(self.screen_stack, names)
             case Sized():
                 _beside(post_sized, message.answer, self.post_message)
             case Failed():
@@ -271,7 +254,7 @@ class SpectrumApp(BaseApp):
     def _failed(self, failed: Failed, task: Task | None) -> None:
         match task:
             case "names":
-                self._audit_with(failed)
+                hand_to_audit(self.screen_stack, failed)
             case "scan":
                 self._scan_refused(failed)
             case "sizes":
@@ -305,9 +288,7 @@ class SpectrumApp(BaseApp):
         if self._summary is None:
             return
         self._summary = summary
-        for screen in self.screen_stack:
-            if isinstance(screen, ShowsNames):
-                screen.refine(summary)
+        hand_names(self.screen_stack, summary)
 
     def _show_failure(self, failure: Failed) -> None:
         self.setup_screen.show_failure(failure)
@@ -324,7 +305,7 @@ class SpectrumApp(BaseApp):
         lost = message.lost - {"sizes"}  # the scores are open without them
         if "names" in lost:
             error = {"message": text, "hint": hint}
-            self._audit_with(Failed(0, error))
+            hand_to_audit(self.screen_stack, Failed(0, error))
         elif lost - {"scan"}:
             self.setup_screen.show_error("model", text, hint)
         elif not lost:
@@ -332,9 +313,7 @@ class SpectrumApp(BaseApp):
 
     def _set_machine(self, ready: Ready) -> None:
         self._machine = ready
-        for screen in self.screen_stack:
-            if isinstance(screen, ShowsMachine):
-                screen.set_ready(ready)
+        hand_machine(self.screen_stack, ready)
 
     # -- results -------------------------------------------------------------------------------
 
@@ -352,16 +331,6 @@ class SpectrumApp(BaseApp):
 
         self.close_modals()
         self.push_screen(AuditScreen(message.path, message.text, message.audit))
-
-    def _audit_with(self, answer: ModelNames | Failed) -> None:
-        """Hand a model's parameters to the audit that asked for them, or why there are none."""
-        from spectrum_tui.app.screens.audit import AuditScreen
-
-        for screen in self.screen_stack:
-            if isinstance(screen, AuditScreen) and isinstance(answer, Failed):
-                screen.show_failure(answer.error["message"], answer.error["hint"])
-            elif isinstance(screen, AuditScreen):
-                screen.show_names(answer)
 
     @on(ResultLoaded)
     def _show_result(self, message: ResultLoaded) -> None:
@@ -401,15 +370,7 @@ class SpectrumApp(BaseApp):
 
     @on(ResultSized)
     def _take_sizes(self, message: ResultSized) -> None:
-        from spectrum_tui.app.screens.model_sizes import ModelSizesScreen
-        from spectrum_tui.app.screens.results import ResultsScreen
-
-        path = str(message.path)
-        for screen in self.screen_stack:
-            if isinstance(screen, ResultsScreen) and screen.state.result.source == path:
-                screen.take_sizes(message.result)
-            if isinstance(screen, ModelSizesScreen) and screen.scores == message.path:
-                screen.dismiss(True)
+        hand_sizes(self.screen_stack, message)
 
     def _show_load_error(self, text: str, hint: str) -> None:
         if self.screen is self.setup_screen:

@@ -176,7 +176,7 @@ async def test_the_palette_offers_the_screens_keys_and_the_theme(app: SpectrumAp
         await to_layers(pilot, app)
         titles = [command.title for command in app.get_system_commands(app.screen)]
         assert titles[0] == "Scan the checked types"
-        assert {"Back", "Use the light theme"} <= {*titles}
+        assert {"Go back", "Use the light theme"} <= {*titles}
         assert titles[-2:] == ["Show every key", "Quit the program"]
         await pilot.press("ctrl+p")
         assert at(app, CommandPalette)

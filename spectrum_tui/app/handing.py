@@ -1,0 +1,68 @@
+"""What screens wait for, handed to those of the stack that have a use for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from textual.screen import Screen
+
+if TYPE_CHECKING:
+    from spectrum_tui.app.loading import ResultSized
+    from spectrum_tui.core.requests import Failed, ModelNames, ModelSummary, Ready
+
+Screens = Sequence[Screen[Any]]
+
+
+@runtime_checkable
+class ShowsNames(Protocol):
+    """A screen of a model that is shown before its exact names are known."""
+
+    def refine(self, summary: ModelSummary) -> None:
+        """Take over the exact names, which take the trainer's library seconds to tell."""
+
+
+@runtime_checkable
+class ShowsMachine(Protocol):
+    """A screen that depends on the devices and how fast they are."""
+
+    def set_ready(self, ready: Ready) -> None:
+        """Take over what the worker found when it had started."""
+
+
+def hand_machine(screens: Screens, ready: Ready) -> None:
+    """Tell which devices there are, and how fast they are."""
+    for screen in screens:
+        if isinstance(screen, ShowsMachine):
+            screen.set_ready(ready)
+
+
+def hand_names(screens: Screens, summary: ModelSummary) -> None:
+    """Give the names of a trainer to the screens of a model."""
+    for screen in screens:
+        if isinstance(screen, ShowsNames):
+            screen.refine(summary)
+
+
+def hand_to_audit(screens: Screens, names: ModelNames | Failed) -> None:
+    """Give a model's parameters to the audit that asked for them, or say why there are none."""
+    from spectrum_tui.app.screens.audit import AuditScreen
+    from spectrum_tui.core.requests import Failed
+
+    for screen in screens:
+        if isinstance(screen, AuditScreen) and isinstance(names, Failed):
+            screen.show_failure(names.error["message"], names.error["hint"])
+        elif isinstance(screen, AuditScreen):
+            screen.show_names(names)
+
+
+def hand_sizes(screens: Screens, sized: ResultSized) -> None:
+    """Give sizes to the results that lack them, and end the question for a model."""
+    from spectrum_tui.app.screens.model_sizes import ModelSizesScreen
+    from spectrum_tui.app.screens.results import ResultsScreen
+
+    for screen in screens:
+        if isinstance(screen, ResultsScreen) and screen.state.result.source == str(sized.path):
+            screen.take_sizes(sized.result)
+        if isinstance(screen, ModelSizesScreen) and screen.scores == sized.path:
+            screen.dismiss(True)
