@@ -301,7 +301,10 @@ async def test_a_step_repaints_only_the_cells_that_changed(monkeypatch: pytest.M
         app.heatmap.show(app.selection, Policy(percent=51))
         assert painted == [], "the same selection again is no work"
         app.heatmap.show(app.selection, Policy(percent=0))
-        assert len(painted) == 1, "many changes are one repaint"
+        assert len(painted) == app.grid.line_count, "many changes are a line of each type"
+        painted.clear()
+        app.heatmap.show(app.selection, Policy(percent=50, blocks=((50, None),)))
+        assert len(painted) == 1, "where cells are hatched, everything"
 
 
 async def test_hidden_or_empty_maps_do_not_fail() -> None:

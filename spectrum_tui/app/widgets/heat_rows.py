@@ -26,7 +26,7 @@ from spectrum_tui.core.results.selection import HandArray
 from spectrum_tui.core.scoring.metrics import described
 
 REPAINT_ALL_CELLS = 60
-"""From this many changed cells on, one repaint is cheaper than a region for each."""
+"""From this many changed cells on, to repaint lines is cheaper than a region for each."""
 CHOSEN, PERCENTS = "chosen", "top %"
 """The titles of the counts and of the percentages."""
 
@@ -126,14 +126,16 @@ class HeatRows(LineView):
         if not self.is_mounted or not self.view_size:
             return
         layout = self.geometry
-        hatched = (marks != old) & ((marks == Mark.OUTSIDE) | (old == Mark.OUTSIDE))
+        hatched = bool(((marks == Mark.OUTSIDE) != (old == Mark.OUTSIDE)).any())
         regions = [
-            *self._cell_regions(changed, whole=bool(hatched.any())),
+            *self._cell_regions(changed, whole=hatched),
             *self._row_regions(recounted.tolist(), layout.counts_at, layout.counts),
             *self._row_regions(moved, layout.label, PERCENT),
         ]
-        if len(regions) > REPAINT_ALL_CELLS:
+        if len(regions) > REPAINT_ALL_CELLS and hatched:
             self.refresh()
+        elif len(regions) > REPAINT_ALL_CELLS:
+            self.refresh(*self._row_regions(self.visible_rows, 0, self.view_size.width))
         elif regions:
             self.refresh(*regions)
 
