@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from spectrum_tui.core.errors import InputError, ResultsError, SpectrumError, to_dict
+from spectrum_tui.core.files import is_folder
 
 if TYPE_CHECKING:
     from spectrum_tui.core.audit.audit import Audit
@@ -68,7 +69,7 @@ def post_result(path: Path, post: Post) -> None:
     # numpy's 0.1 s is paid here, on a thread, and not before the first frame.
     from spectrum_tui.core.saved.library import record
 
-    if path.is_dir():
+    if is_folder(path):
         _post_film(path, post)
         return
     try:

@@ -22,6 +22,7 @@ from spectrum_tui.core.comparison.compare import (
     rho_text,
     share_text,
 )
+from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.policy_line import read_policy
 from spectrum_tui.core.results.policy import Policy
@@ -57,7 +58,7 @@ def _policies(comparison: Comparison, settings: Settings, file_b: str) -> Polici
     policy = policy_for(settings, a)
     if not file_b:
         return policy, policy_for(settings, b)
-    of_b = Settings(**read_policy(Path(file_b).expanduser()))
+    of_b = Settings(**read_policy(output_folder(file_b)))
     return policy, policy_for(replace(of_b, policy=file_b), b)
 
 

@@ -149,9 +149,10 @@ def _compared_file(first: Path | None, other: str) -> Path:
 
 def _training_run(settings: Settings) -> Path | None:
     """Return the folder of a training run, if MODEL names one."""
+    from spectrum_tui.core.files import output_folder
     from spectrum_tui.core.saved.steps import is_training_run
 
-    folder = Path(settings.model).expanduser()
+    folder = output_folder(settings.model)
     if not settings.model or not is_training_run(folder):
         return None
     if settings.metric:

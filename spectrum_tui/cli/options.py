@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NoReturn
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.settings import DEMO, OPTIONS, POLICY_OPTIONS, Settings
 from spectrum_tui.stdio.streams import PROGRAM
 
@@ -84,7 +84,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 def _read_policy(file: str) -> dict[str, Any]:
     from spectrum_tui.core.recipes.policy_line import read_policy  # later: it needs numpy
 
-    return read_policy(Path(file).expanduser())
+    return read_policy(output_folder(file))
 
 
 def model_settings(options: argparse.Namespace) -> Settings:

@@ -116,6 +116,22 @@ def output_folder(typed: str) -> Path:
         return Path(typed)  # no such user: a folder of that very name, as in a shell
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether there is such a folder; False for a path that no system call takes."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is such a file; False for a path that no system call takes."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def newest_first(paths: Iterable[Path]) -> list[Path]:
     """Those of the paths that are files, by when they were changed; a link that leads nowhere or
     a file that is gone meanwhile is none."""

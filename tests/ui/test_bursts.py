@@ -4,6 +4,7 @@ end: on every screen, in every list, slider and dialog."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from textual.message import Message
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
+from textual.worker import WorkerCancelled
 
 from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.screens import singular_values
@@ -135,7 +137,8 @@ async def idle(pilot: Pilot[Any]) -> None:
     for _ in range(2):
         while not app.keys_done or app.message_queue_size:
             await asyncio.sleep(0.001)
-        await app.workers.wait_for_complete()
+        with contextlib.suppress(WorkerCancelled):  # a later one takes its place
+            await app.workers.wait_for_complete()
 
 
 async def press(pilot: Pilot[Any], *keys: str) -> None:

@@ -24,6 +24,7 @@ from spectrum_tui.core.files import (
     SCORES_FOLDER,
     cache_dir,
     cannot_keep,
+    is_file,
     newest_first,
     read_kept,
     write_kept,
@@ -89,7 +90,7 @@ class Entry:
     @property
     def is_gone(self) -> bool:
         """Whether there is no such file any more; this asks the disk."""
-        return not Path(self.path).is_file()
+        return not is_file(Path(self.path))
 
     def contains(self, text: str) -> bool:
         """Return whether a text stands in model, note or path, in capitals or not."""

@@ -111,6 +111,8 @@ def test_memory_and_compare_take_the_same_options(scores: str, capsys: Capture) 
         (["--budget", "much"], "'much' is no budget"),
         (["--blocks", "3-1"], "'3-1' is no range of blocks"),
         (["--policy", "none.yaml"], "none.yaml cannot be read"),
+        (["--policy", "~nobody-of-this-name/x"], "x cannot be read"),
+        (["--policy", "x" * 300], "cannot be read"),
     ],
 )
 def test_a_scan_is_refused_before_it_begins(
