@@ -75,6 +75,7 @@ class WriteScreen(Dialog[Path | None]):
     @work(exclusive=True, group=KEYS_WAIT)
     async def _write(self) -> None:
         path = self.path
+        self.workers.cancel_group(self, "look")  # else it may say "a new file" over an error
         try:
             await asyncio.to_thread(write_text, path, self._text)
         except SpectrumError as error:
