@@ -8,7 +8,7 @@ without a score (NaN) is never selected by a rule.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property, lru_cache
 
@@ -19,7 +19,7 @@ from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.layer_types import Group, group_of
 from spectrum_tui.core.policy_values import PER_TYPE, Blocks
 from spectrum_tui.core.results.names import Names, unmatched
-from spectrum_tui.core.results.policy import STEPS_OF_A_PERCENT, Policy, step_of
+from spectrum_tui.core.results.policy import STEPS_OF_A_PERCENT, Policy
 from spectrum_tui.core.results.results import (
     BoolArray,
     EmbeddingParameter,
@@ -186,10 +186,10 @@ class Selection:
 
     def _make_shape(self, policy: Policy) -> Shape:
         threshold, names = self._by_rule(policy), self._names
-        for pattern, percent in policy.type_percents:
-            rows = names.types(pattern)[self.result.scores.type_ids]
-            own = self.percent_thresholds[rows] <= step_of(percent)
-            threshold[rows] = np.where(own, ALWAYS, NEVER)
+        own = self.own_percents(policy)[self.result.scores.type_ids]
+        rows = ~np.isnan(own)
+        chosen = self.percent_thresholds[rows] <= np.rint(own[rows] * STEPS_OF_A_PERCENT)
+        threshold[rows] = np.where(chosen, ALWAYS, NEVER)
         by_hand = self.by_hand(policy)
         threshold[by_hand == Hand.PINNED] = ALWAYS
         threshold[(by_hand == Hand.BANNED) | (by_hand == Hand.OUTSIDE)] = NEVER
@@ -229,15 +229,17 @@ class Selection:
 
     def by_hand(self, policy: Policy) -> HandArray:
         """Return per layer what a person said of it: a `Hand`."""
-        return self._by_hand(replace(policy.shape, type_percents=(), budget=None, layers=None))
+        return self._by_hand(policy.blocks, policy.pins, policy.bans)
 
-    def _make_by_hand(self, policy: Policy) -> HandArray:
+    def _make_by_hand(
+        self, blocks: Blocks, pins: tuple[str, ...], bans: tuple[str, ...]
+    ) -> HandArray:
         chosen: HandArray = np.full(len(self.rank), Hand.NONE, np.uint8)
         names = self._names
-        if policy.blocks:
-            chosen[~_inside(names.blocks, policy.blocks)] = Hand.OUTSIDE
-        chosen[names.rows(policy.pins)] = Hand.PINNED
-        chosen[names.rows(policy.bans)] = Hand.BANNED
+        if blocks:
+            chosen[~_inside(names.blocks, blocks)] = Hand.OUTSIDE
+        chosen[names.rows(pins)] = Hand.PINNED
+        chosen[names.rows(bans)] = Hand.BANNED
         return chosen
 
     @cached_property
