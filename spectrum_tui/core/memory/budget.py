@@ -26,6 +26,7 @@ from spectrum_tui.core.results.selection import Selection
 
 _DEFAULT = Training()
 _CHECKPOINTING = {"yes": True, "no": False}
+_SIZES_FROM = "Give the model that they are of: --sizes-from MODEL."
 
 
 def filled(
@@ -42,7 +43,7 @@ def filled(
     if policy.budget is None:
         return policy
     if not selection.result.scores.has_shapes:
-        raise ResultsError(NO_SIZES, "Give the model that they are of: --sizes-from MODEL.")
+        raise ResultsError(NO_SIZES, _SIZES_FROM)
     cost = _Cost(policy.budget, selection, parse_way(policy.way, tiers), table)
     amount = policy.budget.amount
 
@@ -89,7 +90,7 @@ class _Cost:
         if budget.in_bytes and table is None:
             result = selection.result
             if not result.parameters:
-                raise ResultsError(NO_SIZES, "Give the model that they are of: --sizes-from MODEL.")
+                raise ResultsError(NO_SIZES, _SIZES_FROM)
             self._table = MemoryTable(selection, ModelSizes(result.parameters, result.embeddings))
         self._in_bytes = budget.in_bytes
         self._amount = budget.amount
