@@ -8,19 +8,39 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from spectrum_tui.core import disk
 from spectrum_tui.core.checkpoint.folder import is_model_file
 from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor, read_config
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.model.inspection import (
+    Inspection,
+    describe,
+    display_name,
+    inspect_model,
+    local_folder,
+    trimmed,
+)
+from spectrum_tui.core.settings import DEMO
 
 CONFIG = "config.json"
 _BYTES = 2
 """Of a value in bf16, in which nothing is stored here."""
 
 
+def inspect_shapes(model: str) -> Inspection:
+    """Describe a model of which sizes alone are wanted: also by a folder that holds nothing but
+    config.json. Raises as `inspect_model` does."""
+    typed = trimmed(model)
+    folder = None if typed == DEMO else local_folder(typed)
+    if folder is None or not has_config_alone(folder):
+        return inspect_model(model)
+    return describe(typed, "folder", checkpoint_from_config(folder), name=display_name(folder))
+
+
 def has_config_alone(folder: Path) -> bool:
     """Return whether a folder holds config.json and no weights; False where it cannot be read."""
     try:
-        names = [path.name for path in folder.iterdir()]
+        names = disk.names_in(folder)
     except OSError:
         return False
     return CONFIG in names and not any(map(is_model_file, names))

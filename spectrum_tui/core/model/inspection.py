@@ -18,7 +18,6 @@ from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.model import demo
 from spectrum_tui.core.model.earlier import kept_scores, scored_layers
-from spectrum_tui.core.model.from_config import checkpoint_from_config, has_config_alone
 from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.layers import Layer, ModelLayers, plan_layers
 from spectrum_tui.core.naming.parameters import ParameterPlan
@@ -65,16 +64,16 @@ def inspect_model(
     """
     model = trimmed(model)
     if model == DEMO:
-        return _describe(model, "demo", read_checkpoint(demo.make_demo_model()), name=DEMO_NAME)
+        return describe(model, "demo", read_checkpoint(demo.make_demo_model()), name=DEMO_NAME)
     folder = local_folder(model)
     if folder is not None:
-        return _describe(model, "folder", _read_folder(folder), name=display_name(folder))
+        return describe(model, "folder", _read_folder(folder), name=display_name(folder))
     hub.validate(model)
     found = hub.find_local(model, revision)
     if found is not None:
-        return _describe(model, "cache", read_checkpoint(found[0]), revision=found[1])
+        return describe(model, "cache", read_checkpoint(found[0]), revision=found[1])
     remote = _read_remote(model, revision, patience)
-    found_there = _describe(
+    found_there = describe(
         model,
         "hub",
         remote.checkpoint,
@@ -82,16 +81,6 @@ def inspect_model(
         local=remote.files.cached_bytes(),
     )
     return replace(found_there, files=remote.files)
-
-
-def inspect_shapes(model: str, *, patience: hub.Patience | None = None) -> Inspection:
-    """Describe a model of which sizes alone are wanted: also by a folder that holds nothing but
-    config.json. Raises as `inspect_model` does."""
-    folder = None if trimmed(model) == DEMO else local_folder(trimmed(model))
-    if folder is None or not has_config_alone(folder):
-        return inspect_model(model, patience=patience)
-    checkpoint = checkpoint_from_config(folder)
-    return _describe(trimmed(model), "folder", checkpoint, name=display_name(folder))
 
 
 def trimmed(typed: str) -> str:
@@ -162,7 +151,7 @@ def _read_folder(folder: Path) -> Checkpoint:
         raise unreadable(folder, exc) from None
 
 
-def _describe(
+def describe(
     typed: str,
     origin: Origin,
     checkpoint: Checkpoint,

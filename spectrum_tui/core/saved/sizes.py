@@ -19,9 +19,9 @@ from spectrum_tui.core import hub
 from spectrum_tui.core.errors import ResultsError, SpectrumError
 from spectrum_tui.core.files import slug
 from spectrum_tui.core.layer_types import reference_type, tower_of
+from spectrum_tui.core.model.from_config import inspect_shapes
 from spectrum_tui.core.model.inspection import (
     Inspection,
-    inspect_shapes,
     with_exact_names,
 )
 from spectrum_tui.core.naming.layers import Layer, ModelLayers
