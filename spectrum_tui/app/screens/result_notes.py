@@ -118,9 +118,7 @@ class Ties:
         """Return which types tie at the cut of a percentage of each; empty where none does."""
         if policy.rule != PER_TYPE or policy.budget is not None:
             return ""
-        own = self._selection.own_percents(policy)
-        percents = np.where(np.isnan(own), policy.percent, own)
-        steps = np.rint(percents * STEPS_OF_A_PERCENT).astype(np.int64)
+        steps = np.rint(self._selection.percents(policy) * STEPS_OF_A_PERCENT).astype(np.int64)
         slots = self._selection.counts * steps // LAST
         types = np.flatnonzero((slots > 0) & (slots < self._scored))
         below = self._first[types] + slots[types]

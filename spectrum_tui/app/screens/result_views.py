@@ -212,6 +212,13 @@ class ResultViews(Vertical):
         return [] if self.table.current is None else [self.table.current]
 
     @property
+    def current_types(self) -> list[int]:
+        """The types under the cursor of the view: several in a row of several."""
+        if self.current == HEAT and self.heatmap is not None:
+            return self.heatmap.grid.types_of(self.heatmap.grid.cursor)
+        return [int(self.table.scores.type_ids[row]) for row in self.current_rows]
+
+    @property
     def current_row(self) -> int | None:
         """The first of these."""
         return next(iter(self.current_rows), None)
@@ -285,7 +292,7 @@ class ResultViews(Vertical):
 
     @on(HeatGrid.Turned)
     def _turn_type(self, event: HeatGrid.Turned) -> None:
-        self._state.move_type(event.layer, event.by)
+        self._state.move_types(event.types, event.by)
 
     def widget(self, name: str) -> Widget:
         """Return what takes the keys of a view."""
