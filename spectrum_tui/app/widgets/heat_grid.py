@@ -65,7 +65,7 @@ class HeatGrid(HeatRows):
         return [] if self.cell is None else self.matrix.members(*self.cell).tolist()
 
     def types_of(self, row: int) -> list[int]:
-        """The types that a row stands for: one, or a family of experts."""
+        """Return the types that a row stands for: one, or a family of experts."""
         return self.matrix.types_of(row) if self.line_count else []
 
     # -- moving ----------------------------------------------------------------------------
