@@ -19,6 +19,7 @@ class Conditions:
     `train`, `held_out` and `kept` are files of `Example`s, one in a line, as `dataset.split` wrote
     them; `digests` are theirs, in that order. A batch is `batch` sequences of `sequence` tokens.
     The rate rises over the first `warmup` of the `steps`, a share, and falls to 0 in a line.
+    Several `processes`, one for each GPU, share each batch.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Conditions:
     dtype: str = "auto"
     device: str = "auto"
     checkpointing: bool = False
+    processes: int = 1
     judged: int = 64
     """Most sequences of each text that losses are measured on."""
 
