@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ class Conditions:
     `train`, `held_out` and `kept` are files of `Example`s, one in a line, as `dataset.split` wrote
     them; `digests` are theirs, in that order. A batch is `batch` sequences of `sequence` tokens.
     The rate rises over the first `warmup` of the `steps`, a share, and falls to 0 in a line.
+    Several `processes`, one for each GPU, share each batch.
     """
 
     model: str
@@ -34,6 +36,7 @@ class Conditions:
     dtype: str = "auto"
     device: str = "auto"
     checkpointing: bool = False
+    processes: int = 1
     judged: int = 64
     """Most sequences of each text that losses are measured on."""
 
@@ -124,23 +127,41 @@ class Outcome:
 
 
 def outcome_data(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as JSON holds it."""
-    return asdict(outcome)
+    """Return an outcome as strict JSON holds it: a loss that is no number as "nan" or "inf"."""
+    data: dict[str, Any] = _plain(asdict(outcome))
+    return data
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def outcome_of(data: Any) -> Outcome:
     """Return the outcome that `outcome_data` gave; raises ValueError for anything else."""
     try:
         fields = dict(data)
-        for name, kind in (("before", Losses), ("after", Losses), ("memory", Bytes)):
-            fields[name] = None if fields[name] is None else kind(**fields[name])
-        fields["curve"] = tuple((step, loss) for step, loss in fields["curve"])
+        for name in ("before", "after"):
+            fields[name] = None if fields[name] is None else Losses(**_losses(fields[name]))
+        fields["memory"] = None if fields["memory"] is None else Bytes(**fields["memory"])
+        fields["curve"] = tuple((step, _loss(loss)) for step, loss in fields["curve"])
         outcome = Outcome(**fields)
     except json_text.WRONG_SHAPE:
         raise ValueError("not the outcome of a row") from None
     if not conforms(outcome, Outcome):
         raise ValueError("not the outcome of a row")
     return outcome
+
+
+def _losses(data: Any) -> dict[str, Any]:
+    return {name: _loss(value) for name, value in dict(data).items()}
+
+
+def _loss(value: Any) -> Any:
+    return float(value) if value in ("nan", "inf", "-inf") else value
 
 
 def job_text(job: Job) -> str:
