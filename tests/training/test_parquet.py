@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from spectrum_tui.core.dataset.reading import read_dataset
 from spectrum_tui.core.errors import DataError
 
 
-def write(path: Path, columns: dict[str, list[Any]]) -> str:
+def write(path: Path, columns: Mapping[str, Any]) -> str:
     parquet.write_table(pyarrow.table(columns), path, row_group_size=7)
     return str(path)
 
