@@ -49,9 +49,9 @@ class Training:
         self._parameters = trainable(loaded.model)
         encoder = Encoder(tokenizer, loaded.kind, _length(conditions, loaded))
         trainer = Trainer(loaded, machine, conditions, encoder.padding)
-        train, *others = _texts(conditions)
-        train = drawn(encoder, train, row.steps * conditions.batch, row.seed)
-        judged = [drawn(encoder, text, conditions.judged, JUDGED_SEED) for text in others]
+        text, *others = _texts(conditions)
+        train = drawn(encoder, text, row.steps * conditions.batch, row.seed)
+        judged = [drawn(encoder, one, conditions.judged, JUDGED_SEED) for one in others]
         _check_vocabulary(loaded.model, [*train, *chain(*judged)])
         self._judge(trainer, judged)
         peaks.begin()

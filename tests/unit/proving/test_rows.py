@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from spectrum_tui.core.proof.rows import DIVERGED, OUT_OF_MEMORY, Outcome, Progress
-from spectrum_tui.proving import training
+from spectrum_tui.proving import loading
 from spectrum_tui.proving.row import run_job
 from tests.architectures.tiny import ARCHITECTURES
 from tests.unit.proving.tiny_language import (
@@ -113,8 +113,8 @@ def changed(
         kept.append((loaded.model, before))
         return loaded
 
-    real = training.load_row
-    monkeypatch.setattr(training, "load_row", load_row)
+    real = loading.load_row
+    monkeypatch.setattr("spectrum_tui.proving.training.load_row", load_row)
     outcome = run_job(job(conditions(folder, texts), *names), nothing)
     ((model, before),) = kept
     now = dict(model.named_parameters())
@@ -171,7 +171,7 @@ def test_memory_that_runs_out_is_said_with_what_needs_less(
     def exhausted(*arguments: object) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 99 bytes")
 
-    monkeypatch.setattr(training.Trainer, "train", exhausted)
+    monkeypatch.setattr("spectrum_tui.proving.loop.Trainer.train", exhausted)
     outcome = run_job(job(conditions(llama, tmp_path)), nothing)
     assert outcome.error == OUT_OF_MEMORY
     assert outcome.hint == (
