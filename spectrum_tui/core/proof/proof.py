@@ -9,6 +9,7 @@ from typing import Any
 from spectrum_tui.core import json_text
 from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.proof.rows import Conditions, Outcome, outcome_data, outcome_of
+from spectrum_tui.core.proof.statistics import LEVEL
 from spectrum_tui.core.text import printable_json
 
 VERSION = 1
@@ -32,8 +33,9 @@ class Comparison:
     """Two methods on the same seeds: `difference` is the mean loss of `one` less that of `other`
     on a text ("held_out" or "kept"), `spread` the standard deviation of the differences.
 
-    `p` is two-sided, of the paired t test; `adjusted` is p by Holm's correction over all
-    comparisons of the proof. `least` is about the smallest difference that would have been found.
+    `p` is two-sided, of the paired t test, times the number of methods of which `one` was taken
+    for its loss; `adjusted` is p by Holm's correction over all comparisons of the proof. `least` is
+    about the smallest difference that would have been found.
     """
 
     one: str
@@ -45,6 +47,11 @@ class Comparison:
     p: float
     adjusted: float = 1.0
     least: float = 0.0
+
+    @property
+    def found(self) -> bool:
+        """Whether the difference is more than chance."""
+        return self.adjusted < LEVEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
