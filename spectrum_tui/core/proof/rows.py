@@ -98,6 +98,11 @@ class Bytes:
     peak_process: int = 0
 
 
+OUT_OF_MEMORY = "out of memory"
+DIVERGED = "the loss is no number any more"
+"""Errors of an outcome that mean more than that the row could not run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of a row: losses, sizes and times, or the `error` that ended it.
@@ -194,3 +199,20 @@ class Progress:
     step: int = 0
     steps: int = 0
     loss: float = float("nan")
+
+
+def message_text(message: Progress | Outcome) -> str:
+    """Return as one line of JSON what the process of a row says."""
+    return json.dumps({type(message).__name__: asdict(message)})
+
+
+def message_of(line: str) -> Progress | Outcome:
+    """Return what `message_text` wrote; raises ValueError for anything else."""
+    try:
+        ((kind, fields),) = json.loads(line).items()
+        said = outcome_of(fields) if kind == "Outcome" else Progress(**fields)
+    except json_text.WRONG_SHAPE:
+        raise ValueError("not what a row says") from None
+    if not conforms(said, type(said)):
+        raise ValueError("not what a row says")
+    return said
