@@ -36,6 +36,7 @@ class Training:
         self._parameters = 0
         self._losses: list[Losses] = []
         self._device = ""
+        self._density = 0.0
 
     def run(self) -> None:
         """Do all of it; raises SpectrumError, NotFiniteError, and what torch raises."""
@@ -52,6 +53,7 @@ class Training:
         text, *others = _texts(conditions)
         train = drawn(encoder, text, row.steps * conditions.batch, row.seed)
         judged = [drawn(encoder, one, conditions.judged, JUDGED_SEED) for one in others]
+        self._density = encoder.density
         _check_vocabulary(loaded.model, [*train, *chain(*judged)])
         self._judge(trainer, judged)
         peaks.begin()
@@ -86,6 +88,7 @@ class Training:
             trained=self._parameters,
             memory=trained.memory,
             tokens=trained.tokens,
+            density=self._density,
             step_seconds=trained.step_seconds,
             device=self._device,
             versions=_versions(),
