@@ -61,6 +61,12 @@ def _rate(typed: str) -> float:
     return rate
 
 
+def rate_text(rate: float) -> str:
+    """Return a rate as it is typed, to two digits: `2e-4`."""
+    mantissa, exponent = f"{rate:.1e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
 def trial_steps(steps: int) -> int:
     """Return how long the trials of rows of so many steps are."""
     return max(FEWEST_STEPS, steps // 4)

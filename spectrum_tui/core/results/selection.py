@@ -147,8 +147,12 @@ class Selection:
 
     def percent_of(self, type_name: str, policy: Policy) -> float:
         """Return the percentage of a type: its own, or that of all."""
-        own = self.own_percent(type_name, policy)
-        return policy.percent if own is None else own
+        return float(self.percents(policy)[self.result.scores.type_names.index(type_name)])
+
+    def percents(self, policy: Policy) -> FloatArray:
+        """Return per type its percentage: its own, or that of all."""
+        own = self.own_percents(policy)
+        return np.where(np.isnan(own), policy.percent, own)
 
     def own_percent(self, type_name: str, policy: Policy) -> float | None:
         """Return the percentage that a policy gives to a type alone; None without one."""

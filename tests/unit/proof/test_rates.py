@@ -17,6 +17,7 @@ from spectrum_tui.core.proof.rates import (
     first_rates,
     next_rate,
     parse_rates,
+    rate_text,
     trial_steps,
 )
 from spectrum_tui.core.proof.rows import Losses, Outcome
@@ -103,3 +104,4 @@ def test_what_trains_less_is_tried_with_more() -> None:
     middle = [first_rates(parse_method(text))[0] for text in ("full", "random", "lora")]
     assert middle == [5e-5, 2e-4, 5e-4]
     assert [trial_steps(steps) for steps in (4, 32, 200)] == [8, 8, 50]
+    assert [rate_text(rate) for rate in (2e-4, 6.7e-5, 0.5)] == ["2e-4", "6.7e-5", "5e-1"]
