@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
 def _asked(options: argparse.Namespace, result: Result) -> Asked:
     methods = parse_methods(options.methods)
     conditions = _conditions(options, conditions_of(result, options.model))
-    name = f"proof_{slug(conditions.model)}"
+    name = f"proof_{slug(result.provenance.model or conditions.model)}"
     return Asked(
         result=result,
         scores=options.results,
@@ -117,7 +117,7 @@ def _introduce(prepared: Prepared) -> None:
     """Say what is compared, on what, and what it takes in memory."""
     asked, conditions = prepared.asked, prepared.conditions
     methods = ", ".join(method.text for method in asked.methods)
-    say(f"{safe(conditions.model)}: {methods}; {counted(asked.seeds, 'seed')} each")
+    say(f"{safe(asked.model)}: {methods}; {counted(asked.seeds, 'seed')} each")
     for note in prepared.notes:
         say(note)
     tokens = conditions.batch * conditions.sequence

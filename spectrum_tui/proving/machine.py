@@ -129,6 +129,7 @@ def make_repeatable(seed: int) -> None:
     can be."""
     # Not use_deterministic_algorithms: it imports the compiler, which takes 2 s.
     torch.set_deterministic_debug_mode("warn")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads such memory
+    # Nothing here reads memory before it is written; to fill it takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
     random.seed(seed)

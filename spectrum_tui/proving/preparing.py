@@ -13,7 +13,7 @@ from spectrum_tui.core.dataset.kept_examples import write_examples
 from spectrum_tui.core.dataset.reading import read_dataset
 from spectrum_tui.core.dataset.split import split, without
 from spectrum_tui.core.errors import DataError, InputError
-from spectrum_tui.core.files import check_writable
+from spectrum_tui.core.files import check_writable, is_folder, output_folder
 from spectrum_tui.core.memory.estimate import Estimate
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.proof.methods import Method
@@ -48,6 +48,11 @@ class Asked:
     conditions: Conditions
     price: float = 0.0
 
+    @property
+    def model(self) -> str:
+        """What the model is called."""
+        return self.result.provenance.model or self.conditions.model
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prepared:
@@ -72,16 +77,22 @@ class Prepared:
 
 def conditions_of(result: Result, model: str = "") -> Conditions:
     """Return conditions for the model that scores are of, or for another place of it; raises
-    InputError where neither is known."""
+    InputError where neither is known: scores of a folder hold its name alone."""
     origin = result.provenance
     chosen = model or origin.model
-    if not chosen:
+    folder = output_folder(chosen)
+    is_here = bool(chosen) and is_folder(folder)
+    if not (is_here or model or origin.revision):
         raise InputError(
-            "The scores do not say of which model they are.", "Name it: --model.", field="model"
+            f"The scores are of a folder {chosen}, which is not here."
+            if chosen
+            else "The scores do not say of which model they are.",
+            "Say where the model is: --model.",
+            field="model",
         )
     return Conditions(
-        model=chosen,
-        revision=origin.revision if chosen == origin.model else "",
+        model=str(folder.absolute()) if is_here else chosen,
+        revision=origin.revision if chosen == origin.model and not is_here else "",
         model_class=model_class(origin),
         train="",
         held_out="",
@@ -91,7 +102,7 @@ def conditions_of(result: Result, model: str = "") -> Conditions:
 def prepare(asked: Asked) -> Prepared:
     """Read the texts, draw the rows, and write the texts into the folder; raises SpectrumError
     before anything is written where something of it cannot be had."""
-    check_folder(asked.folder, asked.conditions.model)
+    check_folder(asked.folder, asked.model)
     plan = Plan(
         selection=Selection(asked.result),
         methods=asked.methods,

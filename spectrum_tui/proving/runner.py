@@ -191,7 +191,7 @@ class Runner:
         found = verdict(summaries(self._outcomes, methods))
         swept = {method.text for method in plan.swept}
         return Proof(
-            model=prepared.conditions.model,
+            model=asked.model,
             scores=asked.scores,
             conditions=prepared.conditions,
             texts=self._texts(),

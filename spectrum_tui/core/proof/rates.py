@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.proof.methods import Method
-from spectrum_tui.core.proof.rows import Outcome
+from spectrum_tui.core.proof.rows import DIVERGED, Outcome
 from spectrum_tui.core.text import safe
 
 FACTOR = 3.0
@@ -118,6 +118,9 @@ def _losses(tried: Iterable[Outcome]) -> dict[float, float] | None:
     """Return the loss of every rate, infinite where it diverged; None where a trial failed."""
     losses: dict[float, float] = {}
     for outcome in tried:
+        if outcome.error == DIVERGED:
+            losses[outcome.rate] = math.inf
+            continue
         if outcome.error or outcome.after is None:
             return None
         loss = outcome.after.held_out

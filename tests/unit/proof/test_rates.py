@@ -20,7 +20,7 @@ from spectrum_tui.core.proof.rates import (
     rate_text,
     trial_steps,
 )
-from spectrum_tui.core.proof.rows import Losses, Outcome
+from spectrum_tui.core.proof.rows import DIVERGED, Losses, Outcome
 from tests.unit.proof.proofs import outcome
 
 METHODS = parse_methods("full,top:25,top:50,lora,policy:a=b.yaml")
@@ -105,3 +105,10 @@ def test_what_trains_less_is_tried_with_more() -> None:
     assert middle == [5e-5, 2e-4, 5e-4]
     assert [trial_steps(steps) for steps in (4, 32, 200)] == [8, 8, 50]
     assert [rate_text(rate) for rate in (2e-4, 6.7e-5, 0.5)] == ["2e-4", "6.7e-5", "5e-1"]
+
+
+def test_a_row_that_says_that_it_diverged_counts_like_an_infinite_loss() -> None:
+    usual, lower, _ = first_rates(TOP)
+    diverged = Outcome(method=TOP.text, seed=0, rate=usual, steps=8, error=DIVERGED)
+    assert next_rate(TOP, [diverged]) == lower
+    assert best_rate([diverged]) is None

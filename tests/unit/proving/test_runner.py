@@ -355,6 +355,24 @@ def test_a_general_text_is_kept_unless_it_is_trained_on(tmp_path: Path) -> None:
     assert trained.conditions.kept == "" and len(trained.conditions.digests) == 2
 
 
+def test_a_model_is_where_it_is_said_to_be_or_in_the_folder_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = made.result(model="mine")
+    folder = replace(result, provenance=replace(result.provenance, revision=""))
+    hub = replace(result, provenance=replace(result.provenance, model="org/it", revision="abc"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="are of a folder mine, which is not here"):
+        conditions_of(folder)
+    assert conditions_of(hub).revision == "abc"
+    assert (conditions_of(hub, "org/other").model, conditions_of(hub, "x").revision) == (
+        "org/other",
+        "",
+    )
+    (tmp_path / "mine").mkdir()
+    assert conditions_of(folder).model == str(tmp_path / "mine")
+
+
 def test_what_each_method_takes_in_memory_is_known_before(tmp_path: Path) -> None:
     needs = prepare(asked(tmp_path, "full,top:50")).memory(half=False)
     assert needs["full"].static > needs["top:50"].static > 0
