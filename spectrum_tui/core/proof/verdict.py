@@ -11,6 +11,7 @@ from spectrum_tui.core.proof.methods import SELECTIONS, parse_method
 from spectrum_tui.core.proof.proof import Comparison, Verdict
 from spectrum_tui.core.proof.statistics import Spread
 from spectrum_tui.core.proof.summary import Summary, why_not
+from spectrum_tui.core.text import safe
 
 _Found = Mapping[tuple[str, str, str], Comparison]
 _ALIKE = 0.02
@@ -33,7 +34,7 @@ def verdict(found: Sequence[Summary]) -> Verdict:
         *_failures(found),
         *_method(comparisons),
     )
-    return Verdict(lines=lines, comparisons=comparisons, best=best)
+    return Verdict(lines=tuple(map(safe, lines)), comparisons=comparisons, best=best)
 
 
 def _opening(trained: Sequence[Summary], comparisons: Sequence[Comparison]) -> Iterator[str]:
