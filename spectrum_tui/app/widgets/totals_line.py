@@ -22,7 +22,7 @@ class TotalsLine(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.left, self.right = "", ""
-        self.ways: tuple[str, ...] = ()
+        self.ways: tuple[str, ...] = ("",)
         self._right_first = False
 
     def show(

@@ -73,7 +73,13 @@ def _checked(value: Any, column: str, *, blank: bool = False) -> str:
 def _kind(value: Any) -> str:
     if value is None:
         return "missing"
-    names = {bool: "true or false", int: "a number", float: "a number", dict: "an object"}
+    names = {
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        dict: "an object",
+    }
     return names.get(
         type(value), "a list" if isinstance(value, list | tuple) else "of another kind"
     )
