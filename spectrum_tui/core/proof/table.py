@@ -139,7 +139,7 @@ def _conditions(proof: Proof) -> Iterator[str]:
         f"{'train' if proof.embeddings else 'frozen'}"
     ).replace("%", " %")
     for role, texts in proof.texts.items():
-        yield f"{_ROLES.get(role, role)}: {_texts(texts)}"
+        yield f"{_ROLES.get(role, _escaped(role))}: {_texts(texts)}"
     if found := [_sweep(proof, method) for method in proof.found if method in proof.rates]:
         rates = "; ".join(found)
         yield f"Rates found by short trials with seed 0, by the held-out loss: {rates}"
@@ -161,7 +161,7 @@ def _texts(texts: Texts) -> str:
         counted(texts.documents, "document"),
         counted(texts.tokens, "token") if texts.tokens else "",
         f"{counted(texts.skipped, 'line')} skipped" if texts.skipped else "",
-        f"SHA-256 {texts.digest[:12]}",
+        f"SHA-256 {_escaped(texts.digest[:12])}",
     ]
     return f"{files}: {', '.join(filter(None, parts))}"
 
