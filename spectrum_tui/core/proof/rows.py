@@ -158,9 +158,17 @@ def outcome_of(data: Any) -> Outcome:
         outcome = Outcome(**fields)
     except json_text.WRONG_SHAPE:
         raise ValueError("not the outcome of a row") from None
-    if not conforms(outcome, Outcome):
+    if not (conforms(outcome, Outcome) and _is_possible(outcome)):
         raise ValueError("not the outcome of a row")
     return outcome
+
+
+def _is_possible(outcome: Outcome) -> bool:
+    """Return whether sizes and times are such as there can be: they are computed with."""
+    held = asdict(outcome.memory) if outcome.memory else {}
+    counts = (outcome.seed, outcome.steps, outcome.trained, outcome.tokens, *held.values())
+    times = (outcome.rate, outcome.step_seconds, outcome.seconds)
+    return all(0 <= n < 2**63 for n in counts) and all(0 <= x < 1e12 for x in times)
 
 
 def _losses(data: Any) -> dict[str, Any]:

@@ -94,6 +94,12 @@ def test_what_diverges_is_tried_with_less() -> None:
     assert best_rate(tried) == 7.4e-6
 
 
+def test_a_trial_that_says_that_it_diverged_is_one() -> None:
+    failed = Outcome(method="top:25", seed=0, rate=2e-4, steps=8, trial=True, error=DIVERGED)
+    assert next_rate(TOP, [failed]) == 6.7e-5
+    assert best_rate([failed]) is None
+
+
 def test_a_trial_that_cannot_run_ends_the_sweep() -> None:
     failed = Outcome(method="full", seed=0, rate=5e-5, steps=8, error="out of memory")
     assert next_rate(parse_method("full"), [failed]) is None
@@ -105,10 +111,3 @@ def test_what_trains_less_is_tried_with_more() -> None:
     assert middle == [5e-5, 2e-4, 5e-4]
     assert [trial_steps(steps) for steps in (4, 32, 200)] == [8, 8, 50]
     assert [rate_text(rate) for rate in (2e-4, 6.7e-5, 0.5)] == ["2e-4", "6.7e-5", "5e-1"]
-
-
-def test_a_row_that_says_that_it_diverged_counts_like_an_infinite_loss() -> None:
-    usual, lower, _ = first_rates(TOP)
-    diverged = Outcome(method=TOP.text, seed=0, rate=usual, steps=8, error=DIVERGED)
-    assert next_rate(TOP, [diverged]) == lower
-    assert best_rate([diverged]) is None
