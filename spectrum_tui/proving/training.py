@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from spectrum_tui import __version__
 from spectrum_tui.core.dataset.examples import Example
 from spectrum_tui.core.dataset.kept_examples import read_examples
 from spectrum_tui.core.errors import InputError
@@ -134,7 +133,6 @@ def _versions() -> dict[str, str]:
     import transformers
 
     return {
-        "spectrum-tui": __version__,
         "torch": str(torch.__version__),
         "transformers": str(transformers.__version__),
         "threads": str(torch.get_num_threads()),
