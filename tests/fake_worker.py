@@ -32,9 +32,11 @@ from spectrum_tui.core.requests import (
     Refined,
     Request,
     ResultReady,
+    RunFound,
     Sized,
     Suggestions,
 )
+from spectrum_tui.core.saved.steps import is_training_run
 from spectrum_tui.core.settings import DEMO
 
 LAYERS = 6
@@ -91,6 +93,8 @@ class FakeWorker:
         number, model = request.number, request.settings.model
         if model in ("good", DEMO, "a[/b][red]"):
             self.send(Inspected(number, summary(model)))
+        elif is_training_run(Path(model)):
+            self.send(RunFound(number, model))
         elif model == REMOTE:
             self.send(Inspected(number, summary(model, local=False)))
         elif model == "no-such-revision":

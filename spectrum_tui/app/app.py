@@ -29,6 +29,7 @@ from spectrum_tui.app.loading import (
     ResultSized,
     ScreenLoaded,
     post_comparison,
+    post_film,
     post_recipe,
     post_result,
     post_sized,
@@ -46,6 +47,7 @@ from spectrum_tui.core.requests import (
     Ready,
     Refined,
     ResultReady,
+    RunFound,
     Sized,
     Suggestions,
     Task,
@@ -147,7 +149,10 @@ class SpectrumApp(BaseApp):
     @on(ask.OpenRequested)
     def _open(self, message: ask.OpenRequested) -> None:
         self.settings = message.settings
-        self._load(message.path)
+        if message.film:
+            _beside(post_film, message.path, self.post_message)
+        else:
+            self._load(message.path)
 
     @on(ask.LibraryRequested)
     def _show_library(self, message: ask.LibraryRequested) -> None:
@@ -239,6 +244,8 @@ class SpectrumApp(BaseApp):
                 hand_to_audit(self.screen_stack, names)
             case Sized():
                 _beside(post_sized, message.answer, self.post_message)
+            case RunFound(folder=folder):
+                self.setup_screen.open_run(Path(folder))
             case Failed():
                 self._failed(message.answer, message.task)
             case Suggestions():

@@ -70,7 +70,7 @@ def post_result(path: Path, post: Post) -> None:
     from spectrum_tui.core.saved.library import record
 
     if is_folder(path):
-        _post_film(path, post)
+        post_film(path, post)
         return
     try:
         result = _read(path)
@@ -131,29 +131,40 @@ def _compared(a: Result, b: Result, settings: Settings) -> tuple[Comparison, Pol
     return comparison, policy
 
 
-def _post_film(folder: Path, post: Post) -> None:
-    """Read the score files of a training run and post a `ScreenLoaded`, whatever happens."""
+def post_film(path: Path, post: Post) -> None:
+    """Read the score files of a training run, by its folder or one of its files, and post a
+    `ScreenLoaded`, whatever happens. A file that is of no run is posted as by `post_result`."""
     from spectrum_tui.core.comparison.film import load_film
+    from spectrum_tui.core.saved.steps import is_of_a_run, step_of
 
+    folder = path
+    if not is_folder(path):
+        if not is_of_a_run(path):
+            post_result(path, post)
+            return
+        folder = path.parent
     try:
-        post(ScreenLoaded(partial(_film_screen, load_film(folder)), {}))
+        frames = load_film(folder)
+        post(ScreenLoaded(partial(_film_screen, frames, step_of(path)), {}))
     except SpectrumError as exc:
         post(ScreenLoaded(None, to_dict(exc)))
 
 
-def _film_screen(frames: tuple[Frame, ...], settings: Settings) -> Screen[None]:
+def _film_screen(frames: tuple[Frame, ...], step: int | None, settings: Settings) -> Screen[None]:
+    """Return the film, at a step where one is given."""
     from spectrum_tui.app.screens.film import FilmScreen
     from spectrum_tui.core.memory.budget import filled
     from spectrum_tui.core.recipes.choice import Tiers
     from spectrum_tui.core.results.policy import Policy, policy_of
 
     selection = frames[0].comparison.selections[0]
+    refused = ""
     try:
         policy = filled(policy_of(settings), selection, Tiers())
         selection.shape(policy)
     except SpectrumError as exc:
-        return FilmScreen(frames, Policy(percent=settings.top_percent), refused=str(exc))
-    return FilmScreen(frames, policy)
+        policy, refused = Policy(percent=settings.top_percent), str(exc)
+    return FilmScreen(frames, policy, refused=refused, settings=settings, step=step)
 
 
 def post_sized(answer: Sized, post: Post) -> None:

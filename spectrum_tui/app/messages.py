@@ -33,10 +33,12 @@ class DownloadCancelled(Message):
 
 @dataclass
 class OpenRequested(Message):
-    """Open saved scores, or a recipe to audit; what is open starts with these settings."""
+    """Open saved scores, the training run that they are of where `film`, or a recipe to audit;
+    what is open starts with these settings."""
 
     path: Path
     settings: Settings
+    film: bool = False
 
 
 @dataclass

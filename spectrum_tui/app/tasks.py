@@ -32,6 +32,7 @@ TASKS: dict[str, dict[str, str]] = {
         "library.note": "Write a note to these scores",
         "library.remove": "Forget these scores",
         "film.play": "Play or stop the run",
+        "film.open": "Open the scores of this step",
         "film.step": "",
         "film.step-back": "",
     },

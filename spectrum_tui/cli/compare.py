@@ -26,6 +26,7 @@ from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.policy_line import read_policy
 from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.saved.library import record
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import POLICY_OPTIONS, Settings
@@ -42,8 +43,11 @@ def run(arguments: list[str]) -> int:
     """Print the comparison of two score files on stdout; raises SpectrumError."""
     options = make_parser().parse_args(arguments)
     settings = settings_of(options)
-    a, b = (load_result(Path(path)) for path in (options.a, options.b))
+    paths = Path(options.a), Path(options.b)
+    a, b = map(load_result, paths)
     comparison = compare(a, b, settings.metric)
+    for result, path in zip((a, b), paths, strict=True):
+        record(result, path)
     policies = _policies(comparison, settings, options.policy_b)
     if options.json:
         put_json(as_data(comparison, *policies))

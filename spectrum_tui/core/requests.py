@@ -122,6 +122,15 @@ class Sized:
 
 
 @dataclass(frozen=True, slots=True)
+class RunFound:
+    """The answer to an inspection of what is no model: the folder of a training run, whose score
+    files play as a film."""
+
+    request: int
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A request that could not be served: the fields of a `SpectrumError` (`errors.to_dict`)."""
 

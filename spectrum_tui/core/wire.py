@@ -33,6 +33,7 @@ _KINDS: dict[str, type[Any]] = {
         requests.ModelNames,
         requests.Named,
         requests.Sized,
+        requests.RunFound,
         requests.Failed,
         requests.Notice,
         requests.DownloadProgress,

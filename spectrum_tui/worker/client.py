@@ -28,6 +28,7 @@ from spectrum_tui.core.requests import (
     Refined,
     Request,
     ResultReady,
+    RunFound,
     Sized,
     Suggestions,
     Task,
@@ -41,6 +42,7 @@ WorkerAnswer = (
     | Refined
     | Named
     | Sized
+    | RunFound
     | Notice
     | Failed
     | Downloaded
@@ -261,7 +263,7 @@ class ScanRunner:
             case ResultReady():
                 self._settle_task("scan")
                 self._post(WorkerSaid(message))
-            case Inspected() | Named() | Sized() | Failed():
+            case Inspected() | Named() | Sized() | RunFound() | Failed():
                 self._settle(message)
             case Refined():
                 if self._open.get(message.request) == "recount":  # a scan only begins with it
@@ -289,7 +291,7 @@ class ScanRunner:
             case Downloaded():
                 self._settle(message)
 
-    def _settle(self, answer: Inspected | Downloaded | Named | Sized | Failed) -> None:
+    def _settle(self, answer: Inspected | Downloaded | Named | Sized | RunFound | Failed) -> None:
         """Post an answer that is still wanted."""
         task = self._open.pop(answer.request, None)
         if task is None and answer.request == self._refining:

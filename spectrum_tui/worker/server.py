@@ -33,6 +33,7 @@ from spectrum_tui.core.requests import (
     Ready,
     Refined,
     Request,
+    RunFound,
     Sized,
     Suggestions,
 )
@@ -118,6 +119,13 @@ class Worker:
                 self._names(request)
 
     def _inspect(self, request: Request) -> None:
+        from spectrum_tui.core.files import output_folder
+        from spectrum_tui.core.saved.steps import is_training_run
+
+        folder = output_folder(request.settings.model)
+        if is_training_run(folder):
+            self._send(RunFound(request.number, str(folder)))
+            return
         model = self._look(request, lambda: self._asked == request.number)
         self._send(Inspected(request.number, model.inspection.summary))
         self._previewed.set()

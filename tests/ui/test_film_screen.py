@@ -11,12 +11,14 @@ from textual.widgets import Static
 from spectrum_tui.app.app import SpectrumApp
 from spectrum_tui.app.screens import film
 from spectrum_tui.app.screens.film import FilmScreen
+from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.setup import SetupScreen
+from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.results.policy import Policy
-from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.settings import OPTIONS, Settings
 from tests.commands import Capture, refused
-from tests.ui.way import SIZE, at
+from tests.ui.way import SIZE, at, read
 from tests.ui.worker_control import DirectControl, until
 from tests.unit.comparison.test_film import run
 
@@ -95,6 +97,67 @@ async def test_a_run_that_cannot_be_read_is_said(control: DirectControl, folder:
         await until(
             pilot, lambda: "no two score files" in app.setup_screen._form.field("model").error
         )
+
+
+async def test_a_run_opens_from_the_model_field(app: SpectrumApp, folder: Path) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await read(pilot, app, str(folder))
+        await until(pilot, lambda: at(app, FilmScreen))
+        await pilot.press("escape")
+        assert at(app, SetupScreen)
+        field = app.setup_screen._form.field("model")
+        assert (field.error, field.help_text) == ("", OPTIONS["model"].note)
+        assert app.setup_screen.query_one(FoundPanel).state == "empty"
+        assert app.setup_screen._form.typed()[0] == str(folder)
+
+
+async def test_a_step_opens_the_run_at_it_and_enter_its_scores(
+    app: SpectrumApp, folder: Path
+) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        app.setup_screen._form.input("top_percent").value = "40"
+        await read(pilot, app, str(folder / "snr_results_made-llama-step-500.json"))
+        await until(pilot, lambda: at(app, FilmScreen))
+        screen = app.screen
+        assert isinstance(screen, FilmScreen)
+        assert screen.at == 1
+        await pilot.press("right", "enter")  # a burst: what enter opens is what right went to
+        await until(pilot, lambda: at(app, ResultsScreen))
+        results = app.screen
+        assert isinstance(results, ResultsScreen)
+        assert results.state.result.source.endswith("-step-1000.json")
+        assert results.state.saved_policy.percent == 40
+        await pilot.press("escape", "escape")
+        assert at(app, SetupScreen)
+
+
+async def test_a_step_alone_opens_as_scores(app: SpectrumApp, tmp_path: Path) -> None:
+    alone = run(tmp_path, steps=(500,)) / "snr_results_made-llama-step-500.json"
+    async with app.run_test(size=SIZE) as pilot:
+        await read(pilot, app, str(alone))
+        await until(pilot, lambda: at(app, ResultsScreen))
+
+
+async def test_a_run_waits_for_a_percentage_that_can_be(app: SpectrumApp, folder: Path) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        app.setup_screen._form.input("top_percent").value = "400"
+        await read(pilot, app, str(folder))
+        field = app.setup_screen._form.field("top_percent")
+        await until(pilot, lambda: field.error)
+        assert at(app, SetupScreen)
+        assert app.setup_screen.query_one(FoundPanel).state == "empty"
+
+
+async def test_a_run_that_cannot_be_read_is_said_beside_the_model(
+    app: SpectrumApp, folder: Path
+) -> None:
+    for path in folder.iterdir():
+        path.write_text("{}")
+    async with app.run_test(size=SIZE) as pilot:
+        await read(pilot, app, str(folder))
+        field = app.setup_screen._form.field("model")
+        await until(pilot, lambda: "no two score files" in field.error)
+        assert app.setup_screen.query_one(FoundPanel).state == "empty"
 
 
 def test_the_command_line_opens_the_folder(

@@ -114,6 +114,7 @@ MESSAGES = [
     requests.Inspected(7, SUMMARY),
     requests.Refined(7, SUMMARY),
     requests.Named(8, NAMES),
+    requests.RunFound(8, "/run"),
     requests.Sized(8, "/s.json", '{"layers": []}'),
     NAMES,
     requests.Failed(8, errors.to_dict(errors.CheckpointError("m", "h", field="model"))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -15,6 +16,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from spectrum_tui.app.key_names import NamedKeys
+from spectrum_tui.app.messages import OpenRequested
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.difference_lines import DifferenceLines
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
@@ -25,6 +27,7 @@ from spectrum_tui.core.comparison.compare import rho_text
 from spectrum_tui.core.comparison.film import Frame
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.settings import DEFAULTS, Settings
 
 FRAME_SECONDS = 0.6
 WORDS = ("stays selected", "left", "entered")
@@ -50,15 +53,26 @@ class FilmScreen(NamedKeys, Screen[None]):
         Binding("right", "step(1)", "Step", key_display="←→", tooltip="The next scores of the run"),
         hidden_key("left", "step(-1)", "Step back", "The scores before these"),
         Binding("space", "play", "Play", tooltip="Play the run, or stop"),
+        Binding("enter", "open", "Open", tooltip="The scores of this step, to save a recipe"),
         Binding("tab", "app.focus_next", "Slider", tooltip="To the percentage, or to the map"),
         Binding("escape", "dismiss", "Back", key_display="esc", tooltip="Back to the first screen"),
     ]
 
-    def __init__(self, frames: Sequence[Frame], policy: Policy, refused: str = "") -> None:
-        """`refused` says why the policy is not the one that was asked for."""
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        policy: Policy,
+        *,
+        refused: str = "",
+        settings: Settings = DEFAULTS,
+        step: int | None = None,
+    ) -> None:
+        """`refused` says why the policy is not the one that was asked for. The scores of a step
+        open with `settings`; the film begins at `step` where there is one."""
         super().__init__()
         self._frames, self._policy, self._refused = frames, policy, refused
-        self.at = 0
+        self._settings = settings
+        self.at = next((i for i, frame in enumerate(frames) if frame.step == step), 0)
         self.slider = PercentSlider(policy.percent, self.apply)
         self.totals = TotalsLine(id="totals")
         self._line = TotalsLine(id="step")
@@ -135,6 +149,13 @@ class FilmScreen(NamedKeys, Screen[None]):
             self._go(0)
         self._playing = self.set_interval(FRAME_SECONDS, self._next)
         self._show_place()
+
+    def action_open(self) -> None:
+        """Open the scores on show, at the percentage on show."""
+        self._stop()
+        settings = replace(self._settings, top_percent=self._policy.percent)
+        scores = Path(self._frames[self.at].comparison.b.source)
+        self.post_message(OpenRequested(scores, settings))
 
     def _next(self) -> None:
         self._go(self.at + 1)

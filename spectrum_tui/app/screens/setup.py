@@ -33,6 +33,7 @@ from spectrum_tui.app.widgets.setup_form import FIELDS, OF_THE_MODEL, SetupForm
 from spectrum_tui.app.widgets.step_bar import StepBar, model_label
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.requests import DownloadProgress, Failed, ModelSummary, Ready, Suggestions
+from spectrum_tui.core.saved.steps import step_of
 from spectrum_tui.core.settings import DEMO, OPTIONS, RECIPES, Settings
 
 KEPT_FIELDS = tuple(name for name in FIELDS if OPTIONS[name].kept)
@@ -96,6 +97,7 @@ class SetupScreen(NamedKeys, Screen[None]):
         is a file that opens over this, so that the form waits."""
         super().__init__(classes="-opening" if opening else "")
         self._opening = opening
+        self._opening_run = False
         self.settings = settings
         self._download = download
         self.summary: ModelSummary | None = None
@@ -126,6 +128,9 @@ class SetupScreen(NamedKeys, Screen[None]):
     @on(ScreenSuspend)
     def _behind(self) -> None:
         self.show_form()
+        if self._opening_run:
+            self._clear_found()
+            self._form.field("model").show_help()
 
     # -- answers -------------------------------------------------------------------------------
 
@@ -149,6 +154,15 @@ class SetupScreen(NamedKeys, Screen[None]):
         waits = self.focused is None or self.focused.id in ("model", "revision", "cancel")
         if waits and self._found.state == "found":
             self.query_one("#continue", Button).focus()
+
+    def open_run(self, folder: Path) -> None:
+        """Open the training run that was typed as a model; until it is there, it is being read."""
+        if self._form.parse("top_percent") is None:  # said beside its field
+            self._clear_found()
+            return
+        self._opening_run = True
+        self._form.field("model").show_help("Reading the scores of each step …")
+        self._open(folder)
 
     def show_notice(self, text: str) -> None:
         if self._found.state in ("reading", "downloading"):
@@ -328,7 +342,8 @@ class SetupScreen(NamedKeys, Screen[None]):
     def _open(self, path: Path) -> None:
         settings = self._to_open_with()
         if settings is not None:
-            self.post_message(OpenRequested(path, settings))
+            film = step_of(path) is not None
+            self.post_message(OpenRequested(path, settings, film))
 
     def action_library(self) -> None:
         settings = self._to_open_with()
@@ -345,6 +360,7 @@ class SetupScreen(NamedKeys, Screen[None]):
         return replace(self.settings, revision=revision, top_percent=percent, output_dir=folder)
 
     def _clear_found(self) -> None:
+        self._opening_run = False
         self.summary = None
         self.settings = replace(self.settings, model="", revision="")
         self._found.show_empty()

@@ -1,6 +1,6 @@
 """A record of the score files of this machine, whatever folder they lie in.
 
-One small file in the cache for each score file that a scan wrote or the app opened: processes
+One small file in the cache for each score file that a scan wrote or that was opened: processes
 never write over each other's, and a damaged one costs itself alone. Nothing needs the record, so
 that writing one never fails a scan.
 """

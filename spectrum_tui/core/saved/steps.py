@@ -21,6 +21,18 @@ def step_files(folder: Path) -> list[tuple[int, Path]]:
     return sorted(longest)
 
 
+def step_of(path: Path) -> int | None:
+    """Return the step that the name of a score file tells, None where it tells none."""
+    match = _NAME.fullmatch(path.name)
+    return int(match[2]) if match else None
+
+
+def is_of_a_run(path: Path) -> bool:
+    """Return whether a score file is one of several of a training run."""
+    files = step_files(path.parent) if step_of(path) is not None else []
+    return len(files) > 1 and path in (file for _, file in files)
+
+
 def is_training_run(folder: Path) -> bool:
     """Return whether a folder holds score files of several steps, and no model: the trainer may
     have saved the one that it trained there."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from spectrum_tui.cli.main import main
+from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.saved import library
 from spectrum_tui.core.saved.store import save_scores
 from tests import made
@@ -47,6 +49,34 @@ def test_an_empty_library_says_how_to_fill_it(capsys: Capture) -> None:
     assert "No scan is recorded yet" in err
     assert main(["library", "--json"]) == 0
     assert capsys.readouterr().out == "[]\n"
+
+
+OPENING = [
+    ("yaml", "a.json", "--top-percent", "50"),
+    ("export", "a.json", "--as", "csv", "--top-percent", "50"),
+    ("memory", "a.json", "--json"),
+    ("compare", "a.json", "b.json", "--json"),
+]
+
+
+@pytest.mark.parametrize("command", OPENING, ids=lambda command: command[0])
+def test_a_command_records_the_files_that_it_opens(
+    command: tuple[str, ...], tmp_path: Path, capsys: Capture
+) -> None:
+    for name in ("a", "b"):
+        save_scores(made.with_parameters(made.result(layers=4)), tmp_path).scores.rename(
+            f"{name}.json"
+        )
+    assert main(list(command)) == 0
+    out = capsys.readouterr().out
+    opened = {word for word in command if word.endswith(".json")}
+    assert {Path(entry.path).name for entry in library.entries()} == opened
+    folder = cache_dir() / "library"
+    shutil.rmtree(folder)
+    folder.touch()  # no folder: nothing can be recorded there
+    assert main(list(command)) == 0
+    assert capsys.readouterr().out == out
+    assert library.entries() == []
 
 
 def test_hostile_names_are_printable(tmp_path: Path, capsys: Capture) -> None:

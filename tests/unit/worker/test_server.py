@@ -17,7 +17,15 @@ from spectrum_tui.core import hub, wire
 from spectrum_tui.core.journal import journal
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.model import inspection
-from spectrum_tui.core.requests import Failed, Refined, Request, ResultReady, Sized
+from spectrum_tui.core.requests import (
+    Failed,
+    Inspected,
+    Refined,
+    Request,
+    ResultReady,
+    RunFound,
+    Sized,
+)
 from spectrum_tui.core.saved.sizes import load_sized
 from spectrum_tui.core.scanning import run
 from spectrum_tui.core.settings import Settings
@@ -109,6 +117,18 @@ def test_names_that_are_not_there_yet_are_waited_for(
     ask("inspect", model=str(folder))
     scanned(folder, answers, ask)
     assert calls["exact_plan"] == calls["inspect_model"] == 1
+
+
+def test_a_training_run_is_told_from_a_model(
+    tmp_path: Path, answers: Answers, ask: Callable[..., None]
+) -> None:
+    for step in (1, 2):
+        (tmp_path / f"x-step-{step}.json").touch()
+    ask("inspect", model=str(tmp_path))
+    assert answers.until(RunFound) == RunFound(1, str(tmp_path))
+    save(tmp_path, llama(2))  # as a trainer saves what it trained
+    ask("inspect", model=str(tmp_path))
+    assert answers.until(Inspected).summary.shards == 1
 
 
 def other_values(folder: Path) -> None:
