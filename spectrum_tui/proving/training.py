@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from spectrum_tui import __version__
 from spectrum_tui.core.dataset.examples import Example
 from spectrum_tui.core.dataset.kept_examples import read_examples
 from spectrum_tui.core.errors import InputError
@@ -36,6 +35,7 @@ class Training:
         self._parameters = 0
         self._losses: list[Losses] = []
         self._device = ""
+        self._density = 0.0
 
     def run(self) -> None:
         """Do all of it; raises SpectrumError, NotFiniteError, and what torch raises."""
@@ -52,6 +52,7 @@ class Training:
         text, *others = _texts(conditions)
         train = drawn(encoder, text, row.steps * conditions.batch, row.seed)
         judged = [drawn(encoder, one, conditions.judged, JUDGED_SEED) for one in others]
+        self._density = encoder.density
         _check_vocabulary(loaded.model, [*train, *chain(*judged)])
         self._judge(trainer, judged)
         peaks.begin()
@@ -86,6 +87,7 @@ class Training:
             trained=self._parameters,
             memory=trained.memory,
             tokens=trained.tokens,
+            density=self._density,
             step_seconds=trained.step_seconds,
             device=self._device,
             versions=_versions(),
@@ -131,7 +133,6 @@ def _versions() -> dict[str, str]:
     import transformers
 
     return {
-        "spectrum-tui": __version__,
         "torch": str(torch.__version__),
         "transformers": str(transformers.__version__),
         "threads": str(torch.get_num_threads()),

@@ -15,10 +15,10 @@ from spectrum_tui.core.proof.rows import DIVERGED, OUT_OF_MEMORY, Outcome, Progr
 from spectrum_tui.proving import loading
 from spectrum_tui.proving.row import run_job
 from tests.architectures.tiny import ARCHITECTURES
+from tests.unit.proving.texts import document
 from tests.unit.proving.tiny_language import (
     END,
     conditions,
-    document,
     ids,
     job,
     save_model,
