@@ -67,7 +67,7 @@ class Dialog(NamedKeys, ModalScreen[ScreenResultType]):
     def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
         """Close, once: of two presses of a button that are handled one after the other, the second
         would close the screen below."""
-        return super().dismiss(result) if self.app.screen is self else AwaitComplete.nothing()
+        return super().dismiss(result) if self.app.screen is self else AwaitComplete()
 
     def on_mount(self) -> None:
         """Follow what is below: a resize lays it out after this screen is drawn."""
