@@ -121,7 +121,7 @@ async def test_blocks_that_do_not_fit_share_cells() -> None:
         axis = app.grid.render_line(0).text
         assert "2 blocks/cell " in axis
         assert " 10-11 " in axis
-        assert app.foot()[1] == "mlp.down_proj, blocks 10-11"
+        assert app.foot()[1] == "mlp.down_proj, blocks 10-11 · 2 layers · 117 M parameters"
         assert " of 2 selected" in app.foot()[2]
         assert app.grid.cursor_rows == [10, 11]
         mask = app.selection.mask(Policy(percent=50))
@@ -269,7 +269,7 @@ async def test_experts_share_a_row() -> None:
         await pilot.press(*["down"] * 7)
         await pilot.pause()
         title, facts = app.foot()[1:3]
-        assert title == "mlp.experts.*.down_proj ×16, block 0"
+        assert title == "mlp.experts.*.down_proj ×16, block 0 · 16 layers · 126 M parameters"
         assert facts.startswith("mean SNR ")
         assert "of 16 selected" in facts
 

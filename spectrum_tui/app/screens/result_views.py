@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -245,8 +246,9 @@ class ResultViews(Vertical):
 
     @property
     def current_row(self) -> int | None:
-        """The first of these."""
-        return next(iter(self.current_rows), None)
+        """Of these the one with the highest score."""
+        rows, values = self.current_rows, self._state.result.scores.values
+        return max(rows, key=lambda row: np.nan_to_num(values[row], nan=-np.inf), default=None)
 
     def show(self) -> None:
         """Follow the choice: everything is repainted in one frame, without a layout.
@@ -268,10 +270,9 @@ class ResultViews(Vertical):
     @on(LineView.CursorMoved)
     @on(HeatGrid.Moved)
     def _look_closer(self) -> None:
-        """Show the singular values of the one layer under the cursor."""
-        rows = self.current_rows if self.current != YAML else []
-        metric = self._state.ranking.metric.name
-        self.spectrum.look_at(rows[0] if len(rows) == 1 else None, metric)
+        """Show the singular values of the layer under the cursor, of several the best."""
+        row = self.current_row if self.current != YAML else None
+        self.spectrum.look_at(row, self._state.ranking.metric.name)
 
     def _show_embeddings(self, policy: Policy) -> None:
         """Mark the embeddings and heads that train, which changes with the shape of a policy or
