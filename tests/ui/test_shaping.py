@@ -173,7 +173,31 @@ async def test_undo_and_redo_say_what_they_did() -> None:
         await pilot.press("ctrl+r")
         assert line.right == "nothing to be done again"
         await pilot.press("underscore")
-        assert not line.display
+        assert line.left == line.right == "", "the line itself stays: nothing below it moves"
+
+
+@pytest.mark.parametrize("size", [(100, 24), (120, 40)])
+async def test_a_step_moves_nothing_and_draws_only_the_row_that_it_changes(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To lay out the screen, or to draw all of the map, takes several steps' time."""
+    app = Host(made.with_parameters(made.result(layers=LAYERS)))
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("m", *(["space"] if size[1] < 32 else []))  # a line for what is said
+        await settled(pilot)
+        drawn, laid_out = set[int](), list[object]()
+        render = HeatGrid.render_row_line
+        monkeypatch.setattr(
+            HeatGrid,
+            "render_row_line",
+            lambda grid, row, line, width: (drawn.add(row), render(grid, row, line, width))[1],
+        )
+        app.results.screen_layout_refresh_signal.subscribe(app.results, laid_out.append)
+        for key in ("space", "u", "minus", "minus", "greater_than_sign", "u", "u", "u", "ctrl+r"):
+            await pilot.press(key)
+            await settled(pilot)
+            assert (drawn <= {0}, laid_out) == (True, []), key
+        assert drawn == {0}
 
 
 async def test_a_family_of_experts_is_pinned_as_a_cell() -> None:
