@@ -34,7 +34,9 @@ class QueueScreen(ListDialog):
     AUTO_FOCUS = "_Models"
     DEFAULT_CSS = """
     QueueScreen > Vertical { height: auto; max-height: 80%; }
-    QueueScreen OptionList { height: auto; max-height: 100%; text-wrap: nowrap; }
+    QueueScreen OptionList {
+        height: auto; max-height: 100%; text-wrap: nowrap; text-overflow: ellipsis;
+    }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("delete,minus", "drop", "Drop", tooltip="Take a model out that waits"),
@@ -55,7 +57,8 @@ class QueueScreen(ListDialog):
 
     def on_mount(self) -> None:
         self._poll()
-        self._list.highlighted = max(0, len(self._models) - len(self._queue.waiting))
+        first = len(self._models) - len(self._queue.waiting)
+        self._list.highlighted = min(first, len(self._models) - 1)  # of those that wait
         self.set_interval(POLL_SECONDS, self._poll)
 
     def _poll(self) -> None:

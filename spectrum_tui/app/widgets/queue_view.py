@@ -77,6 +77,4 @@ def _around(queue: ScanQueue) -> list[Content]:
 
 def _summary(queue: ScanQueue) -> Content:
     names = f": {named(queue.waiting)}" if queue.waiting else ""
-    return Content.assemble(
-        ("Queue  ", "$primary"), Content(f"{queue.words}{names}"), ("  w lists it", MUTED)
-    )
+    return Content.assemble(("Queue (w)  ", "$primary"), f"{queue.words}{names}")
