@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,10 @@ def states(app: SpectrumApp) -> list[str]:
 
 def toasts(app: SpectrumApp) -> list[str]:
     return [f"{one.title}: {one.message}" for one in app._notifications]
+
+
+def _is_said(line: Static, text: str) -> bool:
+    return text in str(line.visual)
 
 
 def shown(app: SpectrumApp) -> str:
@@ -126,15 +131,16 @@ async def test_a_model_is_looked_at_before_it_waits(
         await pilot.press("a")
         field = app.screen.query_one("#model", Input)
         state = app.screen.query_one("#state", Static)
-        for typed, said in (
-            ("nothing", "There is no model nothing. Check it."),
-            ("good", "good is in the queue already."),
-            ("x.json", "This is no model."),
-        ):
+        refused = {
+            "nothing": "There is no model nothing. Check it.",
+            "good": "good is in the queue already.",
+            "x.json": "This is no model.",
+        }
+        for typed, said in refused.items():
             field.value = typed
             await pilot.pause()
             await pilot.press("enter")
-            await until(pilot, lambda said=said: said in str(state.visual))
+            await until(pilot, partial(_is_said, state, said))
         field.value = "silent"
         await pilot.pause()
         await pilot.press("enter", "enter")
