@@ -75,6 +75,12 @@ class ResultsError(SpectrumError):
     title = "Cannot read the scores"
 
 
+class DataError(SpectrumError):
+    """A file of texts that cannot be read as one, or that holds too few."""
+
+    title = "Cannot read the data"
+
+
 class RecipeError(SpectrumError):
     """A recipe that cannot be read as one, or that a model cannot be frozen by."""
 

@@ -39,7 +39,7 @@ from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.freeze import freeze_except
-from tests.training.measure import gradient_bytes, optimizer_bytes, parameter_bytes, trainable
+from spectrum_tui.proving.measure import gradient_bytes, optimizer_bytes, parameter_bytes, trainable
 
 SHAPE = {
     "vocab_size": 8192,

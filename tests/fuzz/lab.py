@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import random
 import shutil
 from collections.abc import Sequence
@@ -11,6 +13,10 @@ from pathlib import Path
 import torch
 
 from spectrum_tui.cli import main
+from spectrum_tui.core.dataset.describing import describe
+from spectrum_tui.core.dataset.kept_examples import read_examples, write_examples
+from spectrum_tui.core.dataset.reading import read_dataset
+from spectrum_tui.core.dataset.split import split
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.model.kept_plans import KeptModel
@@ -32,6 +38,8 @@ MODELS = ("model", "sharded", "fp8")
 """Folders of models in the lab."""
 DESCRIBE = "describe"
 """What the app's worker does where the command line has no such command."""
+READ_DATA = "read-data"
+"""What every command with `--data` does first."""
 _SCAN = ("scan", "{model}", "--device", "cpu", "--batch-size", "1")
 _OUTPUT = ("--output-dir", "out")
 _READERS = (
@@ -144,6 +152,20 @@ TARGETS = {
             damage=damage_lines,
             commands=((DESCRIBE, "{model}"),),
         ),
+        *(
+            Target(
+                name=name,
+                file=f"work/data/{file}",
+                damage=damage,
+                commands=((READ_DATA, f"{{data}}/{file}"),),
+            )
+            for name, file, damage in (
+                ("chats", "chats.jsonl", damage_lines),
+                ("squad", "squad.json", damage_json),
+                ("table", "table.csv", damage_bytes),
+                ("packed", "table.csv.gz", damage_bytes),
+            )
+        ),
         Target(
             name="details",
             file="cache/results/*.json",
@@ -155,16 +177,27 @@ TARGETS = {
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run a command of the program, or describe a model as the app's worker does."""
-    if arguments[0] != DESCRIBE:
+    """Run a command of the program, describe a model as the app's worker does, or read data."""
+    if arguments[0] not in (DESCRIBE, READ_DATA):
         return main.main(arguments)
     try:
-        summary = KeptModel(inspect_model(arguments[1])).summary()
+        _print_read(*arguments)
     except SpectrumError as exc:
         last_resort.report_error(exc)
         return 2
-    print(len(summary.types), summary.parameters)
     return 0
+
+
+def _print_read(command: str, path: str) -> None:
+    if command == DESCRIBE:
+        summary = KeptModel(inspect_model(path)).summary()
+        print(len(summary.types), summary.parameters)
+        return
+    data = read_dataset([path])
+    print("\n".join(describe(data)))
+    sides = split(data)
+    written = write_examples(Path("out/train.jsonl"), sides.train)
+    assert read_examples(Path("out/train.jsonl"), written) == sides.train
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +221,20 @@ def _in_fp8(tensors: checkpoints.Tensors) -> checkpoints.Tensors:
             scale = quantisers.scales(seed, -(-rows // 16), -(-columns // 16))
             made[f"{name}_scale_inv"] = scale
     return made
+
+
+def _write_data(folder: Path) -> None:
+    """Data files of which one line in 200 may be wrong, and a small one."""
+    folder.mkdir()
+    turns = [{"role": "user", "content": "Hé?"}, {"role": "assistant", "content": "Yes."}]
+    chats = "".join(f"{json.dumps({'n': n, 'messages': turns})}\n" for n in range(200))
+    (folder / "chats.jsonl").write_text(chats)
+    asked = [{"question": "What?", "answers": [{"text": "3"}]}, {"question": "Who?", "answers": []}]
+    paragraphs = [{"context": "It is 3.", "qas": asked}]
+    (folder / "squad.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}] * 2}))
+    table = "text,label\n" + "".join(f'"Line {n},\nhé",1\n' for n in range(200))
+    (folder / "table.csv").write_text(table, encoding="utf-8")
+    (folder / "table.csv.gz").write_bytes(gzip.compress(table.encode()))
 
 
 class Lab:
@@ -220,6 +267,7 @@ class Lab:
         assert main.main([*shaped, "-o", str(work / "shaped.yaml")]) == 0
         text = (work / "shaped.yaml").read_text(encoding="utf-8")
         (line,) = (line for line in text.splitlines() if line.startswith(OPENING))
+        _write_data(work / "data")
         (work / "policy.yaml").write_text(f"{line}\n", encoding="utf-8")  # where damage counts
         for command in (*_READERS, *_AUDITS, (DESCRIBE, "{model}")):
             run_command(self.arguments(command, model, work)[:6])
@@ -231,6 +279,7 @@ class Lab:
             "scores": str(work / SCORES.removeprefix("work/")),
             "recipe": str(work / "recipe.yaml"),
             "policy": str(work / "policy.yaml"),
+            "data": str(work / "data"),
         }
         return [part.format(**places) for part in command]
 

@@ -205,7 +205,11 @@ async def test_a_budget_is_taken_from_the_list_and_follows_what_is_changed(
         assert taken == filled(
             Policy(percent=25, budget=card, way="bf16"), state.choice.selection, Tiers()
         )
-        assert "fit into 40GiB" in app.results.header.policy_line.left
+        needs = app.table().estimate(taken, Training()).total
+        totals = state.choice.selection.totals(taken)
+        trains = f"{totals.layers} layers, {numbers.count(totals.parameters)} parameters"
+        left = f"{40 - needs / 2**30:.2f} GiB left"
+        assert app.results.header.policy_line.left == f"{trains}, fits 40 GiB with {left}"
         assert app.results.header.slider.render_line(0).text.startswith("Budget 40GiB ")
         await opened(pilot)
         assert app.dialog.ways.highlighted == 1, "the budget is offered first"
@@ -222,6 +226,24 @@ async def test_a_budget_is_taken_from_the_list_and_follows_what_is_changed(
         assert state.choice.policy == Policy(percent=25) and state.memory.card is None
         await pilot.press("ctrl+r", "underscore")
         assert state.choice.policy == Policy(percent=24), "the slider takes the budget's place"
+
+
+@pytest.mark.parametrize("width", [60, 80])
+async def test_what_trains_within_a_budget_is_said_before_names(width: int) -> None:
+    app = Host()
+    async with app.run_test(size=(width, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press(*"40", "tab", "down", "enter")
+        await pilot.pause()
+        await pilot.press("minus", "right", "space", "greater_than_sign")
+        line, choice = app.results.header.policy_line, app.results.state.choice
+        totals, said = choice.selection.totals(choice.policy), line.render().plain
+        assert totals.layers == app.results.state.mask().sum() != choice.policy.layers
+        assert line.left.startswith(f"{totals.layers} layers, ")
+        assert said.startswith("Fits 40 GiB with 0." if width == 80 else "Fits 40 GiB; ")
+        assert said.endswith("banned") and len(said) <= width - 2
+        await pilot.press("u")
+        assert "undone: 1 % to" not in said and "undone: " in line.render().plain
 
 
 async def test_a_budget_that_holds_nothing_any_more_stays_as_it_is() -> None:

@@ -217,6 +217,34 @@ async def test_a_family_of_experts_is_pinned_as_a_cell() -> None:
         assert np.flatnonzero(app.results.state.mask()).tolist() == sorted(rows)
 
 
+async def test_a_family_of_types_gets_its_percentage_in_one_step() -> None:
+    app = Host(made.result(layers=LAYERS, types=7 + 3 * 4))
+    family = "mlp.experts.*.up_proj"
+    async with app.run_test(size=(100, 40)) as pilot:
+        await settled(pilot)
+        grid = app.results.views.widget(HEAT).query_one(HeatGrid)
+        grid.cursor = grid.matrix.labels.index(f"{family} ×4")
+        await pilot.press("greater_than_sign", "greater_than_sign")
+        assert policy_of(app).type_percents == ((family, 52),)
+        assert grid.percents[grid.cursor] == "52*"
+        await pilot.press("t")
+        await settled(pilot)
+        table = app.results.views.table
+        table.cursor = table.order.tolist().index(_first_of(app, "mlp.experts.2.up_proj"))
+        await pilot.press("less_than_sign", "m", "less_than_sign")
+        others = tuple((f"mlp.experts.{i}.up_proj", 51) for i in (0, 1, 3))
+        assert set(policy_of(app).type_percents) == {*others}, "the second is as all others again"
+        await pilot.press("u", "u")
+        assert policy_of(app).type_percents == ((family, 52),)
+        await pilot.press("u")
+        assert policy_of(app).is_plain
+
+
+def _first_of(app: Host, type_name: str) -> int:
+    layers = app.results.state.result.scores.layers
+    return next(row for row, name in enumerate(layers) if name.endswith(type_name))
+
+
 async def test_what_the_settings_say_opens_so() -> None:
     names = made.result(layers=LAYERS).scores.layers
     settings = Settings(top_percent=12.5, pins=(names[3],), blocks=((2, 5),), no_embeddings=True)

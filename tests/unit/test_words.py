@@ -55,6 +55,7 @@ ALWAYS_SEVERAL = {
     "app/widgets/heat_rows.py": {"blocks"},  # folded: two or more
     "app/widgets/layer_tree.py": {"experts"},  # of a parameter that holds several
     "core/recipes/axolotl.py": {"experts"},
+    "core/proof/table.py": {"tokens"},  # of a batch: `2 × 512 tokens`
     "core/recipes/peft_script.py": {"parameters", "experts"},
     "app/widgets/memory_line.py": {"GPUs"},  # said where there is more than one
     "cli/memory.py": {"GPUs", "parameters", "tokens"},

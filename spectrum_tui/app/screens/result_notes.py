@@ -41,6 +41,25 @@ def totals_text(choice: Choice) -> str:
     return f"{layers} · {trained} of {whole} parameters train ({share})"
 
 
+def budget_texts(choice: Choice, needs: float) -> tuple[str, ...]:
+    """Return what trains within a budget, of which it `needs` so many bytes or parameters, and
+    what is left of it; longest first, "" without a budget."""
+    budget = choice.policy.budget
+    if budget is None:
+        return ("",)
+    totals, left = choice.selection.totals(choice.policy), budget.amount - needs
+    layers = numbers.counted(totals.layers, "layer")
+    trained = f"{numbers.count(totals.parameters)} parameters"
+    if budget.in_bytes:
+        unit, nbytes = ("GiB", 2.0**30) if budget.text.endswith("GiB") else ("GB", 1e9)
+        rest = f"fits {budget.text.replace('G', ' G')}"
+        free = f"with {numbers.three_digits(left / nbytes)} {unit} left"
+    else:
+        rest, free = f"fits {numbers.count(budget.amount)}", f"with {numbers.count(left)} left"
+    ways = (f"{layers}, {trained}, {rest} {free}", f"{layers}, {rest} {free}", f"{rest} {free}")
+    return (*ways, rest)
+
+
 def embeddings_text(choice: Choice) -> str:
     """Return whether embeddings and heads are among what trains; empty where the model has none."""
     result = choice.selection.result
@@ -118,9 +137,7 @@ class Ties:
         """Return which types tie at the cut of a percentage of each; empty where none does."""
         if policy.rule != PER_TYPE or policy.budget is not None:
             return ""
-        own = self._selection.own_percents(policy)
-        percents = np.where(np.isnan(own), policy.percent, own)
-        steps = np.rint(percents * STEPS_OF_A_PERCENT).astype(np.int64)
+        steps = np.rint(self._selection.percents(policy) * STEPS_OF_A_PERCENT).astype(np.int64)
         slots = self._selection.counts * steps // LAST
         types = np.flatnonzero((slots > 0) & (slots < self._scored))
         below = self._first[types] + slots[types]

@@ -11,6 +11,7 @@ from typing import Any
 from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.core.errors import SelectionError, SpectrumError
+from spectrum_tui.core.layer_types import family
 from spectrum_tui.core.memory.budget import filled, parse_way
 from spectrum_tui.core.memory.presets import Training
 from spectrum_tui.core.policy_values import RULES, Budget, card_of
@@ -18,9 +19,10 @@ from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
 from spectrum_tui.core.recipes.writing import drafted
-from spectrum_tui.core.results.changes import banned, from_block, pinned, slid, with_type_percent
+from spectrum_tui.core.results.changes import banned, from_block, pinned, slid, with_type_percents
 from spectrum_tui.core.results.changes import described as policy_change
 from spectrum_tui.core.results.history import History, Step
+from spectrum_tui.core.results.names import filter_names
 from spectrum_tui.core.results.policy import Policy, policy_of
 from spectrum_tui.core.results.results import BoolArray, Result
 from spectrum_tui.core.results.selection import COMPARABLE, Selection
@@ -264,12 +266,14 @@ class ResultState:
         if rows:
             self.shape(change(self.choice.policy, [names[row] for row in rows], every))
 
-    def move_type(self, row: int, by: int) -> None:
-        """Give the type of this layer a percentage of its own, this much more or less."""
-        scores, policy = self.result.scores, self.choice.policy
-        name = scores.type_names[scores.type_ids[row]]
-        percent = self.choice.selection.percent_of(name, policy) + by
-        self.shape(with_type_percent(policy, name, min(100, max(0, percent))))
+    def move_types(self, types: Sequence[int], by: int) -> None:
+        """Give these types a percentage of their own, this much more or less."""
+        names, policy = self.result.scores.type_names, self.choice.policy
+        percents = self.choice.selection.percents(policy) + by
+        moved = {names[kind]: float(min(100, max(0, percents[kind]))) for kind in types}
+        pattern = family(next(iter(moved)))
+        exact = len(filter_names(names, pattern)) == len(filter_names(moved, pattern)) == len(moved)
+        self.shape(with_type_percents(policy, moved, pattern if exact else ""))
 
     def next_rule(self) -> None:
         """Take the percentage of each type, of all layers by rank, or by score where scores of

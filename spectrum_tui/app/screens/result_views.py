@@ -14,7 +14,12 @@ from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Static
 
-from spectrum_tui.app.screens.result_notes import caveats, embeddings_text, totals_text
+from spectrum_tui.app.screens.result_notes import (
+    budget_texts,
+    caveats,
+    embeddings_text,
+    totals_text,
+)
 from spectrum_tui.app.screens.result_state import Ranking, ResultState
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
@@ -34,7 +39,7 @@ from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
-from spectrum_tui.core.settings import METRICS
+from spectrum_tui.core.settings import ALL_METRICS
 
 HEAT, TABLE, YAML = "Heat map", "Table", "YAML"
 VIEWS = ((HEAT, "m"), (TABLE, "t"), (YAML, "y"))
@@ -94,7 +99,9 @@ class ResultHeader(Vertical):
         self._show_policy()
         left = totals_text(choice)
         right = embeddings_text(choice)
-        self.totals.show(left, right, self.memory.follow(choice), left.replace(" parameters", ""))
+        more, starts = self.memory.follow(choice), (left, left.replace(" parameters", ""))
+        ways = [start + end for start in starts for end in more]
+        self.totals.show(left, right, [*ways, *starts])
         if ties.possible:
             _tell(self._ties, ties.text(choice.policy), "No ties at the cut: scores alone decide")
         if self._small.display:
@@ -110,10 +117,23 @@ class ResultHeader(Vertical):
         """Show what was chosen besides the percentage of all types. The line that this takes stays
         when it is empty again: to lay the screen out takes four steps' time."""
         policy, step, self._step = self._state.choice.policy, self._step, ""
-        shaped = printable(policy.besides)
-        self.policy_line.show(f"{shaped[:1].upper()}{shaped[1:]}", step or self._saved_by_blocks())
-        if (shaped or step) and not self.policy_line.display:
+        budgets, shaped = self._within_budget(), (policy.besides, policy.besides_in_short)
+        ways = [_sentence(start, printable(end)) for start in budgets for end in shaped]
+        saved = self._saved_by_blocks()
+        self.policy_line.show(ways[0], step or saved, ways, right_first=bool(step))
+        if (ways[0] or step) and not self.policy_line.display:
             self.policy_line.display = True
+
+    def _within_budget(self) -> tuple[str, ...]:
+        """Return what trains within the budget, and what is left of it, longest first; "" without
+        one."""
+        choice, memory = self._state.choice, self._state.memory
+        budget = choice.policy.budget
+        if budget is None or (budget.in_bytes and not memory.prepared):
+            return ("",)
+        if budget.in_bytes:
+            return budget_texts(choice, memory.estimate(choice, memory.training).total)
+        return budget_texts(choice, choice.selection.totals(choice.policy).parameters)
 
     def _saved_by_blocks(self) -> str:
         """Return what the blocks that may not train save of a training step; "" without any."""
@@ -149,6 +169,11 @@ def _of_what(policy: Policy) -> tuple[str, str]:
     """Return of what the slider's percentage is, and what is chosen by in its place."""
     budget = f"Budget {policy.budget.text}" if policy.budget else ""
     return OF_EACH_TYPE if policy.rule == PER_TYPE else "of all layers", budget
+
+
+def _sentence(*parts: str) -> str:
+    text = "; ".join(filter(None, parts))
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _tell(line: Static, text: str, otherwise: str) -> None:
@@ -194,7 +219,7 @@ class ResultViews(Vertical):
         which names the metric."""
         state = self._state
         opening = state.ranking.recipe.view(replace(state.choice.policy, percent=100))
-        room = max(len(name) for name in METRICS) if state.has_metrics else 0
+        room = max(len(name) for name in ALL_METRICS) if state.has_metrics else 0
         lines = [len(opening.line(number)) + room for number in range(min(4, len(opening)))]
         names = [2 + len(name) for row in state.result.scores.parameters for name in row]
         return max(lines + names)
@@ -214,6 +239,13 @@ class ResultViews(Vertical):
         if self.current == HEAT and self.heatmap is not None:
             return self.heatmap.grid.cursor_rows
         return [] if self.table.current is None else [self.table.current]
+
+    @property
+    def current_types(self) -> list[int]:
+        """The types under the cursor of the view: several in a row of several."""
+        if self.current == HEAT and self.heatmap is not None:
+            return self.heatmap.grid.types_of(self.heatmap.grid.cursor)
+        return [int(self.table.scores.type_ids[row]) for row in self.current_rows]
 
     @property
     def current_row(self) -> int | None:
@@ -287,7 +319,7 @@ class ResultViews(Vertical):
 
     @on(HeatGrid.Turned)
     def _turn_type(self, event: HeatGrid.Turned) -> None:
-        self._state.move_type(event.layer, event.by)
+        self._state.move_types(event.types, event.by)
 
     def widget(self, name: str) -> Widget:
         """Return what takes the keys of a view."""

@@ -189,9 +189,9 @@ class ResultsScreen(NamedKeys, Screen[None]):
         self.state.ban(self.views.current_rows)
 
     def action_type(self, by: int) -> None:
-        """Change the percentage of the type under the cursor."""
-        if self.views.current_row is not None:
-            self.state.move_type(self.views.current_row, by)
+        """Change the percentage of the type under the cursor, or of all in its row."""
+        if types := self.views.current_types:
+            self.state.move_types(types, by)
 
     def action_block(self, by: int) -> None:
         """Let fewer or more blocks train."""

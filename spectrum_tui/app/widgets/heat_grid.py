@@ -43,9 +43,9 @@ class HeatGrid(HeatRows):
 
     @dataclass
     class Turned(Message):
-        """The wheel was turned over the name or the percentage of the type of this layer."""
+        """The wheel was turned over the name or the percentage of a row of these types."""
 
-        layer: int
+        types: list[int]
         by: int
 
     def __init__(self, matrix: HeatMatrix) -> None:
@@ -63,6 +63,10 @@ class HeatGrid(HeatRows):
     def cursor_rows(self) -> list[int]:
         """The rows of the scores under the cursor."""
         return [] if self.cell is None else self.matrix.members(*self.cell).tolist()
+
+    def types_of(self, row: int) -> list[int]:
+        """Return the types that a row stands for: one, or a family of experts."""
+        return self.matrix.types_of(row) if self.line_count else []
 
     # -- moving ----------------------------------------------------------------------------
 
@@ -165,7 +169,7 @@ class HeatGrid(HeatRows):
         if row is not None and offset is not None and offset.x < self.geometry.cells_at:
             event.stop()
             event.prevent_default()  # else it scrolls besides
-            self.post_message(self.Turned(int(self.matrix.row_members(row)[0]), by))
+            self.post_message(self.Turned(self.types_of(row), by))
 
     def _under(self, event: events.MouseEvent) -> tuple[int, int] | None:
         offset = event.get_content_offset(self)

@@ -135,10 +135,10 @@ class HeatMatrix:
         row, column = divmod(int(self._cell_of_layer[layer]), self.shape[1])
         return row, column
 
-    def row_members(self, row: int) -> IntArray:
-        """Rows of the scores that stand in a row, cell by cell."""
-        first, end = row * self.shape[1], (row + 1) * self.shape[1]
-        return np.asarray(self._by_cell[self._starts[first] : self._starts[end]])
+    def types_of(self, row: int) -> list[int]:
+        """Return the types in a row."""
+        rows, types = self._types_of_rows
+        return [int(kind) for kind in types[rows == row]]
 
     def percents(self, own: FloatArray, common: float | None) -> list[str]:
         """Return the percentage of every row: `25`, `40*` where it is one of its own, `*` where

@@ -22,25 +22,26 @@ class TotalsLine(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.left, self.right = "", ""
-        self.more: tuple[str, ...] = ()
-        self.short = ""
+        self.ways: tuple[str, ...] = ("",)
+        self._right_first = False
 
-    def show(self, left: str, right: str, more: Sequence[str] = (), short: str = "") -> None:
-        """Say something else. `more` are ways to go on after `left`, longest first; `short` stands
-        for `left` where only that leaves room for any of them."""
-        now = (left, right, tuple(more), short)
-        if now != (self.left, self.right, self.more, self.short):
-            self.left, self.right, self.more, self.short = now
+    def show(
+        self, left: str, right: str = "", ways: Sequence[str] = (), *, right_first: bool = False
+    ) -> None:
+        """Say something else. `ways` to say it take the place of `left`, longest first; with
+        `right_first` the first that leaves room for `right`."""
+        now = (left, right, tuple(ways) or (left,), right_first)
+        if now != (self.left, self.right, self.ways, self._right_first):
+            self.left, self.right, self.ways, self._right_first = now
             self.refresh()
 
     def render(self) -> Content:
-        """Drop the right part where it would touch the left one, and what goes on
-        after that is as long as there is room for."""
+        """Drop the right part where it would touch the left one."""
         width = self.size.width
-        said = [self.left + more for more in self.more]
-        said += [self.short + more for more in self.more] if self.short else []
-        left = next((text for text in said if cell_len(text) <= width), self.left)
+        taken = cell_len(self.right) + 3 if self._right_first else 0
+        fitting = (text for text in self.ways if cell_len(text) + taken <= width)
+        left = next(fitting, "" if self._right_first else self.ways[-1])
         room = width - cell_len(left) - cell_len(self.right)
-        if room < 3:
+        if room < 3 and left:
             return Content.styled(left, "bold")
         return Content.assemble((left, "bold"), " " * room, (self.right, MUTED))

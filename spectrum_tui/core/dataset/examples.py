@@ -42,14 +42,17 @@ class Example:
 class Dataset:
     """The examples of one or several files, in their order.
 
-    `form` is the column that was read. `skipped` counts the lines that were no example, of which
-    `problem` describes the first. `digest` is a SHA-256 of all examples, whatever files they lie
-    in.
+    `form` is the kind that they are of, `columns` those that it was read from. `skipped` counts the
+    lines that were no example, of which `problem` describes the first; `blank` the documents
+    without a word, which are no damage. `digest` is a SHA-256 of all examples, whatever files they
+    lie in.
     """
 
     examples: tuple[Example, ...]
     files: tuple[str, ...]
     form: Column
+    columns: tuple[str, ...]
     digest: str
+    blank: int = 0
     skipped: int = 0
     problem: str = ""

@@ -6,6 +6,7 @@ slider looks up a number: 2 µs, whatever the model.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -116,9 +117,19 @@ class MemoryTable:
             column, step = self._column(policy), policy.step
             trained, first = int(column.trained[step]), int(column.lowest[step])
             parts = self._whole(preset, trained, int(column.full_state[step]))
+        return self._estimate(parts, trained, first, training)
+
+    def of_names(self, names: Iterable[str], training: Training) -> Estimate:
+        """Return the bytes while parameters of these names train themselves, whatever chose
+        them."""
+        own, trained, full_state = self._of(names)
+        first = int(self.sizes.block[own].min(initial=_blocks(self.sizes)))
+        parts = self._whole(training.preset, trained, full_state)
+        return self._estimate(parts, trained, first, training)
+
+    def _estimate(self, parts: _Parts, trained: int, first: int, training: Training) -> Estimate:
         weights, gradients, optimizer = _divided(parts, training)
-        model = self.sizes.architecture
-        blocks = model.blocks if model else 0
+        model, blocks = self.sizes.architecture, _blocks(self.sizes)
         reached = blocks - first if blocks else 0
         return Estimate(
             weights=weights,
@@ -138,11 +149,8 @@ class MemoryTable:
     def of_layer(self, row: int, training: Training) -> float:
         """Return the bytes of gradients and optimizer state on each GPU that one layer takes while
         it trains as the preset's own recipe has it; 0 where that gives it no adapter."""
-        preset, sizes = training.preset, self.sizes
-        names = self.selection.result.scores.parameters[row]
-        own = np.array([sizes.index[name] for name in names if name in sizes.index], np.int64)
-        trained = int(sizes.numel[own].sum())
-        full_state = int(sizes.numel[own][sizes.full_state[own]].sum())
+        preset = training.preset
+        _, trained, full_state = self._of(self.selection.result.scores.parameters[row])
         parts = self._whole(preset, trained, full_state)
         if preset.adapters:
             layers = adapter_layers(self.selection)
@@ -154,6 +162,14 @@ class MemoryTable:
             parts = (0.0, each[0] * count, each[1] * count)
         _, gradients, optimizer = _divided(parts, training)
         return gradients + optimizer
+
+    def _of(self, names: Iterable[str]) -> tuple[IntArray, int, int]:
+        """(which parameters these names are, their size, of it what keeps 32-bit state)."""
+        sizes = self.sizes
+        found = {sizes.index[name] for name in names if name in sizes.index}
+        own = np.fromiter(found, np.int64, len(found))
+        numel = sizes.numel[own]
+        return own, int(numel.sum()), int(numel[sizes.full_state[own]].sum())
 
     def totals(self, policy: Policy, training: Training) -> FloatArray:
         """Return the sum at every whole percentage 0..100 of a policy."""
@@ -263,7 +279,10 @@ def _members(selection: Selection, sizes: ModelSizes) -> tuple[IntArray, IntArra
 
 def _lowest(first: IntArray, sizes: ModelSizes) -> IntArray:
     """At every step the lowest block that trains; 0 where an embedding does."""
-    model = sizes.architecture
-    lowest = np.full(NEVER + 1, model.blocks if model else 0, np.int64)
+    lowest = np.full(NEVER + 1, _blocks(sizes), np.int64)
     np.minimum.at(lowest, first, sizes.block)
     return np.asarray(np.minimum.accumulate(lowest)[: LAST + 1], np.int64)
+
+
+def _blocks(sizes: ModelSizes) -> int:
+    return sizes.architecture.blocks if sizes.architecture else 0

@@ -98,12 +98,18 @@ class Bytes:
     peak_process: int = 0
 
 
+OUT_OF_MEMORY = "out of memory"
+DIVERGED = "the loss is no number any more"
+"""Errors of an outcome that mean more than that the row could not run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of a row: losses, sizes and times, or the `error` that ended it.
 
-    `curve` is (step, training loss) of every step. `step_seconds` is the median. `device` and
-    `versions` say on what it ran.
+    `curve` is (step, training loss) of every step. `tokens` are those that it trained on, `density`
+    how many there are to a character of text. `step_seconds` is the median. `device` and `versions`
+    say on what it ran.
     """
 
     method: str
@@ -117,6 +123,7 @@ class Outcome:
     trained: int = 0
     memory: Bytes | None = None
     tokens: int = 0
+    density: float = 0.0
     step_seconds: float = 0.0
     seconds: float = 0.0
     device: str = ""
@@ -151,9 +158,17 @@ def outcome_of(data: Any) -> Outcome:
         outcome = Outcome(**fields)
     except json_text.WRONG_SHAPE:
         raise ValueError("not the outcome of a row") from None
-    if not conforms(outcome, Outcome):
+    if not (conforms(outcome, Outcome) and _is_possible(outcome)):
         raise ValueError("not the outcome of a row")
     return outcome
+
+
+def _is_possible(outcome: Outcome) -> bool:
+    """Return whether sizes and times are such as there can be: they are computed with."""
+    held = asdict(outcome.memory) if outcome.memory else {}
+    counts = (outcome.seed, outcome.steps, outcome.trained, outcome.tokens, *held.values())
+    times = (outcome.rate, outcome.step_seconds, outcome.seconds)
+    return all(0 <= n < 2**63 for n in counts) and all(0 <= x < 1e12 for x in times)
 
 
 def _losses(data: Any) -> dict[str, Any]:
@@ -194,3 +209,20 @@ class Progress:
     step: int = 0
     steps: int = 0
     loss: float = float("nan")
+
+
+def message_text(message: Progress | Outcome) -> str:
+    """Return as one line of JSON what the process of a row says."""
+    return json.dumps({type(message).__name__: asdict(message)})
+
+
+def message_of(line: str) -> Progress | Outcome:
+    """Return what `message_text` wrote; raises ValueError for anything else."""
+    try:
+        ((kind, fields),) = json.loads(line).items()
+        said = outcome_of(fields) if kind == "Outcome" else Progress(**fields)
+    except json_text.WRONG_SHAPE:
+        raise ValueError("not what a row says") from None
+    if not conforms(said, type(said)):
+        raise ValueError("not what a row says")
+    return said

@@ -28,13 +28,19 @@ def banned(policy: Policy, layers: Sequence[str], every: Mapping[str, int]) -> P
     return replace(policy, pins=pins, bans=_with(policy.bans, layers, every))
 
 
-def with_type_percent(policy: Policy, type_name: str, percent: float) -> Policy:
-    """Return the policy with a percentage of its own for a type; with none where it is that of all
-    and no pattern says otherwise."""
-    others = tuple(one for one in policy.type_percents if one[0] != type_name)
-    if percent == policy.percent and not any(filter_names([type_name], p) for p, _ in others):
-        return replace(policy, type_percents=others)
-    return replace(policy, type_percents=(*others, (type_name, percent)))
+def with_type_percents(policy: Policy, percents: Mapping[str, float], pattern: str = "") -> Policy:
+    """Return the policy with a percentage of its own for each of these types; with none where it
+    is that of all and no other pattern says otherwise. `pattern` matches these types and no other:
+    it stands for them where their percentages are the same."""
+    others = tuple(
+        one for one in policy.type_percents if one[0] != pattern and one[0] not in percents
+    )
+    said = {name for other, _ in others for name in filter_names(percents, other)}
+    own = {name: n for name, n in percents.items() if n != policy.percent or name in said}
+    same = set(own.values())
+    if pattern and len(own) == len(percents) > 1 == len(same):
+        own = {pattern: same.pop()}
+    return replace(policy, type_percents=(*others, *own.items()))
 
 
 def from_block(policy: Policy, first: int) -> Policy:
@@ -87,13 +93,13 @@ def _not_in(patterns: Sequence[str], layers: Sequence[str], every: Mapping[str, 
 
 
 def slid(before: Policy, after: Policy) -> str:
-    """Return which percentage alone was changed: `*` for that of all, or the pattern of a type; ""
-    where anything else was."""
+    """Return which percentages alone were changed: `*` for that of all, or the patterns of types;
+    "" where anything else was."""
     if replace(before, percent=after.percent) == after:
         return "*"
     changed = {name for name, _ in set(before.type_percents) ^ set(after.type_percents)}
     alone = replace(before, type_percents=after.type_percents) == after
-    return changed.pop() if alone and len(changed) == 1 else ""
+    return " ".join(sorted(changed)) if alone else ""
 
 
 def described(before: Policy, after: Policy) -> str:
@@ -119,7 +125,7 @@ def _percents(before: Policy, after: Policy) -> str:
         gone = dict(set(before.type_percents) - set(after.type_percents))
         return f"{next(iter(gone), 'a type')} as all others"
     name, percent = next(iter(changed.items()))
-    return f"{name} {percent:g} %"
+    return f"{name if len(changed) == 1 else counted(len(changed), 'type')} {percent:g} %"
 
 
 def _layers(before: Policy, after: Policy) -> str:

@@ -70,9 +70,15 @@ class Policy:
 
     @property
     def besides(self) -> str:
-        """What is chosen besides a percentage, in words; "" where nothing is."""
-        budget = () if self.budget is None else (self._of_the_rule(),)
-        return ", ".join((*budget, *self._besides()))
+        """What is chosen besides a percentage or a budget, in words; "" where nothing is."""
+        return ", ".join(self._besides())
+
+    @property
+    def besides_in_short(self) -> str:
+        """The same without the names of types."""
+        own = len(self.type_percents)
+        others = list(self._besides())[own:]
+        return ", ".join([counted(own, "own percentage"), *others] if own else others)
 
     def _besides(self) -> Iterator[str]:
         yield from (f"{percent:g} % of {pattern}" for pattern, percent in self.type_percents)
@@ -87,8 +93,7 @@ class Policy:
         if self.budget is None:
             return f"the top {self.percent:g} % {_RULES[self.rule]}"
         what = "" if self.budget.in_bytes else " parameters"
-        layers = "" if self.layers is None else f" ({counted(self.layers, 'layer')})"
-        return f"the best layers of each type that fit into {self.budget.text}{what}{layers}"
+        return f"the best layers of each type that fit into {self.budget.text}{what}"
 
     @property
     def ending(self) -> str:

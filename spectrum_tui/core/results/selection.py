@@ -28,6 +28,7 @@ from spectrum_tui.core.results.results import (
     Result,
     Scores,
 )
+from spectrum_tui.core.settings import DATA_METRICS
 
 LAST = 100 * STEPS_OF_A_PERCENT
 """The step of the grid that is 100 %."""
@@ -37,8 +38,9 @@ ALWAYS = 0
 """Threshold of a layer that every percentage selects."""
 _KEPT = 8
 """Shapes that are remembered, so that undoing and redoing costs nothing."""
-COMPARABLE = ("calibrated",)
-"""The metrics whose values mean the same for every shape: shares of the energy, 0 to 1."""
+COMPARABLE = ("calibrated", *DATA_METRICS)
+"""The metrics whose values mean the same for every shape: shares and means, whatever the size of a
+matrix."""
 
 
 class Hand(IntEnum):
@@ -147,8 +149,12 @@ class Selection:
 
     def percent_of(self, type_name: str, policy: Policy) -> float:
         """Return the percentage of a type: its own, or that of all."""
-        own = self.own_percent(type_name, policy)
-        return policy.percent if own is None else own
+        return float(self.percents(policy)[self.result.scores.type_names.index(type_name)])
+
+    def percents(self, policy: Policy) -> FloatArray:
+        """Return per type its percentage: its own, or that of all."""
+        own = self.own_percents(policy)
+        return np.where(np.isnan(own), policy.percent, own)
 
     def own_percent(self, type_name: str, policy: Policy) -> float | None:
         """Return the percentage that a policy gives to a type alone; None without one."""

@@ -230,7 +230,6 @@ def test_folded_cells_are_the_mean_of_their_blocks() -> None:
     assert matrix.cells[0].tolist() == [Cell.VALUE, Cell.NO_SCORE, Cell.EMPTY, Cell.EMPTY]
     assert matrix.mean[2, 3] == 7.0
     assert matrix.members(1, 1).tolist() == [2, 3]
-    assert matrix.row_members(1).tolist() == whole.row_members(1).tolist() == [0, 1, 2, 3, 4]
     mask = np.array([True, True, True, False, False, False, False, False, False])
     marks = matrix.marks(matrix.selected(mask), np.zeros(9, np.uint8))
     assert marks[1].tolist() == [Mark.ALL, Mark.PART, Mark.NONE, Mark.NONE]

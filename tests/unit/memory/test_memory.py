@@ -25,6 +25,7 @@ from spectrum_tui.core.memory.presets import (
 from spectrum_tui.core.memory.savings import savings
 from spectrum_tui.core.policy_values import parse_memory
 from spectrum_tui.core.recipes.choice import Tiers
+from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import EmbeddingParameter, Parameter, Result
 from spectrum_tui.core.results.selection import Selection
@@ -461,3 +462,16 @@ def test_what_a_layer_costs_with_adapters_by_hand() -> None:
     assert table.of_layer(row, Training(preset=preset_named("hybrid"), tiers=tiers)) == whole
     norms = table_of(SMALL)
     assert norms.of_layer(len(SMALL.scores) - 1, Training(preset=preset_named("lora"))) == 0
+
+
+@pytest.mark.parametrize("preset", ["bf16", "8bit", "fp32"])
+@pytest.mark.parametrize("embeddings", [True, False])
+def test_names_take_what_the_policy_that_selects_them_takes(preset: str, embeddings: bool) -> None:
+    table, training = table_of(SMALL), Training(preset=preset_named(preset), checkpointing=False)
+    for percent in (0, 13, 50, 100):
+        policy = Policy(percent=percent, embeddings=embeddings)
+        names = named(table.selection, policy)
+        assert table.of_names(names, training) == table.estimate(policy, training)
+    everything = table.of_names(table.sizes.index, training)
+    assert everything.trained == SMALL.total_parameters
+    assert everything.blocks_back == everything.blocks == 8

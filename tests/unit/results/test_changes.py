@@ -15,7 +15,7 @@ from spectrum_tui.core.results.changes import (
     from_block,
     pinned,
     slid,
-    with_type_percent,
+    with_type_percents,
 )
 from spectrum_tui.core.results.history import History
 from spectrum_tui.core.results.policy import Policy
@@ -64,12 +64,24 @@ def test_banning_changes_these_layers_alone(policy: Policy, chosen: list[str]) -
 
 def test_a_type_gets_a_percentage_and_gives_it_up() -> None:
     name = TYPES[1]
-    raised = with_type_percent(Policy(percent=50), name, 60)
+    raised = with_type_percents(Policy(percent=50), {name: 60})
     assert raised.type_percents == ((name, 60),)
-    assert with_type_percent(raised, name, 50) == Policy(percent=50)
+    assert with_type_percents(raised, {name: 50}) == Policy(percent=50)
     by_pattern = Policy(percent=50, type_percents=(("*", 10),))
-    assert SELECTION.percent_of(name, with_type_percent(by_pattern, name, 50)) == 50
-    assert SELECTION.percent_of(TYPES[0], with_type_percent(by_pattern, name, 50)) == 10
+    assert SELECTION.percent_of(name, with_type_percents(by_pattern, {name: 50})) == 50
+    assert SELECTION.percent_of(TYPES[0], with_type_percents(by_pattern, {name: 50})) == 10
+
+
+def test_types_of_one_percentage_are_said_by_their_pattern() -> None:
+    both, plain = "mlp.[dg]*", Policy(percent=50)
+    raised = with_type_percents(plain, {TYPES[0]: 60, TYPES[1]: 60}, both)
+    assert raised.type_percents == ((both, 60),)
+    assert slid(plain, raised) == both
+    assert described(plain, raised) == f"{both} 60 %"
+    lowered = with_type_percents(raised, {TYPES[0]: 59, TYPES[1]: 61}, both)
+    assert lowered.type_percents == ((TYPES[0], 59), (TYPES[1], 61))
+    assert described(raised, lowered).startswith("2 types ")
+    assert with_type_percents(lowered, {TYPES[0]: 50, TYPES[1]: 50}, both) == plain
 
 
 @pytest.mark.parametrize(
@@ -98,7 +110,7 @@ def changed(policy: Policy, kind: str, chosen: list[str], number: int) -> Policy
             return banned(policy, chosen, EVERY)
         case "slide":
             return replace(policy, percent=number + 1)
-    return with_type_percent(policy, TYPES[0], number)
+    return with_type_percents(policy, {TYPES[0]: number})
 
 
 @given(st.lists(st.tuples(st.sampled_from(["pin", "ban", "slide", "type"]), layers), max_size=8))

@@ -333,3 +333,12 @@ def test_a_file_without_a_policy_is_refused(content: bytes | None, tmp_path: Pat
         path.write_bytes(content)
     with pytest.raises(RecipeError):
         read_policy(path)
+
+
+def test_what_is_chosen_besides_in_short() -> None:
+    policy = Policy(
+        type_percents=(("mlp.*", 40), ("*.k_proj", 5)), blocks=((8, None),), pins=("a",)
+    )
+    assert policy.besides == "40 % of mlp.*, 5 % of *.k_proj, blocks 8- only, 1 pinned"
+    assert policy.besides_in_short == "2 own percentages, blocks 8- only, 1 pinned"
+    assert Policy(bans=("a",)).besides_in_short == "1 banned"

@@ -1,0 +1,162 @@
+"""The rows of a proof: methods by seeds, the trials before them, and what they will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
+from spectrum_tui.core.memory.model import ModelSizes
+from spectrum_tui.core.memory.presets import Training, preset_named
+from spectrum_tui.core.proof.draw import drawn, recipe_choice
+from spectrum_tui.core.proof.methods import Method
+from spectrum_tui.core.proof.rates import (
+    best_rate,
+    first_rates,
+    next_rate,
+    trial_steps,
+    usual_rate,
+)
+from spectrum_tui.core.proof.rows import Conditions, Outcome, Row
+from spectrum_tui.core.recipes.peft_kinds import GROUPS, LORA, TIERS
+from spectrum_tui.core.results.selection import Selection
+
+ASK_ABOVE = 3600.0
+"""Seconds of an estimate above which whoever asked is asked again."""
+_COUNTED = {"tiers": TIERS, "groups": GROUPS}
+"""The kinds of recipe that no preset of memory is of: plain LoRA otherwise."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Plan:
+    """What is to be compared: every method with seeds 0 to `seeds`, for `steps` each. `rates` are
+    those that are given; the other methods look for theirs."""
+
+    selection: Selection
+    methods: tuple[Method, ...]
+    seeds: int = 3
+    steps: int = 200
+    embeddings: bool = True
+    rates: Mapping[str, float] = field(default_factory=dict)
+    _drawn: dict[tuple[Method, int], Row] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def swept(self) -> tuple[Method, ...]:
+        """The methods whose rate is looked for."""
+        return tuple(method for method in self.methods if method.text not in self.rates)
+
+    def row(self, method: Method, seed: int, rate: float, steps: int = 0) -> Row:
+        """Return a row of so many steps, 0 for all; raises SpectrumError for what the scores
+        forbid. What is drawn is kept: the recipe of 60,000 layers takes 2 s to write."""
+        key = (method, seed if method.is_random else 0)
+        if key not in self._drawn:
+            self._drawn[key] = drawn(
+                method, self.selection, seed=seed, rate=rate, steps=0, embeddings=self.embeddings
+            )
+        return replace(self._drawn[key], seed=seed, rate=rate, steps=steps or self.steps)
+
+    def trial(self, method: Method, rate: float) -> Row:
+        """Return the short row that tries a rate, with the first seed."""
+        return replace(self.row(method, 0, rate, trial_steps(self.steps)), trial=True)
+
+    def next_trial(self, method: Method, tried: Iterable[Outcome]) -> Row | None:
+        """Return the next trial of a method, given what came of those before; None where its rate
+        is found, or where one could not run (see `rates.next_rate`)."""
+        rate = next_rate(method, tried)
+        return None if rate is None else self.trial(method, rate)
+
+    def rows(self, rates: Mapping[str, float]) -> tuple[Row, ...]:
+        """Return the rows of all methods that have a rate, one seed after the other, so that every
+        method has a row before any has two. Raises SpectrumError for what the scores forbid."""
+        return tuple(
+            self.row(method, seed, rates[method.text])
+            for seed in range(self.seeds)
+            for method in self.methods
+            if method.text in rates
+        )
+
+    def expected(self) -> tuple[Row, ...]:
+        """Return all rows as far as they are known before the start: with the usual rates, and
+        without the trials that a sweep may go on to."""
+        trials = (self.trial(method, rate) for method in self.swept for rate in first_rates(method))
+        usual = {method.text: usual_rate(method) for method in self.methods}
+        return (*trials, *self.rows({**usual, **self.rates}))
+
+
+def found_rates(trials: Iterable[Outcome]) -> dict[str, float]:
+    """Return the rate that the trials of each method decide on; a method without one is missing."""
+    by_method: dict[str, list[Outcome]] = {}
+    for outcome in trials:
+        if outcome.trial:
+            by_method.setdefault(outcome.method, []).append(outcome)
+    found = {method: best_rate(tried) for method, tried in by_method.items()}
+    return {method: rate for method, rate in found.items() if rate is not None}
+
+
+# -- what it will take ----------------------------------------------------------------------------
+
+
+def steps_in_all(rows: Iterable[Row]) -> int:
+    """Return the number of training steps of rows."""
+    return sum(row.steps for row in rows)
+
+
+def seconds_in_all(
+    rows: Iterable[Row],
+    step_seconds: float,
+    *,
+    row_seconds: float = 0.0,
+    costs: Mapping[str, float] | None = None,
+) -> float:
+    """Return how long rows will take: `row_seconds` each to load and to judge, and for their steps
+    `step_seconds`, which training everything takes; of other methods the share in `costs`
+    (`Estimate.step`), by method."""
+    share = costs or {}
+    return sum(row_seconds + row.steps * step_seconds * share.get(row.method, 1.0) for row in rows)
+
+
+def training_of(conditions: Conditions) -> Training:
+    """Return what the estimates of memory depend on besides the choice, on one device."""
+    return Training(
+        batch=conditions.batch,
+        sequence=conditions.sequence,
+        checkpointing=conditions.checkpointing,
+    )
+
+
+def memory_in_all(
+    plan: Plan, sizes: ModelSizes, training: Training, *, half: bool
+) -> dict[str, Estimate]:
+    """Return what each method takes in memory, by method; of a random draw that of seed 0. `half`
+    says whether the weights are bf16, else they are fp32."""
+    table = MemoryTable(plan.selection, sizes)
+    found = {}
+    for method in plan.methods:
+        if method.adapts:
+            found[method.text] = _adapted(method, plan, table, training, half=half)
+        else:
+            names = plan.row(method, 0, usual_rate(method)).names or sizes.index
+            preset = preset_named("bf16" if half else "fp32")
+            found[method.text] = table.of_names(names, replace(training, preset=preset))
+    return found
+
+
+def _adapted(
+    method: Method, plan: Plan, table: MemoryTable, training: Training, *, half: bool
+) -> Estimate:
+    name = method.kind if method.kind in ("qlora", "hybrid") else "lora"
+    preset = preset_named(name)
+    if not (half or preset.four_bit):
+        preset = replace(preset, weights=4.0)
+    choice = recipe_choice(method, plan.selection, embeddings=plan.embeddings)
+    estimate = table.estimate(choice.policy, replace(training, preset=preset))
+    if method.kind not in _COUNTED:
+        return estimate
+    more = _COUNTED[method.kind].count(choice).adapters - LORA.count(choice).adapters
+    return replace(
+        estimate,
+        trained=estimate.trained + more,
+        weights=estimate.weights + 4.0 * more,
+        gradients=estimate.gradients + preset.gradients * more,
+        optimizer=estimate.optimizer + preset.optimizer * more,
+    )

@@ -1,0 +1,228 @@
+"""The model of a row as its trainer has it before the optimizer: loaded, frozen or adapted."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import runpy
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spectrum_tui.core.errors import CheckpointError, InputError, RecipeError, SpectrumError
+from spectrum_tui.core.naming.model_class import first_line, resolve_class
+from spectrum_tui.core.proof.methods import parse_method
+from spectrum_tui.core.proof.rows import Conditions, Row
+from spectrum_tui.core.scanning.devices import is_out_of_memory
+from spectrum_tui.freeze import freeze_except
+from spectrum_tui.proving.batches import Kind
+
+INSTALL = "Install it with: pip install 'spectrum-tui[train]'."
+KINDS: tuple[tuple[Kind, str, str], ...] = (
+    ("seq2seq", "AutoModelForSeq2SeqLM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES"),
+    ("masked", "AutoModelForMaskedLM", "MODEL_FOR_MASKED_LM_MAPPING_NAMES"),
+    ("causal", "AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"),
+    ("causal", "AutoModelForImageTextToText", "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES"),
+)
+"""How models learn by their class, with the Auto class and its list in transformers. Bart is in
+the first two, BERT in the second and third: the first that has a class counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready to train, and how it learns."""
+
+    model: Any
+    kind: Kind
+
+
+def load_tokenizer(conditions: Conditions) -> Any:
+    """Return the model's own tokenizer; raises CheckpointError where it has none."""
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(
+            conditions.model, revision=conditions.revision or "main", trust_remote_code=False
+        )
+    except Exception as exc:  # missing files, missing packages, files of anybody's
+        raise CheckpointError(
+            f"{conditions.model} has no tokenizer that can be read ({first_line(exc)}).",
+            "Put its files beside the weights: tokenizer.json and tokenizer_config.json.",
+            field="model",
+        ) from None
+
+
+def load_row(conditions: Conditions, row: Row, device: torch.device, dtype: torch.dtype) -> Loaded:
+    """Return the model of a row, on its device, with what the row trains and nothing else set to
+    train; raises SpectrumError.
+
+    Adapters are made by running the recipe itself.
+    """
+    with _in_one_line(conditions.model):
+        if row.files:
+            model = _adapted(conditions, row)
+            kind = _kind_of(model.get_base_model())
+        else:
+            model, kind = _whole(conditions, dtype)
+            _freeze(model, row.names)
+    _cast(model, dtype)
+    model = _placed(model, device)
+    _settle(model, checkpointing=conditions.checkpointing)
+    return Loaded(model, kind)
+
+
+# -- whole parameters ----------------------------------------------------------------------------
+
+
+def _whole(conditions: Conditions, dtype: torch.dtype) -> tuple[Any, Kind]:
+    chosen = _class_of(conditions)
+    model = chosen.from_pretrained(
+        conditions.model,
+        revision=conditions.revision or "main",
+        dtype=dtype,
+        trust_remote_code=False,
+    )
+    return model, _kind_of(model)
+
+
+def _class_of(conditions: Conditions) -> Any:
+    """Return the class that the scores are of, or the one that trainers choose; in place of a
+    model without a head for language its relative that has one."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(
+        conditions.model, revision=conditions.revision or "main", trust_remote_code=False
+    )
+    name = conditions.model_class
+    chosen = getattr(transformers, name, None) if name else resolve_class(config)[0]
+    if chosen is None:
+        raise InputError(
+            f"transformers has no class {name}.", "Leave --model-class out.", field="model_class"
+        )
+    if name.startswith("Auto") or any(chosen.__name__ in _classes(listed) for *_, listed in KINDS):
+        return chosen
+    for _, auto_class, _ in KINDS:
+        auto = getattr(transformers, auto_class)
+        if type(config) in auto._model_mapping:
+            return auto
+    raise _no_language(chosen.__name__)
+
+
+def _kind_of(model: Any) -> Kind:
+    name = type(model).__name__
+    for kind, _, listed in KINDS:
+        if name in _classes(listed):
+            return kind
+    raise _no_language(name)
+
+
+def _classes(listed: str) -> set[str]:
+    from transformers.models.auto import modeling_auto
+
+    names = getattr(modeling_auto, listed).values()
+    return {one for found in names for one in ([found] if isinstance(found, str) else found)}
+
+
+def _no_language(name: str) -> InputError:
+    return InputError(
+        f"{name} is no language model: there is no loss of text for it.",
+        "prove trains causal, masked and sequence-to-sequence language models.",
+        field="model",
+    )
+
+
+def _freeze(model: Any, names: Sequence[str]) -> None:
+    """Leave what is named to train, and a head that the checkpoint did not fill; without names
+    everything trains."""
+    own = dict(model.named_parameters(remove_duplicate=False))
+    wanted = [_as_here(name, model, own) for name in names] or list(own)
+    frozen = freeze_except(model, wanted, keep_new=True)
+    if frozen.unmatched:
+        raise RecipeError(
+            f"{len(frozen.unmatched)} of {len(wanted)} names are no parameters of "
+            f"{type(model).__name__}, first {frozen.unmatched[0]}.",
+            "Scan this model with the installed version of transformers.",
+        )
+
+
+def _as_here(name: str, model: Any, own: dict[str, Any]) -> str:
+    """Return the name that a parameter of the model without a head has in the one with it."""
+    inside = f"{model.base_model_prefix}.{name}"
+    return inside if name not in own and inside in own else name
+
+
+# -- adapters ------------------------------------------------------------------------------------
+
+
+def _adapted(conditions: Conditions, row: Row) -> Any:
+    """Return what the recipe's own `load_model` returns."""
+    _check_installed("peft")
+    four_bit = parse_method(row.method).kind == "qlora"
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in row.files:
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        load = runpy.run_path(str(Path(folder) / row.files[-1][0]))["load_model"]
+        takes = "four_bit" in inspect.signature(load).parameters
+        if four_bit or not takes:
+            _check_installed("bitsandbytes")
+        try:
+            return load(conditions.model, four_bit) if takes else load(conditions.model)
+        except SystemExit as exc:
+            raise RecipeError(
+                f"The recipe refuses: {exc}.", "Scan the model again with this transformers."
+            ) from None
+
+
+def _check_installed(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"This method needs the package {package}.", INSTALL, field="methods")
+
+
+# -- all of them ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def _in_one_line(model: str) -> Iterator[None]:
+    """Turn what libraries raise about a model into one line; memory that ran out stays that."""
+    try:
+        yield
+    except SpectrumError:
+        raise
+    except Exception as exc:  # a model is anybody's, and so is what a class makes of it
+        if is_out_of_memory(exc):
+            raise
+        raise CheckpointError(
+            f"{model} cannot be loaded ({type(exc).__name__}: {first_line(exc)}).",
+            INSTALL if isinstance(exc, ImportError) else "Check that it is the model scanned.",
+            field="model",
+        ) from exc
+
+
+def _cast(model: Any, dtype: torch.dtype) -> None:
+    """Give weights the dtype that those of all rows have, where a recipe loads them as stored.
+    What PEFT trains stays in float32 above a base in bfloat16."""
+    for parameter in model.parameters():
+        plain = parameter.is_floating_point() and parameter.element_size() > 1
+        if plain and not (parameter.requires_grad and parameter.element_size() > dtype.itemsize):
+            parameter.data = parameter.data.to(dtype)
+
+
+def _placed(model: Any, device: torch.device) -> Any:
+    """Move a model to its device; a quantised one is there, and refuses to be moved."""
+    quantised = getattr(model, "is_quantized", False) or any(
+        getattr(parameter, "quant_state", None) is not None for parameter in model.parameters()
+    )
+    return model if quantised else model.to(device)
+
+
+def _settle(model: Any, *, checkpointing: bool) -> None:
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False  # keys and values of a training are never asked for again
+    if checkpointing:
+        # Reentrant checkpoints give no gradient to what lies above frozen embeddings.
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

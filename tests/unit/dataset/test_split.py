@@ -1,0 +1,99 @@
+"""Who is held out: a share, by what it says, and never both."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectrum_tui.core.dataset.describing import describe
+from spectrum_tui.core.dataset.examples import Dataset, Example
+from spectrum_tui.core.dataset.kept_examples import digest_of
+from spectrum_tui.core.dataset.split import split, without
+from spectrum_tui.core.errors import DataError
+
+
+def dataset(*texts: str) -> Dataset:
+    return of(tuple(Example(text=text) for text in texts))
+
+
+def of(examples: tuple[Example, ...], *, skipped: int = 0, blank: int = 0) -> Dataset:
+    return Dataset(
+        examples=examples,
+        files=("a.jsonl",),
+        form="text",
+        columns=("text",),
+        digest=digest_of(examples),
+        skipped=skipped,
+        blank=blank,
+        problem="a.jsonl, line 3: it is \x1b[2Jnot readable JSON" if skipped else "",
+    )
+
+
+@given(st.lists(st.text(min_size=1), min_size=2).filter(lambda texts: len(set(texts)) > 1))
+def test_equal_examples_are_on_one_side_and_no_side_is_empty(texts: list[str]) -> None:
+    found = split(dataset(*texts))
+    train, held = ([one.text for one in side] for side in (found.train, found.held_out))
+    assert train
+    assert held
+    assert not set(train) & set(held)
+    assert sorted(train + held) == sorted(texts)
+    assert [text for text in texts if text in set(train)] == train
+
+
+def test_the_share_holds_and_neither_order_nor_growth_moves_anybody() -> None:
+    texts = [f"Document {n}" for n in range(2000)]
+    held = {one.text for one in split(dataset(*texts)).held_out}
+    assert 160 < len(held) < 240
+    assert held == {
+        one.text for one in split(dataset(*random.Random(1).sample(texts, 2000))).held_out
+    }
+    more = split(dataset(*texts, *(f"Another {n}" for n in range(500))))
+    assert held <= {one.text for one in more.held_out}
+    assert f"{len(held)} examples of 2,000 are held out, by hash." == split(dataset(*texts)).note
+
+
+def test_of_one_document_the_end_is_held_out_from_a_paragraph_on() -> None:
+    paragraphs = [f"Paragraph {n:02d} of the book." for n in range(40)]
+    found = split(dataset("\n\n".join(paragraphs)))
+    (train,), (held,) = found.train, found.held_out
+    assert train.text.split("\n\n") + held.text.split("\n\n") == paragraphs
+    assert len(held.text.split("\n\n")) == 4
+    assert found.note.startswith("Of the one document, its last ")
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_of_one_paragraph_the_last_words(copies: int) -> None:
+    text = " ".join(f"word{n:02d}" for n in range(50))
+    found = split(dataset(*[text] * copies))
+    assert found.held_out == (Example(text=" ".join(f"word{n:02d}" for n in range(45, 50))),)
+    assert found.train[0].text + " " + found.held_out[0].text == text
+
+
+@pytest.mark.parametrize(
+    "example", [Example(text="word"), Example(text="  "), Example(prompt="a b", completion="c d")]
+)
+def test_what_cannot_be_parted_is_refused(example: Example) -> None:
+    with pytest.raises(DataError, match="one example only"):
+        split(of((example,)))
+
+
+def test_what_is_held_out_is_not_trained_on() -> None:
+    found = without(dataset("a", "b", "b", "c"), dataset("b", "d"))
+    assert [one.text for one in found.train] == ["a", "c"]
+    assert [one.text for one in found.held_out] == ["b", "d"]
+    assert found.note == "2 examples are also held out: not trained on."
+    assert not without(dataset("a"), dataset("b")).note
+    with pytest.raises(DataError, match="Every example"):
+        without(dataset("a"), dataset("a"))
+
+
+def test_what_is_said_of_data() -> None:
+    examples = tuple(Example(text="x" * 100) for _ in range(1234))
+    assert describe(of(examples)) == ["a.jsonl: 1,234 documents, 123 K characters, read from text"]
+    assert describe(of(examples, skipped=2, blank=1))[1] == (
+        "1 blank document left out; 2 lines skipped, the first: "
+        "a.jsonl, line 3: it is ?[2Jnot readable JSON"
+    )
