@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from textual import events
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.result_views import HEAT
@@ -73,7 +74,7 @@ async def test_the_views_show_what_was_said_and_the_totals_follow() -> None:
         await settled(pilot)
         heatmap = app.results.views.heatmap
         assert heatmap is not None
-        marks = {heatmap.grid.mark(0, column) for column in range(LAYERS)}
+        marks = set(heatmap.grid.marks_in(0)[:LAYERS])
         assert {"◉", "⊘", "╱"} < marks
         await pilot.press("y")
         await settled(pilot)
@@ -187,11 +188,12 @@ async def test_a_step_moves_nothing_and_draws_only_the_row_that_it_changes(
         await settled(pilot)
         drawn, laid_out = set[int](), list[object]()
         render = HeatGrid.render_row_line
-        monkeypatch.setattr(
-            HeatGrid,
-            "render_row_line",
-            lambda grid, row, line, width: (drawn.add(row), render(grid, row, line, width))[1],
-        )
+
+        def noted(grid: HeatGrid, row: int, line: int, width: int) -> Strip:
+            drawn.add(row)
+            return render(grid, row, line, width)
+
+        monkeypatch.setattr(HeatGrid, "render_row_line", noted)
         app.results.screen_layout_refresh_signal.subscribe(app.results, laid_out.append)
         for key in ("space", "u", "minus", "minus", "greater_than_sign", "u", "u", "u", "ctrl+r"):
             await pilot.press(key)
