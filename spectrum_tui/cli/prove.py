@@ -18,6 +18,7 @@ from spectrum_tui.core.files import output_folder, slug
 from spectrum_tui.core.memory.presets import parse_batch, parse_gpus, parse_sequence
 from spectrum_tui.core.numbers import counted, duration
 from spectrum_tui.core.option import whole_number
+from spectrum_tui.core.platforms import has_nvidia_gpu
 from spectrum_tui.core.proof.methods import DEFAULT_METHODS, parse_methods
 from spectrum_tui.core.proof.plan import ASK_ABOVE
 from spectrum_tui.core.proof.proof import Proof, proof_text
@@ -125,7 +126,8 @@ def _introduce(prepared: Prepared) -> None:
         f"{counted(asked.steps, 'step')} of {conditions.batch} × {conditions.sequence:,} tokens: "
         f"up to {numbers.count(asked.steps * tokens)} tokens a row"
     )
-    half = conditions.dtype == "bfloat16"
+    on_gpu = conditions.device != "cpu" and has_nvidia_gpu()
+    half = conditions.dtype == "bfloat16" or (conditions.dtype == "auto" and on_gpu)
     needs = prepared.memory(half=half)
     if needs:
         each = (f"{method} {numbers.size(needs[method].total)}" for method in needs)

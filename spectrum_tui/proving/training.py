@@ -14,6 +14,7 @@ import torch
 from spectrum_tui.core.dataset.examples import Example
 from spectrum_tui.core.dataset.kept_examples import read_examples
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.proof.rows import Conditions, Job, Losses, Outcome, Progress
 from spectrum_tui.proving.batches import Encoder, Tokens, drawn
 from spectrum_tui.proving.loading import Loaded, load_row, load_tokenizer
@@ -109,7 +110,7 @@ def _length(conditions: Conditions, loaded: Loaded) -> int:
     most = getattr(loaded.model.config, "max_position_embeddings", None)
     if isinstance(most, int) and 0 < most < conditions.sequence:
         raise InputError(
-            f"The model takes {most} tokens at the most, not {conditions.sequence}.",
+            f"The model takes {counted(most, 'token')} at the most, not {conditions.sequence}.",
             f"Give --sequence {most}.",
             field="sequence",
         )

@@ -38,6 +38,7 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.settings import ALL_METRICS
 
 HEAT, TABLE, YAML = "Heat map", "Table", "YAML"
@@ -55,7 +56,7 @@ class ResultHeader(Vertical):
     ResultHeader {
         height: auto;
         padding: 0 1;
-        & > #memory { display: none; }
+        & > #memory, & > #policy { display: none; }
         & > #ties, & > #small { height: 1; color: $warning; text-wrap: nowrap; }
         & > #notes { height: auto; }
     }
@@ -77,7 +78,7 @@ class ResultHeader(Vertical):
         self._noted: tuple[bool, Path | None] | None = None
 
     def compose(self) -> ComposeResult:
-        lines = (self.policy_line, self._ties, self._small, self._notes)
+        lines = (self._ties, self._small, self._notes, self.policy_line)
         yield from (self.slider, self.totals, self.memory, *lines)
 
     def _slid(self, percent: float) -> None:
@@ -113,13 +114,15 @@ class ResultHeader(Vertical):
         self._show_policy()
 
     def _show_policy(self) -> None:
-        """Show what was chosen besides the percentage of all types, where anything was."""
+        """Show what was chosen besides the percentage of all types. The line that this takes stays
+        when it is empty again: to lay the screen out takes four steps' time."""
         policy, step, self._step = self._state.choice.policy, self._step, ""
         budgets, shaped = self._within_budget(), (policy.besides, policy.besides_in_short)
         ways = [_sentence(start, printable(end)) for start in budgets for end in shaped]
         saved = self._saved_by_blocks()
         self.policy_line.show(ways[0], step or saved, ways, right_first=bool(step))
-        self.policy_line.display = bool(ways[0] or step)
+        if (ways[0] or step) and not self.policy_line.display:
+            self.policy_line.display = True
 
     def _within_budget(self) -> tuple[str, ...]:
         """Return what trains within the budget, and what is left of it, longest first; "" without
@@ -197,7 +200,7 @@ class ResultViews(Vertical):
         self.heatmap: Heatmap | None = None  # made when it is looked at: 0.3 s at 60,000 layers
         if state.choice.selection.has_depth:
             self.current, self.heatmap = HEAT, self._made_heatmap()
-        self._embeddings: tuple[Policy, bool] | None = None
+        self._embeddings: BoolArray = np.zeros(0, np.bool_)
         self.bar = ViewBar(VIEWS)
         self.pane = ScorePane(state.choice.selection, state.memory)
         self.preview = YamlPreview(state.yaml(), self._longest_line())
@@ -275,12 +278,10 @@ class ResultViews(Vertical):
         self.spectrum.look_at(row, self._state.ranking.metric.name)
 
     def _show_embeddings(self, policy: Policy) -> None:
-        """Mark the embeddings and heads that train, which changes with the shape of a policy or
-        the switch alone."""
-        key = (policy.shape, policy.embeddings)
-        if key != self._embeddings:
-            self._embeddings = key
-            rows = self._state.choice.selection.head_rows(policy)
+        """Mark the embeddings and heads that train, where these are others now."""
+        rows = self._state.choice.selection.head_rows(policy)
+        if not np.array_equal(rows, self._embeddings):
+            self._embeddings = rows
             self.pane.set_embeddings(rows)
             if self.heatmap is not None:
                 self.heatmap.set_embeddings(rows)
