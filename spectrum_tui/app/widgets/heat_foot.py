@@ -16,7 +16,7 @@ from spectrum_tui.app.widgets.hands import GLYPHS, SHORT
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
 from spectrum_tui.app.widgets.heat_ramp import DENSITY, RAMP
-from spectrum_tui.app.widgets.layer_facts import first_fitting, layer_lines
+from spectrum_tui.app.widgets.layer_facts import Words, first_fitting, layer_lines
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray, IntArray
@@ -123,9 +123,7 @@ class HeatFoot(Widget):
         brief = [part.replace("mean ", "") for part in parts]
         return title, first_fitting(([*parts, last], [*brief, last], [last]), self.size.width)
 
-    def _sums(
-        self, name: tuple[str, str], layers: IntArray
-    ) -> Iterator[Sequence[str | tuple[str, str]]]:
+    def _sums(self, name: tuple[str, str], layers: IntArray) -> Iterator[Sequence[Words]]:
         """Yield what several layers are and cost together, longest first."""
         count = numbers.counted(len(layers), "layer")
         scores, cost = self.matrix.scores, self._cost(layers)

@@ -18,6 +18,8 @@ from spectrum_tui.core.scoring.metrics import described
 
 Part = tuple[str, float]
 """(label, score) of one matrix of a layer that has several."""
+Words = str | tuple[str, str]
+"""What is said, in a style or plainly."""
 _GOOD = "bold $text-success"
 
 
@@ -90,7 +92,7 @@ def what_it_costs(memory: TrainingMemory | None, selection: Selection, row: int)
     return f"{numbers.size(nbytes)} to train" if nbytes else "takes no adapter"
 
 
-def first_fitting(ways: Iterable[Sequence[str | tuple[str, str]]], width: int) -> Content:
+def first_fitting(ways: Iterable[Sequence[Words]], width: int) -> Content:
     """Return the first of these lines that has room, its parts with dots between them; the last one
     where none has."""
     line = Content("")
@@ -115,7 +117,7 @@ def layer_lines(
     score, (why, style) = its_score(selection, row), why_chosen(selection, policy, row)
     cost, rank = what_it_costs(memory, selection, row), score.replace(" of ", "/")
     short = (why.removeprefix("not selected, ").partition(":")[0], style)
-    ways = (
+    ways: tuple[list[Words], ...] = (
         [score, (why, style), cost],
         [rank, (why, style), cost.removesuffix(" to train")],
         [rank, short, cost.removesuffix(" to train")],
