@@ -22,7 +22,13 @@ from textual.screen import Screen
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
 from spectrum_tui.app.base import BaseApp
-from spectrum_tui.app.handing import hand_machine, hand_names, hand_sizes, hand_to_audit
+from spectrum_tui.app.handing import (
+    hand_machine,
+    hand_names,
+    hand_sizes,
+    hand_to_audit,
+    has_unsaved,
+)
 from spectrum_tui.app.loading import (
     RecipeLoaded,
     ResultLoaded,
@@ -61,6 +67,7 @@ HELP_SECONDS = 0.1
 """Between two looks whether the help is closed that results wait for."""
 
 KEPT = "Every finished score is on disk. The next scan of this model continues there."
+UNSAVED = "The selection that you shaped by hand is in no file yet."
 LOST = "The cache cannot be written: the scores of this scan will be lost."
 
 
@@ -386,15 +393,18 @@ class SpectrumApp(BaseApp):
             self.notify(f"{text} {hint}", severity="error", timeout=30, markup=False)
 
     async def action_quit(self) -> None:
-        """Leave; ask once while a scan runs."""
+        """Leave; ask once while a scan runs, or where a selection was shaped and not saved."""
         from spectrum_tui.app.screens.confirm import ConfirmScreen
 
-        if not self.runner.progress.live:
+        scanning, unsaved = self.runner.progress.live, has_unsaved(self.screen_stack)
+        if not (scanning or unsaved):
             self.exit(return_code=0)
         elif not any(isinstance(screen, ConfirmScreen) for screen in self.screen_stack):
-            detail = KEPT if self._keeps else LOST
-            question = ConfirmScreen("Leave while scanning?", detail, "Leave", "Keep scanning")
-            self.push_screen(question, self._leave)
+            kept = KEPT if self._keeps else LOST
+            detail = " ".join([kept] * scanning + [UNSAVED] * unsaved)
+            what = "Leave while scanning?" if scanning else "Leave without saving?"
+            stay = "Keep scanning" if scanning else "Stay"
+            self.push_screen(ConfirmScreen(what, detail, "Leave", stay), self._leave)
 
     def _leave(self, leave: bool | None) -> None:
         if leave:

@@ -294,3 +294,20 @@ async def test_the_rule_goes_round_and_global_needs_scores_that_compare() -> Non
         await pilot.press("v")
         assert app.results.state.ranking.metric.name == "calibrated", "no other compares"
         assert "Metric not available" in {note.title for note in app._notifications}
+
+
+async def test_undo_takes_back_the_metric_in_its_turn() -> None:
+    app = Host(made.with_metrics(made.result(layers=LAYERS, types=3)))
+    async with app.run_test(size=(120, 24)) as pilot:
+        state, line = app.results.state, app.results.header.policy_line
+        await pilot.press("space", "v", "v", "R")
+        first, second, third = state.result.metrics[:3]
+        assert (state.ranking.metric.name, state.choice.policy.rule) == (third, "global-rank")
+        await pilot.press("u", "u")
+        assert (state.ranking.metric.name, state.choice.policy.rule) == (second, "per-type")
+        assert line.right == f"undone: ranked by {third}"
+        await pilot.press("u")
+        assert state.ranking.metric.name == first
+        assert state.choice.selection is state.ranking.selection
+        await pilot.press("ctrl+r", "ctrl+r", "ctrl+r")
+        assert (state.ranking.metric.name, state.choice.policy.rule) == (third, "global-rank")

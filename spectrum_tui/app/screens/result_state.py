@@ -35,9 +35,10 @@ Change = Callable[[Policy, Sequence[str], Mapping[str, int]], Policy]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What undo and redo go over: what trains, in which way, and on what card."""
+    """What undo and redo go over: what trains, by which metric, in which way, and on what card."""
 
     policy: Policy
+    metric: str
     way: str
     card: Budget | None
 
@@ -45,6 +46,8 @@ class Chosen:
 def described_change(before: Chosen, after: Chosen) -> str:
     """Return what was changed, in a few words: `25 % to 30 %`, `trained by qlora, card 24GiB`."""
     said = []
+    if before.metric != after.metric:
+        said.append(f"ranked by {after.metric}")
     if replace(before.policy, way=after.policy.way) != after.policy:
         said.append(policy_change(before.policy, after.policy))
     if before.way != after.way:
@@ -151,7 +154,8 @@ class ResultState:
 
     @property
     def _present(self) -> Chosen:
-        return Chosen(self._choice.policy, self.memory.way, self.memory.card)
+        metric = self.ranking.metric.name
+        return Chosen(self._choice.policy, metric, self.memory.way, self.memory.card)
 
     def _follow_budget(self) -> None:
         """Train in the way, and on the card, that a budget of memory is of."""
@@ -203,9 +207,7 @@ class ResultState:
         policy = self._filled(self.choice.policy, ranking.selection, self.choice.tiers)
         ranking.selection.shape(policy)
         self.ranking = ranking
-        self._choice = replace(self.choice, selection=ranking.selection, policy=policy)
-        self._chosen = self._present
-        self.changed()
+        self.choice = replace(self.choice, selection=ranking.selection, policy=policy)
 
     def _ranked(self, metric: str) -> Ranking:
         """Return the ranking by a metric, made when it is first shown and kept for the next
@@ -303,7 +305,9 @@ class ResultState:
         if step is None:
             return ""
         self._chosen = step.value
-        self._choice = replace(self._choice, policy=step.value.policy)
+        self.ranking = self._ranked(step.value.metric)
+        selection = self.ranking.selection
+        self._choice = replace(self._choice, selection=selection, policy=step.value.policy)
         self.memory.card = step.value.card
         self.memory.train(step.value.way, self._choice.tiers)
         self.changed()

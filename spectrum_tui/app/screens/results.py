@@ -240,10 +240,14 @@ class ResultsScreen(NamedKeys, Screen[None]):
         self.views.in_table()
         self.views.pane.filter.open()
 
+    @property
+    def is_unsaved(self) -> bool:
+        return self.state.is_unsaved
+
     def action_back(self) -> None:
         if self.views.pane.filter.is_open:
             self.views.pane.filter.close()
-        elif self.state.is_unsaved:
+        elif self.is_unsaved:
             self.dialogs.leave()
         else:
             self.dismiss()
