@@ -14,12 +14,20 @@ from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.layer_types import family
 from spectrum_tui.core.memory.budget import filled, parse_way
 from spectrum_tui.core.memory.presets import Training
+from spectrum_tui.core.numbers import part_of
 from spectrum_tui.core.policy_values import RULES, Budget, card_of
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
 from spectrum_tui.core.recipes.writing import drafted
-from spectrum_tui.core.results.changes import banned, from_block, pinned, slid, with_type_percents
+from spectrum_tui.core.results.changes import (
+    banned,
+    from_block,
+    next_percent,
+    pinned,
+    slid,
+    with_type_percents,
+)
 from spectrum_tui.core.results.changes import described as policy_change
 from spectrum_tui.core.results.history import History, Step
 from spectrum_tui.core.results.names import filter_names
@@ -269,13 +277,39 @@ class ResultState:
             self.shape(change(self.choice.policy, [names[row] for row in rows], every))
 
     def move_types(self, types: Sequence[int], by: int) -> None:
-        """Give these types a percentage of their own, this much more or less."""
+        """Give these types the next percentage above or below that selects another number of their
+        layers."""
+        policy, selection = self.choice.policy, self.choice.selection
+        percents, counts = selection.percents(policy), selection.counts
+        moved = {
+            kind: next_percent(float(percents[kind]), int(counts[kind]), by, policy.percent)
+            for kind in types
+        }
+        if len({float(percents[kind]) for kind in types}) == 1:  # they stay together
+            changed = [new for kind, new in moved.items() if new != percents[kind]]
+            nearest = (min if by > 0 else max)(changed, default=float(percents[types[0]]))
+            moved = dict.fromkeys(types, nearest)
+        self.give_types(moved)
+
+    def give_types(self, percents: Mapping[int, float]) -> None:
+        """Give types these percentages of their own."""
         names, policy = self.result.scores.type_names, self.choice.policy
-        percents = self.choice.selection.percents(policy) + by
-        moved = {names[kind]: float(min(100, max(0, percents[kind]))) for kind in types}
-        pattern = family(next(iter(moved)))
-        exact = len(filter_names(names, pattern)) == len(filter_names(moved, pattern)) == len(moved)
-        self.shape(with_type_percents(policy, moved, pattern if exact else ""))
+        own = {names[kind]: percent for kind, percent in percents.items()}
+        pattern = family(next(iter(own)))
+        exact = len(filter_names(names, pattern)) == len(filter_names(own, pattern)) == len(own)
+        self.shape(with_type_percents(policy, own, pattern if exact else ""))
+
+    def types_name(self, types: Sequence[int]) -> str:
+        """Return what these types are called together."""
+        name = self.result.scores.type_names[types[0]]
+        return name if len(types) == 1 else f"{family(name)} ×{len(types)}"
+
+    def types_text(self, types: Sequence[int]) -> str:
+        """Return how many layers of each of these types their percentage selects."""
+        policy, selection = self.choice.policy, self.choice.selection
+        percent, n = float(selection.percents(policy)[types[0]]), int(selection.counts[types[0]])
+        chosen = part_of(int(n * round(10 * percent)) // 1000, n, "layer")
+        return f"{self.types_name(types)}: {percent:g} %, {chosen}"
 
     def next_rule(self) -> None:
         """Take the percentage of each type, of all layers by rank, or by score where scores of
