@@ -55,8 +55,11 @@ ALWAYS_SEVERAL = {
     "app/widgets/heat_rows.py": {"blocks"},  # folded: two or more
     "app/widgets/layer_tree.py": {"experts"},  # of a parameter that holds several
     "core/recipes/axolotl.py": {"experts"},
+    "core/proof/table.py": {"tokens"},  # of a batch: `2 × 512 tokens`
     "core/recipes/peft_script.py": {"parameters", "experts"},
     "app/widgets/memory_line.py": {"GPUs"},  # said where there is more than one
+    "cli/prove.py": {"tokens"},  # of a batch
+    "proving/machine.py": {"processes"},  # that share one
     "cli/memory.py": {"GPUs", "parameters", "tokens"},
     "core/memory/fit.py": {"GPUs"},
     "core/memory/budget.py": {"parameters"},  # as `8.03 B`

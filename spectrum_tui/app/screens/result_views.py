@@ -37,7 +37,7 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
-from spectrum_tui.core.settings import METRICS
+from spectrum_tui.core.settings import ALL_METRICS
 
 HEAT, TABLE, YAML = "Heat map", "Table", "YAML"
 VIEWS = ((HEAT, "m"), (TABLE, "t"), (YAML, "y"))
@@ -220,7 +220,7 @@ class ResultViews(Vertical):
         which names the metric."""
         state = self._state
         opening = state.ranking.recipe.view(replace(state.choice.policy, percent=100))
-        room = max(len(name) for name in METRICS) if state.has_metrics else 0
+        room = max(len(name) for name in ALL_METRICS) if state.has_metrics else 0
         lines = [len(opening.line(number)) + room for number in range(min(4, len(opening)))]
         names = [2 + len(name) for row in state.result.scores.parameters for name in row]
         return max(lines + names)

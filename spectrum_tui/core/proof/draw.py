@@ -31,7 +31,6 @@ def drawn(
     rate: float,
     steps: int,
     embeddings: bool = True,
-    trial: bool = False,
 ) -> Row:
     """Return the row of a method with a seed and a rate; raises SpectrumError where these scores
     do not allow the method."""
@@ -44,7 +43,6 @@ def drawn(
         steps=steps,
         names=names,
         files=files,
-        trial=trial,
     )
 
 

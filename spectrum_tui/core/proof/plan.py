@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import Training, preset_named
-from spectrum_tui.core.proof.draw import chosen, drawn, recipe_choice
+from spectrum_tui.core.proof.draw import drawn, recipe_choice
 from spectrum_tui.core.proof.methods import Method
 from spectrum_tui.core.proof.rates import (
     best_rate,
@@ -38,23 +38,26 @@ class Plan:
     steps: int = 200
     embeddings: bool = True
     rates: Mapping[str, float] = field(default_factory=dict)
+    _drawn: dict[tuple[Method, int], Row] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def swept(self) -> tuple[Method, ...]:
         """The methods whose rate is looked for."""
         return tuple(method for method in self.methods if method.text not in self.rates)
 
+    def row(self, method: Method, seed: int, rate: float, steps: int = 0) -> Row:
+        """Return a row of so many steps, 0 for all; raises SpectrumError for what the scores
+        forbid. What is drawn is kept: the recipe of 60,000 layers takes 2 s to write."""
+        key = (method, seed if method.is_random else 0)
+        if key not in self._drawn:
+            self._drawn[key] = drawn(
+                method, self.selection, seed=seed, rate=rate, steps=0, embeddings=self.embeddings
+            )
+        return replace(self._drawn[key], seed=seed, rate=rate, steps=steps or self.steps)
+
     def trial(self, method: Method, rate: float) -> Row:
         """Return the short row that tries a rate, with the first seed."""
-        return drawn(
-            method,
-            self.selection,
-            seed=0,
-            rate=rate,
-            steps=trial_steps(self.steps),
-            embeddings=self.embeddings,
-            trial=True,
-        )
+        return replace(self.row(method, 0, rate, trial_steps(self.steps)), trial=True)
 
     def next_trial(self, method: Method, tried: Iterable[Outcome]) -> Row | None:
         """Return the next trial of a method, given what came of those before; None where its rate
@@ -66,14 +69,7 @@ class Plan:
         """Return the rows of all methods that have a rate, one seed after the other, so that every
         method has a row before any has two. Raises SpectrumError for what the scores forbid."""
         return tuple(
-            drawn(
-                method,
-                self.selection,
-                seed=seed,
-                rate=rates[method.text],
-                steps=self.steps,
-                embeddings=self.embeddings,
-            )
+            self.row(method, seed, rates[method.text])
             for seed in range(self.seeds)
             for method in self.methods
             if method.text in rates
@@ -139,7 +135,7 @@ def memory_in_all(
         if method.adapts:
             found[method.text] = _adapted(method, plan, table, training, half=half)
         else:
-            names = chosen(method, plan.selection, 0, embeddings=plan.embeddings) or sizes.index
+            names = plan.row(method, 0, usual_rate(method)).names or sizes.index
             preset = preset_named("bf16" if half else "fp32")
             found[method.text] = table.of_names(names, replace(training, preset=preset))
     return found

@@ -7,7 +7,6 @@ once, at the right.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
@@ -73,7 +72,7 @@ class _Axis:
         return [k * step for k in range(first, last + 1)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Panel:
     """What the loss is drawn against: NaN where it is not known."""
 
@@ -105,22 +104,29 @@ class _Method:
 
 def _plain(text: str) -> str:
     """Return a number with a unit without the zeros that end it: `1.5 GB`, `50 M`."""
-    return re.sub(r"(\.\d*?)0+ ", r"\1 ", text).replace(". ", " ")
+    number, space, unit = text.partition(" ")
+    return (number.rstrip("0").rstrip(".") if "." in number else number) + space + unit
 
 
 _PANELS = (
-    _Panel("trained parameters", lambda one: one.trained or math.nan, lambda n: _plain(count(n))),
-    _Panel("peak memory", lambda one: one.peak or math.nan, lambda n: _plain(size(n))),
     _Panel(
-        "time of a step",
-        lambda one: one.step_seconds or math.nan,
-        lambda s: f"{s * 1000:.0f} ms" if s < 1 else f"{s:g} s",
+        title="trained parameters",
+        value=lambda one: one.trained or math.nan,
+        text=lambda n: _plain(count(n)),
     ),
     _Panel(
-        "loss on the kept text, change",
-        lambda one: one.kept_loss.mean - one.kept_before,
-        lambda value: f"{value:+.3g}".replace("-", "−"),
-        lambda one: one.kept_loss.spread if one.kept_loss.count > 1 else 0.0,
+        title="peak memory", value=lambda one: one.peak or math.nan, text=lambda n: _plain(size(n))
+    ),
+    _Panel(
+        title="time of a step",
+        value=lambda one: one.step_seconds or math.nan,
+        text=lambda s: f"{s * 1000:.0f} ms" if s < 1 else f"{s:g} s",
+    ),
+    _Panel(
+        title="loss on the kept text, change",
+        value=lambda one: one.kept_loss.mean - one.kept_before,
+        text=lambda value: f"{value:+.3g}".replace("-", "−"),
+        spread=lambda one: one.kept_loss.spread if one.kept_loss.count > 1 else 0.0,
         apart=0.0,
     ),
 )

@@ -8,6 +8,8 @@ from typing import Any
 
 from spectrum_tui.core import json_text
 from spectrum_tui.core.conforming import conforms
+from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.proof.methods import parse_method
 from spectrum_tui.core.proof.rows import Conditions, Outcome, outcome_data, outcome_of
 from spectrum_tui.core.proof.statistics import LEVEL
 from spectrum_tui.core.text import printable_json
@@ -118,9 +120,24 @@ def proof_of(data: Any) -> Proof:
         proof = Proof(**fields)
     except json_text.WRONG_SHAPE:
         raise ValueError("not a proof") from None
-    if not conforms(proof, Proof):
+    if not (conforms(proof, Proof) and _is_possible(proof)):
         raise ValueError("not a proof")
     return proof
+
+
+def _is_possible(proof: Proof) -> bool:
+    """Return whether the methods are some and the numbers such as there can be."""
+    counts = (proof.seeds, proof.steps, proof.total_parameters, proof.conditions.batch)
+    try:
+        methods = [parse_method(method).text for method in proof.methods]
+    except InputError:
+        return False
+    return (
+        methods == list(proof.methods)
+        and all(0 <= n < 2**63 for n in counts)
+        and all(0 < rate <= 1 for rate in proof.rates.values())
+        and 0 <= proof.price < 1e12
+    )
 
 
 def _texts(data: Mapping[str, Any]) -> Texts:

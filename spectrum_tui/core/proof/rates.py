@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.proof.methods import Method
-from spectrum_tui.core.proof.rows import Outcome
+from spectrum_tui.core.proof.rows import DIVERGED, Outcome
+from spectrum_tui.core.proof.summary import ended
 from spectrum_tui.core.text import safe
 
 FACTOR = 3.0
@@ -118,8 +119,10 @@ def _losses(tried: Iterable[Outcome]) -> dict[float, float] | None:
     """Return the loss of every rate, infinite where it diverged; None where a trial failed."""
     losses: dict[float, float] = {}
     for outcome in tried:
-        if outcome.error or outcome.after is None:
+        if ended(outcome) and outcome.after is not None:
+            losses[outcome.rate] = outcome.after.held_out
+        elif outcome.error in ("", DIVERGED):
+            losses[outcome.rate] = math.inf
+        else:
             return None
-        loss = outcome.after.held_out
-        losses[outcome.rate] = math.inf if math.isnan(loss) else loss
     return losses

@@ -107,8 +107,9 @@ DIVERGED = "the loss is no number any more"
 class Outcome:
     """What came of a row: losses, sizes and times, or the `error` that ended it.
 
-    `curve` is (step, training loss) of every step. `step_seconds` is the median. `device` and
-    `versions` say on what it ran.
+    `curve` is (step, training loss) of every step. `tokens` are those that it trained on, `density`
+    how many there are to a character of text. `step_seconds` is the median. `device` and `versions`
+    say on what it ran.
     """
 
     method: str
@@ -122,6 +123,7 @@ class Outcome:
     trained: int = 0
     memory: Bytes | None = None
     tokens: int = 0
+    density: float = 0.0
     step_seconds: float = 0.0
     seconds: float = 0.0
     device: str = ""
@@ -156,9 +158,17 @@ def outcome_of(data: Any) -> Outcome:
         outcome = Outcome(**fields)
     except json_text.WRONG_SHAPE:
         raise ValueError("not the outcome of a row") from None
-    if not conforms(outcome, Outcome):
+    if not (conforms(outcome, Outcome) and _is_possible(outcome)):
         raise ValueError("not the outcome of a row")
     return outcome
+
+
+def _is_possible(outcome: Outcome) -> bool:
+    """Return whether sizes and times are such as there can be: they are computed with."""
+    held = asdict(outcome.memory) if outcome.memory else {}
+    counts = (outcome.seed, outcome.steps, outcome.trained, outcome.tokens, *held.values())
+    times = (outcome.rate, outcome.step_seconds, outcome.seconds)
+    return all(0 <= n < 2**63 for n in counts) and all(0 <= x < 1e12 for x in times)
 
 
 def _losses(data: Any) -> dict[str, Any]:

@@ -80,6 +80,13 @@ def least_t(p: float, degrees: int) -> float:
     return high
 
 
+def least_share(seeds: int, more: int, comparisons: int) -> float:
+    """Return the smallest difference that `more` seeds find, as a share of that which `seeds` do,
+    where differences spread alike."""
+    least, now = (least_t(LEVEL / comparisons, n - 1) / math.sqrt(n) for n in (more, seeds))
+    return least / now
+
+
 def holm(chances: Sequence[float]) -> list[float]:
     """Return p values by Holm's correction over all of them: none of the differences with less
     than 0.05 is there by chance, with 95 % (Holm 1979, Scand. J. Statist. 6, 65-70)."""

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from spectrum_tui.core.proof.rows import Bytes, Outcome
+from spectrum_tui.core.proof.rows import DIVERGED, Bytes, Losses, Outcome
 from spectrum_tui.core.proof.statistics import Spread, spread_of
+
+MOST_LOSS = 1e6
+"""In nats per token; more is no loss of a model that works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +55,17 @@ class Summary:
 
 
 def ended(outcome: Outcome) -> bool:
-    """Return whether a row came to a loss that is a number."""
-    after = outcome.after
-    return not outcome.error and after is not None and math.isfinite(after.held_out)
+    """Return whether a row came to a loss that is one."""
+    return not outcome.error and outcome.after is not None and _is_loss(outcome.after.held_out)
 
 
 def why_not(outcome: Outcome) -> str:
     """Return in a few words why a row has no loss."""
-    return outcome.error or "the loss is no number (the rate is too high)"
+    return outcome.error or DIVERGED
+
+
+def _is_loss(value: float) -> bool:
+    return abs(value) < MOST_LOSS
 
 
 def summaries(outcomes: Iterable[Outcome], methods: Sequence[str]) -> tuple[Summary, ...]:
@@ -80,12 +86,12 @@ def _summary(method: str, outcomes: Sequence[Outcome]) -> Summary:
         method=method,
         held_out={seed: losses.held_out for seed, losses in sorted(after.items())},
         kept={
-            seed: kept
+            seed: _kept(losses)
             for seed, losses in sorted(after.items())
-            if (kept := losses.kept) is not None and math.isfinite(kept)
+            if not math.isnan(_kept(losses))
         },
-        before=first.held_out if first else math.nan,
-        kept_before=first.kept if first and first.kept is not None else math.nan,
+        before=first.held_out if first and _is_loss(first.held_out) else math.nan,
+        kept_before=_kept(first) if first else math.nan,
         rate=done[0].rate if done else math.nan,
         trained=max((one.trained for one in done), default=0),
         memory=_largest([one.memory for one in done if one.memory]),
@@ -94,6 +100,10 @@ def _summary(method: str, outcomes: Sequence[Outcome]) -> Summary:
         seconds=_median([one.seconds for one in done]),
         failed=tuple(one for one in (rows or outcomes) if not ended(one)),
     )
+
+
+def _kept(losses: Losses) -> float:
+    return losses.kept if losses.kept is not None and _is_loss(losses.kept) else math.nan
 
 
 def _largest(found: Sequence[Bytes]) -> Bytes | None:

@@ -104,7 +104,7 @@ def markdown(proof: Proof) -> str:
     """Return proof.md: what may be said, the table, and on what it rests."""
     parts = (
         [f"# Proof: {_escaped(proof.model)}"],
-        [f"- {_escaped(line)}" for line in proof.verdict.lines],
+        [*_unfinished(proof), *(f"- {_escaped(line)}" for line in proof.verdict.lines)],
         _table(cells(proof, wide=True)),
         [
             "Losses are means in nats per token, ± the standard deviation over seeds. Memory is "
@@ -113,6 +113,13 @@ def markdown(proof: Proof) -> str:
         [f"- {line}" for line in _conditions(proof)],
     )
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _unfinished(proof: Proof) -> Iterator[str]:
+    run, planned = sum(not one.trial for one in proof.outcomes), proof.seeds * len(proof.rates)
+    if run < planned:
+        rows = numbers.part_of(run, planned, "row", "has run", "have run")
+        yield f"- Not finished: {rows}. The same command goes on."
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -132,9 +139,10 @@ def _conditions(proof: Proof) -> Iterator[str]:
         f"{'train' if proof.embeddings else 'frozen'}"
     ).replace("%", " %")
     for role, texts in proof.texts.items():
-        yield f"{_ROLES.get(role, role)}: {_texts(texts)}"
+        yield f"{_ROLES.get(role, _escaped(role))}: {_texts(texts)}"
     if found := [_sweep(proof, method) for method in proof.found if method in proof.rates]:
-        yield f"Rates found by short trials with seed 0: {'; '.join(found)}"
+        rates = "; ".join(found)
+        yield f"Rates found by short trials with seed 0, by the held-out loss: {rates}"
     yield from _machine(proof)
 
 
@@ -153,7 +161,7 @@ def _texts(texts: Texts) -> str:
         counted(texts.documents, "document"),
         counted(texts.tokens, "token") if texts.tokens else "",
         f"{counted(texts.skipped, 'line')} skipped" if texts.skipped else "",
-        f"SHA-256 {texts.digest[:12]}",
+        f"SHA-256 {_escaped(texts.digest[:12])}",
     ]
     return f"{files}: {', '.join(filter(None, parts))}"
 
@@ -162,8 +170,7 @@ def _machine(proof: Proof) -> Iterator[str]:
     devices = dict.fromkeys(one.device for one in proof.outcomes if one.device)
     versions = dict(pair for one in proof.outcomes for pair in one.versions.items())
     said = [", ".join(devices), *(f"{name} {version}" for name, version in versions.items())]
-    program = f"spectrum-tui {proof.program}" if proof.program else ""
-    made = ", ".join(_escaped(text) for text in (*said, program, proof.written) if text)
+    made = ", ".join(_escaped(text) for text in (*said, proof.program, proof.written) if text)
     if made:
         yield f"Made on {made}"
 

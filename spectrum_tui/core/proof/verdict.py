@@ -9,8 +9,9 @@ from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.proof.comparing import HELD_OUT, KEPT, Pair, compared, pairs
 from spectrum_tui.core.proof.methods import SELECTIONS, parse_method
 from spectrum_tui.core.proof.proof import Comparison, Verdict
-from spectrum_tui.core.proof.statistics import Spread
+from spectrum_tui.core.proof.statistics import Spread, least_share
 from spectrum_tui.core.proof.summary import Summary, why_not
+from spectrum_tui.core.text import safe
 
 _Found = Mapping[tuple[str, str, str], Comparison]
 _ALIKE = 0.02
@@ -33,7 +34,7 @@ def verdict(found: Sequence[Summary]) -> Verdict:
         *_failures(found),
         *_method(comparisons),
     )
-    return Verdict(lines=lines, comparisons=comparisons, best=best)
+    return Verdict(lines=tuple(map(safe, lines)), comparisons=comparisons, best=best)
 
 
 def _opening(trained: Sequence[Summary], comparisons: Sequence[Comparison]) -> Iterator[str]:
@@ -52,6 +53,9 @@ def _opening(trained: Sequence[Summary], comparisons: Sequence[Comparison]) -> I
     elif not (some := sum(one.found for one in comparisons)):
         made = counted(len(comparisons), "comparison")
         yield f"No difference was found ({made} over {counted(seeds, 'seed')})."
+        share = least_share(seeds, seeds + 2, len(comparisons))
+        if share < 0.75:
+            yield f"{seeds + 2} seeds would find differences {_share(share)} as large."
     else:
         made = f"{some:,} of {counted(len(comparisons), 'comparison')}"
         yield f"A difference was found in {made} over {counted(seeds, 'seed')}."

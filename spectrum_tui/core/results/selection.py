@@ -28,6 +28,7 @@ from spectrum_tui.core.results.results import (
     Result,
     Scores,
 )
+from spectrum_tui.core.settings import DATA_METRICS
 
 LAST = 100 * STEPS_OF_A_PERCENT
 """The step of the grid that is 100 %."""
@@ -37,8 +38,9 @@ ALWAYS = 0
 """Threshold of a layer that every percentage selects."""
 _KEPT = 8
 """Shapes that are remembered, so that undoing and redoing costs nothing."""
-COMPARABLE = ("calibrated",)
-"""The metrics whose values mean the same for every shape: shares of the energy, 0 to 1."""
+COMPARABLE = ("calibrated", *DATA_METRICS)
+"""The metrics whose values mean the same for every shape: shares and means, whatever the size of a
+matrix."""
 
 
 class Hand(IntEnum):

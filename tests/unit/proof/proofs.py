@@ -66,6 +66,6 @@ def proof(rows: Sequence[Outcome], model: str = "made/llama") -> Proof:
         rates=dict.fromkeys(methods, 2e-4),
         total_parameters=1_000_000_000,
         outcomes=tuple(rows),
-        program="0.1.0",
+        program="spectrum-tui 0.1.0",
         written="2026-01-31 12:00 UTC",
     )

@@ -20,7 +20,7 @@ from spectrum_tui.core.proof.rates import (
     rate_text,
     trial_steps,
 )
-from spectrum_tui.core.proof.rows import Losses, Outcome
+from spectrum_tui.core.proof.rows import DIVERGED, Losses, Outcome
 from tests.unit.proof.proofs import outcome
 
 METHODS = parse_methods("full,top:25,top:50,lora,policy:a=b.yaml")
@@ -92,6 +92,12 @@ def test_what_diverges_is_tried_with_less() -> None:
     tried = sweep(TOP, lambda rate: rate if rate < 5e-5 else math.nan)
     assert [one.rate for one in tried] == [2e-4, 6.7e-5, 6e-4, 2.2e-5, 7.4e-6]
     assert best_rate(tried) == 7.4e-6
+
+
+def test_a_trial_that_says_that_it_diverged_is_one() -> None:
+    failed = Outcome(method="top:25", seed=0, rate=2e-4, steps=8, trial=True, error=DIVERGED)
+    assert next_rate(TOP, [failed]) == 6.7e-5
+    assert best_rate([failed]) is None
 
 
 def test_a_trial_that_cannot_run_ends_the_sweep() -> None:

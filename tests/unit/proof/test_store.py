@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spectrum_tui.core.errors import OutputError, ResultsError
+from spectrum_tui.core.proof.plot import plot
 from spectrum_tui.core.proof.proof import Comparison, Verdict, proof_of, proof_text
 from spectrum_tui.core.proof.rows import Losses, Outcome
 from spectrum_tui.core.proof.store import (
@@ -21,6 +27,11 @@ from spectrum_tui.core.proof.store import (
     row_path,
     write_proof,
 )
+from spectrum_tui.core.proof.summary import summaries
+from spectrum_tui.core.proof.table import cells, markdown
+from spectrum_tui.core.proof.verdict import verdict
+from spectrum_tui.core.text import has_controls
+from tests.fuzz.damage import hostile_values
 from tests.unit.proof.proofs import outcome, outcomes, proof
 
 ROW = outcome("top:25", 0, 2.67, 3.4)
@@ -93,6 +104,47 @@ def test_what_is_no_proof_is_refused_in_one_line(tmp_path: Path, change: dict[st
     (tmp_path / "proof.json").write_text(json.dumps(data))
     with pytest.raises(ResultsError, match="is not a proof of this version"):
         read_proof(tmp_path)
+
+
+def leaves(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    inside = enumerate(data) if isinstance(data, list) else ()
+    for key, value in data.items() if isinstance(data, dict) else inside:
+        yield from leaves(value, (*path, key))
+
+
+def with_value(data: Any, path: tuple[Any, ...], value: Any) -> Any:
+    changed = copy.deepcopy(data)
+    inner = changed
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return changed
+
+
+DATA = json.loads(proof_text(PROOF))
+PLACES = [path for path in leaves(DATA) if path]
+VALUES = [*hostile_values("/canary"), 1e308, -1e308, 5e-324, 10**400]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(PLACES), st.sampled_from(VALUES))
+def test_what_is_read_can_be_shown_whatever_stands_in_it(
+    place: tuple[Any, ...], value: Any
+) -> None:
+    data = with_value(DATA, place, value)
+    try:
+        found = proof_of(data)
+    except ValueError:
+        return
+    shown = [
+        markdown(found),
+        *(cell for wide in (True, False) for row in cells(found, wide=wide) for cell in row),
+        *verdict(summaries(found.outcomes, found.methods)).lines,
+    ]
+    assert all(not has_controls(text.replace("\n", "")) for text in shown)
+    assert max(map(len, shown[1:])) < 30_000
+    ElementTree.fromstring(plot(found))
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:

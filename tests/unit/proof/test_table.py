@@ -79,11 +79,19 @@ def test_the_page_says_what_it_rests_on() -> None:
         "| full | 2e-4 | 2.70 ± 0.01 | −0.46 |",
         "- Every row: 200 steps of 2 × 512 tokens, 3 seeds; AdamW, warm-up over 10 % of the steps",
         "- Trained on: a.jsonl: 100 documents, 12,000 tokens, SHA-256 1",
-        "- Rates found by short trials with seed 0: full 6e-5 of 7e-6, 2e-5, 6e-5, the highest",
+        "- Rates found by short trials with seed 0, by the held-out loss: full 6e-5 of 7e-6, 2e-5",
+        "6e-5, the highest tried",
         "- Made on cuda NVIDIA H200, torch 2.9, spectrum-tui 0.1.0, 2026-01-31 12:00 UTC",
     ):
         assert line in text
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+def test_a_proof_that_was_interrupted_says_so() -> None:
+    whole = proof(outcomes({"full": [2.7] * 3, "top:25": [2.7] * 3}))
+    assert "Not finished" not in markdown(whole)
+    part = replace(whole, outcomes=whole.outcomes[:4])
+    assert "- Not finished: 4 of 6 rows have run. The same command goes on." in markdown(part)
 
 
 def test_names_are_shown_and_not_obeyed() -> None:

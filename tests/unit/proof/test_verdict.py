@@ -83,8 +83,11 @@ def test_a_planted_difference_is_found_and_said() -> None:
 
 def test_no_difference_says_what_would_not_be_seen() -> None:
     found = judge({"top:25": [2.67, 2.68, 2.66], "random:25": [2.65, 2.66, 2.68]})
-    assert found.lines[0] == "No difference was found (1 comparison over 3 seeds)."
-    assert found.lines[1] == (
+    assert found.lines[:2] == (
+        "No difference was found (1 comparison over 3 seeds).",
+        "5 seeds would find differences 50 % as large.",  # 2.776/√5 of 4.303/√3
+    )
+    assert found.lines[2] == (
         "No difference found between top:25 and random:25: 2.67 ± 0.01 against 2.66 ± 0.02 "
         "(less than 0.057 would not be seen)."
     )
@@ -172,7 +175,10 @@ def test_what_did_not_run_is_said_and_not_compared() -> None:
     ]  # fmt: skip
     found = judged(rows)
     assert "full: 1 row without a result: out of memory. qlora would fit." in found.lines
-    assert any("random:25: 1 row without a result: the loss is no num" in x for x in found.lines)
+    assert any(
+        "random:25: 1 row without a result: the loss is no number any more" in x
+        for x in found.lines
+    )
     assert [one.seeds for one in found.comparisons] == [2]
     nothing = judged(rows[-1:])
     assert nothing.lines[0] == "No row came to an end, so nothing can be said."
