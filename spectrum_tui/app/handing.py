@@ -79,16 +79,20 @@ def hand_to_audit(screens: Screens, names: ModelNames | Failed) -> None:
             screen.show_names(names)
 
 
-def hand_sizes(screens: Screens, sized: ResultSized) -> None:
-    """Give sizes to the results that lack them, and end the question for a model."""
+def hand_sizes(screens: Screens, sized: ResultSized) -> bool:
+    """Give sizes to the results that lack them, and end the question for a model; return whether
+    it was asked, so that the memory opens."""
     from spectrum_tui.app.screens.model_sizes import ModelSizesScreen
     from spectrum_tui.app.screens.results import ResultsScreen
 
+    asked = False
     for screen in screens:
         if isinstance(screen, ResultsScreen) and screen.state.result.source == str(sized.path):
             screen.take_sizes(sized.result)
         if isinstance(screen, ModelSizesScreen) and screen.scores == sized.path:
             screen.dismiss(True)
+            asked = True
+    return asked
 
 
 @runtime_checkable
