@@ -33,7 +33,7 @@ from spectrum_tui.stdio.streams import is_served
 
 PALETTE_SECONDS = 0.1
 """Until a palette that is left is off the screen, as Textual waits for it."""
-LEAVE = "Leave; asks first while a scan runs"
+LEAVE = "Leave; asks first if a scan runs or a selection is unsaved"
 """The question says what becomes of the scores: that depends on the cache."""
 
 

@@ -93,3 +93,17 @@ def hand_sizes(screens: Screens, sized: ResultSized) -> bool:
             screen.dismiss(True)
             asked = True
     return asked
+
+
+@runtime_checkable
+class HoldsWork(Protocol):
+    """A screen with what a person made by hand."""
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether leaving would lose it."""
+
+
+def has_unsaved(screens: Screens) -> bool:
+    """Return whether leaving would lose what was made by hand, whatever lies over it."""
+    return any(isinstance(screen, HoldsWork) and screen.is_unsaved for screen in screens)
