@@ -30,7 +30,7 @@ from spectrum_tui.app.widgets.memory_line import MemoryLine
 from spectrum_tui.app.widgets.percent_slider import OF_EACH_TYPE, PercentSlider
 from spectrum_tui.app.widgets.score_pane import ScorePane
 from spectrum_tui.app.widgets.score_table import ScoreTable
-from spectrum_tui.app.widgets.spectrum_line import SpectrumLine
+from spectrum_tui.app.widgets.spectrum_line import ROOMY, SpectrumLine
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
@@ -39,14 +39,13 @@ from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
+from spectrum_tui.core.saved.kept_spectra import LayerSpectra
 from spectrum_tui.core.settings import ALL_METRICS
 
 HEAT, TABLE, YAML = "Heat map", "Table", "YAML"
 VIEWS = ((HEAT, "m"), (TABLE, "t"), (YAML, "y"))
 WIDE = 160
 """Columns from which the YAML stands beside the others."""
-ROOMY = 40
-"""Lines from which the singular values of a layer have one."""
 
 
 class ResultHeader(Vertical):
@@ -200,7 +199,8 @@ class ResultViews(Vertical):
     def __init__(self, state: ResultState) -> None:
         super().__init__()
         self._state = state
-        self.current, self._wide = TABLE, False
+        self.current, self._wide, self._roomy = TABLE, False, False
+        self.spectrum = SpectrumLine(LayerSpectra(state.result))
         self.heatmap: Heatmap | None = None  # made when it is looked at: 0.3 s at 60,000 layers
         if state.choice.selection.has_depth:
             self.current, self.heatmap = HEAT, self._made_heatmap()
@@ -209,13 +209,12 @@ class ResultViews(Vertical):
         self.bar = ViewBar(VIEWS)
         self.pane = ScorePane(state.choice.selection, state.memory)
         self.preview = YamlPreview(state.yaml(), self._longest_line())
-        self.spectrum = SpectrumLine(state.result)
         shown = (self.pane, self.heatmap, self.preview)
         self._body = Horizontal(*(view for view in shown if view is not None))
 
     def _made_heatmap(self) -> Heatmap:
         choice = self._state.choice
-        heatmap = Heatmap(choice.selection, self._state.memory)
+        heatmap = Heatmap(choice.selection, self._state.memory, self.spectrum.spectra)
         heatmap.set_embeddings(choice.selection.head_rows(choice.policy))
         return heatmap
 
@@ -280,7 +279,9 @@ class ResultViews(Vertical):
     def _look_closer(self) -> None:
         """Show the singular values of the layer under the cursor, of several the best."""
         row = self.current_row if self.current != YAML else None
-        self.spectrum.look_at(row, self._state.ranking.metric.name)
+        in_map = self.current == HEAT and self.heatmap is not None
+        spectrum = self.heatmap.spectrum if in_map else self.spectrum
+        spectrum.look_at(row, self._state.ranking.metric.name)
 
     def _show_embeddings(self, policy: Policy) -> None:
         """Mark the embeddings and heads that train, where these are others now."""
@@ -299,9 +300,9 @@ class ResultViews(Vertical):
 
     def fit(self, size: Size) -> None:
         """Offer the YAML as a view where it does not stand beside the others, and singular values
-        where there is room and they may have been kept."""
+        below the table where there is room and they may have been kept."""
         self._wide = size.width >= WIDE
-        self.spectrum.display = size.height >= ROOMY and bool(self._state.result.checkpoint)
+        self._roomy = size.height >= ROOMY and self.spectrum.spectra.possible
         self.bar.show_names(VIEWS[:2] if self._wide else VIEWS)
         self.switch(self.current)
 
@@ -317,6 +318,7 @@ class ResultViews(Vertical):
         self.set_class(name == TABLE, "-table")
         self.set_class(name == HEAT, "-heat")
         self.set_class(name == YAML, "-yaml")
+        self.spectrum.display = self._roomy and name == TABLE
         self.show()
 
     def _carry_cursor(self, name: str) -> None:
