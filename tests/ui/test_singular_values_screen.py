@@ -207,10 +207,10 @@ async def test_below_the_map_they_have_the_room_that_the_cells_leave(
         await until(pilot, lambda: heatmap.spectrum.render().plain)
         drawn = heatmap.spectrum.render().plain.split("\n")
         assert len(drawn) == heatmap.spectrum.size.height and drawn[-1].startswith("0 ")
-        regions = [widget.region for widget in heatmap.walk_children()]
+        regions = [widget.region for widget in heatmap.children]
         await pilot.press("right")
         await until(pilot, lambda: not heatmap.spectrum.render().plain)
-        assert [widget.region for widget in heatmap.walk_children()] == regions, "nothing jumps"
+        assert [widget.region for widget in heatmap.children] == regions, "nothing jumps"
 
 
 async def test_keys_do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:

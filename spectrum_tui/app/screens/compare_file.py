@@ -56,7 +56,7 @@ class CompareFileScreen(Dialog[None]):
             max-width: 100;
             height: auto;
             max-height: 100%;
-            & > Label { color: $foreground 70%; }
+            & > Label { width: 100%; color: $foreground 70%; }
             & > #path { background: $panel; padding: 0 1; margin: 0 0 1 0; }
             & > #files {
                 height: auto; max-height: 12; border: none; padding: 0; background: $surface;

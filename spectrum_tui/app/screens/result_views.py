@@ -44,6 +44,9 @@ from spectrum_tui.core.settings import ALL_METRICS
 
 HEAT, TABLE, YAML = "Heat map", "Table", "YAML"
 VIEWS = ((HEAT, "m"), (TABLE, "t"), (YAML, "y"))
+TALL = 32
+"""Lines from which notes are told at length."""
+FROZEN_BRIEFLY = "Embeddings and head stay frozen: checkpointing needs use_reentrant: false"
 WIDE = 160
 """Columns from which the YAML stands beside the others."""
 
@@ -74,7 +77,7 @@ class ResultHeader(Vertical):
         self._small = Static(markup=False, id="small")
         self._notes = Static(markup=False, id="notes")
         self._ranking: Ranking | None = None
-        self._noted: tuple[bool, Path | None] | None = None
+        self._noted: tuple[bool, Path | None, bool] | None = None
 
     def compose(self) -> ComposeResult:
         lines = (self._ties, self._small, self._notes, self.policy_line)
@@ -92,9 +95,10 @@ class ResultHeader(Vertical):
         if self._ranking is not self._state.ranking:
             self._ranking = self._state.ranking
             self._keep_lines()
-        if self._noted != (choice.policy.embeddings, self._state.saved):
-            self._noted = (choice.policy.embeddings, self._state.saved)
-            self._show_notes()
+        noted = choice.policy.embeddings, self._state.saved, self.app.size.height >= TALL
+        if self._noted != noted:
+            self._noted = noted
+            self._show_notes(brief=not noted[-1])
         self._show_policy()
         left = totals_text(choice)
         right = embeddings_text(choice)
@@ -102,7 +106,8 @@ class ResultHeader(Vertical):
         ways = [start + end for start in starts for end in more]
         self.totals.show(left, right, [*ways, *starts])
         if ties.possible:
-            _tell(self._ties, ties.text(choice.policy), "No ties at the cut: scores alone decide")
+            text = self._fitting(ties.text(choice.policy))
+            _tell(self._ties, text, "No ties at the cut: scores alone decide")
         if self._small.display:
             text = choice.selection.too_small(choice.policy)
             _tell(self._small, text, "Every type is large enough for this percentage")
@@ -156,12 +161,17 @@ class ResultHeader(Vertical):
         least = Policy(percent=selection.smallest_percent(Policy()))
         self._small.display = bool(selection.too_small(least))
 
-    def _show_notes(self) -> None:
+    def _fitting(self, text: str) -> str:
+        """Return the text, without what comes after its semicolon where there is no room for it."""
+        return text if len(text) + 4 <= self.app.size.width else text.partition(";")[0]
+
+    def _show_notes(self, *, brief: bool) -> None:
         state, lines = self._state, []
         if found := caveats(state.result):
             lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
         if state.result.embeddings and not state.choice.policy.embeddings:
-            lines.append(Content.styled(f"! {FROZEN_EMBEDDINGS}", "$warning"))
+            frozen = FROZEN_BRIEFLY if brief else FROZEN_EMBEDDINGS
+            lines.append(Content.styled(f"! {frozen}", "$warning"))
         if state.saved is not None:
             lines.append(Content.styled(f"✓ Saved {printable(str(state.saved))}", "$success"))
         self._notes.update(Content("\n").join(lines))
@@ -279,8 +289,8 @@ class ResultViews(Vertical):
     def _look_closer(self) -> None:
         """Show the singular values of the layer under the cursor, of several the best."""
         row = self.current_row if self.current != YAML else None
-        in_map = self.current == HEAT and self.heatmap is not None
-        spectrum = self.heatmap.spectrum if in_map else self.spectrum
+        heatmap = self.heatmap if self.current == HEAT else None
+        spectrum = heatmap.spectrum if heatmap is not None else self.spectrum
         spectrum.look_at(row, self._state.ranking.metric.name)
 
     def _show_embeddings(self, policy: Policy) -> None:

@@ -65,7 +65,12 @@ class HeatLayout:
 
     @classmethod
     def _beside(
-        cls, size: tuple[int, int], way: tuple[int, int, int, bool], rows: int, blocks: int, low: int
+        cls,
+        size: tuple[int, int],
+        way: tuple[int, int, int, bool],
+        rows: int,
+        blocks: int,
+        low: int,
     ) -> HeatLayout:
         """Return the layout with so wide names, percentages and counts, the names short or not."""
         (width, height), (label, percent, counts, short) = size, way

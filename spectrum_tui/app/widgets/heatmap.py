@@ -21,7 +21,6 @@ from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.kept_spectra import LayerSpectra
 
-
 TALL = 3
 """Lines of a type up to which cells go before the singular values below the map."""
 ENOUGH, MOST = 8, 20

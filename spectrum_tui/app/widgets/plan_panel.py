@@ -15,6 +15,7 @@ from textual.widgets import Button, Static
 
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import bar, printable
+from spectrum_tui.app.widgets.layer_facts import Words, first_fitting
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.layer_types import TypeInfo
@@ -116,9 +117,15 @@ class Figures(Widget):
         )
 
     def _two_lines(self, plan: CheckedTypes) -> Content:
-        time = self.problem or " ".join(self.time).strip()
-        second = (f"{self._to_read(plan)} to read · ", self._strong(time))
-        return Content.assemble(self._first_line(plan), "\n", *second)
+        time, where = (self.problem, "") if self.problem else self.time
+        read, brief = f"{self._to_read(plan)} to read", self._strong(time)
+        ways: list[list[Words]] = [
+            [read, self._strong(f"{time} {where}".strip())],
+            [read, brief],
+            [brief],
+        ]
+        second = first_fitting(ways, self.size.width)
+        return Content.assemble(self._first_line(plan), "\n", second)
 
     def _first_line(self, plan: CheckedTypes) -> str:
         """Return the longest wording that fits."""
@@ -130,6 +137,8 @@ class Figures(Widget):
             f"{types}{layers} ({share} of the model)",
             f"{types}{layers} ({share})",
             f"{numbers.counted(plan.types, 'type')}{layers} ({share})",
+            f"{numbers.counted(plan.types, 'type')}{layers}",
+            f"{numbers.counted(plan.types, 'type')}{layers.removesuffix(' parameters')}",
         )
         return next((text for text in wordings if len(text) <= self.size.width), wordings[-1])
 
