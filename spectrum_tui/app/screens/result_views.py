@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -21,7 +22,7 @@ from spectrum_tui.app.screens.result_notes import (
 )
 from spectrum_tui.app.screens.result_state import Ranking, ResultState
 from spectrum_tui.app.theme import MUTED
-from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.cells import keep_end, printable
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.line_view import LineView
@@ -43,6 +44,15 @@ HEAT, TABLE, YAML = "Heat map", "Table", "YAML"
 VIEWS = ((HEAT, "m"), (TABLE, "t"), (YAML, "y"))
 WIDE = 160
 """Columns from which the YAML stands beside the others."""
+HOW_TO_SHAPE = "space pins, - bans, < > this type's percentage, [ ] blocks"
+"""Where nothing is shaped yet: the line is there all the same, so that the first change moves
+nothing under the mouse."""
+_OF_WHAT = {
+    PER_TYPE: OF_EACH_TYPE,
+    "global": "of all layers by score",
+    "global-rank": "of all layers by rank",
+}
+"""What the percentage of each rule is of."""
 ROOMY = 40
 """Lines from which the singular values of a layer have one."""
 
@@ -73,7 +83,7 @@ class ResultHeader(Vertical):
         self._small = Static(markup=False, id="small")
         self._notes = Static(markup=False, id="notes")
         self._ranking: Ranking | None = None
-        self._noted: tuple[bool, Path | None] | None = None
+        self._noted: bool | None = None
 
     def compose(self) -> ComposeResult:
         lines = (self.policy_line, self._ties, self._small, self._notes)
@@ -91,8 +101,8 @@ class ResultHeader(Vertical):
         if self._ranking is not self._state.ranking:
             self._ranking = self._state.ranking
             self._keep_lines()
-        if self._noted != (choice.policy.embeddings, self._state.saved):
-            self._noted = (choice.policy.embeddings, self._state.saved)
+        if self._noted != choice.policy.embeddings:
+            self._noted = choice.policy.embeddings
             self._show_notes()
         self._show_policy()
         left = totals_text(choice)
@@ -111,14 +121,21 @@ class ResultHeader(Vertical):
         self._step = f"{how}: {printable(words)}" if words else f"nothing to be {how}"
         self._show_policy()
 
+    def say_saved(self, path: Path) -> None:
+        """Say where the choice is saved, until the next change."""
+        said = "✓ Saved "
+        room = max(10, self.policy_line.size.width - len(said))
+        self._step = said + keep_end(str(path), min(room, cell_len(printable(str(path)))))
+        self._show_policy()
+
     def _show_policy(self) -> None:
         """Show what was chosen besides the percentage of all types, where anything was."""
         policy, step, self._step = self._state.choice.policy, self._step, ""
         budgets, shaped = self._within_budget(), (policy.besides, policy.besides_in_short)
         ways = [_sentence(start, printable(end)) for start in budgets for end in shaped]
         saved = self._saved_by_blocks()
-        self.policy_line.show(ways[0], step or saved, ways, right_first=bool(step))
-        self.policy_line.display = bool(ways[0] or step)
+        aside = step or saved or ("" if ways[0] else HOW_TO_SHAPE)
+        self.policy_line.show(ways[0], aside, ways, right_first=bool(step))
 
     def _within_budget(self) -> tuple[str, ...]:
         """Return what trains within the budget, and what is left of it, longest first; "" without
@@ -155,8 +172,6 @@ class ResultHeader(Vertical):
             lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
         if state.result.embeddings and not state.choice.policy.embeddings:
             lines.append(Content.styled(f"! {FROZEN_EMBEDDINGS}", "$warning"))
-        if state.saved is not None:
-            lines.append(Content.styled(f"✓ Saved {printable(str(state.saved))}", "$success"))
         self._notes.update(Content("\n").join(lines))
         self._notes.display = bool(lines)
 
@@ -164,7 +179,7 @@ class ResultHeader(Vertical):
 def _of_what(policy: Policy) -> tuple[str, str]:
     """Return of what the slider's percentage is, and what is chosen by in its place."""
     budget = f"Budget {policy.budget.text}" if policy.budget else ""
-    return OF_EACH_TYPE if policy.rule == PER_TYPE else "of all layers", budget
+    return _OF_WHAT[policy.rule], budget
 
 
 def _sentence(*parts: str) -> str:

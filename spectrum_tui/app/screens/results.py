@@ -94,7 +94,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         self.state = state
         self.header = ResultHeader(state)
         self.views = ResultViews(state)
-        self.dialogs = ResultDialogs(self, state, self.views)
+        self.dialogs = ResultDialogs(self, state, self.views, self.header)
         self._sized: Result | None = None
 
     def compose(self) -> ComposeResult:

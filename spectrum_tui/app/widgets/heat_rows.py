@@ -91,6 +91,8 @@ class HeatRows(LineView):
         self.drawn: tuple[int, int, int] | None = None
         """Row, first and present column of the cells that the pointer is drawn over."""
         self.geometry = self._laid_out(Size(120, 40), low=1)
+        self.is_placed = False
+        """Whether the room is known: what is drawn before would stand elsewhere a moment later."""
         self._show_matrix()
 
     # -- what is selected ------------------------------------------------------------------
@@ -142,7 +144,7 @@ class HeatRows(LineView):
     def set_embeddings(self, rows: BoolArray) -> None:
         """Mark these layers as embeddings and heads that train whatever their rank."""
         self._heads = rows
-        members = self.matrix.selected(rows)
+        members = self.anyway = self.matrix.selected(rows)
         self.in_embeddings = (members > 0) & (members == self.matrix.counts)
         self.refresh()
 
@@ -189,6 +191,9 @@ class HeatRows(LineView):
     def fit(self, size: Size) -> int:
         """Make the cells as large as this size allows; return how many lines are drawn on."""
         low = 1 if self.in_colour else 2  # in density, a mark stands beside the value
+        if not self.is_placed:
+            self.is_placed = True
+            self.refresh()
         old, self.geometry = self.geometry, self._laid_out(size, low=low)
         if old != self.geometry:
             block = self.column * old.fold
@@ -220,6 +225,9 @@ class HeatRows(LineView):
         self._looks.clear()
 
     # -- drawing ---------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        return super().render_line(y) if self.is_placed else Strip.blank(self.size.width)
 
     def render_header(self, line: int, width: int) -> Strip:
         """Block numbers, and that of the cursor; how many share a cell; what stands beside."""
@@ -259,7 +267,9 @@ class HeatRows(LineView):
         label = self.matrix.labels[row]
         fitted = keep_end(label, min(layout.label, cell_len(label)))
         gap = " " * (layout.label - cell_len(fitted))
-        count = f"{self.selected[row].sum():,}/{self.matrix.layers_of_row[row]:,}"
+        # Heads that train whatever their rank are not "0/1".
+        trained = np.maximum(self.selected[row], self.anyway[row]).sum()
+        count = f"{trained:,}/{self.matrix.layers_of_row[row]:,}"
         return Strip(
             [
                 Segment(f"{gap}{fitted}", self.line_style(here)),
@@ -337,13 +347,13 @@ class HeatRows(LineView):
         return range(column, column + 1) if row == at and self.has_focus else range(0)
 
     def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
-        """Return what has no place on the ramp; a selected ∞ has its mark beside it, or is
-        reversed."""
+        """Return what has no place on the ramp; a selected ∞ has its mark beside it, or in its
+        place."""
         marked = mark not in (MARKS[Mark.NONE], MARKS[Mark.OUTSIDE])
-        if kind == Cell.INFINITE and marked and width > 1:
-            return f"{mark}∞", self.line_style("heat--infinite-selected")
+        if kind == Cell.INFINITE and marked:
+            return f"{mark}∞"[:width], self.line_style("heat--infinite-selected")
         if kind == Cell.INFINITE:
-            return "∞", self.line_style("heat--infinite-selected" if marked else "heat--infinite")
+            return "∞", self.line_style("heat--infinite")
         if kind == Cell.NO_SCORE:
             return "✗", self.line_style("heat--no-score")
         return "·", self.line_style("heat--dim")
