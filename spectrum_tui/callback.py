@@ -28,7 +28,7 @@ from spectrum_tui.core.policy_values import parse_percent
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import flat_text, load_result
-from spectrum_tui.core.settings import DEFAULT_PERCENT, METRIC, parse_metric
+from spectrum_tui.core.settings import DEFAULT_PERCENT, METRIC, check_metric, parse_metric
 from spectrum_tui.core.text import safe
 from spectrum_tui.core.training.rescoring import Rescorer, live_layers
 
@@ -74,6 +74,7 @@ class RescoreCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         known = load_result(Path(result).expanduser()) if result is not None else None
         own = known.scores.metric if known is not None else METRIC
         self._metric = parse_metric(metric) or own
+        check_metric(self._metric)
         self._given = known.with_metric(self._metric) if known is not None else None
         self._start: Result | None = None
         self._last: Result | None = None

@@ -10,7 +10,7 @@ from spectrum_tui.cli.options import Parser
 from spectrum_tui.core.memory.presets import PRESETS, SHARDINGS
 from spectrum_tui.core.policy_values import RULES
 from spectrum_tui.core.recipes.kinds import OFFERED
-from spectrum_tui.core.settings import METRICS
+from spectrum_tui.core.settings import ALL_METRICS
 from spectrum_tui.stdio.streams import PROGRAM, put
 
 SHELLS = ("bash", "zsh", "fish")
@@ -23,7 +23,7 @@ _FISH_FILES = (
 _FILES = {"RESULTS.json", "A.json", "B.json", "FILE", "FILE.yaml", "FIXED.yaml", "MODEL"}
 """What stands for a file or a folder where an argument is described."""
 _CHOICES = {
-    "--metric": METRICS,
+    "--metric": ALL_METRICS,
     "--rule": RULES,
     "--as": tuple(kind.name for kind in OFFERED),
     "--preset": tuple(preset.name for preset in PRESETS),

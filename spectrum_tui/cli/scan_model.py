@@ -47,7 +47,7 @@ from spectrum_tui.core.results.selection import Selection, check_rule
 from spectrum_tui.core.saved import store
 from spectrum_tui.core.scanning.distributed import ProcessGroup
 from spectrum_tui.core.scanning.run import match_types, run_scan
-from spectrum_tui.core.settings import METRIC, Settings
+from spectrum_tui.core.settings import METRIC, Settings, check_metric
 from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.last_resort import end_now
 from spectrum_tui.stdio.streams import draw, put, put_json, say
@@ -113,6 +113,7 @@ def _scan(
 
 def _check_policy(settings: Settings, inspection: Inspection, types: Collection[str]) -> None:
     """Raise InputError for a policy that this scan cannot lead to: before it, not after hours."""
+    check_metric(settings.metric)
     policy = policy_of(settings)
     check_rule(policy.rule, settings.metric or METRIC)
     parse_way(settings.way, Tiers())

@@ -35,19 +35,35 @@ DEMO_NAME = "spectrum-tui-demo"
 """What the demonstration model is called in files, so that none is taken for a real model's."""
 
 METRICS = ("spectrum", "calibrated", "stable_rank", "effective_rank")
-"""What layers can be ranked by (see `scoring.metrics`); here, where numpy is not needed."""
+"""What layers can be ranked by once they are scanned (see `scoring.metrics`); here, where numpy is
+not needed."""
 METRIC = METRICS[0]
 """The reference tool's."""
+DATA_METRICS = ("gradient", "gradient_snr", "fisher", "activation")
+"""What they can be ranked by after a probe with data (see `probing.measure`)."""
+ALL_METRICS = METRICS + DATA_METRICS
 
 
 def parse_metric(text: str) -> str:
     """Return the name of a metric, "" where none is asked for; raises InputError."""
     name = text.strip().lower().replace("-", "_")
-    if text and name not in METRICS:
+    if text and name not in ALL_METRICS:
         raise InputError(
-            f"There is no metric {text!r}.", f"Choose from {', '.join(METRICS)}.", field="metric"
+            f"There is no metric {text!r}.",
+            f"Choose from {', '.join(ALL_METRICS)}.",
+            field="metric",
         )
     return name
+
+
+def check_metric(metric: str) -> None:
+    """Raise InputError for a metric that no scan gives."""
+    if metric in DATA_METRICS:
+        raise InputError(
+            f"A scan reads weights alone, and {metric} needs data.",
+            "Scan by another metric; spectrum-tui probe MODEL --data FILE adds this one.",
+            field="metric",
+        )
 
 
 SIGNALS = ("title", "progress", "bell")
@@ -115,7 +131,8 @@ class Settings:
         default="",
         metavar="NAME",
         help=(
-            f"metric to rank the layers by: {', '.join(METRICS)} (a saved file's own, or {METRIC})"
+            f"metric to rank the layers by: {', '.join(METRICS)}, after a probe also "
+            f"{', '.join(DATA_METRICS)} (a saved file's own, or {METRIC})"
         ),
         kept=True,
         changes="output",

@@ -57,6 +57,7 @@ class Encoder:
         self._length = length
         self._before, self._after = _added(tokenizer)
         end = tokenizer.eos_token_id
+        self._characters = self._tokens = 0
         self._end = self._after[-1:] or ([] if end is None else [end])
         if kind == "masked" and tokenizer.mask_token_id is None:
             raise CheckpointError(
@@ -71,6 +72,11 @@ class Encoder:
         tokenizer = self._tokenizer
         known = (tokenizer.pad_token_id, tokenizer.eos_token_id)
         return next((token for token in known if token is not None), 0)
+
+    @property
+    def density(self) -> float:
+        """Tokens per character of what was read."""
+        return self._tokens / self._characters if self._characters else 0.0
 
     def sequences(self, examples: Iterable[Example]) -> Iterator[Tokens]:
         """Yield sequences, those of plain text as soon as a window is full."""
@@ -204,7 +210,10 @@ class Encoder:
         return str(text)
 
     def _ids(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        ids = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        self._characters += len(text)
+        self._tokens += len(ids)
+        return ids
 
 
 def _plain_chat(messages: Iterable[Message]) -> Pieces:

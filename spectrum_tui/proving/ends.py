@@ -32,6 +32,12 @@ def no_memory(job: Job) -> tuple[str, str]:
     return OUT_OF_MEMORY, f"Less is needed with {_or(list(filter(None, ways)))}."
 
 
+def killed(job: Job) -> tuple[str, str]:
+    """Return the error of a row whose process was killed, as Linux does where memory runs out."""
+    error, hint = no_memory(job)
+    return error, f"Its process was killed. {hint} The same command tries it again."
+
+
 def not_finite(step: int, row: Row) -> tuple[str, str]:
     """Return the error of a row that diverged in a step, 0 for where it is judged."""
     where = f"In step {step} of {row.steps}" if step else "Where it is judged"

@@ -20,8 +20,6 @@ from spectrum_tui.core.scanning.devices import available_devices, is_cuda, pick_
 from spectrum_tui.proving.loading import INSTALL
 
 T = TypeVar("T")
-RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""The variables by which processes of a training find each other."""
 
 
 class Machine:
@@ -129,7 +127,9 @@ def _free_port() -> str:
 def make_repeatable(seed: int) -> None:
     """Have the same seed give the same row: bit for bit on a CPU, and on a GPU where its kernels
     can be."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Not use_deterministic_algorithms: it imports the compiler, which takes 2 s.
+    torch.set_deterministic_debug_mode("warn")
+    # Nothing here reads memory before it is written; to fill it takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
     random.seed(seed)

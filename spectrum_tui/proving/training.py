@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from spectrum_tui import __version__
 from spectrum_tui.core.dataset.examples import Example
 from spectrum_tui.core.dataset.kept_examples import read_examples
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.proof.rows import Conditions, Job, Losses, Outcome, Progress
 from spectrum_tui.proving.batches import Encoder, Tokens, drawn
 from spectrum_tui.proving.loading import Loaded, load_row, load_tokenizer
@@ -36,6 +36,7 @@ class Training:
         self._parameters = 0
         self._losses: list[Losses] = []
         self._device = ""
+        self._density = 0.0
 
     def run(self) -> None:
         """Do all of it; raises SpectrumError, NotFiniteError, and what torch raises."""
@@ -52,6 +53,7 @@ class Training:
         text, *others = _texts(conditions)
         train = drawn(encoder, text, row.steps * conditions.batch, row.seed)
         judged = [drawn(encoder, one, conditions.judged, JUDGED_SEED) for one in others]
+        self._density = encoder.density
         _check_vocabulary(loaded.model, [*train, *chain(*judged)])
         self._judge(trainer, judged)
         peaks.begin()
@@ -86,6 +88,7 @@ class Training:
             trained=self._parameters,
             memory=trained.memory,
             tokens=trained.tokens,
+            density=self._density,
             step_seconds=trained.step_seconds,
             device=self._device,
             versions=_versions(),
@@ -107,7 +110,7 @@ def _length(conditions: Conditions, loaded: Loaded) -> int:
     most = getattr(loaded.model.config, "max_position_embeddings", None)
     if isinstance(most, int) and 0 < most < conditions.sequence:
         raise InputError(
-            f"The model takes {most} tokens at the most, not {conditions.sequence}.",
+            f"The model takes {counted(most, 'token')} at the most, not {conditions.sequence}.",
             f"Give --sequence {most}.",
             field="sequence",
         )
@@ -131,7 +134,6 @@ def _versions() -> dict[str, str]:
     import transformers
 
     return {
-        "spectrum-tui": __version__,
         "torch": str(torch.__version__),
         "transformers": str(transformers.__version__),
         "threads": str(torch.get_num_threads()),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from textual import events
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.result_views import HEAT, HOW_TO_SHAPE
@@ -74,7 +75,7 @@ async def test_the_views_show_what_was_said_and_the_totals_follow() -> None:
         await settled(pilot)
         heatmap = app.results.views.heatmap
         assert heatmap is not None
-        marks = {heatmap.grid.mark(0, column) for column in range(LAYERS)}
+        marks = set(heatmap.grid.marks_in(0)[:LAYERS])
         assert {"◉", "⊘", "╱"} < marks
         await pilot.press("y")
         await settled(pilot)
@@ -211,7 +212,32 @@ async def test_undo_and_redo_say_what_they_did() -> None:
         await pilot.press("ctrl+r")
         assert line.right == "nothing to be done again"
         await pilot.press("underscore")
-        assert not line.display
+        assert (line.left, line.right) == ("", HOW_TO_SHAPE), "the line itself stays"
+
+
+@pytest.mark.parametrize("size", [(100, 24), (120, 40)])
+async def test_a_step_moves_nothing_and_draws_only_the_row_that_it_changes(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To lay out the screen, or to draw all of the map, takes several steps' time."""
+    app = Host(made.with_parameters(made.result(layers=LAYERS)))
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("m")
+        await settled(pilot)
+        drawn, laid_out = set[int](), list[object]()
+        render = HeatGrid.render_row_line
+
+        def noted(grid: HeatGrid, row: int, line: int, width: int) -> Strip:
+            drawn.add(row)
+            return render(grid, row, line, width)
+
+        monkeypatch.setattr(HeatGrid, "render_row_line", noted)
+        app.results.screen_layout_refresh_signal.subscribe(app.results, laid_out.append)
+        for key in ("space", "u", "minus", "minus", "greater_than_sign", "u", "u", "u", "ctrl+r"):
+            await pilot.press(key)
+            await settled(pilot)
+            assert (drawn <= {0}, laid_out) == (True, []), key
+        assert drawn == {0}
 
 
 async def test_a_family_of_experts_is_pinned_as_a_cell() -> None:

@@ -9,9 +9,16 @@ from typing import Any, ClassVar
 
 import pytest
 
+from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning.run import run_scan
-from spectrum_tui.core.settings import OPTIONS, Settings
+from spectrum_tui.core.settings import (
+    DATA_METRICS,
+    OPTIONS,
+    Settings,
+    check_metric,
+    parse_metric,
+)
 from tests.checkpoints import llama, save
 
 AFRESH: dict[str, Any] = {"since": math.inf}
@@ -55,3 +62,11 @@ def test_a_scan_reads_every_setting_that_changes_it(settings: Settings) -> None:
 def test_what_changes_the_speed_changes_no_score(name: str, settings: Settings) -> None:
     before = scanned(settings)
     assert scanned(replace(settings, **AFRESH | {name: OTHER[name]})) == before
+
+
+@pytest.mark.parametrize("metric", DATA_METRICS)
+def test_a_metric_of_data_is_known_and_no_scan_gives_it(metric: str) -> None:
+    assert parse_metric(metric.upper()) == metric
+    with pytest.raises(InputError, match=f"{metric} needs data") as caught:
+        check_metric(metric)
+    assert "spectrum-tui probe" in caught.value.hint

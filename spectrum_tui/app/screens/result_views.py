@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
@@ -38,7 +39,8 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
-from spectrum_tui.core.settings import METRICS
+from spectrum_tui.core.results.results import BoolArray
+from spectrum_tui.core.settings import ALL_METRICS
 
 HEAT, TABLE, YAML = "Heat map", "Table", "YAML"
 VIEWS = ((HEAT, "m"), (TABLE, "t"), (YAML, "y"))
@@ -86,7 +88,7 @@ class ResultHeader(Vertical):
         self._noted: bool | None = None
 
     def compose(self) -> ComposeResult:
-        lines = (self.policy_line, self._ties, self._small, self._notes)
+        lines = (self._ties, self._small, self._notes, self.policy_line)
         yield from (self.slider, self.totals, self.memory, *lines)
 
     def _slid(self, percent: float) -> None:
@@ -129,7 +131,9 @@ class ResultHeader(Vertical):
         self._show_policy()
 
     def _show_policy(self) -> None:
-        """Show what was chosen besides the percentage of all types, where anything was."""
+        """Show what was chosen besides the percentage of all types, or how that is done. The line
+        is always there: nothing moves under the mouse, and to lay the screen out takes four steps'
+        time."""
         policy, step, self._step = self._state.choice.policy, self._step, ""
         budgets, shaped = self._within_budget(), (policy.besides, policy.besides_in_short)
         ways = [_sentence(start, printable(end)) for start in budgets for end in shaped]
@@ -211,7 +215,7 @@ class ResultViews(Vertical):
         self.heatmap: Heatmap | None = None  # made when it is looked at: 0.3 s at 60,000 layers
         if state.choice.selection.has_depth:
             self.current, self.heatmap = HEAT, self._made_heatmap()
-        self._embeddings: tuple[Policy, bool] | None = None
+        self._embeddings: BoolArray = np.zeros(0, np.bool_)
         self.bar = ViewBar(VIEWS)
         self.pane = ScorePane(state.choice.selection, state.memory)
         self.preview = YamlPreview(state.yaml(), self._longest_line())
@@ -230,7 +234,7 @@ class ResultViews(Vertical):
         which names the metric."""
         state = self._state
         opening = state.ranking.recipe.view(replace(state.choice.policy, percent=100))
-        room = max(len(name) for name in METRICS) if state.has_metrics else 0
+        room = max(len(name) for name in ALL_METRICS) if state.has_metrics else 0
         lines = [len(opening.line(number)) + room for number in range(min(4, len(opening)))]
         names = [2 + len(name) for row in state.result.scores.parameters for name in row]
         return max(lines + names)
@@ -289,12 +293,10 @@ class ResultViews(Vertical):
         self.spectrum.look_at(rows[0] if len(rows) == 1 else None, metric)
 
     def _show_embeddings(self, policy: Policy) -> None:
-        """Mark the embeddings and heads that train, which changes with the shape of a policy or
-        the switch alone."""
-        key = (policy.shape, policy.embeddings)
-        if key != self._embeddings:
-            self._embeddings = key
-            rows = self._state.choice.selection.head_rows(policy)
+        """Mark the embeddings and heads that train, where these are others now."""
+        rows = self._state.choice.selection.head_rows(policy)
+        if not np.array_equal(rows, self._embeddings):
+            self._embeddings = rows
             self.pane.set_embeddings(rows)
             if self.heatmap is not None:
                 self.heatmap.set_embeddings(rows)

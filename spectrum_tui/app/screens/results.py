@@ -43,7 +43,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
     DEFAULT_CSS = """
     ResultsScreen {
         layout: vertical;
-        &.-tall > ResultHeader { padding: 1; & > #memory { display: block; } }
+        &.-tall > ResultHeader { padding: 1 1 0 1; & > #memory { display: block; } }
         &.-tall #details { height: 2; }
         &.-wide YamlPreview { display: block; width: 36%; max-width: 60; margin: 0 0 0 1; }
     }

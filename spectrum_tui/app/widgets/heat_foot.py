@@ -18,7 +18,7 @@ from spectrum_tui.app.widgets.layer_facts import layer_lines
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray, IntArray
-from spectrum_tui.core.results.selection import HandArray, Selection
+from spectrum_tui.core.results.selection import Hand, HandArray, Selection
 from spectrum_tui.core.scoring.metrics import described
 
 
@@ -63,7 +63,7 @@ class HeatFoot(Widget):
 
     def set_mask(self, mask: BoolArray, hands: HandArray, policy: Policy) -> None:
         """Repaint only where something else is said of this cell, or explained by the legend."""
-        changed = set(np.unique(hands).tolist()) != set(np.unique(self._hands).tolist())
+        changed = hands is not self._hands and _said(hands) != _said(self._hands)
         self._mask, self._hands, self._policy = mask, hands, policy
         if changed or self._describe() != self._shown:
             self.refresh()
@@ -134,7 +134,7 @@ class HeatFoot(Widget):
             signs.append(("◐", "in part"))
         if self._in_embeddings.any():
             signs.append(("◆", "trains anyway"))
-        signs += [(GLYPHS[hand], SHORT[hand]) for hand in GLYPHS if (self._hands == hand).any()]
+        signs += [(GLYPHS[hand], SHORT[hand]) for hand in _said(self._hands)]
         if (cells == Cell.INFINITE).any():
             signs.append(("∞", "infinite"))
         if (cells == Cell.NO_SCORE).any():
@@ -144,6 +144,11 @@ class HeatFoot(Widget):
         scale = "one scale for all" if self.grid.one_scale else "scale by type"
         parts += [("r", "bold $accent"), (f" {scale}", MUTED)]
         return Content.assemble(*parts)
+
+
+def _said(hands: HandArray) -> list[Hand]:
+    """Return what a person said of any layer."""
+    return [hand for hand in GLYPHS if (hands == hand).any()]
 
 
 def _counted(count: int, what: str) -> list[str]:

@@ -148,12 +148,14 @@ class HeatRows(LineView):
         self.in_embeddings = (members > 0) & (members == self.matrix.counts)
         self.refresh()
 
-    def mark(self, row: int, column: int) -> str:
-        """Return what stands on a cell: selected, in part, or training without being selected."""
-        mark = int(self.marks[row, column])
-        return (
-            IN_EMBEDDINGS if mark == Mark.NONE and self.in_embeddings[row, column] else MARKS[mark]
-        )
+    def marks_in(self, row: int) -> list[str]:
+        """Return what stands on the cells of a row: selected, in part, or training without being
+        selected."""
+        marks, heads = self.marks[row].tolist(), self.in_embeddings[row].tolist()
+        return [
+            IN_EMBEDDINGS if mark == Mark.NONE and trains else MARKS[mark]
+            for mark, trains in zip(marks, heads, strict=True)
+        ]
 
     def _cell_regions(self, cells: IntArray, *, whole: bool) -> Iterator[Region]:
         """Where these cells are drawn, or only their marks."""
@@ -290,10 +292,9 @@ class HeatRows(LineView):
             text, style = self._single(row, end - start, words=words)
             return [Segment(text, style), Segment(" " * (layout.counts_at - end), plain)]
         kinds, levels = self.matrix.cells[row].tolist(), self._levels[row].tolist()
-        under = self._highlighted(row)
+        marks, under = self.marks_in(row), self._highlighted(row)
         drawn = [
-            self._look(_Look(kinds[i], levels[i], self.mark(row, i), i in under, words))
-            for i in range(last)
+            self._look(_Look(kinds[i], levels[i], marks[i], i in under, words)) for i in range(last)
         ]
         runs = groupby(drawn, key=itemgetter(1))
         return [Segment("".join(text for text, _ in run), style) for style, run in runs]
@@ -328,7 +329,7 @@ class HeatRows(LineView):
         there is nothing to compare its colour with."""
         column = len(self.matrix.numbers)
         kind, level = self.matrix.cells[row, column], int(self._levels[row, column])
-        mark, under = self.mark(row, column), column in self._highlighted(row)
+        mark, under = self.marks_in(row)[column], column in self._highlighted(row)
         text, style = self._drawn(_Look(int(kind), level, mark, under, words), width)
         if kind != Cell.VALUE:
             return text, style

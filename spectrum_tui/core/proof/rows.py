@@ -107,8 +107,9 @@ DIVERGED = "the loss is no number any more"
 class Outcome:
     """What came of a row: losses, sizes and times, or the `error` that ended it.
 
-    `curve` is (step, training loss) of every step. `step_seconds` is the median. `device` and
-    `versions` say on what it ran.
+    `curve` is (step, training loss) of every step. `tokens` are those that it trained on, `density`
+    how many there are to a character of text. `step_seconds` is the median. `device` and `versions`
+    say on what it ran.
     """
 
     method: str
@@ -122,6 +123,7 @@ class Outcome:
     trained: int = 0
     memory: Bytes | None = None
     tokens: int = 0
+    density: float = 0.0
     step_seconds: float = 0.0
     seconds: float = 0.0
     device: str = ""

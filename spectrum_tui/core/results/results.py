@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError
-from spectrum_tui.core.settings import METRIC, METRICS
+from spectrum_tui.core.settings import ALL_METRICS, DATA_METRICS, METRIC
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -205,7 +205,7 @@ class Result:
     def metrics(self) -> tuple[str, ...]:
         """The metrics that this result can rank by, the one that it does among them."""
         scores = self.scores
-        return tuple(name for name in METRICS if name in scores.metrics) or (scores.metric,)
+        return tuple(name for name in ALL_METRICS if name in scores.metrics) or (scores.metric,)
 
     def with_metric(self, name: str) -> Result:
         """Return the same layers ranked by another metric, "" for its own; raises ResultsError
@@ -213,10 +213,15 @@ class Result:
         if name in ("", self.scores.metric):
             return self
         if name not in self.scores.metrics:
+            hint = (
+                f"Measure it with data: spectrum-tui probe {self.source or 'MODEL'} --data FILE."
+                if name in DATA_METRICS
+                else "Scan the model to get every metric, or rank by one that they hold: --metric "
+                f"{self.metrics[0]}, or key v in the app."
+            )
             raise ResultsError(
                 f"{self._called()} hold no {name}, only {', '.join(self.metrics)}.",
-                "Scan the model to get every metric, or rank by one that they hold: --metric "
-                f"{self.metrics[0]}, or key v in the app.",
+                hint,
                 field="metric",
             )
         return replace(self, scores=replace(self.scores, metric=name))

@@ -48,7 +48,7 @@ from spectrum_tui.core.results.results import (
     int_array,
 )
 from spectrum_tui.core.saved.kept_spectra import completed
-from spectrum_tui.core.settings import METRIC, METRICS
+from spectrum_tui.core.settings import ALL_METRICS, METRIC
 from spectrum_tui.core.wire import form_of
 
 DETAILS = f"results {form_of(Scores, Result, Provenance, EmbeddingParameter, Parameter)}"
@@ -172,7 +172,7 @@ def _scored(scores: Scores) -> Iterator[Row]:
     names = scores.type_names
     values = scores.values.tolist()
     for row, (layer, type_id) in enumerate(zip(scores.layers, scores.type_ids, strict=True)):
-        if row not in scores.problems:
+        if row not in scores.problems and not math.isnan(values[row]):
             yield layer, names[type_id], values[row]
 
 
@@ -324,7 +324,7 @@ def _model_and_metric(stem: str) -> tuple[str, str]:
     """Return what a score file's name says: a slug holds no `_`, so what follows one is the
     metric."""
     model = stem.removeprefix("snr_results_").removesuffix("_sorted")
-    for metric in METRICS[1:]:
+    for metric in ALL_METRICS[1:]:
         if model.endswith(f"_{metric}"):
             return model.removesuffix(f"_{metric}"), metric
     return model, METRIC

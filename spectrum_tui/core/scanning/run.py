@@ -38,7 +38,7 @@ from spectrum_tui.core.results.results import (
 from spectrum_tui.core.saved import library, store
 from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
-from spectrum_tui.core.settings import METRICS, Settings
+from spectrum_tui.core.settings import METRICS, Settings, check_metric
 
 
 def run_scan(
@@ -58,6 +58,7 @@ def run_scan(
     another tool would take them for the whole model. Raises SpectrumError.
     """
     output = output_folder(settings.output_dir)
+    check_metric(settings.metric)
     inspection = _prepared(settings, inspection)
     plan = make_plan(
         inspection.checkpoint,

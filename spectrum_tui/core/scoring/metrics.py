@@ -16,7 +16,7 @@ import numpy as np
 
 from spectrum_tui.core.results.results import FloatArray
 from spectrum_tui.core.scoring.snr import EPS, spectrum_score
-from spectrum_tui.core.settings import METRICS
+from spectrum_tui.core.settings import DATA_METRICS, METRICS
 
 TRACY_WIDOM_999 = 3.2724
 """The 0.999 quantile of the Tracy-Widom law of order 1: one matrix of noise in a thousand has a
@@ -173,16 +173,49 @@ _ALL = (
         one_dimensional=1.0,
     ),
 )
-_BY_NAME = {metric.name: metric for metric in _ALL}
-assert tuple(_BY_NAME) == METRICS
+
+
+def _foreign(name: str, title: str, words: str, meaning: str) -> Metric:
+    """Return a metric whose values come from elsewhere: singular values do not give them."""
+    return Metric(
+        name=name,
+        title=title,
+        words=words,
+        meaning=meaning,
+        of=lambda values, rows, columns: math.nan,
+        one_dimensional=math.nan,
+    )
+
+
+_FROM_DATA = (
+    _foreign(
+        "gradient",
+        "gradient",
+        "gradient over weight",
+        "norm of the mean gradient over the weight's",
+    ),
+    _foreign(
+        "gradient_snr",
+        "grad. SNR",
+        "gradient signal over noise",
+        "mean gradient over its spread between batches",
+    ),
+    _foreign("fisher", "Fisher", "Fisher information", "mean square of the gradient's elements"),
+    _foreign(
+        "activation",
+        "activation",
+        "share added to the residual stream",
+        "norm of what is added over the stream's",
+    ),
+)
+_BY_NAME = {metric.name: metric for metric in (*_ALL, *_FROM_DATA)}
+assert tuple(_BY_NAME) == METRICS + DATA_METRICS
 
 
 def described(name: str) -> Metric:
     """Return the metric of this name, or one that is called so: a file may name what is not
     known."""
-    return _BY_NAME.get(name) or Metric(
-        name=name, title=name[:10], words=name, meaning=name, of=spectrum, one_dimensional=1.0
-    )
+    return _BY_NAME.get(name) or _foreign(name, name[:10], name, name)
 
 
 def every_metric(

@@ -9,7 +9,8 @@ import pytest
 from spectrum_tui.core.dataset.examples import Example, Message
 from spectrum_tui.core.errors import CheckpointError, InputError
 from spectrum_tui.proving.batches import Encoder, Tokens, drawn, endless, learned, tensors
-from tests.unit.proving.tiny_language import BEGIN, END, MASK, PAD, document, ids, tokenizer
+from tests.unit.proving.texts import document
+from tests.unit.proving.tiny_language import BEGIN, END, MASK, PAD, ids, tokenizer
 
 CHAT = (
     "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}</s>{% endfor %}"

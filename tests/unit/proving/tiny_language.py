@@ -9,14 +9,13 @@ from spectrum_tui.core.dataset.examples import Example
 from spectrum_tui.core.dataset.kept_examples import write_examples
 from spectrum_tui.core.proof.rows import Conditions, Job, Row
 from tests.architectures.tiny import ARCHITECTURES
+from tests.unit.proving.texts import document
 
 CHARACTERS = [chr(code) for code in range(32, 123)]
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<mask>"]
 PAD, BEGIN, END, UNKNOWN, MASK = range(5)
 FIRST = len(SPECIAL)
 """The token of a space, the first of 91 characters; 96 tokens in all."""
-_SENTENCE = "the quick brown fox jumps over a lazy dog and runs away from wise old owls"
-WORDS = _SENTENCE.split()
 
 
 def ids(text: str) -> list[int]:
@@ -46,11 +45,6 @@ def tokenizer(*, template: str = "", around: bool = False, mask: bool = True) ->
     if template:
         fast.chat_template = template
     return fast
-
-
-def document(number: int, words: int = 30) -> str:
-    """Some text, another for each number."""
-    return " ".join(WORDS[(number * 7 + at * (number % 5 + 1)) % len(WORDS)] for at in range(words))
 
 
 def save_model(name: str, folder: Path, **options: Any) -> Path:

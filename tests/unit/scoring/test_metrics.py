@@ -10,7 +10,7 @@ import pytest
 
 from spectrum_tui.core.scoring import metrics
 from spectrum_tui.core.scoring.metrics import calibrated, effective_rank, every_metric, noise_of
-from spectrum_tui.core.settings import METRICS
+from spectrum_tui.core.settings import DATA_METRICS, METRICS
 from tests import oracle
 from tests.oracle import Array
 
@@ -161,3 +161,11 @@ def test_names() -> None:
     assert tuple(every_metric(np.ones(2), 2, 2)) == METRICS
     assert metrics.described("calibrated").title == "signal"
     assert metrics.described("of another version").title == "of another"
+
+
+@pytest.mark.parametrize("name", DATA_METRICS)
+def test_a_metric_of_data_is_described_and_no_singular_values_give_it(name: str) -> None:
+    metric = metrics.described(name)
+    assert metric.meaning != name
+    assert math.isnan(metric.of(np.ones(2), 2, 2))
+    assert name not in every_metric(np.ones(2), 2, 2)

@@ -1,0 +1,378 @@
+"""The rows of a proof one after the other: what is kept, what is run again, how it is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spectrum_tui.core.errors import DataError, InputError, OutputError, ResultsError
+from spectrum_tui.core.proof.methods import parse_methods
+from spectrum_tui.core.proof.proof import Proof
+from spectrum_tui.core.proof.rates import parse_rates
+from spectrum_tui.core.proof.rows import OUT_OF_MEMORY, Job, Outcome, Progress, Row
+from spectrum_tui.core.proof.store import read_proof
+from spectrum_tui.proving.ends import ended
+from spectrum_tui.proving.preparing import Asked, conditions_of, prepare
+from spectrum_tui.proving.process import RowProcess
+from spectrum_tui.proving.runner import Runner, StoppedError
+from tests import made
+from tests.unit.proving.fake_row import fake_outcome
+from tests.unit.proving.texts import document
+
+FAKE = Path(__file__).with_name("fake_row.py")
+ROWS = ["top:50/0", "random:50/0", "top:50/1", "random:50/1"]
+
+
+class Heard:
+    """A listener that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+        self.said: list[Progress] = []
+        self.outcomes: list[tuple[str, bool]] = []
+        self.estimates: list[float] = []
+        self.notes: list[str] = []
+
+    def on_row(self, row: Row, number: int, expected: int) -> None:
+        self.rows.append(f"{number}/{expected} {row.method}/{row.seed}")
+
+    def on_progress(self, row: Row, progress: Progress) -> None:
+        self.said.append(progress)
+
+    def on_outcome(self, row: Row, outcome: Outcome, *, kept: bool) -> None:
+        self.outcomes.append((f"{row.method}/{row.seed}", kept))
+
+    def on_estimate(self, seconds: float) -> None:
+        self.estimates.append(seconds)
+
+    def on_note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def asked(folder: Path, methods: str = "top:50,random:50", lr: str = "2e-4") -> Asked:
+    """Two methods with two seeds on twenty documents, in a folder of their own."""
+    data = folder / "texts"
+    data.mkdir(exist_ok=True)
+    for number in range(20):
+        (data / f"{number}.txt").write_text(document(number))
+    result = made.with_parameters(made.result())
+    chosen = parse_methods(methods)
+    return Asked(
+        result=result,
+        scores="scores.json",
+        folder=folder / "proof",
+        data=(str(data),),
+        methods=chosen,
+        rates=parse_rates(lr, chosen) if lr else {},
+        steps=8,
+        seeds=2,
+        conditions=conditions_of(result, "models/made"),
+    )
+
+
+class FakeProcess(RowProcess):
+    """A row that is over at once, as `wanted` says; one that is to sleep waits for its end."""
+
+    def __init__(self, wanted: dict[str, str], started: list[str]) -> None:
+        super().__init__()
+        self._wanted = wanted
+        self._started_rows = started
+        self._ended = threading.Event()
+
+    def run(self, job: Job, tell: Callable[[Progress], None]) -> tuple[Outcome | None, bool]:
+        row = job.row
+        name = f"{row.method}/{row.seed}"
+        self._started_rows.append(name + ("/trial" if row.trial else ""))
+        tell(Progress(doing="judging", steps=row.steps))
+        for step in range(1, row.steps + 1):
+            tell(Progress(doing="training", step=step, steps=row.steps, loss=2.0))
+        how = self._wanted.get(name, "done")
+        if how == "sleep":
+            assert self._ended.wait(20)
+            return None, False
+        failed = ended(row, "It would not.", "Do it otherwise.")
+        return (failed if how == "failed" else fake_outcome(job)), True
+
+    def end(self) -> None:
+        self._ended.set()
+
+
+class Table:
+    """A proof that is run again and again, by rows that train nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.wanted: dict[str, str] = {}
+        self.started: list[str] = []
+
+    def runner(self, heard: Heard, *, again: bool = False, **how: str) -> Runner:
+        prepared = prepare(asked(self.folder, **how))
+        return Runner(
+            prepared, heard, again=again, start=lambda: FakeProcess(self.wanted, self.started)
+        )
+
+    def run(self, *, again: bool = False, **how: str) -> tuple[Proof, Heard]:
+        heard = Heard()
+        return self.runner(heard, again=again, **how).run(), heard
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    return Table(tmp_path)
+
+
+class Processes:
+    """The same in processes of their own (0.3 s each)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.control = folder / "control"
+        self.log = folder / "control.log"
+
+    def want(self, text: str) -> None:
+        self.control.write_text(text)
+
+    def run(self) -> tuple[Proof, Heard]:
+        heard, command = Heard(), [sys.executable, "-P", str(FAKE), str(self.control)]
+        prepared = prepare(replace(asked(self.folder), seeds=1))
+        return Runner(prepared, heard, start=lambda: RowProcess(command)).run(), heard
+
+    @property
+    def started(self) -> list[str]:
+        """The rows that have had a process."""
+        return [line.split()[0] for line in self._lines()]
+
+    @property
+    def pids(self) -> list[int]:
+        return [int(line.split()[1]) for line in self._lines()]
+
+    def _lines(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@pytest.fixture
+def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Processes:
+    monkeypatch.setenv("PYTHONPATH", str(FAKE.parents[3]))
+    return Processes(tmp_path)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state != "Z"
+
+
+# -- a whole run ----------------------------------------------------------------------------------
+
+
+def test_all_rows_run_and_what_they_came_to_is_written(table: Table) -> None:
+    proof, heard = table.run()
+    assert table.started == ROWS == [name for name, _ in heard.outcomes]
+    assert heard.rows == [f"{n}/4 {name}" for n, name in enumerate(ROWS, 1)]
+    assert len(heard.estimates) == 1
+    folder = table.folder / "proof"
+    assert read_proof(folder) == proof
+    assert {path.name for path in folder.iterdir()} >= {"proof.json", "proof.md", "proof.svg"}
+    assert [f"{one.method}/{one.seed}" for one in proof.outcomes] == ROWS
+    assert proof.texts["train"].documents + proof.texts["held_out"].documents == 20
+    assert proof.texts["train"].tokens > 100 and proof.verdict.lines
+
+
+def test_the_same_command_runs_nothing_twice(table: Table) -> None:
+    first, _ = table.run()
+    second, heard = table.run()
+    assert len(table.started) == 4
+    assert heard.outcomes == [(name, True) for name in ROWS]
+    assert heard.estimates == []
+    assert replace(second, written=first.written) == first
+
+
+def test_other_data_are_other_rows(table: Table) -> None:
+    table.run()
+    (table.folder / "texts" / "more.txt").write_text(document(99))
+    table.run()
+    assert table.started == 2 * ROWS
+
+
+def test_rates_are_looked_for_and_the_trials_kept(table: Table) -> None:
+    proof, _ = table.run(methods="top:50", lr="")
+    assert proof.rates == {"top:50": 2e-4} and proof.found == ("top:50",)
+    assert table.started == 3 * ["top:50/0/trial"] + ["top:50/0", "top:50/1"]
+    assert [one.trial for one in proof.outcomes] == [True] * 3 + [False] * 2
+    _, heard = table.run(methods="top:50", lr="")
+    assert all(kept for _, kept in heard.outcomes)
+
+
+# -- rows that fail -------------------------------------------------------------------------------
+
+
+def test_a_row_that_failed_is_run_again_only_when_asked(table: Table) -> None:
+    table.wanted["top:50/1"] = "failed"
+    proof, _ = table.run()
+    assert [one.error for one in proof.outcomes] == ["", "", "It would not.", ""]
+    table.wanted.clear()
+    proof, _ = table.run()
+    assert len(table.started) == 4 and proof.outcomes[2].hint == "Do it otherwise."
+    proof, _ = table.run(again=True)
+    assert table.started[4:] == ["top:50/1"]
+    assert [one.error for one in proof.outcomes] == [""] * 4
+
+
+def test_a_row_that_the_system_killed_says_so_and_is_tried_again(processes: Processes) -> None:
+    processes.want("random:50/0 killed")
+    proof, _ = processes.run()
+    first, killed = proof.outcomes
+    assert killed.error == OUT_OF_MEMORY and first.error == ""
+    assert killed.hint.startswith("Its process was killed. Less is needed with --batch 1, ")
+    processes.want("")
+    again, _ = processes.run()
+    assert processes.started == ["top:50/0", "random:50/0", "random:50/0"]
+    assert [one.error for one in again.outcomes] == ["", ""]
+
+
+def test_a_process_that_says_nothing_is_an_error(processes: Processes) -> None:
+    processes.want("top:50/0 broken")
+    proof, _ = processes.run()
+    assert proof.outcomes[0].error == "The process of the row ended with exit code 3."
+    assert "row-" in proof.outcomes[0].hint
+
+
+def test_what_a_process_says_is_heard(processes: Processes) -> None:
+    processes.want("")
+    proof, heard = processes.run()
+    assert [one.doing for one in heard.said] == 2 * (["loading", "judging"] + 8 * ["training"])
+    assert proof.outcomes[0].tokens == 64 * 8 and proof.outcomes[0].error == ""
+
+
+def test_a_damaged_row_is_run_again(table: Table) -> None:
+    table.run()
+    path = sorted((table.folder / "proof" / "rows").iterdir())[0]
+    path.write_text(path.read_text()[:-20])
+    _, heard = table.run()
+    assert len(table.started) == 5
+    assert len(heard.notes) == 1 and "counts as not run" in heard.notes[0]
+
+
+# -- stopped --------------------------------------------------------------------------------------
+
+
+def test_stopping_ends_the_row_and_keeps_those_before(table: Table) -> None:
+    table.wanted["top:50/1"] = "sleep"
+    heard = Heard()
+    runner = table.runner(heard)
+    ends: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            runner.run()
+        except StoppedError as exc:
+            ends.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_for(lambda: len(table.started) == 3)
+    runner.stop()
+    thread.join(20)
+    assert len(ends) == 1
+    kept = [f"{one.method}/{one.seed}" for one in read_proof(table.folder / "proof").outcomes]
+    assert kept == ROWS[:2] == [f"{one.method}/{one.seed}" for one in runner.proof.outcomes]
+    table.wanted.clear()
+    proof, _ = table.run()
+    assert table.started == [*ROWS[:3], *ROWS[2:]] and len(proof.outcomes) == 4
+
+
+def test_a_listener_that_does_not_agree_ends_the_run(processes: Processes) -> None:
+    class Refusing(Heard):
+        def on_estimate(self, seconds: float) -> None:
+            raise InputError("Not agreed.")
+
+    processes.want("* sleep")
+    command = [sys.executable, "-P", str(FAKE), str(processes.control)]
+    prepared = prepare(asked(processes.folder))
+    with pytest.raises(InputError):
+        Runner(prepared, Refusing(), start=lambda: RowProcess(command)).run()
+    (pid,) = processes.pids
+    assert not is_alive(pid)
+    assert not (processes.folder / "proof" / "proof.json").exists()
+
+
+def test_a_row_ends_with_its_parent_and_the_same_command_goes_on(processes: Processes) -> None:
+    processes.want("random:50/0 sleep")
+    code = (
+        "import sys; from pathlib import Path; "
+        "from tests.unit.proving.test_runner import Processes; Processes(Path(sys.argv[1])).run()"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(processes.folder)])
+    wait_for(lambda: len(processes.started) == 2)
+    with pytest.raises(OutputError, match="Another run works in"):
+        processes.run()
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_for(lambda: not is_alive(processes.pids[1]))
+    processes.want("")
+    proof, heard = processes.run()
+    assert heard.outcomes == [("top:50/0", True), ("random:50/0", False)]
+    assert processes.started == ["top:50/0", "random:50/0", "random:50/0"]
+    assert [one.error for one in proof.outcomes] == ["", ""]
+
+
+# -- before a run ---------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        prepare(replace(asked(tmp_path), data=(str(tmp_path / "nothing"),)))
+    with pytest.raises(ResultsError):
+        prepare(replace(asked(tmp_path), methods=parse_methods("metric:stable_rank:25")))
+    assert not (tmp_path / "proof").exists()
+
+
+def test_a_general_text_is_kept_unless_it_is_trained_on(tmp_path: Path) -> None:
+    usual = asked(tmp_path)
+    assert set(prepare(usual).texts) == {"train", "held_out", "kept"}
+    assert set(prepare(replace(usual, kept=("none",))).texts) == {"train", "held_out"}
+    trained = prepare(replace(usual, data=("builtin:pydoc",), folder=tmp_path / "other"))
+    assert set(trained.texts) == {"train", "held_out"}
+    assert trained.conditions.kept == "" and len(trained.conditions.digests) == 2
+
+
+def test_a_model_is_where_it_is_said_to_be_or_in_the_folder_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = made.result(model="mine")
+    folder = replace(result, provenance=replace(result.provenance, revision=""))
+    hub = replace(result, provenance=replace(result.provenance, model="org/it", revision="abc"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="are of a folder mine, which is not here"):
+        conditions_of(folder)
+    assert conditions_of(hub).revision == "abc"
+    assert (conditions_of(hub, "org/other").model, conditions_of(hub, "x").revision) == (
+        "org/other",
+        "",
+    )
+    (tmp_path / "mine").mkdir()
+    assert conditions_of(folder).model == str(tmp_path / "mine")
+
+
+def test_what_each_method_takes_in_memory_is_known_before(tmp_path: Path) -> None:
+    needs = prepare(asked(tmp_path, "full,top:50")).memory(half=False)
+    assert needs["full"].static > needs["top:50"].static > 0
