@@ -70,7 +70,7 @@ class BaseApp(NamedKeys, App[None]):
         Binding("f1,question_mark", "help", "Help", key_display="F1", tooltip="Keys and purpose"),
         Binding("ctrl+q", "quit", "Quit", priority=True, tooltip=LEAVE),
         replace(hidden_key("q", "quit", "Quit", LEAVE), id="app.leave"),
-        hidden_key("p,f12", "picture", "Picture", PICTURE),
+        hidden_key("p,f9", "picture", "Picture", PICTURE),
     ]
 
     def __init__(self) -> None:

@@ -95,7 +95,7 @@ async def test_a_field_takes_the_letter_and_the_palette_the_picture(app: Spectru
         await pilot.press("p")
         assert app.setup_screen.query_one("#model", Input).value == "p"
         assert written(app) == []
-        await pilot.press("f12")
+        await pilot.press("f9")
         await until(pilot, lambda: written(app))
         written(app)[0].unlink()
         await pilot.press("ctrl+p", *"save a picture")

@@ -54,7 +54,7 @@ class Dialog(NamedKeys, ModalScreen[ScreenResultType]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         # The app's own keys end at a dialog.
-        Binding("p,f12", "app.picture", "Picture", show=False, tooltip=PICTURE, id="app.picture"),
+        Binding("p,f9", "app.picture", "Picture", show=False, tooltip=PICTURE, id="app.picture"),
         Binding("f1,question_mark", "app.help", "Help", tooltip="Keys and purpose", id="app.help"),
     ]
     _backdrop: Backdrop | None = None
