@@ -94,6 +94,7 @@ def _conditions(options: argparse.Namespace, known: Conditions) -> Conditions:
         device=options.device.strip().lower() or "auto",
         dtype=options.dtype,
         checkpointing=options.checkpointing,
+        judged=_whole(options.judged, MOST_STEPS, "judged"),
     )
 
 
@@ -276,6 +277,8 @@ def _add_rows(parser: Parser) -> None:
         "that of each method)")  # fmt: skip
     add("--steps", default="200", metavar="N", help="training steps of a row (200)")
     add("--seeds", default="3", metavar="N", help="rows of each method (3)")
+    add("--judged", default=str(_DEFAULT.judged), metavar="N", help="most sequences of each text "
+        "that losses are measured on (64)")  # fmt: skip
     add("--no-embeddings", action="store_true", help="keep embeddings and heads frozen")
     add("--price", default="0", metavar="P", help="price of an hour, for a column of costs")
 

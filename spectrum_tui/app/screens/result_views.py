@@ -120,7 +120,11 @@ class ResultHeader(Vertical):
 
     def say_step(self, how: str, words: str) -> None:
         """Say what was undone or done again, until the next change."""
-        self._step = f"{how}: {printable(words)}" if words else f"nothing to be {how}"
+        self.say(f"{how}: {words}" if words else f"nothing to be {how}")
+
+    def say(self, text: str) -> None:
+        """Say something of the last change, until the next one."""
+        self._step = printable(text)
         self._show_policy()
 
     def say_saved(self, path: Path) -> None:
@@ -215,6 +219,7 @@ class ResultViews(Vertical):
         self.heatmap: Heatmap | None = None  # made when it is looked at: 0.3 s at 60,000 layers
         if state.choice.selection.has_depth:
             self.current, self.heatmap = HEAT, self._made_heatmap()
+        self._looked_at = self.current
         self._embeddings: BoolArray = np.zeros(0, np.bool_)
         self.bar = ViewBar(VIEWS)
         self.pane = ScorePane(state.choice.selection, state.memory)
@@ -264,8 +269,9 @@ class ResultViews(Vertical):
 
     @property
     def current_row(self) -> int | None:
-        """The first of these."""
-        return next(iter(self.current_rows), None)
+        """Of these the one with the highest score."""
+        rows, values = self.current_rows, self._state.result.scores.values
+        return max(rows, key=lambda row: np.nan_to_num(values[row], nan=-np.inf), default=None)
 
     def show(self) -> None:
         """Follow the choice: everything is repainted in one frame, without a layout.
@@ -287,10 +293,9 @@ class ResultViews(Vertical):
     @on(LineView.CursorMoved)
     @on(HeatGrid.Moved)
     def _look_closer(self) -> None:
-        """Show the singular values of the one layer under the cursor."""
-        rows = self.current_rows if self.current != YAML else []
-        metric = self._state.ranking.metric.name
-        self.spectrum.look_at(rows[0] if len(rows) == 1 else None, metric)
+        """Show the singular values of the layer under the cursor, of several the best."""
+        row = self.current_row if self.current != YAML else None
+        self.spectrum.look_at(row, self._state.ranking.metric.name)
 
     def _show_embeddings(self, policy: Policy) -> None:
         """Mark the embeddings and heads that train, where these are others now."""
@@ -319,22 +324,31 @@ class ResultViews(Vertical):
         """Bring a view into sight, another than the YAML where that stands beside it anyway."""
         if name == YAML and self._wide:
             name = TABLE if self.current == YAML else self.current
-        self.current = self.bar.current = name
         if name == HEAT and self.heatmap is None:
             self.heatmap = self._made_heatmap()
             self._body.mount(self.heatmap, before=self.preview)
+        self._carry_cursor(name)
+        self.current = self.bar.current = name
         self.set_class(name == TABLE, "-table")
         self.set_class(name == HEAT, "-heat")
         self.set_class(name == YAML, "-yaml")
         self.show()
 
+    def _carry_cursor(self, name: str) -> None:
+        """Put the cursor of map or table on the layer that it is on in the other."""
+        if name in (self._looked_at, YAML) or self.heatmap is None:
+            return
+        self._looked_at, rows = name, self.heatmap.grid.cursor_rows
+        if self.table.current is None or self.table.current in rows:
+            return
+        if name == HEAT:
+            self.heatmap.grid.go_to(self.table.current)
+        elif rows:
+            self.table.go_to(rows[0])
+
     @on(HeatGrid.Dragged)
     def _pin(self, event: HeatGrid.Dragged) -> None:
         self._state.pin(event.layers)
-
-    @on(HeatGrid.Turned)
-    def _turn_type(self, event: HeatGrid.Turned) -> None:
-        self._state.move_types(event.types, event.by)
 
     def widget(self, name: str) -> Widget:
         """Return what takes the keys of a view."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from textual.content import Content
 from textual.reactive import reactive
@@ -14,7 +16,7 @@ from spectrum_tui.app.widgets.hands import GLYPHS, SHORT
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
 from spectrum_tui.app.widgets.heat_ramp import DENSITY, RAMP
-from spectrum_tui.app.widgets.layer_facts import layer_lines
+from spectrum_tui.app.widgets.layer_facts import Words, first_fitting, layer_lines
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray, IntArray
@@ -41,6 +43,7 @@ class HeatFoot(Widget):
         self.selection, self._memory = selection, memory
         self._policy = Policy()
         self._shown: tuple[Content, Content] | None = None
+        self._summed: tuple[tuple[object, ...], str] = ((), "")
         self.grid = grid
         layers = len(selection.rank)
         self._mask: BoolArray = np.zeros(layers, bool)
@@ -94,7 +97,8 @@ class HeatFoot(Widget):
             name = printable(self.matrix.labels[row])
             return Content(name), Content.styled(f"none in {self._where(column)}", MUTED)
         if len(layers) == 1:
-            return layer_lines(self.selection, self._policy, self._memory, int(layers[0]))
+            row, width = int(layers[0]), self.size.width
+            return layer_lines(self.selection, self._policy, self._memory, row, width)
         return self._several(layers)
 
     def _where(self, column: int) -> str:
@@ -104,9 +108,10 @@ class HeatFoot(Widget):
     def _several(self, layers: IntArray) -> tuple[Content, Content]:
         row, column = self.cell or (0, 0)
         where = f", {self._where(column)}" if column < len(self.matrix.numbers) else ""
-        title = Content.styled(f"{printable(self.matrix.labels[row])}{where}", "bold")
+        name = (f"{printable(self.matrix.labels[row])}{where}", "bold")
         scores = self.matrix.scores.values[layers]
         finite = scores[np.isfinite(scores)]
+        title = first_fitting(self._sums(name, layers), self.size.width)
         parts = []
         if len(finite):
             low, high = (numbers.score(float(end)) for end in (finite.min(), finite.max()))
@@ -117,7 +122,31 @@ class HeatFoot(Widget):
         parts += _counted(int(np.isnan(scores).sum()), "without a score")
         chosen = int(self._mask[layers].sum())
         last = (f"{chosen:,} of {len(layers):,} selected", "bold $text-success" if chosen else "")
-        return title, Content.assemble(*(f"{part} · " for part in parts), last)
+        brief = [part.replace("mean ", "") for part in parts]
+        return title, first_fitting(([*parts, last], [*brief, last], [last]), self.size.width)
+
+    def _sums(self, name: tuple[str, str], layers: IntArray) -> Iterator[Sequence[Words]]:
+        """Yield what several layers are and cost together, longest first."""
+        count = numbers.counted(len(layers), "layer")
+        scores, cost = self.matrix.scores, self._cost(layers)
+        size = numbers.count(float(scores.numel[layers].sum())) if scores.has_shapes else ""
+        yield name, count, f"{size} parameters" if size else "", cost
+        yield name, count, size, cost
+        yield name, size, cost.removesuffix(" to train")
+        yield (name,)
+
+    def _cost(self, layers: IntArray) -> str:
+        """Return what several layers cost; of 256 experts that is summed once, not at every step of
+        the slider."""
+        memory = self._memory
+        if memory is None or not memory.prepared:
+            return ""
+        of = (memory.training, self.selection, layers.tobytes())
+        if of != self._summed[0]:
+            table = memory.table(self.selection)
+            nbytes = sum(table.of_layer(row, memory.training) for row in layers.tolist())
+            self._summed = of, f"{numbers.size(nbytes)} to train" if nbytes else ""
+        return self._summed[1]
 
     # -- legend ----------------------------------------------------------------------------
 

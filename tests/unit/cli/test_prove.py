@@ -101,6 +101,7 @@ def test_rows_that_failed_are_counted(
     [
         (("--steps", "0"), "--steps"),
         (("--seeds", "x"), "--seeds"),
+        (("--judged", "0"), "--judged"),
         (("--methods", "best"), "There is no method 'best'."),
         (("--lr", "lora=1"), "No method 'lora' is compared"),
         (("--price", "much"), "The price 'much' is no amount per hour."),
