@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.core.errors import SelectionError, SpectrumError
@@ -252,9 +254,7 @@ class ResultState:
     def slide(self, percent: float) -> None:
         """Choose by a percentage, in place of a budget."""
         policy = replace(self.choice.policy, percent=percent)
-        if policy.budget is not None:
-            policy = replace(policy, budget=None, layers=None, way="")
-        self.shape(policy)
+        self.shape(policy.without_budget())
 
     def train_as_set(self) -> None:
         """Follow the way to train and the card that were set: fill a budget of memory anew."""
@@ -282,8 +282,9 @@ class ResultState:
         layers."""
         policy, selection = self.choice.policy, self.choice.selection
         percents, counts = selection.percents(policy), selection.counts
+        common = policy.percent if policy.is_per_type else None
         moved = {
-            kind: next_percent(float(percents[kind]), int(counts[kind]), by, policy.percent)
+            kind: next_percent(float(percents[kind]), int(counts[kind]), by, common)
             for kind in types
         }
         if len({float(percents[kind]) for kind in types}) == 1:  # they stay together
@@ -292,8 +293,8 @@ class ResultState:
             moved = dict.fromkeys(types, nearest)
         self.give_types(moved)
 
-    def give_types(self, percents: Mapping[int, float]) -> None:
-        """Give types these percentages of their own."""
+    def give_types(self, percents: Mapping[int, float | None]) -> None:
+        """Give types these percentages of their own, None for none."""
         names, policy = self.result.scores.type_names, self.choice.policy
         own = {names[kind]: percent for kind, percent in percents.items()}
         pattern = family(next(iter(own)))
@@ -306,10 +307,11 @@ class ResultState:
         return name if len(types) == 1 else f"{family(name)} ×{len(types)}"
 
     def types_text(self, types: Sequence[int]) -> str:
-        """Return how many layers of each of these types their percentage selects."""
+        """Return the percentage of these types, and how many of their layers are selected."""
         policy, selection = self.choice.policy, self.choice.selection
-        percent, n = float(selection.percents(policy)[types[0]]), int(selection.counts[types[0]])
-        chosen = part_of(int(n * round(10 * percent)) // 1000, n, "layer")
+        percent = float(selection.percents(policy)[types[0]])
+        rows = np.isin(self.result.scores.type_ids, types)
+        chosen = part_of(int(self.choice.mask()[rows].sum()), int(rows.sum()), "layer")
         return f"{self.types_name(types)}: {percent:g} %, {chosen}"
 
     def next_rule(self) -> None:
@@ -319,7 +321,7 @@ class ResultState:
         rules = [rule for rule in RULES if comparable or rule != "global"]
         place = rules.index(policy.rule) if policy.budget is None else -1
         rule = rules[(place + 1) % len(rules)]
-        self.choose(rule=rule, budget=None, layers=None)
+        self.shape(replace(policy.without_budget(), rule=rule))
 
     def move_first_block(self, by: int) -> None:
         """Let fewer or more blocks train, counted from below."""

@@ -45,13 +45,23 @@ class Policy:
 
     @property
     def shape(self) -> Policy:
-        """Return what remains the same while the percentage moves and embeddings are switched."""
-        return replace(self, percent=0, embeddings=True)
+        """Return what remains the same while the percentage moves, embeddings are switched and a
+        budget is filled anew."""
+        return replace(self, percent=0, embeddings=True, layers=None)
 
     @property
     def is_plain(self) -> bool:
         """Whether it is one percentage for every type, all that spectrum.py knows."""
         return self.shape == Policy(percent=0)
+
+    @property
+    def is_per_type(self) -> bool:
+        """Whether the percentage is of each type."""
+        return self.rule == PER_TYPE and self.budget is None
+
+    def without_budget(self) -> Policy:
+        """Return the policy by its rule and percentage, in whatever way it trains."""
+        return replace(self, budget=None, layers=None, way="")
 
     @property
     def step(self) -> int:

@@ -152,9 +152,17 @@ class Selection:
         return float(self.percents(policy)[self.result.scores.type_names.index(type_name)])
 
     def percents(self, policy: Policy) -> FloatArray:
-        """Return per type its percentage: its own, or that of all."""
+        """Return per type its percentage: its own, or that of all. Where these are chosen together
+        it is the one that selects as many of the type."""
         own = self.own_percents(policy)
-        return np.where(np.isnan(own), policy.percent, own)
+        common = policy.percent if policy.is_per_type else self._percents_by_rule(policy)
+        return np.where(np.isnan(own), common, own)
+
+    def _percents_by_rule(self, policy: Policy) -> FloatArray:
+        chosen = self._by_rule(policy) <= policy.step
+        taken = np.bincount(self.result.scores.type_ids[chosen], minlength=len(self.counts))
+        steps = np.where(taken > 0, thresholds(taken, self.counts), 0)
+        return np.array(list(map(percent_of_step, steps.tolist(), self.counts.tolist())), float)
 
     def own_percent(self, type_name: str, policy: Policy) -> float | None:
         """Return the percentage that a policy gives to a type alone; None without one."""
@@ -172,7 +180,7 @@ class Selection:
         """Return which types have so few layers that a percentage selects none of them, in words;
         "" where there is none. Norms, embeddings and heads are not counted, nor anything where
         nothing at all is selected, or where a type may have a percentage of its own."""
-        if policy.rule != PER_TYPE or policy.type_percents or not self.selects_any(policy):
+        if not policy.is_per_type or policy.type_percents or not self.selects_any(policy):
             return ""
         small = self._matrix_counts[self._matrix_counts * policy.step < LAST]
         if not len(small):
@@ -337,6 +345,12 @@ def thresholds(rank: IntArray, n: IntArray) -> IntArray:
     steps = -(-LAST * rank // np.maximum(n, 1))
     steps[(rank == 0) | (rank > n)] = NEVER
     return steps
+
+
+def slots(percent: npt.ArrayLike, layers: npt.ArrayLike) -> IntArray:
+    """Return how many of so many layers a percentage selects: floor(n·P/100)."""
+    steps = np.rint(np.asarray(percent, np.float64) * STEPS_OF_A_PERCENT).astype(np.int64)
+    return np.asarray(np.asarray(layers, np.int64) * steps // LAST)
 
 
 def check_rule(rule: str, metric: str) -> None:

@@ -7,7 +7,6 @@ from enum import Enum
 
 import numpy as np
 
-from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import NEVER, Hand, Selection, percent_of_step
 
@@ -53,6 +52,6 @@ def standing(selection: Selection, policy: Policy, row: int) -> Standing:
     if policy.budget is not None:
         place = int(np.flatnonzero(selection.by_share == row)[0]) + 1
         return Standing(by=By.BUDGET, selected=selected, place=place)
-    layers = selection.counts[kind] if policy.rule == PER_TYPE else selection.counts.sum()
+    layers = selection.counts[kind] if policy.is_per_type else selection.counts.sum()
     percent = percent_of_step(int(shape.threshold[row]), int(layers))
     return Standing(by=By.RULE, selected=selected, percent=percent)
