@@ -105,8 +105,8 @@ class ResultState:
         wanted = settings.metric if settings.metric in result.metrics else ""
         self.ranking = self._ranked(wanted or result.scores.metric)
         self._watchers: list[Callable[[], None]] = []
-        self.refused: SpectrumError | None = None
-        """Why the policy that was asked for is not the one that is chosen."""
+        self.refused: list[tuple[str, SpectrumError]] = []
+        """What is taken in place of what was asked for, and why."""
         card = card_of(settings.card) if settings.card else None
         self.memory = TrainingMemory(result, self._training(settings.way), card)
         self._choice = Choice(
@@ -130,7 +130,7 @@ class ResultState:
         try:
             return parse_way(way, Tiers())
         except SpectrumError as error:
-            self.refused = error
+            self.refused.append(("Trained in the usual way", error))
             return Training()
 
     def _allowed(self, policy: Policy, tiers: Tiers) -> Policy:
@@ -140,7 +140,7 @@ class ResultState:
             policy = self._filled(policy, self.ranking.selection, tiers)
             self.ranking.selection.shape(policy)
         except SpectrumError as error:
-            self.refused = error
+            self.refused.append(("Only the percentage is taken", error))
             return Policy(percent=policy.percent, embeddings=policy.embeddings)
         return policy
 
@@ -318,10 +318,9 @@ class ResultState:
         """Take the percentage of each type, of all layers by rank, or by score where scores of
         different types compare."""
         policy, comparable = self.choice.policy, self.ranking.metric.name in COMPARABLE
-        rules = [rule for rule in RULES if comparable or rule != "global"]
+        rules = [name for name, rule in RULES.items() if comparable or not rule.compares]
         place = rules.index(policy.rule) if policy.budget is None else -1
-        rule = rules[(place + 1) % len(rules)]
-        self.shape(replace(policy.without_budget(), rule=rule))
+        self.shape(replace(policy.without_budget(), rule=rules[(place + 1) % len(rules)]))
 
     def move_first_block(self, by: int) -> None:
         """Let fewer or more blocks train, counted from below."""

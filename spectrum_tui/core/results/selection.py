@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.layer_types import Group, group_of
-from spectrum_tui.core.policy_values import PER_TYPE, Blocks
+from spectrum_tui.core.policy_values import RULES, Blocks
 from spectrum_tui.core.results.names import Names, unmatched
 from spectrum_tui.core.results.policy import STEPS_OF_A_PERCENT, Policy
 from spectrum_tui.core.results.results import (
@@ -267,9 +267,16 @@ class Selection:
             threshold = np.full(len(self.rank), NEVER, np.int64)
             threshold[self.by_share[: policy.layers]] = ALWAYS
             return threshold
-        if policy.rule == PER_TYPE:
-            return self.percent_thresholds.copy()
-        order = self._by_score() if policy.rule == "global" else self.by_share
+        check_rule(policy.rule, self.result.scores.metric)
+        match policy.rule:
+            case "per-type":
+                return self.percent_thresholds.copy()
+            case "global":
+                order = self._by_score()
+            case "global-rank":
+                order = self.by_share
+            case _:
+                raise NotImplementedError(policy.rule)
         place = np.zeros(len(self.rank), np.int64)
         place[order] = np.arange(1, len(order) + 1)
         return thresholds(place, np.full(len(place), self.counts.sum()))
@@ -284,7 +291,6 @@ class Selection:
 
     def _by_score(self) -> IntArray:
         scores = self.result.scores
-        check_rule("global", scores.metric)
         ranked = np.flatnonzero(self.rank > 0)
         return ranked[np.argsort(-scores.values[ranked], kind="stable")]
 
@@ -355,9 +361,9 @@ def slots(percent: npt.ArrayLike, layers: npt.ArrayLike) -> IntArray:
 
 def check_rule(rule: str, metric: str) -> None:
     """Raise InputError for a rule that compares what the metric does not make comparable."""
-    if rule == "global" and metric not in COMPARABLE:
+    if RULES[rule].compares and metric not in COMPARABLE:
         raise InputError(
-            f"The rule global compares layers of different types, and {metric} does not: it "
+            f"The rule {rule} compares layers of different types, and {metric} does not: it "
             "depends on the shape of a matrix.",
             f"Rank by {COMPARABLE[0]} (--metric {COMPARABLE[0]}), or take --rule global-rank.",
             field="rule",
