@@ -20,6 +20,7 @@ from typing import Any
 
 from spectrum_tui.core import wire
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
+from spectrum_tui.core.files import slug_of_name
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.requests import (
     Downloaded,
@@ -58,6 +59,7 @@ TYPES = (
     ),
 )
 REMOTE = "org/remote"
+MODELS = ("good", "second", "third", "fourth", DEMO, "a[/b][red]")
 JUNK = ("not json\n", '{"kind": "Nonsense"}\n', "[1]\n", "\n", '{"kind": "Ready"}\n')
 
 
@@ -91,7 +93,7 @@ class FakeWorker:
 
     def inspect(self, request: Request) -> None:
         number, model = request.number, request.settings.model
-        if model in ("good", DEMO, "a[/b][red]"):
+        if model in MODELS:
             self.send(Inspected(number, summary(model)))
         elif is_training_run(Path(model)):
             self.send(RunFound(number, model))
@@ -101,6 +103,8 @@ class FakeWorker:
             self.send(Failed(number, _error("There is no revision v9.", "Check it.", "revision")))
         elif model != "silent":
             self.send(Failed(number, _error(f"There is no model {model}.", "Check it.", "model")))
+
+    check = inspect
 
     def recount(self, request: Request) -> None:
         scored = {TYPES[0].name: len(self.scores)} if self.scores else {}
@@ -118,6 +122,8 @@ class FakeWorker:
 
     def scan(self, request: Request) -> None:
         self.number, self.folder = request.number, Path(request.settings.output_dir)
+        if request.settings.model != self.model:
+            self.model, self.scores = request.settings.model, {}
         self.fetching = request.settings.model == REMOTE
         if not self.fetching:
             self.start_scan()
@@ -143,7 +149,9 @@ class FakeWorker:
     def end(self, reason: Any) -> None:
         self.send(ScanEnded(reason, len(self.scores), 0))
         if self.scores:
-            path = self.folder / "model_snr_results" / "snr_results_good.json"
+            path = (
+                self.folder / "model_snr_results" / f"snr_results_{slug_of_name(self.model)}.json"
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(self.scores), encoding="utf-8")
             self.send(ResultReady(str(path), reason == "finished"))

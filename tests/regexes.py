@@ -23,6 +23,8 @@ import spectrum_tui
 ROOT = Path(spectrum_tui.__file__).parent
 METHODS = ("match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer")
 _MOST_NESTED = 4
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_KINDS = (ast.Call, ast.Attribute, *_FUNCTIONS)
 _USE = re.compile(rf"\.(?:compile|{'|'.join(METHODS)})\b")
 
 
@@ -51,7 +53,7 @@ def held(value: object, depth: int = 0) -> Iterator[re.Pattern[str]]:
 @dataclass(frozen=True)
 class _Source:
     """A file of the program: what its module holds (nothing of a script, which is not imported)
-    and the nodes of its source."""
+    and the calls, attributes and functions of its source."""
 
     where: str
     names: dict[str, Any]
@@ -60,8 +62,7 @@ class _Source:
     @property
     def functions(self) -> set[ast.AST]:
         """Everything that stands in a function."""
-        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-        owners = [node for node in self.nodes if isinstance(node, kinds)]
+        owners = [node for node in self.nodes if isinstance(node, _FUNCTIONS)]
         return {inside for owner in owners for inside in ast.walk(owner)}
 
     @property
@@ -93,7 +94,8 @@ def _sources() -> Iterator[_Source]:
         names = vars(importlib.import_module(name)) if imported else {"re": re}
         text = path.read_text(encoding="utf-8")
         used = _USE.search(text)  # what has none need not be parsed, 0.02 s
-        nodes = tuple(ast.walk(ast.parse(text))) if used else ()
+        walk = ast.walk(ast.parse(text)) if used else ()
+        nodes = tuple(node for node in walk if isinstance(node, _KINDS))
         yield _Source(str(place), names, nodes)
 
 

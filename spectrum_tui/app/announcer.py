@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from spectrum_tui.app.scan_queue import ScanQueue
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.requests import DownloadProgress
 from spectrum_tui.stdio.terminal_signals import TerminalSignals, short_name
@@ -16,8 +17,11 @@ POLL_SECONDS = 0.5
 class Announcer:
     """Looks at a runner when it is polled, and tells the terminal what it is at."""
 
-    def __init__(self, runner: ScanRunner, signals: TerminalSignals) -> None:
+    def __init__(
+        self, runner: ScanRunner, signals: TerminalSignals, queue: ScanQueue | None = None
+    ) -> None:
         self._runner = runner
+        self._queue = queue or ScanQueue()
         self._signals = signals
         self._at: Literal["", "scan", "download"] = ""
 
@@ -34,12 +38,23 @@ class Announcer:
             )
         elif self._at:
             self._signals.work(_share(self._runner.download), f"↓ {model}")
+        elif before == "scan" and self._queue.goes_on:
+            self._at = before  # the next model begins at once
+        elif before == "scan" and self._queue.is_several:
+            self._queue_over(scan)
         elif before == "scan":
             said = _end_of_scan(scan)
             failed = scan.phase in ("failed", "died")
             self._signals.over(f"{model}: {said}" if said else "", failed=failed)
         elif before:
             self._download_over(model)
+
+    def _queue_over(self, scan: Snapshot) -> None:
+        """Say how all models came out of it, unless the user ended the last one."""
+        stopped = scan.phase == "stopped"
+        models = counted(len(self._queue.models), "model")
+        said = "" if stopped else f"{models}: {self._queue.words}."
+        self._signals.over(said, failed=self._queue.failed and not stopped)
 
     def _download_over(self, model: str) -> None:
         if self._runner.download is None:  # cancelled

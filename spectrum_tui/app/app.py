@@ -21,7 +21,6 @@ from textual.screen import Screen
 
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
-from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.handing import hand_machine, hand_names, hand_sizes, hand_to_audit
 from spectrum_tui.app.loading import (
     RecipeLoaded,
@@ -34,9 +33,9 @@ from spectrum_tui.app.loading import (
     post_result,
     post_sized,
 )
+from spectrum_tui.app.scans import ScanningApp
 from spectrum_tui.app.screens.setup import SetupScreen
-from spectrum_tui.app.widgets.step_bar import model_label
-from spectrum_tui.core.files import cache_note
+from spectrum_tui.core.events import ScanEnded
 from spectrum_tui.core.requests import (
     Downloaded,
     Failed,
@@ -53,18 +52,14 @@ from spectrum_tui.core.requests import (
     Task,
 )
 from spectrum_tui.core.settings import DEMO, RECIPES, Settings
-from spectrum_tui.stdio.last_resort import INTERRUPTED
 from spectrum_tui.stdio.terminal_signals import TerminalSignals
-from spectrum_tui.worker.client import ScanRunner, ScanSession, WorkerDied, WorkerSaid
+from spectrum_tui.worker.client import WorkerDied, WorkerSaid
 
 HELP_SECONDS = 0.1
 """Between two looks whether the help is closed that results wait for."""
 
-KEPT = "Every finished score is on disk. The next scan of this model continues there."
-LOST = "The cache cannot be written: the scores of this scan will be lost."
 
-
-class SpectrumApp(BaseApp):
+class SpectrumApp(ScanningApp):
     """Model › layers › scan › results."""
 
     def __init__(
@@ -79,24 +74,20 @@ class SpectrumApp(BaseApp):
     ) -> None:
         """`results` (a file, or the folder of a training run) open at the start, compared with the
         `other` file where there is one. Raises InputError for `keys` and a theme that cannot be."""
-        super().__init__()
+        super().__init__(settings, worker_command)
         self.set_theme(settings.theme)
         if keys:
             self.set_keys(keys)
         if demo or results is not None:
             settings = replace(settings, model=DEMO if demo else "")
         self.settings = settings
-        self.runner = ScanRunner(self.post_message, worker_command)
         self.signals = TerminalSignals(self.write_beside, settings.signals)
-        self._announcer = Announcer(self.runner, self.signals)
+        self._announcer = Announcer(self.runner, self.signals, self.queue)
         opening = results.name if results is not None else ""
         self.setup_screen = SetupScreen(settings, lambda: self.runner.download, opening)
-        self._session = ScanSession(self.runner)
         self._results, self._other = results, other
-        self._keeps = not cache_note()
         if results is not None:
             self.key_order.listening = False
-        self._summary: ModelSummary | None = None
         self._machine: Ready | None = None
         self._kind = ""
 
@@ -121,7 +112,7 @@ class SpectrumApp(BaseApp):
         if self._results is not None and self._other is not None:
             self._compare(ask.CompareRequested(self._results, self._other, self.settings))
         elif self._results is not None:
-            self._load(self._results)
+            self.load(self._results)
 
     def on_unmount(self) -> None:
         """End the worker: it has a session of its own, and nobody else would."""
@@ -152,13 +143,13 @@ class SpectrumApp(BaseApp):
         if message.film:
             _beside(post_film, message.path, self.post_message)
         else:
-            self._load(message.path)
+            self.load(message.path)
 
     @on(ask.LibraryRequested)
     def _show_library(self, message: ask.LibraryRequested) -> None:
         from spectrum_tui.app.screens.library import LibraryScreen
 
-        self.push_screen(LibraryScreen(message.settings))
+        self.push_screen(LibraryScreen(message.settings or self.settings))
 
     @on(ask.CompareRequested)
     def _compare(self, message: ask.CompareRequested) -> None:
@@ -179,41 +170,6 @@ class SpectrumApp(BaseApp):
             if self._machine is not None:
                 self.call_later(screen.set_ready, self._machine)
 
-    @on(ask.ScanRequested)
-    def _scan(self, message: ask.ScanRequested) -> None:
-        if self._summary is None or self.runner.progress.live:
-            return
-        from spectrum_tui.app.screens.scan import ScanScreen
-
-        self._session.start(self._summary, self.settings, message.types, message.fresh)
-        self.close_modals()
-        self.push_screen(ScanScreen(self.runner.progress, model_label(self._summary)))
-        # A full collection took 70 to 140 ms while the scan used the cores, and no key was drawn
-        # in them; what is there when a scan begins lives on anyway.
-        self.call_after_refresh(gc.freeze)
-
-    @on(ask.RecountRequested)
-    def _recount(self) -> None:
-        self._session.recount()
-
-    @on(ask.StopRequested)
-    def _stop(self) -> None:
-        self.runner.stop()
-
-    @on(ask.ForceStopRequested)
-    def _force_stop(self) -> None:
-        self.runner.force_stop()
-
-    @on(ask.ResumeRequested)
-    def _resume(self) -> None:
-        self._session.resume()
-
-    @on(ask.PartialResultsRequested)
-    def _open_partial(self) -> None:
-        path = self._session.partial()
-        if path is not None:
-            self._load(path)
-
     @on(ask.SizesRequested)
     def _ask_sizes(self, message: ask.SizesRequested) -> None:
         self.runner.sizes(message.scores, replace(self.settings, sizes_from=message.model))
@@ -231,7 +187,12 @@ class SpectrumApp(BaseApp):
             self._answer(message)
 
     def _answer(self, message: WorkerSaid) -> None:
+        if message.task == "check" or isinstance(message.answer, ScanEnded | ResultReady):
+            self.scan_answered(message.answer)
+            return
         match message.answer:
+            case Downloaded(summary=summary) | Refined(summary=summary) if self.follows(summary):
+                pass  # the other screens are of the first model
             case Inspected(summary=summary) | Downloaded(summary=summary):
                 self.setup_screen.show_summary(summary)
             case Refined(summary=summary):
@@ -249,20 +210,18 @@ class SpectrumApp(BaseApp):
             case Failed():
                 self._failed(message.answer, message.task)
             case Suggestions():
+                self._suggestions = message.answer
                 self.setup_screen.set_suggestions(message.answer)
             case Ready():
                 self._set_machine(message.answer)
-            case ResultReady():
-                self.runner.suggest(self.settings)
-                path = self._session.arrived(message.answer)
-                if path is not None:
-                    self._load(path)
 
     def _failed(self, failed: Failed, task: Task | None) -> None:
         match task:
             case "names":
                 hand_to_audit(self.screen_stack, failed)
             case "scan":
+                error = failed.error
+                self.scan_failed(f"{error['message']} {error['hint']}")
                 self._scan_refused(failed)
             case "sizes":
                 self._no_sizes(failed.error["message"], failed.error["hint"])
@@ -281,7 +240,8 @@ class SpectrumApp(BaseApp):
     def _scan_refused(self, failed: Failed) -> None:
         """Say why a scan never began, in the field of the first screen that is at fault."""
         scan = self.runner.progress.snapshot()
-        if scan.layers or scan.download.total or not failed.error.get("field"):
+        began = scan.layers or scan.download.total or self.queue.is_several
+        if began or not failed.error.get("field"):
             return  # the scan screen says it
         self.close_modals()
         while self.screen is not self.setup_screen:
@@ -310,10 +270,14 @@ class SpectrumApp(BaseApp):
         text = f"The scan process {message.reason}."
         hint = f"Try again; details may be in {message.log}." if message.log else "Try again."
         lost = message.lost - {"sizes"}  # the scores are open without them
+        if "scan" in lost:
+            self.scan_failed(text)
+        if "check" in lost:
+            self.scan_answered(Failed(0, {"message": text, "hint": hint}))
         if "names" in lost:
             error = {"message": text, "hint": hint}
             hand_to_audit(self.screen_stack, Failed(0, error))
-        elif lost - {"scan"}:
+        elif lost - {"scan", "check"}:
             self.setup_screen.show_error("model", text, hint)
         elif not lost:
             self.notify(f"{text} {hint}", severity="warning", markup=False)
@@ -324,7 +288,7 @@ class SpectrumApp(BaseApp):
 
     # -- results -------------------------------------------------------------------------------
 
-    def _load(self, path: Path) -> None:
+    def load(self, path: Path) -> None:
         load = post_recipe if path.suffix in RECIPES else post_result
         _beside(load, path, self.post_message)
 
@@ -345,6 +309,7 @@ class SpectrumApp(BaseApp):
         if message.result is None:
             self._show_load_error(message.error["message"], message.error["hint"])
             return
+        from spectrum_tui.app.screens.add_model import AddModelScreen
         from spectrum_tui.app.screens.help import HelpScreen
         from spectrum_tui.app.screens.result_state import ResultState
         from spectrum_tui.app.screens.results import ResultsScreen
@@ -353,12 +318,17 @@ class SpectrumApp(BaseApp):
         if isinstance(self.screen, HelpScreen):  # whoever reads it closes it
             self.set_timer(HELP_SECONDS, partial(self.post_message, message))
             return
+        current = self.queue.current
+        scanned = current is not None and current.path == message.path
+        if scanned and isinstance(self.screen, AddModelScreen):
+            self._later = message
+            return
         self.close_modals()
         screen = ResultsScreen(ResultState(message.result, self.settings, kind=self._kind))
-        finished = self.runner.progress.snapshot().phase == "finished"
-        if isinstance(self.screen, ScanScreen):
+        over = self.runner.progress.snapshot().phase == "finished" and not self.queue.waiting
+        if isinstance(self.screen, ScanScreen) and scanned:
             screen.views.go_to(self.screen.place)
-        if isinstance(self.screen, ScanScreen) and finished:
+        if isinstance(self.screen, ScanScreen) and scanned and over:
             self.switch_screen(screen)  # there is nothing to come back for
         else:
             self.push_screen(screen)
@@ -384,21 +354,6 @@ class SpectrumApp(BaseApp):
             self.setup_screen.show_error("model", text, hint)
         else:
             self.notify(f"{text} {hint}", severity="error", timeout=30, markup=False)
-
-    async def action_quit(self) -> None:
-        """Leave; ask once while a scan runs."""
-        from spectrum_tui.app.screens.confirm import ConfirmScreen
-
-        if not self.runner.progress.live:
-            self.exit(return_code=0)
-        elif not any(isinstance(screen, ConfirmScreen) for screen in self.screen_stack):
-            detail = KEPT if self._keeps else LOST
-            question = ConfirmScreen("Leave while scanning?", detail, "Leave", "Keep scanning")
-            self.push_screen(question, self._leave)
-
-    def _leave(self, leave: bool | None) -> None:
-        if leave:
-            self.exit(return_code=INTERRUPTED if self.runner.progress.live else 0)
 
 
 def _beside(work: Callable[..., None], *arguments: object) -> None:

@@ -9,7 +9,14 @@ from textual.screen import Screen
 
 if TYPE_CHECKING:
     from spectrum_tui.app.loading import ResultSized
-    from spectrum_tui.core.requests import Failed, ModelNames, ModelSummary, Ready
+    from spectrum_tui.core.requests import (
+        Failed,
+        Inspected,
+        ModelNames,
+        ModelSummary,
+        Notice,
+        Ready,
+    )
 
 Screens = Sequence[Screen[Any]]
 
@@ -42,6 +49,22 @@ def hand_names(screens: Screens, summary: ModelSummary) -> None:
     for screen in screens:
         if isinstance(screen, ShowsNames):
             screen.refine(summary)
+
+
+def hand_checked(screens: Screens, answer: Inspected | Failed | Notice) -> None:
+    """Tell who adds a model what its headers tell, or why there are none."""
+    from spectrum_tui.app.screens.add_model import AddModelScreen
+    from spectrum_tui.core.requests import Failed, Inspected
+
+    for screen in screens:
+        if isinstance(screen, AddModelScreen):
+            match answer:
+                case Inspected(summary=summary):
+                    screen.show_summary(summary)
+                case Failed(error=error):
+                    screen.refuse(f"{error['message']} {error['hint']}")
+                case _:
+                    screen.show_notice(answer.text)
 
 
 def hand_to_audit(screens: Screens, names: ModelNames | Failed) -> None:

@@ -43,9 +43,10 @@ class OpenRequested(Message):
 
 @dataclass
 class LibraryRequested(Message):
-    """Show the library; what is opened from there starts with these settings."""
+    """Show the library; what is opened from there starts with these settings, without any with
+    those of the app."""
 
-    settings: Settings
+    settings: Settings | None = None
 
 
 @dataclass
@@ -89,6 +90,21 @@ class ScanRequested(Message):
 
     types: tuple[str, ...]
     fresh: bool = False
+
+
+class AddRequested(Message):
+    """Ask which model is scanned after the others."""
+
+
+@dataclass
+class CheckRequested(Message):
+    """Read the headers of a model that is to be scanned after the others."""
+
+    model: str
+
+
+class NextRequested(Message):
+    """Go on with the model that waits first."""
 
 
 class RecountRequested(Message):

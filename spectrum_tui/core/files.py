@@ -102,6 +102,11 @@ def slug(model: str) -> str:
         path = Path(model).expanduser()
         if path.is_absolute() or model.startswith(("~", ".")) or path.is_dir():
             name = path.resolve().name
+    return slug_of_name(name)
+
+
+def slug_of_name(name: str) -> str:
+    """Return the part of a file name for what a model is called, a path or not; asks no disk."""
     safe = name.replace("/", "-").replace("\\", "-").replace("_", "-").strip()
     # 150: with what is put around it, below the 255 bytes of a file name even in UTF-8.
     safe = "".join(c for c in safe if is_seen(c)).encode()[:150].decode(errors="ignore")

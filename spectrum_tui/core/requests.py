@@ -8,7 +8,9 @@ from typing import Literal
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.settings import DEFAULTS, Settings
 
-Task = Literal["inspect", "recount", "download", "scan", "names", "sizes", "suggest", "stop"]
+Task = Literal[
+    "inspect", "recount", "download", "scan", "check", "names", "sizes", "suggest", "stop"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

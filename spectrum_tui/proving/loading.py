@@ -70,8 +70,7 @@ def load_row(conditions: Conditions, row: Row, device: torch.device, dtype: torc
         else:
             model, kind = _whole(conditions, dtype)
             _freeze(model, row.names)
-    _cast(model, dtype)
-    model = _placed(model, device)
+    model = _placed(model, device, dtype)
     _settle(model, checkpointing=conditions.checkpointing)
     return Loaded(model, kind)
 
@@ -204,21 +203,20 @@ def in_one_line(model: str) -> Iterator[None]:
         ) from exc
 
 
-def _cast(model: Any, dtype: torch.dtype) -> None:
-    """Give weights the dtype that those of all rows have, where a recipe loads them as stored.
-    What PEFT trains stays in float32 above a base in bfloat16."""
-    for parameter in model.parameters():
+def _placed(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Move a model to its device, in the dtype that all rows have where a recipe loads it as it is
+    stored; what PEFT trains stays in float32 above a base in bfloat16.
+
+    A quantised one is on its device, and stays as its recipe loads it.
+    """
+    parameters = list(model.parameters())
+    if any(getattr(parameter, "quant_state", None) is not None for parameter in parameters):
+        return model
+    for parameter in parameters:
         plain = parameter.is_floating_point() and parameter.element_size() > 1
         if plain and not (parameter.requires_grad and parameter.element_size() > dtype.itemsize):
             parameter.data = parameter.data.to(dtype)
-
-
-def _placed(model: Any, device: torch.device) -> Any:
-    """Move a model to its device; a quantised one is there, and refuses to be moved."""
-    quantised = getattr(model, "is_quantized", False) or any(
-        getattr(parameter, "quant_state", None) is not None for parameter in model.parameters()
-    )
-    return model if quantised else model.to(device)
+    return model.to(device)
 
 
 def _settle(model: Any, *, checkpointing: bool) -> None:
@@ -226,4 +224,8 @@ def _settle(model: Any, *, checkpointing: bool) -> None:
         model.config.use_cache = False  # keys and values of a training are never asked for again
     if checkpointing:
         # Reentrant checkpoints give no gradient to what lies above frozen embeddings.
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        how = {"use_reentrant": False}
+        if hasattr(model, "activation_checkpointing_enable"):  # the newer name
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
+        else:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)

@@ -14,6 +14,7 @@ import torch
 from spectrum_tui.core.dataset.examples import Example
 from spectrum_tui.core.dataset.kept_examples import read_examples
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.proof.rows import Conditions, Job, Losses, Outcome, Progress
 from spectrum_tui.proving.batches import Encoder, Tokens, drawn
 from spectrum_tui.proving.loading import load_row, load_tokenizer
@@ -109,7 +110,7 @@ def check_length(model: Any, sequence: int) -> int:
     most = getattr(model.config, "max_position_embeddings", None)
     if isinstance(most, int) and 0 < most < sequence:
         raise InputError(
-            f"The model takes {most} tokens at the most, not {sequence}.",
+            f"The model takes {counted(most, 'token')} at the most, not {sequence}.",
             f"Give --sequence {most}.",
             field="sequence",
         )

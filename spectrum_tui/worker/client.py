@@ -117,6 +117,10 @@ class ScanRunner:
         """Read a model's headers; an earlier inspection's answer is dropped from now on."""
         return self._ask(Request(task="inspect", settings=settings))
 
+    def check(self, settings: Settings) -> int:
+        """Read a model's headers beside a scan; an earlier check's answer is dropped."""
+        return self._ask(Request(task="check", settings=settings))
+
     def recount(self, settings: Settings) -> None:
         """Read again what is scored of a model; the answer is a `Refined`."""
         self._refining = self._ask(Request(task="recount", settings=settings))
@@ -298,7 +302,7 @@ class ScanRunner:
             task = "inspect"  # the exact names could not be had
         if task is None:
             return
-        if isinstance(answer, Inspected | Downloaded):
+        if isinstance(answer, Inspected | Downloaded) and task != "check":
             self._refining = answer.request  # the exact names follow
         if task == "scan" and isinstance(answer, Failed):
             error = answer.error
@@ -318,7 +322,8 @@ class ScanSession:
         self._runner = runner
         self._asked: Settings | None = None
         self._branch = ""
-        self._partial: Path | None = None
+        self._inspected: Settings | None = None
+        self._path: Path | None = None
         self._wanted = False
         self._uncounted = False
 
@@ -327,8 +332,15 @@ class ScanSession:
     ) -> None:
         """Scan these types; the commit that was inspected, even if the hub has moved on since."""
         self._branch = settings.revision
-        inspected = replace(settings, model=summary.model, revision=summary.revision)
-        self._run(replace(inspected, types=types, since=OPTIONS["since"].value(fresh)))
+        self._inspected = replace(settings, model=summary.model, revision=summary.revision)
+        self._uncounted = True
+        self._run(replace(self._inspected, types=types, since=OPTIONS["since"].value(fresh)))
+
+    def follow(self, summary: ModelSummary, settings: Settings) -> None:
+        """Scan another model after the first: every type of it that is scanned by default."""
+        self._branch = settings.revision
+        asked = replace(settings, model=summary.model, revision=summary.revision)
+        self._run(replace(asked, types=(), since=OPTIONS["since"].value(False)))
 
     def resume(self) -> None:
         """Go on with what is left, of a scan that began afresh what is not yet computed again."""
@@ -336,30 +348,28 @@ class ScanSession:
             self._run(self._asked)
 
     def recount(self) -> None:
-        """Ask how many layers have a score by now, once after a scan."""
-        if self._asked is not None and self._uncounted and not self._runner.progress.live:
+        """Ask how many layers of the first model have a score by now, once after a scan."""
+        if self._inspected is not None and self._uncounted and not self._runner.progress.live:
             self._uncounted = False
-            self._runner.recount(self._asked)
+            self._runner.recount(self._inspected)
 
-    def partial(self) -> Path | None:
-        """Return the scores of an unfinished scan, if they are on disk as a result.
+    def scores(self) -> Path | None:
+        """Return the scores of the scan, if they are on disk as a result.
 
         Otherwise (the worker died) they are asked for, and `arrived` returns them later.
         """
-        if self._partial is None and self._asked is not None and not self._runner.progress.live:
+        if self._path is None and self._asked is not None and not self._runner.progress.live:
             self._wanted = True
             self._runner.collect(self._asked, self._branch)
-        return self._partial
+        return self._path
 
     def arrived(self, ready: ResultReady) -> Path | None:
         """Take note of a result; returns its path if it is to be shown now."""
-        path = Path(ready.path)
+        self._path = Path(ready.path)
         show = ready.complete or self._wanted
         self._wanted = False
-        self._partial = None if ready.complete else path
-        return path if show else None
+        return self._path if show else None
 
     def _run(self, asked: Settings) -> None:
-        self._asked, self._partial, self._wanted = asked, None, False
-        self._uncounted = True
+        self._asked, self._path, self._wanted = asked, None, False
         self._runner.scan(asked, self._branch)

@@ -58,7 +58,7 @@ class Worker:
         self._stop = threading.Event()
         self._torch_ready = threading.Event()
         self._previewed = threading.Event()
-        self._asked = 0
+        self._asked = self._checked = 0
         self._model: KeptModel | None = None
 
     def run(self) -> None:
@@ -77,6 +77,9 @@ class Worker:
                 self._stop.set()
             case "sizes":  # the scores are shown already: not after a scan
                 self._beside(request, self._sizes)
+            case "check":  # of the next model, while one is scanned
+                self._checked = request.number
+                self._beside(request, self._check)
             case "inspect":
                 self._asked = request.number  # one that still waits for a hub ends
                 self._requests.put(request)
@@ -130,6 +133,14 @@ class Worker:
         self._send(Inspected(request.number, model.inspection.summary))
         self._previewed.set()
         self._refine_later(request, model)
+
+    def _check(self, request: Request) -> None:
+        """Describe a model beside the one that is scanned, which is kept."""
+        from spectrum_tui.core.model.inspection import inspect_model
+
+        patience = self._patience(request, lambda: self._checked == request.number)
+        found = inspect_model(request.settings.model, request.settings.revision, patience=patience)
+        self._send(Inspected(request.number, found.summary))
 
     def _look(self, request: Request, wanted: Callable[[], bool]) -> KeptModel:
         from spectrum_tui.core.model.inspection import inspect_model

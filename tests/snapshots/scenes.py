@@ -12,6 +12,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from spectrum_tui.app.scan_queue import Queued, ScanQueue
 from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.compare import CompareScreen
 from spectrum_tui.app.screens.film import FilmScreen
@@ -44,7 +45,7 @@ from spectrum_tui.core.settings import Settings
 from spectrum_tui.worker.progress import ScanProgress
 from tests import made
 from tests.snapshots.made_results import with_head, with_sizes
-from tests.snapshots.models import DEPTH, MODEL, llama, remote
+from tests.snapshots.models import DEPTH, MODEL, llama, mixture, remote, towers
 from tests.snapshots.shown import Prepare, still
 from tests.ui.worker_control import until
 
@@ -179,6 +180,26 @@ def scan_screen(state: str) -> ScanScreen:
         case "died":
             scan.end("died", "The scan process was killed (SIGKILL; out of memory?).")
     return ScanScreen(scan, MODEL)
+
+
+def queued(state: str = "failures") -> ScanScreen:
+    """The scan screen with models before and after the one that is scanned."""
+    queue = ScanQueue()
+    small = replace(llama(), model="made/small-135m", name="made/small-135m")
+    mistyped = replace(llama(), model="/models/phi", name="phi")
+    queue.begin(_model(small))
+    large = replace(llama(), model="made/llama-70b", name="made/llama-70b")
+    for summary in (mistyped, llama(), large, mixture(), towers()):
+        queue.add(_model(summary))
+    queue.end("done", "210 layers scored", Path("scores.json"))
+    queue.next()
+    queue.end("failed", "There are no weights in /models/phi. Give the folder of the model.")
+    queue.next()
+    return ScanScreen(progress(failures=state == "failures"), MODEL, queue)
+
+
+def _model(summary: ModelSummary) -> Queued:
+    return Queued(summary=summary, settings=Settings())
 
 
 def filled(screen: ScanScreen, *keys: str, before: Callable[[], object] = lambda: None) -> Prepare:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from spectrum_tui.app.screens.add_model import AddModelScreen
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.theme import LIGHT
@@ -64,6 +65,20 @@ def test_layers(look: Look, state: str, size: Size) -> None:
 def test_scan(look: Look, state: str, size: Size) -> None:
     screen = scenes.scan_screen(state)
     look(screen, size, scenes.filled(screen))
+
+
+@at_both_sizes
+@pytest.mark.parametrize("key", ["", "w", "a"], ids=["scanning", "list", "adding"])
+def test_a_queue(look: Look, key: str, size: Size) -> None:
+    screen = scenes.queued()
+    keys = (key,) if key == "w" else ()
+
+    def add() -> None:
+        if key == "a":
+            dialog = AddModelScreen(scenes.SUGGESTIONS, lambda summary: "")
+            screen.app.push_screen(dialog)
+
+    look(screen, size, scenes.filled(screen, *keys, before=add))
 
 
 @at_both_sizes

@@ -8,10 +8,13 @@ from typing import Any, cast
 import pytest
 
 from spectrum_tui.app.announcer import Announcer
+from spectrum_tui.app.scan_queue import Queued, ScanQueue
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
 from spectrum_tui.core.requests import DownloadProgress
+from spectrum_tui.core.settings import Settings
 from spectrum_tui.stdio.terminal_signals import TerminalSignals
 from spectrum_tui.worker.progress import ScanProgress
+from tests import fake_worker
 
 TYPE = "mlp.down_proj"
 
@@ -38,7 +41,10 @@ class Followed:
         self.runner = SimpleNamespace(
             progress=self.progress, model="org/Qwen3-8B", is_downloading=False, download=None
         )
-        self._announcer = Announcer(cast(Any, self.runner), cast(TerminalSignals, self.told))
+        self.queue = ScanQueue()
+        self._announcer = Announcer(
+            cast(Any, self.runner), cast(TerminalSignals, self.told), self.queue
+        )
 
     def poll(self) -> list[tuple[Any, ...]]:
         self._announcer.poll()
@@ -105,6 +111,26 @@ def test_a_scan_that_dies_is_marked(it: Followed) -> None:
     it.poll()
     it.progress.end("died", "killed")
     assert it.poll() == [("Qwen3-8B: the scan could not go on.", True)]
+
+
+def test_several_models_have_one_end(it: Followed) -> None:
+    for number in range(3):
+        summary = fake_worker.summary(f"m{number}")
+        it.queue.add(Queued(summary=summary, settings=Settings()))
+    for state in ("done", "failed"):
+        it.queue.next()
+        it.scan()
+        it.poll()
+        it.progress.feed(ScanEnded("finished", 1, 0))
+        it.queue.end(cast(Any, state))
+        assert it.poll() == []  # the next one begins at once
+    it.queue.next()
+    it.scan()
+    it.poll()
+    it.progress.feed(ScanEnded("finished", 1, 0))
+    it.queue.end("done")
+    assert it.poll() == [("3 models: 2 scored, 1 failed.", True)]
+    assert it.poll() == []
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ async def test_quit_while_scanning_asks_once(app: SpectrumApp) -> None:
 async def test_leaving_a_scan_promises_only_what_is_kept(
     note: str, control: DirectControl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spectrum_tui.app.app.cache_note", lambda: note)
+    monkeypatch.setattr("spectrum_tui.app.scans.cache_note", lambda: note)
     app = SpectrumApp(Settings())
     async with app.run_test(size=SIZE) as pilot:
         await to_scan(pilot, app)

@@ -16,13 +16,18 @@ from textual.widgets import Button, Static
 
 from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.messages import (
+    AddRequested,
     ForceStopRequested,
+    LibraryRequested,
+    NextRequested,
     PartialResultsRequested,
     ResumeRequested,
     StopRequested,
 )
+from spectrum_tui.app.scan_queue import Queued, ScanQueue, unscanned
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
+from spectrum_tui.app.widgets.queue_view import QueueView
 from spectrum_tui.app.widgets.scan_map import ScanMap
 from spectrum_tui.app.widgets.scan_matrix import ScanMatrix
 from spectrum_tui.app.widgets.scan_summary import ScanSummary
@@ -37,6 +42,8 @@ WAITING = {
     "fetching": "The scan begins when all files are here.",
 }
 """What stands in the place of the matrices in work."""
+OVER: tuple[Phase, ...] = ("stopped", "failed", "died")
+"""The phases in which a scan has ended before its time."""
 AT_ONCE = 5_000
 """Scores that the map takes in with one poll: 5 ms. Those of an earlier scan come all at once."""
 POLLS_PER_SECOND = 12
@@ -68,17 +75,26 @@ class ScanScreen(NamedKeys, Screen[None]):
         Binding("s", "force", "Stop at once", tooltip="Do not wait for the matrices in progress"),
         Binding("g", "go_on", "Continue", tooltip="Continue with the layers that have no score"),
         Binding("r", "results", "Results", tooltip="Look at what has been scored so far"),
+        Binding("n", "next", "Next model", tooltip="Go on with the model that waits first"),
         Binding("f", "failures", "Failures", tooltip="Show failures only, or every score"),
         Binding("t", "view('lists')", "Lists", tooltip="Types, and the newest scores"),
         Binding("m", "view('map')", "Map", tooltip="The map that fills as scores come"),
+        Binding("a", "add", "Add model", tooltip="Scan another model after this one"),
+        hidden_key("w", "queue", "Queue", "List the models that wait, and those that are done"),
+        hidden_key("ctrl+l", "library", "Library", "Open the scores of other models meanwhile"),
         hidden_key("escape", "stop", "Stop", "Stop after the matrices in progress"),
-        Binding("escape", "dismiss", "Back", key_display="esc", tooltip="Back to the layers"),
+        Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the layers"),
     ]
 
-    def __init__(self, progress: ScanProgress, model: str) -> None:
+    def __init__(self, progress: ScanProgress, model: str, queue: ScanQueue | None = None) -> None:
+        """`queue` is followed: which of its models is scanned, and which wait."""
         super().__init__()
         self._progress = progress
         self._model = model
+        self._queue = queue or ScanQueue()
+        self._queue_shown: tuple[int, bool] | None = None
+        self._scanned: Queued | None = None
+        self._queue_view = QueueView()
         self._only_failures = False
         self._phase: Phase = "idle"
         self._failed = 0
@@ -96,6 +112,7 @@ class ScanScreen(NamedKeys, Screen[None]):
     def compose(self) -> ComposeResult:
         yield StepBar(3, self._model)
         yield self._summary
+        yield self._queue_view
         yield self._work
         yield self._lists
         yield KeyFooter()
@@ -110,6 +127,7 @@ class ScanScreen(NamedKeys, Screen[None]):
         """Show the state as of now; costs nothing worth while another screen is on top."""
         if not self.is_current and self._phase not in ("idle", "starting"):
             return
+        self._show_queue()
         scan = self._progress.snapshot()
         self._show_map(scan)
         if not scan.live and scan.phase == self._phase:
@@ -121,6 +139,25 @@ class ScanScreen(NamedKeys, Screen[None]):
         if (scan.phase, scan.failed) != (self._phase, self._failed):
             self._enter(scan)
 
+    def _show_queue(self) -> None:
+        """Show what has changed of the queue; another model begins with no map."""
+        shown = (self._queue.version, self.has_class("-high"))
+        if shown == self._queue_shown:
+            return
+        self._queue_shown = shown
+        self._queue_view.show(self._queue, lines=self.has_class("-high"))
+        current, before = self._queue.current, self._scanned
+        self._scanned = current
+        self.refresh_bindings()
+        if current is None or before is None or current is before:
+            return
+        self.query_one(StepBar).detail = current.name
+        self._only_failures = False
+        if self._map is not None:
+            self._map.remove()
+            self._map = None
+            self._show_view()
+
     def _show_map(self, scan: Snapshot) -> None:
         """Fill the map, once it is made: that takes 0.3 s for 60,000 layers, on a thread."""
         names = self._progress.names
@@ -130,7 +167,8 @@ class ScanScreen(NamedKeys, Screen[None]):
                 threading.Thread(target=self._build, args=(names,), daemon=True).start()
         if self._built is not None and (self._map is None or self._map.matrix is not self._built):
             self._mount_map(self._built)
-        elif self._map is not None and self._on_map:  # hidden, it would have the screen laid out
+        elif self._map is not None and self._built is not None and self._on_map:
+            # Hidden, it would have the screen laid out.
             scores = self._progress.scores(self._map.taken)[:AT_ONCE]
             if scores or scan.live or scan.phase != self._phase:
                 self._map.follow(scan, scores)
@@ -151,11 +189,12 @@ class ScanScreen(NamedKeys, Screen[None]):
 
     def _enter(self, scan: Snapshot) -> None:
         """Another phase, or the first failure: other keys work now."""
-        over = scan.phase in ("stopped", "failed", "died")
+        over = scan.phase in OVER
         if over and scan.phase != self._phase:
             self.query_one("#go-on", Button).focus()
         self._phase, self._failed = scan.phase, scan.failed
         self.set_class(over, "-over")
+        self._summary.show_next(self._queue.waiting)
         self._size_work(scan.batch_size)
         self.refresh_bindings()
         self._give_keys()
@@ -252,9 +291,36 @@ class ScanScreen(NamedKeys, Screen[None]):
     def action_results(self) -> None:
         self.post_message(PartialResultsRequested())
 
+    def action_next(self) -> None:
+        self.post_message(NextRequested())
+
+    def action_add(self) -> None:
+        self.post_message(AddRequested())
+
+    def action_library(self) -> None:
+        self.post_message(LibraryRequested())
+
+    def action_queue(self) -> None:
+        from spectrum_tui.app.screens.queue import QueueScreen
+
+        self.app.push_screen(QueueScreen(self._queue))
+
     @on(Button.Pressed, "#back")
-    def _back(self) -> None:
-        self.dismiss()
+    def action_back(self) -> None:
+        """Go back to the layers; ask first where models wait."""
+        from spectrum_tui.app.screens.confirm import ConfirmScreen
+
+        lost = " ".join(unscanned(self._queue))
+        if not lost:
+            self.dismiss()
+            return
+        question = ConfirmScreen("Leave the queue?", lost, "Leave", "Stay")
+        self.app.push_screen(question, self._leave)
+
+    def _leave(self, leave: bool | None) -> None:
+        if leave:
+            self._queue.drop_waiting()
+            self.dismiss()
 
     def action_failures(self) -> None:
         self._only_failures = not self._only_failures
@@ -272,12 +338,16 @@ class ScanScreen(NamedKeys, Screen[None]):
                 return self._phase in ("starting", "fetching", "running")
             case "force":
                 return self._phase == "stopping"
+            case "go_on":
+                return self._phase in OVER
             case "results" if not self._progress.snapshot().layers:
                 return False
-            case "go_on" | "results" | "dismiss":
-                return self._phase in ("stopped", "failed", "died", "finished")
-            case "failures":
-                return self._failed > 0
+            case "next" if not self._queue.waiting:
+                return False
+            case "next" | "results" | "back":
+                return self._phase in (*OVER, "finished")
+            case "queue" | "failures":
+                return self._queue.is_several if action == "queue" else self._failed > 0
             case "view":
                 return self._map is not None and (parameters[0] == "map") is not self._on_map
         return True

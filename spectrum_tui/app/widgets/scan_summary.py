@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Button, ProgressBar, Static
 
+from spectrum_tui.app.scan_queue import Queued
 from spectrum_tui.app.widgets.found_panel import download_line
 from spectrum_tui.core import numbers
 from spectrum_tui.core.numbers import counted, part_of
@@ -100,7 +101,15 @@ class ScanSummary(Vertical):
                 "Continue", id="go-on", variant="primary", compact=True, action="screen.go_on"
             )
             yield Button("Results so far", id="results", compact=True, action="screen.results")
+            yield Button("", id="next", compact=True, action="screen.next")
             yield Button("Back", id="back", compact=True)
+
+    def show_next(self, waiting: Sequence[Queued]) -> None:
+        """Offer to go on with the first of the models that wait."""
+        button = self.query_one("#next", Button)
+        button.display = bool(waiting)
+        if waiting:
+            button.label = Content(f"Next: {waiting[0].name}")
 
     def show(self, scan: Snapshot) -> None:
         if TITLES[scan.phase] != self.border_title:  # set again, it would be drawn again

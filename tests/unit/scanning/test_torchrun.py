@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from spectrum_tui.cli.main import main
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.journal.journal import journal_path, journals, read_journal
 from spectrum_tui.core.scanning.distributed import PeerLostError, join
+from spectrum_tui.core.scoring import svd
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, RECIPE, Capture
 from tests.forked import Forked
@@ -28,24 +31,21 @@ REPOSITORY = Path(__file__).parents[3]
 LIMIT = 100
 """Seconds after which a test calls it a hang: the processes need 10 for their imports."""
 
-_KILLED = """
-import os, signal, sys, time
-from spectrum_tui.cli.main import main
-from spectrum_tui.core.scoring import svd
 
-real, done, rank = svd.singular_values, [], os.environ["RANK"]
+def killed_in_its_fourth_matrix(*command: str) -> None:
+    """The command line, in a process that is killed so if it is the second one."""
+    real, done = svd.singular_values, 0
 
-def slow(values, rows, columns, device, precision):
-    if rank == "1" and len(done) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.1)
-    done.append(real(values, rows, columns, device, precision))
-    return done[-1]
+    def slow(*arguments: Any, **named: Any) -> Any:
+        nonlocal done
+        if os.environ["RANK"] == "1" and done == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.1)
+        done += 1
+        return real(*arguments, **named)
 
-svd.singular_values = slow
-sys.exit(main(sys.argv[1:]))
-"""
-"""The command line in a process that is killed in its fourth matrix if it is the second one."""
+    svd.singular_values = slow
+    sys.exit(main(list(command)))
 
 
 def loses_another() -> None:
@@ -140,10 +140,11 @@ def test_processes_write_what_one_writes(
 def test_a_killed_process_loses_nothing_that_was_finished(
     model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = Path("killed.py")
-    script.write_text(_KILLED)
     arguments = ["scan", str(model), "--batch-size", "1", "--output-dir", "many"]
-    run = torchrun(2, str(script), *arguments)
+    first, second = forked(2, lambda: killed_in_its_fourth_matrix(*arguments))
+    assert second.wait(LIMIT).returncode == -signal.SIGKILL
+    first.send(signal.SIGTERM)  # as torchrun does then, whose start is 8 s of the processor
+    run = first.wait(LIMIT)
     assert run.returncode != 0
     assert run.stdout == ""
     assert not files("many")

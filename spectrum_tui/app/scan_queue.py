@@ -1,0 +1,170 @@
+"""The models of a scan screen: what is scanned, what waits, and what has had its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from spectrum_tui.app.widgets.step_bar import model_label
+from spectrum_tui.core.files import slug_of_name
+from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.settings import Settings
+
+State = Literal["waiting", "running", "done", "stopped", "failed"]
+MOST_NAMED = 3
+"""Models that a sentence names."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Queued:
+    """A model with what it is scanned by; `said` is how many layers were scored, or why none were,
+    and `path` its score file."""
+
+    summary: ModelSummary
+    settings: Settings
+    types: tuple[str, ...] = ()
+    fresh: bool = False
+    state: State = "waiting"
+    said: str = ""
+    path: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call it on a screen."""
+        return model_label(self.summary)
+
+
+class ScanQueue:
+    """Models in the order of their turns; `paused` where those that wait do not follow by
+    themselves. `version` is another number after every change."""
+
+    def __init__(self) -> None:
+        self.models: list[Queued] = []
+        self.paused = False
+        self.version = 0
+
+    @property
+    def current(self) -> Queued | None:
+        """The model that is scanned, or was last."""
+        return next((one for one in reversed(self.models) if one.state != "waiting"), None)
+
+    @property
+    def waiting(self) -> list[Queued]:
+        """The models whose turn is still to come."""
+        return self._in("waiting")
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another model follows when the one that is scanned is over."""
+        return bool(self.waiting) and not self.paused
+
+    @property
+    def failed(self) -> bool:
+        """Whether a model could not be scanned."""
+        return bool(self._in("failed"))
+
+    @property
+    def is_several(self) -> bool:
+        """Whether there is more than the model that the scan screen was opened for."""
+        return len(self.models) > 1
+
+    @property
+    def words(self) -> str:
+        """`2 scored, 1 failed, 3 waiting`, without what there is none of."""
+        names: dict[State, str] = {
+            "done": "scored",
+            "failed": "failed",
+            "stopped": "stopped",
+            "waiting": "waiting",
+        }
+        counts = {name: len(self._in(state)) for state, name in names.items()}
+        return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+
+    def begin(self, model: Queued) -> None:
+        """Start anew with a model that is scanned now."""
+        self.models, self.paused = [model], False
+        self._become(model, "running")
+
+    def add(self, model: Queued) -> None:
+        """Put a model at the end of those that wait."""
+        self.models.append(model)
+        self.version += 1
+
+    def drop(self, model: Queued) -> bool:
+        """Take a model out, if its turn has not come yet."""
+        if model.state != "waiting" or model not in self.models:
+            return False
+        self.models.remove(model)
+        self.version += 1
+        return True
+
+    def drop_waiting(self) -> None:
+        """Take out all that wait."""
+        for model in self.waiting:
+            self.drop(model)
+
+    def end(self, state: State, said: str = "", path: Path | None = None) -> Queued | None:
+        """Note how the model that is scanned came out of it; None where none is."""
+        model = self.current
+        if model is None or model.state != "running":
+            return None
+        model.said, model.path = said, path
+        self._become(model, state)
+        return model
+
+    def next(self) -> Queued | None:
+        """Return the model whose turn it is, from now on as the one that is scanned."""
+        current = self.current
+        if not self.goes_on or (current is not None and current.state == "running"):
+            return None
+        model = self.waiting[0]
+        self._become(model, "running")
+        return model
+
+    def resume(self) -> None:
+        """Note that the model that was scanned last is scanned again; the others follow it."""
+        self.paused = False
+        if (model := self.current) is not None:
+            model.said = ""
+            self._become(model, "running")
+
+    def refusal(self, summary: ModelSummary) -> str:
+        """Return why a model cannot be added: its files would have the names of another's."""
+        for one in self.models:
+            if one.state in ("failed", "stopped") or _part(one.summary) != _part(summary):
+                continue
+            if one.summary.model != summary.model:
+                return f"The files of {one.summary.model} would have the same names."
+            if one.state == "done":
+                return f"{one.name} is scored already: ctrl+l opens it."
+            return f"{one.name} is in the queue already."
+        return ""
+
+    def _in(self, state: State) -> list[Queued]:
+        return [model for model in self.models if model.state == state]
+
+    def _become(self, model: Queued, state: State) -> None:
+        model.state = state
+        self.version += 1
+
+
+def _part(summary: ModelSummary) -> str:
+    return slug_of_name(summary.name or summary.model)
+
+
+def named(models: list[Queued]) -> str:
+    """Return `a, b, c and 2 more`."""
+    names = [model.name for model in models]
+    shown = ", ".join(names[:MOST_NAMED])
+    more = len(names) - MOST_NAMED
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def unscanned(queue: ScanQueue) -> Iterator[str]:
+    """Yield what is lost where a queue is left, if anything is."""
+    if waiting := queue.waiting:
+        wait = counted(len(waiting), "model waits", "models wait")
+        yield f"{wait} and will not be scanned: {named(waiting)}."
