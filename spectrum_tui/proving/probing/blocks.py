@@ -142,7 +142,7 @@ class Parts:
             else:
                 self._take(name, gradient, leaf.detach())
 
-        leaf.register_post_accumulate_grad_hook(reduce)
+        leaf.register_post_accumulate_grad_hook(reduce)  # type: ignore[no-untyped-call]
         return leaf
 
 
@@ -157,7 +157,7 @@ class Block:
         self._module = parts.model.get_submodule(name)
         self._forward = self._module.forward
         self._inside = False
-        self._module.forward = self  # type: ignore[assignment]
+        self._module.forward = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the block, with weights of its own where the model is recomputed."""

@@ -24,7 +24,7 @@ class ResidualStream(TorchFunctionMode):
     """
 
     def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.mask: torch.Tensor | None = None
         self._stream: dict[int, torch.Tensor] = {}
         self._since: set[str] = set()

@@ -52,7 +52,7 @@ def plain_gradients(model: Any, tokenizer: Any, kind: Kind, job: ProbeJob) -> Gr
         if kind == "causal":
             logits, labels = logits[:, :-1], labels[:, 1:]
         loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
-        (loss / learned(kind, group)).backward()
+        (loss / learned(kind, group)).backward()  # type: ignore[no-untyped-call]
         for name, parameter in model.named_parameters():
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             found.setdefault(name, []).append(gradient.detach().clone())

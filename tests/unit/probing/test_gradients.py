@@ -72,7 +72,7 @@ def test_gradients_are_those_of_autograd(name: str, kind: Kind, tmp_path: Path) 
             whole = wanted(each, weights[target.parameter])
             if len(values["fisher"]) == 1:
                 for metric, value in whole.items():
-                    assert values[metric] == (pytest.approx(value, rel=1e-6),), target
+                    assert values[metric][0] == pytest.approx(value, rel=1e-6), target
             else:
                 mean = sum(values["fisher"]) / len(values["fisher"])
                 assert mean == pytest.approx(whole["fisher"], rel=1e-6), target
