@@ -347,7 +347,10 @@ class SpectrumApp(ScanningApp):
 
     @on(ResultSized)
     def _take_sizes(self, message: ResultSized) -> None:
-        hand_sizes(self.screen_stack, message)
+        if hand_sizes(self.screen_stack, message):
+            from spectrum_tui.app.screens.memory import MemoryScreen
+
+            self.key_order.listen(until=lambda: isinstance(self.screen, MemoryScreen))
 
     def _show_load_error(self, text: str, hint: str) -> None:
         if self.screen is self.setup_screen:

@@ -20,6 +20,7 @@ from textual.screen import ModalScreen, Screen
 
 from spectrum_tui.app.key_names import NamedKeys, keymap_of
 from spectrum_tui.app.key_order import KeyOrder
+from spectrum_tui.app.second_press import SecondPress
 from spectrum_tui.app.theme import DARK, LIGHT, THEMES, opposite
 from spectrum_tui.app.widgets.cells import PRINTABLE
 from spectrum_tui.app.widgets.key_footer import PICTURE, hidden_key
@@ -32,7 +33,7 @@ from spectrum_tui.stdio.streams import is_served
 
 PALETTE_SECONDS = 0.1
 """Until a palette that is left is off the screen, as Textual waits for it."""
-LEAVE = "Leave; asks first while a scan runs"
+LEAVE = "Leave; asks first if a scan runs or a selection is unsaved"
 """The question says what becomes of the scores: that depends on the cache."""
 
 
@@ -72,7 +73,8 @@ class BaseApp(NamedKeys, App[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.key_order = KeyOrder(self, super().on_event)
+        self.key_order = KeyOrder(self, self._in_order)
+        self._second_press = SecondPress()
         self.failure: Exception | None = None
         for theme in THEMES:
             self.register_theme(theme)
@@ -93,9 +95,15 @@ class BaseApp(NamedKeys, App[None]):
 
     async def on_event(self, event: events.Event) -> None:
         """Let keys in one after another; everything else as it comes."""
-        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+        if event.is_forwarded or not isinstance(event, events.InputEvent | events.Paste):
+            await super().on_event(event)
+        elif isinstance(event, events.Key | events.Paste):
             await self.key_order.take(event)
         else:
+            await self._in_order(event)
+
+    async def _in_order(self, event: events.Event) -> None:
+        if not self._second_press.is_stray(event, self.screen_stack):
             await super().on_event(event)
 
     @property

@@ -18,6 +18,7 @@ from spectrum_tui.core.files import output_folder, slug
 from spectrum_tui.core.memory.presets import parse_batch, parse_gpus, parse_sequence
 from spectrum_tui.core.numbers import counted, duration
 from spectrum_tui.core.option import whole_number
+from spectrum_tui.core.platforms import has_nvidia_gpu
 from spectrum_tui.core.proof.methods import DEFAULT_METHODS, parse_methods
 from spectrum_tui.core.proof.plan import ASK_ABOVE
 from spectrum_tui.core.proof.proof import Proof, proof_text
@@ -93,6 +94,7 @@ def _conditions(options: argparse.Namespace, known: Conditions) -> Conditions:
         device=options.device.strip().lower() or "auto",
         dtype=options.dtype,
         checkpointing=options.checkpointing,
+        judged=_whole(options.judged, MOST_STEPS, "judged"),
     )
 
 
@@ -125,7 +127,8 @@ def _introduce(prepared: Prepared) -> None:
         f"{counted(asked.steps, 'step')} of {conditions.batch} × {conditions.sequence:,} tokens: "
         f"up to {numbers.count(asked.steps * tokens)} tokens a row"
     )
-    half = conditions.dtype == "bfloat16"
+    on_gpu = conditions.device != "cpu" and has_nvidia_gpu()
+    half = conditions.dtype == "bfloat16" or (conditions.dtype == "auto" and on_gpu)
     needs = prepared.memory(half=half)
     if needs:
         each = (f"{method} {numbers.size(needs[method].total)}" for method in needs)
@@ -274,6 +277,8 @@ def _add_rows(parser: Parser) -> None:
         "that of each method)")  # fmt: skip
     add("--steps", default="200", metavar="N", help="training steps of a row (200)")
     add("--seeds", default="3", metavar="N", help="rows of each method (3)")
+    add("--judged", default=str(_DEFAULT.judged), metavar="N", help="most sequences of each text "
+        "that losses are measured on (64)")  # fmt: skip
     add("--no-embeddings", action="store_true", help="keep embeddings and heads frozen")
     add("--price", default="0", metavar="P", help="price of an hour, for a column of costs")
 

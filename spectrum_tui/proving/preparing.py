@@ -9,7 +9,7 @@ from pathlib import Path
 from spectrum_tui.core.dataset.builtin import GENERAL
 from spectrum_tui.core.dataset.describing import describe
 from spectrum_tui.core.dataset.examples import Dataset, Example
-from spectrum_tui.core.dataset.kept_examples import write_examples
+from spectrum_tui.core.dataset.kept_examples import digest_of, write_examples
 from spectrum_tui.core.dataset.reading import read_dataset
 from spectrum_tui.core.dataset.split import split, without
 from spectrum_tui.core.errors import DataError, InputError
@@ -56,15 +56,23 @@ class Asked:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prepared:
-    """A proof before its first row. `notes` say what was read; `characters` are those of each
-    text."""
+    """A proof before its first row. `notes` say what was read."""
 
     asked: Asked
     plan: Plan
     conditions: Conditions
+    examples: dict[str, tuple[Example, ...]]
     texts: dict[str, Texts]
-    characters: dict[str, int]
     notes: tuple[str, ...]
+
+    def write_texts(self) -> None:
+        """Write what the rows read into the folder; raises OutputError."""
+        for name, examples in self.examples.items():
+            write_examples(self.asked.folder / "data" / f"{name}.jsonl", examples)
+
+    def characters(self, name: str) -> int:
+        """Return how long a text is."""
+        return sum(len(one.characters) for one in self.examples[name])
 
     def memory(self, *, half: bool) -> dict[str, Estimate]:
         """Return what each method takes in memory, nothing where sizes are not known."""
@@ -100,8 +108,8 @@ def conditions_of(result: Result, model: str = "") -> Conditions:
 
 
 def prepare(asked: Asked) -> Prepared:
-    """Read the texts, draw the rows, and write the texts into the folder; raises SpectrumError
-    before anything is written where something of it cannot be had."""
+    """Read the texts and draw the rows; raises SpectrumError, before the folder is made, where
+    something of it cannot be had."""
     check_folder(asked.folder, asked.model)
     plan = Plan(
         selection=Selection(asked.result),
@@ -114,7 +122,7 @@ def prepare(asked: Asked) -> Prepared:
     plan.expected()  # what these scores do not allow is said before the data are read
     parts, notes = _parts(asked)
     check_writable(asked.folder)
-    return _written(asked, plan, parts, notes)
+    return _prepared(asked, plan, parts, notes)
 
 
 _Parts = dict[str, tuple[Dataset, tuple[Example, ...]]]
@@ -153,26 +161,22 @@ def _kept(asked: Asked) -> Dataset | None:
         return None
 
 
-def _written(asked: Asked, plan: Plan, parts: _Parts, notes: Sequence[str]) -> Prepared:
-    folder = asked.folder / "data"
-    files = {name: folder / f"{name}.jsonl" for name in parts}
-    digests = {name: write_examples(files[name], texts) for name, (_, texts) in parts.items()}
-    given = {name: str(path.absolute()) for name, path in files.items()}
+def _prepared(asked: Asked, plan: Plan, parts: _Parts, notes: Sequence[str]) -> Prepared:
+    folder = (asked.folder / "data").absolute()
+    digests = {name: digest_of(texts) for name, (_, texts) in parts.items()}
     conditions = replace(
         asked.conditions,
-        train=given["train"],
-        held_out=given["held_out"],
-        kept=given.get("kept", ""),
+        train=str(folder / "train.jsonl"),
+        held_out=str(folder / "held_out.jsonl"),
+        kept=str(folder / "kept.jsonl") if "kept" in parts else "",
         digests=tuple(digests.values()),
     )
     return Prepared(
         asked=asked,
         plan=plan,
         conditions=conditions,
+        examples={name: texts for name, (_, texts) in parts.items()},
         texts={name: _described(*part, digests[name]) for name, part in parts.items()},
-        characters={
-            name: sum(len(one.characters) for one in texts) for name, (_, texts) in parts.items()
-        },
         notes=tuple(notes),
     )
 

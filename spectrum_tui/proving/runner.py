@@ -91,6 +91,7 @@ class Runner:
         raises SpectrumError, StoppedError, and what a listener raises."""
         plan = self._prepared.plan
         with self._alone():
+            self._prepared.write_texts()
             try:
                 for method in plan.swept:
                     tried: list[Outcome] = []
@@ -214,7 +215,7 @@ class Runner:
         prepared = self._prepared
         share = next((one.density for one in self._outcomes if one.density), 0.0)
         return {
-            name: replace(one, tokens=round(share * prepared.characters[name]))
+            name: replace(one, tokens=round(share * prepared.characters(name)))
             for name, one in prepared.texts.items()
         }
 

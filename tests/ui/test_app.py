@@ -17,6 +17,7 @@ from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app.app import SpectrumApp
 from spectrum_tui.app.loading import ResultLoaded, post_result
+from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.help import BUILT_IN, HelpScreen, keys_of, purpose_of
 from spectrum_tui.app.screens.layers import LayersScreen
 from spectrum_tui.app.screens.results import ResultsScreen
@@ -25,6 +26,7 @@ from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.model_choices import ModelChoices
 from spectrum_tui.app.widgets.step_bar import StepBar
+from spectrum_tui.core.saved.store import save_scores
 from spectrum_tui.core.settings import Settings
 from tests import made
 from tests.ui.way import SIZE, at, phase, read, stop, to_layers
@@ -208,3 +210,31 @@ def test_the_app_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("above", [(), ("f",), ("w",), ("o",), ("d",), ("question_mark",)])
+async def test_a_selection_shaped_by_hand_is_not_left_without_a_question(
+    control: DirectControl, tmp_path: Path, above: tuple[str, ...]
+) -> None:
+    path = save_scores(made.with_parameters(made.result(layers=4)), tmp_path).scores
+    app = SpectrumApp(Settings(), results=path)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: at(app, ResultsScreen) and app.key_order.listening)
+        await pilot.press("space", *above)
+        below = app.screen
+        await pilot.press("ctrl+q")
+        assert at(app, ConfirmScreen)
+        await pilot.press("ctrl+q", "enter")
+        assert app.screen is below
+        await pilot.press("ctrl+q", "y")
+    assert app.return_code == 0
+
+
+async def test_a_percentage_alone_is_left_at_once(control: DirectControl, tmp_path: Path) -> None:
+    path = save_scores(made.with_parameters(made.result(layers=4)), tmp_path).scores
+    app = SpectrumApp(Settings(), results=path)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: at(app, ResultsScreen) and app.key_order.listening)
+        await pilot.press("4", "0", "space", "u", "ctrl+q")
+        await pilot.pause()
+        assert not at(app, ConfirmScreen)

@@ -7,6 +7,7 @@ from typing import ClassVar
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
@@ -62,6 +63,11 @@ class Dialog(NamedKeys, ModalScreen[ScreenResultType]):
         if self._backdrop is None:
             self._backdrop = Backdrop(super().render())
         return self._backdrop
+
+    def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
+        """Close, once: of two presses of a button that are handled one after the other, the second
+        would close the screen below."""
+        return super().dismiss(result) if self.app.screen is self else AwaitComplete()
 
     def on_mount(self) -> None:
         """Follow what is below: a resize lays it out after this screen is drawn."""

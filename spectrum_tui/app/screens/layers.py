@@ -25,6 +25,7 @@ from spectrum_tui.core.settings import Settings
 class LayersScreen(NamedKeys, Screen[None]):
     """The tree of layer types; the plan beside it where there is room, else below."""
 
+    AUTO_FOCUS = "TreeLines"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (112, "-wide")]  # noqa: RUF012 (Textual's type)
     DEFAULT_CSS = """
     LayersScreen {
@@ -68,9 +69,6 @@ class LayersScreen(NamedKeys, Screen[None]):
     def _detail(self) -> str:
         size = numbers.count(self.summary.parameters)
         return f"{model_label(self.summary)} · {size}"
-
-    def on_mount(self) -> None:
-        self.tree_view.lines.focus()
 
     def on_screen_resume(self) -> None:
         """Ask for new counts: a scan may have scored more, where the user comes back from one."""

@@ -90,6 +90,7 @@ class MemoryScreen(Dialog[Choice | None]):
         &.-tall.-ways #foot, &.-tall.-ways #answer { margin: 0; }
     }
     """
+    AUTO_FOCUS = "#fit"
     VERTICAL_BREAKPOINTS = [(0, "-short"), (ROOMY, "-tall")]  # noqa: RUF012 - as in Textual
     BINDINGS: ClassVar[list[BindingType]] = [
         # Before the fields get them: an input takes the arrows to scroll, which it never does.
@@ -159,7 +160,6 @@ class MemoryScreen(Dialog[Choice | None]):
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        self.size_field.focus()
         self._read_card()
         self._show()
 

@@ -115,6 +115,7 @@ class SaveScreen(Dialog[Saved | None]):
         }
     }
     """
+    AUTO_FOCUS = "KindList"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "kind(-1)", "Previous kind", tooltip="The kind of file above"),
         Binding("down", "kind(1)", "Next kind", tooltip="The kind of file below"),
@@ -163,8 +164,6 @@ class SaveScreen(Dialog[Saved | None]):
                 yield self._button
 
     def on_mount(self) -> None:
-        """Give the keys to the kind, which needs a choice first."""
-        self._kinds.focus()
         self._look()
 
     @property

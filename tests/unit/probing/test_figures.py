@@ -13,7 +13,7 @@ from torch import nn
 from spectrum_tui.core.files import write_kept
 from spectrum_tui.core.probing.formulas import PartSums, fisher, gradient, gradient_snr
 from spectrum_tui.core.probing.merging import ALL, PROBED, agreement, targets_of, with_probed
-from spectrum_tui.core.probing.passes import Sizes, in_passes
+from spectrum_tui.core.probing.passes import FIXED, Sizes, in_passes
 from spectrum_tui.core.probing.records import Doing, Probed, said_of, said_text
 from spectrum_tui.core.probing.sketches import FORM, read_sketches, sketches_path, write_sketches
 from spectrum_tui.core.settings import DATA_METRICS
@@ -52,10 +52,10 @@ SUMS = {"a": 40, "b": 30, "c": 30}
 def test_passes_take_the_fastest_way_that_fits(
     memory: int, recompute: bool, hold: bool, passes: int
 ) -> None:
-    found = in_passes(SIZES, SUMS, memory)
+    found = in_passes(SIZES, SUMS, FIXED + memory)
     assert (found.recompute, found.hold, len(found.groups)) == (recompute, hold, passes)
     assert [name for group in found.groups for name in group] == list(SUMS)
-    assert found.memory <= memory or passes == len(SUMS)
+    assert found.memory <= FIXED + memory or passes == len(SUMS)
 
 
 def test_sketches_keep_products_in_expectation_and_small_sides_exactly() -> None:
