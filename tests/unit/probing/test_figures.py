@@ -121,7 +121,7 @@ def test_padding_and_sums_beside_the_stream_count_for_nothing() -> None:
 def test_what_is_measured_stands_beside_the_scores() -> None:
     result = made.result()
     count = len(result.scores)
-    values = tuple(
+    values: tuple[dict[str, tuple[float, ...]], ...] = tuple(
         {"gradient": (float(row),), "gradient_snr": (math.inf,), "fisher": (-float(row),)}
         for row in range(count - 1)
     )
