@@ -120,6 +120,7 @@ class ResultState:
         """Called with the reason for which a change is not made."""
         self.kind = kind
         self.saved: Path | None = None
+        """The recipe that was written last."""
         self.saved_policy = self._choice.policy
         """The policy as it was opened or saved last."""
 
