@@ -104,9 +104,9 @@ async def test_the_earlier_scores_that_are_counted_are_those_of_the_checked_type
     app = Host(replace(SUMMARY, scored={TYPES[0].name: 30, TYPES[1].name: 7}))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("f")
-        assert "Starting afresh: 37 layers will be computed again." in app.notes()
+        assert "Starting afresh: 37 layers will be computed again by the next scan." in app.notes()
         app.layers.panel.show(CheckedTypes.of(app.layers.summary, TYPES[1:]))
-        assert "Starting afresh: 7 layers will be computed again." in app.notes()
+        assert "Starting afresh: 7 layers will be computed again by the next scan." in app.notes()
         await pilot.press("n")
         await pilot.pause()
         assert "No layer of the checked types has a score yet." in app.notes()

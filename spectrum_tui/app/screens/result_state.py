@@ -119,6 +119,8 @@ class ResultState:
         self.refuse: Callable[[SpectrumError], None] = lambda error: None
         """Called with the reason for which a change is not made."""
         self.kind = kind
+        self.sizing = ""
+        """The model whose sizes are being read, "" while none is."""
         self.saved: Path | None = None
         self.saved_policy = self._choice.policy
         """The policy as it was opened or saved last."""
