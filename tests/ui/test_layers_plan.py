@@ -155,3 +155,15 @@ async def test_norms_are_explained_only_where_there_are_some() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         assert "Norms" not in app.notes()
+
+
+async def test_a_finished_model_has_nothing_left_to_compute() -> None:
+    every = {info.name: info.layers for info in TYPES}
+    app = Host(replace(SUMMARY, scored=every))
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.layers.set_ready(READY)
+        await pilot.pause()
+        assert "every score is there, nothing is read" in app.plan()
+        assert "to read" not in app.plan()
+        await pilot.press("f")
+        assert "to read" in app.plan()

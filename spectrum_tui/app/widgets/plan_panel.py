@@ -26,6 +26,7 @@ LABEL = 13
 """Width of the labels in the table."""
 NORMS = "Norms start unchecked: 1-D weights all score 1.0 and rank by file order."
 WAITS = ("waits for the exact names", "· s takes back")
+NOTHING_LEFT = ("every score is there,", "nothing is read")
 NOTHING_CHECKED = "Check at least one type."
 
 
@@ -113,14 +114,15 @@ class Figures(Widget):
             ("parameters", numbers.count(plan.parameters)),
             ("", f"{numbers.percent(plan.share)} of the model"),
             ("", share),
-            ("to read", self._to_read(plan)),
+            ("to read", "–" if self.time == NOTHING_LEFT else self._to_read(plan)),
             ("time", self._strong(about)),
             ("", self._strong(device)),
         )
 
     def _two_lines(self, plan: CheckedTypes) -> Content:
         time = " ".join(self._when()).strip()
-        second = (f"{self._to_read(plan)} to read · ", self._strong(time))
+        to_read = "" if self.time == NOTHING_LEFT else f"{self._to_read(plan)} to read · "
+        second = (to_read, self._strong(time))
         return Content.assemble(self._first_line(plan), "\n", *second)
 
     def _when(self) -> tuple[str, str]:
@@ -263,6 +265,8 @@ class PlanPanel(Vertical):
                 line.update(note)
 
     def _estimate(self, plan: CheckedTypes) -> tuple[str, str]:
+        if plan.layers and plan.scored - self._unusable(plan) == plan.layers and not self.fresh:
+            return NOTHING_LEFT
         kept = plan.scored > self._unusable(plan) and not self.fresh
         return estimate(plan, self.ready, self.settings.device, at_most=kept)
 
