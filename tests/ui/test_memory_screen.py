@@ -236,7 +236,7 @@ async def test_what_trains_within_a_budget_is_said_before_names(width: int) -> N
         await opened(pilot)
         await pilot.press(*"40", "tab", "down", "enter")
         await pilot.pause()
-        await pilot.press("minus", "right", "space", "greater_than_sign")
+        await pilot.press("minus", "right", "greater_than_sign", "space")
         line, choice = app.results.header.policy_line, app.results.state.choice
         totals, said = choice.selection.totals(choice.policy), line.render().plain
         assert totals.layers == app.results.state.mask().sum() != choice.policy.layers

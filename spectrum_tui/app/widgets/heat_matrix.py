@@ -242,7 +242,8 @@ def _name(family_name: str, kinds: set[int], type_names: list[str]) -> str:
 
 def short_labels(labels: list[str]) -> list[str]:
     """Return as few last modules of every label as tell it from the others: `k_proj`."""
-    parts = [label.split(".") for label in labels]
+    names = [label.partition(" ×") for label in labels]  # not by the number of experts alone
+    parts = [name.split(".") for name, _, _ in names]
 
     def short(own: list[str]) -> str:
         for size in range(1, len(own)):
@@ -250,7 +251,7 @@ def short_labels(labels: list[str]) -> list[str]:
                 return ".".join(own[-size:])
         return ".".join(own)
 
-    return list(map(short, parts))
+    return [f"{short(own)}{x}{n}" for own, (_, x, n) in zip(parts, names, strict=True)]
 
 
 def _label(name: str, tower: str, towers: list[str]) -> str:

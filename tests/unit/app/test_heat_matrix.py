@@ -214,6 +214,8 @@ def test_short_names_tell_types_apart() -> None:
     labels = ["self_attn.k_proj", "mlp.c_proj", "attn.c_proj", "a: mlp.fc", "b: mlp.fc", "lm_head"]
     short = ["k_proj", "mlp.c_proj", "attn.c_proj", "a: mlp.fc", "b: mlp.fc", "lm_head"]
     assert short_labels(labels) == short
+    experts = ["mlp.up_proj", "mlp.experts.*.up_proj ×16"]
+    assert short_labels(experts) == ["mlp.up_proj", "*.up_proj ×16"]
 
 
 def test_cells_of_three_columns_and_more_give_way_to_a_line_of_scores() -> None:
