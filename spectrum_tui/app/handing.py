@@ -100,8 +100,9 @@ def hand_no_sizes(screens: Screens, scores: str = "") -> None:
     from spectrum_tui.app.screens.results import ResultsScreen
 
     for screen in screens:
-        waits = isinstance(screen, ResultsScreen) and screen.state.sizing
-        if waits and scores in ("", screen.state.result.source):
+        if not isinstance(screen, ResultsScreen) or not screen.state.sizing:
+            continue
+        if scores in ("", screen.state.result.source):
             screen.wait_for_sizes("")
 
 

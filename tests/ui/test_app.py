@@ -250,8 +250,7 @@ async def test_sizes_that_are_being_read_are_said_and_waited_for(
     app = SpectrumApp(Settings(sizes_from="silent", top_percent=100), results=path)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: at(app, ResultsScreen) and app.key_order.listening)
-        screen = app.screen
-        assert isinstance(screen, ResultsScreen)
+        screen = next(one for one in app.screen_stack if isinstance(one, ResultsScreen))
         assert "reading the sizes of silent …" in screen.header.totals.left
         await pilot.press("f")
         assert screen.header.policy_line.right.startswith("memory opens with the sizes")
