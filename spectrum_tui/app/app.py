@@ -108,6 +108,12 @@ class SpectrumApp(ScanningApp):
         """Where pictures go: the folder for the files that are written."""
         return self.settings.output_dir
 
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """Return what is shown as SVG. Not every reader keeps spaces at the start of a text, by
+        which columns stand where they belong, unless it is told to: librsvg does not."""
+        svg = super().export_screenshot(title=title, simplify=simplify)
+        return svg.replace("<svg ", '<svg xml:space="preserve" ', 1)
+
     def on_mount(self) -> None:
         """Start the worker once the first frame is drawn."""
         self.call_after_refresh(self._start)
@@ -319,7 +325,7 @@ class SpectrumApp(ScanningApp):
         from spectrum_tui.app.screens.audit import AuditScreen
 
         self.close_modals()
-        self.push_screen(AuditScreen(message.path, message.text, message.audit))
+        self.push_screen(AuditScreen(message.path, message.text, message.audit, self.settings))
 
     @on(ResultLoaded)
     def _show_result(self, message: ResultLoaded) -> None:

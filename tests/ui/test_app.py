@@ -165,6 +165,9 @@ async def test_keys_of_every_screen_are_few_and_told_by_help(
             assert all(binding.description and binding.tooltip for binding in shown), screen
             assert purpose_of(screen)
             told = {entry.description for entry in keys_of(app, screen)}
+            assert not [
+                one.keys for one in keys_of(app, screen) if " " in one.keys.replace(", ", "")
+            ]
             for node, binding, _, _ in screen.active_bindings.values():
                 ours = type(node).__module__.startswith("spectrum_tui")
                 if ours and binding.tooltip and binding.action not in BUILT_IN:
@@ -180,6 +183,9 @@ async def test_the_palette_offers_the_screens_keys_and_the_theme(app: SpectrumAp
         await to_layers(pilot, app)
         titles = [command.title for command in app.get_system_commands(app.screen)]
         assert titles[0] == "Scan the checked types"
+        said = {command.title: command.help for command in app.get_system_commands(app.screen)}
+        assert said["Show every key"] == "F1 · Keys and purpose"
+        assert said["Go back"].startswith("esc · ")
         assert {"Go back", "Use the light theme"} <= {*titles}
         assert titles[-2:] == ["Show every key", "Quit the program"]
         await pilot.press("ctrl+p")

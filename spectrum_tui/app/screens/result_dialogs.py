@@ -12,7 +12,7 @@ from textual.screen import Screen
 from spectrum_tui.app.messages import KindUsed
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.result_state import ResultState
-from spectrum_tui.app.screens.result_views import ResultViews
+from spectrum_tui.app.screens.result_views import ResultHeader, ResultViews
 from spectrum_tui.app.screens.save import Saved, SaveScreen
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError, SelectionError
@@ -34,8 +34,9 @@ class ResultDialogs:
         screen: Screen[None],
         state: ResultState,
         views: ResultViews,
+        header: ResultHeader,
     ) -> None:
-        self._screen, self._state = screen, state
+        self._screen, self._state, self._header = screen, state, header
         self._views = views
         self.opens_memory = False
         """Whether the screen that takes this one's place begins with the memory."""
@@ -183,9 +184,9 @@ class ResultDialogs:
         if saved is None:
             return
         self._use(saved.kind)
-        self._state.saved = saved.path
         self._state.saved_policy = self._state.choice.policy
-        self._state.changed()
+        self._state.saved = saved.path
+        self._header.say_saved(saved.path)
 
     def leave(self) -> None:
         """Leave the results, after a question: what was shaped by hand is not saved."""

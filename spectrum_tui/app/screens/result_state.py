@@ -122,6 +122,7 @@ class ResultState:
         self.sizing = ""
         """The model whose sizes are being read, "" while none is."""
         self.saved: Path | None = None
+        """The recipe that was written last."""
         self.saved_policy = self._choice.policy
         """The policy as it was opened or saved last."""
 

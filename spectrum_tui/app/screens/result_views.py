@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -22,7 +23,7 @@ from spectrum_tui.app.screens.result_notes import (
 )
 from spectrum_tui.app.screens.result_state import Ranking, ResultState
 from spectrum_tui.app.theme import MUTED
-from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.cells import keep_end, printable
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.line_view import LineView
@@ -45,6 +46,15 @@ HEAT, TABLE, YAML = "Heat map", "Table", "YAML"
 VIEWS = ((HEAT, "m"), (TABLE, "t"), (YAML, "y"))
 WIDE = 160
 """Columns from which the YAML stands beside the others."""
+HOW_TO_SHAPE = "space pins, - bans, < > this type's percentage, [ ] blocks"
+"""Where nothing is shaped yet: the line is there all the same, so that the first change moves
+nothing under the mouse."""
+_OF_WHAT = {
+    PER_TYPE: OF_EACH_TYPE,
+    "global": "of all layers by score",
+    "global-rank": "of all layers by rank",
+}
+"""What the percentage of each rule is of."""
 ROOMY = 40
 """Lines from which the singular values of a layer have one."""
 
@@ -56,7 +66,7 @@ class ResultHeader(Vertical):
     ResultHeader {
         height: auto;
         padding: 0 1;
-        & > #memory, & > #policy { display: none; }
+        & > #memory { display: none; }
         & > #ties, & > #small { height: 1; color: $warning; text-wrap: nowrap; }
         & > #notes { height: auto; }
     }
@@ -75,7 +85,7 @@ class ResultHeader(Vertical):
         self._small = Static(markup=False, id="small")
         self._notes = Static(markup=False, id="notes")
         self._ranking: Ranking | None = None
-        self._noted: tuple[bool, Path | None] | None = None
+        self._noted: bool | None = None
 
     def compose(self) -> ComposeResult:
         lines = (self._ties, self._small, self._notes, self.policy_line)
@@ -93,8 +103,8 @@ class ResultHeader(Vertical):
         if self._ranking is not self._state.ranking:
             self._ranking = self._state.ranking
             self._keep_lines()
-        if self._noted != (choice.policy.embeddings, self._state.saved):
-            self._noted = (choice.policy.embeddings, self._state.saved)
+        if self._noted != choice.policy.embeddings:
+            self._noted = choice.policy.embeddings
             self._show_notes()
         self._show_policy()
         left = totals_text(choice, self._state.sizing)
@@ -117,16 +127,23 @@ class ResultHeader(Vertical):
         self._step = printable(text)
         self._show_policy()
 
+    def say_saved(self, path: Path) -> None:
+        """Say where the choice is saved, until the next change."""
+        said = "✓ Saved "
+        room = max(10, self.policy_line.size.width - len(said))
+        self._step = said + keep_end(str(path), min(room, cell_len(printable(str(path)))))
+        self._show_policy()
+
     def _show_policy(self) -> None:
-        """Show what was chosen besides the percentage of all types. The line that this takes stays
-        when it is empty again: to lay the screen out takes four steps' time."""
+        """Show what was chosen besides the percentage of all types, or how that is done. The line
+        is always there: nothing moves under the mouse, and to lay the screen out takes four steps'
+        time."""
         policy, step, self._step = self._state.choice.policy, self._step, ""
         budgets, shaped = self._within_budget(), (policy.besides, policy.besides_in_short)
         ways = [_sentence(start, printable(end)) for start in budgets for end in shaped]
         saved = self._saved_by_blocks()
-        self.policy_line.show(ways[0], step or saved, ways, right_first=bool(step))
-        if (ways[0] or step) and not self.policy_line.display:
-            self.policy_line.display = True
+        aside = step or saved or ("" if ways[0] else HOW_TO_SHAPE)
+        self.policy_line.show(ways[0], aside, ways, right_first=bool(step))
 
     def _within_budget(self) -> tuple[str, ...]:
         """Return what trains within the budget, and what is left of it, longest first; "" without
@@ -163,8 +180,6 @@ class ResultHeader(Vertical):
             lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
         if state.result.embeddings and not state.choice.policy.embeddings:
             lines.append(Content.styled(f"! {FROZEN_EMBEDDINGS}", "$warning"))
-        if state.saved is not None:
-            lines.append(Content.styled(f"✓ Saved {printable(str(state.saved))}", "$success"))
         self._notes.update(Content("\n").join(lines))
         self._notes.display = bool(lines)
 
@@ -172,7 +187,7 @@ class ResultHeader(Vertical):
 def _of_what(policy: Policy) -> tuple[str, str]:
     """Return of what the slider's percentage is, and what is chosen by in its place."""
     budget = f"Budget {policy.budget.text}" if policy.budget else ""
-    return OF_EACH_TYPE if policy.rule == PER_TYPE else "of all layers", budget
+    return _OF_WHAT[policy.rule], budget
 
 
 def _sentence(*parts: str) -> str:

@@ -45,7 +45,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
     DEFAULT_CSS = """
     ResultsScreen {
         layout: vertical;
-        &.-tall > ResultHeader { padding: 1 1 0 1; & > #memory, & > #policy { display: block; } }
+        &.-tall > ResultHeader { padding: 1 1 0 1; & > #memory { display: block; } }
         &.-tall #details { height: 2; }
         &.-wide YamlPreview { display: block; width: 36%; max-width: 60; margin: 0 0 0 1; }
     }
@@ -100,7 +100,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         self.state = state
         self.header = ResultHeader(state)
         self.views = ResultViews(state)
-        self.dialogs = ResultDialogs(self, state, self.views)
+        self.dialogs = ResultDialogs(self, state, self.views, self.header)
         self._sized: Result | None = None
         self._filtered_from = self.views.current
 

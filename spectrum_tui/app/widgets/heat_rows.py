@@ -99,6 +99,8 @@ class HeatRows(LineView):
         self.drawn: tuple[int, int, int] | None = None
         """Row, first and present column of the cells that the pointer is drawn over."""
         self.geometry = self._laid_out(Size(120, 40), low=1)
+        self.is_placed = False
+        """Whether the room is known: what is drawn before would stand elsewhere a moment later."""
         self._show_matrix()
 
     # -- what is selected ------------------------------------------------------------------
@@ -152,7 +154,7 @@ class HeatRows(LineView):
     def set_embeddings(self, rows: BoolArray) -> None:
         """Mark these layers as embeddings and heads that train whatever their rank."""
         self._heads = rows
-        members = self.matrix.selected(rows)
+        members = self.anyway = self.matrix.selected(rows)
         self.in_embeddings = (members > 0) & (members == self.matrix.counts)
         self.refresh()
 
@@ -210,6 +212,9 @@ class HeatRows(LineView):
     def fit(self, size: Size) -> int:
         """Make the cells as large as this size allows; return how many lines are drawn on."""
         low = 1 if self.in_colour else 2  # in density, a mark stands beside the value
+        if not self.is_placed:
+            self.is_placed = True
+            self.refresh()
         scrolls = int(size.height - self.HEADER_LINES < self.line_count)
         if self.styles.scrollbar_size_vertical != scrolls:  # its column is one of the map
             self.styles.scrollbar_size_vertical = scrolls
@@ -245,6 +250,9 @@ class HeatRows(LineView):
         self._looks.clear()
 
     # -- drawing ---------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        return super().render_line(y) if self.is_placed else Strip.blank(self.size.width)
 
     def render_header(self, line: int, width: int) -> Strip:
         """Block numbers, and that of the cursor; how many share a cell; what stands beside."""
@@ -282,7 +290,9 @@ class HeatRows(LineView):
         cells = self._cells(row, layout, words=words)
         spark = "" if self.matrix.single[row] else self._sparks[row][line]
         beside = Segment(spark, self.line_style("heat--spark"))
-        count = f"{self.selected[row].sum():,}/{self.matrix.layers_of_row[row]:,}"
+        # Heads that train whatever their rank are not "0/1".
+        trained = np.maximum(self.selected[row], self.anyway[row]).sum()
+        count = f"{trained:,}/{self.matrix.layers_of_row[row]:,}"
         if not words:
             below = count if not layout.counts and line == layout.words + 1 else ""
             before = f"{below:>{layout.label}}{'':{layout.percent}}"
@@ -369,13 +379,13 @@ class HeatRows(LineView):
         return range(column, column + 1) if row == at and self.has_focus else range(0)
 
     def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
-        """Return what has no place on the ramp; a selected ∞ has its mark beside it, or is
-        reversed."""
+        """Return what has no place on the ramp; a selected ∞ has its mark beside it, or in its
+        place."""
         marked = mark not in (MARKS[Mark.NONE], MARKS[Mark.OUTSIDE])
-        if kind == Cell.INFINITE and marked and width > 1:
-            return f"{mark}∞", self.line_style("heat--infinite-selected")
+        if kind == Cell.INFINITE and marked:
+            return f"{mark}∞"[:width], self.line_style("heat--infinite-selected")
         if kind == Cell.INFINITE:
-            return "∞", self.line_style("heat--infinite-selected" if marked else "heat--infinite")
+            return "∞", self.line_style("heat--infinite")
         if kind == Cell.NO_SCORE:
             return "✗", self.line_style("heat--no-score")
         return "·", self.line_style("heat--dim")

@@ -79,6 +79,12 @@ def save_scores(
     return files
 
 
+def add_details(path: Path, result: Result) -> None:
+    """Keep what is known more of the scores in a file, which stays as it is; raises ResultsError
+    where it cannot be read, OutputError where nothing can be kept."""
+    write_kept(_details_path(_read(path)), DETAILS, json.dumps(_details(result)))
+
+
 def files_of(result: Result, folder: Path) -> OutputFiles:
     """Return what the files of a result are called in a folder."""
     return OutputFiles(folder, slug(result.provenance.model), result.scores.metric)
