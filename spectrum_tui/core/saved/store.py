@@ -79,6 +79,12 @@ def save_scores(
     return files
 
 
+def add_details(path: Path, result: Result) -> None:
+    """Keep what is known more of the scores in a file, which stays as it is; raises ResultsError
+    where it cannot be read, OutputError where nothing can be kept."""
+    write_kept(_details_path(_read(path)), DETAILS, json.dumps(_details(result)))
+
+
 def files_of(result: Result, folder: Path) -> OutputFiles:
     """Return what the files of a result are called in a folder."""
     return OutputFiles(folder, slug(result.provenance.model), result.scores.metric)
@@ -120,6 +126,13 @@ def _load_result(path: Path) -> Result:
 def details_text(result: Result) -> str:
     """Everything of a result as one line of JSON, to cross from one process to another."""
     return json.dumps(_details(result))
+
+
+def keep_details(result: Result, path: Path) -> None:
+    """Keep everything of a result for the next time that the file is read, where the cache can be
+    written."""
+    with contextlib.suppress(OutputError, ResultsError):
+        write_kept(_details_path(_read(path)), DETAILS, details_text(result))
 
 
 def from_details_text(text: str, path: Path) -> Result:
