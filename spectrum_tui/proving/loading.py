@@ -21,6 +21,7 @@ from spectrum_tui.core.proof.rows import Conditions, Row
 from spectrum_tui.core.scanning.devices import is_out_of_memory
 from spectrum_tui.freeze import freeze_except
 from spectrum_tui.proving.batches import Kind
+from spectrum_tui.proving.model_files import NO_TOKENIZER
 
 INSTALL = "Install it with: pip install 'spectrum-tui[train]'."
 KINDS: tuple[tuple[Kind, str, str], ...] = (
@@ -52,7 +53,7 @@ def load_tokenizer(conditions: Conditions) -> Any:
     except Exception as exc:  # missing files, missing packages, files of anybody's
         raise CheckpointError(
             f"{conditions.model} has no tokenizer that can be read ({first_line(exc)}).",
-            "Put its files beside the weights: tokenizer.json and tokenizer_config.json.",
+            NO_TOKENIZER,
             field="model",
         ) from None
 

@@ -20,7 +20,7 @@ from spectrum_tui.proving.batches import Encoder, Tokens, drawn
 from spectrum_tui.proving.loading import load_row, load_tokenizer
 from spectrum_tui.proving.loop import Trained, Trainer
 from spectrum_tui.proving.machine import Machine, make_repeatable
-from spectrum_tui.proving.measure import Peaks, trainable
+from spectrum_tui.proving.measure import Peaks, trainable, trained_dtypes
 
 JUDGED_SEED = 0
 """By which the sequences that losses are measured on are drawn: the same for all rows."""
@@ -35,7 +35,7 @@ class Training:
         self._trained = Trained()
         self._parameters = 0
         self._losses: list[Losses] = []
-        self._device = ""
+        self._dtype = self._device = ""
         self._density = 0.0
 
     def run(self) -> None:
@@ -48,6 +48,7 @@ class Training:
         peaks = Peaks(machine.device)
         loaded = load_row(conditions, row, machine.device, machine.dtype(conditions.dtype))
         self._parameters = trainable(loaded.model)
+        self._dtype = trained_dtypes(loaded.model)
         encoder = Encoder(tokenizer, loaded.kind, check_length(loaded.model, conditions.sequence))
         trainer = Trainer(loaded, machine, conditions, encoder.padding)
         text, *others = _texts(conditions)
@@ -90,6 +91,7 @@ class Training:
             tokens=trained.tokens,
             density=self._density,
             step_seconds=trained.step_seconds,
+            dtype=self._dtype,
             device=self._device,
             versions=versions(),
         )

@@ -142,6 +142,13 @@ def details_text(result: Result) -> str:
     return json.dumps(_details(result))
 
 
+def keep_details(result: Result, path: Path) -> None:
+    """Keep everything of a result for the next time that the file is read, where the cache can be
+    written."""
+    with contextlib.suppress(OutputError, ResultsError):
+        write_kept(_details_path(_read(path)), DETAILS, details_text(result))
+
+
 def from_details_text(text: str, path: Path) -> Result:
     """Return the result that `details_text` wrote of the scores in `path`; raises ValueError."""
     try:
