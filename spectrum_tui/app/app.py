@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual import on
 from textual.css.query import NoMatches
@@ -21,7 +21,13 @@ from textual.screen import Screen
 
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
-from spectrum_tui.app.handing import hand_machine, hand_names, hand_sizes, hand_to_audit
+from spectrum_tui.app.handing import (
+    hand_machine,
+    hand_names,
+    hand_no_sizes,
+    hand_sizes,
+    hand_to_audit,
+)
 from spectrum_tui.app.loading import (
     RecipeLoaded,
     ResultLoaded,
@@ -54,6 +60,9 @@ from spectrum_tui.core.requests import (
 from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 from spectrum_tui.stdio.terminal_signals import TerminalSignals
 from spectrum_tui.worker.client import WorkerDied, WorkerSaid
+
+if TYPE_CHECKING:
+    from spectrum_tui.core.results.results import Result
 
 HELP_SECONDS = 0.1
 """Between two looks whether the help is closed that results wait for."""
@@ -210,7 +219,7 @@ class SpectrumApp(ScanningApp):
             case Named(names=names):
                 hand_to_audit(self.screen_stack, names)
             case Sized():
-                _beside(post_sized, message.answer, self.post_message)
+                self._sized(message.answer)
             case RunFound(folder=folder):
                 self.setup_screen.open_run(Path(folder))
             case Failed():
@@ -220,6 +229,12 @@ class SpectrumApp(ScanningApp):
                 self.setup_screen.set_suggestions(message.answer)
             case Ready():
                 self._set_machine(message.answer)
+
+    def _sized(self, sized: Sized) -> None:
+        if sized.details:
+            _beside(post_sized, sized, self.post_message)
+        else:
+            hand_no_sizes(self.screen_stack, sized.scores)
 
     def _failed(self, failed: Failed, task: Task | None) -> None:
         match task:
@@ -238,6 +253,7 @@ class SpectrumApp(ScanningApp):
         """Say why there are no sizes, where somebody asked for them."""
         from spectrum_tui.app.screens.model_sizes import ModelSizesScreen
 
+        hand_no_sizes(self.screen_stack)
         if isinstance(self.screen, ModelSizesScreen):
             self.screen.refuse(f"{text} {hint}")
         elif self.settings.sizes_from:
@@ -276,6 +292,8 @@ class SpectrumApp(ScanningApp):
         text = f"The scan process {message.reason}."
         hint = f"Try again; details may be in {message.log}." if message.log else "Try again."
         lost = message.lost - {"sizes"}  # the scores are open without them
+        if "sizes" in message.lost:
+            hand_no_sizes(self.screen_stack)
         if "scan" in lost:
             self.scan_failed(text)
         if "check" in lost:
@@ -330,7 +348,9 @@ class SpectrumApp(ScanningApp):
             self._later = message
             return
         self.close_modals()
-        screen = ResultsScreen(ResultState(message.result, self.settings, kind=self._kind))
+        state = ResultState(message.result, self.settings, kind=self._kind)
+        state.sizing = self._read_sizes(message.path, message.result)
+        screen = ResultsScreen(state)
         over = self.runner.progress.snapshot().phase == "finished" and not self.queue.waiting
         if isinstance(self.screen, ScanScreen) and scanned:
             screen.views.go_to(self.screen.place)
@@ -338,9 +358,14 @@ class SpectrumApp(ScanningApp):
             self.switch_screen(screen)  # there is nothing to come back for
         else:
             self.push_screen(screen)
-        sizes_from = self.settings.sizes_from if message.path == self._results else ""
-        if sizes_from or not message.result.scores.has_shapes:
-            self.runner.sizes(message.path, replace(self.settings, sizes_from=sizes_from))
+
+    def _read_sizes(self, path: Path, result: Result) -> str:
+        """Have the sizes read that were asked for or that scores lack; returns of which model."""
+        sizes_from = self.settings.sizes_from if path == self._results else ""
+        if not sizes_from and result.scores.has_shapes:
+            return ""
+        self.runner.sizes(path, replace(self.settings, sizes_from=sizes_from))
+        return sizes_from or result.provenance.model
 
     @on(ScreenLoaded)
     def _show_loaded(self, message: ScreenLoaded) -> None:

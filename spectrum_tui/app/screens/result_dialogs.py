@@ -72,7 +72,11 @@ class ResultDialogs:
     def memory(self) -> None:
         """Show what every preset takes, and ask for what fits."""
         if not self._state.memory.possible:
-            self._ask_sizes()
+            if self._state.sizing:
+                self.opens_memory = not self.opens_memory
+                self._state.changed()
+            else:
+                self._ask_sizes()
             return
         from spectrum_tui.app.screens.memory import MemoryScreen
 

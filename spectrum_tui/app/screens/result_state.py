@@ -121,6 +121,8 @@ class ResultState:
         self.refuse: Callable[[SpectrumError], None] = lambda error: None
         """Called with the reason for which a change is not made."""
         self.kind = kind
+        self.sizing = ""
+        """The model whose sizes are being read, "" while none is."""
         self.saved: Path | None = None
         """The recipe that was written last."""
         self.saved_policy = self._choice.policy

@@ -101,7 +101,7 @@ class ResultHeader(Vertical):
             self._noted = choice.policy.embeddings
             self._show_notes()
         self._show_policy()
-        left = totals_text(choice)
+        left = totals_text(choice, self._state.sizing)
         right = embeddings_text(choice)
         more, starts = self.memory.follow(choice), (left, left.replace(" parameters", ""))
         ways = [start + end for start in starts for end in more]

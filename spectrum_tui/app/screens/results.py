@@ -138,6 +138,8 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def _show(self) -> None:
         self.views.show()
         self.header.show()
+        if self.state.sizing and self.dialogs.opens_memory:
+            self.header.say("memory opens with the sizes (f: not then)")
 
     def _count_memory(self) -> None:
         self.state.memory.prepare()
@@ -155,6 +157,15 @@ class ResultsScreen(NamedKeys, Screen[None]):
         lies over this is closed."""
         self._sized = result
         self._make_way()
+
+    def wait_for_sizes(self, model: str) -> None:
+        """Show that the sizes of a model are being read, for which the memory waits; "" says that
+        there are none."""
+        self.state.sizing = model
+        waited, self.dialogs.opens_memory = self.dialogs.opens_memory, False
+        self._show()
+        if waited and self.app.screen is self:
+            self.dialogs.memory()
 
     def on_screen_resume(self) -> None:
         """Go on where the dialog that is closed was opened."""
@@ -269,6 +280,8 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def action_back(self) -> None:
         if self.views.pane.filter.is_open:
             self.views.pane.filter.close()
+        elif self.state.sizing and self.dialogs.opens_memory:
+            self.dialogs.memory()
         elif self.is_unsaved:
             self.dialogs.leave()
         else:
