@@ -113,7 +113,7 @@ class Policy:
     def ending(self) -> str:
         """Return what the name of a file of it says: `25percent`, `24GiB`, `25percent_shaped`."""
         if self.budget is not None:
-            start = self.budget.text.replace(" ", "")
+            start = self.budget.text
         else:
             rule = "" if self.is_per_type else f"{self.rule}_"
             start = f"{rule}{self.percent:g}percent"
@@ -141,4 +141,20 @@ def policy_of(settings: Settings) -> Policy:
         bans=settings.bans,
         budget=settings.budget,
         way="" if settings.budget is None else settings.way,
+    )
+
+
+def settings_of(policy: Policy, metric: str = "") -> Settings:
+    """Return the settings that ask for a policy, by a metric."""
+    return Settings(
+        top_percent=policy.percent,
+        metric=metric,
+        no_embeddings=not policy.embeddings,
+        rule=policy.rule,
+        type_percents=policy.type_percents,
+        blocks=policy.blocks,
+        pins=policy.pins,
+        bans=policy.bans,
+        budget=policy.budget,
+        way=policy.way,
     )
