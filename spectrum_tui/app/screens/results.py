@@ -57,6 +57,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         Binding("e", "embeddings", "Embeddings", tooltip="Train or freeze embeddings and head"),
         Binding("f", "open('memory')", "Memory", tooltip="Memory to train; fit into N GiB"),
         Binding("space", "pin", "Pin", tooltip="Always train this layer; again to undo"),
+        Binding("P", "open('prove')", "Prove", tooltip="Train with this selection, and compare"),
         hidden_key("minus,delete", "ban", "Ban", "Never train this layer; again to undo"),
         hidden_key(
             "greater_than_sign", "type(1)", "Type more", "Raise the percentage of this layer's type"
