@@ -313,7 +313,7 @@ def measured_step(proof: Proof | None, costs: Costs, batch: int, sequence: int) 
     return sorted(steps)[len(steps) // 2] if steps else 0.0
 
 
-def conditions_with(given: Mapping[str, int], checkpointing: bool) -> Conditions:
+def conditions_with(given: Mapping[str, int], *, checkpointing: bool) -> Conditions:
     """Return conditions with these numbers, of no model or text, to estimate by."""
     return Conditions(
         model="",

@@ -90,6 +90,16 @@ def running() -> ProofView:
     )
 
 
+class Frozen(Saved):
+    """A proof in which no row goes on, but which stops and begins."""
+
+    def stop(self) -> None:
+        self.view = replace(self.view, phase="stopped")
+
+    def begin(self, *, again: bool = False) -> None:
+        self.view = running()
+
+
 def proof_screen(state: str) -> ProofScreen:
     """The proof: running, stopped or finished."""
     match state:
@@ -102,7 +112,7 @@ def proof_screen(state: str) -> ProofScreen:
             view = replace(saved_view(whole, FOLDER), phase="stopped")
         case _:
             view = saved_view(finished(), FOLDER)
-    return ProofScreen(Saved(view))
+    return ProofScreen(Frozen(view))
 
 
 def set_up(

@@ -271,9 +271,9 @@ async def test_a_proof_opens_again_and_its_row_is_taken_over(
         if typed:
             await read(pilot, again, str(folder / typed))
         await until(pilot, lambda: at(again, ProofScreen))
-        screen = again.screen
-        assert isinstance(screen, ProofScreen)
-        assert [row.done for row in screen.table.rows] == [2, 2, 2, 2]
+        shown = again.screen
+        assert isinstance(shown, ProofScreen)
+        assert [row.done for row in shown.table.rows] == [2, 2, 2, 2]
         await pilot.press("down", "enter")
         await until(pilot, lambda: at(again, ResultsScreen))
         results = again.screen

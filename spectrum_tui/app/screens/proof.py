@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Static
 
 from spectrum_tui.app.key_names import NamedKeys
@@ -31,6 +32,7 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.proof.methods import parse_method
+from spectrum_tui.core.proof.plan import ASK_ABOVE
 from spectrum_tui.core.proof.rates import rate_text
 from spectrum_tui.core.proof.rows import Row
 from spectrum_tui.core.proof.store import PLOT, PROOF, TABLE
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
     from spectrum_tui.app.screens.result_state import ResultState
 
 POLLS_PER_SECOND = 6
-ASK_ABOVE = 3600.0
-"""Seconds of a proof above which it is asked whether to go on."""
+LEAST_WITH_CURVES = 22
+"""Lines of a terminal from which the curves are shown."""
 
 
 class Source(Protocol):
@@ -117,6 +119,7 @@ class ProofScreen(NamedKeys, Screen[None]):
         """Whether the cursor stays on the row that runs."""
         self._asked = False
         self._shown: object = None
+        self._shown_about = Content()
 
     def compose(self) -> ComposeResult:
         yield StepBar(0, f"proof of {printable(self.view.model)}")
@@ -136,6 +139,10 @@ class ProofScreen(NamedKeys, Screen[None]):
             self.set_interval(1 / POLLS_PER_SECOND, self.poll)
         else:
             self._to_best()
+
+    def on_resize(self) -> None:
+        """Leave the curves out where they would have no room."""
+        self.query_one("#curves").display = self.size.height >= LEAST_WITH_CURVES
 
     # -- what is shown -------------------------------------------------------------------------
 
@@ -175,6 +182,11 @@ class ProofScreen(NamedKeys, Screen[None]):
         lines = list(_live_lines(view, panel.content_size.width) if view.live else _verdict(view))
         panel.border_title = "Training" if view.live else "What the losses allow to be said"
         self._said.update(Content("\n").join(lines))
+        self.call_after_refresh(self._say_more, panel)
+
+    def _say_more(self, panel: Widget) -> None:
+        """Tell where there is more to read than fits."""
+        panel.border_subtitle = "tab, then ↓, reads on" if panel.max_scroll_y else ""
 
     @on(ProofTable.Moved)
     def _moved(self) -> None:
@@ -186,7 +198,10 @@ class ProofScreen(NamedKeys, Screen[None]):
         row = self.table.current
         if row is None:
             return
-        self._detail.update(self._about(row))
+        about = self._about(row)
+        if about != self._shown_about:
+            self._shown_about = about
+            self._detail.update(about)
         view = self.view
         curves = [
             Curve(one.curve, one.method == row.method)
@@ -301,6 +316,7 @@ class ProofScreen(NamedKeys, Screen[None]):
         said = f"{names} are in {folder}"
         if self.view.live:
             said += f"; {TABLE}, {PLOT} and {PROOF} come at the end, or when you stop."
+        self._detail.update(Content(said))
         self.notify(said, title="Written", markup=False, timeout=15)
 
     async def action_take(self) -> None:

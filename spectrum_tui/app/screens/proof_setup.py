@@ -45,7 +45,7 @@ from spectrum_tui.proving.preparing import NO_KEPT
 
 LOOK_SECONDS = 0.4
 """After the last key in a field for texts, before they are read."""
-_DATA_HELP = f"JSONL, JSON, CSV, Parquet, text, a folder of those, or {GENERAL}"
+_DATA_HELP = "JSONL, JSON, CSV, Parquet, text, or a folder of such files"
 _KEPT_HELP = "what must not be forgotten"
 _NUMBERS = (
     ("steps", "Steps", 9),
@@ -274,7 +274,7 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         except InputError:
             return
         offers = self.methods.offers
-        conditions = proof_setup.conditions_with(given, self.typed.checkpointing)
+        conditions = proof_setup.conditions_with(given, checkpointing=self.typed.checkpointing)
         methods = tuple(dict.fromkeys(one.method(Path()) for one in offers))
         costs = await beside(
             partial(proof_setup.costs_of, self._choice, methods, conditions, half=self._half)

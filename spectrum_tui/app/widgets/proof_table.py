@@ -138,7 +138,10 @@ class ProofTable(LineView):
             last, room = [*last, ("a row", 9)], room - 11
         if room >= _RANGE + 2:
             fixed = [*fixed, ("lower is better", min(_MOST_RANGE, room - 2))]
-        return [*fixed, *kept, *last]
+        columns = [*fixed, *kept, *last]
+        while sum(cells + 2 for _, cells in columns) > width:
+            columns.pop()
+        return columns
 
     def render_header(self, line: int, width: int) -> Strip:
         style = self.line_style("line-view--header")
