@@ -79,13 +79,42 @@ def hand_to_audit(screens: Screens, names: ModelNames | Failed) -> None:
             screen.show_names(names)
 
 
-def hand_sizes(screens: Screens, sized: ResultSized) -> None:
-    """Give sizes to the results that lack them, and end the question for a model."""
+def hand_sizes(screens: Screens, sized: ResultSized) -> bool:
+    """Give sizes to the results that lack them, and end the question for a model; return whether
+    it was asked, so that the memory opens."""
     from spectrum_tui.app.screens.model_sizes import ModelSizesScreen
     from spectrum_tui.app.screens.results import ResultsScreen
 
+    asked = False
     for screen in screens:
         if isinstance(screen, ResultsScreen) and screen.state.result.source == str(sized.path):
             screen.take_sizes(sized.result)
         if isinstance(screen, ModelSizesScreen) and screen.scores == sized.path:
             screen.dismiss(True)
+            asked = True
+    return asked
+
+
+def hand_no_sizes(screens: Screens, scores: str = "") -> None:
+    """Tell the results that wait for sizes, of one file or of any, that there are none."""
+    from spectrum_tui.app.screens.results import ResultsScreen
+
+    for screen in screens:
+        if not isinstance(screen, ResultsScreen) or not screen.state.sizing:
+            continue
+        if scores in ("", screen.state.result.source):
+            screen.wait_for_sizes("")
+
+
+@runtime_checkable
+class HoldsWork(Protocol):
+    """A screen with what a person made by hand."""
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether leaving would lose it."""
+
+
+def has_unsaved(screens: Screens) -> bool:
+    """Return whether leaving would lose what was made by hand, whatever lies over it."""
+    return any(isinstance(screen, HoldsWork) and screen.is_unsaved for screen in screens)

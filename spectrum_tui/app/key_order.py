@@ -24,6 +24,8 @@ KEYS_WAIT = "keys-wait"
 """The group of workers whose end the keys wait for: what a key asked for is not there before."""
 KEY_WAIT = 1.0
 """Seconds that a key waits at the most, so that no screen that is always at work swallows keys."""
+SCREEN_WAIT = 5.0
+"""Seconds that a key waits at the most for a screen that is on its way."""
 _POLL_SECONDS = 0.002
 _QUICK_POLLS = 50
 """Looks at the queues that are made at once, before each waits for `_POLL_SECONDS`."""
@@ -40,6 +42,7 @@ class KeyOrder:
         self._app, self._handle = app, handle
         self._held: deque[Event] = deque()
         self._settling: asyncio.Task[None] | None = None
+        self._until: Callable[[], bool] | None = None
         self.listening = True
         self.quit_keys = ["ctrl+q"]
 
@@ -48,9 +51,10 @@ class KeyOrder:
         """Whether no key is held and none is taking effect."""
         return self._settling is None
 
-    def listen(self) -> None:
-        """Take keys from now on, and let them through once the screen that was asked for is up."""
-        self.listening = True
+    def listen(self, until: Callable[[], bool] | None = None) -> None:
+        """Take keys from now on, and let them through once the screen that was asked for is up;
+        `until` says that it is, where others come before it."""
+        self.listening, self._until = True, until
         if self._settling is None:
             self._settling = asyncio.create_task(self._settle())
 
@@ -80,17 +84,20 @@ class KeyOrder:
     async def _effect(self) -> None:
         """Wait until nothing is under way twice in a row: handlers may wait for each other."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + KEY_WAIT
+        end = loop.time() + (SCREEN_WAIT if self._until else KEY_WAIT)
         quiet = polls = 0
         while quiet < 2 and loop.time() < end:
             polls += 1
             await asyncio.sleep(0 if polls < _QUICK_POLLS else _POLL_SECONDS)
             quiet = 0 if self._under_way() else quiet + 1
+        self._until = None
 
     def _under_way(self) -> bool:
         """Return whether a message waits anywhere, a widget is still to come, or keys wait for
         work."""
         screen = self._app.screen
+        if self._until is not None and not self._until():
+            return True
         if any(_is_waited_for(worker, screen) for worker in self._app.workers):
             return True
         widgets = screen.walk_children(Widget, with_self=True)

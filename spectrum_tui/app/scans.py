@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.base import BaseApp
-from spectrum_tui.app.handing import hand_checked
+from spectrum_tui.app.handing import hand_checked, has_unsaved
 from spectrum_tui.app.scan_queue import Queued, ScanQueue, State, named, unscanned
 from spectrum_tui.core.events import ScanEnded
 from spectrum_tui.core.files import cache_note
@@ -32,6 +32,7 @@ from spectrum_tui.worker.client import ScanRunner, ScanSession
 
 KEPT = "Every finished score is on disk. The next scan of this model continues there."
 LOST = "The cache cannot be written: the scores of this scan will be lost."
+UNSAVED = "The selection that you shaped by hand is in no file yet."
 IN_LIBRARY = "The scores are in the library: ctrl+l."
 FAILURE_SECONDS = 30
 
@@ -223,17 +224,21 @@ class ScanningApp(BaseApp):
     # -- leaving -------------------------------------------------------------------------------
 
     async def action_quit(self) -> None:
-        """Leave; ask once while a scan runs or models wait."""
+        """Leave; ask once while a scan runs, models wait, or a selection was shaped and not
+        saved."""
         from spectrum_tui.app.screens.confirm import ConfirmScreen
 
         live = self.runner.progress.live
-        if not live and not self.queue.waiting:
+        unsaved = [UNSAVED] * has_unsaved(self.screen_stack)
+        if not (live or self.queue.waiting or unsaved):
             self.exit(return_code=0)
         elif not any(isinstance(screen, ConfirmScreen) for screen in self.screen_stack):
             kept = [KEPT if self._keeps else LOST] if live else []
-            detail = "\n".join([*kept, *unscanned(self.queue)])
-            what, stay = ("while scanning", "scanning") if live else ("the queue", "it")
-            question = ConfirmScreen(f"Leave {what}?", detail, "Leave", f"Keep {stay}")
+            detail = "\n".join([*kept, *unscanned(self.queue), *unsaved])
+            what, stay = ("while scanning", "Keep scanning") if live else ("the queue", "Keep it")
+            if not (live or self.queue.waiting):
+                what, stay = "without saving", "Stay"
+            question = ConfirmScreen(f"Leave {what}?", detail, "Leave", stay)
             self.push_screen(question, self._leave)
 
     def _leave(self, leave: bool | None) -> None:

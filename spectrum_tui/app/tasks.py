@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -49,7 +50,7 @@ TASKS: dict[str, dict[str, str]] = {
         "proof.again": "Run the rows again that failed",
         "proof.take-over": "Take this row's selection over",
         "proof.files": "Say where table and plot are",
-        "proof.picture": "",
+        "audit.open-selection": "Open the scores with what this selects",
         "film.play": "Play or stop the run",
         "film.open": "Open the scores of this step",
         "film.step": "",
@@ -140,9 +141,16 @@ def commands_of(
         title = _TITLES.get(name, binding.description) if name else ""  # "": Textual's own
         if owner is node and enabled and title:
             run = partial(app.run_action, binding.action, node)
-            command = SystemCommand(title, binding.tooltip, run)
+            key = app.get_key_display(replace(binding, key_display=None))
+            command = SystemCommand(title, _help(key, title, binding.tooltip), run)
             found.setdefault(title, (_ORDER.get(name, len(_ORDER)), command))
     return [command for _, command in sorted(found.values(), key=lambda one: one[0])]
+
+
+def _help(key: str, title: str, tooltip: str) -> str:
+    """Return the key of a command, and what else is to be said of it."""
+    same = tooltip.lower() in title.lower() or title.lower() in tooltip.lower()
+    return key if same else f"{key} · {tooltip}"
 
 
 class Commands(SystemCommandsProvider):

@@ -29,6 +29,7 @@ COMMANDS = {
     "export": ("RESULTS.json", "write saved scores as a recipe: axolotl, a TRL script, LoRA"),
     "audit": ("FILE.yaml", "check a recipe and correct it"),
     "memory": ("RESULTS.json", "estimate the memory to train a selection; fit it into N GiB"),
+    "probe": ("MODEL", "add metrics that need data: gradients, activations"),
     "prove": ("SCORES.json", "train in several ways on your own data, and compare"),
     "compare": ("A.json B.json", "compare two rankings and their selections"),
     "library": ("", "list the score files of this machine, the last used first"),

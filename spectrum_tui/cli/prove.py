@@ -18,6 +18,7 @@ from spectrum_tui.core.files import output_folder, slug
 from spectrum_tui.core.memory.presets import parse_batch, parse_gpus, parse_sequence
 from spectrum_tui.core.numbers import counted, duration
 from spectrum_tui.core.option import whole_number
+from spectrum_tui.core.platforms import has_nvidia_gpu
 from spectrum_tui.core.proof.methods import DEFAULT_METHODS, parse_methods
 from spectrum_tui.core.proof.plan import ASK_ABOVE
 from spectrum_tui.core.proof.proof import Proof, proof_text
@@ -93,6 +94,7 @@ def _conditions(options: argparse.Namespace, known: Conditions) -> Conditions:
         device=options.device.strip().lower() or "auto",
         dtype=options.dtype,
         checkpointing=options.checkpointing,
+        judged=_whole(options.judged, MOST_STEPS, "judged"),
     )
 
 
@@ -120,12 +122,15 @@ def _introduce(prepared: Prepared) -> None:
     say(f"{safe(asked.model)}: {methods}; {counted(asked.seeds, 'seed')} each")
     for note in prepared.notes:
         say(note)
+    if prepared.warning:
+        say(f"note: {prepared.warning}")
     tokens = conditions.batch * conditions.sequence
     say(
         f"{counted(asked.steps, 'step')} of {conditions.batch} × {conditions.sequence:,} tokens: "
         f"up to {numbers.count(asked.steps * tokens)} tokens a row"
     )
-    half = conditions.dtype == "bfloat16"
+    on_gpu = conditions.device != "cpu" and has_nvidia_gpu()
+    half = conditions.dtype == "bfloat16" or (conditions.dtype == "auto" and on_gpu)
     needs = prepared.memory(half=half)
     if needs:
         each = (f"{method} {numbers.size(needs[method].total)}" for method in needs)
@@ -214,7 +219,8 @@ def _came_to(outcome: Outcome) -> str:
     if outcome.before.kept is not None and outcome.after.kept is not None:
         kept = f", kept text {outcome.before.kept:.3f} → {outcome.after.kept:.3f}"
     losses = f"{outcome.before.held_out:.3f} → {outcome.after.held_out:.3f}"
-    return f"held-out loss {losses}{kept}, {duration(outcome.seconds)}"
+    text = "trial's" if outcome.trial else "held-out"
+    return f"{text} loss {losses}{kept}, {duration(outcome.seconds)}"
 
 
 # -- what it came to -------------------------------------------------------------------------------
@@ -274,6 +280,8 @@ def _add_rows(parser: Parser) -> None:
         "that of each method)")  # fmt: skip
     add("--steps", default="200", metavar="N", help="training steps of a row (200)")
     add("--seeds", default="3", metavar="N", help="rows of each method (3)")
+    add("--judged", default=str(_DEFAULT.judged), metavar="N", help="most sequences of each text "
+        "that losses are measured on (64)")  # fmt: skip
     add("--no-embeddings", action="store_true", help="keep embeddings and heads frozen")
     add("--price", default="0", metavar="P", help="price of an hour, for a column of costs")
 
@@ -286,6 +294,6 @@ def _add_training(parser: Parser) -> None:
     add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps (auto)")
     add("--gpus", default="1", metavar="N", help="processes that share each batch (1)")
     add("--dtype", default="auto", choices=DTYPES, help="type of the weights (auto: bfloat16 on a "
-        "GPU, float32 elsewhere)")  # fmt: skip
+        "GPU, as TRL and axolotl train; float32 elsewhere)")  # fmt: skip
     add("--checkpointing", action=argparse.BooleanOptionalAction, default=False,
         help="less memory, more time")  # fmt: skip

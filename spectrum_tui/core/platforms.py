@@ -123,6 +123,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def has_nvidia_gpu() -> bool:
+    """Return whether the driver of such a GPU is loaded, as far as Linux tells without torch."""
+    return Path("/proc/driver/nvidia/version").exists()
+
+
 # -- memory -------------------------------------------------------------------------------------
 
 
@@ -133,6 +138,22 @@ def resident_bytes(pid: int | None) -> int:
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError):
         return 0
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has had since `forget_peak`, 0 where the system
+    does not tell (not Linux)."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, ValueError, StopIteration):
+        return 0
+
+
+def forget_peak() -> None:
+    """Let `peak_bytes` begin anew, where the system lets it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def known_free() -> int | None:

@@ -21,6 +21,7 @@ from spectrum_tui.core.proof.rows import Conditions, Row
 from spectrum_tui.core.scanning.devices import is_out_of_memory
 from spectrum_tui.freeze import freeze_except
 from spectrum_tui.proving.batches import Kind
+from spectrum_tui.proving.model_files import NO_TOKENIZER
 
 INSTALL = "Install it with: pip install 'spectrum-tui[train]'."
 KINDS: tuple[tuple[Kind, str, str], ...] = (
@@ -52,7 +53,7 @@ def load_tokenizer(conditions: Conditions) -> Any:
     except Exception as exc:  # missing files, missing packages, files of anybody's
         raise CheckpointError(
             f"{conditions.model} has no tokenizer that can be read ({first_line(exc)}).",
-            "Put its files beside the weights: tokenizer.json and tokenizer_config.json.",
+            NO_TOKENIZER,
             field="model",
         ) from None
 
@@ -63,15 +64,14 @@ def load_row(conditions: Conditions, row: Row, device: torch.device, dtype: torc
 
     Adapters are made by running the recipe itself.
     """
-    with _in_one_line(conditions.model):
+    with in_one_line(conditions.model):
         if row.files:
             model = _adapted(conditions, row)
-            kind = _kind_of(model.get_base_model())
+            kind = kind_of(model.get_base_model())
         else:
             model, kind = _whole(conditions, dtype)
             _freeze(model, row.names)
-    _cast(model, dtype)
-    model = _placed(model, device)
+    model = _placed(model, device, dtype)
     _settle(model, checkpointing=conditions.checkpointing)
     return Loaded(model, kind)
 
@@ -80,17 +80,17 @@ def load_row(conditions: Conditions, row: Row, device: torch.device, dtype: torc
 
 
 def _whole(conditions: Conditions, dtype: torch.dtype) -> tuple[Any, Kind]:
-    chosen = _class_of(conditions)
+    chosen = class_of(conditions)
     model = chosen.from_pretrained(
         conditions.model,
         revision=conditions.revision or "main",
         dtype=dtype,
         trust_remote_code=False,
     )
-    return model, _kind_of(model)
+    return model, kind_of(model)
 
 
-def _class_of(conditions: Conditions) -> Any:
+def class_of(conditions: Conditions) -> Any:
     """Return the class that the scores are of, or the one that trainers choose; in place of a
     model without a head for language its relative that has one."""
     import transformers
@@ -113,7 +113,8 @@ def _class_of(conditions: Conditions) -> Any:
     raise _no_language(chosen.__name__)
 
 
-def _kind_of(model: Any) -> Kind:
+def kind_of(model: Any) -> Kind:
+    """Return how a model learns text; raises InputError for one that does not."""
     name = type(model).__name__
     for kind, _, listed in KINDS:
         if name in _classes(listed):
@@ -131,7 +132,7 @@ def _classes(listed: str) -> set[str]:
 def _no_language(name: str) -> InputError:
     return InputError(
         f"{name} is no language model: there is no loss of text for it.",
-        "prove trains causal, masked and sequence-to-sequence language models.",
+        "Causal, masked and sequence-to-sequence language models learn from text.",
         field="model",
     )
 
@@ -187,7 +188,7 @@ def _check_installed(package: str) -> None:
 
 
 @contextmanager
-def _in_one_line(model: str) -> Iterator[None]:
+def in_one_line(model: str) -> Iterator[None]:
     """Turn what libraries raise about a model into one line; memory that ran out stays that."""
     try:
         yield
@@ -203,21 +204,20 @@ def _in_one_line(model: str) -> Iterator[None]:
         ) from exc
 
 
-def _cast(model: Any, dtype: torch.dtype) -> None:
-    """Give weights the dtype that those of all rows have, where a recipe loads them as stored.
-    What PEFT trains stays in float32 above a base in bfloat16."""
-    for parameter in model.parameters():
+def _placed(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Move a model to its device, in the dtype that all rows have where a recipe loads it as it is
+    stored; what PEFT trains stays in float32 above a base in bfloat16.
+
+    A quantised one is on its device, and stays as its recipe loads it.
+    """
+    parameters = list(model.parameters())
+    if any(getattr(parameter, "quant_state", None) is not None for parameter in parameters):
+        return model
+    for parameter in parameters:
         plain = parameter.is_floating_point() and parameter.element_size() > 1
         if plain and not (parameter.requires_grad and parameter.element_size() > dtype.itemsize):
             parameter.data = parameter.data.to(dtype)
-
-
-def _placed(model: Any, device: torch.device) -> Any:
-    """Move a model to its device; a quantised one is there, and refuses to be moved."""
-    quantised = getattr(model, "is_quantized", False) or any(
-        getattr(parameter, "quant_state", None) is not None for parameter in model.parameters()
-    )
-    return model if quantised else model.to(device)
+    return model.to(device)
 
 
 def _settle(model: Any, *, checkpointing: bool) -> None:
@@ -225,4 +225,8 @@ def _settle(model: Any, *, checkpointing: bool) -> None:
         model.config.use_cache = False  # keys and values of a training are never asked for again
     if checkpointing:
         # Reentrant checkpoints give no gradient to what lies above frozen embeddings.
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        how = {"use_reentrant": False}
+        if hasattr(model, "activation_checkpointing_enable"):  # the newer name
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
+        else:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from spectrum_tui.core.platforms import forget_peak, peak_bytes, resident_bytes
 from spectrum_tui.core.proof.rows import Bytes
 
 
@@ -30,6 +30,12 @@ def static_bytes(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> By
 def trainable(model: torch.nn.Module) -> int:
     """Return the elements of the parameters that train, tied ones once."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def trained_dtypes(model: torch.nn.Module) -> str:
+    """Return the types of the parameters that train, as in `bfloat16 and float32`."""
+    dtypes = {str(p.dtype) for p in model.parameters() if p.requires_grad}
+    return " and ".join(sorted(name.removeprefix("torch.") for name in dtypes))
 
 
 def parameter_bytes(model: torch.nn.Module) -> int:
@@ -76,13 +82,12 @@ class Peaks:
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device if device.type == "cuda" else None
-        self._process = _status("VmRSS")
+        self._process = resident_bytes(os.getpid())
         self._device = torch.cuda.memory_allocated(device) if self._cuda else 0
 
     def begin(self) -> None:
         """Forget the peaks so far: to load a model may take more than to train it."""
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
+        forget_peak()
         if self._cuda:
             torch.cuda.reset_peak_memory_stats(self._cuda)
 
@@ -92,14 +97,5 @@ class Peaks:
         return replace(
             static,
             peak_device=peak - self._device,
-            peak_process=max(0, _status("VmHWM") - self._process),
+            peak_process=max(0, peak_bytes() - self._process),
         )
-
-
-def _status(field: str) -> int:
-    """Return bytes of this process by Linux: VmRSS now, VmHWM at the most; 0 elsewhere."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
-    except (OSError, ValueError, StopIteration):
-        return 0

@@ -183,7 +183,8 @@ class Worker:
 
     def _refine(self, request: Request, model: KeptModel) -> None:
         """Send the exact names, unless the user has gone on to another model meanwhile."""
-        self._torch_ready.wait()
+        if model.needs_imports():
+            self._torch_ready.wait()
         if model is self._model:
             self._send(Refined(request.number, model.summary()))
 

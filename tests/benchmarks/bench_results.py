@@ -29,7 +29,7 @@ from spectrum_tui.core.settings import Settings
 from tests import made
 
 LAYERS, TYPES = 61, 984
-SIZES = ((80, 24), (120, 40), (160, 50))
+SIZES = ((80, 24), (120, 40), (160, 50), (200, 50))
 TARGET_OPEN, TARGET_KEY = 1000.0, 16.0
 PERCENTS = (
     ("±1 %", ("plus", "plus", "underscore")),
@@ -41,6 +41,7 @@ STEPS = (
     ("m", "cursor right, down", ("right", "right", "down")),
     ("m", "pin, undo", ("space", "u")),
     ("m", "type ±1 %", ("greater_than_sign", "less_than_sign")),
+    ("m", "blocks", ("right_square_bracket", "left_square_bracket")),
     *(("t", name, keys) for name, keys in PERCENTS),
     ("t", "cursor move", ("down",)),
     ("t", "cursor past the edge", ("pagedown", "down")),
@@ -124,7 +125,7 @@ def main() -> int:
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SPECTRUM_TUI_CACHE"] = str(Path(folder, "cache"))
-        result = made.result(layers=LAYERS, types=TYPES)
+        result = made.with_parameters(made.result(layers=LAYERS, types=TYPES))
         files = save_scores(result, Path(folder))
         print(f"{len(result.scores):,} layers of {TYPES} types, {repeats} keys each")
         good = [asyncio.run(measure(files.scores, size, repeats)) for size in SIZES]

@@ -1,12 +1,14 @@
 """What the map of a scan of 60,000 layers takes to follow: `tests/benchmarks/bench_scan_map.py`.
 
-A thousand scores come between two updates, type by type. Processor time of the app's thread, from
-the look at the scan until the bytes for the terminal are ready: a scan uses every core besides.
+A thousand scores come between two updates, type by type or in random order. Processor time of the
+app's thread, from the look at the scan until the bytes for the terminal are ready: a scan uses
+every core besides.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import statistics
@@ -73,7 +75,9 @@ def done(layer: str, kind: str) -> LayerDone:
     )
 
 
-async def measure(kinds: list[tuple[str, list[str]]], size: tuple[int, int]) -> list[float]:
+async def measure(
+    kinds: list[tuple[str, list[str]]], size: tuple[int, int], *, shuffled: bool
+) -> list[float]:
     progress = ScanProgress()
     progress.begin()
     names = [(layer, kind) for kind, layers in kinds for layer in layers]
@@ -88,6 +92,8 @@ async def measure(kinds: list[tuple[str, list[str]]], size: tuple[int, int]) -> 
             names=tuple(layer for layer, _ in names),
         )
     )
+    if shuffled:
+        random.shuffle(names)
     app, taken = Timed(progress), []
     async with app.run_test(size=size) as pilot:
         while not app.scan.place:
@@ -108,13 +114,13 @@ async def measure(kinds: list[tuple[str, list[str]]], size: tuple[int, int]) -> 
 def main() -> None:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     for what, kinds in KINDS.items():
-        for size in SIZES:
-            taken = asyncio.run(measure(kinds, size))
+        for size, shuffled in itertools.product(SIZES, (False, True)):
+            taken = asyncio.run(measure(kinds, size, shuffled=shuffled))
             p95 = sorted(taken)[int(0.95 * (len(taken) - 1))]
             verdict = "ok" if p95 <= TARGET else f"above {TARGET:.0f}"
             median = statistics.median(taken)
-            shape = f"{size[0]}x{size[1]}"
-            print(f"{what}  {shape:7} {median:6.1f} ms   p95 {p95:6.1f} ms  {verdict}")
+            how = f"{size[0]}x{size[1]} {'random' if shuffled else 'by type'}"
+            print(f"{what}  {how:15} {median:6.1f} ms   p95 {p95:6.1f} ms  {verdict}")
 
 
 if __name__ == "__main__":

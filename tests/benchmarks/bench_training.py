@@ -39,7 +39,7 @@ from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.freeze import freeze_except
-from spectrum_tui.proving.measure import gradient_bytes, optimizer_bytes, parameter_bytes, trainable
+from spectrum_tui.proving.measure import Peaks, static_bytes, trainable
 
 SHAPE = {
     "vocab_size": 8192,
@@ -154,27 +154,27 @@ def measured(folder: Path, way: Way) -> dict[str, float]:
     """Load, freeze or wrap, train; the figures."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    before = memory("VmRSS")
+    peaks = Peaks(torch.device("cpu"))
     model = prepared(way, folder)
     model.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-5)
     tokens = torch.randint(0, SHAPE["vocab_size"], (BATCH, TOKENS))
-    reset_peak()
-    seconds, gradients = [], 0
+    peaks.begin()
+    seconds = []
     for _ in range(WARM_UP + STEPS):
         begin = time.process_time()
-        model(input_ids=tokens, labels=tokens).loss.backward()
-        gradients = gradient_bytes(model)
-        optimizer.step()
         optimizer.zero_grad()
+        model(input_ids=tokens, labels=tokens).loss.backward()
+        optimizer.step()
         seconds.append(time.process_time() - begin)
+    held = peaks.beside(static_bytes(model, optimizer))
     return {
         "trainable": trainable(model),
-        "parameters": parameter_bytes(model),
-        "gradients": gradients,
-        "optimizer": optimizer_bytes(optimizer),
-        "peak": memory("VmHWM") - before,
+        "parameters": held.weights,
+        "gradients": held.gradients,
+        "optimizer": held.optimizer,
+        "peak": held.peak_process,
         "step": statistics.median(seconds[WARM_UP:]),
     }
 
@@ -215,19 +215,6 @@ def loader(script: Path) -> Callable[[str], Any]:
     spec.loader.exec_module(module)
     load: Callable[[str], Any] = module.load_model
     return load
-
-
-def memory(field: str) -> int:
-    """Bytes of this process, by Linux: VmRSS now, VmHWM at the most."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise ValueError(field)
-
-
-def reset_peak() -> None:
-    """Loading a model may take more than training it; that is not what is asked."""
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 # -- the table --------------------------------------------------------------------------------

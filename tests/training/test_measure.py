@@ -8,6 +8,7 @@ from torch import nn
 
 from spectrum_tui.core.proof.rows import Bytes
 from spectrum_tui.proving.measure import (
+    Peaks,
     gradient_bytes,
     optimizer_bytes,
     parameter_bytes,
@@ -59,3 +60,19 @@ def test_quantised_weights_and_8_bit_states() -> None:
     numel = 64 * 256
     moments, blocks, maps = 2 * numel, 2 * 4 * numel // 256, 2 * 256 * 4
     assert optimizer_bytes(optimizer) == pytest.approx(moments + blocks + maps, abs=16)
+
+
+def test_peaks_begin_where_they_are_told_to() -> None:
+    peaks = Peaks(torch.device("cpu"))
+    kept = torch.ones(2**22)
+    torch.ones(2**24).sum()
+    nothing = Bytes(weights=1, gradients=2, optimizer=3)
+    loading = peaks.beside(nothing).peak_process
+    peaks.begin()
+    torch.ones(2**23).sum()
+    training = peaks.beside(nothing)
+    if loading:  # Linux
+        assert loading > 4 * (2**24 + 2**22) * 0.9
+        assert 4 * (2**23 + 2**22) * 0.9 < training.peak_process < loading * 0.9
+    assert (training.weights, training.gradients, training.optimizer) == (1, 2, 3)
+    assert kept.numel()

@@ -8,7 +8,6 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
-from spectrum_tui.app.widgets.heat_layout import PERCENT
 from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.policy import Policy
@@ -93,9 +92,9 @@ async def test_a_mark_stands_on_every_selected_layer() -> None:
 @pytest.mark.parametrize(
     ("size", "cell", "fold", "tall"),
     [
-        ((80, 24), 1, 1, 2),
+        ((80, 24), 2, 1, 2),
         ((120, 40), 2, 1, 3),
-        ((200, 50), 4, 1, 3),
+        ((200, 50), 5, 1, 3),
         ((80, 10), 1, 1, 1),
     ],
 )
@@ -120,17 +119,17 @@ async def test_blocks_that_do_not_fit_share_cells() -> None:
         await pilot.press(*["right"] * 5)
         await pilot.pause()
         axis = app.grid.render_line(0).text
-        assert "3 blocks a cell" in axis
-        assert " 15-17 " in axis
-        assert app.foot()[1] == "mlp.down_proj, blocks 15-17"
-        assert " of 3 selected" in app.foot()[2]
-        assert app.grid.cursor_rows == [15, 16, 17]
+        assert "2 blocks/cell " in axis
+        assert " 10-11 " in axis
+        assert app.foot()[1] == "mlp.down_proj, blocks 10-11 · 2 layers · 117 M parameters"
+        assert " of 2 selected" in app.foot()[2]
+        assert app.grid.cursor_rows == [10, 11]
         mask = app.selection.mask(Policy(percent=50))
-        parts = mask[:120].reshape(40, 3).sum(axis=1).tolist()
-        assert app.cells(0) == "".join(" ●"[n > 2] if n in (0, 3) else "◐" for n in parts)
+        parts = mask[:120].reshape(60, 2).sum(axis=1).tolist()
+        assert app.cells(0) == "".join(" ◐●"[n] for n in parts)
         await pilot.resize_terminal(180, 24)
         await pilot.pause()
-        assert app.layer_name() == "model.layers.15.mlp.down_proj", "on the first of these blocks"
+        assert app.layer_name() == "model.layers.10.mlp.down_proj", "on the first of these blocks"
         assert app.cells(0) == "".join(" ●"[int(on)] for on in mask[:120])
 
 
@@ -270,7 +269,7 @@ async def test_experts_share_a_row() -> None:
         await pilot.press(*["down"] * 7)
         await pilot.pause()
         title, facts = app.foot()[1:3]
-        assert title == "mlp.experts.*.down_proj ×16, block 0"
+        assert title == "mlp.experts.*.down_proj ×16, block 0 · 16 layers · 126 M parameters"
         assert facts.startswith("mean SNR ")
         assert "of 16 selected" in facts
 
@@ -294,7 +293,7 @@ async def test_a_step_repaints_only_the_cells_that_changed(monkeypatch: pytest.M
         assert 0 < len(changed) < 60
         cells = [r for r in painted if r.width == at.cell]
         assert len(cells) == len(changed)
-        percents = [r for r in painted if (r.x, r.width) == (at.label, PERCENT)]
+        percents = [r for r in painted if (r.x, r.width) == (at.label, at.percent)]
         assert len(percents) == app.grid.line_count
         assert all(r.height == 1 for r in painted), "the colours below stay"
         painted.clear()
@@ -352,10 +351,27 @@ async def test_without_colours_value_and_selection_are_both_seen(
 
 async def test_blocks_share_cells_sooner_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    app = Host(made.result(layers=32))
+    app = Host(made.result(layers=48))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         assert (app.grid.geometry.cell, app.grid.geometry.fold) == (2, 2)
+
+
+async def test_counts_stand_below_short_names_and_follow() -> None:
+    app = Host(made.result(layers=32), percent=25)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        at = app.grid.geometry
+        assert (at.cell, at.fold, at.tall, at.counts) == (2, 1, 2, 0)
+        assert app.row(0)[: at.cells_at] == "   k_proj  25 "
+        assert app.row(0, 1)[: at.cells_at].split() == ["8/32"]
+        painted: list[Region] = []
+        app.grid.refresh = lambda *regions, **_: painted.extend(regions)  # type: ignore[assignment]
+        app.heatmap.show(app.selection, Policy(percent=28))
+        assert app.row(0, 1)[: at.cells_at].split() == ["8/32"]
+        app.heatmap.show(app.selection, Policy(percent=50))
+        assert app.row(0, 1)[: at.cells_at].split() == ["16/32"]
+        assert painted, "and it is repainted"
 
 
 def _sparks(app: Host, row: int) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
@@ -191,6 +192,21 @@ async def test_the_card_stays_and_is_marked_on_the_bar() -> None:
         assert app.dialog.size_field.value == "40"
 
 
+async def test_what_fits_is_of_what_the_rule_takes_and_a_budget_takes_its_place() -> None:
+    app = Host()
+    async with app.run_test(size=LARGE) as pilot:
+        app.results.state.choose(rule="global-rank")
+        await opened(pilot)
+        await pilot.press(*"40")
+        offered = [str(option.prompt) for option in app.dialog.ways.options]
+        assert " % of all layers together by rank in their type: about " in offered[0]
+        await pilot.press("tab", "down", "enter")
+        await pilot.pause()
+        policy = app.results.state.choice.policy
+        assert policy.budget and policy.rule == "per-type"
+        assert policy.words == "the best layers by rank in their type that fit into 40GiB"
+
+
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 async def test_a_budget_is_taken_from_the_list_and_follows_what_is_changed(
     size: tuple[int, int],
@@ -235,7 +251,7 @@ async def test_what_trains_within_a_budget_is_said_before_names(width: int) -> N
         await opened(pilot)
         await pilot.press(*"40", "tab", "down", "enter")
         await pilot.pause()
-        await pilot.press("minus", "right", "space", "greater_than_sign")
+        await pilot.press("minus", "right", "greater_than_sign", "space")
         line, choice = app.results.header.policy_line, app.results.state.choice
         totals, said = choice.selection.totals(choice.policy), line.render().plain
         assert totals.layers == app.results.state.mask().sum() != choice.policy.layers
@@ -452,7 +468,13 @@ class TestImportedScores:
             await pilot.press("enter")
             await until(pilot, lambda: "another model" in state_of(app))
             field.value = str(right)
-            await pilot.press("enter")
+            await pilot.press("enter", "3", "x", "enter")
+            assert field.value == str(right), "keys wait while it reads"
+            for _ in range(400):  # as fast as they come, in which field they may end
+                if isinstance(app.screen, MemoryScreen):
+                    break
+                app.post_message(events.Key("9", "9"))
+                await pilot.pause(0.005)
             await until(pilot, lambda: isinstance(app.screen, MemoryScreen))
             results = app.screen_stack[-2]
             assert isinstance(results, ResultsScreen) and results.state.memory.possible

@@ -354,3 +354,36 @@ def test_every_key_is_explained(owner: type[ResultsScreen] | type[SaveScreen]) -
         assert isinstance(binding, Binding)
         assert binding.description
         assert binding.tooltip
+
+
+async def test_the_cursor_stays_on_its_layer_in_map_and_table() -> None:
+    app = Host(made.result(layers=12))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        views = app.results.views
+        await pilot.press("down", "right", "right", "right")
+        row = views.current_row
+        await pilot.press("t")
+        assert (views.current, views.current_row) == ("Table", row)
+        await pilot.press("down", "down")
+        row = views.current_row
+        await pilot.press("y", "m")
+        assert (views.current, views.current_row) == ("Heat map", row)
+
+
+@pytest.mark.parametrize("keys", [("escape",), ("enter", "escape"), ("enter", "down", "escape")])
+async def test_a_filter_gives_back_the_view_that_it_was_opened_from(keys: tuple[str, ...]) -> None:
+    app = Host(made.result(layers=12))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        views = app.results.views
+        await pilot.press("slash", *"up_proj", *keys)
+        await settled(pilot)
+        assert views.current == "Heat map"
+        assert views.current_row is not None
+        assert views.heatmap is not None
+        assert views.heatmap.grid.has_focus
+        assert "up_proj" in app.results.state.result.scores.layers[views.current_row]
+        await pilot.press("t", "slash", "escape")
+        await settled(pilot)
+        assert views.current == "Table"

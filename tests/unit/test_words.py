@@ -58,6 +58,8 @@ ALWAYS_SEVERAL = {
     "core/proof/table.py": {"tokens"},  # of a batch: `2 × 512 tokens`
     "core/recipes/peft_script.py": {"parameters", "experts"},
     "app/widgets/memory_line.py": {"GPUs"},  # said where there is more than one
+    "cli/prove.py": {"tokens"},  # of a batch
+    "proving/machine.py": {"processes"},  # that share one
     "cli/memory.py": {"GPUs", "parameters", "tokens"},
     "core/memory/fit.py": {"GPUs"},
     "core/memory/budget.py": {"parameters"},  # as `8.03 B`

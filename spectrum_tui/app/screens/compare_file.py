@@ -67,6 +67,7 @@ class CompareFileScreen(Dialog[None]):
         }
     }
     """
+    AUTO_FOCUS = "#path"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Cancel", tooltip="Do not compare"),
         hidden_key("down", "files", "Files", "From the field to the list"),
@@ -94,7 +95,6 @@ class CompareFileScreen(Dialog[None]):
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        self._path.focus()
         self._list()
 
     @work(group=KEYS_WAIT)

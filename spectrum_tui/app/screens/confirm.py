@@ -31,6 +31,7 @@ class ConfirmScreen(Dialog[bool]):
         & Button { margin: 0 0 0 2; }
     }
     """
+    AUTO_FOCUS = "#no"  # enter is safe
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "dismiss(True)", "Yes", tooltip="Do it"),
         Binding("n,escape", "dismiss(False)", "No", tooltip="Leave things as they are"),
@@ -52,10 +53,6 @@ class ConfirmScreen(Dialog[bool]):
             with Horizontal():
                 yield Button(f"{self._yes} (y)", id="yes", variant="warning", compact=True)
                 yield Button(f"{self._no} (n)", id="no", variant="primary", compact=True)
-
-    def on_mount(self) -> None:
-        """Enter is safe."""
-        self.query_one("#no", Button).focus()
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
@@ -54,7 +55,8 @@ class Dialog(NamedKeys, ModalScreen[ScreenResultType]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         # The app's own keys end at a dialog.
-        Binding("p", "app.picture", "Picture", show=False, tooltip=PICTURE, id="app.picture")
+        Binding("p,f9", "app.picture", "Picture", show=False, tooltip=PICTURE, id="app.picture"),
+        Binding("f1,question_mark", "app.help", "Help", tooltip="Keys and purpose", id="app.help"),
     ]
     _backdrop: Backdrop | None = None
 
@@ -63,8 +65,17 @@ class Dialog(NamedKeys, ModalScreen[ScreenResultType]):
             self._backdrop = Backdrop(super().render())
         return self._backdrop
 
+    def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
+        """Close, once: of two presses of a button that are handled one after the other, the second
+        would close the screen below."""
+        return super().dismiss(result) if self.app.screen is self else AwaitComplete()
+
     def on_mount(self) -> None:
-        """Follow what is below: a resize lays it out after this screen is drawn."""
+        """Follow what is below: a resize lays it out after this screen is drawn. Notes on what is
+        done are taken from over it; warnings and errors stay."""
+        for said in list(self.app._notifications):
+            if said.severity == "information":
+                self.app._unnotify(said)
         for screen in self.app.screen_stack[:-1]:
             screen.screen_layout_refresh_signal.subscribe(self, self._draw_below)
 

@@ -64,11 +64,16 @@ class ModelSizesScreen(Dialog[bool]):
     @on(Input.Submitted)
     def _ask(self, event: Input.Submitted) -> None:
         if model := event.value.strip():
-            self._state.update(Content.styled(f"Reading {printable(model)} …", MUTED))
+            # What is typed now would be half for this field and half for the screen that comes.
+            self._model.disabled = True
+            said = f"Reading {printable(model)} … other keys wait for it, esc cancels"
+            self._state.update(Content.styled(said, MUTED))
             self.post_message(SizesRequested(self.scores, model))
 
     def refuse(self, text: str) -> None:
         """Say why there are no sizes."""
+        self._model.disabled = False
+        self._model.focus()
         self._state.update(Content.styled(printable(f"✗ {text}"), "$error"))
 
 

@@ -40,9 +40,6 @@ class NoteScreen(Dialog[str | None]):
             yield self._field
         yield KeyFooter()
 
-    def on_mount(self) -> None:
-        self._field.focus()
-
     @on(Input.Submitted)
     def _written(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)

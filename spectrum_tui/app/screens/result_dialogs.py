@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ from textual.screen import Screen
 from spectrum_tui.app.messages import KindUsed, ProveRequested
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.result_state import ResultState
-from spectrum_tui.app.screens.result_views import ResultViews
+from spectrum_tui.app.screens.result_views import ResultHeader, ResultViews
 from spectrum_tui.app.screens.save import Saved, SaveScreen
 from spectrum_tui.core import numbers
-from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.errors import InputError, SelectionError
+from spectrum_tui.core.policy_values import blocks_text, parse_blocks, percentage
 
 if TYPE_CHECKING:
     from spectrum_tui.app.screens.tiers import TierChoice
@@ -32,8 +34,9 @@ class ResultDialogs:
         screen: Screen[None],
         state: ResultState,
         views: ResultViews,
+        header: ResultHeader,
     ) -> None:
-        self._screen, self._state = screen, state
+        self._screen, self._state, self._header = screen, state, header
         self._views = views
         self.opens_memory = False
         """Whether the screen that takes this one's place begins with the memory."""
@@ -69,7 +72,11 @@ class ResultDialogs:
     def memory(self) -> None:
         """Show what every preset takes, and ask for what fits."""
         if not self._state.memory.possible:
-            self._ask_sizes()
+            if self._state.sizing:
+                self.opens_memory = not self.opens_memory
+                self._state.changed()
+            else:
+                self._ask_sizes()
             return
         from spectrum_tui.app.screens.memory import MemoryScreen
 
@@ -92,6 +99,42 @@ class ResultDialogs:
 
     def _after_sizes(self, found: bool | None) -> None:
         self.opens_memory = bool(found)
+
+    def type_percent(self) -> None:
+        """Ask for the percentage of the type under the cursor; none makes it as all others."""
+        from spectrum_tui.app.screens.value import ValueScreen
+
+        types, state = self._views.current_types, self._state
+        if not types:
+            return
+
+        def take(text: str | None) -> None:
+            if text is not None:
+                percent = type_percent(text) if text.strip() else state.choice.percent
+                state.give_types(dict.fromkeys(types, percent))
+
+        policy, selection = state.choice.policy, state.choice.selection
+        own = f"{float(selection.percents(policy)[types[0]]):g}"
+        layers = numbers.counted(int(selection.counts[types[0]]), "layer")
+        about = f"0 to 100 of its {layers}; empty: {state.choice.percent:g} %, as all others."
+        title = f"Percent of {state.types_name(types)}"
+        self._screen.app.push_screen(ValueScreen(title, own, about, check_type_percent), take)
+
+    def blocks(self) -> None:
+        """Ask for the blocks that train; none lets all train."""
+        from spectrum_tui.app.screens.value import ValueScreen
+
+        state = self._state
+        last = state.choice.selection.last_block
+
+        def take(text: str | None) -> None:
+            if text is not None:
+                state.choose(blocks=parse_blocks(text))
+
+        about = f"Blocks are 0 to {last}: 8- is from 8 on, 0-3,28-31 are two ranges; empty: all."
+        typed = blocks_text(state.choice.policy.blocks)
+        check = partial(check_blocks, last=last)
+        self._screen.app.push_screen(ValueScreen("Blocks that train", typed, about, check), take)
 
     def tiers(self) -> None:
         """Choose what adapters train, then save that."""
@@ -145,9 +188,9 @@ class ResultDialogs:
         if saved is None:
             return
         self._use(saved.kind)
-        self._state.saved = saved.path
         self._state.saved_policy = self._state.choice.policy
-        self._state.changed()
+        self._state.saved = saved.path
+        self._header.say_saved(saved.path)
 
     def leave(self) -> None:
         """Leave the results, after a question: what was shaped by hand is not saved."""
@@ -167,3 +210,20 @@ class ResultDialogs:
     def _use(self, kind: str) -> None:
         self._state.kind = kind
         self._screen.post_message(KindUsed(kind))
+
+
+def type_percent(text: str) -> float:
+    """Return a percentage of one type; raises InputError."""
+    return percentage(text, low=0, field="type_percents", what="The percentage")
+
+
+def check_type_percent(text: str) -> None:
+    """Raise InputError for a text that is no percentage of one type; "" is none of its own."""
+    if text.strip():
+        type_percent(text)
+
+
+def check_blocks(text: str, last: int) -> None:
+    """Raise InputError for a text that names no blocks from 0 to `last`; "" is all of them."""
+    if any(first > last for first, _ in parse_blocks(text)):
+        raise InputError(f"The last block is {last}.", "Write 8- or 0-3,28-31.", field="blocks")

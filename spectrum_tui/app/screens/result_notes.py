@@ -21,8 +21,9 @@ def result_label(result: Result) -> str:
     return "demo model" if name == DEMO_NAME else name
 
 
-def totals_text(choice: Choice) -> str:
-    """Return how many layers are selected and how much of the model that trains."""
+def totals_text(choice: Choice, sizing: str = "") -> str:
+    """Return how many layers are selected and how much of the model that trains; `sizing` is the
+    model whose sizes are being read."""
     selection = choice.selection
     result = selection.result
     totals = selection.totals(choice.policy)
@@ -32,6 +33,8 @@ def totals_text(choice: Choice) -> str:
             return "No layer has a score, so there is nothing to select"
         return f"No layer is selected: a type gets its first layer at {least} %"
     layers = numbers.part_of(totals.layers, len(result.scores), "layer")
+    if not result.scores.has_shapes and sizing:
+        return f"{layers} · reading the sizes of {printable(sizing)} …"
     if not result.scores.has_shapes:
         return f"{layers} · sizes unknown: scores of another tool"
     trained = numbers.count(totals.parameters)

@@ -14,12 +14,20 @@ from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.layer_types import family
 from spectrum_tui.core.memory.budget import filled, parse_way
 from spectrum_tui.core.memory.presets import Training
+from spectrum_tui.core.numbers import part_of
 from spectrum_tui.core.policy_values import RULES, Budget, card_of
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView
 from spectrum_tui.core.recipes.writing import drafted
-from spectrum_tui.core.results.changes import banned, from_block, pinned, slid, with_type_percents
+from spectrum_tui.core.results.changes import (
+    banned,
+    from_block,
+    next_percent,
+    pinned,
+    slid,
+    with_type_percents,
+)
 from spectrum_tui.core.results.changes import described as policy_change
 from spectrum_tui.core.results.history import History, Step
 from spectrum_tui.core.results.names import filter_names
@@ -35,9 +43,10 @@ Change = Callable[[Policy, Sequence[str], Mapping[str, int]], Policy]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What undo and redo go over: what trains, in which way, and on what card."""
+    """What undo and redo go over: what trains, by which metric, in which way, and on what card."""
 
     policy: Policy
+    metric: str
     way: str
     card: Budget | None
 
@@ -45,6 +54,8 @@ class Chosen:
 def described_change(before: Chosen, after: Chosen) -> str:
     """Return what was changed, in a few words: `25 % to 30 %`, `trained by qlora, card 24GiB`."""
     said = []
+    if before.metric != after.metric:
+        said.append(f"ranked by {after.metric}")
     if replace(before.policy, way=after.policy.way) != after.policy:
         said.append(policy_change(before.policy, after.policy))
     if before.way != after.way:
@@ -108,7 +119,10 @@ class ResultState:
         self.refuse: Callable[[SpectrumError], None] = lambda error: None
         """Called with the reason for which a change is not made."""
         self.kind = kind
+        self.sizing = ""
+        """The model whose sizes are being read, "" while none is."""
         self.saved: Path | None = None
+        """The recipe that was written last."""
         self.saved_policy = self._choice.policy
         """The policy as it was opened or saved last."""
 
@@ -151,7 +165,8 @@ class ResultState:
 
     @property
     def _present(self) -> Chosen:
-        return Chosen(self._choice.policy, self.memory.way, self.memory.card)
+        metric = self.ranking.metric.name
+        return Chosen(self._choice.policy, metric, self.memory.way, self.memory.card)
 
     def _follow_budget(self) -> None:
         """Train in the way, and on the card, that a budget of memory is of."""
@@ -208,9 +223,7 @@ class ResultState:
         policy = self._filled(self.choice.policy, ranking.selection, self.choice.tiers)
         ranking.selection.shape(policy)
         self.ranking = ranking
-        self._choice = replace(self.choice, selection=ranking.selection, policy=policy)
-        self._chosen = self._present
-        self.changed()
+        self.choice = replace(self.choice, selection=ranking.selection, policy=policy)
 
     def _ranked(self, metric: str) -> Ranking:
         """Return the ranking by a metric, made when it is first shown and kept for the next
@@ -272,13 +285,39 @@ class ResultState:
             self.shape(change(self.choice.policy, [names[row] for row in rows], every))
 
     def move_types(self, types: Sequence[int], by: int) -> None:
-        """Give these types a percentage of their own, this much more or less."""
+        """Give these types the next percentage above or below that selects another number of their
+        layers."""
+        policy, selection = self.choice.policy, self.choice.selection
+        percents, counts = selection.percents(policy), selection.counts
+        moved = {
+            kind: next_percent(float(percents[kind]), int(counts[kind]), by, policy.percent)
+            for kind in types
+        }
+        if len({float(percents[kind]) for kind in types}) == 1:  # they stay together
+            changed = [new for kind, new in moved.items() if new != percents[kind]]
+            nearest = (min if by > 0 else max)(changed, default=float(percents[types[0]]))
+            moved = dict.fromkeys(types, nearest)
+        self.give_types(moved)
+
+    def give_types(self, percents: Mapping[int, float]) -> None:
+        """Give types these percentages of their own."""
         names, policy = self.result.scores.type_names, self.choice.policy
-        percents = self.choice.selection.percents(policy) + by
-        moved = {names[kind]: float(min(100, max(0, percents[kind]))) for kind in types}
-        pattern = family(next(iter(moved)))
-        exact = len(filter_names(names, pattern)) == len(filter_names(moved, pattern)) == len(moved)
-        self.shape(with_type_percents(policy, moved, pattern if exact else ""))
+        own = {names[kind]: percent for kind, percent in percents.items()}
+        pattern = family(next(iter(own)))
+        exact = len(filter_names(names, pattern)) == len(filter_names(own, pattern)) == len(own)
+        self.shape(with_type_percents(policy, own, pattern if exact else ""))
+
+    def types_name(self, types: Sequence[int]) -> str:
+        """Return what these types are called together."""
+        name = self.result.scores.type_names[types[0]]
+        return name if len(types) == 1 else f"{family(name)} ×{len(types)}"
+
+    def types_text(self, types: Sequence[int]) -> str:
+        """Return how many layers of each of these types their percentage selects."""
+        policy, selection = self.choice.policy, self.choice.selection
+        percent, n = float(selection.percents(policy)[types[0]]), int(selection.counts[types[0]])
+        chosen = part_of(int(n * round(10 * percent)) // 1000, n, "layer")
+        return f"{self.types_name(types)}: {percent:g} %, {chosen}"
 
     def next_rule(self) -> None:
         """Take the percentage of each type, of all layers by rank, or by score where scores of
@@ -308,7 +347,9 @@ class ResultState:
         if step is None:
             return ""
         self._chosen = step.value
-        self._choice = replace(self._choice, policy=step.value.policy)
+        self.ranking = self._ranked(step.value.metric)
+        selection = self.ranking.selection
+        self._choice = replace(self._choice, selection=selection, policy=step.value.policy)
         self.memory.card = step.value.card
         self.memory.train(step.value.way, self._choice.tiers)
         self.changed()

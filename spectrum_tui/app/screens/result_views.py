@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -21,7 +23,7 @@ from spectrum_tui.app.screens.result_notes import (
 )
 from spectrum_tui.app.screens.result_state import Ranking, ResultState
 from spectrum_tui.app.theme import MUTED
-from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.cells import keep_end, printable
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.line_view import LineView
@@ -37,12 +39,22 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.settings import ALL_METRICS
 
 HEAT, TABLE, YAML = "Heat map", "Table", "YAML"
 VIEWS = ((HEAT, "m"), (TABLE, "t"), (YAML, "y"))
 WIDE = 160
 """Columns from which the YAML stands beside the others."""
+HOW_TO_SHAPE = "space pins, - bans, < > this type's percentage, [ ] blocks"
+"""Where nothing is shaped yet: the line is there all the same, so that the first change moves
+nothing under the mouse."""
+_OF_WHAT = {
+    PER_TYPE: OF_EACH_TYPE,
+    "global": "of all layers by score",
+    "global-rank": "of all layers by rank",
+}
+"""What the percentage of each rule is of."""
 ROOMY = 40
 """Lines from which the singular values of a layer have one."""
 
@@ -73,10 +85,10 @@ class ResultHeader(Vertical):
         self._small = Static(markup=False, id="small")
         self._notes = Static(markup=False, id="notes")
         self._ranking: Ranking | None = None
-        self._noted: tuple[bool, Path | None] | None = None
+        self._noted: bool | None = None
 
     def compose(self) -> ComposeResult:
-        lines = (self.policy_line, self._ties, self._small, self._notes)
+        lines = (self._ties, self._small, self._notes, self.policy_line)
         yield from (self.slider, self.totals, self.memory, *lines)
 
     def _slid(self, percent: float) -> None:
@@ -91,11 +103,11 @@ class ResultHeader(Vertical):
         if self._ranking is not self._state.ranking:
             self._ranking = self._state.ranking
             self._keep_lines()
-        if self._noted != (choice.policy.embeddings, self._state.saved):
-            self._noted = (choice.policy.embeddings, self._state.saved)
+        if self._noted != choice.policy.embeddings:
+            self._noted = choice.policy.embeddings
             self._show_notes()
         self._show_policy()
-        left = totals_text(choice)
+        left = totals_text(choice, self._state.sizing)
         right = embeddings_text(choice)
         more, starts = self.memory.follow(choice), (left, left.replace(" parameters", ""))
         ways = [start + end for start in starts for end in more]
@@ -108,17 +120,30 @@ class ResultHeader(Vertical):
 
     def say_step(self, how: str, words: str) -> None:
         """Say what was undone or done again, until the next change."""
-        self._step = f"{how}: {printable(words)}" if words else f"nothing to be {how}"
+        self.say(f"{how}: {words}" if words else f"nothing to be {how}")
+
+    def say(self, text: str) -> None:
+        """Say something of the last change, until the next one."""
+        self._step = printable(text)
+        self._show_policy()
+
+    def say_saved(self, path: Path) -> None:
+        """Say where the choice is saved, until the next change."""
+        said = "✓ Saved "
+        room = max(10, self.policy_line.size.width - len(said))
+        self._step = said + keep_end(str(path), min(room, cell_len(printable(str(path)))))
         self._show_policy()
 
     def _show_policy(self) -> None:
-        """Show what was chosen besides the percentage of all types, where anything was."""
+        """Show what was chosen besides the percentage of all types, or how that is done. The line
+        is always there: nothing moves under the mouse, and to lay the screen out takes four steps'
+        time."""
         policy, step, self._step = self._state.choice.policy, self._step, ""
         budgets, shaped = self._within_budget(), (policy.besides, policy.besides_in_short)
         ways = [_sentence(start, printable(end)) for start in budgets for end in shaped]
         saved = self._saved_by_blocks()
-        self.policy_line.show(ways[0], step or saved, ways, right_first=bool(step))
-        self.policy_line.display = bool(ways[0] or step)
+        aside = step or saved or ("" if ways[0] else HOW_TO_SHAPE)
+        self.policy_line.show(ways[0], aside, ways, right_first=bool(step))
 
     def _within_budget(self) -> tuple[str, ...]:
         """Return what trains within the budget, and what is left of it, longest first; "" without
@@ -155,8 +180,6 @@ class ResultHeader(Vertical):
             lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
         if state.result.embeddings and not state.choice.policy.embeddings:
             lines.append(Content.styled(f"! {FROZEN_EMBEDDINGS}", "$warning"))
-        if state.saved is not None:
-            lines.append(Content.styled(f"✓ Saved {printable(str(state.saved))}", "$success"))
         self._notes.update(Content("\n").join(lines))
         self._notes.display = bool(lines)
 
@@ -164,7 +187,7 @@ class ResultHeader(Vertical):
 def _of_what(policy: Policy) -> tuple[str, str]:
     """Return of what the slider's percentage is, and what is chosen by in its place."""
     budget = f"Budget {policy.budget.text}" if policy.budget else ""
-    return OF_EACH_TYPE if policy.rule == PER_TYPE else "of all layers", budget
+    return _OF_WHAT[policy.rule], budget
 
 
 def _sentence(*parts: str) -> str:
@@ -196,7 +219,8 @@ class ResultViews(Vertical):
         self.heatmap: Heatmap | None = None  # made when it is looked at: 0.3 s at 60,000 layers
         if state.choice.selection.has_depth:
             self.current, self.heatmap = HEAT, self._made_heatmap()
-        self._embeddings: tuple[Policy, bool] | None = None
+        self._looked_at = self.current
+        self._embeddings: BoolArray = np.zeros(0, np.bool_)
         self.bar = ViewBar(VIEWS)
         self.pane = ScorePane(state.choice.selection, state.memory)
         self.preview = YamlPreview(state.yaml(), self._longest_line())
@@ -245,8 +269,9 @@ class ResultViews(Vertical):
 
     @property
     def current_row(self) -> int | None:
-        """The first of these."""
-        return next(iter(self.current_rows), None)
+        """Of these the one with the highest score."""
+        rows, values = self.current_rows, self._state.result.scores.values
+        return max(rows, key=lambda row: np.nan_to_num(values[row], nan=-np.inf), default=None)
 
     def show(self) -> None:
         """Follow the choice: everything is repainted in one frame, without a layout.
@@ -268,18 +293,15 @@ class ResultViews(Vertical):
     @on(LineView.CursorMoved)
     @on(HeatGrid.Moved)
     def _look_closer(self) -> None:
-        """Show the singular values of the one layer under the cursor."""
-        rows = self.current_rows if self.current != YAML else []
-        metric = self._state.ranking.metric.name
-        self.spectrum.look_at(rows[0] if len(rows) == 1 else None, metric)
+        """Show the singular values of the layer under the cursor, of several the best."""
+        row = self.current_row if self.current != YAML else None
+        self.spectrum.look_at(row, self._state.ranking.metric.name)
 
     def _show_embeddings(self, policy: Policy) -> None:
-        """Mark the embeddings and heads that train, which changes with the shape of a policy or
-        the switch alone."""
-        key = (policy.shape, policy.embeddings)
-        if key != self._embeddings:
-            self._embeddings = key
-            rows = self._state.choice.selection.head_rows(policy)
+        """Mark the embeddings and heads that train, where these are others now."""
+        rows = self._state.choice.selection.head_rows(policy)
+        if not np.array_equal(rows, self._embeddings):
+            self._embeddings = rows
             self.pane.set_embeddings(rows)
             if self.heatmap is not None:
                 self.heatmap.set_embeddings(rows)
@@ -302,22 +324,31 @@ class ResultViews(Vertical):
         """Bring a view into sight, another than the YAML where that stands beside it anyway."""
         if name == YAML and self._wide:
             name = TABLE if self.current == YAML else self.current
-        self.current = self.bar.current = name
         if name == HEAT and self.heatmap is None:
             self.heatmap = self._made_heatmap()
             self._body.mount(self.heatmap, before=self.preview)
+        self._carry_cursor(name)
+        self.current = self.bar.current = name
         self.set_class(name == TABLE, "-table")
         self.set_class(name == HEAT, "-heat")
         self.set_class(name == YAML, "-yaml")
         self.show()
 
+    def _carry_cursor(self, name: str) -> None:
+        """Put the cursor of map or table on the layer that it is on in the other."""
+        if name in (self._looked_at, YAML) or self.heatmap is None:
+            return
+        self._looked_at, rows = name, self.heatmap.grid.cursor_rows
+        if self.table.current is None or self.table.current in rows:
+            return
+        if name == HEAT:
+            self.heatmap.grid.go_to(self.table.current)
+        elif rows:
+            self.table.go_to(rows[0])
+
     @on(HeatGrid.Dragged)
     def _pin(self, event: HeatGrid.Dragged) -> None:
         self._state.pin(event.layers)
-
-    @on(HeatGrid.Turned)
-    def _turn_type(self, event: HeatGrid.Turned) -> None:
-        self._state.move_types(event.types, event.by)
 
     def widget(self, name: str) -> Widget:
         """Return what takes the keys of a view."""

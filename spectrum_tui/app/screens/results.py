@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from textual import on, work
@@ -18,7 +19,8 @@ from spectrum_tui.app.screens.result_notes import result_label
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import TABLE, WIDE, YAML, ResultHeader, ResultViews
 from spectrum_tui.app.widgets.cells import printable
-from spectrum_tui.app.widgets.filter_line import FilterInput
+from spectrum_tui.app.widgets.filter_line import FilterInput, FilterLine
+from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS
 from spectrum_tui.app.widgets.step_bar import StepBar
@@ -43,7 +45,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
     DEFAULT_CSS = """
     ResultsScreen {
         layout: vertical;
-        &.-tall > ResultHeader { padding: 1; & > #memory { display: block; } }
+        &.-tall > ResultHeader { padding: 1 1 0 1; & > #memory { display: block; } }
         &.-tall #details { height: 2; }
         &.-wide YamlPreview { display: block; width: 36%; max-width: 60; margin: 0 0 0 1; }
     }
@@ -60,10 +62,13 @@ class ResultsScreen(NamedKeys, Screen[None]):
         Binding("P", "open('prove')", "Prove", tooltip="Train with this selection, and compare"),
         hidden_key("minus,delete", "ban", "Ban", "Never train this layer; again to undo"),
         hidden_key(
-            "greater_than_sign", "type(1)", "Type more", "Raise the percentage of this layer's type"
+            "greater_than_sign", "type(1)", "Type more", "One more layer of this layer's type"
         ),
         hidden_key(
-            "less_than_sign", "type(-1)", "Type less", "Lower the percentage of this layer's type"
+            "less_than_sign", "type(-1)", "Type less", "One layer less of this layer's type"
+        ),
+        hidden_key(
+            "percent_sign", "open('type_percent')", "Type percent", "Type a percentage of this type"
         ),
         hidden_key(
             "right_square_bracket", "block(1)", "Fewer blocks", "Freeze one more block, from below"
@@ -71,6 +76,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         hidden_key(
             "left_square_bracket", "block(-1)", "More blocks", "Free the topmost frozen block"
         ),
+        hidden_key("b", "open('blocks')", "Blocks", "Type the blocks that train: 0-3,28-31"),
         hidden_key("R", "rule", "Rule", "Cut within each type, or over all layers"),
         hidden_key("u", "undo", "Undo", "Undo the last change of the selection"),
         hidden_key("ctrl+r", "redo", "Redo", "Redo what was undone"),
@@ -95,8 +101,9 @@ class ResultsScreen(NamedKeys, Screen[None]):
         self.state = state
         self.header = ResultHeader(state)
         self.views = ResultViews(state)
-        self.dialogs = ResultDialogs(self, state, self.views)
+        self.dialogs = ResultDialogs(self, state, self.views, self.header)
         self._sized: Result | None = None
+        self._filtered_from = self.views.current
 
     def compose(self) -> ComposeResult:
         yield StepBar(step=4, detail=printable(result_label(self.state.result)))
@@ -132,6 +139,8 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def _show(self) -> None:
         self.views.show()
         self.header.show()
+        if self.state.sizing and self.dialogs.opens_memory:
+            self.header.say("memory opens with the sizes (f: not then)")
 
     def _count_memory(self) -> None:
         self.state.memory.prepare()
@@ -149,6 +158,15 @@ class ResultsScreen(NamedKeys, Screen[None]):
         lies over this is closed."""
         self._sized = result
         self._make_way()
+
+    def wait_for_sizes(self, model: str) -> None:
+        """Show that the sizes of a model are being read, for which the memory waits; "" says that
+        there are none."""
+        self.state.sizing = model
+        waited, self.dialogs.opens_memory = self.dialogs.opens_memory, False
+        self._show()
+        if waited and self.app.screen is self:
+            self.dialogs.memory()
 
     def on_screen_resume(self) -> None:
         """Go on where the dialog that is closed was opened."""
@@ -190,9 +208,17 @@ class ResultsScreen(NamedKeys, Screen[None]):
         self.state.ban(self.views.current_rows)
 
     def action_type(self, by: int) -> None:
-        """Change the percentage of the type under the cursor, or of all in its row."""
-        if types := self.views.current_types:
+        """Select more or fewer layers of the type under the cursor, or of all in its row."""
+        self._move_types(self.views.current_types, by)
+
+    @on(HeatGrid.Turned)
+    def _turned(self, event: HeatGrid.Turned) -> None:
+        self._move_types(event.types, event.by)
+
+    def _move_types(self, types: Sequence[int], by: int) -> None:
+        if types:
             self.state.move_types(types, by)
+            self.header.say(f"{self.state.types_text(types)} (% types another)")
 
     def action_block(self, by: int) -> None:
         """Let fewer or more blocks train."""
@@ -238,13 +264,26 @@ class ResultsScreen(NamedKeys, Screen[None]):
         self._focus_view(TABLE)
 
     def action_filter(self) -> None:
+        """Narrow the table; once that is over, what was looked at before is back."""
+        self._filtered_from = self.views.current
         self.views.in_table()
         self.views.pane.filter.open()
+
+    @on(FilterLine.Closed)
+    def _filter_closed(self) -> None:
+        if self.views.current == TABLE:
+            self.action_view(self._filtered_from)
+
+    @property
+    def is_unsaved(self) -> bool:
+        return self.state.is_unsaved
 
     def action_back(self) -> None:
         if self.views.pane.filter.is_open:
             self.views.pane.filter.close()
-        elif self.state.is_unsaved:
+        elif self.state.sizing and self.dialogs.opens_memory:
+            self.dialogs.memory()
+        elif self.is_unsaved:
             self.dialogs.leave()
         else:
             self.dismiss()

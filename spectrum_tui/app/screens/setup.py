@@ -44,6 +44,7 @@ DOWNLOAD_SECONDS = 0.2
 class SetupScreen(NamedKeys, Screen[None]):
     """Type a model, enter reads its headers, enter goes on."""
 
+    AUTO_FOCUS = "#model"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (112, "-wide")]  # noqa: RUF012 (Textual's type)
     VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]  # noqa: RUF012 (Textual's type)
     DEFAULT_CSS = """
@@ -117,7 +118,6 @@ class SetupScreen(NamedKeys, Screen[None]):
         """Name the panels, and read a model that was given on the command line at once."""
         self.query_one("#choices").border_title = "Local models and earlier scores"
         self.query_one("#choices").border_subtitle = "↓ from the model field, enter chooses"
-        self._form.input("model").focus()
         if self.settings.model:
             self.call_after_refresh(self._inspect)
 

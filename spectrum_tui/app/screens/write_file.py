@@ -50,10 +50,6 @@ class WriteScreen(Dialog[Path | None]):
             yield self._state
         yield KeyFooter()
 
-    def on_mount(self) -> None:
-        """Give the keys to the path, which may need a change."""
-        self._path.focus()
-
     @property
     def path(self) -> Path:
         return output_folder(self._path.value.strip())

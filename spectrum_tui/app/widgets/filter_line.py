@@ -9,6 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.message import Message
 from textual.widgets import Input, Static
 
 from spectrum_tui.app.widgets.key_footer import hidden_key
@@ -45,6 +46,9 @@ class FilterLine(Horizontal):
     }
     """
 
+    class Closed(Message):
+        """Every row is shown again."""
+
     def __init__(
         self, placeholder: str, narrow: Callable[[str], str], leave: Callable[[], object]
     ) -> None:
@@ -72,6 +76,7 @@ class FilterLine(Horizontal):
         self.remove_class("-open")
         self._input.value = ""
         self.leave()
+        self.post_message(self.Closed())
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from textual.content import Content
 from textual.reactive import reactive
@@ -14,11 +16,11 @@ from spectrum_tui.app.widgets.hands import GLYPHS, SHORT
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
 from spectrum_tui.app.widgets.heat_ramp import DENSITY, RAMP
-from spectrum_tui.app.widgets.layer_facts import layer_lines
+from spectrum_tui.app.widgets.layer_facts import Words, first_fitting, layer_lines
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray, IntArray
-from spectrum_tui.core.results.selection import HandArray, Selection
+from spectrum_tui.core.results.selection import Hand, HandArray, Selection
 from spectrum_tui.core.scoring.metrics import described
 
 
@@ -41,6 +43,7 @@ class HeatFoot(Widget):
         self.selection, self._memory = selection, memory
         self._policy = Policy()
         self._shown: tuple[Content, Content] | None = None
+        self._summed: tuple[tuple[object, ...], str] = ((), "")
         self.grid = grid
         layers = len(selection.rank)
         self._mask: BoolArray = np.zeros(layers, bool)
@@ -63,7 +66,7 @@ class HeatFoot(Widget):
 
     def set_mask(self, mask: BoolArray, hands: HandArray, policy: Policy) -> None:
         """Repaint only where something else is said of this cell, or explained by the legend."""
-        changed = set(np.unique(hands).tolist()) != set(np.unique(self._hands).tolist())
+        changed = hands is not self._hands and _said(hands) != _said(self._hands)
         self._mask, self._hands, self._policy = mask, hands, policy
         if changed or self._describe() != self._shown:
             self.refresh()
@@ -78,6 +81,8 @@ class HeatFoot(Widget):
         return self.matrix.members(*self.cell) if self.cell else np.zeros(0, np.int64)
 
     def render(self) -> Content:
+        if not self.grid.is_placed:
+            return Content()
         self._shown = title, facts = self._describe()
         return Content("\n").join([Content(""), title, facts, self._legend()])
 
@@ -92,7 +97,8 @@ class HeatFoot(Widget):
             name = printable(self.matrix.labels[row])
             return Content(name), Content.styled(f"none in {self._where(column)}", MUTED)
         if len(layers) == 1:
-            return layer_lines(self.selection, self._policy, self._memory, int(layers[0]))
+            row, width = int(layers[0]), self.size.width
+            return layer_lines(self.selection, self._policy, self._memory, row, width)
         return self._several(layers)
 
     def _where(self, column: int) -> str:
@@ -102,9 +108,10 @@ class HeatFoot(Widget):
     def _several(self, layers: IntArray) -> tuple[Content, Content]:
         row, column = self.cell or (0, 0)
         where = f", {self._where(column)}" if column < len(self.matrix.numbers) else ""
-        title = Content.styled(f"{printable(self.matrix.labels[row])}{where}", "bold")
+        name = (f"{printable(self.matrix.labels[row])}{where}", "bold")
         scores = self.matrix.scores.values[layers]
         finite = scores[np.isfinite(scores)]
+        title = first_fitting(self._sums(name, layers), self.size.width)
         parts = []
         if len(finite):
             low, high = (numbers.score(float(end)) for end in (finite.min(), finite.max()))
@@ -115,7 +122,31 @@ class HeatFoot(Widget):
         parts += _counted(int(np.isnan(scores).sum()), "without a score")
         chosen = int(self._mask[layers].sum())
         last = (f"{chosen:,} of {len(layers):,} selected", "bold $text-success" if chosen else "")
-        return title, Content.assemble(*(f"{part} · " for part in parts), last)
+        brief = [part.replace("mean ", "") for part in parts]
+        return title, first_fitting(([*parts, last], [*brief, last], [last]), self.size.width)
+
+    def _sums(self, name: tuple[str, str], layers: IntArray) -> Iterator[Sequence[Words]]:
+        """Yield what several layers are and cost together, longest first."""
+        count = numbers.counted(len(layers), "layer")
+        scores, cost = self.matrix.scores, self._cost(layers)
+        size = numbers.count(float(scores.numel[layers].sum())) if scores.has_shapes else ""
+        yield name, count, f"{size} parameters" if size else "", cost
+        yield name, count, size, cost
+        yield name, size, cost.removesuffix(" to train")
+        yield (name,)
+
+    def _cost(self, layers: IntArray) -> str:
+        """Return what several layers cost; of 256 experts that is summed once, not at every step of
+        the slider."""
+        memory = self._memory
+        if memory is None or not memory.prepared:
+            return ""
+        of = (memory.training, self.selection, layers.tobytes())
+        if of != self._summed[0]:
+            table = memory.table(self.selection)
+            nbytes = sum(table.of_layer(row, memory.training) for row in layers.tolist())
+            self._summed = of, f"{numbers.size(nbytes)} to train" if nbytes else ""
+        return self._summed[1]
 
     # -- legend ----------------------------------------------------------------------------
 
@@ -132,7 +163,7 @@ class HeatFoot(Widget):
             signs.append(("◐", "in part"))
         if self._in_embeddings.any():
             signs.append(("◆", "trains anyway"))
-        signs += [(GLYPHS[hand], SHORT[hand]) for hand in GLYPHS if (self._hands == hand).any()]
+        signs += [(GLYPHS[hand], SHORT[hand]) for hand in _said(self._hands)]
         if (cells == Cell.INFINITE).any():
             signs.append(("∞", "infinite"))
         if (cells == Cell.NO_SCORE).any():
@@ -142,6 +173,11 @@ class HeatFoot(Widget):
         scale = "one scale for all" if self.grid.one_scale else "scale by type"
         parts += [("r", "bold $accent"), (f" {scale}", MUTED)]
         return Content.assemble(*parts)
+
+
+def _said(hands: HandArray) -> list[Hand]:
+    """Return what a person said of any layer."""
+    return [hand for hand in GLYPHS if (hands == hand).any()]
 
 
 def _counted(count: int, what: str) -> list[str]:

@@ -18,12 +18,17 @@ _TICKS = (1, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatLayout:
-    """Widths in terminal cells: name of the type, one cell of the map, counts, line of scores.
+    """Widths in terminal cells: name of the type, its percentage, one cell of the map, counts, line
+    of scores.
 
     `columns` cells stand beside each other, `fold` blocks share one, and each is `tall` lines high.
+    `short` are names without what all types share, so that cells are wider; counts that have no
+    room beside the cells then stand below the name, on a line that is only colour.
     """
 
     label: int
+    percent: int
+    short: bool
     cell: int
     columns: int
     fold: int
@@ -37,6 +42,7 @@ class HeatLayout:
         size: tuple[int, int],
         *,
         label: int,
+        short: int,
         rows: int,
         blocks: int,
         counts: int,
@@ -44,13 +50,25 @@ class HeatLayout:
     ) -> HeatLayout:
         """Return the largest cells that let all blocks stand in a map of this width and height.
 
-        As few neighbouring blocks share a cell as leave it `low` columns. Cells of three columns
-        and more give way to a line of scores. Where types do not fit with one line each, the map
-        scrolls.
+        As few neighbouring blocks share a cell as leave it `low` columns. Where that gives each
+        block a cell, or one of two columns, names are `short` and then counts stand below them.
+        Cells of three columns and more give way to a line of scores. Where types do not fit with
+        one line each, the map scrolls.
         """
-        width, height = size
+        ways = [(label, PERCENT + 1, counts), (short, PERCENT - 1, counts)]
+        if size[1] >= 2 * rows:
+            ways.append((short, PERCENT - 1, 0))
+        laid = [cls._beside(size, way, rows, blocks, low) for way in ways[: 3 if blocks else 1]]
+        return min(laid, key=lambda one: (one.fold, one.cell < 2))
+
+    @classmethod
+    def _beside(
+        cls, size: tuple[int, int], way: tuple[int, int, int], rows: int, blocks: int, low: int
+    ) -> HeatLayout:
+        """Return the layout with so wide names, percentages and counts."""
+        (width, height), (label, percent, counts) = size, way
         label = min(label, max(8, int(width * 0.3)))
-        room = max(low, width - label - PERCENT - 1 - counts)
+        room = max(low, width - label - percent - counts)
         fold = max(1, -(-blocks * low // room))
         columns = -(-blocks // fold)
         cell = min(MAX_CELL, room // max(1, columns))
@@ -60,6 +78,8 @@ class HeatLayout:
         left = room - columns * cell - 1
         return cls(
             label=label,
+            percent=percent,
+            short=percent < PERCENT,
             cell=cell,
             columns=columns,
             fold=fold,
@@ -76,7 +96,11 @@ class HeatLayout:
     @property
     def cells_at(self) -> int:
         """Where the first block stands."""
-        return self.label + PERCENT + 1
+        return self.label + self.percent
+
+    def beside_name(self, percent: str) -> str:
+        """Return a percentage between the name of a type and its cells."""
+        return percent.rjust(self.percent) if self.short else f"{percent:>{PERCENT}} "
 
     @property
     def counts_at(self) -> int:

@@ -240,6 +240,20 @@ def _name(family_name: str, kinds: set[int], type_names: list[str]) -> str:
     return type_names[next(iter(kinds))] if len(kinds) == 1 else family_name
 
 
+def short_labels(labels: list[str]) -> list[str]:
+    """Return as few last modules of every label as tell it from the others: `k_proj`."""
+    names = [label.partition(" ×") for label in labels]  # not by the number of experts alone
+    parts = [name.split(".") for name, _, _ in names]
+
+    def short(own: list[str]) -> str:
+        for size in range(1, len(own)):
+            if sum(other[-size:] == own[-size:] for other in parts) == 1:
+                return ".".join(own[-size:])
+        return ".".join(own)
+
+    return [f"{short(own)}{x}{n}" for own, (_, x, n) in zip(parts, names, strict=True)]
+
+
 def _label(name: str, tower: str, towers: list[str]) -> str:
     return f"{_distinct(tower, towers)}: {name}" if len(towers) > 1 else name
 

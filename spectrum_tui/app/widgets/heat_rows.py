@@ -16,8 +16,15 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from spectrum_tui.app.widgets.cells import keep_end
-from spectrum_tui.app.widgets.heat_layout import PERCENT, HeatLayout
-from spectrum_tui.app.widgets.heat_matrix import IN_EMBEDDINGS, MARKS, Cell, HeatMatrix, Mark
+from spectrum_tui.app.widgets.heat_layout import HeatLayout
+from spectrum_tui.app.widgets.heat_matrix import (
+    IN_EMBEDDINGS,
+    MARKS,
+    Cell,
+    HeatMatrix,
+    Mark,
+    short_labels,
+)
 from spectrum_tui.app.widgets.heat_ramp import density_of, ramp_style
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.core import numbers
@@ -86,11 +93,14 @@ class HeatRows(LineView):
         self.percents = ["" for _ in matrix.labels]
         self._looks: dict[_Look, tuple[str, Style]] = {}
         self._label = max(10, max(map(cell_len, matrix.labels), default=0))
+        self._short = short_labels(matrix.labels)
         most = max((2 * len(f"{n:,}") + 1 for n in matrix.layers_of_row), default=0)
         self._counts = max(most, len(CHOSEN)) + 2
         self.drawn: tuple[int, int, int] | None = None
         """Row, first and present column of the cells that the pointer is drawn over."""
         self.geometry = self._laid_out(Size(120, 40), low=1)
+        self.is_placed = False
+        """Whether the room is known: what is drawn before would stand elsewhere a moment later."""
         self._show_matrix()
 
     # -- what is selected ------------------------------------------------------------------
@@ -129,29 +139,33 @@ class HeatRows(LineView):
         hatched = bool(((marks == Mark.OUTSIDE) != (old == Mark.OUTSIDE)).any())
         regions = [
             *self._cell_regions(changed, whole=hatched),
-            *self._row_regions(recounted.tolist(), layout.counts_at, layout.counts),
-            *self._row_regions(moved, layout.label, PERCENT),
+            *self._count_regions(recounted.tolist()),
+            *self._row_regions(moved, layout.label, layout.percent),
         ]
         if len(regions) > REPAINT_ALL_CELLS and hatched:
             self.refresh()
         elif len(regions) > REPAINT_ALL_CELLS:
-            self.refresh(*self._row_regions(self.visible_rows, 0, self.view_size.width))
+            rows = self.visible_rows
+            lines = self._row_regions(rows, 0, self.view_size.width)
+            self.refresh(*lines, *(() if layout.counts else self._count_regions(rows)))
         elif regions:
             self.refresh(*regions)
 
     def set_embeddings(self, rows: BoolArray) -> None:
         """Mark these layers as embeddings and heads that train whatever their rank."""
         self._heads = rows
-        members = self.matrix.selected(rows)
+        members = self.anyway = self.matrix.selected(rows)
         self.in_embeddings = (members > 0) & (members == self.matrix.counts)
         self.refresh()
 
-    def mark(self, row: int, column: int) -> str:
-        """Return what stands on a cell: selected, in part, or training without being selected."""
-        mark = int(self.marks[row, column])
-        return (
-            IN_EMBEDDINGS if mark == Mark.NONE and self.in_embeddings[row, column] else MARKS[mark]
-        )
+    def marks_in(self, row: int) -> list[str]:
+        """Return what stands on the cells of a row: selected, in part, or training without being
+        selected."""
+        marks, heads = self.marks[row].tolist(), self.in_embeddings[row].tolist()
+        return [
+            IN_EMBEDDINGS if mark == Mark.NONE and trains else MARKS[mark]
+            for mark, trains in zip(marks, heads, strict=True)
+        ]
 
     def _cell_regions(self, cells: IntArray, *, whole: bool) -> Iterator[Region]:
         """Where these cells are drawn, or only their marks."""
@@ -165,6 +179,13 @@ class HeatRows(LineView):
         visible = self.visible_rows
         return (self._words_region(row, x, width) for row in rows if row in visible)
 
+    def _count_regions(self, rows: Iterable[int]) -> Iterator[Region]:
+        """Where counts are drawn: behind the cells, or below the names."""
+        layout = self.geometry
+        if layout.counts:
+            return self._row_regions(rows, layout.counts_at, layout.counts)
+        return (one.translate((0, 1)) for one in self._row_regions(rows, 0, layout.label))
+
     def _words_region(self, row: int, x: int, width: int) -> Region:
         region = self.cells_region(row, x, width)
         return Region(x, region.y + self.geometry.words, width, 1)
@@ -177,9 +198,11 @@ class HeatRows(LineView):
         return not (self.app.no_color or self.app.console.color_system in ("standard", "windows"))
 
     def _laid_out(self, size: Size, *, low: int) -> HeatLayout:
+        lines = size.height - self.HEADER_LINES
         return HeatLayout.of(
-            (size.width - self.scrollbar_size_vertical, size.height - self.HEADER_LINES),
+            (size.width - (lines < self.line_count), lines),
             label=self._label,
+            short=max(map(cell_len, self._short), default=0),
             rows=self.line_count,
             blocks=len(self.whole.numbers),
             counts=self._counts,
@@ -189,6 +212,13 @@ class HeatRows(LineView):
     def fit(self, size: Size) -> int:
         """Make the cells as large as this size allows; return how many lines are drawn on."""
         low = 1 if self.in_colour else 2  # in density, a mark stands beside the value
+        if not self.is_placed:
+            self.is_placed = True
+            self.refresh()
+        scrolls = int(size.height - self.HEADER_LINES < self.line_count)
+        if self.styles.scrollbar_size_vertical != scrolls:  # its column is one of the map
+            self.styles.scrollbar_size_vertical = scrolls
+            self._view_size = (None, Size(0, 0))
         old, self.geometry = self.geometry, self._laid_out(size, low=low)
         if old != self.geometry:
             block = self.column * old.fold
@@ -221,6 +251,11 @@ class HeatRows(LineView):
 
     # -- drawing ---------------------------------------------------------------------------
 
+    def render_line(self, y: int) -> Strip:
+        if not self.is_placed:
+            return Strip.blank(self.size.width, self.rich_style)
+        return super().render_line(y)
+
     def render_header(self, line: int, width: int) -> Strip:
         """Block numbers, and that of the cursor; how many share a cell; what stands beside."""
         layout, dim = self.geometry, self.line_style("heat--dim")
@@ -229,17 +264,23 @@ class HeatRows(LineView):
             here = self.column, self.matrix.block(self.column)
         before, number, after = layout.axis(self.matrix.numbers, here)
         lead = "block" if len(self.matrix.numbers) else ""
-        lead = f"{lead:>{layout.label}}{PERCENTS if any(self.percents) else '':>{PERCENT}} "
+        title = f"{PERCENTS if any(self.percents) else ''} "
+        lead = f"{'' if layout.short else lead:>{layout.label}}"
+        lead = f"{lead}{title:>{layout.cells_at - len(lead)}}"
         if layout.fold > 1:
             folded = f"{layout.fold} blocks a cell"
-            lead = f"{folded:>{layout.label}}{lead[max(layout.label, len(folded)) :]}"
+            if len(folded) >= layout.cells_at:
+                folded = f"{layout.fold} blocks/cell"
+            rest = "" if layout.short else lead[max(layout.label, len(folded)) :]
+            lead = f"{f'{folded:>{layout.label}}{rest}':{layout.cells_at}}"
         metric = described(self.matrix.scores.metric).title
         spark = next(t for t in (f"{metric} over depth", metric, "") if len(t) <= layout.spark)
         return Strip(
             [
                 Segment(f"{lead}{before}", dim),
                 Segment(number, self.line_style("heat--here")),
-                Segment(f"{after}{self.COUNTED:>{layout.counts}} {spark}", dim),
+                Segment(after, dim),
+                Segment(f"{self.COUNTED:>{layout.counts}} {spark}" if layout.counts else "", dim),
             ]
         )
 
@@ -251,24 +292,28 @@ class HeatRows(LineView):
         cells = self._cells(row, layout, words=words)
         spark = "" if self.matrix.single[row] else self._sparks[row][line]
         beside = Segment(spark, self.line_style("heat--spark"))
+        # Heads that train whatever their rank are not "0/1".
+        trained = np.maximum(self.selected[row], self.anyway[row]).sum()
+        count = f"{trained:,}/{self.matrix.layers_of_row[row]:,}"
         if not words:
-            gaps = (Segment(" " * n, dim) for n in (layout.cells_at, layout.counts + 1))
-            return Strip([next(gaps), *cells, next(gaps), beside])
+            below = count if not layout.counts and line == layout.words + 1 else ""
+            before = f"{below:>{layout.label}}{'':{layout.percent}}"
+            behind = Segment(" " * (layout.counts + 1), dim)
+            return Strip([Segment(before, dim), *cells, behind, beside])
         own = self.percents[row].endswith("*")
         here = "heat--here" if row == self.cursor and self.has_focus else "heat--label"
-        label = self.matrix.labels[row]
+        label = self._short[row] if layout.short else self.matrix.labels[row]
         fitted = keep_end(label, min(layout.label, cell_len(label)))
         gap = " " * (layout.label - cell_len(fitted))
-        count = f"{self.selected[row].sum():,}/{self.matrix.layers_of_row[row]:,}"
         return Strip(
             [
                 Segment(f"{gap}{fitted}", self.line_style(here)),
                 Segment(
-                    f"{self.percents[row]:>{PERCENT}} ",
+                    layout.beside_name(self.percents[row]),
                     self.line_style("heat--here") if own else dim,
                 ),
                 *cells,
-                Segment(f"{count:>{layout.counts}} ", dim),
+                Segment(f"{count:>{layout.counts}} " if layout.counts else "", dim),
                 beside,
             ]
         )
@@ -280,10 +325,9 @@ class HeatRows(LineView):
             text, style = self._single(row, end - start, words=words)
             return [Segment(text, style), Segment(" " * (layout.counts_at - end), plain)]
         kinds, levels = self.matrix.cells[row].tolist(), self._levels[row].tolist()
-        under = self._highlighted(row)
+        marks, under = self.marks_in(row), self._highlighted(row)
         drawn = [
-            self._look(_Look(kinds[i], levels[i], self.mark(row, i), i in under, words))
-            for i in range(last)
+            self._look(_Look(kinds[i], levels[i], marks[i], i in under, words)) for i in range(last)
         ]
         runs = groupby(drawn, key=itemgetter(1))
         return [Segment("".join(text for text, _ in run), style) for style, run in runs]
@@ -318,7 +362,7 @@ class HeatRows(LineView):
         there is nothing to compare its colour with."""
         column = len(self.matrix.numbers)
         kind, level = self.matrix.cells[row, column], int(self._levels[row, column])
-        mark, under = self.mark(row, column), column in self._highlighted(row)
+        mark, under = self.marks_in(row)[column], column in self._highlighted(row)
         text, style = self._drawn(_Look(int(kind), level, mark, under, words), width)
         if kind != Cell.VALUE:
             return text, style
@@ -337,13 +381,13 @@ class HeatRows(LineView):
         return range(column, column + 1) if row == at and self.has_focus else range(0)
 
     def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
-        """Return what has no place on the ramp; a selected ∞ has its mark beside it, or is
-        reversed."""
+        """Return what has no place on the ramp; a selected ∞ has its mark beside it, or in its
+        place."""
         marked = mark not in (MARKS[Mark.NONE], MARKS[Mark.OUTSIDE])
-        if kind == Cell.INFINITE and marked and width > 1:
-            return f"{mark}∞", self.line_style("heat--infinite-selected")
+        if kind == Cell.INFINITE and marked:
+            return f"{mark}∞"[:width], self.line_style("heat--infinite-selected")
         if kind == Cell.INFINITE:
-            return "∞", self.line_style("heat--infinite-selected" if marked else "heat--infinite")
+            return "∞", self.line_style("heat--infinite")
         if kind == Cell.NO_SCORE:
             return "✗", self.line_style("heat--no-score")
         return "·", self.line_style("heat--dim")

@@ -63,6 +63,7 @@ class Heatmap(Vertical):
     def on_resize(self) -> None:
         """Give the cells what the lines below them leave."""
         room = Size(self.size.width, self.size.height - self.foot.HEIGHT)
+        self.foot.refresh()
         self.grid.styles.height = min(room.height, self.grid.fit(room))
 
     @on(HeatGrid.Moved)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from textual.content import Content
 
@@ -18,6 +18,8 @@ from spectrum_tui.core.scoring.metrics import described
 
 Part = tuple[str, float]
 """(label, score) of one matrix of a layer that has several."""
+Words = str | tuple[str, str]
+"""What is said, in a style or plainly."""
 _GOOD = "bold $text-success"
 
 
@@ -90,17 +92,36 @@ def what_it_costs(memory: TrainingMemory | None, selection: Selection, row: int)
     return f"{numbers.size(nbytes)} to train" if nbytes else "takes no adapter"
 
 
+def first_fitting(ways: Iterable[Sequence[Words]], width: int) -> Content:
+    """Return the first of these lines that has room, its parts with dots between them; the last one
+    where none has."""
+    line = Content("")
+    for parts in ways:
+        line = Content(" · ").join(Content.assemble(part) for part in parts if part)
+        if line.cell_length <= width:
+            break
+    return line
+
+
 def layer_lines(
-    selection: Selection, policy: Policy, memory: TrainingMemory | None, row: int
+    selection: Selection, policy: Policy, memory: TrainingMemory | None, row: int, width: int
 ) -> tuple[Content, Content]:
-    """Two lines: what the layer is; its score, whether it trains, and what that costs."""
+    """Two lines: what the layer is; its score, whether it trains, and what that costs. What has no
+    room goes as a whole: first what is said at length, then the shape and the cost."""
     scores = selection.result.scores
-    name = Content.styled(printable(scores.layers[row]), "bold")
-    title = Content(" · ").join([name, *map(Content, what_it_is(scores, row))])
+    name, parts = (printable(scores.layers[row]), "bold"), what_it_is(scores, row)
+    brief = [part.removesuffix(" parameters") for part in parts]
+    title = first_fitting(([name, *parts], [name, *brief], [name, *brief[-1:]], [name]), width)
     if reason := why_unscored(selection, row):
         return title, Content.styled(f"no score: {reason}", "$text-error")
-    chosen = Content.styled(*why_chosen(selection, policy, row))
-    facts = [Content(its_score(selection, row)), chosen]
-    if cost := what_it_costs(memory, selection, row):
-        facts.append(Content(cost))
-    return title, Content(" · ").join(facts)
+    score, (why, style) = its_score(selection, row), why_chosen(selection, policy, row)
+    cost, rank = what_it_costs(memory, selection, row), score.replace(" of ", "/")
+    short = (why.removeprefix("not selected, ").partition(":")[0], style)
+    ways: tuple[list[Words], ...] = (
+        [score, (why, style), cost],
+        [rank, (why, style), cost.removesuffix(" to train")],
+        [rank, short, cost.removesuffix(" to train")],
+        [score, (why, style)],
+        [rank, short],
+    )
+    return title, first_fitting(ways, width)

@@ -62,9 +62,9 @@ class ScanGrid(HeatGrid, inherit_bindings=False):
         self._sparks = self.whole.sparklines(self.geometry.spark, self.geometry.tall)
         return {row for row, line in enumerate(self._sparks) if line != before[row]}
 
-    def mark(self, row: int, column: int) -> str:
-        """Return how far the layers of a cell are."""
-        return STAGES[self.matrix.stage[row, column]]
+    def marks_in(self, row: int) -> list[str]:
+        """Return how far the layers of the cells of a row are."""
+        return [STAGES[stage] for stage in self.matrix.stage[row].tolist()]
 
     def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
         if kind == Cell.NO_SCORE and mark == IN_WORK:

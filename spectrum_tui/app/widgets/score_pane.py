@@ -86,7 +86,7 @@ class ScorePane(Vertical):
         if row is None:
             return Content(" No layer or type contains this text.")
         if self._details.size.height > 1:
-            lines = layer_lines(self.selection, self._policy, self._memory, row)
+            lines = layer_lines(self.selection, self._policy, self._memory, row, width - 1)
             return Content("\n").join(Content(" ") + line for line in lines)
         name = printable(self.selection.result.scores.layers[row])
         columns = self.table.columns(self.table.view_size.width)

@@ -115,6 +115,13 @@ class ScoreTable(LineView):
         """The index into the scores of the layer under the cursor; None where no row is."""
         return int(self.order[self.cursor]) if len(self.order) else None
 
+    def go_to(self, layer: int) -> None:
+        """Put the cursor on a row of the scores, unless the filter hides it."""
+        places = np.flatnonzero(self.order == layer)
+        if len(places):
+            self.cursor = int(places[0])
+            self.show_row(self.cursor)
+
     def set_selection(self, selection: Selection) -> None:
         """Show the same layers ranked by another metric; the cursor stays on its layer."""
         layer = self.current

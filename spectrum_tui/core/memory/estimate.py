@@ -14,7 +14,7 @@ import numpy as np
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.memory.compute import step_cost
-from spectrum_tui.core.memory.model import ABOVE, BELOW, Architecture, ModelSizes
+from spectrum_tui.core.memory.model import Architecture, ModelSizes
 from spectrum_tui.core.memory.presets import COPY, Preset, Training
 from spectrum_tui.core.recipes.adapters import adapter_layers
 from spectrum_tui.core.recipes.choice import Choice
@@ -105,7 +105,7 @@ class MemoryTable:
         self._four_bit = float(sizes.four_bit.sum())
         self.selection = selection
         self._members = _members(selection, sizes)
-        self._columns: WeakKeyDictionary[Shape, dict[bool, _Column]] = WeakKeyDictionary()
+        self._columns: WeakKeyDictionary[Shape, _Column] = WeakKeyDictionary()
         self._adapters: WeakKeyDictionary[Shape, _Column] = WeakKeyDictionary()
 
     def estimate(self, policy: Policy, training: Training) -> Estimate:
@@ -123,7 +123,7 @@ class MemoryTable:
         """Return the bytes while parameters of these names train themselves, whatever chose
         them."""
         own, trained, full_state = self._of(names)
-        first = int(_places(self.sizes)[own].min(initial=_blocks(self.sizes)))
+        first = int(self.sizes.block[own].min(initial=_blocks(self.sizes)))
         parts = self._whole(training.preset, trained, full_state)
         return self._estimate(parts, trained, first, training)
 
@@ -204,16 +204,15 @@ class MemoryTable:
     def _column(self, policy: Policy) -> _Column:
         """Of weights that train themselves."""
         shape = self.selection.shape(policy)
-        known = self._columns.setdefault(shape, {})
-        if policy.embeddings not in known:
-            known[policy.embeddings] = self._of_weights(shape, embeddings=policy.embeddings)
-        return known[policy.embeddings]
+        if shape not in self._columns:
+            self._columns[shape] = self._of_weights(shape)
+        return self._columns[shape]
 
-    def _of_weights(self, shape: Shape, *, embeddings: bool) -> _Column:
+    def _of_weights(self, shape: Shape) -> _Column:
         sizes = self.sizes
-        first = self._first(np.where(shape.frozen[embeddings], NEVER, shape.threshold))
+        first = self._first(np.where(shape.frozen, NEVER, shape.threshold))
         first[sizes.in_embeddings] = NEVER
-        heads = (sizes.index.get(head.name, -1) for head in shape.heads[embeddings])
+        heads = (sizes.index.get(head.name, -1) for head in shape.heads)
         first[[at for at in heads if at >= 0]] = ALWAYS
         return _Column(
             running_sums(first, sizes.numel),
@@ -281,14 +280,8 @@ def _members(selection: Selection, sizes: ModelSizes) -> tuple[IntArray, IntArra
 def _lowest(first: IntArray, sizes: ModelSizes) -> IntArray:
     """At every step the lowest block that trains; 0 where an embedding does."""
     lowest = np.full(NEVER + 1, _blocks(sizes), np.int64)
-    np.minimum.at(lowest, first, _places(sizes))
+    np.minimum.at(lowest, first, sizes.block)
     return np.asarray(np.minimum.accumulate(lowest)[: LAST + 1], np.int64)
-
-
-def _places(sizes: ModelSizes) -> IntArray:
-    """Per parameter the lowest block whose output needs a gradient while it trains."""
-    place = np.where(sizes.block == BELOW, 0, sizes.block)
-    return np.asarray(np.where(sizes.block == ABOVE, _blocks(sizes), place), np.int64)
 
 
 def _blocks(sizes: ModelSizes) -> int:

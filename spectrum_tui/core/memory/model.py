@@ -32,9 +32,6 @@ SMALL = 4096
 EXPERTS_PER_TOKEN = 8
 """How many experts are taken to work on a token: shapes do not tell; models have 2 to 8."""
 
-BELOW, ABOVE = -1, -2
-"""In place of a block: before the first one, behind the last one."""
-
 _BLOCK = re.compile(r"(.*?)\.(\d{1,6})(?=\.|$)")
 _TABLE = re.compile(r"embed|(^|\.)(wte|wpe|shared)\.")
 
@@ -85,9 +82,10 @@ class ModelSizes:
     """Columns with a row for each parameter.
 
     `numel` elements; `four_bit` bytes when QLoRA loads it; `full_state` where an 8-bit optimizer
-    keeps 32 bits; `block` its number, or BELOW or ABOVE all of them; `in_embeddings` for
-    embeddings and output head. `index` finds the row of a name, of a tied one too. `architecture`
-    is None without a block.
+    keeps 32 bits; `block` the number of the lowest that trains with it: 0 for what lies below all
+    of them, as many as there are for what lies above; `in_embeddings` for embeddings and output
+    head. `index` finds the row of a name, of a tied one too. `architecture` is None without a
+    block.
     """
 
     def __init__(
@@ -109,9 +107,10 @@ class ModelSizes:
         self.four_bit: FloatArray = np.where(linear, nf4_bytes(self.numel), 2.0 * self.numel)
         # What sees or hears comes before the language model that reads its output.
         outside = table | ~np.array([k.language for k in kinds], np.bool_)[kind]
-        self.block: IntArray = np.where(number >= 0, number, np.where(outside, BELOW, ABOVE))
+        above = np.where(outside, 0, number.max(initial=-1) + 1)
+        self.block: IntArray = np.where(number >= 0, number, above)
         tables = [parameters[i].shape for i in heads if len(parameters[i].shape) == 2]
-        self.architecture = _architecture(tables, kinds, kind, self.block)
+        self.architecture = _architecture(tables, kinds, kind, number)
 
     def __len__(self) -> int:
         return len(self.numel)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,11 @@ def _options(settings: Settings) -> Iterator[str]:
             yield from (option.flag, option.text(value))
 
 
+def policy_text(lines: Iterable[str]) -> str | None:
+    """Return the options in the policy of a recipe's lines; None where it has none."""
+    return next((line[len(OPENING) :] for line in lines if line.startswith(OPENING)), None)
+
+
 def read_policy(path: Path) -> dict[str, Any]:
     """Return {setting: value} of the policy in a recipe that this program wrote.
 
@@ -64,7 +69,7 @@ def read_policy(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or str(exc)
         raise RecipeError(f"{safe(str(path))} cannot be read: {safe(reason)}.", "") from exc
-    text = next((line[len(OPENING) :] for line in lines if line.startswith(OPENING)), None)
+    text = policy_text(lines)
     if text is None:
         raise RecipeError(
             f"{safe(str(path))} holds no policy.",

@@ -9,6 +9,7 @@ from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.policy_values import blocks_text
 from spectrum_tui.core.results.names import filter_names
 from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.results.selection import percent_of_step
 
 
 def pinned(policy: Policy, layers: Sequence[str], every: Mapping[str, int]) -> Policy:
@@ -41,6 +42,23 @@ def with_type_percents(policy: Policy, percents: Mapping[str, float], pattern: s
     if pattern and len(own) == len(percents) > 1 == len(same):
         own = {pattern: same.pop()}
     return replace(policy, type_percents=(*others, *own.items()))
+
+
+def next_percent(percent: float, layers: int, by: int, common: float) -> float:
+    """Return the nearest percentage above (`by` > 0) or below that selects another number of this
+    many layers: by a whole percent at least, and `common`, that of all types, where it selects as
+    many.
+
+    >>> next_percent(25, 30, 1, 25), next_percent(27, 30, -1, 25), next_percent(0, 30, -1, 25)
+    (27, 25, 0)
+    """
+    now, moved = (int(layers * round(10 * p)) // 1000 for p in (percent, percent + by))
+    wanted = min(layers, max(now + 1, moved)) if by > 0 else max(0, min(now - 1, moved))
+    if wanted == now or layers == 0:
+        return percent
+    if layers * round(10 * common) // 1000 == wanted:
+        return common
+    return percent_of_step(-(-1000 * wanted // layers), layers)
 
 
 def from_block(policy: Policy, first: int) -> Policy:

@@ -60,10 +60,8 @@ class Names:
         found = {pattern, *filter_names(names, pattern)}
         return np.fromiter((name in found for name in names), np.bool_, len(names))
 
-    def heads(self, policy: Policy, *, on: bool) -> tuple[EmbeddingParameter, ...]:
-        """Return the embeddings and heads that train while they are on, or off: pins and bans go
-        before that."""
-
+    def heads(self, policy: Policy) -> tuple[EmbeddingParameter, ...]:
+        """Return the embeddings and heads that train: pins and bans go before the switch."""
         banned, pinned = (
             _matched_heads(patterns, self._result.embeddings)
             for patterns in (policy.bans, policy.pins)
@@ -71,7 +69,7 @@ class Names:
         return tuple(
             head
             for number, head in enumerate(self._result.embeddings)
-            if number not in banned and (on or number in pinned)
+            if number not in banned and (policy.embeddings or number in pinned)
         )
 
     def frozen_rows(self, heads: tuple[EmbeddingParameter, ...]) -> BoolArray:

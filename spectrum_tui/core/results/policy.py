@@ -13,7 +13,7 @@ STEPS_OF_A_PERCENT = 10
 """A percentage has one decimal: every layer of a type of 1,000 can be told from the next."""
 _RULES = {
     "per-type": "of each layer type",
-    "global": "of all layers together",
+    "global": "of all layers together by score",
     "global-rank": "of all layers together by rank in their type",
 }
 
@@ -65,8 +65,16 @@ class Policy:
 
     def words_by(self, metric: str) -> str:
         """Return what is taken, and by which metric: `the top 25 % of each layer type by …`."""
-        rule = f"{self._of_the_rule()} by {metric}" if metric else self._of_the_rule()
+        rule = f"{self.rule_words} by {metric}" if metric else self.rule_words
         return ", ".join((rule, *self._besides()))
+
+    @property
+    def rule_words(self) -> str:
+        """What is taken by the rule alone: `the top 25 % of each layer type`."""
+        if self.budget is None:
+            return f"the top {self.percent:g} % {_RULES[self.rule]}"
+        what = "" if self.budget.in_bytes else " parameters"
+        return f"the best layers by rank in their type that fit into {self.budget.text}{what}"
 
     @property
     def besides(self) -> str:
@@ -88,12 +96,6 @@ class Policy:
             yield f"{len(self.pins):,} pinned"
         if self.bans:
             yield f"{len(self.bans):,} banned"
-
-    def _of_the_rule(self) -> str:
-        if self.budget is None:
-            return f"the top {self.percent:g} % {_RULES[self.rule]}"
-        what = "" if self.budget.in_bytes else " parameters"
-        return f"the best layers of each type that fit into {self.budget.text}{what}"
 
     @property
     def ending(self) -> str:

@@ -8,7 +8,7 @@ without a score (NaN) is never selected by a rule.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property, lru_cache
 
@@ -71,15 +71,15 @@ class Shape:
     """What of a policy does not depend on the percentage.
 
     `threshold[i]` is the smallest step (a tenth of a percent) that selects layer i, ALWAYS or
-    NEVER. `heads[on]` are the embeddings and heads that train while they are switched on or off,
-    `frozen[on]` the rows that are none of these but embeddings or a head all the same.
+    NEVER. `heads` are the embeddings and heads that train, `frozen` the rows that are none of these
+    but embeddings or a head all the same. `layers` and `parameters` train at every step.
     """
 
     threshold: IntArray
-    heads: dict[bool, tuple[EmbeddingParameter, ...]]
-    frozen: dict[bool, BoolArray]
-    layers: dict[bool, IntArray]
-    parameters: dict[bool, IntArray]
+    heads: tuple[EmbeddingParameter, ...]
+    frozen: BoolArray
+    layers: IntArray
+    parameters: IntArray
 
 
 class Selection:
@@ -110,13 +110,13 @@ class Selection:
     def shape(self, policy: Policy) -> Shape:
         """Return what of a policy does not depend on the percentage; raises InputError for a rule
         that these scores do not allow."""
-        return self._shaped(policy.shape)
+        return self._shaped(replace(policy, percent=0))
 
     def mask(self, policy: Policy) -> BoolArray:
         """Return the layers that the policy selects, less the embeddings and heads that do not
         train. Those that do, train besides, whatever their rank: see `trained`."""
         shape = self.shape(policy)
-        return np.asarray((shape.threshold <= policy.step) & ~shape.frozen[policy.embeddings])
+        return np.asarray((shape.threshold <= policy.step) & ~shape.frozen)
 
     def trained(self, policy: Policy) -> BoolArray:
         """Return the layers that train: those selected, and the embeddings and heads that do."""
@@ -124,18 +124,18 @@ class Selection:
 
     def head_rows(self, policy: Policy) -> BoolArray:
         """Return the layers that are embeddings or heads that train, whatever their rank."""
-        return np.asarray(self.in_embeddings & ~self.shape(policy).frozen[policy.embeddings])
+        return np.asarray(self.in_embeddings & ~self.shape(policy).frozen)
 
     def heads(self, policy: Policy) -> tuple[EmbeddingParameter, ...]:
         """Return the embeddings and heads that train."""
-        return self.shape(policy).heads[policy.embeddings]
+        return self.shape(policy).heads
 
     def totals(self, policy: Policy) -> Totals:
         """Layers that are selected and train, and all parameters that train."""
         shape, step = self.shape(policy), policy.step
-        trained = int(shape.parameters[policy.embeddings][step])
+        trained = int(shape.parameters[step])
         whole = self.result.total_parameters
-        layers = int(shape.layers[policy.embeddings][step])
+        layers = int(shape.layers[step])
         return Totals(layers, trained, trained / whole if whole else 0.0)
 
     def smallest_percent(self, policy: Policy) -> int:
@@ -199,17 +199,16 @@ class Selection:
         by_hand = self.by_hand(policy)
         threshold[by_hand == Hand.PINNED] = ALWAYS
         threshold[(by_hand == Hand.BANNED) | (by_hand == Hand.OUTSIDE)] = NEVER
-        heads = {on: names.heads(policy, on=on) for on in (True, False)}
-        frozen = {on: names.frozen_rows(heads[on]) for on in (True, False)}
-        limits = {on: np.where(frozen[on], NEVER, threshold) for on in (True, False)}
+        heads = names.heads(policy)
+        frozen = names.frozen_rows(heads)
+        limit = np.where(frozen, NEVER, threshold)
         numel = self.result.scores.numel - names.numel_in_embeddings
-        trained = {
-            on: running_sums(limit, numel) + sum(h.numel for h in heads[on])
-            for on, limit in limits.items()
-        }
-        layers = {on: running_sums(limit) for on, limit in limits.items()}
         return Shape(
-            threshold=threshold, heads=heads, frozen=frozen, layers=layers, parameters=trained
+            threshold=threshold,
+            heads=heads,
+            frozen=frozen,
+            layers=running_sums(limit),
+            parameters=running_sums(limit, numel) + sum(head.numel for head in heads),
         )
 
     def prepare(self) -> None:

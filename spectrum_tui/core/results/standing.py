@@ -41,7 +41,7 @@ def standing(selection: Selection, policy: Policy, row: int) -> Standing:
     if selection.by_hand(policy)[row] != Hand.NONE:
         return Standing(by=By.HAND, selected=selected)
     if selection.in_embeddings[row]:
-        trains = not shape.frozen[policy.embeddings][row]
+        trains = not shape.frozen[row]
         return Standing(by=By.EMBEDDINGS, selected=trains)
     if selection.percent_thresholds[row] == NEVER:
         return Standing(by=By.NOTHING, selected=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spectrum_tui.app.widgets.heat_layout import HeatLayout
-from spectrum_tui.app.widgets.heat_matrix import LEVELS, Cell, HeatMatrix, Mark
+from spectrum_tui.app.widgets.heat_matrix import LEVELS, Cell, HeatMatrix, Mark, short_labels
 from spectrum_tui.app.widgets.heat_ramp import INKS, RAMP, contrast, density_of, luminance
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.results.results import MetricColumn, Scores
@@ -180,15 +180,13 @@ def test_ramp_rises_in_luminance_and_its_ink_is_readable() -> None:
 
 def fit(width: int, blocks: int, *, low: int = 1, rows: int = 7, height: int = 30) -> HeatLayout:
     size = (width, height)
-    return HeatLayout.of(size, label=16, rows=rows, blocks=blocks, counts=8, low=low)
+    return HeatLayout.of(size, label=16, short=9, rows=rows, blocks=blocks, counts=8, low=low)
 
 
 def test_cells_are_as_large_as_fits() -> None:
     assert fit(80, 6).cell == 8
     assert fit(120, 32).cell == 2
-    assert fit(80, 32).cell == 1
-    assert (fit(80, 32, low=2).cell, fit(80, 32, low=2).fold) == (2, 2)
-    assert (fit(80, 500).fold, fit(80, 500).columns) == (11, 46)
+    assert (fit(80, 500).fold, fit(80, 500).columns) == (8, 63)
     assert [fit(80, 32, height=height).tall for height in (3, 13, 14, 21, 99)] == [1, 1, 2, 3, 3]
     for width in (40, 60, 80, 120, 160, 200):
         for blocks in (0, 1, 6, 28, 32, 80, 500):
@@ -201,6 +199,25 @@ def test_cells_are_as_large_as_fits() -> None:
                 assert used > width * 2 / 3, "no empty third"
 
 
+@pytest.mark.parametrize("blocks", [28, 30, 32])
+def test_names_are_short_where_that_widens_the_cells(blocks: int) -> None:
+    layout = fit(78, blocks)
+    assert (layout.cell, layout.fold, layout.short) == (2, 1, True)
+    assert (layout.tall, layout.counts) == (3, 8 if blocks == 28 else 0), "below the names"
+    assert not fit(120, blocks).short
+    low = fit(78, blocks, height=7)
+    assert low.counts == 8 and (low.cell == 2) is low.short is (blocks == 28), "no line for them"
+    assert (fit(58, blocks).fold, fit(58, blocks).cell) == (1, 1)
+
+
+def test_short_names_tell_types_apart() -> None:
+    labels = ["self_attn.k_proj", "mlp.c_proj", "attn.c_proj", "a: mlp.fc", "b: mlp.fc", "lm_head"]
+    short = ["k_proj", "mlp.c_proj", "attn.c_proj", "a: mlp.fc", "b: mlp.fc", "lm_head"]
+    assert short_labels(labels) == short
+    experts = ["mlp.up_proj", "mlp.experts.*.up_proj ×16"]
+    assert short_labels(experts) == ["mlp.up_proj", "*.up_proj ×16"]
+
+
 def test_cells_of_three_columns_and_more_give_way_to_a_line_of_scores() -> None:
     assert (fit(117, 28).cell, fit(117, 28).spark) == (2, 28)
     assert (fit(120, 12).cell, fit(120, 12).spark) == (6, 12)
@@ -211,7 +228,7 @@ def test_axis_has_ticks_and_the_cursor() -> None:
     numbers = np.arange(32)
     narrow = fit(80, 32)
     text = "".join(narrow.axis(numbers, (7, "7")))
-    assert text.rstrip() == "0    5 7  10   15   20   25   30"
+    assert text.rstrip() == "0         5   7     10        15        20        25        30"
     wide = fit(120, 32)
     before, here, _ = wide.axis(numbers, (11, "11"))
     assert (len(before), here) == (22, "11")

@@ -67,7 +67,7 @@ def test_a_budget_is_filled_anew_by_whatever_changes() -> None:
         lambda: state.pin([0, 1, 2]),
         lambda: state.ban([8]),
         lambda: state.move_first_block(2),
-        lambda: state.move_types([int(SIZED.scores.type_ids[20])], 10),
+        lambda: state.move_types([int(SIZED.scores.type_ids[20])], 1),
     )
     for change in changes:
         change()

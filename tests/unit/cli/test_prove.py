@@ -55,6 +55,7 @@ def data(tmp_path: Path) -> str:
 def rows(monkeypatch: pytest.MonkeyPatch) -> type[Rows]:
     monkeypatch.setattr(runner.Runner.__init__, "__kwdefaults__", {"again": False, "start": Rows})
     monkeypatch.setattr(Rows, "errors", {})
+    monkeypatch.setattr("spectrum_tui.cli.prove.has_nvidia_gpu", lambda: False)
     return Rows
 
 
@@ -100,6 +101,7 @@ def test_rows_that_failed_are_counted(
     [
         (("--steps", "0"), "--steps"),
         (("--seeds", "x"), "--seeds"),
+        (("--judged", "0"), "--judged"),
         (("--methods", "best"), "There is no method 'best'."),
         (("--lr", "lora=1"), "No method 'lora' is compared"),
         (("--price", "much"), "The price 'much' is no amount per hour."),

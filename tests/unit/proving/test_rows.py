@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from spectrum_tui.core.proof.rows import DIVERGED, OUT_OF_MEMORY, Outcome, Progress
 from spectrum_tui.proving import loading
+from spectrum_tui.proving.process import RowProcess
 from spectrum_tui.proving.row import run_job
 from tests.architectures.tiny import ARCHITECTURES
 from tests.unit.proving.texts import document
@@ -154,7 +155,8 @@ def test_a_row_says_what_it_does(llama: Path, tmp_path: Path) -> None:
     assert tuple(steps) == outcome.curve
     assert {one.steps for one in said[1:]} == {5}
     assert outcome.tokens == STEPS * BATCH * LENGTH
-    assert outcome.device == "cpu" and outcome.versions["torch"] == torch.__version__
+    assert (outcome.dtype, outcome.device) == ("float32", "cpu")
+    assert outcome.versions["torch"] == torch.__version__
 
 
 def test_a_loss_that_is_no_number_ends_the_row(llama: Path, tmp_path: Path) -> None:
@@ -236,3 +238,16 @@ def test_a_model_of_no_language_is_refused(tmp_path: Path) -> None:
     folder = save_model("vit", tmp_path / "vit")
     outcome = run_job(job(conditions(folder, tmp_path)), nothing)
     assert "is no language model" in outcome.error
+
+
+def test_in_a_process_of_its_own_a_row_is_the_same_bit_for_bit(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process: two add up in another order
+    asked = job(conditions(llama, tmp_path), *NAMES)
+    said: list[Progress] = []
+    outcome, lasts = RowProcess().run(asked, said.append)
+    assert outcome is not None and lasts
+    assert timeless(outcome) == timeless(run_job(asked, nothing))
+    assert [one.step for one in said if one.doing == "training"] == list(range(1, STEPS + 1))
+    assert outcome.memory is not None and outcome.memory.peak_process > 0
