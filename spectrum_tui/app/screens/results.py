@@ -126,9 +126,9 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def _say_what_is_not_here(self) -> None:
         """Tell which of the policy that was asked for these scores do not allow, or do not hold."""
         choice = self.state.choice
-        if self.state.refused is not None:
-            self._warn(str(self.state.refused), "Only the percentage is taken")
-        elif unknown := choice.selection.unknown(choice.policy):
+        for title, error in self.state.refused:
+            self._warn(str(error), title)
+        if unknown := choice.selection.unknown(choice.policy):
             names = ", ".join(map(printable, unknown[:UNKNOWN_SHOWN]))
             more = ", …" if len(unknown) > UNKNOWN_SHOWN else ""
             self._warn(f"{names}{more}", f"{counted(len(unknown), 'choice')} without a layer here")
