@@ -124,7 +124,7 @@ async def test_nothing_moves_under_the_mouse_when_the_first_thing_is_shaped() ->
             target.post_message(events.MouseScrollUp(target, *place, False, False, False, x, y))
             await settled(pilot)
             assert grid.region == where
-        assert policy_of(app).type_percents == (("mlp.gate_proj", 52),)
+        assert [name for name, _ in policy_of(app).type_percents] == ["mlp.gate_proj"]
         assert HOW_TO_SHAPE not in line.render().plain
         app.results.header.say_saved(Path("/a/" * 40 + "recipe.yaml"))
         await settled(pilot)
@@ -302,17 +302,23 @@ async def test_what_the_settings_say_opens_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "title"),
+    ("settings", "titles"),
     [
-        (Settings(pins=("nothing.*",)), "1 choice without a layer here"),
-        (Settings(rule="global"), "Only the percentage is taken"),
+        (Settings(pins=("nothing.*",)), ["1 choice without a layer here"]),
+        (Settings(rule="global"), ["Only the percentage is taken"]),
+        (
+            Settings(way="by-hand", bans=("nothing.*",)),
+            ["Trained in the usual way", "1 choice without a layer here"],
+        ),
     ],
 )
-async def test_what_these_scores_do_not_allow_is_said(settings: Settings, title: str) -> None:
+async def test_what_these_scores_do_not_allow_is_said(
+    settings: Settings, titles: list[str]
+) -> None:
     app = Host(made.result(layers=LAYERS), settings=settings)
     async with app.run_test(size=(100, 24)) as pilot:
         await settled(pilot)
-        assert [note.title for note in app._notifications] == [title]
+        assert [note.title for note in app._notifications] == titles
         assert app.results.state.mask().any()
 
 

@@ -252,7 +252,9 @@ class HeatRows(LineView):
     # -- drawing ---------------------------------------------------------------------------
 
     def render_line(self, y: int) -> Strip:
-        return super().render_line(y) if self.is_placed else Strip.blank(self.size.width)
+        if not self.is_placed:
+            return Strip.blank(self.size.width, self.rich_style)
+        return super().render_line(y)
 
     def render_header(self, line: int, width: int) -> Strip:
         """Block numbers, and that of the cursor; how many share a cell; what stands beside."""

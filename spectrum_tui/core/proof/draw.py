@@ -68,7 +68,7 @@ def chosen(
             field="methods",
         )
     if method.kind in ("random", "bottom"):
-        rows = _others(method, ranking, policy, seed)
+        rows = other_rows(method, ranking, policy, seed)
         parameters = ranking.result.scores.parameters
         heads = [head.name for head in ranking.heads(policy)]
         names = [*heads, *(n for row in rows for n in parameters[row])]
@@ -96,7 +96,7 @@ def _by_metric(selection: Selection, metric: str) -> Selection:
     return selection if result is selection.result else Selection(result, selection)
 
 
-def _others(method: Method, selection: Selection, policy: Policy, seed: int) -> list[int]:
+def other_rows(method: Method, selection: Selection, policy: Policy, seed: int) -> list[int]:
     """Return rows in place of the best ones: as many of each type; rows of embeddings stay."""
     scores, mask = selection.result.scores, selection.mask(policy)
     free = (selection.rank > 0) & ~selection.in_embeddings

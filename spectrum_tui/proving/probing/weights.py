@@ -72,8 +72,8 @@ class Weights:
         self.hold = False
         self._held: dict[str, torch.Tensor] = {}
         self._names = {also: p.name for p in plan.parameters for also in (p.name, *p.aliases)}
-        own = dict(model.named_parameters(remove_duplicate=False))
-        self.new = [name for name in own if self.canonical(name) not in plan.values]
+        own = dict.fromkeys(self.canonical(name) for name, _ in model.named_parameters())
+        self.new = [name for name in own if name not in plan.values]
         self._held |= {n: self._placed(t) for n, t in _initial(model, self.new).items()}
 
     def canonical(self, name: str) -> str:

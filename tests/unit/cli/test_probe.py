@@ -80,6 +80,15 @@ def test_the_metrics_stand_in_the_file_that_was_probed(
         assert words in captured.err
 
 
+def test_a_scan_that_gives_the_same_scores_again_loses_none(
+    scores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered(monkeypatch, ANSWER)
+    assert main(asked(scores)) == 0
+    assert save_scores(made.result(), scores.parent.parent).scores == scores
+    assert load_result(scores).metrics[-4:] == DATA_METRICS
+
+
 def test_every_command_ranks_by_them(
     scores: Path,
     tmp_path: Path,
