@@ -8,9 +8,24 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.errors import InputError
 
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a percentage is of, as the end of a sentence and in few words. `compares`: it takes
+    scores that mean the same for layers of different types."""
+
+    words: str
+    short: str
+    compares: bool = False
+
+
 PER_TYPE = "per-type"
-RULES = (PER_TYPE, "global", "global-rank")
-"""What a percentage is of: see `results.policy.Policy`."""
+RULES = {
+    PER_TYPE: Rule("of each layer type", "of each type"),
+    "global": Rule("of all layers together by score", "of all layers by score", compares=True),
+    "global-rank": Rule("of all layers together by rank in their type", "of all layers by rank"),
+}
+"""By name: see `results.policy.Policy`. `Selection` has the order that each takes layers in."""
 
 Blocks = tuple[tuple[int, int | None], ...]
 """Ranges of block numbers, both ends among them; None for no end."""

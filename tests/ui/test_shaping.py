@@ -302,17 +302,23 @@ async def test_what_the_settings_say_opens_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "title"),
+    ("settings", "titles"),
     [
-        (Settings(pins=("nothing.*",)), "1 choice without a layer here"),
-        (Settings(rule="global"), "Only the percentage is taken"),
+        (Settings(pins=("nothing.*",)), ["1 choice without a layer here"]),
+        (Settings(rule="global"), ["Only the percentage is taken"]),
+        (
+            Settings(way="by-hand", bans=("nothing.*",)),
+            ["Trained in the usual way", "1 choice without a layer here"],
+        ),
     ],
 )
-async def test_what_these_scores_do_not_allow_is_said(settings: Settings, title: str) -> None:
+async def test_what_these_scores_do_not_allow_is_said(
+    settings: Settings, titles: list[str]
+) -> None:
     app = Host(made.result(layers=LAYERS), settings=settings)
     async with app.run_test(size=(100, 24)) as pilot:
         await settled(pilot)
-        assert [note.title for note in app._notifications] == [title]
+        assert [note.title for note in app._notifications] == titles
         assert app.results.state.mask().any()
 
 

@@ -260,7 +260,7 @@ class MemoryScreen(Dialog[Choice | None]):
         if not found.percent:
             self._say(f"✗ {found.text}. Enter: what would.", "$warning")
             return
-        plain = replace(self._choice.policy, budget=None, percent=found.percent)
+        plain = replace(self._choice.policy.without_budget(), percent=found.percent)
         percent = f"{plain.rule_words}: about {numbers.size(found.needs)}"
         budget = f"a budget of {card_name(card)}: layer by layer, as many as it holds"
         self._found = ()
@@ -330,8 +330,8 @@ class MemoryScreen(Dialog[Choice | None]):
         self._leave(budget=full.budget, way=full.way, layers=full.layers, rule=full.rule)
 
     def _leave(self, **changes: Any) -> None:
-        plain = replace(self._choice.policy, budget=None, layers=None, way="")
-        self.dismiss(replace(self._choice, policy=replace(plain, **changes)))
+        policy = replace(self._choice.policy.without_budget(), **changes)
+        self.dismiss(replace(self._choice, policy=policy))
 
     def _say(self, text: str, style: str = MUTED) -> None:
         """Say something in place of what was offered."""

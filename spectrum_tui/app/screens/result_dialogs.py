@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from textual.screen import Screen
 
-from spectrum_tui.app.messages import KindUsed
+from spectrum_tui.app.messages import KindUsed, ProveRequested
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import ResultHeader, ResultViews
@@ -110,13 +110,14 @@ class ResultDialogs:
 
         def take(text: str | None) -> None:
             if text is not None:
-                percent = type_percent(text) if text.strip() else state.choice.percent
+                percent = type_percent(text) if text.strip() else None
                 state.give_types(dict.fromkeys(types, percent))
 
         policy, selection = state.choice.policy, state.choice.selection
         own = f"{float(selection.percents(policy)[types[0]]):g}"
         layers = numbers.counted(int(selection.counts[types[0]]), "layer")
-        about = f"0 to 100 of its {layers}; empty: {state.choice.percent:g} %, as all others."
+        common = f"{policy.percent:g} %, " if policy.is_per_type else ""
+        about = f"0 to 100 of its {layers}; empty: {common}as all others."
         title = f"Percent of {state.types_name(types)}"
         self._screen.app.push_screen(ValueScreen(title, own, about, check_type_percent), take)
 
@@ -148,6 +149,10 @@ class ResultDialogs:
         self._state.choice = chosen.choice
         self._use(chosen.kind)
         self.save()
+
+    def prove(self) -> None:
+        """Ask how this selection is to be compared with others, by training."""
+        self._screen.post_message(ProveRequested(self._state))
 
     # -- taking it away -----------------------------------------------------------------------
 

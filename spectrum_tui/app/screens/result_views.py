@@ -28,7 +28,7 @@ from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.app.widgets.memory_line import MemoryLine
-from spectrum_tui.app.widgets.percent_slider import OF_EACH_TYPE, PercentSlider
+from spectrum_tui.app.widgets.percent_slider import PercentSlider
 from spectrum_tui.app.widgets.score_pane import ScorePane
 from spectrum_tui.app.widgets.score_table import ScoreTable
 from spectrum_tui.app.widgets.spectrum_line import SpectrumLine
@@ -36,7 +36,7 @@ from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
 from spectrum_tui.core import numbers
-from spectrum_tui.core.policy_values import PER_TYPE
+from spectrum_tui.core.policy_values import RULES
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
@@ -49,12 +49,6 @@ WIDE = 160
 HOW_TO_SHAPE = "space pins, - bans, < > this type's percentage, [ ] blocks"
 """Where nothing is shaped yet: the line is there all the same, so that the first change moves
 nothing under the mouse."""
-_OF_WHAT = {
-    PER_TYPE: OF_EACH_TYPE,
-    "global": "of all layers by score",
-    "global-rank": "of all layers by rank",
-}
-"""What the percentage of each rule is of."""
 ROOMY = 40
 """Lines from which the singular values of a layer have one."""
 
@@ -187,7 +181,7 @@ class ResultHeader(Vertical):
 def _of_what(policy: Policy) -> tuple[str, str]:
     """Return of what the slider's percentage is, and what is chosen by in its place."""
     budget = f"Budget {policy.budget.text}" if policy.budget else ""
-    return _OF_WHAT[policy.rule], budget
+    return RULES[policy.rule].short, budget
 
 
 def _sentence(*parts: str) -> str:

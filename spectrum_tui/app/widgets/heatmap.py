@@ -13,7 +13,6 @@ from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.heat_foot import HeatFoot
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import HeatMatrix
-from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.results.selection import Selection
@@ -49,8 +48,7 @@ class Heatmap(Vertical):
         only what changed is repainted."""
         self._rank(selection)
         mask, hands = selection.mask(policy), selection.by_hand(policy)
-        of_types = policy.rule == PER_TYPE and policy.budget is None
-        percent = policy.percent if of_types else None
+        percent = policy.percent if policy.is_per_type else None
         percents = self.matrix.percents(selection.own_percents(policy), percent)
         self.grid.set_mask(mask, hands, percents)
         self.foot.set_mask(mask, hands, policy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ policies = st.builds(
     Policy,
     percent=percents,
     embeddings=st.booleans(),
-    rule=st.sampled_from(RULES),
+    rule=st.sampled_from(list(RULES)),
     type_percents=st.lists(st.tuples(type_patterns, own_percents), max_size=2).map(tuple),
     blocks=st.lists(ranges, max_size=2).map(tuple),
     pins=st.lists(patterns, max_size=3).map(tuple),
@@ -90,6 +91,20 @@ def test_a_policy_selects_what_its_rules_say(policy: Policy) -> None:
     assert totals.parameters == sum(sizes[name] for name in trained)
     table = TABLES[metric_of(policy)]
     assert table.estimate(policy, Training()).trained == totals.parameters
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_takes_what_it_says_and_no_other_is_known(
+    rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = Policy(percent=30, rule=rule)
+    selection = SELECTIONS[metric_of(policy)]
+    layers = {NAMES[row] for row in np.flatnonzero(selection.mask(policy))}
+    assert layers == expected(selection.result, policy) != set()
+    monkeypatch.setitem(RULES, "unknown", RULES[rule])
+    for chosen in (lambda p: Selection(selection.result).mask(p), partial(expected, RESULT)):
+        with pytest.raises(NotImplementedError):
+            chosen(replace(policy, rule="unknown"))
 
 
 @given(policies)
