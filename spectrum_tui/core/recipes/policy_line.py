@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.errors import InputError, RecipeError
-from spectrum_tui.core.results.policy import Policy, settings_of
+from spectrum_tui.core.results.policy import Policy, settings_with
 from spectrum_tui.core.settings import OPTIONS, POLICY_OPTIONS, Settings
 from spectrum_tui.core.text import safe
 from spectrum_tui.core.trainers.recipe_text import read_recipe
@@ -20,7 +20,7 @@ _FLAGS = {OPTIONS[name].flag: name for name in POLICY_OPTIONS}
 
 def policy_line(policy: Policy, metric: str) -> str:
     """Return the comment: `# policy: --top-percent 25 --metric spectrum`."""
-    return OPENING + safe(shlex.join(_options(settings_of(policy, metric))), " ")
+    return OPENING + safe(shlex.join(_options(settings_with(Settings(metric=metric), policy))), " ")
 
 
 def _options(settings: Settings) -> Iterator[str]:

@@ -144,11 +144,11 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def settings_of(policy: Policy, metric: str = "") -> Settings:
-    """Return the settings that ask for a policy, by a metric."""
-    return Settings(
+def settings_with(settings: Settings, policy: Policy) -> Settings:
+    """Return the settings that ask for a policy."""
+    return replace(
+        settings,
         top_percent=policy.percent,
-        metric=metric,
         no_embeddings=not policy.embeddings,
         rule=policy.rule,
         type_percents=policy.type_percents,
@@ -156,5 +156,5 @@ def settings_of(policy: Policy, metric: str = "") -> Settings:
         pins=policy.pins,
         bans=policy.bans,
         budget=policy.budget,
-        way=policy.way,
+        way=policy.way or settings.way,
     )

@@ -26,7 +26,7 @@ def parts_of(parameter: RuntimeParameter, values: torch.Tensor) -> Iterator[torc
             yield from parameter.gate_up.cut(expert)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GradientSum:
     """The gradients of one parameter so far: their sum, and the squares of each matrix."""
 

@@ -50,7 +50,7 @@ class Measuring:
         for number, group in enumerate(passes.groups):
             stream = ResidualStream(self._parts.model, self._parameters) if not number else None
             self._parts.stream = stream
-            sums = {name: GradientSum(self._parameters[name]) for name in group}
+            sums = {name: GradientSum(parameter=self._parameters[name]) for name in group}
             losses = []
             for at, batch in enumerate(batches):
                 if stream is not None:

@@ -29,7 +29,7 @@ from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.policy_line import OPENING, policy_line, read_policy
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.recipes.writing import drafted
-from spectrum_tui.core.results.policy import Policy, policy_of, settings_of
+from spectrum_tui.core.results.policy import Policy, policy_of, settings_with
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import Settings
 from tests import made
@@ -125,7 +125,7 @@ def test_every_field_of_a_policy_is_a_setting_and_read_back_from_a_recipe(tmp_pa
     assert OTHER.keys() | counted == {field.name for field in fields(Policy)}
     policy = Policy(**OTHER)  # type: ignore[arg-type]
     assert all(getattr(policy, name) != getattr(Policy(), name) for name in OTHER)
-    assert policy_of(settings_of(policy)) == policy
+    assert policy_of(settings_with(Settings(), policy)) == policy
     path = tmp_path / "recipe.yaml"
     path.write_text(policy_line(replace(policy, percent=50), "spectrum"), encoding="utf-8")
     assert policy_of(replace(Settings(), **read_policy(path))) == replace(policy, percent=50)
