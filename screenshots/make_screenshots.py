@@ -169,7 +169,7 @@ def picture(app: App[Any], folder: str, name: str) -> None:
 
 def animated(frames: Sequence[Frame]) -> str:
     """Return one SVG that shows each frame for its seconds, over and over; the last one alone to
-    readers who want no motion."""
+    readers who want no motion, and in programs that draw none."""
     whole = sum(frame.seconds for frame in frames)
     rules, start = [], 0.0
     for number, frame in enumerate(frames):
@@ -183,12 +183,14 @@ def animated(frames: Sequence[Frame]) -> str:
         start += frame.seconds
     last = f".f{len(frames) - 1}"
     rules += [
-        ".frame { visibility: hidden }",
-        f"@media (prefers-reduced-motion: reduce) {{ .frame {{ animation: none }} "
-        f"{last} {{ visibility: visible }} }}",
+        f".frame {{ visibility: hidden }} {last} {{ visibility: visible }}",
+        "@media (prefers-reduced-motion: reduce) { .frame { animation: none } }",
     ]
     box = frames[0].svg.partition('viewBox="')[2].partition('"')[0]
-    parts = [f'<g class="frame f{number}">{frame.svg}</g>' for number, frame in enumerate(frames)]
+    parts = []
+    for number, frame in enumerate(frames):  # names of its own: two frames may be the same
+        svg = frame.svg.replace("terminal-", f"terminal-{number}-")
+        parts.append(f'<g class="frame f{number}">{svg}</g>')
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">'
     return "\n".join([head, "<style>", *rules, "</style>", *parts, "</svg>", ""])
 

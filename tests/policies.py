@@ -47,8 +47,10 @@ def expected(result: Result, policy: Policy) -> set[str]:
         chosen = {n for names in types.values() for n in best(names, policy.percent)}
     elif policy.rule == "global":
         chosen = best({n: v for names in types.values() for n, v in names.items()}, policy.percent)
-    else:
+    elif policy.rule == "global-rank":
         chosen = best(shares(result), policy.percent)
+    else:
+        raise NotImplementedError(policy.rule)
     for kind, names in types.items():
         own = [p for pattern, p in policy.type_percents if fnmatchcase(kind, pattern)]
         if own:

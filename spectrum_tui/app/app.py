@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual import on
 from textual.css.query import NoMatches
@@ -21,11 +21,18 @@ from textual.screen import Screen
 
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
-from spectrum_tui.app.handing import hand_machine, hand_names, hand_sizes, hand_to_audit
+from spectrum_tui.app.handing import (
+    hand_machine,
+    hand_names,
+    hand_no_sizes,
+    hand_sizes,
+    hand_to_audit,
+)
 from spectrum_tui.app.loading import (
     RecipeLoaded,
     ResultLoaded,
     ResultSized,
+    ResultTaken,
     ScreenLoaded,
     post_comparison,
     post_film,
@@ -33,7 +40,7 @@ from spectrum_tui.app.loading import (
     post_result,
     post_sized,
 )
-from spectrum_tui.app.scans import ScanningApp
+from spectrum_tui.app.proofs import ProvingApp
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.core.events import ScanEnded
 from spectrum_tui.core.requests import (
@@ -55,11 +62,14 @@ from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 from spectrum_tui.stdio.terminal_signals import TerminalSignals
 from spectrum_tui.worker.client import WorkerDied, WorkerSaid
 
+if TYPE_CHECKING:
+    from spectrum_tui.core.results.results import Result
+
 HELP_SECONDS = 0.1
 """Between two looks whether the help is closed that results wait for."""
 
 
-class SpectrumApp(ScanningApp):
+class SpectrumApp(ProvingApp):
     """Model › layers › scan › results."""
 
     def __init__(
@@ -82,7 +92,7 @@ class SpectrumApp(ScanningApp):
             settings = replace(settings, model=DEMO if demo else "")
         self.settings = settings
         self.signals = TerminalSignals(self.write_beside, settings.signals)
-        self._announcer = Announcer(self.runner, self.signals, self.queue)
+        self._announcer = Announcer(self.runner, self.signals, self.queue, lambda: self.proof)
         opening = results.name if results is not None else ""
         self.setup_screen = SetupScreen(settings, lambda: self.runner.download, opening)
         self._results, self._other = results, other
@@ -98,6 +108,12 @@ class SpectrumApp(ScanningApp):
     def output_dir(self) -> str:
         """Where pictures go: the folder for the files that are written."""
         return self.settings.output_dir
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """Return what is shown as SVG. Not every reader keeps spaces at the start of a text, by
+        which columns stand where they belong, unless it is told to: librsvg does not."""
+        svg = super().export_screenshot(title=title, simplify=simplify)
+        return svg.replace("<svg ", '<svg xml:space="preserve" ', 1)
 
     def on_mount(self) -> None:
         """Start the worker once the first frame is drawn."""
@@ -116,6 +132,7 @@ class SpectrumApp(ScanningApp):
 
     def on_unmount(self) -> None:
         """End the worker: it has a session of its own, and nobody else would."""
+        self.end_proof()
         self.runner.close()
 
     # -- what the screens ask ------------------------------------------------------------------
@@ -204,7 +221,7 @@ class SpectrumApp(ScanningApp):
             case Named(names=names):
                 hand_to_audit(self.screen_stack, names)
             case Sized():
-                _beside(post_sized, message.answer, self.post_message)
+                self._sized(message.answer)
             case RunFound(folder=folder):
                 self.setup_screen.open_run(Path(folder))
             case Failed():
@@ -214,6 +231,12 @@ class SpectrumApp(ScanningApp):
                 self.setup_screen.set_suggestions(message.answer)
             case Ready():
                 self._set_machine(message.answer)
+
+    def _sized(self, sized: Sized) -> None:
+        if sized.details:
+            _beside(post_sized, sized, self.post_message)
+        else:
+            hand_no_sizes(self.screen_stack, sized.scores)
 
     def _failed(self, failed: Failed, task: Task | None) -> None:
         match task:
@@ -232,6 +255,7 @@ class SpectrumApp(ScanningApp):
         """Say why there are no sizes, where somebody asked for them."""
         from spectrum_tui.app.screens.model_sizes import ModelSizesScreen
 
+        hand_no_sizes(self.screen_stack)
         if isinstance(self.screen, ModelSizesScreen):
             self.screen.refuse(f"{text} {hint}")
         elif self.settings.sizes_from:
@@ -270,6 +294,8 @@ class SpectrumApp(ScanningApp):
         text = f"The scan process {message.reason}."
         hint = f"Try again; details may be in {message.log}." if message.log else "Try again."
         lost = message.lost - {"sizes"}  # the scores are open without them
+        if "sizes" in message.lost:
+            hand_no_sizes(self.screen_stack)
         if "scan" in lost:
             self.scan_failed(text)
         if "check" in lost:
@@ -301,7 +327,7 @@ class SpectrumApp(ScanningApp):
         from spectrum_tui.app.screens.audit import AuditScreen
 
         self.close_modals()
-        self.push_screen(AuditScreen(message.path, message.text, message.audit))
+        self.push_screen(AuditScreen(message.path, message.text, message.audit, self.settings))
 
     @on(ResultLoaded)
     def _show_result(self, message: ResultLoaded) -> None:
@@ -324,7 +350,9 @@ class SpectrumApp(ScanningApp):
             self._later = message
             return
         self.close_modals()
-        screen = ResultsScreen(ResultState(message.result, self.settings, kind=self._kind))
+        state = ResultState(message.result, self.settings, kind=self._kind)
+        state.sizing = self._read_sizes(message.path, message.result)
+        screen = ResultsScreen(state)
         over = self.runner.progress.snapshot().phase == "finished" and not self.queue.waiting
         if isinstance(self.screen, ScanScreen) and scanned:
             screen.views.go_to(self.screen.place)
@@ -332,9 +360,14 @@ class SpectrumApp(ScanningApp):
             self.switch_screen(screen)  # there is nothing to come back for
         else:
             self.push_screen(screen)
-        sizes_from = self.settings.sizes_from if message.path == self._results else ""
-        if sizes_from or not message.result.scores.has_shapes:
-            self.runner.sizes(message.path, replace(self.settings, sizes_from=sizes_from))
+
+    def _read_sizes(self, path: Path, result: Result) -> str:
+        """Have the sizes read that were asked for or that scores lack; returns of which model."""
+        sizes_from = self.settings.sizes_from if path == self._results else ""
+        if not sizes_from and result.scores.has_shapes:
+            return ""
+        self.runner.sizes(path, replace(self.settings, sizes_from=sizes_from))
+        return sizes_from or result.provenance.model
 
     @on(ScreenLoaded)
     def _show_loaded(self, message: ScreenLoaded) -> None:
@@ -344,6 +377,14 @@ class SpectrumApp(ScanningApp):
             return
         self.close_modals()
         self.push_screen(message.screen(self.settings))
+
+    @on(ResultTaken)
+    def _show_taken(self, message: ResultTaken) -> None:
+        self.settings, self._kind = message.settings, message.kind or self._kind
+        self.post_message(ResultLoaded(message.path, message.result, {}))
+
+    def read_beside(self, read: Callable[..., None], *arguments: object) -> None:
+        _beside(read, *arguments, self.post_message)
 
     @on(ResultSized)
     def _take_sizes(self, message: ResultSized) -> None:

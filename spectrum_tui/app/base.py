@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +18,7 @@ from textual.driver import Driver
 from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
+from textual.widget import AwaitMount
 
 from spectrum_tui.app.key_names import NamedKeys, keymap_of
 from spectrum_tui.app.key_order import KeyOrder
@@ -31,6 +33,7 @@ from spectrum_tui.core.files import output_folder
 from spectrum_tui.stdio.last_resort import UNEXPECTED
 from spectrum_tui.stdio.streams import is_served
 
+_FUNCTION_KEY = re.compile(r"f\d+")
 PALETTE_SECONDS = 0.1
 """Until a palette that is left is off the screen, as Textual waits for it."""
 LEAVE = "Leave; asks first if a scan runs or a selection is unsaved"
@@ -68,7 +71,7 @@ class BaseApp(NamedKeys, App[None]):
         Binding("f1,question_mark", "help", "Help", key_display="F1", tooltip="Keys and purpose"),
         Binding("ctrl+q", "quit", "Quit", priority=True, tooltip=LEAVE),
         replace(hidden_key("q", "quit", "Quit", LEAVE), id="app.leave"),
-        hidden_key("p", "picture", "Picture", PICTURE),
+        hidden_key("p,f9", "picture", "Picture", PICTURE),
     ]
 
     def __init__(self) -> None:
@@ -127,6 +130,22 @@ class BaseApp(NamedKeys, App[None]):
 
             return ServedDriver
         return super().get_driver_class()
+
+    def _get_screen(self, screen: Screen[Any] | str) -> tuple[Screen[Any], AwaitMount]:
+        """Give a new screen the classes of its breakpoints before it is laid out for the first
+        time. Textual gives them on the first resize, after a frame that is drawn without."""
+        found, mounted = super()._get_screen(screen)
+        sides = zip(
+            self.size, (found.HORIZONTAL_BREAKPOINTS, found.VERTICAL_BREAKPOINTS), strict=True
+        )
+        for cells, breakpoints in sides:
+            found.add_class(*found._get_breakpoint_classes(cells, breakpoints or []))
+        return found, mounted
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Return a key as it is written everywhere: function keys in capitals."""
+        shown = super().get_key_display(binding)
+        return shown.upper() if _FUNCTION_KEY.fullmatch(shown) else shown
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Whatever is shown goes through `Printable`."""
@@ -198,8 +217,10 @@ class BaseApp(NamedKeys, App[None]):
         return "."
 
     def action_picture(self) -> None:
-        """Save what is shown, once a palette that asked for it is gone."""
-        if isinstance(self.screen, CommandPalette):
+        """Save what is shown, once a palette that asked for it and notes over it are gone."""
+        over = isinstance(self.screen, CommandPalette) or len(self._notifications)
+        self.clear_notifications()
+        if over:
             self.set_timer(PALETTE_SECONDS, self.action_picture)
         else:
             self._save_picture(self.export_screenshot())
@@ -233,7 +254,7 @@ class BaseApp(NamedKeys, App[None]):
     def action_help(self) -> None:
         from spectrum_tui.app.screens.help import HelpScreen, keys_of, purpose_of
 
-        if not isinstance(self.screen, ModalScreen):
+        if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(purpose_of(self.screen), keys_of(self, self.screen)))
 
     def close_modals(self) -> None:

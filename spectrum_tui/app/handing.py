@@ -95,6 +95,17 @@ def hand_sizes(screens: Screens, sized: ResultSized) -> bool:
     return asked
 
 
+def hand_no_sizes(screens: Screens, scores: str = "") -> None:
+    """Tell the results that wait for sizes, of one file or of any, that there are none."""
+    from spectrum_tui.app.screens.results import ResultsScreen
+
+    for screen in screens:
+        if not isinstance(screen, ResultsScreen) or not screen.state.sizing:
+            continue
+        if scores in ("", screen.state.result.source):
+            screen.wait_for_sizes("")
+
+
 @runtime_checkable
 class HoldsWork(Protocol):
     """A screen with what a person made by hand."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,9 @@ from textual.screen import Screen
 from textual.system_commands import SystemCommandsProvider
 
 HERE, AT_CURSOR, EVERYWHERE = "On this screen", "Where the cursor is", "Everywhere"
-_WITH_BACK = ("results", "scan", "layers", "audit", "compare", "film", "library")
+_WITH_BACK = (
+    "results", "scan", "layers", "audit", "compare", "film", "library", "proof", "proof_setup",
+)  # fmt: skip
 TASKS: dict[str, dict[str, str]] = {
     "Go on": {
         "setup.continue": "Choose the layers of this model",
@@ -39,6 +42,15 @@ TASKS: dict[str, dict[str, str]] = {
         "library.compare": "Compare the scores that are marked",
         "library.note": "Write a note to these scores",
         "library.remove": "Forget these scores",
+        "proof_setup.start": "Start the proof",
+        "proof_setup.earlier-proof": "Open the proof that is there",
+        "proof_setup.next-field": "",
+        "proof.stop": "Stop the proof",
+        "proof.go-on": "Go on with the proof",
+        "proof.again": "Run the rows again that failed",
+        "proof.take-over": "Take this row's selection over",
+        "proof.files": "Say where table and plot are",
+        "audit.open-selection": "Open the scores with what this selects",
         "film.play": "Play or stop the run",
         "film.open": "Open the scores of this step",
         "film.step": "",
@@ -54,10 +66,13 @@ TASKS: dict[str, dict[str, str]] = {
     },
     "Choose what trains": {
         "results.memory": "Fit into memory",
+        "results.prove": "Prove this selection",
         "results.pin": "Pin this layer",
         "results.ban": "Ban this layer",
         "results.type-more": "Train more of this type",
         "results.type-less": "Train less of this type",
+        "results.type-percent": "Type a percentage of this type",
+        "results.blocks": "Type the blocks that train",
         "results.more-blocks": "Train more blocks",
         "results.fewer-blocks": "Train fewer blocks",
         "results.rule": "Cut within each type, or over all layers",
@@ -128,9 +143,16 @@ def commands_of(
         title = _TITLES.get(name, binding.description) if name else ""  # "": Textual's own
         if owner is node and enabled and title:
             run = partial(app.run_action, binding.action, node)
-            command = SystemCommand(title, binding.tooltip, run)
+            key = app.get_key_display(replace(binding, key_display=None))
+            command = SystemCommand(title, _help(key, title, binding.tooltip), run)
             found.setdefault(title, (_ORDER.get(name, len(_ORDER)), command))
     return [command for _, command in sorted(found.values(), key=lambda one: one[0])]
+
+
+def _help(key: str, title: str, tooltip: str) -> str:
+    """Return the key of a command, and what else is to be said of it."""
+    same = tooltip.lower() in title.lower() or title.lower() in tooltip.lower()
+    return key if same else f"{key} · {tooltip}"
 
 
 class Commands(SystemCommandsProvider):

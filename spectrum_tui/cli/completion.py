@@ -24,7 +24,7 @@ _FILES = {"RESULTS.json", "A.json", "B.json", "FILE", "FILE.yaml", "FIXED.yaml",
 """What stands for a file or a folder where an argument is described."""
 _CHOICES = {
     "--metric": ALL_METRICS,
-    "--rule": RULES,
+    "--rule": tuple(RULES),
     "--as": tuple(kind.name for kind in OFFERED),
     "--preset": tuple(preset.name for preset in PRESETS),
     "--sharding": tuple(sharding.name for sharding in SHARDINGS),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from spectrum_tui.cli.options import Parser
 from spectrum_tui.core.config import CONFIG_VARIABLE, KEPT, KEYS, Config, read_config
+from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.settings import OPTIONS
+from spectrum_tui.core.settings import DEFAULTS, OPTIONS
 from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines, say
 
 BUILT_IN = "built in"
@@ -25,7 +27,23 @@ def run(arguments: Sequence[str]) -> int:
     if config.unknown:
         names = counted(len(config.unknown), "name is", "names are")
         say(f"note: {names} not used: {', '.join(config.unknown)}")
+    _check_for_the_app(config)
     return 0
+
+
+def _check_for_the_app(config: Config) -> None:
+    """Raise InputError for a theme or keys with which the app would not start."""
+    theme = config.values.get("theme", "")
+    if not (theme or config.keys):
+        return
+    from spectrum_tui.app.base import BaseApp  # later: most have neither, and Textual takes 0.3 s
+
+    try:
+        app = BaseApp()
+        app.set_theme(theme)
+        app.set_keys(config.keys)
+    except InputError as exc:
+        raise config.blamed(exc, replace(DEFAULTS, theme=theme)) from None
 
 
 def make_parser() -> Parser:

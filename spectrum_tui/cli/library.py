@@ -43,7 +43,7 @@ def _lines(entries: Sequence[library.Entry]) -> Iterator[str]:
 
 
 def _row(entry: library.Entry) -> tuple[str, str, str, str, str, str]:
-    columns = (entry.day, entry.finished, entry.layers_text, entry.metric, entry.device)
+    columns = (entry.last_used, entry.finished, entry.layers_text, entry.metric, entry.device)
     used, scanned, layers, metric, device = (safe(text) or "–" for text in columns)
     return safe(entry.model), used, scanned, layers, metric, device
 

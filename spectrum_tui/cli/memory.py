@@ -68,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
     asked = _question(options, settings)
     answer = None if limit is None else _fit(asked, limit)
     if options.fit is not None and answer is not None and answer.percent:
-        policy = replace(asked.policy, percent=answer.percent, budget=None, layers=None)
+        policy = replace(asked.policy.without_budget(), percent=answer.percent)
         asked = replace(asked, policy=policy)
     if options.json:
         put_json(_as_data(asked, answer))

@@ -122,6 +122,8 @@ def _introduce(prepared: Prepared) -> None:
     say(f"{safe(asked.model)}: {methods}; {counted(asked.seeds, 'seed')} each")
     for note in prepared.notes:
         say(note)
+    if prepared.warning:
+        say(f"note: {prepared.warning}")
     tokens = conditions.batch * conditions.sequence
     say(
         f"{counted(asked.steps, 'step')} of {conditions.batch} × {conditions.sequence:,} tokens: "
@@ -217,7 +219,8 @@ def _came_to(outcome: Outcome) -> str:
     if outcome.before.kept is not None and outcome.after.kept is not None:
         kept = f", kept text {outcome.before.kept:.3f} → {outcome.after.kept:.3f}"
     losses = f"{outcome.before.held_out:.3f} → {outcome.after.held_out:.3f}"
-    return f"held-out loss {losses}{kept}, {duration(outcome.seconds)}"
+    text = "trial's" if outcome.trial else "held-out"
+    return f"{text} loss {losses}{kept}, {duration(outcome.seconds)}"
 
 
 # -- what it came to -------------------------------------------------------------------------------
@@ -291,6 +294,6 @@ def _add_training(parser: Parser) -> None:
     add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps (auto)")
     add("--gpus", default="1", metavar="N", help="processes that share each batch (1)")
     add("--dtype", default="auto", choices=DTYPES, help="type of the weights (auto: bfloat16 on a "
-        "GPU, float32 elsewhere)")  # fmt: skip
+        "GPU, as TRL and axolotl train; float32 elsewhere)")  # fmt: skip
     add("--checkpointing", action=argparse.BooleanOptionalAction, default=False,
         help="less memory, more time")  # fmt: skip

@@ -21,6 +21,7 @@ from spectrum_tui.core.proof.rows import Conditions, Row
 from spectrum_tui.core.scanning.devices import is_out_of_memory
 from spectrum_tui.freeze import freeze_except
 from spectrum_tui.proving.batches import Kind
+from spectrum_tui.proving.model_files import NO_TOKENIZER
 
 INSTALL = "Install it with: pip install 'spectrum-tui[train]'."
 KINDS: tuple[tuple[Kind, str, str], ...] = (
@@ -52,7 +53,7 @@ def load_tokenizer(conditions: Conditions) -> Any:
     except Exception as exc:  # missing files, missing packages, files of anybody's
         raise CheckpointError(
             f"{conditions.model} has no tokenizer that can be read ({first_line(exc)}).",
-            "Put its files beside the weights: tokenizer.json and tokenizer_config.json.",
+            NO_TOKENIZER,
             field="model",
         ) from None
 
@@ -63,10 +64,10 @@ def load_row(conditions: Conditions, row: Row, device: torch.device, dtype: torc
 
     Adapters are made by running the recipe itself.
     """
-    with _in_one_line(conditions.model):
+    with in_one_line(conditions.model):
         if row.files:
             model = _adapted(conditions, row)
-            kind = _kind_of(model.get_base_model())
+            kind = kind_of(model.get_base_model())
         else:
             model, kind = _whole(conditions, dtype)
             _freeze(model, row.names)
@@ -79,17 +80,17 @@ def load_row(conditions: Conditions, row: Row, device: torch.device, dtype: torc
 
 
 def _whole(conditions: Conditions, dtype: torch.dtype) -> tuple[Any, Kind]:
-    chosen = _class_of(conditions)
+    chosen = class_of(conditions)
     model = chosen.from_pretrained(
         conditions.model,
         revision=conditions.revision or "main",
         dtype=dtype,
         trust_remote_code=False,
     )
-    return model, _kind_of(model)
+    return model, kind_of(model)
 
 
-def _class_of(conditions: Conditions) -> Any:
+def class_of(conditions: Conditions) -> Any:
     """Return the class that the scores are of, or the one that trainers choose; in place of a
     model without a head for language its relative that has one."""
     import transformers
@@ -112,7 +113,8 @@ def _class_of(conditions: Conditions) -> Any:
     raise _no_language(chosen.__name__)
 
 
-def _kind_of(model: Any) -> Kind:
+def kind_of(model: Any) -> Kind:
+    """Return how a model learns text; raises InputError for one that does not."""
     name = type(model).__name__
     for kind, _, listed in KINDS:
         if name in _classes(listed):
@@ -130,7 +132,7 @@ def _classes(listed: str) -> set[str]:
 def _no_language(name: str) -> InputError:
     return InputError(
         f"{name} is no language model: there is no loss of text for it.",
-        "prove trains causal, masked and sequence-to-sequence language models.",
+        "Causal, masked and sequence-to-sequence language models learn from text.",
         field="model",
     )
 
@@ -186,7 +188,7 @@ def _check_installed(package: str) -> None:
 
 
 @contextmanager
-def _in_one_line(model: str) -> Iterator[None]:
+def in_one_line(model: str) -> Iterator[None]:
     """Turn what libraries raise about a model into one line; memory that ran out stays that."""
     try:
         yield

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -14,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from spectrum_tui.core.proof.rows import Bytes, Conditions, Row
 from spectrum_tui.proving.batches import (
     NOT_LEARNED,
+    Kind,
     Tokens,
     endless,
     in_batches,
@@ -121,20 +123,29 @@ class Trainer:
         return self.machine.total(loss.item())
 
     def _summed(self, sequences: Sequence[Tokens]) -> torch.Tensor:
-        """Return the sum of the losses of all learned tokens, in float32 at the least."""
+        loaded = self.loaded
         batch = tensors(sequences, self.padding, self.machine.device)
-        labels = batch.pop("labels")
-        if self.loaded.kind == "seq2seq":
-            batch["labels"] = labels  # from which the model makes what its decoder reads
-        logits = self.loaded.model(**batch).logits
-        if self.loaded.kind == "causal":
-            logits, labels = logits[:, :-1], labels[:, 1:]
-        return cross_entropy(
-            logits.flatten(0, 1).float(),
-            labels.flatten(),
-            ignore_index=NOT_LEARNED,
-            reduction="sum",
-        )
+        return summed_loss(loaded.model, loaded.kind, batch)
+
+
+def summed_loss(
+    model: Callable[..., Any], kind: Kind, batch: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    """Return the sum of the losses of all learned tokens, in float32 at the least."""
+    inputs = dict(batch)
+    labels = inputs.pop("labels")
+    if kind == "seq2seq":
+        inputs["labels"] = labels  # from which the model makes what its decoder reads
+    logits = model(**inputs).logits
+    if kind == "causal":
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    logits = logits.flatten(0, 1)
+    return cross_entropy(
+        logits.to(torch.promote_types(logits.dtype, torch.float32)),
+        labels.flatten(),
+        ignore_index=NOT_LEARNED,
+        reduction="sum",
+    )
 
 
 def share_of_rate(step: int, steps: int, warmup: float) -> float:

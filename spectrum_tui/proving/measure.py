@@ -32,6 +32,12 @@ def trainable(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+def trained_dtypes(model: torch.nn.Module) -> str:
+    """Return the types of the parameters that train, as in `bfloat16 and float32`."""
+    dtypes = {str(p.dtype) for p in model.parameters() if p.requires_grad}
+    return " and ".join(sorted(name.removeprefix("torch.") for name in dtypes))
+
+
 def parameter_bytes(model: torch.nn.Module) -> int:
     """Return the bytes of the parameters, tied ones once, with the constants of quantised ones."""
     tensors: list[torch.Tensor] = []

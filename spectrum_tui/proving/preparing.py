@@ -11,7 +11,7 @@ from spectrum_tui.core.dataset.describing import describe
 from spectrum_tui.core.dataset.examples import Dataset, Example
 from spectrum_tui.core.dataset.kept_examples import digest_of, write_examples
 from spectrum_tui.core.dataset.reading import read_dataset
-from spectrum_tui.core.dataset.split import split, without
+from spectrum_tui.core.dataset.split import split, with_tuning, without
 from spectrum_tui.core.errors import DataError, InputError
 from spectrum_tui.core.files import check_writable, is_folder, output_folder
 from spectrum_tui.core.memory.estimate import Estimate
@@ -19,14 +19,17 @@ from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.proof.methods import Method
 from spectrum_tui.core.proof.plan import Plan, memory_in_all, training_of
 from spectrum_tui.core.proof.proof import Texts
-from spectrum_tui.core.proof.rows import Conditions
+from spectrum_tui.core.proof.rows import Conditions, Job, Row
 from spectrum_tui.core.proof.store import check_folder
 from spectrum_tui.core.recipes.spectrum import model_class
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.proving.model_files import identified
 
 NO_KEPT = "none"
 """In place of a text to keep: none."""
+TUNING = "tuning"
+"""The text by which rates are found, where they are looked for."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -56,7 +59,8 @@ class Asked:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prepared:
-    """A proof before its first row. `notes` say what was read."""
+    """A proof before its first row. `notes` say what was read, `warning` where the model is not
+    the one that was scored."""
 
     asked: Asked
     plan: Plan
@@ -64,11 +68,28 @@ class Prepared:
     examples: dict[str, tuple[Example, ...]]
     texts: dict[str, Texts]
     notes: tuple[str, ...]
+    warning: str = ""
+
+    def job(self, row: Row) -> Job:
+        """Return a row with its texts: a trial is judged on the one by which rates are found."""
+        if not row.trial:
+            return Job(conditions=self.conditions, row=row)
+        names = ("train", TUNING)
+        conditions = replace(
+            self.conditions,
+            held_out=str(self._file(TUNING)),
+            kept="",
+            digests=tuple(self.texts[name].digest for name in names),
+        )
+        return Job(conditions=conditions, row=row)
 
     def write_texts(self) -> None:
         """Write what the rows read into the folder; raises OutputError."""
         for name, examples in self.examples.items():
-            write_examples(self.asked.folder / "data" / f"{name}.jsonl", examples)
+            write_examples(self._file(name), examples)
+
+    def _file(self, name: str) -> Path:
+        return self.asked.folder.absolute() / "data" / f"{name}.jsonl"
 
     def characters(self, name: str) -> int:
         """Return how long a text is."""
@@ -111,6 +132,8 @@ def prepare(asked: Asked) -> Prepared:
     """Read the texts and draw the rows; raises SpectrumError, before the folder is made, where
     something of it cannot be had."""
     check_folder(asked.folder, asked.model)
+    conditions, warning = identified(asked.conditions, asked.result)
+    asked = replace(asked, conditions=conditions)
     plan = Plan(
         selection=Selection(asked.result),
         methods=asked.methods,
@@ -120,15 +143,15 @@ def prepare(asked: Asked) -> Prepared:
         rates=asked.rates,
     )
     plan.expected()  # what these scores do not allow is said before the data are read
-    parts, notes = _parts(asked)
+    parts, notes = _parts(asked, sweeps=bool(plan.swept))
     check_writable(asked.folder)
-    return _prepared(asked, plan, parts, notes)
+    return replace(_prepared(asked, plan, parts, notes), warning=warning)
 
 
 _Parts = dict[str, tuple[Dataset, tuple[Example, ...]]]
 
 
-def _parts(asked: Asked) -> tuple[_Parts, list[str]]:
+def _parts(asked: Asked, *, sweeps: bool) -> tuple[_Parts, list[str]]:
     """Return each text with where it comes from, and what is said of them."""
     data = read_dataset(asked.data)
     notes = describe(data)
@@ -138,8 +161,11 @@ def _parts(asked: Asked) -> tuple[_Parts, list[str]]:
         parted = without(data, judge)
     else:
         judge, parted = data, split(data)
+    parted = with_tuning(parted) if sweeps else parted
     notes += [parted.note] if parted.note else []
     parts = {"train": (data, parted.train), "held_out": (judge, parted.held_out)}
+    if sweeps:
+        parts[TUNING] = (data, parted.tuning)
     if (kept := _kept(asked)) is not None:
         notes += [f"to be kept: {line}" for line in describe(kept)]
         parts["kept"] = (kept, kept.examples)
@@ -169,7 +195,7 @@ def _prepared(asked: Asked, plan: Plan, parts: _Parts, notes: Sequence[str]) -> 
         train=str(folder / "train.jsonl"),
         held_out=str(folder / "held_out.jsonl"),
         kept=str(folder / "kept.jsonl") if "kept" in parts else "",
-        digests=tuple(digests.values()),
+        digests=tuple(digest for name, digest in digests.items() if name != TUNING),
     )
     return Prepared(
         asked=asked,

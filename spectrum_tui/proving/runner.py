@@ -125,7 +125,7 @@ class Runner:
     def _done(self, row: Row) -> Outcome:
         """Return what came of a row, now or earlier."""
         folder = self._prepared.asked.folder
-        job = Job(conditions=self._prepared.conditions, row=row)
+        job = self._prepared.job(row)
         self._number += 1
         outcome, problem = kept_row(folder, job.key)
         if problem:
@@ -179,7 +179,7 @@ class Runner:
     def _left(self, now: Row) -> list[Row]:
         """Return the rows that are not on disk, with the one that runs."""
         prepared = self._prepared
-        jobs = (Job(conditions=prepared.conditions, row=row) for row in prepared.plan.expected())
+        jobs = map(prepared.job, prepared.plan.expected())
         folder = prepared.asked.folder
         rows = [job.row for job in jobs if kept_row(folder, job.key)[0] is None]
         return rows if now in rows else [now, *rows]
@@ -208,6 +208,7 @@ class Runner:
             program=f"spectrum-tui {__version__}",
             written=time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
             price=asked.price,
+            warning=prepared.warning,
         )
 
     def _texts(self) -> dict[str, Texts]:

@@ -17,10 +17,10 @@ from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.proof.rows import Conditions, Job, Losses, Outcome, Progress
 from spectrum_tui.proving.batches import Encoder, Tokens, drawn
-from spectrum_tui.proving.loading import Loaded, load_row, load_tokenizer
+from spectrum_tui.proving.loading import load_row, load_tokenizer
 from spectrum_tui.proving.loop import Trained, Trainer
 from spectrum_tui.proving.machine import Machine, make_repeatable
-from spectrum_tui.proving.measure import Peaks, trainable
+from spectrum_tui.proving.measure import Peaks, trainable, trained_dtypes
 
 JUDGED_SEED = 0
 """By which the sequences that losses are measured on are drawn: the same for all rows."""
@@ -35,7 +35,7 @@ class Training:
         self._trained = Trained()
         self._parameters = 0
         self._losses: list[Losses] = []
-        self._device = ""
+        self._dtype = self._device = ""
         self._density = 0.0
 
     def run(self) -> None:
@@ -48,13 +48,14 @@ class Training:
         peaks = Peaks(machine.device)
         loaded = load_row(conditions, row, machine.device, machine.dtype(conditions.dtype))
         self._parameters = trainable(loaded.model)
-        encoder = Encoder(tokenizer, loaded.kind, _length(conditions, loaded))
+        self._dtype = trained_dtypes(loaded.model)
+        encoder = Encoder(tokenizer, loaded.kind, check_length(loaded.model, conditions.sequence))
         trainer = Trainer(loaded, machine, conditions, encoder.padding)
         text, *others = _texts(conditions)
         train = drawn(encoder, text, row.steps * conditions.batch, row.seed)
         judged = [drawn(encoder, one, conditions.judged, JUDGED_SEED) for one in others]
         self._density = encoder.density
-        _check_vocabulary(loaded.model, [*train, *chain(*judged)])
+        check_vocabulary(loaded.model, [*train, *chain(*judged)])
         self._judge(trainer, judged)
         peaks.begin()
         torch.manual_seed(row.seed)  # of dropout, whatever loading the model has drawn
@@ -90,8 +91,9 @@ class Training:
             tokens=trained.tokens,
             density=self._density,
             step_seconds=trained.step_seconds,
+            dtype=self._dtype,
             device=self._device,
-            versions=_versions(),
+            versions=versions(),
         )
 
 
@@ -105,19 +107,19 @@ def _texts(conditions: Conditions) -> list[tuple[Example, ...]]:
     ]
 
 
-def _length(conditions: Conditions, loaded: Loaded) -> int:
+def check_length(model: Any, sequence: int) -> int:
     """Return how long sequences are; raises InputError where the model takes no such ones."""
-    most = getattr(loaded.model.config, "max_position_embeddings", None)
-    if isinstance(most, int) and 0 < most < conditions.sequence:
+    most = getattr(model.config, "max_position_embeddings", None)
+    if isinstance(most, int) and 0 < most < sequence:
         raise InputError(
-            f"The model takes {counted(most, 'token')} at the most, not {conditions.sequence}.",
+            f"The model takes {counted(most, 'token')} at the most, not {sequence}.",
             f"Give --sequence {most}.",
             field="sequence",
         )
-    return conditions.sequence
+    return sequence
 
 
-def _check_vocabulary(model: Any, sequences: list[Tokens]) -> None:
+def check_vocabulary(model: Any, sequences: list[Tokens]) -> None:
     """Raise InputError where the text has tokens that the model does not know: on a GPU, that ends
     in an error that names neither."""
     known = model.get_input_embeddings().weight.shape[0]
@@ -130,7 +132,8 @@ def _check_vocabulary(model: Any, sequences: list[Tokens]) -> None:
         )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return what computes here, by which figures are repeated."""
     import transformers
 
     return {

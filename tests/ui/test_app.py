@@ -16,10 +16,12 @@ from textual.widgets import Input, Select
 from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.app.handing import hand_no_sizes
 from spectrum_tui.app.loading import ResultLoaded, post_result
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.help import BUILT_IN, HelpScreen, keys_of, purpose_of
 from spectrum_tui.app.screens.layers import LayersScreen
+from spectrum_tui.app.screens.model_sizes import ModelSizesScreen
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.scan import ScanScreen
 from spectrum_tui.app.screens.setup import SetupScreen
@@ -163,6 +165,9 @@ async def test_keys_of_every_screen_are_few_and_told_by_help(
             assert all(binding.description and binding.tooltip for binding in shown), screen
             assert purpose_of(screen)
             told = {entry.description for entry in keys_of(app, screen)}
+            assert not [
+                one.keys for one in keys_of(app, screen) if " " in one.keys.replace(", ", "")
+            ]
             for node, binding, _, _ in screen.active_bindings.values():
                 ours = type(node).__module__.startswith("spectrum_tui")
                 if ours and binding.tooltip and binding.action not in BUILT_IN:
@@ -178,6 +183,9 @@ async def test_the_palette_offers_the_screens_keys_and_the_theme(app: SpectrumAp
         await to_layers(pilot, app)
         titles = [command.title for command in app.get_system_commands(app.screen)]
         assert titles[0] == "Scan the checked types"
+        said = {command.title: command.help for command in app.get_system_commands(app.screen)}
+        assert said["Show every key"] == "F1 · Keys and purpose"
+        assert said["Go back"].startswith("esc · ")
         assert {"Go back", "Use the light theme"} <= {*titles}
         assert titles[-2:] == ["Show every key", "Quit the program"]
         await pilot.press("ctrl+p")
@@ -238,3 +246,25 @@ async def test_a_percentage_alone_is_left_at_once(control: DirectControl, tmp_pa
         await pilot.press("4", "0", "space", "u", "ctrl+q")
         await pilot.pause()
         assert not at(app, ConfirmScreen)
+
+
+async def test_sizes_that_are_being_read_are_said_and_waited_for(
+    control: DirectControl, tmp_path: Path
+) -> None:
+    path = tmp_path / "snr_results_x.json"
+    path.write_text(SCORES, encoding="utf-8")
+    app = SpectrumApp(Settings(sizes_from="silent", top_percent=100), results=path)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: at(app, ResultsScreen) and app.key_order.listening)
+        screen = next(one for one in app.screen_stack if isinstance(one, ResultsScreen))
+        assert "reading the sizes of silent …" in screen.header.totals.left
+        await pilot.press("f")
+        assert screen.header.policy_line.right.startswith("memory opens with the sizes")
+        await pilot.press("escape")
+        assert app.screen is screen
+        assert not screen.header.policy_line.right
+        await pilot.press("f")
+        hand_no_sizes(app.screen_stack)  # there are none: then it is asked for
+        await pilot.pause()
+        assert at(app, ModelSizesScreen)
+        assert "sizes unknown" in screen.header.totals.left

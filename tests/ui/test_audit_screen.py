@@ -13,12 +13,16 @@ from textual.widgets import Input, Static
 from spectrum_tui.app.app import SpectrumApp
 from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable
+from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.screens.write_file import WriteScreen
 from spectrum_tui.app.widgets.field import Field
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.requests import ModelNames
+from spectrum_tui.core.saved.store import save_scores
 from spectrum_tui.core.settings import Settings
+from tests import made
 from tests.checkpoints import llama, save
 from tests.ui.real_core import use_real_core
 from tests.ui.worker_control import until
@@ -47,6 +51,29 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpectrumApp:
     save(tmp_path / "model", llama(2))
     Path("bad.yaml").write_text(BAD)
     return SpectrumApp(Settings(), results=Path("bad.yaml"))
+
+
+async def test_its_selection_opens_on_the_scores_in_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_real_core(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    result = made.with_parameters(made.result(layers=12))
+    scores = save_scores(result, tmp_path / "scores").scores
+    pin = result.scores.layers[-1]
+    assert main(["export", str(scores), "--pin", pin, "-o", "mine.yaml"]) == 0
+    app = SpectrumApp(Settings(), results=Path("mine.yaml"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen))
+        await pilot.press("o")
+        await until(pilot, lambda: isinstance(app.screen, ResultsScreen))
+        assert isinstance(app.screen, ResultsScreen)
+        assert app.screen.state.choice.policy.pins == (pin,)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, AuditScreen))
+        scores.unlink()
+        await pilot.press("o")
+        await until(pilot, lambda: [n for n in app._notifications if "library" in n.message])
 
 
 async def test_from_the_file_to_the_corrected_one(app: SpectrumApp) -> None:

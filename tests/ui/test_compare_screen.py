@@ -246,6 +246,9 @@ async def test_what_both_or_one_select_is_saved(folder: Path, key: str, side: in
         await pilot.app.push_screen(screen)
         await pilot.press(key)
         await until_shown(pilot, SaveScreen)
+        title = str(pilot.app.screen.query_one("#dialog").border_title)
+        who = "A and B both select" if side is None else f"{key} selects"
+        assert title.startswith(f"Save what {who}: the top 50 %")
         await pilot.app.workers.wait_for_complete()
         await pilot.press("enter")
         await until_shown(pilot, CompareScreen)

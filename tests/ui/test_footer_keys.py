@@ -15,7 +15,7 @@ from spectrum_tui.app import messages
 from spectrum_tui.app.screens.add_model import AddModelScreen
 from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.screens.queue import QueueScreen
-from tests.snapshots import made_results, models, scenes, shown
+from tests.snapshots import made_results, models, proof_scenes, scenes, shown
 from tests.snapshots.shown import Prepare, still
 from tests.ui.worker_control import until
 
@@ -72,10 +72,9 @@ def scene(name: str) -> tuple[Screen[Any], Prepare]:
     match name.split("-"):
         case ["setup", state]:
             return scenes.setup(state)
-        case ["layers", "filtered"]:
-            return scenes.layers(models.llama()), still("slash", *"pr", "enter", "space")
-        case ["layers", _]:
-            return scenes.layers(models.mixture()), still()
+        case ["layers", state]:
+            keys = ("slash", *"pr", "enter", "space") if state == "filtered" else ()
+            return scenes.layers(models.llama() if keys else models.mixture()), still(*keys)
         case ["scan", state]:
             screen = scenes.scan_screen(state)
             return screen, still(before=screen.poll)
@@ -86,6 +85,8 @@ def scene(name: str) -> tuple[Screen[Any], Prepare]:
         case ["queue", state]:
             adding = AddModelScreen(scenes.SUGGESTIONS, lambda summary: "")
             return adding if state == "adding" else QueueScreen(scenes.queue_of_six()), still()
+        case ["proof", state]:
+            return proof_scenes.proof_screen(state), still()
         case ["library", _]:
             return scenes.library("space", "down")
         case [_, view]:
@@ -139,6 +140,9 @@ async def _does_something(app: Recorder, pilot: Pilot[Any], key: str) -> bool:
         "comparison-map",
         "queue-list",
         "queue-adding",
+        "proof-running",
+        "proof-stopped",
+        "proof-finished",
     ],
 )
 async def test_every_key_in_the_footer_does_something(name: str) -> None:

@@ -104,9 +104,9 @@ async def test_the_earlier_scores_that_are_counted_are_those_of_the_checked_type
     app = Host(replace(SUMMARY, scored={TYPES[0].name: 30, TYPES[1].name: 7}))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("f")
-        assert "Starting afresh: 37 layers will be computed again." in app.notes()
+        assert "Starting afresh: 37 layers will be computed again by the next scan." in app.notes()
         app.layers.panel.show(CheckedTypes.of(app.layers.summary, TYPES[1:]))
-        assert "Starting afresh: 7 layers will be computed again." in app.notes()
+        assert "Starting afresh: 7 layers will be computed again by the next scan." in app.notes()
         await pilot.press("n")
         await pilot.pause()
         assert "No layer of the checked types has a score yet." in app.notes()
@@ -155,3 +155,15 @@ async def test_norms_are_explained_only_where_there_are_some() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         assert "Norms" not in app.notes()
+
+
+async def test_a_finished_model_has_nothing_left_to_compute() -> None:
+    every = {info.name: info.layers for info in TYPES}
+    app = Host(replace(SUMMARY, scored=every))
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.layers.set_ready(READY)
+        await pilot.pause()
+        assert "every score is there, nothing is read" in app.plan()
+        assert "to read" not in app.plan()
+        await pilot.press("f")
+        assert "to read" in app.plan()

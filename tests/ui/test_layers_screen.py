@@ -241,3 +241,23 @@ async def test_a_scan_asked_for_early_waits_where_the_names_are_others() -> None
         await pilot.press("s")
         await pilot.pause()
         assert len(app.requests) == 1
+
+
+@pytest.mark.parametrize("back", ["s", "escape"])
+async def test_a_scan_that_waits_says_so_until_it_is_taken_back(back: str) -> None:
+    app = Host(PREVIEW)
+    async with app.run_test(size=(80, 24)) as pilot:
+
+        def said() -> bool:
+            return "waits for the exact names" in app.layers.panel.figures.render().plain
+
+        await pilot.pause()
+        assert not said()
+        await pilot.press("s")
+        assert said()
+        await pilot.press(back)
+        assert not said()
+        assert app.screen is app.layers
+        app.layers.refine(SUMMARY)
+        await pilot.pause()
+        assert app.requests == []

@@ -26,7 +26,7 @@ from spectrum_tui.core.memory.estimate import ASSUMPTIONS, MemoryTable
 from spectrum_tui.core.memory.fit import fit
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import PRESETS, Training
-from spectrum_tui.core.policy_values import Budget
+from spectrum_tui.core.policy_values import card_of
 from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
@@ -192,6 +192,21 @@ async def test_the_card_stays_and_is_marked_on_the_bar() -> None:
         assert app.dialog.size_field.value == "40"
 
 
+async def test_what_fits_is_of_what_the_rule_takes_and_a_budget_takes_its_place() -> None:
+    app = Host()
+    async with app.run_test(size=LARGE) as pilot:
+        app.results.state.choose(rule="global-rank")
+        await opened(pilot)
+        await pilot.press(*"40")
+        offered = [str(option.prompt) for option in app.dialog.ways.options]
+        assert " % of all layers together by rank in their type: about " in offered[0]
+        await pilot.press("tab", "down", "enter")
+        await pilot.pause()
+        policy = app.results.state.choice.policy
+        assert policy.budget and policy.rule == "per-type"
+        assert policy.words == "the best layers by rank in their type that fit into 40GiB"
+
+
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 async def test_a_budget_is_taken_from_the_list_and_follows_what_is_changed(
     size: tuple[int, int],
@@ -201,7 +216,7 @@ async def test_a_budget_is_taken_from_the_list_and_follows_what_is_changed(
         await opened(pilot)
         await pilot.press(*"40", "tab", "down", "enter")
         await pilot.pause()
-        state, card = app.results.state, Budget(40 * 2**30, in_bytes=True, text="40GiB")
+        state, card = app.results.state, card_of("40")
         taken = state.choice.policy
         assert taken == filled(
             Policy(percent=25, budget=card, way="bf16"), state.choice.selection, Tiers()

@@ -71,6 +71,11 @@ async def test_the_results_as_svg(app: SpectrumApp) -> None:
         (said,) = app._notifications
         assert said.title == "Picture saved"
         assert said.message.splitlines() == [str(path.absolute()), HOW_TO_PNG]
+        root = ElementTree.parse(path).getroot()
+        assert root.get("{http://www.w3.org/XML/1998/namespace}space") == "preserve"
+        await pilot.press("p")  # without the note on the first one
+        await until(pilot, lambda: len(written(app)) == 2)
+        assert not any("Picture saved" in words(one) for one in written(app))
 
 
 @pytest.mark.parametrize(("key", "dialog"), [("d", SingularValuesScreen), ("f", MemoryScreen)])
@@ -90,6 +95,9 @@ async def test_a_field_takes_the_letter_and_the_palette_the_picture(app: Spectru
         await pilot.press("p")
         assert app.setup_screen.query_one("#model", Input).value == "p"
         assert written(app) == []
+        await pilot.press("f9")
+        await until(pilot, lambda: written(app))
+        written(app)[0].unlink()
         await pilot.press("ctrl+p", *"save a picture")
         await pilot.pause(0.2)
         await pilot.press("enter")

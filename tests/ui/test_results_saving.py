@@ -57,7 +57,7 @@ async def test_save_writes_what_the_preview_shows(tmp_path: Path, key: str) -> N
         assert app.screen is app.results
         assert (tmp_path / names[0]).read_text(encoding="utf-8") == app.preview_text
         assert all((tmp_path / name).is_file() for name in names)
-        assert names[0] in app.notes
+        assert names[0] in app.results.header.policy_line.right
         listed = yaml.safe_load(app.preview_text)["unfrozen_parameters"]
         assert len(listed) == 2 + 2 * int(
             app.results.state.choice.selection.mask(Policy(percent=30)).sum()

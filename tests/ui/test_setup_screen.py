@@ -92,7 +92,7 @@ async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
             "Commit": "c0ffeec0ffee",
             "On this disk": "all of it",
             "Layer types": "1 of matrices, 1 other",
-            "Earlier scan": "5 of 12 layers are scored already, 1 in fast precision",
+            "Earlier scan": "5 of 6 layers are scored already, 1 in fast precision",
             "Not scored": "lm_head.weight and 1 more: tied",
             "Note": "a note",
         }

@@ -13,7 +13,8 @@ from textual.strip import Strip
 from textual.widgets import Static
 
 from spectrum_tui.app.screens.confirm import ConfirmScreen
-from spectrum_tui.app.screens.result_views import HEAT
+from spectrum_tui.app.screens.result_views import HEAT, HOW_TO_SHAPE
+from spectrum_tui.app.widgets.heat_foot import HeatFoot
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Hand, Selection
@@ -109,6 +110,43 @@ async def test_a_drag_over_cells_pins_them_in_one_step() -> None:
         assert policy_of(app).is_plain, "a click that trembles is a click"
 
 
+async def test_nothing_moves_under_the_mouse_when_the_first_thing_is_shaped() -> None:
+    app = Host(made.result(layers=LAYERS, types=3))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        grid = app.results.views.widget(HEAT).query_one(HeatGrid)
+        line = app.results.header.policy_line
+        assert line.render().plain.strip() == HOW_TO_SHAPE
+        x, y = grid.region.x + 2, grid.region.y + 1 + grid.geometry.tall
+        place, where = (x - grid.region.x, y - grid.region.y, 0, 0, 0), grid.region
+        for _ in range(2):
+            target, _ = app.screen.get_widget_at(x, y)
+            target.post_message(events.MouseScrollUp(target, *place, False, False, False, x, y))
+            await settled(pilot)
+            assert grid.region == where
+        assert [name for name, _ in policy_of(app).type_percents] == ["mlp.gate_proj"]
+        assert HOW_TO_SHAPE not in line.render().plain
+        app.results.header.say_saved(Path("/a/" * 40 + "recipe.yaml"))
+        await settled(pilot)
+        assert grid.region == where
+        assert "✓ Saved" in line.render().plain and line.render().plain.endswith("recipe.yaml")
+        await pilot.press("space")
+        assert "Saved" not in line.render().plain
+
+
+async def test_nothing_is_drawn_of_the_map_before_its_room_is_known() -> None:
+    app = Host(made.result(layers=LAYERS, types=3))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        heatmap = app.results.views.widget(HEAT)
+        grid, foot = heatmap.query_one(HeatGrid), heatmap.query_one(HeatFoot)
+        assert grid.render_line(1).text.strip() and foot.render().plain.strip()
+        grid.is_placed = False
+        assert not grid.render_line(1).text.strip() and not foot.render().plain
+        grid.fit(grid.size)
+        assert grid.render_line(1).text.strip()
+
+
 async def test_the_wheel_over_a_type_moves_its_percentage_in_one_step() -> None:
     app = Host(made.result(layers=LAYERS, types=3))
     async with app.run_test(size=(100, 40)) as pilot:
@@ -176,7 +214,7 @@ async def test_undo_and_redo_say_what_they_did() -> None:
         await pilot.press("ctrl+r")
         assert line.right == "nothing to be done again"
         await pilot.press("underscore")
-        assert line.left == line.right == "", "the line itself stays: nothing below it moves"
+        assert (line.left, line.right) == ("", HOW_TO_SHAPE), "the line itself stays"
 
 
 @pytest.mark.parametrize("size", [(100, 24), (120, 40)])
@@ -186,7 +224,7 @@ async def test_a_step_moves_nothing_and_draws_only_the_row_that_it_changes(
     """To lay out the screen, or to draw all of the map, takes several steps' time."""
     app = Host(made.with_parameters(made.result(layers=LAYERS)))
     async with app.run_test(size=size) as pilot:
-        await pilot.press("m", *(["space"] if size[1] < 32 else []))  # a line for what is said
+        await pilot.press("m")
         await settled(pilot)
         drawn, laid_out = set[int](), list[object]()
         render = HeatGrid.render_row_line
@@ -264,17 +302,23 @@ async def test_what_the_settings_say_opens_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "title"),
+    ("settings", "titles"),
     [
-        (Settings(pins=("nothing.*",)), "1 choice without a layer here"),
-        (Settings(rule="global"), "Only the percentage is taken"),
+        (Settings(pins=("nothing.*",)), ["1 choice without a layer here"]),
+        (Settings(rule="global"), ["Only the percentage is taken"]),
+        (
+            Settings(way="by-hand", bans=("nothing.*",)),
+            ["Trained in the usual way", "1 choice without a layer here"],
+        ),
     ],
 )
-async def test_what_these_scores_do_not_allow_is_said(settings: Settings, title: str) -> None:
+async def test_what_these_scores_do_not_allow_is_said(
+    settings: Settings, titles: list[str]
+) -> None:
     app = Host(made.result(layers=LAYERS), settings=settings)
     async with app.run_test(size=(100, 24)) as pilot:
         await settled(pilot)
-        assert [note.title for note in app._notifications] == [title]
+        assert [note.title for note in app._notifications] == titles
         assert app.results.state.mask().any()
 
 
@@ -313,12 +357,13 @@ async def test_the_rule_goes_round_and_global_needs_scores_that_compare() -> Non
             await pilot.press("R")
             rules.append(policy_of(app).rule)
         assert rules == ["global-rank", "per-type", "global-rank"]
-        assert "of all layers" in app.results.header.slider.render_line(0).text
+        assert "of all layers by rank" in app.results.header.slider.render_line(0).text
         await pilot.press("R", "v", "R", "R")
         assert app.results.state.ranking.metric.name == "calibrated"
         assert policy_of(app).rule == "global-rank"
         await pilot.press("u")
         assert policy_of(app).rule == "global"
+        assert "of all layers by score" in app.results.header.slider.render_line(0).text
         await pilot.press("v")
         assert app.results.state.ranking.metric.name == "calibrated", "no other compares"
         assert "Metric not available" in {note.title for note in app._notifications}

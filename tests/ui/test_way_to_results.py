@@ -154,7 +154,7 @@ async def test_back_from_a_scan_its_scores_are_counted(
         note = app.screen.query_one("#scored", Static).render()
         assert "1 layer is already scored" in str(note)
         facts = dict(app.setup_screen.query_one(FoundPanel).facts)
-        assert facts["Earlier scan"] == "1 of 12 layers is scored already"
+        assert facts["Earlier scan"] == "1 of 6 layers is scored already"
         await pilot.press("f", "s")
         await until(pilot, lambda: len(control.requests("scan")) == 2)
         assert control.requests("scan")[1].settings.since > 0

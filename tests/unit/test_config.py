@@ -270,6 +270,21 @@ class TestCommand:
         assert data["values"]["rule"] == {"value": "per-type", "from": "built in"}
         assert (data["keys"], data["unknown"]) == ({"app": {"quit": "f10"}}, [])
 
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ('theme = "nosuch"', "There is no theme 'nosuch'."),
+            ('[keys.results]\nsavee = "f2"', "No key is called 'results.savee'."),
+            ('[keys.nowhere]\nsave = "f2"', "There is no screen 'nowhere'"),
+        ],
+    )
+    def test_what_the_app_refuses_is_refused_here(
+        self, path: Path, capsys: Capture, text: str, said: str
+    ) -> None:
+        path.write_text(text)
+        assert main(["config"]) == 2
+        assert said in capsys.readouterr().err
+
     def test_it_takes_nothing_else(self, capsys: Capture) -> None:
         assert main(["config", "x"]) == 2
         assert "unrecognized arguments: x" in capsys.readouterr().err.lower()

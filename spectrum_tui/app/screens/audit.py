@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,8 +15,9 @@ from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from spectrum_tui.app.key_names import NamedKeys
+from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.loading import audited
-from spectrum_tui.app.messages import NamesRequested
+from spectrum_tui.app.messages import NamesRequested, OpenRequested
 from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable, meant_text, summary_text
 from spectrum_tui.app.screens.write_file import WriteScreen
 from spectrum_tui.app.widgets.cells import printable
@@ -25,7 +27,10 @@ from spectrum_tui.app.widgets.line_view import TextScroll
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.core.audit.audit import Audit
 from spectrum_tui.core.errors import SpectrumError
+from spectrum_tui.core.recipes.policy_line import policy_text, read_policy
 from spectrum_tui.core.requests import ModelNames
+from spectrum_tui.core.saved import library
+from spectrum_tui.core.settings import Settings
 
 _HELP = "enter reads its headers"
 
@@ -73,12 +78,17 @@ class AuditScreen(NamedKeys, Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("w,ctrl+s", "write", "Write corrected", tooltip="Write the corrected file"),
+        Binding("o", "open", "Open selection", tooltip="Open the scores with what this selects"),
         Binding("m", "model", "Model", tooltip="Say which model the recipe is for"),
         Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the first screen"),
     ]
 
-    def __init__(self, path: Path, text: str, audit: Audit) -> None:
+    def __init__(
+        self, path: Path, text: str, audit: Audit, settings: Settings | None = None
+    ) -> None:
+        """Scores are opened with these settings."""
         super().__init__()
+        self._settings = settings or Settings()
         self.path, self.text, self.audit = path, text, audit
         self._model = Input(id="model", placeholder="folder or org/name", compact=True)
         self._field = Field("model", "Model", self._model, _HELP)
@@ -150,7 +160,25 @@ class AuditScreen(NamedKeys, Screen[None]):
     # -- the corrected file --------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "open":
+            return policy_text(self.text.splitlines()) is not None
         return bool(self.audit.fixed and self.audit.defects) if action == "write" else True
+
+    @work(group=KEYS_WAIT)
+    async def action_open(self) -> None:
+        """Open the scores of the recipe's model that are in the library, with its policy."""
+        try:
+            policy = await asyncio.to_thread(read_policy, self.path)
+            entry = await asyncio.to_thread(library.entry_of, self.text)
+        except SpectrumError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        if entry is None:
+            said = "No scores of its model are in the library: open a score file with --policy."
+            self.notify(said, title="Scores not found", severity="warning", markup=False)
+            return
+        settings = replace(self._settings, **policy)
+        self.post_message(OpenRequested(Path(entry.path), settings))
 
     def action_write(self) -> None:
         place = self.path.with_name(f"{self.path.stem}_corrected.yaml")

@@ -64,10 +64,16 @@ class CompareScreen(NamedKeys, Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *PERCENT_KEYS,
         Binding("m", "map", "Map", tooltip="Where selections or ranks differ, or what moved"),
-        Binding("w,ctrl+s", "save('both')", "Save", tooltip="Save the layers that both select"),
-        hidden_key("A", "save('A')", "Save A", "Save the layers that A selects"),
-        hidden_key("B", "save('B')", "Save B", "Save the layers that B selects"),
-        Binding("tab", "app.focus_next", "Next list", tooltip="To the types, then the moves"),
+        Binding(
+            "w,ctrl+s",
+            "save('both')",
+            "Save both",
+            tooltip="Save the layers that both select",
+            id="compare.save",
+        ),
+        Binding("A", "save('A')", "Save A", tooltip="Save the layers that A selects"),
+        Binding("B", "save('B')", "Save B", tooltip="Save the layers that B selects"),
+        hidden_key("tab", "app.focus_next", "Next list", "To the types, then the moves"),
         Binding("escape,o", "dismiss", "Back", key_display="esc", tooltip="Back to the results"),
     ]
 
@@ -138,14 +144,15 @@ class CompareScreen(NamedKeys, Screen[None]):
         if what == "both":
             policy = shared_policy(self.comparison, policy)
         selection = self.comparison.selections[what == "B"]
-        dialog = SaveScreen(Choice(selection=selection, policy=policy), self._output_dir)
+        words = f"what {_who(what)}: {self._policy.words}"
+        choice = Choice(selection=selection, policy=policy)
+        dialog = SaveScreen(choice, self._output_dir, words=words)
         self.app.push_screen(dialog, partial(self._after_save, what))
 
     def _after_save(self, what: str, saved: Saved | None) -> None:
         if saved is not None:
             where = f"{saved.path.name}\nin {saved.path.parent.absolute()}"
-            verb = "select" if what == "both" else "selects"
-            self.notify(where, title=f"Saved what {what} {verb}", markup=False)
+            self.notify(where, title=f"Saved what {_who(what)}", markup=False)
 
     def apply(self, percent: float) -> None:
         policy = self._policy = replace(self._policy, percent=percent)
@@ -179,6 +186,10 @@ class CompareScreen(NamedKeys, Screen[None]):
     def _moved(self) -> str:
         moved, common = len(self.comparison.moves), len(self.comparison.pairs)
         return f"{part_of(moved, common, 'layer')} changed in rank"
+
+
+def _who(what: str) -> str:
+    return "A and B both select" if what == "both" else f"{what} selects"
 
 
 def _source(label: str, result: Result, file: str) -> Content:

@@ -55,7 +55,8 @@ class Dialog(NamedKeys, ModalScreen[ScreenResultType]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         # The app's own keys end at a dialog.
-        Binding("p", "app.picture", "Picture", show=False, tooltip=PICTURE, id="app.picture")
+        Binding("p,f9", "app.picture", "Picture", show=False, tooltip=PICTURE, id="app.picture"),
+        Binding("f1,question_mark", "app.help", "Help", tooltip="Keys and purpose", id="app.help"),
     ]
     _backdrop: Backdrop | None = None
 
@@ -70,7 +71,11 @@ class Dialog(NamedKeys, ModalScreen[ScreenResultType]):
         return super().dismiss(result) if self.app.screen is self else AwaitComplete()
 
     def on_mount(self) -> None:
-        """Follow what is below: a resize lays it out after this screen is drawn."""
+        """Follow what is below: a resize lays it out after this screen is drawn. Notes on what is
+        done are taken from over it; warnings and errors stay."""
+        for said in list(self.app._notifications):
+            if said.severity == "information":
+                self.app._unnotify(said)
         for screen in self.app.screen_stack[:-1]:
             screen.screen_layout_refresh_signal.subscribe(self, self._draw_below)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, ClassVar
 
 from rich.cells import cell_len
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from textual.app import App, ComposeResult
@@ -88,6 +90,10 @@ BUILT_IN = {
 """Textual's own keys that are worth telling; it has no tooltips for them."""
 
 
+TWO_FROM = 140
+"""Cells of width from which the keys stand in two columns."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyHelp:
     """The keys of one action, as shown, with what it does, under the heading that it belongs to."""
@@ -115,7 +121,8 @@ def keys_of(app: App[Any], screen: Screen[Any]) -> list[KeyHelp]:
             keys, _ = found.setdefault(
                 (node, binding.action), ([], KeyHelp("", *entry, heading=heading))
             )
-            keys.append(app.get_key_display(binding))
+            # Each key under its own action: the footer writes those of several as one.
+            keys.append(app.get_key_display(replace(binding, key_display=None)))
     told = [replace(entry, keys=", ".join(dict.fromkeys(keys))) for keys, entry in found.values()]
     return sorted(told, key=lambda entry: HEADINGS.index(entry.heading))
 
@@ -140,23 +147,41 @@ class KeyTable(Widget):
         super().__init__()
         self._keys = keys
 
-    def render(self) -> Table:
-        """Return the table, its last column wrapped where it must be."""
-        named = [text for key in self._keys for text in (key.keys, key.heading)]
-        width = max(map(cell_len, named), default=0)
-        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-        table.add_column(style=self.get_component_rich_style("keys--key"), width=min(width, 22))
-        table.add_column(width=16)
-        table.add_column(style=self.get_component_rich_style("keys--more"), ratio=1)
-        heading = ""
-        for key in self._keys:
-            if key.heading != heading:
-                if heading:
-                    table.add_row("")
-                heading = key.heading
-                table.add_row(Text(heading, self.get_component_rich_style("keys--heading")))
-            table.add_row(Text(key.keys), Text(key.description), Text(key.tooltip))
-        return table
+    def render(self) -> Table | Group:
+        """Return the table, its last column wrapped where it must be; where there is room, in two
+        halves beside each other."""
+        if self.size.width < TWO_FROM:
+            return self._table(self._keys)
+        both = Table.grid(padding=(0, 4, 0, 0), expand=True)
+        both.add_column(ratio=1)
+        both.add_column(ratio=1)
+        both.add_row(*map(self._table, self._halves()))
+        return both
+
+    def _halves(self) -> tuple[Sequence[KeyHelp], Sequence[KeyHelp]]:
+        """Divide the keys at the heading that leaves the longer part shortest."""
+        keys = self._keys
+        starts = [i for i, key in enumerate(keys) if not i or key.heading != keys[i - 1].heading]
+        at = min(starts, key=lambda i: max(i, len(keys) - i), default=0)
+        return keys[:at], keys[at:]
+
+    def _table(self, keys: Sequence[KeyHelp]) -> Group:
+        width = max((cell_len(key.keys) for key in self._keys), default=0)
+        styles = [self.get_component_rich_style(f"keys--{part}") for part in ("key", "more")]
+        lines: list[Text | Table] = []
+        for heading, group in groupby(keys, key=lambda key: key.heading):
+            table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+            table.add_column(style=styles[0], width=min(width, 16))
+            table.add_column(width=16)
+            table.add_column(style=styles[1], ratio=1)
+            for key in group:
+                table.add_row(Text(key.keys), Text(key.description), Text(key.tooltip))
+            lines += [
+                Text(""),
+                Text(heading, self.get_component_rich_style("keys--heading")),
+                table,
+            ]
+        return Group(*lines[1:])
 
 
 class HelpScreen(Dialog[None]):
@@ -164,17 +189,22 @@ class HelpScreen(Dialog[None]):
 
     DEFAULT_CSS = """
     HelpScreen {
-        & > Vertical { width: 78; max-width: 96%; height: auto; max-height: 94%; }
+        & > Vertical { width: 96%; max-width: 180; height: auto; max-height: 100%; padding: 0 2; }
         & #purpose { margin: 0 0 1 0; }
-        & TextScroll { height: auto; max-height: 24; scrollbar-size: 1 1; }
+        & TextScroll { height: auto; max-height: 16; scrollbar-size: 1 1; }
+        &.-tall TextScroll { max-height: 30; }
+        &.-high TextScroll { max-height: 42; }
     }
     """
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (40, "-tall"), (50, "-high")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,question_mark,q", "dismiss", "Close", tooltip="Close the help"),
         hidden_key("up,k", "scroll(-1)", "Up", "One line up"),
         hidden_key("down,j", "scroll(1)", "Down", "One line down"),
         hidden_key("pageup", "scroll(-10)", "Page up", "Ten lines up"),
-        hidden_key("pagedown", "scroll(10)", "Page down", "Ten lines down"),
+        hidden_key("pagedown,space", "scroll(10)", "Page down", "Ten lines down"),
+        hidden_key("home", "scroll(-1000)", "Start", "To the first key"),
+        hidden_key("end", "scroll(1000)", "End", "To the last key"),
     ]
 
     def __init__(self, purpose: str, keys: Iterable[KeyHelp]) -> None:

@@ -45,8 +45,13 @@ class LayersScreen(NamedKeys, Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "scan", "Scan", tooltip="Score every layer of the checked types"),
-        Binding("escape", "dismiss", "Back", key_display="esc", tooltip="Back to the model"),
-        hidden_key("f", "fresh", "Start afresh", "Compute earlier scores again, or keep them"),
+        Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the model"),
+        hidden_key(
+            "f",
+            "fresh",
+            "Start afresh",
+            "The next scan computes earlier scores again, or keeps them",
+        ),
         hidden_key("u", "unscored", "Unscored", "List the parameters without a score"),
     ]
 
@@ -85,14 +90,27 @@ class LayersScreen(NamedKeys, Screen[None]):
         return True
 
     def action_scan(self) -> None:
+        """Begin the scan, once the exact names are known; a second key takes that back."""
         checked = self.tree_view.checked
-        if not checked:
+        if self._scan_when_refined:
+            self._wait_for_names(False)
+        elif not checked:
             self.panel.refuse()
         elif not self.summary.naming:
-            self._scan_when_refined = True
-            self.notify("The scan begins when the exact names are known, in a few seconds.")
+            self._wait_for_names(True)
         else:
             self.post_message(ScanRequested(checked, self.fresh))
+
+    def _wait_for_names(self, waits: bool) -> None:
+        self._scan_when_refined = waits
+        self.panel.figures.waits = waits
+
+    def action_back(self) -> None:
+        """Take back a scan that waits, else go back to the model."""
+        if self._scan_when_refined:
+            self._wait_for_names(False)
+        else:
+            self.dismiss()
 
     def refine(self, summary: ModelSummary) -> None:
         """Take over the exact names in place; what the user checked stays checked.
@@ -106,7 +124,7 @@ class LayersScreen(NamedKeys, Screen[None]):
         self.query_one(StepBar).detail = self._detail()
         self.refresh_bindings()
         if self._scan_when_refined:
-            self._scan_when_refined = False
+            self._wait_for_names(False)
             if self.tree_view.checked == before:
                 self.action_scan()
             else:

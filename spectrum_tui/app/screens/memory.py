@@ -20,6 +20,7 @@ from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.memory_bar import card_name
 from spectrum_tui.app.widgets.memory_table import PresetTable
+from spectrum_tui.app.widgets.tick_box import TickBox
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError, SelectionError
 from spectrum_tui.core.memory.budget import filled
@@ -35,7 +36,7 @@ from spectrum_tui.core.memory.presets import (
     sharding_named,
 )
 from spectrum_tui.core.memory.savings import savings
-from spectrum_tui.core.policy_values import Budget, card_of
+from spectrum_tui.core.policy_values import PER_TYPE, Budget, card_of
 from spectrum_tui.core.recipes.choice import Choice
 
 ROOMY = 40
@@ -72,7 +73,6 @@ class MemoryScreen(Dialog[Choice | None]):
         & .row > Input { background: $panel; width: 8; padding: 0 1 !important; margin: 0 2 0 0; }
         & .row > Select { width: 12; margin: 0 2 0 0; }
         & SelectCurrent { background: $panel; padding: 0 1 !important; }
-        & Checkbox { border: none; padding: 0; background: $surface; }
         & #depth { width: 1fr; color: $foreground 60%; padding: 0 0 0 2; text-wrap: nowrap; }
         & #inputs { margin: 1 0 0 0; }
         & #question > Label { color: $foreground; text-style: bold; }
@@ -126,7 +126,7 @@ class MemoryScreen(Dialog[Choice | None]):
             compact=True,
         )
         self._divided = Label("Divided by")
-        self._checkpointing = Checkbox("Gradient checkpointing", training.checkpointing)
+        self._checkpointing = TickBox("Gradient checkpointing", training.checkpointing)
         self._depth = Static(markup=False, id="depth")
         self.size_field = Input(memory.typed_card, id="fit", compact=True)
         self.answer = Static(_CARDS, markup=False, id="answer")
@@ -260,7 +260,8 @@ class MemoryScreen(Dialog[Choice | None]):
         if not found.percent:
             self._say(f"✗ {found.text}. Enter: what would.", "$warning")
             return
-        percent = f"the top {found.percent} % of each type: about {numbers.size(found.needs)}"
+        plain = replace(self._choice.policy.without_budget(), percent=found.percent)
+        percent = f"{plain.rule_words}: about {numbers.size(found.needs)}"
         budget = f"a budget of {card_name(card)}: layer by layer, as many as it holds"
         self._found = ()
         self._list("✓ It fits; enter takes (tab to the list):", "$success", [percent, budget])
@@ -319,17 +320,18 @@ class MemoryScreen(Dialog[Choice | None]):
             self._leave(percent=found.percent)
             return
         selection, training = self._choice.selection, self._memory.training
-        policy = replace(self._choice.policy, budget=card, way=self._memory.way)
+        # A budget takes the place of a rule, which would stand beside it in the file.
+        policy = replace(self._choice.policy, budget=card, way=self._memory.way, rule=PER_TYPE)
         try:
             full = filled(policy, selection, training.tiers, self._memory.table(selection))
         except SelectionError as error:
             self._say(f"✗ {error.message} {error.hint}", "$error")
             return
-        self._leave(budget=full.budget, way=full.way, layers=full.layers)
+        self._leave(budget=full.budget, way=full.way, layers=full.layers, rule=full.rule)
 
     def _leave(self, **changes: Any) -> None:
-        plain = replace(self._choice.policy, budget=None, layers=None, way="")
-        self.dismiss(replace(self._choice, policy=replace(plain, **changes)))
+        policy = replace(self._choice.policy.without_budget(), **changes)
+        self.dismiss(replace(self._choice, policy=policy))
 
     def _say(self, text: str, style: str = MUTED) -> None:
         """Say something in place of what was offered."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from textual.screen import Screen
 
-from spectrum_tui.app.messages import KindUsed
+from spectrum_tui.app.messages import KindUsed, ProveRequested
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.result_state import ResultState
-from spectrum_tui.app.screens.result_views import ResultViews
+from spectrum_tui.app.screens.result_views import ResultHeader, ResultViews
 from spectrum_tui.app.screens.save import Saved, SaveScreen
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError, SelectionError
@@ -34,8 +34,9 @@ class ResultDialogs:
         screen: Screen[None],
         state: ResultState,
         views: ResultViews,
+        header: ResultHeader,
     ) -> None:
-        self._screen, self._state = screen, state
+        self._screen, self._state, self._header = screen, state, header
         self._views = views
         self.opens_memory = False
         """Whether the screen that takes this one's place begins with the memory."""
@@ -71,7 +72,11 @@ class ResultDialogs:
     def memory(self) -> None:
         """Show what every preset takes, and ask for what fits."""
         if not self._state.memory.possible:
-            self._ask_sizes()
+            if self._state.sizing:
+                self.opens_memory = not self.opens_memory
+                self._state.changed()
+            else:
+                self._ask_sizes()
             return
         from spectrum_tui.app.screens.memory import MemoryScreen
 
@@ -105,13 +110,14 @@ class ResultDialogs:
 
         def take(text: str | None) -> None:
             if text is not None:
-                percent = type_percent(text) if text.strip() else state.choice.percent
+                percent = type_percent(text) if text.strip() else None
                 state.give_types(dict.fromkeys(types, percent))
 
         policy, selection = state.choice.policy, state.choice.selection
         own = f"{float(selection.percents(policy)[types[0]]):g}"
         layers = numbers.counted(int(selection.counts[types[0]]), "layer")
-        about = f"0 to 100 of its {layers}; empty: {state.choice.percent:g} %, as all others."
+        common = f"{policy.percent:g} %, " if policy.is_per_type else ""
+        about = f"0 to 100 of its {layers}; empty: {common}as all others."
         title = f"Percent of {state.types_name(types)}"
         self._screen.app.push_screen(ValueScreen(title, own, about, check_type_percent), take)
 
@@ -143,6 +149,10 @@ class ResultDialogs:
         self._state.choice = chosen.choice
         self._use(chosen.kind)
         self.save()
+
+    def prove(self) -> None:
+        """Ask how this selection is to be compared with others, by training."""
+        self._screen.post_message(ProveRequested(self._state))
 
     # -- taking it away -----------------------------------------------------------------------
 
@@ -179,9 +189,9 @@ class ResultDialogs:
         if saved is None:
             return
         self._use(saved.kind)
-        self._state.saved = saved.path
         self._state.saved_policy = self._state.choice.policy
-        self._state.changed()
+        self._state.saved = saved.path
+        self._header.say_saved(saved.path)
 
     def leave(self) -> None:
         """Leave the results, after a question: what was shaped by hand is not saved."""

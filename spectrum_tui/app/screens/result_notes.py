@@ -7,11 +7,11 @@ import numpy as np
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import is_output_head
-from spectrum_tui.core.policy_values import PER_TYPE
+from spectrum_tui.core.policy_values import UNITS
 from spectrum_tui.core.recipes.choice import Choice
-from spectrum_tui.core.results.policy import STEPS_OF_A_PERCENT, Policy
+from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Generation, Result
-from spectrum_tui.core.results.selection import LAST, NEVER, Selection
+from spectrum_tui.core.results.selection import NEVER, Selection, slots
 from spectrum_tui.core.settings import DEMO_NAME
 
 
@@ -21,8 +21,9 @@ def result_label(result: Result) -> str:
     return "demo model" if name == DEMO_NAME else name
 
 
-def totals_text(choice: Choice) -> str:
-    """Return how many layers are selected and how much of the model that trains."""
+def totals_text(choice: Choice, sizing: str = "") -> str:
+    """Return how many layers are selected and how much of the model that trains; `sizing` is the
+    model whose sizes are being read."""
     selection = choice.selection
     result = selection.result
     totals = selection.totals(choice.policy)
@@ -32,6 +33,8 @@ def totals_text(choice: Choice) -> str:
             return "No layer has a score, so there is nothing to select"
         return f"No layer is selected: a type gets its first layer at {least} %"
     layers = numbers.part_of(totals.layers, len(result.scores), "layer")
+    if not result.scores.has_shapes and sizing:
+        return f"{layers} · reading the sizes of {printable(sizing)} …"
     if not result.scores.has_shapes:
         return f"{layers} · sizes unknown: scores of another tool"
     trained = numbers.count(totals.parameters)
@@ -51,9 +54,8 @@ def budget_texts(choice: Choice, needs: float) -> tuple[str, ...]:
     layers = numbers.counted(totals.layers, "layer")
     trained = f"{numbers.count(totals.parameters)} parameters"
     if budget.in_bytes:
-        unit, nbytes = ("GiB", 2.0**30) if budget.text.endswith("GiB") else ("GB", 1e9)
-        rest = f"fits {budget.text.replace('G', ' G')}"
-        free = f"with {numbers.three_digits(left / nbytes)} {unit} left"
+        rest = f"fits {budget.number} {budget.unit}"
+        free = f"with {numbers.three_digits(left / UNITS[budget.unit])} {budget.unit} left"
     else:
         rest, free = f"fits {numbers.count(budget.amount)}", f"with {numbers.count(left)} left"
     ways = (f"{layers}, {trained}, {rest} {free}", f"{layers}, {rest} {free}", f"{rest} {free}")
@@ -135,24 +137,23 @@ class Ties:
 
     def text(self, policy: Policy) -> str:
         """Return which types tie at the cut of a percentage of each; empty where none does."""
-        if policy.rule != PER_TYPE or policy.budget is not None:
+        if not policy.is_per_type:
             return ""
-        steps = np.rint(self._selection.percents(policy) * STEPS_OF_A_PERCENT).astype(np.int64)
-        slots = self._selection.counts * steps // LAST
-        types = np.flatnonzero((slots > 0) & (slots < self._scored))
-        below = self._first[types] + slots[types]
+        taken = slots(self._selection.percents(policy), self._selection.counts)
+        types = np.flatnonzero((taken > 0) & (taken < self._scored))
+        below = self._first[types] + taken[types]
         tied = types[self._values[below] == self._values[below - 1]]
         if not len(tied):
             return ""
         if len(tied) > 1:
-            cut = self._values[self._first[tied] + slots[tied]]
+            cut = self._values[self._first[tied] + taken[tied]]
             return self._many(len(tied), bool(np.isinf(cut).any()))
-        return self._one(int(tied[0]), int(slots[tied[0]]))
+        return self._one(int(tied[0]), int(taken[tied[0]]))
 
-    def _one(self, kind: int, slots: int) -> str:
+    def _one(self, kind: int, taken: int) -> str:
         first = int(self._first[kind])
         values = self._values[first : first + int(self._scored[kind])]
-        value = values[slots]
+        value = values[taken]
         equal = int((values == value).sum())
         name = printable(self._names[kind])
         return f"{name}: {equal} layers tie at {numbers.score(float(value))}; file order decides"

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.core.errors import SelectionError, SpectrumError
@@ -103,8 +105,8 @@ class ResultState:
         wanted = settings.metric if settings.metric in result.metrics else ""
         self.ranking = self._ranked(wanted or result.scores.metric)
         self._watchers: list[Callable[[], None]] = []
-        self.refused: SpectrumError | None = None
-        """Why the policy that was asked for is not the one that is chosen."""
+        self.refused: list[tuple[str, SpectrumError]] = []
+        """What is taken in place of what was asked for, and why."""
         card = card_of(settings.card) if settings.card else None
         self.memory = TrainingMemory(result, self._training(settings.way), card)
         self._choice = Choice(
@@ -119,7 +121,10 @@ class ResultState:
         self.refuse: Callable[[SpectrumError], None] = lambda error: None
         """Called with the reason for which a change is not made."""
         self.kind = kind
+        self.sizing = ""
+        """The model whose sizes are being read, "" while none is."""
         self.saved: Path | None = None
+        """The recipe that was written last."""
         self.saved_policy = self._choice.policy
         """The policy as it was opened or saved last."""
 
@@ -127,7 +132,7 @@ class ResultState:
         try:
             return parse_way(way, Tiers())
         except SpectrumError as error:
-            self.refused = error
+            self.refused.append(("Trained in the usual way", error))
             return Training()
 
     def _allowed(self, policy: Policy, tiers: Tiers) -> Policy:
@@ -137,7 +142,7 @@ class ResultState:
             policy = self._filled(policy, self.ranking.selection, tiers)
             self.ranking.selection.shape(policy)
         except SpectrumError as error:
-            self.refused = error
+            self.refused.append(("Only the percentage is taken", error))
             return Policy(percent=policy.percent, embeddings=policy.embeddings)
         return policy
 
@@ -205,8 +210,13 @@ class ResultState:
         return self.ranking.result
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that the scores can be ranked by."""
+        return tuple(self._whole.metrics)
+
+    @property
     def has_metrics(self) -> bool:
-        return len(self._whole.metrics) > 1
+        return len(self.metrics) > 1
 
     def rank_by(self, metric: str = "") -> None:
         """Rank by a metric, or by the next one; raises ResultsError where the result lacks it,
@@ -251,9 +261,7 @@ class ResultState:
     def slide(self, percent: float) -> None:
         """Choose by a percentage, in place of a budget."""
         policy = replace(self.choice.policy, percent=percent)
-        if policy.budget is not None:
-            policy = replace(policy, budget=None, layers=None, way="")
-        self.shape(policy)
+        self.shape(policy.without_budget())
 
     def train_as_set(self) -> None:
         """Follow the way to train and the card that were set: fill a budget of memory anew."""
@@ -281,8 +289,9 @@ class ResultState:
         layers."""
         policy, selection = self.choice.policy, self.choice.selection
         percents, counts = selection.percents(policy), selection.counts
+        common = policy.percent if policy.is_per_type else None
         moved = {
-            kind: next_percent(float(percents[kind]), int(counts[kind]), by, policy.percent)
+            kind: next_percent(float(percents[kind]), int(counts[kind]), by, common)
             for kind in types
         }
         if len({float(percents[kind]) for kind in types}) == 1:  # they stay together
@@ -291,8 +300,8 @@ class ResultState:
             moved = dict.fromkeys(types, nearest)
         self.give_types(moved)
 
-    def give_types(self, percents: Mapping[int, float]) -> None:
-        """Give types these percentages of their own."""
+    def give_types(self, percents: Mapping[int, float | None]) -> None:
+        """Give types these percentages of their own, None for none."""
         names, policy = self.result.scores.type_names, self.choice.policy
         own = {names[kind]: percent for kind, percent in percents.items()}
         pattern = family(next(iter(own)))
@@ -305,20 +314,20 @@ class ResultState:
         return name if len(types) == 1 else f"{family(name)} ×{len(types)}"
 
     def types_text(self, types: Sequence[int]) -> str:
-        """Return how many layers of each of these types their percentage selects."""
+        """Return the percentage of these types, and how many of their layers are selected."""
         policy, selection = self.choice.policy, self.choice.selection
-        percent, n = float(selection.percents(policy)[types[0]]), int(selection.counts[types[0]])
-        chosen = part_of(int(n * round(10 * percent)) // 1000, n, "layer")
+        percent = float(selection.percents(policy)[types[0]])
+        rows = np.isin(self.result.scores.type_ids, types)
+        chosen = part_of(int(self.choice.mask()[rows].sum()), int(rows.sum()), "layer")
         return f"{self.types_name(types)}: {percent:g} %, {chosen}"
 
     def next_rule(self) -> None:
         """Take the percentage of each type, of all layers by rank, or by score where scores of
         different types compare."""
         policy, comparable = self.choice.policy, self.ranking.metric.name in COMPARABLE
-        rules = [rule for rule in RULES if comparable or rule != "global"]
+        rules = [name for name, rule in RULES.items() if comparable or not rule.compares]
         place = rules.index(policy.rule) if policy.budget is None else -1
-        rule = rules[(place + 1) % len(rules)]
-        self.choose(rule=rule, budget=None, layers=None)
+        self.shape(replace(policy.without_budget(), rule=rules[(place + 1) % len(rules)]))
 
     def move_first_block(self, by: int) -> None:
         """Let fewer or more blocks train, counted from below."""

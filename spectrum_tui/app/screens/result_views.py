@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -22,20 +23,21 @@ from spectrum_tui.app.screens.result_notes import (
 )
 from spectrum_tui.app.screens.result_state import Ranking, ResultState
 from spectrum_tui.app.theme import MUTED
-from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.app.widgets.cells import keep_end, printable
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heatmap import Heatmap
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.app.widgets.memory_line import MemoryLine
-from spectrum_tui.app.widgets.percent_slider import OF_EACH_TYPE, PercentSlider
+from spectrum_tui.app.widgets.percent_slider import PercentSlider
 from spectrum_tui.app.widgets.score_pane import ScorePane
 from spectrum_tui.app.widgets.score_table import ScoreTable
+from spectrum_tui.app.widgets.shaping_grid import ShapingGrid
 from spectrum_tui.app.widgets.spectrum_line import ROOMY, SpectrumLine
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
 from spectrum_tui.core import numbers
-from spectrum_tui.core.policy_values import PER_TYPE
+from spectrum_tui.core.policy_values import RULES
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
@@ -49,6 +51,9 @@ TALL = 32
 FROZEN_BRIEFLY = "Embeddings and head stay frozen: checkpointing needs use_reentrant: false"
 WIDE = 160
 """Columns from which the YAML stands beside the others."""
+HOW_TO_SHAPE = "space pins, - bans, < > this type's percentage, [ ] blocks"
+"""Where nothing is shaped yet: the line is there all the same, so that the first change moves
+nothing under the mouse."""
 
 
 class ResultHeader(Vertical):
@@ -58,7 +63,7 @@ class ResultHeader(Vertical):
     ResultHeader {
         height: auto;
         padding: 0 1;
-        & > #memory, & > #policy { display: none; }
+        & > #memory { display: none; }
         & > #ties, & > #small { height: 1; color: $warning; text-wrap: nowrap; }
         & > #notes { height: auto; }
     }
@@ -77,7 +82,7 @@ class ResultHeader(Vertical):
         self._small = Static(markup=False, id="small")
         self._notes = Static(markup=False, id="notes")
         self._ranking: Ranking | None = None
-        self._noted: tuple[bool, Path | None, bool] | None = None
+        self._noted: tuple[bool, bool] | None = None
 
     def compose(self) -> ComposeResult:
         lines = (self._ties, self._small, self._notes, self.policy_line)
@@ -95,12 +100,12 @@ class ResultHeader(Vertical):
         if self._ranking is not self._state.ranking:
             self._ranking = self._state.ranking
             self._keep_lines()
-        noted = choice.policy.embeddings, self._state.saved, self.app.size.height >= TALL
+        noted = choice.policy.embeddings, self.app.size.height >= TALL
         if self._noted != noted:
             self._noted = noted
             self._show_notes(brief=not noted[-1])
         self._show_policy()
-        left = totals_text(choice)
+        left = totals_text(choice, self._state.sizing)
         right = embeddings_text(choice)
         more, starts = self.memory.follow(choice), (left, left.replace(" parameters", ""))
         ways = [start + end for start in starts for end in more]
@@ -121,16 +126,23 @@ class ResultHeader(Vertical):
         self._step = printable(text)
         self._show_policy()
 
+    def say_saved(self, path: Path) -> None:
+        """Say where the choice is saved, until the next change."""
+        said = "✓ Saved "
+        room = max(10, self.policy_line.size.width - len(said))
+        self._step = said + keep_end(str(path), min(room, cell_len(printable(str(path)))))
+        self._show_policy()
+
     def _show_policy(self) -> None:
-        """Show what was chosen besides the percentage of all types. The line that this takes stays
-        when it is empty again: to lay the screen out takes four steps' time."""
+        """Show what was chosen besides the percentage of all types, or how that is done. The line
+        is always there: nothing moves under the mouse, and to lay the screen out takes four steps'
+        time."""
         policy, step, self._step = self._state.choice.policy, self._step, ""
         budgets, shaped = self._within_budget(), (policy.besides, policy.besides_in_short)
         ways = [_sentence(start, printable(end)) for start in budgets for end in shaped]
         saved = self._saved_by_blocks()
-        self.policy_line.show(ways[0], step or saved, ways, right_first=bool(step))
-        if (ways[0] or step) and not self.policy_line.display:
-            self.policy_line.display = True
+        aside = step or saved or ("" if ways[0] else HOW_TO_SHAPE)
+        self.policy_line.show(ways[0], aside, ways, right_first=bool(step))
 
     def _within_budget(self) -> tuple[str, ...]:
         """Return what trains within the budget, and what is left of it, longest first; "" without
@@ -172,8 +184,6 @@ class ResultHeader(Vertical):
         if state.result.embeddings and not state.choice.policy.embeddings:
             frozen = FROZEN_BRIEFLY if brief else FROZEN_EMBEDDINGS
             lines.append(Content.styled(f"! {frozen}", "$warning"))
-        if state.saved is not None:
-            lines.append(Content.styled(f"✓ Saved {printable(str(state.saved))}", "$success"))
         self._notes.update(Content("\n").join(lines))
         self._notes.display = bool(lines)
 
@@ -181,7 +191,7 @@ class ResultHeader(Vertical):
 def _of_what(policy: Policy) -> tuple[str, str]:
     """Return of what the slider's percentage is, and what is chosen by in its place."""
     budget = f"Budget {policy.budget.text}" if policy.budget else ""
-    return OF_EACH_TYPE if policy.rule == PER_TYPE else "of all layers", budget
+    return RULES[policy.rule].short, budget
 
 
 def _sentence(*parts: str) -> str:
@@ -343,8 +353,8 @@ class ResultViews(Vertical):
         elif rows:
             self.table.go_to(rows[0])
 
-    @on(HeatGrid.Dragged)
-    def _pin(self, event: HeatGrid.Dragged) -> None:
+    @on(ShapingGrid.Dragged)
+    def _pin(self, event: ShapingGrid.Dragged) -> None:
         self._state.pin(event.layers)
 
     def widget(self, name: str) -> Widget:

@@ -20,9 +20,9 @@ from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import TABLE, TALL, WIDE, YAML, ResultHeader, ResultViews
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.filter_line import FilterInput, FilterLine
-from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS
+from spectrum_tui.app.widgets.shaping_grid import ShapingGrid
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.core.errors import SpectrumError
@@ -45,7 +45,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
     DEFAULT_CSS = """
     ResultsScreen {
         layout: vertical;
-        &.-tall > ResultHeader { padding: 1 1 0 1; & > #memory, & > #policy { display: block; } }
+        &.-tall > ResultHeader { padding: 1 1 0 1; & > #memory { display: block; } }
         &.-tall #details { height: 2; }
         &.-wide YamlPreview { display: block; width: 36%; max-width: 60; margin: 0 0 0 1; }
     }
@@ -59,6 +59,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         Binding("e", "embeddings", "Embeddings", tooltip="Train or freeze embeddings and head"),
         Binding("f", "open('memory')", "Memory", tooltip="Memory to train; fit into N GiB"),
         Binding("space", "pin", "Pin", tooltip="Always train this layer; again to undo"),
+        Binding("P", "open('prove')", "Prove", tooltip="Train with this selection, and compare"),
         hidden_key("minus,delete", "ban", "Ban", "Never train this layer; again to undo"),
         hidden_key(
             "greater_than_sign", "type(1)", "Type more", "One more layer of this layer's type"
@@ -79,7 +80,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         hidden_key("R", "rule", "Rule", "Cut within each type, or over all layers"),
         hidden_key("u", "undo", "Undo", "Undo the last change of the selection"),
         hidden_key("ctrl+r", "redo", "Redo", "Redo what was undone"),
-        Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
+        hidden_key("slash", "filter", "Filter", "Show some layers or types"),
         hidden_key("s", "in_table('sort')", "Sort", "Sort by file order, SNR, layer or type"),
         hidden_key("S", "in_table('reverse')", "Reverse", "Reverse the order"),
         hidden_key("n", "in_table('jump(1)')", "Next selected", "To the next selected layer"),
@@ -100,7 +101,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         self.state = state
         self.header = ResultHeader(state)
         self.views = ResultViews(state)
-        self.dialogs = ResultDialogs(self, state, self.views)
+        self.dialogs = ResultDialogs(self, state, self.views, self.header)
         self._sized: Result | None = None
         self._filtered_from = self.views.current
 
@@ -125,9 +126,9 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def _say_what_is_not_here(self) -> None:
         """Tell which of the policy that was asked for these scores do not allow, or do not hold."""
         choice = self.state.choice
-        if self.state.refused is not None:
-            self._warn(str(self.state.refused), "Only the percentage is taken")
-        elif unknown := choice.selection.unknown(choice.policy):
+        for title, error in self.state.refused:
+            self._warn(str(error), title)
+        if unknown := choice.selection.unknown(choice.policy):
             names = ", ".join(map(printable, unknown[:UNKNOWN_SHOWN]))
             more = ", …" if len(unknown) > UNKNOWN_SHOWN else ""
             self._warn(f"{names}{more}", f"{counted(len(unknown), 'choice')} without a layer here")
@@ -138,6 +139,8 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def _show(self) -> None:
         self.views.show()
         self.header.show()
+        if self.state.sizing and self.dialogs.opens_memory:
+            self.header.say("memory opens with the sizes (f: not then)")
 
     def _count_memory(self) -> None:
         self.state.memory.prepare()
@@ -155,6 +158,15 @@ class ResultsScreen(NamedKeys, Screen[None]):
         lies over this is closed."""
         self._sized = result
         self._make_way()
+
+    def wait_for_sizes(self, model: str) -> None:
+        """Show that the sizes of a model are being read, for which the memory waits; "" says that
+        there are none."""
+        self.state.sizing = model
+        waited, self.dialogs.opens_memory = self.dialogs.opens_memory, False
+        self._show()
+        if waited and self.app.screen is self:
+            self.dialogs.memory()
 
     def on_screen_resume(self) -> None:
         """Go on where the dialog that is closed was opened."""
@@ -199,8 +211,8 @@ class ResultsScreen(NamedKeys, Screen[None]):
         """Select more or fewer layers of the type under the cursor, or of all in its row."""
         self._move_types(self.views.current_types, by)
 
-    @on(HeatGrid.Turned)
-    def _turned(self, event: HeatGrid.Turned) -> None:
+    @on(ShapingGrid.Turned)
+    def _turned(self, event: ShapingGrid.Turned) -> None:
         self._move_types(event.types, event.by)
 
     def _move_types(self, types: Sequence[int], by: int) -> None:
@@ -269,6 +281,8 @@ class ResultsScreen(NamedKeys, Screen[None]):
     def action_back(self) -> None:
         if self.views.pane.filter.is_open:
             self.views.pane.filter.close()
+        elif self.state.sizing and self.dialogs.opens_memory:
+            self.dialogs.memory()
         elif self.is_unsaved:
             self.dialogs.leave()
         else:

@@ -16,11 +16,12 @@ from textual.widgets import Button, Checkbox, Input, Label, Static
 
 from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.screens.dialog import Dialog
-from spectrum_tui.app.screens.save_report import kind_text, trainers_text
+from spectrum_tui.app.screens.save_report import kind_text, ties_text, trainers_text
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.kind_list import KindList
 from spectrum_tui.app.widgets.line_view import TextScroll
+from spectrum_tui.app.widgets.tick_box import TickBox
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
@@ -57,7 +58,7 @@ class Saved:
     kind: str
 
 
-class Box(Checkbox):
+class Box(TickBox):
     """Space ticks it; enter saves, as everywhere in the dialog."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -84,20 +85,20 @@ class SaveScreen(Dialog[Saved | None]):
             & > #folder { background: $panel; padding: 0 1; }
             & > #boxes {
                 height: 1;
-                & > Box { border: none; padding: 0; margin: 0 3 0 0; background: $surface; }
+                & > Box { margin: 0 3 0 0; }
             }
-            & > KindList { max-height: 8; }
+            & > KindList { max-height: 10; }
             & > #details {
-                height: 7;
+                height: 5;
                 margin: 1 0 0 0;
                 scrollbar-size-vertical: 1;
                 & > Static { height: auto; }
             }
-            &.-refused > #details { height: 4; }
+            &.-refused > #details { height: 2; }
             &.-nothing > #details { display: none; }
             & > #error { height: 3; display: none; color: $error; }
             & > #error.-shown { display: block; }
-            &.-nothing > #error { height: 7; margin: 1 0 0 0; }
+            &.-nothing > #error { height: 5; margin: 1 0 0 0; }
             & > #buttons {
                 height: auto;
                 margin: 1 0 0 0;
@@ -125,10 +126,11 @@ class SaveScreen(Dialog[Saved | None]):
         Binding("ctrl+s", "save", "Save", tooltip="Write the files that are listed"),
     ]
 
-    def __init__(self, choice: Choice, output_dir: str, kind: str = "") -> None:
-        """`kind` is the name of the kind to offer first."""
+    def __init__(self, choice: Choice, output_dir: str, kind: str = "", words: str = "") -> None:
+        """`kind` is the name of the kind to offer first; `words` say what is saved where that is
+        more than the policy says."""
         super().__init__()
-        self.choice = choice
+        self.choice, self._words = choice, words or choice.policy.words
         self.result = choice.selection.result
         self._drafts = Drafts(choice)
         first = next((one for one in OFFERED if one.name == kind), DEFAULT_KIND)
@@ -147,7 +149,7 @@ class SaveScreen(Dialog[Saved | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog") as dialog:
-            dialog.border_title = f"Save {self.choice.policy.words} as"
+            dialog.border_title = Content(f"Save {printable(self._words)} as")
             dialog.border_subtitle = "↑↓ kind · enter saves · esc cancels"
             yield self._kinds
             yield Label(f"Folder, relative to {Path.cwd()}", markup=False)
@@ -226,7 +228,11 @@ class SaveScreen(Dialog[Saved | None]):
         choice = self._drafts.with_experts(order.kind, order.experts)
         key = (order.kind.name, choice.experts)
         if key not in self._notes:
-            notes = (trainers_text(choice, drafts), kind_text(order.kind, choice))
+            notes = (
+                trainers_text(choice, drafts),
+                kind_text(order.kind, choice),
+                ties_text(choice),
+            )
             self._notes[key] = Content("\n").join(note for note in notes if note)
         return self._notes[key]
 

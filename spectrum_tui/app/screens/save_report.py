@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
+from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.core import numbers
 from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, adapter_layers
@@ -56,6 +57,13 @@ def trainers_text(choice: Choice, files: Files) -> Content:
         rest = ", ".join(one.trainer.name for one in wrong[TRAINERS_SHOWN:])
         lines.append(Content.styled(f"  and differently: {rest}", "$foreground 70%"))
     return Content("\n").join(lines)
+
+
+def ties_text(choice: Choice) -> Content:
+    """Say where the order in the file decides what trains, not the scores; empty where it does
+    not."""
+    text = Ties(choice.selection).text(choice.policy)
+    return Content.styled(f"! {text}", "$warning") if text else Content("")
 
 
 def kind_text(kind: RecipeKind, choice: Choice) -> Content:

@@ -177,7 +177,9 @@ def _fact_lines(summary: ModelSummary) -> Iterator[tuple[str, str]]:
     more = f", {numbers.counted(others, 'other')}" if others else ""
     yield "Layer types", f"{len(matrices):,} of matrices{more}"
     if summary.scored:
-        layers = sum(t.layers for t in summary.types)
+        # Norms are scored where they are asked for alone.
+        counted = (t for t in summary.types if not t.one_dimensional or t.name in summary.scored)
+        layers = sum(t.layers for t in counted)
         scored = numbers.part_of(sum(summary.scored.values()), layers, "layer", "is", "are")
         fast = sum(summary.scored_fast.values())
         more = f", {fast:,} in fast precision" if fast else ""

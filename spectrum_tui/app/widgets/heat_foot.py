@@ -81,6 +81,8 @@ class HeatFoot(Widget):
         return self.matrix.members(*self.cell) if self.cell else np.zeros(0, np.int64)
 
     def render(self) -> Content:
+        if not self.grid.is_placed:
+            return Content()
         self._shown = title, facts = self._describe()
         return Content("\n").join([Content(""), title, facts, self._legend()])
 

@@ -39,7 +39,7 @@ CHOSEN, PERCENTS = "chosen", "top %"
 
 
 class _Look(NamedTuple):
-    """What a cell looks like. `under` the cursor or drawn over, on the line of `words` or not."""
+    """What a cell looks like. `under` the cursor or not, on the line of `words` or not."""
 
     kind: int
     level: int
@@ -98,9 +98,9 @@ class HeatRows(LineView):
         self._short = short_labels(matrix.labels)
         most = max((2 * len(f"{n:,}") + 1 for n in matrix.layers_of_row), default=0)
         self._counts = max(most, len(CHOSEN)) + 2
-        self.drawn: tuple[int, int, int] | None = None
-        """Row, first and present column of the cells that the pointer is drawn over."""
         self.geometry = self._laid_out(Size(120, 40), low=1)
+        self.is_placed = False
+        """Whether the room is known: what is drawn before would stand elsewhere a moment later."""
         self._show_matrix()
 
     # -- what is selected ------------------------------------------------------------------
@@ -154,7 +154,7 @@ class HeatRows(LineView):
     def set_embeddings(self, rows: BoolArray) -> None:
         """Mark these layers as embeddings and heads that train whatever their rank."""
         self._heads = rows
-        members = self.matrix.selected(rows)
+        members = self.anyway = self.matrix.selected(rows)
         self.in_embeddings = (members > 0) & (members == self.matrix.counts)
         self.refresh()
 
@@ -213,6 +213,9 @@ class HeatRows(LineView):
     def fit(self, size: Size) -> int:
         """Make the cells as large as this size allows; return how many lines are drawn on."""
         low = 1 if self.in_colour else 2  # in density, a mark stands beside the value
+        if not self.is_placed:
+            self.is_placed = True
+            self.refresh()
         scrolls = int(size.height - self.HEADER_LINES < self.line_count)
         if self.styles.scrollbar_size_vertical != scrolls:  # its column is one of the map
             self.styles.scrollbar_size_vertical = scrolls
@@ -249,6 +252,11 @@ class HeatRows(LineView):
 
     # -- drawing ---------------------------------------------------------------------------
 
+    def render_line(self, y: int) -> Strip:
+        if not self.is_placed:
+            return Strip.blank(self.size.width, self.rich_style)
+        return super().render_line(y)
+
     def render_header(self, line: int, width: int) -> Strip:
         """Block numbers, and that of the cursor; how many share a cell; what stands beside."""
         layout, dim = self.geometry, self.line_style("heat--dim")
@@ -284,7 +292,9 @@ class HeatRows(LineView):
         cells = self._cells(row, layout, words=words)
         spark = "" if self.matrix.single[row] else self._sparks[row][line]
         beside = Segment(spark, self.line_style("heat--spark"))
-        count = f"{self.selected[row].sum():,}/{self.matrix.layers_of_row[row]:,}"
+        # Heads that train whatever their rank are not "0/1".
+        trained = np.maximum(self.selected[row], self.anyway[row]).sum()
+        count = f"{trained:,}/{self.matrix.layers_of_row[row]:,}"
         if not words:
             below = count if not layout.counts and line == layout.words + 1 else ""
             before = f"{below:>{layout.label}}{'':{layout.percent}}"
@@ -363,21 +373,18 @@ class HeatRows(LineView):
         return text[:width].ljust(width), style
 
     def _highlighted(self, row: int) -> range:
-        """Return the columns of a row that are under the cursor, or drawn over."""
-        if self.drawn is not None:
-            at, start, end = self.drawn
-            return range(min(start, end), max(start, end) + 1) if row == at else range(0)
+        """Return the columns of a row that are under the cursor."""
         at, column = self.cell or (-1, 0)
         return range(column, column + 1) if row == at and self.has_focus else range(0)
 
     def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
-        """Return what has no place on the ramp; a selected ∞ has its mark beside it, or is
-        reversed."""
+        """Return what has no place on the ramp; a selected ∞ has its mark beside it, or in its
+        place."""
         marked = mark not in (MARKS[Mark.NONE], MARKS[Mark.OUTSIDE])
-        if kind == Cell.INFINITE and marked and width > 1:
-            return f"{mark}∞", self.line_style("heat--infinite-selected")
+        if kind == Cell.INFINITE and marked:
+            return f"{mark}∞"[:width], self.line_style("heat--infinite-selected")
         if kind == Cell.INFINITE:
-            return "∞", self.line_style("heat--infinite-selected" if marked else "heat--infinite")
+            return "∞", self.line_style("heat--infinite")
         if kind == Cell.NO_SCORE:
             return "✗", self.line_style("heat--no-score")
         return "·", self.line_style("heat--dim")

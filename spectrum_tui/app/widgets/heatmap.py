@@ -14,8 +14,8 @@ from spectrum_tui.app.widgets.heat_foot import HeatFoot
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_layout import MAX_TALL
 from spectrum_tui.app.widgets.heat_matrix import HeatMatrix
+from spectrum_tui.app.widgets.shaping_grid import ShapingGrid
 from spectrum_tui.app.widgets.spectrum_line import ROOMY, SpectrumLine
-from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.results.selection import Selection
@@ -44,7 +44,7 @@ class Heatmap(Vertical):
         other views."""
         super().__init__()
         self.matrix = HeatMatrix(selection.result.scores)
-        self.grid = HeatGrid(self.matrix)
+        self.grid = ShapingGrid(self.matrix)
         self.foot = HeatFoot(selection, self.grid, memory)
         self.spectrum = SpectrumLine(spectra or LayerSpectra(selection.result))
 
@@ -68,8 +68,7 @@ class Heatmap(Vertical):
         only what changed is repainted."""
         self._rank(selection)
         mask, hands = selection.mask(policy), selection.by_hand(policy)
-        of_types = policy.rule == PER_TYPE and policy.budget is None
-        percent = policy.percent if of_types else None
+        percent = policy.percent if policy.is_per_type else None
         percents = self.matrix.percents(selection.own_percents(policy), percent)
         self.grid.set_mask(mask, hands, percents)
         self.foot.set_mask(mask, hands, policy)
@@ -86,6 +85,7 @@ class Heatmap(Vertical):
         self.spectrum.styles.height = below
         self.spectrum.display = below > 0
         room = Size(self.size.width, lines - below)
+        self.foot.refresh()
         self.grid.styles.height = min(room.height, self.grid.fit(room))
 
     def _spectrum_lines(self, lines: int) -> int:

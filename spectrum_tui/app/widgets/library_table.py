@@ -20,7 +20,7 @@ WIDE_FROM = 110
 """Cells of width from which the day of the scan, the device and the folder have columns."""
 _GONE = "✗"
 _MOST_MARKED = 2
-_MARK, _DAY, _LAYERS, _METRIC, _DEVICE = 2, 10, 12, 14, 12
+_MARK, _TIME, _DAY, _LAYERS, _METRIC, _DEVICE = 2, 16, 10, 12, 14, 12
 _MODEL, _FOLDER = 40, 16
 """Cells of model and note at most where there is a folder to show, and of that at least."""
 
@@ -173,7 +173,7 @@ class LibraryTable(LineView):
 
     def _columns(self, width: int) -> list[tuple[str, int]]:
         """(title, cells with the gap after it) of the columns that have room."""
-        fixed = [("last used", _DAY + 2), ("layers", _LAYERS + 2), ("metric", _METRIC)]
+        fixed = [("last used", _TIME + 2), ("layers", _LAYERS + 2), ("metric", _METRIC)]
         if width >= WIDE_FROM:
             fixed[1:1] = [("scanned", _DAY + 2)]
             fixed.append(("device", _DEVICE))
@@ -240,7 +240,7 @@ class LibraryTable(LineView):
 def _text(entry: Entry, title: str, cells: int) -> str:
     match title:
         case "last used":
-            return f"{entry.day:<{cells}}"
+            return f"{entry.last_used:<{cells}}"
         case "scanned":
             return _cut(printable(entry.finished) or "–", cells)
         case "metric":

@@ -22,6 +22,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from spectrum_tui.app.widgets.key_footer import hidden_key
+from spectrum_tui.core.policy_values import PER_TYPE, RULES
 
 LOWEST, HIGHEST = 1, 100
 """0 % selects nothing, and an empty selection is never written."""
@@ -41,7 +42,6 @@ PERCENT_KEYS: list[BindingType] = [
 ]
 """Keys that move the slider of a screen, whatever has the focus, by `action_percent`."""
 _TYPED = re.compile(r"\d{1,3}(\.\d?)?", re.ASCII)
-OF_EACH_TYPE = "of each type"
 
 
 class PercentSlider(Widget, can_focus=True):
@@ -90,7 +90,7 @@ class PercentSlider(Widget, can_focus=True):
         super().__init__()
         self.set_reactive(PercentSlider.value, self.validate_value(value))
         self._on_change = on_change
-        self._what, self._instead = OF_EACH_TYPE, ""
+        self._what, self._instead = RULES[PER_TYPE].short, ""
         self._typed = ""
         self._typing: Timer | None = None
         self._dragging = False

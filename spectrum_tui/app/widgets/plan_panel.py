@@ -26,6 +26,8 @@ from spectrum_tui.core.settings import Settings
 LABEL = 13
 """Width of the labels in the table."""
 NORMS = "Norms start unchecked: 1-D weights all score 1.0 and rank by file order."
+WAITS = ("waits for the exact names", "· s takes back")
+NOTHING_LEFT = ("every score is there,", "nothing is read")
 NOTHING_CHECKED = "Check at least one type."
 
 
@@ -93,6 +95,8 @@ class Figures(Widget):
     plan: reactive[CheckedTypes | None] = reactive(None)
     time: reactive[tuple[str, str]] = reactive(("", ""))
     problem: reactive[str] = reactive("")
+    waits: reactive[bool] = reactive(False)
+    """Whether a scan was asked for that cannot begin yet."""
 
     def render(self) -> Content:
         """Return a fixed number of lines, so that a toggle never lays the screen out again."""
@@ -101,7 +105,7 @@ class Figures(Widget):
         return self._table(self.plan) if self.size.height > 2 else self._two_lines(self.plan)
 
     def _table(self, plan: CheckedTypes) -> Content:
-        about, device = (self.problem, "") if self.problem else self.time
+        about, device = self._when()
         share = Content.styled(
             bar(plan.share, max(4, self.size.width - LABEL)), "$primary on $panel"
         )
@@ -111,21 +115,26 @@ class Figures(Widget):
             ("parameters", numbers.count(plan.parameters)),
             ("", f"{numbers.percent(plan.share)} of the model"),
             ("", share),
-            ("to read", self._to_read(plan)),
+            ("to read", "–" if self.time == NOTHING_LEFT else self._to_read(plan)),
             ("time", self._strong(about)),
             ("", self._strong(device)),
         )
 
     def _two_lines(self, plan: CheckedTypes) -> Content:
-        time, where = (self.problem, "") if self.problem else self.time
+        time, where = self._when()
         read, brief = f"{self._to_read(plan)} to read", self._strong(time)
-        ways: list[list[Words]] = [
-            [read, self._strong(f"{time} {where}".strip())],
-            [read, brief],
-            [brief],
-        ]
+        long = self._strong(f"{time} {where}".strip())
+        ways: list[list[Words]] = [[read, long], [read, brief], [brief]]
+        if self.time == NOTHING_LEFT:
+            ways = [[long]]
         second = first_fitting(ways, self.size.width)
         return Content.assemble(self._first_line(plan), "\n", second)
+
+    def _when(self) -> tuple[str, str]:
+        """Return how long it takes, what is waited for, or why it cannot be."""
+        if self.waits:
+            return WAITS
+        return (self.problem, "") if self.problem else self.time
 
     def _first_line(self, plan: CheckedTypes) -> str:
         """Return the longest wording that fits."""
@@ -263,6 +272,8 @@ class PlanPanel(Vertical):
                 line.update(note)
 
     def _estimate(self, plan: CheckedTypes) -> tuple[str, str]:
+        if plan.layers and plan.scored - self._unusable(plan) == plan.layers and not self.fresh:
+            return NOTHING_LEFT
         kept = plan.scored > self._unusable(plan) and not self.fresh
         return estimate(plan, self.ready, self.settings.device, at_most=kept)
 
@@ -282,7 +293,7 @@ class PlanPanel(Vertical):
             return Content("No layer of the checked types has a score yet.")
         if self.fresh:
             layers = numbers.counted(plan.scored, "layer")
-            text = f"Starting afresh: {layers} will be computed again."
+            text = f"Starting afresh: {layers} will be computed again by the next scan."
             return _note(text, "fresh", "f", "Keep them")
         unusable = self._unusable(plan)
         scored = numbers.counted(plan.scored - unusable, "layer is", "layers are")

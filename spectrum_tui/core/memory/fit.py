@@ -109,7 +109,7 @@ class _Search:
 
 def fit(table: MemoryTable, limit: float, policy: Policy, training: Training) -> Fit:
     """Return the highest percentage of a policy that takes at most `limit` bytes on each GPU."""
-    policy = replace(policy, budget=None, layers=None)
+    policy = policy.without_budget()
     least = table.selection.smallest_percent(policy)
     search = _Search(table, limit, policy, least)
     percent = search.percent(training, policy.embeddings)

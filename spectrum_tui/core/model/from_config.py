@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from spectrum_tui.core import disk
 from spectrum_tui.core.checkpoint.folder import is_model_file
 from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor, read_config
 from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.experts import Shape
 from spectrum_tui.core.model.inspection import (
     Inspection,
     describe,
@@ -53,26 +55,30 @@ def checkpoint_from_config(folder: Path) -> Checkpoint:
     Raises CheckpointError where transformers has no such class.
     """
     from spectrum_tui.core.naming.model_class import NoModelClassError, empty_model
+    from spectrum_tui.core.naming.plain_decoders import known_shapes
 
     config = dict(read_config(folder) or {})
     config.pop("quantization_config", None)
+    plain = Checkpoint.unread(folder, config, (CONFIG,), ())
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     try:
-        model = empty_model(config)
+        shapes = known_shapes(config) or _shapes_of(empty_model(config))
     except NoModelClassError as exc:
         raise CheckpointError(
             f"{folder} holds config.json alone, and its shapes are not known: {exc}.",
             "Give a folder with the model's weights, or its id on the hub.",
             field="model",
         ) from exc
-    plain = Checkpoint.unread(folder, config, (CONFIG,), ())
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    return plain.with_headers([_tensors(model)], digest, str(folder))
+    return plain.with_headers([_tensors(shapes)], digest, str(folder))
 
 
-def _tensors(model: Any) -> Iterator[Tensor]:
+def _shapes_of(model: Any) -> dict[str, Shape]:
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def _tensors(shapes: Mapping[str, Shape]) -> Iterator[Tensor]:
     start = 0
-    for name, parameter in model.named_parameters():
-        end = start + parameter.numel() * _BYTES
-        shape = tuple(parameter.shape)
+    for name, shape in shapes.items():
+        end = start + prod(shape) * _BYTES
         yield Tensor(name=name, shape=shape, dtype="BF16", file=CONFIG, start=start, end=end)
         start = end

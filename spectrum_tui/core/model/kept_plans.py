@@ -18,7 +18,7 @@ from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.model.earlier import count_scored, kept_scores
-from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
+from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, is_built_in
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.settings import DEFAULTS, Settings
 
@@ -84,6 +84,13 @@ class KeptModel:
             scored=scored,
             scored_fast=fast,
         )
+
+    def needs_imports(self) -> bool:
+        """Return whether `summary` has to import transformers, which takes seconds."""
+        with self._lock:
+            if self._exact is not None or _read(self._path()) is not None:
+                return False
+        return not is_built_in(self.inspection, self._settings)
 
     def _is_current(self) -> bool:
         """Of a model that is only on the hub, whether it still is: a commit there never changes."""

@@ -19,6 +19,8 @@ from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter,
 from spectrum_tui.core.naming.values import DirectValues
 from spectrum_tui.core.results.results import ModuleKind
 
+MOST_LAYERS = 1_000
+"""Of a configuration without weights: above, its number is made up."""
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
@@ -79,6 +81,21 @@ def known_plan(
         model_class=decoder.model_class,
         values={name: DirectValues(stored[name]) for name in expected},
     )
+
+
+def known_shapes(config: Mapping[str, Any]) -> dict[str, Shape] | None:
+    """Return {parameter: shape} of a plain decoder of this configuration, in the order of the
+    model; None for another one."""
+    decoder = DECODERS.get(str(config.get("model_type", "")))
+    layers = config.get("num_hidden_layers")
+    if decoder is None or type(layers) is not int or not 0 < layers <= MOST_LAYERS:
+        return None
+    try:
+        shapes = dict(_parameters(config, decoder)) if _is_plain(config, decoder, "") else {}
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    sizes = (size for shape in shapes.values() for size in shape)
+    return shapes if shapes and all(type(size) is int and size > 0 for size in sizes) else None
 
 
 def _is_plain(config: Mapping[str, Any], decoder: DenseDecoder, model_class: str) -> bool:

@@ -69,7 +69,8 @@ class Verdict:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
     """All of a proof. `rates` are those that the methods were trained with, `found` the ones of
-    them that a sweep decided; the trials of the sweep are among the `outcomes`."""
+    them that a sweep decided; the trials of the sweep are among the `outcomes`. `warning` says
+    where the model is not the one that was scored."""
 
     model: str
     scores: str
@@ -87,6 +88,7 @@ class Proof:
     program: str = ""
     written: str = ""
     price: float = 0.0
+    warning: str = ""
 
 
 def proof_text(proof: Proof) -> str:

@@ -103,8 +103,8 @@ def next_rate(method: Method, tried: Iterable[Outcome]) -> float | None:
 
 
 def best_rate(tried: Iterable[Outcome]) -> float | None:
-    """Return the rate of the lowest loss on the held-out text, the lower one of equals; None where
-    no trial has one."""
+    """Return the rate of the lowest loss on the text of the trials, the lower one of equals; None
+    where no trial has one."""
     losses = _losses(tried) or {}
     best = min(sorted(losses), key=lambda rate: losses[rate], default=None)
     return None if best is None or losses[best] == math.inf else best

@@ -16,14 +16,16 @@ from spectrum_tui.core.conforming import conforms
 class Conditions:
     """What all rows of a proof have in common: the model, the texts, and how long it trains.
 
-    `train`, `held_out` and `kept` are files of `Example`s, one in a line, as `dataset.split` wrote
-    them; `digests` are theirs, in that order. A batch is `batch` sequences of `sequence` tokens.
+    `files` is a digest of what a model in a folder is, whose `revision` is not known. `train`,
+    `held_out` and `kept` are files of `Example`s, one in a line, as `dataset.split` wrote them;
+    `digests` are theirs, in that order. A batch is `batch` sequences of `sequence` tokens.
     The rate rises over the first `warmup` of the `steps`, a share, and falls to 0 in a line.
     Several `processes`, one for each GPU, share each batch.
     """
 
     model: str
     revision: str = ""
+    files: str = ""
     model_class: str = ""
     train: str
     held_out: str
@@ -108,8 +110,9 @@ class Outcome:
     """What came of a row: losses, sizes and times, or the `error` that ended it.
 
     `curve` is (step, training loss) of every step. `tokens` are those that it trained on, `density`
-    how many there are to a character of text. `step_seconds` is the median. `device` and `versions`
-    say on what it ran.
+    how many there are to a character of text. `step_seconds` is the median. `dtype` is that of the
+    weights; `device` and `versions` say on what it ran. A trial is judged on the text by which
+    rates are found, not on the held-out one.
     """
 
     method: str
@@ -126,6 +129,7 @@ class Outcome:
     density: float = 0.0
     step_seconds: float = 0.0
     seconds: float = 0.0
+    dtype: str = ""
     device: str = ""
     finished: str = ""
     error: str = ""

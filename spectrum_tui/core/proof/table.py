@@ -17,7 +17,16 @@ from spectrum_tui.core.text import safe
 
 NOTHING = "–"
 _MARKS = re.compile(r"([\\`*{}\[\]<>|#]|(?<!\w)_|_(?!\w))")
-_ROLES = {"train": "Trained on", "held_out": "Held out", "kept": "To keep"}
+_ROLES = {
+    "train": "Trained on",
+    "held_out": "Held out",
+    "tuning": "Rates found on",
+    "kept": "To keep",
+}
+_ROUNDED = (
+    ". In bfloat16, as trainers have it that load a model as it is stored, an update below about "
+    "1/256 of its weight is lost, at low rates most of them: --dtype float32 keeps them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ def _columns(proof: Proof, found: Sequence[Summary]) -> Iterator[_Column]:
         yield _Column(name, lambda one, name=name: _size(getattr(one.memory, name, 0)), wide=True)  # type: ignore[misc]
     yield _Column("peak", lambda one: _size(one.peak))
     yield _Column("tokens", lambda one: f"{one.tokens:,}" if one.tokens else NOTHING, wide=True)
-    yield _Column("step", lambda one: _seconds(one.step_seconds))
+    yield _Column("step", lambda one: seconds_text(one.step_seconds))
     yield _Column("time", lambda one: numbers.duration(one.seconds), wide=True)
     yield _Column(
         "cost", lambda one: _number(one.seconds * price, f"{one.seconds / 3600 * price:.2f}")
@@ -91,7 +100,8 @@ def _size(value: float) -> str:
     return numbers.size(value) if value else NOTHING
 
 
-def _seconds(value: float) -> str:
+def seconds_text(value: float) -> str:
+    """Return the time of a step: `840 ms`, `1.25 s`, a dash where it is not known."""
     if not (math.isfinite(value) and value):
         return NOTHING
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
@@ -132,6 +142,8 @@ def _conditions(proof: Proof) -> Iterator[str]:
     had = proof.conditions
     revision = f", revision {_escaped(had.revision)}" if had.revision else ""
     yield f"Model: {_escaped(proof.model)}{revision}, scores {_escaped(proof.scores)}"
+    if proof.warning:
+        yield f"Note: {_escaped(proof.warning)}"
     yield (
         f"Every row: {counted(proof.steps, 'step')} of {had.batch} × {had.sequence:,} tokens, "
         f"{counted(proof.seeds, 'seed')}; AdamW, warm-up over {had.warmup:.0%} of the steps, then "
@@ -142,7 +154,11 @@ def _conditions(proof: Proof) -> Iterator[str]:
         yield f"{_ROLES.get(role, _escaped(role))}: {_texts(texts)}"
     if found := [_sweep(proof, method) for method in proof.found if method in proof.rates]:
         rates = "; ".join(found)
-        yield f"Rates found by short trials with seed 0, by the held-out loss: {rates}"
+        yield (
+            "Rates found by short trials with seed 0, by the loss on text that no row "
+            f"trains on or is judged by: {rates}"
+        )
+    yield from _dtypes(proof)
     yield from _machine(proof)
 
 
@@ -173,6 +189,18 @@ def _machine(proof: Proof) -> Iterator[str]:
     made = ", ".join(_escaped(text) for text in (*said, proof.program, proof.written) if text)
     if made:
         yield f"Made on {made}"
+
+
+def _dtypes(proof: Proof) -> Iterator[str]:
+    """Yield in which types the methods held what trains."""
+    by_dtype: dict[str, dict[str, None]] = {}
+    for one in proof.outcomes:
+        if one.dtype:
+            by_dtype.setdefault(one.dtype, {})[one.method] = None
+    each = (f"{_escaped(name)} ({_escaped(', '.join(of))})" for name, of in by_dtype.items())
+    if by_dtype:
+        rounded = any("bfloat16" in name for name in by_dtype)
+        yield f"What trains is in {', '.join(each)}{_ROUNDED if rounded else ''}"
 
 
 def _escaped(text: str) -> str:

@@ -18,7 +18,6 @@ import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.experts import expert_of
-from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.recipes.check import check_names
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.spectrum import LIST, SpectrumYaml, YamlView, one_line
@@ -69,7 +68,7 @@ class AxolotlKind(RecipeKind):
         recipe = SpectrumYaml(choice.selection)
         view = recipe.view(choice.policy)
         fused = fused_types(choice.selection.result) if choice.experts else []
-        if choice.experts and (choice.policy.rule != PER_TYPE or choice.policy.budget):
+        if choice.experts and not choice.policy.is_per_type:
             raise SelectionError(
                 "Single experts are chosen by a percentage of each type alone.",
                 "Leave out the rule or the budget, or the choice of experts.",

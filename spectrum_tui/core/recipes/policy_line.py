@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.errors import InputError, RecipeError
-from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.results.policy import Policy, settings_with
 from spectrum_tui.core.settings import OPTIONS, POLICY_OPTIONS, Settings
 from spectrum_tui.core.text import safe
 from spectrum_tui.core.trainers.recipe_text import read_recipe
@@ -20,19 +20,7 @@ _FLAGS = {OPTIONS[name].flag: name for name in POLICY_OPTIONS}
 
 def policy_line(policy: Policy, metric: str) -> str:
     """Return the comment: `# policy: --top-percent 25 --metric spectrum`."""
-    settings = Settings(
-        top_percent=policy.percent,
-        metric=metric,
-        rule=policy.rule,
-        type_percents=policy.type_percents,
-        blocks=policy.blocks,
-        pins=policy.pins,
-        bans=policy.bans,
-        budget=policy.budget,
-        way=policy.way,
-        no_embeddings=not policy.embeddings,
-    )
-    return OPENING + safe(shlex.join(_options(settings)), " ")
+    return OPENING + safe(shlex.join(_options(settings_with(Settings(metric=metric), policy))), " ")
 
 
 def _options(settings: Settings) -> Iterator[str]:
@@ -51,6 +39,11 @@ def _options(settings: Settings) -> Iterator[str]:
             yield from (option.flag, option.text(value))
 
 
+def policy_text(lines: Iterable[str]) -> str | None:
+    """Return the options in the policy of a recipe's lines; None where it has none."""
+    return next((line[len(OPENING) :] for line in lines if line.startswith(OPENING)), None)
+
+
 def read_policy(path: Path) -> dict[str, Any]:
     """Return {setting: value} of the policy in a recipe that this program wrote.
 
@@ -64,7 +57,7 @@ def read_policy(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or str(exc)
         raise RecipeError(f"{safe(str(path))} cannot be read: {safe(reason)}.", "") from exc
-    text = next((line[len(OPENING) :] for line in lines if line.startswith(OPENING)), None)
+    text = policy_text(lines)
     if text is None:
         raise RecipeError(
             f"{safe(str(path))} holds no policy.",

@@ -9,10 +9,13 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+import numpy as np
+
 from spectrum_tui.core import numbers
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Hand
+from spectrum_tui.core.results.standing import By, deciding
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.text import safe
 
@@ -101,21 +104,14 @@ def rows(choice: Choice) -> Iterator[list[Cell]]:
 
 
 def _decided(choice: Choice) -> list[str]:
-    """Return for each layer what decides whether it trains: rule, type-percent, pin, ban, blocks,
-    embeddings, or that it has no score."""
+    """Return for each layer what decides whether it trains."""
     selection, policy = choice.selection, choice.policy
-    scores, by_hand = selection.result.scores, selection.by_hand(policy)
-    own = {name: selection.own_percent(name, policy) is not None for name in scores.type_names}
-    of_type = ["type-percent" if own[name] else "rule" for name in scores.type_names]
-    found = [of_type[kind] for kind in scores.type_ids]
-    for i in range(len(found)):
-        if selection.in_embeddings[i]:
-            found[i] = "embeddings"
-        elif by_hand[i] in _BY_HAND:
-            found[i] = _BY_HAND[Hand(by_hand[i])]
-        elif math.isnan(scores.values[i]):
-            found[i] = "no score"
-    return found
+    hands = selection.by_hand(policy)
+    every = deciding(selection, policy, np.arange(len(hands)))
+    return [
+        _BY_HAND[Hand(hand)] if by is By.HAND else by.value
+        for by, hand in zip(every, hands.tolist(), strict=True)
+    ]
 
 
 def _csv_cell(cell: Cell) -> Cell:

@@ -9,7 +9,7 @@ from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.policy_values import blocks_text
 from spectrum_tui.core.results.names import filter_names
 from spectrum_tui.core.results.policy import Policy
-from spectrum_tui.core.results.selection import percent_of_step
+from spectrum_tui.core.results.selection import LAST, percent_of_step, slots
 
 
 def pinned(policy: Policy, layers: Sequence[str], every: Mapping[str, int]) -> Policy:
@@ -29,36 +29,40 @@ def banned(policy: Policy, layers: Sequence[str], every: Mapping[str, int]) -> P
     return replace(policy, pins=pins, bans=_with(policy.bans, layers, every))
 
 
-def with_type_percents(policy: Policy, percents: Mapping[str, float], pattern: str = "") -> Policy:
+def with_type_percents(
+    policy: Policy, percents: Mapping[str, float | None], pattern: str = ""
+) -> Policy:
     """Return the policy with a percentage of its own for each of these types; with none where it
-    is that of all and no other pattern says otherwise. `pattern` matches these types and no other:
-    it stands for them where their percentages are the same."""
+    is None or that of all, and no other pattern says otherwise. `pattern` matches these types and
+    no other: it stands for them where their percentages are the same."""
     others = tuple(
         one for one in policy.type_percents if one[0] != pattern and one[0] not in percents
     )
     said = {name for other, _ in others for name in filter_names(percents, other)}
-    own = {name: n for name, n in percents.items() if n != policy.percent or name in said}
+    common = policy.percent if policy.is_per_type else None
+    wanted = {name: common if n is None else n for name, n in percents.items()}
+    own = {name: n for name, n in wanted.items() if n is not None and (n != common or name in said)}
     same = set(own.values())
     if pattern and len(own) == len(percents) > 1 == len(same):
         own = {pattern: same.pop()}
     return replace(policy, type_percents=(*others, *own.items()))
 
 
-def next_percent(percent: float, layers: int, by: int, common: float) -> float:
+def next_percent(percent: float, layers: int, by: int, common: float | None) -> float:
     """Return the nearest percentage above (`by` > 0) or below that selects another number of this
-    many layers: by a whole percent at least, and `common`, that of all types, where it selects as
-    many.
+    many layers: by a whole percent at least, and `common`, that of all types, where there is one
+    that selects as many.
 
     >>> next_percent(25, 30, 1, 25), next_percent(27, 30, -1, 25), next_percent(0, 30, -1, 25)
     (27, 25, 0)
     """
-    now, moved = (int(layers * round(10 * p)) // 1000 for p in (percent, percent + by))
+    now, moved = (int(slots(p, layers)) for p in (percent, percent + by))
     wanted = min(layers, max(now + 1, moved)) if by > 0 else max(0, min(now - 1, moved))
     if wanted == now or layers == 0:
         return percent
-    if layers * round(10 * common) // 1000 == wanted:
+    if common is not None and slots(common, layers) == wanted:
         return common
-    return percent_of_step(-(-1000 * wanted // layers), layers)
+    return percent_of_step(-(-LAST * wanted // layers), layers)
 
 
 def from_block(policy: Policy, first: int) -> Policy:
@@ -113,6 +117,7 @@ def _not_in(patterns: Sequence[str], layers: Sequence[str], every: Mapping[str, 
 def slid(before: Policy, after: Policy) -> str:
     """Return which percentages alone were changed: `*` for that of all, or the patterns of types;
     "" where anything else was."""
+    before = replace(before, layers=after.layers)
     if replace(before, percent=after.percent) == after:
         return "*"
     changed = {name for name, _ in set(before.type_percents) ^ set(after.type_percents)}

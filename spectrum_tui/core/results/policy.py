@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.policy_values import PER_TYPE, Blocks, Budget, TypePercents, blocks_text
+from spectrum_tui.core.policy_values import (
+    PER_TYPE,
+    RULES,
+    Blocks,
+    Budget,
+    TypePercents,
+    blocks_text,
+)
 from spectrum_tui.core.settings import DEFAULT_PERCENT, Settings
 
 STEPS_OF_A_PERCENT = 10
 """A percentage has one decimal: every layer of a type of 1,000 can be told from the next."""
-_RULES = {
-    "per-type": "of each layer type",
-    "global": "of all layers together",
-    "global-rank": "of all layers together by rank in their type",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +47,23 @@ class Policy:
 
     @property
     def shape(self) -> Policy:
-        """Return what remains the same while the percentage moves and embeddings are switched."""
-        return replace(self, percent=0, embeddings=True)
+        """Return what remains the same while the percentage moves, embeddings are switched and a
+        budget is filled anew."""
+        return replace(self, percent=0, embeddings=True, layers=None)
 
     @property
     def is_plain(self) -> bool:
         """Whether it is one percentage for every type, all that spectrum.py knows."""
         return self.shape == Policy(percent=0)
+
+    @property
+    def is_per_type(self) -> bool:
+        """Whether the percentage is of each type."""
+        return self.rule == PER_TYPE and self.budget is None
+
+    def without_budget(self) -> Policy:
+        """Return the policy by its rule and percentage, in whatever way it trains."""
+        return replace(self, budget=None, layers=None, way="")
 
     @property
     def step(self) -> int:
@@ -65,8 +77,16 @@ class Policy:
 
     def words_by(self, metric: str) -> str:
         """Return what is taken, and by which metric: `the top 25 % of each layer type by …`."""
-        rule = f"{self._of_the_rule()} by {metric}" if metric else self._of_the_rule()
+        rule = f"{self.rule_words} by {metric}" if metric else self.rule_words
         return ", ".join((rule, *self._besides()))
+
+    @property
+    def rule_words(self) -> str:
+        """What is taken by the rule alone: `the top 25 % of each layer type`."""
+        if self.budget is None:
+            return f"the top {self.percent:g} % {RULES[self.rule].words}"
+        what = "" if self.budget.in_bytes else " parameters"
+        return f"the best layers by rank in their type that fit into {self.budget.text}{what}"
 
     @property
     def besides(self) -> str:
@@ -89,19 +109,13 @@ class Policy:
         if self.bans:
             yield f"{len(self.bans):,} banned"
 
-    def _of_the_rule(self) -> str:
-        if self.budget is None:
-            return f"the top {self.percent:g} % {_RULES[self.rule]}"
-        what = "" if self.budget.in_bytes else " parameters"
-        return f"the best layers of each type that fit into {self.budget.text}{what}"
-
     @property
     def ending(self) -> str:
         """Return what the name of a file of it says: `25percent`, `24GiB`, `25percent_shaped`."""
         if self.budget is not None:
-            start = self.budget.text.replace(" ", "")
+            start = self.budget.text
         else:
-            rule = "" if self.rule == PER_TYPE else f"{self.rule}_"
+            rule = "" if self.is_per_type else f"{self.rule}_"
             start = f"{rule}{self.percent:g}percent"
         return f"{start}_shaped" if self._is_shaped else start
 
@@ -127,4 +141,20 @@ def policy_of(settings: Settings) -> Policy:
         bans=settings.bans,
         budget=settings.budget,
         way="" if settings.budget is None else settings.way,
+    )
+
+
+def settings_with(settings: Settings, policy: Policy) -> Settings:
+    """Return the settings that ask for a policy."""
+    return replace(
+        settings,
+        top_percent=policy.percent,
+        no_embeddings=not policy.embeddings,
+        rule=policy.rule,
+        type_percents=policy.type_percents,
+        blocks=policy.blocks,
+        pins=policy.pins,
+        bans=policy.bans,
+        budget=policy.budget,
+        way=policy.way or settings.way,
     )

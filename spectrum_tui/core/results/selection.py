@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.layer_types import Group, group_of
-from spectrum_tui.core.policy_values import PER_TYPE, Blocks
+from spectrum_tui.core.policy_values import RULES, Blocks
 from spectrum_tui.core.results.names import Names, unmatched
 from spectrum_tui.core.results.policy import STEPS_OF_A_PERCENT, Policy
 from spectrum_tui.core.results.results import (
@@ -152,9 +152,17 @@ class Selection:
         return float(self.percents(policy)[self.result.scores.type_names.index(type_name)])
 
     def percents(self, policy: Policy) -> FloatArray:
-        """Return per type its percentage: its own, or that of all."""
+        """Return per type its percentage: its own, or that of all. Where these are chosen together
+        it is the one that selects as many of the type."""
         own = self.own_percents(policy)
-        return np.where(np.isnan(own), policy.percent, own)
+        common = policy.percent if policy.is_per_type else self._percents_by_rule(policy)
+        return np.where(np.isnan(own), common, own)
+
+    def _percents_by_rule(self, policy: Policy) -> FloatArray:
+        chosen = self._by_rule(policy) <= policy.step
+        taken = np.bincount(self.result.scores.type_ids[chosen], minlength=len(self.counts))
+        steps = np.where(taken > 0, thresholds(taken, self.counts), 0)
+        return np.array(list(map(percent_of_step, steps.tolist(), self.counts.tolist())), float)
 
     def own_percent(self, type_name: str, policy: Policy) -> float | None:
         """Return the percentage that a policy gives to a type alone; None without one."""
@@ -172,7 +180,7 @@ class Selection:
         """Return which types have so few layers that a percentage selects none of them, in words;
         "" where there is none. Norms, embeddings and heads are not counted, nor anything where
         nothing at all is selected, or where a type may have a percentage of its own."""
-        if policy.rule != PER_TYPE or policy.type_percents or not self.selects_any(policy):
+        if not policy.is_per_type or policy.type_percents or not self.selects_any(policy):
             return ""
         small = self._matrix_counts[self._matrix_counts * policy.step < LAST]
         if not len(small):
@@ -259,9 +267,16 @@ class Selection:
             threshold = np.full(len(self.rank), NEVER, np.int64)
             threshold[self.by_share[: policy.layers]] = ALWAYS
             return threshold
-        if policy.rule == PER_TYPE:
-            return self.percent_thresholds.copy()
-        order = self._by_score() if policy.rule == "global" else self.by_share
+        check_rule(policy.rule, self.result.scores.metric)
+        match policy.rule:
+            case "per-type":
+                return self.percent_thresholds.copy()
+            case "global":
+                order = self._by_score()
+            case "global-rank":
+                order = self.by_share
+            case _:
+                raise NotImplementedError(policy.rule)
         place = np.zeros(len(self.rank), np.int64)
         place[order] = np.arange(1, len(order) + 1)
         return thresholds(place, np.full(len(place), self.counts.sum()))
@@ -276,7 +291,6 @@ class Selection:
 
     def _by_score(self) -> IntArray:
         scores = self.result.scores
-        check_rule("global", scores.metric)
         ranked = np.flatnonzero(self.rank > 0)
         return ranked[np.argsort(-scores.values[ranked], kind="stable")]
 
@@ -339,11 +353,17 @@ def thresholds(rank: IntArray, n: IntArray) -> IntArray:
     return steps
 
 
+def slots(percent: npt.ArrayLike, layers: npt.ArrayLike) -> IntArray:
+    """Return how many of so many layers a percentage selects: floor(n·P/100)."""
+    steps = np.rint(np.asarray(percent, np.float64) * STEPS_OF_A_PERCENT).astype(np.int64)
+    return np.asarray(np.asarray(layers, np.int64) * steps // LAST)
+
+
 def check_rule(rule: str, metric: str) -> None:
     """Raise InputError for a rule that compares what the metric does not make comparable."""
-    if rule == "global" and metric not in COMPARABLE:
+    if RULES[rule].compares and metric not in COMPARABLE:
         raise InputError(
-            f"The rule global compares layers of different types, and {metric} does not: it "
+            f"The rule {rule} compares layers of different types, and {metric} does not: it "
             "depends on the shape of a matrix.",
             f"Rank by {COMPARABLE[0]} (--metric {COMPARABLE[0]}), or take --rule global-rank.",
             field="rule",

@@ -7,16 +7,16 @@ from enum import Enum
 
 import numpy as np
 
-from spectrum_tui.core.policy_values import PER_TYPE
 from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.results.results import IntArray
 from spectrum_tui.core.results.selection import NEVER, Hand, Selection, percent_of_step
 
 
 class By(Enum):
-    """What decides whether a layer is selected."""
+    """What decides whether a layer is selected, as tables of layers call it."""
 
     RULE = "rule"
-    TYPE = "the percentage of its own type"
+    TYPE = "type-percent"
     BUDGET = "budget"
     HAND = "hand"
     EMBEDDINGS = "embeddings"
@@ -38,21 +38,32 @@ def standing(selection: Selection, policy: Policy, row: int) -> Standing:
     """Return why a layer is selected or not; embeddings and heads are where they train."""
     shape = selection.shape(policy)
     selected = bool(shape.threshold[row] <= policy.step)
-    if selection.by_hand(policy)[row] != Hand.NONE:
-        return Standing(by=By.HAND, selected=selected)
-    if selection.in_embeddings[row]:
-        trains = not shape.frozen[row]
-        return Standing(by=By.EMBEDDINGS, selected=trains)
-    if selection.percent_thresholds[row] == NEVER:
-        return Standing(by=By.NOTHING, selected=False)
-    kind = int(selection.result.scores.type_ids[row])
-    if selection.own_percent(selection.result.scores.type_names[kind], policy) is not None:
-        step = int(selection.percent_thresholds[row])
-        percent = percent_of_step(step, int(selection.counts[kind]))
-        return Standing(by=By.TYPE, selected=selected, percent=percent)
-    if policy.budget is not None:
+    by = deciding(selection, policy, np.array([row]))[0]
+    if by in (By.HAND, By.NOTHING):
+        return Standing(by=by, selected=selected)
+    if by is By.EMBEDDINGS:
+        return Standing(by=by, selected=not shape.frozen[row])
+    if by is By.BUDGET:
         place = int(np.flatnonzero(selection.by_share == row)[0]) + 1
-        return Standing(by=By.BUDGET, selected=selected, place=place)
-    layers = selection.counts[kind] if policy.rule == PER_TYPE else selection.counts.sum()
-    percent = percent_of_step(int(shape.threshold[row]), int(layers))
-    return Standing(by=By.RULE, selected=selected, percent=percent)
+        return Standing(by=by, selected=selected, place=place)
+    own, counts = by is By.TYPE, selection.counts
+    step = int((selection.percent_thresholds if own else shape.threshold)[row])
+    of_type = own or policy.is_per_type
+    layers = counts[selection.result.scores.type_ids[row]] if of_type else counts.sum()
+    return Standing(by=by, selected=selected, percent=percent_of_step(step, int(layers)))
+
+
+def deciding(selection: Selection, policy: Policy, rows: IntArray) -> list[By]:
+    """Return what decides whether each of these layers is selected."""
+    own = selection.own_percents(policy)[selection.result.scores.type_ids[rows]]
+    decided = (
+        (selection.by_hand(policy)[rows] != Hand.NONE, By.HAND),
+        (selection.in_embeddings[rows], By.EMBEDDINGS),
+        (selection.percent_thresholds[rows] == NEVER, By.NOTHING),
+        (~np.isnan(own), By.TYPE),
+    )
+    otherwise = By.RULE if policy.budget is None else By.BUDGET
+    found = np.full(len(rows), otherwise, object)
+    for where, by in reversed(decided):
+        found[where] = by
+    return list(found)

@@ -77,9 +77,9 @@ class Entry:
         return f"{self.layers:,}" if self.complete else f"{self.layers:,} of {self.planned:,}"
 
     @property
-    def day(self) -> str:
-        """The local day on which it was last used."""
-        return time.strftime("%Y-%m-%d", time.localtime(self.used))
+    def last_used(self) -> str:
+        """When it was last used, in local time: entries of one day are told apart by it."""
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(self.used))
 
     @property
     def folder(self) -> str:
@@ -109,6 +109,13 @@ def record(result: Result, path: Path) -> None:
             entry = _entry(result, str(path))
             _write(next((replace(entry, note=e.note) for e in _read([_place(entry.path)])), entry))
             _trim()
+
+
+def entry_of(recipe: str) -> Entry | None:
+    """Return the last used entry, whose file is there, of the model that a recipe of ours names in
+    its comments; None where there is none."""
+    said = {line[2:].split(" · ")[0] for line in recipe.splitlines() if line.startswith("# ")}
+    return next((one for one in entries() if one.model in said and not one.is_gone), None)
 
 
 def entries() -> list[Entry]:

@@ -30,6 +30,7 @@ from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.core.results.results import IntArray, Result, Scores
 from spectrum_tui.core.saved import store
 
+SIZES_OF = "sizes of "
 _NUMBERED = re.compile(r"(?<![^.])[^.]+\.\d+(\.|$)")
 
 
@@ -50,14 +51,21 @@ def load_sized(path: Path, model: str = "") -> Result:
     """
     result = store.load_result(path)
     if model:
-        return with_sizes(result, described(model))
+        return _remembered(with_sizes(result, described(model)), path)
     if result.scores.has_shapes:
         return result
     for name in cached_models_of(result):
         try:
-            return with_sizes(result, described(name))
+            return _remembered(with_sizes(result, described(name)), path)
         except SpectrumError:
             continue
+    return result
+
+
+def _remembered(result: Result, path: Path) -> Result:
+    """Return scores with sizes; those of another tool have them from now on."""
+    if not result.provenance.version:
+        store.keep_details(result, path)
     return result
 
 
@@ -86,7 +94,9 @@ def with_sizes(result: Result, inspection: Inspection) -> Result:
         note = f"{layers}, which transformers 5 joins into one"
         match = _match(result, model)
     _check(result, summary.name, match, model)
-    notes = (*result.provenance.notes, f"sizes of {summary.name}", *filter(None, (note,)))
+    others = (one for one in result.provenance.notes if not one.startswith(SIZES_OF))
+    notes = (*others, f"{SIZES_OF}{summary.name}", *filter(None, (note,)))
+    notes = tuple(dict.fromkeys(notes))  # those of last time are among the first
     origin = replace(
         result.provenance, architecture=summary.architecture, naming=naming, notes=notes
     )

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ from spectrum_tui.core.results.results import (
     int_array,
 )
 from spectrum_tui.core.saved.kept_spectra import completed
-from spectrum_tui.core.settings import ALL_METRICS, METRIC
+from spectrum_tui.core.settings import ALL_METRICS, DATA_METRICS, METRIC
 from spectrum_tui.core.wire import form_of
 
 DETAILS = f"results {form_of(Scores, Result, Provenance, EmbeddingParameter, Parameter)}"
@@ -72,11 +72,31 @@ def save_scores(
     text = flat_text(result)
     write_text(files.scores, text)
     write_text(files.sorted_scores, sorted_text(result))
+    result = _with_known(result, text)
     try:
         write_kept(_details_path(text), DETAILS, json.dumps(_details(result)))
     except OutputError as exc:
         tell(f"The score files will open without sizes. {exc}")
     return files
+
+
+def _with_known(result: Result, text: str) -> Result:
+    """Return the result with the metrics of data that a probe of these very scores has left: a
+    scan that gives them again knows none."""
+    kept, scores = read_kept(_details_path(text), DETAILS), result.scores
+    known: Mapping[str, MetricColumn] = {}
+    with contextlib.suppress(ValueError):
+        earlier = from_details_text(kept or "", Path())
+        if earlier.checkpoint == result.checkpoint and earlier.scores.layers == scores.layers:
+            known = earlier.scores.metrics
+    lacking = {n: known[n] for n in DATA_METRICS if n in known and n not in scores.metrics}
+    return replace(result, scores=replace(scores, metrics={**scores.metrics, **lacking}))
+
+
+def add_details(path: Path, result: Result) -> None:
+    """Keep what is known more of the scores in a file, which stays as it is; raises ResultsError
+    where it cannot be read, OutputError where nothing can be kept."""
+    write_kept(_details_path(_read(path)), DETAILS, json.dumps(_details(result)))
 
 
 def files_of(result: Result, folder: Path) -> OutputFiles:
@@ -120,6 +140,13 @@ def _load_result(path: Path) -> Result:
 def details_text(result: Result) -> str:
     """Everything of a result as one line of JSON, to cross from one process to another."""
     return json.dumps(_details(result))
+
+
+def keep_details(result: Result, path: Path) -> None:
+    """Keep everything of a result for the next time that the file is read, where the cache can be
+    written."""
+    with contextlib.suppress(OutputError, ResultsError):
+        write_kept(_details_path(_read(path)), DETAILS, details_text(result))
 
 
 def from_details_text(text: str, path: Path) -> Result:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.memory.budget import filled
 from spectrum_tui.core.memory.presets import Training
-from spectrum_tui.core.policy_values import parse_budget
+from spectrum_tui.core.policy_values import Budget, parse_budget
 from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.settings import METRICS, Settings
@@ -75,9 +76,11 @@ def test_a_budget_is_filled_anew_by_whatever_changes() -> None:
         assert policy == filled(policy, state.choice.selection, Tiers())
         total = state.memory.estimate(state.choice, state.memory.training).total
         assert total <= 20 * 2**30
+    first = ResultState(SIZED, state.settings).choice.policy
+    assert state.choice.policy != first
     while state.undo():
         pass
-    assert state.choice.policy == state.of(SIZED).choice.policy
+    assert state.choice.policy == first
 
 
 def test_the_card_and_the_way_are_undone_too() -> None:
@@ -96,3 +99,67 @@ def test_other_tiers_are_no_step_of_their_own() -> None:
     state = ResultState(SIZED, Settings(top_percent=25))
     state.choice = replace(state.choice, tiers=Tiers(high_rank=64))
     assert not state.undo()
+
+
+def _chosen(state: ResultState, kind: int) -> int:
+    return int(state.mask()[state.result.scores.type_ids == kind].sum())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(top_percent=25, rule="global", metric="calibrated"),
+        Settings(top_percent=25, rule="global-rank"),
+        Settings(budget=parse_budget("20GiB"), way="8bit", no_embeddings=True),
+        Settings(budget=parse_budget("2B"), no_embeddings=True),
+        Settings(top_percent=25),
+    ],
+)
+def test_the_percentage_of_a_type_starts_from_the_layers_that_are_selected(
+    settings: Settings,
+) -> None:
+    state = ResultState(made.with_metrics(made.with_parameters(made.result(layers=32))), settings)
+    for kind in (1, 4):
+        before = _chosen(state, kind)
+        for by in (1, -1, -1, 1):
+            state.move_types([kind], by)
+            before += by
+            assert _chosen(state, kind) == before
+            assert state.types_text([kind]).endswith(f"%, {before} of 32 layers")
+    state.ban(np.flatnonzero(state.result.scores.type_ids == 1).tolist())
+    assert state.types_text([1]).endswith("%, 0 of 32 layers")
+
+
+@pytest.mark.parametrize("budget", [parse_budget("2B"), None])
+def test_a_percentage_is_typed_for_a_type_and_given_up(budget: Budget | None) -> None:
+    rule = "per-type" if budget else "global-rank"
+    settings = Settings(top_percent=25, rule=rule, budget=budget, no_embeddings=True)
+    state = ResultState(SIZED, settings)
+    before, name = state.choice.policy, SIZED.scores.type_names[2]
+    state.give_types({2: 25})
+    assert state.choice.policy.type_percents == ((name, 25),)
+    assert _chosen(state, 2) == 2
+    state.give_types({2: None})
+    assert state.choice.policy == before
+
+
+def test_another_rule_takes_a_budget_and_its_way_away() -> None:
+    state = ResultState(
+        SIZED, Settings(budget=parse_budget("20GiB"), way="8bit", no_embeddings=True)
+    )
+    state.next_rule()
+    assert state.choice.policy == Policy(embeddings=False)
+    assert replace(state.choice.policy, embeddings=True).is_plain
+
+
+def test_what_a_budget_holds_is_no_change_by_hand() -> None:
+    state = ResultState(SIZED, Settings(budget=parse_budget("2B")))
+    before = state.choice.policy
+    for _ in range(6):
+        state.move_types([0], 1)
+    assert state.is_unsaved
+    assert state.undo().startswith(SIZED.scores.type_names[0])
+    assert state.choice.policy == before and not state.is_unsaved
+    state.choose(embeddings=False)
+    assert state.choice.policy.layers != before.layers
+    assert not state.is_unsaved

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spectrum_tui.core.dataset.describing import describe
 from spectrum_tui.core.dataset.examples import Dataset, Example
 from spectrum_tui.core.dataset.kept_examples import digest_of
-from spectrum_tui.core.dataset.split import split, without
+from spectrum_tui.core.dataset.split import split, with_tuning, without
 from spectrum_tui.core.errors import DataError
 
 
@@ -62,6 +62,34 @@ def test_of_one_document_the_end_is_held_out_from_a_paragraph_on() -> None:
     assert train.text.split("\n\n") + held.text.split("\n\n") == paragraphs
     assert len(held.text.split("\n\n")) == 4
     assert found.note.startswith("Of the one document, its last ")
+
+
+def test_what_finds_the_rates_is_neither_trained_on_nor_held_out() -> None:
+    texts = [f"Document {n}" for n in range(2000)]
+    plain = split(dataset(*texts))
+    found = with_tuning(plain)
+    assert 160 < len(found.tuning) < 240
+    assert found.held_out == plain.held_out
+    assert {*found.train, *found.tuning} == set(plain.train)
+    assert len(found.train) + len(found.tuning) == len(plain.train)
+    amount = f"{len(found.tuning)} examples more, which no row trains on."
+    assert found.note == f"{plain.note} Rates are found by {amount}"
+    more = with_tuning(split(dataset(*texts, *(f"Another {n}" for n in range(500)))))
+    assert set(found.tuning) <= set(more.tuning)
+
+
+def test_of_one_document_the_rates_are_found_by_what_comes_before_its_end() -> None:
+    words = [f"word{n:03d}" for n in range(200)]
+    found = with_tuning(split(dataset(" ".join(words))))
+    sides = found.train, found.tuning, found.held_out
+    assert [len(side[0].text.split()) for side in sides] == [162, 18, 20]
+    assert " ".join(side[0].text for side in sides) == " ".join(words)
+
+
+def test_two_exchanges_cannot_find_rates() -> None:
+    examples = tuple(Example(prompt="a", completion=f"{n}") for n in range(2))
+    with pytest.raises(DataError, match="no rates can be found"):
+        with_tuning(split(of(examples)))
 
 
 @pytest.mark.parametrize("copies", [1, 3])

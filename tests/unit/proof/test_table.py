@@ -65,12 +65,17 @@ def test_the_page_says_what_it_rests_on() -> None:
         replace(outcome("full", 0, loss), rate=rate, trial=True)
         for rate, loss in ((2e-5, 3.0), (7e-6, 3.1), (6e-5, 2.9))
     ]
+    dtypes = [
+        replace(outcome("full", 0, 2.7), dtype="bfloat16"),
+        replace(outcome("lora:100", 0, 2.7), dtype="float32"),
+    ]
     made = replace(
         MADE,
-        outcomes=(*MADE.outcomes, *trials),
+        outcomes=(*MADE.outcomes, *trials, *dtypes),
         rates={"full": 6e-5},
         found=("full",),
         verdict=Verdict(lines=("No difference was found.",)),
+        warning="the model is another one",
     )
     text = markdown(made)
     for line in (
@@ -79,8 +84,10 @@ def test_the_page_says_what_it_rests_on() -> None:
         "| full | 2e-4 | 2.70 ± 0.01 | −0.46 |",
         "- Every row: 200 steps of 2 × 512 tokens, 3 seeds; AdamW, warm-up over 10 % of the steps",
         "- Trained on: a.jsonl: 100 documents, 12,000 tokens, SHA-256 1",
-        "- Rates found by short trials with seed 0, by the held-out loss: full 6e-5 of 7e-6, 2e-5",
-        "6e-5, the highest tried",
+        "- Rates found by short trials with seed 0, by the loss on text that no row trains on or "
+        "is judged by: full 6e-5 of 7e-6, 2e-5, 6e-5, the highest tried",
+        "- Note: the model is another one",
+        "- What trains is in bfloat16 (full), float32 (lora:100). In bfloat16, ",
         "- Made on cuda NVIDIA H200, torch 2.9, spectrum-tui 0.1.0, 2026-01-31 12:00 UTC",
     ):
         assert line in text

@@ -155,7 +155,8 @@ def test_a_row_says_what_it_does(llama: Path, tmp_path: Path) -> None:
     assert tuple(steps) == outcome.curve
     assert {one.steps for one in said[1:]} == {5}
     assert outcome.tokens == STEPS * BATCH * LENGTH
-    assert outcome.device == "cpu" and outcome.versions["torch"] == torch.__version__
+    assert (outcome.dtype, outcome.device) == ("float32", "cpu")
+    assert outcome.versions["torch"] == torch.__version__
 
 
 def test_a_loss_that_is_no_number_ends_the_row(llama: Path, tmp_path: Path) -> None:

@@ -14,17 +14,27 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core.errors import DataError, InputError, OutputError, ResultsError
+from spectrum_tui.core import hub
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
+from spectrum_tui.core.dataset.kept_examples import read_examples
+from spectrum_tui.core.errors import (
+    CheckpointError,
+    DataError,
+    InputError,
+    OutputError,
+    ResultsError,
+)
 from spectrum_tui.core.proof.methods import parse_methods
 from spectrum_tui.core.proof.proof import Proof
 from spectrum_tui.core.proof.rates import parse_rates
 from spectrum_tui.core.proof.rows import OUT_OF_MEMORY, Job, Outcome, Progress, Row
 from spectrum_tui.core.proof.store import read_proof
+from spectrum_tui.core.results.results import Result
 from spectrum_tui.proving.ends import ended
-from spectrum_tui.proving.preparing import Asked, conditions_of, prepare
+from spectrum_tui.proving.preparing import Asked, Prepared, conditions_of, prepare
 from spectrum_tui.proving.process import RowProcess
 from spectrum_tui.proving.runner import Runner, StoppedError
-from tests import made
+from tests import checkpoints, made
 from tests.unit.proving.fake_row import fake_outcome
 from tests.unit.proving.texts import document
 
@@ -75,7 +85,7 @@ def asked(folder: Path, methods: str = "top:50,random:50", lr: str = "2e-4") -> 
         rates=parse_rates(lr, chosen) if lr else {},
         steps=8,
         seeds=2,
-        conditions=conditions_of(result, "models/made"),
+        conditions=conditions_of(result),
     )
 
 
@@ -216,6 +226,8 @@ def test_other_data_are_other_rows(table: Table) -> None:
 def test_rates_are_looked_for_and_the_trials_kept(table: Table) -> None:
     proof, _ = table.run(methods="top:50", lr="")
     assert proof.rates == {"top:50": 2e-4} and proof.found == ("top:50",)
+    documents = {name: one.documents for name, one in proof.texts.items()}
+    assert sum(documents.values()) - documents["kept"] == 20 and documents["tuning"] >= 1
     assert table.started == 3 * ["top:50/0/trial"] + ["top:50/0", "top:50/1"]
     assert [one.trial for one in proof.outcomes] == [True] * 3 + [False] * 2
     _, heard = table.run(methods="top:50", lr="")
@@ -343,6 +355,67 @@ def test_what_cannot_be_is_said_before_anything_is_written(tmp_path: Path) -> No
         prepare(replace(asked(tmp_path), data=(str(tmp_path / "nothing"),)))
     with pytest.raises(ResultsError):
         prepare(replace(asked(tmp_path), methods=parse_methods("metric:stable_rank:25")))
+    assert not (tmp_path / "proof").exists()
+
+
+def test_rates_are_found_by_a_text_of_their_own(tmp_path: Path) -> None:
+    prepared = prepare(asked(tmp_path, "top:50", lr=""))
+    prepared.write_texts()
+    plan, known = prepared.plan, prepared.conditions
+    trial = prepared.job(plan.trial(plan.methods[0], 1e-4)).conditions
+    row = prepared.job(plan.row(plan.methods[0], 0, 1e-4)).conditions
+    assert row == known and len(known.digests) == 3 and not trial.kept
+    sides = [
+        {one.text for one in read_examples(Path(file), digest)}
+        for file, digest in (
+            (known.train, known.digests[0]),
+            (known.held_out, known.digests[1]),
+            (trial.held_out, trial.digests[1]),
+        )
+    ]
+    assert trial.train == known.train and all(sides)
+    assert sum(map(len, sides)) == len(set[str]().union(*sides)) == 20
+    assert set(prepare(asked(tmp_path, "top:50")).texts) == {"train", "held_out", "kept"}
+
+
+def of_folder(tmp_path: Path, result: Result, model: Path) -> Prepared:
+    return prepare(
+        replace(asked(tmp_path), result=result, conditions=conditions_of(result, str(model)))
+    )
+
+
+def test_another_model_in_the_same_folder_is_other_rows(tmp_path: Path) -> None:
+    model = checkpoints.save(tmp_path / "model", checkpoints.llama())
+    (model / "tokenizer.json").write_text("{}")
+    result = made.with_parameters(made.result())
+    scored = replace(result, checkpoint=read_checkpoint(model).fingerprint)
+    first = of_folder(tmp_path, scored, model)
+    assert first.conditions.files and first.warning == ""
+    assert of_folder(tmp_path, scored, model).conditions == first.conditions
+    keys = {first.conditions.files}
+    (model / "tokenizer.json").write_text("{ }")
+    keys.add(of_folder(tmp_path, scored, model).conditions.files)
+    checkpoints.save(tmp_path / "model", checkpoints.llama(hidden=16))
+    changed = of_folder(tmp_path, scored, model)
+    assert len(keys | {changed.conditions.files}) == 3
+    assert changed.warning.startswith("the files of the model are not those that were scored")
+    assert of_folder(tmp_path, result, model).warning == ""
+
+
+def test_a_model_of_the_hub_is_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "find_local", lambda name: (tmp_path, f"commit of {name}"))
+    result = made.with_parameters(made.result())
+    usual = asked(tmp_path)
+    assert prepare(usual).conditions.revision == result.provenance.revision
+    other = prepare(replace(usual, conditions=conditions_of(result, "org/other")))
+    assert other.conditions.revision == "commit of org/other" and not other.conditions.files
+    assert other.warning.startswith("the model is not the one that was scored")
+
+
+def test_a_folder_without_a_tokenizer_is_refused_before_any_row(tmp_path: Path) -> None:
+    model = checkpoints.save(tmp_path / "model", checkpoints.llama())
+    with pytest.raises(CheckpointError, match="has no tokenizer"):
+        of_folder(tmp_path, made.with_parameters(made.result()), model)
     assert not (tmp_path / "proof").exists()
 
 

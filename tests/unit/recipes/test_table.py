@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.cli.main import main
+from spectrum_tui.core.policy_values import parse_budget
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS, OFFERED, kind_named
 from spectrum_tui.core.recipes.table import TABLES
@@ -77,6 +78,14 @@ def test_what_decides() -> None:
     assert by[f"model.layers.0.{gate}"] == ("blocks", "no")
     assert by[f"model.layers.2.{up}"] == ("type-percent", "no")
     assert {by[f"model.layers.{i}.{down}"][0] for i in (1, 2, 3)} == {"rule"}
+
+
+def test_a_budget_decides_and_a_ban_before_the_embeddings() -> None:
+    result = made.result(layers=4, names={0: "lm_head"})
+    budget = parse_budget("1B")
+    rows = read(choice(result, budget=budget, layers=3, bans=("lm_head",)))
+    assert (rows[0]["by"], rows[0]["trains"]) == ("ban", "no")
+    assert {row["by"] for row in rows[1:]} == {"budget"}
 
 
 @pytest.mark.parametrize("on", [True, False])

@@ -340,3 +340,15 @@ class TestCommands:
         )
         done = process("memory", str(path), "--sizes-from", str(model), code=code)
         assert done.stderr.splitlines()[-1] == "0 []", sys.version
+
+
+def test_sizes_that_were_found_once_are_there_the_next_time(tmp_path: Path) -> None:
+    tensors = llama(4, bias=True)
+    model = save(tmp_path / "model", tensors)
+    scores = flat(tmp_path, layers_of(tensors))
+    assert not load_sized(scores).scores.has_shapes
+    sized = load_sized(scores, str(model))
+    again = load_sized(scores)
+    assert again.scores.has_shapes
+    assert again.provenance == sized.provenance
+    assert load_sized(scores, str(model)).provenance.notes == sized.provenance.notes

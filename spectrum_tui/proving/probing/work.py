@@ -1,0 +1,238 @@
+"""A probe from its job to its outcome."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spectrum_tui.core.dataset.kept_examples import read_examples
+from spectrum_tui.core.errors import CheckpointError, OutputError
+from spectrum_tui.core.model.inspection import exact_plan, inspect_model
+from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter
+from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.probing.passes import Passes, Sizes, activation_bytes, in_passes
+from spectrum_tui.core.probing.records import Doing, Plan, Probed, ProbeJob, Said
+from spectrum_tui.core.probing.sketches import write_sketches
+from spectrum_tui.core.proof.rows import Conditions
+from spectrum_tui.core.scanning.devices import SHARE, free_memory
+from spectrum_tui.core.settings import Settings
+from spectrum_tui.proving.batches import Encoder, Tokens, drawn, in_batches, learned, tensors
+from spectrum_tui.proving.loading import class_of, in_one_line, kind_of, load_tokenizer
+from spectrum_tui.proving.loop import summed_loss
+from spectrum_tui.proving.machine import Machine, make_repeatable
+from spectrum_tui.proving.probing.blocks import Parts, blocks_of
+from spectrum_tui.proving.probing.measuring import Batch, Loss, Measuring, Values
+from spectrum_tui.proving.probing.weights import Weights, skeleton
+from spectrum_tui.proving.training import check_length, check_vocabulary, versions
+
+SEED = 0
+"""By which the sequences are drawn."""
+
+
+class Probing:
+    """The work of one probe."""
+
+    def __init__(self, job: ProbeJob, tell: Callable[[Said], None]) -> None:
+        self._job = job
+        self._tell = tell
+        make_repeatable(SEED)
+        self._conditions = Conditions(
+            model=job.model,
+            revision=job.revision,
+            model_class=job.model_class,
+            train=job.data,
+            held_out="",
+            device=job.device,
+            dtype=job.dtype,
+        )
+        self._machine = Machine(self._conditions)
+        self._dtype = self._machine.dtype(job.dtype)
+
+    def run(self) -> Probed:
+        """Measure what is asked; raises SpectrumError, and what torch raises."""
+        job, begin = self._job, time.perf_counter()
+        model, plan = self._model()
+        batches, loss, tokens, notes = self._text(model)
+        weights = Weights(model, plan, self._machine.device, self._dtype)
+        parts = Parts(model, weights, blocks_of(model))
+        targets = _found(job, model, plan)
+        known = {name: one for one in targets if one for name in [one.name]}
+        passes = self._passes(parts, known, batches)
+        self._tell(self._plan(passes, model, tokens))
+        measuring = Measuring(parts, known, loss, lambda n, of: self._tell(Doing(step=n, steps=of)))
+        measuring.run(batches, passes)
+        notes += _new(weights) + _absent(targets) + self._keep(measuring, targets)
+        return Probed(
+            values=tuple(_values(measuring, one) for one in targets),
+            loss=measuring.loss,
+            batches=len(batches),
+            tokens=tokens,
+            seconds=time.perf_counter() - begin,
+            model_class=type(model).__name__,
+            device=self._machine.name,
+            dtype=_name(self._dtype),
+            notes=tuple(notes),
+            versions=versions(),
+        )
+
+    def _model(self) -> tuple[Any, ParameterPlan]:
+        """Return the model without its weights, and where these are."""
+        job = self._job
+        inspection = inspect_model(job.model, job.revision)
+        if not inspection.summary.is_local:
+            raise CheckpointError(f"{job.model} is not on this machine.", "Scan it first.")
+        with in_one_line(job.model):
+            name = class_of(self._conditions).__name__
+            settings = Settings(model_class=name, allow_gptq=job.allow_gptq)
+            _, plan = exact_plan(inspection, settings)
+            return skeleton(inspection.checkpoint.config, name, self._dtype), plan
+
+    def _text(self, model: Any) -> tuple[list[Batch], Loss, int, list[str]]:
+        """Return batches of the text, and their loss."""
+        job, kind = self._job, kind_of(model)
+        encoder = Encoder(load_tokenizer(self._conditions), kind, check_length(model, job.sequence))
+        examples = read_examples(Path(job.data), job.digest)
+        sequences = drawn(encoder, examples, job.batches * job.batch, SEED)
+        check_vocabulary(model, sequences)
+        groups = list(in_batches(sequences, job.batch))
+        batches = [tensors(group, encoder.padding, self._machine.device) for group in groups]
+        counts = {id(b): learned(kind, group) for b, group in zip(batches, groups, strict=True)}
+
+        def loss(called: Callable[..., Any], batch: Batch) -> torch.Tensor:
+            return summed_loss(called, kind, batch) / counts[id(batch)]
+
+        return batches, loss, _tokens(sequences), _fewer(len(batches), job.batches)
+
+    def _passes(
+        self, parts: Parts, known: dict[str, RuntimeParameter], batches: Sequence[Batch]
+    ) -> Passes:
+        width = self._dtype.itemsize
+        shapes = dict(parts.model.named_parameters())
+        tokens = max(batch["input_ids"].numel() for batch in batches)
+
+        def size(names: Sequence[str]) -> int:
+            own = dict.fromkeys(map(parts.weights.canonical, names))
+            return width * sum(shapes[name].numel() for name in own if name in shapes)
+
+        every, one = activation_bytes(tokens=tokens, width=width, **_widths(parts.model))
+        sizes = Sizes(
+            weights=size(list(shapes)),
+            around=size(parts.around),
+            block=size(parts.largest_block),
+            activations=every,
+            one_block=one,
+        )
+        wide = max(width, 4)
+        sums = {name: wide * parameter.numel for name, parameter in known.items()}
+        return in_passes(sizes, sums, self._memory())
+
+    def _memory(self) -> int:
+        if self._job.memory:
+            return self._job.memory
+        return int(SHARE * free_memory(str(self._machine.device)))
+
+    def _plan(self, passes: Passes, model: Any, tokens: int) -> Plan:
+        # A forward pass is 2 operations for each parameter and token, a backward pass 4, and what
+        # is computed again 2 more.
+        work = (8 if passes.recompute else 6) * len(passes.groups) * tokens
+        parameters = sum(p.numel() for p in model.parameters())
+        return Plan(
+            passes=len(passes.groups),
+            recompute=passes.recompute,
+            hold=passes.hold,
+            memory=passes.memory,
+            seconds=work * parameters / _speed(self._machine.device, self._dtype),
+            device=self._machine.name,
+            dtype=_name(self._dtype),
+            tokens=tokens,
+            model_class=type(model).__name__,
+        )
+
+    def _keep(self, measuring: Measuring, targets: Sequence[RuntimeParameter | None]) -> list[str]:
+        """Keep the sketches under the names that the scores have."""
+        job = self._job
+        sketches = {
+            target.parameter: measuring.sketches[one.name].numpy()
+            for target, one in zip(job.targets, targets, strict=True)
+            if one and one.name in measuring.sketches
+        }
+        try:
+            write_sketches(job.checkpoint, job.digest, sketches)
+        except OutputError as exc:
+            return [f"the sketches of gradients are not kept: {exc}"]
+        return []
+
+
+def _found(job: ProbeJob, model: Any, plan: ParameterPlan) -> list[RuntimeParameter | None]:
+    """Return the parameter of each target; a base model's are below its prefix in one with a
+    head."""
+    names = {also: one for one in plan.parameters for also in (one.name, *one.aliases)}
+    prefix = model.base_model_prefix
+    return [
+        names.get(target.parameter) or names.get(f"{prefix}.{target.parameter}")
+        for target in job.targets
+    ]
+
+
+def _values(measuring: Measuring, one: RuntimeParameter | None) -> Values:
+    return measuring.values.get(one.name, {}) if one else {}
+
+
+def _tokens(sequences: Sequence[Tokens]) -> int:
+    return sum(len(one.inputs) for one in sequences)
+
+
+def _fewer(batches: int, wanted: int) -> list[str]:
+    return (
+        [f"the data is enough for {counted(batches, 'batch', 'batches')}"]
+        if batches < wanted
+        else []
+    )
+
+
+def _new(weights: Weights) -> list[str]:
+    if not weights.new:
+        return []
+    new = counted(len(weights.new), "parameter is", "parameters are")
+    return [f"{new} not stored and computed with random values, first {weights.new[0]}"]
+
+
+def _absent(targets: Sequence[object]) -> list[str]:
+    lacking = sum(one is None for one in targets)
+    return [f"{counted(lacking, 'layer is', 'layers are')} not in the model"] if lacking else []
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _widths(model: Any) -> dict[str, int]:
+    """Return the sizes that activations depend on, as far as the configuration says."""
+    config = model.config.get_text_config()
+
+    def said(*names: str, usual: int) -> int:
+        found = (getattr(config, name, None) for name in names)
+        return next((one for one in found if isinstance(one, int) and one > 0), usual)
+
+    hidden = said("hidden_size", "d_model", "n_embd", usual=1024)
+    return {
+        "layers": said("num_hidden_layers", "num_layers", "n_layer", usual=24),
+        "hidden": hidden,
+        "inner": said("intermediate_size", "d_ff", "ffn_dim", "n_inner", usual=4 * hidden),
+        "vocabulary": said("vocab_size", usual=0),
+    }
+
+
+def _speed(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the operations per second of a product of matrices, measured for a moment."""
+    a = torch.ones(1024, 1024, device=device, dtype=dtype)
+    (a @ a).sum().item()
+    begin, count = time.perf_counter(), 0
+    while time.perf_counter() - begin < 0.05:
+        (a @ a).sum().item()
+        count += 1
+    return count * 2 * 1024**3 / (time.perf_counter() - begin)
