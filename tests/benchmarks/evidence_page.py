@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.core.numbers import duration, part_of
+from spectrum_tui.core.numbers import counted, duration, part_of
 from spectrum_tui.core.proof.comparing import HELD_OUT, KEPT
 from spectrum_tui.core.proof.methods import parse_method
 from spectrum_tui.core.proof.proof import Comparison, Proof, proof_text
@@ -136,7 +136,7 @@ def _progress(proof: Proof) -> str:
     rows = [one for one in proof.outcomes if not one.trial]
     planned = proof.seeds * len(proof.methods)
     done = part_of(len(rows), planned, "row", "has run", "have run")
-    return f"{proof.steps:,} steps, {proof.seeds} seeds; {done}"
+    return f"{counted(proof.steps, 'step')}, {counted(proof.seeds, 'seed')}; {done}"
 
 
 def _summary(proof: Proof) -> Iterator[str]:
