@@ -59,6 +59,8 @@ ALWAYS_SEVERAL = {
     "core/recipes/peft_script.py": {"parameters", "experts"},
     "app/widgets/memory_line.py": {"GPUs"},  # said where there is more than one
     "cli/prove.py": {"tokens"},  # of a batch
+    "cli/probe.py": {"tokens"},  # of batches
+    "proving/probing/asking.py": {"tokens"},
     "proving/machine.py": {"processes"},  # that share one
     "cli/memory.py": {"GPUs", "parameters", "tokens"},
     "core/memory/fit.py": {"GPUs"},
