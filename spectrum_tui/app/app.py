@@ -32,6 +32,7 @@ from spectrum_tui.app.loading import (
     RecipeLoaded,
     ResultLoaded,
     ResultSized,
+    ResultTaken,
     ScreenLoaded,
     post_comparison,
     post_film,
@@ -39,7 +40,7 @@ from spectrum_tui.app.loading import (
     post_result,
     post_sized,
 )
-from spectrum_tui.app.scans import ScanningApp
+from spectrum_tui.app.proofs import ProvingApp
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.core.events import ScanEnded
 from spectrum_tui.core.requests import (
@@ -68,7 +69,7 @@ HELP_SECONDS = 0.1
 """Between two looks whether the help is closed that results wait for."""
 
 
-class SpectrumApp(ScanningApp):
+class SpectrumApp(ProvingApp):
     """Model › layers › scan › results."""
 
     def __init__(
@@ -91,7 +92,7 @@ class SpectrumApp(ScanningApp):
             settings = replace(settings, model=DEMO if demo else "")
         self.settings = settings
         self.signals = TerminalSignals(self.write_beside, settings.signals)
-        self._announcer = Announcer(self.runner, self.signals, self.queue)
+        self._announcer = Announcer(self.runner, self.signals, self.queue, lambda: self.proof)
         opening = results.name if results is not None else ""
         self.setup_screen = SetupScreen(settings, lambda: self.runner.download, opening)
         self._results, self._other = results, other
@@ -131,6 +132,7 @@ class SpectrumApp(ScanningApp):
 
     def on_unmount(self) -> None:
         """End the worker: it has a session of its own, and nobody else would."""
+        self.end_proof()
         self.runner.close()
 
     # -- what the screens ask ------------------------------------------------------------------
@@ -375,6 +377,14 @@ class SpectrumApp(ScanningApp):
             return
         self.close_modals()
         self.push_screen(message.screen(self.settings))
+
+    @on(ResultTaken)
+    def _show_taken(self, message: ResultTaken) -> None:
+        self.settings, self._kind = message.settings, message.kind or self._kind
+        self.post_message(ResultLoaded(message.path, message.result, {}))
+
+    def read_beside(self, read: Callable[..., None], *arguments: object) -> None:
+        _beside(read, *arguments, self.post_message)
 
     @on(ResultSized)
     def _take_sizes(self, message: ResultSized) -> None:

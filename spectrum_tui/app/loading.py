@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,11 @@ from spectrum_tui.core.errors import InputError, ResultsError, SpectrumError, to
 from spectrum_tui.core.files import is_folder
 
 if TYPE_CHECKING:
+    from spectrum_tui.app.proof_run import ProofView
     from spectrum_tui.core.audit.audit import Audit
     from spectrum_tui.core.comparison.compare import Comparison
     from spectrum_tui.core.comparison.film import Frame
+    from spectrum_tui.core.proof.proof import Proof
     from spectrum_tui.core.requests import ModelNames, Sized
     from spectrum_tui.core.results.policy import Policy
     from spectrum_tui.core.results.results import Result
@@ -45,6 +47,17 @@ class ResultSized(Message):
 
 
 @dataclass
+class ResultTaken(Message):
+    """The scores of a proof were read; `settings` choose what a method of it selects, for this
+    `kind` of recipe."""
+
+    path: Path
+    result: Result
+    settings: Settings
+    kind: str
+
+
+@dataclass
 class ScreenLoaded(Message):
     """All is read that a screen shows, which `screen` makes with the settings of the app; None
     where it could not be (`error` as in `errors.to_dict`)."""
@@ -65,10 +78,14 @@ class RecipeLoaded(Message):
 
 def post_result(path: Path, post: Post) -> None:
     """Read a file of scores, post a `ResultLoaded` whatever happens, and record the file. Of the
-    folder of a training run, all of its files make a film."""
+    folder of a training run, all of its files make a film; a proof, or its folder, opens as one."""
     # numpy's 0.1 s is paid here, on a thread, and not before the first frame.
+    from spectrum_tui.core.proof.store import PROOF
     from spectrum_tui.core.saved.library import record
 
+    if path.name == PROOF or (path / PROOF).is_file():
+        post_proof(path, post)
+        return
     if is_folder(path):
         post_film(path, post)
         return
@@ -79,6 +96,52 @@ def post_result(path: Path, post: Post) -> None:
         return
     post(ResultLoaded(path, result, {}))
     record(result, path)
+
+
+def post_proof(path: Path, post: Post) -> None:
+    """Read a proof, in a file or in its folder, and post a `ScreenLoaded`, whatever happens."""
+    from spectrum_tui.core.proof.store import read_proof
+
+    try:
+        proof = read_proof(path)
+        folder = (path if is_folder(path) else path.parent).absolute()
+        post(ScreenLoaded(partial(_proof_screen, proof, folder), {}))
+    except SpectrumError as exc:
+        post(ScreenLoaded(None, to_dict(exc)))
+
+
+def _proof_screen(proof: Proof, folder: Path, settings: Settings) -> Screen[None]:
+    from spectrum_tui.app.proof_run import saved_view
+    from spectrum_tui.app.screens.proof import ProofScreen, Saved
+
+    return ProofScreen(Saved(saved_view(proof, folder)))
+
+
+def post_taken(view: ProofView, method: str, settings: Settings, post: Post) -> None:
+    """Read the scores of a proof and post a `ResultTaken` with what a method of it selects, or a
+    `ResultLoaded` that says why not."""
+    from spectrum_tui.core.proof.methods import parse_method
+    from spectrum_tui.core.proof.taking import taken
+    from spectrum_tui.core.results.policy import settings_with
+    from spectrum_tui.core.results.selection import Selection
+
+    path = _scores_of(view)
+    try:
+        result = _read(path)
+        found = taken(parse_method(method), Selection(result), embeddings=view.embeddings)
+    except SpectrumError as exc:
+        post(ResultLoaded(path, None, to_dict(exc)))
+        return
+    chosen = replace(settings_with(settings, found.policy), metric=found.metric)
+    post(ResultTaken(path, result, chosen, found.kind))
+
+
+def _scores_of(view: ProofView) -> Path:
+    """Return the file of the scores of a proof: where it was, or beside the folder of the proof,
+    if both were moved."""
+    path = Path(view.scores).expanduser()
+    beside = view.folder.parent / path.name
+    return beside if not path.is_file() and beside.is_file() else path
 
 
 def _read(path: Path) -> Result:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.settings import Settings
+
+if TYPE_CHECKING:
+    from spectrum_tui.app.proof_run import ProofRun, ProofView
+    from spectrum_tui.app.screens.result_state import ResultState
 
 
 @dataclass
@@ -133,3 +138,26 @@ class KindUsed(Message):
     """Offer this kind of recipe first, the next time that results are saved."""
 
     kind: str
+
+
+@dataclass
+class ProveRequested(Message):
+    """Ask how these results are to be proved."""
+
+    state: ResultState
+
+
+@dataclass
+class ProofStarted(Message):
+    """Run this proof, which the set-up gives way to; `state` is of the results below."""
+
+    run: ProofRun
+    state: ResultState
+
+
+@dataclass
+class TakeRequested(Message):
+    """Open the scores of a proof with what a method of it selects."""
+
+    proof: ProofView
+    method: str

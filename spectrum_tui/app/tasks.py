@@ -13,7 +13,9 @@ from textual.screen import Screen
 from textual.system_commands import SystemCommandsProvider
 
 HERE, AT_CURSOR, EVERYWHERE = "On this screen", "Where the cursor is", "Everywhere"
-_WITH_BACK = ("results", "scan", "layers", "audit", "compare", "film", "library")
+_WITH_BACK = (
+    "results", "scan", "layers", "audit", "compare", "film", "library", "proof", "proof_setup",
+)  # fmt: skip
 TASKS: dict[str, dict[str, str]] = {
     "Go on": {
         "setup.continue": "Choose the layers of this model",
@@ -40,6 +42,14 @@ TASKS: dict[str, dict[str, str]] = {
         "library.compare": "Compare the scores that are marked",
         "library.note": "Write a note to these scores",
         "library.remove": "Forget these scores",
+        "proof_setup.start": "Start the proof",
+        "proof_setup.earlier-proof": "Open the proof that is there",
+        "proof_setup.next-field": "",
+        "proof.stop": "Stop the proof",
+        "proof.go-on": "Go on with the proof",
+        "proof.again": "Run the rows again that failed",
+        "proof.take-over": "Take this row's selection over",
+        "proof.files": "Say where table and plot are",
         "audit.open-selection": "Open the scores with what this selects",
         "film.play": "Play or stop the run",
         "film.open": "Open the scores of this step",
@@ -56,6 +66,7 @@ TASKS: dict[str, dict[str, str]] = {
     },
     "Choose what trains": {
         "results.memory": "Fit into memory",
+        "results.prove": "Prove this selection",
         "results.pin": "Pin this layer",
         "results.ban": "Ban this layer",
         "results.type-more": "Train more of this type",

@@ -22,7 +22,7 @@ from spectrum_tui.core.settings import RECIPES, Settings
 from spectrum_tui.stdio import last_resort
 from spectrum_tui.stdio.streams import PROGRAM, is_served
 
-_DESCRIPTION = "Pick the layers worth training by the signal-to-noise ratios of a model's weights."
+_DESCRIPTION = "Pick the layers to train by the signal-to-noise ratios of a model's weights."
 COMMANDS = {
     "scan": ("MODEL ...", "score models, write the score files and the YAML"),
     "yaml": ("RESULTS.json", "print the YAML of saved scores"),
@@ -50,7 +50,8 @@ commands without a screen (each has its own --help):
 {commands}
 
 MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores,
-a recipe FILE.yaml its audit, and the folder of a training run the scores of each step.
+a recipe FILE.yaml its audit, a proof.json its table and curves, and the folder of a
+training run the scores of each step.
 exit codes: 0 done, 1 done but some layers failed, 2 unusable input,
 70 unexpected error (one line; details in a log), 130 interrupted
 """
@@ -150,11 +151,14 @@ def _compared_file(first: Path | None, other: str) -> Path:
 
 
 def _training_run(settings: Settings) -> Path | None:
-    """Return the folder of a training run, if MODEL names one."""
+    """Return the folder of a training run or of a proof, if MODEL names one."""
     from spectrum_tui.core.files import output_folder
+    from spectrum_tui.core.proof.store import is_proof
     from spectrum_tui.core.saved.steps import is_training_run
 
     folder = output_folder(settings.model)
+    if settings.model and is_proof(folder):
+        return folder
     if not settings.model or not is_training_run(folder):
         return None
     if settings.metric:

@@ -123,10 +123,11 @@ class Worker:
 
     def _inspect(self, request: Request) -> None:
         from spectrum_tui.core.files import output_folder
+        from spectrum_tui.core.proof.store import is_proof
         from spectrum_tui.core.saved.steps import is_training_run
 
         folder = output_folder(request.settings.model)
-        if is_training_run(folder):
+        if is_training_run(folder) or is_proof(folder):
             self._send(RunFound(request.number, str(folder)))
             return
         model = self._look(request, lambda: self._asked == request.number)

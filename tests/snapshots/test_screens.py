@@ -18,7 +18,7 @@ from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
 from tests import fused, made
-from tests.snapshots import made_results, models, scenes
+from tests.snapshots import made_results, models, proof_scenes, scenes
 from tests.snapshots.conftest import CWD, Look
 from tests.snapshots.shown import still
 
@@ -38,6 +38,33 @@ at_both_sizes = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "1
 def test_setup(look: Look, state: str, size: Size) -> None:
     screen, prepare = scenes.setup(state)
     look(screen, size, prepare)
+
+
+# -- proof -------------------------------------------------------------------------------------
+
+
+@at_both_sizes
+@pytest.mark.parametrize("state", ["running", "stopped", "finished"])
+def test_proof(look: Look, state: str, size: Size) -> None:
+    look(proof_scenes.proof_screen(state), size)
+
+
+@at_both_sizes
+@pytest.mark.parametrize("state", ["data", "shaped"])
+def test_set_up_of_a_proof(
+    look: Look, state: str, size: Size, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen, prepare = proof_scenes.set_up(monkeypatch, state)
+    look(screen, size, prepare)
+
+
+@pytest.mark.parametrize("size", [(60, 18), WIDEST], ids=["60x18", "200x50"])
+def test_a_proof_at_other_sizes(look: Look, size: Size) -> None:
+    look(proof_scenes.proof_screen("running"), size)
+
+
+def test_a_proof_on_a_light_ground(look: Look) -> None:
+    look(proof_scenes.proof_screen("finished"), LARGE, theme=LIGHT.name)
 
 
 # -- layers ------------------------------------------------------------------------------------

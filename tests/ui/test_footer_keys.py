@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app import messages
-from tests.snapshots import made_results, models, scenes, shown
+from tests.snapshots import made_results, models, proof_scenes, scenes, shown
 from tests.snapshots.shown import Prepare, still
 from tests.ui.worker_control import until
 
@@ -78,6 +78,8 @@ def scene(name: str) -> tuple[Screen[Any], Prepare]:
             return screen, still(before=screen.poll)
         case ["film", _]:
             return scenes.film(), still("right")
+        case ["proof", state]:
+            return proof_scenes.proof_screen(state), still()
         case ["library", _]:
             return scenes.library("space", "down")
         case ["results", "heatmap"]:
@@ -113,6 +115,9 @@ async def _does_something(app: Recorder, pilot: Pilot[Any], key: str) -> bool:
         "results-heatmap",
         "library-marked",
         "film-stepped",
+        "proof-running",
+        "proof-stopped",
+        "proof-finished",
     ],
 )
 async def test_every_key_in_the_footer_does_something(name: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from textual.screen import Screen
 
-from spectrum_tui.app.messages import KindUsed
+from spectrum_tui.app.messages import KindUsed, ProveRequested
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import ResultHeader, ResultViews
@@ -149,6 +149,10 @@ class ResultDialogs:
         self._state.choice = chosen.choice
         self._use(chosen.kind)
         self.save()
+
+    def prove(self) -> None:
+        """Ask how this selection is to be compared with others, by training."""
+        self._screen.post_message(ProveRequested(self._state))
 
     # -- taking it away -----------------------------------------------------------------------
 

@@ -210,8 +210,13 @@ class ResultState:
         return self.ranking.result
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that the scores can be ranked by."""
+        return tuple(self._whole.metrics)
+
+    @property
     def has_metrics(self) -> bool:
-        return len(self._whole.metrics) > 1
+        return len(self.metrics) > 1
 
     def rank_by(self, metric: str = "") -> None:
         """Rank by a metric, or by the next one; raises ResultsError where the result lacks it,

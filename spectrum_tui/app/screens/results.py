@@ -59,6 +59,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         Binding("e", "embeddings", "Embeddings", tooltip="Train or freeze embeddings and head"),
         Binding("f", "open('memory')", "Memory", tooltip="Memory to train; fit into N GiB"),
         Binding("space", "pin", "Pin", tooltip="Always train this layer; again to undo"),
+        Binding("P", "open('prove')", "Prove", tooltip="Train with this selection, and compare"),
         hidden_key("minus,delete", "ban", "Ban", "Never train this layer; again to undo"),
         hidden_key(
             "greater_than_sign", "type(1)", "Type more", "One more layer of this layer's type"
@@ -79,7 +80,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         hidden_key("R", "rule", "Rule", "Cut within each type, or over all layers"),
         hidden_key("u", "undo", "Undo", "Undo the last change of the selection"),
         hidden_key("ctrl+r", "redo", "Redo", "Redo what was undone"),
-        Binding("slash", "filter", "Filter", key_display="/", tooltip="Show some layers or types"),
+        hidden_key("slash", "filter", "Filter", "Show some layers or types"),
         hidden_key("s", "in_table('sort')", "Sort", "Sort by file order, SNR, layer or type"),
         hidden_key("S", "in_table('reverse')", "Reverse", "Reverse the order"),
         hidden_key("n", "in_table('jump(1)')", "Next selected", "To the next selected layer"),

@@ -161,7 +161,7 @@ class SetupScreen(NamedKeys, Screen[None]):
             self._clear_found()
             return
         self._opening_run = True
-        self._form.field("model").show_help("Reading the scores of each step …")
+        self._form.field("model").show_help(f"Reading {printable(folder.name)} …")
         self._open(folder)
 
     def show_notice(self, text: str) -> None:

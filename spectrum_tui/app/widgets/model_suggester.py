@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from textual.suggester import Suggester
 
+from spectrum_tui.app.beside import beside
 from spectrum_tui.core.model.folders import Folder, completing, folders_in, split
 from spectrum_tui.core.settings import DEMO
 
@@ -45,7 +45,7 @@ class ModelSuggester(Suggester):
         that follow."""
         now = time.monotonic()
         if self._listed is None or self._listed[0] != folder or self._is_old(now):
-            self._listed = (folder, now, _beside(folder))
+            self._listed = (folder, now, beside(partial(folders_in, folder)))
         return await asyncio.shield(self._listed[2])
 
     def _is_old(self, now: float) -> bool:
@@ -57,22 +57,3 @@ class ModelSuggester(Suggester):
 def path_to_go_on(folder: Folder) -> str:
     """Return the path of a model, or of a folder with a separator to go on from."""
     return folder.path if folder.holds_model else f"{folder.path}/"
-
-
-def _beside(folder: str) -> Listing:
-    """List a folder on a plain daemon thread: asyncio's own would hold the exit until it is
-    done."""
-    loop = asyncio.get_running_loop()
-    listing: Listing = loop.create_future()
-
-    def deliver(found: tuple[Folder, ...]) -> None:
-        if not listing.done():
-            listing.set_result(found)
-
-    def work() -> None:
-        found = folders_in(folder)
-        with contextlib.suppress(RuntimeError):  # the app has ended meanwhile
-            loop.call_soon_threadsafe(deliver, found)
-
-    threading.Thread(target=work, daemon=True).start()
-    return listing

@@ -44,3 +44,5 @@ def _stdlib() -> Iterator[str]:
 
 
 _TEXTS: dict[str, Callable[[], Iterator[str]]] = {"pydoc": _pydoc, "stdlib": _stdlib}
+BUILTINS = tuple(f"{PREFIX}{name}" for name in _TEXTS)
+"""What is typed for each."""

@@ -68,11 +68,15 @@ def chosen(
             field="methods",
         )
     if method.kind in ("random", "bottom"):
-        rows = _others(method, ranking, policy, seed)
+        rows = other_rows(method, ranking, policy, seed)
         parameters = ranking.result.scores.parameters
         heads = [head.name for head in ranking.heads(policy)]
-        return tuple(dict.fromkeys([*heads, *(n for row in rows for n in parameters[row])]))
-    return tuple(named(ranking, policy))
+        names = [*heads, *(n for row in rows for n in parameters[row])]
+    else:
+        names = named(ranking, policy)
+    # What another task has put on the model is not there where it learns language.
+    others = {head.name for head in ranking.result.task_head}
+    return tuple(name for name in dict.fromkeys(names) if name not in others)
 
 
 def ranked(method: Method, selection: Selection, *, embeddings: bool) -> tuple[Selection, Policy]:
@@ -92,7 +96,7 @@ def _by_metric(selection: Selection, metric: str) -> Selection:
     return selection if result is selection.result else Selection(result, selection)
 
 
-def _others(method: Method, selection: Selection, policy: Policy, seed: int) -> list[int]:
+def other_rows(method: Method, selection: Selection, policy: Policy, seed: int) -> list[int]:
     """Return rows in place of the best ones: as many of each type; rows of embeddings stay."""
     scores, mask = selection.result.scores, selection.mask(policy)
     free = (selection.rank > 0) & ~selection.in_embeddings

@@ -11,6 +11,7 @@ from spectrum_tui.core.errors import OutputError, ResultsError, reason_of
 from spectrum_tui.core.files import checksum, is_folder, write_text
 from spectrum_tui.core.proof.proof import Proof, proof_of, proof_text
 from spectrum_tui.core.proof.rows import Outcome, outcome_data, outcome_of
+from spectrum_tui.core.saved.steps import holds_model
 from spectrum_tui.core.text import printable_json, safe
 
 PROOF, TABLE, PLOT = "proof.json", "proof.md", "proof.svg"
@@ -71,10 +72,25 @@ def read_proof(path: Path) -> Proof:
         ) from None
 
 
+def is_proof(folder: Path) -> bool:
+    """Return whether a folder holds a proof, and no model."""
+    try:
+        return (folder / PROOF).is_file() and not holds_model(folder)
+    except (OSError, ValueError):
+        return False
+
+
 def check_folder(folder: Path, model: str) -> None:
     """Raise OutputError where writing a proof of this model would replace something else: the
-    proof of another model, or a proof.json that is none."""
+    proof of another model, a proof.json that is none, or a table or plot without one."""
     if not (folder / PROOF).exists():
+        found = [name for name in (TABLE, PLOT) if (folder / name).exists()]
+        if found and not (folder / "rows").exists():
+            raise OutputError(
+                f"{folder / found[0]} is there already, and no proof beside it.",
+                "It is not replaced: move it away, or give another folder: -o FOLDER.",
+                field="output_dir",
+            )
         return
     try:
         other = read_proof(folder).model

@@ -69,7 +69,7 @@ def _columns(proof: Proof, found: Sequence[Summary]) -> Iterator[_Column]:
         yield _Column(name, lambda one, name=name: _size(getattr(one.memory, name, 0)), wide=True)  # type: ignore[misc]
     yield _Column("peak", lambda one: _size(one.peak))
     yield _Column("tokens", lambda one: f"{one.tokens:,}" if one.tokens else NOTHING, wide=True)
-    yield _Column("step", lambda one: _seconds(one.step_seconds))
+    yield _Column("step", lambda one: seconds_text(one.step_seconds))
     yield _Column("time", lambda one: numbers.duration(one.seconds), wide=True)
     yield _Column(
         "cost", lambda one: _number(one.seconds * price, f"{one.seconds / 3600 * price:.2f}")
@@ -100,7 +100,8 @@ def _size(value: float) -> str:
     return numbers.size(value) if value else NOTHING
 
 
-def _seconds(value: float) -> str:
+def seconds_text(value: float) -> str:
+    """Return the time of a step: `840 ms`, `1.25 s`, a dash where it is not known."""
     if not (math.isfinite(value) and value):
         return NOTHING
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"

@@ -142,3 +142,19 @@ def policy_of(settings: Settings) -> Policy:
         budget=settings.budget,
         way="" if settings.budget is None else settings.way,
     )
+
+
+def settings_with(settings: Settings, policy: Policy) -> Settings:
+    """Return the settings that ask for a policy."""
+    return replace(
+        settings,
+        top_percent=policy.percent,
+        no_embeddings=not policy.embeddings,
+        rule=policy.rule,
+        type_percents=policy.type_percents,
+        blocks=policy.blocks,
+        pins=policy.pins,
+        bans=policy.bans,
+        budget=policy.budget,
+        way=policy.way or settings.way,
+    )

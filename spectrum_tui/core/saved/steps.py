@@ -36,10 +36,13 @@ def is_of_a_run(path: Path) -> bool:
 def is_training_run(folder: Path) -> bool:
     """Return whether a folder holds score files of several steps, and no model: the trainer may
     have saved the one that it trained there."""
+    return not holds_model(folder) and len(step_files(folder)) > 1
+
+
+def holds_model(folder: Path) -> bool:
+    """Return whether a folder holds a model, which goes before anything else in it."""
     names = _names(folder)
-    if any(name == "config.json" or name.endswith(".safetensors") for name in names):
-        return False
-    return len(step_files(folder)) > 1
+    return any(name == "config.json" or name.endswith(".safetensors") for name in names)
 
 
 def _names(folder: Path) -> list[str]:

@@ -1,0 +1,402 @@
+"""What a proof is set up with: the methods that are offered, what is typed, and what it will take.
+
+Nothing here draws; all that reads a file or counts layers is to be called on a thread.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from spectrum_tui.app.proof_run import ProofRun
+from spectrum_tui.core.dataset.describing import describe
+from spectrum_tui.core.dataset.examples import Dataset
+from spectrum_tui.core.dataset.reading import read_dataset
+from spectrum_tui.core.dataset.split import split
+from spectrum_tui.core.errors import InputError, ResultsError, SpectrumError
+from spectrum_tui.core.files import output_folder, slug_of_name, write_text
+from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
+from spectrum_tui.core.memory.model import ModelSizes
+from spectrum_tui.core.memory.presets import parse_batch, parse_sequence, preset_named
+from spectrum_tui.core.numbers import count, counted
+from spectrum_tui.core.option import whole_number
+from spectrum_tui.core.proof.methods import USUAL_PERCENT, Kind, Method, parse_method
+from spectrum_tui.core.proof.plan import Plan, memory_in_all, training_of
+from spectrum_tui.core.proof.proof import Proof
+from spectrum_tui.core.proof.rates import FIRST, parse_rates, rate_text, trial_steps
+from spectrum_tui.core.proof.rows import Conditions
+from spectrum_tui.core.proof.store import PROOF, check_folder, read_proof
+from spectrum_tui.core.recipes.choice import Choice
+from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
+from spectrum_tui.core.recipes.spectrum import named
+from spectrum_tui.core.recipes.writing import drafted
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.scoring.metrics import described
+from spectrum_tui.core.settings import Settings
+from spectrum_tui.proving.preparing import NO_KEPT, Asked, conditions_of, prepare
+
+SELECTION_FILE = "selection.yaml"
+"""In the folder of a proof: the selection on the screen, as the recipe that its row trains by."""
+INSTALL = "pip install 'spectrum-tui[train]'"
+NEEDED: dict[Kind, str] = {
+    "lora": "peft",
+    "qlora": "bitsandbytes",
+    "tiers": "peft",
+    "hybrid": "bitsandbytes",
+    "groups": "peft",
+}
+"""The package of the extra that a method cannot do without."""
+MOST_STEPS, MOST_SEEDS = 1_000_000, 100
+LETTERS_OF_A_TOKEN = 4
+"""About, in English: the tokenizer is not loaded before the first row."""
+_ALL_LAYERS: tuple[Kind, ...] = ("lora", "qlora")
+_WORDS: dict[Kind, str] = {
+    "full": "every parameter",
+    "random": "any layers, as many and as large, drawn anew for each seed",
+    "lora": "adapters on all layers",
+    "qlora": "adapters on all layers of a 4-bit model",
+    "tiers": "adapters, of a higher rank on the best layers",
+    "hybrid": "4-bit; the best layers train whole, the next by adapters",
+    "groups": "adapters that similar neighbours share",
+}
+
+
+# -- the methods that are offered ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A method that can be checked: `percent` 0 where it has none, `what` it trains."""
+
+    kind: Kind
+    percent: float = 0
+    metric: str = ""
+    what: str = ""
+    checked: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in the list."""
+        return "selection" if self.kind == "policy" else self.metric or self.kind
+
+    @property
+    def moves(self) -> bool:
+        """Whether its percentage can be set."""
+        return self.percent > 0 and self.kind not in _ALL_LAYERS
+
+    def method(self, folder: Path) -> Method:
+        """Return the method, that of a selection with its file in a folder."""
+        file = str(folder / SELECTION_FILE) if self.kind == "policy" else ""
+        return Method(kind=self.kind, percent=self.percent, metric=self.metric, file=file)
+
+
+def offers_of(choice: Choice, metrics: Sequence[str]) -> tuple[Offer, ...]:
+    """Return all methods for these scores; the four of the usual question are checked, and the
+    selection where it is more than a percentage."""
+    policy = choice.policy
+    percent = policy.percent or USUAL_PERCENT
+    shown = choice.selection.result.scores.metric
+    by = described(shown).words
+    best, worst = f"the best of each layer type by {by}", f"the worst of each layer type by {by}"
+    offers = [
+        Offer(kind="full", what=_WORDS["full"], checked=True),
+        Offer(kind="top", percent=percent, what=best, checked=True),
+        Offer(kind="random", percent=percent, what=_WORDS["random"], checked=True),
+        Offer(kind="bottom", percent=percent, what=worst, checked=True),
+    ]
+    if not policy.is_plain:
+        offers.insert(1, Offer(kind="policy", what=policy.words, checked=True))
+    for metric in metrics:
+        if metric != shown:
+            words = f"the best of each layer type by {described(metric).words}"
+            offers.append(Offer(kind="metric", metric=metric, percent=percent, what=words))
+    for kind in NEEDED:
+        share = 100 if kind in _ALL_LAYERS else percent
+        offers.append(Offer(kind=kind, percent=share, what=_WORDS[kind]))
+    return tuple(offers)
+
+
+def moved(offers: Sequence[Offer], at: int, percent: float) -> tuple[Offer, ...]:
+    """Return the offers with another percentage at `at`, and at all that had the same there: what
+    is to be compared stays of one size."""
+    before = offers[at].percent
+    percent = min(100.0, max(1.0, percent))
+    return tuple(
+        replace(one, percent=percent) if one.moves and one.percent == before else one
+        for one in offers
+    )
+
+
+def again_at(offers: Sequence[Offer], at: int) -> tuple[Offer, ...]:
+    """Return the offers with one more below `at`, at half of its percentage."""
+    one = offers[at]
+    if not one.moves:
+        return tuple(offers)
+    more = replace(one, percent=max(1.0, float(round(one.percent / 2))), checked=True)
+    return (*offers[: at + 1], more, *offers[at + 1 :])
+
+
+def as_before(offers: Sequence[Offer], methods: Sequence[str]) -> tuple[Offer, ...]:
+    """Return the offers with those checked that an earlier proof compared."""
+    wanted = [parse_method(method) for method in methods]
+    found: list[Offer] = []
+    for one in offers:
+        same = [m for m in wanted if (m.kind, m.metric) == (one.kind, one.metric)]
+        found += [replace(one, percent=m.percent or one.percent, checked=True) for m in same]
+        found += [] if same else [replace(one, checked=False)]
+    return tuple(found)
+
+
+def missing() -> frozenset[str]:
+    """Return the packages that adapters need and that are not installed."""
+    return frozenset(name for name in NEEDED.values() if importlib.util.find_spec(name) is None)
+
+
+# -- what is typed ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Typed:
+    """The fields as they stand there."""
+
+    data: str = ""
+    kept: str = ""
+    steps: str = "200"
+    seeds: str = "3"
+    batch: str = "2"
+    sequence: str = "512"
+    rates: str = ""
+    folder: str = ""
+    model: str = ""
+    checkpointing: bool = False
+
+
+FIELDS = ("data", "kept", "steps", "seeds", "batch", "sequence", "rates", "folder", "model")
+"""What has a field, as `Typed` calls it; the last two are of no earlier proof."""
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Return the files in a field, with commas between them."""
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
+
+
+def folder_of(result: Result) -> str:
+    """Return where a proof of these scores goes: beside their file."""
+    name = f"proof_{slug_of_name(result.provenance.model or 'model')}"
+    return str(Path(result.source).absolute().parent / name) if result.source else name
+
+
+def model_of(result: Result, settings: Settings) -> str:
+    """Return where the model is, as far as the scores or the way to them tell; raises InputError
+    where neither does. Scores of a folder hold its name alone."""
+    try:
+        return conditions_of(result).model
+    except InputError:
+        name = result.provenance.model
+        if name and output_folder(settings.model).name == name:
+            return conditions_of(result, settings.model).model
+        raise
+
+
+def numbers_of(typed: Typed) -> dict[str, int]:
+    """Return the numbers; raises InputError for one that is none, with its field."""
+    return {
+        "steps": whole_number(typed.steps, 1, MOST_STEPS, "steps", "Steps", f"1 to {MOST_STEPS:,}"),
+        "seeds": whole_number(typed.seeds, 1, MOST_SEEDS, "seeds", "Seeds", f"1 to {MOST_SEEDS}"),
+        "batch": parse_batch(typed.batch),
+        "sequence": parse_sequence(typed.sequence),
+    }
+
+
+def typed_before(proof: Proof) -> Typed:
+    """Return what an earlier proof was set up with."""
+    given = {name: proof.texts[name].files for name in ("train", "kept") if name in proof.texts}
+    rates = [f"{m}={rate_text(rate)}" for m, rate in proof.rates.items() if m not in proof.found]
+    had = proof.conditions
+    return Typed(
+        data=", ".join(given.get("train", ())),
+        kept=", ".join(given.get("kept", (NO_KEPT,))),
+        steps=str(proof.steps),
+        seeds=str(proof.seeds),
+        batch=str(had.batch),
+        sequence=str(had.sequence),
+        checkpointing=had.checkpointing,
+        rates="" if any(m.startswith("policy:") for m in proof.rates) else ",".join(rates),
+    )
+
+
+# -- what is found, on a thread --------------------------------------------------------------------
+
+
+def read_texts(text: str) -> str:
+    """Return how much the files in a field hold; raises DataError."""
+    return "; ".join((_amount(data := read_dataset(names_of(text))), *_left_out(data)))
+
+
+def read_data(text: str) -> str:
+    """Return the same of the data, and how much of it judges; raises DataError."""
+    data = read_dataset(names_of(text))
+    parted = split(data)
+    held = counted(len(parted.held_out), "is", "are")
+    held = f"{held} held out" if len(data.examples) > 1 else "its end is held out"
+    return "; ".join((_amount(data), held, *_left_out(data)))
+
+
+def _amount(data: Dataset) -> str:
+    letters = sum(len(example.characters) for example in data.examples)
+    noun = "document" if data.form == "text" else "example"
+    tokens = count(letters / LETTERS_OF_A_TOKEN)
+    return f"{counted(len(data.examples), noun)}, about {tokens} tokens"
+
+
+def _left_out(data: Dataset) -> list[str]:
+    return describe(data)[1:]
+
+
+def earlier(folder: str) -> Proof | None:
+    """Return the proof that is in a folder already, None without one."""
+    place = output_folder(folder)
+    try:
+        return read_proof(place) if (place / PROOF).is_file() else None
+    except (ResultsError, OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """What methods take: an estimate by method, and the reason for those that cannot be."""
+
+    estimates: Mapping[Method, Estimate] = field(default_factory=dict)
+    refused: Mapping[Method, str] = field(default_factory=dict)
+
+
+def costs_of(
+    choice: Choice, methods: Sequence[Method], conditions: Conditions, *, half: bool
+) -> Costs:
+    """Return what each method takes in memory, nothing where no sizes are known."""
+    selection, embeddings = choice.selection, choice.policy.embeddings
+    result = selection.result
+    if not result.parameters:
+        return Costs()
+    sizes, training = ModelSizes(result.parameters, result.embeddings), training_of(conditions)
+    own = replace(training, preset=preset_named("bf16" if half else "fp32"))
+    estimates: dict[Method, Estimate] = {}
+    refused: dict[Method, str] = {}
+    for method in methods:
+        plan = Plan(selection=selection, methods=(method,), embeddings=embeddings)
+        try:
+            if method.kind == "policy":  # its file is written at the start
+                names = named(selection, choice.policy)
+                estimates[method] = MemoryTable(selection, sizes).of_names(names, own)
+            else:
+                found = memory_in_all(plan, sizes, training, half=half)
+                estimates[method] = found[method.text]
+        except SpectrumError as exc:
+            refused[method] = str(exc)
+    return Costs(estimates=estimates, refused=refused)
+
+
+def measured_step(proof: Proof | None, costs: Costs, batch: int, sequence: int) -> float:
+    """Return the seconds of a step that trains everything, by the rows of an earlier proof of as
+    many tokens; 0 where none tells."""
+    if proof is None or (proof.conditions.batch, proof.conditions.sequence) != (batch, sequence):
+        return 0.0
+    shares = {method.text: one.step for method, one in costs.estimates.items()}
+    steps = [
+        one.step_seconds / shares[one.method]
+        for one in proof.outcomes
+        if one.step_seconds and shares.get(one.method)
+    ]
+    return sorted(steps)[len(steps) // 2] if steps else 0.0
+
+
+def conditions_with(given: Mapping[str, int], *, checkpointing: bool) -> Conditions:
+    """Return conditions with these numbers, of no model or text, to estimate by."""
+    return Conditions(
+        model="",
+        train="",
+        held_out="",
+        batch=given["batch"],
+        sequence=given["sequence"],
+        checkpointing=checkpointing,
+    )
+
+
+def seconds_of(typed: Typed, offers: Sequence[Offer], costs: Costs, step: float) -> float:
+    """Return how long all steps take where a step of everything takes `step` seconds, NaN where
+    that is not known."""
+    methods = tuple(checked(offers, Path()))
+    if not step or any(method not in costs.estimates for method in methods):
+        return math.nan
+    given = numbers_of(typed)
+    rates = parse_rates(typed.rates, methods) if typed.rates.strip() else {}
+    trial = FIRST * trial_steps(given["steps"])
+    return sum(
+        (given["steps"] * given["seeds"] + (0 if method.text in rates else trial))
+        * step * costs.estimates[method].step
+        for method in methods
+    )  # fmt: skip
+
+
+def in_all(typed: Typed, methods: Sequence[Method]) -> str:
+    """Return how many rows there are, and how many steps; raises InputError."""
+    given = numbers_of(typed)
+    steps, rows = given["steps"], len(methods) * given["seeds"]
+    rates = parse_rates(typed.rates, methods) if typed.rates.strip() else {}
+    trials = FIRST * sum(method.text not in rates for method in methods)
+    total = rows * steps + trials * trial_steps(steps)
+    said = f"{counted(rows, 'row')} of {counted(steps, 'step')}"
+    if trials:
+        said += f" and {counted(trials, 'trial')} of {trial_steps(steps):,} for the rates"
+    return f"{said}: {counted(total, 'step')} in all"
+
+
+# -- the start -------------------------------------------------------------------------------------
+
+
+def prepared(typed: Typed, offers: Sequence[Offer], choice: Choice, settings: Settings) -> ProofRun:
+    """Read the texts, draw the rows, write both into the folder, and return the run that is ready
+    to begin; raises SpectrumError."""
+    result = choice.selection.result
+    folder = output_folder(typed.folder.strip() or folder_of(result))
+    methods = tuple(dict.fromkeys(one.method(folder) for one in offers if one.checked))
+    if not methods:
+        raise InputError("No method is checked.", "Check some with space.", field="methods")
+    given = numbers_of(typed)
+    model = typed.model.strip() or model_of(result, settings)
+    asked = Asked(
+        result=result,
+        scores=str(Path(result.source).absolute()) if result.source else "",
+        folder=folder,
+        data=names_of(typed.data),
+        kept=names_of(typed.kept),
+        methods=methods,
+        rates=parse_rates(typed.rates, methods) if typed.rates.strip() else {},
+        steps=given["steps"],
+        seeds=given["seeds"],
+        embeddings=choice.policy.embeddings,
+        conditions=replace(
+            conditions_of(result, model),
+            batch=given["batch"],
+            sequence=given["sequence"],
+            checkpointing=typed.checkpointing,
+            device=_device(settings),
+        ),
+    )
+    if any(method.kind == "policy" for method in methods):
+        check_folder(folder, asked.model)
+        write_text(folder / SELECTION_FILE, drafted(DEFAULT_KIND, choice)[0].text)
+    return ProofRun(prepare(asked))
+
+
+def _device(settings: Settings) -> str:
+    """Return the device of the scans, which may be several: then any."""
+    return settings.device if "," not in settings.device else "auto"
+
+
+def checked(offers: Sequence[Offer], folder: Path) -> Iterator[Method]:
+    """Yield the methods that are checked."""
+    return (one.method(folder) for one in offers if one.checked)

@@ -1,0 +1,88 @@
+"""An app that proves: at most one proof runs, started from the results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from textual import on
+
+from spectrum_tui.app import messages as ask
+from spectrum_tui.app.scans import ScanningApp
+from spectrum_tui.core.requests import Ready
+
+if TYPE_CHECKING:
+    from spectrum_tui.app.proof_run import ProofRun
+
+INTERRUPTED = 130
+
+
+class ProvingApp(ScanningApp):
+    """Owns the proof that runs."""
+
+    proof: ProofRun | None = None
+    """The last one that was started."""
+    _machine: Ready | None = None
+
+    @property
+    def proves(self) -> bool:
+        """Whether rows of a proof run."""
+        return self.proof is not None and self.proof.live
+
+    def end_proof(self) -> None:
+        """End the row that runs: its process would train on for nobody."""
+        if self.proof is not None:
+            self.proof.stop()
+
+    @on(ask.ProveRequested)
+    def _set_up(self, message: ask.ProveRequested) -> None:
+        from spectrum_tui.app.screens.proof_setup import ProofSetupScreen
+
+        if self.proves:
+            self.notify("Stop the one that runs first.", title="A proof runs", severity="warning")
+            return
+        screen = ProofSetupScreen(message.state)
+        if self._machine is not None:
+            screen.set_ready(self._machine)
+        self.push_screen(screen)
+
+    @on(ask.ProofStarted)
+    def _start_proof(self, message: ask.ProofStarted) -> None:
+        from spectrum_tui.app.screens.proof import ProofScreen
+        from spectrum_tui.app.screens.proof_setup import ProofSetupScreen
+
+        if not isinstance(self.screen, ProofSetupScreen) or self.proves:
+            return  # left meanwhile
+        self.proof = message.run
+        self.proof.begin()
+        self.switch_screen(ProofScreen(self.proof, message.state))
+
+    @on(ask.TakeRequested)
+    def _take_over(self, message: ask.TakeRequested) -> None:
+        from spectrum_tui.app.loading import post_taken
+
+        self.read_beside(post_taken, message.proof, message.method, self.settings)
+
+    def read_beside(self, read: Any, *arguments: object) -> None:
+        """Read files on a thread, which posts what came of it."""
+        raise NotImplementedError
+
+    # -- leaving -------------------------------------------------------------------------------
+
+    async def action_quit(self) -> None:
+        """Leave; ask once while a proof runs."""
+        from spectrum_tui.app.screens.confirm import ConfirmScreen
+
+        if not self.proves:
+            await super().action_quit()
+        elif not any(isinstance(screen, ConfirmScreen) for screen in self.screen_stack):
+            question = ConfirmScreen(
+                "Leave while rows train?",
+                "Every finished row is kept; the same proof goes on from there.",
+                "Leave",
+                "Keep training",
+            )
+            self.push_screen(question, self._leave_proof)
+
+    def _leave_proof(self, leave: bool | None) -> None:
+        if leave:
+            self.exit(return_code=INTERRUPTED)
