@@ -76,8 +76,12 @@ def test_the_metrics_stand_in_the_file_that_was_probed(
     assert "16 batches of 2 × 512 tokens as LlamaForCausalLM" in result.provenance.notes[-1]
     assert captured.out.splitlines()[0].split() == ["type", *DATA_METRICS]
     assert captured.out.splitlines()[-1].startswith("all ")
-    for words in ("in 2 passes, a block at a time, about 1.00 GB", "2 batches, less than 1 s", "loss 1.5",
-                  "note: a note"):
+    for words in (
+        "in 2 passes, a block at a time, about 1.00 GB",
+        "2 batches, less than 1 s",
+        "loss 1.5",
+        "note: a note",
+    ):
         assert words in captured.err
 
 
