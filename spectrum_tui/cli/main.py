@@ -22,7 +22,7 @@ from spectrum_tui.core.settings import RECIPES, Settings
 from spectrum_tui.stdio import last_resort
 from spectrum_tui.stdio.streams import PROGRAM, is_served
 
-_DESCRIPTION = "Pick the layers worth training by the signal-to-noise ratios of a model's weights."
+_DESCRIPTION = "Pick the layers to train by the signal-to-noise ratios of a model's weights."
 COMMANDS = {
     "scan": ("MODEL ...", "score models, write the score files and the YAML"),
     "yaml": ("RESULTS.json", "print the YAML of saved scores"),

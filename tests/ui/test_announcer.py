@@ -121,13 +121,13 @@ def test_several_models_have_one_end(it: Followed) -> None:
         summary = fake_worker.summary(f"m{number}")
         it.queue.add(Queued(summary=summary, settings=Settings()))
     for state in ("done", "failed"):
-        it.queue.next()
+        it.queue.take_next()
         it.scan()
         it.poll()
         it.progress.feed(ScanEnded("finished", 1, 0))
         it.queue.end(cast(Any, state))
         assert it.poll() == []  # the next one begins at once
-    it.queue.next()
+    it.queue.take_next()
     it.scan()
     it.poll()
     it.progress.feed(ScanEnded("finished", 1, 0))

@@ -71,8 +71,12 @@ def chosen(
         rows = other_rows(method, ranking, policy, seed)
         parameters = ranking.result.scores.parameters
         heads = [head.name for head in ranking.heads(policy)]
-        return tuple(dict.fromkeys([*heads, *(n for row in rows for n in parameters[row])]))
-    return tuple(named(ranking, policy))
+        names = [*heads, *(n for row in rows for n in parameters[row])]
+    else:
+        names = named(ranking, policy)
+    # What another task has put on the model is not there where it learns language.
+    others = {head.name for head in ranking.result.task_head}
+    return tuple(name for name in dict.fromkeys(names) if name not in others)
 
 
 def ranked(method: Method, selection: Selection, *, embeddings: bool) -> tuple[Selection, Policy]:

@@ -82,8 +82,15 @@ def is_proof(folder: Path) -> bool:
 
 def check_folder(folder: Path, model: str) -> None:
     """Raise OutputError where writing a proof of this model would replace something else: the
-    proof of another model, or a proof.json that is none."""
+    proof of another model, a proof.json that is none, or a table or plot without one."""
     if not (folder / PROOF).exists():
+        found = [name for name in (TABLE, PLOT) if (folder / name).exists()]
+        if found and not (folder / "rows").exists():
+            raise OutputError(
+                f"{folder / found[0]} is there already, and no proof beside it.",
+                "It is not replaced: move it away, or give another folder: -o FOLDER.",
+                field="output_dir",
+            )
         return
     try:
         other = read_proof(folder).model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.policy_line import read_policy
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.results.policy import Policy, policy_of
-from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.results.results import EmbeddingParameter, Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import Settings
 from tests import made
@@ -162,3 +163,11 @@ def test_adapters_are_those_of_the_recipe(method: str, kind: str, percent: float
     assert (row.method, row.names, row.trial) == (parse_method(method).text, (), False)
     modules = json.loads(row.files[0][1])["target_modules"]
     assert len(modules) == (84 if percent == 100 else 21) or kind == "peft-hybrid"
+
+
+@pytest.mark.parametrize("method", ["top:25", "random:25", "bottom:25"])
+def test_a_head_of_another_task_is_left_out(method: str) -> None:
+    plain = made.result()
+    pooler = EmbeddingParameter("pooler.dense.weight", 64, task=True)
+    with_head = Selection(replace(plain, embeddings=(*plain.embeddings, pooler)))
+    assert of(method, with_head) == of(method, Selection(plain)) > HEADS

@@ -167,3 +167,11 @@ def test_the_proof_of_another_model_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"not a proof .* not replaced"):
         check_folder(tmp_path, "made/llama")
     assert kept_row(tmp_path, "abc") == (None, "")
+
+
+def test_a_table_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "proof.md").write_text("mine")
+    with pytest.raises(OutputError, match="is there already, and no proof beside it"):
+        check_folder(tmp_path, "made/llama")
+    (tmp_path / "rows").mkdir()  # a proof that was interrupted while it was written
+    check_folder(tmp_path, "made/llama")

