@@ -54,8 +54,6 @@ NOUNS = [
 ALWAYS_SEVERAL = {
     "app/widgets/heat_rows.py": {"blocks"},  # folded: two or more
     "app/widgets/layer_tree.py": {"experts"},  # of a parameter that holds several
-    "app/proof_setup.py": {"tokens"},  # of all documents, as `1.2 M`
-    "app/screens/proof.py": {"steps"},  # of a mean: two or more
     "core/recipes/axolotl.py": {"experts"},
     "core/proof/table.py": {"tokens"},  # of a batch: `2 × 512 tokens`
     "core/recipes/peft_script.py": {"parameters", "experts"},
