@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from spectrum_tui.app.scan_queue import ScanQueue
-from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.numbers import counted, scored_text
 from spectrum_tui.core.requests import DownloadProgress
 from spectrum_tui.stdio.terminal_signals import TerminalSignals, short_name
 from spectrum_tui.worker.client import ScanRunner
@@ -99,8 +99,7 @@ def _end_of_scan(scan: Snapshot) -> str:
     """Return what the user is told of the end of a scan: nothing where the user ended it."""
     match scan.phase:
         case "finished":
-            failed = f", {scan.failed:,} failed" if scan.failed else ""
-            return f"{counted(scan.done, 'layer')} scored{failed}."
+            return f"{scored_text(scan.done, scan.failed)}."
         case "failed" | "died":
             return "the scan could not go on."
     return ""

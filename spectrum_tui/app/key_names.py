@@ -54,15 +54,20 @@ def keymap_of(wanted: Mapping[str, Mapping[str, str]], app: type[App[Any]]) -> d
     every = {APP: _of([app])}
     for screen, changes in wanted.items():
         if screen not in every:
-            every[screen] = _of(_screens(screen))
+            every[screen] = bindings_of(screen)
         for action, keys in changes.items():
             name = f"{screen}.{action}"
             keymap[name] = ",".join(_checked(keys, name, every[screen]))
     if any(name.startswith(f"{APP}.") for name in keymap):
-        every |= {screen: _of(_screens(screen)) for screen in _modules()}
+        every |= {screen: bindings_of(screen) for screen in _modules()}
     for screen, bindings in every.items():
         _check_conflicts(screen, bindings, every[APP], keymap)
     return keymap
+
+
+def bindings_of(screen: str) -> list[Binding]:
+    """Return the bindings of the screens in a module, one for each key; raises InputError."""
+    return _of(_screens(screen))
 
 
 def _of(classes: Iterable[type[DOMNode]]) -> list[Binding]:

@@ -52,6 +52,11 @@ class ScanQueue:
         return next((one for one in reversed(self.models) if one.state != "waiting"), None)
 
     @property
+    def is_running(self) -> bool:
+        """Whether a model is scanned now."""
+        return self.current is not None and self.current.state == "running"
+
+    @property
     def waiting(self) -> list[Queued]:
         """The models whose turn is still to come."""
         return self._in("waiting")
@@ -109,16 +114,15 @@ class ScanQueue:
     def end(self, state: State, said: str = "", path: Path | None = None) -> Queued | None:
         """Note how the model that is scanned came out of it; None where none is."""
         model = self.current
-        if model is None or model.state != "running":
+        if model is None or not self.is_running:
             return None
         model.said, model.path = said, path
         self._become(model, state)
         return model
 
-    def next(self) -> Queued | None:
+    def take_next(self) -> Queued | None:
         """Return the model whose turn it is, from now on as the one that is scanned."""
-        current = self.current
-        if not self.goes_on or (current is not None and current.state == "running"):
+        if not self.goes_on or self.is_running:
             return None
         model = self.waiting[0]
         self._become(model, "running")

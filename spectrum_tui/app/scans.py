@@ -17,7 +17,7 @@ from spectrum_tui.app.handing import hand_checked, has_unsaved
 from spectrum_tui.app.scan_queue import Queued, ScanQueue, State, named, unscanned
 from spectrum_tui.core.events import ScanEnded
 from spectrum_tui.core.files import cache_note
-from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.numbers import counted, scored_text
 from spectrum_tui.core.requests import (
     Failed,
     Inspected,
@@ -67,8 +67,8 @@ class ScanningApp(BaseApp):
         self._session.start(model.summary, model.settings, model.types, model.fresh)
         self.close_modals()
         self.push_screen(ScanScreen(self.runner.progress, model.name, self.queue))
-        # A full collection took 70 to 140 ms while the scan used the cores, and no key was drawn
-        # in them; what is there when a scan begins lives on anyway.
+        # A full collection takes 70 to 140 ms while a scan uses the cores, and no key is drawn in
+        # them; what is there when a scan begins lives on anyway.
         self.call_after_refresh(gc.freeze)
 
     @on(ask.RecountRequested)
@@ -157,11 +157,14 @@ class ScanningApp(BaseApp):
         wanted, path = self._session.arrived(ready), Path(ready.path)
         if not ready.complete:
             self._ended("stopped", path=path)
-        elif self._ended("done", self._scored(), path) or self.queue.waiting:
-            return  # the screen goes on with the next one
-        elif not self._is_watched():
-            self._say_done()
-            return
+        else:
+            scan = self.runner.progress.snapshot()
+            self._ended("done", scored_text(scan.done, scan.failed), path)
+            if self.queue.is_running or self.queue.waiting:
+                return  # the screen goes on with the next one
+            if not self._is_watched():
+                self._say_done()
+                return
         if wanted is not None:
             self.load(path)
 
@@ -170,11 +173,6 @@ class ScanningApp(BaseApp):
         model = self.queue.current
         if model is not None and not self.queue.is_several:  # else it is said already
             self.notify(IN_LIBRARY, title=f"{model.name}: {model.said}", markup=False)
-
-    def _scored(self) -> str:
-        scan = self.runner.progress.snapshot()
-        failed = f", {scan.failed:,} failed" if scan.failed else ""
-        return f"{counted(scan.done, 'layer')} scored{failed}"
 
     def _is_watched(self) -> bool:
         """Whether the user looks at the scan, and not at other results meanwhile."""
@@ -196,12 +194,12 @@ class ScanningApp(BaseApp):
             and current.summary.model == summary.model
         )
 
-    def _ended(self, state: State, said: str = "", path: Path | None = None) -> bool:
+    def _ended(self, state: State, said: str = "", path: Path | None = None) -> None:
         """Note how a model came out of its scan, say it where there are several, and begin the
-        next; returns whether there is one."""
+        next."""
         model = self.queue.end(state, said, path)
         if model is None or not self.queue.is_several:
-            return False
+            return
         if state == "done":
             self.notify(IN_LIBRARY, title=f"{model.name}: {said}", markup=False)
         elif state == "failed":
@@ -212,14 +210,12 @@ class ScanningApp(BaseApp):
                 timeout=FAILURE_SECONDS,
                 markup=False,
             )
-        return self._begin_next()
+        self._begin_next()
 
-    def _begin_next(self) -> bool:
-        model = None if self.runner.progress.live else self.queue.next()
-        if model is None:
-            return False
-        self._session.follow(model.summary, model.settings)
-        return True
+    def _begin_next(self) -> None:
+        model = None if self.runner.progress.live else self.queue.take_next()
+        if model is not None:
+            self._session.follow(model.summary, model.settings)
 
     # -- leaving -------------------------------------------------------------------------------
 

@@ -71,6 +71,8 @@ TASKS: dict[str, dict[str, str]] = {
         "results.ban": "Ban this layer",
         "results.type-more": "Train more of this type",
         "results.type-less": "Train less of this type",
+        "results.type-percent": "Type a percentage of this type",
+        "results.blocks": "Type the blocks that train",
         "results.more-blocks": "Train more blocks",
         "results.fewer-blocks": "Train fewer blocks",
         "results.rule": "Cut within each type, or over all layers",

@@ -34,7 +34,7 @@ from spectrum_tui.core.files import (
 from spectrum_tui.core.hub import Patience
 from spectrum_tui.core.memory.budget import filled, parse_way
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, fetch, inspect_model
-from spectrum_tui.core.numbers import count, counted, duration, finite, part_of, size
+from spectrum_tui.core.numbers import count, counted, duration, finite, part_of, scored_text, size
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.policy_line import OPENING, policy_line
@@ -300,8 +300,7 @@ def _interrupted(state: Snapshot, say: Say, *, fresh: bool = False) -> int:
 
 def _scored(result: Result) -> str:
     failed = len(result.scores.problems)
-    scored = f"{counted(len(result.scores) - failed, 'layer')} scored"
-    return scored + (f", {failed} failed" if failed else "")
+    return scored_text(len(result.scores) - failed, failed)
 
 
 def _as_json(

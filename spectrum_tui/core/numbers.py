@@ -25,6 +25,11 @@ def counted(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or f'{one}s'}"
 
 
+def scored_text(scored: int, failed: int) -> str:
+    """Return what came of a scan: `24 layers scored`, `23 layers scored, 1 failed`."""
+    return f"{counted(scored, 'layer')} scored" + (f", {failed:,} failed" if failed else "")
+
+
 def part_of(n: int, whole: int, noun: str, one: str = "", many: str = "") -> str:
     """Return some of a number of things, and what they do: `1 of 3 layers has`, `2 of 3 layers
     have`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from spectrum_tui.core.errors import InputError
@@ -33,7 +34,9 @@ TypePercents = tuple[tuple[str, float], ...]
 """(shell pattern of types, percentage of these)."""
 
 _RANGE = re.compile(r"(\d{1,6})(?:(-)(\d{1,6})?)?", re.ASCII)
-_UNITS = (("GIB", 2.0**30), ("GB", 1e9))
+UNITS = {"GiB": 2.0**30, "GB": 1e9}
+"""Bytes in each unit of memory."""
+_MEMORY = re.compile(r"(\d{1,7}(?:\.\d{1,15})?)\s*(?:GI?B)?", re.ASCII)
 _COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _COUNT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([KMBT]?)", re.ASCII)
 MOST_PARAMETERS = 10**15
@@ -43,12 +46,22 @@ MOST_PARAMETERS = 10**15
 class Budget:
     """What a selection may take at most: bytes on each GPU, or parameters that train.
 
-    `text` is how it is written: `24GiB`, `1.5B`.
+    `text` is how it is written, `24GiB` or `1.5B`; `unit` is that of memory, "" for parameters.
     """
 
     amount: float
-    in_bytes: bool
     text: str
+    unit: str = ""
+
+    @property
+    def in_bytes(self) -> bool:
+        """Whether it is of memory."""
+        return bool(self.unit)
+
+    @property
+    def number(self) -> str:
+        """What is written before the unit."""
+        return self.text.removesuffix(self.unit)
 
 
 def parse_rule(text: str) -> str:
@@ -136,20 +149,7 @@ def _range_text(first: int, last: int | None) -> str:
 def parse_memory(text: str) -> float:
     """Bytes of `24`, `23.5` and `24 GiB` (2^30 each, as cards have them) or `24 GB` (10^9 each);
     raises InputError (field "fit")."""
-    typed = text.strip().upper()
-    unit, factor = next((one for one in _UNITS if typed.endswith(one[0])), ("", 2.0**30))
-    typed = typed.removesuffix(unit).rstrip()
-    try:
-        value = float(typed) if typed.isascii() else 0.0
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1e6:
-        raise InputError(
-            f"{text.strip()!r} is not a memory size." if typed else "No memory size is given.",
-            "Give the GiB of one GPU, like 24.",
-            field="fit",
-        )
-    return value * factor
+    return card_of(text).amount
 
 
 def parse_card(text: str) -> str:
@@ -163,22 +163,16 @@ def parse_card(text: str) -> str:
 def parse_budget(text: str) -> Budget | None:
     """Return `24GiB`, `24 GB` (of memory on each GPU), `1.5B` or `200M` (parameters that train),
     None for ""; raises InputError (field "budget")."""
-    typed = "".join(text.split()).upper()
+    typed = text.strip().upper()
     if not typed:
         return None
-    unit = next((unit for unit, _ in _UNITS if typed.endswith(unit)), "")
-    shown = {"GIB": "GiB", "GB": "GB"}.get(unit, "")
-    if unit:
-        try:
-            amount = parse_memory(typed)
-        except InputError:
-            amount = 0.0
-        if amount:
-            return Budget(amount, in_bytes=True, text=typed.removesuffix(unit) + shown)
+    if typed.endswith(tuple(unit.upper() for unit in UNITS)):
+        with suppress(InputError):
+            return card_of(typed)
     elif found := _COUNT.fullmatch(typed):
         amount = float(found[1]) * _COUNTS[found[2]]
         if 1 <= amount <= MOST_PARAMETERS:
-            return Budget(amount, in_bytes=False, text=typed)
+            return Budget(amount, f"{found[1]}{found[2]}")
     raise InputError(
         f"{text.strip()!r} is no budget.",
         "Give memory on each GPU, like 24GiB, or parameters that train, like 1.5B or 200M.",
@@ -189,6 +183,13 @@ def parse_budget(text: str) -> Budget | None:
 def card_of(text: str) -> Budget:
     """Return the memory of a card, `24`, `23.5 GiB` or `24GB`, as a budget that can be written;
     raises InputError (field "fit")."""
-    amount, typed = parse_memory(text), "".join(text.split()).upper()
+    typed = text.strip().upper()
+    found = _MEMORY.fullmatch(typed)
+    if not found or not 0 < float(found[1]) <= 1e6:
+        raise InputError(
+            f"{text.strip()!r} is not a memory size." if typed else "No memory size is given.",
+            "Give the GiB of one GPU, like 24.",
+            field="fit",
+        )
     unit = "GB" if typed.endswith("GB") else "GiB"
-    return Budget(amount, in_bytes=True, text=f"{typed.removesuffix(unit.upper())}{unit}")
+    return Budget(float(found[1]) * UNITS[unit], f"{found[1]}{unit}", unit)

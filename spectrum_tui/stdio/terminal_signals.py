@@ -17,7 +17,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from spectrum_tui.core.platforms import END_SIGNALS
-from spectrum_tui.core.settings import AUTO, SIGNALS
+from spectrum_tui.core.settings import AUTO
 from spectrum_tui.core.text import safe, shortened
 from spectrum_tui.stdio.streams import write_now
 
@@ -30,6 +30,8 @@ _ST = "\x1b\\"
 _PUSH, _POP = "\x1b[22;0t", "\x1b[23;0t"
 _SILENT = re.compile(r"|dumb|unknown|linux|cons25|emacs|eterm.*")
 """TERM of terminals without a title, which print what they do not know."""
+_EVERYWHERE = frozenset({"title", "bell"})
+"""What every other terminal understands."""
 _KNOWS_PROGRESS = {
     "iTerm.app": (3, 6, 6),
     "iTerm2": (3, 6, 6),
@@ -61,8 +63,8 @@ def restore_now() -> None:
 
 
 class TerminalSignals:
-    """Writes what was `asked` for of `SIGNALS`; nothing where the terminal is dumb, or where stdout
-    or stderr is none.
+    """Writes what was `asked` for of `settings.SIGNALS`; nothing where the terminal is dumb, or
+    where stdout or stderr is none.
 
     `write` puts text on the terminal between two frames. As a context it also takes everything
     back where a signal ends the process.
@@ -186,7 +188,7 @@ def _parts(asked: Sequence[str], environment: Mapping[str, str]) -> frozenset[st
         return frozenset()
     if AUTO not in asked:
         return frozenset(asked)
-    return frozenset(SIGNALS) - (frozenset() if _shows_progress(environment) else {"progress"})
+    return _EVERYWHERE | ({"progress"} if _shows_progress(environment) else set())
 
 
 def _program(environment: Mapping[str, str]) -> tuple[str, tuple[int, ...]]:

@@ -192,9 +192,9 @@ def queued(state: str = "failures") -> ScanScreen:
     for summary in (mistyped, llama(), large, mixture(), towers()):
         queue.add(_model(summary))
     queue.end("done", "210 layers scored", Path("scores.json"))
-    queue.next()
+    queue.take_next()
     queue.end("failed", "There are no weights in /models/phi. Give the folder of the model.")
-    queue.next()
+    queue.take_next()
     return ScanScreen(progress(failures=state == "failures"), MODEL, queue)
 
 

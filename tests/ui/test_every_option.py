@@ -83,7 +83,7 @@ TYPED = {
     "blocks": Typed(("--blocks", "0-1,3-"), ((0, 1), (3, None))),
     "pins": Typed(("--pin", LAYER), (LAYER,)),
     "bans": Typed(("--ban", LAYER), (LAYER,)),
-    "budget": Typed(("--budget", "2B"), Budget(2e9, in_bytes=False, text="2B")),
+    "budget": Typed(("--budget", "2B"), Budget(2e9, "2B")),
     "way": Typed(("--way", "lora gpus=2"), "lora gpus=2"),
     "policy": Typed(("--policy", "chosen.yaml"), "chosen.yaml"),
 }

@@ -42,7 +42,7 @@ SCREENS: dict[str, tuple[Callable[[], Screen[Any]], str]] = {
     "tiers": (lambda: TiersScreen(STATE.choice), "TierSlider"),
     "setup": (lambda: SetupScreen(Settings()), "model"),
     "layers": (lambda: scenes.layers(models.mixture()), "TreeLines"),
-    "results": (lambda: scenes.results(LLAMA), "HeatGrid"),
+    "results": (lambda: scenes.results(LLAMA), "ShapingGrid"),
     "audit": (lambda: scenes.audit_screen("text")[0], "findings-panel"),
     "comparison": (scenes.comparison, "PercentSlider"),
 }

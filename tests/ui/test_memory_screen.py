@@ -26,7 +26,7 @@ from spectrum_tui.core.memory.estimate import ASSUMPTIONS, MemoryTable
 from spectrum_tui.core.memory.fit import fit
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import PRESETS, Training
-from spectrum_tui.core.policy_values import Budget
+from spectrum_tui.core.policy_values import card_of
 from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
@@ -216,7 +216,7 @@ async def test_a_budget_is_taken_from_the_list_and_follows_what_is_changed(
         await opened(pilot)
         await pilot.press(*"40", "tab", "down", "enter")
         await pilot.pause()
-        state, card = app.results.state, Budget(40 * 2**30, in_bytes=True, text="40GiB")
+        state, card = app.results.state, card_of("40")
         taken = state.choice.policy
         assert taken == filled(
             Policy(percent=25, budget=card, way="bf16"), state.choice.selection, Tiers()

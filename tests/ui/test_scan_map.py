@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Static
 
 from spectrum_tui.app.screens import scan as scan_screen
+from spectrum_tui.app.widgets.scan_grid import ScanGrid
 from spectrum_tui.app.widgets.scan_map import ScanMap
-from spectrum_tui.core.events import LayerStarted, ScanEnded, ScanStarted
+from spectrum_tui.core.events import LayerDone, LayerStarted, ScanEnded, ScanStarted
 from tests.ui.test_scan_screen import NASTY, SIZE, TYPE, Host, lines
 from tests.ui.worker_control import until
 
@@ -117,6 +119,30 @@ async def test_early_answers(app: MapHost) -> None:
         assert newest.startswith("newest   10.50 9.down_proj   9.5000 8.down_proj")
 
 
+async def test_early_answers_name_the_block_of_a_stage(app: MapHost) -> None:
+    layer, kind = "encoder.layers.2.blocks.7.output.dense", "output.dense"
+    started = ScanStarted(
+        layers=1, cost=1.0, types={kind: 1}, device="cpu", batch_size=2, names=(layer,)
+    )
+    done = LayerDone(
+        layer=layer,
+        type=kind,
+        shape=(8, 16),
+        metrics={"spectrum": 2.5},
+        cost=1.0,
+        bytes=1,
+        seconds=1.0,
+    )
+    app.progress.begin()
+    app.progress.feed(started)
+    app.progress.feed(done)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await mapped(app, pilot)
+        early, newest = app.words()[1:]
+        assert early.endswith("2.5000 output.dense in block 7")
+        assert newest.endswith("2.5000 7.dense")
+
+
 async def test_the_lists_and_back(app: MapHost) -> None:
     app.done(0)
     app.fail("x", "y")
@@ -180,6 +206,25 @@ async def test_a_cell_of_several(app: MapHost) -> None:
         assert app.words()[0].startswith(f"{TYPE}, block 0-")
         assert "1 of " in app.words()[0] and "✗ 1 failed" in app.words()[0]
         assert app.words()[0].endswith("mean SNR 1.5000")
+
+
+async def test_the_mouse_only_looks_and_scrolls(app: MapHost) -> None:
+    app.begin(layers=10)
+    async with app.run_test(size=SIZE) as pilot:
+        await mapped(app, pilot)
+        grid = app.map.grid
+        grid.styles.height = 2  # of two types, so that there is something to scroll to
+        await pilot.pause()
+        y = grid.HEADER_LINES
+        x = [grid.geometry.span(column)[0] for column in (2, 6)]
+        await pilot.mouse_down(ScanGrid, offset=(x[0], y))
+        await pilot.hover(ScanGrid, offset=(x[1], y))
+        assert app.mouse_captured is None
+        place = (grid, 2, y, 0, 0, 0, False, False, False, grid.region.x + 2, grid.region.y + y)
+        before = grid.scroll_offset.y
+        assert before
+        grid.post_message(events.MouseScrollUp(*place))
+        await until(pilot, lambda: grid.scroll_offset.y < before)
 
 
 @pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 40), (200, 50)])

@@ -7,6 +7,7 @@ import numpy as np
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.core import numbers
 from spectrum_tui.core.layer_types import is_output_head
+from spectrum_tui.core.policy_values import UNITS
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Generation, Result
@@ -53,9 +54,8 @@ def budget_texts(choice: Choice, needs: float) -> tuple[str, ...]:
     layers = numbers.counted(totals.layers, "layer")
     trained = f"{numbers.count(totals.parameters)} parameters"
     if budget.in_bytes:
-        unit, nbytes = ("GiB", 2.0**30) if budget.text.endswith("GiB") else ("GB", 1e9)
-        rest = f"fits {budget.text.replace('G', ' G')}"
-        free = f"with {numbers.three_digits(left / nbytes)} {unit} left"
+        rest = f"fits {budget.number} {budget.unit}"
+        free = f"with {numbers.three_digits(left / UNITS[budget.unit])} {budget.unit} left"
     else:
         rest, free = f"fits {numbers.count(budget.amount)}", f"with {numbers.count(left)} left"
     ways = (f"{layers}, {trained}, {rest} {free}", f"{layers}, {rest} {free}", f"{rest} {free}")

@@ -31,6 +31,7 @@ from spectrum_tui.app.widgets.memory_line import MemoryLine
 from spectrum_tui.app.widgets.percent_slider import PercentSlider
 from spectrum_tui.app.widgets.score_pane import ScorePane
 from spectrum_tui.app.widgets.score_table import ScoreTable
+from spectrum_tui.app.widgets.shaping_grid import ShapingGrid
 from spectrum_tui.app.widgets.spectrum_line import SpectrumLine
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.app.widgets.view_bar import ViewBar
@@ -340,8 +341,8 @@ class ResultViews(Vertical):
         elif rows:
             self.table.go_to(rows[0])
 
-    @on(HeatGrid.Dragged)
-    def _pin(self, event: HeatGrid.Dragged) -> None:
+    @on(ShapingGrid.Dragged)
+    def _pin(self, event: ShapingGrid.Dragged) -> None:
         self._state.pin(event.layers)
 
     def widget(self, name: str) -> Widget:

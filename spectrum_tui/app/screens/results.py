@@ -20,9 +20,9 @@ from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.result_views import TABLE, WIDE, YAML, ResultHeader, ResultViews
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.filter_line import FilterInput, FilterLine
-from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.percent_slider import PERCENT_KEYS
+from spectrum_tui.app.widgets.shaping_grid import ShapingGrid
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.core.errors import SpectrumError
@@ -211,8 +211,8 @@ class ResultsScreen(NamedKeys, Screen[None]):
         """Select more or fewer layers of the type under the cursor, or of all in its row."""
         self._move_types(self.views.current_types, by)
 
-    @on(HeatGrid.Turned)
-    def _turned(self, event: HeatGrid.Turned) -> None:
+    @on(ShapingGrid.Turned)
+    def _turned(self, event: ShapingGrid.Turned) -> None:
         self._move_types(event.types, event.by)
 
     def _move_types(self, types: Sequence[int], by: int) -> None:

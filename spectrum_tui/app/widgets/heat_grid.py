@@ -1,8 +1,7 @@
-"""The heat map under keys and mouse: a cursor on one cell, cells drawn over, types turned."""
+"""The heat map under keys and mouse: a cursor on one cell, and what the pointer is over."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +16,7 @@ from spectrum_tui.app.widgets.key_footer import hidden_key
 
 
 class HeatGrid(HeatRows):
-    """Moves the cursor, and says what is done to cells and types with the mouse."""
+    """Moves the cursor, and says which cell it or the pointer is on."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         hidden_key("left,h", "step(-1)", "Left", "One cell to the left"),
@@ -34,19 +33,6 @@ class HeatGrid(HeatRows):
 
     class ScaleChanged(Message):
         """The scale was toggled."""
-
-    @dataclass
-    class Dragged(Message):
-        """The pointer was drawn over cells with these rows of the scores."""
-
-        layers: list[int]
-
-    @dataclass
-    class Turned(Message):
-        """The wheel was turned over the name or the percentage of a row of these types."""
-
-        types: list[int]
-        by: int
 
     def __init__(self, matrix: HeatMatrix) -> None:
         super().__init__(matrix)
@@ -114,62 +100,11 @@ class HeatGrid(HeatRows):
         if 0 <= column < len(self.matrix.numbers) and not self.matrix.single[row]:
             self.column = column
 
-    def on_mouse_down(self, event: events.MouseDown) -> None:
-        """Begin to draw over the cells of a row."""
-        cell = self._under(event)
-        if event.button == 1 and cell is not None and not self.matrix.single[cell[0]]:
-            self.drawn = (*cell, cell[1])
-            self.capture_mouse()
-
     def on_mouse_move(self, event: events.MouseMove) -> None:
-        if self.drawn is not None:
-            self._draw_to(event)
-            return
         cell = self._under(event)
         if cell != self._hovered:
             self._hovered = cell
             self.post_message(self.Moved(cell or self.cell))
-
-    def _draw_to(self, event: events.MouseMove) -> None:
-        """Draw over the cells of the row as far as below or above the pointer."""
-        assert self.drawn is not None
-        row, start, _ = self.drawn
-        column = (event.x - self.geometry.cells_at) // self.geometry.cell
-        self.drawn = row, start, max(0, min(column, len(self.matrix.numbers) - 1))
-        self.refresh_row(row)
-
-    def on_mouse_up(self) -> None:
-        """Say over which cells it was drawn, where these are more than one."""
-        if self.drawn is None:
-            return
-        row, start, end = self.drawn
-        self.release_mouse()
-        if start != end:
-            columns = range(min(start, end), max(start, end) + 1)
-            layers = [layer for i in columns for layer in self.matrix.members(row, i).tolist()]
-            self.post_message(self.Dragged(layers))
-
-    def on_mouse_release(self) -> None:
-        """End the drag: the mouse is free, whoever freed it."""
-        if self.drawn is not None:
-            row, self.drawn = self.drawn[0], None
-            self.refresh_row(row)
-
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        self._turn(event, 1)
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        self._turn(event, -1)
-
-    def _turn(self, event: events.MouseEvent, by: int) -> None:
-        """Change the percentage of a type where the wheel is over its name or percentage; scroll
-        elsewhere."""
-        offset = event.get_content_offset(self)
-        row = None if offset is None else self.row_at(offset.y)
-        if row is not None and offset is not None and offset.x < self.geometry.cells_at:
-            event.stop()
-            event.prevent_default()  # else it scrolls besides
-            self.post_message(self.Turned(self.types_of(row), by))
 
     def _under(self, event: events.MouseEvent) -> tuple[int, int] | None:
         offset = event.get_content_offset(self)

@@ -42,8 +42,6 @@ class Mark(IntEnum):
 
 MARKS = (" ", "◐", "●", *GLYPHS.values())
 """The glyph of every `Mark`."""
-TRAINS = (Mark.PART, Mark.ALL, Mark.PINNED)
-"""The marks of cells of which anything is selected."""
 _BY_HAND = {
     Hand.PINNED: Mark.PINNED,
     Hand.BANNED: Mark.BANNED,
@@ -87,7 +85,8 @@ class HeatMatrix:
         )
 
     def rescored(self, scores: Scores) -> HeatMatrix:
-        """Return the same layers in the same cells with other scores: 2 ms at 60,000, not 300."""
+        """Return the same layers in the same cells with other scores: 2 ms at 60,000, of which a
+        new matrix takes 300."""
         other = copy.copy(self)
         other.scores = scores
         other.mean, other.cells = other._means()
@@ -111,6 +110,11 @@ class HeatMatrix:
         """Return which blocks are in a column: `7`, or `6-7`."""
         first, last = self.numbers[column], self.ends[column]
         return str(first) if first == last else f"{first}-{last}"
+
+    def block_of(self, layer: int) -> str:
+        """Return the block of a row of the scores, "" outside of any."""
+        _, column = self.cell_of(layer)
+        return self.block(column) if column < len(self.numbers) else ""
 
     def selected(self, mask: BoolArray) -> IntArray:
         """Return how many layers of each cell are selected."""

@@ -39,7 +39,7 @@ CHOSEN, PERCENTS = "chosen", "top %"
 
 
 class _Look(NamedTuple):
-    """What a cell looks like. `under` the cursor or drawn over, on the line of `words` or not."""
+    """What a cell looks like. `under` the cursor or not, on the line of `words` or not."""
 
     kind: int
     level: int
@@ -96,8 +96,6 @@ class HeatRows(LineView):
         self._short = short_labels(matrix.labels)
         most = max((2 * len(f"{n:,}") + 1 for n in matrix.layers_of_row), default=0)
         self._counts = max(most, len(CHOSEN)) + 2
-        self.drawn: tuple[int, int, int] | None = None
-        """Row, first and present column of the cells that the pointer is drawn over."""
         self.geometry = self._laid_out(Size(120, 40), low=1)
         self.is_placed = False
         """Whether the room is known: what is drawn before would stand elsewhere a moment later."""
@@ -373,10 +371,7 @@ class HeatRows(LineView):
         return text[:width].ljust(width), style
 
     def _highlighted(self, row: int) -> range:
-        """Return the columns of a row that are under the cursor, or drawn over."""
-        if self.drawn is not None:
-            at, start, end = self.drawn
-            return range(min(start, end), max(start, end) + 1) if row == at else range(0)
+        """Return the columns of a row that are under the cursor."""
         at, column = self.cell or (-1, 0)
         return range(column, column + 1) if row == at and self.has_focus else range(0)
 

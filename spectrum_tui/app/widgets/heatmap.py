@@ -13,6 +13,7 @@ from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.heat_foot import HeatFoot
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import HeatMatrix
+from spectrum_tui.app.widgets.shaping_grid import ShapingGrid
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.results.selection import Selection
@@ -26,7 +27,7 @@ class Heatmap(Vertical):
     def __init__(self, selection: Selection, memory: TrainingMemory | None = None) -> None:
         super().__init__()
         self.matrix = HeatMatrix(selection.result.scores)
-        self.grid = HeatGrid(self.matrix)
+        self.grid = ShapingGrid(self.matrix)
         self.foot = HeatFoot(selection, self.grid, memory)
 
     def compose(self) -> ComposeResult:

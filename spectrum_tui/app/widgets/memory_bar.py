@@ -48,4 +48,4 @@ def fits_text(estimate: Estimate, card: Budget) -> tuple[str, str]:
 
 def card_name(card: Budget) -> str:
     """Return the memory of a card as people write it: `24 GiB`."""
-    return card.text.replace("G", " G")
+    return f"{card.number} {card.unit}"

@@ -163,8 +163,8 @@ class ScanMap(Vertical):
 
     def _best(self, name: str, row: int) -> Content:
         score = numbers.score(float(self.matrix.scores.values[row]))
-        where = self.matrix.scores.layers[row].removesuffix(f".{name}").rpartition(".")[2]
-        block = f" in block {where}" if where.isdecimal() else ""
+        where = self.matrix.block_of(row)
+        block = f" in block {where}" if where else ""
         return Content.assemble((score, "bold $accent"), f" {printable(name)}{block}")
 
     def _newest(self) -> Content:
@@ -176,12 +176,12 @@ class ScanMap(Vertical):
             else:
                 score = numbers.score(event.metrics[self.matrix.scores.metric])
                 style = "bold $accent"
-            parts.append(Content.assemble((score, style), f" {printable(_short(event.layer))}"))
+            name = printable(self._short(event.layer))
+            parts.append(Content.assemble((score, style), f" {name}"))
         return Content("   ").join(parts)
 
-
-def _short(layer: str) -> str:
-    """Return a layer from the number of its block on, a module shorter: `9.up_proj`."""
-    parts = layer.split(".")
-    number = next((part for part in parts if part.isdigit()), "")
-    return f"{number}.{parts[-1]}" if number else layer
+    def _short(self, layer: str) -> str:
+        """Return a layer as the number of its block and its last module: `9.up_proj`."""
+        row = self.matrix.row_of(layer)
+        block = "" if row is None else self.matrix.block_of(row)
+        return f"{block}.{layer.rpartition('.')[2]}" if block else layer

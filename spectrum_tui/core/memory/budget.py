@@ -59,7 +59,7 @@ def filled(
 
 def _most(fits: Callable[[int], bool], end: int, near: int | None) -> int:
     """Return the largest number up to `end` that fits, 0 where none does; looked for around a
-    guess first: 3 looks of 4 ms each at 60,000 layers in place of 17."""
+    guess first: 3 looks of 4 ms each at 60,000 layers where halving takes 17."""
     start = end if near is None else min(near, end)
     low, high, step = 0, end + 1, 1
     if start and fits(start):

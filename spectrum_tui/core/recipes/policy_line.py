@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.errors import InputError, RecipeError
-from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.results.policy import Policy, settings_with
 from spectrum_tui.core.settings import OPTIONS, POLICY_OPTIONS, Settings
 from spectrum_tui.core.text import safe
 from spectrum_tui.core.trainers.recipe_text import read_recipe
@@ -20,19 +20,7 @@ _FLAGS = {OPTIONS[name].flag: name for name in POLICY_OPTIONS}
 
 def policy_line(policy: Policy, metric: str) -> str:
     """Return the comment: `# policy: --top-percent 25 --metric spectrum`."""
-    settings = Settings(
-        top_percent=policy.percent,
-        metric=metric,
-        rule=policy.rule,
-        type_percents=policy.type_percents,
-        blocks=policy.blocks,
-        pins=policy.pins,
-        bans=policy.bans,
-        budget=policy.budget,
-        way=policy.way,
-        no_embeddings=not policy.embeddings,
-    )
-    return OPENING + safe(shlex.join(_options(settings)), " ")
+    return OPENING + safe(shlex.join(_options(settings_with(Settings(metric=metric), policy))), " ")
 
 
 def _options(settings: Settings) -> Iterator[str]:

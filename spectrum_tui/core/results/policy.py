@@ -113,7 +113,7 @@ class Policy:
     def ending(self) -> str:
         """Return what the name of a file of it says: `25percent`, `24GiB`, `25percent_shaped`."""
         if self.budget is not None:
-            start = self.budget.text.replace(" ", "")
+            start = self.budget.text
         else:
             rule = "" if self.is_per_type else f"{self.rule}_"
             start = f"{rule}{self.percent:g}percent"

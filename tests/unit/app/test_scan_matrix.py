@@ -80,3 +80,14 @@ def test_a_cell_of_experts_has_the_mean_of_those_that_came() -> None:
 def test_one_matrix_of_a_fused_layer_is_its_layer(matrix: ScanMatrix) -> None:
     matrix.take([("not.planned", 1.0)], [f"{LAYERS[3]} [expert 7]", "neither"])
     assert np.flatnonzero(matrix.stages).tolist() == [3]
+
+
+def test_the_block_of_a_layer_is_that_of_its_column() -> None:
+    names = {
+        "vision.layers.5.fc1": "vision:fc1",
+        "encoder.layers.2.blocks.7.output.dense": "output.dense",
+        "layers.3.mlp.experts.1.w1": "mlp.experts.*.w1",
+        "lm_head": "lm_head",
+    }
+    matrix = ScanMatrix(LayerNames(tuple(names), dict.fromkeys(names.values(), 1)), METRIC)
+    assert [matrix.block_of(row) for row in range(4)] == ["5", "7", "3", ""]

@@ -23,7 +23,7 @@ from spectrum_tui.core.memory.presets import (
     sharding_named,
 )
 from spectrum_tui.core.memory.savings import savings
-from spectrum_tui.core.policy_values import parse_memory
+from spectrum_tui.core.policy_values import parse_budget, parse_memory
 from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.results.policy import Policy
@@ -378,10 +378,14 @@ def test_numbers_that_cannot_be_used(text: str) -> None:
         assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "x", "nan", "inf", "1e999", "9" * 400, "24 TB"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "x", "nan", "inf", "1e999", "9" * 400, "24 TB", "1E1", "1_0 GiB", "2 4"]
+)
 def test_sizes_that_cannot_be_used(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_memory(text)
+    with pytest.raises(InputError):
+        parse_budget(f"{text}GiB")
     assert len(str(caught.value).splitlines()) == 1
 
 

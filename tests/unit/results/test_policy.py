@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.policy_line import OPENING, policy_line, read_policy
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.recipes.writing import drafted
-from spectrum_tui.core.results.policy import Policy, policy_of
+from spectrum_tui.core.results.policy import Policy, policy_of, settings_with
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import Settings
 from tests import made
@@ -105,6 +105,30 @@ def test_each_rule_takes_what_it_says_and_no_other_is_known(
     for chosen in (lambda p: Selection(selection.result).mask(p), partial(expected, RESULT)):
         with pytest.raises(NotImplementedError):
             chosen(replace(policy, rule="unknown"))
+
+
+OTHER: dict[str, object] = {
+    "percent": 12.5,
+    "embeddings": False,
+    "rule": "global-rank",
+    "type_percents": (("mlp.*", 40),),
+    "blocks": ((1, None),),
+    "pins": ("a",),
+    "bans": ("b",),
+    "budget": parse_budget("24GiB"),
+    "way": "qlora gpus=2",
+}
+
+
+def test_every_field_of_a_policy_is_a_setting_and_read_back_from_a_recipe(tmp_path: Path) -> None:
+    counted = {"layers"}  # how many the budget holds
+    assert OTHER.keys() | counted == {field.name for field in fields(Policy)}
+    policy = Policy(**OTHER)  # type: ignore[arg-type]
+    assert all(getattr(policy, name) != getattr(Policy(), name) for name in OTHER)
+    assert policy_of(settings_with(Settings(), policy)) == policy
+    path = tmp_path / "recipe.yaml"
+    path.write_text(policy_line(replace(policy, percent=50), "spectrum"), encoding="utf-8")
+    assert policy_of(replace(Settings(), **read_policy(path))) == replace(policy, percent=50)
 
 
 @given(policies)
