@@ -12,11 +12,11 @@ from textual.widget import Widget
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.cells import printable
-from spectrum_tui.app.widgets.hands import GLYPHS, SHORT
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
 from spectrum_tui.app.widgets.heat_ramp import DENSITY, RAMP
 from spectrum_tui.app.widgets.layer_facts import Words, first_fitting, layer_lines
+from spectrum_tui.app.widgets.marks import GLYPHS, SHORT
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray, IntArray

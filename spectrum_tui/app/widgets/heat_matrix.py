@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from spectrum_tui.app.widgets.hands import GLYPHS
+from spectrum_tui.app.widgets.marks import GLYPHS
 from spectrum_tui.core.layer_types import Group, family, group_of, natural_key
 from spectrum_tui.core.results.blocks import numbers_and_prefixes
 from spectrum_tui.core.results.results import BoolArray, FloatArray, IntArray, Scores

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.cells import printable
-from spectrum_tui.app.widgets.hands import GLYPHS, WORDS
+from spectrum_tui.app.widgets.marks import GLYPHS, WORDS
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Scores

@@ -15,8 +15,8 @@ from textual.message import Message
 from textual.strip import Strip
 
 from spectrum_tui.app.widgets.cells import bar, keep_end, printable
-from spectrum_tui.app.widgets.hands import GLYPHS
 from spectrum_tui.app.widgets.line_view import LineView
+from spectrum_tui.app.widgets.marks import GLYPHS
 from spectrum_tui.app.widgets.score_rows import ScoreRows, Sort
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.results import BoolArray, IntArray
