@@ -84,8 +84,7 @@ class Ranking:
 class ResultState:
     """A result in the metric that is shown, and the choice that the views show and dialogs change.
 
-    Only this knows what a choice selects: views ask its `selection`, and for `yaml`. Whoever changes the
-    choice puts another one in its place, and what `watch` was given is called.
+    Whoever changes the choice puts another one in its place, and what `watch` was given is called.
     """
 
     def __init__(
