@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Make the runs of EVIDENCE.md, for about a night; the same command goes on where it was ended.
-# usage: [SEEDS=5] [STEPS=200] tests/benchmarks/evidence.sh FOLDER
+# usage: [SEEDS=5] [STEPS=200] [RUNS=smollm2-pydoc,…] tests/benchmarks/evidence.sh FOLDER
 # A virtual environment, models, texts and proofs go into FOLDER; nothing but pip uses the network.
 # In the end the small copies in tests/benchmarks/evidence and EVIDENCE.md are written anew.
 set -euo pipefail
 folder=$(realpath -m "${1:?usage: tests/benchmarks/evidence.sh FOLDER}")
 cd "$(dirname "$0")/../.."
-seeds=${SEEDS:-3} steps=${STEPS:-200}
+seeds=${SEEDS:-3} steps=${STEPS:-200} runs=,${RUNS:-},
 python=$folder/env/bin/python inputs=$folder/inputs
 
 if ! [ -e "$folder/env/ready" ]; then
@@ -46,6 +46,7 @@ scores() {  # MODEL CLASS TEXT: the scores with what the gradients of a text say
 
 prove() {  # NAME SEEDS MODEL CLASS TEXT OPTIONS...: rows that failed do not end the night
     local name=$1 many=$2 model=$3 text=$5
+    case $runs in ,, | *",$name,"*) ;; *) return 0 ;; esac
     scores "$3" "$4" "$5"
     echo "== $name, $many seeds" >&2
     tui prove "$scores" --model "$inputs/$model" --data "$inputs/$text-train.jsonl" \
@@ -55,13 +56,15 @@ prove() {  # NAME SEEDS MODEL CLASS TEXT OPTIONS...: rows that failed do not end
 }
 
 # Three seeds of everything come before the fourth of anything.
-for many in $(printf '%s\n' 3 "$seeds" | sort -nu | awk -v most="$seeds" '$1 <= most'); do
+passes=$seeds
+[ "$seeds" -le 3 ] || passes="3 $seeds"
+for many in $passes; do
+    prove small-pydoc "$many" smollm2 LlamaForCausalLM pydoc \
+        --methods "$small" --steps 64 --lr 2e-4,top:100=1e-4 --judged 32
     for text in pydoc speeches; do
         prove "smollm2-$text" "$many" smollm2 LlamaForCausalLM $text \
             --methods "$methods" --steps "$steps"
         prove "minilm-$text" "$many" minilm BertForMaskedLM $text \
             --methods "$methods" --steps "$steps"
     done
-    prove small-pydoc "$many" smollm2 LlamaForCausalLM pydoc \
-        --methods "$small" --steps 64 --lr 2e-4,top:100=1e-4 --judged 32
 done
