@@ -258,7 +258,7 @@ async def test_a_row_is_taken_over(opened: SpectrumApp, rows: Rows, tmp_path: Pa
         results = opened.screen
         assert isinstance(results, ResultsScreen)
         policy = results.state.choice.policy
-        assert len(policy.pins) == results.state.mask().sum() > 0
+        assert len(policy.pins) == results.state.choice.mask().sum() > 0
         await pilot.press("u")
         assert results.state.choice.policy.pins == ()
 
