@@ -146,10 +146,12 @@ class _Line:
             self._begin = time.monotonic()
             return
         now = time.monotonic()
+        left = (now - self._begin) / said.step * (said.steps - said.step)
+        if said.step == 1:  # no guess from sizes is right on a machine that does other work too
+            say(f"{counted(said.steps, 'batch', 'batches')}, {about(now - self._begin + left)}")
         if now - self._last < self._period:
             return
         self._last = now
-        left = (now - self._begin) / said.step * (said.steps - said.step)
         text = f"{said.step / said.steps:4.0%}  batch {said.step}/{said.steps}, {about(left)} left"
         if self._terminal:
             draw(f"\r\x1b[K{text}")
@@ -169,7 +171,7 @@ def _planned(plan: Plan) -> str:
     passes = "" if plan.passes == 1 else f" in {counted(plan.passes, 'pass', 'passes')}"
     return (
         f"{plan.model_class} in {plan.dtype} on {safe(plan.device)}: {count(plan.tokens)} tokens"
-        f"{passes}, {held}, about {size(plan.memory)} of memory, {about(plan.seconds)}"
+        f"{passes}, {held}, about {size(plan.memory)} of memory"
     )
 
 

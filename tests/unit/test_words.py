@@ -58,7 +58,12 @@ ALWAYS_SEVERAL = {
     "core/proof/table.py": {"tokens"},  # of a batch: `2 × 512 tokens`
     "core/recipes/peft_script.py": {"parameters", "experts"},
     "app/widgets/memory_line.py": {"GPUs"},  # said where there is more than one
+    "app/proof_setup.py": {"tokens"},  # of texts, as `1.2 k`
+    "app/screens/proof.py": {"steps"},  # of a window: two or more
+    "app/widgets/heat_foot.py": {"parameters"},  # as `8.03 B`
     "cli/prove.py": {"tokens"},  # of a batch
+    "cli/probe.py": {"tokens"},  # of batches
+    "proving/probing/asking.py": {"tokens"},
     "proving/machine.py": {"processes"},  # that share one
     "cli/memory.py": {"GPUs", "parameters", "tokens"},
     "core/memory/fit.py": {"GPUs"},

@@ -22,9 +22,8 @@ class Target:
 class ProbeJob:
     """A model, the data to look at it with, and the layers that are measured.
 
-    `data` is a file of `Example`s under a `digest`, or a folder of pictures in one folder for each
-    class. `memory` is what may be taken in bytes, 0 for what is free. `checkpoint` and `digest`
-    are what sketches are found by.
+    `data` is a file of `Example`s under a `digest`. `memory` is what may be taken in bytes, 0 for
+    what is free. `checkpoint` and `digest` are what sketches are found by.
     """
 
     model: str
@@ -33,7 +32,6 @@ class ProbeJob:
     allow_gptq: bool = False
     data: str
     digest: str
-    pictures: bool = False
     batches: int = 16
     batch: int = 2
     sequence: int = 512
@@ -46,17 +44,16 @@ class ProbeJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How a probe goes about it: `passes` over the data, how much is held, and for how long.
+    """How a probe goes about it: `passes` over the data, and how many bytes of `memory` it takes.
 
     `recompute`: blocks are computed once more for their gradients. `hold`: all weights stay in
-    memory. `memory` are bytes and `seconds` a guess before the first batch.
+    memory.
     """
 
     passes: int
     recompute: bool
     hold: bool
     memory: int
-    seconds: float
     device: str
     dtype: str
     tokens: int

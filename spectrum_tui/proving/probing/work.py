@@ -136,16 +136,11 @@ class Probing:
         return int(SHARE * free_memory(str(self._machine.device)))
 
     def _plan(self, passes: Passes, model: Any, tokens: int) -> Plan:
-        # A forward pass is 2 operations for each parameter and token, a backward pass 4, and what
-        # is computed again 2 more.
-        work = (8 if passes.recompute else 6) * len(passes.groups) * tokens
-        parameters = sum(p.numel() for p in model.parameters())
         return Plan(
             passes=len(passes.groups),
             recompute=passes.recompute,
             hold=passes.hold,
             memory=passes.memory,
-            seconds=work * parameters / _speed(self._machine.device, self._dtype),
             device=self._machine.name,
             dtype=_name(self._dtype),
             tokens=tokens,
@@ -225,14 +220,3 @@ def _widths(model: Any) -> dict[str, int]:
         "inner": said("intermediate_size", "d_ff", "ffn_dim", "n_inner", usual=4 * hidden),
         "vocabulary": said("vocab_size", usual=0),
     }
-
-
-def _speed(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the operations per second of a product of matrices, measured for a moment."""
-    a = torch.ones(1024, 1024, device=device, dtype=dtype)
-    (a @ a).sum().item()
-    begin, count = time.perf_counter(), 0
-    while time.perf_counter() - begin < 0.05:
-        (a @ a).sum().item()
-        count += 1
-    return count * 2 * 1024**3 / (time.perf_counter() - begin)

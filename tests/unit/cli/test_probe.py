@@ -20,8 +20,8 @@ ANSWER = """
 import json, sys
 from spectrum_tui.core.probing.records import Doing, Plan, Probed, job_of, said_text
 job = job_of(sys.stdin.readline())
-plan = Plan(passes=2, recompute=True, hold=False, memory=10**9, seconds=3.0, device="cpu",
-            dtype="float32", tokens=64, model_class="LlamaForCausalLM")
+plan = Plan(passes=2, recompute=True, hold=False, memory=10**9, device="cpu", dtype="float32",
+            tokens=64, model_class="LlamaForCausalLM")
 values = tuple({"gradient": (float(n),), "gradient_snr": (1.0,), "fisher": (2.0,)}
                for n, _ in enumerate(job.targets))
 print("noise")
@@ -76,7 +76,12 @@ def test_the_metrics_stand_in_the_file_that_was_probed(
     assert "16 batches of 2 × 512 tokens as LlamaForCausalLM" in result.provenance.notes[-1]
     assert captured.out.splitlines()[0].split() == ["type", *DATA_METRICS]
     assert captured.out.splitlines()[-1].startswith("all ")
-    for words in ("in 2 passes, a block at a time, about 1.00 GB", "loss 1.5", "note: a note"):
+    for words in (
+        "in 2 passes, a block at a time, about 1.00 GB",
+        "2 batches, less than 1 s",
+        "loss 1.5",
+        "note: a note",
+    ):
         assert words in captured.err
 
 

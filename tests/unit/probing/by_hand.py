@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -12,18 +16,68 @@ from spectrum_tui.core.dataset.examples import Example
 from spectrum_tui.core.dataset.kept_examples import read_examples, write_examples
 from spectrum_tui.core.probing.records import Probed, ProbeJob, Said, Target
 from spectrum_tui.proving.batches import Encoder, Kind, drawn, in_batches, learned, tensors
+from spectrum_tui.proving.loading import kind_of
 from spectrum_tui.proving.probing.work import SEED, Probing
 from tests.unit.proving.texts import document
+from tests.unit.proving.tiny_language import save_model
 
 Gradients = dict[str, list[torch.Tensor]]
 """{parameter: its gradient in each batch}"""
+CLASSES = {"bert": "AutoModelForMaskedLM", "t5": "AutoModelForSeq2SeqLM"}
+EAGER = ("qwen3_moe", "gpt_oss")
+"""Their grouped products know no float64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A model on disk, its weights in float64, and their gradients by `plain_gradients`."""
+
+    folder: Path
+    weights: dict[str, torch.Tensor]
+    gradients: Gradients
+
+
+def saved(name: str, folder: Path) -> Path:
+    """A tiny model that can be asked for answers."""
+    save_model(name, folder, around=name == "bert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "decoder_start_token_id": 0}))
+    return folder
+
+
+def measured(folder: Path, data: Path) -> Measured:
+    """The model in a folder that is named as in `tests.architectures.tiny`, on `job`'s batches."""
+    import transformers
+
+    auto = getattr(transformers, CLASSES.get(folder.name, "AutoModelForCausalLM"))
+    how = {"experts_implementation": "eager"} if folder.name in EAGER else {}
+    model = auto.from_pretrained(folder, dtype=torch.float64, **how).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    gradients = plain_gradients(model, tokenizer, kind_of(model), job(folder, data))
+    return Measured(folder, {n: p.detach() for n, p in model.named_parameters()}, gradients)
+
+
+def assert_close(model: Measured, targets: Sequence[Target], outcome: Probed) -> None:
+    """Each value within 1e-6; of layers with several matrices their mean square."""
+    for target, values in zip(targets, outcome.values, strict=True):
+        name = target.parameter
+        each = model.gradients[name]
+        if not any(gradient.any() for gradient in each):
+            continue
+        whole = wanted(each, model.weights[name])
+        if len(values["fisher"]) > 1:
+            mean = sum(values["fisher"]) / len(values["fisher"])
+            assert mean == pytest.approx(whole["fisher"], rel=1e-6), name
+            continue
+        for metric, value in whole.items():
+            assert values[metric][0] == pytest.approx(value, rel=1e-6), name
 
 
 def job(model: Path, folder: Path, *targets: Target, **changes: Any) -> ProbeJob:
-    """Three batches of two sequences of 24 tokens."""
+    """Two batches of two sequences of 16 tokens."""
     data = folder / "data.jsonl"
     digest = write_examples(data, [Example(text=document(number)) for number in range(12)])
-    usual = {"batches": 3, "batch": 2, "sequence": 24, "device": "cpu", "dtype": "float64"}
+    usual = {"batches": 2, "batch": 2, "sequence": 16, "device": "cpu", "dtype": "float64"}
     given = {**usual, "checkpoint": "made up", **changes}
     return ProbeJob(model=str(model), data=str(data), digest=digest, targets=targets, **given)
 

@@ -14,6 +14,6 @@ def _as_before() -> Iterator[None]:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(1)
     yield
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")  # the other way imports the compiler
     torch.set_num_threads(threads)
     torch.set_rng_state(state)
