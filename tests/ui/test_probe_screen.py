@@ -127,4 +127,4 @@ async def test_what_is_wrong_is_said_where_it_stands(
         screen.query_one("#data", Input).value = ""
         await until(pilot, lambda: not screen._field("data").error)
         await pilot.press("enter")
-        await until(pilot, lambda: "builtin:pydoc" in screen._field("data").error)
+        await until(pilot, lambda: "Name a text" in screen._field("data").error)
