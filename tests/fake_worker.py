@@ -22,6 +22,7 @@ from spectrum_tui.core import wire
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
 from spectrum_tui.core.files import slug_of_name
 from spectrum_tui.core.layer_types import Group, TypeInfo
+from spectrum_tui.core.proof.store import is_proof
 from spectrum_tui.core.requests import (
     Downloaded,
     DownloadProgress,
@@ -95,7 +96,7 @@ class FakeWorker:
         number, model = request.number, request.settings.model
         if model in MODELS:
             self.send(Inspected(number, summary(model)))
-        elif is_training_run(Path(model)):
+        elif is_training_run(Path(model)) or is_proof(Path(model)):
             self.send(RunFound(number, model))
         elif model == REMOTE:
             self.send(Inspected(number, summary(model, local=False)))

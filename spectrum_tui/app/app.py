@@ -32,7 +32,6 @@ from spectrum_tui.app.loading import (
     RecipeLoaded,
     ResultLoaded,
     ResultSized,
-    ResultTaken,
     ScreenLoaded,
     post_comparison,
     post_film,
@@ -99,7 +98,6 @@ class SpectrumApp(ProvingApp):
         if results is not None:
             self.key_order.listening = False
         self._machine: Ready | None = None
-        self._kind = ""
 
     def get_default_screen(self) -> Screen[Any]:
         return self.setup_screen
@@ -377,11 +375,6 @@ class SpectrumApp(ProvingApp):
             return
         self.close_modals()
         self.push_screen(message.screen(self.settings))
-
-    @on(ResultTaken)
-    def _show_taken(self, message: ResultTaken) -> None:
-        self.settings, self._kind = message.settings, message.kind or self._kind
-        self.post_message(ResultLoaded(message.path, message.result, {}))
 
     def read_beside(self, read: Callable[..., None], *arguments: object) -> None:
         _beside(read, *arguments, self.post_message)

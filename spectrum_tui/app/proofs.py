@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from textual import on
 
 from spectrum_tui.app import messages as ask
+from spectrum_tui.app.loading import ResultLoaded, ResultTaken, post_taken
 from spectrum_tui.app.scans import ScanningApp
-from spectrum_tui.core.requests import Ready
 
 if TYPE_CHECKING:
     from spectrum_tui.app.proof_run import ProofRun
@@ -21,7 +21,8 @@ class ProvingApp(ScanningApp):
 
     proof: ProofRun | None = None
     """The last one that was started."""
-    _machine: Ready | None = None
+    _kind = ""
+    """The kind of recipe that was used last."""
 
     @property
     def proves(self) -> bool:
@@ -40,10 +41,7 @@ class ProvingApp(ScanningApp):
         if self.proves:
             self.notify("Stop the one that runs first.", title="A proof runs", severity="warning")
             return
-        screen = ProofSetupScreen(message.state)
-        if self._machine is not None:
-            screen.set_ready(self._machine)
-        self.push_screen(screen)
+        self.push_screen(ProofSetupScreen(message.state))
 
     @on(ask.ProofStarted)
     def _start_proof(self, message: ask.ProofStarted) -> None:
@@ -58,9 +56,13 @@ class ProvingApp(ScanningApp):
 
     @on(ask.TakeRequested)
     def _take_over(self, message: ask.TakeRequested) -> None:
-        from spectrum_tui.app.loading import post_taken
-
         self.read_beside(post_taken, message.proof, message.method, self.settings)
+
+    @on(ResultTaken)
+    def _show_taken(self, message: ResultTaken) -> None:
+        """Open the scores with what was taken over."""
+        self.settings, self._kind = message.settings, message.kind or self._kind
+        self.post_message(ResultLoaded(message.path, message.result, {}))
 
     def read_beside(self, read: Any, *arguments: object) -> None:
         """Read files on a thread, which posts what came of it."""

@@ -8,6 +8,7 @@ usage: python -m tests.benchmarks.evidence_page                     write EVIDEN
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -16,10 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.core.numbers import duration, part_of
+from spectrum_tui.core.numbers import counted, duration, part_of
 from spectrum_tui.core.proof.comparing import HELD_OUT, KEPT
 from spectrum_tui.core.proof.methods import parse_method
 from spectrum_tui.core.proof.proof import Comparison, Proof, proof_text
+from spectrum_tui.core.proof.rates import FEWEST_STEPS
+from spectrum_tui.core.proof.statistics import LEVEL, least_t
 from spectrum_tui.core.proof.store import read_proof
 from spectrum_tui.core.proof.summary import summaries
 from spectrum_tui.core.proof.table import markdown
@@ -133,7 +136,7 @@ def _progress(proof: Proof) -> str:
     rows = [one for one in proof.outcomes if not one.trial]
     planned = proof.seeds * len(proof.methods)
     done = part_of(len(rows), planned, "row", "has run", "have run")
-    return f"{proof.steps:,} steps, {proof.seeds} seeds; {done}"
+    return f"{counted(proof.steps, 'step')}, {counted(proof.seeds, 'seed')}; {done}"
 
 
 def _summary(proof: Proof) -> Iterator[str]:
@@ -272,22 +275,35 @@ def _orders(orders: Sequence[Sequence[float]] | None, form: str) -> str:
 
 # -- how long it takes -----------------------------------------------------------------------------
 
-_SECONDS = {"smollm2": (1.7, 60.0), "minilm": (0.25, 15.0)}
-"""Of one core: a step of 2 × 128 tokens, and what a row takes beside its steps."""
+_SECONDS = {"smollm2": (1.7, 80.0), "minilm": (0.3, 20.0)}
+"""Of one core: a step of 2 × 128 tokens that trains everything, and what a row takes to load and to
+judge four times 64 sequences."""
 _METHODS, _SMALL, _TRIALS, _SHARE = 12, 8, 4, 0.85
-"""Methods, of the small run, trials of each method, cost of their mean step against `full`'s."""
+"""Methods, those of the small run, trials of each method, cost of the methods' mean step."""
+_COMPARISONS = 18
+"""Of one run, on both texts."""
 
 
 def expected_seconds(seeds: int, steps: int, cores: int) -> float:
-    """Return about how long evidence.sh takes; a second core saves 0.4 of the time at most."""
+    """Return about how long evidence.sh takes; a second core saves 0.4 of the time."""
     rows, trials = _METHODS * seeds, _METHODS * _TRIALS
     spent = 0.0
     for step, beside in _SECONDS.values():
-        stepped = rows * steps + trials * max(8, steps // 4)
-        spent += 2 * (stepped * step * _SHARE + (rows + trials) * beside)
+        stepped = rows * steps + trials * max(FEWEST_STEPS, steps // 4)
+        # A trial is judged on one text.
+        spent += 2 * (stepped * step * _SHARE + (rows + trials / 2) * beside)
     step, beside = _SECONDS["smollm2"]
-    spent += _SMALL * seeds * (64 * step * _SHARE + beside)
+    spent += _SMALL * seeds * (64 * step * _SHARE + beside / 2)
     return spent * (1.0 if cores < 2 else 0.6)
+
+
+def what_it_takes(seeds: int, steps: int, cores: int) -> str:
+    """Return in a line how long the runs take, and what they can find."""
+    line = f"all of it takes about {duration(expected_seconds(seeds, steps, cores))}"
+    if seeds < 2:
+        return f"{line}; one seed finds no difference"
+    least = least_t(LEVEL / _COMPARISONS, seeds - 1) / math.sqrt(seeds)
+    return f"{line}; {seeds} seeds find differences of {least:.1f} times their spread or more"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -295,8 +311,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["--time"]:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         seeds, steps = map(int, arguments[1:3])
-        seconds = expected_seconds(seeds, steps, cores)
-        print(f"all of it takes about {duration(seconds)} on {cores} cores", file=sys.stderr)
+        print(what_it_takes(seeds, steps, cores), file=sys.stderr)
         return
     if arguments[:1] == ["--take"]:
         take(Path(arguments[1]))

@@ -16,7 +16,7 @@ from spectrum_tui.cli import main
 from spectrum_tui.core.dataset.describing import describe
 from spectrum_tui.core.dataset.kept_examples import read_examples, write_examples
 from spectrum_tui.core.dataset.reading import read_dataset
-from spectrum_tui.core.dataset.split import split
+from spectrum_tui.core.dataset.split import split, with_tuning
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.model.kept_plans import KeptModel
@@ -195,7 +195,7 @@ def _print_read(command: str, path: str) -> None:
         return
     data = read_dataset([path])
     print("\n".join(describe(data)))
-    sides = split(data)
+    sides = with_tuning(split(data))
     written = write_examples(Path("out/train.jsonl"), sides.train)
     assert read_examples(Path("out/train.jsonl"), written) == sides.train
 

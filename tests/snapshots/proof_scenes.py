@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.app import proof_setup
+from spectrum_tui.app import proof_offers, proof_setup
 from spectrum_tui.app.proof_run import ProofView, saved_view
 from spectrum_tui.app.screens import proof_setup as proof_setup_screen
 from spectrum_tui.app.screens.proof import ProofScreen, Saved
@@ -120,11 +120,12 @@ def set_up(
 ) -> tuple[ProofSetupScreen, Prepare]:
     """The set-up: with data, or of a selection that is shaped, without adapters."""
     lacking = frozenset({"peft", "bitsandbytes"} if state == "shaped" else ())
-    monkeypatch.setattr(proof_setup, "missing", lambda: lacking)
+    monkeypatch.setattr(proof_offers, "missing", lambda: lacking)
     monkeypatch.setattr(proof_setup, "read_data", lambda text: DATA)
     monkeypatch.setattr(proof_setup, "read_texts", lambda text: KEPT)
     monkeypatch.setattr(proof_setup, "folder_of", lambda result: str(FOLDER))
     monkeypatch.setattr(proof_setup_screen, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(proof_setup_screen, "has_nvidia_gpu", lambda: False)
     result = made.with_parameters(made.result(layers=32, model="made/llama-8b"))
     shaped = {"pins": ("model.layers.3.mlp.up_proj",)} if state == "shaped" else {}
     screen = ProofSetupScreen(ResultState(result, Settings(top_percent=25, **shaped)))  # type: ignore[arg-type]

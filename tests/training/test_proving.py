@@ -63,23 +63,26 @@ def rows(model: Prepared, texts: Conditions, methods: str) -> dict[str, Outcome]
     }
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("checkpointing", "dtype"), [(False, "float32"), (True, "float32"), (False, "bfloat16")]
+)
 @pytest.mark.parametrize("method", METHODS.split(","))
 def test_every_method_trains_and_holds_what_is_estimated(
-    method: str, checkpointing: bool, prepared: Models, tmp_path: Path
+    method: str, checkpointing: bool, dtype: str, prepared: Models, tmp_path: Path
 ) -> None:
     if four_bit := method in ("hybrid:25", "qlora"):
         pytest.importorskip("bitsandbytes")
     model = prepared("llama", torch.bfloat16 if four_bit else torch.float32)
     tokenizer().save_pretrained(model.folder)
-    texts = conditions(model.folder, tmp_path, checkpointing=checkpointing)
+    texts = conditions(model.folder, tmp_path, checkpointing=checkpointing, dtype=dtype)
     ((_, outcome),) = rows(model, texts, method).items()
     assert outcome.error == "", outcome.hint
     assert outcome.before is not None and outcome.after is not None
-    assert outcome.after.held_out < outcome.before.held_out
+    if dtype == "float32":  # in bfloat16 the differences of so few steps are rounded away
+        assert outcome.after.held_out < outcome.before.held_out
     sizes = ModelSizes(model.result.parameters, model.result.embeddings)
     plan = plan_of(model, method)
-    (needs,) = memory_in_all(plan, sizes, training_of(texts), half=False).values()
+    (needs,) = memory_in_all(plan, sizes, training_of(texts), half=dtype == "bfloat16").values()
     assert outcome.memory is not None
     assert outcome.trained == needs.trained
     assert outcome.memory.gradients == pytest.approx(needs.gradients, rel=0.05)

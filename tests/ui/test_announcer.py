@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from spectrum_tui.app.announcer import Announcer
+from spectrum_tui.app.proof_run import ProofPhase, ProofView, saved_view
 from spectrum_tui.app.scan_queue import Queued, ScanQueue
 from spectrum_tui.core.events import LayerDone, LayerFailed, ScanEnded, ScanStarted
 from spectrum_tui.core.requests import DownloadProgress
@@ -15,6 +17,7 @@ from spectrum_tui.core.settings import Settings
 from spectrum_tui.stdio.terminal_signals import TerminalSignals
 from spectrum_tui.worker.progress import ScanProgress
 from tests import fake_worker
+from tests.snapshots import proof_scenes
 
 TYPE = "mlp.down_proj"
 
@@ -42,9 +45,9 @@ class Followed:
             progress=self.progress, model="org/Qwen3-8B", is_downloading=False, download=None
         )
         self.queue = ScanQueue()
-        self._announcer = Announcer(
-            cast(Any, self.runner), cast(TerminalSignals, self.told), self.queue
-        )
+        self.proof: Any = None
+        signals = cast(TerminalSignals, self.told)
+        self._announcer = Announcer(cast(Any, self.runner), signals, self.queue, lambda: self.proof)
 
     def poll(self) -> list[tuple[Any, ...]]:
         self._announcer.poll()
@@ -148,3 +151,39 @@ def test_a_download(it: Followed, last: DownloadProgress | None, over: tuple[str
     assert it.poll() == [(0.5, "↓ Qwen3-8B", False)]
     it.runner.is_downloading, it.runner.download = False, last
     assert it.poll() == [over]
+
+
+# -- proofs ----------------------------------------------------------------------------------------
+
+
+def proof_of(view: ProofView) -> SimpleNamespace:
+    return SimpleNamespace(view=view, live=view.live)
+
+
+def test_a_proof_is_told_and_its_verdict_called(it: Followed) -> None:
+    it.proof = proof_of(proof_scenes.running())
+    assert it.poll() == [(0.36, "proof of llama-8b", False)]
+    done = saved_view(proof_scenes.finished(), proof_scenes.FOLDER)
+    it.proof = proof_of(replace(done, phase="finished"))
+    ((said, failed),) = it.poll()
+    assert said.startswith("llama-8b: A difference was found in") and not failed
+    assert it.poll() == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "said"),
+    [("stopped", ("", False)), ("failed", ("llama-8b: The disk is full.", True))],
+)
+def test_a_proof_that_ends_before_its_time(
+    it: Followed, phase: ProofPhase, said: tuple[str, bool]
+) -> None:
+    it.proof = proof_of(proof_scenes.running())
+    it.poll()
+    it.proof = proof_of(replace(it.proof.view, phase=phase, error="The disk is full."))
+    assert it.poll() == [said]
+
+
+def test_a_scan_goes_before_a_proof(it: Followed) -> None:
+    it.proof = proof_of(proof_scenes.running())
+    it.scan()
+    assert it.poll() == [(0.0, "Qwen3-8B", False)]

@@ -254,7 +254,7 @@ async def test_what_trains_within_a_budget_is_said_before_names(width: int) -> N
         await pilot.press("minus", "right", "greater_than_sign", "space")
         line, choice = app.results.header.policy_line, app.results.state.choice
         totals, said = choice.selection.totals(choice.policy), line.render().plain
-        assert totals.layers == app.results.state.mask().sum() != choice.policy.layers
+        assert totals.layers == app.results.state.choice.mask().sum() != choice.policy.layers
         assert line.left.startswith(f"{totals.layers} layers, ")
         assert said.startswith("Fits 40 GiB with 0." if width == 80 else "Fits 40 GiB; ")
         assert said.endswith("banned") and len(said) <= width - 2

@@ -77,8 +77,13 @@ class FakeRow(RowProcess):
 def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
     found = Rows()
     monkeypatch.setattr("spectrum_tui.proving.process.RowProcess", found.process)
-    monkeypatch.setattr(proof_setup, "LOOK_SECONDS", 0.01)
     return found
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof_setup, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(proof_setup, "has_nvidia_gpu", lambda: False)
 
 
 @pytest.fixture
@@ -253,7 +258,7 @@ async def test_a_row_is_taken_over(opened: SpectrumApp, rows: Rows, tmp_path: Pa
         results = opened.screen
         assert isinstance(results, ResultsScreen)
         policy = results.state.choice.policy
-        assert len(policy.pins) == results.state.mask().sum() > 0
+        assert len(policy.pins) == results.state.choice.mask().sum() > 0
         await pilot.press("u")
         assert results.state.choice.policy.pins == ()
 
@@ -266,21 +271,19 @@ async def test_a_proof_opens_again_and_its_row_is_taken_over(
         screen = await start(pilot, opened, tmp_path)
         await over(pilot, screen)
         folder = screen.view.folder
-    again = app if typed else SpectrumApp(app.settings, results=folder)
-    async with again.run_test(size=SIZE) as pilot:
-        if typed:
-            await read(pilot, again, str(folder / typed))
-        await until(pilot, lambda: at(again, ProofScreen))
-        shown = again.screen
+    async with app.run_test(size=SIZE) as pilot:
+        await read(pilot, app, str(folder / typed))
+        await until(pilot, lambda: at(app, ProofScreen))
+        shown = app.screen
         assert isinstance(shown, ProofScreen)
         assert [row.done for row in shown.table.rows] == [2, 2, 2, 2]
         await pilot.press("down", "enter")
-        await until(pilot, lambda: at(again, ResultsScreen))
-        results = again.screen
+        await until(pilot, lambda: at(app, ResultsScreen))
+        results = app.screen
         assert isinstance(results, ResultsScreen)
         assert results.state.choice.policy.percent == 25
         await pilot.press("escape", "escape")
-        await until(pilot, lambda: at(again, SetupScreen))
+        await until(pilot, lambda: at(app, SetupScreen))
 
 
 # -- the set-up ------------------------------------------------------------------------------------

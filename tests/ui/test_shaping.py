@@ -256,7 +256,7 @@ async def test_a_family_of_experts_is_pinned_as_a_cell() -> None:
         await pilot.press("space")
         assert len(rows) > 1
         assert len(policy_of(app).pins) == len(rows)
-        assert np.flatnonzero(app.results.state.mask()).tolist() == sorted(rows)
+        assert np.flatnonzero(app.results.state.choice.mask()).tolist() == sorted(rows)
 
 
 async def test_a_family_of_types_gets_its_percentage_in_one_step() -> None:
@@ -296,7 +296,9 @@ async def test_what_the_settings_say_opens_so() -> None:
         policy = policy_of(app)
         assert policy == Policy(percent=12.5, pins=(names[3],), blocks=((2, 5),), embeddings=False)
         assert app.results.header.slider.value == 12.5
-        assert (app.results.state.mask() == Selection(app.results.state.result).mask(policy)).all()
+        assert (
+            app.results.state.choice.mask() == Selection(app.results.state.result).mask(policy)
+        ).all()
         await pilot.press("plus")
         assert policy_of(app).percent == 13
 
@@ -319,7 +321,7 @@ async def test_what_these_scores_do_not_allow_is_said(
     async with app.run_test(size=(100, 24)) as pilot:
         await settled(pilot)
         assert [note.title for note in app._notifications] == titles
-        assert app.results.state.mask().any()
+        assert app.results.state.choice.mask().any()
 
 
 async def test_leaving_asks_where_work_would_be_lost() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from textual import on, work
@@ -21,12 +19,12 @@ from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.messages import KindUsed, TakeRequested
 from spectrum_tui.app.proof_run import ProofView
-from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.line_view import LineView, TextScroll
 from spectrum_tui.app.widgets.loss_chart import Curve, LossChart, window_of
-from spectrum_tui.app.widgets.proof_table import ProofRow, ProofTable, label_of, reason
+from spectrum_tui.app.widgets.proof_table import ProofRow, ProofTable, reason
+from spectrum_tui.app.widgets.proof_words import live_lines, verdict_lines, what_of
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SpectrumError
@@ -34,9 +32,7 @@ from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.proof.methods import parse_method
 from spectrum_tui.core.proof.plan import ASK_ABOVE
 from spectrum_tui.core.proof.rates import rate_text
-from spectrum_tui.core.proof.rows import Row
 from spectrum_tui.core.proof.store import PLOT, PROOF, TABLE
-from spectrum_tui.core.text import shortened
 
 if TYPE_CHECKING:
     from spectrum_tui.app.screens.result_state import ResultState
@@ -179,7 +175,9 @@ class ProofScreen(NamedKeys, Screen[None]):
     def _say(self, view: ProofView) -> None:
         panel = self.query_one("#said")
         panel.set_class(view.live, "-live")
-        lines = list(_live_lines(view, panel.content_size.width) if view.live else _verdict(view))
+        lines = list(
+            live_lines(view, panel.content_size.width) if view.live else verdict_lines(view)
+        )
         panel.border_title = "Training" if view.live else "What the losses allow to be said"
         self._said.update(Content("\n").join(lines))
         self.call_after_refresh(self._say_more, panel)
@@ -357,86 +355,3 @@ class ProofScreen(NamedKeys, Screen[None]):
         words = printable(state.choice.policy.words)
         self.app.notify(f"{row.label}: {words}", title="Taken over", markup=False)
         self.dismiss()
-
-
-# -- words -----------------------------------------------------------------------------------------
-
-
-def what_of(method: str) -> str:
-    """Return what a method trains, in a few words."""
-    parsed = parse_method(method)
-    share = f"{parsed.percent:g} %"
-    match parsed.kind:
-        case "full":
-            return "trains every parameter"
-        case "top":
-            return f"the best {share} of each layer type"
-        case "bottom":
-            return f"the worst {share} of each layer type"
-        case "random":
-            return f"any {share} of each layer type, drawn anew for each seed"
-        case "metric":
-            return f"the best {share} of each layer type by {parsed.metric}"
-        case "policy":
-            return f"the selection in {Path(parsed.file).name}"
-    return f"adapters on {'all layers' if parsed.percent == 100 else f'the best {share}'}"
-
-
-def _live_lines(view: ProofView, width: int) -> Iterator[Content]:
-    row, progress = view.row, view.progress
-    if view.phase == "stopping":
-        yield Content.styled("● Stopping; every finished row is kept …", "$warning")
-    elif row is None:
-        yield Content.styled("● The next row begins …", MUTED)
-    else:
-        about = "about " if row.trial or not view.rates else ""
-        place = f"row {view.number} of {about}{view.expected}"
-        doing = progress.doing if progress is not None else "starting"
-        if progress is not None and progress.doing == "training":
-            doing = f"step {progress.step:,} of {progress.steps:,}, loss {progress.loss:.3f}"
-        yield Content.assemble(
-            ("● ", "$accent"), (named(row), "bold"), (f"  {doing}", ""), (f"  {place}", MUTED)
-        )
-    text = f"  {view.share:4.0%}  ".replace("%", " %")
-    left = numbers.about(view.left)
-    text += f"{left} left" if math.isfinite(view.left) else "time left: after the first steps"
-    track = max(4, width - len(text))
-    full = round(view.share * track)
-    yield Content.assemble(
-        ("━" * full, "$accent"), ("─" * (track - full), "$foreground 25%"), (text, "")
-    )
-    for note in view.notes[-1:]:
-        yield Content.styled(printable(note), "$warning")
-
-
-def named(row: Row) -> str:
-    """Return what a row is called: `top:25, seed 1`, `lora, trying rate 5e-4`."""
-    how = f"trying rate {rate_text(row.rate)}" if row.trial else f"seed {row.seed}"
-    return f"{label_of(row.method)}, {how}"
-
-
-def _verdict(view: ProofView) -> Iterator[Content]:
-    done = sum(not one.trial for one in view.outcomes)
-    planned = len(view.methods) * view.seeds
-    match view.phase:
-        case "stopped":
-            rows = numbers.part_of(done, planned, "row", "is kept", "are kept")
-            yield Content.styled(f"■ Stopped: {rows}; s goes on.", "$warning")
-        case "failed":
-            yield Content.styled(printable(f"✗ {view.error}"), "$error")
-        case _ if done < planned and not any(one.error for one in view.outcomes):
-            rows = numbers.part_of(done, planned, "row", "has run", "have run")
-            yield Content.styled(f"Not finished: {rows}.", "$warning")
-    lines = view.proof.verdict.lines if view.proof is not None else ()
-    for line in lines:
-        yield Content("• " + printable(shortened(_with_labels(line, view), 1_000)))
-    if not lines and view.phase == "saved":
-        yield Content.styled("No row has run to its end.", MUTED)
-
-
-def _with_labels(line: str, view: ProofView) -> str:
-    """Return a sentence with files called as in the table."""
-    for method in view.methods:
-        if method.startswith("policy:"):
-            line = line.replace(method, label_of(method))
-    return line

@@ -17,7 +17,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Checkbox, Input, Label, Static
 
-from spectrum_tui.app import proof_setup
+from spectrum_tui.app import proof_offers, proof_setup
 from spectrum_tui.app.beside import beside
 from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.key_order import KEYS_WAIT
@@ -36,10 +36,10 @@ from spectrum_tui.core.dataset.builtin import GENERAL
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.platforms import has_nvidia_gpu
 from spectrum_tui.core.proof.methods import Method
 from spectrum_tui.core.proof.proof import Proof
 from spectrum_tui.core.proof.store import PROOF
-from spectrum_tui.core.requests import Ready
 from spectrum_tui.core.text import shortened
 from spectrum_tui.proving.preparing import NO_KEPT
 
@@ -98,12 +98,12 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         self._state = state
         self._choice = state.choice
         every = metrics or state.metrics
-        self.methods = MethodList(proof_setup.offers_of(self._choice, every))
+        self.methods = MethodList(proof_offers.offers_of(self._choice, every))
         self._fields: dict[str, Input] = {}
         self.checkpointing = Checkbox("Gradient checkpointing", compact=True)
         self._said = Static(markup=False, id="said")
         self._looks: dict[str, Timer] = {}
-        self._half = False
+        self._half = state.settings.device != "cpu" and has_nvidia_gpu()
         self._earlier: Proof | None = None
         self._costs = Costs()
         self._problem = ""
@@ -158,25 +158,17 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         self._count()
         self._read("kept")
 
-    def set_ready(self, ready: Ready) -> None:
-        """Take note of the devices: on a GPU the weights are 16 bits."""
-        device = self._state.settings.device
-        self._half = device != "cpu" and any(name.startswith("cuda") for name in ready.devices)
-        if self.is_mounted:
-            self._count()
-
     # -- what is there already -----------------------------------------------------------------
 
     @work(group="around")
     async def _look_around(self) -> None:
         """Find what is missing, where the model is, and an earlier proof."""
-        self.methods.show_missing(await beside(proof_setup.missing))
+        self.methods.show_missing(await beside(proof_offers.missing))
         state = self._state
         try:
             await beside(partial(proof_setup.model_of, state.result, state.settings))
         except SpectrumError as error:
-            self.query_one("#field-model").add_class("-shown")
-            self._field("model").show_error(error.message, error.hint.replace(": --model", ""))
+            self._say_at_field("model", error.message, error.hint)
         await self._look_at_folder(take=True)
 
     async def _look_at_folder(self, *, take: bool = False) -> None:
@@ -195,7 +187,7 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         for name in FIELDS[:-2]:
             self._fields[name].value = getattr(before, name)
         self.checkpointing.value = before.checkpointing
-        self.methods.set_offers(proof_setup.as_before(self.methods.offers, proof.methods))
+        self.methods.set_offers(proof_offers.as_before(self.methods.offers, proof.methods))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return self._earlier is not None if action == "earlier" else True
@@ -286,7 +278,7 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
 
     def _say(self) -> None:
         """Say how much it is in all, or what is wrong."""
-        methods = tuple(proof_setup.checked(self.methods.offers, Path()))
+        methods = tuple(proof_offers.checked(self.methods.offers, Path()))
         self.query_one("#list").border_title = f"Methods to compare: {len(methods)} checked"
         lines = self._lines(methods)
         if self._problem:
@@ -307,7 +299,7 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
     def _time(self) -> str:
         estimates = [
             self._costs.estimates[method]
-            for method in proof_setup.checked(self.methods.offers, Path())
+            for method in proof_offers.checked(self.methods.offers, Path())
             if method in self._costs.estimates
         ]
         bits = "bf16" if self._half else "float32"
@@ -360,8 +352,12 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         elif name in self._fields:
             self._fields[name].focus()
         if name in ("data", "model"):
-            self._field(name).show_error(message, hint)
-            self._field(name).add_class("-shown")
+            self._say_at_field(name, message, hint)
         else:
             self._problem = f"✗ {message} {hint}"
         self._say()
+
+    def _say_at_field(self, name: str, message: str, hint: str) -> None:
+        """Say what is wrong beside a field, without the option that it is elsewhere."""
+        self._field(name).show_error(message, hint.replace(": --model", ""))
+        self._field(name).add_class("-shown")

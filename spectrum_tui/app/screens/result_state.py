@@ -34,7 +34,7 @@ from spectrum_tui.core.results.changes import described as policy_change
 from spectrum_tui.core.results.history import History, Step
 from spectrum_tui.core.results.names import filter_names
 from spectrum_tui.core.results.policy import Policy, policy_of
-from spectrum_tui.core.results.results import BoolArray, Result
+from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import COMPARABLE, Selection
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import METRICS, Settings
@@ -84,8 +84,7 @@ class Ranking:
 class ResultState:
     """A result in the metric that is shown, and the choice that the views show and dialogs change.
 
-    Only this knows what a choice selects: views ask for `mask` and `yaml`. Whoever changes the
-    choice puts another one in its place, and what `watch` was given is called.
+    Whoever changes the choice puts another one in its place, and what `watch` was given is called.
     """
 
     def __init__(
@@ -355,9 +354,6 @@ class ResultState:
         self.memory.train(step.value.way, self._choice.tiers)
         self.changed()
         return step.words
-
-    def mask(self) -> BoolArray:
-        return self.choice.mask()
 
     def yaml(self) -> YamlView:
         """Return the lines of the file to save, each made when it is looked at."""

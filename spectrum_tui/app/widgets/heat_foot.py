@@ -12,15 +12,15 @@ from textual.widget import Widget
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.cells import printable
-from spectrum_tui.app.widgets.hands import GLYPHS, SHORT
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
 from spectrum_tui.app.widgets.heat_ramp import DENSITY, RAMP
 from spectrum_tui.app.widgets.layer_facts import Words, first_fitting, layer_lines
+from spectrum_tui.app.widgets.marks import BY_HAND, Mark
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray, IntArray
-from spectrum_tui.core.results.selection import Hand, HandArray, Selection
+from spectrum_tui.core.results.selection import HandArray, Selection
 from spectrum_tui.core.scoring.metrics import described
 
 
@@ -157,13 +157,13 @@ class HeatFoot(Widget):
         else:
             parts.append("".join(glyph * 2 for glyph in DENSITY))
         parts.append((" high   ", MUTED))
-        cells, marks = self.matrix.cells, self.matrix.counts
-        signs = [("●", "selected")]
-        if (marks > 1).any():
-            signs.append(("◐", "in part"))
+        cells = self.matrix.cells
+        marks = [Mark.ALL]
+        if (self.matrix.counts > 1).any():
+            marks.append(Mark.PART)
         if self._in_embeddings.any():
-            signs.append(("◆", "trains anyway"))
-        signs += [(GLYPHS[hand], SHORT[hand]) for hand in _said(self._hands)]
+            marks.append(Mark.EMBEDDINGS)
+        signs = [(mark.glyph, mark.short) for mark in (*marks, *_said(self._hands))]
         if (cells == Cell.INFINITE).any():
             signs.append(("∞", "infinite"))
         if (cells == Cell.NO_SCORE).any():
@@ -175,9 +175,9 @@ class HeatFoot(Widget):
         return Content.assemble(*parts)
 
 
-def _said(hands: HandArray) -> list[Hand]:
-    """Return what a person said of any layer."""
-    return [hand for hand in GLYPHS if (hands == hand).any()]
+def _said(hands: HandArray) -> list[Mark]:
+    """Return the marks of what a person said of any layer."""
+    return [mark for hand, mark in BY_HAND.items() if (hands == hand).any()]
 
 
 def _counted(count: int, what: str) -> list[str]:

@@ -8,11 +8,11 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from spectrum_tui.app.widgets.hands import GLYPHS
+from spectrum_tui.app.widgets.marks import BY_HAND, Mark
 from spectrum_tui.core.layer_types import Group, family, group_of, natural_key
 from spectrum_tui.core.results.blocks import numbers_and_prefixes
 from spectrum_tui.core.results.results import BoolArray, FloatArray, IntArray, Scores
-from spectrum_tui.core.results.selection import Hand, HandArray
+from spectrum_tui.core.results.selection import HandArray
 
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 LEVELS = 32
@@ -26,29 +26,6 @@ class Cell(IntEnum):
     NO_SCORE = 1
     INFINITE = 2
     VALUE = 3
-
-
-class Mark(IntEnum):
-    """How much of a cell is selected: only a family of experts has a part. What a person said of
-    all layers of a cell goes before."""
-
-    NONE = 0
-    PART = 1
-    ALL = 2
-    PINNED = 3
-    BANNED = 4
-    OUTSIDE = 5
-
-
-MARKS = (" ", "◐", "●", *GLYPHS.values())
-"""The glyph of every `Mark`."""
-_BY_HAND = {
-    Hand.PINNED: Mark.PINNED,
-    Hand.BANNED: Mark.BANNED,
-    Hand.OUTSIDE: Mark.OUTSIDE,
-}
-IN_EMBEDDINGS = "◆"
-"""That of what trains without being selected."""
 
 
 class HeatMatrix:
@@ -124,7 +101,7 @@ class HeatMatrix:
         every = (selected == self.counts) & (selected > 0)
         marks: npt.NDArray[np.uint8] = np.where(selected > 0, Mark.PART, Mark.NONE).astype(np.uint8)
         marks[every] = Mark.ALL
-        for hand, mark in _BY_HAND.items():
+        for hand, mark in BY_HAND.items():
             if (said := hands == hand).any():
                 marks[(self._counted(said) == self.counts) & (self.counts > 0)] = mark
         return marks
@@ -145,7 +122,7 @@ class HeatMatrix:
         return [int(kind) for kind in types[rows == row]]
 
     def percents(self, own: FloatArray, common: float | None) -> list[str]:
-        """Return the percentage of every row: `25`, `40*` where it is one of its own, `*` where
+        """Return the percentage of every row: `25 `, `40*` where it is one of its own, `*` where
         its types differ. `own` is that of each type, NaN without one; `common` of all others,
         None where a rule over all types has their place."""
         rows, types = self._types_of_rows

@@ -18,15 +18,13 @@ from textual.strip import Strip
 from spectrum_tui.app.widgets.cells import keep_end
 from spectrum_tui.app.widgets.heat_layout import HeatLayout
 from spectrum_tui.app.widgets.heat_matrix import (
-    IN_EMBEDDINGS,
-    MARKS,
     Cell,
     HeatMatrix,
-    Mark,
     short_labels,
 )
 from spectrum_tui.app.widgets.heat_ramp import density_of, ramp_style
 from spectrum_tui.app.widgets.line_view import LineView
+from spectrum_tui.app.widgets.marks import MARKS, Mark, Sign
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.results import BoolArray, IntArray
 from spectrum_tui.core.results.selection import HandArray
@@ -43,7 +41,7 @@ class _Look(NamedTuple):
 
     kind: int
     level: int
-    mark: str
+    mark: Sign
     under: bool
     words: bool
 
@@ -156,12 +154,12 @@ class HeatRows(LineView):
         self.in_embeddings = (members > 0) & (members == self.matrix.counts)
         self.refresh()
 
-    def marks_in(self, row: int) -> list[str]:
+    def marks_in(self, row: int) -> list[Sign]:
         """Return what stands on the cells of a row: selected, in part, or training without being
         selected."""
         marks, heads = self.marks[row].tolist(), self.in_embeddings[row].tolist()
         return [
-            IN_EMBEDDINGS if mark == Mark.NONE and trains else MARKS[mark]
+            Mark.EMBEDDINGS if mark == Mark.NONE and trains else MARKS[mark]
             for mark, trains in zip(marks, heads, strict=True)
         ]
 
@@ -340,17 +338,17 @@ class HeatRows(LineView):
     def _drawn(self, look: _Look, width: int) -> tuple[str, Style]:
         """Return the value by colour (or density), with the mark on the line of words."""
         kind, mark = look.kind, look.mark
-        hatched = mark == MARKS[Mark.OUTSIDE]
+        hatched = mark is Mark.OUTSIDE
         cursor = ("heat--cursor",) if look.under else ()
         if kind == Cell.VALUE and not self.in_colour:
-            shown = mark.strip() if look.words or hatched else ""
+            shown = mark.glyph.strip() if look.words or hatched else ""
             return shown + density_of(look.level) * (width - len(shown)), self.line_style(*cursor)
         if kind == Cell.VALUE:
-            text, style = mark, ramp_style(look.level)
+            text, style = mark.glyph, ramp_style(look.level)
         else:
             text, style = self._sign(kind, mark, width)
         if hatched:
-            text = mark * width
+            text = mark.glyph * width
         elif not look.words:
             text = ""
         return text.center(width), self.line_style(*cursor) if look.under else style
@@ -365,7 +363,7 @@ class HeatRows(LineView):
         if kind != Cell.VALUE:
             return text, style
         score = numbers.score(float(self.matrix.mean[row, column]))
-        text = f"{mark} {score}" if words else ""
+        text = f"{mark.glyph} {score}" if words else ""
         if not under and not (self.one_scale and self.in_colour):
             style = self.line_style("heat--alone")
         return text[:width].ljust(width), style
@@ -375,12 +373,12 @@ class HeatRows(LineView):
         at, column = self.cell or (-1, 0)
         return range(column, column + 1) if row == at and self.has_focus else range(0)
 
-    def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
+    def _sign(self, kind: int, mark: Sign, width: int) -> tuple[str, Style]:
         """Return what has no place on the ramp; a selected ∞ has its mark beside it, or in its
         place."""
-        marked = mark not in (MARKS[Mark.NONE], MARKS[Mark.OUTSIDE])
+        marked = mark not in (Mark.NONE, Mark.OUTSIDE)
         if kind == Cell.INFINITE and marked:
-            return f"{mark}∞"[:width], self.line_style("heat--infinite-selected")
+            return f"{mark.glyph}∞"[:width], self.line_style("heat--infinite-selected")
         if kind == Cell.INFINITE:
             return "∞", self.line_style("heat--infinite")
         if kind == Cell.NO_SCORE:

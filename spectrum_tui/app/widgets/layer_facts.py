@@ -8,7 +8,7 @@ from textual.content import Content
 
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.cells import printable
-from spectrum_tui.app.widgets.hands import GLYPHS, WORDS
+from spectrum_tui.app.widgets.marks import BY_HAND, Mark
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Scores
@@ -63,15 +63,21 @@ def why_chosen(selection: Selection, policy: Policy, row: int) -> tuple[str, str
     found = standing(selection, policy, row)
     if found.by is By.HAND:
         hand = Hand(int(selection.by_hand(policy)[row]))
-        return f"{GLYPHS[hand]} {WORDS[hand]}", "bold"
+        return _marked(BY_HAND[hand]), "bold"
     if found.by is By.EMBEDDINGS and found.selected:
-        return "◆ trains with embeddings and head", _GOOD
+        return _marked(Mark.EMBEDDINGS), _GOOD
     if found.by is By.EMBEDDINGS:
         return "frozen with embeddings and head (e)", ""
     if found.by is By.NOTHING:
         return "never selected", ""
     when = _place(found, policy) if found.by is By.BUDGET else _percent(found)
-    return (f"● selected, {when}", _GOOD) if found.selected else (f"not selected, {when}", "")
+    return (
+        (f"{_marked(Mark.ALL)}, {when}", _GOOD) if found.selected else (f"not selected, {when}", "")
+    )
+
+
+def _marked(mark: Mark) -> str:
+    return f"{mark.glyph} {mark.words}"
 
 
 def _percent(found: Standing) -> str:

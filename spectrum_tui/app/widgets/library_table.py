@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -20,7 +21,6 @@ WIDE_FROM = 110
 """Cells of width from which the day of the scan, the device and the folder have columns."""
 _GONE = "✗"
 _MOST_MARKED = 2
-_MARK, _TIME, _DAY, _LAYERS, _METRIC, _DEVICE = 2, 16, 10, 12, 14, 12
 _MODEL, _FOLDER = 40, 16
 """Cells of model and note at most where there is a folder to show, and of that at least."""
 
@@ -53,6 +53,33 @@ class LibrarySort(StrEnum):
                 return entry.finished
             case LibrarySort.LAYERS:
                 return entry.layers
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of so many cells, with the gap after it; its text of an entry in these, None where
+    the table draws it; and what its title sorts by."""
+
+    title: str
+    cells: int
+    text: Callable[[Entry, int], str] | None = None
+    sort: LibrarySort | None = None
+
+
+def _model(cells: int) -> Column:
+    return Column("model", cells, sort=LibrarySort.MODEL)
+
+
+def _day(entry: Entry, cells: int) -> str:
+    return _cut(printable(entry.finished) or "–", cells)
+
+
+_MARK = Column("", 2)
+_USED = Column("last used", 18, lambda e, cells: f"{e.last_used:<{cells}}", LibrarySort.USED)
+_SCANNED = Column("scanned", 12, _day, LibrarySort.SCANNED)
+_LAYERS = Column("layers", 14, lambda e, n: f"{e.layers_text[:12]:>{n - 2}}  ", LibrarySort.LAYERS)
+_METRIC = Column("metric", 14, lambda e, cells: _cut(printable(e.metric), cells))
+_DEVICE = Column("device", 12, lambda e, n: _cut(printable(e.device) or "–", n - 1) + " ")
 
 
 class LibraryTable(LineView):
@@ -161,36 +188,34 @@ class LibraryTable(LineView):
 
     def click_header(self, x: int) -> None:
         """Sort by the clicked column; a second click reverses."""
-        for title, width in self._columns(self.view_size.width):
-            if x < width:
-                if title in list(LibrarySort):
-                    sort = LibrarySort(title)
-                    self.sort_by(sort, reverse=sort is self.sort and not self.reverse)
+        for column in self._columns(self.view_size.width):
+            if x < column.cells:
+                if column.sort is not None:
+                    again = column.sort is self.sort
+                    self.sort_by(column.sort, reverse=again and not self.reverse)
                 return
-            x -= width
+            x -= column.cells
 
     # -- drawing ------------------------------------------------------------------------------
 
-    def _columns(self, width: int) -> list[tuple[str, int]]:
-        """(title, cells with the gap after it) of the columns that have room."""
-        fixed = [("last used", _TIME + 2), ("layers", _LAYERS + 2), ("metric", _METRIC)]
-        if width >= WIDE_FROM:
-            fixed[1:1] = [("scanned", _DAY + 2)]
-            fixed.append(("device", _DEVICE))
-        room = width - _MARK - sum(cells for _, cells in fixed)
+    def _columns(self, width: int) -> list[Column]:
+        """Return the columns that have room."""
+        wide = width >= WIDE_FROM
+        fixed = [_USED, _SCANNED, _LAYERS, _METRIC, _DEVICE] if wide else [_USED, _LAYERS, _METRIC]
+        room = width - _MARK.cells - sum(column.cells for column in fixed)
         model = min(self._longest, _MODEL)
-        if width < WIDE_FROM or room - model < _FOLDER:
-            return [("", _MARK), ("model", room), *fixed]
-        return [("", _MARK), ("model", model), *fixed, ("folder", room - model)]
+        if not wide or room - model < _FOLDER:
+            return [_MARK, _model(room), *fixed]
+        folder = Column("folder", room - model, lambda entry, cells: keep_end(entry.folder, cells))
+        return [_MARK, _model(model), *fixed, folder]
 
     def render_header(self, line: int, width: int) -> Strip:
         texts = []
-        for title, cells in self._columns(width):
+        for column in self._columns(width):
             falling = self.sort.highest_first != self.reverse
-            arrow = (" ↓" if falling else " ↑") if title == self.sort else ""
-            right = title == "layers"
-            text = f"{title}{arrow}"
-            texts.append(f"{text:>{cells - 2}}  " if right else f"{text:<{cells}}")
+            arrow = (" ↓" if falling else " ↑") if column.sort is self.sort else ""
+            text, cells = f"{column.title}{arrow}", column.cells
+            texts.append(f"{text:>{cells - 2}}  " if column is _LAYERS else f"{text:<{cells}}")
         return Strip([Segment("".join(texts), self.line_style("line-view--header"))])
 
     def render_row(self, row: int, width: int) -> Strip:
@@ -200,20 +225,16 @@ class LibraryTable(LineView):
         plain = self.line_style(*(("library--gone",) if gone else ()), *cursor)
         muted = self.line_style("library--gone" if gone else "library--muted", *cursor)
         segments = []
-        for title, cells in self._columns(width):
-            match title:
-                case "":
-                    style = self.line_style("library--mark", *cursor)
-                    segments.append(Segment(f"{self._mark(entry, gone)} ", style))
-                case "model":
-                    segments += self._named(entry, cells - 2, row)
-                    segments.append(Segment("  ", plain))
-                case "layers":
-                    text = entry.layers_text[:_LAYERS]
-                    segments.append(Segment(f"{text:>{_LAYERS}}  ", plain))
-                case _:
-                    text = _text(entry, title, cells)
-                    segments.append(Segment(text, muted))
+        for column in self._columns(width):
+            if column is _MARK:
+                style = self.line_style("library--mark", *cursor)
+                segments.append(Segment(f"{self._mark(entry, gone)} ", style))
+            elif column.text is None:
+                segments += self._named(entry, column.cells - 2, row)
+                segments.append(Segment("  ", plain))
+            else:
+                style = plain if column is _LAYERS else muted
+                segments.append(Segment(column.text(entry, column.cells), style))
         return Strip(segments)
 
     def _mark(self, entry: Entry, gone: bool) -> str:
@@ -235,19 +256,6 @@ class LibraryTable(LineView):
         style = self.line_style("library--note", *self.with_cursor(row))
         text = f"  {note}" if note else ""
         return [*segments, Segment(_cut(text, left), style)]
-
-
-def _text(entry: Entry, title: str, cells: int) -> str:
-    match title:
-        case "last used":
-            return f"{entry.last_used:<{cells}}"
-        case "scanned":
-            return _cut(printable(entry.finished) or "–", cells)
-        case "metric":
-            return _cut(printable(entry.metric), cells)
-        case "device":
-            return _cut(printable(entry.device) or "–", cells - 1) + " "
-    return keep_end(entry.folder, cells)
 
 
 def _cut(text: str, cells: int) -> str:

@@ -14,7 +14,8 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
 
-from spectrum_tui.app.proof_setup import INSTALL, NEEDED, Costs, Offer, again_at, moved
+from spectrum_tui.app.proof_offers import INSTALL, NEEDED, Offer, again_at, moved
+from spectrum_tui.app.proof_setup import Costs
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.key_footer import hidden_key
 from spectrum_tui.app.widgets.line_view import LineView

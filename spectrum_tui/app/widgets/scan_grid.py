@@ -11,11 +11,8 @@ from textual.binding import BindingType
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell
 from spectrum_tui.app.widgets.key_footer import hidden_key
-from spectrum_tui.app.widgets.scan_matrix import ScanMatrix
-
-WAITING, IN_WORK = "·", "▸"
-STAGES = (WAITING, " ", IN_WORK, "✗")
-"""The marks of cells that have layers, by `Stage`."""
+from spectrum_tui.app.widgets.marks import Mark, Sign
+from spectrum_tui.app.widgets.scan_matrix import ScanMatrix, Stage
 
 
 class ScanGrid(HeatGrid, inherit_bindings=False):
@@ -62,15 +59,15 @@ class ScanGrid(HeatGrid, inherit_bindings=False):
         self._sparks = self.whole.sparklines(self.geometry.spark, self.geometry.tall)
         return {row for row, line in enumerate(self._sparks) if line != before[row]}
 
-    def marks_in(self, row: int) -> list[str]:
+    def marks_in(self, row: int) -> list[Sign]:
         """Return how far the layers of the cells of a row are."""
-        return [STAGES[stage] for stage in self.matrix.stage[row].tolist()]
+        return [Stage(stage) for stage in self.matrix.stage[row].tolist()]
 
-    def _sign(self, kind: int, mark: str, width: int) -> tuple[str, Style]:
-        if kind == Cell.NO_SCORE and mark == IN_WORK:
-            return mark, self.line_style("scan--work")
-        if kind == Cell.NO_SCORE and mark == WAITING:
-            return mark, self.line_style("heat--dim")
+    def _sign(self, kind: int, mark: Sign, width: int) -> tuple[str, Style]:
+        if kind == Cell.NO_SCORE and mark is Stage.IN_WORK:
+            return mark.glyph, self.line_style("scan--work")
+        if kind == Cell.NO_SCORE and mark is Stage.WAITING:
+            return mark.glyph, self.line_style("heat--dim")
         if kind == Cell.EMPTY:
             return " ", self.line_style()
-        return super()._sign(kind, " ", width)
+        return super()._sign(kind, Mark.NONE, width)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from spectrum_tui.app.widgets.heat_matrix import HeatMatrix
+from spectrum_tui.app.widgets.marks import Sign
 from spectrum_tui.core.results.results import (
     BoolArray,
     FloatArray,
@@ -21,13 +21,13 @@ from spectrum_tui.core.results.results import (
 from spectrum_tui.worker.progress import LayerNames
 
 
-class Stage(IntEnum):
+class Stage(Sign):
     """How far a layer is, and of a cell the last of these that any of its layers is in."""
 
-    WAITING = 0
-    SCORED = 1
-    IN_WORK = 2
-    FAILED = 3
+    WAITING = "·"
+    SCORED = " "
+    IN_WORK = "▸"
+    FAILED = "✗"
 
 
 class ScanMatrix(HeatMatrix):

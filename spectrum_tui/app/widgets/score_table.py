@@ -15,8 +15,8 @@ from textual.message import Message
 from textual.strip import Strip
 
 from spectrum_tui.app.widgets.cells import bar, keep_end, printable
-from spectrum_tui.app.widgets.hands import GLYPHS
 from spectrum_tui.app.widgets.line_view import LineView
+from spectrum_tui.app.widgets.marks import BY_HAND, Mark
 from spectrum_tui.app.widgets.score_rows import ScoreRows, Sort
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.results import BoolArray, IntArray
@@ -307,8 +307,10 @@ class ScoreTable(LineView):
 
     def _glyph(self, index: int) -> str:
         if hand := int(self.hands[index]):
-            return f"{GLYPHS[Hand(hand)]} "
-        return "● " if self.mask[index] else "◆ " if self.in_embeddings[index] else "· "
+            return f"{BY_HAND[Hand(hand)].glyph} "
+        if not self.trains(index):
+            return "· "
+        return f"{(Mark.ALL if self.mask[index] else Mark.EMBEDDINGS).glyph} "
 
     def _failed_cells(
         self, index: int, columns: dict[str, Column], cursor: tuple[str, ...]

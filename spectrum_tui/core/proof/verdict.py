@@ -55,7 +55,7 @@ def _opening(trained: Sequence[Summary], comparisons: Sequence[Comparison]) -> I
         yield f"No difference was found ({made} over {counted(seeds, 'seed')})."
         share = least_share(seeds, seeds + 2, len(comparisons))
         if share < 0.75:
-            yield f"{seeds + 2} seeds would find differences {_share(share)} as large."
+            yield f"{seeds + 2} seeds would find differences {1 / share:.2g} times smaller."
     else:
         made = f"{some:,} of {counted(len(comparisons), 'comparison')}"
         yield f"A difference was found in {made} over {counted(seeds, 'seed')}."

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from spectrum_tui.app.widgets.heat_layout import HeatLayout
-from spectrum_tui.app.widgets.heat_matrix import LEVELS, Cell, HeatMatrix, Mark, short_labels
+from spectrum_tui.app.widgets.heat_matrix import LEVELS, Cell, HeatMatrix, short_labels
 from spectrum_tui.app.widgets.heat_ramp import INKS, RAMP, contrast, density_of, luminance
+from spectrum_tui.app.widgets.marks import BY_HAND, Mark
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.results.results import MetricColumn, Scores
 from spectrum_tui.core.results.selection import Hand
@@ -263,3 +264,10 @@ def test_lines_of_scores() -> None:
     (top, bottom) = matrix.sparklines(8, 2)[1]
     assert bottom == "▁▂▄▇████" and top == "    ▁▃▅▇"
     assert matrix.sparklines(0, 2) == [["", ""], ["", ""]]
+
+
+def test_every_mark_is_told_apart_and_named() -> None:
+    assert BY_HAND.keys() == set(Hand) - {Hand.NONE}
+    assert len({mark.glyph for mark in Mark}) == len(Mark)
+    assert all(mark.short for mark in Mark if mark is not Mark.NONE)
+    assert all(mark.words for mark in BY_HAND.values())

@@ -7,27 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.app.proof_setup import (
+from spectrum_tui.app.proof_offers import (
     SELECTION_FILE,
     Offer,
-    Typed,
     again_at,
     as_before,
+    moved,
+    offers_of,
+)
+from spectrum_tui.app.proof_setup import (
+    Typed,
     conditions_with,
     costs_of,
     folder_of,
     in_all,
     measured_step,
     model_of,
-    moved,
     names_of,
-    offers_of,
     prepared,
     read_data,
     typed_before,
 )
-from spectrum_tui.core.errors import DataError, InputError
+from spectrum_tui.core.errors import DataError, InputError, OutputError
 from spectrum_tui.core.proof.methods import parse_method, parse_methods
+from spectrum_tui.core.proof.store import write_proof
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
@@ -155,9 +158,6 @@ def test_it_goes_beside_the_scores_and_the_model_is_found(tmp_path: Path) -> Non
 
 
 def test_nothing_is_written_into_the_proof_of_another_model(tmp_path: Path) -> None:
-    from spectrum_tui.core.errors import OutputError
-    from spectrum_tui.core.proof.store import write_proof
-
     write_proof(tmp_path / "p", proof(outcomes({"full": [2.6]}), "other/model"), "", "")
     (tmp_path / "a.txt").write_text(document(1))
     here = choice(pins=PINNED)

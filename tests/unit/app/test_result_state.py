@@ -45,7 +45,7 @@ def test_metrics_follow_one_another_and_the_choice_with_them() -> None:
         state.rank_by()
         assert state.ranking.metric.name == name
         assert state.choice.selection is state.ranking.selection
-        assert (state.mask() == state.ranking.selection.mask(Policy(percent=25))).all()
+        assert (state.choice.mask() == state.ranking.selection.mask(Policy(percent=25))).all()
         assert name in state.text()
 
 
@@ -102,7 +102,7 @@ def test_other_tiers_are_no_step_of_their_own() -> None:
 
 
 def _chosen(state: ResultState, kind: int) -> int:
-    return int(state.mask()[state.result.scores.type_ids == kind].sum())
+    return int(state.choice.mask()[state.result.scores.type_ids == kind].sum())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,15 @@ from spectrum_tui.core.proof.proof import Proof, proof_of, proof_text
 from spectrum_tui.core.proof.summary import summaries
 from spectrum_tui.core.proof.verdict import verdict
 from tests.benchmarks import evidence_page
-from tests.benchmarks.evidence_page import FIRST, KEPT_HERE, PAGE, expected_seconds, page, small
+from tests.benchmarks.evidence_page import (
+    FIRST,
+    KEPT_HERE,
+    PAGE,
+    expected_seconds,
+    page,
+    small,
+    what_it_takes,
+)
 from tests.unit.proof.proofs import outcomes, proof
 
 CHANCE = [2.80, 2.81, 2.82]
@@ -104,3 +112,5 @@ def test_a_night_is_what_three_seeds_take_on_two_cores() -> None:
     assert 5 < hours < 12
     assert expected_seconds(5, 200, cores=2) > 1.3 * hours * 3600
     assert expected_seconds(3, 200, cores=1) > expected_seconds(3, 200, cores=2)
+    assert what_it_takes(3, 200, cores=2).endswith("10.9 times their spread or more")
+    assert what_it_takes(1, 200, cores=2).endswith("one seed finds no difference")

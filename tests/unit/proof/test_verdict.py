@@ -85,7 +85,7 @@ def test_no_difference_says_what_would_not_be_seen() -> None:
     found = judge({"top:25": [2.67, 2.68, 2.66], "random:25": [2.65, 2.66, 2.68]})
     assert found.lines[:2] == (
         "No difference was found (1 comparison over 3 seeds).",
-        "5 seeds would find differences 50 % as large.",  # 2.776/√5 of 4.303/√3
+        "5 seeds would find differences 2 times smaller.",  # 2.776/√5 of 4.303/√3
     )
     assert found.lines[2] == (
         "No difference found between top:25 and random:25: 2.67 ± 0.01 against 2.66 ± 0.02 "

@@ -119,6 +119,17 @@ def test_names_that_are_not_there_yet_are_waited_for(
     assert calls["exact_plan"] == calls["inspect_model"] == 1
 
 
+def test_a_proof_is_told_from_a_model(
+    tmp_path: Path, answers: Answers, ask: Callable[..., None]
+) -> None:
+    (tmp_path / "proof.json").touch()
+    ask("inspect", model=str(tmp_path))
+    assert answers.until(RunFound) == RunFound(1, str(tmp_path))
+    save(tmp_path, llama(2))
+    ask("inspect", model=str(tmp_path))
+    assert answers.until(Inspected).summary.is_local
+
+
 def test_a_training_run_is_told_from_a_model(
     tmp_path: Path, answers: Answers, ask: Callable[..., None]
 ) -> None:
