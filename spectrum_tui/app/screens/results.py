@@ -17,7 +17,7 @@ from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.screens.result_dialogs import ResultDialogs
 from spectrum_tui.app.screens.result_notes import result_label
 from spectrum_tui.app.screens.result_state import ResultState
-from spectrum_tui.app.screens.result_views import TABLE, WIDE, YAML, ResultHeader, ResultViews
+from spectrum_tui.app.screens.result_views import TABLE, TALL, WIDE, YAML, ResultHeader, ResultViews
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.filter_line import FilterInput, FilterLine
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
@@ -42,7 +42,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
 
     AUTO_FOCUS = ""  # the view that it opens with: `on_mount`
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - as in Textual
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012 - as in Textual
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL, "-tall")]  # noqa: RUF012 - as in Textual
     DEFAULT_CSS = """
     ResultsScreen {
         layout: vertical;
