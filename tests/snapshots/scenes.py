@@ -184,6 +184,11 @@ def scan_screen(state: str) -> ScanScreen:
 
 def queued(state: str = "failures") -> ScanScreen:
     """The scan screen with models before and after the one that is scanned."""
+    return ScanScreen(progress(failures=state == "failures"), MODEL, queue_of_six())
+
+
+def queue_of_six() -> ScanQueue:
+    """Two models that are done, one that is scanned, and three that wait."""
     queue = ScanQueue()
     small = replace(llama(), model="made/small-135m", name="made/small-135m")
     mistyped = replace(llama(), model="/models/phi", name="phi")
@@ -195,7 +200,7 @@ def queued(state: str = "failures") -> ScanScreen:
     queue.take_next()
     queue.end("failed", "There are no weights in /models/phi. Give the folder of the model.")
     queue.take_next()
-    return ScanScreen(progress(failures=state == "failures"), MODEL, queue)
+    return queue
 
 
 def _model(summary: ModelSummary) -> Queued:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.app.widgets.compare_lines import track_parts
 from spectrum_tui.core.comparison.compare import Move, compare
+from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import load_result, save_scores
@@ -132,6 +134,38 @@ async def test_what_cannot_be_read_is_said_in_the_dialog(folder: Path, typed: st
         assert str(error.content).startswith("✗ ")
         await pilot.press("end", "backspace")
         assert not error.has_class("-shown")
+
+
+@pytest.mark.parametrize("readable", [True, False])
+async def test_what_is_typed_while_a_file_is_read_goes_by(
+    folder: Path, readable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = threading.Event()
+
+    def slowly(path: Path) -> Result:
+        read.wait(10)
+        if not readable:
+            raise ResultsError("No scores.", "Choose others.")
+        return load_result(path)
+
+    monkeypatch.setattr("spectrum_tui.app.key_order.KEY_WAIT", 0.0)
+    app = host(folder)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await offered(pilot)
+        field, files = screen.query_one("#path", Input), screen.query_one(OptionList)
+        monkeypatch.setattr("spectrum_tui.app.screens.compare_file.load_result", slowly)
+        await pilot.press("down", "enter", *"xyz", "enter", "up", "left")
+        assert app.screen is screen and field.value == ""
+        read.set()
+        if readable:
+            await until_shown(pilot, CompareScreen)
+            assert isinstance(app.screen, CompareScreen)
+            assert app.screen.slider.value == PERCENT
+        else:
+            await pilot.app.workers.wait_for_complete()
+            await pilot.pause()
+            assert app.focused is files and not field.disabled
+            assert "No scores." in str(screen.query_one("#error", Static).content)
 
 
 async def test_without_files_only_the_field_is_there(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from textual.screen import Screen
 from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app import messages
+from spectrum_tui.app.screens.add_model import AddModelScreen
+from spectrum_tui.app.screens.dialog import Dialog
+from spectrum_tui.app.screens.queue import QueueScreen
 from tests.snapshots import made_results, models, proof_scenes, scenes, shown
 from tests.snapshots.shown import Prepare, still
 from tests.ui.worker_control import until
@@ -69,27 +72,45 @@ def scene(name: str) -> tuple[Screen[Any], Prepare]:
     match name.split("-"):
         case ["setup", state]:
             return scenes.setup(state)
-        case ["layers", "filtered"]:
-            return scenes.layers(models.llama()), still("slash", *"pr", "enter", "space")
-        case ["layers", _]:
-            return scenes.layers(models.mixture()), still()
+        case ["layers", state]:
+            keys = ("slash", *"pr", "enter", "space") if state == "filtered" else ()
+            return scenes.layers(models.llama() if keys else models.mixture()), still(*keys)
         case ["scan", state]:
             screen = scenes.scan_screen(state)
             return screen, still(before=screen.poll)
         case ["film", _]:
             return scenes.film(), still("right")
+        case ["comparison", view]:
+            return scenes.comparison(), still(*(("m",) if view == "map" else ()))
+        case ["queue", state]:
+            adding = AddModelScreen(scenes.SUGGESTIONS, lambda summary: "")
+            return adding if state == "adding" else QueueScreen(scenes.queue_of_six()), still()
         case ["proof", state]:
             return proof_scenes.proof_screen(state), still()
         case ["library", _]:
             return scenes.library("space", "down")
-        case ["results", "heatmap"]:
-            return scenes.results(made_results.with_sizes()), still()
+        case [_, view]:
+            return scenes.results(made_results.with_sizes()), still("t" if view == "table" else "m")
         case _:
-            return scenes.results(made_results.with_sizes()), still("t")
+            raise AssertionError(name)
 
 
 def footer(app: Recorder) -> dict[str, str]:
     return {key.key: key.description for key in app.screen.query(FooterKey)}
+
+
+async def test_a_narrow_footer_leaves_out_whole_keys_but_not_help() -> None:
+    app = Recorder()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await app.show("results-heatmap", pilot)
+        wide = list(footer(app))
+        for width in (60, 70, 80):
+            await pilot.resize_terminal(width, 20)
+            await pilot.pause()
+            kept = list(footer(app))
+            assert kept == [*wide[: len(kept) - 1], "f1"]
+            assert all(key.region.right <= width + 1 for key in app.screen.query(FooterKey))
+        assert kept == wide
 
 
 async def _does_something(app: Recorder, pilot: Pilot[Any], key: str) -> bool:
@@ -115,6 +136,10 @@ async def _does_something(app: Recorder, pilot: Pilot[Any], key: str) -> bool:
         "results-heatmap",
         "library-marked",
         "film-stepped",
+        "comparison-moves",
+        "comparison-map",
+        "queue-list",
+        "queue-adding",
         "proof-running",
         "proof-stopped",
         "proof-finished",
@@ -125,8 +150,9 @@ async def test_every_key_in_the_footer_does_something(name: str) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await app.show(name, pilot)
         shown = footer(app)
-        assert 3 <= len(shown) <= 7
-        assert "f1" in shown
+        dialog = isinstance(app.screen, Dialog)
+        assert (1 if dialog else 3) <= len(shown) <= 7
+        assert dialog or "f1" in shown
         still_there, fresh = app.state(), app.seen()
         await pilot.pause()
         assert app.state() == still_there, "nothing moves by itself"

@@ -30,6 +30,7 @@ from spectrum_tui.core.scoring.metrics import described, noise_of
 from spectrum_tui.core.settings import METRICS, Settings
 from tests import made, oracle
 from tests.checkpoints import llama, save
+from tests.ui.worker_control import until
 
 NOISE = np.random.default_rng(0).standard_normal((96, 192))
 
@@ -153,28 +154,63 @@ def test_the_small_one_is_a_line_with_the_same_threshold(spikes: float) -> None:
     assert len(line) == 60 and line.count("│") == 1
     assert line.index("│") == drawn(spectrum, 60)[-2].index("│")
     assert bool(line[line.index("│") + 1 :].strip()) == (spikes > 0)
+    tall = small_histogram(spectrum, noise, 60, 4).plain.split("\n")
+    assert [len(row) for row in tall] == [60] * 4
+    assert {row.index("│") for row in tall} == {line.index("│")}
+    assert tall[0].strip(" │") and tall[-1].count(" ") == line.count(" "), "from top to bottom"
 
 
 async def test_a_tall_terminal_shows_them_small_once_the_cursor_rests(tmp_path: Path) -> None:
     result = scanned(save(tmp_path / "m", llama(2)), tmp_path / "out")
     app = Host(result)
     async with app.run_test(size=(120, 40)) as pilot:
-        line = app.results.views.spectrum
-        for key, layer in (("tab", 0), ("down", 1), ("m", None)):
+        views = app.results.views
+        for key, layer in (("t", 0), ("down", 1), ("m", None)):
             await pilot.press(key)
             await pilot.pause(REST_SECONDS + 0.05)
             await app.workers.wait_for_complete()
             await pilot.pause()
-            row = app.results.views.current_row if layer is None else layer
+            line = views.heatmap.spectrum if views.heatmap else views.spectrum
+            row = views.current_row if layer is None else layer
             assert row is not None
             ((_, spectrum),) = spectra_of(result, row)
             above = noise_by("spectrum", spectrum).signal
             assert f"{above:,} of {len(spectrum.values):,} values above" in line.render().plain
-        await pilot.press("y")
-        assert line.render().plain == ""
+        await pilot.press("t")
+        assert views.spectrum.display
         await pilot.resize_terminal(120, 39)
         await pilot.pause()
-        assert not line.display
+        assert not views.spectrum.display
+        await pilot.press("y")
+        await pilot.resize_terminal(120, 40)
+        assert not views.spectrum.display
+
+
+async def test_below_the_map_they_have_the_room_that_the_cells_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = {0: [("a", kept(30.0))], 1: []}
+    monkeypatch.setattr(LayerSpectra, "of", lambda spectra, row: found.get(row, []))
+    monkeypatch.setattr("spectrum_tui.app.widgets.spectrum_line.REST_SECONDS", 0.001)
+    app = Host(replace(made.result(layers=8), checkpoint="made"))
+    async with app.run_test(size=(160, 50)) as pilot:
+        heatmap = app.results.views.heatmap
+        assert heatmap is not None
+        for height, least in ((50, 8), (40, 1), (24, 0)):
+            await pilot.resize_terminal(160, height)
+            await pilot.pause()
+            heights = [widget.size.height for widget in (heatmap.grid, heatmap.foot)]
+            lines = heatmap.spectrum.size.height if heatmap.spectrum.display else 0
+            assert lines >= least and sum(heights) + lines == heatmap.size.height
+        await pilot.resize_terminal(160, 50)
+        app.results.views.go_to(app.results.state.result.scores.layers[0])
+        await until(pilot, lambda: heatmap.spectrum.render().plain)
+        drawn = heatmap.spectrum.render().plain.split("\n")
+        assert len(drawn) == heatmap.spectrum.size.height and drawn[-1].startswith("0 ")
+        regions = [widget.region for widget in heatmap.children]
+        await pilot.press("right")
+        await until(pilot, lambda: not heatmap.spectrum.render().plain)
+        assert [widget.region for widget in heatmap.children] == regions, "nothing jumps"
 
 
 async def test_keys_do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +223,11 @@ async def test_keys_do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(LayerSpectra, "of", read)
     app = Host(replace(made.result(layers=8), checkpoint="made"))
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("t", *["down"] * 6)
+        await pilot.press("t", "home")
+        await pilot.pause(REST_SECONDS + 0.05)
+        await app.workers.wait_for_complete()
+        asked.clear()
+        await pilot.press(*["down"] * 6)
         await pilot.pause(REST_SECONDS + 0.05)
         await app.workers.wait_for_complete()
         assert asked[-1][0] == 6 and len(asked) <= 2, "only where the cursor rests"
@@ -208,7 +248,7 @@ async def test_a_layers_name_is_never_markup() -> None:
     odd = "a[/b][red]"
     app = Host(made.result(names={0: odd}))
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("t", "d")
+        await pilot.press("t", "home", "d")
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
         assert isinstance(app.screen, SingularValuesScreen)

@@ -35,7 +35,9 @@ class AddModelScreen(Dialog[ModelSummary | None]):
         width: 90%; max-width: 100; height: 80%; max-height: 24; padding: 0 1;
         & > #model { background: $panel; padding: 0 1; }
         & > #state { height: auto; margin: 0 0 1 0; }
-        & > #choices { height: 1fr; border: none; padding: 0; text-wrap: nowrap; }
+        & > #choices {
+            height: 1fr; border: none; padding: 0; text-wrap: nowrap; text-overflow: ellipsis;
+        }
     }
     """
     AUTO_FOCUS = "#model"

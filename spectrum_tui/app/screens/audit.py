@@ -54,8 +54,8 @@ class AuditScreen(NamedKeys, Screen[None]):
     AuditScreen {
         & > #header {
             height: auto; padding: 0 1;
-            & > Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
-            & > #file { text-style: bold; }
+            & > Static { height: auto; }
+            & > #file { text-style: bold; text-wrap: nowrap; text-overflow: ellipsis; }
             & > #summary { color: $foreground 80%; }
             & Field { grid-columns: 7 30 1fr; }
         }

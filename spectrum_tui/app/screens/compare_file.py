@@ -56,7 +56,7 @@ class CompareFileScreen(Dialog[None]):
             max-width: 100;
             height: auto;
             max-height: 100%;
-            & > Label { color: $foreground 70%; }
+            & > Label { width: 100%; color: $foreground 70%; }
             & > #path { background: $panel; padding: 0 1; margin: 0 0 1 0; }
             & > #files {
                 height: auto; max-height: 12; border: none; padding: 0; background: $surface;
@@ -77,6 +77,7 @@ class CompareFileScreen(Dialog[None]):
         super().__init__()
         self._result, self._policy = result, policy
         self._folder = output_folder(output_dir)
+        self._dialog = Vertical(id="dialog")
         self._path = Input(id="path", placeholder="a scores .json", compact=True)
         self._files = OptionList(id="files", compact=True, markup=False)
         self._label = Label("Or one from the output folder, newest first", markup=False)
@@ -84,9 +85,9 @@ class CompareFileScreen(Dialog[None]):
         self._offered: list[Path] = []
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="dialog") as dialog:
-            dialog.border_title = "Compare with other scores"
-            dialog.border_subtitle = "enter compares, esc cancels"
+        with self._dialog:
+            self._dialog.border_title = "Compare with other scores"
+            self._dialog.border_subtitle = "enter compares, esc cancels"
             yield Label("Scores of a fine-tuned model, another version or another tool")
             yield self._path
             yield self._label
@@ -96,6 +97,12 @@ class CompareFileScreen(Dialog[None]):
 
     def on_mount(self) -> None:
         self._list()
+
+    def _take_keys(self, *, take: bool) -> None:
+        """Take what is typed or picked, or let it go by while a file is read."""
+        self._path.disabled = self._files.disabled = not take
+        said = "enter compares" if take else "reading, other keys wait for it"
+        self._dialog.border_subtitle = f"{said}, esc cancels"
 
     @work(group=KEYS_WAIT)
     async def _list(self) -> None:
@@ -127,9 +134,13 @@ class CompareFileScreen(Dialog[None]):
 
     @work(exclusive=True, group=KEYS_WAIT)
     async def _open(self, path: str) -> None:
+        focused = self.focused
+        self._take_keys(take=False)  # half of them would be for this, half for what comes
         try:
             comparison = await asyncio.to_thread(compared, self._result, path)
         except SpectrumError as error:
+            self._take_keys(take=True)
+            self.set_focus(focused)
             self._error.update(printable(f"✗ {error}"))
             self._error.add_class("-shown")
             return

@@ -24,6 +24,7 @@ from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import keep_end, printable
 from spectrum_tui.app.widgets.filter_line import FilterInput, FilterLine
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
+from spectrum_tui.app.widgets.layer_facts import whole
 from spectrum_tui.app.widgets.library_table import LibraryTable
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.app.widgets.totals_line import TotalsLine
@@ -33,7 +34,7 @@ from spectrum_tui.core.saved import library
 from spectrum_tui.core.saved.library import Entry
 from spectrum_tui.core.settings import Settings
 
-EMPTY = "No scores yet. Scan a model, or open a score file: it is listed here from then on."
+EMPTY = "No scores yet. Scan a model, or open a score file:\nit is listed here from then on."
 STAYS = "Only the entry is removed: the score file stays where it is."
 OF_AN_ENTRY = ("open", "mark", "note", "remove")
 """Actions that need an entry under the cursor."""
@@ -139,7 +140,8 @@ class LibraryScreen(NamedKeys, Screen[None]):
         room = max(10, self.size.width - (9 if gone else 2))
         path = keep_end(entry.path, room)
         where = Content.assemble(("✗ gone ", "$warning") if gone else "", path.rstrip())
-        return Content("\n").join([where, Content.styled(printable(_about(entry)), MUTED)])
+        about = whole(map(printable, _about(entry)), self.size.width - 2)
+        return Content("\n").join([where, about.stylize(MUTED)])
 
     # -- keys ---------------------------------------------------------------------------------
 
@@ -208,13 +210,12 @@ def _gone(entries: Sequence[Entry]) -> set[str]:
     return {entry.path for entry in entries if entry.is_gone}
 
 
-def _about(entry: Entry) -> str:
-    """Return `scanned 2026-11-29 on cuda:0, fast · commit 0123456789ab · 2 failed`."""
+def _about(entry: Entry) -> list[str]:
+    """Return `scanned 2026-11-29 on cuda:0, fast`, `commit 0123456789ab`, `2 failed`."""
     how = ", ".join(filter(None, (entry.device, entry.precision)))
     scanned = f"scanned {entry.finished}" if entry.finished else "scores of another tool"
     parts = [f"{scanned} on {how}" if how else scanned]
     parts += [f"commit {entry.revision[:12]}"] if entry.revision else []
     parts += ["stopped before its end"] if not entry.complete else []
     parts += [f"{entry.failed:,} failed"] if entry.failed else []
-    parts += [entry.note] if entry.note else []
-    return " · ".join(parts)
+    return [*parts, entry.note] if entry.note else parts

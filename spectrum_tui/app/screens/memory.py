@@ -67,7 +67,7 @@ class MemoryScreen(Dialog[Choice | None]):
         & > #dialog { width: 100%; max-width: 92; height: auto; max-height: 100%; padding: 0 1; }
         & Static { height: auto; }
         & PresetTable { margin: 1 0 0 0; }
-        & #meaning { color: $foreground 60%; padding: 0 0 0 2; text-wrap: nowrap; }
+        & #meaning { color: $foreground 60%; padding: 0 0 0 2; }
         & .row { height: 1; }
         & .row > Label { color: $foreground 70%; padding: 0 1 0 0; }
         & .row > Input { background: $panel; width: 8; padding: 0 1 !important; margin: 0 2 0 0; }

@@ -32,7 +32,7 @@ from spectrum_tui.app.widgets.percent_slider import PercentSlider
 from spectrum_tui.app.widgets.score_pane import ScorePane
 from spectrum_tui.app.widgets.score_table import ScoreTable
 from spectrum_tui.app.widgets.shaping_grid import ShapingGrid
-from spectrum_tui.app.widgets.spectrum_line import SpectrumLine
+from spectrum_tui.app.widgets.spectrum_line import ROOMY, SpectrumLine
 from spectrum_tui.app.widgets.totals_line import TotalsLine
 from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.app.widgets.yaml_preview import YamlPreview
@@ -41,17 +41,19 @@ from spectrum_tui.core.policy_values import RULES
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
+from spectrum_tui.core.saved.kept_spectra import LayerSpectra
 from spectrum_tui.core.settings import ALL_METRICS
 
 HEAT, TABLE, YAML = "Heat map", "Table", "YAML"
 VIEWS = ((HEAT, "m"), (TABLE, "t"), (YAML, "y"))
+TALL = 32
+"""Lines from which notes are told at length."""
+FROZEN_BRIEFLY = "Embeddings and head stay frozen: checkpointing needs use_reentrant: false"
 WIDE = 160
 """Columns from which the YAML stands beside the others."""
 HOW_TO_SHAPE = "space pins, - bans, < > this type's percentage, [ ] blocks"
 """Where nothing is shaped yet: the line is there all the same, so that the first change moves
 nothing under the mouse."""
-ROOMY = 40
-"""Lines from which the singular values of a layer have one."""
 
 
 class ResultHeader(Vertical):
@@ -80,7 +82,7 @@ class ResultHeader(Vertical):
         self._small = Static(markup=False, id="small")
         self._notes = Static(markup=False, id="notes")
         self._ranking: Ranking | None = None
-        self._noted: bool | None = None
+        self._noted: tuple[bool, bool] | None = None
 
     def compose(self) -> ComposeResult:
         lines = (self._ties, self._small, self._notes, self.policy_line)
@@ -98,9 +100,10 @@ class ResultHeader(Vertical):
         if self._ranking is not self._state.ranking:
             self._ranking = self._state.ranking
             self._keep_lines()
-        if self._noted != choice.policy.embeddings:
-            self._noted = choice.policy.embeddings
-            self._show_notes()
+        noted = choice.policy.embeddings, self.app.size.height >= TALL
+        if self._noted != noted:
+            self._noted = noted
+            self._show_notes(brief=not noted[-1])
         self._show_policy()
         left = totals_text(choice, self._state.sizing)
         right = embeddings_text(choice)
@@ -108,7 +111,8 @@ class ResultHeader(Vertical):
         ways = [start + end for start in starts for end in more]
         self.totals.show(left, right, [*ways, *starts])
         if ties.possible:
-            _tell(self._ties, ties.text(choice.policy), "No ties at the cut: scores alone decide")
+            text = self._fitting(ties.text(choice.policy))
+            _tell(self._ties, text, "No ties at the cut: scores alone decide")
         if self._small.display:
             text = choice.selection.too_small(choice.policy)
             _tell(self._small, text, "Every type is large enough for this percentage")
@@ -169,12 +173,17 @@ class ResultHeader(Vertical):
         least = Policy(percent=selection.smallest_percent(Policy()))
         self._small.display = bool(selection.too_small(least))
 
-    def _show_notes(self) -> None:
+    def _fitting(self, text: str) -> str:
+        """Return the text, without what comes after its semicolon where there is no room for it."""
+        return text if len(text) + 4 <= self.app.size.width else text.partition(";")[0]
+
+    def _show_notes(self, *, brief: bool) -> None:
         state, lines = self._state, []
         if found := caveats(state.result):
             lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
         if state.result.embeddings and not state.choice.policy.embeddings:
-            lines.append(Content.styled(f"! {FROZEN_EMBEDDINGS}", "$warning"))
+            frozen = FROZEN_BRIEFLY if brief else FROZEN_EMBEDDINGS
+            lines.append(Content.styled(f"! {frozen}", "$warning"))
         self._notes.update(Content("\n").join(lines))
         self._notes.display = bool(lines)
 
@@ -210,7 +219,8 @@ class ResultViews(Vertical):
     def __init__(self, state: ResultState) -> None:
         super().__init__()
         self._state = state
-        self.current, self._wide = TABLE, False
+        self.current, self._wide, self._roomy = TABLE, False, False
+        self.spectrum = SpectrumLine(LayerSpectra(state.result))
         self.heatmap: Heatmap | None = None  # made when it is looked at: 0.3 s at 60,000 layers
         if state.choice.selection.has_depth:
             self.current, self.heatmap = HEAT, self._made_heatmap()
@@ -219,13 +229,12 @@ class ResultViews(Vertical):
         self.bar = ViewBar(VIEWS)
         self.pane = ScorePane(state.choice.selection, state.memory)
         self.preview = YamlPreview(state.yaml(), self._longest_line())
-        self.spectrum = SpectrumLine(state.result)
         shown = (self.pane, self.heatmap, self.preview)
         self._body = Horizontal(*(view for view in shown if view is not None))
 
     def _made_heatmap(self) -> Heatmap:
         choice = self._state.choice
-        heatmap = Heatmap(choice.selection, self._state.memory)
+        heatmap = Heatmap(choice.selection, self._state.memory, self.spectrum.spectra)
         heatmap.set_embeddings(choice.selection.head_rows(choice.policy))
         return heatmap
 
@@ -290,7 +299,9 @@ class ResultViews(Vertical):
     def _look_closer(self) -> None:
         """Show the singular values of the layer under the cursor, of several the best."""
         row = self.current_row if self.current != YAML else None
-        self.spectrum.look_at(row, self._state.ranking.metric.name)
+        heatmap = self.heatmap if self.current == HEAT else None
+        spectrum = heatmap.spectrum if heatmap is not None else self.spectrum
+        spectrum.look_at(row, self._state.ranking.metric.name)
 
     def _show_embeddings(self, policy: Policy) -> None:
         """Mark the embeddings and heads that train, where these are others now."""
@@ -309,9 +320,9 @@ class ResultViews(Vertical):
 
     def fit(self, size: Size) -> None:
         """Offer the YAML as a view where it does not stand beside the others, and singular values
-        where there is room and they may have been kept."""
+        below the table where there is room and they may have been kept."""
         self._wide = size.width >= WIDE
-        self.spectrum.display = size.height >= ROOMY and bool(self._state.result.checkpoint)
+        self._roomy = size.height >= ROOMY and self.spectrum.spectra.possible
         self.bar.show_names(VIEWS[:2] if self._wide else VIEWS)
         self.switch(self.current)
 
@@ -327,6 +338,7 @@ class ResultViews(Vertical):
         self.set_class(name == TABLE, "-table")
         self.set_class(name == HEAT, "-heat")
         self.set_class(name == YAML, "-yaml")
+        self.spectrum.display = self._roomy and name == TABLE
         self.show()
 
     def _carry_cursor(self, name: str) -> None:

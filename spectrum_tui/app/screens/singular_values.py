@@ -25,7 +25,7 @@ from spectrum_tui.core.saved.kept_spectra import spectra_of
 from spectrum_tui.core.scoring.metrics import Noise, described
 
 NOT_KEPT = "The singular values of this layer are not kept here: scan the model to see them."
-_LABEL = 16
+_LABEL = 14
 
 
 class SingularValuesScreen(Dialog[None]):
@@ -101,9 +101,9 @@ class SingularValuesScreen(Dialog[None]):
         noise = noise_by(self.rule, kept)
         width = max(20, self.frame.size.width - 1)
         parts = [histogram(kept, noise, width), noise_facts(kept, noise, self.rule)]
-        self.body.update(Content("\n\n").join([*parts, self._metrics()]))
+        self.body.update(Content("\n\n").join([*parts, self._metrics(width)]))
 
-    def _metrics(self) -> Content:
+    def _metrics(self, width: int) -> Content:
         """Every metric of the matrix; a layer of experts has their means."""
         scores = self._result.scores
         lines = []
@@ -112,7 +112,9 @@ class SingularValuesScreen(Dialog[None]):
             column = scores.metrics[name]
             parts = column.parts.get(self._row)
             value = parts[self._at][1] if parts else float(column.values[self._row])
-            lines.append(_value_line(metric.title, value, metric.meaning))
+            line = _value_line(metric.title, value, metric.meaning)
+            short = line.cell_length <= width
+            lines.append(line if short else _value_line(metric.title, value))
         return Content("\n").join(lines)
 
 

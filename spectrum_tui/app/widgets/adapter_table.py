@@ -58,6 +58,8 @@ class AdapterTable(LineView):
 def _columns(title: str, trains: str, total: str, share: str, width: int) -> str:
     room = max(0, width - 15 - 11 - 10)
     title = title if title.startswith(("▸", " ")) else f"  {title}"
+    while len(trains) > room and ", " in trains:
+        trains = trains.rpartition(", ")[0]
     return f"{title:<15}{trains[:room]:<{room}}{total:>11}{share:>10}"
 
 

@@ -24,6 +24,8 @@ from spectrum_tui.core.results.results import BoolArray
 _BAR = 10
 """Cells of an agreement bar at least: below, its eighths tell less than the number beside it."""
 _COLUMNS = (("in both", 8), ("Spearman", 10), ("A", 6), ("B", 6), ("shared", 8))
+NARROW = 64
+"""Columns below which the agreement has no room beside all others."""
 _TRACK, _WIDEST_TRACK = 9, 41
 """Cells of the line from one rank to the other."""
 
@@ -53,7 +55,7 @@ class TypeLines(LineView):
 
     def render_header(self, line: int, width: int) -> Strip:
         name = self._name_width(width)
-        text = "type".ljust(name) + "".join(f"{title:>{cells}}" for title, cells in _COLUMNS)
+        text = "type".ljust(name) + "".join(f"{title:>{cells}}" for title, cells in _shown(width))
         return Strip([Segment(f"{text}  agreement", self.line_style("line-view--header"))])
 
     def render_row(self, row: int, width: int) -> Strip:
@@ -62,7 +64,9 @@ class TypeLines(LineView):
         cursor = self.with_cursor(row)
         name = keep_end(kind.name, self._name_width(width))
         cells = (str(kind.common), rho_text(kind.rho), *self._counts(agreement))
-        text = "".join(f"{c:>{w}}" for c, (_, w) in zip(cells, _COLUMNS, strict=True))
+        columns = _shown(width)
+        texts = zip(cells[-len(columns) :], columns, strict=True)
+        text = "".join(f"{c:>{w}}" for c, (_, w) in texts)
         room = width - cell_len(name) - len(text) - 2
         style = self.line_style(*cursor)
         muted = self.line_style("types--muted", *cursor)
@@ -84,8 +88,13 @@ class TypeLines(LineView):
         return tuple(str(n) for n in (agreement.a, agreement.b, agreement.shared))
 
     def _name_width(self, width: int) -> int:
-        room = width - sum(cells for _, cells in _COLUMNS) - 2 - _BAR - 6
+        room = width - sum(cells for _, cells in _shown(width)) - 2 - _BAR - 6
         return max(8, min(self._longest, room))
+
+
+def _shown(width: int) -> tuple[tuple[str, int], ...]:
+    """Return the columns between name and agreement, without the first where there is no room."""
+    return _COLUMNS if width >= NARROW else _COLUMNS[1:]
 
 
 class MoveLines(LineView):

@@ -15,7 +15,7 @@ from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
 from spectrum_tui.app.widgets.heat_matrix import Cell, HeatMatrix
 from spectrum_tui.app.widgets.heat_ramp import DENSITY, RAMP
-from spectrum_tui.app.widgets.layer_facts import Words, first_fitting, layer_lines
+from spectrum_tui.app.widgets.layer_facts import Words, first_fitting, layer_lines, whole
 from spectrum_tui.app.widgets.marks import BY_HAND, Mark
 from spectrum_tui.core import numbers
 from spectrum_tui.core.results.policy import Policy
@@ -151,14 +151,22 @@ class HeatFoot(Widget):
     # -- legend ----------------------------------------------------------------------------
 
     def _legend(self) -> Content:
-        parts: list[Content | str | tuple[str, str]] = [("low ", MUTED)]
+        """Return the ramp and the signs; the ramp half as long, and without the last signs, where
+        they have no room."""
+        signs, width = list(self._signs()), self.size.width
+        long = Content("   ").join([self._ramp(2), *signs])
+        return long if long.cell_length <= width else whole([self._ramp(4), *signs], width, "   ")
+
+    def _ramp(self, step: int) -> Content:
         if self.grid.in_colour:
-            parts += [(" ", f"on rgb{RAMP[level]}") for level in range(0, len(RAMP), 2)]
+            drawn = [(" ", f"on rgb{RAMP[level]}") for level in range(0, len(RAMP), step)]
         else:
-            parts.append("".join(glyph * 2 for glyph in DENSITY))
-        parts.append((" high   ", MUTED))
-        cells = self.matrix.cells
-        marks = [Mark.ALL]
+            drawn = [("".join(glyph * (4 // step) for glyph in DENSITY), "")]
+        return Content.assemble(("low ", MUTED), *drawn, (" high", MUTED))
+
+    def _signs(self) -> Iterator[Content]:
+        """Yield what the marks stand for, and how the colours are scaled."""
+        cells, marks = self.matrix.cells, [Mark.ALL]
         if (self.matrix.counts > 1).any():
             marks.append(Mark.PART)
         if self._in_embeddings.any():
@@ -169,10 +177,9 @@ class HeatFoot(Widget):
         if (cells == Cell.NO_SCORE).any():
             signs.append(("✗", "no score"))
         for sign, meaning in signs:
-            parts += [sign, (f" {meaning}   ", MUTED)]
+            yield Content.assemble(sign, (f" {meaning}", MUTED))
         scale = "one scale for all" if self.grid.one_scale else "scale by type"
-        parts += [("r", "bold $accent"), (f" {scale}", MUTED)]
-        return Content.assemble(*parts)
+        yield Content.assemble(("r", "bold $accent"), (f" {scale}", MUTED))
 
 
 def _said(hands: HandArray) -> list[Mark]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.results.results import IntArray
 
-MAX_CELL, MAX_TALL = 12, 3
+MAX_CELL, MAX_TALL = 12, 5
 PERCENT = 6
 """`12.5*` after a space."""
 ALONE = 10
@@ -43,6 +43,7 @@ class HeatLayout:
         *,
         label: int,
         short: int,
+        percents: bool,
         rows: int,
         blocks: int,
         counts: int,
@@ -55,18 +56,24 @@ class HeatLayout:
         Cells of three columns and more give way to a line of scores. Where types do not fit with
         one line each, the map scrolls.
         """
-        ways = [(label, PERCENT + 1, counts), (short, PERCENT - 1, counts)]
+        wide, narrow = (PERCENT + 1, PERCENT - 1) if percents else (1, 1)
+        ways = [(label, wide, counts, False), (short, narrow, counts, True)]
         if size[1] >= 2 * rows:
-            ways.append((short, PERCENT - 1, 0))
+            ways.append((short, narrow, 0, True))
         laid = [cls._beside(size, way, rows, blocks, low) for way in ways[: 3 if blocks else 1]]
         return min(laid, key=lambda one: (one.fold, one.cell < 2))
 
     @classmethod
     def _beside(
-        cls, size: tuple[int, int], way: tuple[int, int, int], rows: int, blocks: int, low: int
+        cls,
+        size: tuple[int, int],
+        way: tuple[int, int, int, bool],
+        rows: int,
+        blocks: int,
+        low: int,
     ) -> HeatLayout:
-        """Return the layout with so wide names, percentages and counts."""
-        (width, height), (label, percent, counts) = size, way
+        """Return the layout with so wide names, percentages and counts, the names short or not."""
+        (width, height), (label, percent, counts, short) = size, way
         label = min(label, max(8, int(width * 0.3)))
         room = max(low, width - label - percent - counts)
         fold = max(1, -(-blocks * low // room))
@@ -79,7 +86,7 @@ class HeatLayout:
         return cls(
             label=label,
             percent=percent,
-            short=percent < PERCENT,
+            short=short,
             cell=cell,
             columns=columns,
             fold=fold,
@@ -100,7 +107,7 @@ class HeatLayout:
 
     def beside_name(self, percent: str) -> str:
         """Return a percentage between the name of a type and its cells."""
-        return percent.rjust(self.percent) if self.short else f"{percent:>{PERCENT}} "
+        return percent.rjust(self.percent) if self.short else f"{percent} ".rjust(self.percent)
 
     @property
     def counts_at(self) -> int:

@@ -52,6 +52,8 @@ class HeatRows(LineView):
     HEADER_LINES = 1
     COUNTED: ClassVar[str] = CHOSEN
     """The title of the counts."""
+    PERCENTS: ClassVar[bool] = True
+    """Whether types have percentages."""
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "heat--label",
         "heat--dim",
@@ -199,6 +201,7 @@ class HeatRows(LineView):
             (size.width - (lines < self.line_count), lines),
             label=self._label,
             short=max(map(cell_len, self._short), default=0),
+            percents=self.PERCENTS,
             rows=self.line_count,
             blocks=len(self.whole.numbers),
             counts=self._counts,
@@ -264,9 +267,8 @@ class HeatRows(LineView):
         lead = f"{'' if layout.short else lead:>{layout.label}}"
         lead = f"{lead}{title:>{layout.cells_at - len(lead)}}"
         if layout.fold > 1:
-            folded = f"{layout.fold} blocks a cell"
-            if len(folded) >= layout.cells_at:
-                folded = f"{layout.fold} blocks/cell"
+            ways = (f"{layout.fold} {what}cell" for what in ("blocks a ", "blocks/", "a "))
+            folded = next((text for text in ways if len(text) < layout.cells_at), "")
             rest = "" if layout.short else lead[max(layout.label, len(folded)) :]
             lead = f"{f'{folded:>{layout.label}}{rest}':{layout.cells_at}}"
         metric = described(self.matrix.scores.metric).title

@@ -12,27 +12,46 @@ from textual.geometry import Size
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.app.widgets.heat_foot import HeatFoot
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
+from spectrum_tui.app.widgets.heat_layout import MAX_TALL
 from spectrum_tui.app.widgets.heat_matrix import HeatMatrix
 from spectrum_tui.app.widgets.shaping_grid import ShapingGrid
+from spectrum_tui.app.widgets.spectrum_line import ROOMY, SpectrumLine
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.kept_spectra import LayerSpectra
+
+TALL = 3
+"""Lines of a type up to which cells go before the singular values below the map."""
+ENOUGH, MOST = 8, 20
+"""Lines of singular values from which cells grow beyond that, and the most that they have."""
 
 
 class Heatmap(Vertical):
-    """The grid, and below it what is known of one cell."""
+    """The grid, and below it what is known of one cell, and its singular values."""
 
-    DEFAULT_CSS = "Heatmap { background: $surface; }"
+    DEFAULT_CSS = """
+    Heatmap { background: $surface; & > SpectrumLine { padding: 0; } }
+    """
 
-    def __init__(self, selection: Selection, memory: TrainingMemory | None = None) -> None:
+    def __init__(
+        self,
+        selection: Selection,
+        memory: TrainingMemory | None = None,
+        spectra: LayerSpectra | None = None,
+    ) -> None:
+        """`memory` is what training takes, where that can be known; `spectra` are shared with
+        other views."""
         super().__init__()
         self.matrix = HeatMatrix(selection.result.scores)
         self.grid = ShapingGrid(self.matrix)
         self.foot = HeatFoot(selection, self.grid, memory)
+        self.spectrum = SpectrumLine(spectra or LayerSpectra(selection.result))
 
     def compose(self) -> ComposeResult:
         yield self.grid
         yield self.foot
+        yield self.spectrum
 
     def focus(self, scroll_visible: bool = True) -> Self:
         self.grid.focus(scroll_visible)
@@ -60,10 +79,23 @@ class Heatmap(Vertical):
         self.foot.set_embeddings(rows)
 
     def on_resize(self) -> None:
-        """Give the cells what the lines below them leave."""
-        room = Size(self.size.width, self.size.height - self.foot.HEIGHT)
+        """Share the room between the cells and the singular values."""
+        lines = self.size.height - self.foot.HEIGHT
+        below = self._spectrum_lines(lines - self.grid.HEADER_LINES)
+        self.spectrum.styles.height = below
+        self.spectrum.display = below > 0
+        room = Size(self.size.width, lines - below)
         self.foot.refresh()
         self.grid.styles.height = min(room.height, self.grid.fit(room))
+
+    def _spectrum_lines(self, lines: int) -> int:
+        """Return how many of the lines for the types have singular values instead: none where none
+        were kept."""
+        if not self.spectrum.spectra.possible:
+            return 0
+        types = max(1, self.grid.line_count)
+        tall = max(min(TALL, lines // types), min(MAX_TALL, (lines - ENOUGH) // types), 1)
+        return min(MOST, max(lines - tall * types, int(self.screen.size.height >= ROOMY)))
 
     @on(HeatGrid.Moved)
     def _moved(self, event: HeatGrid.Moved) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from textual.content import Content
 
@@ -42,7 +44,7 @@ def histogram(kept: KeptSpectrum, noise: Noise, width: int) -> Content:
     """
     largest = max(float(kept.values[0]), noise.threshold)
     heights, edge = _columns(kept, noise, width, _HEIGHT)
-    lines = [_line(heights, row, edge) for row in range(_HEIGHT)]
+    lines = [Content.assemble(*_halves(text, edge, edge)) for text in _bars(heights, _HEIGHT)]
     mark = "│ noise ends" if edge < width - 12 else "noise ends │"
     at = edge if edge < width - 12 else max(0, edge - len(mark) + 1)
     lines.append(Content.styled(" " * at + mark, "$warning"))
@@ -51,11 +53,14 @@ def histogram(kept: KeptSpectrum, noise: Noise, width: int) -> Content:
     return Content("\n").join(lines)
 
 
-def small_histogram(kept: KeptSpectrum, noise: Noise, width: int) -> Content:
-    """Return the same in one line, with a mark where noise ends in place of that column."""
-    heights, edge = _columns(kept, noise, width, 1)
-    text = "".join(_EIGHTHS[n] for n in heights.astype(int).tolist())
-    return Content.assemble((text[:edge], MUTED), ("│", "$warning"), (text[edge + 1 :], "$primary"))
+def small_histogram(kept: KeptSpectrum, noise: Noise, width: int, height: int = 1) -> Content:
+    """Return the bars alone, with a line where noise ends in place of that column."""
+    heights, edge = _columns(kept, noise, width, height)
+    lines = []
+    for text in _bars(heights, height):
+        low, high = _halves(text, edge, edge + 1)
+        lines.append(Content.assemble(low, ("│", "$warning"), high))
+    return Content("\n").join(lines)
 
 
 def _columns(kept: KeptSpectrum, noise: Noise, width: int, lines: int) -> tuple[FloatArray, int]:
@@ -67,8 +72,14 @@ def _columns(kept: KeptSpectrum, noise: Noise, width: int, lines: int) -> tuple[
     return np.where(counts > 0, np.maximum(1, np.round(heights)), 0), edge
 
 
-def _line(heights: FloatArray, row: int, edge: int) -> Content:
-    """One line of columns that are so many eighths high; line 0 is the uppermost."""
-    eighths = np.clip(heights - (_HEIGHT - 1 - row) * 8, 0, 8).astype(int)
-    text = "".join(_EIGHTHS[n] for n in eighths.tolist())
-    return Content.assemble((text[:edge], MUTED), (text[edge:], "$primary"))
+def _bars(heights: FloatArray, height: int) -> Iterator[str]:
+    """Yield the lines of columns that are so many eighths high, the uppermost first."""
+    for below in reversed(range(height)):
+        eighths = np.clip(heights - below * 8, 0, 8).astype(int)
+        yield "".join(_EIGHTHS[n] for n in eighths.tolist())
+
+
+def _halves(text: str, low: int, high: int) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return what of a line is noise, up to `low`, and what is signal, from `high` on, in their
+    colours."""
+    return (text[:low], MUTED), (text[high:], "$primary")

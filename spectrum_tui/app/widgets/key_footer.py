@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.widgets import Footer
@@ -39,6 +40,10 @@ class KeyFooter(Footer):
             key.set_reactive(FooterKey.compact, False)
             yield key
 
+    async def on_resize(self) -> None:
+        """Show as many keys as fit now."""
+        await self.recompose()
+
     async def recompose(self) -> None:
         """Show the keys that work now, where they are not those that are shown."""
         if self.is_attached and (keys := self._keys()) != self._shown:
@@ -61,4 +66,21 @@ class KeyFooter(Footer):
                 )
         leave = every.pop("quit", None)
         shown = list(every.values())
-        return [*shown, leave] if leave and len(shown) < MOST_KEYS else shown
+        width = self.app.size.width + 1  # the space behind the last one may be cut
+        if leave and len(shown) < MOST_KEYS and sum(map(_cells, [*shown, leave])) <= width:
+            shown.append(leave)
+        return _fitting(shown, width)
+
+
+def _cells(key: _Shown) -> int:
+    """Return how wide a key is with its description, and a cell between and around them."""
+    return cell_len(key[1]) + cell_len(key[2]) + 3
+
+
+def _fitting(keys: list[_Shown], width: int) -> list[_Shown]:
+    """Leave out what has no room, from the end, but not help, which tells of the others."""
+    kept = list(keys)
+    while len(kept) > 1 and sum(map(_cells, kept)) > width:
+        last = max(i for i, key in enumerate(kept) if key[3] != "help")
+        del kept[last]
+    return kept

@@ -18,7 +18,7 @@ from spectrum_tui.core.scoring.metrics import described
 
 Part = tuple[str, float]
 """(label, score) of one matrix of a layer that has several."""
-Words = str | tuple[str, str]
+Words = str | tuple[str, str] | Content
 """What is said, in a style or plainly."""
 _GOOD = "bold $text-success"
 
@@ -106,6 +106,18 @@ def first_fitting(ways: Iterable[Sequence[Words]], width: int) -> Content:
         line = Content(" · ").join(Content.assemble(part) for part in parts if part)
         if line.cell_length <= width:
             break
+    return line
+
+
+def whole(parts: Iterable[Words], width: int, gap: str = " · ") -> Content:
+    """Return the parts that have room, each as a whole, up to the first that has none; the first
+    in any case."""
+    line = Content("")
+    for part in parts:
+        longer = Content.assemble(line, gap if line else "", part)
+        if line and longer.cell_length > width:
+            break
+        line = longer
     return line
 
 

@@ -16,8 +16,9 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.memory.estimate import Estimate
 from spectrum_tui.core.memory.presets import PRESETS
 
-_WIDTHS = (10, 13, 13, 15)
-"""Cells of each part."""
+_WIDTHS, _NARROW = (10, 13, 13, 15), (8, 8, 8, 8)
+"""Cells of each part, with its glyph and its name, or with a short name alone."""
+_BRIEFLY = ("weights", "grads", "optim.", "activ.")
 _NAME, _SUM = 11, 10
 
 
@@ -68,7 +69,15 @@ class PresetTable(Widget):
                 lines.append(self._bar(estimate, largest))
         return Content("\n").join(lines)
 
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """How wide the columns are; a mark of two cells stands on either side."""
+        return _WIDTHS if self.size.width >= _NAME + sum(_WIDTHS) + _SUM + 4 else _NARROW
+
     def _titles(self) -> Content:
+        if self._widths is _NARROW:
+            names = "".join(f"{name:>{_NARROW[0]}}" for name in (*_BRIEFLY, "sum"))
+            return Content.styled(" " * (_NAME + 2) + names, MUTED)
         cells: list[Content | str | tuple[str, str]] = [" " * (_NAME + 2)]
         for (name, glyph, colour), width in zip(PARTS, _WIDTHS, strict=True):
             cells.append(" " * (width - len(name) - 2))
@@ -78,9 +87,10 @@ class PresetTable(Widget):
 
     def _line(self, row: int, estimate: Estimate) -> Content:
         text = f"{PRESETS[row].title:<{_NAME}}"
-        for (name, _, _), width in zip(PARTS, _WIDTHS, strict=True):
+        for (name, _, _), width in zip(PARTS, self._widths, strict=True):
             text += f"{numbers.size(estimate.parts[name]):>{width}}"
-        total = f"{numbers.size(estimate.total):>{_SUM}}"
+        room = _SUM if self._widths is _WIDTHS else _NARROW[0]
+        total = f"{numbers.size(estimate.total):>{room}}"
         fits = self.limit and estimate.total <= self.limit
         mark = (" ✓", "$success") if fits else ("  ", "")
         if row == self.chosen:

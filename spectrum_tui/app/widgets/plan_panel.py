@@ -15,6 +15,7 @@ from textual.widgets import Button, Static
 
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import bar, printable
+from spectrum_tui.app.widgets.layer_facts import Words, first_fitting
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.layer_types import TypeInfo
@@ -120,10 +121,14 @@ class Figures(Widget):
         )
 
     def _two_lines(self, plan: CheckedTypes) -> Content:
-        time = " ".join(self._when()).strip()
-        to_read = "" if self.time == NOTHING_LEFT else f"{self._to_read(plan)} to read · "
-        second = (to_read, self._strong(time))
-        return Content.assemble(self._first_line(plan), "\n", *second)
+        time, where = self._when()
+        read, brief = f"{self._to_read(plan)} to read", self._strong(time)
+        long = self._strong(f"{time} {where}".strip())
+        ways: list[list[Words]] = [[read, long], [read, brief], [brief]]
+        if self.time == NOTHING_LEFT:
+            ways = [[long]]
+        second = first_fitting(ways, self.size.width)
+        return Content.assemble(self._first_line(plan), "\n", second)
 
     def _when(self) -> tuple[str, str]:
         """Return how long it takes, what is waited for, or why it cannot be."""
@@ -141,6 +146,8 @@ class Figures(Widget):
             f"{types}{layers} ({share} of the model)",
             f"{types}{layers} ({share})",
             f"{numbers.counted(plan.types, 'type')}{layers} ({share})",
+            f"{numbers.counted(plan.types, 'type')}{layers}",
+            f"{numbers.counted(plan.types, 'type')}{layers.removesuffix(' parameters')}",
         )
         return next((text for text in wordings if len(text) <= self.size.width), wordings[-1])
 

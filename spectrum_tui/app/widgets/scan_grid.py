@@ -19,6 +19,7 @@ class ScanGrid(HeatGrid, inherit_bindings=False):
     """Follows a `ScanMatrix` that is filled in place, and repaints the rows that changed."""
 
     COUNTED = "done"
+    PERCENTS = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {"scan--work"}
     DEFAULT_CSS = """
     ScanGrid > .scan--work { color: $accent; text-style: bold; }

@@ -18,6 +18,7 @@ from textual.widgets import Static
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.heat_grid import HeatGrid
+from spectrum_tui.app.widgets.layer_facts import whole
 from spectrum_tui.app.widgets.scan_grid import ScanGrid
 from spectrum_tui.app.widgets.scan_matrix import ScanMatrix, Stage
 from spectrum_tui.core import numbers
@@ -159,7 +160,9 @@ class ScanMap(Vertical):
         head = f"{len(complete)} of {counted(types, 'type')} complete"
         best = [self._best(name, row) for name, row in complete]
         parts = [Content.styled(head, "bold" if complete else MUTED)]
-        return Content("  ").join(parts + ([Content.styled("best", MUTED)] if best else []) + best)
+        if best:
+            best[0] = Content.assemble(("best", MUTED), "  ", best[0])
+        return whole([*parts, *best], self.content_size.width, "  ")
 
     def _best(self, name: str, row: int) -> Content:
         score = numbers.score(float(self.matrix.scores.values[row]))
@@ -178,7 +181,7 @@ class ScanMap(Vertical):
                 style = "bold $accent"
             name = printable(self._short(event.layer))
             parts.append(Content.assemble((score, style), f" {name}"))
-        return Content("   ").join(parts)
+        return whole(parts, self.content_size.width, "   ")
 
     def _short(self, layer: str) -> str:
         """Return a layer as the number of its block and its last module: `9.up_proj`."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.widgets import Button, ProgressBar, Static
 
 from spectrum_tui.app.scan_queue import Queued
@@ -15,6 +16,8 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.worker.progress import Snapshot
 
+NARROW = 70
+"""Columns below which six figures touch each other."""
 TITLES = {
     "idle": "Scan",
     "starting": "Starting",
@@ -69,6 +72,7 @@ class ScanSummary(Vertical):
         & > #scan-note { height: auto; color: $foreground 80%; }
         & > #scan-actions { height: 1; display: none; }
         & > #scan-actions > Button { margin: 0 2 0 0; }
+        &.-narrow #rate, &.-narrow #bytes { display: none; }
         &.-over > #scan-actions { display: block; }
         &.-nothing #results { display: none; }
         &.-trouble { border: round $error; border-title-color: $error; }
@@ -103,6 +107,10 @@ class ScanSummary(Vertical):
             yield Button("Results so far", id="results", compact=True, action="screen.results")
             yield Button("", id="next", compact=True, action="screen.next")
             yield Button("Back", id="back", compact=True)
+
+    def on_resize(self, event: Resize) -> None:
+        """Leave out the speeds where the other figures need the room."""
+        self.set_class(event.size.width < NARROW, "-narrow")
 
     def show_next(self, waiting: Sequence[Queued]) -> None:
         """Offer to go on with the first of the models that wait."""

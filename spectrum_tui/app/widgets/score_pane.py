@@ -15,6 +15,7 @@ from spectrum_tui.app.widgets.layer_facts import (
     layer_lines,
     what_it_costs,
     what_it_is,
+    whole,
     why_chosen,
     why_unscored,
 )
@@ -96,5 +97,7 @@ class ScorePane(Vertical):
         parts += what_it_is(self.selection.result.scores, row)
         parts.append(why_chosen(self.selection, self._policy, row)[0])
         cost = what_it_costs(self._memory, self.selection, row)
-        text = " " + " · ".join([*parts, cost] if cost else parts)
-        return Content(text if cell_len(text) <= width else text.replace(" parameters ·", " ·"))
+        parts += [cost] if cost else []
+        if sum(map(cell_len, parts)) + 3 * len(parts) > width:
+            parts = [part.removesuffix(" parameters") for part in parts]
+        return Content(" ") + whole(parts, width - 1)

@@ -42,7 +42,9 @@ class StepBar(Widget):
         width, height = self.app.size
         if width < MIN_WIDTH or height < MIN_HEIGHT:
             return self._too_small()
-        steps = self._steps()
+        steps, wanted = self._steps(), cell_len(self.detail.rpartition("/")[2])
+        if steps.cell_length + wanted + 2 > self.size.width:
+            steps = self._steps(brief=True)
         room = self.size.width - steps.cell_length - 2
         if room < 4 or not self.detail:
             return steps
@@ -50,13 +52,15 @@ class StepBar(Widget):
         gap = " " * (room + 1 - cell_len(detail))
         return Content.assemble(steps, gap, (detail, "$foreground"), " ")
 
-    def _steps(self) -> Content:
+    def _steps(self, *, brief: bool = False) -> Content:
+        """Return the steps, or the numbers of those that are not the current one."""
         parts: list[Content | str | tuple[str, str]] = [(" spectrum ", "bold $primary")]
         for number, name in enumerate(STEPS, 1):
             current = number == self.step
             # A block with spaces around it, so that the step reads as current without colour too.
             style = "bold $background on $primary" if current else "$foreground 70%"
-            parts.append((f" {number} {name} ", style))
+            text = f" {number} " if brief and not current else f" {number} {name} "
+            parts.append((text, style))
             if number < len(STEPS):
                 parts.append(("›", "$foreground 45%"))
         return Content.assemble(*parts)

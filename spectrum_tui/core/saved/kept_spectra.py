@@ -39,6 +39,11 @@ class LayerSpectra:
     def __init__(self, result: Result) -> None:
         self._result = result
 
+    @property
+    def possible(self) -> bool:
+        """Whether any may have been kept."""
+        return bool(self._result.checkpoint)
+
     @cached_property
     def _places(self) -> dict[str, tuple[Path, int]]:
         """{matrix: (file, offset)}."""
@@ -50,7 +55,7 @@ class LayerSpectra:
 
     def of(self, row: int) -> list[tuple[str, KeptSpectrum]]:
         """(label, spectrum) of each matrix of a layer that was kept; [] where none was."""
-        if not self._result.checkpoint:
+        if not self.possible:
             return []
         names = [name for name in _matrices(self._result, row) if name in self._places]
         found: dict[str, KeptSpectrum] = {}

@@ -179,16 +179,33 @@ def test_ramp_rises_in_luminance_and_its_ink_is_readable() -> None:
     assert set(glyphs) == set("░▒▓█")
 
 
-def fit(width: int, blocks: int, *, low: int = 1, rows: int = 7, height: int = 30) -> HeatLayout:
+def fit(
+    width: int,
+    blocks: int,
+    *,
+    low: int = 1,
+    rows: int = 7,
+    height: int = 30,
+    percents: bool = True,
+) -> HeatLayout:
     size = (width, height)
-    return HeatLayout.of(size, label=16, short=9, rows=rows, blocks=blocks, counts=8, low=low)
+    return HeatLayout.of(
+        size,
+        label=16,
+        short=9,
+        percents=percents,
+        rows=rows,
+        blocks=blocks,
+        counts=8,
+        low=low,
+    )
 
 
 def test_cells_are_as_large_as_fits() -> None:
     assert fit(80, 6).cell == 8
     assert fit(120, 32).cell == 2
     assert (fit(80, 500).fold, fit(80, 500).columns) == (8, 63)
-    assert [fit(80, 32, height=height).tall for height in (3, 13, 14, 21, 99)] == [1, 1, 2, 3, 3]
+    assert [fit(80, 32, height=height).tall for height in (3, 13, 14, 21, 99)] == [1, 1, 2, 3, 5]
     for width in (40, 60, 80, 120, 160, 200):
         for blocks in (0, 1, 6, 28, 32, 80, 500):
             layout = fit(width, blocks)
@@ -204,11 +221,18 @@ def test_cells_are_as_large_as_fits() -> None:
 def test_names_are_short_where_that_widens_the_cells(blocks: int) -> None:
     layout = fit(78, blocks)
     assert (layout.cell, layout.fold, layout.short) == (2, 1, True)
-    assert (layout.tall, layout.counts) == (3, 8 if blocks == 28 else 0), "below the names"
+    assert (layout.tall, layout.counts) == (4, 8 if blocks == 28 else 0), "below the names"
     assert not fit(120, blocks).short
     low = fit(78, blocks, height=7)
     assert low.counts == 8 and (low.cell == 2) is low.short is (blocks == 28), "no line for them"
     assert (fit(58, blocks).fold, fit(58, blocks).cell) == (1, 1)
+
+
+def test_without_percentages_the_cells_have_their_room() -> None:
+    assert fit(78, 32, height=7).cell == 1
+    assert fit(78, 24, percents=False).cells_at == 17
+    plain = fit(76, 28, height=7, percents=False)
+    assert (plain.cell, plain.cells_at, plain.counts) == (2, 10, 8)
 
 
 def test_short_names_tell_types_apart() -> None:
