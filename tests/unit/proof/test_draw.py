@@ -178,7 +178,9 @@ def test_a_head_of_another_task_is_left_out(method: str) -> None:
 def test_the_best_by_gradient_are_those_that_a_probe_found() -> None:
     """The probe's order is the opposite of the SNR's, type by type."""
     result = made.result(model="made/llama")
-    values = tuple({"gradient": (-float(score),)} for score in result.scores.values)
+    values: tuple[dict[str, tuple[float, ...]], ...] = tuple(
+        {"gradient": (-float(score),)} for score in result.scores.values
+    )
     selection = Selection(with_probed(result, Probed(values=values), "a text"))
     best = of("metric:gradient:25", selection)
     assert best == of("bottom:25", selection) and best != of("top:25", selection)
