@@ -67,6 +67,7 @@ TASKS: dict[str, dict[str, str]] = {
     "Choose what trains": {
         "results.memory": "Fit into memory",
         "results.prove": "Prove this selection",
+        "results.measure-on-data": "Measure on data…",
         "results.pin": "Pin this layer",
         "results.ban": "Ban this layer",
         "results.type-more": "Train more of this type",

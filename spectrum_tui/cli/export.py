@@ -11,7 +11,7 @@ from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.core.errors import InputError, OutputError
-from spectrum_tui.core.files import write_text
+from spectrum_tui.core.files import output_folder, refuse_replacing, write_text
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.option import whole_number
 from spectrum_tui.core.policy_values import percentage
@@ -47,7 +47,12 @@ def _export(options: argparse.Namespace) -> int:
     if options.output is None:
         _print(files)
     else:
-        _write(files, Path(options.output))
+        paths = _paths(files, Path(options.output))
+        refuse_replacing(paths, Path(options.results), "the scores that it is made from")
+        if "policy" in options:
+            policy = output_folder(options.policy)
+            refuse_replacing(paths, policy, "the recipe that its policy is from")
+        _write(files, paths)
     return 0
 
 
@@ -79,8 +84,8 @@ def _print(files: Sequence[RecipeFile]) -> None:
         say(f"{further} to it: -o FILE writes them together")
 
 
-def _write(files: Sequence[RecipeFile], first: Path) -> None:
-    """Write the first file last, so that it is there only if all went well.
+def _paths(files: Sequence[RecipeFile], first: Path) -> list[Path]:
+    """Return where each file goes.
 
     Of several, one finds the other by its name, so that name must end as it is meant to.
     """
@@ -90,7 +95,11 @@ def _write(files: Sequence[RecipeFile], first: Path) -> None:
             f"{first} must end in {ending}: the file beside it looks for that name.",
             f"Give -o {first.stem}{ending}.",
         )
-    paths = [first, *(first.with_suffix(Path(file.ending).suffix) for file in files[1:])]
+    return [first, *(first.with_suffix(Path(file.ending).suffix) for file in files[1:])]
+
+
+def _write(files: Sequence[RecipeFile], paths: Sequence[Path]) -> None:
+    """Write the first file last, so that it is there only if all went well."""
     for path, file in reversed(list(zip(paths, files, strict=True))):
         write_text(path, file.text)
     for path in paths:

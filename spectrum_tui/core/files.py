@@ -210,6 +210,17 @@ def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
         raise (cannot_keep if kept else cannot_write)(path, exc) from None
 
 
+def refuse_replacing(paths: Iterable[Path], source: Path, what: str) -> None:
+    """Raise OutputError where a file to be written is the one that it is made from, by whatever
+    name, link or hard link."""
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            if path.is_file() and path.samefile(source):
+                raise OutputError(
+                    f"{path} would replace {what}.", "Give another file.", field="output_dir"
+                )
+
+
 def append_text(path: Path, text: str) -> None:
     """Add `text` to the end of a file that the user asked for; raises OutputError."""
     try:

@@ -18,7 +18,7 @@ from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
 from tests import fused, made
-from tests.snapshots import made_results, models, proof_scenes, scenes
+from tests.snapshots import made_results, models, probe_scenes, proof_scenes, scenes
 from tests.snapshots.conftest import CWD, Look
 from tests.snapshots.shown import still
 
@@ -65,6 +65,12 @@ def test_a_proof_at_other_sizes(look: Look, size: Size) -> None:
 
 def test_a_proof_on_a_light_ground(look: Look) -> None:
     look(proof_scenes.proof_screen("finished"), LARGE, theme=LIGHT.name)
+
+
+@pytest.mark.parametrize("state", ["data", "running"])
+def test_probe(look: Look, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, prepare = probe_scenes.over_results(monkeypatch, state)
+    look(screen, SMALL, prepare)
 
 
 # -- layers ------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from spectrum_tui.app.widgets.view_bar import ViewBar
 from spectrum_tui.core.errors import SpectrumError
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.settings import DATA_METRICS
 
 UNKNOWN_SHOWN = 3
 
@@ -85,6 +86,7 @@ class ResultsScreen(NamedKeys, Screen[None]):
         hidden_key("S", "in_table('reverse')", "Reverse", "Reverse the order"),
         hidden_key("n", "in_table('jump(1)')", "Next selected", "To the next selected layer"),
         hidden_key("N", "in_table('jump(-1)')", "Previous", "To the previous selected layer"),
+        hidden_key("D", "measure", "Measure on data", "Gradients on texts of yours, as metrics"),
         hidden_key("v", "metric", "Metric", "Rank by another metric"),
         hidden_key("d", "open('singular_values')", "Details", "Singular values of this layer"),
         hidden_key("x", "open('experts')", "Experts", "List every expert of this layer"),
@@ -154,8 +156,8 @@ class ResultsScreen(NamedKeys, Screen[None]):
         self.header.show()
 
     def take_sizes(self, result: Result) -> None:
-        """Make way for a screen of the same scores with sizes: at once, or when the dialog that
-        lies over this is closed."""
+        """Make way for a screen of the same scores with sizes or more metrics: at once, or when the
+        dialog that lies over this is closed."""
         self._sized = result
         self._make_way()
 
@@ -240,6 +242,18 @@ class ResultsScreen(NamedKeys, Screen[None]):
             self.state.rank_by(metric)
         except SpectrumError as error:
             self._warn(str(error), "Metric not available")
+
+    def action_measure(self) -> None:
+        """Measure the layers on data; the metrics of that stand beside the others then."""
+        from spectrum_tui.app.screens.probe import ProbeScreen
+
+        self.app.push_screen(ProbeScreen(self.state), self._take_metrics)
+
+    def _take_metrics(self, result: Result | None) -> None:
+        if result is not None:
+            names = ", ".join(name for name in DATA_METRICS if name in result.metrics)
+            self.app.notify(f"v ranks by {names}.", title="Measured on data", markup=False)
+            self.take_sizes(result)
 
     def action_view(self, name: str) -> None:
         """Show a view, and give it the keys."""

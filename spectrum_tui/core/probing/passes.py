@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from spectrum_tui.core.memory.model import ModelSizes
+
 LIVE = 3
 """Copies of a block while its gradients are made: its weights, the largest of their gradients with
 what a read and a cast take besides. Measured on a LLaMA with blocks of 13 MB: 2.3."""
@@ -83,3 +87,28 @@ def activation_bytes(
     layer = tokens * width * (10 * hidden + 4 * inner)
     logits = tokens * vocabulary * (width + 12)
     return layers * layer + logits, layers * tokens * hidden * width + layer + logits
+
+
+def rough_sizes(model: ModelSizes, tokens: int, width: int) -> Sizes:
+    """Return the bytes of a model with `tokens` in a batch and values of `width` bytes, by the
+    shapes of its parameters alone.
+
+    What the matrices of a block take in and give out for a token is about what `activation_bytes`
+    counts: 23 vectors of the hidden size in place of 26 where the inner size is four times that.
+    """
+    weights = width * int(model.numel.sum())
+    found = model.architecture
+    if found is None:
+        return Sizes(weights=weights, around=weights, block=0, activations=0, one_block=0)
+    blocks = width * np.bincount(model.block, weights=model.numel, minlength=found.blocks + 1)
+    inner = blocks[: found.blocks]  # what lies below all blocks counts as the first of them
+    logits = tokens * found.vocabulary * (width + 12)
+    each = tokens * width * found.widths
+    between = found.blocks * tokens * found.hidden * width
+    return Sizes(
+        weights=weights,
+        around=weights - int(inner[1:].sum() + inner[1:].mean() if len(inner) > 1 else 0),
+        block=int(inner[1:].max() if len(inner) > 1 else inner.max()),
+        activations=int(each.sum()) + logits,
+        one_block=between + int(each.max()) + logits,
+    )

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.files import check_writable, write_text
+from spectrum_tui.core.files import check_writable, refuse_replacing, write_text
 from spectrum_tui.core.recipes.axolotl import fused_types
 from spectrum_tui.core.recipes.check import refuse_everything, refuse_missing
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
@@ -45,12 +45,14 @@ def write_files(
     """Write them, the recipe's first file last, so that it is there only if all went well;
     returns its path. Raises OutputError."""
     check_writable(folder)
+    places = files_of(result, folder)
+    paths = [places.ending(file.ending) for file in files]
+    refuse_replacing(paths, Path(result.source), "the scores that it is made from")
     if with_scores:
         save_scores(result, folder)
-    places = files_of(result, folder)
-    for file in reversed(files):
-        write_text(places.ending(file.ending), file.text)
-    return places.ending(files[0].ending)
+    for path, file in reversed(list(zip(paths, files, strict=True))):
+        write_text(path, file.text)
+    return paths[0]
 
 
 def drafted(kind: RecipeKind, choice: Choice) -> Files:

@@ -24,7 +24,16 @@ from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import OutputError, ResultsError, reason_of
 from spectrum_tui.core.experts import is_fused
-from spectrum_tui.core.files import OutputFiles, cache_dir, read_kept, slug, write_kept, write_text
+from spectrum_tui.core.files import (
+    OutputFiles,
+    cache_dir,
+    checksum,
+    newest_first,
+    read_kept,
+    slug,
+    write_kept,
+    write_text,
+)
 from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.layer_types import (
     Group,
@@ -74,7 +83,7 @@ def save_scores(
     write_text(files.sorted_scores, sorted_text(result))
     result = _with_known(result, text)
     try:
-        write_kept(_details_path(text), DETAILS, json.dumps(_details(result)))
+        _keep(result, text)
     except OutputError as exc:
         tell(f"The score files will open without sizes. {exc}")
     return files
@@ -83,12 +92,10 @@ def save_scores(
 def _with_known(result: Result, text: str) -> Result:
     """Return the result with the metrics of data that a probe of these very scores has left: a
     scan that gives them again knows none."""
-    kept, scores = read_kept(_details_path(text), DETAILS), result.scores
+    earlier, scores = _kept(text, slug(result.provenance.model), Path()), result.scores
     known: Mapping[str, MetricColumn] = {}
-    with contextlib.suppress(ValueError):
-        earlier = from_details_text(kept or "", Path())
-        if earlier.checkpoint == result.checkpoint and earlier.scores.layers == scores.layers:
-            known = earlier.scores.metrics
+    if earlier is not None and earlier.checkpoint == result.checkpoint:
+        known = earlier.scores.metrics if earlier.scores.layers == scores.layers else {}
     lacking = {n: known[n] for n in DATA_METRICS if n in known and n not in scores.metrics}
     return replace(result, scores=replace(scores, metrics={**scores.metrics, **lacking}))
 
@@ -96,7 +103,7 @@ def _with_known(result: Result, text: str) -> Result:
 def add_details(path: Path, result: Result) -> None:
     """Keep what is known more of the scores in a file, which stays as it is; raises ResultsError
     where it cannot be read, OutputError where nothing can be kept."""
-    write_kept(_details_path(_read(path)), DETAILS, json.dumps(_details(result)))
+    _keep(result, _read(path))
 
 
 def files_of(result: Result, folder: Path) -> OutputFiles:
@@ -127,14 +134,8 @@ def load_result(path: Path) -> Result:
 
 def _load_result(path: Path) -> Result:
     text = _read(path)
-    details = _details_path(text)
-    kept = read_kept(details, DETAILS) or read_kept(details, TWOFOLD_DETAILS)
-    if kept is not None:
-        # Those of another version are as good as none: the scores still open.
-        with contextlib.suppress(ValueError):
-            return from_details_text(kept, path)
-    rows = parse_rows(text, path.name)
-    return _imported(rows, path)
+    model, _ = _model_and_metric(path.stem)
+    return _kept(text, model, path) or _imported(parse_rows(text, path.name), path)
 
 
 def details_text(result: Result) -> str:
@@ -146,7 +147,7 @@ def keep_details(result: Result, path: Path) -> None:
     """Keep everything of a result for the next time that the file is read, where the cache can be
     written."""
     with contextlib.suppress(OutputError, ResultsError):
-        write_kept(_details_path(_read(path)), DETAILS, details_text(result))
+        _keep(result, _read(path))
 
 
 def from_details_text(text: str, path: Path) -> Result:
@@ -217,9 +218,29 @@ def _read(path: Path) -> str:
         ) from None
 
 
-def _details_path(text: str) -> Path:
-    digest = hashlib.sha256(text.strip().encode("utf-8", "surrogatepass")).hexdigest()
-    return cache_dir() / "results" / f"{digest[:40]}.json"
+def _keep(result: Result, text: str) -> None:
+    """Keep everything of a result whose file holds this text; raises OutputError."""
+    places = _places(text, slug(result.provenance.model))
+    write_kept(next(places), DETAILS, details_text(result))
+
+
+def _kept(text: str, model: str, path: Path) -> Result | None:
+    """Return the result that a file of this text and this model's slug is of, else any of the
+    text; None where none is kept, or of another version: the scores still open."""
+    for place in _places(text, model):
+        with contextlib.suppress(ValueError):
+            kept = read_kept(place, DETAILS) or read_kept(place, TWOFOLD_DETAILS)
+            return from_details_text(kept or "", path)
+    return None
+
+
+def _places(text: str, model: str) -> Iterator[Path]:
+    """Yield where the details of scores are kept: copies of a model have the same scores and
+    another name. Then those of other names, the last written first: a file may be renamed."""
+    digest = hashlib.sha256(text.strip().encode("utf-8", "surrogatepass")).hexdigest()[:40]
+    folder = cache_dir() / "results"
+    yield folder / f"{digest}-{checksum(model.encode('utf-8', 'surrogatepass'))}.json"
+    yield from newest_first(folder.glob(f"{digest}*.json"))
 
 
 def _details(result: Result) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.cli.main import main
+from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.recipes import kinds
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS, Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.kinds import KINDS, kind_named
+from spectrum_tui.core.recipes.writing import write_files
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result, save_scores
@@ -74,6 +76,43 @@ def test_into_a_file(scores: str, capsys: Capture) -> None:
     out, err = capsys.readouterr()
     assert (out, err) == ("", "wrote deep/x.yml\n")
     assert Path("deep/x.yml").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("command", [["yaml"], ["export"], ["export", "--as", "csv"]])
+def test_its_own_scores_are_not_replaced(command: list[str], scores: str, capsys: Capture) -> None:
+    before = Path(scores).read_text()
+    copy = Path("v.json")
+    copy.write_text(before)
+    Path("link.yaml").symlink_to(copy)
+    Path("hard.yaml").hardlink_to(copy)
+    for output in ("v.json", "./v.json", "link.yaml", "hard.yaml"):
+        err = refused(capsys, *command, "v.json", "-o", output)
+        assert f"{Path(output)} would replace the scores that it is made from." in err
+    assert copy.read_text() == before
+
+
+def test_the_second_file_replaces_no_scores(scores: str, capsys: Capture) -> None:
+    Path("v.py").write_text(Path(scores).read_text())
+    err = refused(capsys, "export", "v.py", "--as", "peft-lora", "-o", "v.json")
+    assert "v.py would replace the scores" in err
+
+
+def test_nor_are_they_where_the_app_saves(scores: str) -> None:
+    choice = Choice(selection=Selection(load_result(Path(scores))), policy=Policy(percent=25))
+    kind = kind_named("csv")
+    files = kind.files(choice)
+    path = write_files(choice.selection.result, Path("out"), files, with_scores=False)
+    path.write_text(Path(scores).read_text())
+    result = load_result(path)
+    with pytest.raises(OutputError, match="would replace the scores that it is made from"):
+        write_files(result, Path("out"), files, with_scores=True)
+
+
+def test_the_recipe_of_the_policy_is_not_replaced(scores: str, capsys: Capture) -> None:
+    assert main(["yaml", scores, "-o", "x.yaml"]) == 0
+    capsys.readouterr()
+    err = refused(capsys, "yaml", scores, "--policy", "x.yaml", "-o", "./x.yaml")
+    assert "x.yaml would replace the recipe that its policy is from." in err
 
 
 def test_single_experts(mixture: str, capsys: Capture) -> None:

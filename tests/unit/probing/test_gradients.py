@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from spectrum_tui.core.probing.records import Plan, Target
 from spectrum_tui.core.probing.sketches import read_sketches
@@ -89,3 +92,22 @@ def test_sketches_are_kept_and_float32_is_close_enough(models: Path) -> None:
     mean = torch.stack(model.gradients[name]).mean(0)
     assert found[0] == name
     assert torch.allclose(torch.from_numpy(found[1]), mean.float(), rtol=1e-3, atol=1e-7)
+
+
+def test_a_quantised_model_has_the_gradients_of_its_dequantised_values(tmp_path: Path) -> None:
+    folder = saved("llama_tied", tmp_path / "fp8")
+    stored, plain = load_file(folder / "model.safetensors"), tmp_path / "llama_tied"
+    shutil.copytree(folder, plain)
+    name = "model.layers.0.mlp.down_proj.weight"
+    scale = torch.full((1, 1), 0.01)
+    weight = (stored[name].float() / scale).to(torch.float8_e4m3fn)
+    quantised = {**stored, name: weight, f"{name}_scale_inv": scale}
+    save_file(quantised, folder / "model.safetensors", metadata={"format": "pt"})
+    entry = {"quant_method": "fp8", "weight_block_size": [128, 128], "fmt": "e4m3",
+             "activation_scheme": "dynamic"}  # fmt: skip
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": entry}))
+    values = weight.float() * scale
+    save_file({**stored, name: values}, plain / "model.safetensors", metadata={"format": "pt"})
+    targets = [Target(parameter=name), Target(parameter="model.layers.1.self_attn.q_proj.weight")]
+    assert_close(measured(plain, tmp_path), targets, probed(job(folder, tmp_path, *targets)))

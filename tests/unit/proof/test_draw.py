@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from spectrum_tui.core.errors import RecipeError, ResultsError, SelectionError
 from spectrum_tui.core.memory.budget import filled
+from spectrum_tui.core.probing.merging import with_probed
+from spectrum_tui.core.probing.records import Probed
 from spectrum_tui.core.proof.draw import chosen, drawn
 from spectrum_tui.core.proof.methods import Method, parse_method
 from spectrum_tui.core.recipes.choice import Choice, Tiers
@@ -171,3 +173,18 @@ def test_a_head_of_another_task_is_left_out(method: str) -> None:
     pooler = EmbeddingParameter("pooler.dense.weight", 64, task=True)
     with_head = Selection(replace(plain, embeddings=(*plain.embeddings, pooler)))
     assert of(method, with_head) == of(method, Selection(plain)) > HEADS
+
+
+def test_the_best_by_gradient_are_those_that_a_probe_found() -> None:
+    """The probe's order is the opposite of the SNR's, type by type."""
+    result = made.result(model="made/llama")
+    values: tuple[dict[str, tuple[float, ...]], ...] = tuple(
+        {"gradient": (-float(score),)} for score in result.scores.values
+    )
+    selection = Selection(with_probed(result, Probed(values=values), "a text"))
+    best = of("metric:gradient:25", selection)
+    assert best == of("bottom:25", selection) and best != of("top:25", selection)
+    row = drawn(parse_method("metric:gradient:25"), selection, seed=0, rate=1e-4, steps=8)
+    assert set(row.names) == best and row.method == "metric:gradient:25"
+    with pytest.raises(ResultsError, match="hold no gradient"):
+        of("metric:gradient:25", Selection(result))

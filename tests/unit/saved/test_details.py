@@ -96,6 +96,25 @@ def test_details_follow_a_file_that_was_moved_or_reformatted_at_its_ends(tmp_pat
     assert same(load_result(moved), result)
 
 
+def test_a_copy_of_the_weights_keeps_its_own_name(tmp_path: Path) -> None:
+    first = made.result()
+    copied = replace(first, provenance=replace(first.provenance, model="acme/m_1"))
+    of_first, of_copy = (save_scores(one, tmp_path).scores for one in (first, copied))
+    assert of_first.read_text() == of_copy.read_text()
+    assert same(load_result(of_first), first)
+    assert same(load_result(of_copy), copied)
+    renamed = of_copy.rename(tmp_path / "renamed.json")
+    assert load_result(renamed).scores.has_shapes
+
+
+def test_details_that_are_kept_by_the_text_alone_are_found(tmp_path: Path) -> None:
+    result = made.result()
+    files = save_scores(result, tmp_path)
+    (details,) = (cache_dir() / "results").iterdir()
+    details.rename(details.with_name(f"{details.stem[:40]}.json"))
+    assert same(load_result(files.scores), result)
+
+
 def test_details_do_not_follow_a_file_that_was_edited(tmp_path: Path) -> None:
     files = save_scores(made.result(snr={0: 0.5}), tmp_path)
     files.scores.write_text(files.scores.read_text().replace('"snr": 0.5,', '"snr": 0.75,'))
