@@ -374,6 +374,16 @@ async def test_counts_stand_below_short_names_and_follow() -> None:
         assert painted, "and it is repainted"
 
 
+@pytest.mark.parametrize(("layers", "width"), [(28, 80), (32, 80), (28, 120), (40, 80)])
+async def test_the_titles_stand_over_what_they_are_of(layers: int, width: int) -> None:
+    app = Host(made.result(layers=layers))
+    async with app.run_test(size=(width, 24)) as pilot:
+        await pilot.pause()
+        at, header = app.grid.geometry, app.grid.render_line(0).text
+        assert header[at.cells_at : at.cells_at + 2] == "0 "
+        assert not at.counts or header[: at.counts_at + at.counts].endswith(" chosen")
+
+
 def _sparks(app: Host, row: int) -> list[str]:
     at = app.grid.geometry
     return [app.row(row, line)[at.counts_at + at.counts + 1 :] for line in range(at.tall)]

@@ -262,9 +262,9 @@ class HeatRows(LineView):
         if self.line_count and len(self.matrix.numbers) and not self.matrix.single[self.cursor]:
             here = self.column, self.matrix.block(self.column)
         before, number, after = layout.axis(self.matrix.numbers, here)
-        lead = "block" if len(self.matrix.numbers) else ""
+        lead = "" if layout.short or not len(self.matrix.numbers) else "block"
         title = f"{PERCENTS if any(self.percents) else ''} "
-        lead = f"{'' if layout.short else lead:>{layout.label}}"
+        lead = "" if layout.short else f"{lead:>{layout.label}}"
         lead = f"{lead}{title:>{layout.cells_at - len(lead)}}"
         if layout.fold > 1:
             ways = (f"{layout.fold} {what}cell" for what in ("blocks a ", "blocks/", "a "))
