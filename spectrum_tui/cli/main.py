@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -102,7 +103,7 @@ def _app(arguments: list[str]) -> int:
     if not is_served() and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(
             "The app needs a terminal on stdin and stderr.",
-            f"Without one, use `{PROGRAM} scan {settings.model or 'MODEL'}`.",
+            f"Without one, use `{PROGRAM} {_headless(settings.model, results, other, run)}`.",
         )
     # Collections while importing cost 0.06 s before the first frame; the app turns them on again.
     gc.disable()
@@ -120,6 +121,17 @@ def _app(arguments: list[str]) -> int:
         except InputError as exc:
             raise config.blamed(exc, settings) from None
         return run_app(app)
+
+
+def _headless(model: str, results: Path | None, other: Path | None, run: Path | None) -> str:
+    """Return the command that takes without a screen what would be opened."""
+    if run is not None:
+        return "compare A.json B.json"
+    if results is None:
+        return shlex.join(["scan", model or "MODEL"])
+    if other is not None:
+        return shlex.join(["compare", str(results), str(other)])
+    return shlex.join(["audit" if results.suffix in RECIPES else "yaml", str(results)])
 
 
 def _results_file(model: str) -> Path | None:
