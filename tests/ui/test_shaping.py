@@ -77,7 +77,7 @@ async def test_the_views_show_what_was_said_and_the_totals_follow() -> None:
         await settled(pilot)
         heatmap = app.results.views.heatmap
         assert heatmap is not None
-        marks = set(heatmap.grid.marks_in(0)[:LAYERS])
+        marks = {mark.glyph for mark in heatmap.grid.marks_in(0)[:LAYERS]}
         assert {"◉", "⊘", "╱"} < marks
         await pilot.press("y")
         await settled(pilot)
