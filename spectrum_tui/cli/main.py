@@ -1,8 +1,8 @@
 """The command line: arguments, terminal checks, exit codes. Imports neither Textual nor torch.
 
 Exit codes: 0 done; 1 finished, but some layers failed and are listed; 2 unusable input, said in
-one line with a hint; 70 what nobody foresaw, in one line, the rest in a log; 130 interrupted, with
-everything finished kept.
+one line with a hint; 70 what nobody foresaw, in one line, the rest in a log; 130 interrupted, 143
+terminated (SIGTERM), with everything finished kept.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores,
 a recipe FILE.yaml its audit, a proof.json its table and curves, and the folder of a
 training run the scores of each step.
 exit codes: 0 done, 1 done but some layers failed, 2 unusable input,
-70 unexpected error (one line; details in a log), 130 interrupted
+70 unexpected error (one line; details in a log), 130 interrupted,
+143 terminated
 """
 
 
