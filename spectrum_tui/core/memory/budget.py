@@ -129,9 +129,10 @@ def _nothing_fits(
         "Freeze embeddings and head (--no-embeddings), or give" if policy.embeddings else "Give"
     )
     other = ", or another --way to train" if budget.in_bytes else ""
+    pins = ", or pin fewer layers" if policy.pins else ""
     return SelectionError(
         f"{what} into {budget.text}: it takes about {takes}.",
-        f"{freeze} a larger budget{other}.",
+        f"{freeze} a larger budget{other}{pins}.",
         field="budget",
     )
 
