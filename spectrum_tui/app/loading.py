@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spectrum_tui.app.proof_run import ProofView
     from spectrum_tui.core.audit.audit import Audit
     from spectrum_tui.core.comparison.compare import Comparison
-    from spectrum_tui.core.comparison.film import Frame
+    from spectrum_tui.core.comparison.film import Film
     from spectrum_tui.core.proof.proof import Proof
     from spectrum_tui.core.requests import ModelNames, Sized
     from spectrum_tui.core.results.policy import Policy
@@ -207,27 +207,29 @@ def post_film(path: Path, post: Post) -> None:
             return
         folder = path.parent
     try:
-        frames = load_film(folder)
-        post(ScreenLoaded(partial(_film_screen, frames, step_of(path)), {}))
+        film = load_film(folder)
+        post(ScreenLoaded(partial(_film_screen, film, step_of(path)), {}))
     except SpectrumError as exc:
         post(ScreenLoaded(None, to_dict(exc)))
 
 
-def _film_screen(frames: tuple[Frame, ...], step: int | None, settings: Settings) -> Screen[None]:
+def _film_screen(film: Film, step: int | None, settings: Settings) -> Screen[None]:
     """Return the film, at a step where one is given."""
     from spectrum_tui.app.screens.film import FilmScreen
     from spectrum_tui.core.memory.budget import filled
     from spectrum_tui.core.recipes.choice import Tiers
     from spectrum_tui.core.results.policy import Policy, policy_of
 
-    selection = frames[0].comparison.selections[0]
+    selection = film.frames[0].comparison.selections[0]
     refused = ""
     try:
         policy = filled(policy_of(settings), selection, Tiers())
         selection.shape(policy)
     except SpectrumError as exc:
         policy, refused = Policy(percent=settings.top_percent), str(exc)
-    return FilmScreen(frames, policy, refused=refused, settings=settings, step=step)
+    return FilmScreen(
+        film.frames, policy, refused=refused, settings=settings, step=step, notes=film.notes
+    )
 
 
 def post_sized(answer: Sized, post: Post) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spectrum_tui.core.config import read_config
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.memory.budget import filled, parse_way
+from spectrum_tui.core.memory.presets import Training
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.results.policy import Policy, policy_of
@@ -21,9 +23,21 @@ def policy_for(settings: Settings, selection: Selection, tiers: Tiers = Tiers())
     """Return the policy, its budget filled; raises SpectrumError for one that these scores do not
     allow. Layers of a recipe's policy that are not here are said."""
     policy = policy_of(settings)
-    parse_way(settings.way, tiers)  # said also where no budget needs it
+    way_of(settings, tiers)  # said also where no budget needs it
     tell_unmatched(selection.unknown(policy), settings)
+    selection.check_blocks(policy)
     return filled(policy, selection, tiers)
+
+
+def way_of(settings: Settings, tiers: Tiers) -> Training:
+    """Return how to train; raises InputError, which names the user's config.toml where that says
+    it."""
+    try:
+        return parse_way(settings.way, tiers)
+    except InputError as exc:
+        error = InputError(f"way: {exc.message}", exc.hint, field="way")
+        blamed = read_config().blamed(error, settings)
+        raise (exc if blamed is error else blamed) from None
 
 
 def tell_unmatched(patterns: Sequence[str], settings: Settings) -> None:
@@ -40,5 +54,5 @@ def tell_unmatched(patterns: Sequence[str], settings: Settings) -> None:
             "--type-percent 'mlp.*=40'.",
             field="policy",
         )
-    count = counted(len(patterns), "choice", "choices")
-    say(f"note: {count} of the policy match nothing here: {shown}{more}")
+    count = counted(len(patterns), "choice of the policy matches", "choices of the policy match")
+    say(f"note: {count} nothing here: {shown}{more}")

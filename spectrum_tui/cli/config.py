@@ -20,6 +20,7 @@ def run(arguments: Sequence[str]) -> int:
     """Print the defaults on stdout; raises SpectrumError for a file that cannot be used."""
     options = make_parser().parse_args(arguments)
     config = read_config()
+    _check_the_way(config)
     if options.json:
         put_json(_as_data(config))
     else:
@@ -29,6 +30,15 @@ def run(arguments: Sequence[str]) -> int:
         say(f"note: {names} not used: {', '.join(config.unknown)}")
     _check_for_the_app(config)
     return 0
+
+
+def _check_the_way(config: Config) -> None:
+    """Raise InputError for a way to train that there is not."""
+    if way := config.values.get("way"):
+        from spectrum_tui.cli.choosing import way_of  # later: it needs numpy
+        from spectrum_tui.core.recipes.choice import Tiers
+
+        way_of(replace(DEFAULTS, way=way), Tiers())
 
 
 def _check_for_the_app(config: Config) -> None:

@@ -1,14 +1,15 @@
 """The command line: arguments, terminal checks, exit codes. Imports neither Textual nor torch.
 
 Exit codes: 0 done; 1 finished, but some layers failed and are listed; 2 unusable input, said in
-one line with a hint; 70 what nobody foresaw, in one line, the rest in a log; 130 interrupted, with
-everything finished kept.
+one line with a hint; 70 what nobody foresaw, in one line, the rest in a log; 130 interrupted, 143
+terminated (SIGTERM), with everything finished kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -53,7 +54,8 @@ MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores,
 a recipe FILE.yaml its audit, a proof.json its table and curves, and the folder of a
 training run the scores of each step.
 exit codes: 0 done, 1 done but some layers failed, 2 unusable input,
-70 unexpected error (one line; details in a log), 130 interrupted
+70 unexpected error (one line; details in a log), 130 interrupted,
+143 terminated
 """
 
 
@@ -102,7 +104,7 @@ def _app(arguments: list[str]) -> int:
     if not is_served() and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(
             "The app needs a terminal on stdin and stderr.",
-            f"Without one, use `{PROGRAM} scan {settings.model or 'MODEL'}`.",
+            f"Without one, use `{PROGRAM} {_headless(settings.model, results, other, run)}`.",
         )
     # Collections while importing cost 0.06 s before the first frame; the app turns them on again.
     gc.disable()
@@ -120,6 +122,17 @@ def _app(arguments: list[str]) -> int:
         except InputError as exc:
             raise config.blamed(exc, settings) from None
         return run_app(app)
+
+
+def _headless(model: str, results: Path | None, other: Path | None, run: Path | None) -> str:
+    """Return the command that takes without a screen what would be opened."""
+    if run is not None:
+        return "compare A.json B.json"
+    if results is None:
+        return shlex.join(["scan", model or "MODEL"])
+    if other is not None:
+        return shlex.join(["compare", str(results), str(other)])
+    return shlex.join(["audit" if results.suffix in RECIPES else "yaml", str(results)])
 
 
 def _results_file(model: str) -> Path | None:

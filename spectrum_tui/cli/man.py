@@ -19,6 +19,7 @@ _CODES = {
     "2": "unusable input, said in one line",
     "70": "unexpected error, in one line; details are in a log",
     "130": "interrupted; everything finished is kept",
+    "143": "terminated (SIGTERM); everything finished is kept",
 }
 _ENVIRONMENT = {
     CACHE_VARIABLE: "the folder of finished scores, in place of the system's cache folder",

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from spectrum_tui.cli.choosing import policy_for
+from spectrum_tui.cli.choosing import policy_for, way_of
 from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.cli.output import aligned
 from spectrum_tui.cli.scores import load_scores
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import ResultsError
-from spectrum_tui.core.memory.budget import parse_way
 from spectrum_tui.core.memory.estimate import ASSUMPTIONS, Estimate, MemoryTable
 from spectrum_tui.core.memory.fit import Fit, fit
 from spectrum_tui.core.memory.model import NO_SIZES, ModelSizes
@@ -77,9 +76,9 @@ def run(arguments: Sequence[str]) -> int:
     return 1 if options.fit is not None and answer is not None and not answer.percent else 0
 
 
-def _training(options: argparse.Namespace, way: str) -> Training:
+def _training(options: argparse.Namespace, settings: Settings) -> Training:
     """Return how to train: `--way`, and what other options say of it."""
-    training = parse_way(way, Tiers())
+    training = way_of(settings, Tiers())
     typed = {name: getattr(options, name) for name in _PARSERS}
     said = {name: _PARSERS[name](text) for name, text in typed.items() if text is not None}
     if options.no_checkpointing:
@@ -88,7 +87,7 @@ def _training(options: argparse.Namespace, way: str) -> Training:
 
 
 def _question(options: argparse.Namespace, settings: Settings) -> _Question:
-    training = _training(options, settings.way)
+    training = _training(options, settings)
     result = load_scores(options, settings)
     if not result.parameters:
         raise ResultsError(NO_SIZES, NO_SIZES_HINT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,10 @@ def _value(path: Path, key: str, given: Any) -> Any:
     option = OPTIONS[KEPT[key]]
     text = given
     if option.check and isinstance(given, int | float) and not isinstance(given, bool):
-        text = f"{given:g}" if abs(given) < 1e6 else ""
+        # The options say themselves what is wrong with nan, inf and 1e20.
+        largest = sys.float_info.max
+        text = str(given) if isinstance(given, float) else f"{max(-largest, min(given, largest)):g}"
+        text = f"{given:g}" if abs(given) < 1e6 else text
     if not isinstance(text, str) or has_controls(text):
         what = "a text or a number" if option.check else "a text"
         raise InputError(f"In {path}, {key} is not {what}.", _MEND)

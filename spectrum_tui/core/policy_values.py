@@ -40,6 +40,8 @@ _MEMORY = re.compile(r"(\d{1,7}(?:\.\d{1,15})?)\s*(?:GI?B)?", re.ASCII)
 _COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _COUNT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([KMBT]?)", re.ASCII)
 MOST_PARAMETERS = 10**15
+LONGEST_NAME = 1_000
+"""Characters of a layer's name or of a shell pattern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,22 @@ def parse_percent(text: str) -> float:
     return percentage(text, low=0.1, field="top_percent", what="The percentage")
 
 
+def parse_layers(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return layers by name or shell pattern, equal ones once; raises InputError (field
+    "policy")."""
+    return tuple(dict.fromkeys(map(_short_enough, texts)))
+
+
+def _short_enough(pattern: str) -> str:
+    if len(pattern) > LONGEST_NAME:
+        raise InputError(
+            f"A name of {len(pattern):,} characters is no layer's: {pattern[:20]}…",
+            f"Give at most {LONGEST_NAME:,} characters.",
+            field="policy",
+        )
+    return pattern
+
+
 def parse_type_percents(texts: Iterable[str]) -> TypePercents:
     """Return `mlp.down_proj=40` as ("mlp.down_proj", 40), each; raises InputError (field
     "type_percents")."""
@@ -100,7 +118,7 @@ def parse_type_percents(texts: Iterable[str]) -> TypePercents:
 
 
 def _type_percent(text: str) -> tuple[str, float]:
-    pattern, sign, number = text.rpartition("=")
+    pattern, sign, number = _short_enough(text).rpartition("=")
     if not sign or not pattern.strip():
         raise InputError(
             f"{text!r} is no percentage of a type.",

@@ -18,6 +18,7 @@ from spectrum_tui.core.policy_values import (
     parse_blocks,
     parse_budget,
     parse_card,
+    parse_layers,
     parse_percent,
     parse_rule,
     parse_type_percents,
@@ -89,7 +90,7 @@ def parse_batch_size(text: str) -> int:
     """Return how many matrices are in work at once, 0 for `auto`; raises InputError."""
     if text.strip().lower() in ("", "auto"):
         return 0
-    return whole_number(text, 1, 1024, "batch_size", "The batch size", "1 or more, or auto")
+    return whole_number(text, 1, 1024, "batch_size", "The batch size", "1 to 1,024, or auto")
 
 
 def _now(asked: bool) -> float:
@@ -173,7 +174,7 @@ class Settings:
         metavar="LAYER",
         help="always train this layer, or layers that match a shell pattern; repeatable",
         changes="output",
-        check=tuple,
+        check=parse_layers,
         write=tuple,
     )
     bans: tuple[str, ...] = setting(
@@ -183,7 +184,7 @@ class Settings:
         metavar="LAYER",
         help="never train this layer, or layers that match, pinned or not; repeatable",
         changes="output",
-        check=tuple,
+        check=parse_layers,
         write=tuple,
     )
     budget: Budget | None = setting(

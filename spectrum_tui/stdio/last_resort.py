@@ -12,6 +12,7 @@ from typing import IO, NoReturn
 
 from spectrum_tui import __version__
 from spectrum_tui.core.errors import SpectrumError
+from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.logs import keep_log
 from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.streams import (
@@ -74,8 +75,11 @@ def _details(error: BaseException) -> str:
 
 
 def prepare() -> None:
-    """Make the process's streams take any text, and Ctrl-C end it without a traceback."""
+    """Make the process's streams take any text, and Ctrl-C end it without a traceback,
+    and SIGTERM not without a word."""
     signal.signal(signal.SIGINT, _interrupt)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
     sys.unraisablehook = _unraisable
     _open_what_is_closed()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
@@ -102,6 +106,15 @@ def end(code: int) -> NoReturn:
     if "torch" in sys.modules:
         os._exit(code)
     sys.exit(code)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Say what is kept, and end as without a handler: the status tells a supervisor the signal."""
+    restore_now()
+    kept = "" if cache_note() else ": every finished score is kept"
+    write_now(f"{PROGRAM}: terminated{kept}\n")
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -89,6 +89,16 @@ async def test_a_policy_that_a_run_does_not_allow_is_said(
         assert screen._policy == Policy(percent=30)
 
 
+async def test_steps_that_are_left_out_are_named(control: DirectControl, folder: Path) -> None:
+    (folder / "snr_results_made-llama-step-500.json").write_text("[1]")
+    app = app_of(folder)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: at(app, FilmScreen) and app._notifications)
+        (said,) = app._notifications
+        assert said.title == "1 file not wholly shown"
+        assert said.message.startswith("snr_results_made-llama-step-500.json is left out: ")
+
+
 async def test_a_run_that_cannot_be_read_is_said(control: DirectControl, folder: Path) -> None:
     for path in folder.iterdir():
         path.write_text("{}")

@@ -71,7 +71,7 @@ async def test_the_views_show_what_was_said_and_the_totals_follow() -> None:
         state = app.results.state
         totals = state.choice.selection.totals(state.choice.policy)
         assert f"{totals.layers:,} of" in app.results.header.totals.left
-        assert "1 pinned, 1 banned" in app.results.header.policy_line.left
+        assert "1 pin, 1 ban" in app.results.header.policy_line.left
         assert "banned: never trains" in app.results.views.pane.details(100).plain
         await pilot.press("m")
         await settled(pilot)

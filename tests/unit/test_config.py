@@ -89,8 +89,12 @@ class TestReading:
         [
             (b"top-percent = 101", "top-percent: The percentage '101' is not usable."),
             (b"top-percent = true", "top-percent is not a text or a number."),
-            (b"top-percent = 0x" + b"f" * 9000, "The percentage '' is not usable."),
-            (b"top-percent = -inf", "not usable"),
+            (b"top-percent = 0x" + b"f" * 9000, "The percentage '1.79769e+308' is not usable."),
+            (b"top-percent = -inf", "The percentage '-inf' is not usable."),
+            (b"metric = nan", "metric: There is no metric 'nan'."),
+            (b"card = nan", "card: 'nan' is not a memory size."),
+            (b"card = inf", "card: 'inf' is not a memory size."),
+            (b"card = 1e20", "card: '1e+20' is not a memory size."),
             (b"card = 1979-05-27", "card is not a text or a number."),
             (b"output-dir = 5", "output-dir is not a text."),
             (b'output-dir = "a\\u0000b"', "output-dir is not a text."),
@@ -284,6 +288,19 @@ class TestCommand:
         path.write_text(text)
         assert main(["config"]) == 2
         assert said in capsys.readouterr().err
+
+    def test_a_way_that_there_is_not_is_refused_wherever_it_counts(
+        self, path: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        path.write_text('way = "bogus"')
+        scores = str(save_scores(made.with_parameters(made.result()), tmp_path / "a").scores)
+        for command in (["config"], ["yaml", scores], ["memory", scores]):
+            assert main(command) == 2
+            out, err = capsys.readouterr()
+            assert out == ""
+            assert f"In {path}: way: There is no preset 'bogus'." in err
+        assert main(["yaml", scores, "--way", "other"]) == 2
+        assert str(path) not in capsys.readouterr().err
 
     def test_it_takes_nothing_else(self, capsys: Capture) -> None:
         assert main(["config", "x"]) == 2

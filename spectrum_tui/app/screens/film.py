@@ -30,6 +30,7 @@ from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.settings import DEFAULTS, Settings
 
 FRAME_SECONDS = 0.6
+NOTES_SHOWN = 3
 WORDS = ("stays selected", "left", "entered")
 
 
@@ -66,11 +67,14 @@ class FilmScreen(NamedKeys, Screen[None]):
         refused: str = "",
         settings: Settings = DEFAULTS,
         step: int | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         """`refused` says why the policy is not the one that was asked for. The scores of a step
-        open with `settings`; the film begins at `step` where there is one."""
+        open with `settings`; the film begins at `step` where there is one. `notes` are of files
+        that are not in it, or not wholly."""
         super().__init__()
         self._frames, self._policy, self._refused = frames, policy, refused
+        self._notes = notes
         self._settings = settings
         self.at = next((i for i, frame in enumerate(frames) if frame.step == step), 0)
         self.slider = PercentSlider(policy.percent, self.apply)
@@ -97,6 +101,12 @@ class FilmScreen(NamedKeys, Screen[None]):
         if self._refused:
             title = "Only the percentage is taken"
             self.notify(self._refused, title=title, severity="warning", markup=False)
+
+        if self._notes:
+            more = [f"… and {len(self._notes) - NOTES_SHOWN:,} more"]
+            said = [*self._notes[:NOTES_SHOWN], *(more if len(self._notes) > NOTES_SHOWN else ())]
+            title = f"{counted(len(self._notes), 'file')} not wholly shown"
+            self.notify("\n".join(said), title=title, severity="warning", markup=False)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show_place)

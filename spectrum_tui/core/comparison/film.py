@@ -8,6 +8,7 @@ from pathlib import Path
 from spectrum_tui.core.comparison.compare import Comparison, compare
 from spectrum_tui.core.comparison.differences import Differences
 from spectrum_tui.core.errors import ResultsError
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.saved.steps import step_files
 from spectrum_tui.core.saved.store import load_result
 
@@ -24,27 +25,39 @@ class Frame:
     differences: Differences
 
 
-def load_film(folder: Path) -> tuple[Frame, ...]:
-    """Return the frames of a training run, ranked by the metric of the first file.
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A training run; `notes` say which files are not in it and why, and where scores lack."""
+
+    frames: tuple[Frame, ...]
+    notes: tuple[str, ...]
+
+
+def load_film(folder: Path) -> Film:
+    """Return a training run, ranked by the metric of the first file.
 
     A file that cannot be read or compared with the first is left out. Raises ResultsError where
     fewer than two are left.
     """
     frames: list[Frame] = []
-    fault = ""
+    notes: list[str] = []
     for step, path in step_files(folder)[:MOST_FRAMES]:
         try:
             result = load_result(path)
             first = frames[0].comparison.a if frames else result
             comparison = compare(first, result)
         except Exception as exc:  # whatever stands in a file
-            fault = fault or f" {path.name}: {exc}"
+            notes.append(f"{path.name} is left out: {exc}")
             continue
+        if lacking := comparison.unranked:
+            layers = counted(lacking, "layer has", "layers have")
+            notes.append(f"{path.name}: {layers} no score there or at the first step.")
         comparison.work_out()
         frames.append(Frame(step, comparison, Differences(comparison)))
     if len(frames) < 2:
+        fault = next((f" {note}" for note in notes), "")
         raise ResultsError(
             f"{folder} holds no two score files of one training run.{fault}",
             "RescoreCallback writes …-step-N.json files, one for each step that it scores.",
         )
-    return tuple(frames)
+    return Film(tuple(frames), tuple(notes))

@@ -53,6 +53,12 @@ def filled(
     low = _most(fits, len(selection.by_share), cost.near(policy))
     found = replace(policy, layers=low)
     if cost.of(found) > policy.budget.amount or not selection.selects_any(found):
+        alone = replace(policy, layers=0)
+        bare = cost.of(replace(alone, pins=(), embeddings=False))
+        if policy.pins and cost.of(alone) > amount >= bare:
+            raise _nothing_fits(
+                policy.budget, cost.of(alone), policy, "What is pinned does not fit"
+            )
         raise _nothing_fits(policy.budget, cost.of(replace(policy, layers=max(low, 1))), policy)
     return found
 
@@ -115,15 +121,18 @@ class _Cost:
         return float(self._selection.totals(policy).parameters)
 
 
-def _nothing_fits(budget: Budget, needs: float, policy: Policy) -> SelectionError:
+def _nothing_fits(
+    budget: Budget, needs: float, policy: Policy, what: str = "Not even one layer fits"
+) -> SelectionError:
     takes = numbers.size(needs) if budget.in_bytes else f"{numbers.count(needs)} parameters"
     freeze = (
         "Freeze embeddings and head (--no-embeddings), or give" if policy.embeddings else "Give"
     )
     other = ", or another --way to train" if budget.in_bytes else ""
+    pins = ", or pin fewer layers" if policy.pins else ""
     return SelectionError(
-        f"Not even one layer fits into {budget.text}: it takes about {takes}.",
-        f"{freeze} a larger budget{other}.",
+        f"{what} into {budget.text}: it takes about {takes}.",
+        f"{freeze} a larger budget{other}{pins}.",
         field="budget",
     )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.errors import InputError, RecipeError
+from spectrum_tui.core.files import is_file
+from spectrum_tui.core.policy_values import LONGEST_NAME
 from spectrum_tui.core.results.policy import Policy, settings_with
 from spectrum_tui.core.settings import OPTIONS, POLICY_OPTIONS, Settings
 from spectrum_tui.core.text import safe
@@ -15,6 +18,9 @@ from spectrum_tui.core.trainers.recipe_text import read_recipe
 
 OPENING = "# policy: "
 """What such a line begins with."""
+_LONGEST = 2**20
+"""Characters of such a line."""
+_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"\\]|\\.)+""")
 _FLAGS = {OPTIONS[name].flag: name for name in POLICY_OPTIONS}
 
 
@@ -45,11 +51,15 @@ def policy_text(lines: Iterable[str]) -> str | None:
 
 
 def read_policy(path: Path) -> dict[str, Any]:
-    """Return {setting: value} of the policy in a recipe that this program wrote.
+    """Return {setting: value} of the policy in a recipe that this program wrote, for a `.json` in
+    the script beside it.
 
     Raises RecipeError for a file that cannot be read, has no such line, or one that says what no
     policy can.
     """
+    script = path.with_suffix(".py")
+    if path.suffix == ".json" and is_file(script):
+        path = script  # JSON holds no comment: the script that an adapter comes with does
     try:
         lines = read_recipe(path).splitlines()
     except UnicodeDecodeError:
@@ -71,7 +81,7 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
     """Return {setting: value} of options as they are typed; raises RecipeError."""
     found: dict[str, list[str]] = {}
     try:
-        words = iter(shlex.split(text))
+        words = iter(_words(text))
         for flag in words:
             name = _FLAGS[flag]
             takes = OPTIONS[name].takes
@@ -83,6 +93,20 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
             str(exc) if isinstance(exc, InputError) else "Write the recipe anew.",
             field="policy",
         ) from exc
+
+
+def _words(text: str) -> list[str]:
+    """Return a line split as a shell does; raises ValueError for one that is not quoted rightly,
+    InputError for words so long that no layer has such a name: shlex takes 10 s for 300 KB."""
+    if len(text) > _LONGEST:
+        raise InputError(f"The line has over {_LONGEST:,} characters.")
+    if _WORD.sub("", text).strip():
+        raise ValueError("a quote is not closed")
+    for word in _WORD.findall(text):
+        # A quote in a name takes five characters.
+        if len(word) > 6 * LONGEST_NAME:
+            raise InputError(f"A word in it has over {LONGEST_NAME:,} characters.")
+    return shlex.split(text)
 
 
 def _value(name: str, texts: list[str]) -> Any:

@@ -118,7 +118,8 @@ class SpectrumYaml:
         return wanted
 
     def _refuse_nothing(self, policy: Policy) -> None:
-        """Raise SelectionError where no layer is selected."""
+        """Raise SelectionError where no layer is selected, or blocks that are not there."""
+        self.selection.check_blocks(policy)
         if self.selection.selects_any(policy):
             return
         if not self.selection.rank.any():

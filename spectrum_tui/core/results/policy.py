@@ -105,9 +105,9 @@ class Policy:
         if self.blocks:
             yield f"blocks {blocks_text(self.blocks)} only"
         if self.pins:
-            yield f"{len(self.pins):,} pinned"
+            yield counted(len(self.pins), "pin")
         if self.bans:
-            yield f"{len(self.bans):,} banned"
+            yield counted(len(self.bans), "ban")
 
     @property
     def ending(self) -> str:

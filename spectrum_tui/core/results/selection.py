@@ -15,9 +15,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.errors import InputError, SelectionError
 from spectrum_tui.core.layer_types import Group, group_of
-from spectrum_tui.core.policy_values import RULES, Blocks
+from spectrum_tui.core.policy_values import RULES, Blocks, blocks_text
 from spectrum_tui.core.results.names import Names, unmatched
 from spectrum_tui.core.results.policy import STEPS_OF_A_PERCENT, Policy
 from spectrum_tui.core.results.results import (
@@ -233,6 +233,19 @@ class Selection:
     def last_block(self) -> int:
         """The highest number of a block; 0 without any."""
         return max(0, int(self._names.blocks.max(initial=0)))
+
+    def check_blocks(self, policy: Policy) -> None:
+        """Raise SelectionError for blocks of which these layers are in none; those that lie in no
+        block at all train whatever the blocks are."""
+        numbers = self._names.blocks[self._names.blocks >= 0]
+        if policy.blocks and len(numbers) and not _inside(numbers, policy.blocks).any():
+            low, high = int(numbers.min()), int(numbers.max())
+            there = f"blocks {low}-{high}" if low < high else f"block {low} alone"
+            raise SelectionError(
+                f"The model has {there}: {blocks_text(policy.blocks)} holds none.",
+                "Give blocks that there are.",
+                field="blocks",
+            )
 
     @property
     def has_depth(self) -> bool:

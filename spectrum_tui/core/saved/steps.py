@@ -12,13 +12,14 @@ _NAME = re.compile(r"(.*)-step-(\d{1,12})\.json", re.DOTALL | re.ASCII)
 
 def step_files(folder: Path) -> list[tuple[int, Path]]:
     """Return (step, file) of `RescoreCallback`'s score files in a folder, by step; those of the
-    model that has most of them. None where the folder cannot be read."""
-    series: dict[str, list[tuple[int, Path]]] = {}
-    for name in sorted(_names(folder)):
+    model that has most of them. A step is there once, by its shortest name (`-step-5`, not
+    `-step-05`). None where the folder cannot be read."""
+    series: dict[str, dict[int, Path]] = {}
+    for name in sorted(_names(folder), key=lambda name: (len(name), name)):
         if match := _NAME.fullmatch(name):
-            series.setdefault(match[1], []).append((int(match[2]), folder / name))
-    longest = max(series.values(), key=len, default=[])
-    return sorted(longest)
+            series.setdefault(match[1], {}).setdefault(int(match[2]), folder / name)
+    longest = max(series.values(), key=len, default={})
+    return sorted(longest.items())
 
 
 def step_of(path: Path) -> int | None:

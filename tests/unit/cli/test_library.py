@@ -117,4 +117,14 @@ def test_two_arguments_are_for_comparing(tmp_path: Path, capsys: Capture) -> Non
         assert "one argument too many" in refused(capsys, *pair)
     assert "There is no file" in refused(capsys, path, "missing.json")
     assert "--sizes-from is for one file" in refused(capsys, path, "--sizes-from", "m", path)
-    assert "needs a terminal" in refused(capsys, path, "--top-percent", "5", path)
+    said = refused(capsys, path, "--top-percent", "5", path)
+    assert "needs a terminal" in said and f"`spectrum-tui compare {path} {path}`" in said
+
+
+def test_without_a_terminal_the_fitting_command_is_named(tmp_path: Path, capsys: Capture) -> None:
+    path = save_scores(made.result(), tmp_path / "a b").scores
+    assert f"`spectrum-tui yaml '{path}'`" in refused(capsys, str(path))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("- a\n")
+    assert f"`spectrum-tui audit {recipe}`" in refused(capsys, str(recipe))
+    assert "`spectrum-tui scan org/model`" in refused(capsys, "org/model")

@@ -4,6 +4,7 @@ before a scan rather than after it."""
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,50 @@ def test_on_another_model_of_the_family_what_is_missing_is_said(
     err = capsys.readouterr().err
     assert f"2 choices of the policy match nothing here: {DOWN}, model.layers.6.*" in err
 
+    assert main(["yaml", path, "--policy", "x.yaml", "--pin", "model.layers.1.*"]) == 0
+    assert "1 choice of the policy matches nothing here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["a" * 300_000, "'" + "a b" * 100_000 + "'", "'" + "a" * 300_000])
+def test_an_endless_name_in_a_recipe_is_refused_at_once(
+    line: str, scores: str, capsys: Capture
+) -> None:
+    Path("x.yaml").write_text(f"# policy: --pin {line}\n")
+    begin = time.process_time()
+    assert "The policy in x.yaml cannot be read" in refused(
+        capsys, "yaml", scores, "--policy", "x.yaml"
+    )
+    assert time.process_time() - begin < 1
+
+
+def test_equal_pins_count_once(scores: str, capsys: Capture) -> None:
+    assert main(["yaml", scores, "--pin", DOWN, "--pin", DOWN, "--ban", "model.layers.6.*"]) == 0
+    assert ", 1 pin, 1 ban\n" in capsys.readouterr().out
+
+
+def test_blocks_that_are_not_there_are_refused(scores: str, capsys: Capture) -> None:
+    said = "The model has blocks 0-7: 100-200 holds none."
+    for command in ("yaml", "memory"):
+        assert said in refused(
+            capsys, command, scores, "--blocks", "100-200", "--top-percent", "100"
+        )
+    assert main(["yaml", scores, "--blocks", "7,100-200"]) == 0
+
+
+def test_pins_that_a_budget_does_not_hold_are_named(scores: str, capsys: Capture) -> None:
+    said = refused(capsys, "yaml", scores, "--budget", "10K", "--pin", DOWN, "--no-embeddings")
+    assert "What is pinned does not fit into 10K: it takes about" in said
+
+
+def test_the_policy_of_an_adapter_is_in_its_script(scores: str, capsys: Capture) -> None:
+    plain = [scores, "--top-percent", "25", "--no-embeddings"]
+    assert main(["export", *plain, "--as", "peft-lora", "-o", "lora.json"]) == 0
+    capsys.readouterr()
+    assert main(["yaml", *plain]) == 0
+    written = capsys.readouterr().out
+    assert main(["yaml", scores, "--policy", "lora.json"]) == 0
+    assert capsys.readouterr().out == written
+
 
 def test_memory_and_compare_take_the_same_options(scores: str, capsys: Capture) -> None:
     assert main(["export", scores, *SHAPED, "-o", "x.yaml"]) == 0
@@ -110,6 +155,8 @@ def test_memory_and_compare_take_the_same_options(scores: str, capsys: Capture) 
         (["--way", "by hand"], "There is no preset 'by'"),
         (["--budget", "much"], "'much' is no budget"),
         (["--blocks", "3-1"], "'3-1' is no range of blocks"),
+        (["--pin", "a" * 300_000], "A name of 300,000 characters is no layer's: aaaaa"),
+        (["--type-percent", "a" * 1_001 + "=3"], "A name of 1,003 characters is no layer's"),
         (["--policy", "none.yaml"], "none.yaml cannot be read"),
         (["--policy", "~nobody-of-this-name/x"], "x cannot be read"),
         (["--policy", "x" * 300], "cannot be read"),

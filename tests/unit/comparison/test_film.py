@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +30,7 @@ def run(folder: Path, name: str = "snr_results_made-llama", steps: tuple[int, ..
 
 
 def test_frames_come_by_step_against_the_first(tmp_path: Path) -> None:
-    frames = load_film(run(tmp_path))
+    frames = load_film(run(tmp_path)).frames
     assert [frame.step for frame in frames] == [0, 500, 1000, 1500]
     assert {frame.comparison.a.source for frame in frames} == {
         str(tmp_path / "snr_results_made-llama-step-0.json")
@@ -56,10 +58,31 @@ def test_what_cannot_be_read_or_compared_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "snr_results_made-llama-step-500.json").write_text("[1]")
     strange = made.result(layers=2, names={n: f"strange.{n}" for n in range(14)})
     (tmp_path / "snr_results_made-llama-step-1000.json").write_text(flat_text(strange))
-    assert [frame.step for frame in load_film(tmp_path)] == [0, 1500]
+    film = load_film(tmp_path)
+    assert [frame.step for frame in film.frames] == [0, 1500]
+    first, second = film.notes
+    assert first.startswith("snr_results_made-llama-step-500.json is left out: ")
+    assert second.startswith("snr_results_made-llama-step-1000.json is left out: ")
     (tmp_path / "snr_results_made-llama-step-1500.json").unlink()
     with pytest.raises(ResultsError, match=r"no two score files.*step-500"):
         load_film(tmp_path)
+
+
+def test_a_step_without_the_score_of_a_layer_is_said(tmp_path: Path) -> None:
+    path = run(tmp_path) / "snr_results_made-llama-step-500.json"
+    data = json.loads(path.read_text())
+    next(iter(data.values()))["snr"] = math.nan
+    path.write_text(json.dumps(data))
+    film = load_film(tmp_path)
+    assert [frame.step for frame in film.frames] == list(STEPS)
+    assert film.notes == (f"{path.name}: 1 layer has no score there or at the first step.",)
+
+
+def test_a_step_is_there_once(tmp_path: Path) -> None:
+    path = run(tmp_path) / "snr_results_made-llama-step-500.json"
+    path.with_name("snr_results_made-llama-step-0500.json").write_text(path.read_text())
+    assert [step for step, _ in step_files(tmp_path)] == list(STEPS)
+    assert path in (file for _, file in step_files(tmp_path))
 
 
 def test_a_folder_with_a_model_is_that_model(tmp_path: Path) -> None:

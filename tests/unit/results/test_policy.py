@@ -66,8 +66,8 @@ policies = st.builds(
     rule=st.sampled_from(list(RULES)),
     type_percents=st.lists(st.tuples(type_patterns, own_percents), max_size=2).map(tuple),
     blocks=st.lists(ranges, max_size=2).map(tuple),
-    pins=st.lists(patterns, max_size=3).map(tuple),
-    bans=st.lists(patterns, max_size=3).map(tuple),
+    pins=st.lists(patterns, max_size=3, unique=True).map(tuple),
+    bans=st.lists(patterns, max_size=3, unique=True).map(tuple),
 )
 
 
@@ -378,6 +378,6 @@ def test_what_is_chosen_besides_in_short() -> None:
     policy = Policy(
         type_percents=(("mlp.*", 40), ("*.k_proj", 5)), blocks=((8, None),), pins=("a",)
     )
-    assert policy.besides == "40 % of mlp.*, 5 % of *.k_proj, blocks 8- only, 1 pinned"
-    assert policy.besides_in_short == "2 own percentages, blocks 8- only, 1 pinned"
-    assert Policy(bans=("a",)).besides_in_short == "1 banned"
+    assert policy.besides == "40 % of mlp.*, 5 % of *.k_proj, blocks 8- only, 1 pin"
+    assert policy.besides_in_short == "2 own percentages, blocks 8- only, 1 pin"
+    assert Policy(bans=("a",)).besides_in_short == "1 ban"

@@ -19,7 +19,7 @@ from spectrum_tui.core.saved.store import save_scores
 from spectrum_tui.stdio import last_resort
 from tests import made
 from tests.checkpoints import llama, save
-from tests.commands import Capture
+from tests.commands import Capture, process
 from tests.pty.terminal import ALT_SCREEN_OFF, Terminal
 from tests.pty.terminal import PROGRAM as START
 
@@ -242,3 +242,16 @@ def test_ctrl_c_that_an_import_turns_into_an_error(
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signals on Windows")
+def test_a_terminated_command_says_what_is_kept() -> None:
+    code = (
+        "import os, signal\n"
+        "from spectrum_tui.stdio import last_resort\n"
+        "last_resort.prepare()\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = process(code=code)
+    assert done.returncode == -signal.SIGTERM
+    assert done.stderr == "spectrum-tui: terminated: every finished score is kept\n"
