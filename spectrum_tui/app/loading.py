@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from spectrum_tui.core.errors import InputError, ResultsError, SpectrumError, to_dict
-from spectrum_tui.core.files import is_folder
+from spectrum_tui.core.files import is_file, is_folder, output_folder
 
 if TYPE_CHECKING:
     from spectrum_tui.app.proof_run import ProofView
@@ -83,7 +83,7 @@ def post_result(path: Path, post: Post) -> None:
     from spectrum_tui.core.proof.store import PROOF
     from spectrum_tui.core.saved.library import record
 
-    if path.name == PROOF or (path / PROOF).is_file():
+    if path.name == PROOF or is_file(path / PROOF):
         post_proof(path, post)
         return
     if is_folder(path):
@@ -139,9 +139,9 @@ def post_taken(view: ProofView, method: str, settings: Settings, post: Post) -> 
 def _scores_of(view: ProofView) -> Path:
     """Return the file of the scores of a proof: where it was, or beside the folder of the proof,
     if both were moved."""
-    path = Path(view.scores).expanduser()
+    path = output_folder(view.scores)
     beside = view.folder.parent / path.name
-    return beside if not path.is_file() and beside.is_file() else path
+    return beside if not is_file(path) and is_file(beside) else path
 
 
 def _read(path: Path) -> Result:

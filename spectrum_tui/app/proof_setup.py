@@ -17,7 +17,7 @@ from spectrum_tui.core.dataset.examples import Dataset
 from spectrum_tui.core.dataset.reading import read_dataset
 from spectrum_tui.core.dataset.split import split
 from spectrum_tui.core.errors import InputError, ResultsError, SpectrumError
-from spectrum_tui.core.files import output_folder, slug_of_name, write_text
+from spectrum_tui.core.files import is_file, output_folder, slug_of_name, write_text
 from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import parse_batch, parse_sequence, preset_named
@@ -145,7 +145,7 @@ def earlier(folder: str) -> Proof | None:
     """Return the proof that is in a folder already, None without one."""
     place = output_folder(folder)
     try:
-        return read_proof(place) if (place / PROOF).is_file() else None
+        return read_proof(place) if is_file(place / PROOF) else None
     except (ResultsError, OSError, ValueError):
         return None
 

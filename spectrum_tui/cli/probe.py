@@ -80,7 +80,7 @@ def _scores(settings: Settings) -> Path:
     """Return the file of scores that is named, or that a scan of the model writes: at once where
     every layer is scored already."""
     if settings.model.endswith(".json"):
-        return Path(settings.model).expanduser()
+        return output_folder(settings.model)
     from spectrum_tui.cli.scan_model import run_scan_command  # later: it needs torch's devices
     from spectrum_tui.core.scanning.distributed import ALONE
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow
 import pytest
-from pyarrow import parquet
 
 from spectrum_tui.core.dataset.examples import Example, Message
 from spectrum_tui.core.dataset.reading import read_dataset
 from spectrum_tui.core.errors import DataError
+
+pyarrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
 
 
 def write(path: Path, columns: Mapping[str, Any]) -> str:

@@ -133,6 +133,7 @@ class Core:
         monkeypatch.setattr(scan_model, "as_far_as_known", self.name)
         monkeypatch.setattr(kept_plans.KeptModel, "summary", lambda kept: kept.exact().summary)
         monkeypatch.setattr(kept_plans.KeptModel, "_is_current", lambda _: True)
+        monkeypatch.setattr(kept_plans.KeptModel, "needs_imports", lambda _: False)
         monkeypatch.setattr(kept_plans, "as_far_as_known", self.name)
         monkeypatch.setattr(settings, "time", SimpleNamespace(time=lambda: NOW))
         monkeypatch.setattr(audit_names, "model_names", self.names)

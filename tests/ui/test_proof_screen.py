@@ -265,12 +265,18 @@ async def test_a_row_is_taken_over(opened: SpectrumApp, rows: Rows, tmp_path: Pa
 
 @pytest.mark.parametrize("typed", ["proof.json", ""], ids=["file", "folder"])
 async def test_a_proof_opens_again_and_its_row_is_taken_over(
-    app: SpectrumApp, opened: SpectrumApp, rows: Rows, tmp_path: Path, typed: str
+    app: SpectrumApp,
+    opened: SpectrumApp,
+    rows: Rows,
+    tmp_path: Path,
+    typed: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with opened.run_test(size=SIZE) as pilot:
         screen = await start(pilot, opened, tmp_path)
         await over(pilot, screen)
         folder = screen.view.folder
+    DirectControl(monkeypatch)  # one of two apps would take what the other one was sent
     async with app.run_test(size=SIZE) as pilot:
         await read(pilot, app, str(folder / typed))
         await until(pilot, lambda: at(app, ProofScreen))

@@ -339,10 +339,10 @@ async def test_the_footer_shows_the_keys_that_work() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
         keys = {"+ _": "Percent", "w": "Save", "e": "Embeddings", "f": "Memory"}
-        assert app.footer() == {**keys, "space": "Pin", "/": "Filter"}
+        assert app.footer() == {**keys, "space": "Pin", "P": "Prove"}
         await pilot.press("t")
         await settled(pilot)
-        assert app.footer() == {**keys, "space": "Pin", "/": "Filter"}
+        assert app.footer() == {**keys, "space": "Pin", "P": "Prove"}
         await pilot.press("slash")
         await settled(pilot)
         assert set(app.footer().values()) == {"Clear filter", "To the rows"}
