@@ -108,7 +108,7 @@ class ProbeRun:
                 self._measured_from = now
                 self._view = ProbeView(phase="measuring", plan=said)
             else:
-                left = (now - self._measured_from) / said.step * (said.steps - said.step)
+                left = said.left(now - self._measured_from)
                 self._view = ProbeView(
                     phase="measuring", plan=self._view.plan, doing=said, left=left
                 )

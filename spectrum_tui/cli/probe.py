@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,15 +11,15 @@ from typing import Any
 
 from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.cli.output import aligned
+from spectrum_tui.cli.status_line import StatusLine
 from spectrum_tui.core.comparison.compare import rho_text
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.files import OutputFiles, output_folder, usable_cache
 from spectrum_tui.core.memory.presets import parse_batch, parse_sequence
 from spectrum_tui.core.numbers import about, count, counted, finite, size
-from spectrum_tui.core.option import whole_number
 from spectrum_tui.core.policy_values import parse_memory
 from spectrum_tui.core.probing.merging import agreement
-from spectrum_tui.core.probing.records import Doing, Plan, Probed, ProbeJob
+from spectrum_tui.core.probing.records import Doing, Plan, Probed, ProbeJob, parse_batches
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.library import record
 from spectrum_tui.core.saved.sizes import load_sized
@@ -29,9 +28,8 @@ from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import DATA_METRICS, DEFAULTS, METRIC, Settings
 from spectrum_tui.core.text import safe
 from spectrum_tui.proving.probing.asking import Probe, ProbeAsked
-from spectrum_tui.stdio.streams import PROGRAM, draw, put_json, put_lines, say
+from spectrum_tui.stdio.streams import PROGRAM, put_json, put_lines, say
 
-MOST_BATCHES = 100_000
 DTYPES = ("auto", "float32", "bfloat16", "float64")
 _USUAL = ProbeJob(model="", data="", digest="")
 
@@ -60,14 +58,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _how(options: argparse.Namespace, settings: Settings) -> ProbeJob:
-    batches = whole_number(
-        options.batches, 2, MOST_BATCHES, "batches", "--batches", f"2 to {MOST_BATCHES:,}"
-    )
     return replace(
         _USUAL,
         model_class=settings.model_class,
         allow_gptq=settings.allow_gptq,
-        batches=batches,
+        batches=parse_batches(options.batches),
         batch=parse_batch(options.batch),
         sequence=parse_sequence(options.sequence),
         device=settings.device,
@@ -92,12 +87,10 @@ def _scores(settings: Settings) -> Path:
         **{name: getattr(settings, name) for name in ("model", *_OF_A_SCAN)},
     )
     code = run_scan_command(ALONE, scanned, said.append)
+    if code == 130 and not said:
+        raise KeyboardInterrupt
     if not said:
-        raise (
-            InputError("The scan before the probe did not finish.", "Start it again.")
-            if (code != 130)
-            else KeyboardInterrupt
-        )
+        raise InputError("The scan before the probe did not finish.", "Start it again.")
     return Path(said[0]["files"]["scores"])
 
 
@@ -123,55 +116,34 @@ def _written(
 
 
 def _run(probe: Probe) -> tuple[Result, Probed]:
-    line = _Line()
+    """Say the plan, and below it how far the batches are."""
+    line, begin = StatusLine(), time.monotonic()
+
+    def tell(said: Plan | Doing) -> None:
+        nonlocal begin
+        if isinstance(said, Plan):
+            say(_planned(said))
+            begin = time.monotonic()
+            return
+        passed = time.monotonic() - begin
+        left = said.left(passed)
+        if said.step == 1:  # no guess from sizes is right on a machine that does other work too
+            say(f"{counted(said.steps, 'batch', 'batches')}, {about(passed + left)}")
+        if line.is_due():
+            share = f"{said.step / said.steps:4.0%}"
+            line.show(f"{share}  batch {said.step}/{said.steps}, {about(left)} left")
+
     try:
-        return probe.run(line.tell)
+        return probe.run(tell)
     finally:
         line.clear()
 
 
-class _Line:
-    """What is going to be done, and below it how far it is."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._period = 0.1 if self._terminal else 10.0
-        self._begin = self._last = time.monotonic()
-        self._shown = False
-
-    def tell(self, said: Plan | Doing) -> None:
-        """Say the plan; show a batch that is done."""
-        if isinstance(said, Plan):
-            say(_planned(said))
-            self._begin = time.monotonic()
-            return
-        now = time.monotonic()
-        left = (now - self._begin) / said.step * (said.steps - said.step)
-        if said.step == 1:  # no guess from sizes is right on a machine that does other work too
-            say(f"{counted(said.steps, 'batch', 'batches')}, {about(now - self._begin + left)}")
-        if now - self._last < self._period:
-            return
-        self._last = now
-        text = f"{said.step / said.steps:4.0%}  batch {said.step}/{said.steps}, {about(left)} left"
-        if self._terminal:
-            draw(f"\r\x1b[K{text}")
-            self._shown = True
-        else:
-            say(text.strip())
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self._shown:
-            draw("\r\x1b[K")
-            self._shown = False
-
-
 def _planned(plan: Plan) -> str:
-    held = "the model whole" if plan.hold else "a block at a time"
     passes = "" if plan.passes == 1 else f" in {counted(plan.passes, 'pass', 'passes')}"
     return (
         f"{plan.model_class} in {plan.dtype} on {safe(plan.device)}: {count(plan.tokens)} tokens"
-        f"{passes}, {held}, about {size(plan.memory)} of memory"
+        f"{passes}, {plan.held}, about {size(plan.memory)} of memory"
     )
 
 

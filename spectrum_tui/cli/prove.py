@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from spectrum_tui.cli.options import Parser, add_options, settings_of
 from spectrum_tui.cli.output import aligned
 from spectrum_tui.cli.scores import load_scores
+from spectrum_tui.cli.status_line import StatusLine
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.files import output_folder, slug
@@ -146,18 +146,13 @@ class _Talk:
     def __init__(self, signals: TerminalSignals, *, agreed: bool) -> None:
         self._signals = signals
         self._agreed = agreed
-        self._terminal = sys.stderr.isatty()
-        self._period = 0.1 if self._terminal else 10.0
-        self._last = time.monotonic()
-        self._shown = False
+        self._line = StatusLine()
         self._count = ""
         self._share = 0.0
 
     def clear(self) -> None:
         """Take the line away that is redrawn."""
-        if self._shown:
-            draw("\r\x1b[K")
-            self._shown = False
+        self._line.clear()
 
     def on_row(self, row: Row, number: int, expected: int) -> None:
         """Remember which row it is."""
@@ -165,20 +160,14 @@ class _Talk:
         self._share = (number - 1) / expected
 
     def on_progress(self, row: Row, progress: Progress) -> None:
-        """Show what it does, on a terminal ten times a second, elsewhere every ten seconds."""
-        now = time.monotonic()
+        """Show what it does."""
         self._signals.work(self._share, "proof")
-        if now - self._last < self._period:
+        if not self._line.is_due():
             return
-        self._last = now
         text = f"{self._count}: {progress.doing}"
         if progress.doing == "training":
             text += f", step {progress.step} of {progress.steps}, loss {progress.loss:.3f}"
-        if self._terminal:
-            draw(f"\r\x1b[K{safe(text)}"[:200])
-            self._shown = True
-        else:
-            say(text)
+        self._line.show(safe(text))
 
     def on_outcome(self, row: Row, outcome: Outcome, *, kept: bool) -> None:
         """Say in a line what came of it."""
@@ -191,7 +180,7 @@ class _Talk:
         say(f"all rows take about {duration(seconds)}")
         if seconds <= ASK_ABOVE or self._agreed:
             return
-        if not (self._terminal and sys.stdin.isatty()):
+        if not (self._line.on_terminal and sys.stdin.isatty()):
             raise InputError(
                 f"The rows take about {duration(seconds)}, and nobody is there to be asked.",
                 "Agree with --yes, or take fewer --steps, --seeds or --methods.",

@@ -14,6 +14,7 @@ from typing import Any
 
 from spectrum_tui.cli.choosing import tell_unmatched
 from spectrum_tui.cli.output import say_frozen, say_too_small
+from spectrum_tui.cli.status_line import StatusLine
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.events import (
     LayerDone,
@@ -166,7 +167,7 @@ class _Scan:
         self._say = say
         self._signals = signals
         self._model = ""
-        self._line = _StatusLine()
+        self._line = StatusLine(first_after=0.1)
 
     def run(self, settings: Settings, inspection: Inspection) -> Result | None:
         before = signal.signal(signal.SIGINT, self._on_interrupt)
@@ -210,7 +211,8 @@ class _Scan:
                 self._say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
             case LayerDone() if self._group.leads:
                 state = self.progress.snapshot()
-                self._line.show(state)
+                if self._line.is_due():
+                    self._line.show(_progress(state))
                 self._signals.work(state.share, self._model, failed=state.failed > 0)
             case ScanNote():
                 self._line.clear()
@@ -234,33 +236,9 @@ class _Scan:
             self._say(note)
 
 
-class _StatusLine:
-    """One line that is redrawn on a terminal; a line every ten seconds elsewhere."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._period = 0.1 if self._terminal else 10.0
-        self._last = time.monotonic() - self._period + 0.1
-        self._shown = False
-
-    def show(self, state: Snapshot) -> None:
-        now = time.monotonic()
-        if now - self._last < self._period:
-            return
-        self._last = now
-        left = f", about {duration(state.eta)} left" if state.eta is not None else ""
-        layers = counted(state.layers, "layer")
-        text = f"{state.share:4.0%}  {state.done + state.failed}/{layers}{left}"
-        if self._terminal:
-            draw(f"\r\x1b[K{text}")
-            self._shown = True
-        else:
-            say(text.strip())
-
-    def clear(self) -> None:
-        if self._shown:
-            draw("\r\x1b[K")
-            self._shown = False
+def _progress(state: Snapshot) -> str:
+    left = f", about {duration(state.eta)} left" if state.eta is not None else ""
+    return f"{state.share:4.0%}  {state.done + state.failed}/{counted(state.layers, 'layer')}{left}"
 
 
 def _introduce(inspection: Inspection, say: Say) -> None:

@@ -41,7 +41,7 @@ not needed."""
 METRIC = METRICS[0]
 """The reference tool's."""
 DATA_METRICS = ("gradient", "gradient_snr", "fisher", "activation")
-"""What they can be ranked by after a probe with data (see `probing.measure`)."""
+"""What they can be ranked by after a probe with data (see `probing.formulas`)."""
 ALL_METRICS = METRICS + DATA_METRICS
 
 

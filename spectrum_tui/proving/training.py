@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.proof.rows import Conditions, Job, Losses, Outcome, Progress
 from spectrum_tui.proving.batches import Encoder, Tokens, drawn
+from spectrum_tui.proving.ends import ended
 from spectrum_tui.proving.loading import load_row, load_tokenizer
 from spectrum_tui.proving.loop import Trained, Trainer
 from spectrum_tui.proving.machine import Machine, make_repeatable
@@ -77,12 +79,8 @@ class Training:
         """Return what has come of the row so far."""
         row, trained = self._job.row, self._trained
         before, after = (*self._losses, None, None)[:2]
-        return Outcome(
-            method=row.method,
-            seed=row.seed,
-            rate=row.rate,
-            steps=row.steps,
-            trial=row.trial,
+        return replace(
+            ended(row),
             before=before,
             after=after,
             curve=tuple(trained.curve),

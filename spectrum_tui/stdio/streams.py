@@ -67,6 +67,15 @@ def plain_stderr() -> PlainStream:
     return PlainStream(binary, encoding=encoding, errors=errors, line_buffering=True)
 
 
+def own_stdout() -> int:
+    """Return a handle of stdout for what this process itself says; what a library prints there
+    goes to stderr from now on, whose text may be read in a terminal."""
+    out = os.dup(1)
+    os.dup2(2, 1)
+    sys.stderr = plain_stderr()
+    return out
+
+
 def draw(text: str) -> None:
     """Text of ours on stderr at once, control characters obeyed. That nobody can read it ends no
     work."""

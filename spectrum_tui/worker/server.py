@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrum_tui.core import errors, wire
+from spectrum_tui.core.disk import write_all
 from spectrum_tui.core.events import ScanEnded
 from spectrum_tui.core.platforms import lower_priority
 from spectrum_tui.core.requests import (
@@ -37,7 +38,7 @@ from spectrum_tui.core.requests import (
     Sized,
     Suggestions,
 )
-from spectrum_tui.stdio.streams import plain_stderr
+from spectrum_tui.stdio.streams import own_stdout
 
 HEAD_START = 1.0
 """Seconds that a first request has before the imports begin."""
@@ -300,8 +301,7 @@ class Worker:
     def _send(self, message: object) -> None:
         data = wire.encode(message).encode() + b"\n"
         with self._lock:
-            while data:
-                data = data[os.write(self._out, data) :]
+            write_all(self._out, data)
 
 
 def seconds_per_cost(device: str) -> float:
@@ -332,8 +332,6 @@ def main() -> None:
     """Serve stdin until it closes; what is printed by anybody else goes to stderr."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("spectrum_tui").setLevel(logging.INFO)  # tracebacks of failed layers
-    out = os.dup(1)
-    os.dup2(2, 1)  # what a library prints goes to the log, not between the events
-    sys.stderr = plain_stderr()  # the log may be read in a terminal
+    out = own_stdout()
     lower_priority()  # keys of the app stay at 8 ms while every core computes
     Worker(out).run()

@@ -28,11 +28,11 @@ from spectrum_tui.app.widgets.data_suggester import DataSuggester
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.core import numbers
+from spectrum_tui.core.dataset.builtin import GENERAL
 from spectrum_tui.core.errors import DataError, InputError, SpectrumError
 from spectrum_tui.core.memory.presets import parse_batch, parse_sequence
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.option import whole_number
-from spectrum_tui.core.probing.records import ProbeJob
+from spectrum_tui.core.probing.records import ProbeJob, parse_batches
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.text import shortened
 from spectrum_tui.proving.probing.asking import ProbeAsked
@@ -40,8 +40,6 @@ from spectrum_tui.proving.probing.asking import ProbeAsked
 POLLS_PER_SECOND = 6
 LOOK_SECONDS = 0.4
 """After the last key in the field for texts, before they are read."""
-MOST_BATCHES = 100_000
-BUILTIN = "builtin:pydoc"
 _USUAL = ProbeJob(model="", data="", digest="")
 _NUMBERS = (("batches", "Batches", 9), ("batch", "Sequences", 6), ("sequence", "Tokens", 8))
 
@@ -78,7 +76,7 @@ class ProbeScreen(Dialog[Result | None]):
         self._fields = {
             name: Input(
                 text,
-                placeholder=BUILTIN if name == "data" else "",
+                placeholder=GENERAL if name == "data" else "",
                 suggester=DataSuggester() if name == "data" else None,
                 id=name,
                 compact=True,
@@ -181,14 +179,7 @@ class ProbeScreen(Dialog[Result | None]):
         settings = self._state.settings
         return replace(
             _USUAL,
-            batches=whole_number(
-                self._typed("batches"),
-                2,
-                MOST_BATCHES,
-                "batches",
-                "Batches",
-                f"2 to {MOST_BATCHES:,}",
-            ),
+            batches=parse_batches(self._typed("batches"), "Batches"),
             batch=parse_batch(self._typed("batch")),
             sequence=parse_sequence(self._typed("sequence")),
             device=settings.device if "," not in settings.device else "auto",
@@ -218,7 +209,7 @@ class ProbeScreen(Dialog[Result | None]):
         if self._look is not None:
             self._look.stop()  # what is said here stays
         if not self._typed("data"):
-            self._refuse("data", "Name a text to measure on.", f"{BUILTIN} is one that is here.")
+            self._refuse("data", "Name a text to measure on.", f"{GENERAL} is one that is here.")
         elif not self.live:
             self._problem = ""
             self._start()
@@ -307,13 +298,12 @@ def _live_lines(view: ProbeView) -> Iterator[Content]:
     elif plan is None:
         yield Content.styled("● Reading the texts and the model …", "$accent")
     else:
-        held = "the model whole" if plan.hold else "a block at a time"
         memory = numbers.size(plan.memory)
         yield Content.styled(
             printable(f"● {plan.model_class} in {plan.dtype} on {plan.device}"), "$accent"
         )
         yield Content.styled(
-            f"  {counted(plan.passes, 'pass', 'passes')}, {held}, about {memory}", MUTED
+            f"  {counted(plan.passes, 'pass', 'passes')}, {plan.held}, about {memory}", MUTED
         )
         if doing is None:
             yield Content("  the first batch …")

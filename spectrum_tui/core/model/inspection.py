@@ -264,16 +264,6 @@ def exact_plan(
     return dequantised, plan
 
 
-def is_built_in(inspection: Inspection, settings: Settings = DEFAULTS) -> bool:
-    """Return whether the exact names are known without transformers; raises CheckpointError."""
-    from spectrum_tui.core.naming.plain_decoders import known_plan
-    from spectrum_tui.core.quantised.dequantise import dequantise
-
-    checkpoint = inspection.checkpoint
-    sources = dequantise(checkpoint, allow_gptq=settings.allow_gptq).sources
-    return known_plan(checkpoint, sources, model_class=settings.model_class) is not None
-
-
 def naming_of(plan: ParameterPlan) -> str:
     """Whose names these are, for screens and the YAML's header."""
     if plan.naming == "checkpoint":

@@ -18,7 +18,7 @@ from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.model.earlier import count_scored, kept_scores
-from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, is_built_in
+from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.settings import DEFAULTS, Settings
 
@@ -90,7 +90,7 @@ class KeptModel:
         with self._lock:
             if self._exact is not None or _read(self._path()) is not None:
                 return False
-        return not is_built_in(self.inspection, self._settings)
+        return not _is_built_in(self.inspection, self._settings)
 
     def _is_current(self) -> bool:
         """Of a model that is only on the hub, whether it still is: a commit there never changes."""
@@ -106,6 +106,16 @@ class KeptModel:
         beside = repr((checkpoint.has_config, checkpoint.indexed, checkpoint.has_adapter))
         key = "\0".join((checkpoint.fingerprint, _transformers_version(), choices, config, beside))
         return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
+
+
+def _is_built_in(inspection: Inspection, settings: Settings) -> bool:
+    """Return whether the exact names are known without transformers; raises CheckpointError."""
+    from spectrum_tui.core.naming.plain_decoders import known_plan
+    from spectrum_tui.core.quantised.dequantise import dequantise
+
+    checkpoint = inspection.checkpoint
+    sources = dequantise(checkpoint, allow_gptq=settings.allow_gptq).sources
+    return known_plan(checkpoint, sources, model_class=settings.model_class) is not None
 
 
 def _matrices(inspection: Inspection) -> Matrices:

@@ -8,6 +8,9 @@ from typing import Any
 
 from spectrum_tui.core import json_text
 from spectrum_tui.core.conforming import conforms
+from spectrum_tui.core.option import whole_number
+
+MOST_BATCHES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,11 @@ class Plan:
     tokens: int
     model_class: str
 
+    @property
+    def held(self) -> str:
+        """What of the model is in memory at a time, in words."""
+        return "the model whole" if self.hold else "a block at a time"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doing:
@@ -66,6 +74,10 @@ class Doing:
 
     step: int
     steps: int
+
+    def left(self, seconds: float) -> float:
+        """Return the seconds that are left, where those that are done took so many."""
+        return seconds / self.step * (self.steps - self.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +97,12 @@ class Probed:
     error: str = ""
     hint: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+
+
+def parse_batches(text: str, what: str = "--batches") -> int:
+    """Return how many batches to measure on, at least the two that a spread takes; raises
+    InputError (field "batches"), which calls the number `what`."""
+    return whole_number(text, 2, MOST_BATCHES, "batches", what, f"2 to {MOST_BATCHES:,}")
 
 
 Said = Plan | Doing | Probed
