@@ -234,7 +234,7 @@ def _film_screen(film: Film, step: int | None, settings: Settings) -> Screen[Non
 
 def post_sized(answer: Sized, post: Post) -> None:
     """Post a `ResultSized` of what the worker found, if it found any sizes."""
-    from spectrum_tui.core.saved.store import from_details_text
+    from spectrum_tui.core.saved.details import from_details_text
 
     path = Path(answer.scores)
     if answer.details:

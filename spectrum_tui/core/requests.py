@@ -115,7 +115,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """The answer to a request for sizes: the result with them, as `store.details_text` writes it;
+    """The answer to a request for sizes: the result with them, as `details.details_text` writes it;
     empty where no model is at hand."""
 
     request: int

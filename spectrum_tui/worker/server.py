@@ -234,8 +234,8 @@ class Worker:
         self._send(Named(request.number, names))
 
     def _sizes(self, request: Request) -> None:
+        from spectrum_tui.core.saved.details import details_text
         from spectrum_tui.core.saved.sizes import load_sized
-        from spectrum_tui.core.saved.store import details_text
 
         result = load_sized(Path(request.scores), request.settings.sizes_from)
         details = details_text(result) if result.scores.has_shapes else ""

@@ -23,8 +23,9 @@ from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.saved.details import DETAILS
 from spectrum_tui.core.saved.kept_spectra import spectra_of
-from spectrum_tui.core.saved.store import DETAILS, load_result, save_scores
+from spectrum_tui.core.saved.store import load_result, save_scores
 from tests import made
 from tests.checkpoints import llama, save
 

@@ -12,7 +12,8 @@ import pytest
 
 from spectrum_tui.core.files import cache_dir, write_kept
 from spectrum_tui.core.results.results import Generation, MetricColumn, Parameter, Result
-from spectrum_tui.core.saved.store import DETAILS, load_result, save_scores
+from spectrum_tui.core.saved.details import DETAILS
+from spectrum_tui.core.saved.store import load_result, save_scores
 from tests import made
 
 
