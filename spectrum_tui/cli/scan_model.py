@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spectrum_tui.cli.choosing import tell_unmatched
+from spectrum_tui.cli.choosing import tell_unmatched, way_of
 from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.cli.status_line import StatusLine
 from spectrum_tui.core.errors import SelectionError
@@ -33,7 +33,7 @@ from spectrum_tui.core.files import (
     write_text,
 )
 from spectrum_tui.core.hub import Patience
-from spectrum_tui.core.memory.budget import filled, parse_way
+from spectrum_tui.core.memory.budget import filled
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, fetch, inspect_model
 from spectrum_tui.core.numbers import count, counted, duration, finite, part_of, scored_text, size
 from spectrum_tui.core.recipes.choice import Choice, Tiers
@@ -117,7 +117,7 @@ def _check_policy(settings: Settings, inspection: Inspection, types: Collection[
     check_metric(settings.metric)
     policy = policy_of(settings)
     check_rule(policy.rule, settings.metric or METRIC)
-    parse_way(settings.way, Tiers())
+    way_of(settings, Tiers())
     model = inspection.model
     layers = [layer.name for layer in model.layers if layer.type in types]
     tell_unmatched(unmatched(policy, layers, types, model.embeddings), settings)

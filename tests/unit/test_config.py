@@ -20,6 +20,7 @@ from spectrum_tui.core.results.policy import policy_of
 from spectrum_tui.core.saved.store import save_scores
 from spectrum_tui.core.settings import DEFAULTS, OPTIONS, Settings
 from tests import made
+from tests.checkpoints import llama, save
 from tests.commands import Capture
 
 OTHER: dict[str, Any] = {
@@ -294,7 +295,8 @@ class TestCommand:
     ) -> None:
         path.write_text('way = "bogus"')
         scores = str(save_scores(made.with_parameters(made.result()), tmp_path / "a").scores)
-        for command in (["config"], ["yaml", scores], ["memory", scores]):
+        model = str(save(tmp_path / "m", llama(1)))
+        for command in (["config"], ["yaml", scores], ["memory", scores], ["scan", model]):
             assert main(command) == 2
             out, err = capsys.readouterr()
             assert out == ""
