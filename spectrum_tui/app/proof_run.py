@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from spectrum_tui.core.errors import SpectrumError
+from spectrum_tui.core.proof.plan import steps_in_all
 from spectrum_tui.core.proof.proof import Proof
 from spectrum_tui.core.proof.rows import Outcome, Progress, Row
 
@@ -82,7 +83,7 @@ class ProofRun:
         self._start = start
         self._lock = threading.Lock()
         self._clock = time.monotonic
-        self._total = sum(row.steps for row in prepared.plan.expected())
+        self._total = steps_in_all(prepared.plan.expected())
         self._stop: Callable[[], None] | None = None
         self._stopping = False
         self._reset()

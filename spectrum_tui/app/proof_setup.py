@@ -24,7 +24,7 @@ from spectrum_tui.core.memory.presets import parse_batch, parse_sequence, preset
 from spectrum_tui.core.numbers import count, counted
 from spectrum_tui.core.option import whole_number
 from spectrum_tui.core.proof.methods import Method
-from spectrum_tui.core.proof.plan import Plan, memory_in_all, training_of
+from spectrum_tui.core.proof.plan import MOST_SEEDS, MOST_STEPS, Plan, memory_in_all, training_of
 from spectrum_tui.core.proof.proof import Proof
 from spectrum_tui.core.proof.rates import FIRST, parse_rates, rate_text, trial_steps
 from spectrum_tui.core.proof.rows import Conditions
@@ -37,7 +37,6 @@ from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.proving.preparing import NO_KEPT, Asked, conditions_of, prepare
 
-MOST_STEPS, MOST_SEEDS = 1_000_000, 100
 LETTERS_OF_A_TOKEN = 4
 """About, in English: the tokenizer is not loaded before the first row."""
 # -- what is typed ---------------------------------------------------------------------------------
@@ -268,7 +267,7 @@ def prepared(typed: Typed, offers: Sequence[Offer], choice: Choice, settings: Se
             batch=given["batch"],
             sequence=given["sequence"],
             checkpointing=typed.checkpointing,
-            device=_device(settings),
+            device=device_of(settings),
         ),
     )
     if any(method.kind == "policy" for method in methods):
@@ -277,6 +276,6 @@ def prepared(typed: Typed, offers: Sequence[Offer], choice: Choice, settings: Se
     return ProofRun(prepare(asked))
 
 
-def _device(settings: Settings) -> str:
+def device_of(settings: Settings) -> str:
     """Return the device of the scans, which may be several: then any."""
     return settings.device if "," not in settings.device else "auto"

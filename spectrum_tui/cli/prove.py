@@ -20,7 +20,7 @@ from spectrum_tui.core.numbers import counted, duration
 from spectrum_tui.core.option import whole_number
 from spectrum_tui.core.platforms import has_nvidia_gpu
 from spectrum_tui.core.proof.methods import DEFAULT_METHODS, parse_methods
-from spectrum_tui.core.proof.plan import ASK_ABOVE
+from spectrum_tui.core.proof.plan import ASK_ABOVE, MOST_SEEDS, MOST_STEPS
 from spectrum_tui.core.proof.proof import Proof, proof_text
 from spectrum_tui.core.proof.rates import parse_rates
 from spectrum_tui.core.proof.rows import Conditions, Outcome, Progress, Row
@@ -34,7 +34,6 @@ from spectrum_tui.proving.runner import Runner
 from spectrum_tui.stdio.streams import PROGRAM, draw, put, put_lines, say
 from spectrum_tui.stdio.terminal_signals import TerminalSignals
 
-MOST_STEPS, MOST_SEEDS = 1_000_000, 100
 DTYPES = ("auto", "float32", "bfloat16")
 _DEFAULT = Conditions(model="", train="", held_out="")
 

@@ -182,7 +182,7 @@ class ProbeScreen(Dialog[Result | None]):
             batches=parse_batches(self._typed("batches"), "Batches"),
             batch=parse_batch(self._typed("batch")),
             sequence=parse_sequence(self._typed("sequence")),
-            device=settings.device if "," not in settings.device else "auto",
+            device=proof_setup.device_of(settings),
             allow_gptq=settings.allow_gptq,
         )
 

@@ -21,6 +21,7 @@ from spectrum_tui.core.proof.rows import Conditions, Outcome, Row
 from spectrum_tui.core.recipes.peft_kinds import GROUPS, LORA, TIERS
 from spectrum_tui.core.results.selection import Selection
 
+MOST_STEPS, MOST_SEEDS = 1_000_000, 100
 ASK_ABOVE = 3600.0
 """Seconds of an estimate above which whoever asked is asked again."""
 _COUNTED = {"tiers": TIERS, "groups": GROUPS}

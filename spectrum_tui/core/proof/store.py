@@ -8,7 +8,7 @@ from typing import Any
 
 from spectrum_tui.core import disk, json_text
 from spectrum_tui.core.errors import OutputError, ResultsError, reason_of
-from spectrum_tui.core.files import checksum, is_folder, write_text
+from spectrum_tui.core.files import checksum, is_file, is_folder, write_text
 from spectrum_tui.core.proof.proof import Proof, proof_of, proof_text
 from spectrum_tui.core.proof.rows import Outcome, outcome_data, outcome_of
 from spectrum_tui.core.saved.steps import holds_model
@@ -74,10 +74,7 @@ def read_proof(path: Path) -> Proof:
 
 def is_proof(folder: Path) -> bool:
     """Return whether a folder holds a proof, and no model."""
-    try:
-        return (folder / PROOF).is_file() and not holds_model(folder)
-    except (OSError, ValueError):
-        return False
+    return is_file(folder / PROOF) and not holds_model(folder)
 
 
 def check_folder(folder: Path, model: str) -> None:
