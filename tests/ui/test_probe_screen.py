@@ -88,6 +88,17 @@ async def test_the_metrics_of_data_stand_beside_the_others(
     assert load_result(scores).metrics[-4:] == DATA_METRICS
 
 
+@pytest.mark.parametrize("gpu", [True, False])
+async def test_what_it_takes_is_of_the_type_that_the_device_computes_in(
+    opened: SpectrumApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool
+) -> None:
+    monkeypatch.setattr(probe_screen, "has_nvidia_gpu", lambda: gpu)
+    async with opened.run_test(size=SIZE) as pilot:
+        screen = await set_up(pilot, opened, tmp_path)
+        await until(pilot, lambda: "at the least" in said(screen))
+        assert ("(bf16, an estimate)" in said(screen)) is gpu
+
+
 async def test_esc_stops_it_and_nothing_is_kept(
     opened: SpectrumApp, scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
