@@ -15,10 +15,9 @@ from spectrum_tui.cli.status_line import StatusLine
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.files import output_folder, slug
-from spectrum_tui.core.memory.presets import parse_batch, parse_gpus, parse_sequence
+from spectrum_tui.core.memory.presets import is_half, parse_batch, parse_gpus, parse_sequence
 from spectrum_tui.core.numbers import counted, duration
 from spectrum_tui.core.option import whole_number
-from spectrum_tui.core.platforms import has_nvidia_gpu
 from spectrum_tui.core.proof.methods import DEFAULT_METHODS, parse_methods
 from spectrum_tui.core.proof.plan import ASK_ABOVE, MOST_SEEDS, MOST_STEPS
 from spectrum_tui.core.proof.proof import Proof, proof_text
@@ -128,8 +127,7 @@ def _introduce(prepared: Prepared) -> None:
         f"{counted(asked.steps, 'step')} of {conditions.batch} × {conditions.sequence:,} tokens: "
         f"up to {numbers.count(asked.steps * tokens)} tokens a row"
     )
-    on_gpu = conditions.device != "cpu" and has_nvidia_gpu()
-    half = conditions.dtype == "bfloat16" or (conditions.dtype == "auto" and on_gpu)
+    half = is_half(conditions.device, conditions.dtype)
     needs = prepared.memory(half=half)
     if needs:
         each = (f"{method} {numbers.size(needs[method].total)}" for method in needs)

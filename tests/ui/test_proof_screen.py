@@ -83,7 +83,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof_setup, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(proof_setup, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr("spectrum_tui.core.memory.presets.has_nvidia_gpu", lambda: False)
 
 
 @pytest.fixture
