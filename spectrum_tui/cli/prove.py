@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     prepared = prepare(_asked(options, result))
     _introduce(prepared)
     with TerminalSignals(draw, settings.signals) as signals:
-        talk = _Talk(signals, agreed=options.yes)
+        talk = _Talk(signals, agreed=options.yes, sweeps=bool(prepared.plan.swept))
         runner = Runner(prepared, talk, again=options.again)
         try:
             proof = runner.run()
@@ -140,8 +140,9 @@ def _introduce(prepared: Prepared) -> None:
 class _Talk:
     """Progress on stderr: a line for each row, and below it what the row does."""
 
-    def __init__(self, signals: TerminalSignals, *, agreed: bool) -> None:
+    def __init__(self, signals: TerminalSignals, *, agreed: bool, sweeps: bool) -> None:
         self._signals = signals
+        self._sweeps = sweeps
         self._agreed = agreed
         self._line = StatusLine()
         self._count = ""
@@ -153,7 +154,8 @@ class _Talk:
 
     def on_row(self, row: Row, number: int, expected: int) -> None:
         """Remember which row it is."""
-        self._count = f"row {number} of {'about ' if row.trial else ''}{expected}: {_named(row)}"
+        about = "about " if self._sweeps and not row.seed else ""
+        self._count = f"row {number} of {about}{expected}: {_named(row)}"
         self._share = (number - 1) / expected
 
     def on_progress(self, row: Row, progress: Progress) -> None:
