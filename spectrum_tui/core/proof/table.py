@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.proof.proof import Proof, Texts
 from spectrum_tui.core.proof.methods import parse_method
+from spectrum_tui.core.proof.proof import Proof, Texts
 from spectrum_tui.core.proof.rates import next_rate, rate_text
 from spectrum_tui.core.proof.summary import Summary, summaries, why_not
 from spectrum_tui.core.proof.verdict import digits_of, loss_text
