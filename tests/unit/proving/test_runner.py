@@ -234,6 +234,43 @@ def test_rates_are_looked_for_and_the_trials_kept(table: Table) -> None:
     assert all(kept for _, kept in heard.outcomes)
 
 
+def test_a_rate_is_looked_for_directly_before_the_first_row_of_its_method(table: Table) -> None:
+    proof, heard = table.run(methods="full,top:50", lr="")
+    full, top = 4 * ["full/0/trial"], 3 * ["top:50/0/trial"]
+    assert table.started == [*full, "full/0", *top, "top:50/0", "full/1", "top:50/1"]
+    # Three trials each are expected; the best of the first ones is the highest, and one beyond it.
+    counts = [line.split()[0] for line in heard.rows]
+    assert counts == ["1/10", "2/10", "3/10", *(f"{number}/11" for number in range(4, 12))]
+    assert sorted(proof.rates) == ["full", "top:50"] == sorted(proof.found)
+
+
+def test_a_sweep_without_a_rate_leaves_out_the_rows_of_its_method_alone(table: Table) -> None:
+    table.wanted["full/0"] = "failed"
+    proof, heard = table.run(methods="full,top:50", lr="")
+    assert table.started == ["full/0/trial", *3 * ["top:50/0/trial"], "top:50/0", "top:50/1"]
+    assert [line.split()[0] for line in heard.rows] == ["1/10", *(f"{n}/6" for n in range(2, 7))]
+    assert list(proof.rates) == ["top:50"]
+    assert "Not finished" not in (table.folder / "proof" / "proof.md").read_text()
+
+
+def test_stopped_in_a_later_sweep_it_goes_on_there_and_is_not_finished(table: Table) -> None:
+    class Stopping(Heard):
+        def on_row(self, row: Row, number: int, expected: int) -> None:
+            if row.method == "random:50":
+                raise InputError("Enough.")
+
+    runner = table.runner(Stopping(), methods="top:50,random:50", lr="")
+    with pytest.raises(InputError):
+        runner.run()
+    first = [*3 * ["top:50/0/trial"], "top:50/0"]
+    assert table.started == first
+    words = "Not finished: 1 of 4 rows has run. The same command goes on."
+    assert words in (table.folder / "proof" / "proof.md").read_text()
+    table.run(methods="top:50,random:50", lr="")
+    rest = [*3 * ["random:50/0/trial"], "random:50/0", "top:50/1", "random:50/1"]
+    assert table.started == [*first, *rest]
+
+
 # -- rows that fail -------------------------------------------------------------------------------
 
 
