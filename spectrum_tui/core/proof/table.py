@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.proof.methods import parse_method
 from spectrum_tui.core.proof.proof import Proof, Texts
-from spectrum_tui.core.proof.rates import rate_text
+from spectrum_tui.core.proof.rates import next_rate, rate_text
 from spectrum_tui.core.proof.summary import Summary, summaries, why_not
 from spectrum_tui.core.proof.verdict import digits_of, loss_text
 from spectrum_tui.core.text import safe
@@ -130,10 +131,18 @@ def markdown(proof: Proof) -> str:
 
 
 def _unfinished(proof: Proof) -> Iterator[str]:
-    run, planned = sum(not one.trial for one in proof.outcomes), proof.seeds * len(proof.rates)
+    run = sum(not one.trial for one in proof.outcomes)
+    planned = proof.seeds * sum(not _found_none(proof, method) for method in proof.methods)
     if run < planned:
         rows = numbers.part_of(run, planned, "row", "has run", "have run")
         yield f"- Not finished: {rows}. The same command goes on."
+
+
+def _found_none(proof: Proof, method: str) -> bool:
+    """Return whether the sweep of a method ended without a rate, so that it has no rows."""
+    tried = [one for one in proof.outcomes if one.trial and one.method == method]
+    is_over = bool(tried) and next_rate(parse_method(method), tried) is None
+    return is_over and method not in proof.rates
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
