@@ -116,6 +116,8 @@ class Workers:
             for pool in self._pools
             for _ in range(pool.threads)
         ]
+        if cancelled():  # already: the threads might score several matrices before the first look
+            self._stop.set()
         with torch_threads(self._torch_threads):
             for thread in self._running:
                 thread.start()
