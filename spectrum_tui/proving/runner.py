@@ -185,8 +185,14 @@ class Runner:
         memory = self._prepared.memory(half=False)
         costs = {method: estimate.step for method, estimate in memory.items()}
         step = clock.step / (costs.get(row.method) or 1.0)
-        seconds = seconds_in_all(self._left(row), step, row_seconds=clock.before, costs=costs)
+        beside = max(clock.before, self._beside())
+        seconds = seconds_in_all(self._left(row), step, row_seconds=beside, costs=costs)
         self._listener.on_estimate(seconds)
+
+    def _beside(self) -> float:
+        """Return the seconds of a row that is kept, beside its steps."""
+        found = [one.seconds - one.steps * one.step_seconds for one in self._outcomes if one.after]
+        return statistics.median(found) if found else 0.0
 
     def _left(self, now: Row) -> list[Row]:
         """Return the rows that are not on disk, with the one that runs."""
@@ -237,7 +243,7 @@ class _Clock:
     """When a row did what, by what it says."""
 
     def __init__(self) -> None:
-        self._begin = self._judging = self._last = time.monotonic()
+        self._begin = self._last = time.monotonic()
         self.before = 0.0
         self.steps: list[float] = []
 
@@ -247,13 +253,11 @@ class _Clock:
         return statistics.median(self.steps)
 
     def tick(self, progress: Progress) -> None:
-        """Take note of the time; what comes before the first step comes once more, but for
-        loading, after the last."""
+        """Take note of the time. What comes before the first step is about what a later row has
+        beside its steps: it loads, and judges after the last one."""
         now = time.monotonic()
-        if progress.doing == "judging":
-            self._judging = now
-        elif progress.doing == "training" and progress.step == 1:
-            self.before = now - self._begin + now - self._judging
+        if progress.doing == "training" and progress.step == 1:
+            self.before = now - self._begin
         elif progress.doing == "training":
             self.steps.append(now - self._last)
         self._last = now

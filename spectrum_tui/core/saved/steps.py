@@ -7,6 +7,9 @@ from pathlib import Path
 
 from spectrum_tui.core import disk
 
+ADAPTER_LINES = "spectrum_adapters.jsonl"
+"""The file in a trainer's `output_dir` that gets a line each time that `SpectrumAdapters` has
+changed adapters, or has looked whether to."""
 _NAME = re.compile(r"(.*)-step-(\d{1,12})\.json", re.DOTALL | re.ASCII)
 
 

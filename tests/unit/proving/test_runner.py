@@ -26,67 +26,19 @@ from spectrum_tui.core.errors import (
 )
 from spectrum_tui.core.proof.methods import parse_methods
 from spectrum_tui.core.proof.proof import Proof
-from spectrum_tui.core.proof.rates import parse_rates
 from spectrum_tui.core.proof.rows import OUT_OF_MEMORY, Job, Outcome, Progress, Row
 from spectrum_tui.core.proof.store import read_proof
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.proving.ends import ended
-from spectrum_tui.proving.preparing import Asked, Prepared, conditions_of, prepare
+from spectrum_tui.proving.preparing import Prepared, conditions_of, prepare
 from spectrum_tui.proving.process import RowProcess
 from spectrum_tui.proving.runner import Runner, StoppedError
 from tests import checkpoints, made
 from tests.unit.proving.fake_row import fake_outcome
+from tests.unit.proving.proofs import FAKE, Heard, Processes, asked
 from tests.unit.proving.texts import document
 
-FAKE = Path(__file__).with_name("fake_row.py")
 ROWS = ["top:50/0", "random:50/0", "top:50/1", "random:50/1"]
-
-
-class Heard:
-    """A listener that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.rows: list[str] = []
-        self.said: list[Progress] = []
-        self.outcomes: list[tuple[str, bool]] = []
-        self.estimates: list[float] = []
-        self.notes: list[str] = []
-
-    def on_row(self, row: Row, number: int, expected: int) -> None:
-        self.rows.append(f"{number}/{expected} {row.method}/{row.seed}")
-
-    def on_progress(self, row: Row, progress: Progress) -> None:
-        self.said.append(progress)
-
-    def on_outcome(self, row: Row, outcome: Outcome, *, kept: bool) -> None:
-        self.outcomes.append((f"{row.method}/{row.seed}", kept))
-
-    def on_estimate(self, seconds: float) -> None:
-        self.estimates.append(seconds)
-
-    def on_note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-def asked(folder: Path, methods: str = "top:50,random:50", lr: str = "2e-4") -> Asked:
-    """Two methods with two seeds on twenty documents, in a folder of their own."""
-    data = folder / "texts"
-    data.mkdir(exist_ok=True)
-    for number in range(20):
-        (data / f"{number}.txt").write_text(document(number))
-    result = made.with_parameters(made.result())
-    chosen = parse_methods(methods)
-    return Asked(
-        result=result,
-        scores="scores.json",
-        folder=folder / "proof",
-        data=(str(data),),
-        methods=chosen,
-        rates=parse_rates(lr, chosen) if lr else {},
-        steps=8,
-        seeds=2,
-        conditions=conditions_of(result),
-    )
 
 
 class FakeProcess(RowProcess):
@@ -138,35 +90,6 @@ class Table:
 @pytest.fixture
 def table(tmp_path: Path) -> Table:
     return Table(tmp_path)
-
-
-class Processes:
-    """The same in processes of their own (0.3 s each)."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.control = folder / "control"
-        self.log = folder / "control.log"
-
-    def want(self, text: str) -> None:
-        self.control.write_text(text)
-
-    def run(self) -> tuple[Proof, Heard]:
-        heard, command = Heard(), [sys.executable, "-P", str(FAKE), str(self.control)]
-        prepared = prepare(replace(asked(self.folder), seeds=1))
-        return Runner(prepared, heard, start=lambda: RowProcess(command)).run(), heard
-
-    @property
-    def started(self) -> list[str]:
-        """The rows that have had a process."""
-        return [line.split()[0] for line in self._lines()]
-
-    @property
-    def pids(self) -> list[int]:
-        return [int(line.split()[1]) for line in self._lines()]
-
-    def _lines(self) -> list[str]:
-        return self.log.read_text().splitlines() if self.log.exists() else []
 
 
 @pytest.fixture
@@ -368,7 +291,7 @@ def test_a_row_ends_with_its_parent_and_the_same_command_goes_on(processes: Proc
     processes.want("random:50/0 sleep")
     code = (
         "import sys; from pathlib import Path; "
-        "from tests.unit.proving.test_runner import Processes; Processes(Path(sys.argv[1])).run()"
+        "from tests.unit.proving.proofs import Processes; Processes(Path(sys.argv[1])).run()"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(processes.folder)])
     wait_for(lambda: len(processes.started) == 2)
