@@ -32,8 +32,7 @@ _LOADED = ("torch", "transformers", "peft", "spectrum_tui.proving.training")
 
 
 class AtOnce:
-    """Rows of one proof, each in a process that a server of processes forks (another way of
-    `multiprocessing` with START=spawn)."""
+    """Rows of one proof, each in a process that a server of processes forks."""
 
     def __init__(self, prepared: Prepared, rows: int, end: float) -> None:
         self._prepared = prepared
@@ -43,7 +42,7 @@ class AtOnce:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         # What is asked of CUDA before a fork, were it only whether it is there, bars it after.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-        self._processes = multiprocessing.get_context(os.environ.get("START", "forkserver"))
+        self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload(list(_LOADED))
 
     def run(self) -> None:
