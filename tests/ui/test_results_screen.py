@@ -265,16 +265,16 @@ async def test_the_yaml_stands_beside_from_160_columns() -> None:
     async with app.run_test(size=(160, 50)) as pilot:
         screen = app.results
         assert screen.views.heatmap is not None
-        assert screen.views.heatmap.region.right <= screen.views.preview.region.x
+        assert screen.views.heatmap.region.right <= app.preview.region.x
         await pilot.press("y")
         assert screen.views.current == HEAT
         await pilot.press("t")
         await pilot.pause()
-        assert screen.views.table.region.right <= screen.views.preview.region.x
+        assert screen.views.table.region.right <= app.preview.region.x
         await pilot.resize_terminal(100, 30)
         await pilot.press("y", "plus")
         await pilot.pause()
-        assert screen.views.preview.region.area > 0
+        assert app.preview.region.area > 0
         assert screen.views.table.region.area == 0
         await pilot.resize_terminal(170, 30)
         await pilot.pause()

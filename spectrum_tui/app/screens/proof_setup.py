@@ -35,8 +35,8 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.dataset.builtin import GENERAL
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import output_folder
+from spectrum_tui.core.memory.presets import is_half
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.platforms import has_nvidia_gpu
 from spectrum_tui.core.proof.methods import Method
 from spectrum_tui.core.proof.proof import Proof
 from spectrum_tui.core.proof.store import PROOF
@@ -103,7 +103,7 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         self.checkpointing = Checkbox("Gradient checkpointing", compact=True)
         self._said = Static(markup=False, id="said")
         self._looks: dict[str, Timer] = {}
-        self._half = state.settings.device != "cpu" and has_nvidia_gpu()
+        self._half = is_half(state.settings.device)
         self._earlier: Proof | None = None
         self._costs = Costs()
         self._problem = ""
