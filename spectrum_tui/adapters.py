@@ -5,7 +5,8 @@
     trainer = Trainer(model=peft_model, ..., callbacks=[SpectrumAdapters(every=200)])
 
 `SpectrumAdapters` switches adapters on and off, gives them other ranks, and lets layers share one
-where their gradients are alike. `param_groups` gives each its learning rate.
+where their gradients are alike. `param_groups` makes groups for an optimizer, with a learning rate
+for each layer; `optimizer_cls_and_kwargs` hands them to a Trainer.
 """
 
 from __future__ import annotations
@@ -21,20 +22,21 @@ from transformers import TrainerCallback
 
 from spectrum_tui.core.adapters.following import GRADIENT, Following, fit_on_load
 from spectrum_tui.core.adapters.grouping import LIMIT, Similar
+from spectrum_tui.core.adapters.learning_rates import optimizer_cls_and_kwargs, param_groups
 from spectrum_tui.core.adapters.processes import agreed, is_first
 from spectrum_tui.core.adapters.tiers import Ranks, RankTiers
 from spectrum_tui.core.errors import InputError, SpectrumError
-from spectrum_tui.core.files import append_text, slug, write_text
+from spectrum_tui.core.files import append_text, write_text
 from spectrum_tui.core.numbers import finite
 from spectrum_tui.core.policy_values import parse_percent
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
-from spectrum_tui.core.saved.steps import ADAPTER_LINES
+from spectrum_tui.core.saved.steps import ADAPTER_LINES, step_file
 from spectrum_tui.core.saved.store import flat_text
 from spectrum_tui.core.settings import DEFAULT_PERCENT, METRIC, check_metric, parse_metric
 from spectrum_tui.core.text import safe
 
-__all__ = ["SpectrumAdapters"]
+__all__ = ["SpectrumAdapters", "optimizer_cls_and_kwargs", "param_groups"]
 
 _STATE = "spectrum_adapters"
 """The key of the entry in the trainer's history that a resumed run goes on from: which adapters are
@@ -192,8 +194,8 @@ class SpectrumAdapters(TrainerCallback):  # type: ignore[misc]  # transformers i
         if state.is_world_process_zero:
             line = {"moves": moves.text, "metric": metric, **_scores(result)}
             self._say(args, state.global_step, line, time.perf_counter() - begin)
-            name = f"snr_results_{slug(result.provenance.model)}-step-{state.global_step}.json"
-            write_text(Path(args.output_dir) / name, flat_text(result))
+            path = step_file(result, Path(args.output_dir), state.global_step)
+            write_text(path, flat_text(result))
 
     def _group(self, args: Any, state: Any, optimizer: Any) -> None:
         following = self._following

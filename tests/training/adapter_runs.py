@@ -99,6 +99,13 @@ def answer(model: Any) -> torch.Tensor:
     return logits
 
 
+def one_batch(model: Any) -> dict[str, torch.Tensor]:
+    """Two texts or pictures, as the model takes them in a training."""
+    if "pixel" in str(getattr(model, "main_input_name", "")):
+        return _collated(images()[:2])
+    return collate(rows(2))
+
+
 def lines(folder: Path) -> list[dict[str, Any]]:
     """What a run has written of its adapters."""
     texts = (folder / ADAPTER_LINES).read_text(encoding="utf-8").splitlines()

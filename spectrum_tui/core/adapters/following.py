@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from spectrum_tui.core.adapters.grouping import Similar, share, similar_groups, tie
 from spectrum_tui.core.adapters.moves import Moves, moves_of
@@ -33,6 +32,8 @@ from spectrum_tui.core.training.rescoring import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from spectrum_tui.core.results.results import Result
 
 GRADIENT = "gradient"
@@ -206,6 +207,8 @@ class Following:
         return str(self.config.init_lora_weights).lower() == "gaussian"
 
     def _generator(self, step: int, place: int) -> torch.Generator:
+        import torch
+
         seed = np.random.SeedSequence([self._seed, step, place]).generate_state(1)[0]
         return torch.Generator().manual_seed(int(seed))
 
@@ -243,7 +246,7 @@ def _relative(layer: LiveLayer, norms: Mapping[str, float]) -> float | str:
 
 def _check_base(adapters: Sequence[LiveAdapter], scored: set[str]) -> None:
     """Raise SpectrumError where the weight beside an adapter cannot be read as numbers."""
-    kinds = {type(one.base): one for one in adapters if hasattr(one.base, one.weight_name)}
+    kinds = {(type(a.base), a.dtype): a for a in adapters if a.dtype is not None}
     for one in kinds.values():
         dequantised(one)
     missing = [one for one in adapters if one.layer not in scored]

@@ -52,9 +52,9 @@ class Similar:
         )
         if not self.groups:
             return f"{seen}: none reaches {self.limit:g}, nothing is shared"
-        layers = sum(map(len, self.groups))
-        groups = counted(len(self.groups), "group")
-        return f"{layers} layers share adapters in {groups}; {seen}"
+        layers = counted(sum(map(len, self.groups)), "layer")
+        groups = counted(len(self.groups), "adapter")
+        return f"{layers} in {groups} from now on; {seen}"
 
 
 def similar_groups(

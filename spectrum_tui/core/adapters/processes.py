@@ -46,6 +46,8 @@ def follow_changes(model: torch.nn.Module, parameters: Iterable[torch.nn.Paramet
     for parameter in parameters:
         _dist().broadcast(parameter.data, src=0)
     for wrapper in _wrappers(model):
+        # It holds the nodes that add up gradients, which know the sizes of before.
+        wrapper.reducer = wrapper.logger = None
         trained, sparse = wrapper._build_params_for_reducer()
         names = wrapper._build_debug_param_to_name_mapping(trained)
         wrapper._ddp_init_helper(trained, sparse, names, False)

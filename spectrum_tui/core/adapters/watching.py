@@ -73,8 +73,9 @@ class GradientWatch:
     def sketches(self) -> dict[str, npt.NDArray[np.float64]]:
         """{layer: the sketch of its mean gradient over the steps}"""
         return {
-            layer: (total / self._steps[layer]).double().cpu().numpy()
-            for layer, total in self._sums.items()
+            one.layer: (self._sums[one.layer] / self._steps[one.layer]).double().cpu().numpy()
+            for one in self._adapters
+            if one.layer in self._sums
         }
 
     def _watching(self, layer: str) -> Callable[[Any, Any, Any], None]:

@@ -80,6 +80,14 @@ class LiveAdapter:
         """What the weight is called in its module."""
         return str(getattr(self.module, "parameter_name", "weight"))
 
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The dtype of the weight as it is kept; None where it is kept under another name."""
+        dtype: torch.dtype | None = getattr(
+            getattr(self.base, self.weight_name, None), "dtype", None
+        )
+        return dtype
+
     def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(experts x rank x inputs, experts x outputs x rank): A and B of each matrix, as views."""
         down, up = self.down.detach(), self.up.detach()

@@ -41,7 +41,7 @@ _SHARDED = ("full_tensor", "ds_id")
 """What parameters have of FSDP 2, and of DeepSpeed ZeRO 3."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveLayer:
     """A layer of a model in memory: its weight, how many experts are in it, and its adapter."""
 
@@ -182,7 +182,7 @@ def _layer(p: LiveParameter, shapes: dict[str, tuple[int, ...]], model_type: str
         nbytes=weight.nbytes,
         experts=experts,
     )
-    return LiveLayer(layer, weight, experts, split)
+    return LiveLayer(layer=layer, weight=weight, experts=experts, gate_up=split)
 
 
 def dequantised(adapter: LiveAdapter) -> torch.Tensor:

@@ -89,7 +89,8 @@ class Probing:
             name = class_of(self._conditions).__name__
             settings = Settings(model_class=name, allow_gptq=job.allow_gptq)
             _, plan = exact_plan(inspection, settings)
-            return skeleton(inspection.checkpoint.config, name, self._dtype), plan
+            device = self._machine.device
+            return skeleton(inspection.checkpoint.config, name, device, self._dtype), plan
 
     def _text(self, model: Any) -> tuple[list[Batch], Loss, int, list[str]]:
         """Return batches of the text, and their loss."""
