@@ -40,11 +40,9 @@ _DEFAULT = Conditions(model="", train="", held_out="")
 def run(arguments: Sequence[str]) -> int:
     """Train the rows and write the proof; returns the exit code, raises SpectrumError."""
     options = make_parser().parse_args(arguments)
-    settings = settings_of(options)
-    result = load_scores(options, settings).with_metric(settings.metric)
-    prepared = prepare(_asked(options, result))
+    prepared = _prepared(options)
     _introduce(prepared)
-    with TerminalSignals(draw, settings.signals) as signals:
+    with TerminalSignals(draw, settings_of(options).signals) as signals:
         talk = _Talk(signals, agreed=options.yes, sweeps=bool(prepared.plan.swept))
         runner = Runner(prepared, talk, again=options.again)
         try:
@@ -60,6 +58,17 @@ def run(arguments: Sequence[str]) -> int:
 
 
 # -- what is asked for -----------------------------------------------------------------------------
+
+
+def prepared_by(arguments: Sequence[str]) -> Prepared:
+    """Return what arguments of this command ask for, before its first row; raises SpectrumError."""
+    return _prepared(make_parser().parse_args(arguments))
+
+
+def _prepared(options: argparse.Namespace) -> Prepared:
+    settings = settings_of(options)
+    result = load_scores(options, settings).with_metric(settings.metric)
+    return prepare(_asked(options, result))
 
 
 def _asked(options: argparse.Namespace, result: Result) -> Asked:

@@ -24,7 +24,7 @@ from spectrum_tui.core.proof.proof import Comparison, Proof, proof_text
 from spectrum_tui.core.proof.rates import FEWEST_STEPS
 from spectrum_tui.core.proof.statistics import LEVEL, least_t
 from spectrum_tui.core.proof.store import read_proof
-from spectrum_tui.core.proof.summary import summaries
+from spectrum_tui.core.proof.summary import Summary, summaries
 from spectrum_tui.core.proof.table import markdown
 from tests.benchmarks.evidence_sources import HEAD, INPUTS, SOURCES
 
@@ -169,20 +169,28 @@ def _listed(methods: Sequence[str]) -> str:
 
 
 def _saved(proof: Proof) -> Iterator[str]:
-    """Yield what each method takes of the memory and time of training everything."""
+    """Yield what each method takes of the memory and time of training everything; times are not
+    known of rows that ran at the same time."""
     found = {one.method: one for one in summaries(proof.outcomes, proof.methods) if one.held_out}
     whole = found.get("full") or found.get("top:100")
-    if whole is None or not (whole.peak and whole.step_seconds):
+    if whole is None:
         return
-    shares = [
-        f"`{one.method}` {one.peak / whole.peak:.0%}, {one.step_seconds / whole.step_seconds:.0%}"
-        for one in found.values()
-        if one is not whole and one.peak and one.step_seconds
-    ]
-    if shares:
-        yield (
-            f"Peak memory and time of a step, as shares of `{whole.method}`: {'; '.join(shares)}."
-        ).replace("%", " %")
+    for title, of in (("Peak memory", _peak), ("Time of a step", _step)):
+        shares = [
+            f"`{one.method}` {of(one) / of(whole):.0%}".replace("%", " %")
+            for one in found.values()
+            if one is not whole and of(one) and of(whole)
+        ]
+        if shares:
+            yield f"{title}, as a share of `{whole.method}`: {', '.join(shares)}."
+
+
+def _peak(one: Summary) -> float:
+    return one.peak
+
+
+def _step(one: Summary) -> float:
+    return one.step_seconds
 
 
 def _runs(proofs: Mapping[str, Proof]) -> Iterator[str]:

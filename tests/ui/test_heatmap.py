@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from textual.app import App, ComposeResult
@@ -433,3 +435,35 @@ async def test_a_family_whose_types_differ_has_no_one_percentage() -> None:
     texts = dict(zip(app.heatmap.matrix.labels, app.grid.percents, strict=True))
     assert texts["mlp.experts.*.down_proj ×2"] == "*"
     assert texts["mlp.experts.*.gate_proj ×2"] == "50 "
+
+
+def _ranked(app: Host) -> list[str]:
+    """What the lines below the map say of the layers of a type: mark, block and score."""
+    _, title, *lines = app.heatmap.ranks.render().plain.splitlines()
+    assert title == f"{app.layer_name().split('.', 3)[3]} by rank: block and SNR"
+    found = re.findall(r"(● )?\s*(\d+ \S+)", "\n".join(lines))
+    return [f"{mark}{text}" for mark, text in found]
+
+
+async def test_the_type_under_the_cursor_stands_by_rank_where_the_map_leaves_room() -> None:
+    app = Host(made.result(layers=12, sizes=False, failed={1: "holds NaN"}), percent=25)
+    async with app.run_test(size=(100, 38)) as pilot:
+        await pilot.pause()
+        assert app.heatmap.ranks.region.bottom == app.heatmap.region.bottom
+        for _ in range(2):
+            row = int(app.heatmap.foot.members[0])
+            scores = app.selection.result.scores
+            rows = np.flatnonzero(scores.type_ids == scores.type_ids[row])
+            ranked = np.argsort(-scores.values[rows])
+            order = [at for at in ranked.tolist() if int(rows[at]) not in scores.problems]
+            wanted = [f"{at} {numbers.score(float(scores.values[rows[at]]))}" for at in order]
+            chosen = app.selection.mask(Policy(percent=25))[rows]
+            assert _ranked(app) == [
+                f"● {text}" if chosen[at] else text for at, text in zip(order, wanted, strict=True)
+            ]
+            await pilot.press(*["down"] * 5, "right")
+        app.heatmap.show(app.selection, Policy(percent=100))
+        assert all(text.startswith("● ") for text in _ranked(app))
+        await pilot.resize_terminal(100, 14)
+        await pilot.pause()
+        assert not app.heatmap.ranks.display

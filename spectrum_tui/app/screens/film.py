@@ -136,7 +136,8 @@ class FilmScreen(NamedKeys, Screen[None]):
     def _show_place(self) -> None:
         frames = self._frames
         playing = "  ▶ playing" if self._playing is not None else ""
-        place = f"Step {frames[self.at].step:,}{playing}"
+        moves = frames[self.at].moves
+        place = f"Step {frames[self.at].step:,}{f': {moves}' if moves else ''}{playing}"
         self._line.show(place, f"{self.at + 1:,} of {len(frames):,}, to step {frames[-1].step:,}")
         width = max(2, self._track.size.width)
         cell = round(self.at / (len(frames) - 1) * (width - 1))

@@ -36,11 +36,10 @@ class Layout:
     needed: tuple[str, ...]
     example: Callable[[Row], Example]
     optional: tuple[str, ...] = ()
-    fits: Callable[[Row], bool] = lambda row: True
 
     def is_of(self, row: Row) -> bool:
-        """Return whether a row has the columns, and in them what the layout is of."""
-        return all(name in row for name in self.needed) and self.fits(row)
+        """Return whether a row has the columns."""
+        return all(name in row for name in self.needed)
 
 
 def layout_of(row: Row, also: Sequence[Layout] = ()) -> Layout | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from spectrum_tui.core import disk, files
@@ -36,14 +37,20 @@ def _image(row: Row) -> Example:
     return Example(file=text_in(row, "image"), label=text_in(row, "class"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Recordings(Layout):
+    """Tables of source code have the same columns: the paths tell."""
+
+    def is_of(self, row: Row) -> bool:
+        """Return whether it is a recording."""
+        return all(name in row for name in self.needed) and _ends(row["path"], SOUNDS)
+
+
 def _recording(column: str) -> Layout:
     def example(row: Row) -> Example:
         return Example(file=text_in(row, "path"), text=text_in(row, column))
 
-    # Tables of source code have the same columns: the paths tell.
-    return Layout(
-        "audio", ("path", column), example, fits=lambda row: _ends(row.get("path"), SOUNDS)
-    )
+    return _Recordings("audio", ("path", column), example)
 
 
 IMAGE = Layout("image", ("image", "class"), _image)

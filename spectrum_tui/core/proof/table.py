@@ -71,7 +71,7 @@ def _columns(proof: Proof, found: Sequence[Summary]) -> Iterator[_Column]:
     yield _Column("peak", lambda one: _size(one.peak))
     yield _Column("tokens", lambda one: f"{one.tokens:,}" if one.tokens else NOTHING, wide=True)
     yield _Column("step", lambda one: seconds_text(one.step_seconds))
-    yield _Column("time", lambda one: numbers.duration(one.seconds), wide=True)
+    yield _Column("time", lambda one: _time(one.seconds), wide=True)
     yield _Column(
         "cost", lambda one: _number(one.seconds * price, f"{one.seconds / 3600 * price:.2f}")
     )
@@ -99,6 +99,10 @@ def _number(value: float, text: str) -> str:
 
 def _size(value: float) -> str:
     return numbers.size(value) if value else NOTHING
+
+
+def _time(seconds: float) -> str:
+    return _number(seconds, numbers.duration(seconds)) if math.isfinite(seconds) else NOTHING
 
 
 def seconds_text(value: float) -> str:

@@ -146,7 +146,7 @@ class LoraKind(AdapterKind):
 
     name = "peft-lora"
     title = "PEFT LoRA"
-    purpose = "Adapters on the selected layers; (Q)LoRA"
+    purpose = "(Q)LoRA on the selected layers"
     meaning = (
         "LoRA on the high tier, everything else frozen. The medium tier is not used. "
         "With --4bit, the file loads the model as QLoRA does."
@@ -159,7 +159,7 @@ class TiersKind(AdapterKind):
 
     name = "peft-tiers"
     title = "PEFT tiers"
-    purpose = "Adapters of two ranks, high and low"
+    purpose = "Adapters of a high and a low rank"
     meaning = (
         "LoRA on both tiers, with the higher rank where there is more signal; alpha is twice the "
         "rank, so both are scaled alike. With --4bit, the file loads the model as QLoRA does."
@@ -181,7 +181,7 @@ class HybridKind(AdapterKind):
 
     name = "peft-hybrid"
     title = "PEFT hybrid"
-    purpose = "4-bit; the best train whole, the next by LoRA"
+    purpose = "4-bit; best whole, next with LoRA"
     meaning = (
         "The model is loaded in 4 bits, except the high tier, which trains whole in 16 bits; "
         "the medium tier trains by LoRA. Fused experts always train by LoRA."
@@ -244,7 +244,7 @@ class GroupsKind(AdapterKind):
 
     name = "peft-groups"
     title = "PEFT groups"
-    purpose = "Similar neighbours share an adapter (heuristic)"
+    purpose = "Shared adapters, by a heuristic"
     meaning = (
         "LoRA on the high tier. Neighbours of one type share an adapter where they have {measure}: "
         "a heuristic, since only gradients would tell."

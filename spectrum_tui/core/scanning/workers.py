@@ -22,6 +22,7 @@ from spectrum_tui.core.scanning.devices import (
     CPU,
     current,
     is_out_of_memory,
+    load_solvers,
     refuse_if_lost,
     release,
     too_large,
@@ -118,6 +119,8 @@ class Workers:
         ]
         if cancelled():  # already: the threads might score several matrices before the first look
             self._stop.set()
+        for pool in self._pools:
+            load_solvers(pool.device)
         with torch_threads(self._torch_threads):
             for thread in self._running:
                 thread.start()

@@ -101,7 +101,7 @@ class Probing:
             settings = Settings(model_class=name, allow_gptq=job.allow_gptq)
             _, plan = exact_plan(inspection, settings)
             raw = self._with_classes(inspection.checkpoint.config, plan)
-            return skeleton(raw, name, self._dtype), plan
+            return skeleton(raw, name, self._machine.device, self._dtype), plan
 
     def _with_classes(self, raw: Mapping[str, Any], plan: ParameterPlan) -> Mapping[str, Any]:
         """Return the configuration, with the classes of the data where the model has a new head:
