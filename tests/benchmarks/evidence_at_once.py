@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from spectrum_tui.cli.prove import prepared_by
 from spectrum_tui.core.proof.methods import Method
 from spectrum_tui.core.proof.plan import found_rates
-from spectrum_tui.core.proof.rows import Job, Outcome, Progress, Row, job_of, job_text
+from spectrum_tui.core.proof.rows import DIVERGED, Job, Outcome, Progress, Row, job_of, job_text
 from spectrum_tui.core.proof.store import keep_row, kept_row
 from spectrum_tui.proving.preparing import Prepared
 from spectrum_tui.proving.row import run_job
@@ -40,6 +40,8 @@ class AtOnce:
         self._pool = ThreadPoolExecutor(rows)
         # Set before CUDA begins: its matrix products are not repeatable otherwise.
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        # What is asked of CUDA before a fork, were it only whether it is there, bars it after.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
         self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload(list(_LOADED))
 
@@ -74,7 +76,8 @@ class AtOnce:
         job, folder = self._prepared.job(row), self._prepared.asked.folder
         outcome, _ = kept_row(folder, job.key)
         if outcome is None and (outcome := self._forked(job)) is not None:
-            keep_row(folder, job.key, outcome)
+            if outcome.error in ("", DIVERGED):
+                keep_row(folder, job.key, outcome)
             loss = outcome.after.held_out if outcome.after else outcome.error
             print(folder.name, row.method, row.seed, row.rate, row.trial, loss, flush=True)
         return outcome

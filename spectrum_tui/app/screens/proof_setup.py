@@ -63,11 +63,6 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]  # noqa: RUF012 (Textual's type)
     DEFAULT_CSS = """
     ProofSetupScreen {
-        & .panel {
-            border: round $panel; padding: 0 1; border-title-color: $primary;
-            border-subtitle-color: $foreground 60%;
-        }
-        & .panel:focus-within { border: round $accent; }
         & #texts { height: auto; }
         & Field { grid-columns: 15 30 1fr; }
         & Field.-stacked { grid-columns: 15 1fr; }
