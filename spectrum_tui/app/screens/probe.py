@@ -145,7 +145,7 @@ class ProbeScreen(Dialog[Result | None]):
             return
         field.show_help("Reading …")
         try:
-            said = await beside(partial(proof_setup.read_texts, text))
+            said = await beside(partial(proof_setup.read_texts, text, media=True))
         except SpectrumError as error:
             field.show_error(error.message, error.hint)
         else:
