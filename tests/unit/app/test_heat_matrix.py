@@ -144,7 +144,7 @@ def test_60_000_layers_are_all_in_some_cell() -> None:
     rng = np.random.default_rng(0)
     names = [f"m.{i}.mlp.experts.{e}.w{k}" for k in range(3) for e in range(400) for i in range(50)]
     matrix = HeatMatrix(scores_of_experts(names, rng.random(60_000)))
-    assert matrix.shape == (3, 51)
+    assert matrix.map_shape == (3, 51)
     assert matrix.counts.sum() == 60_000
     mask = rng.random(60_000) < 0.3
     assert matrix.selected(mask).sum() == mask.sum()
