@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spectrum_tui.cli.main import main
-from spectrum_tui.core.probing.records import Doing, Plan, Probed, ProbeJob
+from spectrum_tui.core.probing.records import Probed, ProbeJob, Said
 from spectrum_tui.core.proof.rows import Job, Outcome, Progress
 from spectrum_tui.core.proof.store import read_proof
 from spectrum_tui.core.saved.store import load_result
@@ -34,7 +34,7 @@ class Rows(RowProcess):
         return run_job(job, tell), True
 
 
-def probed_here(asking: Any, job: ProbeJob, tell: Callable[[Plan | Doing], None]) -> Probed:
+def probed_here(asking: Any, job: ProbeJob, tell: Callable[[Said], None]) -> Probed:
     return probe(job, tell)
 
 
