@@ -22,11 +22,12 @@ from transformers import TrainerCallback
 
 from spectrum_tui.core.comparison.compare import Comparison, compare, rho_text
 from spectrum_tui.core.errors import InputError, SpectrumError
-from spectrum_tui.core.files import append_text, slug, write_text
+from spectrum_tui.core.files import append_text, write_text
 from spectrum_tui.core.numbers import finite
 from spectrum_tui.core.policy_values import parse_percent
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.saved.steps import step_file
 from spectrum_tui.core.saved.store import flat_text, load_result
 from spectrum_tui.core.settings import DEFAULT_PERCENT, METRIC, check_metric, parse_metric
 from spectrum_tui.core.text import safe
@@ -179,6 +180,5 @@ def _say(line: dict[str, Any], percent: float) -> None:
 
 
 def _write(folder: Path, now: Result, line: dict[str, Any], step: int) -> None:
-    name = f"snr_results_{slug(now.provenance.model)}-step-{step}.json"
-    write_text(folder / name, flat_text(now))
+    write_text(step_file(now, folder, step), flat_text(now))
     append_text(folder / LINES, json.dumps(line) + "\n")

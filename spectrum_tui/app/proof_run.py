@@ -91,6 +91,7 @@ class ProofRun:
     def _reset(self) -> None:
         self._phase: ProofPhase = "running"
         self._outcomes: list[Outcome] = []
+        self._rates: dict[str, float] = {}
         self._row: Row | None = None
         self._number = self._expected = 0
         self._progress: Progress | None = None
@@ -140,7 +141,7 @@ class ProofRun:
                 methods=tuple(method.text for method in plan.methods),
                 seeds=plan.seeds,
                 outcomes=tuple(self._outcomes),
-                rates=self._proof.rates if self._proof else plan.rates,
+                rates=self._proof.rates if self._proof else {**plan.rates, **self._rates},
                 row=self._row,
                 number=self._number,
                 expected=self._expected,
@@ -200,6 +201,8 @@ class ProofRun:
         """Take note that a row begins."""
         with self._lock:
             self._row, self._number, self._expected = row, number, expected
+            if not row.trial:  # its method's rate is found
+                self._rates[row.method] = row.rate
             self._progress, self._curve = None, []
 
     def on_progress(self, row: Row, progress: Progress) -> None:

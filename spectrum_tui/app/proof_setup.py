@@ -12,7 +12,7 @@ from pathlib import Path
 
 from spectrum_tui.app.proof_offers import SELECTION_FILE, Offer, checked
 from spectrum_tui.app.proof_run import ProofRun
-from spectrum_tui.core.dataset.describing import describe
+from spectrum_tui.core.dataset.describing import describe, noun_of
 from spectrum_tui.core.dataset.examples import Dataset
 from spectrum_tui.core.dataset.reading import read_dataset
 from spectrum_tui.core.dataset.split import split
@@ -115,9 +115,10 @@ def typed_before(proof: Proof) -> Typed:
 # -- what is found, on a thread --------------------------------------------------------------------
 
 
-def read_texts(text: str) -> str:
-    """Return how much the files in a field hold; raises DataError."""
-    return "; ".join((_amount(data := read_dataset(names_of(text))), *_left_out(data)))
+def read_texts(text: str, *, media: bool = False) -> str:
+    """Return how much the files in a field hold; raises DataError. See `read_dataset`."""
+    data = read_dataset(names_of(text), media=media)
+    return "; ".join((_amount(data), *_left_out(data)))
 
 
 def read_data(text: str) -> str:
@@ -131,9 +132,10 @@ def read_data(text: str) -> str:
 
 def _amount(data: Dataset) -> str:
     letters = sum(len(example.characters) for example in data.examples)
-    noun = "document" if data.form == "text" else "example"
-    tokens = count(letters / LETTERS_OF_A_TOKEN)
-    return f"{counted(len(data.examples), noun)}, about {tokens} tokens"
+    said = counted(len(data.examples), noun_of(data))
+    if data.form in ("image", "audio"):
+        return said
+    return f"{said}, about {count(letters / LETTERS_OF_A_TOKEN)} tokens"
 
 
 def _left_out(data: Dataset) -> list[str]:

@@ -27,6 +27,7 @@ from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.policy_line import read_policy
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.saved.library import record
+from spectrum_tui.core.saved.steps import moves_at
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.settings import POLICY_OPTIONS, Settings
@@ -89,6 +90,8 @@ def _lines(comparison: Comparison, policies: Policies) -> Iterator[str]:
         layers = counted(len(result.scores), "layer")
         where = f", {safe(file)}" if same else ""
         yield f"{label}  {safe(result.provenance.model)}, {layers}{where}"
+        if moves := moves_at(Path(result.source)):
+            yield f"   adapters at that step: {moves}"
     words = described(comparison.a.scores.metric).words
     yield f"Ranked by {words}; compared are {_compared(policies)}."
     yield from notes(comparison)

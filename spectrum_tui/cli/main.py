@@ -32,6 +32,8 @@ COMMANDS = {
     "memory": ("RESULTS.json", "estimate the memory to train a selection; fit it into N GiB"),
     "probe": ("MODEL", "add metrics that need data: gradients, activations"),
     "prove": ("SCORES.json", "train in several ways on your own data, and compare"),
+    "adapter": ("ADAPTER", "show how much of its ranks a LoRA adapter uses"),
+    "merge": ("ADAPTER", "merge a LoRA adapter into its 16-bit base, file by file"),
     "compare": ("A.json B.json", "compare two rankings and their selections"),
     "library": ("", "list the score files of this machine, the last used first"),
     "config": ("", "show your defaults: theme, percentage, card, keys, …"),

@@ -15,10 +15,9 @@ from spectrum_tui.cli.status_line import StatusLine
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.files import output_folder, slug
-from spectrum_tui.core.memory.presets import parse_batch, parse_gpus, parse_sequence
+from spectrum_tui.core.memory.presets import is_half, parse_batch, parse_gpus, parse_sequence
 from spectrum_tui.core.numbers import counted, duration
 from spectrum_tui.core.option import whole_number
-from spectrum_tui.core.platforms import has_nvidia_gpu
 from spectrum_tui.core.proof.methods import DEFAULT_METHODS, parse_methods
 from spectrum_tui.core.proof.plan import ASK_ABOVE, MOST_SEEDS, MOST_STEPS
 from spectrum_tui.core.proof.proof import Proof, proof_text
@@ -41,12 +40,10 @@ _DEFAULT = Conditions(model="", train="", held_out="")
 def run(arguments: Sequence[str]) -> int:
     """Train the rows and write the proof; returns the exit code, raises SpectrumError."""
     options = make_parser().parse_args(arguments)
-    settings = settings_of(options)
-    result = load_scores(options, settings).with_metric(settings.metric)
-    prepared = prepare(_asked(options, result))
+    prepared = _prepared(options)
     _introduce(prepared)
-    with TerminalSignals(draw, settings.signals) as signals:
-        talk = _Talk(signals, agreed=options.yes)
+    with TerminalSignals(draw, settings_of(options).signals) as signals:
+        talk = _Talk(signals, agreed=options.yes, sweeps=bool(prepared.plan.swept))
         runner = Runner(prepared, talk, again=options.again)
         try:
             proof = runner.run()
@@ -61,6 +58,17 @@ def run(arguments: Sequence[str]) -> int:
 
 
 # -- what is asked for -----------------------------------------------------------------------------
+
+
+def prepared_by(arguments: Sequence[str]) -> Prepared:
+    """Return what arguments of this command ask for, before its first row; raises SpectrumError."""
+    return _prepared(make_parser().parse_args(arguments))
+
+
+def _prepared(options: argparse.Namespace) -> Prepared:
+    settings = settings_of(options)
+    result = load_scores(options, settings).with_metric(settings.metric)
+    return prepare(_asked(options, result))
 
 
 def _asked(options: argparse.Namespace, result: Result) -> Asked:
@@ -128,8 +136,7 @@ def _introduce(prepared: Prepared) -> None:
         f"{counted(asked.steps, 'step')} of {conditions.batch} × {conditions.sequence:,} tokens: "
         f"up to {numbers.count(asked.steps * tokens)} tokens a row"
     )
-    on_gpu = conditions.device != "cpu" and has_nvidia_gpu()
-    half = conditions.dtype == "bfloat16" or (conditions.dtype == "auto" and on_gpu)
+    half = is_half(conditions.device, conditions.dtype)
     needs = prepared.memory(half=half)
     if needs:
         each = (f"{method} {numbers.size(needs[method].total)}" for method in needs)
@@ -142,8 +149,9 @@ def _introduce(prepared: Prepared) -> None:
 class _Talk:
     """Progress on stderr: a line for each row, and below it what the row does."""
 
-    def __init__(self, signals: TerminalSignals, *, agreed: bool) -> None:
+    def __init__(self, signals: TerminalSignals, *, agreed: bool, sweeps: bool) -> None:
         self._signals = signals
+        self._sweeps = sweeps
         self._agreed = agreed
         self._line = StatusLine()
         self._count = ""
@@ -155,7 +163,8 @@ class _Talk:
 
     def on_row(self, row: Row, number: int, expected: int) -> None:
         """Remember which row it is."""
-        self._count = f"row {number} of {'about ' if row.trial else ''}{expected}: {_named(row)}"
+        about = "about " if self._sweeps and not row.seed else ""
+        self._count = f"row {number} of {about}{expected}: {_named(row)}"
         self._share = (number - 1) / expected
 
     def on_progress(self, row: Row, progress: Progress) -> None:

@@ -163,6 +163,7 @@ class _Scan:
         self.interrupted = False
         self.stopped = False
         self._told = False
+        self._begun = False
         self._group = group
         self._say = say
         self._signals = signals
@@ -205,11 +206,15 @@ class _Scan:
                 self._say(f"{layers} on {event.device}, {event.batch_size} at a time")
                 self._say_each(event.notes)
             case LayerStarted():
+                self._begun = True
                 self._tell_resumed()
             case LayerFailed():
                 self._line.clear()
                 self._say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
-            case LayerDone() if self._group.leads:
+            case LayerDone() if not event.resumed:
+                self._begun = True
+                if not self._group.leads:
+                    return
                 state = self.progress.snapshot()
                 if self._line.is_due():
                     self._line.show(_progress(state))
@@ -220,6 +225,8 @@ class _Scan:
             case ScanEnded():
                 self._line.clear()
                 self._tell_resumed()
+                if not self._begun and event.reason == "finished":
+                    self._say("every layer was scored already; --fresh scores them again")
                 self._say_each(event.notes)
                 self.stopped = event.reason == "stopped"
 

@@ -12,11 +12,17 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from spectrum_tui.core.platforms import open_flags, set_mode, user_id, wait_for_writer
+from spectrum_tui.core.platforms import (
+    drop_from_memory,
+    open_flags,
+    set_mode,
+    user_id,
+    wait_for_writer,
+)
 
 MOST_KEPT = 2**30
 """Bytes that are read of one file: beyond it, it is no cache file of ours and no score file."""
@@ -82,6 +88,18 @@ def _read_whole(handle: int, path: Path, most: int) -> bytes:
     if len(data) > most or os.fstat(handle).st_size > most:
         raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
     return data
+
+
+def read_from_disk(path: Path, piece: int) -> Iterator[bytes]:
+    """Yield a file piece by piece, as the disk has it: what the system still holds in memory of it
+    is dropped first, where it lets itself be asked. Raises OSError."""
+    handle = _open_to_read(path, pipes=False)
+    try:
+        drop_from_memory(handle)
+        while data := os.read(handle, piece):
+            yield data
+    finally:
+        os.close(handle)
 
 
 def is_device(path: Path) -> bool:
@@ -198,6 +216,14 @@ def make_folder(folder: Path, mode: int = 0o700) -> None:
     except FileExistsError:  # another process was faster
         if not os.path.isdir(folder):
             raise
+
+
+def move_folder(folder: Path, to: Path) -> None:
+    """Give a folder another name, where nothing or an empty folder is."""
+    if os.path.isdir(to):
+        os.rmdir(to)
+    os.rename(folder, to)
+    _sync_folder(to.parent)
 
 
 def names_in(folder: Path) -> list[str]:

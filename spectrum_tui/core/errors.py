@@ -87,6 +87,12 @@ class RecipeError(SpectrumError):
     title = "Cannot use the recipe"
 
 
+class AdapterError(SpectrumError):
+    """A folder that holds no adapter, one that cannot be merged, or one of another base."""
+
+    title = "Cannot use the adapter"
+
+
 class SelectionError(SpectrumError):
     """A selection that must not be written: it would train nothing, or not what it says."""
 

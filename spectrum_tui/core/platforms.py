@@ -48,6 +48,13 @@ def set_mode(handle: int, mode: int) -> None:
         os.fchmod(handle, mode)
 
 
+def drop_from_memory(handle: int) -> None:
+    """Let the system forget what it holds of a file that is on the disk, where it does (Linux)."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def wait_for_writer(handle: int) -> None:
     """Have reads of a pipe wait for data, which was not waited for when it was opened."""
     if hasattr(os, "set_blocking"):

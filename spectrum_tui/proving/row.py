@@ -75,9 +75,10 @@ def run_job(
         traceback.print_exc()
         problem = no_memory(job) if is_out_of_memory(exc) else (unexpected(exc), "")
     done = training.outcome() if training else empty
+    shared = training.shared_seconds if training else 0.0
     return replace(
         done,
-        seconds=time.perf_counter() - begin,
+        seconds=time.perf_counter() - begin - shared,
         finished=time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
         error=problem[0],
         hint=problem[1],

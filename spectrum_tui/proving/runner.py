@@ -17,9 +17,11 @@ from typing import Protocol
 from spectrum_tui import __version__
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.journal.lock import ScanLock
+from spectrum_tui.core.proof.methods import Method
 from spectrum_tui.core.proof.plan import found_rates, seconds_in_all
 from spectrum_tui.core.proof.plot import plot
 from spectrum_tui.core.proof.proof import Proof, Texts
+from spectrum_tui.core.proof.rates import FIRST
 from spectrum_tui.core.proof.rows import Job, Outcome, Progress, Row
 from spectrum_tui.core.proof.store import keep_row, kept_row, write_proof
 from spectrum_tui.core.proof.summary import summaries
@@ -75,6 +77,7 @@ class Runner:
         self._process: RowProcess | None = None
         self._stopped = False
         self._number = 0
+        self._more = 0  # trials and rows, beyond those that were expected
         self._estimated = False
         self._outcomes: list[Outcome] = []
         self._rates: dict[str, float] = dict(prepared.plan.rates)
@@ -93,19 +96,28 @@ class Runner:
         with self._alone():
             self._prepared.write_texts()
             try:
-                for method in plan.swept:
-                    tried: list[Outcome] = []
-                    while (row := plan.next_trial(method, tried)) is not None:
-                        tried.append(self._done(row))
-                self._rates |= found_rates(self._outcomes)
-                for row in plan.rows(self._rates):
-                    self._done(row)
+                for method, seed in plan.turns():
+                    if not seed and method in plan.swept:
+                        self._sweep(method)
+                    if method.text in self._rates:
+                        self._done(plan.row(method, seed, self._rates[method.text]))
             finally:
                 self.proof = self._proof()
                 if self._outcomes:
                     folder = self._prepared.asked.folder
                     write_proof(folder, self.proof, markdown(self.proof), plot(self.proof))
         return self.proof
+
+    def _sweep(self, method: Method) -> None:
+        """Look for the rate of a method, directly before its first row: the first result comes
+        before all the other sweeps."""
+        tried: list[Outcome] = []
+        while (row := self._prepared.plan.next_trial(method, tried)) is not None:
+            self._more += 1 if len(tried) >= FIRST else 0
+            tried.append(self._done(row))
+        found = found_rates(tried)
+        self._rates |= found
+        self._more -= max(0, FIRST - len(tried)) + (0 if found else self._prepared.plan.seeds)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -161,7 +173,7 @@ class Runner:
         return outcome
 
     def _expected(self) -> int:
-        return max(self._number, len(self._prepared.plan.expected()))
+        return max(self._number, len(self._prepared.plan.expected()) + self._more)
 
     # -- how long it will take -----------------------------------------------------------------
 
@@ -173,13 +185,19 @@ class Runner:
         memory = self._prepared.memory(half=False)
         costs = {method: estimate.step for method, estimate in memory.items()}
         step = clock.step / (costs.get(row.method) or 1.0)
-        seconds = seconds_in_all(self._left(row), step, row_seconds=clock.before, costs=costs)
+        beside = max(clock.before, self._beside())
+        seconds = seconds_in_all(self._left(row), step, row_seconds=beside, costs=costs)
         self._listener.on_estimate(seconds)
+
+    def _beside(self) -> float:
+        """Return the seconds of a row that is kept, beside its steps."""
+        found = [one.seconds - one.steps * one.step_seconds for one in self._outcomes if one.after]
+        return statistics.median(found) if found else 0.0
 
     def _left(self, now: Row) -> list[Row]:
         """Return the rows that are not on disk, with the one that runs."""
         prepared = self._prepared
-        jobs = map(prepared.job, prepared.plan.expected())
+        jobs = map(prepared.job, prepared.plan.expected(self._rates))
         folder = prepared.asked.folder
         rows = [job.row for job in jobs if kept_row(folder, job.key)[0] is None]
         return rows if now in rows else [now, *rows]
@@ -225,7 +243,7 @@ class _Clock:
     """When a row did what, by what it says."""
 
     def __init__(self) -> None:
-        self._begin = self._judging = self._last = time.monotonic()
+        self._begin = self._last = time.monotonic()
         self.before = 0.0
         self.steps: list[float] = []
 
@@ -235,13 +253,11 @@ class _Clock:
         return statistics.median(self.steps)
 
     def tick(self, progress: Progress) -> None:
-        """Take note of the time; what comes before the first step comes once more, but for
-        loading, after the last."""
+        """Take note of the time. What comes before the first step is about what a later row has
+        beside its steps: it loads, and judges after the last one."""
         now = time.monotonic()
-        if progress.doing == "judging":
-            self._judging = now
-        elif progress.doing == "training" and progress.step == 1:
-            self.before = now - self._begin + now - self._judging
+        if progress.doing == "training" and progress.step == 1:
+            self.before = now - self._begin
         elif progress.doing == "training":
             self.steps.append(now - self._last)
         self._last = now

@@ -4,6 +4,7 @@ after."""
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
@@ -23,6 +24,7 @@ from spectrum_tui.proving.loading import load_row, load_tokenizer
 from spectrum_tui.proving.loop import Trained, Trainer
 from spectrum_tui.proving.machine import Machine, make_repeatable
 from spectrum_tui.proving.measure import Peaks, trainable, trained_dtypes
+from spectrum_tui.proving.untrained import Untrained
 
 JUDGED_SEED = 0
 """By which the sequences that losses are measured on are drawn: the same for all rows."""
@@ -39,6 +41,8 @@ class Training:
         self._losses: list[Losses] = []
         self._dtype = self._device = ""
         self._density = 0.0
+        self.shared_seconds = 0.0
+        """What the losses before took, which other rows may share."""
 
     def run(self) -> None:
         """Do all of it; raises SpectrumError, NotFiniteError, and what torch raises."""
@@ -58,11 +62,23 @@ class Training:
         judged = [drawn(encoder, one, conditions.judged, JUDGED_SEED) for one in others]
         self._density = encoder.density
         check_vocabulary(loaded.model, [*train, *chain(*judged)])
-        self._judge(trainer, judged)
+        self._judge_untrained(trainer, judged)
         peaks.begin()
         torch.manual_seed(row.seed)  # of dropout, whatever loading the model has drawn
         trainer.train(row, train, peaks, self._trained, self._step)
         self._judge(trainer, judged)
+
+    def _judge_untrained(self, trainer: Trainer, judged: list[list[Tokens]]) -> None:
+        begin = time.perf_counter()
+        computes = {"device": self._device, "dtype": self._dtype, **versions()}
+        untrained = Untrained(self._job, trainer.loaded.model, computes)
+        if (known := untrained.read()) is not None:
+            self._say("judging", 0)
+            self._losses.append(known)
+        else:
+            self._judge(trainer, judged)
+            untrained.keep(self._losses[0])
+        self.shared_seconds = time.perf_counter() - begin
 
     def _judge(self, trainer: Trainer, judged: list[list[Tokens]]) -> None:
         self._say("judging", len(self._trained.curve))

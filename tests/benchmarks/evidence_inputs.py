@@ -36,8 +36,10 @@ def main(folder: Path) -> None:
             made(begun)
             begun.rename(folder / name)
     for name, texts in (("pydoc", documentation()), ("speeches", speeches())):
-        write_parted(folder, name, texts)
-    write_texts(folder / "quotations.jsonl", quotations())
+        if not (folder / f"{name}-held_out.jsonl").exists():
+            write_parted(folder, name, texts)
+    if not (folder / "quotations.jsonl").exists():
+        write_texts(folder / "quotations.jsonl", quotations())
 
 
 def smollm2(folder: Path) -> None:

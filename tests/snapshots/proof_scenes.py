@@ -125,7 +125,7 @@ def set_up(
     monkeypatch.setattr(proof_setup, "read_texts", lambda text: KEPT)
     monkeypatch.setattr(proof_setup, "folder_of", lambda result: str(FOLDER))
     monkeypatch.setattr(proof_setup_screen, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(proof_setup_screen, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr("spectrum_tui.core.memory.presets.has_nvidia_gpu", lambda: False)
     result = made.with_parameters(made.result(layers=32, model="made/llama-8b"))
     shaped = {"pins": ("model.layers.3.mlp.up_proj",)} if state == "shaped" else {}
     screen = ProofSetupScreen(ResultState(result, Settings(top_percent=25, **shaped)))  # type: ignore[arg-type]

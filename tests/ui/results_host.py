@@ -11,6 +11,7 @@ from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.widgets.yaml_preview import YamlPreview
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.settings import Settings
 
@@ -49,7 +50,14 @@ class Host(App[None]):
 
     @property
     def preview_text(self) -> str:
-        return self.results.views.preview.view.text()
+        return self.preview.view.text()
+
+    @property
+    def preview(self) -> YamlPreview:
+        """What shows the YAML, once it was looked at."""
+        preview = self.results.views.preview
+        assert preview is not None
+        return preview
 
     def footer(self) -> dict[str, str]:
         keys = self.screen.query_one(Footer).query(FooterKey)

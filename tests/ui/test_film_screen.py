@@ -16,6 +16,7 @@ from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.saved.steps import ADAPTER_LINES
 from spectrum_tui.core.settings import OPTIONS, Settings
 from tests.commands import Capture, refused
 from tests.ui.way import SIZE, at, read
@@ -31,6 +32,21 @@ def folder(tmp_path: Path) -> Path:
 
 def app_of(folder: Path, settings: Settings | None = None) -> SpectrumApp:
     return SpectrumApp(settings or Settings(top_percent=50), results=folder)
+
+
+async def test_what_became_of_adapters_stands_with_the_step(
+    control: DirectControl, folder: Path
+) -> None:
+    line = '{"step": 500, "moves": "6 layers up to rank 32, 2 off"}'
+    (folder / ADAPTER_LINES).write_text(line)
+    app = app_of(folder)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: at(app, FilmScreen))
+        screen = app.screen
+        assert isinstance(screen, FilmScreen)
+        assert screen._line.left == "Step 0"
+        await pilot.press("right")
+        assert screen._line.left == "Step 500: 6 layers up to rank 32, 2 off"
 
 
 async def test_steps_by_hand(control: DirectControl, folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from textual.app import App, ComposeResult
@@ -80,7 +82,7 @@ async def test_a_mark_stands_on_every_selected_layer() -> None:
     async with app.run_test(size=(100, 24)) as pilot:
         await pilot.pause()
         matrix, mask = app.heatmap.matrix, app.selection.mask(Policy(percent=50))
-        width = app.grid.geometry.cell
+        width = app.grid.geometry.cell_width
         for row in range(7):
             cells = app.cells(row)
             marked = [cells[i * width : (i + 1) * width].strip() == "●" for i in range(12)]
@@ -107,7 +109,7 @@ async def test_cells_fill_the_room_and_the_cursor_stays_on_its_block(
         await pilot.resize_terminal(*size)
         await pilot.pause()
         at = app.grid.geometry
-        assert (at.cell, at.fold, at.tall) == (cell, fold, tall)
+        assert (at.cell_width, at.fold, at.tall) == (cell, fold, tall)
         assert app.layer_name() == "model.layers.9.self_attn.o_proj"
         assert app.grid.region.height == min(1 + 7 * tall, size[1] - 4)
         assert app.grid.region.bottom == app.heatmap.foot.region.y
@@ -291,7 +293,7 @@ async def test_a_step_repaints_only_the_cells_that_changed(monkeypatch: pytest.M
         changed = np.argwhere(old != app.grid.marks)
         at = app.grid.geometry
         assert 0 < len(changed) < 60
-        cells = [r for r in painted if r.width == at.cell]
+        cells = [r for r in painted if r.width == at.cell_width]
         assert len(cells) == len(changed)
         percents = [r for r in painted if (r.x, r.width) == (at.label, at.percent)]
         assert len(percents) == app.grid.line_count
@@ -332,7 +334,7 @@ async def test_without_colours_value_and_selection_are_both_seen(
         await pilot.pause()
         assert not app.grid.in_colour
         matrix, mask = app.heatmap.matrix, app.selection.mask(Policy(percent=50))
-        width = app.grid.geometry.cell
+        width = app.grid.geometry.cell_width
         assert width >= 2
         for row in range(7):
             text, below = app.cells(row), app.cells(row, 1)
@@ -354,7 +356,7 @@ async def test_blocks_share_cells_sooner_without_colours(monkeypatch: pytest.Mon
     app = Host(made.result(layers=48))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert (app.grid.geometry.cell, app.grid.geometry.fold) == (2, 2)
+        assert (app.grid.geometry.cell_width, app.grid.geometry.fold) == (2, 2)
 
 
 async def test_counts_stand_below_short_names_and_follow() -> None:
@@ -362,7 +364,7 @@ async def test_counts_stand_below_short_names_and_follow() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         at = app.grid.geometry
-        assert (at.cell, at.fold, at.tall, at.counts) == (2, 1, 2, 0)
+        assert (at.cell_width, at.fold, at.tall, at.counts) == (2, 1, 2, 0)
         assert app.row(0)[: at.cells_at] == "   k_proj  25 "
         assert app.row(0, 1)[: at.cells_at].split() == ["8/32"]
         painted: list[Region] = []
@@ -415,14 +417,14 @@ async def test_the_percentages_of_types() -> None:
         await pilot.pause()
         own = (("mlp.down_proj", 40), ("self_attn.*", 12.5))
         app.heatmap.show(app.selection, Policy(percent=50, type_percents=own))
-        texts = dict(zip(app.heatmap.matrix.labels, app.grid.percents, strict=True))
+        texts = dict(zip(app.heatmap.matrix.labels, percents_of(app), strict=True))
         assert texts["mlp.down_proj"] == "40*"
         assert texts["self_attn.q_proj"] == "12.5*"
         assert texts["mlp.up_proj"] == "50 "
         assert app.row(0).split()[1] == "12.5*"
         ranked = Policy(percent=50, rule="global-rank", type_percents=own[:1])
         app.heatmap.show(app.selection, ranked)
-        texts = dict(zip(app.heatmap.matrix.labels, app.grid.percents, strict=True))
+        texts = dict(zip(app.heatmap.matrix.labels, percents_of(app), strict=True))
         assert (texts["mlp.down_proj"], texts["mlp.up_proj"]) == ("40*", "")
 
 
@@ -430,6 +432,42 @@ async def test_a_family_whose_types_differ_has_no_one_percentage() -> None:
     app = Host(made.result(layers=4, types=7 + 3 * 2))
     own = (("mlp.experts.1.down_proj", 40),)
     app.heatmap.show(app.selection, Policy(percent=50, type_percents=own))
-    texts = dict(zip(app.heatmap.matrix.labels, app.grid.percents, strict=True))
+    texts = dict(zip(app.heatmap.matrix.labels, percents_of(app), strict=True))
     assert texts["mlp.experts.*.down_proj ×2"] == "*"
     assert texts["mlp.experts.*.gate_proj ×2"] == "50 "
+
+
+def percents_of(app: Host) -> list[str]:
+    return [percent.text for percent in app.grid.percents]
+
+
+def _ranked(app: Host) -> list[str]:
+    """What the lines below the map say of the layers of a type: mark, block and score."""
+    _, title, *lines = app.heatmap.ranks.render().plain.splitlines()
+    assert title == f"{app.layer_name().split('.', 3)[3]} by rank: block and SNR"
+    found = re.findall(r"(● )?\s*(\d+ \S+)", "\n".join(lines))
+    return [f"{mark}{text}" for mark, text in found]
+
+
+async def test_the_type_under_the_cursor_stands_by_rank_where_the_map_leaves_room() -> None:
+    app = Host(made.result(layers=12, sizes=False, failed={1: "holds NaN"}), percent=25)
+    async with app.run_test(size=(100, 38)) as pilot:
+        await pilot.pause()
+        assert app.heatmap.ranks.region.bottom == app.heatmap.region.bottom
+        for _ in range(2):
+            row = int(app.heatmap.foot.members[0])
+            scores = app.selection.result.scores
+            rows = np.flatnonzero(scores.type_ids == scores.type_ids[row])
+            ranked = np.argsort(-scores.values[rows])
+            order = [at for at in ranked.tolist() if int(rows[at]) not in scores.problems]
+            wanted = [f"{at} {numbers.score(float(scores.values[rows[at]]))}" for at in order]
+            chosen = app.selection.mask(Policy(percent=25))[rows]
+            assert _ranked(app) == [
+                f"● {text}" if chosen[at] else text for at, text in zip(order, wanted, strict=True)
+            ]
+            await pilot.press(*["down"] * 5, "right")
+        app.heatmap.show(app.selection, Policy(percent=100))
+        assert all(text.startswith("● ") for text in _ranked(app))
+        await pilot.resize_terminal(100, 14)
+        await pilot.pause()
+        assert not app.heatmap.ranks.display

@@ -92,7 +92,7 @@ async def test_the_metrics_of_data_stand_beside_the_others(
 async def test_what_it_takes_is_of_the_type_that_the_device_computes_in(
     opened: SpectrumApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool
 ) -> None:
-    monkeypatch.setattr(probe_screen, "has_nvidia_gpu", lambda: gpu)
+    monkeypatch.setattr("spectrum_tui.core.memory.presets.has_nvidia_gpu", lambda: gpu)
     async with opened.run_test(size=SIZE) as pilot:
         screen = await set_up(pilot, opened, tmp_path)
         await until(pilot, lambda: "at the least" in said(screen))

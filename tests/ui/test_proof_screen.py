@@ -83,7 +83,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof_setup, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(proof_setup, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr("spectrum_tui.core.memory.presets.has_nvidia_gpu", lambda: False)
 
 
 @pytest.fixture
@@ -116,7 +116,9 @@ async def to_set_up(pilot: Pilot[Any], app: SpectrumApp) -> ProofSetupScreen:
     return screen
 
 
-async def start(pilot: Pilot[Any], app: SpectrumApp, folder: Path) -> ProofScreen:
+async def start(
+    pilot: Pilot[Any], app: SpectrumApp, folder: Path, rates: str = "2e-4"
+) -> ProofScreen:
     """Two seeds of four methods, at one rate."""
     await to_set_up(pilot, app)
     for name, text in {
@@ -126,7 +128,7 @@ async def start(pilot: Pilot[Any], app: SpectrumApp, folder: Path) -> ProofScree
         "seeds": "2",
     }.items():
         value(app, name, text)
-    value(app, "rates", "2e-4")
+    value(app, "rates", rates)
     await pilot.press("enter")
     await until(pilot, lambda: isinstance(app.screen_stack[2], ProofScreen))
     screen = app.screen_stack[2]
@@ -185,6 +187,22 @@ async def test_a_row_is_followed_while_it_runs_and_the_stop_keeps_the_rest(
         await pilot.press("s")
         await over(pilot, screen)
         assert len(rows.started) == 9, "what was kept did not run again"
+
+
+async def test_the_first_result_comes_before_the_sweeps_of_other_methods(
+    opened: SpectrumApp, rows: Rows, tmp_path: Path
+) -> None:
+    rows.waits = "top:25/0"
+    async with opened.run_test(size=SIZE) as pilot:
+        screen = await start(pilot, opened, tmp_path, rates="")
+        await until(pilot, lambda: len(screen.view.curve) == 6)
+        assert "top:25, trying rate 2e-4" in said(screen) and "row 6 of about 21" in said(screen)
+        full, top, *_ = screen.table.rows
+        assert (full.done, full.state, top.done, top.state) == (1, "done", 0, "runs")
+        assert dict(screen.view.rates) == {"full": 1.5e-4}
+        await pilot.press("s")
+        await over(pilot, screen, "stopped")
+        assert "1 of 8 rows is kept; s goes on" in said(screen)
 
 
 async def test_leaving_asks_and_ends_the_row(

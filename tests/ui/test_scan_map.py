@@ -12,6 +12,7 @@ from textual.widgets import Static
 from spectrum_tui.app.screens import scan as scan_screen
 from spectrum_tui.app.widgets.scan_grid import ScanGrid
 from spectrum_tui.app.widgets.scan_map import ScanMap
+from spectrum_tui.app.widgets.scan_matrix import ScanMatrix
 from spectrum_tui.core.events import LayerDone, LayerStarted, ScanEnded, ScanStarted
 from tests.ui.test_scan_screen import NASTY, SIZE, TYPE, Host, lines
 from tests.ui.worker_control import until
@@ -72,6 +73,31 @@ def app() -> MapHost:
     host = MapHost()
     host.begin()
     return host
+
+
+async def test_a_poll_without_news_counts_nothing_again(
+    app: MapHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[ScanMatrix] = []
+    recount = ScanMatrix.recount
+
+    def spy(matrix: ScanMatrix) -> None:
+        counted.append(matrix)
+        recount(matrix)
+
+    monkeypatch.setattr(ScanMatrix, "recount", spy)
+    async with app.run_test(size=SIZE) as pilot:
+        app.done(0)
+        await mapped(app, pilot)
+        counted.clear()
+        app.scan.poll()
+        assert counted == []
+        app.start(f"model.layers.1.{TYPE}")
+        app.scan.poll()
+        assert counted
+        app.done(1)
+        app.scan.poll()
+        assert app.map.grid.selected.sum() == 2
 
 
 async def test_cells_fill_as_scores_come(app: MapHost) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
+from typing_extensions import TypeAliasType, TypeVar
 
 from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.errors import SelectionError
@@ -38,6 +39,11 @@ class Point:
     values: npt.NDArray[np.float64] | None = None
 
 
+_Of = TypeVar("_Of", bound=np.generic)
+_Array = TypeAliasType("_Array", np.ndarray[Any, np.dtype[_Of]], type_params=(_Of,))
+"""An array as numpy from 2.5 on names it where Python has `type` statements."""
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "expected"),
     [
@@ -56,6 +62,8 @@ class Point:
         ((1, "a"), tuple[int, str], True),
         ((1, "a", 2), tuple[int, str], False),
         ((), tuple[int, ...], True),
+        (np.zeros(2), _Array[np.float64], True),
+        ([0.0], _Array[np.float64], False),
         (((1, "a"), (2, "b")), tuple[tuple[int, str], ...], True),
         (((1, "a"), (2, 3)), tuple[tuple[int, str], ...], False),
         (((1, "a"), (2,)), tuple[tuple[int, str], ...], False),

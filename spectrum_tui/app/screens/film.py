@@ -43,11 +43,7 @@ class FilmScreen(NamedKeys, Screen[None]):
     FilmScreen {
         & > #header { height: auto; padding: 0 1; & > #track { height: 1; color: $primary; } }
         &.-tall > #header { padding: 1; }
-        & .panel {
-            height: 1fr; border: round $panel; padding: 0 1; border-title-color: $primary;
-            border-subtitle-color: $foreground 60%;
-        }
-        & .panel:focus-within { border: round $accent; }
+        & .panel { height: 1fr; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -136,7 +132,8 @@ class FilmScreen(NamedKeys, Screen[None]):
     def _show_place(self) -> None:
         frames = self._frames
         playing = "  ▶ playing" if self._playing is not None else ""
-        place = f"Step {frames[self.at].step:,}{playing}"
+        moves = frames[self.at].moves
+        place = f"Step {frames[self.at].step:,}{f': {moves}' if moves else ''}{playing}"
         self._line.show(place, f"{self.at + 1:,} of {len(frames):,}, to step {frames[-1].step:,}")
         width = max(2, self._track.size.width)
         cell = round(self.at / (len(frames) - 1) * (width - 1))

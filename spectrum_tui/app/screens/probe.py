@@ -30,9 +30,8 @@ from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.core import numbers
 from spectrum_tui.core.dataset.builtin import GENERAL
 from spectrum_tui.core.errors import DataError, InputError, SpectrumError
-from spectrum_tui.core.memory.presets import parse_batch, parse_sequence
+from spectrum_tui.core.memory.presets import is_half, parse_batch, parse_sequence
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.platforms import has_nvidia_gpu
 from spectrum_tui.core.probing.records import ProbeJob, parse_batches
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.text import shortened
@@ -146,7 +145,7 @@ class ProbeScreen(Dialog[Result | None]):
             return
         field.show_help("Reading …")
         try:
-            said = await beside(partial(proof_setup.read_texts, text))
+            said = await beside(partial(proof_setup.read_texts, text, media=True))
         except SpectrumError as error:
             field.show_error(error.message, error.hint)
         else:
@@ -171,7 +170,7 @@ class ProbeScreen(Dialog[Result | None]):
             self._problem = f"{error.message} {error.hint}"
         else:
             tokens = how.batch * how.sequence
-            half = self._state.settings.device != "cpu" and has_nvidia_gpu()
+            half = is_half(self._state.settings.device)
             words = partial(memory_text, self._state.result, tokens=tokens, half=half)
             self._memory = await beside(words)
         self._say()

@@ -35,8 +35,8 @@ from spectrum_tui.core import numbers
 from spectrum_tui.core.dataset.builtin import GENERAL
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import output_folder
+from spectrum_tui.core.memory.presets import is_half
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.platforms import has_nvidia_gpu
 from spectrum_tui.core.proof.methods import Method
 from spectrum_tui.core.proof.proof import Proof
 from spectrum_tui.core.proof.store import PROOF
@@ -63,11 +63,6 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]  # noqa: RUF012 (Textual's type)
     DEFAULT_CSS = """
     ProofSetupScreen {
-        & .panel {
-            border: round $panel; padding: 0 1; border-title-color: $primary;
-            border-subtitle-color: $foreground 60%;
-        }
-        & .panel:focus-within { border: round $accent; }
         & #texts { height: auto; }
         & Field { grid-columns: 15 30 1fr; }
         & Field.-stacked { grid-columns: 15 1fr; }
@@ -103,7 +98,7 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         self.checkpointing = Checkbox("Gradient checkpointing", compact=True)
         self._said = Static(markup=False, id="said")
         self._looks: dict[str, Timer] = {}
-        self._half = state.settings.device != "cpu" and has_nvidia_gpu()
+        self._half = is_half(state.settings.device)
         self._earlier: Proof | None = None
         self._costs = Costs()
         self._problem = ""

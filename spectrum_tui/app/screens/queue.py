@@ -34,9 +34,7 @@ class QueueScreen(ListDialog):
     AUTO_FOCUS = "_Models"
     DEFAULT_CSS = """
     QueueScreen > Vertical { height: auto; max-height: 80%; }
-    QueueScreen OptionList {
-        height: auto; max-height: 100%; text-wrap: nowrap; text-overflow: ellipsis;
-    }
+    QueueScreen OptionList { height: auto; max-height: 100%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("delete,minus", "drop", "Drop", tooltip="Take a model out that waits"),

@@ -40,12 +40,12 @@ _STYLES = {
     Where.LOWER: "differences--a",
     Where.FAR_LOWER: "differences--a",
 }
-_WIDEST = 3
-"""Cells of a block at most."""
+_WIDEST, _TALLEST = 3, 2
+"""Cells of a block, and lines of a type, at most."""
 
 
 class DifferenceLines(LineView):
-    """One line for each type, one mark for each block, or for some where that many do not fit."""
+    """A row for each type, one mark for each block, or for some where that many do not fit."""
 
     HEADER_LINES = 1
     COMPONENT_CLASSES: ClassVar[set[str]] = {*_STYLES.values(), "differences--muted"}
@@ -79,9 +79,20 @@ class DifferenceLines(LineView):
         """Show two other selections, of other results where their differences are given."""
         if differences is not None and differences is not self._differences:
             self._take(differences)
-            self.resize_lines(0, len(differences.types))
+            self._spread()
         self._masks = masks
         self._cells.clear()
+        self.refresh()
+
+    def on_resize(self) -> None:
+        """Spread the types over the lines that there are."""
+        self._spread()
+        super().on_resize()
+
+    def _spread(self) -> None:
+        types = len(self._differences.types)
+        self.row_lines = max(1, min(_TALLEST, self.page_lines // max(1, types)))
+        self.resize_lines(0, types)
         self.refresh()
 
     @property
@@ -105,6 +116,11 @@ class DifferenceLines(LineView):
                 text = text.ljust(at) + str(number)
         head = f"{'type':<{label}}  {text}"
         return Strip([Segment(head, self.line_style("line-view--header"))])
+
+    def render_row_line(self, row: int, line: int, width: int) -> Strip:
+        if line == (self.row_lines - 1) // 2:
+            return self.render_row(row, width)
+        return Strip.blank(width, self.line_style(*self.with_cursor(row)))
 
     def render_row(self, row: int, width: int) -> Strip:
         """One type; marks of one kind that stand together are one segment."""

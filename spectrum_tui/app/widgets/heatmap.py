@@ -16,6 +16,7 @@ from spectrum_tui.app.widgets.heat_layout import MAX_TALL
 from spectrum_tui.app.widgets.heat_matrix import HeatMatrix
 from spectrum_tui.app.widgets.shaping_grid import ShapingGrid
 from spectrum_tui.app.widgets.spectrum_line import ROOMY, SpectrumLine
+from spectrum_tui.app.widgets.type_ranks import LEAST, TypeRanks
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray
 from spectrum_tui.core.results.selection import Selection
@@ -28,7 +29,7 @@ ENOUGH, MOST = 8, 20
 
 
 class Heatmap(Vertical):
-    """The grid, and below it what is known of one cell, and its singular values."""
+    """The grid; below it what is known of one cell, its singular values, or its type by rank."""
 
     DEFAULT_CSS = """
     Heatmap { background: $surface; & > SpectrumLine { padding: 0; } }
@@ -47,11 +48,13 @@ class Heatmap(Vertical):
         self.grid = ShapingGrid(self.matrix)
         self.foot = HeatFoot(selection, self.grid, memory)
         self.spectrum = SpectrumLine(spectra or LayerSpectra(selection.result))
+        self.ranks = TypeRanks(selection, self.matrix)
 
     def compose(self) -> ComposeResult:
         yield self.grid
         yield self.foot
         yield self.spectrum
+        yield self.ranks
 
     def focus(self, scroll_visible: bool = True) -> Self:
         self.grid.focus(scroll_visible)
@@ -62,6 +65,7 @@ class Heatmap(Vertical):
             self.matrix = self.matrix.rescored(selection.result.scores)
             self.grid.set_matrix(self.matrix)
             self.foot.set_selection(selection)
+            self.ranks.set_matrix(selection, self.matrix)
 
     def show(self, selection: Selection, policy: Policy) -> None:
         """Show what a policy selects, the layers ranked by another metric if they are not yet;
@@ -72,6 +76,7 @@ class Heatmap(Vertical):
         percents = self.matrix.percents(selection.own_percents(policy), percent)
         self.grid.set_mask(mask, hands, percents)
         self.foot.set_mask(mask, hands, policy)
+        self.ranks.set_mask(mask)
 
     def set_embeddings(self, rows: BoolArray) -> None:
         """Mark these as embeddings and heads that train whatever their rank."""
@@ -79,14 +84,18 @@ class Heatmap(Vertical):
         self.foot.set_embeddings(rows)
 
     def on_resize(self) -> None:
-        """Share the room between the cells and the singular values."""
+        """Share the room between the cells and the singular values, or what of it no cells can
+        have and the ranks of a type."""
         lines = self.size.height - self.foot.HEIGHT
         below = self._spectrum_lines(lines - self.grid.HEADER_LINES)
         self.spectrum.styles.height = below
         self.spectrum.display = below > 0
         room = Size(self.size.width, lines - below)
         self.foot.refresh()
-        self.grid.styles.height = min(room.height, self.grid.fit(room))
+        height = min(room.height, self.grid.fit(room))
+        self.grid.styles.height = height
+        self.ranks.styles.height = max(1, room.height - height)
+        self.ranks.display = room.height - height >= LEAST
 
     def _spectrum_lines(self, lines: int) -> int:
         """Return how many of the lines for the types have singular values instead: none where none
@@ -100,6 +109,8 @@ class Heatmap(Vertical):
     @on(HeatGrid.Moved)
     def _moved(self, event: HeatGrid.Moved) -> None:
         self.foot.cell = event.cell
+        rows = self.foot.members
+        self.ranks.look_at(int(rows[0]) if len(rows) else None)
 
     @on(HeatGrid.ScaleChanged)
     def _scale_changed(self, event: HeatGrid.ScaleChanged) -> None:

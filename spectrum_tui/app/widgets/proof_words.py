@@ -47,7 +47,7 @@ def live_lines(view: ProofView, width: int) -> Iterator[Content]:
     elif row is None:
         yield Content.styled("● The next row begins …", MUTED)
     else:
-        about = "about " if row.trial or not view.rates else ""
+        about = "about " if len(view.rates) < len(view.methods) else ""
         place = f"row {view.number} of {about}{view.expected}"
         doing = progress.doing if progress is not None else "starting"
         if progress is not None and progress.doing == "training":

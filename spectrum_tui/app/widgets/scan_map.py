@@ -54,7 +54,7 @@ class ScanMap(Vertical):
         self._foot = Static("", markup=False, id="scan-foot")
         self._shown = Content()
         self._scan = Snapshot()
-        self._sparked = 0.0
+        self._sparked, self._owes_sparks = 0.0, False
 
     def compose(self) -> ComposeResult:
         yield self.grid
@@ -68,16 +68,19 @@ class ScanMap(Vertical):
         return self
 
     def follow(self, scan: Snapshot, scores: list[tuple[str, float]]) -> None:
-        """Take in what has come since `taken`, and show it."""
+        """Take in what has come since `taken`, and show it: polls without news cost nothing."""
         self.taken += len(scores)
-        self.matrix.take(scores, (work.layer for work in scan.in_work))
+        news = self.matrix.take(scores, (work.layer for work in scan.in_work))
         self._scan = scan
+        self._owes_sparks |= bool(scores)
         # Once a second, and at the end.
         now = time.monotonic()
-        sparks = not scan.live or now - self._sparked >= 1.0
-        self._sparked = now if sparks else self._sparked
-        self.grid.follow(sparks=sparks)
-        self._show_foot()
+        sparks = self._owes_sparks and (not scan.live or now - self._sparked >= 1.0)
+        if sparks:
+            self._sparked, self._owes_sparks = now, False
+        if news or sparks:
+            self.grid.follow(sparks=sparks)
+            self._show_foot()
 
     @property
     def place(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -46,9 +46,10 @@ class ScanMatrix(HeatMatrix):
         self._ends: IntArray = np.cumsum(sizes)
         super().__init__(_without_scores(names, np.repeat(np.arange(len(sizes)), sizes), metric))
 
-    def take(self, scores: Iterable[tuple[str, float]], in_work: Iterable[str]) -> None:
-        """Note scores that have come (NaN: failed), and the matrices that are worked on; `recount`
-        shows it."""
+    def take(self, scores: Sequence[tuple[str, float]], in_work: Iterable[str]) -> bool:
+        """Note scores that have come (NaN: failed), and the matrices that are worked on; return
+        whether anything of it is new, which `recount` shows."""
+        before = self._in_work
         values = self.scores.values
         for row in self._in_work:
             self.stages[row] = Stage.WAITING if np.isnan(values[row]) else Stage.SCORED
@@ -59,6 +60,7 @@ class ScanMatrix(HeatMatrix):
         layers = (matrix.partition(" [")[0] for matrix in in_work)  # one expert of a layer
         self._in_work = [self._row_of[layer] for layer in layers if layer in self._row_of]
         self.stages[self._in_work] = Stage.IN_WORK
+        return bool(scores) or self._in_work != before
 
     def recount(self) -> None:
         """Take over into the cells what is known of the layers."""
@@ -88,7 +90,7 @@ class ScanMatrix(HeatMatrix):
         return found
 
     def _means(self) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
-        self.stage = np.zeros(self.shape, np.uint8)
+        self.stage = np.zeros(self.map_shape, np.uint8)
         for stage in (Stage.SCORED, Stage.IN_WORK, Stage.FAILED):
             self.stage[self._counted(self.stages == stage) > 0] = stage
         return super()._means()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.comparison.compare import Agreement, Comparison, Move
 from spectrum_tui.core.numbers import finite
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import BoolArray, Result
+from spectrum_tui.core.saved.steps import moves_at
 
 
 def as_data(comparison: Comparison, policy: Policy, other: Policy | None = None) -> dict[str, Any]:
@@ -44,11 +46,13 @@ def as_data(comparison: Comparison, policy: Policy, other: Policy | None = None)
 
 def _source(result: Result) -> dict[str, Any]:
     origin = result.provenance
+    moves = moves_at(Path(result.source))
     return {
         "file": result.source,
         "model": origin.model,
         "revision": origin.revision,
         "layers": len(result.scores),
+        **({"adapters": moves} if moves else {}),
     }
 
 

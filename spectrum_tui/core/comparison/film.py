@@ -9,7 +9,7 @@ from spectrum_tui.core.comparison.compare import Comparison, compare
 from spectrum_tui.core.comparison.differences import Differences
 from spectrum_tui.core.errors import ResultsError
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.saved.steps import step_files
+from spectrum_tui.core.saved.steps import adapter_moves, step_files
 from spectrum_tui.core.saved.store import load_result
 
 MOST_FRAMES = 500
@@ -18,11 +18,13 @@ MOST_FRAMES = 500
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The scores at a step of the training, compared with those of the first one."""
+    """The scores at a step of the training, compared with those of the first one; `moves` says
+    what became of adapters then."""
 
     step: int
     comparison: Comparison
     differences: Differences
+    moves: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ def load_film(folder: Path) -> Film:
     """
     frames: list[Frame] = []
     notes: list[str] = []
+    moves = adapter_moves(folder)
     for step, path in step_files(folder)[:MOST_FRAMES]:
         try:
             result = load_result(path)
@@ -53,11 +56,11 @@ def load_film(folder: Path) -> Film:
             layers = counted(lacking, "layer has", "layers have")
             notes.append(f"{path.name}: {layers} no score there or at the first step.")
         comparison.work_out()
-        frames.append(Frame(step, comparison, Differences(comparison)))
+        frames.append(Frame(step, comparison, Differences(comparison), moves.get(step, "")))
     if len(frames) < 2:
         fault = next((f" {note}" for note in notes), "")
         raise ResultsError(
             f"{folder} holds no two score files of one training run.{fault}",
-            "RescoreCallback writes …-step-N.json files, one for each step that it scores.",
+            "RescoreCallback and SpectrumAdapters write …-step-N.json files, one each time.",
         )
     return Film(tuple(frames), tuple(notes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.platforms import has_nvidia_gpu
 from spectrum_tui.core.recipes.choice import Tiers
 
 DEFAULT_TIERS = Tiers()
@@ -210,6 +211,12 @@ def sharding_named(name: str) -> Sharding:
             return sharding
     known = ", ".join(sharding.name for sharding in SHARDINGS)
     raise InputError(f"There is no sharding {name!r}.", f"Choose from {known}.", field="sharding")
+
+
+def is_half(device: str, dtype: str = "auto") -> bool:
+    """Return whether a training or a probe has its weights in bfloat16, as far as an estimate can
+    know: `auto` is that on a GPU, float32 elsewhere, and `auto` takes a GPU where there is one."""
+    return dtype == "bfloat16" or (dtype == "auto" and device != "cpu" and has_nvidia_gpu())
 
 
 def parse_gpus(text: str) -> int:

@@ -9,6 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from spectrum_tui.core.checkpoint.reading import torch_dtype
+from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.experts import GATE_AND_UP, GateUpSplit, label
 from spectrum_tui.core.naming.mapping import SourceGroup
 from spectrum_tui.core.naming.parameters import MatrixRef, RuntimeParameter, StoredSource, Window
@@ -117,7 +118,9 @@ class ConvertedGroup:
 
     def convert(self, *, meta: bool = False, expert: int = -1) -> Made:
         """Return all parameters of the group; of one expert, or on the meta device, if wanted."""
-        items = self._items(expert, meta)
+        return self._run(self._items(expert, _empty_of if meta else _reader), expert)
+
+    def _run(self, items: list[Item], expert: int) -> Made:
         converter = self.group.converter
         if converter is None:
             return {self.group.target: items[0].load()}
@@ -156,14 +159,41 @@ class ConvertedGroup:
             return all(_alike(s, experts) for s in self.group.by_pattern.values())
         return all(source.shape[:1] == (experts,) for source in self.group.sources)
 
-    def _items(self, expert: int, meta: bool) -> list[Item]:
+    def restored(self, made: Made, *, expert: int = -1) -> Made:
+        """Return the stored tensors, by their names, of which the converter makes these parameters;
+        of one expert if wanted. Raises CheckpointError where it does more than move elements.
+
+        The converter is given the place of each element instead of its value, so that what comes
+        out tells where each value came from.
+        """
+        import torch
+
+        places: dict[str, torch.Tensor] = {}
+        moved = self._run(self._items(expert, partial(_places, places)), expert)
+        total = sum(of_source.numel() for of_source in places.values())
+        values = torch.cat([made[name].reshape(-1) for name in moved])
+        order = torch.cat([of_made.reshape(-1) for of_made in moved.values()])
+        if not _is_a_permutation(order, total):
+            raise CheckpointError(
+                f"{self.group.target} cannot be written back: transformers changes its values when "
+                "it reads them.",
+                "Merge with PEFT in memory, and save the model.",
+                field="model",
+            )
+        stored = torch.empty_like(values)
+        stored[order] = values
+        parts = torch.split(stored, [of_source.numel() for of_source in places.values()])
+        shaped = zip(places.items(), parts, strict=True)
+        return {name: part.view(of_source.shape) for (name, of_source), part in shaped}
+
+    def _items(self, expert: int, loader: Callable[[StoredSource, int], Any]) -> list[Item]:
         converter = self.group.converter
         merges = converter is not None and converter.merges
         items = []
         for pattern, sources in self.group.by_pattern.items():
             wanted = sources[expert : expert + 1] if expert >= 0 and merges else sources
-            rows = expert if expert >= 0 and not merges else -1
-            items += [Item(pattern, s.name, _loader(s, rows, meta)) for s in wanted]
+            row = expert if expert >= 0 and not merges else -1
+            items += [Item(pattern, s.name, loader(s, row)) for s in wanted]
         return items
 
 
@@ -171,17 +201,44 @@ def _alike(sources: Sequence[StoredSource], experts: int) -> bool:
     return len(sources) == experts and len({source.shape for source in sources}) == 1
 
 
-def _loader(source: StoredSource, row: int, meta: bool) -> Any:
-    if meta:
-        shape = (1, *source.shape[1:]) if row >= 0 else source.shape
-        return partial(_empty, shape, source.dtype)
+def _reader(source: StoredSource, row: int) -> Any:
     return partial(source.read_rows, row, row + 1) if row >= 0 else source.read
+
+
+def _empty_of(source: StoredSource, row: int) -> Any:
+    return partial(_empty, _shape(source, row), source.dtype)
+
+
+def _shape(source: StoredSource, row: int) -> tuple[int, ...]:
+    return (1, *source.shape[1:]) if row >= 0 else source.shape
 
 
 def _empty(shape: Sequence[int], dtype: str) -> torch.Tensor:
     import torch
 
     return torch.empty(shape, dtype=torch_dtype(dtype), device="meta")
+
+
+def _places(given: dict[str, torch.Tensor], source: StoredSource, row: int) -> Any:
+    """Return what loads the numbers of a source's elements, counted on from those of others."""
+    import torch
+
+    shape = _shape(source, row)
+    first = sum(others.numel() for others in given.values())
+    given[source.name] = torch.arange(first, first + prod(shape)).reshape(shape)
+    return lambda: given[source.name]
+
+
+def _is_a_permutation(order: torch.Tensor, total: int) -> bool:
+    import torch
+
+    if order.numel() != total or order.is_floating_point():
+        return False
+    if total and not 0 <= int(order.min()) <= int(order.max()) < total:
+        return False
+    seen = torch.zeros(total, dtype=torch.bool)
+    seen[order] = True
+    return bool(seen.all())
 
 
 @dataclass(frozen=True)

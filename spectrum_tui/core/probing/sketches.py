@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from spectrum_tui.core import json_text
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
+from spectrum_tui.core.training.sketching import SIDE
 
-SIDE = 64
-"""Rows and columns of a sketch at the most."""
 FORM = f"gradient sketches {SIDE}"
 Sketches = Mapping[str, npt.NDArray[np.float32]]
 """{parameter: the sketch of its mean gradient}"""

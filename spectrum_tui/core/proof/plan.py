@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
@@ -66,22 +66,27 @@ class Plan:
         rate = next_rate(method, tried)
         return None if rate is None else self.trial(method, rate)
 
+    def turns(self) -> Iterator[tuple[Method, int]]:
+        """Yield (method, seed) of every row, one seed after the other, so that every method has a
+        row before any has two. The trials of a method go before its first row."""
+        return ((method, seed) for seed in range(self.seeds) for method in self.methods)
+
     def rows(self, rates: Mapping[str, float]) -> tuple[Row, ...]:
-        """Return the rows of all methods that have a rate, one seed after the other, so that every
-        method has a row before any has two. Raises SpectrumError for what the scores forbid."""
+        """Return the rows of all methods that have a rate, in their order. Raises SpectrumError for
+        what the scores forbid."""
         return tuple(
             self.row(method, seed, rates[method.text])
-            for seed in range(self.seeds)
-            for method in self.methods
+            for method, seed in self.turns()
             if method.text in rates
         )
 
-    def expected(self) -> tuple[Row, ...]:
-        """Return all rows as far as they are known before the start: with the usual rates, and
-        without the trials that a sweep may go on to."""
+    def expected(self, found: Mapping[str, float] | None = None) -> tuple[Row, ...]:
+        """Return all rows and trials as far as they are known, given the rates that were `found` up
+        to now: with the usual rates elsewhere, and without the trials that a sweep may go on to."""
+        known = {method.text: usual_rate(method) for method in self.methods}
+        known |= {**self.rates, **(found or {})}
         trials = (self.trial(method, rate) for method in self.swept for rate in first_rates(method))
-        usual = {method.text: usual_rate(method) for method in self.methods}
-        return (*trials, *self.rows({**usual, **self.rates}))
+        return (*trials, *self.rows(known))
 
 
 def found_rates(trials: Iterable[Outcome]) -> dict[str, float]:

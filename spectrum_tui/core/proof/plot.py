@@ -189,8 +189,9 @@ def _heading(proof: Proof, drawn: Sequence[_Method]) -> Iterator[str]:
 
 
 def _failed(found: Sequence[Summary], y: float) -> Iterator[str]:
-    none = [f"{_name(one)} ({safe(why_not(one.failed[0]))})" for one in found if not one.held_out]
-    if none:
+    without = [one for one in found if one.failed and not one.held_out]
+    if without:
+        none = [f"{_name(one)} ({safe(why_not(one.failed[0]))})" for one in without]
         text = shortened(f"Without a result: {', '.join(none)}", 100)
         yield _text(_LEFT, y, text, "soft")
 

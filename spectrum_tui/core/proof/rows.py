@@ -42,6 +42,14 @@ class Conditions:
     judged: int = 64
     """Most sequences of each text that losses are measured on."""
 
+    @property
+    def same(self) -> dict[str, Any]:
+        """What decides a result, wherever the files lie."""
+        fields = asdict(self)
+        for name in ("train", "held_out", "kept"):
+            del fields[name]
+        return fields
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -72,9 +80,7 @@ class Job:
     def key(self) -> str:
         """A name for the result: the same for the same training on the same texts, wherever the
         files lie."""
-        same = asdict(self)
-        for name in ("train", "held_out", "kept"):
-            same["conditions"].pop(name)
+        same = {"conditions": self.conditions.same, "row": asdict(self.row)}
         text = json.dumps(same, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -110,7 +116,8 @@ class Outcome:
     """What came of a row: losses, sizes and times, or the `error` that ended it.
 
     `curve` is (step, training loss) of every step. `tokens` are those that it trained on, `density`
-    how many there are to a character of text. `step_seconds` is the median. `dtype` is that of the
+    how many there are to a character of text. `step_seconds` is the median, `seconds` those of the
+    row without the losses before, which many rows share. `dtype` is that of the
     weights; `device` and `versions` say on what it ran. A trial is judged on the text by which
     rates are found, not on the held-out one.
     """

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.proof.methods import parse_method
 from spectrum_tui.core.proof.proof import Proof, Texts
-from spectrum_tui.core.proof.rates import rate_text
+from spectrum_tui.core.proof.rates import next_rate, rate_text
 from spectrum_tui.core.proof.summary import Summary, summaries, why_not
 from spectrum_tui.core.proof.verdict import digits_of, loss_text
 from spectrum_tui.core.text import safe
@@ -70,7 +71,7 @@ def _columns(proof: Proof, found: Sequence[Summary]) -> Iterator[_Column]:
     yield _Column("peak", lambda one: _size(one.peak))
     yield _Column("tokens", lambda one: f"{one.tokens:,}" if one.tokens else NOTHING, wide=True)
     yield _Column("step", lambda one: seconds_text(one.step_seconds))
-    yield _Column("time", lambda one: numbers.duration(one.seconds), wide=True)
+    yield _Column("time", lambda one: _time(one.seconds), wide=True)
     yield _Column(
         "cost", lambda one: _number(one.seconds * price, f"{one.seconds / 3600 * price:.2f}")
     )
@@ -100,6 +101,10 @@ def _size(value: float) -> str:
     return numbers.size(value) if value else NOTHING
 
 
+def _time(seconds: float) -> str:
+    return _number(seconds, numbers.duration(seconds)) if math.isfinite(seconds) else NOTHING
+
+
 def seconds_text(value: float) -> str:
     """Return the time of a step: `840 ms`, `1.25 s`, a dash where it is not known."""
     if not (math.isfinite(value) and value):
@@ -126,10 +131,18 @@ def markdown(proof: Proof) -> str:
 
 
 def _unfinished(proof: Proof) -> Iterator[str]:
-    run, planned = sum(not one.trial for one in proof.outcomes), proof.seeds * len(proof.rates)
+    run = sum(not one.trial for one in proof.outcomes)
+    planned = proof.seeds * sum(not _found_none(proof, method) for method in proof.methods)
     if run < planned:
         rows = numbers.part_of(run, planned, "row", "has run", "have run")
         yield f"- Not finished: {rows}. The same command goes on."
+
+
+def _found_none(proof: Proof, method: str) -> bool:
+    """Return whether the sweep of a method ended without a rate, so that it has no rows."""
+    tried = [one for one in proof.outcomes if one.trial and one.method == method]
+    is_over = bool(tried) and next_rate(parse_method(method), tried) is None
+    return is_over and method not in proof.rates
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

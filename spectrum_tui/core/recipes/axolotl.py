@@ -60,7 +60,7 @@ class AxolotlKind(RecipeKind):
 
     name = "axolotl"
     title = "axolotl fragment"
-    purpose = "Names and the keys that go with them, to paste"
+    purpose = "Names and their keys, to paste"
     options = ("experts",)
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:

@@ -35,7 +35,7 @@ class ReferenceKind(RecipeKind):
 
     name = "spectrum-reference"
     title = "Reference YAML"
-    purpose = "Byte for byte what spectrum.py writes, for comparison"
+    purpose = "The same bytes as spectrum.py"
 
     def ranked(self, choice: Choice) -> Choice:
         """Return the choice of a ranking within the types of spectrum.py.

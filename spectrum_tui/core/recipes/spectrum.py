@@ -37,7 +37,7 @@ class SpectrumKind(RecipeKind):
 
     name = "spectrum"
     title = "Spectrum YAML"
-    purpose = "Names to train, which every trainer reads alike"
+    purpose = "Names to train, for every trainer"
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the YAML; raises SelectionError where a trainer would read it otherwise."""

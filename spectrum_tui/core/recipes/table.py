@@ -47,7 +47,7 @@ class CsvKind(TableKind):
 
     name = "csv"
     title = "Table, CSV"
-    purpose = "Every layer with type, rank, scores, size and whether it trains"
+    purpose = "Each layer: rank, scores, size"
     ending = "csv"
 
     def text(self, choice: Choice, titles: list[str], cells: list[list[Cell]]) -> str:
@@ -64,7 +64,7 @@ class MarkdownKind(TableKind):
 
     name = "markdown"
     title = "Table, Markdown"
-    purpose = "The same table for an issue, a README or a notebook"
+    purpose = "The same for an issue or a README"
     ending = "md"
 
     def text(self, choice: Choice, titles: list[str], cells: list[list[Cell]]) -> str:

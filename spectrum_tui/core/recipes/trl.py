@@ -24,7 +24,7 @@ class TrlKind(RecipeKind):
 
     name = "trl"
     title = "TRL script"
-    purpose = "Python script that trains with TRL, in SageMaker too"
+    purpose = "TRL training script, SageMaker too"
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the script; raises SelectionError for a choice that must not be written."""

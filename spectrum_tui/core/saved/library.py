@@ -107,7 +107,8 @@ def record(result: Result, path: Path) -> None:
         path = Path(os.path.abspath(path))  # noqa: PTH100 - `..` is taken out, links are not
         if path.is_file():
             entry = _entry(result, str(path))
-            _write(next((replace(entry, note=e.note) for e in _read([_place(entry.path)])), entry))
+            before = entry_at(path)
+            _write(replace(entry, note=before.note) if before is not None else entry)
             _trim()
 
 
@@ -127,6 +128,21 @@ def entries() -> list[Entry]:
         return []
     found = _read(folder / name for name in names if name.endswith(".json"))
     return sorted(found, key=lambda entry: (-entry.used, entry.path))
+
+
+def entry_at(path: Path) -> Entry | None:
+    """Return the entry of a score file, None where there is none."""
+    return next(iter(_read([_place(os.path.abspath(path))])), None)  # noqa: PTH100 - as `record`
+
+
+def supersede(old: Entry, path: Path) -> None:
+    """Remove the entry of a file whose scores all stand in another one too, which has its note
+    then unless it has one. Raises nothing, as `record`."""
+    with contextlib.suppress(OutputError):
+        new = entry_at(path)
+        if new is not None and old.note and not new.note:
+            annotate(new, old.note)
+        remove(old)
 
 
 def last_there() -> Entry | None:

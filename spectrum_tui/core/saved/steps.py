@@ -1,13 +1,52 @@
-"""The score files that a training writes beside each other, one for each step that is scored."""
+"""The score files that a training writes beside each other, one for each step that is scored, and
+what it says of its adapters there."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from spectrum_tui.core import disk
+from spectrum_tui.core import disk, json_text
+from spectrum_tui.core.files import OutputFiles, slug
+from spectrum_tui.core.results.results import Result
+from spectrum_tui.core.text import safe
 
+ADAPTER_LINES = "spectrum_adapters.jsonl"
+"""The file in a trainer's `output_dir` that gets a line each time that `SpectrumAdapters` has
+changed adapters, or has looked whether to."""
 _NAME = re.compile(r"(.*)-step-(\d{1,12})\.json", re.DOTALL | re.ASCII)
+
+
+def step_file(result: Result, folder: Path, step: int) -> Path:
+    """Return what the score file of a step is called."""
+    model = slug(result.provenance.model)
+    return folder / f"{OutputFiles(folder, model, result.scores.metric).stem}-step-{step}.json"
+
+
+def adapter_moves(folder: Path) -> dict[int, str]:
+    """{step: what became of the adapters there}, as `SpectrumAdapters` has written it; lines of
+    another shape are passed over, and {} is returned where there is no such file."""
+    try:
+        lines = disk.read_text(folder / ADAPTER_LINES).splitlines()
+    except (OSError, ValueError):
+        return {}
+    found: dict[int, str] = {}
+    for line in lines:
+        try:
+            data = json_text.load(line)
+            step, moves = data["step"], data["moves"]
+        except (json_text.NotJSONError, *json_text.WRONG_SHAPE):
+            continue
+        if isinstance(step, int) and isinstance(moves, str):
+            before = f"{found[step]}; " if step in found else ""
+            found[step] = before + safe(moves)
+    return found
+
+
+def moves_at(path: Path) -> str:
+    """Return what became of the adapters at the step of a score file; "" where nothing is known."""
+    step = step_of(path)
+    return "" if step is None else adapter_moves(path.parent).get(step, "")
 
 
 def step_files(folder: Path) -> list[tuple[int, Path]]:

@@ -216,11 +216,15 @@ def _imported(rows: list[Row], path: Path) -> Result:
 
 def _model_and_metric(stem: str) -> tuple[str, str]:
     """Return what a score file's name says: a slug holds no `_`, so what follows one is the
-    metric."""
-    model = stem.removeprefix("snr_results_").removesuffix("_sorted")
+    metric, before the step of a training."""
+    whole = stem.removeprefix("snr_results_").removesuffix("_sorted")
+    model, of_a_step, step = whole.rpartition("-step-")
+    if not of_a_step:
+        model, step = step, ""
     for metric in ALL_METRICS[1:]:
         if model.endswith(f"_{metric}"):
-            return model.removesuffix(f"_{metric}"), metric
+            return model.removesuffix(f"_{metric}") + of_a_step + step, metric
+    model = whole
     return model, METRIC
 
 

@@ -119,6 +119,15 @@ def default_batch_size(device: str) -> int:
 # -- threads and streams -----------------------------------------------------------------------
 
 
+def load_solvers(device: str) -> None:
+    """Have torch load a GPU's solvers, which it does at the first call; where two threads make it
+    at once, one of them gets "lazy wrapper should be called at most once"."""
+    if is_cuda(device):
+        import torch
+
+        torch.linalg.eigvalsh(torch.zeros(1, 1, device=device))
+
+
 def current(device: str) -> AbstractContextManager[object]:
     """Make a GPU the current one of torch in this thread: its libraries open their handles
     there."""

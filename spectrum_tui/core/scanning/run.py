@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import numpy as np
 
 from spectrum_tui import __version__
-from spectrum_tui.core.errors import InputError, OutputError, ScanError
+from spectrum_tui.core.errors import InputError, OutputError, ResultsError, ScanError
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
@@ -20,7 +22,13 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
-from spectrum_tui.core.files import cache_dir, cache_note, check_writable, output_folder
+from spectrum_tui.core.files import (
+    OutputFiles,
+    cache_dir,
+    cache_note,
+    check_writable,
+    output_folder,
+)
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.naming.layers import Layer
@@ -76,7 +84,7 @@ def run_scan(
     outcome.check()
     if outcome.done and group.leads:
         result = build_result(inspection, plan, outcome).with_metric(settings.metric)
-        folder = output if outcome.finished else cache_dir() / "stopped"
+        folder = output if outcome.finished else _stopped_folder()
         keep(result)
         notes: list[str] = []
         try:
@@ -85,8 +93,28 @@ def run_scan(
             kept = "" if cache_note() else " The scores are kept: the next scan starts from them."
             raise OutputError(exc.message, f"{exc.hint}{kept}", field=exc.field) from None
         library.record(result, files.scores)
+        if outcome.finished:
+            _supersede_stopped(result, files)
         yield from map(ScanNote, notes)
         yield ResultReady(str(files.scores), outcome.finished)
+
+
+def _stopped_folder() -> Path:
+    return cache_dir() / "stopped"
+
+
+def _supersede_stopped(result: Result, files: OutputFiles) -> None:
+    """Leave no entry of a stopped scan in the library whose every layer is in these scores of the
+    same weights."""
+    layers = set(result.scores.layers)
+    for metric in METRICS:
+        stopped = library.entry_at(OutputFiles(_stopped_folder(), files.slug, metric).scores)
+        if stopped is None:
+            continue
+        with contextlib.suppress(ResultsError):
+            earlier = store.load_result(Path(stopped.path))
+            if earlier.checkpoint == result.checkpoint and layers.issuperset(earlier.scores.layers):
+                library.supersede(stopped, files.scores)
 
 
 def _prepared(settings: Settings, inspection: Inspection | None) -> Inspection:
@@ -168,6 +196,10 @@ def choose_layers(inspection: Inspection, types: tuple[str, ...]) -> list[Layer]
         )
     place = {t.name: i for i, t in enumerate(inspection.summary.types)}
     wanted = [layer for layer in inspection.model.layers if layer.type in set(chosen)]
+    if not wanted:
+        raise InputError(
+            "The model has no layer of the chosen types.", "Choose other types.", field="types"
+        )
     return sorted(wanted, key=lambda layer: place[layer.type])
 
 

@@ -22,6 +22,7 @@ from spectrum_tui.core.scanning.devices import (
     CPU,
     current,
     is_out_of_memory,
+    load_solvers,
     refuse_if_lost,
     release,
     too_large,
@@ -116,6 +117,10 @@ class Workers:
             for pool in self._pools
             for _ in range(pool.threads)
         ]
+        if cancelled():  # already: the threads might score several matrices before the first look
+            self._stop.set()
+        for pool in self._pools:
+            load_solvers(pool.device)
         with torch_threads(self._torch_threads):
             for thread in self._running:
                 thread.start()

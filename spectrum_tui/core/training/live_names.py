@@ -100,9 +100,19 @@ def live_parameters(model: torch.nn.Module) -> list[LiveParameter]:
     return found
 
 
+def live_modules(model: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
+    """Return (name, module) of every module, wrappers under the name of what they hold."""
+    return [(place.path, module) for _, place, module in _modules(model)]
+
+
 def unique(parameters: list[LiveParameter]) -> list[LiveParameter]:
     """Return the first name of each parameter: what `model.named_parameters()` lists."""
     return list({id(p.parameter): p for p in reversed(parameters)}.values())[::-1]
+
+
+def is_a(module: object, name: str) -> bool:
+    """Return whether a module is of the class of that name, or inherits from it."""
+    return name in _classes_of(module)
 
 
 def wrappers_of(model: torch.nn.Module) -> set[str]:

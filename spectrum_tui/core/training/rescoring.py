@@ -1,16 +1,19 @@
 """The scores of a model in memory: what a scan reads from files, read from its parameters.
 
 Same layers, same names, same formulas. A matrix is looked at where it is, on its device; beside
-the model there is never more than one chunk and one Gram matrix of it.
+the model there is never more than one chunk and one Gram matrix of it. A layer with a LoRA adapter
+is scored by its effective weight W + s·B·A, W dequantised where it is quantised: one such matrix
+(a layer's experts) is made at a time.
 """
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +25,8 @@ from spectrum_tui.core.results.results import MetricColumn, Provenance, Result, 
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.scoring.snr import mean, why_unscored
 from spectrum_tui.core.scoring.svd import EXACT, singular_values
+from spectrum_tui.core.text import safe
+from spectrum_tui.core.training.live_adapters import LiveAdapter, live_adapters
 from spectrum_tui.core.training.live_names import (
     LiveParameter,
     live_parameters,
@@ -36,14 +41,15 @@ _SHARDED = ("full_tensor", "ds_id")
 """What parameters have of FSDP 2, and of DeepSpeed ZeRO 3."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveLayer:
-    """A layer of a model in memory: its weight, and how many experts are in it."""
+    """A layer of a model in memory: its weight, how many experts are in it, and its adapter."""
 
     layer: Layer
     weight: torch.nn.Parameter
     experts: int = 0
     gate_up: GateUpSplit | None = None
+    adapter: LiveAdapter | None = None
 
     @property
     def name(self) -> str:
@@ -53,12 +59,25 @@ class LiveLayer:
     @property
     def trains(self) -> bool:
         """Whether training can change it."""
-        return self.weight.requires_grad
+        adapter = self.adapter
+        return self.weight.requires_grad or (adapter is not None and adapter.trains)
+
+    def effective(self) -> torch.Tensor:
+        """Return the weight that the forward pass computes with; raises SpectrumError where it is
+        quantised and cannot be turned back."""
+        adapter = self.adapter
+        if adapter is None:
+            return self.weight.detach()
+        weight = dequantised(adapter)
+        if not adapter.applies():
+            return weight
+        delta: torch.Tensor = adapter.module.get_delta_weight(adapter.name).detach()
+        return weight.float() + delta.float()
 
     def matrices(self) -> Iterator[torch.Tensor]:
         """Yield the matrices that are scored, as views: the weight, or each expert's gate and
         up."""
-        weight = self.weight.detach()
+        weight = self.effective()
         if not self.experts:
             yield weight.reshape(weight.shape[0], -1)
             return
@@ -104,11 +123,16 @@ def live_layers(model: torch.nn.Module, patterns: Sequence[str] = ()) -> list[Li
     """
     parameters = unique(live_parameters(model))
     _refuse_sharded(model, parameters)
-    shapes = {p.name: tuple(p.parameter.shape) for p in parameters}
+    adapters = {(id(one.base), one.weight_name): one for one in live_adapters(model)}
+    shapes = {p.name: _shape(p) for p in parameters}
     model_type = str(getattr(getattr(model, "config", None), "model_type", ""))
-    found = [_layer(p, shapes, model_type) for p in parameters if _is_matrix(p)]
+    found = []
+    for p in parameters:
+        adapter = adapters.get((id(p.module), p.actual.rpartition(".")[2]))
+        if _is_matrix(p, adapter):
+            found.append(replace(_layer(p, shapes, model_type), adapter=adapter))
     named = zip(found, with_types(layer.layer for layer in found), strict=True)
-    layers = [LiveLayer(new, old.weight, old.experts, old.gate_up) for old, new in named]
+    layers = [replace(old, layer=new) for old, new in named]
     return [one for one in layers if not patterns or _matches(one.layer.type, patterns)]
 
 
@@ -121,23 +145,25 @@ def _refuse_sharded(model: torch.nn.Module, parameters: Sequence[LiveParameter])
         )
 
 
-def _is_matrix(p: LiveParameter) -> bool:
-    weight = p.parameter
-    if (
-        p.role in ("adapter", "replaced")
-        or is_bias(p.name)
-        or weight.ndim < 2
-        or not weight.is_floating_point()
-    ):
+def _shape(p: LiveParameter) -> tuple[int, ...]:
+    """Return the shape of a weight, that of one in 4 bits as it was."""
+    packed = getattr(p.parameter, "quant_state", None)
+    return tuple(getattr(packed, "shape", p.parameter.shape))
+
+
+def _is_matrix(p: LiveParameter, adapter: LiveAdapter | None) -> bool:
+    weight, shape = p.parameter, _shape(p)
+    if p.role in ("adapter", "replaced") or is_bias(p.name) or len(shape) < 2:
         return False
-    shape = tuple(weight.shape)
+    if not weight.is_floating_point() and adapter is None:
+        return False  # quantised, and frozen
     if experts_in(p.name, shape, p.module):
         return True
     return p.name.endswith("weight") and (len(shape) == 2 or is_convolution(shape, p.module))
 
 
 def _layer(p: LiveParameter, shapes: dict[str, tuple[int, ...]], model_type: str) -> LiveLayer:
-    weight, shape = p.parameter, tuple(p.parameter.shape)
+    weight, shape = p.parameter, _shape(p)
     name = p.name.removesuffix(".weight")
     experts = experts_in(p.name, shape, p.module)
     split = None
@@ -152,11 +178,43 @@ def _layer(p: LiveParameter, shapes: dict[str, tuple[int, ...]], model_type: str
         rows=0,
         columns=0,
         parameters=names,
-        numel=weight.numel(),
+        numel=math.prod(shape),
         nbytes=weight.nbytes,
         experts=experts,
     )
-    return LiveLayer(layer, weight, experts, split)
+    return LiveLayer(layer=layer, weight=weight, experts=experts, gate_up=split)
+
+
+def dequantised(adapter: LiveAdapter) -> torch.Tensor:
+    """Return the weight that an adapter is beside, as numbers; raises SpectrumError where PEFT
+    cannot turn a quantised one back."""
+    base: Any = adapter.base
+    weight: torch.Tensor = getattr(base, adapter.weight_name)
+    if weight.is_floating_point():
+        return weight.detach()
+    if getattr(getattr(weight, "quant_state", None), "packing_format_for_cpu", False):
+        return _unpacked(weight)
+    from peft.utils.integrations import dequantize_module_weight
+
+    weight = dequantize_module_weight(base).detach()
+    if not weight.is_floating_point():
+        raise SpectrumError(
+            f"{safe(adapter.layer)} is quantised as {type(base).__name__}, which PEFT cannot "
+            "dequantise.",
+            "Load the base in 16 bits, or in 4 or 8 bits by bitsandbytes.",
+        )
+    return weight
+
+
+def _unpacked(weight: Any) -> torch.Tensor:
+    """Return a weight in 4 bits that bitsandbytes (0.50) has packed for inference on a CPU, in
+    which order its dequantiser does not read it."""
+    from bitsandbytes.functional import _convert_weight_packed_for_cpu_inverse, dequantize_4bit
+
+    state = copy.copy(weight.quant_state)
+    data, state = _convert_weight_packed_for_cpu_inverse(weight.data, state)
+    values: torch.Tensor = dequantize_4bit(data, state)
+    return values
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -178,29 +236,36 @@ class Rescorer:
         for layer in self.layers:
             if layer.trains or layer.name not in self._known:
                 self._known[layer.name] = _scored(layer, self._metric)
-        types = list(dict.fromkeys(one.layer.type for one in self.layers))
         values = [self._known[one.name] for one in self.layers]
-        nothing = np.zeros(len(values), np.int64)
-        numbers = np.asarray([math.nan if isinstance(v, str) else v for v in values], np.float64)
-        scores = Scores(
-            layers=[one.name for one in self.layers],
-            type_names=types,
-            type_ids=np.asarray([types.index(one.layer.type) for one in self.layers], np.int64),
-            rows=nothing,
-            columns=nothing,
-            numel=nothing,
-            parameters=[one.layer.parameters for one in self.layers],
-            metrics={self._metric: MetricColumn(numbers)},
-            metric=self._metric,
-            problems={row: value for row, value in enumerate(values) if isinstance(value, str)},
-        )
-        return Result(
-            scores=scores,
-            embeddings=(),
-            provenance=Provenance(model=self._model),
-            total_parameters=0,
-            planned=len(values),
-        )
+        return result_of(self.layers, values, self._metric, self._model)
+
+
+def result_of(
+    layers: Sequence[LiveLayer], values: Sequence[float | str], metric: str, model: str
+) -> Result:
+    """Return the scores of layers as a result; a text says why a layer has none."""
+    types = list(dict.fromkeys(one.layer.type for one in layers))
+    nothing = np.zeros(len(values), np.int64)
+    numbers = np.asarray([math.nan if isinstance(v, str) else v for v in values], np.float64)
+    scores = Scores(
+        layers=[one.name for one in layers],
+        type_names=types,
+        type_ids=np.asarray([types.index(one.layer.type) for one in layers], np.int64),
+        rows=nothing,
+        columns=nothing,
+        numel=nothing,
+        parameters=[one.layer.parameters for one in layers],
+        metrics={metric: MetricColumn(numbers)},
+        metric=metric,
+        problems={row: value for row, value in enumerate(values) if isinstance(value, str)},
+    )
+    return Result(
+        scores=scores,
+        embeddings=(),
+        provenance=Provenance(model=model),
+        total_parameters=0,
+        planned=len(values),
+    )
 
 
 def _scored(layer: LiveLayer, metric: str) -> float | str:

@@ -12,10 +12,10 @@ from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.naming.parameters import RuntimeParameter
 from spectrum_tui.core.probing.formulas import metrics_of
 from spectrum_tui.core.probing.passes import Passes
+from spectrum_tui.core.training.sketching import sketch
 from spectrum_tui.proving.probing.blocks import Parts
 from spectrum_tui.proving.probing.gradients import GradientSum
 from spectrum_tui.proving.probing.residual import ResidualStream
-from spectrum_tui.proving.probing.sketching import sketch
 
 Batch = dict[str, torch.Tensor]
 Loss = Callable[[Callable[..., Any], Batch], torch.Tensor]

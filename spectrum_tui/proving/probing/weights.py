@@ -18,8 +18,11 @@ NEW_SEED = 0
 """Of the parameters that a checkpoint does not fill, such as the head of a bare encoder."""
 
 
-def skeleton(raw: Mapping[str, Any], model_class: str, dtype: torch.dtype) -> Any:
-    """Return a model whose parameters have no memory, but whose buffers are as they will be.
+def skeleton(
+    raw: Mapping[str, Any], model_class: str, device: torch.device, dtype: torch.dtype
+) -> Any:
+    """Return a model whose parameters have no memory, but whose buffers are as they will be, on
+    their device.
 
     Buffers (the frequencies of rotary embeddings) are made by the constructor and not stored: on
     the meta device they would be lost.
@@ -36,6 +39,12 @@ def skeleton(raw: Mapping[str, Any], model_class: str, dtype: torch.dtype) -> An
             config._experts_implementation = "eager"  # grouped products know no float64
         with _parameters_on_meta():
             model = chosen(config)
+    for module in model.modules():
+        module._buffers |= {
+            name: buffer.to(device)
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        }
     return model.eval()
 
 

@@ -19,6 +19,7 @@ import yaml
 
 from spectrum_tui import __version__
 from spectrum_tui.cli.main import main, run
+from spectrum_tui.cli.status_line import StatusLine
 from tests import checkpoints
 from tests.checkpoints import ODD_NAME, llama, save
 from tests.commands import FLAT, RECIPE, Capture, process, refused
@@ -360,9 +361,27 @@ def test_interrupt_keeps_what_is_finished_and_the_same_command_goes_on(
     computed = spy_on_scores(monkeypatch)
     capsys.readouterr()
     assert main(["scan", str(long_model)]) == 0
-    assert f"\n{kept} came from an earlier scan\n" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"\n{kept} came from an earlier scan\n" in said
+    assert "scored already" not in said
     assert len(computed) == LONG - kept
     assert len(json.loads(Path(FLAT.format("long")).read_text())) == LONG
+
+
+def test_a_scan_with_nothing_left_says_so_and_shows_no_progress(
+    long_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert main(["scan", str(long_model)]) == 0
+    monkeypatch.setattr(StatusLine, "is_due", lambda line: True)
+    capsys.readouterr()
+    assert main(["scan", str(long_model)]) == 0
+    said = capsys.readouterr().err
+    assert f"\n{LONG} came from an earlier scan\nevery layer was scored already; --fresh" in said
+    assert "%" not in said
+    assert main(["scan", str(long_model), "--fresh"]) == 0
+    said = capsys.readouterr().err
+    assert f"{LONG}/{LONG} layers" in said
+    assert "scored already" not in said
 
 
 def test_kill_keeps_what_is_finished(long_model: Path) -> None:

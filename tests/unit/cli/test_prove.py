@@ -55,7 +55,7 @@ def data(tmp_path: Path) -> str:
 def rows(monkeypatch: pytest.MonkeyPatch) -> type[Rows]:
     monkeypatch.setattr(runner.Runner.__init__, "__kwdefaults__", {"again": False, "start": Rows})
     monkeypatch.setattr(Rows, "errors", {})
-    monkeypatch.setattr("spectrum_tui.cli.prove.has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr("spectrum_tui.core.memory.presets.has_nvidia_gpu", lambda: False)
     return Rows
 
 

@@ -12,8 +12,17 @@ import pytest
 
 from spectrum_tui.core.comparison.film import load_film
 from spectrum_tui.core.errors import ResultsError
-from spectrum_tui.core.saved.steps import is_training_run, step_files
-from spectrum_tui.core.saved.store import flat_text
+from spectrum_tui.core.results.results import MetricColumn
+from spectrum_tui.core.saved.steps import (
+    ADAPTER_LINES,
+    adapter_moves,
+    is_training_run,
+    moves_at,
+    step_file,
+    step_files,
+    step_of,
+)
+from spectrum_tui.core.saved.store import flat_text, load_result
 from tests import made
 
 STEPS = (0, 500, 1000, 1500)
@@ -44,6 +53,36 @@ def test_frames_come_by_step_against_the_first(tmp_path: Path) -> None:
 def test_the_longest_series_is_taken(tmp_path: Path) -> None:
     run(run(tmp_path), "other", (1, 2))
     assert [step for step, _ in step_files(tmp_path)] == list(STEPS)
+
+
+def test_what_became_of_adapters_is_told_with_its_step(tmp_path: Path) -> None:
+    run(tmp_path)
+    lines = [
+        json.dumps({"step": 500, "moves": "6 layers up to rank 32, 2 off"}),
+        json.dumps({"step": 1000, "moves": "2 layers in 1 adapter"}),
+        json.dumps({"step": 1000, "moves": "1 layer\x1b[31m on"}),
+        "{", "[1]", '{"step": "5", "moves": 3}', "[" * 9000, '{"step": true}',
+    ]  # fmt: skip
+    (tmp_path / ADAPTER_LINES).write_text("\n".join(lines))
+    moves = [frame.moves for frame in load_film(tmp_path).frames]
+    assert moves[:2] == ["", "6 layers up to rank 32, 2 off"]
+    assert moves[2].startswith("2 layers in 1 adapter; 1 layer") and "\x1b" not in moves[2]
+    assert moves_at(tmp_path / "snr_results_made-llama-step-500.json") == moves[1]
+    assert moves_at(tmp_path / "snr_results_made-llama.json") == ""
+    (tmp_path / ADAPTER_LINES).write_bytes(b"\xff\xfe\x00")
+    assert adapter_moves(tmp_path) == {}
+
+
+def test_files_of_a_step_say_their_metric(tmp_path: Path) -> None:
+    plain = made.result(layers=2)
+    for metric in ("spectrum", "gradient"):
+        scores = replace(
+            plain.scores, metric=metric, metrics={metric: MetricColumn(plain.scores.values)}
+        )
+        path = step_file(replace(plain, scores=scores), tmp_path, 7)
+        path.write_text(flat_text(replace(plain, scores=scores)))
+        assert load_result(path).scores.metric == metric
+        assert step_of(path) == 7
 
 
 @pytest.mark.parametrize("name", ["x-step-.json", "x-step-1.json.bak", "x-step-٣.json", "x.json"])

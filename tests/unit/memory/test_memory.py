@@ -16,6 +16,7 @@ from spectrum_tui.core.memory.presets import (
     PRESETS,
     Preset,
     Training,
+    is_half,
     parse_batch,
     parse_gpus,
     parse_sequence,
@@ -479,3 +480,16 @@ def test_names_take_what_the_policy_that_selects_them_takes(preset: str, embeddi
     everything = table.of_names(table.sizes.index, training)
     assert everything.trained == SMALL.total_parameters
     assert everything.blocks_back == everything.blocks == 8
+
+
+@pytest.mark.parametrize(
+    ("gpu", "device", "dtype", "half"),
+    [(True, "auto", "auto", True), (True, "cuda:1", "auto", True), (True, "cpu", "auto", False),
+     (False, "auto", "auto", False), (True, "auto", "float32", False),
+     (False, "cpu", "bfloat16", True)],
+)  # fmt: skip
+def test_weights_are_in_bfloat16_on_a_gpu_or_where_it_is_asked_for(
+    gpu: bool, device: str, dtype: str, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spectrum_tui.core.memory.presets.has_nvidia_gpu", lambda: gpu)
+    assert is_half(device, dtype) == half

@@ -17,8 +17,8 @@ from spectrum_tui.core.probing.passes import FIXED, Sizes, in_passes
 from spectrum_tui.core.probing.records import Doing, Probed, said_of, said_text
 from spectrum_tui.core.probing.sketches import FORM, read_sketches, sketches_path, write_sketches
 from spectrum_tui.core.settings import DATA_METRICS
+from spectrum_tui.core.training.sketching import sketch
 from spectrum_tui.proving.probing.residual import ResidualStream
-from spectrum_tui.proving.probing.sketching import sketch
 from tests import made
 
 

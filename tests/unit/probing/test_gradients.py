@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from spectrum_tui.core.probing.records import Plan, Target
 from spectrum_tui.core.probing.sketches import read_sketches
+from spectrum_tui.proving.probing.weights import skeleton
 from tests.unit.probing.by_hand import (
     Measured,
     assert_close,
@@ -111,3 +112,12 @@ def test_a_quantised_model_has_the_gradients_of_its_dequantised_values(tmp_path:
     save_file({**stored, name: values}, plain / "model.safetensors", metadata={"format": "pt"})
     targets = [Target(parameter=name), Target(parameter="model.layers.1.self_attn.q_proj.weight")]
     assert_close(measured(plain, tmp_path), targets, probed(job(folder, tmp_path, *targets)))
+
+
+@pytest.mark.parametrize("name", ["llama_tied", "bert"])
+def test_buffers_lie_where_the_model_computes(name: str, models: Path) -> None:
+    """BERT looks its positions up in one: with that on the CPU a GPU's probe ended."""
+    config = json.loads((model_of(name, models).folder / "config.json").read_text(encoding="utf-8"))
+    model = skeleton(config, config["architectures"][0], torch.device("meta"), torch.float32)
+    buffers = dict(model.named_buffers())
+    assert buffers and {buffer.device.type for buffer in buffers.values()} == {"meta"}

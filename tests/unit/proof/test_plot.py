@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -114,3 +115,10 @@ def test_equals_stand_side_by_side_and_others_where_they_are() -> None:
     assert beside([10, 50, 10, 11], 9) == pytest.approx([1.33, 50, 10.33, 19.33], abs=0.01)
     assert beside([10, 10], 0) == [10, 10]
     assert beside([10, 14], 9) == [10, 14]
+
+
+def test_a_run_that_ended_in_its_trials_is_drawn() -> None:
+    trial = replace(outcome("full", 0, 2.7, 3.7), trial=True)
+    said = [text for text, _, _ in texts(drawn(proof([trial])))]
+    assert "No row came to an end." in said
+    assert not any(text.startswith("Without a result") for text in said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from tests.unit.proving.tiny_language import (
 )
 
 NAMES = ("model.layers.0.mlp.up_proj.weight", "model.layers.1.self_attn.q_proj.weight")
+MAIN = "import os, runpy; os.nice = int; runpy.run_module('spectrum_tui.proving', None, '__main__')"
+UNYIELDING = (sys.executable, "-P", "-c", MAIN)
+"""The process of a row, whose imports wait for nobody where other tests run."""
 LENGTH, BATCH, STEPS, RATE = 32, 2, 5, 1e-3
 
 
@@ -246,7 +250,7 @@ def test_in_a_process_of_its_own_a_row_is_the_same_bit_for_bit(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process: two add up in another order
     asked = job(conditions(llama, tmp_path), *NAMES)
     said: list[Progress] = []
-    outcome, lasts = RowProcess().run(asked, said.append)
+    outcome, lasts = RowProcess(UNYIELDING).run(asked, said.append)
     assert outcome is not None and lasts
     assert timeless(outcome) == timeless(run_job(asked, nothing))
     assert [one.step for one in said if one.doing == "training"] == list(range(1, STEPS + 1))

@@ -26,67 +26,19 @@ from spectrum_tui.core.errors import (
 )
 from spectrum_tui.core.proof.methods import parse_methods
 from spectrum_tui.core.proof.proof import Proof
-from spectrum_tui.core.proof.rates import parse_rates
 from spectrum_tui.core.proof.rows import OUT_OF_MEMORY, Job, Outcome, Progress, Row
 from spectrum_tui.core.proof.store import read_proof
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.proving.ends import ended
-from spectrum_tui.proving.preparing import Asked, Prepared, conditions_of, prepare
+from spectrum_tui.proving.preparing import Prepared, conditions_of, prepare
 from spectrum_tui.proving.process import RowProcess
 from spectrum_tui.proving.runner import Runner, StoppedError
 from tests import checkpoints, made
 from tests.unit.proving.fake_row import fake_outcome
+from tests.unit.proving.proofs import FAKE, Heard, Processes, asked
 from tests.unit.proving.texts import document
 
-FAKE = Path(__file__).with_name("fake_row.py")
 ROWS = ["top:50/0", "random:50/0", "top:50/1", "random:50/1"]
-
-
-class Heard:
-    """A listener that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.rows: list[str] = []
-        self.said: list[Progress] = []
-        self.outcomes: list[tuple[str, bool]] = []
-        self.estimates: list[float] = []
-        self.notes: list[str] = []
-
-    def on_row(self, row: Row, number: int, expected: int) -> None:
-        self.rows.append(f"{number}/{expected} {row.method}/{row.seed}")
-
-    def on_progress(self, row: Row, progress: Progress) -> None:
-        self.said.append(progress)
-
-    def on_outcome(self, row: Row, outcome: Outcome, *, kept: bool) -> None:
-        self.outcomes.append((f"{row.method}/{row.seed}", kept))
-
-    def on_estimate(self, seconds: float) -> None:
-        self.estimates.append(seconds)
-
-    def on_note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-def asked(folder: Path, methods: str = "top:50,random:50", lr: str = "2e-4") -> Asked:
-    """Two methods with two seeds on twenty documents, in a folder of their own."""
-    data = folder / "texts"
-    data.mkdir(exist_ok=True)
-    for number in range(20):
-        (data / f"{number}.txt").write_text(document(number))
-    result = made.with_parameters(made.result())
-    chosen = parse_methods(methods)
-    return Asked(
-        result=result,
-        scores="scores.json",
-        folder=folder / "proof",
-        data=(str(data),),
-        methods=chosen,
-        rates=parse_rates(lr, chosen) if lr else {},
-        steps=8,
-        seeds=2,
-        conditions=conditions_of(result),
-    )
 
 
 class FakeProcess(RowProcess):
@@ -138,35 +90,6 @@ class Table:
 @pytest.fixture
 def table(tmp_path: Path) -> Table:
     return Table(tmp_path)
-
-
-class Processes:
-    """The same in processes of their own (0.3 s each)."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.control = folder / "control"
-        self.log = folder / "control.log"
-
-    def want(self, text: str) -> None:
-        self.control.write_text(text)
-
-    def run(self) -> tuple[Proof, Heard]:
-        heard, command = Heard(), [sys.executable, "-P", str(FAKE), str(self.control)]
-        prepared = prepare(replace(asked(self.folder), seeds=1))
-        return Runner(prepared, heard, start=lambda: RowProcess(command)).run(), heard
-
-    @property
-    def started(self) -> list[str]:
-        """The rows that have had a process."""
-        return [line.split()[0] for line in self._lines()]
-
-    @property
-    def pids(self) -> list[int]:
-        return [int(line.split()[1]) for line in self._lines()]
-
-    def _lines(self) -> list[str]:
-        return self.log.read_text().splitlines() if self.log.exists() else []
 
 
 @pytest.fixture
@@ -232,6 +155,43 @@ def test_rates_are_looked_for_and_the_trials_kept(table: Table) -> None:
     assert [one.trial for one in proof.outcomes] == [True] * 3 + [False] * 2
     _, heard = table.run(methods="top:50", lr="")
     assert all(kept for _, kept in heard.outcomes)
+
+
+def test_a_rate_is_looked_for_directly_before_the_first_row_of_its_method(table: Table) -> None:
+    proof, heard = table.run(methods="full,top:50", lr="")
+    full, top = 4 * ["full/0/trial"], 3 * ["top:50/0/trial"]
+    assert table.started == [*full, "full/0", *top, "top:50/0", "full/1", "top:50/1"]
+    # Three trials each are expected; the best of the first ones is the highest, and one beyond it.
+    counts = [line.split()[0] for line in heard.rows]
+    assert counts == ["1/10", "2/10", "3/10", *(f"{number}/11" for number in range(4, 12))]
+    assert sorted(proof.rates) == ["full", "top:50"] == sorted(proof.found)
+
+
+def test_a_sweep_without_a_rate_leaves_out_the_rows_of_its_method_alone(table: Table) -> None:
+    table.wanted["full/0"] = "failed"
+    proof, heard = table.run(methods="full,top:50", lr="")
+    assert table.started == ["full/0/trial", *3 * ["top:50/0/trial"], "top:50/0", "top:50/1"]
+    assert [line.split()[0] for line in heard.rows] == ["1/10", *(f"{n}/6" for n in range(2, 7))]
+    assert list(proof.rates) == ["top:50"]
+    assert "Not finished" not in (table.folder / "proof" / "proof.md").read_text()
+
+
+def test_stopped_in_a_later_sweep_it_goes_on_there_and_is_not_finished(table: Table) -> None:
+    class Stopping(Heard):
+        def on_row(self, row: Row, number: int, expected: int) -> None:
+            if row.method == "random:50":
+                raise InputError("Enough.")
+
+    runner = table.runner(Stopping(), methods="top:50,random:50", lr="")
+    with pytest.raises(InputError):
+        runner.run()
+    first = [*3 * ["top:50/0/trial"], "top:50/0"]
+    assert table.started == first
+    words = "Not finished: 1 of 4 rows has run. The same command goes on."
+    assert words in (table.folder / "proof" / "proof.md").read_text()
+    table.run(methods="top:50,random:50", lr="")
+    rest = [*3 * ["random:50/0/trial"], "random:50/0", "top:50/1", "random:50/1"]
+    assert table.started == [*first, *rest]
 
 
 # -- rows that fail -------------------------------------------------------------------------------
@@ -331,7 +291,7 @@ def test_a_row_ends_with_its_parent_and_the_same_command_goes_on(processes: Proc
     processes.want("random:50/0 sleep")
     code = (
         "import sys; from pathlib import Path; "
-        "from tests.unit.proving.test_runner import Processes; Processes(Path(sys.argv[1])).run()"
+        "from tests.unit.proving.proofs import Processes; Processes(Path(sys.argv[1])).run()"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(processes.folder)])
     wait_for(lambda: len(processes.started) == 2)

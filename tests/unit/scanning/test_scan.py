@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -21,7 +22,9 @@ from spectrum_tui.core.events import (
     ScanStarted,
 )
 from spectrum_tui.core.journal.journal import journal_path, read_journal
+from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.saved import library
 from spectrum_tui.core.scanning import scan as scan_module
 from spectrum_tui.core.scanning.devices import default_batch_size
 from spectrum_tui.core.scanning.run import run_scan
@@ -102,6 +105,28 @@ def test_a_scan_that_goes_on_with_another_batch_size_writes_the_same_bytes(
         assert isinstance(ready, ResultReady) and ready.complete is (name != "first")
         written.append(Path(ready.path).read_bytes())
     assert written[0] == written[2] != written[1]
+
+
+def test_the_library_forgets_a_stopped_scan_of_which_a_finished_one_has_every_layer(
+    tmp_path: Path, computed: list[str]
+) -> None:
+    model = save(tmp_path / "m", large())
+    request = Settings(model=str(model), batch_size=1, device="cpu", output_dir=str(tmp_path))
+    list(run_scan(request, cancelled=StopAfter(computed, 2)))
+    (stopped,) = library.entries()
+    assert not stopped.complete
+    library.annotate(stopped, "the first one")
+    kept = {row["type"] for row in json.loads(Path(stopped.path).read_text()).values()}
+    rest = tuple(t.name for t in inspect_model(str(model)).summary.types if t.name not in kept)
+    list(run_scan(replace(request, types=rest, output_dir=str(tmp_path / "other"))))
+    assert stopped.path in {entry.path for entry in library.entries()}, (
+        "it has layers that no other"
+    )
+    list(run_scan(request))
+    left = {entry.path: entry for entry in library.entries()}
+    assert stopped.path not in left
+    whole = left[str(tmp_path / "model_snr_results" / "snr_results_m.json")]
+    assert (whole.complete, whole.note) == (True, "the first one")
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
@@ -203,7 +228,7 @@ def test_cancelled_before_it_began(tmp_path: Path, computed: list[str]) -> None:
     events = run(folder, batch_size=1, only=is_matrix, cancelled=lambda: True)
     assert isinstance(events[-1], ScanEnded)
     assert events[-1].reason == "stopped"
-    assert len(computed) <= 2
+    assert computed == []
 
 
 def test_a_consumer_that_goes_away_leaves_no_threads(tmp_path: Path, computed: list[str]) -> None:

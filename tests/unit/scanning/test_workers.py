@@ -46,18 +46,23 @@ class Machine:
         self.in_work: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
         self.released: list[str] = []
+        self.loaded: list[tuple[str, int]] = []
         self.meeting: threading.Barrier | None = None
         self._lock = threading.Lock()
         self._real = svd.singular_values
         monkeypatch.setattr(svd, "singular_values", self._singular_values)
         monkeypatch.setattr(workers, "current", lambda device: nullcontext())
         monkeypatch.setattr(workers, "release", self.released.append)
+        monkeypatch.setattr(workers, "load_solvers", self._load_solvers)
 
     def scan(self, folder: Path, *devices: str, batch_size: int) -> list[ScanEvent]:
         checkpoint = read_checkpoint(folder)
         layers = [layer for layer in layers_of(checkpoint) if is_matrix(layer)]
         plan = make_plan(checkpoint, layers, device="cpu", batch_size=batch_size)
         return list(scan(replace(plan, devices=devices)))
+
+    def _load_solvers(self, device: str) -> None:
+        self.loaded.append((device, self.in_work.total() + len(self.computed)))
 
     def _singular_values(
         self, values: MatrixValues, rows: int, columns: int, device: str, precision: str
@@ -106,6 +111,13 @@ def test_two_devices_split_the_work_and_change_no_score(tmp_path: Path, machine:
     assert isinstance(started, ScanStarted)
     assert (started.device, started.batch_size) == ("cuda:0, cuda:1", 2)
     assert ended(events).notes == ()
+
+
+def test_solvers_of_gpus_are_loaded_before_two_threads_ask_for_them(
+    tmp_path: Path, machine: Machine
+) -> None:
+    machine.scan(save(tmp_path, llama(1)), "cuda:0", "cuda:1", batch_size=2)
+    assert machine.loaded == [("cuda:0", 0), ("cuda:1", 0)]
 
 
 def test_two_real_devices(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""LoRA adapters as pairs of small matrices: their products, their ranks, their files."""
