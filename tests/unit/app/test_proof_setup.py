@@ -149,12 +149,12 @@ def test_what_it_is_judged_by_and_what_it_runs_on_are_typed_too(tmp_path: Path) 
     assert asked.held_out == (str(tmp_path / "b.txt"),) and asked.price == 2.5
     assert (asked.conditions.dtype, asked.conditions.processes) == ("bfloat16", 2)
     for wrong, said in (
-        ({"dtype": "int8"}, "no weights in 'int8'"),
-        ({"gpus": "0"}, "number of GPUs '0'"),
-        ({"price": "much"}, "price 'much'"),
+        (replace(typed, dtype="int8"), "no weights in 'int8'"),
+        (replace(typed, gpus="0"), "number of GPUs '0'"),
+        (replace(typed, price="much"), "price 'much'"),
     ):
         with pytest.raises(InputError, match=said):
-            in_all(replace(typed, **wrong), parse_methods("full"))
+            in_all(wrong, parse_methods("full"))
     earlier = proof(outcomes({"full": [2.6]}))
     texts = {**earlier.texts, "held_out": replace(earlier.texts["train"], files=("judge.txt",))}
     had = replace(earlier.conditions, dtype="float32", processes=4)
