@@ -9,6 +9,7 @@ from typing import Literal
 
 from spectrum_tui.app.widgets.step_bar import model_label
 from spectrum_tui.core.files import slug_of_name
+from spectrum_tui.core.layer_types import scanned_by_default
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.settings import Settings
@@ -174,8 +175,6 @@ class ScanQueue:
 
 def _is_default(model: Queued) -> bool:
     """Return whether the types of a model are those scanned unless the user says otherwise."""
-    from spectrum_tui.core.layer_types import scanned_by_default  # numpy, 0.1 s before a frame
-
     return set(model.types) == scanned_by_default(model.summary.types)
 
 
