@@ -65,6 +65,14 @@ class BaseApp(NamedKeys, App[None]):
     """The shell around the screens; knows nothing of models and scans."""
 
     TITLE = "spectrum"
+    # Here, and not in app.tcss: there it would go before what a screen says of its panels.
+    DEFAULT_CSS = """
+    .panel {
+        border: round $panel; padding: 0 1; border-title-color: $primary;
+        border-subtitle-color: $foreground 60%;
+    }
+    .panel:focus-within { border: round $accent; }
+    """
     CSS_PATH = Path(__file__).with_name("app.tcss")
     COMMANDS = {_commands}  # noqa: RUF012 (Textual's type)
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -9,6 +9,7 @@ from typing import Literal
 
 from spectrum_tui.app.widgets.step_bar import model_label
 from spectrum_tui.core.files import slug_of_name
+from spectrum_tui.core.layer_types import scanned_by_default
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.settings import Settings
@@ -98,6 +99,23 @@ class ScanQueue:
         self.models.append(model)
         self.version += 1
 
+    def types_for(self, summary: ModelSummary) -> tuple[str, ...]:
+        """Return those of the types chosen for the first model that this one has; () for its
+        default ones, where the first has its own, or none is shared."""
+        if not self.models or _is_default(self.models[0]):
+            return ()
+        chosen = set(self.models[0].types)
+        return tuple(one.name for one in summary.types if one.name in chosen)
+
+    @property
+    def types_words(self) -> str:
+        """How the types of a model that is added are chosen."""
+        first = self.models[0] if self.models else None
+        if first is None or _is_default(first):
+            return "Every type of its matrices is scanned, as by default."
+        chosen = counted(len(first.types), "type")
+        return f"The {chosen} chosen for {first.name} are scanned, of those that it has."
+
     def drop(self, model: Queued) -> bool:
         """Take a model out, if its turn has not come yet."""
         if model.state != "waiting" or model not in self.models:
@@ -153,6 +171,11 @@ class ScanQueue:
     def _become(self, model: Queued, state: State) -> None:
         model.state = state
         self.version += 1
+
+
+def _is_default(model: Queued) -> bool:
+    """Return whether the types of a model are those scanned unless the user says otherwise."""
+    return set(model.types) == scanned_by_default(model.summary.types)
 
 
 def _part(summary: ModelSummary) -> str:

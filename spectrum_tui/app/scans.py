@@ -119,7 +119,9 @@ class ScanningApp(BaseApp):
         from spectrum_tui.app.screens.add_model import AddModelScreen
 
         if not isinstance(self.screen, ModalScreen):
-            screen = AddModelScreen(self._suggestions, self.queue.refusal)
+            screen = AddModelScreen(
+                self._suggestions, self.queue.refusal, types=self.queue.types_words
+            )
             self.push_screen(screen, self._add)
 
     @on(ask.CheckRequested)
@@ -132,7 +134,13 @@ class ScanningApp(BaseApp):
             if later is not None:
                 self.post_message(later)
             return
-        self.queue.add(Queued(summary=summary, settings=replace(self.settings, revision="")))
+        self.queue.add(
+            Queued(
+                summary=summary,
+                settings=replace(self.settings, revision=""),
+                types=self.queue.types_for(summary),
+            )
+        )
         if not self.runner.progress.live:  # else it has its turn when the others had theirs
             self._go_on()
 
@@ -215,7 +223,7 @@ class ScanningApp(BaseApp):
     def _begin_next(self) -> None:
         model = None if self.runner.progress.live else self.queue.take_next()
         if model is not None:
-            self._session.follow(model.summary, model.settings)
+            self._session.follow(model.summary, model.settings, model.types)
 
     # -- leaving -------------------------------------------------------------------------------
 

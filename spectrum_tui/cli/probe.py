@@ -141,9 +141,10 @@ def _run(probe: Probe) -> tuple[Result, Probed]:
 
 def _planned(plan: Plan) -> str:
     passes = "" if plan.passes == 1 else f" in {counted(plan.passes, 'pass', 'passes')}"
+    amount = f"{count(plan.tokens)} {plan.unit}{passes}"
     return (
-        f"{plan.model_class} in {plan.dtype} on {safe(plan.device)}: {count(plan.tokens)} tokens"
-        f"{passes}, {plan.held}, about {size(plan.memory)} of memory"
+        f"{plan.model_class} in {plan.dtype} on {safe(plan.device)}: {amount}, {plan.held}, "
+        f"about {size(plan.memory)} of memory"
     )
 
 
@@ -156,7 +157,7 @@ def _tell(
     table = agreement(result)
     say(
         f"loss {probed.loss:.4f} over {counted(probed.batches, 'batch', 'batches')}, "
-        f"{count(probed.tokens)} tokens"
+        f"{count(probed.tokens)} {probed.unit}"
     )
     if as_json:
         put_json(_as_data(result, probed, probe, files, table))
@@ -196,7 +197,7 @@ def _as_data(
             "files": list(dataset.files),
             "documents": len(dataset.examples),
             "sha256": dataset.digest,
-            "tokens": probed.tokens,
+            probed.unit: probed.tokens,
         },
         "batches": probed.batches,
         "loss": probed.loss,
@@ -223,7 +224,8 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add_options(parser, "model")
     add("--data", nargs="+", metavar="FILE", required=True, help="texts: JSONL, JSON, CSV, "
-        "Parquet, text, folders of those, builtin:pydoc, builtin:stdlib")  # fmt: skip
+        "Parquet, text, folders of those, builtin:pydoc, builtin:stdlib; images: a folder with one "
+        "for each class; speech: a table with path (WAV) and text")  # fmt: skip
     add("--batches", default=str(_USUAL.batches), metavar="N", help=f"batches ({_USUAL.batches})")
     add("--batch", default=str(_USUAL.batch), metavar="N", help=f"sequences ({_USUAL.batch})")
     add("--sequence", default=str(_USUAL.sequence), metavar="N",

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -15,6 +15,7 @@ from spectrum_tui.core.dataset.examples import Example, Message
 from spectrum_tui.core.errors import CheckpointError, InputError
 from spectrum_tui.core.naming.model_class import first_line
 
+T = TypeVar("T")
 Kind = Literal["causal", "masked", "seq2seq"]
 """How a language model learns: each token from those before it, masked ones from those around
 them, or an answer from what was said."""
@@ -261,7 +262,7 @@ def endless(sequences: Sequence[Tokens], batch: int) -> Iterator[list[Tokens]]:
         at += batch
 
 
-def in_batches(sequences: Sequence[Tokens], batch: int) -> Iterator[list[Tokens]]:
+def in_batches(sequences: Sequence[T], batch: int) -> Iterator[list[T]]:
     """Yield all sequences once, the last batch with what is left."""
     for at in range(0, len(sequences), batch):
         yield list(sequences[at : at + batch])

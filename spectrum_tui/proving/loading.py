@@ -95,16 +95,15 @@ def class_of(conditions: Conditions) -> Any:
     model without a head for language its relative that has one."""
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(
-        conditions.model, revision=conditions.revision or "main", trust_remote_code=False
-    )
+    config = config_of(conditions)
     name = conditions.model_class
     chosen = getattr(transformers, name, None) if name else resolve_class(config)[0]
     if chosen is None:
         raise InputError(
             f"transformers has no class {name}.", "Leave --model-class out.", field="model_class"
         )
-    if name.startswith("Auto") or any(chosen.__name__ in _classes(listed) for *_, listed in KINDS):
+    learns = any(chosen.__name__ in classes_in(listed) for *_, listed in KINDS)
+    if name.startswith("Auto") or learns:
         return chosen
     for _, auto_class, _ in KINDS:
         auto = getattr(transformers, auto_class)
@@ -113,16 +112,26 @@ def class_of(conditions: Conditions) -> Any:
     raise _no_language(chosen.__name__)
 
 
+def config_of(conditions: Conditions) -> Any:
+    """Return the model's configuration."""
+    import transformers
+
+    return transformers.AutoConfig.from_pretrained(
+        conditions.model, revision=conditions.revision or "main", trust_remote_code=False
+    )
+
+
 def kind_of(model: Any) -> Kind:
     """Return how a model learns text; raises InputError for one that does not."""
     name = type(model).__name__
     for kind, _, listed in KINDS:
-        if name in _classes(listed):
+        if name in classes_in(listed):
             return kind
     raise _no_language(name)
 
 
-def _classes(listed: str) -> set[str]:
+def classes_in(listed: str) -> set[str]:
+    """Return the names of the classes in one of transformers' lists."""
     from transformers.models.auto import modeling_auto
 
     names = getattr(modeling_auto, listed).values()

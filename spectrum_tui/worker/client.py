@@ -336,11 +336,13 @@ class ScanSession:
         self._uncounted = True
         self._run(replace(self._inspected, types=types, since=OPTIONS["since"].value(fresh)))
 
-    def follow(self, summary: ModelSummary, settings: Settings) -> None:
-        """Scan another model after the first: every type of it that is scanned by default."""
+    def follow(
+        self, summary: ModelSummary, settings: Settings, types: tuple[str, ...] = ()
+    ) -> None:
+        """Scan another model after the first: these types, or those scanned by default."""
         self._branch = settings.revision
         asked = replace(settings, model=summary.model, revision=summary.revision)
-        self._run(replace(asked, types=(), since=OPTIONS["since"].value(False)))
+        self._run(replace(asked, types=types, since=OPTIONS["since"].value(False)))
 
     def resume(self) -> None:
         """Go on with what is left, of a scan that began afresh what is not yet computed again."""

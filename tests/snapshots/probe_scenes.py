@@ -51,7 +51,7 @@ class Frozen(ProbeRun):
 
 def over_results(monkeypatch: pytest.MonkeyPatch, state: str) -> tuple[Screen[Any], Prepare]:
     """The dialog with data, or while it is running."""
-    monkeypatch.setattr(proof_setup, "read_texts", lambda text: KEPT)
+    monkeypatch.setattr(proof_setup, "read_texts", lambda text, media: KEPT)
     monkeypatch.setattr(proof_setup, "model_of", lambda *_: "made/llama-8b")
     monkeypatch.setattr(probe_screen, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr("spectrum_tui.core.memory.presets.has_nvidia_gpu", lambda: False)

@@ -289,7 +289,7 @@ def test_memory(look: Look, state: str, keys: tuple[str, ...], size: Size) -> No
 @at_both_sizes
 @pytest.mark.parametrize(
     ("state", "keys"),
-    [("default", ()), ("groups", ("N", "tab", "tab")), ("refused", ("n", "n", "end"))],
+    [("default", ()), ("groups", ("N", "N", "tab", "tab")), ("refused", ("n", "n", "end"))],
     ids=["default", "groups", "refused"],
 )
 def test_tiers(look: Look, state: str, keys: tuple[str, ...], size: Size) -> None:

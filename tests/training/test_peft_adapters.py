@@ -12,7 +12,8 @@ pytest.importorskip("peft")
 
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS, AdapterKind
+from spectrum_tui.core.recipes.adapter_kind import AdapterKind
+from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS
 from tests.training.conftest import Models
 from tests.training.peft_models import (
     DEEP,

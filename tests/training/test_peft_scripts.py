@@ -16,7 +16,7 @@ pytest.importorskip("peft")
 from tests.training.conftest import Models
 from tests.training.peft_models import DEEP, Prepared, module_of_file, write_recipe
 
-KINDS = ("peft-lora", "peft-tiers", "peft-hybrid", "peft-groups")
+KINDS = ("peft-lora", "peft-tiers", "peft-hybrid", "peft-groups", "peft-dynamic")
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3_moe"])
@@ -77,7 +77,8 @@ def test_all_files_are_as_ruff_wants_them(prepared: Models, tmp_path: Path) -> N
         ["format", "--check"],
     ):
         run = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--isolated", str(tmp_path)],
+            [sys.executable, "-m", "ruff", *command, "--isolated", "."],
+            cwd=tmp_path,  # where spectrum_tui is no folder of the project
             capture_output=True,
             text=True,
             check=False,

@@ -20,6 +20,7 @@ from spectrum_tui.app.screens.memory import MemoryScreen
 from spectrum_tui.app.screens.model_sizes import ModelSizesScreen
 from spectrum_tui.app.screens.note import NoteScreen
 from spectrum_tui.app.screens.result_state import ResultState
+from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.screens.tiers import TiersScreen
@@ -88,3 +89,21 @@ async def test_the_size_of_a_card_is_typed_at_once(pause: float) -> None:
         assert isinstance(app.screen, MemoryScreen)
         assert app.screen.size_field.value == "24"
         assert app.results.state.memory.training.gpus == 1
+
+
+class FirstFrame(Host):
+    """Keeps what the footer has when the results are drawn for the first time."""
+
+    keys: dict[str, str] | None = None
+
+    def post_display_hook(self) -> None:
+        if self.keys is None and isinstance(self.screen, ResultsScreen):
+            self.keys = self.footer()
+
+
+async def test_the_footer_has_its_keys_in_the_first_frame() -> None:
+    app = FirstFrame(LLAMA)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert app.keys == app.footer()
+        assert "w" in app.footer()

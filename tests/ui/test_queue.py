@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList, Static
 
 from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.app.scan_queue import Queued, ScanQueue
 from spectrum_tui.app.screens.add_model import AddModelScreen
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.layers import LayersScreen
@@ -20,13 +22,15 @@ from spectrum_tui.app.screens.library import LibraryScreen
 from spectrum_tui.app.screens.queue import QueueScreen
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.scan import ScanScreen
-from spectrum_tui.app.widgets.queue_view import QueueView
+from spectrum_tui.app.widgets.queue_view import QueueView, line_of
 from spectrum_tui.app.widgets.scan_summary import ScanSummary
 from spectrum_tui.app.widgets.step_bar import StepBar
+from spectrum_tui.core.layer_types import scanned_by_default
 from spectrum_tui.core.saved import library
 from spectrum_tui.core.scanning import run
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
+from tests.snapshots import models
 from tests.ui.way import SIZE, at, phase, to_scan
 from tests.ui.worker_control import PATIENCE, DirectControl, until
 
@@ -98,6 +102,28 @@ async def test_models_are_scanned_one_after_the_other(
         assert summary.model == "good"
 
 
+@pytest.mark.parametrize(
+    ("first", "wanted", "words", "line"),
+    [
+        (("self_attn.k_proj", "lm_head"), ("lm_head", "self_attn.k_proj"), "2 types chosen", "2"),
+        ((), (), "as by default", ""),
+        (("nothing.of.it",), (), "1 type chosen for", ""),
+    ],
+    ids=["chosen", "default", "none shared"],
+)
+def test_the_types_chosen_for_the_first_model_are_those_of_the_next(
+    first: tuple[str, ...], wanted: tuple[str, ...], words: str, line: str
+) -> None:
+    llama_8b, other = models.llama(), replace(models.llama(), model="b", name="b")
+    queue = ScanQueue()
+    types = first or tuple(scanned_by_default(llama_8b.types))
+    queue.begin(Queued(summary=llama_8b, settings=Settings(), types=types))
+    assert set(queue.types_for(other)) == set(wanted)
+    assert words in queue.types_words
+    waits = Queued(summary=other, settings=Settings(), types=queue.types_for(other))
+    assert line_of(waits, 9).plain.endswith(f"waits, {line} types of it" if line else "waits")
+
+
 async def test_a_failure_does_not_stop_the_next(app: SpectrumApp, control: DirectControl) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await to_scan(pilot, app)
@@ -147,7 +173,7 @@ async def test_a_model_is_looked_at_before_it_waits(
         await until(pilot, lambda: len(control.requests("check")) == 3)
         field.value = "second"
         await pilot.pause()
-        assert str(state.visual).strip() == ""
+        assert "as by default" in str(state.visual)
         await pilot.press("escape")
         assert at(app, ScanScreen)
         assert app.queue.waiting == []

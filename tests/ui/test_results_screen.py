@@ -145,13 +145,29 @@ async def test_embeddings_switch_changes_yaml_totals_and_says_what_it_does() -> 
         assert "lm_head" not in app.preview_text
         assert "embed_tokens" not in app.preview_text
         assert app.totals != on
-        assert "use_reentrant: false" in app.notes
-        assert "enable_input_require_grads()" in app.notes
+        assert "use_reentrant: false" in app.text("#frozen")
         assert app.results.state.text() == app.preview_text
         await pilot.press("e")
         assert "lm_head" in app.preview_text
-        assert not app.results.query_one("#notes").display
+        assert app.text("#frozen") == "Embeddings and head train as well: e freezes them"
         assert app.totals == on
+
+
+@pytest.mark.parametrize(
+    ("width", "said"), [(80, "checkpointing needs"), (220, "enable_input_require_grads()")]
+)
+async def test_freezing_embeddings_moves_nothing_and_is_told_in_a_line(
+    width: int, said: str
+) -> None:
+    app = Host(made.result(layers=32))
+    async with app.run_test(size=(width, 40)) as pilot:
+        await pilot.pause()
+        before = app.results.views.region
+        await pilot.press("e")
+        await pilot.pause()
+        assert app.results.views.region == before
+        assert said in app.text("#frozen")
+        assert len(app.text("#frozen")) < width
 
 
 async def test_a_model_without_embeddings_offers_no_switch() -> None:

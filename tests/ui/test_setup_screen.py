@@ -21,6 +21,27 @@ from tests.ui.worker_control import until
 NASTY = "a[/b][red]"
 
 
+async def test_an_enter_while_the_model_is_read_goes_on_when_it_is() -> None:
+    app = host(output_dir="/out")
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"good", "enter", "enter")
+        assert app.asked == [ask.InspectRequested("good", "")]
+        app.setup.show_summary(summary("good"))
+        await pilot.pause()
+        expected = Settings(model="good", output_dir="/out")
+        assert app.asked[1:] == [ask.LayersRequested(summary("good"), expected)]
+
+
+async def test_who_types_another_model_meanwhile_goes_nowhere_with_it() -> None:
+    app = host(output_dir="/out")
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press(*"goo", "enter", "enter", "d", "enter")
+        assert app.asked == [ask.InspectRequested("goo", ""), ask.InspectRequested("good", "")]
+        app.setup.show_summary(summary("good"))
+        await pilot.pause()
+        assert len(app.asked) == 2
+
+
 async def test_type_enter_enter() -> None:
     """The natural path: the model, enter reads it, enter goes on."""
     app = host(output_dir="/out")

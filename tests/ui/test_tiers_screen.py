@@ -13,9 +13,10 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.app.screens.tiers import OFFERED, TiersScreen, shares
 from spectrum_tui.core import numbers
+from spectrum_tui.core.recipes.adapter_kind import AdapterKind
 from spectrum_tui.core.recipes.adapters import adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, Tiers
-from spectrum_tui.core.recipes.peft_kinds import TIERS, AdapterKind
+from spectrum_tui.core.recipes.peft_kinds import TIERS
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
@@ -117,10 +118,11 @@ def assert_reported(dialog: SaveScreen, kind: AdapterKind) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "kind"), [((), OFFERED[0]), (("n", "n"), OFFERED[2]), ("N", OFFERED[3])]
+    ("keys", "kind"),
+    [((), OFFERED[0]), (("n", "n"), OFFERED[2]), ("NN", OFFERED[3]), ("N", OFFERED[4])],
 )
 async def test_what_is_chosen_is_what_is_saved(
-    tmp_path: Path, keys: tuple[str, ...], kind: AdapterKind
+    tmp_path: Path, keys: str, kind: AdapterKind
 ) -> None:
     app = Shown(screen := results(tmp_path))
     async with app.run_test(size=SIZE) as pilot:
@@ -166,7 +168,7 @@ async def test_what_would_be_refused_cannot_be_saved(tmp_path: Path) -> None:
 def test_what_is_lacking() -> None:
     selection = Selection(model())
     layers = adapter_layers(selection)
-    for percent, end, wanted in ((1, 1, OFFERED), (1, 50, OFFERED[1:]), (50, 50, OFFERED[2:3])):
+    for percent, end, wanted in ((1, 1, OFFERED), (1, 50, OFFERED[1:4]), (50, 50, OFFERED[2:3])):
         choice = Choice(selection=selection, policy=Policy(percent=percent), tiers=Tiers(end))
         assert tuple(kind for kind in OFFERED if kind.lacking(layers, choice)) == wanted
 

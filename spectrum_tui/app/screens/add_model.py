@@ -46,8 +46,15 @@ class AddModelScreen(Dialog[ModelSummary | None]):
         hidden_key("down", "choices", "Choices", "From the model field to the list"),
     ]
 
-    def __init__(self, suggestions: Suggestions, refusal: Callable[[ModelSummary], str]) -> None:
-        """`refusal` says why a model cannot be added, "" if it can."""
+    def __init__(
+        self,
+        suggestions: Suggestions,
+        refusal: Callable[[ModelSummary], str],
+        *,
+        types: str = "",
+    ) -> None:
+        """`refusal` says why a model cannot be added, "" if it can; `types` say which of it are
+        scanned."""
         super().__init__()
         self._suggestions = replace(suggestions, results=())
         self._refusal = refusal
@@ -57,7 +64,8 @@ class AddModelScreen(Dialog[ModelSummary | None]):
         self._model = Input(
             id="model", placeholder="folder, or org/name", suggester=self._suggester, compact=True
         )
-        self._state = Static(markup=False, id="state")
+        self._types = Content.styled(printable(types), MUTED)
+        self._state = Static(self._types, markup=False, id="state")
         self._choices = ModelChoices(id="choices")
 
     def compose(self) -> ComposeResult:
@@ -105,7 +113,7 @@ class AddModelScreen(Dialog[ModelSummary | None]):
     def _typed(self, event: Input.Changed) -> None:
         if event.value != self._asked:
             self._asked = ""
-            self._state.update("")
+            self._state.update(self._types)
         self._choices.narrow(event.value.strip())
 
     @on(Input.Submitted)

@@ -62,11 +62,7 @@ class AuditScreen(NamedKeys, Screen[None]):
         &.-tall > #header { padding: 1 2; & Field { margin: 1 0 0 0; } }
         &.-wide > #header Field { grid-columns: 7 50 1fr; }
         & > #body { height: 1fr; layout: vertical; }
-        & .panel {
-            border: round $panel; padding: 0 1; border-title-color: $primary;
-            scrollbar-size: 1 1;
-        }
-        & .panel:focus { border: round $accent; }
+        & .panel { scrollbar-size: 1 1; }
         & #findings-panel { height: 1fr; }
         & #trainers { height: 6; }
         &.-tall #trainers { height: 10; }

@@ -53,11 +53,7 @@ class CompareScreen(NamedKeys, Screen[None]):
         &.-tall > #header { padding: 1; }
         & > #body { height: 1fr; layout: vertical; }
         &.-wide > #body { layout: horizontal; }
-        & .panel {
-            height: 1fr; border: round $panel; padding: 0 1; border-title-color: $primary;
-            border-subtitle-color: $foreground 60%;
-        }
-        & .panel:focus-within { border: round $accent; }
+        & .panel { height: 1fr; }
         &.-wide .panel { width: 1fr; height: 100%; }
     }
     """

@@ -43,11 +43,7 @@ class FilmScreen(NamedKeys, Screen[None]):
     FilmScreen {
         & > #header { height: auto; padding: 0 1; & > #track { height: 1; color: $primary; } }
         &.-tall > #header { padding: 1; }
-        & .panel {
-            height: 1fr; border: round $panel; padding: 0 1; border-title-color: $primary;
-            border-subtitle-color: $foreground 60%;
-        }
-        & .panel:focus-within { border: round $accent; }
+        & .panel { height: 1fr; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -77,11 +77,6 @@ class ProofScreen(NamedKeys, Screen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]  # noqa: RUF012 (Textual's type)
     DEFAULT_CSS = """
     ProofScreen {
-        & .panel {
-            border: round $panel; padding: 0 1; border-title-color: $primary;
-            border-subtitle-color: $foreground 60%;
-        }
-        & .panel:focus-within { border: round $accent; }
         & #said { height: auto; max-height: 6; background: $surface; }
         &.-high #said { max-height: 12; padding: 1 2; }
         & #said.-live { max-height: 7; }

@@ -49,6 +49,7 @@ VIEWS = ((HEAT, "m"), (TABLE, "t"), (YAML, "y"))
 TALL = 32
 """Lines from which notes are told at length."""
 FROZEN_BRIEFLY = "Embeddings and head stay frozen: checkpointing needs use_reentrant: false"
+NOT_FROZEN = "Embeddings and head train as well: e freezes them"
 WIDE = 160
 """Columns from which the YAML stands beside the others."""
 HOW_TO_SHAPE = "space pins, - bans, < > this type's percentage, [ ] blocks"
@@ -64,7 +65,7 @@ class ResultHeader(Vertical):
         height: auto;
         padding: 0 1;
         & > #memory { display: none; }
-        & > #ties, & > #small { height: 1; color: $warning; text-wrap: nowrap; }
+        & > #ties, & > #small, & > #frozen { height: 1; color: $warning; text-wrap: nowrap; }
         & > #notes { height: auto; }
     }
     """
@@ -80,12 +81,12 @@ class ResultHeader(Vertical):
         self._step = ""
         self._ties = Static(markup=False, id="ties")
         self._small = Static(markup=False, id="small")
+        self._frozen = Static(markup=False, id="frozen")
         self._notes = Static(markup=False, id="notes")
         self._ranking: Ranking | None = None
-        self._noted: tuple[bool, bool] | None = None
 
     def compose(self) -> ComposeResult:
-        lines = (self._ties, self._small, self._notes, self.policy_line)
+        lines = (self._ties, self._small, self._frozen, self._notes, self.policy_line)
         yield from (self.slider, self.totals, self.memory, *lines)
 
     def _slid(self, percent: float) -> None:
@@ -100,10 +101,7 @@ class ResultHeader(Vertical):
         if self._ranking is not self._state.ranking:
             self._ranking = self._state.ranking
             self._keep_lines()
-        noted = choice.policy.embeddings, self.app.size.height >= TALL
-        if self._noted != noted:
-            self._noted = noted
-            self._show_notes(brief=not noted[-1])
+            self._show_notes()
         self._show_policy()
         left = totals_text(choice, self._state.sizing)
         right = embeddings_text(choice)
@@ -116,6 +114,13 @@ class ResultHeader(Vertical):
         if self._small.display:
             text = choice.selection.too_small(choice.policy)
             _tell(self._small, text, "Every type is large enough for this percentage")
+
+        if self._frozen.display:
+            frozen = "" if choice.policy.embeddings else self._room_for(FROZEN_EMBEDDINGS)
+            _tell(self._frozen, frozen, NOT_FROZEN)
+
+    def _room_for(self, text: str) -> str:
+        return text if len(text) + 4 <= self.app.size.width else FROZEN_BRIEFLY
 
     def say_step(self, how: str, words: str) -> None:
         """Say what was undone or done again, until the next change."""
@@ -167,25 +172,21 @@ class ResultHeader(Vertical):
         return f"{where}{plain.reach} reached, a step costs {numbers.percent(plain.step)}"
 
     def _keep_lines(self) -> None:
-        """Keep a line for what only some percentages bring, where any does."""
+        """Keep a line for what only some choices bring, where any does."""
         selection = self._state.choice.selection
         self._ties.display = self._state.ranking.ties.possible
         least = Policy(percent=selection.smallest_percent(Policy()))
         self._small.display = bool(selection.too_small(least))
+        self._frozen.display = bool(self._state.result.embeddings)
 
     def _fitting(self, text: str) -> str:
         """Return the text, without what comes after its semicolon where there is no room for it."""
         return text if len(text) + 4 <= self.app.size.width else text.partition(";")[0]
 
-    def _show_notes(self, *, brief: bool) -> None:
-        state, lines = self._state, []
-        if found := caveats(state.result):
-            lines.append(Content.styled(f"! {' · '.join(found)}", "$warning"))
-        if state.result.embeddings and not state.choice.policy.embeddings:
-            frozen = FROZEN_BRIEFLY if brief else FROZEN_EMBEDDINGS
-            lines.append(Content.styled(f"! {frozen}", "$warning"))
-        self._notes.update(Content("\n").join(lines))
-        self._notes.display = bool(lines)
+    def _show_notes(self) -> None:
+        found = caveats(self._state.result)
+        self._notes.update(Content.styled(f"! {' · '.join(found)}", "$warning"))
+        self._notes.display = bool(found)
 
 
 def _of_what(policy: Policy) -> tuple[str, str]:

@@ -7,10 +7,10 @@ from textual.content import Content
 from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.core import numbers
+from spectrum_tui.core.recipes.adapter_kind import AdapterKind
 from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, adapter_layers
 from spectrum_tui.core.recipes.check import deviation
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
-from spectrum_tui.core.recipes.peft_kinds import AdapterKind
 from spectrum_tui.core.recipes.reference import EMBEDDING_LINES, ReferenceKind
 from spectrum_tui.core.recipes.spectrum import named
 from spectrum_tui.core.recipes.writing import Files, is_list_of_names

@@ -98,7 +98,7 @@ class SetupScreen(NamedKeys, Screen[None]):
         is a file that opens over this, so that the form waits."""
         super().__init__(classes="-opening" if opening else "")
         self._opening = opening
-        self._opening_run = False
+        self._opening_run = self._goes_on = False
         self.settings = settings
         self._download = download
         self.summary: ModelSummary | None = None
@@ -154,6 +154,9 @@ class SetupScreen(NamedKeys, Screen[None]):
         waits = self.focused is None or self.focused.id in ("model", "revision", "cancel")
         if waits and self._found.state == "found":
             self.query_one("#continue", Button).focus()
+        goes_on, self._goes_on = self._goes_on, False
+        if goes_on and self._found.state == "found":
+            self.action_continue()
 
     def open_run(self, folder: Path) -> None:
         """Open the training run that was typed as a model; until it is there, it is being read."""
@@ -328,12 +331,16 @@ class SetupScreen(NamedKeys, Screen[None]):
         model, revision = self._form.typed()
         asked = (self.settings.model, self.settings.revision)
         if self._found.state == "reading" and (model, revision) == asked:
-            return  # a second enter would only begin anew
+            # A second enter goes on to the layers, as it would after the answer.
+            self._goes_on = True
+            said = f"Reading the headers of {model}, then on to its layers …"
+            self._form.field("model").show_help(said)
+            return
         if model.rstrip().endswith((".json", *RECIPES)):
             self._open(output_folder(model.strip()))
             return
         self.settings = replace(self.settings, model=model, revision=revision)
-        self.summary = None
+        self.summary, self._goes_on = None, False
         self._form.field("model").show_help(f"Reading the headers of {model} …")
         self._found.show_reading(model)
         self.refresh_bindings()
@@ -360,7 +367,7 @@ class SetupScreen(NamedKeys, Screen[None]):
         return replace(self.settings, revision=revision, top_percent=percent, output_dir=folder)
 
     def _clear_found(self) -> None:
-        self._opening_run = False
+        self._opening_run = self._goes_on = False
         self.summary = None
         self.settings = replace(self.settings, model="", revision="")
         self._found.show_empty()

@@ -23,11 +23,12 @@ from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.line_view import LineView
 from spectrum_tui.app.widgets.tier_slider import TierSlider
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.recipes.adapter_kind import AdapterKind
 from spectrum_tui.core.recipes.adapters import AdapterCount, AdapterLayers, adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, Tiers
-from spectrum_tui.core.recipes.peft_kinds import GROUPS, HYBRID, LORA, TIERS, AdapterKind
+from spectrum_tui.core.recipes.peft_kinds import DYNAMIC, GROUPS, HYBRID, LORA, TIERS
 
-OFFERED = (TIERS, LORA, HYBRID, GROUPS)
+OFFERED = (TIERS, LORA, HYBRID, GROUPS, DYNAMIC)
 GLYPHS = (("█", "$primary"), ("▓", "$secondary"), ("░", "$foreground 40%"))
 """High, medium and frozen, told apart by more than colour."""
 EMBEDDINGS = "Embeddings and output head stay frozen."

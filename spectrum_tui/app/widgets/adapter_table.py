@@ -28,7 +28,7 @@ class AdapterTable(LineView):
     HEADER_LINES = 1
     DEFAULT_CSS = """
     AdapterTable {
-        height: 5;
+        height: 6;
         overflow-y: hidden;
         & > .line-view--cursor { background: $panel; text-style: bold; }
     }

@@ -35,6 +35,7 @@ class KeyFooter(Footer):
         self._shown: list[_Shown] = []
 
     def compose(self) -> ComposeResult:
+        self._shown = self._keys()  # in the first frame as well
         for shown in self._shown:
             key = FooterKey(*shown)
             key.set_reactive(FooterKey.compact, False)
@@ -46,8 +47,7 @@ class KeyFooter(Footer):
 
     async def recompose(self) -> None:
         """Show the keys that work now, where they are not those that are shown."""
-        if self.is_attached and (keys := self._keys()) != self._shown:
-            self._shown = keys
+        if self.is_attached and self._keys() != self._shown:
             await super().recompose()
 
     def _keys(self) -> list[_Shown]:

@@ -215,7 +215,7 @@ class PlanPanel(Vertical):
         yield Static(self._about(), id="about")
         with Vertical(id="figures-row"):
             yield self.figures
-            start = "Start scan" if self.summary.is_local else "Download and scan"
+            start = "Start scan (s)" if self.summary.is_local else "Download and scan (s)"
             yield Button(start, variant="primary", compact=True, id="start", action="screen.scan")
         if not self.summary.is_local:
             yield Static(self._download(), id="download-first")

@@ -8,6 +8,7 @@ from textual.widgets import Static
 from spectrum_tui.app.scan_queue import Queued, ScanQueue, State, named
 from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
+from spectrum_tui.core.numbers import counted
 
 MOST_LINES = 4
 """Models with a line of their own on the scan screen."""
@@ -25,6 +26,8 @@ def line_of(model: Queued, width: int) -> Content:
     """Return `✓ name  24 layers scored`, names padded to `width` columns."""
     mark, colour = _MARKS[model.state]
     said = printable(model.said) or _SAID.get(model.state, "")
+    if model.state == "waiting" and model.types:
+        said += f", {counted(len(model.types), 'type')} of it"
     name = Content(model.name)
     gap = " " * max(0, width - name.cell_length)
     style = colour if model.state == "failed" else MUTED

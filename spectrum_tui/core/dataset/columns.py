@@ -6,7 +6,7 @@ is to be learned goes before a plain `text`, which often repeats it with somebod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +37,15 @@ class Layout:
     example: Callable[[Row], Example]
     optional: tuple[str, ...] = ()
 
+    def is_of(self, row: Row) -> bool:
+        """Return whether a row has the columns."""
+        return all(name in row for name in self.needed)
 
-def layout_of(row: Row) -> Layout | None:
-    """Return the first layout whose columns a row has; None where there is none."""
-    return next((one for one in LAYOUTS if all(name in row for name in one.needed)), None)
+
+def layout_of(row: Row, also: Sequence[Layout] = ()) -> Layout | None:
+    """Return the first layout that a row is of, those in `also` before the others; None where there
+    is none."""
+    return next((one for one in (*also, *LAYOUTS) if one.is_of(row)), None)
 
 
 def known_columns() -> str:
@@ -48,7 +53,8 @@ def known_columns() -> str:
     return "; ".join(" and ".join(one.needed) for one in LAYOUTS)
 
 
-def _text(row: Row, column: str, *, blank: bool = False) -> str:
+def text_in(row: Row, column: str, *, blank: bool = False) -> str:
+    """Return what stands in a column; raises ValueError where that is no text."""
     if column not in row:
         raise ValueError(f"it has no {column}")
     return _checked(row[column], column, blank=blank)
@@ -86,30 +92,31 @@ def _kind(value: Any) -> str:
 
 
 def _document(row: Row) -> Example:
-    text = _text(row, "text", blank=True)
+    text = text_in(row, "text", blank=True)
     if not text.strip():
         raise BlankError
     return Example(text=text)
 
 
 def _completion(row: Row) -> Example:
-    return Example(prompt=_text(row, "prompt"), completion=_text(row, "completion"))
+    return Example(prompt=text_in(row, "prompt"), completion=text_in(row, "completion"))
 
 
 def _instruction(row: Row) -> Example:
     """Alpaca's template, without its opening sentence."""
-    task = f"### Instruction:\n{_text(row, 'instruction')}\n\n"
-    given = "" if row.get("input") is None else _text(row, "input", blank=True)
+    task = f"### Instruction:\n{text_in(row, 'instruction')}\n\n"
+    given = "" if row.get("input") is None else text_in(row, "input", blank=True)
     more = f"### Input:\n{given}\n\n" if given.strip() else ""
-    return Example(prompt=f"{task}{more}### Response:\n", completion=_text(row, "output"))
+    return Example(prompt=f"{task}{more}### Response:\n", completion=text_in(row, "output"))
 
 
 def _question(row: Row) -> Example:
-    return _asked(_text(row, "question"), _text(row, "answer"))
+    return _asked(text_in(row, "question"), text_in(row, "answer"))
 
 
 def _squad(row: Row) -> Example:
-    return _asked(_text(row, "question"), _first_answer(row.get("answers")), _text(row, "context"))
+    answer = _first_answer(row.get("answers"))
+    return _asked(text_in(row, "question"), answer, text_in(row, "context"))
 
 
 def _asked(question: str, answer: str, context: str = "") -> Example:
@@ -147,7 +154,7 @@ def _chat(column: str, role: str, content: str) -> Callable[[Row], Example]:
 def _turn(turn: Any, role: str, content: str) -> Message:
     if not isinstance(turn, dict):
         raise ValueError(f"a turn of it is {_kind(turn)}, not an object")
-    by = _text(turn, role)
+    by = text_in(turn, role)
     said = turn.get(content)
     if isinstance(said, list):
         said = "".join(map(_part, said))
@@ -158,7 +165,7 @@ def _part(part: Any) -> str:
     """Return the text of a part of a turn; those with images are not read."""
     if not isinstance(part, dict) or part.get("type") != "text":
         raise ValueError("a turn of it holds something else than text")
-    return _text(part, "text", blank=True)
+    return text_in(part, "text", blank=True)
 
 
 def _unpacked(value: Any) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Column = Literal["text", "messages", "prompt", "question"]
+Column = Literal["text", "messages", "prompt", "question", "image", "audio"]
 """Which of the known forms a file has: `text`, `messages` (chat), `prompt` with `completion`, or
-`question` with `context` and `answers` (SQuAD)."""
+`question` with `context` and `answers` (SQuAD); images by class, recordings with their text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,13 +23,16 @@ class Example:
     """One document or exchange.
 
     Of a `text` every token is learned; of a `prompt` and `completion` the completion alone; of
-    `messages` what the assistant says, with the model's chat template around it.
+    `messages` what the assistant says, with the model's chat template around it. A `file` is an
+    image, of the class `label`, or a recording, in which `text` is said.
     """
 
     text: str = ""
     prompt: str = ""
     completion: str = ""
     messages: tuple[Message, ...] = ()
+    file: str = ""
+    label: str = ""
 
     @property
     def characters(self) -> str:

@@ -55,7 +55,7 @@ def read_examples(path: Path, digest: str) -> tuple[Example, ...]:
 def _line(example: Example) -> bytes:
     data: dict[str, Any] = {
         name: value
-        for name in ("text", "prompt", "completion")
+        for name in ("text", "prompt", "completion", "file", "label")
         if (value := getattr(example, name))
     }
     if example.messages:

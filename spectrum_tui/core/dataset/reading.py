@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from spectrum_tui.core import disk, files
@@ -13,6 +15,7 @@ from spectrum_tui.core.dataset.columns import BlankError, Layout, known_columns,
 from spectrum_tui.core.dataset.examples import Column, Dataset, Example
 from spectrum_tui.core.dataset.formats import Line, error, lines_of
 from spectrum_tui.core.dataset.kept_examples import digest_of
+from spectrum_tui.core.dataset.media import IMAGE, RECORDINGS, images_in
 from spectrum_tui.core.errors import DataError, reason_of
 from spectrum_tui.core.numbers import counted
 
@@ -22,16 +25,19 @@ _MOST_FILES = 100_000
 """Files of a folder that are looked at: more are no data set, but somebody's disk."""
 
 
-def read_dataset(paths: Sequence[str]) -> Dataset:
-    """Return the examples of files, of all files in folders, and of built-in texts.
+def read_dataset(paths: Sequence[str], *, media: bool = False) -> Dataset:
+    """Return the examples of files, of all files in folders, and of built-in texts; with `media`
+    also images, in a folder with one for each class, and recordings (see `media`).
 
     Raises DataError where one cannot be read or has no known columns, where they are of different
     forms, where more than 1 % of all lines are no examples, and where there is no example at all.
     """
-    reading = _Reading()
+    reading = _Reading(RECORDINGS if media else ())
     for path in paths:
         if path.startswith(builtin.PREFIX):
             reading.add(path, (Line("", {"text": text}) for text in builtin.texts(path)))
+        elif media and (images := _images(path)):
+            reading.add_images(path, images)
         else:
             for file in _files(path):
                 reading.add(str(file), lines_of(str(file), _bytes(file)))
@@ -41,7 +47,8 @@ def read_dataset(paths: Sequence[str]) -> Dataset:
 class _Reading:
     """What was found up to now."""
 
-    def __init__(self) -> None:
+    def __init__(self, also: Sequence[Layout] = ()) -> None:
+        self._also = also
         self._examples: list[Example] = []
         self._files: list[str] = []
         self._layouts: dict[Layout, str] = {}
@@ -55,7 +62,7 @@ class _Reading:
         seen: Line | None = None
         for line in lines:
             seen = seen if seen and seen.row else line
-            layout = layout or layout_of(line.row)
+            layout = layout or layout_of(line.row, self._also)
             if line.problem or layout is None:
                 self._skip(name, line.place, line.problem or "it has no known column")
             else:
@@ -66,6 +73,11 @@ class _Reading:
             raise _other_columns(name, seen)
         if layout is not None:
             self._of_one_form(name, layout)
+
+    def add_images(self, folder: str, lines: Sequence[Line]) -> None:
+        """Read the images of a folder."""
+        self._also = (IMAGE,)
+        self.add(str(files.output_folder(folder).absolute() / "*"), iter(lines))
 
     def _of_one_form(self, name: str, layout: Layout) -> None:
         for other, file in self._layouts.items():
@@ -82,6 +94,9 @@ class _Reading:
         except ValueError as exc:
             self._skip(name, line.place, str(exc))
         else:
+            if example.file:
+                place = files.output_folder(name).absolute().parent / example.file
+                example = replace(example, file=str(place))
             self._examples.append(example)
             self._characters += len(example.characters)
             if self._characters > disk.MOST_KEPT:
@@ -130,6 +145,15 @@ def _other_columns(name: str, line: Line) -> DataError:
         f"has none of the columns that are read, but {', '.join(columns[:10])}{more}",
         f"Rename yours to {known_columns()}.",
     )
+
+
+def _images(typed: str) -> list[Line]:
+    """Return the images of a folder with one for each class; nothing for anything else."""
+    path = files.output_folder(typed)
+    try:
+        return list(islice(images_in(path), _MOST_FILES)) if files.is_folder(path) else []
+    except OSError as exc:
+        raise _unreadable(path, exc) from None
 
 
 def _bytes(path: Path) -> bytes:

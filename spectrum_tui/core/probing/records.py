@@ -48,6 +48,7 @@ class ProbeJob:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How a probe goes about it: `passes` over the data, and how many bytes of `memory` it takes.
+    `tokens` are counted in a `unit`, which of other data than text is images or recordings.
 
     `recompute`: blocks are computed once more for their gradients. `hold`: all weights stay in
     memory.
@@ -60,6 +61,7 @@ class Plan:
     device: str
     dtype: str
     tokens: int
+    unit: str = "tokens"
     model_class: str
 
     @property
@@ -89,6 +91,7 @@ class Probed:
     loss: float = 0.0
     batches: int = 0
     tokens: int = 0
+    unit: str = "tokens"
     seconds: float = 0.0
     model_class: str = ""
     device: str = ""

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spectrum_tui.core.recipes.adapters import REASONS, AdapterCount, AdapterLayers
+from spectrum_tui.core.recipes.adapters import REASONS, AdapterLayers
 from spectrum_tui.core.recipes.check import missing_note
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile
 from spectrum_tui.core.recipes.peft_config import Targets, outside_blocks
@@ -31,6 +31,8 @@ BY_WEIGHT = (
     "PEFT would also match the experts of every block by their names."
 )
 
+EVERY = 200
+"""Steps between two choices of the adapters that train, unless the script is changed."""
 _IMPORTS = """\
 import argparse
 import json
@@ -38,8 +40,17 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import {classes}
+{own}from transformers import {classes}
 """
+_CALLBACK = '''\
+def callback():
+    """What chooses the adapters that train, and their ranks: for the trainer's callbacks."""
+    return SpectrumAdapters(
+        EVERY,
+{arguments}    )
+'''
+_OWN = "from spectrum_tui.adapters import SpectrumAdapters\n"
+_POLICY = "from spectrum_tui.core.results.policy import Policy\n"
 _BASE = '''\
 def load_base({parameters}):
     """The model without the adapter{in_4bit}."""
@@ -98,17 +109,20 @@ class Script:
     """One Python file, beside the JSON that it reads.
 
     `opening` says in one line what the adapter is, `end` up to where layers were selected;
-    `notes` are remarks of the kind, one line each. `groups` share an adapter each.
+    `notes` are remarks of the kind, one line each. `groups` share an adapter each; `made` is how
+    many parameters train when the model is made, 0 where that is unknown. `callback` are the
+    arguments of `SpectrumAdapters`, where it changes the adapters.
     """
 
     layers: AdapterLayers
     targets: Targets
-    count: AdapterCount
+    made: int
     opening: str
     choice: Choice
     end: float
     always_4bit: bool = False
     groups: Sequence[Sequence[str]] = ()
+    callback: Sequence[str] = ()
     notes: Sequence[str] = ()
 
     def text(self) -> str:
@@ -118,14 +132,24 @@ class Script:
             "\n".join(f"# {line}" for text in comments for line in folded(one_line(text)))
             + f"\n{policy_line(self.choice.policy, self._result.scores.metric)}"
             + '\n"""Put a LoRA adapter on the model and check how much trains."""\n',
-            _IMPORTS.format(classes=_imported("BitsAndBytesConfig", self._class)),
+            self._imports(),
             self._constants() + "\n",
             self._base(),
             *(["\n" + _SHARE] if self.groups else []),
             "\n" + self._model(),
+            *(["\n" + self._callback()] if self.callback else []),
             "\n" + self._main(),
         ]
         return "\n".join(parts)
+
+    def _imports(self) -> str:
+        own = _OWN if self.callback else ""
+        if any("=Policy(" in one for one in self.callback):
+            own += _POLICY
+        return _IMPORTS.format(own=own, classes=_imported("BitsAndBytesConfig", self._class))
+
+    def _callback(self) -> str:
+        return _CALLBACK.format(arguments="".join(f"        {one},\n" for one in self.callback))
 
     @property
     def _result(self) -> Result:
@@ -199,7 +223,8 @@ class Script:
             "REVISION": json.dumps(self._revision) if self._revision else "",
             "CONFIG": 'json.loads(Path(__file__).with_suffix(".json").read_text())',
             "KEEP": listed(list(dict.fromkeys([*kept, *outside_blocks(self._result)]))),
-            "TRAINABLE": str(self.count.parameters or ""),
+            "TRAINABLE": str(self.made or ""),
+            "EVERY": str(EVERY) if self.callback else "",
         }
         if self.groups:
             inner = "".join(f"    {listed(group, 4)},\n" for group in self.groups)
@@ -227,7 +252,7 @@ class Script:
             parameters=self._parameters,
             arguments="model" if self.always_4bit else "model, four_bit",
             share="\n    share(adapted)" if self.groups else "",
-            check=_CHECK if self.count.parameters else "",
+            check=_CHECK if self.made else "",
         )
 
     def _main(self) -> str:

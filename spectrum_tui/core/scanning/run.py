@@ -196,6 +196,10 @@ def choose_layers(inspection: Inspection, types: tuple[str, ...]) -> list[Layer]
         )
     place = {t.name: i for i, t in enumerate(inspection.summary.types)}
     wanted = [layer for layer in inspection.model.layers if layer.type in set(chosen)]
+    if not wanted:
+        raise InputError(
+            "The model has no layer of the chosen types.", "Choose other types.", field="types"
+        )
     return sorted(wanted, key=lambda layer: place[layer.type])
 
 

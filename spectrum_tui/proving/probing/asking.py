@@ -43,7 +43,7 @@ class Probe:
     def __init__(self, asked: ProbeAsked, command: Sequence[str] = COMMAND) -> None:
         self._asked = asked
         self._conditions = conditions_of(asked.result, asked.model)
-        self.dataset: Dataset = read_dataset(asked.data)
+        self.dataset: Dataset = read_dataset(asked.data, media=True)
         self._process = OwnProcess(command)
 
     @property
@@ -102,8 +102,11 @@ class Probe:
     def _about(self, probed: Probed) -> str:
         how, dataset = self._asked.how, self.dataset
         batches = counted(probed.batches, "batch", "batches")
+        each = f"{how.batch} × {how.sequence} tokens"
+        if probed.unit != "tokens":
+            each = f"{how.batch} {probed.unit}"
         more = "" if len(dataset.files) == 1 else f" and {len(dataset.files) - 1} more"
         return (
-            f"{dataset.files[0]}{more} (sha256 {dataset.digest[:12]}): {batches} of {how.batch} × "
-            f"{how.sequence} tokens as {probed.model_class} in {probed.dtype} on {probed.device}"
+            f"{dataset.files[0]}{more} (sha256 {dataset.digest[:12]}): {batches} of {each} "
+            f"as {probed.model_class} in {probed.dtype} on {probed.device}"
         )

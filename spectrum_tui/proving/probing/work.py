@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from spectrum_tui.core.dataset.examples import Example
 from spectrum_tui.core.dataset.kept_examples import read_examples
 from spectrum_tui.core.errors import CheckpointError, OutputError
 from spectrum_tui.core.model.inspection import exact_plan, inspect_model
@@ -20,17 +21,19 @@ from spectrum_tui.core.probing.sketches import write_sketches
 from spectrum_tui.core.proof.rows import Conditions
 from spectrum_tui.core.scanning.devices import SHARE, free_memory
 from spectrum_tui.core.settings import Settings
-from spectrum_tui.proving.batches import Encoder, Tokens, drawn, in_batches, learned, tensors
-from spectrum_tui.proving.loading import class_of, in_one_line, kind_of, load_tokenizer
-from spectrum_tui.proving.loop import summed_loss
+from spectrum_tui.proving.loading import classes_in, in_one_line
 from spectrum_tui.proving.machine import Machine, make_repeatable
 from spectrum_tui.proving.probing.blocks import Parts, blocks_of
-from spectrum_tui.proving.probing.measuring import Batch, Loss, Measuring, Values
+from spectrum_tui.proving.probing.classes import SPEECH, class_for
+from spectrum_tui.proving.probing.images import of_images
+from spectrum_tui.proving.probing.inputs import SEED, Data, Inputs, of_text
+from spectrum_tui.proving.probing.measuring import Measuring, Values
+from spectrum_tui.proving.probing.speech import of_speech
 from spectrum_tui.proving.probing.weights import Weights, skeleton
-from spectrum_tui.proving.training import check_length, check_vocabulary, versions
+from spectrum_tui.proving.training import versions
 
-SEED = 0
-"""By which the sequences are drawn."""
+CONVOLVED = 4
+"""Values that are kept of each that a convolution makes: it, its norm, and their activation."""
 
 
 class Probing:
@@ -51,26 +54,30 @@ class Probing:
         )
         self._machine = Machine(self._conditions)
         self._dtype = self._machine.dtype(job.dtype)
+        self._examples: tuple[Example, ...] = ()
+        self._named: list[str] = []
 
     def run(self) -> Probed:
         """Measure what is asked; raises SpectrumError, and what torch raises."""
         job, begin = self._job, time.perf_counter()
         model, plan = self._model()
-        batches, loss, tokens, notes = self._text(model)
+        inputs = self._inputs(model)
+        batches, notes = inputs.batches, [*self._named, *inputs.notes]
         weights = Weights(model, plan, self._machine.device, self._dtype)
         parts = Parts(model, weights, blocks_of(model))
         targets = _found(job, model, plan)
         known = {name: one for one in targets if one for name in [one.name]}
-        passes = self._passes(parts, known, batches)
-        self._tell(self._plan(passes, model, tokens))
-        measuring = Measuring(parts, known, loss, lambda n, of: self._tell(Doing(step=n, steps=of)))
+        passes = self._passes(parts, known, inputs)
+        self._tell(self._plan(passes, model, inputs))
+        measuring = Measuring(parts, known, inputs.loss, self._done)
         measuring.run(batches, passes)
         notes += _new(weights) + _absent(targets) + self._keep(measuring, targets)
         return Probed(
             values=tuple(_values(measuring, one) for one in targets),
             loss=measuring.loss,
             batches=len(batches),
-            tokens=tokens,
+            tokens=inputs.amount,
+            unit=inputs.unit,
             seconds=time.perf_counter() - begin,
             model_class=type(model).__name__,
             device=self._machine.name,
@@ -79,53 +86,65 @@ class Probing:
             versions=versions(),
         )
 
+    def _done(self, step: int, steps: int) -> None:
+        self._tell(Doing(step=step, steps=steps))
+
     def _model(self) -> tuple[Any, ParameterPlan]:
         """Return the model without its weights, and where these are."""
         job = self._job
+        self._examples = read_examples(Path(job.data), job.digest)
         inspection = inspect_model(job.model, job.revision)
         if not inspection.summary.is_local:
             raise CheckpointError(f"{job.model} is not on this machine.", "Scan it first.")
         with in_one_line(job.model):
-            name = class_of(self._conditions).__name__
+            name = class_for(self._conditions, self._examples).__name__
             settings = Settings(model_class=name, allow_gptq=job.allow_gptq)
             _, plan = exact_plan(inspection, settings)
-            device = self._machine.device
-            return skeleton(inspection.checkpoint.config, name, device, self._dtype), plan
+            raw = self._with_classes(inspection.checkpoint.config, plan)
+            return skeleton(raw, name, self._machine.device, self._dtype), plan
 
-    def _text(self, model: Any) -> tuple[list[Batch], Loss, int, list[str]]:
-        """Return batches of the text, and their loss."""
-        job, kind = self._job, kind_of(model)
-        encoder = Encoder(load_tokenizer(self._conditions), kind, check_length(model, job.sequence))
-        examples = read_examples(Path(job.data), job.digest)
-        sequences = drawn(encoder, examples, job.batches * job.batch, SEED)
-        check_vocabulary(model, sequences)
-        groups = list(in_batches(sequences, job.batch))
-        batches = [tensors(group, encoder.padding, self._machine.device) for group in groups]
-        counts = {id(b): learned(kind, group) for b, group in zip(batches, groups, strict=True)}
+    def _with_classes(self, raw: Mapping[str, Any], plan: ParameterPlan) -> Mapping[str, Any]:
+        """Return the configuration, with the classes of the data where the model has a new head:
+        one that is stored has its own."""
+        labels = sorted({one.label for one in self._examples if one.label})
+        if not labels or not plan.missing or "id2label" in raw:
+            return raw
+        self._named = [f"a new head for {counted(len(labels), 'class', 'classes')} is computed"]
+        return {**raw, "id2label": dict(enumerate(labels))}
 
-        def loss(called: Callable[..., Any], batch: Batch) -> torch.Tensor:
-            return summed_loss(called, kind, batch) / counts[id(batch)]
+    def _inputs(self, model: Any) -> Inputs:
+        """Return batches of the data, and their loss."""
+        first = self._examples[0]
+        made = of_text
+        if first.label:
+            made = of_images
+        elif first.file and type(model).__name__ in classes_in(SPEECH[1]):
+            made = of_speech
+        data = Data(
+            job=self._job,
+            conditions=self._conditions,
+            examples=self._examples,
+            device=self._machine.device,
+            dtype=self._dtype,
+        )
+        return made(data, model)
 
-        return batches, loss, _tokens(sequences), _fewer(len(batches), job.batches)
-
-    def _passes(
-        self, parts: Parts, known: dict[str, RuntimeParameter], batches: Sequence[Batch]
-    ) -> Passes:
+    def _passes(self, parts: Parts, known: dict[str, RuntimeParameter], inputs: Inputs) -> Passes:
         width = self._dtype.itemsize
         shapes = dict(parts.model.named_parameters())
-        tokens = max(batch["input_ids"].numel() for batch in batches)
 
         def size(names: Sequence[str]) -> int:
             own = dict.fromkeys(map(parts.weights.canonical, names))
             return width * sum(shapes[name].numel() for name in own if name in shapes)
 
-        every, one = activation_bytes(tokens=tokens, width=width, **_widths(parts.model))
+        every, one = activation_bytes(tokens=inputs.tokens, width=width, **_widths(parts.model))
+        before = width * inputs.before
         sizes = Sizes(
             weights=size(list(shapes)),
             around=size(parts.around),
             block=size(parts.largest_block),
-            activations=every,
-            one_block=one,
+            activations=every + CONVOLVED * before,
+            one_block=one + CONVOLVED * before,
         )
         wide = max(width, 4)
         sums = {name: wide * parameter.numel for name, parameter in known.items()}
@@ -136,7 +155,7 @@ class Probing:
             return self._job.memory
         return int(SHARE * free_memory(str(self._machine.device)))
 
-    def _plan(self, passes: Passes, model: Any, tokens: int) -> Plan:
+    def _plan(self, passes: Passes, model: Any, inputs: Inputs) -> Plan:
         return Plan(
             passes=len(passes.groups),
             recompute=passes.recompute,
@@ -144,7 +163,8 @@ class Probing:
             memory=passes.memory,
             device=self._machine.name,
             dtype=_name(self._dtype),
-            tokens=tokens,
+            tokens=inputs.amount,
+            unit=inputs.unit,
             model_class=type(model).__name__,
         )
 
@@ -176,18 +196,6 @@ def _found(job: ProbeJob, model: Any, plan: ParameterPlan) -> list[RuntimeParame
 
 def _values(measuring: Measuring, one: RuntimeParameter | None) -> Values:
     return measuring.values.get(one.name, {}) if one else {}
-
-
-def _tokens(sequences: Sequence[Tokens]) -> int:
-    return sum(len(one.inputs) for one in sequences)
-
-
-def _fewer(batches: int, wanted: int) -> list[str]:
-    return (
-        [f"the data is enough for {counted(batches, 'batch', 'batches')}"]
-        if batches < wanted
-        else []
-    )
 
 
 def _new(weights: Weights) -> list[str]:

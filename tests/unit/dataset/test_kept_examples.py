@@ -18,6 +18,8 @@ EXAMPLES = st.builds(
     prompt=st.text(),
     completion=st.text(),
     messages=st.lists(st.builds(Message, role=st.text(), content=st.text()), max_size=3).map(tuple),
+    file=st.text(),
+    label=st.text(),
 )
 
 

@@ -17,7 +17,8 @@ from spectrum_tui.core.dataset.kept_examples import read_examples, write_example
 from spectrum_tui.core.probing.records import Probed, ProbeJob, Said, Target
 from spectrum_tui.proving.batches import Encoder, Kind, drawn, in_batches, learned, tensors
 from spectrum_tui.proving.loading import kind_of
-from spectrum_tui.proving.probing.work import SEED, Probing
+from spectrum_tui.proving.probing.inputs import SEED
+from spectrum_tui.proving.probing.work import Probing
 from tests.unit.proving.texts import document
 from tests.unit.proving.tiny_language import save_model
 
