@@ -20,11 +20,19 @@ from spectrum_tui.core.errors import InputError, ResultsError, SpectrumError
 from spectrum_tui.core.files import is_file, output_folder, slug_of_name, write_text
 from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
 from spectrum_tui.core.memory.model import ModelSizes
-from spectrum_tui.core.memory.presets import parse_batch, parse_sequence, preset_named
+from spectrum_tui.core.memory.presets import parse_batch, parse_gpus, parse_sequence, preset_named
 from spectrum_tui.core.numbers import count, counted
 from spectrum_tui.core.option import whole_number
 from spectrum_tui.core.proof.methods import Method
-from spectrum_tui.core.proof.plan import MOST_SEEDS, MOST_STEPS, Plan, memory_in_all, training_of
+from spectrum_tui.core.proof.plan import (
+    MOST_SEEDS,
+    MOST_STEPS,
+    Plan,
+    memory_in_all,
+    parse_dtype,
+    parse_price,
+    training_of,
+)
 from spectrum_tui.core.proof.proof import Proof
 from spectrum_tui.core.proof.rates import FIRST, parse_rates, rate_text, trial_steps
 from spectrum_tui.core.proof.rows import Conditions
@@ -53,12 +61,19 @@ class Typed:
     batch: str = "2"
     sequence: str = "512"
     rates: str = ""
+    held_out: str = ""
+    dtype: str = "auto"
+    gpus: str = "1"
+    price: str = ""
     folder: str = ""
     model: str = ""
     checkpointing: bool = False
 
 
-FIELDS = ("data", "kept", "steps", "seeds", "batch", "sequence", "rates", "folder", "model")
+FIELDS = (
+    *("data", "kept", "steps", "seeds", "batch", "sequence", "rates"),
+    *("held_out", "dtype", "gpus", "price", "folder", "model"),
+)
 """What has a field, as `Typed` calls it; the last two are of no earlier proof."""
 
 
@@ -92,16 +107,22 @@ def numbers_of(typed: Typed) -> dict[str, int]:
         "seeds": whole_number(typed.seeds, 1, MOST_SEEDS, "seeds", "Seeds", f"1 to {MOST_SEEDS}"),
         "batch": parse_batch(typed.batch),
         "sequence": parse_sequence(typed.sequence),
+        "processes": parse_gpus(typed.gpus),
     }
 
 
 def typed_before(proof: Proof) -> Typed:
     """Return what an earlier proof was set up with."""
-    given = {name: proof.texts[name].files for name in ("train", "kept") if name in proof.texts}
+    given = {name: one.files for name, one in proof.texts.items()}
+    train, held_out = given.get("train", ()), given.get("held_out", ())
     rates = [f"{m}={rate_text(rate)}" for m, rate in proof.rates.items() if m not in proof.found]
     had = proof.conditions
     return Typed(
-        data=", ".join(given.get("train", ())),
+        data=", ".join(train),
+        held_out="" if held_out == train else ", ".join(held_out),
+        dtype=had.dtype,
+        gpus=str(had.processes),
+        price=f"{proof.price:g}" if proof.price else "",
         kept=", ".join(given.get("kept", (NO_KEPT,))),
         steps=str(proof.steps),
         seeds=str(proof.seeds),
@@ -230,6 +251,8 @@ def seconds_of(typed: Typed, offers: Sequence[Offer], costs: Costs, step: float)
 def in_all(typed: Typed, methods: Sequence[Method]) -> str:
     """Return how many rows there are, and how many steps; raises InputError."""
     given = numbers_of(typed)
+    parse_dtype(typed.dtype)
+    parse_price(typed.price)
     steps, rows = given["steps"], len(methods) * given["seeds"]
     rates = parse_rates(typed.rates, methods) if typed.rates.strip() else {}
     trials = FIRST * sum(method.text not in rates for method in methods)
@@ -258,16 +281,20 @@ def prepared(typed: Typed, offers: Sequence[Offer], choice: Choice, settings: Se
         scores=str(Path(result.source).absolute()) if result.source else "",
         folder=folder,
         data=names_of(typed.data),
+        held_out=names_of(typed.held_out),
         kept=names_of(typed.kept),
         methods=methods,
         rates=parse_rates(typed.rates, methods) if typed.rates.strip() else {},
         steps=given["steps"],
         seeds=given["seeds"],
         embeddings=choice.policy.embeddings,
+        price=parse_price(typed.price),
         conditions=replace(
             conditions_of(result, model),
             batch=given["batch"],
             sequence=given["sequence"],
+            processes=given["processes"],
+            dtype=parse_dtype(typed.dtype),
             checkpointing=typed.checkpointing,
             device=device_of(settings),
         ),

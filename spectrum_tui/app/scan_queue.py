@@ -102,19 +102,16 @@ class ScanQueue:
     def types_for(self, summary: ModelSummary) -> tuple[str, ...]:
         """Return those of the types chosen for the first model that this one has; () for its
         default ones, where the first has its own, or none is shared."""
-        if not self.models:
+        if not self.models or _is_default(self.models[0]):
             return ()
-        first = self.models[0]
-        if set(first.types) == scanned_by_default(first.summary.types):
-            return ()
-        chosen = set(first.types)
+        chosen = set(self.models[0].types)
         return tuple(one.name for one in summary.types if one.name in chosen)
 
     @property
     def types_words(self) -> str:
         """How the types of a model that is added are chosen."""
         first = self.models[0] if self.models else None
-        if first is None or set(first.types) == scanned_by_default(first.summary.types):
+        if first is None or _is_default(first):
             return "Every type of its matrices is scanned, as by default."
         chosen = counted(len(first.types), "type")
         return f"The {chosen} chosen for {first.name} are scanned, of those that it has."
@@ -174,6 +171,11 @@ class ScanQueue:
     def _become(self, model: Queued, state: State) -> None:
         model.state = state
         self.version += 1
+
+
+def _is_default(model: Queued) -> bool:
+    """Return whether the types of a model are those scanned unless the user says otherwise."""
+    return set(model.types) == scanned_by_default(model.summary.types)
 
 
 def _part(summary: ModelSummary) -> str:

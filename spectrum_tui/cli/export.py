@@ -17,7 +17,7 @@ from spectrum_tui.core.option import whole_number
 from spectrum_tui.core.policy_values import percentage
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, KINDS, OFFERED, kind_named
-from spectrum_tui.core.recipes.writing import drafted
+from spectrum_tui.core.recipes.writing import drafted, is_folder
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.settings import POLICY_OPTIONS
 from spectrum_tui.stdio.streams import PROGRAM, put, say
@@ -81,14 +81,18 @@ def _print(files: Sequence[RecipeFile]) -> None:
     put(files[0].text)
     if len(files) > 1:
         further = counted(len(files) - 1, "more file belongs", "more files belong")
-        say(f"{further} to it: -o FILE writes them together")
+        where = "FOLDER" if is_folder(files) else "FILE"
+        say(f"{further} to it: -o {where} writes them together")
 
 
 def _paths(files: Sequence[RecipeFile], first: Path) -> list[Path]:
     """Return where each file goes.
 
-    Of several, one finds the other by its name, so that name must end as it is meant to.
+    Of several, one finds the other by its name, so that name must end as it is meant to. Those
+    of a folder keep their names, in the folder that is given.
     """
+    if is_folder(files):
+        return [first / file.ending.partition("/")[2] for file in files]
     ending = Path(files[0].ending).suffix
     if len(files) > 1 and first.suffix != ending:
         raise OutputError(
@@ -102,6 +106,9 @@ def _write(files: Sequence[RecipeFile], paths: Sequence[Path]) -> None:
     """Write the first file last, so that it is there only if all went well."""
     for path, file in reversed(list(zip(paths, files, strict=True))):
         write_text(path, file.text)
+    if is_folder(files):
+        say(f"wrote {paths[0].parent}: {counted(len(paths), 'file')}")
+        return
     for path in paths:
         say(f"wrote {path}")
 
@@ -155,7 +162,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="write to this file instead of stdout; further files of the recipe go beside it",
+        help="write to this file instead of stdout; further files of the recipe go beside it. Of a "
+        "training job, the folder",
     )
 
 

@@ -19,7 +19,13 @@ from spectrum_tui.core.memory.presets import is_half, parse_batch, parse_gpus, p
 from spectrum_tui.core.numbers import counted, duration
 from spectrum_tui.core.option import whole_number
 from spectrum_tui.core.proof.methods import DEFAULT_METHODS, parse_methods
-from spectrum_tui.core.proof.plan import ASK_ABOVE, MOST_SEEDS, MOST_STEPS
+from spectrum_tui.core.proof.plan import (
+    ASK_ABOVE,
+    DTYPES,
+    MOST_SEEDS,
+    MOST_STEPS,
+    parse_price,
+)
 from spectrum_tui.core.proof.proof import Proof, proof_text
 from spectrum_tui.core.proof.rates import parse_rates
 from spectrum_tui.core.proof.rows import Conditions, Outcome, Progress, Row
@@ -33,7 +39,6 @@ from spectrum_tui.proving.runner import Runner
 from spectrum_tui.stdio.streams import PROGRAM, draw, put, put_lines, say
 from spectrum_tui.stdio.terminal_signals import TerminalSignals
 
-DTYPES = ("auto", "float32", "bfloat16")
 _DEFAULT = Conditions(model="", train="", held_out="")
 
 
@@ -88,7 +93,7 @@ def _asked(options: argparse.Namespace, result: Result) -> Asked:
         seeds=_whole(options.seeds, MOST_SEEDS, "seeds"),
         embeddings=not options.no_embeddings,
         conditions=conditions,
-        price=_price(options.price),
+        price=parse_price(options.price),
     )
 
 
@@ -107,19 +112,6 @@ def _conditions(options: argparse.Namespace, known: Conditions) -> Conditions:
 
 def _whole(text: str, most: int, name: str) -> int:
     return whole_number(text, 1, most, name, f"--{name}", f"1 to {most:,}")
-
-
-def _price(text: str) -> float:
-    try:
-        price = float(text)
-    except ValueError:
-        price = -1.0
-    if not 0 <= price < 1e6:
-        raise InputError(
-            f"The price {safe(text)!r} is no amount per hour.", "Give a number, as 2.5.",
-            field="price",
-        )  # fmt: skip
-    return price
 
 
 def _introduce(prepared: Prepared) -> None:

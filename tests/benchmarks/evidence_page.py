@@ -119,6 +119,7 @@ def page(proofs: Mapping[str, Proof], first: Mapping[str, Any]) -> str:
 
 
 def _known(proofs: Mapping[str, Proof], first: Mapping[str, Any]) -> Iterator[str]:
+    yield from _in_all(proofs.values())
     missing = [title for name, title in _TITLES.items() if name not in proofs]
     for name, proof in proofs.items():
         yield f"**{_title(name)}** ({_progress(proof)}). {' '.join(_summary(proof))}"
@@ -141,31 +142,51 @@ def _progress(proof: Proof) -> str:
 
 def _summary(proof: Proof) -> Iterator[str]:
     """Yield in words what the comparisons with random layers found, and what was saved."""
-    against_chance = [one for one in proof.verdict.comparisons if parse_method(one.other).is_random]
-    if not against_chance:
+    compared = _with_random([proof])
+    if not compared:
         yield "Nothing can be said of selections against random layers."
-    learned = [one for one in against_chance if one.text == HELD_OUT]
-    yield from _found(
-        learned, ("Learned more than random layers of the same share", "Learned less")
-    )
-    on_kept = [one for one in against_chance if one.text == KEPT]
-    words = ("Loss on the kept text lower than with random layers", "Higher")
-    yield from _found(on_kept, words)
+    for text, title in (
+        (HELD_OUT, "Held-out loss against random layers of the same share"),
+        (KEPT, "Loss on the kept text against them"),
+    ):
+        of_text = [one for one in compared if one.text == text]
+        by_side = {side: [one.one for one in of_text if _side(one) == side] for side in _SIDES}
+        if of_text:
+            said = (f"{_SIDES[side]} {_listed(each)}" for side, each in by_side.items() if each)
+            yield f"{title}: {'; '.join(said)}."
     yield from _saved(proof)
 
 
-def _found(compared: Sequence[Comparison], words: tuple[str, str]) -> Iterator[str]:
-    if not compared:
-        return
-    signs = (-1, 1)
-    for word, sign in zip(words, signs, strict=True):
-        methods = [one.one for one in compared if one.found and one.difference * sign > 0]
-        yield f"{word}: {_listed(methods)}."
-    yield f"No difference found: {_listed([one.one for one in compared if not one.found])}."
+_SIDES = {-1: "lower", 1: "higher", 0: "no difference found"}
+
+
+def _with_random(proofs: Iterable[Proof]) -> list[Comparison]:
+    every = (one for proof in proofs for one in proof.verdict.comparisons)
+    return [one for one in every if parse_method(one.other).is_random]
+
+
+def _side(one: Comparison) -> int:
+    """Return -1 where a lower loss was found, 1 where a higher one was, 0 where neither."""
+    return 0 if not one.found else -1 if one.difference < 0 else 1
+
+
+def _in_all(proofs: Iterable[Proof]) -> Iterator[str]:
+    """Yield a line for each score: how often it did better or worse than random layers."""
+    by_score: dict[str, list[Comparison]] = {}
+    for one in _with_random(proofs):
+        if one.text == HELD_OUT:
+            by_score.setdefault(one.one.rpartition(":")[0], []).append(one)
+    for score, each in by_score.items():
+        lower, higher = (sum(_side(one) == side for one in each) for side in (-1, 1))
+        yield (
+            f"`{score}` against random layers of the same share, {counted(len(each), 'comparison')}"
+            f": learned more in {lower}, less in {higher}, no difference found in "
+            f"{len(each) - lower - higher}."
+        )
 
 
 def _listed(methods: Sequence[str]) -> str:
-    return ", ".join(f"`{method}`" for method in methods) or "none"
+    return ", ".join(f"`{method}`" for method in methods)
 
 
 def _saved(proof: Proof) -> Iterator[str]:

@@ -10,7 +10,6 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,39 +19,13 @@ pytest.importorskip("trl")
 pytest.importorskip("datasets")
 
 from spectrum_tui.cli.main import main
-
-WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
+from tests.training.text_model import WORDS, write_model
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of three layers with a tokenizer of whole words."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("model")
-    tokens = ["<unk>", "<pad>", "</s>", *WORDS]
-    vocabulary = {word: number for number, word in enumerate(tokens)}
-    words: Any = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
-    words.pre_tokenizer = Whitespace()
-    special = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "</s>"}
-    PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokens),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=False,
-        eos_token_id=2,
-        pad_token_id=1,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    return write_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -134,5 +107,5 @@ def test_names_of_another_model_end_it(
     with pytest.raises(SystemExit, match="Nothing that the recipe names is a parameter"):
         run(other, *options)
     other.write_text(script.read_text().replace('"model.layers.', '"model.layers.9', 1))
-    with pytest.raises(SystemExit, match=r"1 of \d+ names are not in this model, first model\.l"):
+    with pytest.raises(SystemExit, match=r"Not in this model: model\.layers\.9\S+, one of 1 "):
         run(other, *options)

@@ -60,12 +60,16 @@ async def test_a_dialog_is_of_its_size_from_the_first_frame_on_and_takes_notes_a
         assert [one.message for one in app._notifications] == ["mind"]
 
 
-async def test_every_kind_is_in_sight_at_24_lines() -> None:
+async def test_every_kind_comes_in_sight_at_24_lines() -> None:
     async with Shown(ResultsScreen(state())).run_test(size=(80, 24)) as pilot:
         await pilot.press("w")
         await pilot.pause()
         kinds = pilot.app.screen.query_one(KindList)
-        assert kinds.size.height == kinds.option_count == len(OFFERED)
+        assert kinds.size.height == 10 and kinds.option_count == len(OFFERED)
+        for _ in OFFERED:
+            await pilot.press("down")
+        await pilot.pause()
+        assert kinds.scroll_offset.y == len(OFFERED) - kinds.size.height
         save = pilot.app.screen.query_one("#save")
         assert save.region.bottom < 24
 

@@ -82,7 +82,7 @@ async def test_a_mark_stands_on_every_selected_layer() -> None:
     async with app.run_test(size=(100, 24)) as pilot:
         await pilot.pause()
         matrix, mask = app.heatmap.matrix, app.selection.mask(Policy(percent=50))
-        width = app.grid.geometry.cell
+        width = app.grid.geometry.cell_width
         for row in range(7):
             cells = app.cells(row)
             marked = [cells[i * width : (i + 1) * width].strip() == "●" for i in range(12)]
@@ -109,7 +109,7 @@ async def test_cells_fill_the_room_and_the_cursor_stays_on_its_block(
         await pilot.resize_terminal(*size)
         await pilot.pause()
         at = app.grid.geometry
-        assert (at.cell, at.fold, at.tall) == (cell, fold, tall)
+        assert (at.cell_width, at.fold, at.tall) == (cell, fold, tall)
         assert app.layer_name() == "model.layers.9.self_attn.o_proj"
         assert app.grid.region.height == min(1 + 7 * tall, size[1] - 4)
         assert app.grid.region.bottom == app.heatmap.foot.region.y
@@ -293,7 +293,7 @@ async def test_a_step_repaints_only_the_cells_that_changed(monkeypatch: pytest.M
         changed = np.argwhere(old != app.grid.marks)
         at = app.grid.geometry
         assert 0 < len(changed) < 60
-        cells = [r for r in painted if r.width == at.cell]
+        cells = [r for r in painted if r.width == at.cell_width]
         assert len(cells) == len(changed)
         percents = [r for r in painted if (r.x, r.width) == (at.label, at.percent)]
         assert len(percents) == app.grid.line_count
@@ -334,7 +334,7 @@ async def test_without_colours_value_and_selection_are_both_seen(
         await pilot.pause()
         assert not app.grid.in_colour
         matrix, mask = app.heatmap.matrix, app.selection.mask(Policy(percent=50))
-        width = app.grid.geometry.cell
+        width = app.grid.geometry.cell_width
         assert width >= 2
         for row in range(7):
             text, below = app.cells(row), app.cells(row, 1)
@@ -356,7 +356,7 @@ async def test_blocks_share_cells_sooner_without_colours(monkeypatch: pytest.Mon
     app = Host(made.result(layers=48))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert (app.grid.geometry.cell, app.grid.geometry.fold) == (2, 2)
+        assert (app.grid.geometry.cell_width, app.grid.geometry.fold) == (2, 2)
 
 
 async def test_counts_stand_below_short_names_and_follow() -> None:
@@ -364,7 +364,7 @@ async def test_counts_stand_below_short_names_and_follow() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         at = app.grid.geometry
-        assert (at.cell, at.fold, at.tall, at.counts) == (2, 1, 2, 0)
+        assert (at.cell_width, at.fold, at.tall, at.counts) == (2, 1, 2, 0)
         assert app.row(0)[: at.cells_at] == "   k_proj  25 "
         assert app.row(0, 1)[: at.cells_at].split() == ["8/32"]
         painted: list[Region] = []
@@ -417,14 +417,14 @@ async def test_the_percentages_of_types() -> None:
         await pilot.pause()
         own = (("mlp.down_proj", 40), ("self_attn.*", 12.5))
         app.heatmap.show(app.selection, Policy(percent=50, type_percents=own))
-        texts = dict(zip(app.heatmap.matrix.labels, app.grid.percents, strict=True))
+        texts = dict(zip(app.heatmap.matrix.labels, percents_of(app), strict=True))
         assert texts["mlp.down_proj"] == "40*"
         assert texts["self_attn.q_proj"] == "12.5*"
         assert texts["mlp.up_proj"] == "50 "
         assert app.row(0).split()[1] == "12.5*"
         ranked = Policy(percent=50, rule="global-rank", type_percents=own[:1])
         app.heatmap.show(app.selection, ranked)
-        texts = dict(zip(app.heatmap.matrix.labels, app.grid.percents, strict=True))
+        texts = dict(zip(app.heatmap.matrix.labels, percents_of(app), strict=True))
         assert (texts["mlp.down_proj"], texts["mlp.up_proj"]) == ("40*", "")
 
 
@@ -432,9 +432,13 @@ async def test_a_family_whose_types_differ_has_no_one_percentage() -> None:
     app = Host(made.result(layers=4, types=7 + 3 * 2))
     own = (("mlp.experts.1.down_proj", 40),)
     app.heatmap.show(app.selection, Policy(percent=50, type_percents=own))
-    texts = dict(zip(app.heatmap.matrix.labels, app.grid.percents, strict=True))
+    texts = dict(zip(app.heatmap.matrix.labels, percents_of(app), strict=True))
     assert texts["mlp.experts.*.down_proj ×2"] == "*"
     assert texts["mlp.experts.*.gate_proj ×2"] == "50 "
+
+
+def percents_of(app: Host) -> list[str]:
+    return [percent.text for percent in app.grid.percents]
 
 
 def _ranked(app: Host) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from spectrum_tui.app.app import SpectrumApp
 from spectrum_tui.app.screens import probe as probe_screen
 from spectrum_tui.app.screens.probe import ProbeScreen
 from spectrum_tui.app.screens.results import ResultsScreen
+from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.core.saved.store import load_result, save_scores
 from spectrum_tui.core.settings import DATA_METRICS, Settings
 from spectrum_tui.proving.probing import asking
@@ -139,3 +141,21 @@ async def test_what_is_wrong_is_said_where_it_stands(
         await until(pilot, lambda: not screen._field("data").error)
         await pilot.press("enter")
         await until(pilot, lambda: "Name a text" in screen._field("data").error)
+
+
+async def test_a_model_that_is_not_here_takes_no_key_from_the_data(
+    control: DirectControl, tmp_path: Path
+) -> None:
+    result = made.with_parameters(made.result(model="elsewhere"))
+    alone = replace(result, provenance=replace(result.provenance, revision=""))
+    scores = save_scores(alone, tmp_path).scores
+    app = SpectrumApp(Settings(top_percent=25, output_dir=str(tmp_path)), results=scores)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: at(app, ResultsScreen))
+        await pilot.press("D")
+        await until(pilot, lambda: at(app, ProbeScreen))
+        field = app.screen.query_one("#field-model", Field)
+        await until(pilot, lambda: "Say where the model is" in field.help_text)
+        await pilot.press("x")
+        assert app.screen.query_one("#data", Input).value == "x"
+        assert app.screen.query_one("#model", Input).value == ""

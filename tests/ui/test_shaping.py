@@ -162,7 +162,7 @@ async def test_the_wheel_over_a_type_moves_its_percentage_in_one_step() -> None:
             grid.post_message(events.MouseScrollDown(*place))
         await pilot.pause()
         assert policy_of(app).type_percents == (("mlp.gate_proj", 75),)
-        assert "75*" in grid.percents
+        assert ("75*", True) in grid.percents
         await pilot.press("u")
         assert policy_of(app).is_plain
 
@@ -268,7 +268,7 @@ async def test_a_family_of_types_gets_its_percentage_in_one_step() -> None:
         grid.cursor = grid.matrix.labels.index(f"{family} ×4")
         await pilot.press("greater_than_sign", "greater_than_sign")
         assert policy_of(app).type_percents == ((family, 75),)
-        assert grid.percents[grid.cursor] == "75*"
+        assert grid.percents[grid.cursor] == ("75*", True)
         await pilot.press("t")
         await settled(pilot)
         table = app.results.views.table

@@ -314,6 +314,7 @@ READERS: dict[str, Callable[[str], object]] = {
     ".json": json.loads,
     ".py": lambda text: compile(text, "recipe.py", "exec"),
     ".yaml": yaml.safe_load,
+    ".txt": str.splitlines,
 }
 
 

@@ -120,7 +120,8 @@ class ProbeScreen(Dialog[Result | None]):
         try:
             await beside(partial(proof_setup.model_of, state.result, state.settings))
         except SpectrumError as error:
-            self._refuse("model", error.message, error.hint.replace(": --model", ""))
+            # The focus stays: a name of a text may be half typed.
+            self._show_at("model", error.message, error.hint.replace(": --model", ""))
 
     # -- fields --------------------------------------------------------------------------------
 
@@ -268,11 +269,14 @@ class ProbeScreen(Dialog[Result | None]):
         if name in self._fields:
             self._fields[name].focus()
         if name in ("data", "model"):
-            self._field(name).show_error(message, hint)
-            self._field(name).add_class("-shown")
+            self._show_at(name, message, hint)
         else:
             self._problem = f"{message} {hint}"
         self._say()
+
+    def _show_at(self, name: str, message: str, hint: str) -> None:
+        self._field(name).show_error(message, hint)
+        self._field(name).add_class("-shown")
 
     def _say(self) -> None:
         self._said.update(Content("\n").join(self._lines()))

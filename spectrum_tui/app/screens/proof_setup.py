@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import Screen
+from textual.suggester import Suggester, SuggestFromList
 from textual.timer import Timer
 from textual.widgets import Checkbox, Input, Label, Static
 
@@ -38,6 +39,7 @@ from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.memory.presets import is_half
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.proof.methods import Method
+from spectrum_tui.core.proof.plan import DTYPES
 from spectrum_tui.core.proof.proof import Proof
 from spectrum_tui.core.proof.store import PROOF
 from spectrum_tui.core.text import shortened
@@ -45,14 +47,19 @@ from spectrum_tui.proving.preparing import NO_KEPT
 
 LOOK_SECONDS = 0.4
 """After the last key in a field for texts, before they are read."""
+_TEXTS = ("data", "kept", "held_out")
 _DATA_HELP = "JSONL, JSON, CSV, Parquet, text, or a folder of such files"
 _KEPT_HELP = "what must not be forgotten"
-_NUMBERS = (
-    ("steps", "Steps", 9),
-    ("seeds", "Seeds", 6),
-    ("batch", "Batch", 6),
-    ("sequence", "Tokens", 8),
-)
+_HELD_OUT_HELP = "the text held out"
+_LINES = {
+    "numbers": (
+        ("steps", "Steps", 9),
+        ("seeds", "Seeds", 6),
+        ("batch", "Batch", 6),
+        ("sequence", "Tokens", 8),
+    ),
+    "machine": (("dtype", "Weights", 12), ("gpus", "GPUs", 6), ("price", "Price of an hour", 8)),
+}
 
 
 class ProofSetupScreen(NamedKeys, Screen[None]):
@@ -70,7 +77,7 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         & #field-model.-shown { display: block; }
         & .line { height: 1; }
         & .line > Label { color: $foreground 80%; padding: 0 1 0 0; }
-        & .line > #label-steps, & .line > #label-rates { width: 15; }
+        & .line > #label-steps, & .line > #label-dtype, & .line > #label-rates { width: 15; }
         & .line > Input { background: $panel; padding: 0 1 !important; margin: 0 3 0 0; }
         & .line > #rates { width: 30; }
         & Checkbox { border: none; padding: 0; background: $surface; }
@@ -98,7 +105,6 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         self.checkpointing = Checkbox("Gradient checkpointing", compact=True)
         self._said = Static(markup=False, id="said")
         self._looks: dict[str, Timer] = {}
-        self._half = is_half(state.settings.device)
         self._earlier: Proof | None = None
         self._costs = Costs()
         self._problem = ""
@@ -111,13 +117,15 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
             panel.border_title = "Train on your own data, in several ways, and compare"
             yield Field("data", "Data", fields["data"], _DATA_HELP, stacked=True)
             yield Field("kept", "Text to keep", fields["kept"], _KEPT_HELP)
+            yield Field("held_out", "Judge by", fields["held_out"], _HELD_OUT_HELP)
             yield Field("model", "Model", fields["model"], "its folder, or id on the hub")
             yield Field("folder", "Folder", fields["folder"], "of all rows", stacked=True)
-            with Horizontal(id="numbers", classes="line"):
-                for name, title, width in _NUMBERS:
-                    yield Label(title, id=f"label-{name}")
-                    fields[name].styles.width = width
-                    yield fields[name]
+            for line, titles in _LINES.items():
+                with Horizontal(id=line, classes="line"):
+                    for name, title, width in titles:
+                        yield Label(title, id=f"label-{name}")
+                        fields[name].styles.width = width
+                        yield fields[name]
             with Horizontal(id="ways", classes="line"):
                 yield Label("Learning rate", id="label-rates")
                 yield fields["rates"]
@@ -129,11 +137,14 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
 
     def _inputs(self) -> dict[str, Input]:
         usual = Typed(folder=proof_setup.folder_of(self._state.result))
-        suggesters = {"data": DataSuggester(), "kept": DataSuggester()}
+        suggesters: dict[str, Suggester] = {name: DataSuggester() for name in _TEXTS}
+        suggesters["dtype"] = SuggestFromList(DTYPES)
         holders = {
             "data": GENERAL,
             "kept": f"{GENERAL}, or none",
             "rates": "by trials, or full=2e-5",
+            "held_out": "a tenth of the data",
+            "price": "none",
         }
         return {
             name: Input(
@@ -203,7 +214,11 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         values = {name: field.value for name, field in self._fields.items()}
         return Typed(**values, checkpointing=self.checkpointing.value)
 
-    @on(Input.Changed, "#data, #kept, #folder")
+    @property
+    def _is_half(self) -> bool:
+        return is_half(self._state.settings.device, self.typed.dtype.strip().lower())
+
+    @on(Input.Changed, "#data, #kept, #held_out, #folder")
     def _text_changed(self, event: Input.Changed) -> None:
         """Read what is typed, a moment after the last letter."""
         name = event.input.id or ""
@@ -219,7 +234,7 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
     def _model_changed(self) -> None:
         self._field("model").show_help()
 
-    @on(Input.Changed, "#steps, #seeds, #batch, #sequence, #rates")
+    @on(Input.Changed, "#steps, #seeds, #batch, #sequence, #rates, #dtype, #gpus, #price")
     @on(Checkbox.Changed)
     @on(MethodList.Changed)
     def _changed(self) -> None:
@@ -238,7 +253,8 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         """Say beside a field what its files hold."""
         field = self._field(name)
         field.show_help("Reading …")
-        read = proof_setup.read_data if name == "data" else proof_setup.read_texts
+        is_parted = name == "data" and not self._fields["held_out"].value.strip()
+        read = proof_setup.read_data if is_parted else proof_setup.read_texts
         try:
             said = await beside(partial(read, text))
         except SpectrumError as error:
@@ -264,7 +280,7 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         conditions = proof_setup.conditions_with(given, checkpointing=self.typed.checkpointing)
         methods = tuple(dict.fromkeys(one.method(Path()) for one in offers))
         costs = await beside(
-            partial(proof_setup.costs_of, self._choice, methods, conditions, half=self._half)
+            partial(proof_setup.costs_of, self._choice, methods, conditions, half=self._is_half)
         )
         step = proof_setup.measured_step(self._earlier, costs, given["batch"], given["sequence"])
         self._costs = costs
@@ -297,7 +313,7 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
             for method in proof_offers.checked(self.methods.offers, Path())
             if method in self._costs.estimates
         ]
-        bits = "bf16" if self._half else "float32"
+        bits = "bf16" if self._is_half else "float32"
         most = max((one.total for one in estimates), default=0.0)
         memory = f"Up to {numbers.size(most)} ({bits}, an estimate); " if most else ""
         step = self.methods.step

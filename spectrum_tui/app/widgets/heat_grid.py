@@ -96,7 +96,7 @@ class HeatGrid(HeatRows):
 
     def click_row(self, row: int, x: int) -> None:
         super().click_row(row, x)
-        column = (x - self.geometry.cells_at) // self.geometry.cell
+        column = (x - self.geometry.cells_at) // self.geometry.cell_width
         if 0 <= column < len(self.matrix.numbers) and not self.matrix.single[row]:
             self.column = column
 

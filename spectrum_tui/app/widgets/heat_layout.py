@@ -29,7 +29,7 @@ class HeatLayout:
     label: int
     percent: int
     short: bool
-    cell: int
+    cell_width: int
     columns: int
     fold: int
     tall: int
@@ -61,7 +61,7 @@ class HeatLayout:
         if size[1] >= 2 * rows:
             ways.append((short, narrow, 0, True))
         laid = [cls._beside(size, way, rows, blocks, low) for way in ways[: 3 if blocks else 1]]
-        return min(laid, key=lambda one: (one.fold, one.cell < 2))
+        return min(laid, key=lambda one: (one.fold, one.cell_width < 2))
 
     @classmethod
     def _beside(
@@ -87,7 +87,7 @@ class HeatLayout:
             label=label,
             percent=percent,
             short=short,
-            cell=cell,
+            cell_width=cell,
             columns=columns,
             fold=fold,
             tall=max(1, min(MAX_TALL, height // max(1, rows))),
@@ -111,20 +111,20 @@ class HeatLayout:
 
     @property
     def counts_at(self) -> int:
-        return self.cells_at + self.cells
+        return self.cells_at + self.cells_width
 
     @property
-    def cells(self) -> int:
+    def cells_width(self) -> int:
         """How wide all cells beside each other are."""
-        return self.columns * self.cell or ALONE
+        return self.columns * self.cell_width or ALONE
 
     def span(self, column: int) -> tuple[int, int]:
         """From where to where the cell of a column stands; the column after the last one is that
         of layers outside of any block, which stand where the first block would."""
         if column == self.columns:
-            return self.cells_at, self.cells_at + min(ALONE, self.cells)
-        x = self.cells_at + column * self.cell
-        return x, x + self.cell
+            return self.cells_at, self.cells_at + min(ALONE, self.cells_width)
+        x = self.cells_at + column * self.cell_width
+        return x, x + self.cell_width
 
     def axis(self, numbers: IntArray, here: tuple[int, str] | None) -> tuple[str, str, str]:
         """Return the numbers of the blocks above the cells, as many as leave a gap between them.
@@ -132,17 +132,17 @@ class HeatLayout:
         In three parts: before, what stands at the cursor (`here` is its column and text), after.
         Numbers that would touch it are left out.
         """
-        width = self.cells
+        width = self.cells_width
         text = [" "] * width
         number, at = "", width
         if here is not None:
             column, number = here
-            at = max(0, min(column * self.cell, width - len(number)))
+            at = max(0, min(column * self.cell_width, width - len(number)))
             number = number[:width]
         needed = len(str(numbers.max(initial=0))) + 2
-        step = next((n for n in _TICKS if n * self.cell >= needed), _TICKS[-1])
+        step = next((n for n in _TICKS if n * self.cell_width >= needed), _TICKS[-1])
         for column in range(0, len(numbers), step):
-            tick, x = str(numbers[column]), column * self.cell
+            tick, x = str(numbers[column]), column * self.cell_width
             clear = x + len(tick) < at or x > at + len(number)
             if clear and x + len(tick) <= width:
                 text[x : x + len(tick)] = tick

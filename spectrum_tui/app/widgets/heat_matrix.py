@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,13 @@ class Cell(IntEnum):
     NO_SCORE = 1
     INFINITE = 2
     VALUE = 3
+
+
+class RowPercent(NamedTuple):
+    """The percentage of a row as it is written, and whether its types have one of their own."""
+
+    text: str = ""
+    own: bool = False
 
 
 class HeatMatrix:
@@ -52,13 +60,13 @@ class HeatMatrix:
 
     def _place(self, rows: int, row: IntArray, column: IntArray) -> None:
         """Put every layer into its cell."""
-        self.shape = (rows, len(self.numbers) + 1)
-        self._cell_of_layer: IntArray = row * self.shape[1] + column
+        self.map_shape = (rows, len(self.numbers) + 1)
+        self._cell_of_layer: IntArray = row * self.map_shape[1] + column
         self.counts = self._counted(np.ones(len(self.scores), bool))
         self.mean, self.cells = self._means()
         self._by_cell = np.argsort(self._cell_of_layer, kind="stable")
         self._starts = np.searchsorted(
-            self._cell_of_layer[self._by_cell], np.arange(self.shape[0] * self.shape[1] + 1)
+            self._cell_of_layer[self._by_cell], np.arange(self.map_shape[0] * self.map_shape[1] + 1)
         )
 
     def rescored(self, scores: Scores) -> HeatMatrix:
@@ -78,9 +86,9 @@ class HeatMatrix:
         first = np.arange(0, blocks, fold)
         other.numbers = self.numbers[first]
         other.ends = self.ends[np.minimum(first + fold, blocks) - 1]
-        row, column = np.divmod(self._cell_of_layer, self.shape[1])
+        row, column = np.divmod(self._cell_of_layer, self.map_shape[1])
         outside = column == blocks
-        other._place(self.shape[0], row, np.where(outside, len(first), column // fold))
+        other._place(self.map_shape[0], row, np.where(outside, len(first), column // fold))
         return other
 
     def block(self, column: int) -> str:
@@ -108,12 +116,12 @@ class HeatMatrix:
 
     def members(self, row: int, column: int) -> IntArray:
         """Rows of the scores that stand in a cell, in file order."""
-        cell = row * self.shape[1] + column
+        cell = row * self.map_shape[1] + column
         return np.asarray(self._by_cell[self._starts[cell] : self._starts[cell + 1]])
 
     def cell_of(self, layer: int) -> tuple[int, int]:
         """Return the row and column in which a row of the scores stands."""
-        row, column = divmod(int(self._cell_of_layer[layer]), self.shape[1])
+        row, column = divmod(int(self._cell_of_layer[layer]), self.map_shape[1])
         return row, column
 
     def types_of(self, row: int) -> list[int]:
@@ -121,7 +129,7 @@ class HeatMatrix:
         rows, types = self._types_of_rows
         return [int(kind) for kind in types[rows == row]]
 
-    def percents(self, own: FloatArray, common: float | None) -> list[str]:
+    def percents(self, own: FloatArray, common: float | None) -> list[RowPercent]:
         """Return the percentage of every row: `25 `, `40*` where it is one of its own, `*` where
         its types differ. `own` is that of each type, NaN without one; `common` of all others,
         None where a rule over all types has their place."""
@@ -130,11 +138,9 @@ class HeatMatrix:
         of_pairs = np.nan_to_num(own, nan=-1.0)[types]
         np.minimum.at(low, rows, of_pairs)
         np.maximum.at(high, rows, of_pairs)
-        shared = "" if common is None else f"{common:g} "
-        return [
-            "*" if a != b else shared if a < 0 else f"{a:g}*"
-            for a, b in zip(low.tolist(), high.tolist(), strict=True)
-        ]
+        shared = RowPercent("" if common is None else f"{common:g} ")
+        pairs = zip(low.tolist(), high.tolist(), strict=True)
+        return [_row_percent(least, most, shared) for least, most in pairs]
 
     def sparklines(self, width: int, tall: int) -> list[list[str]]:
         """Return the scores of every row over the depth as bars in so many columns and lines, the
@@ -169,21 +175,28 @@ class HeatMatrix:
         return np.asarray(np.clip(np.nan_to_num(share) * LEVELS, 0, LEVELS - 1), np.uint8)
 
     def _counted(self, mask: BoolArray) -> IntArray:
-        cells = self.shape[0] * self.shape[1]
+        cells = self.map_shape[0] * self.map_shape[1]
         found = np.bincount(self._cell_of_layer[mask], minlength=cells)
-        return found.astype(np.int64).reshape(self.shape)
+        return found.astype(np.int64).reshape(self.map_shape)
 
     def _means(self) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
         scores = self.scores.values
         finite = np.isfinite(scores)
-        cells = self.shape[0] * self.shape[1]
+        cells = self.map_shape[0] * self.map_shape[1]
         total = np.bincount(self._cell_of_layer[finite], weights=scores[finite], minlength=cells)
         values, infinite = self._counted(finite), self._counted(np.isposinf(scores))
-        kinds = np.full(self.shape, Cell.EMPTY, np.uint8)
+        kinds = np.full(self.map_shape, Cell.EMPTY, np.uint8)
         kinds[self.counts > 0] = Cell.NO_SCORE
         kinds[infinite > 0] = Cell.INFINITE
         kinds[values > 0] = Cell.VALUE
-        return total.reshape(self.shape) / np.maximum(values, 1), kinds
+        return total.reshape(self.map_shape) / np.maximum(values, 1), kinds
+
+
+def _row_percent(least: float, most: float, shared: RowPercent) -> RowPercent:
+    """Return that of a row whose types have these, -1 for the one that is shared."""
+    if least != most:
+        return RowPercent("*", own=True)
+    return shared if least < 0 else RowPercent(f"{least:g}*", own=True)
 
 
 def _columns(number: IntArray) -> IntArray:

@@ -20,6 +20,7 @@ from spectrum_tui.app.widgets.heat_layout import HeatLayout
 from spectrum_tui.app.widgets.heat_matrix import (
     Cell,
     HeatMatrix,
+    RowPercent,
     short_labels,
 )
 from spectrum_tui.app.widgets.heat_ramp import density_of, ramp_style
@@ -90,7 +91,7 @@ class HeatRows(LineView):
         self._mask: BoolArray = np.zeros(len(matrix.scores), np.bool_)
         self._hands: HandArray = np.zeros(len(matrix.scores), np.uint8)
         self._heads: BoolArray = np.zeros(len(matrix.scores), np.bool_)
-        self.percents = ["" for _ in matrix.labels]
+        self.percents = [RowPercent() for _ in matrix.labels]
         self._looks: dict[_Look, tuple[str, Style]] = {}
         self._label = max(10, max(map(cell_len, matrix.labels), default=0))
         self._short = short_labels(matrix.labels)
@@ -120,7 +121,7 @@ class HeatRows(LineView):
         self.marks = self.matrix.marks(self.selected, self._hands)
         self.set_embeddings(self._heads)
 
-    def set_mask(self, mask: BoolArray, hands: HandArray, percents: list[str]) -> None:
+    def set_mask(self, mask: BoolArray, hands: HandArray, percents: list[RowPercent]) -> None:
         """Show another selection; only the cells, counts and percentages that it changes are
         repainted."""
         self._mask, self._hands = mask, hands
@@ -231,7 +232,7 @@ class HeatRows(LineView):
         if row is None:
             return None
         last = len(self.matrix.numbers)
-        column = (x - self.geometry.cells_at) // self.geometry.cell
+        column = (x - self.geometry.cells_at) // self.geometry.cell_width
         column = last if self.matrix.single[row] else min(column, last - 1)
         start, end = self.geometry.span(column)
         return (row, column) if column >= 0 and start <= x < end else None
@@ -263,7 +264,7 @@ class HeatRows(LineView):
             here = self.column, self.matrix.block(self.column)
         before, number, after = layout.axis(self.matrix.numbers, here)
         lead = "" if layout.short or not len(self.matrix.numbers) else "block"
-        title = f"{PERCENTS if any(self.percents) else ''} "
+        title = f"{PERCENTS if any(one.text for one in self.percents) else ''} "
         lead = "" if layout.short else f"{lead:>{layout.label}}"
         lead = f"{lead}{title:>{layout.cells_at - len(lead)}}"
         if layout.fold > 1:
@@ -298,7 +299,7 @@ class HeatRows(LineView):
             before = f"{below:>{layout.label}}{'':{layout.percent}}"
             behind = Segment(" " * (layout.counts + 1), dim)
             return Strip([Segment(before, dim), *cells, behind, beside])
-        own = self.percents[row].endswith("*")
+        percent = self.percents[row]
         here = "heat--here" if row == self.cursor and self.has_focus else "heat--label"
         label = self._short[row] if layout.short else self.matrix.labels[row]
         fitted = keep_end(label, min(layout.label, cell_len(label)))
@@ -307,8 +308,8 @@ class HeatRows(LineView):
             [
                 Segment(f"{gap}{fitted}", self.line_style(here)),
                 Segment(
-                    layout.beside_name(self.percents[row]),
-                    self.line_style("heat--here") if own else dim,
+                    layout.beside_name(percent.text),
+                    self.line_style("heat--here") if percent.own else dim,
                 ),
                 *cells,
                 Segment(f"{count:>{layout.counts}} " if layout.counts else "", dim),
@@ -334,7 +335,7 @@ class HeatRows(LineView):
         """Text and style of a cell, remembered: a map of 1,200 cells has a few dozen looks."""
         drawn = self._looks.get(look)
         if drawn is None:
-            drawn = self._looks[look] = self._drawn(look, self.geometry.cell)
+            drawn = self._looks[look] = self._drawn(look, self.geometry.cell_width)
         return drawn
 
     def _drawn(self, look: _Look, width: int) -> tuple[str, Style]:

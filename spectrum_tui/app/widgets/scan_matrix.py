@@ -90,7 +90,7 @@ class ScanMatrix(HeatMatrix):
         return found
 
     def _means(self) -> tuple[FloatArray, npt.NDArray[np.uint8]]:
-        self.stage = np.zeros(self.shape, np.uint8)
+        self.stage = np.zeros(self.map_shape, np.uint8)
         for stage in (Stage.SCORED, Stage.IN_WORK, Stage.FAILED):
             self.stage[self._counted(self.stages == stage) > 0] = stage
         return super()._means()

@@ -45,7 +45,7 @@ class ShapingGrid(HeatGrid):
             return
         event.prevent_default()  # else it looks at the cell below the pointer besides
         row, start, _ = self._drag
-        column = (event.x - self.geometry.cells_at) // self.geometry.cell
+        column = (event.x - self.geometry.cells_at) // self.geometry.cell_width
         self._drag = row, start, max(0, min(column, len(self.matrix.numbers) - 1))
         self.refresh_row(row)
 

@@ -106,6 +106,8 @@ def _is_taken(folder: Path) -> bool:
 
 def _read_record(folder: Path) -> dict[str, Any] | None:
     """Return the record of a folder; None where there is none that could be ours."""
+    if not is_folder(folder):
+        return None
     try:
         record = json_text.load(read_json(folder / RECORD) or b"")
         shards = record["shards"]
@@ -117,7 +119,7 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
 
 def _started(work: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of an unfinished folder, a new one where there is none of this merge."""
-    record = _read_record(work) if is_folder(work) else None
+    record = _read_record(work)
     if _is_taken(work) and record is None:
         raise OutputError(
             f"{work} is there and is no unfinished merge.",

@@ -42,7 +42,8 @@ def split(dataset: Dataset, share: float = SHARE) -> Split:
         note = f"Of the one document, its last {characters:,} characters are held out."
     else:
         every = len(dataset.examples)
-        note = f"{counted(len(held_out), 'example')} of {every:,} are held out, by hash."
+        verb = "is" if len(held_out) == 1 else "are"
+        note = f"{len(held_out):,} of {counted(every, 'example')} {verb} held out, by hash."
     if not train:
         raise DataError(
             "There is one example only: nothing can be held out.",
@@ -63,8 +64,9 @@ def with_tuning(parted: Split, share: float = SHARE) -> Split:
             "Give more examples, or the rates: --lr 2e-4.",
             field="data",
         )
-    amount = f"{characters:,} characters" if characters else counted(len(tuning), "example")
-    found = f"Rates are found by {amount} more, which no row trains on."
+    more = counted(len(tuning), "more example", "more examples")
+    amount = f"{characters:,} more characters" if characters else more
+    found = f"Rates are found by {amount}, which no row trains on."
     note = " ".join(filter(None, (parted.note, found)))
     return replace(parted, train=train, tuning=tuning, note=note)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import Training, preset_named
@@ -20,12 +21,42 @@ from spectrum_tui.core.proof.rates import (
 from spectrum_tui.core.proof.rows import Conditions, Outcome, Row
 from spectrum_tui.core.recipes.peft_kinds import GROUPS, LORA, TIERS
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.text import safe
 
 MOST_STEPS, MOST_SEEDS = 1_000_000, 100
 ASK_ABOVE = 3600.0
 """Seconds of an estimate above which whoever asked is asked again."""
+DTYPES = ("auto", "float32", "bfloat16")
+"""Types of the weights."""
 _COUNTED = {"tiers": TIERS, "groups": GROUPS}
 """The kinds of recipe that no preset of memory is of: plain LoRA otherwise."""
+
+
+def parse_price(text: str) -> float:
+    """Return a price of an hour, 0 for none; raises InputError (field "price")."""
+    try:
+        price = float(text or "0")
+    except ValueError:
+        price = -1.0
+    if not 0 <= price < 1e6:
+        raise InputError(
+            f"The price {safe(text)!r} is no amount per hour.",
+            "Give a number, as 2.5.",
+            field="price",
+        )
+    return price
+
+
+def parse_dtype(text: str) -> str:
+    """Return the type of the weights that is typed; raises InputError (field "dtype")."""
+    typed = text.strip().lower()
+    if typed not in DTYPES:
+        raise InputError(
+            f"There are no weights in {safe(text)!r}.",
+            f"Give {' or '.join(DTYPES)}.",
+            field="dtype",
+        )
+    return typed
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

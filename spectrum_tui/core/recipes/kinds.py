@@ -7,6 +7,7 @@ from spectrum_tui.core.recipes.axolotl import AxolotlKind
 from spectrum_tui.core.recipes.choice import RecipeKind
 from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS
 from spectrum_tui.core.recipes.reference import ReferenceKind
+from spectrum_tui.core.recipes.sagemaker import SagemakerKind
 from spectrum_tui.core.recipes.spectrum import SpectrumKind
 from spectrum_tui.core.recipes.table import TABLES
 from spectrum_tui.core.recipes.trl import TrlKind
@@ -16,6 +17,7 @@ KINDS: tuple[RecipeKind, ...] = (
     ReferenceKind(),
     AxolotlKind(),
     TrlKind(),
+    SagemakerKind(),
     *ADAPTER_KINDS,
 )
 DEFAULT_KIND = KINDS[0]

@@ -31,9 +31,15 @@ class TrlKind(RecipeKind):
         recipe = SpectrumYaml(choice.selection)
         recipe.check(choice.policy)
         view = recipe.view(choice.policy)
-        before, after = _template()
-        text = before + _data(choice.selection.result, view) + after
+        text = script(choice.selection.result, view)
         return (RecipeFile(f"_trl_{choice.policy.ending}.py", text),)
+
+
+def script(result: Result, view: YamlView, recipe: str = "") -> str:
+    """Return the training script of a selection, with the names in it, or with the path of the
+    file `recipe` in their place, which it looks for beside itself."""
+    before, after = _template()
+    return before + _data(result, view, recipe) + after
 
 
 @cache
@@ -46,7 +52,7 @@ def _template() -> tuple[str, str]:
     return text[: begin.end()], text[end.start() :]
 
 
-def _data(result: Result, view: YamlView) -> str:
+def _data(result: Result, view: YamlView, recipe: str) -> str:
     origin = result.provenance
     sections = view.sections()
     heads = [one.name for one in result.embeddings] if result.embeddings_are_guessed else []
@@ -56,14 +62,19 @@ def _data(result: Result, view: YamlView) -> str:
         f"MODEL = {_text(hub_id(origin))}",
         f"REVISION = {_text(origin.revision if hub_id(origin) else '')}",
         f"MODEL_CLASS = {_text(model_class(origin))}",
-        "NAMES: tuple[str, ...] = (",
+        f"RECIPE = {_text(recipe)}",
+        *(["NAMES: tuple[str, ...] = ()"] if recipe else _listing(sections)),
     ]
-    for comment, names in sections:
-        lines += [f"    # {comment}", *(f"    {_text(name)}," for name in names)]
-    lines.append(")")
     lines.append("# Names that may be missing, because no scan has seen them:")
     lines += [f"ASSUMED: tuple[str, ...] = ({_listed(assumed)})", ""]
     return "\n".join(lines)
+
+
+def _listing(sections: list[tuple[str, list[str]]]) -> list[str]:
+    lines = ["NAMES: tuple[str, ...] = ("]
+    for comment, names in sections:
+        lines += [f"    # {comment}", *(f"    {_text(name)}," for name in names)]
+    return [*lines, ")"]
 
 
 def _listed(names: list[str]) -> str:

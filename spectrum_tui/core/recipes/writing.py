@@ -77,6 +77,11 @@ def is_list_of_names(files: Files) -> bool:
     return files[0].ending.endswith((".yaml", ".yml"))
 
 
+def is_folder(files: Sequence[RecipeFile]) -> bool:
+    """Return whether the files make up a folder: their endings are paths in it."""
+    return "/" in files[0].ending
+
+
 class Drafts:
     """What each kind would write of a choice, or why it must not: made when asked for, and kept.
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spectrum_tui.core import disk, json_text
 from spectrum_tui.core.files import OutputFiles, slug
-from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.text import safe
+
+if TYPE_CHECKING:  # numpy comes with it, which the app's first frame does without
+    from spectrum_tui.core.results.results import Result
 
 ADAPTER_LINES = "spectrum_adapters.jsonl"
 """The file in a trainer's `output_dir` that gets a line each time that `SpectrumAdapters` has

@@ -144,7 +144,7 @@ def test_60_000_layers_are_all_in_some_cell() -> None:
     rng = np.random.default_rng(0)
     names = [f"m.{i}.mlp.experts.{e}.w{k}" for k in range(3) for e in range(400) for i in range(50)]
     matrix = HeatMatrix(scores_of_experts(names, rng.random(60_000)))
-    assert matrix.shape == (3, 51)
+    assert matrix.map_shape == (3, 51)
     assert matrix.counts.sum() == 60_000
     mask = rng.random(60_000) < 0.3
     assert matrix.selected(mask).sum() == mask.sum()
@@ -202,8 +202,8 @@ def fit(
 
 
 def test_cells_are_as_large_as_fits() -> None:
-    assert fit(80, 6).cell == 8
-    assert fit(120, 32).cell == 2
+    assert fit(80, 6).cell_width == 8
+    assert fit(120, 32).cell_width == 2
     assert (fit(80, 500).fold, fit(80, 500).columns) == (8, 63)
     assert [fit(80, 32, height=height).tall for height in (3, 13, 14, 21, 99)] == [1, 1, 2, 3, 5]
     for width in (40, 60, 80, 120, 160, 200):
@@ -220,19 +220,21 @@ def test_cells_are_as_large_as_fits() -> None:
 @pytest.mark.parametrize("blocks", [28, 30, 32])
 def test_names_are_short_where_that_widens_the_cells(blocks: int) -> None:
     layout = fit(78, blocks)
-    assert (layout.cell, layout.fold, layout.short) == (2, 1, True)
+    assert (layout.cell_width, layout.fold, layout.short) == (2, 1, True)
     assert (layout.tall, layout.counts) == (4, 8 if blocks == 28 else 0), "below the names"
     assert not fit(120, blocks).short
     low = fit(78, blocks, height=7)
-    assert low.counts == 8 and (low.cell == 2) is low.short is (blocks == 28), "no line for them"
-    assert (fit(58, blocks).fold, fit(58, blocks).cell) == (1, 1)
+    assert low.counts == 8 and (low.cell_width == 2) is low.short is (blocks == 28), (
+        "no line for them"
+    )
+    assert (fit(58, blocks).fold, fit(58, blocks).cell_width) == (1, 1)
 
 
 def test_without_percentages_the_cells_have_their_room() -> None:
-    assert fit(78, 32, height=7).cell == 1
+    assert fit(78, 32, height=7).cell_width == 1
     assert fit(78, 24, percents=False).cells_at == 17
     plain = fit(76, 28, height=7, percents=False)
-    assert (plain.cell, plain.cells_at, plain.counts) == (2, 10, 8)
+    assert (plain.cell_width, plain.cells_at, plain.counts) == (2, 10, 8)
 
 
 def test_short_names_tell_types_apart() -> None:
@@ -244,8 +246,8 @@ def test_short_names_tell_types_apart() -> None:
 
 
 def test_cells_of_three_columns_and_more_give_way_to_a_line_of_scores() -> None:
-    assert (fit(117, 28).cell, fit(117, 28).spark) == (2, 28)
-    assert (fit(120, 12).cell, fit(120, 12).spark) == (6, 12)
+    assert (fit(117, 28).cell_width, fit(117, 28).spark) == (2, 28)
+    assert (fit(120, 12).cell_width, fit(120, 12).spark) == (6, 12)
     assert fit(100, 32).spark == 0, "but those of two do not"
 
 

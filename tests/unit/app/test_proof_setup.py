@@ -136,6 +136,35 @@ def test_what_an_earlier_proof_was_set_up_with() -> None:
     )
 
 
+def test_what_it_is_judged_by_and_what_it_runs_on_are_typed_too(tmp_path: Path) -> None:
+    for name, number in (("a", 1), ("b", 2)):
+        (tmp_path / f"{name}.txt").write_text(document(number))
+    here = choice()
+    typed = Typed(
+        data=str(tmp_path / "a.txt"), held_out=str(tmp_path / "b.txt"), dtype=" BFloat16",
+        gpus="2", price="2.5", folder=str(tmp_path / "p"), rates="2e-4", kept="none",
+    )  # fmt: skip
+    run = prepared(typed, offers_of(here, ()), here, Settings())
+    asked = run._prepared.asked
+    assert asked.held_out == (str(tmp_path / "b.txt"),) and asked.price == 2.5
+    assert (asked.conditions.dtype, asked.conditions.processes) == ("bfloat16", 2)
+    for wrong, said in (
+        (replace(typed, dtype="int8"), "no weights in 'int8'"),
+        (replace(typed, gpus="0"), "number of GPUs '0'"),
+        (replace(typed, price="much"), "price 'much'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            in_all(wrong, parse_methods("full"))
+    earlier = proof(outcomes({"full": [2.6]}))
+    texts = {**earlier.texts, "held_out": replace(earlier.texts["train"], files=("judge.txt",))}
+    had = replace(earlier.conditions, dtype="float32", processes=4)
+    again = typed_before(replace(earlier, texts=texts, conditions=had, price=1.25))
+    assert (again.held_out, again.dtype, again.gpus, again.price) == (
+        "judge.txt", "float32", "4", "1.25",
+    )  # fmt: skip
+    assert typed_before(earlier).held_out == ""
+
+
 def test_files_have_commas_between_them(tmp_path: Path) -> None:
     assert names_of(" a.txt, b c.txt,, ") == ("a.txt", "b c.txt")
     for number in range(20):

@@ -72,7 +72,7 @@ def test_a_cell_of_experts_has_the_mean_of_those_that_came() -> None:
     matrix = ScanMatrix(EXPERTS, METRIC)
     matrix.take([(EXPERTS.layers[0], 1.0), (EXPERTS.layers[1], 2.0)], [EXPERTS.layers[3]])
     matrix.recount()
-    assert matrix.shape == (1, 3)
+    assert matrix.map_shape == (1, 3)
     assert matrix.mean[0, 0] == 1.5
     assert matrix.stage[0].tolist() == [Stage.SCORED, Stage.IN_WORK, Stage.WAITING]
 

@@ -52,7 +52,7 @@ def test_the_share_holds_and_neither_order_nor_growth_moves_anybody() -> None:
     }
     more = split(dataset(*texts, *(f"Another {n}" for n in range(500))))
     assert held <= {one.text for one in more.held_out}
-    assert f"{len(held)} examples of 2,000 are held out, by hash." == split(dataset(*texts)).note
+    assert f"{len(held)} of 2,000 examples are held out, by hash." == split(dataset(*texts)).note
 
 
 def test_of_one_document_the_end_is_held_out_from_a_paragraph_on() -> None:
@@ -72,7 +72,7 @@ def test_what_finds_the_rates_is_neither_trained_on_nor_held_out() -> None:
     assert found.held_out == plain.held_out
     assert {*found.train, *found.tuning} == set(plain.train)
     assert len(found.train) + len(found.tuning) == len(plain.train)
-    amount = f"{len(found.tuning)} examples more, which no row trains on."
+    amount = f"{len(found.tuning)} more examples, which no row trains on."
     assert found.note == f"{plain.note} Rates are found by {amount}"
     more = with_tuning(split(dataset(*texts, *(f"Another {n}" for n in range(500)))))
     assert set(found.tuning) <= set(more.tuning)

@@ -50,15 +50,18 @@ def test_the_committed_page_is_what_the_committed_files_make() -> None:
 @pytest.mark.parametrize(
     ("losses", "said"),
     [
-        (LOW, "same share: `top:25`. Learned less: none. No difference found: none."),
-        (HIGH, "same share: none. Learned less: `top:25`. No difference found: none."),
-        (ALIKE, "same share: none. Learned less: none. No difference found: `top:25`."),
+        (LOW, "lower `top:25`"),
+        (HIGH, "higher `top:25`"),
+        (ALIKE, "no difference found `top:25`"),
     ],
 )
 def test_the_words_are_chosen_by_what_was_found(losses: list[float], said: str) -> None:
     made = proved({"top:25": losses, "random:25": CHANCE})
     text = known(page({"smollm2-pydoc": made}, first()))
-    assert f"Learned more than random layers of the {said}" in text
+    assert f"Held-out loss against random layers of the same share: {said}" in text
+    counts = [said.startswith(words) for words in ("lower", "higher", "no")]
+    in_all = "learned more in {:d}, less in {:d}, no difference found in {:d}.".format(*counts)
+    assert f"`top` against random layers of the same share, 1 comparison: {in_all}" in text
     assert "6 of 6 rows have run" in text
     assert "Not run by `prove` yet: SmolLM2-135M on the presidents' addresses" in text
 
@@ -67,8 +70,9 @@ def test_forgetting_and_savings_are_told_beside_it() -> None:
     kept = {"top:25": LOW, "random:25": CHANCE, "full": HIGH}
     made = proved({"top:25": ALIKE, "random:25": CHANCE, "full": LOW}, kept)
     text = known(page({"minilm-pydoc": made}, first()))
-    assert "Loss on the kept text lower than with random layers: `top:25`. Higher: none." in text
-    assert "as shares of `full`: `top:25` 50 %, 62 %" in text
+    assert "Loss on the kept text against them: lower `top:25`." in text
+    assert "Peak memory, as a share of `full`: `top:25` 50 %" in text
+    assert "Time of a step, as a share of `full`: `top:25` 62 %" in text
 
 
 def test_what_was_not_compared_or_not_finished_is_said() -> None:
