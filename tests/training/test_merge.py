@@ -141,13 +141,17 @@ def test_a_merge_is_that_of_peft(name: str, tmp_path: Path, capsys: Capture) -> 
         assert list(before.keys()) == list(after.keys())
 
 
-def test_a_head_that_trained_apart_from_its_table_is_stored_apart(tmp_path: Path) -> None:
+def test_a_head_that_trained_apart_from_its_table_is_stored_apart(
+    tmp_path: Path, capsys: Capture
+) -> None:
     """PEFT's own merge changes the table as well, and answers otherwise than the adapter."""
     case = Case("llama_tied", {"target_modules": ["lm_head"]}, FP32)
     ARCHITECTURES["llama_tied"].build().save_pretrained(tmp_path / "base")
     adapter(loaded(case, tmp_path / "base"), case.options, tmp_path / "adapter")
     arguments = ["merge", str(tmp_path / "adapter"), "--into", str(tmp_path / "base")]
     assert main([*arguments, "-o", str(tmp_path / "merged")]) == 0
+    said = capsys.readouterr().err
+    assert "note: model.embed_tokens.weight and lm_head.weight were one table" in said
     tokens = torch.arange(3, 19)[None]
     base = loaded(case, tmp_path / "base")
     with torch.no_grad():

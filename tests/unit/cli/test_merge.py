@@ -200,7 +200,9 @@ def test_a_disk_that_lies_is_noticed(
 # -- single experts, tables, types ---------------------------------------------------------------
 
 
-def test_rows_that_were_added_to_the_vocabulary(tmp_path: Path, base: Path) -> None:
+def test_rows_that_were_added_to_the_vocabulary(
+    tmp_path: Path, base: Path, capsys: Capture
+) -> None:
     wide = torch.ones(70, 32)
     head = torch.full((70, 32), 2.0)
     tensors = {
@@ -210,6 +212,7 @@ def test_rows_that_were_added_to_the_vocabulary(tmp_path: Path, base: Path) -> N
     }
     save_adapter(tmp_path / "a", tensors, config(base))
     assert main(["merge", str(tmp_path / "a"), "-o", "m"]) == 0
+    assert "note: the embeddings have 70 rows" in capsys.readouterr().err
     found = tensors_in(Path("m"))
     assert torch.equal(found["model.embed_tokens.weight"], wide)
     assert torch.equal(found["lm_head.weight"], head)
