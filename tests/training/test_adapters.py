@@ -26,7 +26,8 @@ from tests.training.adapter_runs import (
     ranks,
     run,
 )
-from tests.training.runs import copied
+from tests.training.peft_models import adaptable
+from tests.training.runs import build, copied
 
 MODELS = [
     ("llama", False),
@@ -72,6 +73,34 @@ def test_only_chosen_adapters_train_and_the_others_keep_what_they_learned(
     chosen = {n for line in found[:-1] for n, rank in line["ranks"].items() if rank}
     for one, product in products(model):
         assert bool(product.any()) == (one.layer in chosen)
+
+
+@pytest.mark.parametrize("four_bit", [False, True], ids=["whole", "nf4"])
+def test_modules_that_train_whole_train_on_beside_them(four_bit: bool, tmp_path: Path) -> None:
+    """A hybrid: what is in `modules_to_save` trains whatever is chosen, and is not chosen."""
+    whole = ["model.layers.0.mlp.up_proj", "model.layers.1.self_attn.q_proj"]
+    linear = [n for n in adaptable(build("llama")) if n not in whole]
+    keep = {"skip": whole} if four_bit else {}
+    model = adapted(
+        "llama",
+        tmp_path / "base",
+        four_bit=four_bit,
+        target_modules=linear,
+        modules_to_save=whole,
+        **keep,
+    )
+    before = copied(model)
+    run(model, tmp_path, SpectrumAdapters(at=[20], top_percent=50))
+    moved = {key for key, p in model.named_parameters() if not torch.equal(p, before[key])}
+    (start, _) = lines(tmp_path)
+    assert set(start["ranks"]) == set(linear)
+    chosen = [one for one in live_adapters(model) if start["ranks"][one.layer]]
+    factors = {name for one in chosen for name in names_of(model, one.down, one.up)}
+    copies = {key for key in moved if ".modules_to_save." in key}
+    assert moved == factors | copies
+    assert {
+        key.partition(".modules_to_save")[0].rpartition("base_model.model.")[2] for key in copies
+    } == set(whole)
 
 
 def names_of(model: Any, *parameters: torch.nn.Parameter) -> set[str]:

@@ -17,11 +17,16 @@ from spectrum_tui.cli.main import main
 from spectrum_tui.core import disk
 from spectrum_tui.core.adapters import writing
 from spectrum_tui.core.files import write_pieces
-from tests.checkpoints import Tensors, llama, save, spoil
+from tests import quantised
+from tests.architectures.tiny import ARCHITECTURES
+from tests.checkpoints import Tensors, config_for, llama, save, spoil
 from tests.commands import Capture, refused
 from tests.peft_folders import PREFIX, config, pair, pairs, save_adapter
+from tests.unit.test_every_failure import FaultyOs
 
 pytestmark = pytest.mark.usefixtures("in_empty_folder")
+
+Q = "model.layers.0.self_attn.q_proj"
 
 
 @pytest.fixture
@@ -195,7 +200,9 @@ def test_a_disk_that_lies_is_noticed(
 # -- single experts, tables, types ---------------------------------------------------------------
 
 
-def test_rows_that_were_added_to_the_vocabulary(tmp_path: Path, base: Path) -> None:
+def test_rows_that_were_added_to_the_vocabulary(
+    tmp_path: Path, base: Path, capsys: Capture
+) -> None:
     wide = torch.ones(70, 32)
     head = torch.full((70, 32), 2.0)
     tensors = {
@@ -205,6 +212,7 @@ def test_rows_that_were_added_to_the_vocabulary(tmp_path: Path, base: Path) -> N
     }
     save_adapter(tmp_path / "a", tensors, config(base))
     assert main(["merge", str(tmp_path / "a"), "-o", "m"]) == 0
+    assert "note: the embeddings have 70 rows" in capsys.readouterr().err
     found = tensors_in(Path("m"))
     assert torch.equal(found["model.embed_tokens.weight"], wide)
     assert torch.equal(found["lm_head.weight"], head)
@@ -222,9 +230,77 @@ def test_an_adapter_of_a_model_without_its_head(tmp_path: Path, base: Path) -> N
         np.testing.assert_allclose(tensor.numpy(), expected[name], rtol=0, atol=1e-6)
 
 
-# -- bad input -----------------------------------------------------------------------------------
+def test_an_older_adapter_of_single_experts(tmp_path: Path) -> None:
+    """Before transformers 5 each expert was a module of its own; the files still hold them so."""
+    torch.manual_seed(0)
+    ARCHITECTURES["qwen3_moe"].build().save_pretrained(tmp_path / "moe")
+    before = tensors_in(tmp_path / "moe")
+    ends = ("experts.1.gate_proj", "experts.1.up_proj", "experts.3.down_proj", "self_attn.q_proj")
+    tensors = pairs(before, ends)
+    save_adapter(tmp_path / "a", tensors, config(tmp_path / "moe"))
+    assert main(["merge", str(tmp_path / "a"), "-o", "m"]) == 0
+    after, expected = tensors_in(Path("m")), merged_by_numpy(before, tensors, 2.0)
+    assert after.keys() == before.keys()
+    for name, tensor in after.items():
+        np.testing.assert_allclose(tensor.numpy(), expected[name], rtol=0, atol=1e-6)
+    assert sum(not torch.equal(before[name], after[name]) for name in before) == 8
 
-Q = "model.layers.0.self_attn.q_proj"
+
+def test_a_quantised_base(tmp_path: Path, capsys: Capture) -> None:
+    """Refused, or decoded and merged into that: what is left is a plain model in bfloat16."""
+    plain = llama(1)
+    name = f"{Q}.weight"
+    fp8 = plain[name].to(torch.float8_e4m3fn)
+    scale = torch.full((2, 2), 0.5)
+    stored = {**plain, name: fp8, f"{name}_scale_inv": scale}
+    entry = quantised.config("fp8", weight_block_size=[16, 16], activation_scheme="dynamic")
+    base = save(tmp_path / "fp8", stored, config={**config_for(plain), **entry})
+    folder = save_adapter(tmp_path / "a", pairs(plain, ("q_proj",)), config(base))
+    line = refused(capsys, "merge", str(folder), "-o", "m")
+    assert "is quantised (fp8)" in line and "--into MODEL, or --dequantise" in line
+    assert main(["merge", str(folder), "-o", "m", "--dequantise"]) == 0
+    after = tensors_in(Path("m"))
+    assert after.keys() == plain.keys()
+    assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
+    decoded = {**plain, name: fp8.float() * 0.5}
+    expected = merged_by_numpy(decoded, pairs(plain, ("q_proj",)), 2.0)
+    np.testing.assert_allclose(after[name].float().numpy(), expected[name], rtol=2**-7, atol=1e-6)
+    assert "quantization_config" not in json.loads(Path("m/config.json").read_text())
+
+
+# -- every access to the disk ---------------------------------------------------------------------
+
+
+def test_any_access_to_the_disk_fails_once(
+    base: Path, adapter: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there is whole, or has no name yet and is gone on with."""
+
+    def merged(faulty: FaultyOs, folder: str) -> int:
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, "os", faulty)
+            return main(["merge", str(adapter), "-o", folder])
+
+    whole = FaultyOs()
+    assert merged(whole, "whole") == 0
+    right = {path.name: path.read_bytes() for path in Path("whole").iterdir()}
+    capsys.readouterr()
+    ends = set()
+    for number in range(1, len(whole.calls) + 1, 7):
+        faulty, folder = FaultyOs(number), f"m{number}"
+        code = merged(faulty, folder)
+        said = capsys.readouterr().err
+        where = f"call {number}: {faulty.failed}: {said}"
+        assert code in (0, 2) and "Traceback" not in said, where
+        assert Path(folder).exists() == (code == 0), where
+        ends.add(code)
+        assert code == 0 or merged(FaultyOs(), folder) == 0, where
+        found = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        assert found == right, where
+    assert ends >= {2}
+
+
+# -- bad input -----------------------------------------------------------------------------------
 
 
 def said_of(capsys: Capture, tmp_path: Path, base: Path, tensors: Tensors, **fields: Any) -> str:
