@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.recipes.axolotl import AxolotlKind
+from spectrum_tui.core.recipes.axolotl_lora import AxolotlLoraKind
 from spectrum_tui.core.recipes.choice import RecipeKind
 from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS
 from spectrum_tui.core.recipes.reference import ReferenceKind
@@ -12,6 +13,7 @@ from spectrum_tui.core.recipes.spectrum import SpectrumKind
 from spectrum_tui.core.recipes.swift import SwiftKind
 from spectrum_tui.core.recipes.table import TABLES
 from spectrum_tui.core.recipes.trl import TrlKind
+from spectrum_tui.core.recipes.unsloth import UnslothKind
 
 KINDS: tuple[RecipeKind, ...] = (
     SpectrumKind(),
@@ -20,6 +22,8 @@ KINDS: tuple[RecipeKind, ...] = (
     TrlKind(),
     SagemakerKind(),
     *ADAPTER_KINDS,
+    AxolotlLoraKind(),
+    UnslothKind(),
     SwiftKind(),
 )
 DEFAULT_KIND = KINDS[0]
