@@ -16,6 +16,7 @@ from pathlib import Path
 
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, hub_id, one_line, source_of
+from spectrum_tui.core.recipes.tasks import refuse_other
 from spectrum_tui.core.recipes.trl import script
 from spectrum_tui.core.results.results import Provenance, Result
 from spectrum_tui.core.saved.store import files_of
@@ -64,6 +65,7 @@ class SagemakerKind(RecipeKind):
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the files of the folder; raises SelectionError for a choice that must not be
         written."""
+        refuse_other(choice.selection.result, "text", kind=self.name)
         recipe = SpectrumYaml(choice.selection)
         names = recipe.text(choice.policy)
         result, ending = choice.selection.result, choice.policy.ending

@@ -13,6 +13,7 @@ from importlib import resources
 
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, YamlView, hub_id, model_class
+from spectrum_tui.core.recipes.tasks import refuse_other
 from spectrum_tui.core.results.results import Result
 
 _BEGIN = re.compile(r"(?<=\n)# -- what is trained, .*-\n")
@@ -28,6 +29,7 @@ class TrlKind(RecipeKind):
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the script; raises SelectionError for a choice that must not be written."""
+        refuse_other(choice.selection.result, "text", kind=self.name)
         recipe = SpectrumYaml(choice.selection)
         recipe.check(choice.policy)
         view = recipe.view(choice.policy)
