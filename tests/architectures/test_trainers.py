@@ -17,7 +17,6 @@ from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
-from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
@@ -31,6 +30,7 @@ from tests.architectures.conftest import TinyModels
 from tests.architectures.test_scans import intended, of_the_same_modules, parameters_of
 from tests.architectures.tiny import ARCHITECTURES
 from tests.architectures.trainers import ORACLES, of_every_trainer
+from tests.made import TEXT_KINDS
 from tests.policies import by_type, expected
 from tests.scans import done
 
@@ -65,7 +65,7 @@ def is_yaml(kind: RecipeKind) -> bool:
         return False
 
 
-YAML_KINDS = tuple(kind for kind in KINDS if is_yaml(kind))
+YAML_KINDS = tuple(kind for kind in TEXT_KINDS if is_yaml(kind))
 
 
 def written(kind: RecipeKind, choice: Choice) -> str:

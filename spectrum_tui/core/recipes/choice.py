@@ -95,6 +95,8 @@ class RecipeKind:
     options: ClassVar[tuple[str, ...]] = ()
     is_recipe: ClassVar[bool] = True
     """Whether something is trained by what is written."""
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """The tasks whose models it trains, by their names in `tasks`; all where none is named."""
 
     @property
     def experts(self) -> bool:

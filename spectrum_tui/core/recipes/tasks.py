@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from spectrum_tui.core.errors import SelectionError
+from spectrum_tui.core.recipes.choice import RecipeKind
 from spectrum_tui.core.recipes.spectrum import model_class
 from spectrum_tui.core.results.results import Result
 
@@ -68,11 +69,16 @@ def _generates(result: Result) -> str:
     return "" if any(map(_NO_TEXT.search, result.names)) else "seq2seq"
 
 
-def refuse_other(result: Result, *tasks: str, kind: str) -> Purpose:
-    """Return what the model was made for; raises SelectionError where it is none of `tasks`."""
+def fits(kind: RecipeKind, result: Result) -> bool:
+    """Return whether a kind of recipe trains models as this one."""
+    return not kind.tasks or purpose_of(result).task in kind.tasks
+
+
+def refuse_other(result: Result, kind: RecipeKind) -> Purpose:
+    """Return what the model was made for; raises SelectionError where the kind does not fit it."""
     found = purpose_of(result)
-    if found.task in tasks:
+    if fits(kind, result):
         return found
     others = "trl" if found.task == "text" else "trainer"
     hint = f"Save {others}." if found.task else "Save spectrum, and freeze_except in your script."
-    raise SelectionError(f"{found.words} {kind} does not train it.", hint, field="kind")
+    raise SelectionError(f"{found.words} {kind.name} does not train it.", hint, field="kind")
