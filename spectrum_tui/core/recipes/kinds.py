@@ -9,6 +9,7 @@ from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS
 from spectrum_tui.core.recipes.reference import ReferenceKind
 from spectrum_tui.core.recipes.sagemaker import SagemakerKind
 from spectrum_tui.core.recipes.spectrum import SpectrumKind
+from spectrum_tui.core.recipes.swift import SwiftKind
 from spectrum_tui.core.recipes.table import TABLES
 from spectrum_tui.core.recipes.trl import TrlKind
 
@@ -19,6 +20,7 @@ KINDS: tuple[RecipeKind, ...] = (
     TrlKind(),
     SagemakerKind(),
     *ADAPTER_KINDS,
+    SwiftKind(),
 )
 DEFAULT_KIND = KINDS[0]
 OFFERED = (*KINDS, *TABLES)
