@@ -104,11 +104,11 @@ class SpectrumAdapters(TrainerCallback):  # type: ignore[misc]  # transformers i
                 "Groups need probe_steps of 1 or more and a limit from -1 to 1.", "Try 50 and 0.5."
             )
         self._every, self._at, self._at_evaluation = every, frozenset(at), at_evaluation
-        self._metric = parse_metric(metric) or METRIC
-        if self._metric != GRADIENT:
-            check_metric(self._metric)
+        self.metric = parse_metric(metric) or METRIC
+        if self.metric != GRADIENT:
+            check_metric(self.metric)
         percent = parse_percent(str(top_percent))
-        self._tiers = RankTiers(
+        self.tiers = RankTiers(
             policy=policy or Policy(percent=percent, embeddings=False),
             high_rank=high_rank,
             medium_percent=medium_percent,
@@ -133,9 +133,9 @@ class SpectrumAdapters(TrainerCallback):  # type: ignore[misc]  # transformers i
         if state.global_step and before:
             following.restore(before["off"], before["groups"])
         elif self._chooses:
-            first = METRIC if self._metric == GRADIENT else self._metric
+            first = METRIC if self.metric == GRADIENT else self.metric
             self._choose(args, state, optimizer, first)
-        if is_first() and (self._metric == GRADIENT or self._probes(state)):
+        if is_first() and (self.metric == GRADIENT or self._probes(state)):
             following.watch.start()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -173,7 +173,7 @@ class SpectrumAdapters(TrainerCallback):  # type: ignore[misc]  # transformers i
         """Choose; where that cannot be done now, the log says so and all stays as it is: a
         training of days must not end for it."""
         try:
-            self._choose(args, state, optimizer, self._metric)
+            self._choose(args, state, optimizer, self.metric)
         except (SpectrumError, RuntimeError, OSError) as exc:
             log.warning("step %d: adapters stay as they are: %s", state.global_step, safe(str(exc)))
 
@@ -184,7 +184,7 @@ class SpectrumAdapters(TrainerCallback):  # type: ignore[misc]  # transformers i
 
         def decide() -> tuple[Result, Ranks]:
             result = following.measured(metric)
-            return result, self._tiers.ranks(result, following.ranks)
+            return result, self.tiers.ranks(result, following.ranks)
 
         result, wanted = agreed(decide)
         moves = following.apply(wanted, optimizer, state.global_step)
@@ -203,7 +203,7 @@ class SpectrumAdapters(TrainerCallback):  # type: ignore[misc]  # transformers i
         begin = time.perf_counter()
         similar: Similar = agreed(lambda: following.similar(self._limit))
         following.tie(similar.groups, optimizer, state.global_step)
-        if self._metric != GRADIENT:
+        if self.metric != GRADIENT:
             following.watch.stop()
         self._remember(state)
         if state.is_world_process_zero:
@@ -243,6 +243,11 @@ def _name_of(model: Any) -> str:
 
 def _check_trainer(args: Any, optimizer: Any, *, groups: bool) -> None:
     """Raise InputError for a training in which adapters cannot change."""
+    if optimizer is None:
+        raise InputError(
+            "The trainer has no optimizer of its own when the training begins.",
+            "Train with DDP, or without this callback.",
+        )
     if getattr(args, "deepspeed", None) or type(optimizer).__module__.startswith("deepspeed"):
         raise InputError(
             "DeepSpeed keeps adapters in flat buffers of its optimizer: they cannot change.",

@@ -20,6 +20,7 @@ NEEDED: dict[Kind, str] = {
     "tiers": "peft",
     "hybrid": "bitsandbytes",
     "groups": "peft",
+    "dynamic": "peft",
 }
 """The package of the extra that a method cannot do without."""
 _ALL_LAYERS: tuple[Kind, ...] = ("lora", "qlora")
@@ -31,6 +32,7 @@ _WORDS: dict[Kind, str] = {
     "tiers": "adapters, of a higher rank on the best layers",
     "hybrid": "4-bit; the best layers train whole, the next by adapters",
     "groups": "adapters that similar neighbours share",
+    "dynamic": "adapters whose ranks follow the scores while they train",
 }
 
 

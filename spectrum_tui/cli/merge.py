@@ -131,7 +131,8 @@ def _introduce(merge: Merge, inspection: Inspection) -> None:
     named = merge.adapter.config.base
     into = inspection.summary.name
     changed = counted(merge.changed, "parameter")
-    say(f"merging {merge.adapter.folder.name} into {into}: {changed} of {size(merge.nbytes)}")
+    adapter = merge.adapter.folder.name
+    say(f"merging {adapter} into {into} ({size(merge.nbytes)}), {changed} to change")
     if named and Path(named).name != Path(into).name:
         say(f"note: the adapter names {named} as its base.")
     for note in merge.notes:

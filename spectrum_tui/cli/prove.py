@@ -242,7 +242,7 @@ def make_parser() -> Parser:
         "own, and say what the losses allow to be said. What is finished is kept: the same command "
         "goes on.",
         epilog="methods: full, top:25, random:25, bottom:25, metric:NAME:25, policy:FILE, lora, "
-        "qlora, tiers:25, hybrid:25, groups:25",
+        "qlora, tiers:25, hybrid:25, groups:25, dynamic:25",
     )
     add = parser.add_argument
     add("results", metavar="SCORES.json", help="a saved score file")

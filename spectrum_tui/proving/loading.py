@@ -19,8 +19,10 @@ from spectrum_tui.core.naming.model_class import first_line, resolve_class
 from spectrum_tui.core.proof.methods import parse_method
 from spectrum_tui.core.proof.rows import Conditions, Row
 from spectrum_tui.core.scanning.devices import is_out_of_memory
+from spectrum_tui.core.settings import DATA_METRICS, METRIC
 from spectrum_tui.freeze import freeze_except
 from spectrum_tui.proving.batches import Kind
+from spectrum_tui.proving.following import Follower
 from spectrum_tui.proving.model_files import NO_TOKENIZER
 
 INSTALL = "Install it with: pip install 'spectrum-tui[train]'."
@@ -40,6 +42,8 @@ class Loaded:
 
     model: Any
     kind: Kind
+    follower: Follower | None = None
+    """What changes its adapters while it trains."""
 
 
 def load_tokenizer(conditions: Conditions) -> Any:
@@ -65,15 +69,16 @@ def load_row(conditions: Conditions, row: Row, device: torch.device, dtype: torc
     Adapters are made by running the recipe itself.
     """
     with in_one_line(conditions.model):
+        names: dict[str, Any] = {}
         if row.files:
-            model = _adapted(conditions, row)
+            model, names = _adapted(conditions, row)
             kind = kind_of(model.get_base_model())
         else:
             model, kind = _whole(conditions, dtype)
             _freeze(model, row.names)
     model = _placed(model, device, dtype)
     _settle(model, checkpointing=conditions.checkpointing)
-    return Loaded(model, kind)
+    return Loaded(model, kind, _follower(model, row, names))
 
 
 # -- whole parameters ----------------------------------------------------------------------------
@@ -169,23 +174,35 @@ def _as_here(name: str, model: Any, own: dict[str, Any]) -> str:
 # -- adapters ------------------------------------------------------------------------------------
 
 
-def _adapted(conditions: Conditions, row: Row) -> Any:
-    """Return what the recipe's own `load_model` returns."""
+def _adapted(conditions: Conditions, row: Row) -> tuple[Any, dict[str, Any]]:
+    """Return what the recipe's own `load_model` returns, and all that the recipe defines."""
     _check_installed("peft")
     four_bit = parse_method(row.method).kind == "qlora"
     with tempfile.TemporaryDirectory() as folder:
         for name, text in row.files:
             (Path(folder) / name).write_text(text, encoding="utf-8")
-        load = runpy.run_path(str(Path(folder) / row.files[-1][0]))["load_model"]
+        names = runpy.run_path(str(Path(folder) / row.files[-1][0]))
+        load = names["load_model"]
         takes = "four_bit" in inspect.signature(load).parameters
         if four_bit or not takes:
             _check_installed("bitsandbytes")
         try:
-            return load(conditions.model, four_bit) if takes else load(conditions.model)
+            model = load(conditions.model, four_bit) if takes else load(conditions.model)
+            return model, names
         except SystemExit as exc:
             raise RecipeError(
                 f"The recipe refuses: {exc}.", "Scan the model again with this transformers."
             ) from None
+
+
+def _follower(model: Any, row: Row, names: dict[str, Any]) -> Follower | None:
+    """Return what changes the adapters as the recipe's `callback` would, None where it has none."""
+    if "callback" not in names:
+        return None
+    callback = names["callback"]()
+    # A row measures no gradients besides its own.
+    metric = METRIC if callback.metric in DATA_METRICS else callback.metric
+    return Follower(model, callback.tiers, metric, steps=row.steps, seed=row.seed)
 
 
 def _check_installed(package: str) -> None:

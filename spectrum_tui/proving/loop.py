@@ -62,7 +62,9 @@ class Trainer:
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
-        """Those that train."""
+        """Those that train, adapters that are switched off for now among them."""
+        if self.loaded.follower is not None:
+            return self.loaded.follower.parameters
         return [p for p in self.loaded.model.parameters() if p.requires_grad]
 
     def judge(self, sequences: Sequence[Tokens]) -> float:
@@ -100,7 +102,7 @@ class Trainer:
             loss = self._backward(batch)
             if not math.isfinite(loss):
                 raise NotFiniteError(step)
-            self.machine.add_gradients(parameters)
+            self.machine.add_gradients(p for p in parameters if p.requires_grad)
             rate = row.rate * share_of_rate(step, row.steps, conditions.warmup)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -108,6 +110,8 @@ class Trainer:
             if step == 1:
                 static = static_bytes(model, optimizer)
             optimizer.zero_grad(set_to_none=True)
+            if self.loaded.follower is not None:
+                self.loaded.follower.end_step(step, optimizer)
             so_far.memory = peaks.beside(static)
             so_far.seconds.append(time.perf_counter() - begin)
             so_far.tokens += sum(len(one.inputs) for one in batch)

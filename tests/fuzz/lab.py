@@ -22,7 +22,7 @@ from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.model.kept_plans import KeptModel
 from spectrum_tui.core.recipes.policy_line import OPENING
 from spectrum_tui.stdio import last_resort
-from tests import checkpoints, quantised, quantisers
+from tests import checkpoints, peft_folders, quantised, quantisers
 from tests.fuzz.damage import (
     Damage,
     damage_bytes,
@@ -74,6 +74,11 @@ _POLICIES = (
     ("memory", "{scores}", "--policy", "{policy}"),
     ("compare", "{scores}", "{scores}", "--policy-b", "{policy}"),
     (*_SCAN, *_OUTPUT, "--policy", "{policy}"),
+)
+_ADAPTERS = (
+    ("adapter", "{adapter}"),
+    ("adapter", "{adapter}", "--base", "{sharded}", "--json"),
+    ("merge", "{adapter}", "--into", "{sharded}", "-o", "out/merged"),
 )
 
 
@@ -164,6 +169,18 @@ TARGETS = {
                 ("squad", "squad.json", damage_json),
                 ("table", "table.csv", damage_bytes),
                 ("packed", "table.csv.gz", damage_bytes),
+            )
+        ),
+        *(
+            Target(
+                name=f"adapter{name}",
+                file=f"work/adapter/adapter_{file}",
+                damage=damage,
+                commands=_ADAPTERS,
+            )
+            for name, file, damage in (
+                ("config", "config.json", damage_json),
+                ("header", "model.safetensors", damage_header),
             )
         ),
         Target(
@@ -268,8 +285,10 @@ class Lab:
         text = (work / "shaped.yaml").read_text(encoding="utf-8")
         (line,) = (line for line in text.splitlines() if line.startswith(OPENING))
         _write_data(work / "data")
+        fields = peft_folders.config("nothing/here", alpha_pattern={"q_proj": 2})
+        peft_folders.save_adapter(work / "adapter", peft_folders.pairs(tensors), fields)
         (work / "policy.yaml").write_text(f"{line}\n", encoding="utf-8")  # where damage counts
-        for command in (*_READERS, *_AUDITS, (DESCRIBE, "{model}")):
+        for command in (*_READERS, *_AUDITS, *_ADAPTERS, (DESCRIBE, "{model}")):
             run_command(self.arguments(command, model, work)[:6])
 
     def arguments(self, command: Sequence[str], model: Path, work: Path) -> list[str]:
@@ -280,6 +299,8 @@ class Lab:
             "recipe": str(work / "recipe.yaml"),
             "policy": str(work / "policy.yaml"),
             "data": str(work / "data"),
+            "adapter": str(work / "adapter"),
+            "sharded": str(self.pristine / "sharded"),
         }
         return [part.format(**places) for part in command]
 

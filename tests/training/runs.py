@@ -96,3 +96,15 @@ def recipe(result: Result, percent: int, *, embeddings: bool) -> str:
         return SpectrumYaml(Selection(result)).text(Policy(percent=percent, embeddings=embeddings))
     except SelectionError:
         return ""
+
+
+def tokenizer() -> Any:
+    """A tokenizer of 96 words: the trainer wants one, the rows are tokens already."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = {f"w{i}": i for i in range(96)}
+    whole = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=whole, unk_token="w0", pad_token="w1", eos_token="w2"
+    )

@@ -19,6 +19,8 @@ from safetensors import safe_open
 from spectrum_tui.cli.main import main
 from tests.architectures.tiny import ARCHITECTURES, STAGES
 from tests.commands import Capture
+from tests.training.conftest import Models
+from tests.training.peft_models import module_of_file, write_recipe
 
 MODELS = {**ARCHITECTURES, **STAGES}
 BF16, FP32 = torch.bfloat16, torch.float32
@@ -139,13 +141,17 @@ def test_a_merge_is_that_of_peft(name: str, tmp_path: Path, capsys: Capture) -> 
         assert list(before.keys()) == list(after.keys())
 
 
-def test_a_head_that_trained_apart_from_its_table_is_stored_apart(tmp_path: Path) -> None:
+def test_a_head_that_trained_apart_from_its_table_is_stored_apart(
+    tmp_path: Path, capsys: Capture
+) -> None:
     """PEFT's own merge changes the table as well, and answers otherwise than the adapter."""
     case = Case("llama_tied", {"target_modules": ["lm_head"]}, FP32)
     ARCHITECTURES["llama_tied"].build().save_pretrained(tmp_path / "base")
     adapter(loaded(case, tmp_path / "base"), case.options, tmp_path / "adapter")
     arguments = ["merge", str(tmp_path / "adapter"), "--into", str(tmp_path / "base")]
     assert main([*arguments, "-o", str(tmp_path / "merged")]) == 0
+    said = capsys.readouterr().err
+    assert "note: model.embed_tokens.weight and lm_head.weight were one table" in said
     tokens = torch.arange(3, 19)[None]
     base = loaded(case, tmp_path / "base")
     with torch.no_grad():
@@ -172,3 +178,32 @@ def test_the_head_of_a_task_comes_with_its_class_and_labels(tmp_path: Path) -> N
     assert type(merged) is kind
     found = merged.state_dict()
     assert all(torch.equal(t, found[n]) for n, t in expected.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["peft-tiers", "peft-hybrid", "peft-groups"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3_moe"])
+def test_what_our_recipes_train_is_merged(
+    kind: str, name: str, prepared: Models, tmp_path: Path
+) -> None:
+    """Trained on a base in 4 bits where the recipe says so, merged into the 16-bit one."""
+    if kind == "peft-hybrid":
+        pytest.importorskip("bitsandbytes")
+    model = prepared(name, BF16)
+    choice = model.choice(34, medium_percent=60, high_rank=6, medium_rank=2)
+    script = module_of_file(write_recipe(kind, choice, tmp_path)[0])
+    adapted = script["load_model"](model.folder)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    adapted.save_pretrained(tmp_path / "adapter")
+    arguments = ["merge", str(tmp_path / "adapter"), "--into", str(model.folder)]
+    assert main([*arguments, "-o", str(tmp_path / "merged")]) == 0
+    case = Case(name)
+    base = loaded(case, model.folder)
+    expected = PeftModel.from_pretrained(base, tmp_path / "adapter").merge_and_unload()
+    found = loaded(case, tmp_path / "merged").state_dict()
+    assert [n for n, t in expected.state_dict().items() if not torch.equal(t, found[n])] == []
+    plain = loaded(case, model.folder).state_dict()
+    assert any(not torch.equal(t, plain[n]) for n, t in found.items())

@@ -24,7 +24,7 @@ from tests.training.peft_models import Prepared
 from tests.unit.proving.tiny_language import conditions, tokenizer
 
 STEPS = 4
-METHODS = "full,top:25,lora,tiers:25,groups:25,hybrid:25,qlora"
+METHODS = "full,top:25,lora,tiers:25,groups:25,dynamic:25,hybrid:25,qlora"
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ from tests.training.runs import (
     copied,
     recipe,
     rows,
+    tokenizer,
     trained,
 )
 
@@ -125,23 +126,11 @@ def test_sft(scans: dict[str, Result], tmp_path: Path) -> None:
         model=model,
         args=trl.SFTConfig(**arguments(tmp_path, gradient_checkpointing=False)),
         train_dataset=Dataset.from_list([{"input_ids": row["input_ids"]} for row in rows()]),
-        processing_class=_tokenizer(),
+        processing_class=tokenizer(),
     )
     trainer.train()
     assert trainer.state.global_step == STEPS
     assert changed(model, before) == chosen
-
-
-def _tokenizer() -> Any:
-    """A tokenizer of 96 words: the trainer wants one, the rows are tokens already."""
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
-
-    words = {f"w{i}": i for i in range(96)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="w0", pad_token="w1", eos_token="w2"
-    )
 
 
 def test_torch_compile() -> None:

@@ -69,6 +69,7 @@ def test_every_pattern_is_tried() -> None:
     """Those that are made while the program runs are bounded: by `safety`, by transformers, or by
     fnmatch, which never looks back."""
     assert sorted(UNKNOWN) == [
+        "core/adapters/configuration.py: re.compile(pattern)",
         "core/naming/assemble.py: re.compile('|'.join((f'(?:{p})' for p in (*ALWAYS_IGNORED, "
         "*ignored_patterns(model)))))",
         "core/naming/coverage.py: re.search(wrapping.pattern, name)",

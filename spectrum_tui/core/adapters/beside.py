@@ -35,7 +35,7 @@ _HEADS = {
     "TOKEN_CLS": "ForTokenClassification",
     "QUESTION_ANS": "ForQuestionAnswering",
 }
-_CLASS = re.compile(r"(\w+?)(For[A-Z]\w+|LMHeadModel|Model)")
+_CLASS_ENDS = ("LMHeadModel", "Model")
 
 
 def files_beside(base: Path, adapter: Path) -> Iterator[tuple[str, bytes]]:
@@ -98,10 +98,10 @@ def _as_of_the_task(config: dict[str, Any], merge: Merge) -> None:
     ending = _HEADS.get(merge.adapter.config.task, "")
     named = config.get("architectures")
     first = named[0] if isinstance(named, list) and named else ""
-    stem = _CLASS.fullmatch(first) if isinstance(first, str) else None
-    if not ending or stem is None:
+    stem = _stem(first) if isinstance(first, str) else ""
+    if not ending or not stem:
         return
-    config["architectures"] = [f"{stem[1]}{ending}"]
+    config["architectures"] = [f"{stem}{ending}"]
     rows = {merge.adapter.whole[name].shape[0] for name in merge.new}
     if len(rows) == 1 and ending != _HEADS["QUESTION_ANS"]:
         labels = config.get("id2label")
@@ -109,3 +109,11 @@ def _as_of_the_task(config: dict[str, Any], merge: Merge) -> None:
         if not isinstance(labels, Mapping) or len(labels) != count:
             config["id2label"] = {str(i): f"LABEL_{i}" for i in range(count)}
             config["label2id"] = {f"LABEL_{i}": i for i in range(count)}
+
+
+def _stem(model_class: str) -> str:
+    """Return what the names of all classes of an architecture begin with."""
+    stem = model_class.partition("For")[0]
+    for end in _CLASS_ENDS:
+        stem = stem.removesuffix(end)
+    return stem

@@ -24,7 +24,8 @@ _CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
 """Ways to start that take something out of the base's weights: the adapter belongs to the rest."""
 _ESCAPED = re.compile(r"(?:[\w-]|\\\W)+")
 _LARGEST_RANK = 2**20
-_LONGEST_NAME = 1000
+_LONGEST_NAME = 250
+"""Characters of a name on which a regular expression is tried: three times those of any model."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Patterns:
         found = [self._exact[end] for end in _ends(name) if end in self._exact]
         first = min(found, default=len(self.values))
         for place, pattern in self._others:
-            if place >= first:
+            if place >= first or len(name) > _LONGEST_NAME:
                 break
             if pattern.match(name):
                 first = place
@@ -71,7 +72,7 @@ def _ends(name: str) -> Iterator[str]:
 def _compiled(key: str) -> re.Pattern[str]:
     pattern = rf"(.*\.)?({key})$"
     try:
-        worst_steps(pattern, _LONGEST_NAME // 4)
+        worst_steps(pattern, _LONGEST_NAME)
         return re.compile(pattern)
     except (HazardError, re.error, OverflowError, RecursionError) as exc:
         raise AdapterError(

@@ -10,7 +10,6 @@ Everything else is a parameter that trained whole.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +25,13 @@ WEIGHTS = "adapter_model.safetensors"
 _PICKLE = "adapter_model.bin"
 _PREFIX = "base_model.model."
 _BASE_LAYER = ".base_layer"
-_PART = re.compile(
-    r"(?P<module>.+?)(?P<wraps>(?:\.base_layer)*)\."
-    r"(?P<part>lora_A\.weight|lora_B\.weight|lora_B\.bias|lora_embedding_A|lora_embedding_B"
-    r"|lora_magnitude_vector)(?:(?<=vector)\.weight)?"
+_PARTS = (
+    "lora_A.weight",
+    "lora_B.weight",
+    "lora_B.bias",
+    "lora_embedding_A",
+    "lora_embedding_B",
+    "lora_magnitude_vector",
 )
 _TOKENS = ".token_adapter.trainable_tokens_delta"
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -137,9 +139,9 @@ def _sorted(folder: Path, config: AdapterConfig, tensors: list[Tensor]) -> Adapt
                 f"{tensor.name} of the adapter is stored as {tensor.dtype}, not as numbers to add.",
                 "Save the adapter in float32 or bfloat16.",
             )
-        if found := _PART.fullmatch(name):
-            wraps = found["wraps"].count(_BASE_LAYER)
-            pairs.setdefault((found["module"], wraps), {})[found["part"]] = tensor
+        if found := _part(name):
+            module, wraps, part = found
+            pairs.setdefault((module, wraps), {})[part] = tensor
         elif name.endswith(_TOKENS):
             tokens[name.removesuffix(_TOKENS)] = tensor
         elif f"{_BASE_LAYER}." in name:
@@ -152,6 +154,20 @@ def _sorted(folder: Path, config: AdapterConfig, tensors: list[Tensor]) -> Adapt
     return Adapter(
         folder=folder, config=config, low_rank=low_rank, whole=whole, beneath=beneath, tokens=tokens
     )
+
+
+def _part(name: str) -> tuple[str, int, str] | None:
+    """Return the module, how many adapters are around this one, and which part of it a tensor is;
+    None for what is no part of one."""
+    name = name.removesuffix(".weight") if name.endswith("vector.weight") else name
+    part = next((part for part in _PARTS if name.endswith(f".{part}")), "")
+    if not part:
+        return None
+    inner = name.removesuffix(f".{part}")
+    module = inner
+    while module.endswith(_BASE_LAYER):
+        module = module.removesuffix(_BASE_LAYER)
+    return (module, (len(inner) - len(module)) // len(_BASE_LAYER), part) if module else None
 
 
 def _pair(module: str, wraps: int, parts: Mapping[str, Tensor]) -> LowRank:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from math import prod
 from pathlib import Path
@@ -29,6 +29,7 @@ from spectrum_tui.core.naming.parameters import (
     StoredSource,
 )
 from spectrum_tui.core.naming.values import ConvertedGroup, ConvertedValues, DirectValues
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.quantised.dequantise import Dequantised
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ class Content:
 class Merge:
     """A merge that can be written: the tensors of each file, and what its configuration must say.
 
-    `changed` counts the parameters that are not copied, `new` names those that the base lacks,
-    `tables` are rows of embeddings where they are other than the base's.
+    `changed` counts the parameters that are not copied, `new` names those that the base lacks;
+    `rows` are those of the embeddings where they are other than the base's, else 0. `notes` say
+    what a reader would not expect.
     """
 
     adapter: Adapter
@@ -69,7 +71,7 @@ class Merge:
     untied: bool = False
     dequantised: bool = False
     rows: int = 0
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -142,7 +144,21 @@ class _Planned:
             untied=bool(self.separate),
             dequantised=bool(self.stored.quantisation.method),
             rows=self._rows(),
+            notes=tuple(self._notes()),
         )
+
+    def _notes(self) -> Iterator[str]:
+        if self.plan.banner:
+            yield self.plan.banner
+        if method := self.stored.quantisation.method:
+            yield f"the base is decoded from {method}: not the weights that it was made from."
+        for name, canonical in self.separate.items():
+            yield f"{canonical} and {name} were one table; the adapter changes one: stored apart."
+        if self.new:
+            added = counted(len(self.new), "tensor")
+            yield f"{added} that the base does not have: {', '.join(self.new)}."
+        if rows := self._rows():
+            yield f"the embeddings have {rows:,} rows, as the adapter's."
 
     def _shard(self, source: StoredSource) -> str:
         return Path(source.parts[0].file).relative_to(self.checkpoint.folder).as_posix()

@@ -12,6 +12,7 @@ from spectrum_tui.core.adapters.folder import Adapter, LowRank
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.errors import AdapterError
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter
+from spectrum_tui.core.numbers import counted
 
 Kind = Literal["linear", "embedding", "convolution", "parameter", "experts"]
 """How B·A becomes an update: PEFT computes and rounds each of them differently."""
@@ -263,7 +264,7 @@ class _Changes:
 def _check_rank(pair: LowRank, rank: int, experts: int) -> None:
     has = pair.down.shape[0]
     if has != rank * (experts or 1):
-        each = f"{has} for {experts} experts" if experts else str(has)
+        each = f"{has} for {counted(experts, 'expert')}" if experts else str(has)
         raise AdapterError(
             f"The adapter of {pair.module} has rank {each}; its configuration says {rank}.",
             "r and rank_pattern must be those of the tensors.",

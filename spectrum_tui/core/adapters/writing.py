@@ -49,23 +49,9 @@ class Written:
 def write_merge(merge: Merge, folder: Path, progress: Progress) -> Written:
     """Write a merged model into a folder that is not there, or go on with one; raises OutputError
     for a folder that holds anything else, and where the disk does not take it."""
-    identity = _identity(merge)
-    shards = tuple(merge.shards)
+    identity, shards = _identity(merge), tuple(merge.shards)
     if _is_taken(folder):
-        record = _read_record(folder)
-        if record is None or record.get("of") != identity:
-            raise OutputError(
-                f"{folder} is there and holds something else.",
-                "Choose a folder that does not exist yet.",
-                field="output_dir",
-            )
-        if _sound(folder, record, merge, progress) == set(shards):
-            return Written(folder=folder, written=0, reused=len(shards), already_there=True)
-        raise OutputError(
-            f"{folder} is a merge of this adapter, and its files have changed since.",
-            "Move it away, or choose another folder.",
-            field="output_dir",
-        )
+        return _there(merge, folder, identity, progress)
     work = folder.with_name(folder.name + UNFINISHED)
     record = _started(work, identity)
     reused = _sound(work, record, merge, progress)
@@ -78,6 +64,24 @@ def write_merge(merge: Merge, folder: Path, progress: Progress) -> Written:
     _keep(work, record)
     _move(work, folder)
     return Written(folder=folder, written=len(shards) - len(reused), reused=len(reused))
+
+
+def _there(merge: Merge, folder: Path, identity: Mapping[str, Any], progress: Progress) -> Written:
+    """Return that a folder holds this very merge; raises OutputError for anything else."""
+    record = _read_record(folder)
+    if record is None or record["of"] != identity:
+        raise OutputError(
+            f"{folder} is there and holds something else.",
+            "Choose a folder that does not exist yet.",
+            field="output_dir",
+        )
+    if _sound(folder, record, merge, progress) != set(merge.shards):
+        raise OutputError(
+            f"{folder} is a merge of this adapter, and its files have changed since.",
+            "Move it away, or choose another folder.",
+            field="output_dir",
+        )
+    return Written(folder=folder, written=0, reused=len(merge.shards), already_there=True)
 
 
 # -- what is there already -------------------------------------------------------------------
@@ -106,6 +110,8 @@ def _is_taken(folder: Path) -> bool:
 
 def _read_record(folder: Path) -> dict[str, Any] | None:
     """Return the record of a folder; None where there is none that could be ours."""
+    if not is_folder(folder):
+        return None
     try:
         record = json_text.load(read_json(folder / RECORD) or b"")
         shards = record["shards"]
@@ -117,7 +123,7 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
 
 def _started(work: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of an unfinished folder, a new one where there is none of this merge."""
-    record = _read_record(work) if is_folder(work) else None
+    record = _read_record(work)
     if _is_taken(work) and record is None:
         raise OutputError(
             f"{work} is there and is no unfinished merge.",

@@ -11,7 +11,7 @@ from spectrum_tui.core.settings import parse_metric
 
 Kind = Literal[
     "full", "top", "bottom", "random", "metric", "policy", "lora", "qlora", "tiers", "hybrid",
-    "groups",
+    "groups", "dynamic",
 ]  # fmt: skip
 SELECTIONS: tuple[Kind, ...] = ("top", "bottom", "random", "metric", "policy")
 """Train parameters of the model as they are, chosen by layers."""
@@ -21,6 +21,7 @@ ADAPTERS: dict[Kind, str] = {
     "tiers": "peft-tiers",
     "hybrid": "peft-hybrid",
     "groups": "peft-groups",
+    "dynamic": "peft-dynamic",
 }
 """The kind of recipe that each trains by."""
 USUAL_PERCENT = 25
@@ -81,7 +82,9 @@ def parse_method(text: str) -> Method:
                 return Method(kind=kind, metric=parse_metric(name), percent=_percent(percent))
             case "policy", [_, *_]:
                 return Method(kind="policy", file=text.partition(":")[2])
-            case (("top" | "bottom" | "random" | "tiers" | "hybrid" | "groups"), [*percent]):
+            case (("top" | "bottom" | "random"), [*percent]):
+                return Method(kind=kind, percent=_percent(percent))
+            case (("tiers" | "hybrid" | "groups" | "dynamic"), [*percent]):
                 return Method(kind=kind, percent=_percent(percent))
             case (("lora" | "qlora"), [*percent]):
                 return Method(kind=kind, percent=_percent(percent, usual=100))
@@ -90,7 +93,7 @@ def parse_method(text: str) -> Method:
     raise InputError(
         f"There is no method {text!r}.",
         "There are: full, top:25, random:25, bottom:25, metric:NAME:25, policy:FILE, lora, qlora, "
-        "tiers:25, hybrid:25, groups:25.",
+        "tiers:25, hybrid:25, groups:25, dynamic:25.",
         field="methods",
     )
 

@@ -19,7 +19,8 @@ from spectrum_tui.core.proof.rates import (
     usual_rate,
 )
 from spectrum_tui.core.proof.rows import Conditions, Outcome, Row
-from spectrum_tui.core.recipes.peft_kinds import GROUPS, LORA, TIERS
+from spectrum_tui.core.recipes.adapters import adapter_layers
+from spectrum_tui.core.recipes.peft_kinds import DYNAMIC, GROUPS, LORA, TIERS
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.text import safe
 
@@ -28,7 +29,7 @@ ASK_ABOVE = 3600.0
 """Seconds of an estimate above which whoever asked is asked again."""
 DTYPES = ("auto", "float32", "bfloat16")
 """Types of the weights."""
-_COUNTED = {"tiers": TIERS, "groups": GROUPS}
+_COUNTED = {"tiers": TIERS, "groups": GROUPS, "dynamic": DYNAMIC}
 """The kinds of recipe that no preset of memory is of: plain LoRA otherwise."""
 
 
@@ -189,11 +190,14 @@ def _adapted(
     estimate = table.estimate(choice.policy, replace(training, preset=preset))
     if method.kind not in _COUNTED:
         return estimate
-    more = _COUNTED[method.kind].count(choice).adapters - LORA.count(choice).adapters
+    kind = _COUNTED[method.kind]
+    count = kind.count(choice)
+    more = count.adapters - LORA.count(choice).adapters
+    waiting = kind.made(adapter_layers(choice.selection), choice) - count.parameters
     return replace(
         estimate,
         trained=estimate.trained + more,
-        weights=estimate.weights + 4.0 * more,
+        weights=estimate.weights + 4.0 * (more + waiting),
         gradients=estimate.gradients + preset.gradients * more,
         optimizer=estimate.optimizer + preset.optimizer * more,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from spectrum_tui.core.numbers import count, counted, size
-from spectrum_tui.core.proof.methods import parse_method
+from spectrum_tui.core.proof.methods import ADAPTERS, parse_method
 from spectrum_tui.core.proof.proof import Proof
 from spectrum_tui.core.proof.summary import Summary, summaries, why_not
 from spectrum_tui.core.proof.verdict import digits_of, loss_text
@@ -38,7 +38,7 @@ _SHAPES = {
     "bottom": "M0 6.5L6-4.5H-6z",
     "metric": "M0-6.5L6 4.5H-6z",
     "policy": "M0-7L2-2L7-2L3 1.5L4.5 6.5L0 3.5L-4.5 6.5L-3 1.5L-7-2L-2-2z",
-    **dict.fromkeys(("lora", "qlora", "tiers", "hybrid", "groups"), "M0-6.5L6.5 0L0 6.5L-6.5 0z"),
+    **dict.fromkeys(ADAPTERS, "M0-6.5L6.5 0L0 6.5L-6.5 0z"),
 }
 _CIRCLE = "M-5.5 0a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0-11 0z"
 _STYLE = """

@@ -96,7 +96,7 @@ class AdapterKind(RecipeKind):
         script = Script(
             layers=layers,
             targets=targets,
-            made=self._made(layers, choice),
+            made=self.made(layers, choice),
             opening=self._opening(choice, groups),
             choice=choice,
             end=self.end(choice),
@@ -115,7 +115,7 @@ class AdapterKind(RecipeKind):
         high, medium = self.tiers(layers, choice)
         return [(high & ~whole, choice.tiers.high_rank), (medium, choice.tiers.medium_rank)]
 
-    def _made(self, layers: AdapterLayers, choice: Choice) -> int:
+    def made(self, layers: AdapterLayers, choice: Choice) -> int:
         """Return how many parameters train when the model has been made."""
         return self.count(choice).parameters
 

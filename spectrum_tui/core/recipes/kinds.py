@@ -9,6 +9,7 @@ from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS
 from spectrum_tui.core.recipes.reference import ReferenceKind
 from spectrum_tui.core.recipes.sagemaker import SagemakerKind
 from spectrum_tui.core.recipes.spectrum import SpectrumKind
+from spectrum_tui.core.recipes.swift import SwiftKind
 from spectrum_tui.core.recipes.table import TABLES
 from spectrum_tui.core.recipes.tasks import fits
 from spectrum_tui.core.recipes.trainer import TrainerKind
@@ -23,6 +24,7 @@ KINDS: tuple[RecipeKind, ...] = (
     SagemakerKind(),
     TrainerKind(),
     *ADAPTER_KINDS,
+    SwiftKind(),
 )
 DEFAULT_KIND = KINDS[0]
 OFFERED = (*KINDS, *TABLES)

@@ -88,7 +88,8 @@ class DynamicKind(TiersKind):
         high, others = layers.tiers(choice.shape, choice.percent, 100)
         return [(high, choice.tiers.high_rank), (others, choice.tiers.medium_rank)]
 
-    def _made(self, layers: AdapterLayers, choice: Choice) -> int:
+    def made(self, layers: AdapterLayers, choice: Choice) -> int:
+        """Return the parameters of all adapters, and of a head that trains."""
         every, high = (layers.sums(choice.shape, p).width for p in (100, choice.percent))
         ranks = choice.tiers
         adapters = ranks.high_rank * high + ranks.medium_rank * (every - high)

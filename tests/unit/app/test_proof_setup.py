@@ -56,7 +56,7 @@ def names(offers: tuple[Offer, ...]) -> list[str]:
 def test_the_usual_question_is_checked() -> None:
     offers = offers_of(choice(), ("spectrum", "calibrated"))
     assert names(offers) == ["full:0", "top:25", "random:25", "bottom:25"]
-    others = ["calibrated", "lora", "qlora", "tiers", "hybrid", "groups"]
+    others = ["calibrated", "lora", "qlora", "tiers", "hybrid", "groups", "dynamic"]
     assert [one.name for one in offers if not one.checked] == others
     for one in offers:
         method = one.method(Path("/x"))

@@ -118,6 +118,8 @@ READERS = (
     ["compare"],
     ["audit"],
     ["scan"],
+    ["adapter"],
+    ["merge", "-o", "out"],
 )
 
 

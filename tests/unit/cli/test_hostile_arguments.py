@@ -13,6 +13,7 @@ from spectrum_tui.core.saved.store import save_scores
 from tests import made
 from tests.checkpoints import llama, save
 from tests.hostile import ESCAPES, TEXT, assert_plain
+from tests.peft_folders import config, pairs, save_adapter
 from tests.unit.cli.hostile_shell import Shell
 
 pytestmark = pytest.mark.usefixtures("in_empty_folder")
@@ -27,6 +28,8 @@ OPTIONS = {
                "--sharding", "--batch", "--sequence"],
     "compare": ["--top-percent", "--metric"],
     "audit": ["--model", "--revision", "--model-class", "-o"],
+    "merge": ["--into", "--revision", "-o"],
+    "adapter": ["--base", "--revision"],
 }  # fmt: skip
 
 
@@ -36,7 +39,14 @@ def test_arguments(command: str, tmp_path: Path, shell: Shell) -> None:
     scores = save_scores(made.result(layers=2, types=2), tmp_path).scores
     recipe = tmp_path / "r.yaml"
     recipe.write_text("unfrozen_parameters:\n- lm_head.weight\n")
-    given = {"scan": [str(model)], "compare": [str(scores)] * 2, "audit": [str(recipe)]}
+    adapter = save_adapter(tmp_path / "a", pairs(llama(1)), config(model))
+    given = {
+        "scan": [str(model)],
+        "compare": [str(scores)] * 2,
+        "audit": [str(recipe)],
+        "merge": [str(adapter), "-o", "merged"],
+        "adapter": [str(adapter)],
+    }
     for option in OPTIONS[command]:
         for text in (TEXT, "\udc80", "9" * 5000):
             shell(command, *given.get(command, [str(scores)]), option, text)

@@ -19,6 +19,7 @@ from tests import made
 from tests.checkpoints import llama, save
 from tests.hostile import ESCAPES, HIDDEN, JSON_TEXT, TEXT, assert_plain
 from tests.made import TEXT_KINDS
+from tests.peft_folders import config, pairs, save_adapter
 from tests.unit.cli.hostile_shell import Shell
 
 pytestmark = pytest.mark.usefixtures("in_empty_folder")
@@ -125,3 +126,33 @@ def test_recipes(text: str, tmp_path: Path, shell: Shell) -> None:
         shell("audit", str(path), *more)
     for file in Path().glob("*-fixed.yaml"):
         assert yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+ADAPTERS: dict[str, Any] = {
+    "base_model_name_or_path": JSON_TEXT,
+    "revision": JSON_TEXT,
+    "peft_type": JSON_TEXT,
+    "task_type": JSON_TEXT,
+    "init_lora_weights": JSON_TEXT,
+    "r": JSON_TEXT,
+    "lora_alpha": JSON_TEXT,
+    "rank_pattern": {JSON_TEXT: 4},
+    "alpha_pattern": {f"({JSON_TEXT}": 4},
+    "target_parameters": [JSON_TEXT],
+    "modules_to_save": [JSON_TEXT],
+    "trainable_token_indices": {JSON_TEXT: [1]},
+}
+
+
+@pytest.mark.parametrize("field", [*ADAPTERS, "names"])
+def test_adapters(field: str, tmp_path: Path, shell: Shell) -> None:
+    base = save(tmp_path / f"base{ESCAPES}", llama(2))
+    tensors = pairs(llama(2))
+    if field == "names":
+        tensors = {name.replace("q_proj", f"q{TEXT}"): t for name, t in tensors.items()}
+    fields = config(base) | ({field: ADAPTERS[field]} if field in ADAPTERS else {})
+    folder = str(save_adapter(tmp_path / f"a{ESCAPES}{HIDDEN}", tensors, fields))
+    shell("adapter", folder)
+    shell("adapter", folder, "--json")
+    shell("merge", folder, "-o", "m")
+    shell("merge", folder, "--into", str(base), "-o", f"m{ESCAPES}")

@@ -11,7 +11,7 @@ from spectrum_tui.core.proof.methods import Method, parse_methods
 def test_every_way_is_read_and_written_as_it_is_typed() -> None:
     typed = (
         "full,top:25,bottom:12.5,random:50,metric:calibrated:10,policy:a:b.yaml,lora:100,"
-        "qlora:25,tiers:25,hybrid:25,groups:25"
+        "qlora:25,tiers:25,hybrid:25,groups:25,dynamic:25"
     )
     methods = parse_methods(typed)
     assert ",".join(method.text for method in methods) == typed
