@@ -17,10 +17,10 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.adapter_comments import folded
 from spectrum_tui.core.recipes.adapters import adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile
-from spectrum_tui.core.recipes.fit import refuse_unfit
 from spectrum_tui.core.recipes.peft_config import Targets, config_of
 from spectrum_tui.core.recipes.peft_kinds import TiersKind
 from spectrum_tui.core.recipes.peft_script import kept_apart
+from spectrum_tui.core.recipes.tasks import refuse_other
 from spectrum_tui.core.results.results import Result
 
 LEARNING_RATE = 2e-4
@@ -54,11 +54,12 @@ class AxolotlLoraKind(TiersKind):
         "LoRA on both tiers as keys of an axolotl config, with a learning rate for each tier. "
         "The higher rank and rate are where there is more signal."
     )
+    tasks = ("text", "classes")
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the fragment; raises SelectionError for a choice that must not be written."""
         result = choice.selection.result
-        refuse_unfit(result, "axolotl", classifiers=True)
+        refuse_other(result, self)
         if result.task_head and not choice.task_modules:
             raise SelectionError(
                 "axolotl trains the head of a classifier, whatever its keys say.",

@@ -13,13 +13,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.adapters import AdapterLayers, adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile
-from spectrum_tui.core.recipes.fit import refuse_unfit
 from spectrum_tui.core.recipes.peft_config import Targets, config_of
 from spectrum_tui.core.recipes.peft_kinds import TiersKind
 from spectrum_tui.core.recipes.peft_script import listed
 from spectrum_tui.core.recipes.spectrum import hub_id, model_class
+from spectrum_tui.core.recipes.tasks import refuse_other
 from spectrum_tui.core.results.results import Result
 
 FAST = frozenset(
@@ -73,12 +74,19 @@ class UnslothKind(TiersKind):
         "LoRA on both tiers by Unsloth's get_peft_model, with the higher rank where there is more "
         "signal; alpha is twice the rank. With --4bit, the file loads the model as QLoRA does."
     )
+    tasks = ("text",)
     keeps = False
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the script; raises SelectionError for a choice that must not be written."""
         result = choice.selection.result
-        refuse_unfit(result, "Unsloth")
+        refuse_other(result, self)
+        if result.task_head:
+            raise SelectionError(
+                "Unsloth freezes the head of a task, which PEFT has added to what trains.",
+                "Save peft-tiers.",
+                field="kind",
+            )
         targets = self.targets(choice)
         made = self.made(adapter_layers(choice.selection), choice)
         comments = "\n".join(self._comments(choice, targets).lines())
