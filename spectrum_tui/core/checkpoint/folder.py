@@ -29,7 +29,7 @@ _WRONG_FORMATS = (
     (
         re.compile(r"adapter_config\.json$"),
         "holds a LoRA/PEFT adapter, not a model.",
-        "Scan the base model, or merge the adapter into it first.",
+        "Scan the base model, or merge the adapter into it first: spectrum-tui merge.",
     ),
     (
         re.compile(r"consolidated.*\.safetensors$"),

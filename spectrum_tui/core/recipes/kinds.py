@@ -9,8 +9,12 @@ from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS
 from spectrum_tui.core.recipes.reference import ReferenceKind
 from spectrum_tui.core.recipes.sagemaker import SagemakerKind
 from spectrum_tui.core.recipes.spectrum import SpectrumKind
+from spectrum_tui.core.recipes.swift import SwiftKind
 from spectrum_tui.core.recipes.table import TABLES
+from spectrum_tui.core.recipes.tasks import fits
+from spectrum_tui.core.recipes.trainer import TrainerKind
 from spectrum_tui.core.recipes.trl import TrlKind
+from spectrum_tui.core.results.results import Result
 
 KINDS: tuple[RecipeKind, ...] = (
     SpectrumKind(),
@@ -18,11 +22,18 @@ KINDS: tuple[RecipeKind, ...] = (
     AxolotlKind(),
     TrlKind(),
     SagemakerKind(),
+    TrainerKind(),
     *ADAPTER_KINDS,
+    SwiftKind(),
 )
 DEFAULT_KIND = KINDS[0]
 OFFERED = (*KINDS, *TABLES)
 """What can be written: every recipe, and the table of the layers."""
+
+
+def kinds_for(result: Result) -> tuple[RecipeKind, ...]:
+    """Return what is offered for a model: a script for images is none for texts."""
+    return tuple(kind for kind in OFFERED if fits(kind, result))
 
 
 def kind_named(name: str) -> RecipeKind:

@@ -64,10 +64,12 @@ def load_base({parameters}):
     )
     return {name}.from_pretrained(
         model,
-        dtype="auto",
+        dtype={dtype},
 {revision}        quantization_config={quantization},
     )
 '''
+_HALF = "torch.bfloat16"
+"""The type of what stays out of a 4-bit base: as it computes, whatever the checkpoint holds."""
 _MODEL = '''\
 def load_model({parameters}):
     """The model with a new adapter, for any trainer: nothing else trains."""
@@ -242,6 +244,7 @@ class Script:
             in_4bit=", in 4-bit NF4 but for KEEP" if self.always_4bit else "",
             name=self._class,
             revision=_REVISION if self._revision else "",
+            dtype=_HALF if self.always_4bit else f'{_HALF} if four_bit else "auto"',
             quantization="quantization"
             if self.always_4bit
             else "quantization if four_bit else None",

@@ -74,7 +74,7 @@ def test_only_an_adapter(tmp_path: Path) -> None:
     assert_refused(
         tmp_path,
         f"{tmp_path} holds a LoRA/PEFT adapter, not a model.",
-        "Scan the base model, or merge the adapter into it first.",
+        "Scan the base model, or merge the adapter into it first: spectrum-tui merge.",
     )
 
 
