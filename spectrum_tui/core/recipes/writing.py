@@ -74,7 +74,7 @@ def drafted(kind: RecipeKind, choice: Choice) -> Files:
 
 def is_list_of_names(files: Files) -> bool:
     """Return whether what is written is the YAML list that trainers read."""
-    return files[0].ending.endswith((".yaml", ".yml")) and f"\n{LIST}\n" in files[0].text
+    return files[0].ending.endswith((".yaml", ".yml")) and f"\n{LIST}\n" in f"\n{files[0].text}"
 
 
 def is_folder(files: Sequence[RecipeFile]) -> bool:
