@@ -17,7 +17,7 @@ from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
-from spectrum_tui.core.recipes.kinds import kind_named
+from spectrum_tui.core.recipes.kinds import kind_named, kinds_for
 from spectrum_tui.core.recipes.writing import is_list_of_names
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.results.policy import Policy
