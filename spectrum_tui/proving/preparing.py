@@ -17,7 +17,7 @@ from spectrum_tui.core.files import check_writable, is_folder, output_folder
 from spectrum_tui.core.memory.estimate import Estimate
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.proof.methods import Method
-from spectrum_tui.core.proof.plan import Plan, memory_in_all, training_of
+from spectrum_tui.core.proof.plan import Plan, check_shared, memory_in_all, training_of
 from spectrum_tui.core.proof.proof import Texts
 from spectrum_tui.core.proof.rows import Conditions, Job, Row
 from spectrum_tui.core.proof.store import check_folder
@@ -131,6 +131,7 @@ def conditions_of(result: Result, model: str = "") -> Conditions:
 def prepare(asked: Asked) -> Prepared:
     """Read the texts and draw the rows; raises SpectrumError, before the folder is made, where
     something of it cannot be had."""
+    check_shared(asked.conditions)
     check_folder(asked.folder, asked.model)
     conditions, warning = identified(asked.conditions, asked.result)
     asked = replace(asked, conditions=conditions)
