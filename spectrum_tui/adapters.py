@@ -243,6 +243,11 @@ def _name_of(model: Any) -> str:
 
 def _check_trainer(args: Any, optimizer: Any, *, groups: bool) -> None:
     """Raise InputError for a training in which adapters cannot change."""
+    if optimizer is None:
+        raise InputError(
+            "The trainer has no optimizer of its own when the training begins.",
+            "Train with DDP, or without this callback.",
+        )
     if getattr(args, "deepspeed", None) or type(optimizer).__module__.startswith("deepspeed"):
         raise InputError(
             "DeepSpeed keeps adapters in flat buffers of its optimizer: they cannot change.",

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.results.results import (
     EmbeddingParameter,
     FloatArray,
@@ -24,6 +25,9 @@ from spectrum_tui.core.results.results import (
 )
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.settings import METRIC
+
+TEXT_KINDS = tuple(kind for kind in KINDS if kind.name != "trainer")
+"""The kinds of recipes for models that write text, as these results are of."""
 
 TYPES = (
     ("mlp.down_proj", 4096, 14336),

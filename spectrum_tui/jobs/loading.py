@@ -11,7 +11,10 @@ from torch import distributed
 
 from spectrum_tui.core.errors import SpectrumError
 
-Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]
+Layout = dict[str, tuple[tuple[int, ...], torch.dtype, bool]]
+"""{parameter: its shape, its type, whether the checkpoint filled it}."""
+_FILLED = "_is_hf_initialized"
+"""What transformers marks a parameter with that it has loaded."""
 
 
 def load_once(load: Callable[[], Any], *, sharded: bool, device: torch.device) -> Any:
@@ -87,7 +90,10 @@ def _sent(load: Callable[[], Any], device: torch.device) -> Any:
 
 
 def _layout(model: torch.nn.Module) -> Layout:
-    return {name: (tuple(p.shape), p.dtype) for name, p in model.named_parameters()}
+    return {
+        name: (tuple(p.shape), p.dtype, getattr(p, _FILLED, False))
+        for name, p in model.named_parameters()
+    }
 
 
 # -- the others --------------------------------------------------------------------------------
@@ -109,6 +115,8 @@ def _received(device: torch.device, place: torch.device) -> Any:
     _conform(model, layout)
     model.to_empty(device=place)
     model.tie_weights()
+    for name, parameter in model.named_parameters():
+        setattr(parameter, _FILLED, layout[name][2])
     for name, buffer in buffers.items():
         _set_buffer(model, name, buffer.to(place))
     return model.eval()
@@ -118,7 +126,7 @@ def _conform(model: torch.nn.Module, layout: Layout) -> None:
     """Give each parameter the type that it has in the first process; raises SpectrumError where
     the model is another."""
     here = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    if here != {name: shape for name, (shape, _) in layout.items()}:
+    if here != {name: shape for name, (shape, *_) in layout.items()}:
         name = next(iter(here.keys() ^ layout.keys()), "a shape")
         raise SpectrumError(
             f"The first process loads another model than its configuration makes: {name} differs.",

@@ -75,10 +75,16 @@ OWN = {
 
 
 def read_options(
-    arguments: Sequence[str], *, model: str = "", revision: str = "", tasks: Collection[str] = TASKS
+    arguments: Sequence[str],
+    *,
+    model: str = "",
+    revision: str = "",
+    tasks: Collection[str] = TASKS,
+    dtype: str = "bfloat16",
 ) -> Options:
     """Return the options of a command line, below it a YAML file, below that a training job's
-    channels and folders (`SM_…`), at last the `model` that was scored, at its `revision`.
+    channels and folders (`SM_…`), at last the `model` that was scored, at its `revision`. `dtype`
+    is that of the weights where neither it nor bf16 is given.
 
     Raises InputError, one line. The environment gets HF_TOKEN and MLflow's variables.
     """
@@ -92,7 +98,7 @@ def read_options(
     for name in ("model", "train"):
         if not own.get(name):
             raise InputError(f"Nothing says {_MISSING[name]}.", f"Give --{name}, or a channel.")
-    given = own.setdefault("dtype", _dtype(values))
+    given = own.setdefault("dtype", _dtype(values, dtype))
     _one_of("dtype", given, _DTYPES)
     _one_of("task", own.setdefault("task", next(iter(tasks))), tasks)
     scored = revision if own["model"] == model else ""
@@ -191,9 +197,9 @@ def _export(own: Values, values: Values) -> None:
         values.setdefault("report_to", "mlflow")
 
 
-def _dtype(values: Values) -> str:
-    """Return the type of the weights where none is named: bfloat16, unless bf16 is switched off."""
-    return "bfloat16" if yes_or_no("bf16", values.get("bf16", True)) else "float32"
+def _dtype(values: Values, usual: str) -> str:
+    """Return the type of the weights where none is named: float32 where bf16 is switched off."""
+    return usual if yes_or_no("bf16", values.get("bf16", True)) else "float32"
 
 
 def _one_of(name: str, given: str, known: Collection[str]) -> None:

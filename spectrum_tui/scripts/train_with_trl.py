@@ -16,7 +16,6 @@ are the options below. Any option may stand in a YAML file, --config.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,11 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(options: Options) -> None:
-    """Train; raises SpectrumError."""
+    """Load, freeze, train; raises SpectrumError."""
     import trl
 
     from spectrum_tui.jobs.arguments import trainer_arguments
     from spectrum_tui.jobs.loading import is_sharded, load_once, prepare_sharding
+    from spectrum_tui.jobs.training import train
 
     config, trainer = (getattr(trl, name) for name in TRAINERS[options.task])
     # The configuration starts torch.distributed: with it only one process reads the weights.
@@ -68,17 +68,8 @@ def run(options: Options) -> None:
     prepare_sharding(settings)
     sharded = is_sharded(settings)
     model = load_once(lambda: load_model(options), sharded=sharded, device=settings.device)
-    train(trainer, model, settings, options, freeze(model, options))
-
-
-def say(text: str) -> None:
-    """One line in the log, of the first process of several."""
-    if os.environ.get("RANK", "0") == "0":
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
-
-
-# -- the model -----------------------------------------------------------------
+    frozen = freeze_model(model, options)
+    train(lambda proof: make(trainer, model, settings, options, proof), options, frozen)
 
 
 def load_model(options: Options) -> Any:
@@ -100,63 +91,31 @@ def load_model(options: Options) -> Any:
         raise SpectrumError(f"{options.model} cannot be loaded: {error}.") from error
 
 
-def freeze(model: Any, options: Options) -> Frozen | None:
-    """Leave only what is named trainable; say how much that is, and end where it is not what was
-    meant. None where all of the model trains.
-
-    Before anything wraps the model: FSDP, torch.compile and PEFT change the names.
-    """
-    from spectrum_tui.freeze import SpectrumError, freeze_except
+def freeze_model(model: Any, options: Options) -> Frozen | None:
+    """Leave only what is named trainable; None where all of the model trains."""
+    from spectrum_tui.jobs.training import freeze, say
 
     if not options.enable_spectrum:
         say("training all of the model: enable_spectrum is false")
         return None
     recipe = options.recipe or (RECIPE and str(Path(__file__).resolve().parent / RECIPE))
-    frozen = freeze_except(model, recipe or NAMES)
-    missing = [name for name in frozen.unmatched if name not in ASSUMED]
-    if missing:
-        raise SpectrumError(
-            f"Not in this model: {missing[0]}, one of {len(missing)} such names; "
-            "it is another model, or another version of transformers. Scan it again."
-        )
-    trainable, total = frozen.trainable, frozen.total
-    if not trainable:
-        raise SpectrumError("Nothing of this model would train.")
-    say(f"training {trainable:,} of {total:,} parameters, {trainable / total:.2%}")
-    return frozen
+    return freeze(model, recipe or NAMES, assumed=ASSUMED)
 
 
-# -- training ------------------------------------------------------------------
-
-
-def train(trainer: Any, model: Any, settings: Any, options: Options, frozen: Frozen | None) -> None:
-    """Train on the data, save model and tokenizer, and compare every tensor with what it was."""
+def make(trainer: Any, model: Any, settings: Any, options: Options, proof: Any) -> Any:
+    """Return TRL's trainer of the model on the data."""
     from transformers import AutoTokenizer
 
-    from spectrum_tui.jobs.checkpoints import own_checkpoint
     from spectrum_tui.jobs.data import load_data
-    from spectrum_tui.jobs.proof import Proof
 
-    tokenizer = AutoTokenizer.from_pretrained(options.model, revision=options.revision)
-    proof = Proof(frozen)
-    running = trainer(
+    return trainer(
         model=model,
         args=settings,
         train_dataset=load_data(options.train, options.task),
         eval_dataset=load_data(options.test, options.task) if options.test else None,
-        processing_class=tokenizer,
+        processing_class=AutoTokenizer.from_pretrained(options.model, revision=options.revision),
         callbacks=[proof],
     )
-    names = frozen.matched if frozen else ()
-    own = own_checkpoint(options.checkpoint_dir, names, resume=options.resume)
-    last = settings.resume_from_checkpoint or own
-    if last:
-        say(f"going on from {last}")
-    running.train(resume_from_checkpoint=last)
-    running.save_model(options.output_dir)
-    say(f"saved to {options.output_dir}")
-    say(str(proof.trained))
-    proof.check()
 
 
 if __name__ == "__main__":

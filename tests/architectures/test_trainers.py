@@ -17,7 +17,8 @@ from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
-from spectrum_tui.core.recipes.kinds import KINDS
+from spectrum_tui.core.recipes.kinds import kind_named, kinds_for
+from spectrum_tui.core.recipes.writing import is_list_of_names
 from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
@@ -30,7 +31,8 @@ from tests import made
 from tests.architectures.conftest import TinyModels
 from tests.architectures.test_scans import intended, of_the_same_modules, parameters_of
 from tests.architectures.tiny import ARCHITECTURES
-from tests.architectures.trainers import ORACLES, of_every_trainer
+from tests.architectures.trainers import ORACLES, of_every_trainer, of_swift
+from tests.made import TEXT_KINDS
 from tests.policies import by_type, expected
 from tests.scans import done
 
@@ -55,17 +57,17 @@ def scored(folder: Path) -> Result:
 
 
 def is_yaml(kind: RecipeKind) -> bool:
-    """Whether the first file of a kind is YAML, seen on a made-up model that it fits."""
+    """Whether the first file of a kind is the YAML list, seen on a made-up model that it fits."""
     plain = Selection(made.with_parameters(made.result(layers=32, types=7)))
     try:
-        return kind.files(Choice(selection=plain, policy=Policy(percent=25)))[0].ending.endswith(
-            (".yaml", ".yml")
-        )
+        return is_list_of_names(kind.files(Choice(selection=plain, policy=Policy(percent=25))))
     except SelectionError:
         return False
 
 
-YAML_KINDS = tuple(kind for kind in KINDS if is_yaml(kind))
+YAML_KINDS = tuple(kind for kind in TEXT_KINDS if is_yaml(kind))
+OWN_KEYS = {"swift": of_swift}
+"""Kinds that one trainer alone reads, under keys of its own, and its reader."""
 
 
 def written(kind: RecipeKind, choice: Choice) -> str:
@@ -162,3 +164,34 @@ def test_every_trainer_trains_what_is_meant(
             tried, right = tried + counts[0], right + counts[1]
         record_property("read", (name, kind.name, len(result.names), tried, right))
         assert tried or kind.name in OVERMATCHES
+
+
+@pytest.mark.parametrize("kind", OWN_KEYS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_trainer_with_keys_of_its_own_trains_what_is_meant(
+    name: str, kind: str, tiny: TinyModels, record_property: Callable[[str, object], None]
+) -> None:
+    """What it does not load is refused, and says so."""
+    model, result = tiny.model(name), scored(tiny.folder(name))
+    choices = [
+        Choice(selection=Selection(result), policy=policy) for policy in (*PLAIN, shaped(result))
+    ]
+    assert (kind_named(kind) in kinds_for(result)) is is_loaded(model)
+    if not is_loaded(model):
+        with pytest.raises(SelectionError, match=f"{kind} does not train it"):
+            kind_named(kind).files(choices[0])
+        return
+    right = 0
+    for choice in choices:
+        if text := written(kind_named(kind), choice):
+            assert OWN_KEYS[kind](model, text) == meant(result, choice.policy), choice.policy
+            right += 1
+    record_property("read", (name, kind, len(result.names), right, right))
+    assert right
+
+
+def is_loaded(model: Any) -> bool:
+    """Whether a trainer of language models takes it: a decoder that writes, or a classifier of
+    texts."""
+    writes = model.can_generate() and not model.config.is_encoder_decoder
+    return bool(writes or "ForSequenceClassification" in type(model).__name__)

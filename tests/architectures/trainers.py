@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -89,6 +90,24 @@ def of_every_trainer(model: Any, text: str) -> dict[str, set[str]]:
     return {
         name: trainable(model, read(text), matches) for name, (read, matches) in ORACLES.items()
     }
+
+
+def of_swift(model: Any, text: str) -> set[str]:
+    """The names that train by ms-swift's own keys: `full` with a ratio to freeze from the front,
+    then what begins with an entry is unfrozen."""
+    keys = yaml.safe_load(text)
+    assert keys["tuner_type"] == "full"
+    parameters = list(model.parameters())
+    model.requires_grad_(True)
+    frozen = int(sum(p.numel() for p in parameters) * float(keys["freeze_parameters_ratio"]))
+    ends = accumulate(p.numel() for p in parameters)
+    for parameter, end in zip(parameters, ends, strict=True):
+        if end <= frozen:
+            parameter.requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if any(name.startswith(entry) for entry in keys["trainable_parameters"]):
+            parameter.requires_grad_(True)
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def of_freeze_except(model: Any, text: str) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,27 @@ from tests.training.runs import arguments, build, collate, rows
 RANK, SCALE = 4, 2.0
 
 
-def quantised(model: Any, folder: Path) -> Any:
-    """The same model in 4 bits."""
+def quantised(model: Any, folder: Path, skip: list[str]) -> Any:
+    """The same model in 4 bits, but for the modules to skip."""
     import transformers
 
     model.save_pretrained(folder)
     settings = transformers.BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.float32,
+        llm_int8_skip_modules=["lm_head", "classifier", *skip],
     )
     return type(model).from_pretrained(folder, quantization_config=settings)
 
 
-def adapted(name: str, folder: Path, *, four_bit: bool = False, **options: Any) -> Any:
+def adapted(
+    name: str, folder: Path, *, four_bit: bool = False, skip: Sequence[str] = (), **options: Any
+) -> Any:
     """A tiny model with an adapter on every layer, fused experts among them."""
     from peft import LoraConfig, get_peft_model
 
-    model = fresh(name, folder, four_bit=four_bit)
+    model = fresh(name, folder, four_bit=four_bit, skip=skip)
     kinds = adaptable(build(name))
     parameters = [name for name, kind in kinds.items() if kind == "experts"]
     modules = [name for name, kind in kinds.items() if kind == "module"]
@@ -50,11 +55,11 @@ def adapted(name: str, folder: Path, *, four_bit: bool = False, **options: Any) 
     return get_peft_model(model, config)
 
 
-def fresh(name: str, folder: Path, *, four_bit: bool = False) -> Any:
+def fresh(name: str, folder: Path, *, four_bit: bool = False, skip: Sequence[str] = ()) -> Any:
     """A tiny model, in 4 bits or not."""
     if four_bit:
         pytest.importorskip("bitsandbytes")
-        return quantised(build(name), folder)
+        return quantised(build(name), folder, list(skip))
     return build(name)
 
 

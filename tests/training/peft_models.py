@@ -158,7 +158,7 @@ def trained(model: Any, steps: int = 20) -> set[str]:
         report_to=[],
         disable_tqdm=True,
     )
-    transformers.Trainer(name=model, read=arguments, train_dataset=rows).train()
+    transformers.Trainer(model=model, args=arguments, train_dataset=rows).train()
     return {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
 
 

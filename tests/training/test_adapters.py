@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ pytest.importorskip("peft")
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from spectrum_tui.adapters import SpectrumAdapters
+from spectrum_tui.callback import LINES, RescoreCallback
+from spectrum_tui.core.saved.steps import ADAPTER_LINES
 from spectrum_tui.core.training.live_adapters import live_adapters
 from spectrum_tui.core.training.rescoring import dequantised
+from tests import oracle
 from tests.training.adapter_runs import (
     RANK,
     SCALE,
@@ -26,7 +30,8 @@ from tests.training.adapter_runs import (
     ranks,
     run,
 )
-from tests.training.runs import copied
+from tests.training.peft_models import adaptable
+from tests.training.runs import build, copied
 
 MODELS = [
     ("llama", False),
@@ -72,6 +77,50 @@ def test_only_chosen_adapters_train_and_the_others_keep_what_they_learned(
     chosen = {n for line in found[:-1] for n, rank in line["ranks"].items() if rank}
     for one, product in products(model):
         assert bool(product.any()) == (one.layer in chosen)
+
+
+@pytest.mark.parametrize("four_bit", [False, True], ids=["whole", "nf4"])
+@pytest.mark.parametrize("callback", [SpectrumAdapters, RescoreCallback])
+def test_what_is_scored_is_the_effective_weight(
+    callback: Any, four_bit: bool, tmp_path: Path
+) -> None:
+    """W + s·B·A, with W as it is computed with, by numpy's own SVD."""
+    model = adapted("llama", tmp_path / "base", four_bit=four_bit)
+    run(model, tmp_path, callback(at=[20], top_percent=50))
+    path = tmp_path / (LINES if callback is RescoreCallback else ADAPTER_LINES)
+    *_, line = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    bases = {one.layer: dequantised(one).double().numpy() for one in live_adapters(model)}
+    for one, product in products(model):
+        wanted = oracle.snr(bases[one.layer] + product[0].numpy())
+        assert line["scores"][one.layer] == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("four_bit", [False, True], ids=["whole", "nf4"])
+def test_modules_that_train_whole_train_on_beside_them(four_bit: bool, tmp_path: Path) -> None:
+    """A hybrid: what is in `modules_to_save` trains whatever is chosen, and is not chosen."""
+    whole = ["model.layers.0.mlp.up_proj", "model.layers.1.self_attn.q_proj"]
+    linear = [n for n in adaptable(build("llama")) if n not in whole]
+    keep = {"skip": whole} if four_bit else {}
+    model = adapted(
+        "llama",
+        tmp_path / "base",
+        four_bit=four_bit,
+        target_modules=linear,
+        modules_to_save=whole,
+        **keep,
+    )
+    before = copied(model)
+    run(model, tmp_path, SpectrumAdapters(at=[20], top_percent=50))
+    moved = {key for key, p in model.named_parameters() if not torch.equal(p, before[key])}
+    (start, _) = lines(tmp_path)
+    assert set(start["ranks"]) == set(linear)
+    chosen = [one for one in live_adapters(model) if start["ranks"][one.layer]]
+    factors = {name for one in chosen for name in names_of(model, one.down, one.up)}
+    copies = {key for key in moved if ".modules_to_save." in key}
+    assert moved == factors | copies
+    assert {
+        key.partition(".modules_to_save")[0].rpartition("base_model.model.")[2] for key in copies
+    } == set(whole)
 
 
 def names_of(model: Any, *parameters: torch.nn.Parameter) -> set[str]:

@@ -189,7 +189,7 @@ Path(sys.argv[2] + str(rank)).write_text(repr((size, peak, names, buffers)))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_one_process_reads_the_weights(tmp_path: Path) -> None:
-    """The peak of the second process stays below a tenth of the model (measured: 2 %)."""
+    """The peak of the second process stays below a tenth of the model (8.8 of 112 MB)."""
     model = write_model(tmp_path / "m", vocab_size=48_000, hidden_size=512, intermediate_size=1024)
     script = tmp_path / "measure.py"
     script.write_text(MEASURE)

@@ -137,7 +137,7 @@ def test_8_bit_adamw_as_the_trainer_makes_it(
     arguments = TrainingArguments(
         str(tmp_path), optim="adamw_bnb_8bit", use_cpu=True, report_to=[], save_strategy="no"
     )
-    optimizer: Any = Trainer(name=model, read=arguments).create_optimizer()
+    optimizer: Any = Trainer(model=model, args=arguments).create_optimizer()
     backward(model)
     optimizer.step()
     agree(estimated(result, percent, "8bit", embeddings=embeddings), *measured(model, optimizer))

@@ -72,9 +72,12 @@ def test_the_hybrid_quantises_what_does_not_train_whole(
     assert set(script["CONFIG"]["modules_to_save"]) == high
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3_moe"])
-def test_the_hybrid_trains_and_comes_back(name: str, prepared: Models, tmp_path: Path) -> None:
-    model = prepared(name, torch.bfloat16)
+def test_the_hybrid_trains_and_comes_back(
+    name: str, dtype: torch.dtype, prepared: Models, tmp_path: Path
+) -> None:
+    model = prepared(name, dtype)
     script = script_of(model, "peft-hybrid", tmp_path)
     adapted = script["load_model"](model.folder)
     wanted = set(trainable(adapted))
@@ -86,9 +89,12 @@ def test_the_hybrid_trains_and_comes_back(name: str, prepared: Models, tmp_path:
     assert answer(again).equal(answer(adapted))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("kind", ["peft-lora", "peft-tiers", "peft-groups"])
-def test_the_others_run_on_four_bits_too(kind: str, prepared: Models, tmp_path: Path) -> None:
-    model = prepared("llama", torch.bfloat16)
+def test_the_others_run_on_four_bits_too(
+    kind: str, dtype: torch.dtype, prepared: Models, tmp_path: Path
+) -> None:
+    model = prepared("llama", dtype)
     script = script_of(model, kind, tmp_path)
     adapted = script["load_model"](model.folder, four_bit=True)
     linear = {layer for layer, what in adaptable(model.load()).items() if what == "module"}

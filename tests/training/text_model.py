@@ -10,23 +10,31 @@ import torch
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
 
 
-def write_model(folder: Path, **sizes: int) -> Path:
-    """A Llama of three layers, with a tokenizer of whole words that has a template for chats."""
+TOKENS = ["<unk>", "<pad>", "</s>", *WORDS]
+
+
+def words_tokenizer() -> Any:
+    """A tokenizer of whole words."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
-    tokens = ["<unk>", "<pad>", "</s>", *WORDS]
-    vocabulary = {word: number for number, word in enumerate(tokens)}
+    vocabulary = {word: number for number, word in enumerate(TOKENS)}
     words: Any = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     words.pre_tokenizer = Whitespace()
     special = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "</s>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **special)
-    tokenizer.save_pretrained(folder)
+    return PreTrainedTokenizerFast(tokenizer_object=words, **special)
+
+
+def write_model(folder: Path, **sizes: int) -> Path:
+    """A Llama of three layers, with a tokenizer."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    words_tokenizer().save_pretrained(folder)
     torch.manual_seed(0)
     plain = {
-        "vocab_size": len(tokens),
+        "vocab_size": len(TOKENS),
         "hidden_size": 32,
         "intermediate_size": 64,
         "num_hidden_layers": 3,

@@ -20,14 +20,15 @@ from spectrum_tui.app.screens.save import SaveScreen
 from spectrum_tui.app.widgets.kind_list import KindList
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
-from spectrum_tui.core.recipes.kinds import KINDS, OFFERED
+from spectrum_tui.core.recipes.kinds import OFFERED
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import save_scores
 from spectrum_tui.core.settings import Settings
 from tests import fused, made
 from tests.commands import Capture
+from tests.made import TEXT_KINDS
 
-NAMES = [kind.name for kind in KINDS]
+NAMES = [kind.name for kind in TEXT_KINDS]
 DOWN_TO = {name: ["down"] * number for number, name in enumerate(NAMES)}
 
 
@@ -92,7 +93,7 @@ async def test_up_and_down_choose_from_the_folder_too(tmp_path: Path) -> None:
         await press(pilot, *["down"] * len(OFFERED))
         assert app.dialog.kind is OFFERED[-1]
         await press(pilot, *["up"] * len(OFFERED))
-        assert app.dialog.kind is KINDS[0]
+        assert app.dialog.kind is TEXT_KINDS[0]
 
 
 async def test_a_click_chooses_and_writes_nothing(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ async def test_a_click_chooses_and_writes_nothing(tmp_path: Path) -> None:
         await press(pilot, "w")
         await pilot.click(KindList, offset=(10, 3))
         await press(pilot)
-        assert app.dialog.kind is KINDS[3]
+        assert app.dialog.kind is TEXT_KINDS[3]
         assert list(tmp_path.iterdir()) == []
         await pilot.click("#save")
         await press(pilot)
@@ -112,9 +113,9 @@ async def test_the_kind_is_remembered_while_the_app_runs(tmp_path: Path) -> None
     app = Host(made.result(), tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await press(pilot, "w", "down", "down", "escape", "w")
-        assert app.dialog.kind is KINDS[0]  # it was not used
+        assert app.dialog.kind is TEXT_KINDS[0]  # it was not used
         await press(pilot, "down", "down", "enter", "w")
-        assert app.dialog.kind is KINDS[2]
+        assert app.dialog.kind is TEXT_KINDS[2]
         assert "replaces" in app.said("#files")
 
 
@@ -190,7 +191,8 @@ class Long(RecipeKind):
 async def test_eight_kinds_and_many_files_fit(
     size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(save, "OFFERED", (*KINDS[:4], *(Long(f"x{i}") for i in range(4))))
+    offered = (*TEXT_KINDS[:4], *(Long(f"x{i}") for i in range(4)))
+    monkeypatch.setattr(save, "kinds_for", lambda result: offered)
     app = Host(made.result(), tmp_path)
     async with app.run_test(size=size) as pilot:
         await press(pilot, "w")

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.core.recipes.choice import Choice
-from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.worker.process import default_command, own_environment
 from tests import made
 from tests.checkpoints import llama, save
+from tests.made import TEXT_KINDS
 from tests.pty.terminal import PROGRAM, Terminal
 
 REPOSITORY = Path(__file__).parents[2]
@@ -125,7 +125,7 @@ def test_a_pythonpath_stays_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_the_advice_in_scripts_and_readme_is_safe() -> None:
     result = made.result(layers=4, types=2)
     texts = [(REPOSITORY / "README.md").read_text(encoding="utf-8")]
-    for kind in KINDS:
+    for kind in TEXT_KINDS:
         texts += [
             file.text
             for file in drafted(

@@ -25,7 +25,6 @@ from spectrum_tui.core.checkpoint.shards import leads_below
 from spectrum_tui.core.files import OutputFiles, slug
 from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.recipes.choice import Choice
-from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
@@ -35,6 +34,7 @@ from tests import made
 from tests.bare_system import sitecustomize as bare
 from tests.checkpoints import llama, save
 from tests.commands import Capture
+from tests.made import TEXT_KINDS
 
 SOURCE = Path(spectrum_tui.__file__).parent
 
@@ -229,7 +229,7 @@ def endings() -> set[str]:
     choice = Choice(
         selection=Selection(made.with_parameters(made.result())), policy=Policy(percent=50)
     )
-    return {file.ending for kind in KINDS for file in drafted(kind, choice)}
+    return {file.ending for kind in TEXT_KINDS for file in drafted(kind, choice)}
 
 
 def names_of(name: str, endings: set[str]) -> Iterator[str]:
@@ -324,7 +324,7 @@ def test_a_model_whose_path_looks_like_escapes_breaks_no_recipe() -> None:
     choice = Choice(
         selection=Selection(replace(plain, provenance=origin)), policy=Policy(percent=50)
     )
-    written = [file for kind in KINDS for file in drafted(kind, choice)]
+    written = [file for kind in TEXT_KINDS for file in drafted(kind, choice)]
     assert {Path(file.ending).suffix for file in written} == READERS.keys()
     for file in written:
         assert READERS[Path(file.ending).suffix](file.text) is not None

@@ -24,7 +24,9 @@ from spectrum_tui.core.trainers.safety import HazardError
 from tests.regexes import Place, collected, pumped, pumps
 
 PLACES, UNKNOWN = collected()
-LENGTHS = (20, 200, 10_000)
+LENGTHS = (20, 22, 24, 30, 45, 70, 100, 150, 220, 330, 500, 1000, 3000, 10_000)
+"""In small steps: what doubles with every character, or grows with the third power, is seen before
+a length at which it never ends, however fast the processor."""
 SECONDS = 0.1
 """Of the processor, for 10 kB. A pattern that goes through the text once needs 0.001 s."""
 

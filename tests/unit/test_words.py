@@ -79,7 +79,7 @@ ALWAYS_SEVERAL = {
     "cli/scan_model.py": {"parameters"},
     "freeze.py": {"rows"},
     "core/recipes/reference.py": {"layers"},  # after a type's name
-    "scripts/train_with_trl.py": {"parameters"},
+    "jobs/training.py": {"parameters"},
     "app/widgets/plan_panel.py": {"parameters"},
     "app/widgets/layer_facts.py": {"parameters"},
 }

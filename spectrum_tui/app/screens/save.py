@@ -25,7 +25,7 @@ from spectrum_tui.app.widgets.tick_box import TickBox
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
-from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, OFFERED
+from spectrum_tui.core.recipes.kinds import DEFAULT_KIND, kinds_for
 from spectrum_tui.core.recipes.writing import Drafts, Files, PlannedFile, planned_files, write_files
 
 
@@ -133,8 +133,9 @@ class SaveScreen(Dialog[Saved | None]):
         self.choice, self._words = choice, words or choice.policy.words
         self.result = choice.selection.result
         self._drafts = Drafts(choice)
-        first = next((one for one in OFFERED if one.name == kind), DEFAULT_KIND)
-        self._kinds = KindList(OFFERED, first)
+        offered = kinds_for(self.result)
+        first = next((one for one in offered if one.name == kind), DEFAULT_KIND)
+        self._kinds = KindList(offered, first)
         self._notes: dict[tuple[str, bool], Content] = {}
         self._folder = Input(output_dir, id="folder", select_on_focus=False, compact=True)
         own = bool(self.result.provenance.version)

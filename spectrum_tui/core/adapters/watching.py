@@ -57,8 +57,8 @@ class GradientWatch:
 
     def end_step(self) -> None:
         """Take what has come together since the last time as the gradient of one step."""
-        for layer, sketch in self._now.items():
-            norm = float(sketch.norm())
+        norms = _norms(list(self._now.values()))
+        for (layer, sketch), norm in zip(self._now.items(), norms, strict=True):
             if not math.isfinite(norm):  # a step that loss scaling throws away
                 continue
             self._steps[layer] = self._steps.get(layer, 0) + 1
@@ -105,6 +105,17 @@ class GradientWatch:
                 self._signs[key] = signs(size, side).to(values.device)
             values = values @ self._signs[key].to(values.dtype)
         return values.float()
+
+
+def _norms(sketches: Sequence[torch.Tensor]) -> list[float]:
+    """Return the norms of all, waiting for a GPU once, not once for each."""
+    import torch
+
+    norms = [sketch.norm() for sketch in sketches]
+    if not norms:
+        return []
+    values: list[float] = torch.stack([norm.to(norms[0].device) for norm in norms]).tolist()
+    return values
 
 
 def is_watched(adapter: LiveAdapter) -> bool:

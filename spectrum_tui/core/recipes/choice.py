@@ -95,6 +95,11 @@ class RecipeKind:
     options: ClassVar[tuple[str, ...]] = ()
     is_recipe: ClassVar[bool] = True
     """Whether something is trained by what is written."""
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """The tasks whose models it trains, by their names in `tasks`; all where none is named."""
+    names_whole: ClassVar[bool] = False
+    """Whether it names what trains under keys of one trainer, so that all of a model is refused as
+    in the YAML list."""
 
     @property
     def experts(self) -> bool:

@@ -13,15 +13,17 @@ from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import ClassVar
 
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml, hub_id, one_line, source_of
+from spectrum_tui.core.recipes.tasks import refuse_other
 from spectrum_tui.core.recipes.trl import script
 from spectrum_tui.core.results.results import Provenance, Result
 from spectrum_tui.core.saved.store import files_of
 
 _PACKAGE = "spectrum_tui"
-_ROOTS = ("freeze", "jobs.arguments", "jobs.checkpoints", "jobs.data", "jobs.loading", "jobs.proof")
+_ROOTS = ("jobs.arguments", "jobs.data", "jobs.loading", "jobs.training")
 _RELEASE = re.compile(r"transformers (\d+\.\d+\.\d+) ")
 _REQUIREMENTS = """\
 # What train.py imports. torch comes with the container.
@@ -59,11 +61,13 @@ class SagemakerKind(RecipeKind):
 
     name = "sagemaker"
     title = "Training job"
-    purpose = "Folder with a training job for SageMaker or torchrun"
+    purpose = "A training job, also on SageMaker"
+    tasks: ClassVar[tuple[str, ...]] = ("text",)
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the files of the folder; raises SelectionError for a choice that must not be
         written."""
+        refuse_other(choice.selection.result, self)
         recipe = SpectrumYaml(choice.selection)
         names = recipe.text(choice.policy)
         result, ending = choice.selection.result, choice.policy.ending

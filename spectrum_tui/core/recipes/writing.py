@@ -12,7 +12,7 @@ from spectrum_tui.core.files import check_writable, refuse_replacing, write_text
 from spectrum_tui.core.recipes.axolotl import fused_types
 from spectrum_tui.core.recipes.check import refuse_everything, refuse_missing
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
-from spectrum_tui.core.recipes.spectrum import named
+from spectrum_tui.core.recipes.spectrum import LIST, named
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.store import files_of, save_scores
 
@@ -66,15 +66,15 @@ def drafted(kind: RecipeKind, choice: Choice) -> Files:
         return kind.files(choice)
     refuse_missing(choice.selection.result, allowed=choice.allow_missing)
     files = kind.files(choice)
-    if is_list_of_names(files) and not choice.experts:
+    if (kind.names_whole or is_list_of_names(files)) and not choice.experts:
         wanted = named(choice.selection, choice.policy)
         refuse_everything(wanted, choice.selection.result.parameters)
     return files
 
 
 def is_list_of_names(files: Files) -> bool:
-    """Return whether what is written is a YAML list that trainers read."""
-    return files[0].ending.endswith((".yaml", ".yml"))
+    """Return whether what is written is the YAML list that trainers read."""
+    return files[0].ending.endswith((".yaml", ".yml")) and f"\n{LIST}\n" in f"\n{files[0].text}"
 
 
 def is_folder(files: Sequence[RecipeFile]) -> bool:

@@ -12,13 +12,14 @@ from spectrum_tui.cli.main import main
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.recipes import kinds
 from spectrum_tui.core.recipes.choice import FROZEN_EMBEDDINGS, Choice, RecipeFile, RecipeKind
-from spectrum_tui.core.recipes.kinds import KINDS, kind_named
+from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.writing import write_files
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result, save_scores
 from tests import fused, made
 from tests.commands import Capture, process, refused
+from tests.made import TEXT_KINDS
 
 pytestmark = pytest.mark.usefixtures("in_empty_folder")
 
@@ -218,12 +219,12 @@ def test_help_lists_every_kind_with_its_purpose_and_loads_nothing_heavy() -> Non
     )
     done = process("export", "--help", code=code)
     assert done.stderr == ""
-    for kind in KINDS:
+    for kind in TEXT_KINDS:
         assert f"  {kind.name} " in done.stdout
         assert kind.purpose in done.stdout
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", TEXT_KINDS, ids=lambda kind: kind.name)
 def test_every_kind_fits_on_its_line(kind: RecipeKind) -> None:
     assert len(kind.title) <= 16
     assert len(kind.purpose) <= 34  # beside the titles, in a dialog of 60 columns

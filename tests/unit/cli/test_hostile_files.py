@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from spectrum_tui.core.recipes.choice import Choice
-from spectrum_tui.core.recipes.kinds import KINDS
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
@@ -19,6 +18,7 @@ from spectrum_tui.core.saved.store import load_result, save_scores
 from tests import made
 from tests.checkpoints import llama, save
 from tests.hostile import ESCAPES, HIDDEN, JSON_TEXT, TEXT, assert_plain
+from tests.made import TEXT_KINDS
 from tests.peft_folders import config, pairs, save_adapter
 from tests.unit.cli.hostile_shell import Shell
 
@@ -47,7 +47,7 @@ def test_scores(field: str, tmp_path: Path, shell: Shell) -> None:
     path = scores_file(tmp_path, ROWS[field])
     shell("yaml", path)
     shell("yaml", path, "-o", f"{ESCAPES}.yaml")
-    for kind in KINDS:
+    for kind in TEXT_KINDS:
         shell("export", path, "--as", kind.name)
         shell("export", path, "--as", kind.name, "-o", f"out{Path(kind.name).suffix}.json")
     shell("compare", path, path)
@@ -85,7 +85,7 @@ def hostile_result() -> Any:
 def test_details_of_the_cache(tmp_path: Path, shell: Shell) -> None:
     path = str(save_scores(hostile_result(), tmp_path).scores)
     assert load_result(Path(path)).provenance.model == JSON_TEXT
-    for kind in KINDS:
+    for kind in TEXT_KINDS:
         shell("export", path, "--as", kind.name)
     shell("compare", path, path)
     shell("memory", path, "--fit", "24")
@@ -95,7 +95,7 @@ def test_details_of_the_cache(tmp_path: Path, shell: Shell) -> None:
 def test_recipes_of_hostile_results_say_what_they_mean() -> None:
     """Comments are made printable; names are exact or refused."""
     choice = Choice(selection=Selection(hostile_result()), policy=Policy(percent=50))
-    for kind in KINDS:
+    for kind in TEXT_KINDS:
         for file in drafted(kind, choice):
             assert_plain(file.text.encode())
             if file.ending.endswith(".yaml"):

@@ -12,7 +12,7 @@ from spectrum_tui.cli.main import main
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.check import refuse_missing
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
-from spectrum_tui.core.recipes.kinds import KINDS
+from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
@@ -21,6 +21,7 @@ from spectrum_tui.core.saved.store import save_scores
 from tests import checkpoints, made
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, RECIPE, Capture, refused
+from tests.made import TEXT_KINDS
 
 WIDE = [
     row
@@ -45,7 +46,7 @@ MANY = failed(*WIDE[:6])
 FEW = failed(*WIDE[:3])
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", TEXT_KINDS, ids=lambda kind: kind.name)
 def test_every_kind_is_refused_where_a_tenth_is_missing_unless_asked_for(kind: RecipeKind) -> None:
     assert share_of(MANY) > 0.1
     with pytest.raises(SelectionError, match=r"6 of 84 layers have no score: 1\d\S* ?% of the"):
@@ -58,7 +59,9 @@ def test_every_kind_is_refused_where_a_tenth_is_missing_unless_asked_for(kind: R
 
 def test_a_few_missing_layers_are_said_in_the_comment_and_not_refused() -> None:
     assert 0.01 < share_of(FEW) < 0.1
-    text = drafted(KINDS[0], Choice(selection=Selection(FEW), policy=Policy(percent=50)))[0].text
+    text = drafted(DEFAULT_KIND, Choice(selection=Selection(FEW), policy=Policy(percent=50)))[
+        0
+    ].text
     comments = [line for line in text.splitlines() if line.startswith("# ")]
     assert sum("3 of 84 layers have no score" in line for line in comments) == 1
     names = yaml.safe_load(text)["unfrozen_parameters"]
@@ -66,9 +69,9 @@ def test_a_few_missing_layers_are_said_in_the_comment_and_not_refused() -> None:
     assert not missing & set(names)
     assert (
         "no score"
-        not in drafted(KINDS[0], Choice(selection=Selection(failed()), policy=Policy(percent=50)))[
-            0
-        ].text
+        not in drafted(
+            TEXT_KINDS[0], Choice(selection=Selection(failed()), policy=Policy(percent=50))
+        )[0].text
     )
 
 

@@ -58,7 +58,7 @@ def test_what_is_no_hub_id_is_left_to_the_command_line(model: str, tmp_path: Pat
         ("the checkpoint", ""),
         ("LlamaForCausalLM", "LlamaForCausalLM"),
         ("transformers 5.23.0 Gemma3ForCausalLM", "Gemma3ForCausalLM"),
-        ("transformers 5.4.0.dev0 XForY matched by suffix", "XForY"),
+        ("transformers 5.4.0.dev0 XForCausalLM matched by suffix", "XForCausalLM"),
     ],
 )
 def test_the_class_is_the_one_whose_names_these_are(

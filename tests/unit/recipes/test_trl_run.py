@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from spectrum_tui.core.errors import SpectrumError
+from spectrum_tui.jobs.training import say
 from tests import made
 from tests.unit.recipes.trl_script import RESULT, script_of, values_in
 
@@ -55,12 +56,12 @@ def test_what_is_named_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     script = values_in(script_of(RESULT), tmp_path)
     every = tuple(RESULT.names)
     model = model_of(every)
-    script["freeze"](model, OPTIONS)
+    script["freeze_model"](model, OPTIONS)
     trains = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trains == set(script["NAMES"]) and len(trains) < len(every)
     said = capsys.readouterr().out
     assert f"training {2 * len(trains):,} of {2 * len(every):,} parameters" in said
-    script["freeze"](model, SimpleNamespace(enable_spectrum=False, recipe=""))
+    script["freeze_model"](model, SimpleNamespace(enable_spectrum=False, recipe=""))
     assert "training all of the model" in capsys.readouterr().out
 
 
@@ -69,7 +70,7 @@ def test_names_in_a_file_count_more(tmp_path: Path) -> None:
     model = model_of(tuple(RESULT.names))
     recipe = tmp_path / "r.yaml"
     recipe.write_text("unfrozen_parameters:\n- ^lm_head.weight$\n- model.layers.1.mlp.down_proj\n")
-    script["freeze"](model, SimpleNamespace(enable_spectrum=True, recipe=str(recipe)))
+    script["freeze_model"](model, SimpleNamespace(enable_spectrum=True, recipe=str(recipe)))
     trains = {name for name, p in model.named_parameters() if p.requires_grad}
     assert {"lm_head.weight", "model.layers.1.mlp.down_proj.weight"} <= trains
     assert {name.removesuffix("bias").removesuffix("weight") for name in trains} == {
@@ -77,29 +78,28 @@ def test_names_in_a_file_count_more(tmp_path: Path) -> None:
         "model.layers.1.mlp.down_proj.",
     }
     with pytest.raises(SpectrumError, match="none"):
-        script["freeze"](model, SimpleNamespace(enable_spectrum=True, recipe="/none"))
+        script["freeze_model"](model, SimpleNamespace(enable_spectrum=True, recipe="/none"))
 
 
 def test_what_is_not_meant_ends_it(tmp_path: Path) -> None:
     script = values_in(script_of(RESULT), tmp_path)
     lacking = tuple(name for name in RESULT.names if name != script["NAMES"][-1])
     with pytest.raises(SpectrumError, match=r"Not in this model: .*, one of 1 such names"):
-        script["freeze"](model_of(lacking), OPTIONS)
+        script["freeze_model"](model_of(lacking), OPTIONS)
     with pytest.raises(SpectrumError, match="Nothing that the recipe names"):
-        script["freeze"](model_of(("a",)), OPTIONS)
+        script["freeze_model"](model_of(("a",)), OPTIONS)
 
 
 def test_an_assumed_head_that_is_missing_does_not_end_it(tmp_path: Path) -> None:
     script = values_in(script_of(made.result(sizes=False)), tmp_path)
     there = tuple(name for name in script["NAMES"] if name != "lm_head.weight")
-    script["freeze"](model_of(there), OPTIONS)
+    script["freeze_model"](model_of(there), OPTIONS)
 
 
 def test_only_the_first_process_speaks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    script = values_in(script_of(RESULT), tmp_path)
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        script["say"](f"rank {rank}")
+        say(f"rank {rank}")
     assert capsys.readouterr().out == "rank 0\n"
