@@ -388,6 +388,15 @@ def test_a_general_text_is_kept_unless_it_is_trained_on(tmp_path: Path) -> None:
     assert trained.conditions.kept == "" and len(trained.conditions.digests) == 2
 
 
+def test_a_text_to_keep_that_is_trained_on_is_noted(tmp_path: Path) -> None:
+    usual = asked(tmp_path)
+    prepared = prepare(replace(usual, kept=usual.data))
+    both = prepared.texts["train"].documents
+    said = f"{both} of 20 examples to be kept are trained on: not forgetting them says little."
+    assert said in prepared.notes
+    assert not any("are trained on" in note for note in prepare(usual).notes)
+
+
 def test_a_model_is_where_it_is_said_to_be_or_in_the_folder_of_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
