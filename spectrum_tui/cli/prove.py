@@ -24,6 +24,7 @@ from spectrum_tui.core.proof.plan import (
     DTYPES,
     MOST_SEEDS,
     MOST_STEPS,
+    parse_device,
     parse_price,
 )
 from spectrum_tui.core.proof.proof import Proof, proof_text
@@ -103,7 +104,7 @@ def _conditions(options: argparse.Namespace, known: Conditions) -> Conditions:
         batch=parse_batch(options.batch),
         sequence=parse_sequence(options.sequence),
         processes=parse_gpus(options.gpus),
-        device=options.device.strip().lower() or "auto",
+        device=parse_device(options.device),
         dtype=options.dtype,
         checkpointing=options.checkpointing,
         judged=_whole(options.judged, MOST_STEPS, "judged"),

@@ -57,7 +57,7 @@ def live_lines(view: ProofView, width: int) -> Iterator[Content]:
         )
     text = f"  {view.share:4.0%}  ".replace("%", " %")
     left = numbers.about(view.left)
-    text += f"{left} left" if math.isfinite(view.left) else "time left: after the first steps"
+    text += f"{left} left" if math.isfinite(view.left) else "time left: not known yet"
     track = max(4, width - len(text))
     full = round(view.share * track)
     yield Content.assemble(
