@@ -87,7 +87,7 @@ async def test_the_metrics_of_data_stand_beside_the_others(
         assert results.state.ranking.metric.name == "spectrum"
         await pilot.press("v")
         assert results.state.ranking.metric.name == "gradient"
-    assert load_result(scores).metrics[-4:] == DATA_METRICS
+    assert load_result(scores).metrics[-len(DATA_METRICS) :] == DATA_METRICS
 
 
 @pytest.mark.parametrize("gpu", [True, False])

@@ -18,7 +18,6 @@ from spectrum_tui.core.proof.rates import rate_text
 from spectrum_tui.core.proof.rows import Row
 from spectrum_tui.core.text import shortened
 
-
 _TRAINS: dict[Kind, str] = {
     "full": "trains every parameter",
     "top": "the best {share} of each layer type",

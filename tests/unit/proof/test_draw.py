@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from spectrum_tui.core.errors import RecipeError, ResultsError, SelectionError
 from spectrum_tui.core.memory.budget import filled
-from spectrum_tui.core.probing.merging import with_probed
+from spectrum_tui.core.probing.as_metrics import with_probed
 from spectrum_tui.core.probing.records import Probed
 from spectrum_tui.core.proof.draw import chosen, drawn
 from spectrum_tui.core.proof.methods import SELECTIONS, Method, parse_method
