@@ -56,7 +56,7 @@ ALWAYS_SEVERAL = {
     "app/widgets/layer_tree.py": {"experts"},  # of a parameter that holds several
     "core/recipes/axolotl.py": {"experts"},
     "core/proof/table.py": {"tokens"},  # of a batch: `2 × 512 tokens`
-    "core/recipes/peft_script.py": {"parameters", "experts"},
+    "core/recipes/adapter_comments.py": {"experts"},
     "app/widgets/memory_line.py": {"GPUs"},  # said where there is more than one
     "app/proof_setup.py": {"tokens"},  # of texts, as `1.2 k`
     "app/screens/proof.py": {"steps"},  # of a window: two or more
