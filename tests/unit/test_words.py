@@ -64,7 +64,7 @@ ALWAYS_SEVERAL = {
     "cli/prove.py": {"tokens"},  # of a batch
     "cli/probe.py": {"tokens"},  # of batches
     "proving/probing/asking.py": {"tokens"},
-    "proving/machine.py": {"processes"},  # that share one
+    "core/proof/plan.py": {"processes"},  # that cannot share a batch: two or more
     "cli/memory.py": {"GPUs", "parameters", "tokens"},
     "core/memory/fit.py": {"GPUs"},
     "core/memory/budget.py": {"parameters"},  # as `8.03 B`
