@@ -17,6 +17,7 @@ import pytest
 from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import kind_named, kinds_for
 from spectrum_tui.core.recipes.writing import is_list_of_names
@@ -232,7 +233,7 @@ def test_whole_blocks_in_llama_factory(
         try:
             text = kind.files(Choice(selection=Selection(result), policy=policy))[0].text
         except SelectionError as exc:
-            assert f"{len(trains - wanted):,} others would train" in str(exc)
+            assert f"{counted(len(trains - wanted), 'other')} would train" in str(exc)
             continue
         assert of_llama_factory(model, text) == wanted
         right += 1

@@ -161,9 +161,10 @@ async def test_a_proof_from_the_results_to_its_verdict(
         assert proof.verdict.lines[0] in said(screen)
         assert screen.table.current is not None
         assert screen.table.current.method == proof.verdict.best == "full"
-        await pilot.press("w")
+        await pilot.press("w", "w")
         await pilot.pause()
-        assert any(str(folder) in one.message for one in opened._notifications)
+        (files,) = opened._notifications
+        assert str(folder) in files.message
 
 
 async def test_a_row_is_followed_while_it_runs_and_the_stop_keeps_the_rest(

@@ -315,6 +315,7 @@ class ProofScreen(NamedKeys, Screen[None]):
         if self.view.live:
             said += f"; {TABLE}, {PLOT} and {PROOF} come at the end, or when you stop."
         self._detail.update(Content(said))
+        self.app.clear_notifications()  # pressed again, it would stand there twice
         self.notify(said, title="Written", markup=False, timeout=15)
 
     async def action_take(self) -> None:

@@ -189,7 +189,7 @@ def freeze_findings(meant: Collection[str], model: Model) -> list[Finding]:
     others = setting.trains - set(meant)
     sizes = model.sizes
     numel, whole = (sum(sizes[one] for one in some) for some in (meant, setting.trains))
-    more = f"{len(others):,} others too, {count(whole)} elements instead of {count(numel)}"
+    more = f"{counted(len(others), 'other')} too, {count(whole)} elements instead of {count(numel)}"
     keys = ", ".join(f"{key}: {value}" for key, value in setting.keys.items())
     return [
         Finding(

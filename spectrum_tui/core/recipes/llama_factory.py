@@ -48,7 +48,7 @@ class LlamaFactoryKind(RecipeKind):
         if others := len(setting.trains - wanted):
             raise SelectionError(
                 "LLaMA-Factory freezes whole blocks: with these "
-                f"{counted(len(wanted), 'parameter')}, {others:,} others would train.",
+                f"{counted(len(wanted), 'parameter')}, {counted(others, 'other')} would train.",
                 "Choose whole blocks, the first or the last (--blocks, --top-percent 100, all "
                 "types), or save spectrum for another trainer.",
                 field="kind",

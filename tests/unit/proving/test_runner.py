@@ -374,7 +374,9 @@ def test_a_model_of_the_hub_is_a_commit(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_folder_without_a_tokenizer_is_refused_before_any_row(tmp_path: Path) -> None:
     model = checkpoints.save(tmp_path / "model", checkpoints.llama())
-    with pytest.raises(CheckpointError, match="has no tokenizer"):
+    with pytest.raises(
+        CheckpointError, match="has no tokenizer, and only models of text are trained"
+    ):
         of_folder(tmp_path, made.with_parameters(made.result()), model)
     assert not (tmp_path / "proof").exists()
 
