@@ -169,7 +169,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _add_tiers(parser: argparse.ArgumentParser) -> None:
     """`--medium-percent P`, `--high-rank R`, `--medium-rank R`."""
-    group = parser.add_argument_group("adapters", "tiers and ranks of the peft recipes")
+    group = parser.add_argument_group("adapters", "tiers and ranks of adapters")
     group.add_argument(
         "--medium-percent",
         metavar="P",

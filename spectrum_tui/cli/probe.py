@@ -18,7 +18,7 @@ from spectrum_tui.core.files import OutputFiles, output_folder, usable_cache
 from spectrum_tui.core.memory.presets import parse_batch, parse_sequence
 from spectrum_tui.core.numbers import about, count, counted, finite, size
 from spectrum_tui.core.policy_values import parse_memory
-from spectrum_tui.core.probing.merging import agreement
+from spectrum_tui.core.probing.as_metrics import agreement
 from spectrum_tui.core.probing.records import Doing, Plan, Probed, ProbeJob, parse_batches
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.library import record
@@ -219,7 +219,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=f"{PROGRAM} probe",
         description="Measure gradients and activations of every layer on some data, as metrics "
-        "beside those of a scan: gradient, gradient_snr, fisher, activation.",
+        f"beside those of a scan: {', '.join(DATA_METRICS)}.",
     )
     add = parser.add_argument
     add_options(parser, "model")

@@ -111,6 +111,21 @@ def of_swift(model: Any, text: str) -> set[str]:
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
+def of_llama_factory(model: Any, text: str) -> set[str]:
+    """The names that train by LLaMA-Factory's freeze tuning."""
+    keys = yaml.safe_load(text)
+    assert keys["finetuning_type"] == "freeze"
+    config = getattr(model.config, "text_config", model.config)
+    count, n = config.num_hidden_layers, int(keys["freeze_trainable_layers"])
+    blocks = range(max(0, count - n), count) if n > 0 else range(min(-n, count))
+    modules = str(keys["freeze_trainable_modules"]).split(",")
+    texts = [f".{i}.{'' if part == 'all' else part}" for part in modules for i in blocks]
+    texts += str(keys.get("freeze_extra_modules") or "").split(",")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(part in name for part in texts if part))
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def of_freeze_except(model: Any, text: str) -> set[str]:
     """The names that train by our own reader of recipes.
 

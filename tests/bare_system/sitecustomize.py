@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: F401  # which asks this system's calls as it is imported, from Python 3.12 on
 import os
 import pathlib
 import signal

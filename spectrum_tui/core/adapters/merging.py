@@ -158,7 +158,7 @@ class _Planned:
             added = counted(len(self.new), "tensor")
             yield f"{added} that the base does not have: {', '.join(self.new)}."
         if rows := self._rows():
-            yield f"the embeddings have {rows:,} rows, as the adapter's."
+            yield f"the embeddings have {counted(rows, 'row')}, as the adapter's."
 
     def _shard(self, source: StoredSource) -> str:
         return Path(source.parts[0].file).relative_to(self.checkpoint.folder).as_posix()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -46,6 +47,28 @@ def parse_price(text: str) -> float:
             field="price",
         )
     return price
+
+
+def parse_device(text: str) -> str:
+    """Return the name of a device, there or not: that is known once torch is; raises InputError."""
+    device = text.strip().lower() or "auto"
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,4})?", device):
+        raise InputError(
+            f"{safe(text.strip())!r} is no device.",
+            "Give auto, cpu, cuda, cuda:1 or mps.",
+            field="device",
+        )
+    return device
+
+
+def check_shared(conditions: Conditions) -> None:
+    """Raise InputError where several processes cannot have equal parts of each batch."""
+    if conditions.batch % conditions.processes:
+        raise InputError(
+            f"A batch of {conditions.batch} cannot be shared by {conditions.processes} processes.",
+            f"Give a multiple: --batch {conditions.processes}.",
+            field="batch",
+        )
 
 
 def parse_dtype(text: str) -> str:

@@ -33,8 +33,13 @@ def parse_rates(text: str, methods: Sequence[Method]) -> dict[str, float]:
     "lr")."""
     rates: dict[str, float] = {}
     for part in filter(None, (one.strip() for one in text.split(","))):
-        name, _, typed = part.rpartition("=")
-        rates[name.strip()] = _rate(typed)
+        name, named, typed = (one.strip() for one in part.rpartition("="))
+        if (named and not name) or name in rates:
+            problem = "has no method" if named and not name else "is the second for its method"
+            raise InputError(
+                f"The rate {safe(part)!r} {problem}.", "Give one, as full=2e-5.", field="lr"
+            )
+        rates[name] = _rate(typed)
     if not rates:
         raise InputError("No rate is given.", "Give one, as 2e-4 or full=2e-5.", field="lr")
     known = {"", *(m.text for m in methods), *(m.kind for m in methods)}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from spectrum_tui.core.recipes.adapter_comments import Comments
 from spectrum_tui.core.recipes.adapters import AdapterCount, AdapterLayers, adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
-from spectrum_tui.core.recipes.peft_config import config_text, targets_of
+from spectrum_tui.core.recipes.peft_config import Targets, config_text, targets_of
 from spectrum_tui.core.recipes.peft_script import Script, two_files
 from spectrum_tui.core.results.results import BoolArray
 
@@ -26,6 +27,8 @@ class AdapterKind(RecipeKind):
     meaning: str
     options: ClassVar[tuple[str, ...]] = ("high_rank",)
     keeps_high: ClassVar[bool] = False
+    keeps: ClassVar[bool] = True
+    """Whether its files name what must not be quantised."""
 
     @property
     def has_medium(self) -> bool:
@@ -82,31 +85,45 @@ class AdapterKind(RecipeKind):
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the LoraConfig as JSON and the script that reads it; raises SelectionError."""
         layers = adapter_layers(choice.selection)
+        targets = self.targets(choice)
+        groups = self._groups(layers, choice)
+        script = Script(
+            comments=self._comments(choice, targets, groups),
+            made=self.made(layers, choice),
+            always_4bit=self.keeps_high,
+            groups=groups,
+            callback=self._callback(choice),
+        )
+        stem = f"_{self.name}_{self._ending(choice)}"
+        return two_files(stem, config_text(targets, layers.result), script.text())
+
+    def targets(self, choice: Choice) -> Targets:
+        """Return what adapters are made of; raises SelectionError."""
+        layers = adapter_layers(choice.selection)
         high, medium = self.tiers(layers, choice)
         whole = layers.whole(high) & self.keeps_high
         self._check(choice, whole, medium | (high & ~whole))
-        targets = targets_of(
+        return targets_of(
             layers,
             self._ranked(layers, choice, whole),
             whole,
             heads=choice.task_modules,
             limit=layers.limit(choice.shape),
         )
-        groups = self._groups(layers, choice)
-        script = Script(
+
+    def _comments(
+        self, choice: Choice, targets: Targets, groups: Sequence[Sequence[str]] = ()
+    ) -> Comments:
+        layers = adapter_layers(choice.selection)
+        return Comments(
             layers=layers,
             targets=targets,
-            made=self.made(layers, choice),
-            opening=self._opening(choice, groups),
             choice=choice,
+            opening=self._opening(choice, groups),
             end=self.end(choice),
-            always_4bit=self.keeps_high,
-            groups=groups,
-            callback=self._callback(choice),
             notes=self._notes(layers, choice),
+            keeps=self.keeps,
         )
-        stem = f"_{self.name}_{self._ending(choice)}"
-        return two_files(stem, config_text(targets, layers.result), script.text())
 
     def _ranked(
         self, layers: AdapterLayers, choice: Choice, whole: BoolArray

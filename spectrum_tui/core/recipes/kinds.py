@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.recipes.axolotl import AxolotlKind
+from spectrum_tui.core.recipes.axolotl_lora import AxolotlLoraKind
 from spectrum_tui.core.recipes.choice import RecipeKind
+from spectrum_tui.core.recipes.llama_factory import LlamaFactoryKind
 from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS
 from spectrum_tui.core.recipes.reference import ReferenceKind
 from spectrum_tui.core.recipes.sagemaker import SagemakerKind
@@ -14,6 +16,7 @@ from spectrum_tui.core.recipes.table import TABLES
 from spectrum_tui.core.recipes.tasks import fits
 from spectrum_tui.core.recipes.trainer import TrainerKind
 from spectrum_tui.core.recipes.trl import TrlKind
+from spectrum_tui.core.recipes.unsloth import UnslothKind
 from spectrum_tui.core.results.results import Result
 
 KINDS: tuple[RecipeKind, ...] = (
@@ -24,7 +27,10 @@ KINDS: tuple[RecipeKind, ...] = (
     SagemakerKind(),
     TrainerKind(),
     *ADAPTER_KINDS,
+    AxolotlLoraKind(),
+    UnslothKind(),
     SwiftKind(),
+    LlamaFactoryKind(),
 )
 DEFAULT_KIND = KINDS[0]
 OFFERED = (*KINDS, *TABLES)

@@ -89,6 +89,11 @@ def targets_of(
 
 def config_text(targets: Targets, result: Result) -> str:
     """Return the LoraConfig as JSON."""
+    return json.dumps(config_of(targets, result), indent=2) + "\n"
+
+
+def config_of(targets: Targets, result: Result) -> dict[str, Any]:
+    """Return the arguments of the LoraConfig."""
     ranks = targets.ranks
     usual = min(ranks.values())
     others = {re.escape(name): rank for name, rank in ranks.items() if rank != usual}
@@ -108,8 +113,7 @@ def config_text(targets: Targets, result: Result) -> str:
         "modules_to_save": list(targets.whole),
     }
     optional = ("target_parameters", "rank_pattern", "alpha_pattern", "modules_to_save")
-    kept = {key: value for key, value in config.items() if value or key not in optional}
-    return json.dumps(kept, indent=2) + "\n"
+    return {key: value for key, value in config.items() if value or key not in optional}
 
 
 def module_of(weight: str) -> str:

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spectrum_tui.core.recipes.adapters import REASONS, AdapterLayers
-from spectrum_tui.core.recipes.check import missing_note
-from spectrum_tui.core.recipes.choice import Choice, RecipeFile
+from spectrum_tui.core.recipes.adapter_comments import WIDTH, Comments
+from spectrum_tui.core.recipes.choice import RecipeFile
 from spectrum_tui.core.recipes.peft_config import Targets, outside_blocks
-from spectrum_tui.core.recipes.policy_line import policy_line
-from spectrum_tui.core.recipes.spectrum import (
-    DEMONSTRATION,
-    hub_id,
-    made_by,
-    model_class,
-    one_line,
-    source_of,
-)
+from spectrum_tui.core.recipes.spectrum import hub_id, model_class
 from spectrum_tui.core.results.results import Result
-from spectrum_tui.core.scoring.metrics import described
-from spectrum_tui.core.settings import DEMO_NAME
-
-_WIDTH = 88
-"""The line length of ruff and black where nobody asked for another."""
-BY_WEIGHT = (
-    "Some linear modules are named by their weight, in target_parameters: in target_modules, "
-    "PEFT would also match the experts of every block by their names."
-)
 
 EVERY = 200
 """Steps between two choices of the adapters that train, unless the script is changed."""
@@ -110,29 +91,21 @@ _OPTION = """\
 class Script:
     """One Python file, beside the JSON that it reads.
 
-    `opening` says in one line what the adapter is, `end` up to where layers were selected;
-    `notes` are remarks of the kind, one line each. `groups` share an adapter each; `made` is how
-    many parameters train when the model is made, 0 where that is unknown. `callback` are the
-    arguments of `SpectrumAdapters`, where it changes the adapters.
+    `groups` share an adapter each; `made` is how many parameters train when the model is made, 0
+    where that is unknown. `callback` are the arguments of `SpectrumAdapters`, where it changes the
+    adapters.
     """
 
-    layers: AdapterLayers
-    targets: Targets
+    comments: Comments
     made: int
-    opening: str
-    choice: Choice
-    end: float
     always_4bit: bool = False
     groups: Sequence[Sequence[str]] = ()
     callback: Sequence[str] = ()
-    notes: Sequence[str] = ()
 
     def text(self) -> str:
         """Return the file."""
-        comments = [self.opening, *self._origin(), *self.notes, *self._remarks()]
         parts = [
-            "\n".join(f"# {line}" for text in comments for line in folded(one_line(text)))
-            + f"\n{policy_line(self.choice.policy, self._result.scores.metric)}"
+            "\n".join(self.comments.lines())
             + '\n"""Put a LoRA adapter on the model and check how much trains."""\n',
             self._imports(),
             self._constants() + "\n",
@@ -155,7 +128,7 @@ class Script:
 
     @property
     def _result(self) -> Result:
-        return self.layers.result
+        return self.comments.layers.result
 
     @property
     def _class(self) -> str:
@@ -169,62 +142,12 @@ class Script:
     def _revision(self) -> str:
         return self._result.provenance.revision if self._id else ""
 
-    def _origin(self) -> list[str]:
-        origin = self._result.provenance
-        metric = f"metric {described(self._result.scores.metric).title}"
-        how = (made_by(origin), metric, origin.finished, f"names as in {origin.naming}")
-        return [
-            *([DEMONSTRATION] if origin.model == DEMO_NAME else []),
-            source_of(origin),
-            " · ".join(filter(None, how)),
-            *filter(None, [missing_note(self._result)]),
-        ]
-
-    def _remarks(self) -> list[str]:
-        """Return what a reader would not expect: experts, names that PEFT rewrites, what is left
-        out."""
-        left_out = self.layers.left_out(
-            self.choice.shape, self.end, embeddings=bool(self.targets.heads)
-        )
-        lines = [
-            f"Left out: {len(rows):,} selected {REASONS[place]}."
-            for place, rows in left_out.items()
-        ]
-        lines += self._about_heads()
-        by_weight = [name.endswith(".weight") for name in self.targets.parameters]
-        if not all(by_weight):
-            lines.append(self._about_experts())
-        if any(by_weight):
-            lines.append(BY_WEIGHT)
-        if by_weight and len(set(self.targets.ranks.values())) > 1:
-            lines.append("PEFT warns that it ignores rank_pattern for these. It does not.")
-        return lines
-
-    def _about_heads(self) -> list[str]:
-        task = ", ".join(self._result.task_modules)
-        if not task:
-            return ["Embeddings and output head stay frozen, and are never quantised."]
-        if self.targets.heads:
-            words = f"The task head trains whole: {task}. Embeddings stay frozen."
-        else:
-            words = f"Embeddings and heads stay frozen, including the task head: {task}."
-        return [f"{words} They are never quantised."]
-
-    def _about_experts(self) -> str:
-        most = int(self.layers.experts.max())
-        return (
-            "Fused experts are adapted as one parameter: rank r for each expert, so r times their "
-            f"number in all ({most} experts). bitsandbytes does not quantise them."
-        )
-
     def _constants(self) -> str:
-        weights = (n for n in self.targets.parameters if n.endswith(".weight"))
-        kept = [*self.targets.whole, *(name.removesuffix(".weight") for name in weights)]
         values = {
             "MODEL": json.dumps(self._id) if self._id else "",
             "REVISION": json.dumps(self._revision) if self._revision else "",
             "CONFIG": 'json.loads(Path(__file__).with_suffix(".json").read_text())',
-            "KEEP": listed(list(dict.fromkeys([*kept, *outside_blocks(self._result)]))),
+            "KEEP": listed(kept_apart(self.comments.targets, self._result)),
             "TRAINABLE": str(self.made or ""),
             "EVERY": str(EVERY) if self.callback else "",
         }
@@ -266,6 +189,14 @@ class Script:
         )
 
 
+def kept_apart(targets: Targets, result: Result) -> list[str]:
+    """Return the modules that bitsandbytes must not quantise: those that train whole, those that
+    are adapted by their weight, and linear ones outside the blocks."""
+    weights = (name for name in targets.parameters if name.endswith(".weight"))
+    kept = [*targets.whole, *(name.removesuffix(".weight") for name in weights)]
+    return list(dict.fromkeys([*kept, *outside_blocks(result)]))
+
+
 def two_files(stem: str, config: str, script: str) -> tuple[RecipeFile, ...]:
     """Return the JSON, and the Python that finds it beside itself by its own name."""
     return RecipeFile(f"{stem}.json", config), RecipeFile(f"{stem}.py", script)
@@ -275,22 +206,16 @@ def listed(names: Sequence[str], indent: int = 0) -> str:
     """Return a list of strings in Python, one a line where it is long or several."""
     items = [json.dumps(name) for name in names]
     line = f"[{', '.join(items)}]"
-    if len(items) < 2 and indent + len(line) + 8 < _WIDTH:
+    if len(items) < 2 and indent + len(line) + 8 < WIDTH:
         return line
     margin = " " * indent
     return "[\n" + "".join(f"{margin}    {item},\n" for item in items) + f"{margin}]"
-
-
-def folded(text: str) -> list[str]:
-    """Return the lines of a comment, none longer than a line of code, those after the first
-    indented."""
-    return textwrap.wrap(text, _WIDTH - 2, subsequent_indent="  ", break_long_words=False)
 
 
 def _imported(*names: str) -> str:
     """Return the names of an import, in parentheses where they do not fit in one line."""
     ordered = sorted(set(names))
     line = ", ".join(ordered)
-    if len("from transformers import ") + len(line) <= _WIDTH:
+    if len("from transformers import ") + len(line) <= WIDTH:
         return line
     return "(\n" + "".join(f"    {name},\n" for name in ordered) + ")"

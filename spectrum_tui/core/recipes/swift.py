@@ -12,8 +12,8 @@ from __future__ import annotations
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
-from spectrum_tui.core.recipes.fit import refuse_unfit
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
+from spectrum_tui.core.recipes.tasks import refuse_other
 
 LONGEST_COMMAND = 1_500_000
 """Bytes of names: Linux starts no command of more than 2 MiB, its environment included, and takes
@@ -34,11 +34,12 @@ class SwiftKind(RecipeKind):
     name = "swift"
     title = "ms-swift keys"
     purpose = "Names and their keys for ms-swift"
+    tasks = ("text", "classes")
     names_whole = True
 
     def files(self, choice: Choice) -> tuple[RecipeFile, ...]:
         """Return the fragment; raises SelectionError for a choice that must not be written."""
-        refuse_unfit(choice.selection.result, "ms-swift", classifiers=True)
+        refuse_other(choice.selection.result, self)
         recipe = SpectrumYaml(choice.selection)
         names = recipe.check(choice.policy)
         _refuse_long(names)

@@ -68,7 +68,7 @@ def test_a_model_twice_the_memory_is_measured_within_it(
     assert peak <= allowed
     whole_peak, whole_plan, whole = peak_of(folder, tmp_path, 100 * size)
     assert whole_plan.hold and not whole_plan.recompute
-    assert whole_peak > 1.5 * allowed, "the measure sees what is held"
+    assert whole_peak > 1.2 * allowed, "the measure sees what is held"
     assert outcome.loss == pytest.approx(whole.loss, rel=1e-6)
     for values, at_once in zip(outcome.values, whole.values, strict=True):
         assert values["gradient"] == pytest.approx(at_once["gradient"], rel=1e-4)
