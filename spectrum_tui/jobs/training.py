@@ -48,11 +48,11 @@ def train(build: Callable[[Any], Any], options: Options, frozen: Frozen | None) 
 
     Raises SpectrumError where something has changed that was to stay.
     """
+    from spectrum_tui.jobs.changes import Changes
     from spectrum_tui.jobs.checkpoints import own_checkpoint
-    from spectrum_tui.jobs.proof import Proof
 
-    proof = Proof(frozen)
-    trainer = build(proof)
+    changes = Changes(frozen)
+    trainer = build(changes)
     names = frozen.matched if frozen else ()
     own = own_checkpoint(options.checkpoint_dir, names, resume=options.resume)
     last = trainer.args.resume_from_checkpoint or own
@@ -61,5 +61,5 @@ def train(build: Callable[[Any], Any], options: Options, frozen: Frozen | None) 
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(options.output_dir)
     say(f"saved to {options.output_dir}")
-    say(str(proof.trained))
-    proof.check()
+    say(str(changes.trained))
+    changes.check()

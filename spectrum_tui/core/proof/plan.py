@@ -10,6 +10,7 @@ from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import Training, preset_named
+from spectrum_tui.core.option import number
 from spectrum_tui.core.proof.draw import drawn, recipe_choice
 from spectrum_tui.core.proof.methods import Method
 from spectrum_tui.core.proof.rates import (
@@ -36,10 +37,7 @@ _COUNTED = {"tiers": TIERS, "groups": GROUPS, "dynamic": DYNAMIC}
 
 def parse_price(text: str) -> float:
     """Return a price of an hour, 0 for none; raises InputError (field "price")."""
-    try:
-        price = float(text or "0")
-    except ValueError:
-        price = -1.0
+    price = number(text or "0")
     if not 0 <= price < 1e6:
         raise InputError(
             f"The price {safe(text)!r} is no amount per hour.",

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.option import number
 from spectrum_tui.core.proof.methods import Method
 from spectrum_tui.core.proof.rows import DIVERGED, Outcome
 from spectrum_tui.core.proof.summary import ended
@@ -54,10 +55,7 @@ def parse_rates(text: str, methods: Sequence[Method]) -> dict[str, float]:
 
 
 def _rate(typed: str) -> float:
-    try:
-        rate = float(typed)
-    except ValueError:
-        rate = math.nan
+    rate = number(typed)
     if not 0 < rate <= 1:
         raise InputError(
             f"The rate {safe(typed.strip())!r} is not usable.",

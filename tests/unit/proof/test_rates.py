@@ -52,6 +52,7 @@ def test_rates_are_read(text: str, rates: dict[str, float]) -> None:
         "full=x",
         "random=1e-4",
         "1e-4x",
+        "٣e-4",
         "=1e-4",
         "1e-4,2e-4",
         "full=1e-4,full=2e-4",
