@@ -4,7 +4,7 @@ usage: python -m tests.benchmarks.bench_dynamic SCORES.json MODEL TRAIN.jsonl HE
 
 Every row is one of `spectrum-tui prove`: same data in the same order, same optimizer, the rate by
 the same short trials. AdaLoRA has the adapters and ranks that come nearest to the parameters that
-the others train. Takes a quarter of an hour with MiniLM on two cores.
+the others train. Takes ten minutes with MiniLM on two cores.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from spectrum_tui.core.proof.rows import Outcome, Progress, Row
 from spectrum_tui.proving.preparing import Prepared
 from spectrum_tui.proving.process import RowProcess
 
-SEEDS, STEPS = 3, 200
+SEEDS, STEPS = 3, 100
 METHODS = ("tiers:25", "dynamic:25", "lora:100")
 """The last one is what AdaLoRA's rows are made of."""
 RANK, FIRST_RANK = 5, 8
