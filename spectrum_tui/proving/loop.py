@@ -70,7 +70,7 @@ class Trainer:
     def judge(self, sequences: Sequence[Tokens]) -> float:
         """Return the mean loss in nats per learned token; raises NotFiniteError."""
         model = self.loaded.model
-        model.eval()
+        _judging(model)
         total = 0.0
         with torch.no_grad():
             for batch in in_batches(sequences, self.conditions.batch):
@@ -130,6 +130,15 @@ class Trainer:
         loaded = self.loaded
         batch = tensors(sequences, self.padding, self.machine.device)
         return summed_loss(loaded.model, loaded.kind, batch)
+
+
+def _judging(model: torch.nn.Module) -> None:
+    """Have a model judge. Its 4-bit layers stay as they train: out of training, bitsandbytes packs
+    them anew on CPUs with AVX512-BF16, and no gradient comes through them from then on."""
+    model.eval()
+    for module in model.modules():
+        if getattr(getattr(module, "weight", None), "quant_state", None) is not None:
+            module.training = True
 
 
 def summed_loss(
