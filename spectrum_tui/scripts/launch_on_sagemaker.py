@@ -60,10 +60,19 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def hyperparameters(more: Sequence[str]) -> dict[str, str]:
-    """Return what the job's command line says: args.yaml, checkpoints, and options after --."""
+    """Return what the job's command line says: args.yaml, checkpoints, and options after --, as
+    `--name value`, `--name=value` or `--name` (true)."""
     values = {"config": CONFIG, "checkpoint_dir": CHECKPOINTS}
-    for name, value in zip(more[::2], more[1::2], strict=True):
-        values[name.removeprefix("--")] = value
+    name = ""  # of an option whose value is still to come
+    for word in more:
+        if word.startswith("--"):
+            given, equals, value = word.removeprefix("--").partition("=")
+            values[given] = value if equals else "true"
+            name = "" if equals else given
+        elif name:
+            values[name], name = word, ""
+        else:
+            sys.exit(f"{word!r} stands where an option should: give --name value after --.")
     return values
 
 
@@ -128,10 +137,13 @@ def sdk() -> tuple[Any, Any, Any, Any]:
         from sagemaker.train.distributed import Torchrun
         from sagemaker.train.model_trainer import ModelTrainer
     except ImportError:
-        from sagemaker import image_uris
-        from sagemaker.modules import configs
-        from sagemaker.modules.distributed import Torchrun
-        from sagemaker.modules.train import ModelTrainer
+        try:
+            from sagemaker import image_uris
+            from sagemaker.modules import configs
+            from sagemaker.modules.distributed import Torchrun
+            from sagemaker.modules.train import ModelTrainer
+        except ImportError as error:
+            sys.exit(f"The SDK cannot be imported ({error}): pip install -U sagemaker")
     return configs, Torchrun, ModelTrainer, image_uris
 
 
