@@ -64,8 +64,9 @@ class SpectrumAdapters(TrainerCallback):  # type: ignore[misc]  # transformers i
     `metric="gradient"` ranks by the mean, over the steps since the last choice, of ‖∂L/∂W‖ / ‖W‖,
     with W the effective weight: the gradient that full training of the layer would have, by a
     sketch from the layer's inputs and the gradients of its outputs, without another pass (see
-    `core.adapters.watching`). It does not depend on the ranks. The first choice is by the default
-    metric; fused experts keep that.
+    `core.adapters.watching`). It does not depend on the ranks. It is the mean of norms, where the
+    metric `gradient` of `spectrum-tui probe` is the norm of the mean: steps that disagree count in
+    full here. The first choice is by the default metric; fused experts keep that.
 
     `groups="gradient"` looks once, after `probe_steps`, at the cosines between the gradients of
     layers of one type and shape. Layers whose cosines all reach `limit` get one adapter, the

@@ -26,7 +26,7 @@ from spectrum_tui.core.results.results import (
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
 from spectrum_tui.core.settings import METRIC
 
-TEXT_KINDS = tuple(kind for kind in KINDS if kind.name != "trainer")
+TEXT_KINDS = tuple(kind for kind in KINDS if kind.name not in ("trainer", "llama-factory"))
 """The kinds of recipes for models that write text, as these results are of."""
 
 TYPES = (

@@ -159,14 +159,15 @@ class ProofRun:
 
     def _left(self, steps: int, step: int) -> float:
         """Return the seconds that are left: by the pace of the rows that ran, or by the estimate
-        while the first of them runs."""
+        while the first of them runs. NaN before there is one, and once it has passed."""
         if self._phase not in LIVE:
             return math.nan
         now = self._clock()
         if self._ran:
             return (now - self._began) / (self._ran + step) * steps
         seconds, since = self._estimated
-        return max(0.0, seconds - (now - since))
+        left = seconds - (now - since)
+        return left if left > 0 else math.nan
 
     # -- the thread ----------------------------------------------------------------------------
 

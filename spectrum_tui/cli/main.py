@@ -106,7 +106,7 @@ def _app(arguments: list[str]) -> int:
     if not is_served() and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(
             "The app needs a terminal on stdin and stderr.",
-            f"Without one, use `{PROGRAM} {_headless(settings.model, results, other, run)}`.",
+            f"Without one, {_headless(settings.model, results, other, run)}.",
         )
     # Collections while importing cost 0.06 s before the first frame; the app turns them on again.
     gc.disable()
@@ -127,14 +127,20 @@ def _app(arguments: list[str]) -> int:
 
 
 def _headless(model: str, results: Path | None, other: Path | None, run: Path | None) -> str:
-    """Return the command that takes without a screen what would be opened."""
+    """Return what takes without a screen what would be opened: a command, of a proof its table."""
+    from spectrum_tui.core.proof.store import PROOF, TABLE, is_proof
+
     if run is not None:
-        return "compare A.json B.json"
+        return f"read {run / TABLE}" if is_proof(run) else f"use `{PROGRAM} compare A.json B.json`"
     if results is None:
-        return shlex.join(["scan", model or "MODEL"])
-    if other is not None:
-        return shlex.join(["compare", str(results), str(other)])
-    return shlex.join(["audit" if results.suffix in RECIPES else "yaml", str(results)])
+        command = ["scan", model or "MODEL"]
+    elif other is not None:
+        command = ["compare", str(results), str(other)]
+    elif results.name == PROOF:
+        return f"read {results.with_name(TABLE)}"
+    else:
+        command = ["audit" if results.suffix in RECIPES else "yaml", str(results)]
+    return f"use `{PROGRAM} {shlex.join(command)}`"
 
 
 def _results_file(model: str) -> Path | None:

@@ -18,7 +18,7 @@ from spectrum_tui.core.files import OutputFiles, output_folder, usable_cache
 from spectrum_tui.core.memory.presets import parse_batch, parse_sequence
 from spectrum_tui.core.numbers import about, count, counted, finite, size
 from spectrum_tui.core.policy_values import parse_memory
-from spectrum_tui.core.probing.merging import agreement
+from spectrum_tui.core.probing.as_metrics import agreement
 from spectrum_tui.core.probing.records import Doing, Plan, Probed, ProbeJob, parse_batches
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.library import record
@@ -183,13 +183,7 @@ def _as_data(
     table: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     """Return what `--json` prints: numbers that JSON has no form for are null."""
-    scores, dataset = result.scores, probe.dataset
-    kinds = [scores.type_names[kind] for kind in scores.type_ids]
-    rows = []
-    for row, (layer, kind) in enumerate(zip(scores.layers, kinds, strict=True)):
-        columns = {name: scores.metrics[name] for name in DATA_METRICS}
-        metrics = {name: finite(float(one.values[row])) for name, one in columns.items()}
-        rows.append({"layer": layer, "type": kind, "metrics": metrics})
+    dataset = probe.dataset
     return {
         "model": result.provenance.model,
         "model_class": probed.model_class,
@@ -210,8 +204,17 @@ def _as_data(
         "agreement": {
             kind: {name: finite(rho) for name, rho in rhos.items()} for kind, rhos in table.items()
         },
-        "layers": rows,
+        "layers": list(_layers(result)),
     }
+
+
+def _layers(result: Result) -> Iterator[dict[str, Any]]:
+    """Yield for each layer its type and its metrics of data."""
+    scores = result.scores
+    columns = {name: scores.metrics[name].values.tolist() for name in DATA_METRICS}
+    for row, (layer, kind) in enumerate(zip(scores.layers, scores.type_ids.tolist(), strict=True)):
+        metrics = {name: finite(values[row]) for name, values in columns.items()}
+        yield {"layer": layer, "type": scores.type_names[kind], "metrics": metrics}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -219,7 +222,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=f"{PROGRAM} probe",
         description="Measure gradients and activations of every layer on some data, as metrics "
-        "beside those of a scan: gradient, gradient_snr, fisher, activation.",
+        f"beside those of a scan: {', '.join(DATA_METRICS)}.",
     )
     add = parser.add_argument
     add_options(parser, "model")

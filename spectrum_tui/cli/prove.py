@@ -18,12 +18,13 @@ from spectrum_tui.core.files import output_folder, slug
 from spectrum_tui.core.memory.presets import is_half, parse_batch, parse_gpus, parse_sequence
 from spectrum_tui.core.numbers import counted, duration
 from spectrum_tui.core.option import whole_number
-from spectrum_tui.core.proof.methods import DEFAULT_METHODS, parse_methods
+from spectrum_tui.core.proof.methods import DEFAULT_METHODS, EXAMPLES, parse_methods
 from spectrum_tui.core.proof.plan import (
     ASK_ABOVE,
     DTYPES,
     MOST_SEEDS,
     MOST_STEPS,
+    parse_device,
     parse_price,
 )
 from spectrum_tui.core.proof.proof import Proof, proof_text
@@ -103,7 +104,7 @@ def _conditions(options: argparse.Namespace, known: Conditions) -> Conditions:
         batch=parse_batch(options.batch),
         sequence=parse_sequence(options.sequence),
         processes=parse_gpus(options.gpus),
-        device=options.device.strip().lower() or "auto",
+        device=parse_device(options.device),
         dtype=options.dtype,
         checkpointing=options.checkpointing,
         judged=_whole(options.judged, MOST_STEPS, "judged"),
@@ -241,8 +242,7 @@ def make_parser() -> Parser:
         description="Train a model in several ways on your own data, each row in a process of its "
         "own, and say what the losses allow to be said. What is finished is kept: the same command "
         "goes on.",
-        epilog="methods: full, top:25, random:25, bottom:25, metric:NAME:25, policy:FILE, lora, "
-        "qlora, tiers:25, hybrid:25, groups:25, dynamic:25",
+        epilog=f"methods: {', '.join(EXAMPLES)}",
     )
     add = parser.add_argument
     add("results", metavar="SCORES.json", help="a saved score file")

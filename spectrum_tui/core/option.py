@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -55,11 +56,19 @@ def setting(**about: Any) -> Any:
     return field(default=option.default, metadata={"option": option})
 
 
+def number(text: str) -> float:
+    """Return a number as it is typed, NaN for anything else, other digits than 0 to 9 among it."""
+    try:
+        return float(text) if text.isascii() else math.nan
+    except ValueError:
+        return math.nan
+
+
 def whole_number(text: str, low: int, high: int, field: str, what: str, allowed: str) -> int:
     """Return a whole number from `low` to `high`; raises InputError with that field, which says
     `what` it is and which are `allowed`."""
     try:
-        value = int(text)
+        value = int(text) if text.isascii() else low - 1
     except ValueError:
         value = low - 1
     if not low <= value <= high:

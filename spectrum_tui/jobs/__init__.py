@@ -1,1 +1,1 @@
-"""What a training script needs beside its own lines: options, data, loading, and a proof."""
+"""What a training script needs beside its own lines: options, data, loading, what has changed."""

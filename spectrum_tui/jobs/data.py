@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.core.dataset.columns import BlankError, Layout, known_columns, layout_of
+from spectrum_tui.core.dataset.columns import MOST_BAD, BlankError, Layout, known_columns, layout_of
 from spectrum_tui.core.errors import DataError
 from spectrum_tui.core.numbers import part_of
 
@@ -15,8 +15,6 @@ READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "cs
 """Which reader of the package `datasets` takes a file."""
 PREFERENCES = ("prompt", "chosen", "rejected")
 """The columns of DPO; the prompt may stand within the other two."""
-_MOST_BAD = 0.01
-"""Share of the rows that may be no examples, as in `core/dataset/reading.py`."""
 _PROBLEM = "_problem"
 _NEEDS_ROWS = "Name a file with at least one example."
 
@@ -109,7 +107,7 @@ def _without_bad(place: str, rows: Any) -> Any:
     """Return the rows that are examples; raises DataError where more than 1 % are none."""
     problems = rows[_PROBLEM]
     bad = [problem for problem in problems if problem and problem != "blank"]
-    if len(bad) > _MOST_BAD * len(problems):
+    if len(bad) > MOST_BAD * len(problems):
         raise DataError(
             f"In {place}, {part_of(len(bad), len(problems), 'row')} cannot be read, the first: "
             f"{bad[0]}.",

@@ -54,13 +54,13 @@ def train(build: Callable[[Any], Any], options: Options, frozen: Frozen | None) 
     Raises SpectrumError where something has changed that was to stay, and before the training where
     nothing could be saved, or the trainer refuses what it was given.
     """
+    from spectrum_tui.jobs.changes import Changes
     from spectrum_tui.jobs.checkpoints import own_checkpoint
-    from spectrum_tui.jobs.proof import Proof
 
     _check_output(options.output_dir)
-    proof = Proof(frozen)
+    changes = Changes(frozen)
     try:
-        trainer = build(proof)
+        trainer = build(changes)
     except _REFUSALS as error:
         raise InputError(f"The trainer refuses this: {error}.", "Correct the option.") from error
     names = frozen.matched if frozen else ()
@@ -71,8 +71,8 @@ def train(build: Callable[[Any], Any], options: Options, frozen: Frozen | None) 
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(options.output_dir)
     say(f"saved to {options.output_dir}")
-    say(str(proof.trained))
-    proof.check()
+    say(str(changes.trained))
+    changes.check()
 
 
 def _check_output(folder: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spectrum_tui.core.proof.methods import parse_method
-from spectrum_tui.core.proof.rows import DIVERGED, OUT_OF_MEMORY, Job, Outcome, Row
+from spectrum_tui.core.proof.rows import DIVERGED, KILLED, OUT_OF_MEMORY, Job, Outcome, Row
 
 
 def ended(row: Row, error: str = "", hint: str = "") -> Outcome:
@@ -34,8 +34,8 @@ def no_memory(job: Job) -> tuple[str, str]:
 
 def killed(job: Job) -> tuple[str, str]:
     """Return the error of a row whose process was killed, as Linux does where memory runs out."""
-    error, hint = no_memory(job)
-    return error, f"Its process was killed. {hint} The same command tries it again."
+    _, hint = no_memory(job)
+    return KILLED, f"{hint} The same command tries it again."
 
 
 def not_finite(step: int, row: Row) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.proof.plan import check_shared
 from spectrum_tui.core.proof.rows import Conditions
 from spectrum_tui.core.scanning.devices import available_devices, is_cuda, pick_devices
 from spectrum_tui.proving.loading import INSTALL
@@ -90,12 +91,7 @@ def start_others(conditions: Conditions, job: str, lost: Callable[[int], None]) 
         return
     if importlib.util.find_spec("accelerate") is None:
         raise InputError("Several processes need the package accelerate.", INSTALL, field="gpus")
-    if conditions.batch % count:
-        raise InputError(
-            f"A batch of {conditions.batch} cannot be shared by {count} processes.",
-            f"Give a multiple: --batch {count}.",
-            field="batch",
-        )
+    check_shared(conditions)
     shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
     os.environ.update(shared | {"MASTER_PORT": _free_port(), "RANK": "0", "LOCAL_RANK": "0"})
     for index in range(1, count):

@@ -64,7 +64,8 @@ def _of_folder(folder: Path) -> tuple[str, str]:
     except OSError as exc:
         raise unreadable(folder, exc) from None
     if not tokenizer:
-        raise CheckpointError(f"{folder} has no tokenizer.", NO_TOKENIZER, field="model")
+        said = f"{folder} has no tokenizer, and only models of text are trained."
+        raise CheckpointError(said, NO_TOKENIZER, field="model")
     return weights, digest.hexdigest()
 
 

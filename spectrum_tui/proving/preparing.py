@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from spectrum_tui.core.errors import DataError, InputError
 from spectrum_tui.core.files import check_writable, is_folder, output_folder
 from spectrum_tui.core.memory.estimate import Estimate
 from spectrum_tui.core.memory.model import ModelSizes
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.proof.methods import Method
-from spectrum_tui.core.proof.plan import Plan, memory_in_all, training_of
+from spectrum_tui.core.proof.plan import Plan, check_shared, memory_in_all, training_of
 from spectrum_tui.core.proof.proof import Texts
 from spectrum_tui.core.proof.rows import Conditions, Job, Row
 from spectrum_tui.core.proof.store import check_folder
@@ -131,6 +132,7 @@ def conditions_of(result: Result, model: str = "") -> Conditions:
 def prepare(asked: Asked) -> Prepared:
     """Read the texts and draw the rows; raises SpectrumError, before the folder is made, where
     something of it cannot be had."""
+    check_shared(asked.conditions)
     check_folder(asked.folder, asked.model)
     conditions, warning = identified(asked.conditions, asked.result)
     asked = replace(asked, conditions=conditions)
@@ -168,8 +170,18 @@ def _parts(asked: Asked, *, sweeps: bool) -> tuple[_Parts, list[str]]:
         parts[TUNING] = (data, parted.tuning)
     if (kept := _kept(asked)) is not None:
         notes += [f"to be kept: {line}" for line in describe(kept)]
+        notes += _trained_too(kept, parted.train)
         parts["kept"] = (kept, kept.examples)
     return parts, notes
+
+
+def _trained_too(kept: Dataset, train: Sequence[Example]) -> Iterator[str]:
+    """Yield a note where a row trains on what it must not forget: its loss would fall for that."""
+    trained = {example.characters for example in train}
+    both = sum(example.characters in trained for example in kept.examples)
+    if both:
+        every, verb = counted(len(kept.examples), "example"), "is" if both == 1 else "are"
+        yield f"{both:,} of {every} to be kept {verb} trained on: not forgetting them says little."
 
 
 def _kept(asked: Asked) -> Dataset | None:

@@ -25,15 +25,15 @@ CHECKPOINTS = "/opt/ml/checkpoints"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the options, build the job, start it and follow its log."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    own, _, more = _split(given)
+    own, more = _split(given)
     options = make_parser().parse_args(own)
-    trainer, channels = build(options, hyperparameters(more))
-    trainer.train(input_data_config=channels, wait=not options.no_wait)
+    trainer, inputs = build(options, hyperparameters(more))
+    trainer.train(input_data_config=inputs, wait=not options.no_wait)
 
 
-def _split(given: list[str]) -> tuple[list[str], str, list[str]]:
+def _split(given: list[str]) -> tuple[list[str], list[str]]:
     at = given.index("--") if "--" in given else len(given)
-    return given[:at], "--", given[at + 1 :]
+    return given[:at], given[at + 1 :]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -59,24 +59,21 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def hyperparameters(more: Sequence[str]) -> dict[str, str]:
-    """Return what the job's command line says: args.yaml, checkpoints, and options after --, as
-    `--name value`, `--name=value` or `--name` (true)."""
-    values = {"config": CONFIG, "checkpoint_dir": CHECKPOINTS}
-    name = ""  # of an option whose value is still to come
-    for word in more:
-        if word.startswith("--"):
-            given, equals, value = word.removeprefix("--").partition("=")
-            values[given] = value if equals else "true"
-            name = "" if equals else given
-        elif name:
-            values[name], name = word, ""
-        else:
-            sys.exit(f"{word!r} stands where an option should: give --name value after --.")
-    return values
+def hyperparameters(more: Sequence[str]) -> dict[str, Any]:
+    """Return what the job's command line says: args.yaml, checkpoints, and options after --, read
+    as train.py reads them. Ends with a line where one has no name."""
+    sys.path.insert(0, str(FOLDER))  # the job has with it what it needs of spectrum-tui
+    from spectrum_tui.core.errors import SpectrumError
+    from spectrum_tui.jobs.values import from_command_line
+
+    try:
+        given = from_command_line(more)
+    except SpectrumError as error:
+        sys.exit(str(error))
+    return {"config": CONFIG, "checkpoint_dir": CHECKPOINTS, **given}
 
 
-def build(options: argparse.Namespace, values: dict[str, str]) -> tuple[Any, list[Any]]:
+def build(options: argparse.Namespace, values: dict[str, Any]) -> tuple[Any, list[Any]]:
     """Return the ModelTrainer and its input channels."""
     configs, torchrun, model_trainer, image_uris = sdk()
     name = f"spectrum-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -68,7 +68,7 @@ def run(options: Options) -> None:
     sharded, device = is_sharded(settings), settings.device
     model = load_once(lambda: load_model(task, rows, options), sharded=sharded, device=device)
     frozen = freeze_model(model, options)
-    train(lambda proof: make(task, rows, model, settings, options, proof), options, frozen)
+    train(lambda changes: make(task, rows, model, settings, options, changes), options, frozen)
 
 
 def load_model(task: Task, rows: Any, options: Options) -> Any:
@@ -101,7 +101,7 @@ def freeze_model(model: Any, options: Options) -> Frozen | None:
     return freeze(model, options.recipe or NAMES, assumed=ASSUMED, new=True)
 
 
-def make(task: Task, rows: Any, model: Any, settings: Any, options: Options, proof: Any) -> Any:
+def make(task: Task, rows: Any, model: Any, settings: Any, options: Options, changes: Any) -> Any:
     """Return the trainer of the model on the data."""
     import transformers
 
@@ -120,7 +120,7 @@ def make(task: Task, rows: Any, model: Any, settings: Any, options: Options, pro
         eval_dataset=test and test.with_transform(task.encoded(processor, ids, options.test)),
         processing_class=processor,
         data_collator=task.collator(processor, model),
-        callbacks=[proof],
+        callbacks=[changes],
     )
 
 

@@ -69,7 +69,7 @@ def run(options: Options) -> None:
     sharded = is_sharded(settings)
     model = load_once(lambda: load_model(options), sharded=sharded, device=settings.device)
     frozen = freeze_model(model, options)
-    train(lambda proof: make(trainer, model, settings, options, proof), options, frozen)
+    train(lambda changes: make(trainer, model, settings, options, changes), options, frozen)
 
 
 def load_model(options: Options) -> Any:
@@ -102,7 +102,7 @@ def freeze_model(model: Any, options: Options) -> Frozen | None:
     return freeze(model, recipe or NAMES, assumed=ASSUMED)
 
 
-def make(trainer: Any, model: Any, settings: Any, options: Options, proof: Any) -> Any:
+def make(trainer: Any, model: Any, settings: Any, options: Options, changes: Any) -> Any:
     """Return TRL's trainer of the model on the data."""
     from transformers import AutoTokenizer
 
@@ -114,7 +114,7 @@ def make(trainer: Any, model: Any, settings: Any, options: Options, proof: Any) 
         train_dataset=load_data(options.train, options.task),
         eval_dataset=load_data(options.test, options.task) if options.test else None,
         processing_class=AutoTokenizer.from_pretrained(options.model, revision=options.revision),
-        callbacks=[proof],
+        callbacks=[changes],
     )
 
 

@@ -111,7 +111,7 @@ def end(code: int) -> NoReturn:
 def _terminate(number: int, frame: FrameType | None) -> None:
     """Say what is kept, and end as without a handler: the status tells a supervisor the signal."""
     restore_now()
-    kept = "" if cache_note() else ": every finished score is kept"
+    kept = "" if cache_note() else ": everything finished is kept"
     write_now(f"{PROGRAM}: terminated{kept}\n")
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)

@@ -228,3 +228,18 @@ def test_a_model_that_was_loaded_whole_has_nothing_new(tmp_path: Path) -> None:
     assert freeze_except(model, ["model.norm.weight"]).random == ()
     unmarked = ARCHITECTURES["llama"].build()
     assert freeze_except(unmarked, ["model.norm.weight"]).random == ()
+
+
+def test_a_head_that_shares_the_embeddings_is_no_module_to_copy(tmp_path: Path) -> None:
+    """A bare BERT as a language model: PEFT would train a copy of the table that `cls` holds."""
+    folder = tmp_path / "m"
+    bare = replace(ARCHITECTURES["bert"], model="BertModel")
+    bare.build().save_pretrained(folder)
+    asked = Settings(
+        model=str(folder), device="cpu", output_dir=str(tmp_path), model_class="BertForMaskedLM"
+    )
+    *_, ready = run_scan(asked, with_exact_names(inspect_model(str(folder)), asked))
+    assert isinstance(ready, ResultReady)
+    result = load_result(Path(ready.path))
+    assert "cls.predictions.transform.dense.weight" in {one.name for one in result.task_head}
+    assert result.task_modules == ("cls.predictions.transform",)

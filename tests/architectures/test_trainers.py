@@ -7,6 +7,7 @@ program itself says of each trainer is compared with them.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.choice import Choice, RecipeKind
 from spectrum_tui.core.recipes.kinds import kind_named, kinds_for
 from spectrum_tui.core.recipes.writing import is_list_of_names
@@ -25,13 +27,14 @@ from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.scanning.run import Outcome, build_result
 from spectrum_tui.core.scanning.scan import make_plan
+from spectrum_tui.core.trainers.llama_factory import FreezeSetting, smallest_setting
 from spectrum_tui.core.trainers.reports import report
 from spectrum_tui.core.trainers.trainers import TRAINERS
 from tests import made
 from tests.architectures.conftest import TinyModels
 from tests.architectures.test_scans import intended, of_the_same_modules, parameters_of
 from tests.architectures.tiny import ARCHITECTURES
-from tests.architectures.trainers import ORACLES, of_every_trainer, of_swift
+from tests.architectures.trainers import ORACLES, of_every_trainer, of_llama_factory, of_swift
 from tests.made import TEXT_KINDS
 from tests.policies import by_type, expected
 from tests.scans import done
@@ -195,3 +198,45 @@ def is_loaded(model: Any) -> bool:
     texts."""
     writes = model.can_generate() and not model.config.is_encoder_decoder
     return bool(writes or "ForSequenceClassification" in type(model).__name__)
+
+
+def last(result: Result) -> Policy:
+    """All of the last of two blocks, or of all but the first, without what is in no block: its
+    text `norm` would train every norm."""
+    outside = [one for one in result.scores.layers if not re.search(r"\.\d+\.", one)]
+    return Policy(percent=100, embeddings=False, blocks=((1, None),), bans=tuple(outside))
+
+
+def freeze_text(setting: FreezeSetting) -> str:
+    lines = [f"{key}: {value}" for key, value in setting.keys.items()]
+    return "\n".join(["finetuning_type: freeze", *lines])
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_whole_blocks_in_llama_factory(
+    name: str, tiny: TinyModels, record_property: Callable[[str, object], None]
+) -> None:
+    """What is said of its smallest setting is what it trains; a choice that it cannot train is
+    refused with the number of others, one of whole blocks is written."""
+    model, result = tiny.model(name), scored(tiny.folder(name))
+    kind, right = kind_named("llama-factory"), 0
+    if kind not in kinds_for(result) or smallest_setting(result.names, result.names) is None:
+        with pytest.raises(SelectionError, match=r"does not train it|rules of its own"):
+            kind.files(Choice(selection=Selection(result), policy=PLAIN[0]))
+        return
+    for policy in (*PLAIN, shaped(result), last(result)):
+        wanted = meant(result, policy)
+        setting = smallest_setting(wanted, result.names)
+        assert setting is not None
+        trains = of_llama_factory(model, freeze_text(setting))
+        assert trains == setting.trains >= wanted
+        try:
+            text = kind.files(Choice(selection=Selection(result), policy=policy))[0].text
+        except SelectionError as exc:
+            assert f"{counted(len(trains - wanted), 'other')} would train" in str(exc)
+            continue
+        assert of_llama_factory(model, text) == wanted
+        right += 1
+    record_property("read", (name, kind.name, len(result.names), right, right))
+    unscored = set(result.names) - meant(result, Policy(percent=100))
+    assert right >= (0 if unscored else 3)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import yaml
 
-from spectrum_tui.freeze import freeze_except
+from spectrum_tui import freeze
 
 Reader = Callable[[str], list[str]]
 Matcher = Callable[[str, str], bool]
@@ -110,9 +111,28 @@ def of_swift(model: Any, text: str) -> set[str]:
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
+def of_llama_factory(model: Any, text: str) -> set[str]:
+    """The names that train by LLaMA-Factory's freeze tuning."""
+    keys = yaml.safe_load(text)
+    assert keys["finetuning_type"] == "freeze"
+    config = getattr(model.config, "text_config", model.config)
+    count, n = config.num_hidden_layers, int(keys["freeze_trainable_layers"])
+    blocks = range(max(0, count - n), count) if n > 0 else range(min(-n, count))
+    modules = str(keys["freeze_trainable_modules"]).split(",")
+    texts = [f".{i}.{'' if part == 'all' else part}" for part in modules for i in blocks]
+    texts += str(keys.get("freeze_extra_modules") or "").split(",")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(part in name for part in texts if part))
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def of_freeze_except(model: Any, text: str) -> set[str]:
-    """The names that train by our own reader of recipes."""
-    freeze_except(model, parsed(text))
+    """The names that train by our own reader of recipes.
+
+    No optimizer is looked for, among all objects: there is none, as `test_freeze` is for.
+    """
+    with patch.object(freeze, "check_not_too_late"):
+        freeze.freeze_except(model, parsed(text))
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 

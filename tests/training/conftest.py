@@ -10,6 +10,20 @@ import torch
 
 from tests.training.peft_models import DEEP, Prepared, prepare
 
+_HERE = Path(__file__).parent
+NO_PACKAGES = {"test_measure.py", "test_memory.py", "test_proof_ends.py"}
+"""What the whole suite runs of this folder: all of it, or much, needs no package for training."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The rest is run where this folder is named, as `tests/training.sh` does: the whole suite
+    takes twice as long with it, where all packages are installed."""
+    named = (Path(arg.partition("::")[0]).resolve() for arg in config.args)
+    if any(_HERE in (path, *path.parents) for path in named):
+        return None
+    is_rest = collection_path.match("test_*.py") and collection_path.name not in NO_PACKAGES
+    return True if is_rest else None
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:

@@ -87,7 +87,7 @@ async def test_the_metrics_of_data_stand_beside_the_others(
         assert results.state.ranking.metric.name == "spectrum"
         await pilot.press("v")
         assert results.state.ranking.metric.name == "gradient"
-    assert load_result(scores).metrics[-4:] == DATA_METRICS
+    assert load_result(scores).metrics[-len(DATA_METRICS) :] == DATA_METRICS
 
 
 @pytest.mark.parametrize("gpu", [True, False])
@@ -127,6 +127,8 @@ async def test_what_is_wrong_is_said_where_it_stands(
         screen = await set_up(pilot, opened, tmp_path)
         await pilot.press("enter")
         await until(pilot, lambda: "It cannot be. Do otherwise." in said(screen))
+        screen._refuse("sequence", "The model takes 128 tokens.", "Give --sequence 128.")
+        await until(pilot, lambda: "takes 128 tokens. Give Tokens 128." in said(screen))
         screen.query_one("#batches", Input).value = "1"
         await until(pilot, lambda: "2 to 100,000" in said(screen))
         await pilot.press("enter")

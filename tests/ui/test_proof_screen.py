@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -160,9 +161,10 @@ async def test_a_proof_from_the_results_to_its_verdict(
         assert proof.verdict.lines[0] in said(screen)
         assert screen.table.current is not None
         assert screen.table.current.method == proof.verdict.best == "full"
-        await pilot.press("w")
+        await pilot.press("w", "w")
         await pilot.pause()
-        assert any(str(folder) in one.message for one in opened._notifications)
+        (files,) = opened._notifications
+        assert str(folder) in files.message
 
 
 async def test_a_row_is_followed_while_it_runs_and_the_stop_keeps_the_rest(
@@ -187,6 +189,26 @@ async def test_a_row_is_followed_while_it_runs_and_the_stop_keeps_the_rest(
         await pilot.press("s")
         await over(pilot, screen)
         assert len(rows.started) == 9, "what was kept did not run again"
+
+
+async def test_no_time_is_said_that_is_not_known(
+    opened: SpectrumApp, rows: Rows, tmp_path: Path
+) -> None:
+    rows.waits = "full/0"
+    async with opened.run_test(size=SIZE) as pilot:
+        screen = await start(pilot, opened, tmp_path)
+        await until(pilot, lambda: len(screen.view.curve) == 6)
+        run = opened.proof
+        assert run is not None
+        run._estimated = (math.nan, 0.0)
+        await until(pilot, lambda: "time left: not known yet" in said(screen))
+        run.on_estimate(3600.0)
+        await until(pilot, lambda: "h left" in said(screen) or "min left" in said(screen))
+        run._estimated = (5.0, run._clock() - 6)
+        assert math.isnan(run.view.left), "the first row runs beyond the estimate"
+        rows.waits = ""
+        rows.goes_on.set()
+        await over(pilot, screen)
 
 
 async def test_the_first_result_comes_before_the_sweeps_of_other_methods(
@@ -301,6 +323,12 @@ async def test_a_proof_opens_again_and_its_row_is_taken_over(
         shown = app.screen
         assert isinstance(shown, ProofScreen)
         assert [row.done for row in shown.table.rows] == [2, 2, 2, 2]
+        for name in ("proof.md", "proof.svg"):
+            (folder / name).unlink()
+        await pilot.press("w")
+        await until(pilot, lambda: bool(app._notifications))
+        (files,) = app._notifications
+        assert files.message.startswith("proof.json is in "), "the others are not there"
         await pilot.press("down", "enter")
         await until(pilot, lambda: at(app, ResultsScreen))
         results = app.screen

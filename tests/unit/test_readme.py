@@ -6,6 +6,9 @@ import re
 import tomllib
 from pathlib import Path
 
+from spectrum_tui.core.recipes.kinds import OFFERED
+from spectrum_tui.core.settings import ALL_METRICS
+
 ROOT = Path(__file__).parents[2]
 EXTRA = re.compile(r"pip install '([^'\[]*)\[(\w+)\]'")
 
@@ -19,3 +22,13 @@ def test_extras_are_installed_in_one_way_everywhere() -> None:
     # by name: that is found from any folder once the program is installed
     assert {name for name, _ in told} == {project["name"]}
     assert project["requires-python"].removeprefix(">=") in (ROOT / "README.md").read_text()
+
+
+def test_every_kind_of_recipe_and_every_metric_has_its_row() -> None:
+    rows = [
+        line.split("|")[1]
+        for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `")
+    ]
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert {kind.name for kind in OFFERED} | set(ALL_METRICS) <= named

@@ -47,7 +47,7 @@ def seconds(pattern: re.Pattern[str], method: str, text: str) -> float:
         start = time.thread_time()
         use(pattern, method, text)
         least = min(least, time.thread_time() - start)
-        if not SECONDS / 4 < least < SECONDS * 2:
+        if not SECONDS < least < SECONDS * 2:
             break
     return least
 

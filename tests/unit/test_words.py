@@ -56,7 +56,7 @@ ALWAYS_SEVERAL = {
     "app/widgets/layer_tree.py": {"experts"},  # of a parameter that holds several
     "core/recipes/axolotl.py": {"experts"},
     "core/proof/table.py": {"tokens"},  # of a batch: `2 × 512 tokens`
-    "core/recipes/peft_script.py": {"parameters", "experts"},
+    "core/recipes/adapter_comments.py": {"experts"},
     "app/widgets/memory_line.py": {"GPUs"},  # said where there is more than one
     "app/proof_setup.py": {"tokens"},  # of texts, as `1.2 k`
     "app/screens/proof.py": {"steps"},  # of a window: two or more
@@ -64,7 +64,7 @@ ALWAYS_SEVERAL = {
     "cli/prove.py": {"tokens"},  # of a batch
     "cli/probe.py": {"tokens"},  # of batches
     "proving/probing/asking.py": {"tokens"},
-    "proving/machine.py": {"processes"},  # that share one
+    "core/proof/plan.py": {"processes"},  # that cannot share a batch: two or more
     "cli/memory.py": {"GPUs", "parameters", "tokens"},
     "core/memory/fit.py": {"GPUs"},
     "core/memory/budget.py": {"parameters"},  # as `8.03 B`

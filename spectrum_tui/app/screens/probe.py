@@ -271,7 +271,7 @@ class ProbeScreen(Dialog[Result | None]):
         if name in ("data", "model"):
             self._show_at(name, message, hint)
         else:
-            self._problem = f"{message} {hint}"
+            self._problem = f"{message} {hint.replace('--sequence', 'Tokens')}"
         self._say()
 
     def _show_at(self, name: str, message: str, hint: str) -> None:

@@ -28,6 +28,7 @@ from spectrum_tui.app.widgets.proof_words import live_lines, verdict_lines, what
 from spectrum_tui.app.widgets.step_bar import StepBar
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import SpectrumError
+from spectrum_tui.core.files import is_file
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.proof.methods import parse_method
 from spectrum_tui.core.proof.plan import ASK_ABOVE
@@ -304,12 +305,17 @@ class ProofScreen(NamedKeys, Screen[None]):
 
     def action_files(self) -> None:
         """Say where everything is: it is written already."""
-        folder, written = printable(str(self.view.folder)), self.view.proof is not None
-        names = f"{TABLE}, {PLOT} and {PROOF}" if written else "the finished rows"
-        said = f"{names} are in {folder}"
+        folder = self.view.folder
+        written = [name for name in (TABLE, PLOT, PROOF) if is_file(folder / name)]
+        if self.view.proof is None:
+            names = "the finished rows are"
+        else:  # a proof.json may have been copied without the others, or moved away
+            names = f"{' and '.join(written) or 'no files'} {'is' if len(written) == 1 else 'are'}"
+        said = f"{names} in {printable(str(folder))}"
         if self.view.live:
             said += f"; {TABLE}, {PLOT} and {PROOF} come at the end, or when you stop."
         self._detail.update(Content(said))
+        self.app.clear_notifications()  # pressed again, it would stand there twice
         self.notify(said, title="Written", markup=False, timeout=15)
 
     async def action_take(self) -> None:

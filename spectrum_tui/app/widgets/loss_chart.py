@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,6 +15,8 @@ from spectrum_tui.core.numbers import counted
 Points = tuple[tuple[int, float], ...]
 SMOOTHED = 0.05
 """Share of the steps whose mean a point is: batches differ more than methods do."""
+_FINITE = 1e39
+"""Above what a loss in float32 reaches; means of losses below are finite in float64."""
 _AXIS = 7
 """Cells of the losses at the left edge."""
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
@@ -38,7 +39,7 @@ def window_of(steps: int) -> int:
 def smoothed(points: Points, window: int) -> Points:
     """Return the mean loss of the last `window` steps at each step, fewer at the beginning; steps
     without a finite loss are left out."""
-    finite = [(step, loss) for step, loss in points if math.isfinite(loss)]
+    finite = [(step, loss) for step, loss in points if abs(loss) < _FINITE]
     sums = [0.0]
     for _, loss in finite:
         sums.append(sums[-1] + loss)
@@ -110,8 +111,8 @@ class LossChart(Widget):
 
     def _line(self, label: float | None, dim: Sequence[int], bright: Sequence[int]) -> Strip:
         axis = self.get_component_rich_style("loss--axis")
-        text = "" if label is None else f"{label:.3f}" if label < 10 else f"{label:.1f}"
-        segments = [Segment(f"{text:>{_AXIS - 1}}│"[-_AXIS:], axis)]
+        text = "" if label is None else _label(label)
+        segments = [Segment(f"{text:>{_AXIS - 1}}│", axis)]
         styles = {
             True: self.get_component_rich_style("loss--bright"),
             False: self.get_component_rich_style("loss--dim"),
@@ -134,7 +135,14 @@ def _range(curves: Sequence[Curve]) -> tuple[float, float]:
     middle = values[len(values) // 2]
     if high - middle > 4 * (middle - low) > 0:
         high = middle + 4 * (middle - low)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    margin = max(0.5, abs(low) / 100)
+    return (low, high) if high > low else (low - margin, high + margin)
+
+
+def _label(loss: float) -> str:
+    """Return a loss in the cells of the axis, with as many decimals as there is room for."""
+    fixed = (f"{loss:.{digits}f}" for digits in (3, 2, 1, 0))
+    return next((text for text in fixed if len(text) < _AXIS), f"{loss:.0e}")
 
 
 def _cells(

@@ -13,30 +13,37 @@ from spectrum_tui.app.theme import MUTED
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.proof_table import label_of
 from spectrum_tui.core import numbers
-from spectrum_tui.core.proof.methods import parse_method
+from spectrum_tui.core.proof.methods import Kind, parse_method
 from spectrum_tui.core.proof.rates import rate_text
 from spectrum_tui.core.proof.rows import Row
 from spectrum_tui.core.text import shortened
+
+_TRAINS: dict[Kind, str] = {
+    "full": "trains every parameter",
+    "top": "the best {share} of each layer type",
+    "bottom": "the worst {share} of each layer type",
+    "random": "any {share} of each layer type, drawn anew for each seed",
+    "metric": "the best {share} of each layer type by {metric}",
+    "policy": "the selection in {file}",
+    "lora": "adapters on {best}",
+    "qlora": "adapters on {best} of a 4-bit model",
+    "tiers": "adapters, of a higher rank on {best}",
+    "hybrid": "4-bit; {best} train whole, the next by adapters",
+    "groups": "adapters on {best}, shared by similar neighbours",
+    "dynamic": "adapters that follow the scores, at first of a higher rank on {best}",
+}
 
 
 def what_of(method: str) -> str:
     """Return what a method trains, in a few words."""
     parsed = parse_method(method)
     share = f"{parsed.percent:g} %"
-    match parsed.kind:
-        case "full":
-            return "trains every parameter"
-        case "top":
-            return f"the best {share} of each layer type"
-        case "bottom":
-            return f"the worst {share} of each layer type"
-        case "random":
-            return f"any {share} of each layer type, drawn anew for each seed"
-        case "metric":
-            return f"the best {share} of each layer type by {parsed.metric}"
-        case "policy":
-            return f"the selection in {Path(parsed.file).name}"
-    return f"adapters on {'all layers' if parsed.percent == 100 else f'the best {share}'}"
+    return _TRAINS[parsed.kind].format(
+        share=share,
+        best="all layers" if parsed.percent == 100 else f"the best {share}",
+        metric=parsed.metric,
+        file=Path(parsed.file).name,
+    )
 
 
 def live_lines(view: ProofView, width: int) -> Iterator[Content]:
@@ -57,7 +64,7 @@ def live_lines(view: ProofView, width: int) -> Iterator[Content]:
         )
     text = f"  {view.share:4.0%}  ".replace("%", " %")
     left = numbers.about(view.left)
-    text += f"{left} left" if math.isfinite(view.left) else "time left: after the first steps"
+    text += f"{left} left" if math.isfinite(view.left) else "time left: not known yet"
     track = max(4, width - len(text))
     full = round(view.share * track)
     yield Content.assemble(

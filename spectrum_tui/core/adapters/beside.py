@@ -12,6 +12,7 @@ from spectrum_tui.core import disk
 from spectrum_tui.core.checkpoint.headers import ADAPTER_FILE
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE
 from spectrum_tui.core.errors import CheckpointError, reason_of
+from spectrum_tui.core.recipes.peft_config import CLASS_TASKS
 
 if TYPE_CHECKING:
     from spectrum_tui.core.adapters.merging import Merge
@@ -30,11 +31,7 @@ _OF_THE_TEXT = re.compile(
 )
 """What an adapter's folder may have of its own: a training saves the tokenizer that it used."""
 _LARGEST = 2**28
-_HEADS = {
-    "SEQ_CLS": "ForSequenceClassification",
-    "TOKEN_CLS": "ForTokenClassification",
-    "QUESTION_ANS": "ForQuestionAnswering",
-}
+_HEADS = {task: ending for ending, task in CLASS_TASKS}
 _CLASS_ENDS = ("LMHeadModel", "Model")
 
 

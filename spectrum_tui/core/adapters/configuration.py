@@ -15,7 +15,7 @@ from spectrum_tui.core.trainers.safety import HazardError, worst_steps
 
 KNOWN_TYPES = ("LORA",)
 """PEFT's types that are merged here."""
-_VARIANTS = (
+VARIANTS = (
     "alora_invocation_tokens", "arrow_config", "kasa_config", "layer_replication",
     "monteclora_config", "use_bdlora", "use_qalora", "velora_config",
 )  # fmt: skip
@@ -167,7 +167,7 @@ def parse_adapter_config(data: Any) -> AdapterConfig:
 
 
 def _check_mergeable(data: Mapping[str, Any]) -> None:
-    for name in _VARIANTS:
+    for name in VARIANTS:
         if data.get(name):
             raise AdapterError(
                 f"The adapter was trained with {name}, which is not merged here.",

@@ -9,6 +9,7 @@ import numpy as np
 
 from spectrum_tui.core.errors import InputError, SelectionError
 from spectrum_tui.core.numbers import is_whole
+from spectrum_tui.core.recipes.choice import usual_medium_end
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
@@ -52,13 +53,13 @@ class RankTiers:
 
     @property
     def _end(self) -> float:
-        """Where the last tier ends; by default as in recipes of two ranks."""
+        """Where the last tier ends."""
         percent = self.policy.percent
         if not self._has_medium:
             return percent
         if self.medium_percent is not None:
             return self.medium_percent
-        return 50 if percent < 50 else (percent + 100) // 2
+        return usual_medium_end(percent)
 
     def ranks(self, result: Result, now: Ranks) -> Ranks:
         """Return the ranks by these scores, where `now` has those of the adapters as they are.

@@ -11,6 +11,7 @@ from spectrum_tui.core.audit.findings import Finding, Severity, in_order
 from spectrum_tui.core.audit.forms import form_findings, layout_findings
 from spectrum_tui.core.audit.in_model import (
     class_findings,
+    freeze_findings,
     layers_of_types,
     model_findings,
     outcome_findings,
@@ -89,6 +90,7 @@ def _in_model(recipe: Recipe, found: list[Finding], names: ModelNames) -> Audit:
     correction = corrected(recipe, meanings, names.model)
     found += outcome_findings(reports, len(meant), len(names.names))
     found += class_findings(meanings, model)
+    found += freeze_findings(meant, model)
     found += [
         Finding(severity=Severity.NOTE, code="model", line=0, message=note) for note in names.notes
     ]

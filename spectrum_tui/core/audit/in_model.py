@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from spectrum_tui.core.audit.entries import plain_name
@@ -10,7 +10,8 @@ from spectrum_tui.core.audit.findings import Finding, Severity, of_lines, short
 from spectrum_tui.core.audit.meaning import Meaning, Model
 from spectrum_tui.core.audit.order import picks_of
 from spectrum_tui.core.audit.renamed import EMBEDDING_NAMES
-from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.numbers import count, counted
+from spectrum_tui.core.trainers.llama_factory import smallest_setting
 from spectrum_tui.core.trainers.matching import hits
 from spectrum_tui.core.trainers.names import Names
 from spectrum_tui.core.trainers.patterns import at_start
@@ -178,3 +179,25 @@ def _whole(code: str, message: str) -> Finding:
     return Finding(
         severity=Severity.ERROR, code=code, line=0, message=message, hint=f"{TAKE_FILE}, {_AGAIN}"
     )
+
+
+def freeze_findings(meant: Collection[str], model: Model) -> list[Finding]:
+    """Return what LLaMA-Factory would train of these parameters, and besides: it reads no list."""
+    setting = smallest_setting(meant, model.known.names)
+    if setting is None:
+        return []
+    others = setting.trains - set(meant)
+    sizes = model.sizes
+    numel, whole = (sum(sizes[one] for one in some) for some in (meant, setting.trains))
+    more = f"{counted(len(others), 'other')} too, {count(whole)} elements instead of {count(numel)}"
+    keys = ", ".join(f"{key}: {value}" for key, value in setting.keys.items())
+    return [
+        Finding(
+            severity=Severity.NOTE,
+            code="llama-factory",
+            line=0,
+            message="LLaMA-Factory reads no list of names and freezes whole blocks: its smallest "
+            f"setting for what is meant here trains {more if others else 'nothing else'}.",
+            hint=f"It is {keys}.",
+        )
+    ]

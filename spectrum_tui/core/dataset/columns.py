@@ -14,6 +14,8 @@ from spectrum_tui.core import json_text
 from spectrum_tui.core.dataset.examples import Column, Example, Message
 
 Row = Mapping[str, Any]
+MOST_BAD = 0.01
+"""Share of the rows that may be no examples: beyond it, it is the file that is wrong."""
 
 _ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant"}
 """ShareGPT's names of the roles that chat templates know."""

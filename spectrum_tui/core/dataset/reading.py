@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spectrum_tui.core import disk, files
 from spectrum_tui.core.dataset import builtin, formats
-from spectrum_tui.core.dataset.columns import BlankError, Layout, known_columns, layout_of
+from spectrum_tui.core.dataset.columns import MOST_BAD, BlankError, Layout, known_columns, layout_of
 from spectrum_tui.core.dataset.examples import Column, Dataset, Example
 from spectrum_tui.core.dataset.formats import Line, error, lines_of
 from spectrum_tui.core.dataset.kept_examples import digest_of
@@ -19,8 +19,6 @@ from spectrum_tui.core.dataset.media import IMAGE, RECORDINGS, images_in
 from spectrum_tui.core.errors import DataError, reason_of
 from spectrum_tui.core.numbers import counted
 
-_MOST_BAD = 0.01
-"""Share of the lines that may be no examples: beyond it, it is the file that is wrong."""
 _MOST_FILES = 100_000
 """Files of a folder that are looked at: more are no data set, but somebody's disk."""
 
@@ -109,7 +107,7 @@ class _Reading:
     def dataset(self) -> Dataset:
         """Return all of it; raises DataError where too little of it is data."""
         lines = len(self._examples) + self._blank + self._skipped
-        if self._skipped > _MOST_BAD * lines:
+        if self._skipped > MOST_BAD * lines:
             raise DataError(
                 f"{self._skipped:,} of {counted(lines, 'line')} cannot be read as examples, the "
                 f"first: {self._problem}.",

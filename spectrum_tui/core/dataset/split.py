@@ -38,15 +38,19 @@ def split(dataset: Dataset, share: float = SHARE) -> Split:
     out. Raises DataError for a single example of another form.
     """
     train, held_out, characters = _taken(dataset.examples, share)
+    every = len(dataset.examples)
     if characters:
         note = f"Of the one document, its last {characters:,} characters are held out."
+        if every > 1:
+            note = f"The {every:,} documents are all equal: one of them is read. {note}"
     else:
-        every = len(dataset.examples)
         verb = "is" if len(held_out) == 1 else "are"
         note = f"{len(held_out):,} of {counted(every, 'example')} {verb} held out, by hash."
     if not train:
         raise DataError(
-            "There is one example only: nothing can be held out.",
+            "There is one example only: nothing can be held out."
+            if every == 1
+            else f"The {every:,} examples are all equal: nothing can be held out.",
             "Give more examples, or a text to judge by (--eval).",
             field="data",
         )
@@ -60,7 +64,9 @@ def with_tuning(parted: Split, share: float = SHARE) -> Split:
     train, tuning, characters = _taken(parted.train, share, start=share)
     if not train:
         raise DataError(
-            "There is one example only to train on: no rates can be found.",
+            "There is one example only to train on: no rates can be found."
+            if len(parted.train) == 1
+            else "The examples to train on are all equal: no rates can be found.",
             "Give more examples, or the rates: --lr 2e-4.",
             field="data",
         )

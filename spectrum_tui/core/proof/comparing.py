@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from spectrum_tui.core.proof.methods import Method, parse_method
+from spectrum_tui.core.proof.methods import SELECTIONS, Method, parse_method
 from spectrum_tui.core.proof.proof import Comparison
 from spectrum_tui.core.proof.statistics import LEVEL, holm, least_t, paired
 from spectrum_tui.core.proof.summary import Summary
@@ -54,7 +54,7 @@ def _random_for(
     one: Summary, methods: Mapping[str, Method], by_chance: Sequence[Summary]
 ) -> Summary | None:
     method = methods[one.method]
-    if method.kind in ("top", "bottom", "metric"):
+    if method.percent and method.kind in SELECTIONS and not method.is_random:
         same = [other for other in by_chance if methods[other.method].percent == method.percent]
         return same[0] if same else None
     if method.kind == "policy":

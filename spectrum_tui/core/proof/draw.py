@@ -10,7 +10,7 @@ import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.memory.budget import filled
-from spectrum_tui.core.proof.methods import ADAPTERS, Method
+from spectrum_tui.core.proof.methods import ADAPTERS, OTHERS, Method
 from spectrum_tui.core.proof.rows import Row
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
@@ -67,7 +67,7 @@ def chosen(
             else "Its layers have no score, or the policy leaves none.",
             field="methods",
         )
-    if method.kind in ("random", "bottom"):
+    if method.kind in OTHERS:
         rows = other_rows(method, ranking, policy, seed)
         parameters = ranking.result.scores.parameters
         heads = [head.name for head in ranking.heads(policy)]
@@ -80,7 +80,7 @@ def chosen(
 
 
 def ranked(method: Method, selection: Selection, *, embeddings: bool) -> tuple[Selection, Policy]:
-    """Return the ranking that a method goes by, and the policy; of `random` and `bottom` that of
+    """Return the ranking that a method goes by, and the policy; of those in `OTHERS` that of
     `top`."""
     if method.kind == "policy":
         settings = replace(Settings(), **read_policy(Path(method.file)))

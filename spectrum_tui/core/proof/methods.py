@@ -15,6 +15,8 @@ Kind = Literal[
 ]  # fmt: skip
 SELECTIONS: tuple[Kind, ...] = ("top", "bottom", "random", "metric", "policy")
 """Train parameters of the model as they are, chosen by layers."""
+OTHERS: tuple[Kind, ...] = ("bottom", "random")
+"""Those of them that take other layers than the best: as many of each type."""
 ADAPTERS: dict[Kind, str] = {
     "lora": "peft-lora",
     "qlora": "peft-lora",
@@ -27,6 +29,11 @@ ADAPTERS: dict[Kind, str] = {
 USUAL_PERCENT = 25
 """Where none is typed; adapters of all layers (`lora`, `qlora`) are on 100 %."""
 DEFAULT_METHODS = "full,top:25,random:25,bottom:25"
+EXAMPLES = (
+    "full", "top:25", "random:25", "bottom:25", "metric:NAME:25", "policy:FILE", "lora", "qlora",
+    "tiers:25", "hybrid:25", "groups:25", "dynamic:25",
+)  # fmt: skip
+"""Every kind once, as help and errors list them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +99,7 @@ def parse_method(text: str) -> Method:
         raise InputError(exc.message, exc.hint, field="methods") from None
     raise InputError(
         f"There is no method {text!r}.",
-        "There are: full, top:25, random:25, bottom:25, metric:NAME:25, policy:FILE, lora, qlora, "
-        "tiers:25, hybrid:25, groups:25, dynamic:25.",
+        f"There are: {', '.join(EXAMPLES)}.",
         field="methods",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -9,6 +10,7 @@ from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import Training, preset_named
+from spectrum_tui.core.option import number
 from spectrum_tui.core.proof.draw import drawn, recipe_choice
 from spectrum_tui.core.proof.methods import Method
 from spectrum_tui.core.proof.rates import (
@@ -35,10 +37,7 @@ _COUNTED = {"tiers": TIERS, "groups": GROUPS, "dynamic": DYNAMIC}
 
 def parse_price(text: str) -> float:
     """Return a price of an hour, 0 for none; raises InputError (field "price")."""
-    try:
-        price = float(text or "0")
-    except ValueError:
-        price = -1.0
+    price = number(text or "0")
     if not 0 <= price < 1e6:
         raise InputError(
             f"The price {safe(text)!r} is no amount per hour.",
@@ -46,6 +45,28 @@ def parse_price(text: str) -> float:
             field="price",
         )
     return price
+
+
+def parse_device(text: str) -> str:
+    """Return the name of a device, there or not: that is known once torch is; raises InputError."""
+    device = text.strip().lower() or "auto"
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,4})?", device):
+        raise InputError(
+            f"{safe(text.strip())!r} is no device.",
+            "Give auto, cpu, cuda, cuda:1 or mps.",
+            field="device",
+        )
+    return device
+
+
+def check_shared(conditions: Conditions) -> None:
+    """Raise InputError where several processes cannot have equal parts of each batch."""
+    if conditions.batch % conditions.processes:
+        raise InputError(
+            f"A batch of {conditions.batch} cannot be shared by {conditions.processes} processes.",
+            f"Give a multiple: --batch {conditions.processes}.",
+            field="batch",
+        )
 
 
 def parse_dtype(text: str) -> str:

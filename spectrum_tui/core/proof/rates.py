@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.option import number
 from spectrum_tui.core.proof.methods import Method
 from spectrum_tui.core.proof.rows import DIVERGED, Outcome
 from spectrum_tui.core.proof.summary import ended
@@ -33,8 +34,13 @@ def parse_rates(text: str, methods: Sequence[Method]) -> dict[str, float]:
     "lr")."""
     rates: dict[str, float] = {}
     for part in filter(None, (one.strip() for one in text.split(","))):
-        name, _, typed = part.rpartition("=")
-        rates[name.strip()] = _rate(typed)
+        name, named, typed = (one.strip() for one in part.rpartition("="))
+        if (named and not name) or name in rates:
+            problem = "has no method" if named and not name else "is the second for its method"
+            raise InputError(
+                f"The rate {safe(part)!r} {problem}.", "Give one, as full=2e-5.", field="lr"
+            )
+        rates[name] = _rate(typed)
     if not rates:
         raise InputError("No rate is given.", "Give one, as 2e-4 or full=2e-5.", field="lr")
     known = {"", *(m.text for m in methods), *(m.kind for m in methods)}
@@ -49,10 +55,7 @@ def parse_rates(text: str, methods: Sequence[Method]) -> dict[str, float]:
 
 
 def _rate(typed: str) -> float:
-    try:
-        rate = float(typed)
-    except ValueError:
-        rate = math.nan
+    rate = number(typed)
     if not 0 < rate <= 1:
         raise InputError(
             f"The rate {safe(typed.strip())!r} is not usable.",

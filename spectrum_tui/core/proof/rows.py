@@ -107,6 +107,7 @@ class Bytes:
 
 
 OUT_OF_MEMORY = "out of memory"
+KILLED = "killed (SIGKILL; out of memory?)"
 DIVERGED = "the loss is no number any more"
 """Errors of an outcome that mean more than that the row could not run."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.proof.draw import other_rows, ranked, recipe_choice
-from spectrum_tui.core.proof.methods import ADAPTERS, Method
+from spectrum_tui.core.proof.methods import ADAPTERS, OTHERS, Method
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 
@@ -34,7 +34,7 @@ def taken(method: Method, selection: Selection, *, embeddings: bool) -> Taken:
         return Taken(metric=metric, policy=choice.policy, kind=ADAPTERS[method.kind])
     ranking, policy = ranked(method, selection, embeddings=embeddings)
     scores = ranking.result.scores
-    if method.kind in ("random", "bottom"):
+    if method.kind in OTHERS:
         pins = tuple(scores.layers[row] for row in other_rows(method, ranking, policy, seed=0))
         nothing = (("*", 0.0),)
         policy = Policy(

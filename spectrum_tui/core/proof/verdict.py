@@ -189,7 +189,8 @@ def _failures(found: Sequence[Summary]) -> Iterator[str]:
             reasons.setdefault(why_not(outcome), []).append(outcome.hint)
         for reason, hints in reasons.items():
             rows = counted(len(hints), "row")
-            yield f"{one.method}: {rows} without a result: {reason}. {hints[0]}".strip()
+            said = f"{reason.rstrip('.')}. {hints[0]}".strip()
+            yield f"{one.method}: {rows} without a result: {said}"
 
 
 def _method(comparisons: Sequence[Comparison]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.recipes.adapter_comments import folded
 from spectrum_tui.core.recipes.adapters import adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile
-from spectrum_tui.core.recipes.peft_config import Targets, config_of
+from spectrum_tui.core.recipes.peft_config import Targets, config_of, module_of
 from spectrum_tui.core.recipes.peft_kinds import TiersKind
 from spectrum_tui.core.recipes.peft_script import kept_apart
 from spectrum_tui.core.recipes.tasks import refuse_other
@@ -99,7 +99,7 @@ class AxolotlLoraKind(TiersKind):
 
 def _names(weight: str) -> tuple[str, str]:
     """Return what an adapter of a weight may be named by: its module, or itself."""
-    return weight.removesuffix(".weight"), weight
+    return module_of(weight), weight
 
 
 def _keys(targets: Targets, result: Result) -> Iterator[str]:

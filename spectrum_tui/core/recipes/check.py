@@ -69,7 +69,7 @@ def overmatched(written: Sequence[str], known: Iterable[str]) -> Iterator[tuple[
             yield name, other
 
 
-def prove(
+def check_trainers(
     text: str, wanted: Collection[str], parameters: Sequence[Parameter]
 ) -> tuple[TrainerReport, ...]:
     """Return what each trainer that accepts a list of this length does with it: it must train

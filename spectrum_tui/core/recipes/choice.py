@@ -33,6 +33,12 @@ class Tiers:
     medium_rank: int = 8
 
 
+def usual_medium_end(percent: float) -> float:
+    """Return where the medium tier ends by default: at 50 %, or half-way from the end of the high
+    tier, `percent`, to 100 % if that is at 50 % or above."""
+    return 50 if percent < 50 else (percent + 100) // 2
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Choice:
     """A ranking and which of it a policy takes. `experts` asks for the policy's percentage of the
@@ -47,11 +53,10 @@ class Choice:
 
     @property
     def medium_end(self) -> float:
-        """Where the medium tier ends: never before the high one. By default at 50 %, or half-way
-        from the high tier's end to 100 % if that end is at 50 % or above."""
+        """Where the medium tier ends: never before the high one."""
         chosen = self.tiers.medium_percent
         if chosen is None:
-            return 50 if self.percent < 50 else (self.percent + 100) // 2
+            return usual_medium_end(self.percent)
         return max(self.percent, chosen)
 
     @property

@@ -6,6 +6,7 @@ from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.recipes.axolotl import AxolotlKind
 from spectrum_tui.core.recipes.axolotl_lora import AxolotlLoraKind
 from spectrum_tui.core.recipes.choice import RecipeKind
+from spectrum_tui.core.recipes.llama_factory import LlamaFactoryKind
 from spectrum_tui.core.recipes.peft_kinds import ADAPTER_KINDS
 from spectrum_tui.core.recipes.reference import ReferenceKind
 from spectrum_tui.core.recipes.sagemaker import SagemakerKind
@@ -29,6 +30,7 @@ KINDS: tuple[RecipeKind, ...] = (
     AxolotlLoraKind(),
     UnslothKind(),
     SwiftKind(),
+    LlamaFactoryKind(),
 )
 DEFAULT_KIND = KINDS[0]
 OFFERED = (*KINDS, *TABLES)

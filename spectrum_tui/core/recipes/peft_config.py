@@ -29,11 +29,12 @@ from spectrum_tui.core.trainers.patterns import NAME
 
 ALPHA = 2
 """lora_alpha for each rank: every tier's update is scaled by the same factor."""
-_TASKS = (
+CLASS_TASKS = (
     ("ForSequenceClassification", "SEQ_CLS"),
     ("ForTokenClassification", "TOKEN_CLS"),
     ("ForQuestionAnswering", "QUESTION_ANS"),
 )
+"""(how the name of a class with a head of a task ends, what PEFT calls the task)."""
 _CAUSAL = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)$")
 _CROSS_ATTENTION = re.compile(r"\.(encoder_attn|EncDecAttention)\.")
 
@@ -128,7 +129,7 @@ def task_type(result: Result, *, embeddings: bool) -> str | None:
     they are for text whose `embeddings` trains.
     """
     name = model_class(result.provenance)
-    task = next((task for ending, task in _TASKS if name.endswith(ending)), None)
+    task = next((task for ending, task in CLASS_TASKS if name.endswith(ending)), None)
     tables = len(result.embeddings) > len(result.task_head)
     if task:
         return task if embeddings and tables else None

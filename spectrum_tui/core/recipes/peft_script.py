@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spectrum_tui.core.recipes.adapter_comments import WIDTH, Comments
 from spectrum_tui.core.recipes.choice import RecipeFile
-from spectrum_tui.core.recipes.peft_config import Targets, outside_blocks
+from spectrum_tui.core.recipes.peft_config import Targets, module_of, outside_blocks
 from spectrum_tui.core.recipes.spectrum import hub_id, model_class
 from spectrum_tui.core.results.results import Result
 
@@ -57,10 +57,10 @@ def load_model({parameters}):
     adapted = get_peft_model(load_base({arguments}), LoraConfig(**CONFIG)){share}
 {check}    return adapted
 '''
-_REVISION = """\
+REVISION = """\
         revision=REVISION if model == MODEL else "main",
 """
-_CHECK = """\
+CHECK = """\
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     if trainable != TRAINABLE:
         raise SystemExit(f"{trainable:,} parameters would train, not {TRAINABLE:,}")
@@ -82,7 +82,7 @@ if __name__ == "__main__":
 {option}    options = parser.parse_args()
     load_model({call}).print_trainable_parameters()
 """
-_OPTION = """\
+OPTION = """\
     parser.add_argument("--4bit", action="store_true", dest="four_bit", help="QLoRA")
 """
 
@@ -166,7 +166,7 @@ class Script:
             parameters=self._parameters,
             in_4bit=", in 4-bit NF4 but for KEEP" if self.always_4bit else "",
             name=self._class,
-            revision=_REVISION if self._revision else "",
+            revision=REVISION if self._revision else "",
             dtype=_HALF if self.always_4bit else f'{_HALF} if four_bit else "auto"',
             quantization="quantization"
             if self.always_4bit
@@ -178,13 +178,13 @@ class Script:
             parameters=self._parameters,
             arguments="model" if self.always_4bit else "model, four_bit",
             share="\n    share(adapted)" if self.groups else "",
-            check=_CHECK if self.made else "",
+            check=CHECK if self.made else "",
         )
 
     def _main(self) -> str:
         return _MAIN.format(
             default='nargs="?", default=MODEL, ' if self._id else "",
-            option="" if self.always_4bit else _OPTION,
+            option="" if self.always_4bit else OPTION,
             call="options.model" if self.always_4bit else "options.model, options.four_bit",
         )
 
@@ -193,7 +193,7 @@ def kept_apart(targets: Targets, result: Result) -> list[str]:
     """Return the modules that bitsandbytes must not quantise: those that train whole, those that
     are adapted by their weight, and linear ones outside the blocks."""
     weights = (name for name in targets.parameters if name.endswith(".weight"))
-    kept = [*targets.whole, *(name.removesuffix(".weight") for name in weights)]
+    kept = [*targets.whole, *map(module_of, weights)]
     return list(dict.fromkeys([*kept, *outside_blocks(result)]))
 
 

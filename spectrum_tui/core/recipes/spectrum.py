@@ -13,7 +13,7 @@ import numpy as np
 
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.numbers import part_of
-from spectrum_tui.core.recipes.check import check_names, missing_note, prove
+from spectrum_tui.core.recipes.check import check_names, check_trainers, missing_note
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile, RecipeKind
 from spectrum_tui.core.recipes.policy_line import policy_line
 from spectrum_tui.core.results.policy import Policy
@@ -101,7 +101,7 @@ class SpectrumYaml:
         where any trainer would train anything else by it."""
         wanted = self.check(policy)
         text = self.view(policy).text()
-        prove(text, wanted, self.result.parameters)
+        check_trainers(text, wanted, self.result.parameters)
         return text
 
     def check(self, policy: Policy) -> list[str]:

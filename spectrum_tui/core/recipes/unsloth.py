@@ -18,7 +18,7 @@ from spectrum_tui.core.recipes.adapters import AdapterLayers, adapter_layers
 from spectrum_tui.core.recipes.choice import Choice, RecipeFile
 from spectrum_tui.core.recipes.peft_config import Targets, config_of
 from spectrum_tui.core.recipes.peft_kinds import TiersKind
-from spectrum_tui.core.recipes.peft_script import listed
+from spectrum_tui.core.recipes.peft_script import CHECK, OPTION, REVISION, listed
 from spectrum_tui.core.recipes.spectrum import hub_id, model_class
 from spectrum_tui.core.recipes.tasks import refuse_other
 from spectrum_tui.core.results.results import Result
@@ -55,13 +55,6 @@ if __name__ == "__main__":
 {option}    options = parser.parse_args()
     load_model({call})[0].print_trainable_parameters()
 '''
-_REVISION = '        revision=REVISION if model == MODEL else "main",\n'
-_CHECK = """\
-    trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    if trainable != TRAINABLE:
-        raise SystemExit(f"{trainable:,} parameters would train, not {TRAINABLE:,}")
-"""
-_OPTION = '    parser.add_argument("--4bit", action="store_true", dest="four_bit", help="QLoRA")\n'
 
 
 class UnslothKind(TiersKind):
@@ -110,13 +103,13 @@ def _script(targets: Targets, result: Result, made: int) -> str:
         loader="FastLanguageModel" if model_class(result.provenance) in FAST else "FastModel",
         constants="\n".join([*_constants(config, result, made), ""]),
         parameters=("model=MODEL" if name else "model") + ("" if by_weight else ", four_bit=False"),
-        revision=_REVISION if name and result.provenance.revision else "",
+        revision=REVISION if name and result.provenance.revision else "",
         # A weight that PEFT adapts as a parameter must not be quantised.
         four_bit="False" if by_weight else "four_bit",
         arguments="".join(f"        {line},\n" for line in _arguments(config)),
-        check=_CHECK if made else "",
+        check=CHECK if made else "",
         default='nargs="?", default=MODEL, ' if name else "",
-        option="" if by_weight else _OPTION,
+        option="" if by_weight else OPTION,
         call="options.model" if by_weight else "options.model, options.four_bit",
     )
 

@@ -189,10 +189,15 @@ class Result:
 
     @cached_property
     def task_modules(self) -> tuple[str, ...]:
-        """The modules that hold the head of the task and nothing else, each as a whole."""
+        """The modules that hold the head of the task and nothing else, each as a whole.
+
+        A table that is tied to one inside a module is something else: PEFT trains a copy of it.
+        """
         embeddings = {one.name for one in self.task_head}
         names = self.names or tuple(n for row in self.scores.parameters for n in row)
-        others = [name.split(".") for name in names if name not in embeddings] if embeddings else []
+        tied = (name for one in self.embeddings if not one.task for name in one.tied)
+        within = (*names, *tied) if embeddings else ()
+        others = [name.split(".") for name in within if name not in embeddings]
         taken = {".".join(parts[:end]) for parts in others for end in range(1, len(parts))}
         found: dict[str, None] = {}
         for one in self.task_head:

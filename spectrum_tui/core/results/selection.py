@@ -164,11 +164,6 @@ class Selection:
         steps = np.where(taken > 0, thresholds(taken, self.counts), 0)
         return np.array(list(map(percent_of_step, steps.tolist(), self.counts.tolist())), float)
 
-    def own_percent(self, type_name: str, policy: Policy) -> float | None:
-        """Return the percentage that a policy gives to a type alone; None without one."""
-        own = float(self.own_percents(policy)[self.result.scores.type_names.index(type_name)])
-        return None if np.isnan(own) else own
-
     def own_percents(self, policy: Policy) -> FloatArray:
         """Return per type the percentage that a policy gives to it alone; NaN without one."""
         own = np.full(len(self.counts), np.nan)

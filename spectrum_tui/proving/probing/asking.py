@@ -15,7 +15,7 @@ from spectrum_tui.core.dataset.reading import read_dataset
 from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.logs import log_file
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.probing.merging import targets_of, with_probed
+from spectrum_tui.core.probing.as_metrics import targets_of, with_probed
 from spectrum_tui.core.probing.records import Doing, Plan, Probed, ProbeJob, job_text, said_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.proving.preparing import conditions_of

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from spectrum_tui.app.widgets.loss_chart import Curve, _cells, _range, smoothed, window_of
+import pytest
+
+from spectrum_tui.app.widgets.loss_chart import Curve, _cells, _label, _range, smoothed, window_of
 
 
 def test_points_are_means_of_the_steps_before() -> None:
@@ -35,3 +37,27 @@ def test_a_line_goes_from_corner_to_corner() -> None:
 def test_what_is_beyond_the_edge_is_drawn_on_it() -> None:
     (row,) = _cells([Curve(((1, 99.0), (2, -5.0)))], 1, 1, (1.0, 2.0), 2)
     assert row[0] & 0x01 and row[0] & 0x80
+
+
+@pytest.mark.parametrize(
+    ("loss", "text"),
+    [
+        (0.5, "0.500"),
+        (10.2937, "10.294"),
+        (123.456, "123.46"),
+        (12345.6, "12346"),
+        (123456.7, "123457"),
+        (12345678.9, "1e+07"),
+        (3e38, "3e+38"),
+    ],
+)
+def test_the_axis_has_the_whole_loss(loss: float, text: str) -> None:
+    assert _label(loss) == text
+
+
+def test_losses_beyond_what_float32_holds_are_left_out() -> None:
+    assert smoothed(((1, 1e308), (2, 3e38), (3, -1e308)), 2) == ((2, 3e38),)
+    flat = Curve(((1, 3e38), (2, 3e38)))
+    low, high = _range([flat])
+    assert low < 3e38 < high
+    assert len(_cells([flat], 4, 2, (low, high), 2)) == 2

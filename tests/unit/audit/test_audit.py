@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -220,7 +221,7 @@ def test_the_corrected_file_trains_what_the_lines_mean_in_every_trainer() -> Non
     assert found.share == len(wanted) / len(NAMES)
     parameters = [Parameter(name, (100,)) for name in NAMES]
     assert all(one.exact for one in report(found.fixed, wanted, parameters))
-    assert audit(found.fixed, model(NAMES)).findings == ()
+    assert {one.code for one in audit(found.fixed, model(NAMES)).findings} == {"llama-factory"}
     assert audit(found.fixed).findings == ()
     exact = {one.trainer.name for one in found.reports if one.exact}
     assert exact == set()
@@ -326,3 +327,17 @@ def test_a_file_of_a_hundred_megabytes_is_not_read(tmp_path: Path) -> None:
         open_recipe(tmp_path)
     with pytest.raises(InputError, match="There is no file"):
         open_recipe(tmp_path / "none.yaml")
+
+
+def test_a_model_tells_what_llama_factory_would_train_besides() -> None:
+    """It freezes whole blocks: for block 10 of 12, the last two."""
+    wanted = "model.layers.10.mlp.up_proj.weight"
+    (finding,) = [one for one in in_model(wanted).findings if one.code == "llama-factory"]
+    assert finding.severity is Severity.NOTE
+    others = [name for name in NAMES if re.search(r"\.1[01]\.mlp", name) and name != wanted]
+    assert len(others) == 9
+    assert "trains 9 others too, 1.00 K elements instead of 100." in finding.message
+    assert finding.hint.endswith("freeze_trainable_layers: 2, freeze_trainable_modules: mlp.")
+    both = in_model(wanted, *others)
+    (exact,) = [one for one in both.findings if one.code == "llama-factory"]
+    assert "trains nothing else" in exact.message

@@ -10,11 +10,13 @@ import pytest
 
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.files import cache_dir
+from spectrum_tui.core.proof.proof import proof_text
 from spectrum_tui.core.saved import library
 from spectrum_tui.core.saved.store import save_scores
 from tests import made
 from tests.checkpoints import llama, save
 from tests.commands import FLAT, Capture, process, refused
+from tests.unit.proof.proofs import proof
 
 pytestmark = pytest.mark.usefixtures("in_empty_folder")
 
@@ -128,3 +130,6 @@ def test_without_a_terminal_the_fitting_command_is_named(tmp_path: Path, capsys:
     recipe.write_text("- a\n")
     assert f"`spectrum-tui audit {recipe}`" in refused(capsys, str(recipe))
     assert "`spectrum-tui scan org/model`" in refused(capsys, "org/model")
+    (tmp_path / "proof.json").write_text(proof_text(proof([])))
+    for named in (tmp_path, tmp_path / "proof.json"):
+        assert f"Without one, read {tmp_path / 'proof.md'}." in refused(capsys, str(named))

@@ -71,7 +71,7 @@ def test_the_metrics_stand_in_the_file_that_was_probed(
     captured = capsys.readouterr()
     assert scores.read_bytes() == before
     result = load_result(scores)
-    assert result.metrics[-4:] == DATA_METRICS
+    assert result.metrics[-len(DATA_METRICS) :] == DATA_METRICS
     assert result.with_metric("gradient").scores.values[:3].tolist() == [0.0, 1.0, 2.0]
     assert "16 batches of 2 × 512 tokens as LlamaForCausalLM" in result.provenance.notes[-1]
     assert captured.out.splitlines()[0].split() == ["type", *DATA_METRICS]
@@ -91,7 +91,7 @@ def test_a_scan_that_gives_the_same_scores_again_loses_none(
     answered(monkeypatch, ANSWER)
     assert main(asked(scores)) == 0
     assert save_scores(made.result(), scores.parent.parent).scores == scores
-    assert load_result(scores).metrics[-4:] == DATA_METRICS
+    assert load_result(scores).metrics[-len(DATA_METRICS) :] == DATA_METRICS
 
 
 def test_every_command_ranks_by_them(

@@ -6,8 +6,10 @@ import errno
 import gzip
 import json
 import os
+import select
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -292,20 +294,30 @@ def test_what_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
 def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    """Also what is written only after the first half was read."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_bytes, args=(lines(rows()),))
-    writer.start()
-    deadline = 100
-    found: Dataset | None = None
-    while found is None and deadline:
-        try:
-            found = read_dataset([str(pipe)])
-        except DataError:  # nobody writes yet
-            deadline -= 1
-    writer.join()
-    assert found is not None
-    assert len(found.examples) == len(TEXTS)
+    # Open at both ends from the start: neither side waits for the other to open it.
+    watch = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(pipe, os.O_WRONLY)
+    data = lines(rows())
+    half = len(data) // 2
+    os.write(writer, data[:half])
+
+    def write_the_rest() -> None:
+        deadline = time.monotonic() + 20
+        while select.select([watch], [], [], 0)[0] and time.monotonic() < deadline:
+            time.sleep(0.001)
+        os.write(writer, data[half:])
+        os.close(writer)
+
+    thread = threading.Thread(target=write_the_rest)
+    thread.start()
+    try:
+        assert len(read_dataset([str(pipe)]).examples) == len(TEXTS)
+    finally:
+        thread.join()
+        os.close(watch)
 
 
 # -- whatever comes ----------------------------------------------------------------------------

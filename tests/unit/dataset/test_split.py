@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -98,6 +99,19 @@ def test_of_one_paragraph_the_last_words(copies: int) -> None:
     found = split(dataset(*[text] * copies))
     assert found.held_out == (Example(text=" ".join(f"word{n:02d}" for n in range(45, 50))),)
     assert found.train[0].text + " " + found.held_out[0].text == text
+    equal = "The 3 documents are all equal: one of them is read. "
+    assert found.note.startswith(("" if copies == 1 else equal) + "Of the one document, its last ")
+
+
+def test_equal_examples_are_called_so() -> None:
+    one = Example(prompt="a", completion="b")
+    with pytest.raises(DataError, match="There is one example only: nothing"):
+        split(of((one,)))
+    with pytest.raises(DataError, match="The 60 examples are all equal: nothing"):
+        split(of((one,) * 60))
+    parted = replace(split(dataset("held out", "trained on")), train=(one, one))
+    with pytest.raises(DataError, match="The examples to train on are all equal: no rates"):
+        with_tuning(parted)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ def assert_close(model: Measured, targets: Sequence[Target], outcome: Probed) ->
             mean = sum(values["fisher"]) / len(values["fisher"])
             assert mean == pytest.approx(whole["fisher"], rel=1e-6), name
             continue
+        assert whole.keys() == values.keys() - {"activation"}, name
         for metric, value in whole.items():
             assert values[metric][0] == pytest.approx(value, rel=1e-6), name
 

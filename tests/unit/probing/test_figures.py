@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from spectrum_tui.core.files import write_kept
-from spectrum_tui.core.probing.formulas import PartSums, fisher, gradient, gradient_snr
-from spectrum_tui.core.probing.merging import ALL, PROBED, agreement, targets_of, with_probed
+from spectrum_tui.core.probing.as_metrics import ALL, PROBED, agreement, targets_of, with_probed
+from spectrum_tui.core.probing.formulas import PartSums, fisher, gradient, gradient_snr, metrics_of
 from spectrum_tui.core.probing.passes import FIXED, Sizes, in_passes
 from spectrum_tui.core.probing.records import Doing, Probed, said_of, said_text
 from spectrum_tui.core.probing.sketches import FORM, read_sketches, sketches_path, write_sketches
@@ -31,6 +31,10 @@ def test_the_formulas() -> None:
     assert gradient(found) == 0.5
     assert fisher(found) == 0.3
     assert gradient_snr(found) == 0.25  # 1 / ((6 - 2 * 1) / 1)
+
+
+def test_every_metric_of_data_has_a_formula_or_a_share_of_the_stream() -> None:
+    assert {*metrics_of([sums(1.0, 6.0)]), "activation"} == set(DATA_METRICS)
 
 
 def test_where_a_formula_has_no_value() -> None:
@@ -127,7 +131,7 @@ def test_what_is_measured_stands_beside_the_scores() -> None:
     )
     again = with_probed(result, Probed(values=(*values, {})), "a text")
     again = with_probed(again, Probed(values=(*values, {})), "another text")
-    assert again.metrics[-4:] == DATA_METRICS
+    assert again.metrics[-len(DATA_METRICS) :] == DATA_METRICS
     assert [note for note in again.provenance.notes if PROBED in note] == [f"{PROBED} another text"]
     column = again.with_metric("gradient").scores.values
     assert column[:-1].tolist() == list(range(count - 1)) and math.isnan(column[-1])

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from spectrum_tui.core.errors import RecipeError, ResultsError, SelectionError
 from spectrum_tui.core.memory.budget import filled
-from spectrum_tui.core.probing.merging import with_probed
+from spectrum_tui.core.probing.as_metrics import with_probed
 from spectrum_tui.core.probing.records import Probed
 from spectrum_tui.core.proof.draw import chosen, drawn
-from spectrum_tui.core.proof.methods import Method, parse_method
+from spectrum_tui.core.proof.methods import SELECTIONS, Method, parse_method
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.recipes.policy_line import read_policy
@@ -165,6 +165,13 @@ def test_adapters_are_those_of_the_recipe(method: str, kind: str, percent: float
     assert (row.method, row.names, row.trial) == (parse_method(method).text, (), False)
     modules = json.loads(row.files[0][1])["target_modules"]
     assert len(modules) == (84 if percent == 100 else 21) or kind == "peft-hybrid"
+
+
+def test_every_kind_of_selection_takes_layers_of_its_own() -> None:
+    selection = Selection(made.result())
+    by_percent = [kind for kind in SELECTIONS if kind not in ("metric", "policy")]
+    taken = [frozenset(of(f"{kind}:25", selection)) for kind in by_percent]
+    assert len(set(taken)) == len(by_percent)
 
 
 @pytest.mark.parametrize("method", ["top:25", "random:25", "bottom:25"])

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
+from spectrum_tui.app.widgets.proof_words import what_of
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.proof.methods import Method, parse_methods
+from spectrum_tui.core.proof.methods import (
+    ADAPTERS,
+    EXAMPLES,
+    OTHERS,
+    SELECTIONS,
+    Kind,
+    Method,
+    parse_method,
+    parse_methods,
+)
+
+
+def test_every_kind_is_listed_once_and_said_in_words_of_its_own() -> None:
+    typed = [text.replace("NAME", "calibrated") for text in EXAMPLES]
+    methods = [parse_method(text) for text in typed]
+    assert sorted(method.kind for method in methods) == sorted(get_args(Kind))
+    assert sorted(("full", *SELECTIONS, *ADAPTERS)) == sorted(get_args(Kind))
+    assert set(OTHERS) < set(SELECTIONS)
+    assert len({what_of(text) for text in typed}) == len(typed)
+    with pytest.raises(InputError) as caught:
+        parse_method("nothing")
+    assert all(text in caught.value.hint for text in EXAMPLES)
 
 
 def test_every_way_is_read_and_written_as_it_is_typed() -> None:

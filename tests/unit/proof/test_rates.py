@@ -39,7 +39,24 @@ def test_rates_are_read(text: str, rates: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", ",", "0", "-1e-4", "2", "nan", "inf", "full=", "full=x", "random=1e-4", "1e-4x"]
+    "text",
+    [
+        "",
+        ",",
+        "0",
+        "-1e-4",
+        "2",
+        "nan",
+        "inf",
+        "full=",
+        "full=x",
+        "random=1e-4",
+        "1e-4x",
+        "٣e-4",
+        "=1e-4",
+        "1e-4,2e-4",
+        "full=1e-4,full=2e-4",
+    ],
 )
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(InputError) as caught:

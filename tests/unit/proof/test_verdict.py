@@ -175,6 +175,9 @@ def test_what_did_not_run_is_said_and_not_compared() -> None:
     ]  # fmt: skip
     found = judged(rows)
     assert "full: 1 row without a result: out of memory. qlora would fit." in found.lines
+    sentence = replace(rows[-1], error="There is no device 'cuda' here.", hint="Give cpu.")
+    said = "full: 1 row without a result: There is no device 'cuda' here. Give cpu."
+    assert said in judged([*rows[:-1], sentence]).lines
     assert any(
         "random:25: 1 row without a result: the loss is no number any more" in x
         for x in found.lines

@@ -26,7 +26,7 @@ from spectrum_tui.core.errors import (
 )
 from spectrum_tui.core.proof.methods import parse_methods
 from spectrum_tui.core.proof.proof import Proof
-from spectrum_tui.core.proof.rows import OUT_OF_MEMORY, Job, Outcome, Progress, Row
+from spectrum_tui.core.proof.rows import KILLED, Job, Outcome, Progress, Row
 from spectrum_tui.core.proof.store import read_proof
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.proving.ends import ended
@@ -213,8 +213,8 @@ def test_a_row_that_the_system_killed_says_so_and_is_tried_again(processes: Proc
     processes.want("random:50/0 killed")
     proof, _ = processes.run()
     first, killed = proof.outcomes
-    assert killed.error == OUT_OF_MEMORY and first.error == ""
-    assert killed.hint.startswith("Its process was killed. Less is needed with --batch 1, ")
+    assert killed.error == KILLED and first.error == ""
+    assert killed.hint.startswith("Less is needed with --batch 1, ")
     processes.want("")
     again, _ = processes.run()
     assert processes.started == ["top:50/0", "random:50/0", "random:50/0"]
@@ -374,7 +374,9 @@ def test_a_model_of_the_hub_is_a_commit(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_folder_without_a_tokenizer_is_refused_before_any_row(tmp_path: Path) -> None:
     model = checkpoints.save(tmp_path / "model", checkpoints.llama())
-    with pytest.raises(CheckpointError, match="has no tokenizer"):
+    with pytest.raises(
+        CheckpointError, match="has no tokenizer, and only models of text are trained"
+    ):
         of_folder(tmp_path, made.with_parameters(made.result()), model)
     assert not (tmp_path / "proof").exists()
 
@@ -386,6 +388,15 @@ def test_a_general_text_is_kept_unless_it_is_trained_on(tmp_path: Path) -> None:
     trained = prepare(replace(usual, data=("builtin:pydoc",), folder=tmp_path / "other"))
     assert set(trained.texts) == {"train", "held_out"}
     assert trained.conditions.kept == "" and len(trained.conditions.digests) == 2
+
+
+def test_a_text_to_keep_that_is_trained_on_is_noted(tmp_path: Path) -> None:
+    usual = asked(tmp_path)
+    prepared = prepare(replace(usual, kept=usual.data))
+    both = prepared.texts["train"].documents
+    said = f"{both} of 20 examples to be kept are trained on: not forgetting them says little."
+    assert said in prepared.notes
+    assert not any("are trained on" in note for note in prepare(usual).notes)
 
 
 def test_a_model_is_where_it_is_said_to_be_or_in_the_folder_of_its_name(

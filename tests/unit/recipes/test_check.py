@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from spectrum_tui.core.errors import SelectionError
-from spectrum_tui.core.recipes.check import check_names, overmatched, prove
+from spectrum_tui.core.recipes.check import check_names, check_trainers, overmatched
 from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Parameter, Result
@@ -102,5 +102,5 @@ def test_a_list_longer_than_one_trainer_takes_is_for_the_others() -> None:
     names = [f"model.layers.{i}.mlp.up_proj.weight" for i in range(50_001)]
     parameters = [Parameter(name, (2, 2)) for name in [*names, "model.norm.weight"]]
     text = "unfrozen_parameters:\n" + "".join(f"- {name}\n" for name in names)
-    able = {one.trainer.name for one in prove(text, names, parameters)}
+    able = {one.trainer.name for one in check_trainers(text, names, parameters)}
     assert able == {trainer.name for trainer in TRAINERS} - {"Soup"}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from spectrum_tui.core.recipes import axolotl_lora
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import kind_named
 from spectrum_tui.core.results.policy import Policy
@@ -62,6 +63,12 @@ def test_a_tier_has_the_rate_of_its_middle() -> None:
     high = next(group["modules"] for group in keys["lr_groups"] if group["name"] == "high")
     patterns = {name.replace("\\", "") for name in keys["lora_rank_pattern"]}
     assert {text[1 : -len(".lora_")] for text in high} == patterns
+
+
+def test_rates_fall_as_those_of_param_groups_do() -> None:
+    from spectrum_tui.core.adapters import learning_rates
+
+    assert axolotl_lora.LOWEST == learning_rates.LOWEST
 
 
 def test_one_tier_has_one_group() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed.run import main as run_torchrun
 
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
@@ -26,7 +27,6 @@ from tests.commands import FLAT, RECIPE, Capture
 from tests.forked import Forked
 from tests.scans import spy_on_scores
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
 REPOSITORY = Path(__file__).parents[3]
 LIMIT = 100
 """Seconds after which a test calls it a hang: the processes need 10 for their imports."""
@@ -78,14 +78,9 @@ def model(tmp_path: Path) -> Path:
 
 
 def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*TORCHRUN, f"--nproc-per-node={processes}", *command],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-        timeout=LIMIT,
-    )
+    """The command line in processes that torchrun starts; it is forked itself, for its imports."""
+    arguments = ["--standalone", f"--nproc-per-node={processes}", *command]
+    return Forked(lambda: run_torchrun(arguments)).wait(LIMIT)
 
 
 def forked(processes: int, work: Callable[[], object]) -> list[Forked]:

@@ -254,4 +254,4 @@ def test_a_terminated_command_says_what_is_kept() -> None:
     )
     done = process(code=code)
     assert done.returncode == -signal.SIGTERM
-    assert done.stderr == "spectrum-tui: terminated: every finished score is kept\n"
+    assert done.stderr == "spectrum-tui: terminated: everything finished is kept\n"

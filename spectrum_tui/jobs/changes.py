@@ -54,7 +54,7 @@ class Trained:
         return text
 
 
-class Proof(TrainerCallback):  # type: ignore[misc]  # transformers is not typed here
+class Changes(TrainerCallback):  # type: ignore[misc]  # transformers is not typed here
     """Compares every tensor of the model at the end of a training with what it was at its begin.
 
     `frozen` is what was done to the model, None where all of it trains. Of a sharded model each
