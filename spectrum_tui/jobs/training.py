@@ -55,7 +55,7 @@ def train(build: Callable[[Any], Any], options: Options, frozen: Frozen | None) 
     nothing could be saved, or the trainer refuses what it was given.
     """
     from spectrum_tui.jobs.changes import Changes
-    from spectrum_tui.jobs.checkpoints import own_checkpoint
+    from spectrum_tui.jobs.checkpoints import check_whole, own_checkpoint
 
     _check_output(options.output_dir)
     changes = Changes(frozen)
@@ -67,6 +67,7 @@ def train(build: Callable[[Any], Any], options: Options, frozen: Frozen | None) 
     own = own_checkpoint(options.checkpoint_dir, names, resume=options.resume)
     last = trainer.args.resume_from_checkpoint or own
     if last:
+        check_whole(last)
         say(f"going on from {last}")
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(options.output_dir)
