@@ -27,7 +27,7 @@ from spectrum_tui.core.adapters.processes import agreed, is_first
 from spectrum_tui.core.adapters.tiers import Ranks, RankTiers
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import append_text, write_text
-from spectrum_tui.core.numbers import finite
+from spectrum_tui.core.numbers import finite, is_whole
 from spectrum_tui.core.policy_values import parse_percent
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
@@ -96,7 +96,7 @@ class SpectrumAdapters(TrainerCallback):  # type: ignore[misc]  # transformers i
         limit: float = LIMIT,
     ) -> None:
         self._chooses = bool(every or at or at_evaluation)
-        if every < 0 or not (self._chooses or groups):
+        if not is_whole(every) or every < 0 or not (self._chooses or groups):
             raise InputError("No step to choose at is given.", "Give every=200 or at=[1000].")
         if groups not in ("", GRADIENT):
             raise InputError(f"There are no groups by {groups!r}.", 'Give groups="gradient".')

@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 from spectrum_tui.core.comparison.compare import Comparison, compare, rho_text
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import append_text, write_text
-from spectrum_tui.core.numbers import finite
+from spectrum_tui.core.numbers import finite, is_whole
 from spectrum_tui.core.policy_values import parse_percent
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
@@ -67,7 +67,7 @@ class RescoreCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         metric: str = "",
         top_percent: float = DEFAULT_PERCENT,
     ) -> None:
-        if every < 0 or not (every or at):
+        if not is_whole(every) or every < 0 or not (every or at):
             raise InputError("No step to score at is given.", "Give every=500 or at=[1000].")
         self._every, self._at = every, frozenset(at)
         self._types = (types,) if isinstance(types, str) else tuple(types)

@@ -280,6 +280,11 @@ def open_kept(path: Path, flags: int) -> int:
     return handle
 
 
+def open_folder(folder: Path) -> int:
+    """Open a folder, so that it can be locked; raises OSError, as Windows always does."""
+    return os.open(folder, open_flags("O_RDONLY", "O_CLOEXEC", "O_DIRECTORY"))
+
+
 class KeptFile:
     """A regular file of the cache, open for reading at any place; raises OSError."""
 

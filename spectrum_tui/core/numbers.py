@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
 _COUNT_UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 _BYTE_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -105,6 +106,29 @@ def short_percent(share: float) -> str:
     """Return a share in at most 7 characters, for columns: `12.5 %`, `<0.1 %`, a dash for
     nothing."""
     return "–" if not share else percent(share) if share >= 0.001 else "<0.1 %"
+
+
+def is_whole(value: object) -> bool:
+    """Return whether a value is an integer, of whatever library; True and False are none.
+
+    >>> is_whole(3), is_whole(3.0), is_whole(True)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_real(value: object) -> bool:
+    """Return whether a value is a finite number, of whatever library; True and False are none.
+
+    >>> is_real(0.5), is_real(float("inf")), is_real("1"), is_real(10**400)
+    (True, False, False, False)
+    """
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def finite(value: float) -> float | None:

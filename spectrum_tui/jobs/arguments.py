@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 from transformers import HfArgumentParser
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.numbers import is_real, is_whole
+from spectrum_tui.core.text import shortened
 from spectrum_tui.jobs.options import Options, closest, yes_or_no
 
 CHECKPOINTING = "activation_checkpointing"
@@ -31,7 +33,7 @@ def trainer_arguments(config: type, options: Options, **defaults: Any) -> Any:
     if str(given.get("fsdp", "")).lower() in ("true", "false"):  # a text field: others are options
         given["fsdp"] = yes_or_no("fsdp", given["fsdp"])
     values = {**_checkpointing(_defaults(options, given, defaults), known), **given}
-    return _made(config, {name: v for name, v in values.items() if name in known})
+    return _made(config, {name: v for name, v in values.items() if name in known}, given)
 
 
 def _defaults(
@@ -91,11 +93,69 @@ class _Parser(HfArgumentParser):  # type: ignore[misc]  # transformers is not ty
         raise InputError(f"{message[:1].upper()}{message[1:]}.", "See --help.")
 
 
-def _made(config: type, values: Mapping[str, Any]) -> Any:
-    """Return the configuration; texts are read as the types of its fields."""
+_LEAST = {
+    "learning_rate": 0,
+    "weight_decay": 0,
+    "max_length": 1,
+    "gradient_accumulation_steps": 1,
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+}
+"""{option: the smallest value}: below it the training ends in a traceback, or cuts texts from the
+wrong end."""
+_MOST = 2**31 - 1
+"""The largest whole number: torch counts batches and steps in what the machine counts in."""
+
+
+def _check_numbers(parser: _Parser, given: Mapping[str, Any]) -> None:
+    """Raise InputError for what YAML gave as another thing than the number that a field takes, and
+    for numbers that no training can use."""
+    kinds = {one.dest: one.type for one in parser._actions if one.nargs is None}
+    for name, value in given.items():
+        kind, number = kinds.get(name), _number(value)
+        if kind not in (int, float) or number is None:  # the parser says what is wrong with a text
+            continue
+        hint = _whole_hint(name, number) if kind is int else _real_hint(name, number)
+        if hint:
+            raise InputError(f"{name} is {shortened(repr(value), 60)}.", hint, field=name)
+
+
+def _whole_hint(name: str, number: object) -> str:
+    """Return what to give in the place of a number, "" where it can be used."""
+    if not is_whole(number):
+        return "Give a whole number."
+    least = _LEAST.get(name, -_MOST)
+    if number < least:  # type: ignore[operator]
+        return f"Give {least} or more."
+    return f"Give {_MOST:,} at most." if number > _MOST else ""  # type: ignore[operator]
+
+
+def _real_hint(name: str, number: object) -> str:
+    if not is_real(number):
+        return "Give a number."
+    least = _LEAST.get(name)
+    return f"Give {least} or more." if least is not None and number < least else ""  # type: ignore[operator]
+
+
+def _number(value: Any) -> Any:
+    """Return the number that a text holds, None where it holds none; of anything else, itself."""
+    if not isinstance(value, str):
+        return value
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return None
+
+
+def _made(config: type, values: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """Return the configuration; texts are read as the types of its fields, and numbers that were
+    given are checked."""
     parser = _Parser(config, allow_abbrev=False)
     plain = [f"--{name}={value}" for name, value in values.items() if isinstance(value, str)]
     typed = {name: value for name, value in values.items() if not isinstance(value, str)}
+    _check_numbers(parser, given)
     parser.set_defaults(**typed)
     try:
         (made,) = parser.parse_args_into_dataclasses(plain, look_for_args_file=False)

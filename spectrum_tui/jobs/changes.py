@@ -24,10 +24,12 @@ Fingerprint = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What a training did: the names that it changed, those that it was to change and did not, and
-    those that it changed besides; `share` of the model's elements is trainable."""
+    """What a training did: the names that it changed, those that it was to change and did not,
+    those that it changed besides, and those that now hold NaN or infinity; `share` of the model's
+    elements is trainable."""
 
     changed: tuple[str, ...]
+    broken: tuple[str, ...] = ()
     still: tuple[str, ...]
     besides: tuple[str, ...]
     parameters: int
@@ -41,7 +43,12 @@ class Trained:
             f"trained {part_of(done, named, 'tensor')} that the recipe names, "
             f"{numbers.percent(self.share)} of the model; {counted(frozen, 'tensor')} as before"
         )
-        for words, names in (("NOT CHANGED", self.still), ("CHANGED BESIDES", self.besides)):
+        listed = (
+            ("NOT CHANGED", self.still),
+            ("CHANGED BESIDES", self.besides),
+            ("NOT FINITE", self.broken),
+        )
+        for words, names in listed:
             if names:
                 text += f"; {words}: {', '.join(names[:5])}" + (" …" if len(names) > 5 else "")
         return text
@@ -66,10 +73,14 @@ class Changes(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
 
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Take them again."""
-        changed = _changed_anywhere(self._before, _fingerprints(more["model"]), args.device)
+        model = more["model"]
+        after = _fingerprints(model)
+        differs = {name: after.get(name) != one for name, one in self._before.items()}
+        changed = _in_any_process(differs, args.device)
         names = set(self._before) if self._names is None else self._names
         self._shown = Trained(
             changed=tuple(changed),
+            broken=tuple(_in_any_process(_not_finite(model), args.device)),
             still=tuple(sorted(names - set(changed))),
             besides=tuple(name for name in changed if name not in names),
             parameters=len(self._before),
@@ -83,7 +94,14 @@ class Changes(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
         return self._shown
 
     def check(self) -> None:
-        """Raise SpectrumError where something has changed that was to stay."""
+        """Raise SpectrumError where something has changed that was to stay, or has no number."""
+        if broken := self.trained.broken:
+            raise SpectrumError(
+                f"{counted(len(broken), 'tensor')} of the model that was saved "
+                f"{'holds' if len(broken) == 1 else 'hold'} NaN or infinity, first {broken[0]}: "
+                "the training diverged.",
+                "Lower the learning rate, or take an earlier checkpoint.",
+            )
         if self.trained.besides:
             raise SpectrumError(
                 f"{counted(len(self.trained.besides), 'tensor')} changed that the recipe does not "
@@ -119,14 +137,27 @@ def _fingerprint(tensor: torch.Tensor) -> Fingerprint:
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def _changed_anywhere(
-    before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint], device: torch.device
-) -> list[str]:
-    """Return the names whose fingerprint differs in any process."""
-    differs = [int(after.get(name) != fingerprint) for name, fingerprint in before.items()]
+@torch.no_grad()
+def _not_finite(model: torch.nn.Module) -> dict[str, bool]:
+    """{name: whether what this process has of it holds NaN or infinity}"""
+    return {p.name: _is_broken(p.parameter.detach()) for p in unique(live_parameters(model))}
+
+
+def _is_broken(tensor: torch.Tensor) -> bool:
+    local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    if not local.is_floating_point():
+        return False
+    flat = local.reshape(-1)
+    starts = range(0, flat.numel(), _CHUNK)
+    return any(not flat[at : at + _CHUNK].float().isfinite().all() for at in starts)
+
+
+def _in_any_process(flags: Mapping[str, bool], device: torch.device) -> list[str]:
+    """Return the names that are true in any process."""
+    each = [int(flag) for flag in flags.values()]
     if distributed.is_available() and distributed.is_initialized():
         where = "cpu" if distributed.get_backend() == "gloo" else device
-        flags = torch.tensor(differs, device=where)
-        distributed.all_reduce(flags, distributed.ReduceOp.MAX)
-        differs = flags.tolist()
-    return [name for name, one in zip(before, differs, strict=True) if one]
+        together = torch.tensor(each, device=where)
+        distributed.all_reduce(together, distributed.ReduceOp.MAX)
+        each = together.tolist()
+    return [name for name, one in zip(flags, each, strict=True) if one]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from spectrum_tui.core import disk
+from spectrum_tui.core import disk, json_text
 from spectrum_tui.core.errors import SpectrumError, reason_of
 
 MARK = "spectrum_job.txt"
 """The file beside the checkpoints with the digest of what the job trains."""
+
+_ARCHIVES = (".pt", ".pth", ".bin")
+"""What torch saves, as zip archives."""
 
 
 def own_checkpoint(folder: str, names: Iterable[str], *, resume: bool) -> str | None:
@@ -35,6 +39,38 @@ def own_checkpoint(folder: str, names: Iterable[str], *, resume: bool) -> str | 
         f"The checkpoints in {folder} are of a job that trains other tensors.",
         "Give another --checkpoint-dir, or --resume false.",
     )
+
+
+def check_whole(checkpoint: str) -> None:
+    """Raise SpectrumError for a checkpoint that is not there, or of which a file was cut short: a
+    job that is killed while it saves leaves such ones."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        raise SpectrumError(f"There is no checkpoint {folder}.", "Give a folder checkpoint-N.")
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not _is_whole(path):
+            raise SpectrumError(
+                f"The checkpoint {folder} is damaged: {path.name} cannot be read.",
+                "Remove this folder to go on from the one before it, or give --resume false.",
+            )
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a file has its end, as far as its kind tells: the directory of an archive is
+    at the end of it, and a header of safetensors says how long the file is."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if path.suffix in _ARCHIVES:
+            return zipfile.is_zipfile(path)
+        if path.suffix == ".json":
+            json_text.load(disk.read_bytes(path))
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="numpy"):
+                pass
+    except (OSError, json_text.NotJSONError, SafetensorError):
+        return False
+    return True
 
 
 def _digest(names: Iterable[str]) -> str:

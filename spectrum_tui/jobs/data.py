@@ -16,6 +16,7 @@ READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "cs
 PREFERENCES = ("prompt", "chosen", "rejected")
 """The columns of DPO; the prompt may stand within the other two."""
 _PROBLEM = "_problem"
+_NEEDS_ROWS = "Name a file with at least one example."
 
 
 def load_data(place: str, task: str) -> Any:
@@ -23,13 +24,14 @@ def load_data(place: str, task: str) -> Any:
     TRL's columns for the task; raises DataError."""
     loaded = load_rows(place)
     if not len(loaded):
-        raise DataError(f"{place} has no rows.", "Name a file with at least one example.")
+        raise DataError(f"{place} has no rows.", _NEEDS_ROWS)
     return _preferences(place, loaded) if task == "dpo" else _examples(place, loaded)
 
 
 def load_rows(place: str) -> Any:
     """Return a data set with the columns that its files have; raises DataError."""
     from datasets import load_dataset, load_from_disk
+    from datasets.exceptions import DatasetsError
 
     try:
         path = Path(place)
@@ -41,7 +43,9 @@ def load_rows(place: str) -> Any:
         if len(readers) == 1:
             names = [str(file) for file in files]
             return load_dataset(readers.pop(), data_files=names, split="train")
-    except (OSError, ValueError, RuntimeError) as error:  # datasets' own are RuntimeErrors
+    except StopIteration:  # datasets looks at the first row of JSON lines
+        raise DataError(f"{place} has no rows.", _NEEDS_ROWS) from None
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         raise DataError(f"{place} cannot be read: {_cause(error)}.", "Name another file.") from None
     raise DataError(
         f"{place} must be a file, or hold files of one kind.", f"Kinds: {', '.join(READERS)}."

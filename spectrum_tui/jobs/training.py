@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from typing import Any
 
-from spectrum_tui.core.errors import RecipeError
+from spectrum_tui.core import disk
+from spectrum_tui.core.errors import InputError, OutputError, RecipeError
 from spectrum_tui.freeze import Frozen, freeze_except
 from spectrum_tui.jobs.options import Options
+
+_REFUSALS = (ValueError, TypeError, ImportError, RuntimeError, OSError)
+"""What trainers raise for options, packages, tokenizers and models that do not go together."""
 
 
 def say(text: str) -> None:
@@ -46,20 +51,37 @@ def train(build: Callable[[Any], Any], options: Options, frozen: Frozen | None) 
     """Train with the Trainer that `build` makes, given a callback; go on from the job's own last
     checkpoint, save the model, and compare every tensor with what it was.
 
-    Raises SpectrumError where something has changed that was to stay.
+    Raises SpectrumError where something has changed that was to stay, and before the training where
+    nothing could be saved, or the trainer refuses what it was given.
     """
     from spectrum_tui.jobs.changes import Changes
-    from spectrum_tui.jobs.checkpoints import own_checkpoint
+    from spectrum_tui.jobs.checkpoints import check_whole, own_checkpoint
 
+    _check_output(options.output_dir)
     changes = Changes(frozen)
-    trainer = build(changes)
+    try:
+        trainer = build(changes)
+    except _REFUSALS as error:
+        raise InputError(f"The trainer refuses this: {error}.", "Correct the option.") from error
     names = frozen.matched if frozen else ()
     own = own_checkpoint(options.checkpoint_dir, names, resume=options.resume)
     last = trainer.args.resume_from_checkpoint or own
     if last:
+        check_whole(last)
         say(f"going on from {last}")
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(options.output_dir)
     say(f"saved to {options.output_dir}")
     say(str(changes.trained))
     changes.check()
+
+
+def _check_output(folder: str) -> None:
+    """Raise OutputError where the first process, which saves, cannot write into a folder."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    try:
+        disk.make_folder(Path(folder), 0o777)
+        disk.probe(Path(folder))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"Cannot write to {folder}: {error}.", "Give another folder.") from None

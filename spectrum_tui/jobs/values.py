@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spectrum_tui.core import disk
 from spectrum_tui.core.errors import InputError
 
 Values = dict[str, Any]
@@ -108,6 +109,6 @@ def _read(given: str) -> tuple[str, str]:
         if len(found) != 1:
             count = f"{len(found)} YAML files" if found else "no YAML file"
             raise InputError(f"{place} holds {count}.", "Name the file that is meant.")
-        return str(found[0]), found[0].read_text(encoding="utf-8")
+        return str(found[0]), disk.read_text(found[0])
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{given} cannot be read: {error}.", "Name a YAML file.") from None

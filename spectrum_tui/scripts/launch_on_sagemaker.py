@@ -134,10 +134,13 @@ def sdk() -> tuple[Any, Any, Any, Any]:
         from sagemaker.train.distributed import Torchrun
         from sagemaker.train.model_trainer import ModelTrainer
     except ImportError:
-        from sagemaker import image_uris
-        from sagemaker.modules import configs
-        from sagemaker.modules.distributed import Torchrun
-        from sagemaker.modules.train import ModelTrainer
+        try:
+            from sagemaker import image_uris
+            from sagemaker.modules import configs
+            from sagemaker.modules.distributed import Torchrun
+            from sagemaker.modules.train import ModelTrainer
+        except ImportError as error:
+            sys.exit(f"The SDK cannot be imported ({error}): pip install -U sagemaker")
     return configs, Torchrun, ModelTrainer, image_uris
 
 

@@ -14,7 +14,7 @@ import torch
 
 pytest.importorskip("peft")
 
-from peft import LoraConfig, get_peft_model
+from peft import AdaLoraConfig, LoraConfig, get_peft_model
 
 from spectrum_tui.adapters import SpectrumAdapters
 from spectrum_tui.core.adapters.following import Following
@@ -176,7 +176,14 @@ def test_evaluations_choose_and_the_best_checkpoint_has_its_ranks(tmp_path: Path
 
 
 def test_what_cannot_be_asked_for() -> None:
-    nothing: list[dict[str, Any]] = [{}, {"every": 0}, {"every": -5, "at": [3]}]
+    nothing: list[dict[str, Any]] = [
+        {},
+        {"every": 0},
+        {"every": -5, "at": [3]},
+        {"every": "5"},
+        {"every": 1.5},
+        {"every": float("nan")},
+    ]
     for options in nothing:
         with pytest.raises(InputError, match="No step to choose at"):
             SpectrumAdapters(**options)
@@ -198,6 +205,9 @@ def test_models_that_cannot_be_followed(tmp_path: Path) -> None:
     dora = get_peft_model(build("llama"), LoraConfig(target_modules=["q_proj"], use_dora=True))
     with pytest.raises(SpectrumError, match="is Dora"):
         Following(dora, name="x", seed=0)
+    ada = AdaLoraConfig(target_modules=["q_proj"], total_step=9, init_r=4, target_r=2)
+    with pytest.raises(SpectrumError, match="is SVDLinear: its weight is not"):
+        Following(get_peft_model(build("llama"), ada), name="x", seed=0)
     odd = adapted("llama", tmp_path)
     base: Any = live_adapters(odd)[0].base
     codes = torch.zeros(base.weight.shape, dtype=torch.int8)

@@ -259,7 +259,18 @@ BAD = {
     "no such type": (["--save-strategy", "never"], "Argument --save_strategy"),
     "tf32": (["--tf32", "true"], "SFTConfig refuses this"),
     "nested": (["--fsdp_config", "/none"], "SFTConfig refuses this"),
+    "no batch": (["--batch-size", "0"], "per_device_train_batch_size is '0'. Give 1 or more."),
+    "too many": (["--batch-size", "9" * 400], "Give 2,147,483,647 at most."),
+    "no rate": (["--learning-rate", "nan"], "learning_rate is 'nan'. Give a number."),
+    "not above 0": (["--learning-rate", "-1"], "learning_rate is '-1'. Give 0 or more."),
+    "a list": (["--learning-rate", "[1]"], "learning_rate is [1]. Give a number."),
+    "a mapping": (["--max-steps", '{"a": 1}'], "Give a whole number."),
+    "no server": (["--report-to", "nowhere"], "The trainer refuses this: nowhere"),
+    "no folder": (["--output-dir", "/dev/full"], "Cannot write to /dev/full"),
+    "no checkpoints": (["--checkpoint-dir", "/dev/full"], "/dev/full"),
     "no data": (["--train", "/none"], "/none must be a file"),
+    "empty data": (["--train", "EMPTY.jsonl"], "EMPTY.jsonl has no rows."),
+    "cut data": (["--train", "CUT.jsonl"], "CUT.jsonl cannot be read"),
     "columns": (["--task", "dpo"], "has no preferences"),
     "model": (["--model", "/none"], "/none cannot be loaded"),
     "names": (["--recipe", "/none"], "/none"),
@@ -269,7 +280,16 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line(name: str, alone: Callable[..., None], tmp_path: Path) -> None:
     arguments, words = BAD[name]
+    (tmp_path / "EMPTY.jsonl").touch()
+    (tmp_path / "CUT.jsonl").write_text('{"text": "a"}\n{"text":\n')
+    arguments = [str(tmp_path / one) if one.endswith(".jsonl") else one for one in arguments]
     more = ["--fsdp", "full_shard"] if name == "nested" else []
     with pytest.raises(SystemExit) as ended:
         alone("--output-dir", str(tmp_path), *more, *arguments)
     assert words in str(ended.value.code) and "\n" not in str(ended.value.code)
+
+
+def test_a_model_of_nan_is_no_success(alone: Callable[..., None], tmp_path: Path) -> None:
+    where = ["--output-dir", str(tmp_path / "out"), "--max-steps", "2"]
+    with pytest.raises(SystemExit, match=r"NaN or infinity, first \S+: the training diverged"):
+        alone(*where, "--learning-rate", "1e30", "--max-grad-norm", "0")

@@ -79,8 +79,16 @@ def test_a_trainer_takes_them(tmp_path: Path) -> None:
 
 def test_what_is_refused(tmp_path: Path) -> None:
     model = adapted("llama", tmp_path)
-    with pytest.raises(InputError, match="lowest"):
-        param_groups(model, SCORES, lr=1e-3, lowest=0)
+    inf = float("inf")
+    wrong: list[dict[str, Any]] = [
+        {"lr": 1e-3, "lowest": 0},
+        {"lr": 1e-3, "loraplus_lr_ratio": inf},
+        {"lr": "1e-3"},
+        {"lr": inf},
+    ]
+    for options in wrong:
+        with pytest.raises(InputError, match="lowest"):
+            param_groups(model, SCORES, **options)
     with pytest.raises(InputError, match="No layer that trains has a score"):
         param_groups(model, {"another.layer": 1.0}, lr=1e-3)
     model.requires_grad_(False)

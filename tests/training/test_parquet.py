@@ -62,3 +62,13 @@ def test_what_is_no_data(tmp_path: Path) -> None:
             read_dataset([str(tmp_path / "c.parquet")])
     with pytest.raises(DataError, match="is empty"):
         read_dataset([write(tmp_path / "d.parquet", {"text": []})])
+
+
+@pytest.mark.parametrize("column", ["text", "sentence"])
+def test_every_recording_of_a_table_is_read(tmp_path: Path, column: str) -> None:
+    names = [f"{n}.wav" for n in range(3)]
+    table = {"path": names, column: ["one", "two", "three"], "id": [1, 2, 3]}
+    found = read_dataset([write(tmp_path / "a.parquet", table)], media=True)
+    assert found.form == "audio"
+    assert [Path(one.file).name for one in found.examples] == names
+    assert [one.text for one in found.examples] == ["one", "two", "three"]

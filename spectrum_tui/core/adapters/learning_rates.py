@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.layer_types import layer_type
+from spectrum_tui.core.numbers import is_real
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import layers_per_type, ranks
 from spectrum_tui.core.saved.store import load_result
@@ -42,7 +43,8 @@ def param_groups(
 
     Raises InputError where nothing trains, or where no layer that trains has a score.
     """
-    if not 0 < lowest <= 1 or not loraplus_lr_ratio > 0 or not lr > 0:
+    given = (lr, lowest, loraplus_lr_ratio)
+    if not all(is_real(one) and one > 0 for one in given) or lowest > 1:
         raise InputError(
             "lr and loraplus_lr_ratio must be above 0, lowest above 0 and at most 1.",
             "Try lowest=0.1.",

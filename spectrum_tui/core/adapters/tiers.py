@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spectrum_tui.core.errors import InputError, SelectionError
+from spectrum_tui.core.numbers import is_whole
 from spectrum_tui.core.recipes.choice import usual_medium_end
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
@@ -32,8 +33,8 @@ class RankTiers:
 
     def __post_init__(self) -> None:
         for name, rank in (("high_rank", self.high_rank), ("medium_rank", self.medium_rank)):
-            if rank is not None and not 1 <= rank <= MOST:
-                raise InputError(f"{name}={rank} is no rank.", f"Give 1 to {MOST:,}.", field=name)
+            if rank is not None and not (is_whole(rank) and 1 <= rank <= MOST):
+                raise InputError(f"{name}={rank!r} is no rank.", f"Give 1 to {MOST:,}.", field=name)
         if self.medium_rank is not None and self.high_rank is None:
             raise InputError("medium_rank is given without high_rank.", "Give both ranks.")
         if self.policy.budget is not None:

@@ -26,6 +26,7 @@ from spectrum_tui.core.adapters.targets import Kind, Names, Update
 from spectrum_tui.core.errors import AdapterError
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.naming.parameters import ParameterPlan
+from spectrum_tui.core.training.live_adapters import alpha_of
 
 if TYPE_CHECKING:
     import torch
@@ -214,7 +215,7 @@ def fitting(
         if use.key and not use.idle:
             key, rank = re.escape(use.key), use.suggested
             ranks[key] = rank
-            alphas[key] = use.scale * (math.sqrt(rank) if config.rank_stabilised else rank)
+            alphas[key] = alpha_of(rank, use.scale, config.rank_stabilised)
     return ranks, alphas
 
 

@@ -6,8 +6,10 @@ with their sha256. A merge that was stopped goes on after those that still have 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from spectrum_tui.core.files import (
     write_pieces,
     write_text,
 )
+from spectrum_tui.core.platforms import lock
 
 RECORD = "spectrum_merge.json"
 """What says of which adapter and base a folder is, and which files are finished."""
@@ -53,16 +56,17 @@ def write_merge(merge: Merge, folder: Path, progress: Progress) -> Written:
     if _is_taken(folder):
         return _there(merge, folder, identity, progress)
     work = folder.with_name(folder.name + UNFINISHED)
-    record = _started(work, identity)
-    reused = _sound(work, record, merge, progress)
-    record["shards"] = {name: record["shards"][name] for name in shards if name in reused}
-    for name, contents in merge.shards.items():
-        if name not in reused:
-            record["shards"][name] = _write_shard(work / name, name, contents, merge, progress)
-            _keep(work, record)
-    _write_beside(work, merge)
-    _keep(work, record)
-    _move(work, folder)
+    with _claimed(work):
+        record = _started(work, identity)
+        reused = _sound(work, record, merge, progress)
+        record["shards"] = {name: record["shards"][name] for name in shards if name in reused}
+        for name, contents in merge.shards.items():
+            if name not in reused:
+                record["shards"][name] = _write_shard(work / name, name, contents, merge, progress)
+                _keep(work, record)
+        _write_beside(work, merge)
+        _keep(work, record)
+        _move(work, folder)
     return Written(folder=folder, written=len(shards) - len(reused), reused=len(reused))
 
 
@@ -121,16 +125,36 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _started(work: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record of an unfinished folder, a new one where there is none of this merge."""
-    record = _read_record(work)
-    if _is_taken(work) and record is None:
+@contextlib.contextmanager
+def _claimed(work: Path) -> Iterator[None]:
+    """Hold the folder of an unfinished merge, which is made; raises OutputError where it holds
+    anything else, and where another process writes to it: each would remove what the other does.
+
+    Folders cannot be locked everywhere (Windows, some network disks): there, nothing is held.
+    """
+    if _is_taken(work) and _read_record(work) is None:
         raise OutputError(
             f"{work} is there and is no unfinished merge.",
             "Move it away: the model is written there first.",
             field="output_dir",
         )
     check_writable(work)
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            handle = disk.open_folder(work)
+            held.callback(os.close, handle)
+            if not lock(handle):
+                raise OutputError(
+                    f"Another process is merging into {work}.",
+                    "Wait until it ends, or choose another folder.",
+                    field="output_dir",
+                )
+        yield
+
+
+def _started(work: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of an unfinished folder, a new one where there is none of this merge."""
+    record = _read_record(work)
     if record is not None:
         _tidy(work, [] if record["of"] == identity else list(record["shards"]))
         if record["of"] == identity:

@@ -7,14 +7,14 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
 from spectrum_tui.core import disk, json_text
-from spectrum_tui.core.dataset.columns import Row, layout_of
+from spectrum_tui.core.dataset.columns import Layout, Row, layout_of
 from spectrum_tui.core.errors import DataError
 
 _PACKED = ".gz"
@@ -36,14 +36,16 @@ class Line:
     problem: str = ""
 
 
-def lines_of(name: str, data: bytes) -> Iterator[Line]:
+def lines_of(name: str, data: bytes, also: Sequence[Layout] = ()) -> Iterator[Line]:
     """Yield the lines of a file; raises DataError where it cannot be read as what its name says.
+    Of a file that stores columns apart, those of the layout are read, and those of `also`.
 
     A name without a known ending (a pipe) is looked into. Blank lines are none.
     """
     if name.lower().endswith(_PACKED):
         name, data = name[: -len(_PACKED)], _unpacked(name, data)
-    return _reader(name, data)(name, data)
+    reader = _reader(name, data)
+    return _parquet(name, data, also) if reader is _parquet else reader(name, data)
 
 
 def ending(name: str) -> str:
@@ -220,7 +222,7 @@ def _delimiter(text: str) -> str:
     return max((",", ";", "\t"), key=first.count)
 
 
-def _parquet(name: str, data: bytes) -> Iterator[Line]:
+def _parquet(name: str, data: bytes, also: Sequence[Layout] = ()) -> Iterator[Line]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -232,16 +234,23 @@ def _parquet(name: str, data: bytes) -> Iterator[Line]:
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(data))
         names: list[str] = file.schema_arrow.names
-        layout = layout_of(dict.fromkeys(names))
-        read = names if layout is None else [*layout.needed, *layout.optional]
-        batches = file.iter_batches(batch_size=_ROWS, columns=read)
+        known = _known(names, also)
+        batches = file.iter_batches(batch_size=_ROWS, columns=known or names)
         rows = chain.from_iterable(batch.to_pylist() for batch in batches)
         for number, row in enumerate(rows, 1):
             yield Line(f"row {number}", row)
-            if layout is None:  # images, perhaps
+            if not known:  # images, perhaps
                 return
     except (OSError, ValueError, pyarrow.ArrowException, *json_text.WRONG_SHAPE):
         raise error(name, "is not readable Parquet", "Download it again.") from None
+
+
+def _known(names: Sequence[str], also: Sequence[Layout]) -> list[str]:
+    """Return the columns that examples are made of, by their names alone."""
+    layouts = [one for one in also if set(one.needed) <= set(names)]
+    if (first := layout_of(dict.fromkeys(names))) is not None:
+        layouts.append(first)
+    return list(dict.fromkeys(n for one in layouts for n in (*one.needed, *one.optional)))
 
 
 TEXTS = (".txt", ".md")

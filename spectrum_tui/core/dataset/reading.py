@@ -30,7 +30,8 @@ def read_dataset(paths: Sequence[str], *, media: bool = False) -> Dataset:
     Raises DataError where one cannot be read or has no known columns, where they are of different
     forms, where more than 1 % of all lines are no examples, and where there is no example at all.
     """
-    reading = _Reading(RECORDINGS if media else ())
+    also = RECORDINGS if media else ()
+    reading = _Reading(also)
     for path in paths:
         if path.startswith(builtin.PREFIX):
             reading.add(path, (Line("", {"text": text}) for text in builtin.texts(path)))
@@ -38,7 +39,7 @@ def read_dataset(paths: Sequence[str], *, media: bool = False) -> Dataset:
             reading.add_images(path, images)
         else:
             for file in _files(path):
-                reading.add(str(file), lines_of(str(file), _bytes(file)))
+                reading.add(str(file), lines_of(str(file), _bytes(file), also))
     return reading.dataset()
 
 

@@ -46,7 +46,9 @@ class Purpose:
     @property
     def words(self) -> str:
         """What the model is, as a sentence's end."""
-        does = WORDS.get(self.task, "has a head that no script of ours trains")
+        headless = self.cls.endswith("Model")
+        other = "has no head" if headless else "has a head that no script of ours trains"
+        does = WORDS.get(self.task, other)
         return f"This is a {self.cls}, which {does}." if self.cls else "Its class is not known."
 
 

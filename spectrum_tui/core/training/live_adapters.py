@@ -144,7 +144,12 @@ def _found(model: torch.nn.Module) -> Iterator[LiveAdapter]:
             continue
         seen.add(id(module))
         own = [one for one in _active(module) if one in getattr(module, "lora_A", ())]
-        if not own or module.lora_A[own[0]].weight.ndim != 2:
+        if not own:
+            continue
+        factor = module.lora_A[own[0]]
+        if not hasattr(factor, "weight"):  # AdaLoRA: three parameters, no layers
+            raise _not_plain(name, type(module).__name__)
+        if factor.weight.ndim != 2:
             continue
         _check(name, module, own)
         parameter = getattr(module, "parameter_name", "weight")
@@ -160,10 +165,14 @@ def _check(name: str, module: Any, active: list[str]) -> None:
         )
     if active[0] in module.lora_variant:
         kind = type(module.lora_variant[active[0]]).__name__.removesuffix("LinearVariant")
-        raise SpectrumError(
-            f"The adapter of {safe(name)} is {safe(kind)}: its weight is not W + s·B·A.",
-            "Use plain LoRA: use_dora=False in LoraConfig.",
-        )
+        raise _not_plain(name, kind)
+
+
+def _not_plain(name: str, kind: str) -> SpectrumError:
+    return SpectrumError(
+        f"The adapter of {safe(name)} is {safe(kind)}: its weight is not W + s·B·A.",
+        "Use plain LoRA: LoraConfig, with use_dora=False.",
+    )
 
 
 def _active(module: Any) -> list[str]:

@@ -53,7 +53,8 @@ def test_tiers(result: Result) -> None:
 
 
 def test_what_cannot_be_asked_for(result: Result) -> None:
-    for options in ({"high_rank": 0}, {"medium_rank": 8}, {"medium_percent": 10}):
+    wrong = ({"high_rank": 0}, {"high_rank": 2.5}, {"high_rank": "8"}, {"medium_rank": 8})
+    for options in (*wrong, {"medium_percent": 10}):
         with pytest.raises(InputError):
             ranks(result, **options)
     with pytest.raises(SelectionError, match="No adapter would train") as caught:

@@ -158,6 +158,22 @@ def test_an_unfinished_merge_of_another_adapter_is_begun_anew(
         np.testing.assert_allclose(tensor.numpy(), expected[name], rtol=0, atol=1e-6)
 
 
+def test_two_merges_at_once(
+    base: Path, adapter: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second would take what the first is writing for what a killed one has left."""
+    real, said = writing._write_beside, list[str]()
+
+    def another(*arguments: Any) -> None:
+        said.append(refused(capsys, "merge", str(adapter), "-o", "m"))
+        real(*arguments)
+
+    monkeypatch.setattr(writing, "_write_beside", another)
+    assert main(["merge", str(adapter), "-o", "m"]) == 0
+    assert "Another process is merging into m.unfinished. Wait until it ends" in said[0]
+    assert not Path("m.unfinished").exists()
+
+
 def stop(*_: object) -> None:
     raise Killed
 

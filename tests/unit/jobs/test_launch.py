@@ -62,3 +62,10 @@ def test_a_value_without_a_name_is_refused_in_a_line(started: dict[str, Any]) ->
     with pytest.raises(SystemExit, match="2e-5 stands where an option should"):
         launch.main([*REQUIRED, "--", "2e-5"])
     assert not started
+
+
+def test_without_the_sdk_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "sagemaker", None)
+    with pytest.raises(SystemExit, match="pip install -U sagemaker"):
+        launch.main(REQUIRED)

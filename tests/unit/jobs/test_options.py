@@ -46,6 +46,15 @@ def test_names_of_a_trainer_have_dashes_or_underscores(dashes: str) -> None:
         assert options("--train", "x", *given).trainer == {"num_train_epochs": "2"}
 
 
+def test_options_are_read_from_a_file_alone(tmp_path: Path) -> None:
+    """A pipe that nobody writes to would be waited for, and a device has no end."""
+    pipe = tmp_path / "args.yaml"
+    os.mkfifo(pipe)
+    for place, why in ((pipe, "not a mapping"), (Path("/dev/zero"), "it is a device")):
+        with pytest.raises(InputError, match=why):
+            from_yaml(str(place))
+
+
 def test_what_a_command_line_says() -> None:
     given = ["--a", "-1", "--b", "x", "y", "--c", "--d={1: 2}", '--e={"f": [1]}', "--g=", "--h=[1]"]
     assert from_command_line(given) == {

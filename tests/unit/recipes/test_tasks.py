@@ -55,6 +55,7 @@ def test_a_model_has_the_script_of_its_task(cls: str, more: tuple[str, ...], tas
             kind_named(kind).files(choice)
         assert refused.value.message.startswith(f"This is a {cls}, which ")
         assert refused.value.message.endswith(f" {kind} does not train it.")
+        assert ("has no head." in refused.value.message) == (cls == "CLIPModel")
         other = "trl" if task == "text" else "trainer" if task else "spectrum"
         assert refused.value.hint.startswith(f"Save {other}")
 

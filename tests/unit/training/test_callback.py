@@ -36,6 +36,9 @@ def llama() -> Any:
     [
         {},
         {"every": -1},
+        {"every": "5"},
+        {"every": 1.5},
+        {"every": float("nan")},
         {"every": 5, "top_percent": 0},
         {"every": 5, "metric": "beauty"},
         {"every": 5, "result": "nowhere.json"},
