@@ -17,7 +17,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 
 from spectrum_tui.cli.main import main
-from spectrum_tui.core.adapters.configuration import VARIANTS
+from spectrum_tui.core.adapters.configuration import READ, VARIANTS, WITHOUT_EFFECT
 from tests.architectures.tiny import ARCHITECTURES, STAGES
 from tests.commands import Capture
 from tests.training.conftest import Models
@@ -99,23 +99,6 @@ CASES = {
         "resnet", {"target_modules": ["convolution"], "use_dora": True}, FP32
     ),
 }
-
-
-READ = {
-    *("peft_type", "task_type", "base_model_name_or_path", "revision", "r", "lora_alpha"),
-    *("rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out"),
-    *("target_parameters", "modules_to_save", "trainable_token_indices", "init_lora_weights"),
-}
-WITHOUT_EFFECT = {
-    *("auto_mapping", "peft_version", "inference_mode", "runtime_config", "lora_dropout"),
-    # what is adapted or trained beside it, which the names of the tensors say
-    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
-    *("bias", "lora_bias", "ensure_weight_tying"),
-    # of an adapter's beginning, or of a variant that is refused by its own switch
-    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "qalora_group_size"),
-    *("megatron_config", "megatron_core"),
-}
-"""Fields that change nothing about what is merged."""
 
 
 def test_every_field_of_pefts_configuration_is_read_refused_or_without_effect() -> None:

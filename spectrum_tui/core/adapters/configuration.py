@@ -20,6 +20,23 @@ VARIANTS = (
     "monteclora_config", "use_bdlora", "use_qalora", "velora_config",
 )  # fmt: skip
 """Settings of LoRA whose update is not s·B·A, or which PEFT itself does not merge."""
+READ = {
+    *("peft_type", "task_type", "base_model_name_or_path", "revision", "r", "lora_alpha"),
+    *("rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out"),
+    *("target_parameters", "modules_to_save", "trainable_token_indices", "init_lora_weights"),
+}
+"""Settings that say what is merged."""
+WITHOUT_EFFECT = {
+    *("auto_mapping", "peft_version", "inference_mode", "runtime_config", "lora_dropout"),
+    # what is adapted or trained beside it, which the names of the tensors say
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+    *("bias", "lora_bias", "ensure_weight_tying"),
+    # of an adapter's beginning, or of a variant that is refused by its own switch
+    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "qalora_group_size"),
+    *("megatron_config", "megatron_core"),
+}
+"""Settings that change nothing about what is merged."""
+_KNOWN = READ | WITHOUT_EFFECT | set(VARIANTS)
 _CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
 """Ways to start that take something out of the base's weights: the adapter belongs to the rest."""
 _ESCAPED = re.compile(r"(?:[\w-]|\\\W)+")
@@ -173,6 +190,13 @@ def _check_mergeable(data: Mapping[str, Any]) -> None:
                 f"The adapter was trained with {name}, which is not merged here.",
                 "Merge it with PEFT, if PEFT can.",
             )
+    unknown = [name for name, value in data.items() if value and name not in _KNOWN]
+    if unknown:
+        raise AdapterError(
+            f"The adapter has the setting {shortened(unknown[0], 60)!r}, which is not known here: "
+            "it may change what its tensors mean.",
+            "Merge it with PEFT, or take the setting out where it changes nothing.",
+        )
     start = str(data.get("init_lora_weights")).lower()
     if start.startswith(_CHANGE_THE_BASE):
         raise AdapterError(

@@ -440,3 +440,14 @@ def test_two_adapters_of_one_parameter(tmp_path: Path, base: Path, capsys: Captu
     weight = tensors_in(base)[f"{Q}.weight"]
     both = pair(Q, weight) | pair(Q.removeprefix("model."), weight)
     assert "Two adapters" in said_of(capsys, tmp_path, base, both)
+
+
+def test_a_setting_that_is_not_known_is_refused_where_it_is_set(
+    base: Path, adapter: Path, capsys: Capture
+) -> None:
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(config(base, use_tomorrow=True)))
+    said = refused(capsys, "merge", str(adapter), "-o", "m")
+    assert "setting 'use_tomorrow', which is not known here" in said
+    path.write_text(json.dumps(config(base, use_tomorrow=False)))
+    assert main(["merge", str(adapter), "-o", "m"]) == 0
