@@ -42,6 +42,7 @@ from spectrum_tui.core.results.results import (
 )
 from spectrum_tui.core.saved.details import keep, kept
 from spectrum_tui.core.settings import ALL_METRICS, DATA_METRICS, METRIC
+from spectrum_tui.core.text import safe
 
 Row = tuple[str, str, float]
 """(layer, type, score)."""
@@ -175,6 +176,11 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError:
         raise ResultsError(
             f"{path.name} is not UTF-8 text, which JSON must be.", "Give a scores .json."
+        ) from None
+    except IsADirectoryError:
+        raise ResultsError(
+            f"{safe(str(path))} is a folder.",
+            "Give a score file in it; spectrum-tui FOLDER opens a model or a training run.",
         ) from None
     except OSError as exc:
         raise ResultsError(

@@ -164,8 +164,8 @@ def test_no_layers(content: str, tmp_path: Path) -> None:
 
 
 def test_no_such_file_and_a_folder(tmp_path: Path) -> None:
-    for path in (tmp_path / "missing.json", tmp_path):
-        with pytest.raises(ResultsError, match="cannot be read") as caught:
+    for path, said in ((tmp_path / "missing.json", "cannot be read"), (tmp_path, "is a folder")):
+        with pytest.raises(ResultsError, match=said) as caught:
             load_result(path)
         assert caught.value.hint
 
