@@ -45,6 +45,7 @@ async def test_what_became_of_adapters_stands_with_the_step(
         screen = app.screen
         assert isinstance(screen, FilmScreen)
         assert screen._line.left == "Step 0"
+        assert "step" not in str(screen.query_one("#panel").border_title)
         await pilot.press("right")
         assert screen._line.left == "Step 500: 6 layers up to rank 32, 2 off"
 

@@ -88,7 +88,9 @@ class FilmScreen(NamedKeys, Screen[None]):
             yield self.slider
             yield self.totals
         with Vertical(self.map, classes="panel", id="panel") as panel:
-            model = printable(self._frames[0].comparison.a.provenance.model)
+            # Where the details are gone, the name of the file stands for that of the model.
+            model = self._frames[0].comparison.a.provenance.model
+            model = printable(model.removesuffix(f"-step-{self._frames[0].step}"))
             panel.border_title = Content(model)  # a string would be read as markup
         yield KeyFooter()
 
