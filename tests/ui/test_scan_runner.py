@@ -293,6 +293,7 @@ def test_a_worker_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     desk = Desk([sys.executable, str(stubborn)])
     desk.runner.start()
     wait_for((tmp_path / "up").exists)
+    wait_for(lambda: desk.runner.pid is not None)  # it may be up before its number is noted
     pid = desk.runner.pid
     assert pid is not None
     desk.runner.close()
