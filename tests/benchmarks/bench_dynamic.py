@@ -27,8 +27,8 @@ SEEDS, STEPS = 3, 100
 METHODS = ("tiers:25", "dynamic:25", "lora:100")
 """The last one is what AdaLoRA's rows are made of."""
 RANK, FIRST_RANK = 5, 8
-"""Of AdaLoRA: at the end on average, which trains 0.94 of the tiers' adapters on MiniLM, and at the
-start, 1.5 times as much as its authors advise."""
+"""Of AdaLoRA: at the end on average, 0.94 of the tiers' adapters on MiniLM, and at the start, 1.5
+times that, as its authors advise."""
 
 ADALORA = """
 import json
@@ -141,7 +141,7 @@ def report(name: str, rate: float, outcomes: list[Outcome]) -> None:
     step = statistics.median(one.step_seconds for one in outcomes)
     print(
         f"{name:12} rate {rate:7.1e}  loss {statistics.mean(losses):.3f} ± "
-        f"{statistics.stdev(losses):.3f}  trained at the end {outcomes[0].trained:,}  "
+        f"{statistics.stdev(losses):.3f}  trained at the start {outcomes[0].trained:,}  "
         f"step {step * 1000:.0f} ms",
         flush=True,
     )
