@@ -273,7 +273,7 @@ class TestYaml:
 
     def test_bad_files(self, tmp_path: Path, capsys: Capture) -> None:
         assert "missing.json" in refused(capsys, "yaml", "missing.json")
-        assert "cannot be read" in refused(capsys, "yaml", str(tmp_path))
+        assert "is a folder. Give a score file in it" in refused(capsys, "yaml", str(tmp_path))
         blank = tmp_path / "blank.json"
         blank.write_text(" \n")
         assert "blank" in refused(capsys, "yaml", str(blank))
