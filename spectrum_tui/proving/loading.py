@@ -48,16 +48,22 @@ class Loaded:
 
 def load_tokenizer(conditions: Conditions) -> Any:
     """Return the model's own tokenizer; raises CheckpointError where it has none."""
+    return load_part(conditions, "AutoTokenizer", "tokenizer", NO_TOKENIZER)
+
+
+def load_part(conditions: Conditions, auto: str, what: str, hint: str) -> Any:
+    """Return what stands beside a model's weights, by an Auto class of transformers; raises
+    CheckpointError, which says `what` cannot be read, with a hint."""
     import transformers
 
     try:
-        return transformers.AutoTokenizer.from_pretrained(
+        return getattr(transformers, auto).from_pretrained(
             conditions.model, revision=conditions.revision or "main", trust_remote_code=False
         )
     except Exception as exc:  # missing files, missing packages, files of anybody's
         raise CheckpointError(
-            f"{conditions.model} has no tokenizer that can be read ({first_line(exc)}).",
-            NO_TOKENIZER,
+            f"{conditions.model} has no {what} that can be read ({first_line(exc)}).",
+            hint,
             field="model",
         ) from None
 

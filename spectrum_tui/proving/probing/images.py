@@ -12,11 +12,12 @@ import torch
 
 from spectrum_tui.core import disk
 from spectrum_tui.core.dataset.examples import Example
-from spectrum_tui.core.errors import CheckpointError, DataError, InputError, reason_of
+from spectrum_tui.core.errors import DataError, InputError, reason_of
 from spectrum_tui.core.naming.model_class import first_line
 from spectrum_tui.core.proof.rows import Conditions
 from spectrum_tui.core.text import safe
 from spectrum_tui.proving.batches import in_batches
+from spectrum_tui.proving.loading import load_part
 from spectrum_tui.proving.probing.inputs import Data, Inputs, Made, fewer, own_loss, some_of
 from spectrum_tui.proving.probing.measuring import Batch
 
@@ -76,18 +77,8 @@ def _processor(conditions: Conditions) -> Any:
         raise InputError(
             "Images need the package pillow.", "Install it with: pip install pillow.", field="data"
         )
-    import transformers
-
-    try:
-        return transformers.AutoImageProcessor.from_pretrained(
-            conditions.model, revision=conditions.revision or "main", trust_remote_code=False
-        )
-    except Exception as exc:  # missing files, missing packages, files of anybody's
-        raise CheckpointError(
-            f"{conditions.model} has no image processor that can be read ({first_line(exc)}).",
-            "Put its preprocessor_config.json beside the weights.",
-            field="model",
-        ) from None
+    hint = "Put its preprocessor_config.json beside the weights."
+    return load_part(conditions, "AutoImageProcessor", "image processor", hint)
 
 
 def _picture(path: Path) -> Any:

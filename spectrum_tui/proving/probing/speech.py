@@ -12,11 +12,10 @@ import torch
 
 from spectrum_tui.core.dataset.examples import Example
 from spectrum_tui.core.errors import CheckpointError, DataError
-from spectrum_tui.core.naming.model_class import first_line
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.proof.rows import Conditions
 from spectrum_tui.proving.batches import NOT_LEARNED, in_batches
-from spectrum_tui.proving.loading import load_tokenizer
+from spectrum_tui.proving.loading import load_part, load_tokenizer
 from spectrum_tui.proving.probing.inputs import Data, Inputs, Made, fewer, own_loss, some_of
 from spectrum_tui.proving.probing.measuring import Batch
 from spectrum_tui.proving.probing.sound import Samples, samples_of
@@ -126,15 +125,5 @@ def _left_out(count: int) -> tuple[str, ...]:
 
 
 def _extractor(conditions: Conditions) -> Any:
-    import transformers
-
-    try:
-        return transformers.AutoFeatureExtractor.from_pretrained(
-            conditions.model, revision=conditions.revision or "main", trust_remote_code=False
-        )
-    except Exception as exc:  # missing files, missing packages, files of anybody's
-        raise CheckpointError(
-            f"{conditions.model} has no feature extractor that can be read ({first_line(exc)}).",
-            "Put its preprocessor_config.json beside the weights.",
-            field="model",
-        ) from None
+    hint = "Put its preprocessor_config.json beside the weights."
+    return load_part(conditions, "AutoFeatureExtractor", "feature extractor", hint)
