@@ -65,9 +65,9 @@ class FakeHub:
     file by its first and last byte, as for a header. `failures` maps a part of "GET /path" to the
     statuses of its next requests, 0 for none, a 429 with `retry_after`. `cuts` maps a part of a
     path to the bytes after which the connection is closed, once. `delay` is the time between two
-    chunks of a file. A path with `stalled` in it gets one chunk and then silence. `no_ranges` answers every
-    range with the whole file. With `signed_seconds`, large files are answered as by the real hub:
-    with a redirect to another host, whose addresses are good for so long.
+    chunks of a file. A path with `stalled` in it gets one chunk and then silence. `no_ranges`
+    answers every range with the whole file. With `signed_seconds`, large files are answered as by
+    the real hub: with a redirect to another host, whose addresses are good for so long.
     """
 
     repos: Mapping[str, Path]
