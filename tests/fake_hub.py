@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from tests.hostile_answers import Answer
@@ -91,8 +92,8 @@ class FakeHub:
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> FakeHub:
-        hub = self
+    def __enter__(self) -> Self:
+        hub: FakeHub = self
 
         class Handler(_Handler):
             owner = hub

@@ -172,3 +172,16 @@ FP8 = {
     "quant_method": "fp8",
     "weight_block_size": [BLOCK, BLOCK],
 }
+
+
+def named_by_transformers(config: Mapping[str, Any]) -> list[str]:
+    """Return the parameters of the class that a configuration names, made without weights."""
+    import torch
+    import transformers
+
+    plain = {key: value for key, value in config.items() if key != "auto_map"}
+    plain.pop("quantization_config", None)
+    made = transformers.AutoConfig.for_model(**plain)
+    with torch.device("meta"):
+        model = getattr(transformers, config["architectures"][0])(made)
+    return [name for name, _ in model.named_parameters()]
