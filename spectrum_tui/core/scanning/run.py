@@ -47,6 +47,7 @@ from spectrum_tui.core.results.results import (
 from spectrum_tui.core.saved import library, store
 from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
+from spectrum_tui.core.scanning.streaming import streams
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
 
 
@@ -125,7 +126,7 @@ def _prepared(settings: Settings, inspection: Inspection | None) -> Inspection:
     if inspection is None:
         inspection = inspect_model(settings.model, settings.revision)
         check_writable(output_folder(settings.output_dir))
-    if not inspection.summary.is_local:
+    if not streams(settings, inspection) and not inspection.summary.is_local:
         raise ScanError(f"{settings.model} is not downloaded yet.", "Download it first.")
     if inspection.summary.naming:
         return inspection
