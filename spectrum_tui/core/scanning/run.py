@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from spectrum_tui import __version__
+from spectrum_tui.core.checkpoint.identity import same_contents
 from spectrum_tui.core.errors import InputError, OutputError, ResultsError, ScanError
 from spectrum_tui.core.events import (
     LayerDone,
@@ -110,7 +111,8 @@ def _supersede_stopped(result: Result, files: OutputFiles) -> None:
             continue
         with contextlib.suppress(ResultsError):
             earlier = store.load_result(Path(stopped.path))
-            if earlier.checkpoint == result.checkpoint and layers.issuperset(earlier.scores.layers):
+            same = same_contents(earlier.checkpoint, result.checkpoint)
+            if same and layers.issuperset(earlier.scores.layers):
                 library.supersede(stopped, files.scores)
 
 
