@@ -133,6 +133,11 @@ def members(plan: ClusterPlan, nodes: Sequence[Node]) -> list[_Member]:
     return found
 
 
+def places_of(found: Sequence[_Member]) -> int:
+    """Return how many orders are in work on these at once."""
+    return sum(member.places for member in found)
+
+
 def device_text(found: Sequence[_Member]) -> str:
     """Return what computes, in words: 2 nodes (8 cores, 1 GPU)."""
     if not found:
@@ -149,7 +154,7 @@ class _Said:
 
     again: set[str] = field(default_factory=set)
     on_cpu: set[str] = field(default_factory=set)
-    refusals: list[str] = field(default_factory=list)
+    refusal: str = ""
 
     def notes(self) -> Iterator[str]:
         """Yield a line for each kind."""
@@ -159,7 +164,6 @@ class _Said:
         if self.on_cpu:
             matrices = counted(len(self.on_cpu), "matrix was", "matrices were")
             yield f"{matrices} computed on the CPU: a GPU had not enough memory."
-        yield from self.refusals
 
 
 class ClusterWorkers:
@@ -226,9 +230,9 @@ class ClusterWorkers:
         self._members = {id: self._members.get(id, one) for id, one in usable.items()}
         if usable or self._started:
             self._waits = False
-        elif self._said.refusals:
+        elif self._said.refusal:
             raise ScanError(
-                f"No node of the cluster can take part. {self._said.refusals[0]}",
+                f"No node of the cluster can take part. {self._said.refusal}",
                 "Finished scores are kept: the same command goes on from there.",
             )
         elif not self._waits:
@@ -246,16 +250,16 @@ class ClusterWorkers:
                     given = True
 
     def _start(self, member: _Member) -> LayerStarted:
-        places = sum(one.places for one in self._members.values())
+        places = places_of([*self._members.values()])
         free = sum(one.places - one.in_work for one in self._members.values())
         # Fewer matrices than cores: each gets several, which share its products.
-        threads = 1 if member.gpu else max(1, min(member.places, free // len(self._pile)))
-        threads = min(threads, member.places - member.cores) if not member.gpu else 1
+        threads = min(member.places - member.cores, max(1, free // len(self._pile)))
+        threads = 1 if member.gpu else threads
         items = self._pile.take(member.seconds_per_cost, places)
         names = tuple(item.name for item in items)
         order = Order(names, "cuda:0" if member.gpu else CPU, self._precision, threads)
         need = self._need(member, items)
-        gpus = member.node.gpus / member.places if member.gpu else 0
+        gpus = member.node.gpus / member.places if member.gpu else 0.0
         handle = self._cluster.start(member.node, self._plan.reference, order, gpus, need)
         self._started[handle] = _Started(member, items, order, need)
         member.in_work += 1
@@ -331,8 +335,8 @@ class ClusterWorkers:
         self._out.add(member.node.id)
         self._members.pop(member.node.id, None)
         self._looked = 0.0
-        self._said.refusals.append(f"{member.node.host} takes no part: {why}")
-        return ScanNote(self._said.refusals[-1])
+        self._said.refusal = f"{member.node.host} takes no part: {why}"
+        return ScanNote(self._said.refusal)
 
 
 def _load(member: _Member) -> float:

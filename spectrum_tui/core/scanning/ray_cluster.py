@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from spectrum_tui.core.errors import InputError, ScanError
+from spectrum_tui.core.errors import InputError, ScanError, reason_of
 from spectrum_tui.core.platforms import cores
 from spectrum_tui.core.scanning.cluster_task import Answer, Order, Reference, carry_out
 from spectrum_tui.core.text import safe
@@ -70,8 +70,8 @@ class RayCluster:
         """Have an order carried out on a node, with a part of a GPU or without; returns what
         `finished` knows it by."""
         options: dict[str, Any] = {
-            "num_gpus": gpus,
-            "num_cpus": min(order.threads, node.cores),
+            "num_gpus": int(gpus * 10_000) / 10_000,  # finer parts are refused
+            "num_cpus": 0 if gpus else min(order.threads, node.cores),
             "memory": min(memory, node.memory),
             "scheduling_strategy": self._on(node.id, soft=False),
         }
@@ -197,8 +197,9 @@ def _check_answers(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT).close()
     except (OSError, ValueError, OverflowError) as exc:
+        why = reason_of(exc) if isinstance(exc, OSError) else _line(exc)
         raise InputError(
-            f"No cluster answers at {address} ({_line(exc)}).", _hint(address), field="cluster"
+            f"No cluster answers at {address} ({why}).", _hint(address), field="cluster"
         ) from None
 
 
