@@ -49,7 +49,12 @@ from spectrum_tui.core.scanning.devices import (
 )
 from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.following import Followed, turn
-from spectrum_tui.core.scanning.layers import LayerWork, how_many_fit
+from spectrum_tui.core.scanning.layers import (
+    LayerWork,
+    gram_bytes,
+    how_many_fit,
+    memory_need,
+)
 from spectrum_tui.core.scanning.precision import undecided_in_groups
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST
@@ -337,10 +342,13 @@ def _settle_order(
 
 
 def _helpers(plan: ScanPlan, share: Sequence[LayerWork]) -> int:
-    """Threads that share the products of all matrices in work: this process's cores, 1 where
-    there is a matrix for each of at least half of them, 0 for a scan on GPUs."""
-    if plan.devices[0] != CPU:
+    """Threads that only help with the matrices of others: the cores that have none, as far as
+    there is memory for a Gram matrix more in each."""
+    if plan.devices[0] != CPU or not share:
         return 0
-    mine = max(1, cores() // plan.group.local_size)
     in_work = min(plan.batch_size, sum(len(work.missing) for work in share))
-    return mine if mine >= 2 * in_work else 1
+    idle = cores() // plan.group.local_size - in_work
+    each = max(gram_bytes(work.layer) for work in share)
+    free = SHARE * free_memory(CPU) / plan.group.local_size
+    needed = in_work * max(memory_need(work.layer) for work in share)
+    return max(0, min(idle, int((free - needed) // each)))
