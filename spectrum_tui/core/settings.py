@@ -247,6 +247,21 @@ class Settings:
         note="Branch, tag or commit of a hub model",
         placeholder="main",
     )
+    stream: bool = setting(
+        flag="--stream",
+        takes="nothing",
+        default=False,
+        help="scan a model on the hub without downloading it (what happens by itself where the "
+        "disk has no room)",
+        changes="speed",
+    )
+    download: bool = setting(
+        flag="--download",
+        takes="nothing",
+        default=False,
+        help="download a model on the hub before it is scanned, even where the disk seems full",
+        changes="speed",
+    )
     output_dir: str = setting(
         flag="--output-dir",
         default=".",

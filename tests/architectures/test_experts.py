@@ -7,7 +7,7 @@ import io
 import pytest
 from safetensors.torch import load_file
 
-from spectrum_tui.core.checkpoint import reading
+from spectrum_tui.core.checkpoint import reading, sources
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.experts import GateUpSplit, expert_of, experts_in, gate_up_split
 from spectrum_tui.core.naming.parameters import MatrixRef, ParameterPlan, Window
@@ -96,13 +96,13 @@ def test_a_matrix_reads_its_own_bytes(
     name: str, layout: str, tiny: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[int] = []
-    real = reading._filled
+    real = sources._filled
 
     def count(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
         counted.append(len(buffer))
         return real(file, buffer, offset)
 
-    monkeypatch.setattr(reading, "_filled", count)
+    monkeypatch.setattr(sources, "_filled", count)
     plan = plan_of(tiny, name, layout)
     for parameter in plan.parameters:
         for ref in plan.matrices(parameter):

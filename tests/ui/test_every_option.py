@@ -66,6 +66,8 @@ TYPED = {
     "device": Typed(("--device", "cpu"), "cpu"),
     "precision": Typed(("--precision", "fast"), "fast"),
     "revision": Typed(("--revision", "v9"), "v9"),
+    "stream": Typed(("--stream",)),
+    "download": Typed(("--download",)),
     "output_dir": Typed(("--output-dir", "there"), "there"),
     "model_class": Typed(("--model-class", "OtherModel"), "OtherModel"),
     "allow_gptq": Typed(("--allow-gptq",)),

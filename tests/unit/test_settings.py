@@ -22,7 +22,7 @@ from spectrum_tui.core.settings import (
 from tests.checkpoints import llama, save
 
 AFRESH: dict[str, Any] = {"since": math.inf}
-OTHER = {"batch_size": 3, **AFRESH}
+OTHER = {"batch_size": 3, "stream": True, "download": True, **AFRESH}
 """Other values of the settings that change nothing but how long a scan takes."""
 
 

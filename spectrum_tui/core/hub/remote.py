@@ -14,11 +14,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from spectrum_tui.core.checkpoint import headers as ck
+from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, choose_shards
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
 from spectrum_tui.core.hub.cache import HubFiles, missing_in_cache, snapshot_folder
-from spectrum_tui.core.hub.errors import not_a_hub, not_the_file, translate, validate
+from spectrum_tui.core.hub.errors import (
+    is_refused,
+    not_a_hub,
+    not_the_file,
+    translate,
+    validate,
+)
 from spectrum_tui.core.hub.guard import (
     Bounds,
     bounded,
@@ -82,11 +89,16 @@ def read_remote(
 
 
 class _Reader:
-    """One repository at one commit: its list of files, and ranges of bytes out of them."""
+    """One repository at one commit: its list of files, and ranges of bytes out of them.
+
+    The hub counts each look-up of a file (3,000 in 5 minutes), not what is read at the signed
+    address that it answers with: the rest of a long header is asked for there.
+    """
 
     def __init__(self, repo_id: str, revision: str, patience: Patience) -> None:
         guard_client()
         self.repo_id, self.revision, self.patience = repo_id, revision, patience
+        self._signed: dict[str, str] = {}
         try:
             self._list(patience.ask(lambda: within(self._ask, LIST_BYTES, 3 * _timeout())))
         except _ODD as exc:
@@ -125,11 +137,10 @@ class _Reader:
         """Return the whole description."""
         config, shards = self._config(), self._shards()
         checkpoint = ck.Checkpoint.unread(self.folder, config, shards, self.sizes)
-        digest = hashlib.sha256(self.commit.encode())
-        read = each(self._header, shards, WORKERS)
-        for blob, _ in read:
-            digest.update(blob)
-        checkpoint = checkpoint.with_headers((header for _, header in read), digest, self.repo_id)
+        headers = each(self._header, shards, WORKERS)
+        checkpoint = checkpoint.with_headers(headers, self.repo_id)
+        published = checkpoint.fingerprint_of(self._ids(shards), headers)
+        checkpoint = checkpoint.known_as(Identity(published=published))
         sizes = {name: self.sizes[name] or 0 for name in self._needed(shards)}
         blobs = {name: self.blobs[name] for name in sizes}
         files = HubFiles(
@@ -140,6 +151,11 @@ class _Reader:
             blobs=blobs,
         )
         return RemoteCheckpoint(checkpoint, files)
+
+    def _ids(self, shards: list[str]) -> list[str]:
+        """Return what the hub calls the contents of each shard; without that, by the commit."""
+        ids = [self.blobs[name] for name in shards]
+        return ids if all(ids) else [f"{self.commit} {name}" for name in shards]
 
     def _config(self) -> dict[str, Any] | None:
         name = "config.json"
@@ -166,8 +182,8 @@ class _Reader:
             raise CheckpointError(message, _DAMAGED, field="model")
         return self._bytes(name, 0, MAX_REMOTE_JSON if size is None else size, whole=True)
 
-    def _header(self, name: str) -> tuple[bytes, list[ck.Tensor]]:
-        """Return the header of one shard as it is stored, and the tensors that it names."""
+    def _header(self, name: str) -> ck.Header:
+        """Return the header of one shard."""
         size = self.sizes[name]
         head = self._bytes(name, 0, min(FIRST_READ, FIRST_READ if size is None else size))
         try:
@@ -175,7 +191,8 @@ class _Reader:
             self._count(end)
             if end > len(head):
                 head += self._bytes(name, len(head), end)
-            return head[8:end], ck.parse_header(head[8:end], str(self.folder / name), size)
+            tensors = ck.parse_header(head[8:end], str(self.folder / name), size)
+            return ck.Header(tensors=tensors, digest=hashlib.sha256(head[8:end]).hexdigest())
         except CheckpointError as exc:
             raise CheckpointError(exc.message, _DAMAGED, field="model") from None
 
@@ -203,13 +220,25 @@ class _Reader:
         return data
 
     def _fetch(self, name: str, start: int, end: int) -> bytes:
-        from huggingface_hub import get_session, hf_hub_url
+        from huggingface_hub import hf_hub_url
+
+        signed = self._signed.pop(name, "")
+        if signed:
+            try:
+                return self._get(name, signed, start, end)
+            except Exception as exc:  # told apart by name: the client's classes differ by version
+                if not is_refused(exc):
+                    raise
+        # Signed for an hour, and refused once it is over: the hub signs another one.
+        return self._get(name, hf_hub_url(self.repo_id, name, revision=self.commit), start, end)
+
+    def _get(self, name: str, url: str, start: int, end: int) -> bytes:
+        from huggingface_hub import get_session
         from huggingface_hub.utils import (  # type: ignore[attr-defined]
             build_hf_headers,
             hf_raise_for_status,
         )
 
-        url = hf_hub_url(self.repo_id, name, revision=self.commit)
         headers = {**build_hf_headers(), "Range": f"bytes={start}-{end - 1}"}
         got = bytearray()
         with (
@@ -224,6 +253,7 @@ class _Reader:
             if response.status_code == 206:
                 skip = 0
                 self._check_range(name, response.headers, start)
+                self._signed[name] = str(response.url)
             for chunk in response.iter_bytes():
                 got += chunk
                 if len(got) >= skip + end - start:

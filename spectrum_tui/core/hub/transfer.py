@@ -92,6 +92,23 @@ def download(
     return files.folder
 
 
+def free_space() -> int | None:
+    """Return the free bytes of the cache's disk, None where the system does not tell."""
+    place = cache_root()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        return shutil.disk_usage(place).free
+    except OSError:
+        return None
+
+
+def has_room(files: HubFiles) -> bool:
+    """Return whether the cache's disk has room for what is not in the cache of these files."""
+    free = free_space()
+    return free is None or files.nbytes - files.cached_bytes() <= free
+
+
 def _finish(job: _Job) -> None:
     files = job.files
     if job.error is not None:
@@ -136,15 +153,8 @@ class _Job:
 
     def check_space(self) -> None:
         """Raise OutputError when the cache's disk has less room than is needed."""
-        needed = self.total - self._kept
-        place = cache_root()
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        try:
-            free = shutil.disk_usage(place).free
-        except OSError:
-            return
-        if needed > free:
+        needed, free = self.total - self._kept, free_space()
+        if free is not None and needed > free:
             raise disk_full(needed, free)
 
     def run(self) -> None:

@@ -2,7 +2,7 @@
 
 One JSON line per layer, appended and synced before the score is shown to anyone (0.1 ms). It ends
 with its own checksum: of random bit flips a quarter leave a line that reads as another score. The
-journal belongs to the exact bytes of a checkpoint (`Checkpoint.fingerprint`), so a scan of
+journal belongs to the contents of a checkpoint (`Checkpoint.fingerprint`), so a scan of
 other types, or after any kind of end, finds everything that was ever computed for it. The singular
 values lie in a file beside it (`journal.spectra`): a metric that an entry lacks, since it was not
 known then, comes from those.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from spectrum_tui.core import disk
+from spectrum_tui.core.checkpoint.identity import canonical
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, cannot_keep, checksum
 from spectrum_tui.core.journal.spectra import (
@@ -54,7 +55,12 @@ class Entry:
 
 
 def journal_path(fingerprint: str) -> Path:
-    """Return where the journal of a checkpoint lies."""
+    """Return where the journal of a checkpoint lies, by any fingerprint of the same contents."""
+    return place_of(canonical(fingerprint))
+
+
+def place_of(fingerprint: str) -> Path:
+    """Return where a journal under just this fingerprint would lie."""
     return cache_dir() / "scans" / f"{fingerprint[:40]}.jsonl"
 
 
@@ -65,9 +71,9 @@ def rank_journal(path: Path, rank: int) -> Path:
 
 
 def journals(path: Path) -> list[Path]:
-    """Return a checkpoint's journal and those of a scan's other processes, however many there
-    were."""
-    return [path, *sorted(path.parent.glob(f"{path.stem}.rank*{path.suffix}"))]
+    """Return a checkpoint's journal, and those beside it: of a scan's other processes, and those
+    that were kept under another fingerprint."""
+    return [path, *sorted(path.parent.glob(f"{path.stem}.*{path.suffix}"))]
 
 
 def read_journal(path: Path) -> dict[str, Entry]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core import disk
 from spectrum_tui.core.checkpoint.folder import is_model_file
-from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor, read_config
+from spectrum_tui.core.checkpoint.headers import Checkpoint, Header, Tensor, read_config
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.experts import Shape
+from spectrum_tui.core.hub import Patience
 from spectrum_tui.core.model.inspection import (
     Inspection,
     describe,
@@ -29,13 +31,13 @@ _BYTES = 2
 """Of a value in bf16, in which nothing is stored here."""
 
 
-def inspect_shapes(model: str) -> Inspection:
+def inspect_shapes(model: str, patience: Patience | None = None) -> Inspection:
     """Describe a model of which sizes alone are wanted: also by a folder that holds nothing but
     config.json. Raises as `inspect_model` does."""
     typed = trimmed(model)
     folder = None if typed == DEMO else local_folder(typed)
     if folder is None or not has_config_alone(folder):
-        return inspect_model(model)
+        return inspect_model(model, patience=patience)
     return describe(typed, "folder", checkpoint_from_config(folder), name=display_name(folder))
 
 
@@ -60,7 +62,7 @@ def checkpoint_from_config(folder: Path) -> Checkpoint:
     config = dict(read_config(folder) or {})
     config.pop("quantization_config", None)
     plain = Checkpoint.unread(folder, config, (CONFIG,), ())
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
     try:
         shapes = known_shapes(config) or _shapes_of(empty_model(config))
     except NoModelClassError as exc:
@@ -69,7 +71,9 @@ def checkpoint_from_config(folder: Path) -> Checkpoint:
             "Give a folder with the model's weights, or its id on the hub.",
             field="model",
         ) from exc
-    return plain.with_headers([_tensors(shapes)], digest, str(folder))
+    header = Header(tensors=list(_tensors(shapes)), digest=digest)
+    described = plain.with_headers([header], str(folder))
+    return replace(described, fingerprint=described.fingerprint_of([CONFIG], [header]))
 
 
 def _shapes_of(model: Any) -> dict[str, Shape]:

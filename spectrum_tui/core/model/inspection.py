@@ -15,6 +15,7 @@ from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, unreada
 from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.gc_pause import without_collections
+from spectrum_tui.core.journal.moving import take_over
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.model import demo
 from spectrum_tui.core.model.earlier import kept_scores, scored_layers
@@ -169,6 +170,7 @@ def describe(
     if not quantisation.method:
         _check_scorable(typed, model)
     is_local = origin != "hub"
+    take_over(checkpoint)
     scored = kept_scores(checkpoint)
     every, fast = scored_layers(scored, model.layers)
     summary = ModelSummary(

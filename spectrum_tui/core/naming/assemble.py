@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spectrum_tui.core import numbers
+from spectrum_tui.core.checkpoint.sources import is_here
 from spectrum_tui.core.experts import Shape, experts_in, gate_up_split
 from spectrum_tui.core.naming.mapping import Mapped, SourceGroup
 from spectrum_tui.core.naming.parameters import (
@@ -138,11 +138,11 @@ def _same_values(
 def equal_sources(a: StoredSource, b: StoredSource) -> bool:
     """Return whether two stored tensors are equal, compared in blocks until they differ.
 
-    Those of a model that is not on this machine count as equal, as the configuration says.
+    Those that cannot be read here count as equal, as the configuration says.
     """
     if a.shape != b.shape:
         return False
-    if not all(Path(part.file).is_file() for part in (*a.parts, *b.parts)):
+    if not all(is_here(part) for part in (*a.parts, *b.parts)):
         return True
     if a.decode or b.decode:
         return np.array_equal(a.read(), b.read())

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from spectrum_tui import __version__
+from spectrum_tui.core.checkpoint.identity import same_contents
 from spectrum_tui.core.errors import InputError, OutputError, ResultsError, ScanError
 from spectrum_tui.core.events import (
     LayerDone,
@@ -46,6 +47,7 @@ from spectrum_tui.core.results.results import (
 from spectrum_tui.core.saved import library, store
 from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
+from spectrum_tui.core.scanning.streaming import streams
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
 
 
@@ -113,7 +115,8 @@ def _supersede_stopped(result: Result, files: OutputFiles) -> None:
             continue
         with contextlib.suppress(ResultsError):
             earlier = store.load_result(Path(stopped.path))
-            if earlier.checkpoint == result.checkpoint and layers.issuperset(earlier.scores.layers):
+            same = same_contents(earlier.checkpoint, result.checkpoint)
+            if same and layers.issuperset(earlier.scores.layers):
                 library.supersede(stopped, files.scores)
 
 
@@ -123,7 +126,7 @@ def _prepared(settings: Settings, inspection: Inspection | None) -> Inspection:
     if inspection is None:
         inspection = inspect_model(settings.model, settings.revision)
         check_writable(output_folder(settings.output_dir))
-    if not inspection.summary.is_local:
+    if not streams(settings, inspection) and not inspection.summary.is_local:
         raise ScanError(f"{settings.model} is not downloaded yet.", "Download it first.")
     if inspection.summary.naming:
         return inspection

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectrum_tui.core.checkpoint import reading
+from spectrum_tui.core.checkpoint import sources
 from spectrum_tui.core.quantised import kernels
 from tests import quantisers as q
 from tests.checkpoints import Tensors, equal
@@ -21,13 +21,13 @@ from tests.quantised import by_name, config, dequantised, of_layer, the_weight
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The bytes of every read of tensor data."""
     made: list[int] = []
-    real = reading._filled
+    real = sources._filled
 
     def filled(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
         made.append(len(buffer))
         return real(file, buffer, offset)
 
-    monkeypatch.setattr(reading, "_filled", filled)
+    monkeypatch.setattr(sources, "_filled", filled)
     yield made
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.core.checkpoint import headers as checkpoint_module
-from spectrum_tui.core.checkpoint import reading
+from spectrum_tui.core.checkpoint import sources
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.errors import ModelChangedError, SpectrumError
 from spectrum_tui.core.events import ScanEvent
@@ -80,9 +80,9 @@ class AtRead:
         self.count = 0
         self.number = -1
         self.act: Callable[[], None] = lambda: None
-        self._real = reading._filled
+        self._real = sources._filled
         self._after = after
-        monkeypatch.setattr(reading, "_filled", self._filled)
+        monkeypatch.setattr(sources, "_filled", self._filled)
 
     def _filled(self, file: io.FileIO, buffer: memoryview, offset: int) -> bool:
         due = self.count == self.number
@@ -273,14 +273,14 @@ def test_a_range_that_the_disk_cannot_read_fails_one_layer(
     folder = save(tmp_path, llama(1))
     checkpoint = read_checkpoint(folder)
     bad = next(t for t in checkpoint.tensors if t.name == "lm_head.weight")
-    real = reading._filled
+    real = sources._filled
 
     def filled(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
         if bad.start <= offset < bad.end:
             raise OSError(5, "Input/output error")
         return real(file, buffer, offset)
 
-    monkeypatch.setattr(reading, "_filled", filled)
+    monkeypatch.setattr(sources, "_filled", filled)
     events = scanned(checkpoint)
     assert scores_of(events).keys() == {x.name for x in layers_in(checkpoint)} - {"lm_head"}
 

@@ -1,0 +1,116 @@
+"""Where stored bytes come from: files on this machine, or whatever serves those that are not.
+
+Everything that reads values of a checkpoint asks `source_of` for them by the name of the file that
+a tensor is in. Whoever can read files that lie elsewhere says so with `served`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from spectrum_tui.core.checkpoint.file_state import FileState, changed, check_unchanged
+from spectrum_tui.core.checkpoint.headers import Tensor
+from spectrum_tui.core.checkpoint.shards import unreadable
+from spectrum_tui.core.disk import open_regular
+from spectrum_tui.core.errors import CheckpointError, NotHereError
+
+Pieces = Iterable[tuple[memoryview, int]]
+"""Buffers, each with the offset in the file from which it is to be filled."""
+
+
+class ByteSource(Protocol):
+    """Where the bytes of some files are read from; called by several threads at once."""
+
+    def read_into(self, tensor: Tensor, pieces: Pieces) -> None:
+        """Fill each buffer from its offset in the tensor's file, if that is still the file that
+        was inspected.
+
+        Raises ModelChangedError where it is not, CheckpointError where it cannot be read.
+        """
+        ...
+
+
+class LocalFiles:
+    """Files on this machine, read by plain reads."""
+
+    def read_into(self, tensor: Tensor, pieces: Pieces) -> None:
+        """Fill the buffers; the file is looked at after the read, as whatever was written before
+        is seen by then."""
+        path = Path(tensor.file)
+        try:
+            with open_regular(path) as file:
+                # Unbuffered: a piece may be a few bytes of a row, and the next one a row further.
+                raw = io.FileIO(file.fileno(), closefd=False)
+                complete = all(_filled(raw, buffer, offset) for buffer, offset in pieces)
+                state = FileState.of(os.fstat(file.fileno()))
+        except OSError as exc:
+            if tensor.state is None and not path.exists():
+                raise NotHereError(
+                    f"{tensor.name} is not on this machine.",
+                    "Download the model first.",
+                    field="model",
+                ) from None
+            check_unchanged({tensor.file: tensor.state})
+            raise unreadable(path, exc) from None
+        if tensor.state not in (None, state):
+            raise changed(tensor.file)
+        if not complete:
+            raise CheckpointError(
+                f"{path.name} ends in the middle of {tensor.name}.",
+                "Download it again; the transfer was cut short.",
+                field="model",
+            )
+
+
+def _filled(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
+    """Read until the buffer is full; False where the file ends before."""
+    file.seek(offset)
+    filled = 0
+    while filled < len(buffer):
+        count = file.readinto(buffer[filled:])
+        if not count:
+            return False
+        filled += count
+    return True
+
+
+_LOCAL = LocalFiles()
+_served: dict[str, list[ByteSource]] = {}
+"""{file: the sources that serve it, the one that was named last at the end}."""
+
+
+@contextmanager
+def served(files: Iterable[str], source: ByteSource) -> Iterator[None]:
+    """While it lasts, read the values in these files (as `Tensor.file` names them) from `source`.
+
+    One inside another takes its place for as long; in all threads of the process.
+    """
+    names = tuple(files)
+    for name in names:
+        _served.setdefault(name, []).append(source)
+    try:
+        yield
+    finally:
+        for name in names:
+            left = [other for other in _served[name] if other is not source]
+            if left:
+                _served[name] = left
+            else:
+                del _served[name]
+
+
+def source_of(tensor: Tensor) -> ByteSource:
+    """Return where the bytes of a tensor are read from."""
+    sources = _served.get(tensor.file)
+    return sources[-1] if sources else _LOCAL
+
+
+def is_here(tensor: Tensor) -> bool:
+    """Return whether the values of a tensor can be read: from this machine, where its header was
+    read there, or from a source."""
+    return tensor.state is not None or tensor.file in _served or Path(tensor.file).is_file()
