@@ -45,7 +45,6 @@ from spectrum_tui.core.results.results import (
     int_array,
 )
 from spectrum_tui.core.saved import library, store
-from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
 from spectrum_tui.core.scanning.streaming import streams
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
@@ -56,13 +55,11 @@ def run_scan(
     inspection: Inspection | None = None,
     *,
     cancelled: Callable[[], bool] = lambda: False,
-    group: ProcessGroup = ALONE,
     keep: Callable[[Result], object] = lambda result: None,
 ) -> Iterator[ScanEvent | ResultReady]:
     """Scan a local model and write its score files; ends with ResultReady.
 
-    In a group of processes each yields the events of all, and the first alone writes. `keep` is
-    called with the result, for whoever goes on with it in this process.
+    `keep` is called with the result, for whoever goes on with it in this process.
 
     A stopped scan's scores are kept in the program's cache, not in the output folder, where
     another tool would take them for the whole model. Raises SpectrumError.
@@ -76,7 +73,6 @@ def run_scan(
         device=settings.device,
         batch_size=settings.batch_size,
         since=settings.since,
-        group=group,
         precision=settings.precision,
     )
     outcome = Outcome(notes=plan.notes)
@@ -84,7 +80,7 @@ def run_scan(
         outcome.add(event)
         yield event
     outcome.check()
-    if outcome.done and group.leads:
+    if outcome.done:
         result = build_result(inspection, plan, outcome).with_metric(settings.metric)
         folder = output if outcome.finished else _stopped_folder()
         keep(result)

@@ -14,7 +14,7 @@ from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.journal import moving
-from spectrum_tui.core.journal.journal import journal_path, journals, place_of, rank_journal
+from spectrum_tui.core.journal.journal import journal_path, journals, place_of
 from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.journal.spectra import spectra_path
 from spectrum_tui.core.model.inspection import inspect_model
@@ -103,7 +103,7 @@ def test_journals_of_several_processes_move_beside_those_that_are_there(
     folder = save(tmp_path / "model", llama(1))
     scanned(folder, tmp_path / "out")
     now = journal_path(read_checkpoint(folder).fingerprint)
-    second = rank_journal(now, 1)
+    second = now.with_suffix(f".rank1{now.suffix}")
     lines = now.read_bytes().splitlines(keepends=True)
     second.write_bytes(b"".join(lines[4:]))
     shutil.copy(spectra_path(now), spectra_path(second))
