@@ -17,15 +17,19 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import unquote, urlsplit
+from typing import Self
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from tests.hostile_answers import Answer
 
 GOOD_TOKEN = "hf_goodgoodgood"
 CHUNK = 64 * 1024
+GIANT = 200_000_000
+"""Bytes of a file above which it is one of `tests.giants`, and holds a header alone."""
 
 _API = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?/?")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+_SIGNED = re.compile(r"/signed/([^/]+/[^/]+)/(.+)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _IS_LFS = (".safetensors", ".bin", ".gguf")
 
@@ -60,10 +64,11 @@ class FakeHub:
 
     `hostile` maps "GET /path" to what answers that request instead; "READ" asks for a part of a
     file by its first and last byte, as for a header. `failures` maps a part of "GET /path" to the
-    statuses of its next requests, a 429 with `retry_after`. `cuts` maps a part of a path to the
-    bytes after which the connection is closed, once. `delay` is the time between two chunks of a
-    file. A path with `stalled` in it gets one chunk and then silence. `no_ranges` answers every
-    range with the whole file.
+    statuses of its next requests, 0 for none, a 429 with `retry_after`. `cuts` maps a part of a
+    path to the bytes after which the connection is closed, once. `delay` is the time between two
+    chunks of a file. A path with `stalled` in it gets one chunk and then silence. `no_ranges`
+    answers every range with the whole file. With `signed_seconds`, large files are answered as by
+    the real hub: with a redirect to another host, whose addresses are good for so long.
     """
 
     repos: Mapping[str, Path]
@@ -76,6 +81,7 @@ class FakeHub:
     delay: float = 0.0
     stalled: str = ""
     no_ranges: bool = False
+    signed_seconds: float = 0.0
     requests: list[Request] = field(default_factory=list)
     bytes_sent: int = 0
     _server: ThreadingHTTPServer | None = None
@@ -86,8 +92,8 @@ class FakeHub:
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> FakeHub:
-        hub = self
+    def __enter__(self) -> Self:
+        hub: FakeHub = self
 
         class Handler(_Handler):
             owner = hub
@@ -114,7 +120,7 @@ class FakeHub:
         self.hostile.clear()
         self.failures.clear()
         self.cuts.clear()
-        self.bytes_sent, self.delay, self.no_ranges = 0, 0.0, False
+        self.bytes_sent, self.delay, self.no_ranges, self.signed_seconds = 0, 0.0, False, 0.0
         self.stalled, self.retry_after = "", "7"
 
     def fetched(self, name: str) -> list[Request]:
@@ -133,6 +139,12 @@ class FakeHub:
         for name, path in self.files(repo).items():
             digest.update(f"{name} {oid(path)}".encode())
         return digest.hexdigest()
+
+    def signed(self, repo: str, name: str) -> str:
+        """The address of a large file on another host, for as long as it is good."""
+        assert self._server is not None
+        place = f"http://localhost:{self._server.server_port}/signed/{quote(repo)}/{quote(name)}"
+        return f"{place}?expires={time.time() + self.signed_seconds}"
 
     def check(self, repo: str, token: str, revision: str, *, contents: bool) -> None:
         """Raise what the real hub answers to someone with this `token`."""
@@ -167,7 +179,10 @@ class FakeHub:
 
 
 def oid(path: Path) -> str:
-    """The file's name among the blobs of the cache: git's own id, or the hash of a large file."""
+    """The file's name among the blobs of the cache: git's own id, or the hash of a large file; of
+    one that is only as large as a giant's, the hash of its name and size."""
+    if (size := path.stat().st_size) > GIANT:
+        return hashlib.sha256(f"{path.name} {size}".encode()).hexdigest()
     data = path.read_bytes()
     if path.name.endswith(_IS_LFS):
         return hashlib.sha256(data).hexdigest()
@@ -195,12 +210,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def _serve(self) -> None:
-        path = unquote(urlsplit(self.path).path)
+        parts = urlsplit(self.path)
+        path = unquote(parts.path)
         try:
             if self._is_hostile(path):
                 return
             self._fail_if_asked(path)
-            if match := _API.fullmatch(path):
+            if match := _SIGNED.fullmatch(path):
+                self._serve_signed(match[1], match[2], parts.query)
+            elif match := _API.fullmatch(path):
                 self._serve_api(match[1], match[2] or "main")
             elif match := _FILE.fullmatch(path):
                 self._serve_file(match[1], match[2], match[3])
@@ -223,7 +241,8 @@ class _Handler(BaseHTTPRequestHandler):
         for part, statuses in self.owner.failures.items():
             if part in f"{self.command} {path}" and statuses:
                 status = statuses.pop(0)
-                raise RefusedError(status, **self._after(status))
+                if status:
+                    raise RefusedError(status, **self._after(status))
 
     def _after(self, status: int) -> Headers:
         named = self.owner.retry_after
@@ -244,19 +263,35 @@ class _Handler(BaseHTTPRequestHandler):
         path = hub.files(repo).get(name)
         if path is None:
             raise RefusedError(404, "EntryNotFound", "Entry not found")
-        data, etag = path.read_bytes(), f'"{oid(path)}"'
+        etag = f'"{oid(path)}"'
         headers = {"ETag": etag, "X-Repo-Commit": hub.commit(repo), "Accept-Ranges": "bytes"}
         if name.endswith(_IS_LFS):
-            headers |= {"X-Linked-ETag": etag, "X-Linked-Size": str(len(data))}
+            headers |= {"X-Linked-ETag": etag, "X-Linked-Size": str(path.stat().st_size)}
+            if hub.signed_seconds:
+                self._answer(302, b"", {**headers, "Location": hub.signed(repo, name)})
+                return
+        self._serve_range(path, headers)
+
+    def _serve_signed(self, repo: str, name: str, query: str) -> None:
+        """Serve what a redirect led to, on the other host; a token must not come along."""
+        if float(parse_qs(query)["expires"][0]) < time.time():
+            raise RefusedError(403, message="Request has expired")
+        path = self.owner.files(repo)[name]
+        self._serve_range(path, {"ETag": f'"{oid(path)}"', "Accept-Ranges": "bytes"})
+
+    def _serve_range(self, path: Path, headers: Headers) -> None:
+        size = path.stat().st_size
         wanted = _RANGE.fullmatch(self.headers.get("Range") or "")
-        if wanted is None or hub.no_ranges:
-            self._answer(200, data, headers)
+        if wanted is None or self.owner.no_ranges:
+            self._answer(200, path.read_bytes(), headers)
             return
-        start, end = int(wanted[1]), min(int(wanted[2] or len(data)) + 1, len(data))
-        if start >= len(data):
+        start, end = int(wanted[1]), min(int(wanted[2] or size) + 1, size)
+        if start >= size:
             raise RefusedError(416)
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
-        self._answer(206, data[start:end], headers)
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+        with path.open("rb") as file:
+            file.seek(start)
+            self._answer(206, file.read(end - start), headers)
 
     def _answer(self, status: int, body: bytes, headers: Headers) -> None:
         wanted = self.headers.get("Range") or ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from spectrum_tui.core.hub import Patience
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.library import record
 from spectrum_tui.core.saved.sizes import load_sized
@@ -21,7 +22,7 @@ def load_scores(options: argparse.Namespace, settings: Settings) -> Result:
     notes of a scan were said when it ran.
     """
     path = Path(options.results)
-    result = load_sized(path, settings.sizes_from)
+    result = load_sized(path, settings.sizes_from, patience=Patience(say=say))
     record(result, path)
     if not result.provenance.version:
         for note in result.provenance.notes:

@@ -237,7 +237,8 @@ class Worker:
         from spectrum_tui.core.saved.details import details_text
         from spectrum_tui.core.saved.sizes import load_sized
 
-        result = load_sized(Path(request.scores), request.settings.sizes_from)
+        patience = self._patience(request, lambda: True)
+        result = load_sized(Path(request.scores), request.settings.sizes_from, patience=patience)
         details = details_text(result) if result.scores.has_shapes else ""
         self._send(Sized(request.number, request.scores, details))
         self._previewed.set()

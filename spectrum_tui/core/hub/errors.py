@@ -142,6 +142,11 @@ def is_transient(exc: BaseException) -> bool:
     return any(passing & each for each in names) or _is_short_file(exc)
 
 
+def is_refused(exc: BaseException) -> bool:
+    """Return whether a server gives this to nobody who asks so: a signature that is over."""
+    return any(_status(link) in (401, 403, 410) for link in chain(exc))
+
+
 def chain(exc: BaseException) -> Iterator[BaseException]:
     """`exc` and what it came from, each once."""
     seen: set[int] = set()
@@ -231,6 +236,9 @@ def _by_status(exc: BaseException, repo_id: str, revision: str) -> SpectrumError
     status = _status(exc)
     if status == 401:
         return _bad_token()
+    if status == 403 and (elsewhere := _other_host(exc)):
+        message = f"{elsewhere}, to which {host()} redirects, refuses {repo_id} (HTTP 403)."
+        return HubError(message, "Try again in a few minutes.", field="model")
     if status == 403:
         message = f"Your Hugging Face token may not read {repo_id}."
         hint = "Use a token with read access to it: `hf auth login`."
@@ -239,6 +247,13 @@ def _by_status(exc: BaseException, repo_id: str, revision: str) -> SpectrumError
         message = f"{host()} reports an error of its own (HTTP {status})."
         return HubError(message, "Try again in a few minutes.", field="model")
     return None
+
+
+def _other_host(exc: BaseException) -> str:
+    """Return the name of the host that an answer came from, where it is not the hub's."""
+    url = getattr(getattr(exc, "response", None), "url", "")
+    name = urlsplit(str(url)).hostname or ""
+    return "" if name == urlsplit(endpoint()).hostname else safe(name)
 
 
 def _bad_token() -> HubError:

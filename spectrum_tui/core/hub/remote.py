@@ -18,7 +18,13 @@ from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, choose_
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
 from spectrum_tui.core.hub.cache import HubFiles, missing_in_cache, snapshot_folder
-from spectrum_tui.core.hub.errors import not_a_hub, not_the_file, translate, validate
+from spectrum_tui.core.hub.errors import (
+    is_refused,
+    not_a_hub,
+    not_the_file,
+    translate,
+    validate,
+)
 from spectrum_tui.core.hub.guard import (
     Bounds,
     bounded,
@@ -82,11 +88,16 @@ def read_remote(
 
 
 class _Reader:
-    """One repository at one commit: its list of files, and ranges of bytes out of them."""
+    """One repository at one commit: its list of files, and ranges of bytes out of them.
+
+    The hub counts each look-up of a file (3,000 in 5 minutes), not what is read at the signed
+    address that it answers with: the rest of a long header is asked for there.
+    """
 
     def __init__(self, repo_id: str, revision: str, patience: Patience) -> None:
         guard_client()
         self.repo_id, self.revision, self.patience = repo_id, revision, patience
+        self._signed: dict[str, str] = {}
         try:
             self._list(patience.ask(lambda: within(self._ask, LIST_BYTES, 3 * _timeout())))
         except _ODD as exc:
@@ -203,13 +214,25 @@ class _Reader:
         return data
 
     def _fetch(self, name: str, start: int, end: int) -> bytes:
-        from huggingface_hub import get_session, hf_hub_url
+        from huggingface_hub import hf_hub_url
+
+        signed = self._signed.pop(name, "")
+        if signed:
+            try:
+                return self._get(name, signed, start, end)
+            except Exception as exc:  # told apart by name: the client's classes differ by version
+                if not is_refused(exc):
+                    raise
+        # Signed for an hour, and refused once it is over: the hub signs another one.
+        return self._get(name, hf_hub_url(self.repo_id, name, revision=self.commit), start, end)
+
+    def _get(self, name: str, url: str, start: int, end: int) -> bytes:
+        from huggingface_hub import get_session
         from huggingface_hub.utils import (  # type: ignore[attr-defined]
             build_hf_headers,
             hf_raise_for_status,
         )
 
-        url = hf_hub_url(self.repo_id, name, revision=self.commit)
         headers = {**build_hf_headers(), "Range": f"bytes={start}-{end - 1}"}
         got = bytearray()
         with (
@@ -224,6 +247,7 @@ class _Reader:
             if response.status_code == 206:
                 skip = 0
                 self._check_range(name, response.headers, start)
+                self._signed[name] = str(response.url)
             for chunk in response.iter_bytes():
                 got += chunk
                 if len(got) >= skip + end - start:

@@ -14,6 +14,7 @@ from spectrum_tui.core.checkpoint.folder import is_model_file
 from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor, read_config
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.experts import Shape
+from spectrum_tui.core.hub import Patience
 from spectrum_tui.core.model.inspection import (
     Inspection,
     describe,
@@ -29,13 +30,13 @@ _BYTES = 2
 """Of a value in bf16, in which nothing is stored here."""
 
 
-def inspect_shapes(model: str) -> Inspection:
+def inspect_shapes(model: str, patience: Patience | None = None) -> Inspection:
     """Describe a model of which sizes alone are wanted: also by a folder that holds nothing but
     config.json. Raises as `inspect_model` does."""
     typed = trimmed(model)
     folder = None if typed == DEMO else local_folder(typed)
     if folder is None or not has_config_alone(folder):
-        return inspect_model(model)
+        return inspect_model(model, patience=patience)
     return describe(typed, "folder", checkpoint_from_config(folder), name=display_name(folder))
 
 

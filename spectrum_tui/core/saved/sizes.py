@@ -43,15 +43,16 @@ class _Match:
     fused: int = 0
 
 
-def load_sized(path: Path, model: str = "") -> Result:
+def load_sized(path: Path, model: str = "", *, patience: hub.Patience | None = None) -> Result:
     """Return saved scores with the sizes of `model`: a folder, or an id on the hub.
 
     Without one, of the cached model that the file is named after, where it fits. Scores that have
-    sizes keep theirs, unless a model is given. Raises ResultsError, CheckpointError, HubError.
+    sizes keep theirs, unless a model is given. A hub is asked with `patience`. Raises ResultsError,
+    CheckpointError, HubError.
     """
     result = store.load_result(path)
     if model:
-        return _remembered(with_sizes(result, described(model)), path)
+        return _remembered(with_sizes(result, described(model, patience)), path)
     if result.scores.has_shapes:
         return result
     for name in cached_models_of(result):
@@ -75,10 +76,10 @@ def cached_models_of(result: Result) -> list[str]:
     return [model for model in hub.cached_models() if slug(model) == name]
 
 
-def described(model: str) -> Inspection:
+def described(model: str, patience: hub.Patience | None = None) -> Inspection:
     """Return a model under its exact names, by its headers or its config.json; raises
     CheckpointError or HubError."""
-    return with_exact_names(inspect_shapes(model))
+    return with_exact_names(inspect_shapes(model, patience))
 
 
 def with_sizes(result: Result, inspection: Inspection) -> Result:

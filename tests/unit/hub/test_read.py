@@ -77,6 +77,38 @@ def test_a_header_longer_than_the_first_read(
     assert rest.startswith("bytes=100000-")
 
 
+def test_a_long_header_is_looked_up_once(
+    fake: FakeHub, repos: dict[str, Path], tmp_path: Path
+) -> None:
+    fake.signed_seconds = 3600
+    answer = run(fake.url, tmp_path, DESCRIBE.format(repo="org/many"))
+    assert_described(answer, repos["org/many"])
+    assert [r.status for r in fake.fetched("model.safetensors")] == [302]
+    elsewhere = [r for r in fake.requests if r.path.startswith("/signed/")]
+    assert [r.status for r in elsewhere] == [206, 206]
+    assert not any(r.token for r in elsewhere)
+
+
+def test_an_address_that_is_over_is_signed_anew(
+    fake: FakeHub, repos: dict[str, Path], tmp_path: Path
+) -> None:
+    fake.signed_seconds = 3600
+    fake.failures |= {"/signed/": [0, 403]}
+    answer = run(fake.url, tmp_path, DESCRIBE.format(repo="org/many"))
+    assert_described(answer, repos["org/many"])
+    assert [r.status for r in fake.fetched("model.safetensors")] == [302, 302]
+
+
+def test_what_is_refused_behind_every_address_is_said(fake: FakeHub, tmp_path: Path) -> None:
+    fake.signed_seconds = 3600
+    fake.failures |= {"/signed/": [403] * 9}
+    answer = run(fake.url, tmp_path, "answer = told('org/many')")
+    hub = fake.url.removeprefix("http://")
+    assert answer["message"] == (
+        f"localhost, to which {hub} redirects, refuses org/many (HTTP 403)."
+    )
+
+
 def test_a_hub_that_heeds_no_ranges(fake: FakeHub, repos: dict[str, Path], tmp_path: Path) -> None:
     fake.no_ranges = True
     answer = run(fake.url, tmp_path, DESCRIBE.format(repo="org/many"))
