@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from spectrum_tui.core.errors import HubError, ModelChangedError
+from spectrum_tui.core.hub.cache import HubFiles
 from spectrum_tui.core.hub.errors import not_a_hub
 from spectrum_tui.core.hub.guard import Bounds, bounded, is_hub
 from spectrum_tui.core.text import safe
@@ -47,6 +49,25 @@ class RemoteFile:
     commit: str = ""
     blob: str = ""
     tag: str = ""
+
+
+def remote_files(files: HubFiles, names: Iterable[str]) -> dict[str, RemoteFile]:
+    """Return the files of these names, by where they would lie on this machine: as their tensors
+    name them."""
+    from huggingface_hub import hf_hub_url
+
+    def file(name: str) -> RemoteFile:
+        url = hf_hub_url(files.repo_id, name, revision=files.commit)
+        return RemoteFile(
+            repo=files.repo_id,
+            name=name,
+            url=url,
+            size=files.sizes[name],
+            commit=files.commit,
+            blob=files.blobs[name],
+        )
+
+    return {str(files.folder / name): file(name) for name in names}
 
 
 class Location:

@@ -33,9 +33,6 @@ from spectrum_tui.core.hub.location import (
 from spectrum_tui.core.hub.outage import Outage
 from spectrum_tui.core.text import safe
 
-CHUNK = 256 * 1024
-"""Bytes that are copied at a time."""
-
 SLOWEST = 1_000
 """Bytes a second below which a connection counts as stalled."""
 
@@ -224,7 +221,7 @@ class _Range:
     def _take(self, response: Any) -> None:
         """Copy what comes; raises StalledError for a connection that does not get on."""
         since, seen = time.monotonic(), self._got
-        for piece in response.iter_raw(CHUNK):
+        for piece in response.iter_raw():  # as it comes: what is gathered is lost with a cut
             end = self._got + len(piece)
             self._buffer[self._got : end] = piece
             self._got = end
