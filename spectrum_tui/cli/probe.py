@@ -77,7 +77,6 @@ def _scores(settings: Settings) -> Path:
     if settings.model.endswith(".json"):
         return output_folder(settings.model)
     from spectrum_tui.cli.scan_model import run_scan_command  # later: it needs torch's devices
-    from spectrum_tui.core.scanning.distributed import ALONE
 
     said: list[Any] = []
     scanned = replace(
@@ -86,7 +85,7 @@ def _scores(settings: Settings) -> Path:
         signals=settings.signals,
         **{name: getattr(settings, name) for name in ("model", *_OF_A_SCAN)},
     )
-    code = run_scan_command(ALONE, scanned, said.append)
+    code = run_scan_command(scanned, said.append)
     if code == 130 and not said:
         raise KeyboardInterrupt
     if not said:

@@ -46,7 +46,6 @@ from spectrum_tui.core.results.policy import policy_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection, check_rule
 from spectrum_tui.core.saved import store
-from spectrum_tui.core.scanning.distributed import ProcessGroup
 from spectrum_tui.core.scanning.run import match_types, run_scan
 from spectrum_tui.core.settings import METRIC, Settings, check_metric
 from spectrum_tui.core.text import safe
@@ -55,41 +54,30 @@ from spectrum_tui.stdio.streams import draw, put, put_json, say
 from spectrum_tui.stdio.terminal_signals import TerminalSignals, short_name
 from spectrum_tui.worker.progress import ScanProgress, Snapshot
 
-Say = Callable[[str], None]
-"""Takes a line for the user."""
 
-
-def run_scan_command(
-    group: ProcessGroup, settings: Settings, put_data: Callable[[object], None] = put_json
-) -> int:
+def run_scan_command(settings: Settings, put_data: Callable[[object], None] = put_json) -> int:
     """Scan a model and write its files; returns the exit code, raises SpectrumError. Results that
     are asked for as JSON go to `put_data`."""
-    signals = TerminalSignals(draw, settings.signals if group.leads else ())
+    signals = TerminalSignals(draw, settings.signals)
     with usable_cache(), signals:
-        return _scan(group, settings, signals, put_data)
+        return _scan(settings, signals, put_data)
 
 
-def _scan(
-    group: ProcessGroup,
-    settings: Settings,
-    signals: TerminalSignals,
-    put_data: Callable[[object], None],
-) -> int:
+def _scan(settings: Settings, signals: TerminalSignals, put_data: Callable[[object], None]) -> int:
     output = output_folder(settings.output_dir)
-    tell = say if group.leads else _say_nothing
-    inspection = _prepare(group, settings, output, tell, signals)
+    inspection = _prepare(settings, output, signals)
     for note in inspection.summary.notes:
-        tell(f"note: {note}")
+        say(f"note: {note}")
     if settings.revision and inspection.summary.origin == "folder":
-        tell("note: --revision is ignored: the files of a folder are read as they are")
+        say("note: --revision is ignored: the files of a folder are read as they are")
     types = match_types(inspection.summary.types, settings.types)
     _check_policy(settings, inspection, types)
-    scan = _Scan(group, tell, signals)
+    scan = _Scan(signals)
     result = scan.run(replace(settings, types=types), inspection)
     if scan.interrupted or scan.stopped:
-        return _interrupted(scan.progress.snapshot(), tell, fresh=bool(settings.since))
+        return _interrupted(scan.progress.snapshot(), fresh=bool(settings.since))
     if result is None:
-        return 0 if not group.leads else 1
+        return 1
     files = store.files_of(result, output)
     selection = Selection(result)
     try:
@@ -97,7 +85,7 @@ def _scan(
         choice = Choice(selection=selection, policy=policy, allow_missing=settings.allow_missing)
         recipe = drafted(DEFAULT_KIND, choice)[0]
     except SelectionError:
-        tell(f"the scores are in {files.scores}")
+        say(f"the scores are in {files.scores}")
         raise
     path = files.ending(recipe.ending)
     write_text(path, recipe.text)
@@ -123,49 +111,26 @@ def _check_policy(settings: Settings, inspection: Inspection, types: Collection[
     tell_unmatched(unmatched(policy, layers, types, model.embeddings), settings)
 
 
-def _prepare(
-    group: ProcessGroup, settings: Settings, output: Path, say: Say, signals: TerminalSignals
-) -> Inspection:
-    """Return the model on this machine under its exact names; one process of each machine fetches
-    it, the others wait for that."""
-
-    def named(inspection: Inspection) -> Inspection:
-        return as_far_as_known(inspection, settings)
-
-    def fetched() -> Inspection | None:
-        if not group.leads_machine:
-            return None
-        patience = Patience(say=say)
-        inspection = inspect_model(settings.model, settings.revision, patience=patience)
-        if group.leads:
-            check_writable(output)  # before a download and a scan, not after
-        inspection = named(inspection)  # what cannot be scanned is not downloaded
-        _introduce(inspection, say)
-        if inspection.summary.is_local:
-            return inspection
-        return named(_downloaded(inspection, say, signals))
-
-    def seen() -> Inspection:
-        # Machines may share their files: read once more what another one wrote last.
-        if here is None or group.size > 1:
-            return named(inspect_model(settings.model, settings.revision))
-        return here
-
-    here = group.together(fetched)
-    return group.together(seen)
+def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Inspection:
+    """Return the model on this machine under its exact names."""
+    inspection = inspect_model(settings.model, settings.revision, patience=Patience(say=say))
+    check_writable(output)  # before a download and a scan, not after
+    inspection = as_far_as_known(inspection, settings)  # what cannot be scanned is not downloaded
+    _introduce(inspection)
+    if inspection.summary.is_local:
+        return inspection
+    return as_far_as_known(_downloaded(inspection, signals), settings)
 
 
 class _Scan:
     """A scan with its progress on stderr; the first Ctrl-C stops it gently, the second hard."""
 
-    def __init__(self, group: ProcessGroup, say: Say, signals: TerminalSignals) -> None:
+    def __init__(self, signals: TerminalSignals) -> None:
         self.progress = ScanProgress()
         self.interrupted = False
         self.stopped = False
         self._told = False
         self._begun = False
-        self._group = group
-        self._say = say
         self._signals = signals
         self._model = ""
         self._line = StatusLine(first_after=0.1)
@@ -180,7 +145,6 @@ class _Scan:
                 settings,
                 inspection,
                 cancelled=lambda: self.interrupted,
-                group=self._group,
                 keep=results.append,
             )
             for event in events:
@@ -196,37 +160,35 @@ class _Scan:
         if self.interrupted:
             end_now()  # everything finished is on disk
         self.interrupted = True
-        self._say("stopping after the matrices in progress (Ctrl-C again to stop at once)")
+        say("stopping after the matrices in progress (Ctrl-C again to stop at once)")
 
     def _report(self, event: object) -> None:
         match event:
             case ScanStarted():
                 self._line.clear()
                 layers = counted(event.layers, "layer")
-                self._say(f"{layers} on {event.device}, {event.batch_size} at a time")
+                say(f"{layers} on {event.device}, {event.batch_size} at a time")
                 self._say_each(event.notes)
             case LayerStarted():
                 self._begun = True
                 self._tell_resumed()
             case LayerFailed():
                 self._line.clear()
-                self._say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
+                say(f"failed: {safe(event.layer)}: {safe(event.reason)}")
             case LayerDone() if not event.resumed:
                 self._begun = True
-                if not self._group.leads:
-                    return
                 state = self.progress.snapshot()
                 if self._line.is_due():
                     self._line.show(_progress(state))
                 self._signals.work(state.share, self._model, failed=state.failed > 0)
             case ScanNote():
                 self._line.clear()
-                self._say(event.text)
+                say(event.text)
             case ScanEnded():
                 self._line.clear()
                 self._tell_resumed()
                 if not self._begun and event.reason == "finished":
-                    self._say("every layer was scored already; --fresh scores them again")
+                    say("every layer was scored already; --fresh scores them again")
                 self._say_each(event.notes)
                 self.stopped = event.reason == "stopped"
 
@@ -235,12 +197,12 @@ class _Scan:
         resumed = self.progress.snapshot().resumed
         if resumed and not self._told:
             self._line.clear()
-            self._say(f"{resumed:,} came from an earlier scan")
+            say(f"{resumed:,} came from an earlier scan")
         self._told = True
 
     def _say_each(self, notes: Sequence[str]) -> None:
         for note in notes:
-            self._say(note)
+            say(note)
 
 
 def _progress(state: Snapshot) -> str:
@@ -248,7 +210,7 @@ def _progress(state: Snapshot) -> str:
     return f"{state.share:4.0%}  {state.done + state.failed}/{counted(state.layers, 'layer')}{left}"
 
 
-def _introduce(inspection: Inspection, say: Say) -> None:
+def _introduce(inspection: Inspection) -> None:
     """Say what the model is, by the counts that a trainer will see."""
     summary = inspection.summary
     matrices = sum(not info.one_dimensional for info in summary.types)
@@ -258,7 +220,7 @@ def _introduce(inspection: Inspection, say: Say) -> None:
     )
 
 
-def _downloaded(inspection: Inspection, say: Say, signals: TerminalSignals) -> Inspection:
+def _downloaded(inspection: Inspection, signals: TerminalSignals) -> Inspection:
     last = [0.0]
     model = short_name(inspection.summary.name)
 
@@ -272,7 +234,7 @@ def _downloaded(inspection: Inspection, say: Say, signals: TerminalSignals) -> I
     return fetch(inspection, progress=report, say=say)
 
 
-def _interrupted(state: Snapshot, say: Say, *, fresh: bool = False) -> int:
+def _interrupted(state: Snapshot, *, fresh: bool = False) -> int:
     if cache_note():
         done = part_of(state.done, state.layers, "layer")
         say(f"interrupted: {done} scored, but nothing is kept; the same command starts over")
@@ -329,7 +291,3 @@ def _as_json(
         },
         "layers": rows,
     }
-
-
-def _say_nothing(text: str) -> None:
-    """Say nothing: the first process speaks for all."""

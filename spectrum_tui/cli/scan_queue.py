@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 
 from spectrum_tui.cli.scan_model import run_scan_command
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import slug
-from spectrum_tui.core.scanning.distributed import PeerLostError, ProcessGroup, join
+from spectrum_tui.core.scanning.copies import copy_of
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.stdio.last_resort import INTERRUPTED, report_error
 from spectrum_tui.stdio.streams import put_json, say
@@ -18,41 +19,36 @@ def run_queue(queue: Sequence[Settings]) -> int:
     """Scan the models; returns the worst of their exit codes. A failure does not stop the next
     one, an interrupt ends all. One model alone raises SpectrumError.
 
-    Started by torchrun, this is one of several processes: the first speaks for all of them.
+    Of several copies of one command the first scans, and the others end at once.
     """
     _check_files(queue)
-    group = join()
-    if len(queue) == 1 and group.size == 1:
-        return run_scan_command(group, queue[0])
+    copy = copy_of(os.environ)
+    if copy.said:
+        say(copy.said)
+    if not copy.first:
+        return 0
+    if len(queue) == 1:
+        return run_scan_command(queue[0])
     worst = 0
     for number, settings in enumerate(queue, 1):
-        if group.leads and len(queue) > 1:
-            say(f"model {number} of {len(queue)}: {settings.model}")
-        try:
-            code = _one_of(group, settings, alone=len(queue) == 1)
-        except PeerLostError as exc:
-            report_error(exc)
-            return 2
+        say(f"model {number} of {len(queue)}: {settings.model}")
+        code = _one_of(settings)
         if code == INTERRUPTED:
             return code
         worst = max(worst, code)
     return worst
 
 
-def _one_of(group: ProcessGroup, settings: Settings, *, alone: bool) -> int:
-    """Scan one model of several, or in several processes: an error is said, and is data where the
-    results are."""
-    put = partial(put_json, one_line=not alone)
+def _one_of(settings: Settings) -> int:
+    """Scan one model of several: an error is said, and is data where the results are."""
+    put = partial(put_json, one_line=True)
     try:
-        return run_scan_command(group, settings, put)
-    except PeerLostError:
-        raise
+        return run_scan_command(settings, put)
     except SpectrumError as exc:
-        if group.leads:
-            report_error(exc)
-            if settings.json and not alone:
-                error = {"message": exc.message, "hint": exc.hint}
-                put({"model": settings.model, "error": error})
+        report_error(exc)
+        if settings.json:
+            error = {"message": exc.message, "hint": exc.hint}
+            put({"model": settings.model, "error": error})
         return 2
 
 

@@ -222,7 +222,12 @@ def move_folder(folder: Path, to: Path) -> None:
     """Give a folder another name, where nothing or an empty folder is."""
     if os.path.isdir(to):
         os.rmdir(to)
-    os.rename(folder, to)
+    move(folder, to)
+
+
+def move(path: Path, to: Path) -> None:
+    """Give a file or folder another name on the same disk."""
+    os.rename(path, to)
     _sync_folder(to.parent)
 
 

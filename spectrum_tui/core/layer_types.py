@@ -31,9 +31,10 @@ class Group(StrEnum):
 class TypeInfo:
     """One layer type of a model: what the layers screen shows on a line.
 
-    `cost` is the estimated work of its matrices in the units of `core.scoring.svd.cost`;
-    a type of 1-D weights (`one_dimensional`) costs nothing and always scores 1.0. `experts`
-    are how many are fused in each of its parameters; `tower` is set where a model has several.
+    `nbytes` are those that its weights are stored in, with all that decodes them. `cost` is the
+    estimated work of its matrices in the units of `core.scoring.svd.cost`; a type of 1-D weights
+    (`one_dimensional`) costs nothing and always scores 1.0. `experts` are how many are fused in
+    each of its parameters; `tower` is set where a model has several.
     """
 
     name: str
@@ -41,6 +42,7 @@ class TypeInfo:
     layers: int
     parameters: int
     cost: float
+    nbytes: int = 0
     one_dimensional: bool = False
     experts: int = 0
     tower: str = ""
@@ -76,6 +78,7 @@ _GROUP_PATTERNS = tuple(
         (Group.MLP, r"mlp|ffn|feed_?forward|dense|(^|\.)(fc\d?|w[123]|wi|wo|lin\d)(\.|$)"),
     )
 )
+_DIGITS = re.compile(r"(\d+)")
 _INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)")
 ANY_NUMBER = "*"
 """Stands in a type for an index that only counts."""
@@ -152,11 +155,11 @@ def family(type_name: str) -> str:
     return _INDEX.sub("*", type_name)
 
 
-def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+def natural_key(name: str) -> tuple[int | str, ...]:
     """Return a sort key under which layer 2 comes before layer 10."""
-    return tuple(
-        (0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)
-    )
+    parts: list[int | str] = [*_DIGITS.split(name)]
+    parts[1::2] = map(int, parts[1::2])  # texts and numbers alternate, so that like meets like
+    return tuple(parts)
 
 
 def in_tree_order(types: Iterable[TypeInfo]) -> list[TypeInfo]:

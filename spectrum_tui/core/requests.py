@@ -12,6 +12,9 @@ Task = Literal[
     "inspect", "recount", "download", "scan", "check", "names", "sizes", "suggest", "stop"
 ]
 
+Origin = Literal["folder", "cache", "hub", "demo"]
+"""Where a model is: in a folder, in the hub's cache, only on the hub, or made on the spot."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -43,7 +46,7 @@ class ModelSummary:
     """
 
     model: str
-    origin: Literal["folder", "cache", "hub", "demo"]
+    origin: Origin
     folder: str
     revision: str
     architecture: str

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from spectrum_tui.core import hub
-from spectrum_tui.core.checkpoint.headers import read_checkpoint
+from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.checkpoint.shards import MAX_JSON, unreadable
 from spectrum_tui.core.disk import read_regular
 from spectrum_tui.core.errors import CheckpointError
@@ -30,18 +30,23 @@ def identified(conditions: Conditions, result: Result) -> tuple[Conditions, str]
     """Return conditions that hold which model it is: the commit of a hub model, else a digest of
     the folder's files; and what is to be said where they are not those that were scored.
 
-    Weights count by their headers and by what the system says of the files. Raises CheckpointError,
-    also for a folder without a tokenizer, and HubError.
+    Raises CheckpointError, also for a folder without a tokenizer, and HubError.
     """
     folder = Path(conditions.model)
     if is_folder(folder):
-        weights, others = _of_folder(folder)
+        checkpoint, others = _of_folder(folder)
+        is_same = checkpoint.is_known_as(result.checkpoint)
+        # By the name in the scores where they are of the same weights: rows are found by it again.
+        weights = result.checkpoint if is_same else checkpoint.fingerprint
         digest = hashlib.sha256(f"{weights} {others}".encode()).hexdigest()
-        is_other = result.checkpoint not in ("", weights)
+        is_other = bool(result.checkpoint) and not is_same
         return replace(conditions, files=digest), _OTHER_FILES if is_other else ""
     commit = conditions.revision or _commit(conditions.model)
-    other = result.provenance.revision
-    is_other = bool(other) and (conditions.model, commit) != (result.provenance.model, other)
+    origin = result.provenance
+    is_other = bool(origin.revision) and (
+        conditions.model != origin.model
+        or (commit != origin.revision and not _has_weights_of(result, origin.model, commit))
+    )
     return replace(conditions, revision=commit), _OTHER_MODEL if is_other else ""
 
 
@@ -52,10 +57,16 @@ _OTHER_FILES = (
 _OTHER_MODEL = "the model is not the one that was scored: the scores choose by other weights"
 
 
-def _of_folder(folder: Path) -> tuple[str, str]:
-    """Return the fingerprint of the weights and a digest of the configuration and tokenizer."""
+def _has_weights_of(result: Result, model: str, commit: str) -> bool:
+    """Return whether another commit, where it is on this machine, has the weights of the scores."""
+    found = hub.find_local(model, commit) if result.checkpoint else None
+    return found is not None and read_checkpoint(found[0]).is_known_as(result.checkpoint)
+
+
+def _of_folder(folder: Path) -> tuple[Checkpoint, str]:
+    """Return the weights and a digest of the configuration and tokenizer."""
     try:
-        weights = read_checkpoint(folder).fingerprint
+        weights = read_checkpoint(folder)
         digest, tokenizer = hashlib.sha256(), False
         for path in _small_files(folder):
             digest.update(f"{path.name}\0".encode())

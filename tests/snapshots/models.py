@@ -12,6 +12,11 @@ MODEL = "made/llama-8b"
 DEPTH = 32
 
 
+def in_bf16(*types: TypeInfo) -> tuple[TypeInfo, ...]:
+    """The types, stored in two bytes a parameter."""
+    return tuple(replace(info, nbytes=2 * info.parameters) for info in types)
+
+
 def llama() -> ModelSummary:
     """What headers tell about a model of 8 B."""
     groups = {"mlp": Group.MLP, "self_attn": Group.ATTENTION}
@@ -52,7 +57,7 @@ def llama() -> ModelSummary:
         nbytes=16_060_522_496,
         local_bytes=16_060_522_496,
         dtypes={"BF16": 16_060_522_496},
-        types=(*matrices, *norms, *head),
+        types=in_bf16(*matrices, *norms, *head),
         name=MODEL,
         naming="transformers 5.23.0 LlamaForCausalLM",
         model_class="LlamaForCausalLM",
@@ -80,8 +85,10 @@ def mixture() -> ModelSummary:
         plain,
         model="made/mixture",
         name="made/mixture",
-        types=(*plain.types, *experts, gate),
+        types=(*plain.types, *in_bf16(*experts, gate)),
         parameters=98_600_000_000,
+        nbytes=197_200_000_000,
+        local_bytes=197_200_000_000,
         scored={"mlp.experts.0.down_proj": 24, "mlp.experts.0.up_proj": 13},
         skipped=(("model.rotary.inv_freq", "a buffer, not a parameter"),),
     )
@@ -134,8 +141,10 @@ def towers() -> ModelSummary:
         plain,
         model="made/seeing-mixture",
         name="made/seeing-mixture",
-        types=(*language, *fused, *seeing, between),
+        types=(*language, *in_bf16(*fused, *seeing, between)),
         parameters=31_700_000_000,
+        nbytes=63_400_000_000,
+        local_bytes=63_400_000_000,
         architecture="SeeingForConditionalGeneration",
         model_class="SeeingForConditionalGeneration",
         naming="transformers 5.23.0 SeeingForConditionalGeneration",

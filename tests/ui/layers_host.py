@@ -17,9 +17,21 @@ from spectrum_tui.core.settings import Settings
 
 TYPES = (
     TypeInfo(
-        name="self_attn.q_proj", group=Group.ATTENTION, layers=32, parameters=500_000_000, cost=30.0
+        name="self_attn.q_proj",
+        group=Group.ATTENTION,
+        layers=32,
+        parameters=500_000_000,
+        cost=30.0,
+        nbytes=1_000_000_000,
     ),
-    TypeInfo(name="mlp.down_proj", group=Group.MLP, layers=32, parameters=1_500_000_000, cost=90.0),
+    TypeInfo(
+        name="mlp.down_proj",
+        group=Group.MLP,
+        layers=32,
+        parameters=1_500_000_000,
+        cost=90.0,
+        nbytes=3_000_000_000,
+    ),
     TypeInfo(
         name="input_layernorm",
         group=Group.NORMS,

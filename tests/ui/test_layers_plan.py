@@ -63,9 +63,9 @@ def test_estimate_picks_the_device_that_will_be_used() -> None:
     assert estimate(plan, None, "cpu")[0].startswith("measuring")
 
 
-def test_a_plan_of_mixed_types_calls_its_bytes_an_estimate() -> None:
-    mixed = dataclasses.replace(SUMMARY, dtypes={"BF16": 1, "F32": 2})
-    assert not CheckedTypes.of(mixed, TYPES).exact
+def test_a_plan_reads_what_its_matrices_are_stored_in() -> None:
+    norms = dataclasses.replace(TYPES[2], nbytes=200_000)
+    assert CheckedTypes.of(SUMMARY, (*TYPES[:2], norms)).nbytes == 4_000_000_000
     nothing = dataclasses.replace(SUMMARY, parameters=0, types=())
     assert CheckedTypes.of(nothing, ()).share == 0
 

@@ -99,15 +99,6 @@ def test_the_app_with_its_worker(foreign: Path, marks: Path, tmp_path: Path) -> 
     assert not marks.exists()
 
 
-def test_a_scan_under_torchrun(foreign: Path, marks: Path, tmp_path: Path) -> None:
-    model = save(tmp_path / "tiny", llama(2))
-    torchrun = (sys.executable, "-P", "-m", "torch.distributed.run", "--no-python")
-    arguments = (COMMAND, "scan", str(model), "--output-dir", str(tmp_path / "out"))
-    done = run(*torchrun, "--standalone", "--nproc-per-node=1", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert not marks.exists()
-
-
 def test_what_a_library_starts_is_safe_too(foreign: Path, marks: Path) -> None:
     command = [sys.executable, "-c", "import numpy, json"]
     assert subprocess.run(command, env=own_environment(), check=False).returncode == 0

@@ -13,11 +13,11 @@ from textual.screen import Screen
 from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.messages import RecountRequested, ScanRequested
 from spectrum_tui.app.screens.unscored import UnscoredScreen
+from spectrum_tui.app.widgets.found_panel import parameters_of
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.layer_tree import LayerTree
 from spectrum_tui.app.widgets.plan_panel import CheckedTypes, PlanPanel
 from spectrum_tui.app.widgets.step_bar import StepBar, model_label
-from spectrum_tui.core import numbers
 from spectrum_tui.core.requests import ModelSummary, Ready
 from spectrum_tui.core.settings import Settings
 
@@ -72,8 +72,7 @@ class LayersScreen(NamedKeys, Screen[None]):
         yield KeyFooter()
 
     def _detail(self) -> str:
-        size = numbers.count(self.summary.parameters)
-        return f"{model_label(self.summary)} · {size}"
+        return f"{model_label(self.summary)} · {parameters_of(self.summary)}"
 
     def on_screen_resume(self) -> None:
         """Ask for new counts: a scan may have scored more, where the user comes back from one."""

@@ -166,7 +166,7 @@ def _fact_lines(summary: ModelSummary) -> Iterator[tuple[str, str]]:
         yield "Names", f"as in {summary.naming}"
     yield (
         "Parameters",
-        f"{numbers.count(summary.parameters)} in {numbers.counted(summary.tensors, 'tensor')}",
+        f"{parameters_of(summary)} in {numbers.counted(summary.tensors, 'tensor')}",
     )
     yield "Weights", _weights(summary)
     if summary.revision:
@@ -190,6 +190,12 @@ def _fact_lines(summary: ModelSummary) -> Iterator[tuple[str, str]]:
         yield "Not scored", f"{name}{more}: {reason}"
     for note in summary.notes[:3]:
         yield "Note", note
+
+
+def parameters_of(summary: ModelSummary) -> str:
+    """Return how many parameters a model has; those that are stored, until it is known which of
+    them its class has."""
+    return f"{'' if summary.naming else 'about '}{numbers.count(summary.parameters)}"
 
 
 def _weights(summary: ModelSummary) -> str:

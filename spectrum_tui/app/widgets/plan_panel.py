@@ -33,16 +33,15 @@ NOTHING_CHECKED = "Check at least one type."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedTypes:
-    """The checked types in figures. `nbytes` is exact where the model has one stored type;
-    `scored` are the layers of an earlier scan, `scored_fast` those of them in fast precision."""
+    """The checked types in figures. `nbytes` are those that a scan of all of them reads; `scored`
+    are the layers of an earlier scan, `scored_fast` those of them in fast precision."""
 
     types: int
     of_types: int
     layers: int
     parameters: int
     share: float
-    nbytes: float
-    exact: bool
+    nbytes: int
     cost: float
     scored: int = 0
     scored_fast: int = 0
@@ -58,8 +57,7 @@ class CheckedTypes:
             layers=sum(info.layers for info in types),
             parameters=parameters,
             share=share,
-            nbytes=share * summary.nbytes,
-            exact=len(summary.dtypes) == 1,
+            nbytes=sum(info.nbytes for info in types if not info.one_dimensional),
             cost=sum(info.cost for info in types),
             scored=sum(summary.scored.get(info.name, 0) for info in types),
             scored_fast=sum(summary.scored_fast.get(info.name, 0) for info in types),
@@ -115,14 +113,14 @@ class Figures(Widget):
             ("parameters", numbers.count(plan.parameters)),
             ("", f"{numbers.percent(plan.share)} of the model"),
             ("", share),
-            ("to read", "–" if self.time == NOTHING_LEFT else self._to_read(plan)),
+            ("to read", "–" if self.time == NOTHING_LEFT else numbers.size(plan.nbytes)),
             ("time", self._strong(about)),
             ("", self._strong(device)),
         )
 
     def _two_lines(self, plan: CheckedTypes) -> Content:
         time, where = self._when()
-        read, brief = f"{self._to_read(plan)} to read", self._strong(time)
+        read, brief = f"{numbers.size(plan.nbytes)} to read", self._strong(time)
         long = self._strong(f"{time} {where}".strip())
         ways: list[list[Words]] = [[read, long], [read, brief], [brief]]
         if self.time == NOTHING_LEFT:
@@ -150,9 +148,6 @@ class Figures(Widget):
             f"{numbers.counted(plan.types, 'type')}{layers.removesuffix(' parameters')}",
         )
         return next((text for text in wordings if len(text) <= self.size.width), wordings[-1])
-
-    def _to_read(self, plan: CheckedTypes) -> str:
-        return f"{'' if plan.exact else 'about '}{numbers.size(plan.nbytes)}"
 
     def _strong(self, text: str) -> Content:
         return Content.styled(text, "bold $text-error" if self.problem else "bold")

@@ -120,7 +120,7 @@ def _tensors(folder: Path) -> list[Tensor]:
         raise AdapterError(
             f"{folder} holds no {WEIGHTS}.", "Copy it beside the configuration, or train again."
         )
-    return read_header(folder / WEIGHTS)
+    return read_header(folder / WEIGHTS).tensors
 
 
 def _unreadable(path: Path, exc: OSError) -> AdapterError:

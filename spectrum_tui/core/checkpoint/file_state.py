@@ -38,13 +38,9 @@ class FileState:
         )
 
     def identity(self, path: Path) -> str:
-        """Return what must be the same when scores of an earlier run are taken for those of this
-        file.
-
-        A blob of the hub's cache is called by its content's sha256 and may lie on another disk
-        the next time. Of any other file all times count: archives with all times set to one, and
-        rsync, give two versions of a model the same size and time of change. The device does not:
-        its number changes when a network disk is mounted again.
+        """Return what the system says of a file that nobody wrote to: a blob of the hub's cache by
+        its name, any other by its inode and all times. The device does not count: its number
+        changes when a network disk is mounted again.
         """
         blob = path.resolve()
         if blob.parent.name == "blobs" and _SHA256.fullmatch(blob.name):

@@ -7,7 +7,6 @@ before torch is imported. Format: a little-endian u64 header length, a JSON head
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,6 +17,18 @@ from typing import Any
 
 from spectrum_tui.core import json_text
 from spectrum_tui.core.checkpoint.file_state import FileState, changed, check_unchanged
+from spectrum_tui.core.checkpoint.identity import (
+    NOT_KNOWN,
+    Contents,
+    Identity,
+    deciding,
+    decoding,
+    fingerprint_of,
+    kept_under,
+    published_ids,
+    same_contents,
+    sampled_ids,
+)
 from spectrum_tui.core.checkpoint.shards import (
     INDEX_FILE,
     SINGLE_FILE,
@@ -41,7 +52,6 @@ BITS = {
 """Bits of one element of each stored type."""
 
 _PLAIN = {"F64", "F32", "F16", "BF16"}
-_DECODING = ("quantization_config", "compression_config", "dtype", "torch_dtype")
 
 ADAPTER_FILE = "adapter_config.json"
 _LARGEST = 2**64 - 1
@@ -73,12 +83,21 @@ class Tensor:
         return self.end - self.start
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a shard's header says, and its SHA-256; `state` is the file's on this machine."""
+
+    tensors: list[Tensor]
+    digest: str
+    state: FileState | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """A model's tensors in natural order of their files, with its config.json.
 
-    `fingerprint` changes whenever a shard's name, header or `FileState.identity` does, and where
-    the config decodes other values: scores of an earlier scan are only reused under the same one.
+    `fingerprint` stands for the contents, by what is known of them (`checkpoint.identity`): scores
+    of an earlier scan are only reused under the same one, or under one that `identity` has too.
     `has_config` is False where there is no config.json, `indexed` where files are taken for
     shards by their names alone, `has_adapter` is set where an adapter's configuration lies beside
     the weights.
@@ -89,6 +108,7 @@ class Checkpoint:
     shards: tuple[str, ...]
     tensors: tuple[Tensor, ...] = ()
     fingerprint: str = ""
+    identity: Identity = NOT_KNOWN
     has_config: bool = True
     indexed: bool = True
     has_adapter: bool = False
@@ -114,25 +134,41 @@ class Checkpoint:
             has_adapter=ADAPTER_FILE in files,
         )
 
-    def with_headers(
-        self, headers: Iterable[Iterable[Tensor]], digest: hashlib._Hash, where: str
-    ) -> Checkpoint:
+    def with_headers(self, headers: Iterable[Header], where: str) -> Checkpoint:
         """Return the checkpoint with the tensors of its shards, whose headers come in their order.
 
-        `digest` holds what identifies the shards once `headers` are read. Of two tensors with one
-        name the later counts, as for transformers; raise CheckpointError for them without an index
-        that would name the files that belong together, in the place called `where`.
+        Of two tensors with one name the later counts, as for transformers; raise CheckpointError
+        for them without an index that would name the files that belong together, in the place
+        called `where`.
         """
         tensors: dict[str, Tensor] = {}
         for shard, header in zip(self.shards, headers, strict=True):
-            for tensor in header:
+            for tensor in header.tensors:
                 twin = tensors.get(tensor.name)
                 if twin is not None and not self.indexed:
                     raise _ambiguous(twin, shard, where)
                 tensors[tensor.name] = tensor
-        if not {tensor.dtype for tensor in tensors.values()} <= _PLAIN:
-            digest.update(_decoding(self.config).encode())
-        return replace(self, tensors=tuple(tensors.values()), fingerprint=digest.hexdigest())
+        return replace(self, tensors=tuple(tensors.values()))
+
+    def known_as(self, identity: Identity) -> Checkpoint:
+        """Return the checkpoint with its identity, and the fingerprint that follows from it."""
+        return replace(self, identity=identity, fingerprint=kept_under(identity))
+
+    def fingerprint_of(self, ids: Iterable[str], headers: Iterable[Header]) -> str:
+        """Return its fingerprint by an id of the contents of each shard, and by their headers."""
+        said = deciding(self.config, decodes=self.is_decoded)
+        return fingerprint_of(ids, (header.digest for header in headers), said)
+
+    def is_known_as(self, fingerprint: str) -> bool:
+        """Return whether a fingerprint that was noted somewhere means these contents."""
+        return fingerprint == self.identity.by_system or same_contents(
+            fingerprint, self.fingerprint
+        )
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether stored values may mean others, by what the config says."""
+        return not {tensor.dtype for tensor in self.tensors} <= _PLAIN
 
     @property
     def nbytes(self) -> int:
@@ -148,9 +184,34 @@ class Checkpoint:
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Describe the model in `folder`; raise CheckpointError with the file that is at fault."""
     checkpoint = _unread(folder)
-    digest = hashlib.sha256()
-    headers = (read_header(folder / name, digest) for name in checkpoint.shards)
-    return checkpoint.with_headers(headers, digest, str(folder))
+    by_system = hashlib.sha256()
+    headers = [read_header(folder / name, by_system) for name in checkpoint.shards]
+    checkpoint = checkpoint.with_headers(headers, str(folder))
+    if checkpoint.is_decoded:
+        by_system.update(decoding(checkpoint.config).encode())
+    return checkpoint.known_as(_identity(checkpoint, headers, by_system.hexdigest()))
+
+
+def _identity(checkpoint: Checkpoint, headers: Sequence[Header], by_system: str) -> Identity:
+    """Return how a model in a folder is known, from the headers of its shards."""
+    folder, states = checkpoint.folder, {}
+    contents = []
+    for name, header in zip(checkpoint.shards, headers, strict=True):
+        assert header.state is not None
+        states[name] = header.state
+        contents.append(_contents(folder / name, header, header.state))
+    ids = published_ids(folder, states)
+    return Identity(
+        published=checkpoint.fingerprint_of(ids, headers) if ids else "",
+        sampled=checkpoint.fingerprint_of(sampled_ids(contents), headers),
+        by_system=by_system,
+    )
+
+
+def _contents(path: Path, header: Header, state: FileState) -> Contents:
+    start = header.tensors[0].start if header.tensors else state.size
+    ends = tuple(tensor.end for tensor in header.tensors)
+    return Contents(path=path, state=state, start=start, ends=ends)
 
 
 def is_unchanged(checkpoint: Checkpoint) -> bool:
@@ -158,7 +219,9 @@ def is_unchanged(checkpoint: Checkpoint) -> bool:
     shards."""
     try:
         check_unchanged(checkpoint.states)
-        return _unread(checkpoint.folder) == replace(checkpoint, tensors=(), fingerprint="")
+        return _unread(checkpoint.folder) == replace(
+            checkpoint, tensors=(), fingerprint="", identity=NOT_KNOWN
+        )
     except (SpectrumError, OSError):  # to read it again tells what is wrong with it
         return False
 
@@ -168,13 +231,6 @@ def _unread(folder: Path) -> Checkpoint:
     known = (SINGLE_FILE, INDEX_FILE, ADAPTER_FILE)
     beside = [name for name in known if (folder / name).is_file()]
     return Checkpoint.unread(folder, config, shards, beside)
-
-
-def _decoding(config: Mapping[str, Any]) -> str:
-    """Return what the config says of how quantised tensors are decoded, and into which type."""
-    parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
-    found = [{name: part[name] for name in _DECODING if name in part} for part in parts]
-    return json.dumps([part for part in found if part], sort_keys=True)
 
 
 def _ambiguous(twin: Tensor, shard: str, where: str) -> CheckpointError:
@@ -199,8 +255,8 @@ def parse_config(data: str | bytes, where: str = "config.json") -> dict[str, Any
     return config if isinstance(config, dict) else {}
 
 
-def read_header(path: Path, digest: hashlib._Hash | None = None) -> list[Tensor]:
-    """Return the tensors of one shard; adds what identifies the shard to `digest`."""
+def read_header(path: Path, by_system: hashlib._Hash | None = None) -> Header:
+    """Return the header of one shard; adds what the system says of the file to `by_system`."""
     try:
         with open_regular(path) as file:
             state = FileState.of(os.fstat(file.fileno()))
@@ -211,10 +267,11 @@ def read_header(path: Path, digest: hashlib._Hash | None = None) -> list[Tensor]
                 raise changed(str(path))
     except OSError as exc:
         raise unreadable(path, exc) from None
-    if digest is not None:
-        digest.update(f"{path.name}\0{state.identity(path)}\0".encode())
-        digest.update(blob)
-    return parse_header(blob, str(path), state.size, state)
+    if by_system is not None:
+        by_system.update(f"{path.name}\0{state.identity(path)}\0".encode())
+        by_system.update(blob)
+    tensors = parse_header(blob, str(path), state.size, state)
+    return Header(tensors=tensors, digest=hashlib.sha256(blob).hexdigest(), state=state)
 
 
 def header_length(head: bytes, name: str, size: int | None) -> int:

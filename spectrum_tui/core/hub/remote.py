@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spectrum_tui.core.checkpoint import headers as ck
+from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, choose_shards
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
@@ -136,11 +137,10 @@ class _Reader:
         """Return the whole description."""
         config, shards = self._config(), self._shards()
         checkpoint = ck.Checkpoint.unread(self.folder, config, shards, self.sizes)
-        digest = hashlib.sha256(self.commit.encode())
-        read = each(self._header, shards, WORKERS)
-        for blob, _ in read:
-            digest.update(blob)
-        checkpoint = checkpoint.with_headers((header for _, header in read), digest, self.repo_id)
+        headers = each(self._header, shards, WORKERS)
+        checkpoint = checkpoint.with_headers(headers, self.repo_id)
+        published = checkpoint.fingerprint_of(self._ids(shards), headers)
+        checkpoint = checkpoint.known_as(Identity(published=published))
         sizes = {name: self.sizes[name] or 0 for name in self._needed(shards)}
         blobs = {name: self.blobs[name] for name in sizes}
         files = HubFiles(
@@ -151,6 +151,11 @@ class _Reader:
             blobs=blobs,
         )
         return RemoteCheckpoint(checkpoint, files)
+
+    def _ids(self, shards: list[str]) -> list[str]:
+        """Return what the hub calls the contents of each shard; without that, by the commit."""
+        ids = [self.blobs[name] for name in shards]
+        return ids if all(ids) else [f"{self.commit} {name}" for name in shards]
 
     def _config(self) -> dict[str, Any] | None:
         name = "config.json"
@@ -177,8 +182,8 @@ class _Reader:
             raise CheckpointError(message, _DAMAGED, field="model")
         return self._bytes(name, 0, MAX_REMOTE_JSON if size is None else size, whole=True)
 
-    def _header(self, name: str) -> tuple[bytes, list[ck.Tensor]]:
-        """Return the header of one shard as it is stored, and the tensors that it names."""
+    def _header(self, name: str) -> ck.Header:
+        """Return the header of one shard."""
         size = self.sizes[name]
         head = self._bytes(name, 0, min(FIRST_READ, FIRST_READ if size is None else size))
         try:
@@ -186,7 +191,8 @@ class _Reader:
             self._count(end)
             if end > len(head):
                 head += self._bytes(name, len(head), end)
-            return head[8:end], ck.parse_header(head[8:end], str(self.folder / name), size)
+            tensors = ck.parse_header(head[8:end], str(self.folder / name), size)
+            return ck.Header(tensors=tensors, digest=hashlib.sha256(head[8:end]).hexdigest())
         except CheckpointError as exc:
             raise CheckpointError(exc.message, _DAMAGED, field="model") from None
 

@@ -2,7 +2,7 @@
 
 One JSON line per layer, appended and synced before the score is shown to anyone (0.1 ms). It ends
 with its own checksum: of random bit flips a quarter leave a line that reads as another score. The
-journal belongs to the exact bytes of a checkpoint (`Checkpoint.fingerprint`), so a scan of
+journal belongs to the contents of a checkpoint (`Checkpoint.fingerprint`), so a scan of
 other types, or after any kind of end, finds everything that was ever computed for it. The singular
 values lie in a file beside it (`journal.spectra`): a metric that an entry lacks, since it was not
 known then, comes from those.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from spectrum_tui.core import disk
+from spectrum_tui.core.checkpoint.identity import canonical
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, cannot_keep, checksum
 from spectrum_tui.core.journal.spectra import (
@@ -54,24 +55,23 @@ class Entry:
 
 
 def journal_path(fingerprint: str) -> Path:
-    """Return where the journal of a checkpoint lies."""
+    """Return where the journal of a checkpoint lies, by any fingerprint of the same contents."""
+    return place_of(canonical(fingerprint))
+
+
+def place_of(fingerprint: str) -> Path:
+    """Return where a journal under just this fingerprint would lie."""
     return cache_dir() / "scans" / f"{fingerprint[:40]}.jsonl"
 
 
-def rank_journal(path: Path, rank: int) -> Path:
-    """Return the journal that process `rank` of a scan writes: its own file beside the others',
-    since lines of several writers would tear each other; the first writes `path` itself."""
-    return path.with_suffix(f".rank{rank}{path.suffix}") if rank else path
-
-
 def journals(path: Path) -> list[Path]:
-    """Return a checkpoint's journal and those of a scan's other processes, however many there
-    were."""
-    return [path, *sorted(path.parent.glob(f"{path.stem}.rank*{path.suffix}"))]
+    """Return a checkpoint's journal, and those beside it: of earlier scans in several processes,
+    and those that were kept under another fingerprint."""
+    return [path, *sorted(path.parent.glob(f"{path.stem}.*{path.suffix}"))]
 
 
 def read_journal(path: Path) -> dict[str, Entry]:
-    """{layer: entry} of all processes' journals; a torn or foreign line is passed over, a
+    """{layer: entry} of all journals; a torn or foreign line is passed over, a
     missing file is empty.
 
     An entry that lacks a metric gets it from its spectrum; without one it is left out, as if
@@ -81,13 +81,12 @@ def read_journal(path: Path) -> dict[str, Entry]:
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
-    """Every usable entry of all processes' journals, several of a layer among them."""
+    """Every usable entry of all journals, several of a layer among them."""
     return (entry for file in journals(path) for entry in _entries(file))
 
 
 def best_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """{layer: entry}, the most exact of each, and the newest of those, whatever file or machine it
-    is from."""
+    """{layer: entry}, the most exact of each, and the newest of those, whatever file it is from."""
     best: dict[str, Entry] = {}
     for entry in entries:
         known = best.get(entry.layer)
@@ -97,7 +96,7 @@ def best_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
 
 
 class JournalTail:
-    """Reads what is added to a checkpoint's journals, by whichever process."""
+    """Reads what is added to a checkpoint's journals."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core import disk
 from spectrum_tui.core.checkpoint.folder import is_model_file
-from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor, read_config
+from spectrum_tui.core.checkpoint.headers import Checkpoint, Header, Tensor, read_config
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.experts import Shape
 from spectrum_tui.core.hub import Patience
@@ -61,7 +62,7 @@ def checkpoint_from_config(folder: Path) -> Checkpoint:
     config = dict(read_config(folder) or {})
     config.pop("quantization_config", None)
     plain = Checkpoint.unread(folder, config, (CONFIG,), ())
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
     try:
         shapes = known_shapes(config) or _shapes_of(empty_model(config))
     except NoModelClassError as exc:
@@ -70,7 +71,9 @@ def checkpoint_from_config(folder: Path) -> Checkpoint:
             "Give a folder with the model's weights, or its id on the hub.",
             field="model",
         ) from exc
-    return plain.with_headers([_tensors(shapes)], digest, str(folder))
+    header = Header(tensors=list(_tensors(shapes)), digest=digest)
+    described = plain.with_headers([header], str(folder))
+    return replace(described, fingerprint=described.fingerprint_of([CONFIG], [header]))
 
 
 def _shapes_of(model: Any) -> dict[str, Shape]:

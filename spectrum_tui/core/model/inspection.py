@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from spectrum_tui.core import hub
-from spectrum_tui.core.checkpoint.headers import ADAPTER_FILE, Checkpoint, read_checkpoint
-from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, unreadable
-from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError
+from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
+from spectrum_tui.core.checkpoint.shards import unreadable
+from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError, SpectrumError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.gc_pause import without_collections
+from spectrum_tui.core.journal.moving import take_over
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.model import demo
 from spectrum_tui.core.model.earlier import kept_scores, scored_layers
+from spectrum_tui.core.model.notes import beside_weights, mismatches, missing, unscored_share
 from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.layers import Layer, ModelLayers, plan_layers
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.naming.stored import NAMING, model_layers
-from spectrum_tui.core.numbers import counted, part_of
-from spectrum_tui.core.quantised.detect import SCAN_INSTEAD, detect
-from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.quantised.detect import GPTQ, SCAN_INSTEAD, detect
+from spectrum_tui.core.requests import ModelSummary, Origin
 from spectrum_tui.core.settings import DEFAULTS, DEMO, DEMO_NAME, Settings
 from spectrum_tui.core.text import safe, shortened
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 OWNED = "org/name, as in Qwen/Qwen3-0.6B"
 """What an id on the hub looks like."""
 
-Origin = Literal["folder", "cache", "hub", "demo"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
@@ -44,6 +43,7 @@ class Inspection:
     `files` are what a download fetches of a model that is only on the hub; `preview` are the
     layers under the checkpoint's names, where `model` has those of a trainer. `scored` are the
     matrices that an earlier scan of exactly these files has scored, with the `error` of each.
+    `dequantised` is what its tensors are loaded as, where that was asked for before.
     """
 
     summary: ModelSummary
@@ -52,6 +52,7 @@ class Inspection:
     files: hub.HubFiles | None = None
     preview: ModelLayers | None = None
     scored: Mapping[str, float] = field(default_factory=dict)
+    dequantised: Dequantised | None = None
 
 
 def inspect_model(
@@ -166,9 +167,13 @@ def describe(
         raise CheckpointError(quantisation.refuse, SCAN_INSTEAD, field="model")
     check_named_weights(checkpoint, name or typed)
     model = model_layers(checkpoint)
-    if not quantisation.method:
+    dequantised = None
+    if quantisation.method:
+        dequantised = _dequantised_if_known(checkpoint)
+    else:
         _check_scorable(typed, model)
     is_local = origin != "hub"
+    take_over(checkpoint)
     scored = kept_scores(checkpoint)
     every, fast = scored_layers(scored, model.layers)
     summary = ModelSummary(
@@ -177,7 +182,7 @@ def describe(
         folder=str(checkpoint.folder) if is_local else "",
         revision=revision,
         architecture=_architecture(checkpoint),
-        parameters=model.total_parameters,
+        parameters=model.total_parameters + (dequantised.unpacked if dequantised else 0),
         tensors=len(checkpoint.tensors),
         shards=len(checkpoint.shards),
         nbytes=checkpoint.nbytes,
@@ -188,9 +193,36 @@ def describe(
         scored=every,
         scored_fast=fast,
         name=name or typed,
-        notes=(*_beside(checkpoint, origin), *filter(None, (quantisation.banner,))),
+        notes=(*beside_weights(checkpoint, origin), *filter(None, (quantisation.banner,))),
     )
-    return Inspection(summary=summary, checkpoint=checkpoint, model=model, scored=scored)
+    return Inspection(
+        summary=summary,
+        checkpoint=checkpoint,
+        model=model,
+        scored=scored,
+        dequantised=dequantised,
+    )
+
+
+def _dequantised_if_known(checkpoint: Checkpoint) -> Dequantised | None:
+    """Return what a quantised checkpoint is loaded as; None where that needs values that are not
+    here, or where the tensors do not fit each other, which the exact names are refused for."""
+    from spectrum_tui.core.quantised.dequantise import dequantise
+
+    try:
+        return dequantise(checkpoint, allow_gptq=True)
+    except SpectrumError:
+        return None
+
+
+def tensors_to_load(inspection: Inspection, settings: Settings = DEFAULTS) -> Dequantised:
+    """Return what a checkpoint is loaded as; raises CheckpointError for what cannot be scanned."""
+    from spectrum_tui.core.quantised.dequantise import dequantise
+
+    known = inspection.dequantised
+    if known is not None and (settings.allow_gptq or known.quantisation.method != GPTQ):
+        return known
+    return dequantise(inspection.checkpoint, allow_gptq=settings.allow_gptq)
 
 
 def as_far_as_known(inspection: Inspection, settings: Settings = DEFAULTS) -> Inspection:
@@ -224,12 +256,12 @@ def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> I
     model = replace(model, skipped=(*model.skipped, *dropped))
     _check_scorable(inspection.summary.model, model)
     banners = (
-        *_beside(inspection.checkpoint, inspection.summary.origin),
+        *beside_weights(inspection.checkpoint, inspection.summary.origin),
         dequantised.quantisation.banner,
         plan.banner,
         *wrapped_names(inspection.checkpoint, plan),
-        *_mismatches(plan),
-        *_missing(plan),
+        *mismatches(plan),
+        *missing(plan),
     )
     scored, fast = scored_layers(inspection.scored, model.layers)
     summary = replace(
@@ -239,7 +271,7 @@ def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> I
         skipped=model.skipped,
         scored=scored,
         scored_fast=fast,
-        notes=(*filter(None, (*banners, cache_note())), *_notes(model)),
+        notes=(*filter(None, (*banners, cache_note())), *unscored_share(model)),
         naming=naming_of(plan),
         model_class=plan.model_class,
     )
@@ -253,11 +285,10 @@ def exact_plan(
     `with_exact_names` does."""
     from spectrum_tui.core.naming.plain_decoders import known_plan
     from spectrum_tui.core.naming.plan import plan_parameters
-    from spectrum_tui.core.quantised.dequantise import dequantise
 
     checkpoint = inspection.checkpoint
     chosen = settings.model_class
-    dequantised = dequantise(checkpoint, allow_gptq=settings.allow_gptq)
+    dequantised = tensors_to_load(inspection, settings)
     plan = known_plan(checkpoint, dequantised.sources, model_class=chosen)
     if plan is None:
         plan = plan_parameters(checkpoint, model_class=chosen, sources=dequantised.sources)
@@ -272,48 +303,6 @@ def naming_of(plan: ParameterPlan) -> str:
         return plan.model_class
     matched = " matched by suffix" if plan.naming == "suffix" else ""
     return f"transformers {plan.transformers_version} {plan.model_class}{matched}"
-
-
-def _beside(checkpoint: Checkpoint, origin: Origin) -> Iterator[str]:
-    """Yield what lies or lacks beside the weights, so that `from_pretrained` reads them
-    otherwise."""
-    if checkpoint.has_adapter and origin == "folder":
-        yield (
-            f"{ADAPTER_FILE} is beside the weights: with PEFT installed, from_pretrained applies "
-            "that adapter, and q_proj.weight becomes q_proj.base_layer.weight in the trainer. If "
-            f"it is already merged, move {ADAPTER_FILE} out of the folder"
-        )
-    elif checkpoint.has_adapter:
-        yield (
-            f"the repository has an {ADAPTER_FILE}: with PEFT installed, from_pretrained loads "
-            "that adapter on its base model, not these weights. Download them and train from the "
-            "folder without it"
-        )
-    if not checkpoint.indexed:
-        yield (
-            f"from_pretrained finds neither {SINGLE_FILE} nor {INDEX_FILE} here: "
-            f"{checkpoint.shards[0]} is taken as the model because of its name"
-        )
-
-
-def _mismatches(plan: ParameterPlan) -> Iterator[str]:
-    if plan.mismatched:
-        name, stored, expected = plan.mismatched[0]
-        wrong = counted(len(plan.mismatched), "parameter does", "parameters do")
-        yield (
-            f"{wrong} not have the shape that config.json says, "
-            f"first {name}: {list(stored)} stored, {list(expected)} expected"
-        )
-
-
-def _missing(plan: ParameterPlan) -> Iterator[str]:
-    if plan.missing:
-        lacking = part_of(len(plan.missing), len(plan.parameters), "parameter")
-        are = "is" if len(plan.missing) == 1 else "are"
-        yield (
-            f"{lacking} of {plan.model_class} {are} not stored and would start from random values, "
-            f"first {plan.missing[0]}"
-        )
 
 
 def _check_scorable(typed: str, model: ModelLayers) -> None:
@@ -337,6 +326,7 @@ def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:
             group=group_of(name),
             layers=len(group),
             parameters=sum(layer.numel for layer in group),
+            nbytes=sum(layer.nbytes for layer in group),
             cost=sum(layer.cost for layer in group),
             one_dimensional=all(layer.one_dimensional for layer in group),
             experts=max(layer.experts for layer in group),
@@ -344,17 +334,6 @@ def summarise_types(layers: tuple[Layer, ...]) -> list[TypeInfo]:
         )
         for name, group in members.items()
     )
-
-
-def _notes(model: ModelLayers) -> tuple[str, ...]:
-    """Return what of the model cannot be scored, where that is more than norms' worth of it."""
-    scored = sum(layer.numel for layer in model.layers)
-    left_out = 1.0 - scored / model.total_parameters if model.total_parameters else 0.0
-    if left_out < 0.01:
-        return ()
-    reasons = Counter(reason for _, reason in model.skipped if not reason.startswith("a buffer"))
-    reason, count = reasons.most_common(1)[0] if reasons else ("biases", 0)
-    return (f"{left_out:.0%} of the parameters have no score ({count}: {reason})",)
 
 
 def _architecture(checkpoint: Checkpoint) -> str:

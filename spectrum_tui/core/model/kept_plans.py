@@ -18,7 +18,11 @@ from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.model.earlier import count_scored, kept_scores
-from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
+from spectrum_tui.core.model.inspection import (
+    Inspection,
+    as_far_as_known,
+    tensors_to_load,
+)
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.settings import DEFAULTS, Settings
 
@@ -111,11 +115,9 @@ class KeptModel:
 def _is_built_in(inspection: Inspection, settings: Settings) -> bool:
     """Return whether the exact names are known without transformers; raises CheckpointError."""
     from spectrum_tui.core.naming.plain_decoders import known_plan
-    from spectrum_tui.core.quantised.dequantise import dequantise
 
-    checkpoint = inspection.checkpoint
-    sources = dequantise(checkpoint, allow_gptq=settings.allow_gptq).sources
-    return known_plan(checkpoint, sources, model_class=settings.model_class) is not None
+    sources = tensors_to_load(inspection, settings).sources
+    return known_plan(inspection.checkpoint, sources, model_class=settings.model_class) is not None
 
 
 def _matrices(inspection: Inspection) -> Matrices:

@@ -50,6 +50,11 @@ class StoredSource:
     row_aligned: bool = True
 
     @property
+    def numel(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
+    @property
     def nbytes(self) -> int:
         """Bytes on disk."""
         return sum(part.nbytes for part in self.parts)

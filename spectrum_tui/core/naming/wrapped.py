@@ -88,8 +88,11 @@ def _most(found: Iterable[object]) -> bool:
 
 def _common_beginning(stored: Collection[str], missing: set[str]) -> Wrapping | None:
     """Return what all names begin with, where most of them are parameters without it."""
-    split = [name.split(".") for name in stored]
-    shared = [p[0] for p in takewhile(lambda p: len(set(p)) == 1, zip(*split, strict=False))]
+    if not stored:
+        return None
+    # What the first and the last in order share, all between them do.
+    ends = (name.split(".")[:-1] for name in (min(stored), max(stored)))
+    shared = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(*ends, strict=False))]
     for count in range(1, len(shared) + 1):
         beginning = ".".join(shared[:count]) + "."
         if _most(name.removeprefix(beginning) in missing for name in stored):

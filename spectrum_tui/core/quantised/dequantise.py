@@ -37,6 +37,13 @@ class Dequantised:
     quantisation: Quantisation
     dropped: tuple[str, ...] = ()
 
+    @property
+    def unpacked(self) -> int:
+        """How many elements more there are than are stored: packed ones count for several, scales
+        for none."""
+        decoded = (source for source in self.sources if source.decode is not None)
+        return sum(source.numel - sum(part.numel for part in source.parts) for source in decoded)
+
 
 def dequantise(checkpoint: Checkpoint, *, allow_gptq: bool = False) -> Dequantised:
     """Return the sources of a checkpoint, quantised or not: what to decode, and how.

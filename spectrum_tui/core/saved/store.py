@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from spectrum_tui.core import json_text
+from spectrum_tui.core.checkpoint.identity import same_contents
 from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import OutputError, ResultsError, reason_of
 from spectrum_tui.core.experts import is_fused
@@ -72,7 +73,7 @@ def _with_known(result: Result, text: str) -> Result:
     scan that gives them again knows none."""
     earlier, scores = kept(text, slug(result.provenance.model), Path()), result.scores
     known: Mapping[str, MetricColumn] = {}
-    if earlier is not None and earlier.checkpoint == result.checkpoint:
+    if earlier is not None and same_contents(earlier.checkpoint, result.checkpoint):
         known = earlier.scores.metrics if earlier.scores.layers == scores.layers else {}
     lacking = {n: known[n] for n in DATA_METRICS if n in known and n not in scores.metrics}
     return replace(result, scores=replace(scores, metrics={**scores.metrics, **lacking}))

@@ -74,16 +74,6 @@ def choose_devices(wanted: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return devices, ()
 
 
-def share_of(devices: Sequence[str], index: int, count: int) -> tuple[str, ...]:
-    """Return the devices of process `index` of `count` on a machine: every one is used, and
-    shared only where there are more processes than devices.
-
-    >>> share_of(["cuda:0", "cuda:1", "cuda:2"], 0, 2), share_of(["cuda:0"], 3, 4)
-    (('cuda:0', 'cuda:2'), ('cuda:0',))
-    """
-    return tuple(devices[index::count]) or (devices[index % len(devices)],)
-
-
 def is_cuda(device: str) -> bool:
     """Return whether a device, by torch's name, is a GPU that CUDA (or ROCm) drives."""
     return device.startswith("cuda")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from spectrum_tui.core.events import ScanEvent
 from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.journal.lock import ScanLock
-from spectrum_tui.core.scanning.distributed import ProcessGroup
 from spectrum_tui.core.scanning.layers import LayerWork
 
 _LOOKS = 5
@@ -17,20 +16,10 @@ _BETWEEN = 0.1
 
 
 def turn(
-    group: ProcessGroup,
-    lock: ScanLock,
-    new_entries: Callable[[], list[Entry]],
-    cancelled: Callable[[], bool],
-) -> Iterator[tuple[list[Entry], bool]]:
-    """Yield (what the scan that has the lock has finished since, whether the lock is ours), in
-    every process of a group, until it is or the scan is cancelled; one asks for `new_entries`."""
-    mine = _watched(lock, new_entries, cancelled) if group.leads else iter(())
-    yield from group.merged(mine)
-
-
-def _watched(
     lock: ScanLock, new_entries: Callable[[], list[Entry]], cancelled: Callable[[], bool]
 ) -> Iterator[tuple[list[Entry], bool]]:
+    """Yield (what the scan that has the lock has finished since, whether the lock is ours), until
+    it is or the scan is cancelled."""
     while not lock.take():
         yield new_entries(), False
         for _ in range(_LOOKS):

@@ -18,8 +18,6 @@ GRAM_COPIES = 2.5
 """Peak memory in Gram matrices: itself, the solver's copy and its work (measured: 2.4 to 2.6 at
 1024 and 2048 columns)."""
 
-LayerState = tuple[dict[int, Mapping[str, float]], dict[int, float], str]
-
 
 class LayerWork:
     """One layer and the scores of its matrices so far.
@@ -69,15 +67,6 @@ class LayerWork:
         """Return what is worked on: the parameter's own shape where it is one matrix."""
         matrix = self.layer.matrices[index]
         return (matrix.rows, matrix.columns) if self.has_parts else self.layer.shape
-
-    @property
-    def state(self) -> LayerState:
-        """What another process has to know of the layer: its scores, their errors, its problem."""
-        return self.metrics, self.errors, self.problem
-
-    @state.setter
-    def state(self, state: LayerState) -> None:
-        self.metrics, self.errors, self.problem = state
 
     @property
     def interval(self) -> Interval:

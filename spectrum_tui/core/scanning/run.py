@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from spectrum_tui import __version__
+from spectrum_tui.core.checkpoint.identity import same_contents
 from spectrum_tui.core.errors import InputError, OutputError, ResultsError, ScanError
 from spectrum_tui.core.events import (
     LayerDone,
@@ -44,7 +45,6 @@ from spectrum_tui.core.results.results import (
     int_array,
 )
 from spectrum_tui.core.saved import library, store
-from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
 from spectrum_tui.core.scanning.streaming import streams
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
@@ -55,13 +55,11 @@ def run_scan(
     inspection: Inspection | None = None,
     *,
     cancelled: Callable[[], bool] = lambda: False,
-    group: ProcessGroup = ALONE,
     keep: Callable[[Result], object] = lambda result: None,
 ) -> Iterator[ScanEvent | ResultReady]:
     """Scan a local model and write its score files; ends with ResultReady.
 
-    In a group of processes each yields the events of all, and the first alone writes. `keep` is
-    called with the result, for whoever goes on with it in this process.
+    `keep` is called with the result, for whoever goes on with it in this process.
 
     A stopped scan's scores are kept in the program's cache, not in the output folder, where
     another tool would take them for the whole model. Raises SpectrumError.
@@ -75,7 +73,6 @@ def run_scan(
         device=settings.device,
         batch_size=settings.batch_size,
         since=settings.since,
-        group=group,
         precision=settings.precision,
     )
     outcome = Outcome(notes=plan.notes)
@@ -83,7 +80,7 @@ def run_scan(
         outcome.add(event)
         yield event
     outcome.check()
-    if outcome.done and group.leads:
+    if outcome.done:
         result = build_result(inspection, plan, outcome).with_metric(settings.metric)
         folder = output if outcome.finished else _stopped_folder()
         keep(result)
@@ -114,7 +111,8 @@ def _supersede_stopped(result: Result, files: OutputFiles) -> None:
             continue
         with contextlib.suppress(ResultsError):
             earlier = store.load_result(Path(stopped.path))
-            if earlier.checkpoint == result.checkpoint and layers.issuperset(earlier.scores.layers):
+            same = same_contents(earlier.checkpoint, result.checkpoint)
+            if same and layers.issuperset(earlier.scores.layers):
                 library.supersede(stopped, files.scores)
 
 

@@ -6,7 +6,6 @@ that the journal already has is not computed again.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -15,7 +14,6 @@ from pathlib import Path
 
 from spectrum_tui.core.checkpoint.file_state import FileState, check_unchanged
 from spectrum_tui.core.checkpoint.headers import Checkpoint
-from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
@@ -31,7 +29,6 @@ from spectrum_tui.core.journal.journal import (
     JournalTail,
     best_entries,
     journal_path,
-    rank_journal,
     read_entries,
 )
 from spectrum_tui.core.journal.lock import ScanLock
@@ -45,9 +42,7 @@ from spectrum_tui.core.scanning.devices import (
     choose_precision,
     default_batch_size,
     free_memory,
-    share_of,
 )
-from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.following import Followed, turn
 from spectrum_tui.core.scanning.layers import LayerWork, how_many_fit
 from spectrum_tui.core.scanning.precision import undecided_in_groups
@@ -61,10 +56,9 @@ FOLLOWS = "its scores are shown as they come, and layers that it leaves are scor
 class ScanPlan:
     """The layers to score in the order of the results, and how: see `make_plan`.
 
-    `batch_size` is for each of the `devices`, which are this process's; `journal` is that of the
-    checkpoint, for whatever number of processes; `files` are those that the layers lie in, as
-    they were when they were inspected. Scores older than `since` are computed again, and stay in
-    the journal until then.
+    `batch_size` is for each of the `devices`; `files` are those that the layers lie in, as they
+    were when they were inspected. Scores older than `since` are computed again, and stay in the
+    journal until then.
     """
 
     layers: tuple[Layer, ...]
@@ -73,7 +67,6 @@ class ScanPlan:
     batch_size: int
     notes: tuple[str, ...] = ()
     since: float = 0.0
-    group: ProcessGroup = ALONE
     precision: str = EXACT
     files: Mapping[str, FileState] = field(default_factory=dict)
 
@@ -90,21 +83,18 @@ def make_plan(
     device: str = "auto",
     batch_size: int = 0,
     since: float = 0.0,
-    group: ProcessGroup = ALONE,
     precision: str = "auto",
 ) -> ScanPlan:
     """Settle devices, batch size and precision for scoring `layers`.
 
     Raises InputError for a device that does not exist.
     """
-    found, notes = choose_devices(device)
-    devices = share_of(found, group.local_rank, group.local_size)
+    devices, notes = choose_devices(device)
     fast = any(choose_precision(precision, device) == FAST for device in devices)
     if fast:
         notes = (*notes, "Fast precision: float32, and float64 wherever a rank depends on it.")
     if not batch_size:
-        sharing = -(-group.local_size // len(found))  # processes on each device
-        batch_size, reasons = auto_batch_size(layers, devices, sharing=sharing)
+        batch_size, reasons = auto_batch_size(layers, devices)
         notes += reasons
     return ScanPlan(
         layers=tuple(layers),
@@ -113,22 +103,16 @@ def make_plan(
         batch_size=batch_size,
         notes=notes,
         since=since,
-        group=group,
         precision=FAST if fast else EXACT,
         files=checkpoint.states,
     )
 
 
-def auto_batch_size(
-    layers: Sequence[Layer], devices: Sequence[str], *, sharing: int = 1
-) -> tuple[int, tuple[str, ...]]:
-    """(how many matrices at once on each device, a note where memory decided).
-
-    `sharing` processes have these devices' cores and memory among them.
-    """
-    most = max(1, default_batch_size(devices[0]) // (sharing if devices[0] == CPU else 1))
+def auto_batch_size(layers: Sequence[Layer], devices: Sequence[str]) -> tuple[int, tuple[str, ...]]:
+    """(how many matrices at once on each device, a note where memory decided)."""
+    most = default_batch_size(devices[0])
     free = min(free_memory(device) for device in devices)
-    fitting = how_many_fit(layers, SHARE * free / sharing, most)
+    fitting = how_many_fit(layers, SHARE * free, most)
     if fitting == most:
         return most, ()
     return fitting, (f"{fitting} at a time instead of {most}: {size(free)} of memory is free.",)
@@ -139,7 +123,6 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
 
     A layer of several matrices reports each as MatrixDone before its own LayerDone. After
     `cancelled()` turns true, matrices in work are finished and nothing new is begun.
-    In a group of processes each scores its share, and each yields the events of all.
     While another scan of this model runs, its scores are yielded as they come, without a
     LayerStarted and with 0 seconds; what it leaves when it ends is scored then.
     Raises OutputError when the journal cannot be written, ModelChangedError when a file is not
@@ -152,7 +135,7 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
             done += isinstance(event, LayerDone)
             failed += isinstance(event, LayerFailed)
             yield event
-    plan.group.together(lambda: check_unchanged(plan.files))
+    check_unchanged(plan.files)
     stopped = done + failed < len(plan.layers) or state.gave_up
     yield ScanEnded("stopped" if stopped else "finished", done, failed, tuple(state.notes))
 
@@ -170,9 +153,10 @@ def _events(
     plan: ScanPlan, lock: ScanLock, state: _State, cancelled: Callable[[], bool]
 ) -> Generator[ScanEvent]:
     """Everything that happens in a scan but its end."""
-    holder = plan.group.gather(lambda: lock.take_soon() if plan.group.leads else "")[0]
-    start, known = _agree(plan)
-    yield start
+    holder = lock.take_soon()
+    check_unchanged(plan.files)
+    known = _known(plan)
+    yield _start(plan)
     works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
     for work in works:
         yield from work.resumed()
@@ -181,7 +165,7 @@ def _events(
         yield from _follow(plan, works, lock, state, cancelled)
         if state.gave_up:
             return
-    with Journal(rank_journal(plan.journal, plan.group.rank)) as journal:
+    with Journal(plan.journal) as journal:
         yield from _run(plan, works, journal, plan.precision, state.notes, cancelled)
         if plan.precision == FAST:
             yield from _settle_order(plan, works, journal, state.notes, cancelled)
@@ -194,8 +178,7 @@ def _follow(
     state: _State,
     cancelled: Callable[[], bool],
 ) -> Iterator[ScanEvent]:
-    """Wait for the scan that has the lock, and take in what it finishes, then whatever any machine
-    has."""
+    """Wait for the scan that has the lock, and take in what it finishes, then whatever it left."""
     followed = Followed(works)
     state.gave_up = True
     tail = JournalTail(plan.journal)
@@ -203,58 +186,28 @@ def _follow(
     def new_entries() -> list[Entry]:
         return list(_usable(plan, tail.new_entries()))
 
-    for entries, ours in turn(plan.group, lock, new_entries, cancelled):
+    for entries, ours in turn(lock, new_entries, cancelled):
         yield from followed.take(entries)
         state.gave_up = not ours
     if state.gave_up:
         return
-    found = plan.group.gather(lambda: _scores_here(plan))
-    yield from followed.take(entry for known in found for entry in known.values())
+    yield from followed.take(_known(plan).values())
     left = sum(not work.is_complete for work in works)
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """What one process brings to a scan; `layers` is a digest of those that it plans."""
-
-    layers: str
-    precision: str
-    devices: tuple[str, ...]
-    in_work: int
-    known: Mapping[str, Entry]
-
-
-def _agree(plan: ScanPlan) -> tuple[ScanStarted, dict[str, Entry]]:
-    """Return how all processes start, and every score that any machine has of earlier scans.
-
-    Raises ScanError where they do not have the same model or precision.
-    """
-    parts = plan.group.gather(lambda: _part_of(plan))
-    for rank, part in enumerate(parts):
-        if part.layers != parts[0].layers:
-            raise ScanError(
-                f"Process {rank} finds different layers from process 0.",
-                "Give every machine the same model and the same --types.",
-            )
-        if part.precision != parts[0].precision:
-            raise ScanError(
-                f"Process {rank} has {part.precision} precision, process 0 {parts[0].precision}.",
-                "Their devices differ: give --precision exact or --precision fast.",
-            )
-    devices = ", ".join(dict.fromkeys(device for part in parts for device in part.devices))
+def _start(plan: ScanPlan) -> ScanStarted:
     types = Counter(layer.type for layer in plan.layers)
     place = {name: i for i, name in enumerate(types)}
-    start = ScanStarted(
+    return ScanStarted(
         layers=len(plan.layers),
         cost=plan.cost,
         types=dict(types),
-        device=devices if len(parts) == 1 else f"{devices} in {len(parts)} processes",
-        batch_size=sum(part.in_work for part in parts),
+        device=", ".join(plan.devices),
+        batch_size=plan.batch_size * len(plan.devices),
         notes=plan.notes,
         names=tuple(layer.name for layer in sorted(plan.layers, key=lambda one: place[one.type])),
     )
-    return start, best_entries(entry for part in parts for entry in part.known.values())
 
 
 def _usable(plan: ScanPlan, entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -264,25 +217,8 @@ def _usable(plan: ScanPlan, entries: Iterable[Entry]) -> Iterator[Entry]:
             yield entry
 
 
-def _part_of(plan: ScanPlan) -> _Part:
-    check_unchanged(plan.files)
-    known = _scores_here(plan)
-    layers = repr([(layer.name, layer.shape, layer.matrix_count) for layer in plan.layers])
-    digest = hashlib.sha256(layers.encode()).hexdigest()
-    return _Part(
-        layers=digest,
-        precision=plan.precision,
-        devices=plan.devices,
-        in_work=plan.batch_size * len(plan.devices),
-        known=known,
-    )
-
-
-def _scores_here(plan: ScanPlan) -> dict[str, Entry]:
-    """Return what the journals on this machine hold for this scan, in one process of it; nothing is
-    written to them before all have read."""
-    if not plan.group.leads_machine:
-        return {}
+def _known(plan: ScanPlan) -> dict[str, Entry]:
+    """Return what the journal holds for this scan."""
     return best_entries(_usable(plan, read_entries(plan.journal)))
 
 
@@ -294,30 +230,21 @@ def _run(
     notes: list[str],
     cancelled: Callable[[], bool],
 ) -> Iterator[ScanEvent]:
-    """Score what the layers lack, each process its share; the works of all know all scores then.
-
-    What went otherwise than planned, in whichever process, is added to `notes`.
-    """
+    """Score what the layers lack; what went otherwise than planned is added to `notes`."""
     todo = [work for work in works if not work.is_complete]
-    share = plan.group.share([work.cost for work in todo])
-    mine = [todo[i] for i in share]
     workers = Workers(
-        mine,
+        todo,
         journal,
         devices=plan.devices,
         precision=precision,
         workers=plan.batch_size,
-        helpers=_helpers(plan, mine),
+        helpers=_helpers(plan, todo),
     )
     try:
-        yield from plan.group.merged(workers.run(cancelled))
+        yield from workers.run(cancelled)
     finally:
         workers.close()
-    states = plan.group.gather(lambda: (workers.notes, {i: todo[i].state for i in share}))
-    for said, scored in states:
-        notes += said
-        for i, state in scored.items():
-            todo[i].state = state
+    notes += workers.notes
 
 
 def _settle_order(
@@ -336,11 +263,10 @@ def _settle_order(
             yield LayerRescored(event)
 
 
-def _helpers(plan: ScanPlan, share: Sequence[LayerWork]) -> int:
-    """Threads that share the products of all matrices in work: this process's cores, 1 where
-    there is a matrix for each of at least half of them, 0 for a scan on GPUs."""
+def _helpers(plan: ScanPlan, works: Sequence[LayerWork]) -> int:
+    """Threads that share the products of all matrices in work: every core, 1 where there is a
+    matrix for each of at least half of them, 0 for a scan on GPUs."""
     if plan.devices[0] != CPU:
         return 0
-    mine = max(1, cores() // plan.group.local_size)
-    in_work = min(plan.batch_size, sum(len(work.missing) for work in share))
-    return mine if mine >= 2 * in_work else 1
+    in_work = min(plan.batch_size, sum(len(work.missing) for work in works))
+    return cores() if cores() >= 2 * in_work else 1

@@ -63,7 +63,7 @@ def in_file(path: Path, data: bytes) -> Found | None:
     """The same by the parser of a file."""
     path.write_bytes(data)
     try:
-        tensors = read_header(path)
+        tensors = read_header(path).tensors
     except CheckpointError:
         return None
     return {t.name: (t.dtype, list(t.shape), data[t.start : t.end]) for t in tensors}

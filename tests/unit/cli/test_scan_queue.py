@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from spectrum_tui.cli import scan_model, scan_queue
+from spectrum_tui.cli import scan_model
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.saved import library
-from spectrum_tui.core.scanning.distributed import PeerLostError
 from spectrum_tui.core.scanning.run import run_scan
 from tests import checkpoints
 from tests.checkpoints import llama, save
@@ -98,14 +97,19 @@ def test_an_interrupt_ends_all(
     assert "model 2 of 2" not in capsys.readouterr().err
 
 
-def test_a_lost_process_ends_all(
-    models: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+@pytest.mark.parametrize(
+    "count, number", [("SLURM_NTASKS", "SLURM_PROCID"), ("WORLD_SIZE", "RANK")]
+)
+def test_of_several_copies_the_first_scans(
+    count: str, number: str, models: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    def lost(*_: Any, **__: Any) -> int:
-        raise PeerLostError("Process 0 of 2 lost contact.", "")
-
-    monkeypatch.setattr(scan_queue, "run_scan_command", lost)
-    assert main(["scan", models[0], models[2], *TYPES]) == 2
-    err = capsys.readouterr().err
-    assert err.count("lost contact") == 1
-    assert "model 2 of 2" not in err
+    monkeypatch.setenv(count, "4")
+    monkeypatch.setenv(number, "3")
+    assert main(["scan", models[0], *TYPES]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"{count} is 4: copy 3 ends here, copy 0 scans\n")
+    assert not list(Path().iterdir())
+    monkeypatch.setenv(number, "0")
+    assert main(["scan", models[0], *TYPES]) == 0
+    assert f"{count} is 4: this copy scans" in capsys.readouterr().err
+    assert Path(FLAT.format("a")).is_file()

@@ -18,7 +18,8 @@ from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import checksum
 from spectrum_tui.core.journal import journal
 from spectrum_tui.core.journal.journal import Entry, Journal, parse_line, read_journal, sealed
-from spectrum_tui.core.scoring.metrics import every_metric
+from spectrum_tui.core.journal.spectra import KeptSpectrum, SpectraReader, spectra_path
+from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL, every_metric
 from spectrum_tui.core.settings import METRICS
 
 ENTRIES = [
@@ -212,3 +213,19 @@ def test_what_is_no_file_is_read_as_none_and_refused_for_writing(
     with pytest.raises(OutputError, match=r"Cannot write .*j\.") as caught, Journal(path):
         pass
     assert "SPECTRUM_TUI_CACHE" in caught.value.hint
+
+
+def test_the_most_exact_score_counts_whichever_journal_it_is_in(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    for rank, error in enumerate((1e-5, 0.0, 1e-6)):
+        with Journal(tmp_path / (f"x.rank{rank}.jsonl" if rank else "x.jsonl")) as journal:
+            kept = KeptSpectrum(np.full(2, float(rank)), 2, 3)
+            metrics = {**ONE_DIMENSIONAL, "spectrum": float(rank)}
+            entry = Entry(layer="layer", metrics=metrics, error=error)
+            journal.append(entry, kept)
+    best = read_journal(path)["layer"]
+    assert best.metrics["spectrum"] == 1.0
+    with SpectraReader(spectra_path(path.with_name(best.file))) as reader:
+        spectrum = reader.read("layer", best.spectrum)
+    assert spectrum is not None
+    assert spectrum.values.tolist() == [1.0, 1.0]  # its own, not that of another journal

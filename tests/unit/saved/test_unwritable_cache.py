@@ -121,12 +121,15 @@ def test_scores_that_cannot_be_written_are_called_kept_where_they_are(
     assert ("The scores are kept" in last) is not temporary
 
 
-def test_an_interrupted_scan_does_not_promise_what_it_cannot_keep(bad_cache: str) -> None:
+def test_an_interrupted_scan_does_not_promise_what_it_cannot_keep(
+    bad_cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
+    monkeypatch.setattr(scan_model, "say", said.append)
     with usable_cache():
-        assert scan_model._interrupted(Snapshot(done=3, layers=9), said.append) == 130
-    assert scan_model._interrupted(Snapshot(done=3, layers=9), said.append) == 130
+        assert scan_model._interrupted(Snapshot(done=3, layers=9)) == 130
+    assert scan_model._interrupted(Snapshot(done=3, layers=9)) == 130
     assert "starts over" in said[0]
     assert said[1].endswith("the same command goes on from there")
-    scan_model._interrupted(Snapshot(done=3, layers=9), said.append, fresh=True)
+    scan_model._interrupted(Snapshot(done=3, layers=9), fresh=True)
     assert said[2].endswith("the same command without --fresh goes on from there")

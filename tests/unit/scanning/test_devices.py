@@ -20,7 +20,6 @@ from spectrum_tui.core.scanning.devices import (
     free_memory,
     is_out_of_memory,
     pick_devices,
-    share_of,
 )
 from spectrum_tui.core.scanning.layers import held_bytes, how_many_fit, memory_need
 from spectrum_tui.core.scanning.scan import auto_batch_size, make_plan
@@ -38,14 +37,6 @@ def test_every_gpu_is_meant_by_auto_and_by_cuda() -> None:
     assert pick_devices("auto", ("cpu", "mps")) == ("cpu",)
     with pytest.raises(InputError, match="'cuda'"):
         pick_devices("cuda", ("cpu",))
-
-
-def test_processes_share_the_gpus_of_their_machine() -> None:
-    gpus = ("cuda:0", "cuda:1", "cuda:2", "cuda:3")
-    assert [share_of(gpus, i, 4) for i in range(4)] == [(gpu,) for gpu in gpus]
-    assert share_of(gpus, 1, 2) == ("cuda:1", "cuda:3")
-    assert [share_of(gpus[:2], i, 3) for i in range(3)] == [("cuda:0",), ("cuda:1",), ("cuda:0",)]
-    assert share_of(gpus, 0, 1) == gpus
 
 
 def test_devices() -> None:
@@ -158,13 +149,11 @@ def test_the_batch_is_what_memory_allows(
     monkeypatch.setattr(devices, "cores", lambda: 8)
     needs = sorted((memory_need(layer) for layer in layers), reverse=True)
 
-    def with_free(free: float, sharing: int = 1) -> tuple[int, tuple[str, ...]]:
+    def with_free(free: float) -> tuple[int, tuple[str, ...]]:
         monkeypatch.setattr("spectrum_tui.core.scanning.scan.free_memory", lambda device: int(free))
-        return auto_batch_size(layers, ("cpu",), sharing=sharing)
+        return auto_batch_size(layers, ("cpu",))
 
     assert with_free(1e12) == (8, ())
-    assert with_free(1e12, sharing=3) == (2, ())
-    assert with_free(1e12, sharing=16) == (1, ())
     batch, (note,) = with_free(sum(needs[:3]) / SHARE + 8)
     assert batch == 3
     assert note.startswith("3 at a time instead of 8")

@@ -14,7 +14,7 @@ import pytest
 from spectrum_tui.core.checkpoint import headers as checkpoint_module
 from spectrum_tui.core.checkpoint import sources
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
-from spectrum_tui.core.errors import ModelChangedError, SpectrumError
+from spectrum_tui.core.errors import ModelChangedError
 from spectrum_tui.core.events import ScanEvent
 from spectrum_tui.core.journal.journal import journal_path, read_journal
 from spectrum_tui.core.model.inspection import inspect_model
@@ -23,7 +23,6 @@ from spectrum_tui.core.naming.stored import same_bytes, stored_plan
 from spectrum_tui.core.quantised.companions import Stored
 from spectrum_tui.core.quantised.dequantise import dequantise
 from spectrum_tui.core.quantised.detect import detect
-from spectrum_tui.core.scanning.distributed import ALONE, ProcessGroup
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.scan import make_plan, scan
 from spectrum_tui.core.scoring import svd
@@ -31,7 +30,6 @@ from spectrum_tui.core.settings import Settings
 from tests import quantised, quantisers
 from tests.checkpoints import Tensors, experts, llama, matrix, save
 from tests.scans import run, scores_of
-from tests.unit.scanning.thread_groups import in_processes
 
 EMBEDDINGS = "model.embed_tokens.weight"
 
@@ -101,8 +99,8 @@ def layers_in(checkpoint: Checkpoint) -> list[Layer]:
     return [layer for layer in plan_layers(plan).layers if not layer.one_dimensional]
 
 
-def scanned(checkpoint: Checkpoint, group: ProcessGroup = ALONE) -> list[ScanEvent]:
-    plan = make_plan(checkpoint, layers_in(checkpoint), device="cpu", batch_size=1, group=group)
+def scanned(checkpoint: Checkpoint) -> list[ScanEvent]:
+    plan = make_plan(checkpoint, layers_in(checkpoint), device="cpu", batch_size=1)
     return list(scan(plan))
 
 
@@ -215,18 +213,6 @@ def test_restored_files_get_the_scores_of_their_own_bytes(tmp_path: Path) -> Non
     file.write_bytes(data)
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert scores_of(run(folder)) == clean
-
-
-def test_all_processes_of_a_scan_end_when_the_files_of_one_change(tmp_path: Path) -> None:
-    """Those that have nothing left to read too: each has looked at the files itself."""
-    folder = save(tmp_path, llama(2))
-    checkpoints = [read_checkpoint(folder) for _ in range(3)]
-    scanned(checkpoints[0])
-    rewritten(folder / "model.safetensors")
-    checkpoints[2] = read_checkpoint(folder)  # this one comes after the change
-    found = in_processes(3, lambda group: scanned(checkpoints[group.rank], group))
-    assert all(isinstance(one, SpectrumError) for one in found), found
-    assert all("has changed since" in str(one) for one in found)
 
 
 def test_a_model_that_changed_since_it_was_inspected_writes_no_files(tmp_path: Path) -> None:

@@ -1,0 +1,310 @@
+"""Whether two models have the same weights: what their scores are kept under, wherever the files
+lie.
+
+A model of the hub is known by the ids that the hub gives the contents of its shards, a SHA-256 or
+git's hash: as the names of the cache's blobs, in the metadata that a download into a folder leaves,
+or from the hub itself. A commit of the README, a mirror, a second download and a model that was
+never downloaded have the same ones.
+
+Any other file is known by its header, which also says its size, and by samples of its bytes. Sizes
+and times alone tell neither way: `touch` and `cp` change times of the same bytes, while rsync and
+archives give two versions one size and time. The samples lie at the begin, the middle and the end
+of every tensor, and 16 MiB apart within it; a file of up to 4 MiB is read whole. A few long samples
+of a shard would not do: of two fine-tunes of one base, three quarters of the layers may be the
+same, byte for byte.
+
+What cannot be told, therefore: a change of a file outside the hub that leaves header and size as
+they are, and lies between all samples. A training changes its tensors nearly everywhere; values
+that are put by hand into single rows may be missed. And files of the hub whose contents were
+changed, with the times set back, before they were looked at here for the first time: what is
+looked at later must have the samples of the first time.
+
+Where names, or how values are decoded, depend on the config, its fields belong to the model too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spectrum_tui.core.checkpoint.file_state import FileState, changed
+from spectrum_tui.core.checkpoint.shards import unreadable
+from spectrum_tui.core.disk import open_regular, read_regular
+from spectrum_tui.core.errors import OutputError
+from spectrum_tui.core.files import cache_dir, read_kept, write_kept
+
+BLOCK = 4096
+"""Bytes of a sample on each side of its place."""
+
+APART = 2**24
+"""Bytes between two samples within a tensor: 8,800 samples of a model of 140 GB."""
+
+WHOLE = 2**22
+"""Bytes up to which a shard is read whole."""
+
+_AT_ONCE = 8
+"""Threads that read samples: a disk in the network answers each after a millisecond or more."""
+
+_IN_A_JOB = 128
+"""Samples that a thread reads one after the other."""
+
+_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+_TAKEN, _SAMPLED = "taken as 1", "samples 1"
+_HOPS = 4
+
+_DECODING = ("quantization_config", "compression_config", "dtype", "torch_dtype")
+_NAMING = re.compile(
+    r"architectures|model_type|quantization_config|compression_config|transformers_weights"
+    r"|(tie|is|num|n)_\w+|\w+_(size|dim|dims|heads|layers|rank)|\w*experts?\w*"
+)
+"""Fields of a config that classes, names, shapes and experts follow from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The names under which scores of a model's contents may be kept: by what the hub calls them,
+    by samples of them, and by what the system says of the files; "" where that is not known."""
+
+    published: str = ""
+    sampled: str = ""
+    by_system: str = ""
+
+
+NOT_KNOWN = Identity()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """A shard on this machine: its bytes from `start` on, and where its tensors end among them."""
+
+    path: Path
+    state: FileState
+    start: int
+    ends: tuple[int, ...]
+
+
+# -- fingerprints ------------------------------------------------------------------------------
+
+
+def fingerprint_of(ids: Iterable[str], headers: Iterable[str], deciding: str) -> str:
+    """Return the fingerprint of shards by an id of the contents and the header's hash of each, and
+    by what the config decides."""
+    digest = hashlib.sha256()
+    for one, header in zip(ids, headers, strict=True):
+        digest.update(f"{one} {header}\n".encode())
+    digest.update(deciding.encode())
+    return digest.hexdigest()
+
+
+def deciding(config: Mapping[str, Any], *, decodes: bool) -> str:
+    """Return what a config says that changes names, or, where the stored values are to be decoded,
+    their scores."""
+    parts = (config, *(part for part in config.values() if isinstance(part, Mapping)))
+    found = [
+        {
+            name: value
+            for name, value in part.items()
+            if _NAMING.fullmatch(name) and (_is_flat(value) or name in _DECODING)
+        }
+        for part in parts
+    ]
+    said = json.dumps([part for part in found if part], sort_keys=True)
+    return said + (decoding(config) if decodes else "")
+
+
+def decoding(config: Mapping[str, Any]) -> str:
+    """Return what the config says of how quantised tensors are decoded, and into which type."""
+    parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
+    found = [{name: part[name] for name in _DECODING if name in part} for part in parts]
+    return json.dumps([part for part in found if part], sort_keys=True)
+
+
+def _is_flat(value: object) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(one is None or isinstance(one, str | int | float) for one in values)
+
+
+# -- what the hub calls a file -----------------------------------------------------------------
+
+
+def published_ids(folder: Path, states: Mapping[str, FileState]) -> list[str]:
+    """Return the hub's id of each of a folder's shards; [] where that of any is not known."""
+    ids = [_blob(folder / name) or _downloaded(folder, name, states[name]) for name in states]
+    return ids if all(ids) else []
+
+
+def _blob(path: Path) -> str:
+    """Return the name of the blob of the hub's cache that a file is; "" for any other."""
+    blob = path.resolve()
+    return blob.name if blob.parent.name == "blobs" and _ID.fullmatch(blob.name) else ""
+
+
+def _downloaded(folder: Path, name: str, state: FileState) -> str:
+    """Return the id in the metadata that the hub's client left of a file: three lines with commit,
+    id and time. As for the client, they no longer hold where the file was changed a second or more
+    after that time."""
+    path = folder / ".cache" / "huggingface" / "download" / f"{name}.metadata"
+    with suppress(OSError, ValueError):
+        _, one, time, *_ = read_regular(path, BLOCK).decode().split("\n")
+        since = float(time)
+        if _ID.fullmatch(one) and math.isfinite(since) and state.mtime_ns / 1e9 - 1 <= since:
+            return one
+    return ""
+
+
+# -- samples -----------------------------------------------------------------------------------
+
+
+def sampled_ids(shards: Sequence[Contents]) -> list[str]:
+    """Return a hash of the samples of each shard.
+
+    Raises ModelChangedError for a shard that is no longer as its `state` says, CheckpointError for
+    one that cannot be read.
+    """
+    jobs = [(shard, blocks) for shard in shards for blocks in _jobs(shard)]
+    if len(jobs) == 1:
+        hashes = [_hash_of(jobs[0])]
+    else:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            hashes = list(pool.map(_hash_of, jobs))
+    digests = {shard.path: hashlib.sha256() for shard in shards}
+    for (shard, _), found in zip(jobs, hashes, strict=True):
+        digests[shard.path].update(found)
+    return [digest.hexdigest() for digest in digests.values()]
+
+
+_Blocks = Sequence[tuple[int, int]]
+
+
+def _jobs(shard: Contents) -> Iterator[_Blocks]:
+    blocks = list(_blocks(shard))
+    yield from (blocks[i : i + _IN_A_JOB] for i in range(0, len(blocks), _IN_A_JOB))
+
+
+def _blocks(shard: Contents) -> Iterator[tuple[int, int]]:
+    """Yield (begin, end) of the bytes that are read of a shard, in order and without overlaps."""
+    size = shard.state.size
+    if size <= WHOLE:
+        yield shard.start, size
+        return
+    begin = end = shard.start
+    for place in _places(shard):
+        if place - BLOCK > end:
+            yield begin, end
+            begin = place - BLOCK
+        end = min(place + BLOCK, size)
+    yield begin, end
+
+
+def _places(shard: Contents) -> Iterator[int]:
+    """Yield where the samples lie, in order."""
+    start = shard.start
+    for end in shard.ends:
+        inner = {*range(start, end, APART), (start + end) // 2}
+        yield from sorted(inner)
+        start = end
+    yield start
+
+
+def _hash_of(job: tuple[Contents, _Blocks]) -> bytes:
+    shard, blocks = job
+    digest = hashlib.sha256()
+    try:
+        with open_regular(shard.path) as file:
+            # Unbuffered: a buffer of 128 KiB would be filled for every 8 KiB.
+            raw = io.FileIO(file.fileno(), closefd=False)
+            for begin, end in blocks:
+                digest.update(_bytes(raw, begin, end))
+            state = FileState.of(os.fstat(file.fileno()))
+    except OSError as exc:
+        raise unreadable(shard.path, exc) from None
+    if state != shard.state:
+        raise changed(str(shard.path))
+    return digest.digest()
+
+
+def _bytes(file: io.FileIO, begin: int, end: int) -> bytes:
+    """Return bytes [begin, end) of a file, fewer where it is shorter."""
+    file.seek(begin)
+    found = bytearray()
+    while piece := file.read(end - begin - len(found)):
+        found += piece
+    return bytes(found)
+
+
+# -- what is known of them from before ---------------------------------------------------------
+
+
+def kept_under(identity: Identity) -> str:
+    """Return the fingerprint that scores of these contents are kept under.
+
+    That is what the hub calls them, unless they have other samples than when they were first looked
+    at: then somebody wrote into the files. Without the hub's ids it is what was last seen to have
+    these samples.
+    """
+    if identity.published:
+        seen = _read(identity.published, _SAMPLED)
+        if not identity.sampled or seen in ("", identity.sampled):
+            return identity.published
+    return canonical(identity.sampled)
+
+
+def canonical(fingerprint: str) -> str:
+    """Return the fingerprint that is used in place of one that means the same contents."""
+    for _ in range(_HOPS):
+        known = _read(fingerprint, _TAKEN)
+        if known in ("", fingerprint):
+            break
+        fingerprint = known
+    return fingerprint
+
+
+def same_contents(one: str, other: str) -> bool:
+    """Return whether two fingerprints mean the same contents, as far as is known here."""
+    return one == other or canonical(one) == canonical(other)
+
+
+def remember(identity: Identity) -> None:
+    """Note, once, which samples the files of a hub model have, so that copies of them and changes
+    to them are told. A cache that cannot be written is none."""
+    published, sampled = identity.published, identity.sampled
+    if not published or not sampled or kept_under(identity) != published:
+        return
+    if not _read(published, _SAMPLED):
+        _write(published, _SAMPLED, sampled)
+    known = _read(sampled, _TAKEN)
+    if not known:
+        take_as(sampled, published)
+    elif known not in (published, sampled):
+        # Two models of the hub that differ between the samples: a copy may be either.
+        take_as(sampled, sampled)
+
+
+def take_as(fingerprint: str, other: str) -> None:
+    """Have scores under a fingerprint kept under the other one from now on."""
+    _write(fingerprint, _TAKEN, other)
+
+
+def _place(fingerprint: str) -> Path:
+    return cache_dir() / "identities" / f"{fingerprint[:40]}.txt"
+
+
+def _read(fingerprint: str, form: str) -> str:
+    known = read_kept(_place(fingerprint), form) if _FINGERPRINT.fullmatch(fingerprint) else None
+    return known if known and _FINGERPRINT.fullmatch(known) else ""
+
+
+def _write(fingerprint: str, form: str, text: str) -> None:
+    with suppress(OutputError):
+        write_kept(_place(fingerprint), form, text)
