@@ -45,6 +45,7 @@ class Request:
     range: str
     status: int
     token: str = ""
+    host: str = ""
 
 
 class RefusedError(Exception):
@@ -64,11 +65,13 @@ class FakeHub:
 
     `hostile` maps "GET /path" to what answers that request instead; "READ" asks for a part of a
     file by its first and last byte, as for a header. `failures` maps a part of "GET /path" to the
-    statuses of its next requests, 0 for none, a 429 with `retry_after`. `cuts` maps a part of a
-    path to the bytes after which the connection is closed, once. `delay` is the time between two
-    chunks of a file. A path with `stalled` in it gets one chunk and then silence. `no_ranges`
-    answers every range with the whole file. With `signed_seconds`, large files are answered as by
-    the real hub: with a redirect to another host, whose addresses are good for so long.
+    statuses of its next requests, 0 for none, a 429 with `retry_after`, a 503 with `busy_for`.
+    `cuts` maps a part of a path to the bytes after which the connection is closed, once. `delay` is
+    the time between two chunks of a file. A path with `stalled` in it gets one chunk and then
+    silence. `no_ranges` answers every range with the whole file. With `signed_seconds`, large files
+    are answered as by the real hub: with a redirect to another host, whose addresses are good for
+    so long; `cut_each` then closes each connection to it after so many bytes of a body. `rate` are
+    the bytes a second that all connections share.
     """
 
     repos: Mapping[str, Path]
@@ -77,14 +80,19 @@ class FakeHub:
     hostile: dict[str, Answer] = field(default_factory=dict)
     failures: dict[str, list[int]] = field(default_factory=dict)
     retry_after: str = "7"
+    busy_for: str = ""
     cuts: dict[str, int] = field(default_factory=dict)
     delay: float = 0.0
     stalled: str = ""
     no_ranges: bool = False
     signed_seconds: float = 0.0
+    cut_each: int = 0
+    rate: float = 0.0
     requests: list[Request] = field(default_factory=list)
     bytes_sent: int = 0
     _server: ThreadingHTTPServer | None = None
+    _free_at: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def url(self) -> str:
@@ -121,11 +129,31 @@ class FakeHub:
         self.failures.clear()
         self.cuts.clear()
         self.bytes_sent, self.delay, self.no_ranges, self.signed_seconds = 0, 0.0, False, 0.0
-        self.stalled, self.retry_after = "", "7"
+        self.stalled, self.retry_after, self.cut_each, self.rate = "", "7", 0, 0.0
+        self.busy_for = ""
 
     def fetched(self, name: str) -> list[Request]:
         """The requests that were for the contents of the file `name`."""
         return [r for r in self.requests if r.method == "GET" and r.path.endswith(f"/{name}")]
+
+    def ranges(self, name: str) -> list[tuple[int, int]]:
+        """The first and last bytes that were sent of a large file at the other host."""
+        return [
+            (int(match[1]), int(match[2]))
+            for request in self.requests
+            if request.status == 206 and urlsplit(request.path).path.endswith(f"/{name}")
+            if request.path.startswith("/signed/") and (match := _RANGE.fullmatch(request.range))
+        ]
+
+    def take(self, count: int) -> None:
+        """Wait until so many bytes may pass the line that all connections share."""
+        if not self.rate:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now - 0.02) + count / self.rate
+            wait = self._free_at - now
+        time.sleep(max(wait, 0.0))
 
     def files(self, repo: str) -> dict[str, Path]:
         """The files of a repository by their names in it."""
@@ -178,7 +206,19 @@ class FakeHub:
         }
 
 
+_oids: dict[tuple[str, int, int], str] = {}
+
+
 def oid(path: Path) -> str:
+    """`_oid`, made once for each state of a file."""
+    stat = path.stat()
+    key = str(path), stat.st_size, stat.st_mtime_ns
+    if key not in _oids:
+        _oids[key] = _oid(path)
+    return _oids[key]
+
+
+def _oid(path: Path) -> str:
     """The file's name among the blobs of the cache: git's own id, or the hash of a large file; of
     one that is only as large as a giant's, the hash of its name and size."""
     if (size := path.stat().st_size) > GIANT:
@@ -245,8 +285,8 @@ class _Handler(BaseHTTPRequestHandler):
                     raise RefusedError(status, **self._after(status))
 
     def _after(self, status: int) -> Headers:
-        named = self.owner.retry_after
-        return {"Retry_After": named} if status == 429 and named else {}
+        named = {429: self.owner.retry_after, 503: self.owner.busy_for}.get(status, "")
+        return {"Retry_After": named} if named else {}
 
     def _token(self) -> str:
         return (self.headers.get("Authorization") or "").removeprefix("Bearer ")
@@ -295,7 +335,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes, headers: Headers) -> None:
         wanted = self.headers.get("Range") or ""
-        self.owner.requests.append(Request(self.command, self.path, wanted, status, self._token()))
+        host = (self.headers.get("Host") or "").partition(":")[0]
+        self.owner.requests.append(
+            Request(self.command, self.path, wanted, status, self._token(), host)
+        )
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
@@ -304,12 +347,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(body, self._cut() if status < 300 else None)
 
     def _cut(self) -> int | None:
+        if self.owner.cut_each and self.path.startswith("/signed/"):
+            return self.owner.cut_each
         part = next((p for p in self.owner.cuts if p in self.path), None)
         return None if part is None else self.owner.cuts.pop(part)
 
     def _send(self, body: bytes, cut: int | None) -> None:
         for start in range(0, len(body), CHUNK):
             chunk = body[start : start + CHUNK][: None if cut is None else max(cut - start, 0)]
+            self.owner.take(len(chunk))
             self.wfile.write(chunk)
             self.owner.bytes_sent += len(chunk)
             if cut is not None and start + CHUNK >= cut:

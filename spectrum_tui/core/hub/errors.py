@@ -166,6 +166,11 @@ def _status(exc: BaseException) -> int:
     return status if isinstance(status, int) else 0
 
 
+def is_cut(exc: BaseException) -> bool:
+    """Return whether a connection broke off in the middle of an answer."""
+    return bool(_names(exc).intersection(_CUT))
+
+
 def _is_short_file(exc: BaseException) -> bool:
     """Return the client's plain OSError for a file that came with another size than announced."""
     return isinstance(exc, OSError) and "Consistency check failed" in str(exc)
@@ -331,7 +336,7 @@ def _by_network(exc: BaseException, repo_id: str, revision: str) -> SpectrumErro
     elif names.intersection(_CUT) or _is_short_file(exc):
         message, hint = f"The connection to {host()} broke off.", retry
     elif names.intersection(("TransportError", "InvalidURL", "ConnectionError")):
-        message = f"Cannot reach {host()}{_reason(exc)}."
+        message = f"Cannot reach {host()}{network_reason(exc)}."
         hint = "Check the connection, the proxy and HF_ENDPOINT."
     else:
         return None
@@ -353,8 +358,8 @@ def not_the_file(name: str = "A file") -> HubError:
     return HubError(message, hint, field="model")
 
 
-def _reason(exc: BaseException) -> str:
-    """Why a connection failed, in fixed words: the exception's text may quote headers."""
+def network_reason(exc: BaseException) -> str:
+    """Return why a connection failed, in fixed words: the exception's text may quote headers."""
     text = str(exc).lower()
     for marks, reason in _REASONS:
         if any(mark in text for mark in marks):

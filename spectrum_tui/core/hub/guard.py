@@ -133,11 +133,11 @@ def guard_client() -> None:
 def _before_request(request: Any) -> None:
     """Ask for plain bytes, which can be counted, and send the token to the hub alone."""
     request.headers["accept-encoding"] = "identity"
-    if not _is_hub(str(request.url)):
+    if not is_hub(str(request.url)):
         request.headers.pop("authorization", None)
 
 
-def _is_hub(url: str) -> bool:
+def is_hub(url: str) -> bool:
     """Return whether an address is of the host that the user chose, by the same or a safer
     protocol."""
     from huggingface_hub import constants
@@ -204,7 +204,7 @@ def _check_refresh(response: Any) -> None:
 
 def _is_route(url: str) -> bool:
     # The library puts the user's endpoint in the place of the hub's own address.
-    return _is_hub(url) or url.startswith("https://huggingface.co/")
+    return is_hub(url) or url.startswith("https://huggingface.co/")
 
 
 class _Bounded:

@@ -96,7 +96,7 @@ def _scored(layers: Mapping[str, Layer], order: Order) -> Answer:
         devices=(order.device,),
         precision=order.precision,
         workers=1,
-        helpers=order.threads if order.device == "cpu" else 0,
+        helpers=order.threads - 1,
     )
     try:
         events = list(workers.run(lambda: False))

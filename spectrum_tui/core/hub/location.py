@@ -1,0 +1,188 @@
+"""Where the bytes of a remote file are: the address that a hub signs for it, asked for once in its
+life.
+
+A hub answers a request for a large file with an address at another host that is valid for an hour.
+It counts such requests (3,000 in 5 minutes without a token), while the other host counts nothing:
+one request a range would keep a model of 90,000 tensors waiting for 90 minutes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from spectrum_tui.core.errors import HubError, ModelChangedError
+from spectrum_tui.core.hub.cache import HubFiles
+from spectrum_tui.core.hub.errors import not_a_hub
+from spectrum_tui.core.hub.guard import Bounds, bounded, is_hub
+from spectrum_tui.core.text import safe
+
+LIFE = 50 * 60.0
+"""Seconds after which a signed address is asked for anew; they are valid for 3,600."""
+
+MOST_HOPS = 5
+"""Addresses that a hub may send on to, one after the other."""
+
+MOST_MOVES = 100
+"""Times that one address may be given up for another: several threads may meet the same one."""
+
+TIMEOUT = 20.0
+"""Seconds without a byte after which a connection is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """One file of one commit of the repository `repo`, or in a folder on the web of that address.
+
+    `url` is where it is asked for, `blob` its id on the hub (the SHA-256 of a large file; "" on the
+    web), `tag` the ETag that it had on the web, "" where it had none.
+    """
+
+    repo: str
+    name: str
+    url: str
+    size: int
+    commit: str = ""
+    blob: str = ""
+    tag: str = ""
+
+
+def remote_files(files: HubFiles, names: Iterable[str]) -> dict[str, RemoteFile]:
+    """Return the files of these names, by where they would lie on this machine: as their tensors
+    name them."""
+    from huggingface_hub import hf_hub_url
+
+    def file(name: str) -> RemoteFile:
+        url = hf_hub_url(files.repo_id, name, revision=files.commit)
+        return RemoteFile(
+            repo=files.repo_id,
+            name=name,
+            url=url,
+            size=files.sizes[name],
+            commit=files.commit,
+            blob=files.blobs[name],
+        )
+
+    return {str(files.folder / name): file(name) for name in names}
+
+
+class Location:
+    """The address of one file, for all threads that read it."""
+
+    def __init__(self, file: RemoteFile) -> None:
+        self.file = file
+        self._lock = threading.Lock()
+        self._url = ""
+        self._until = 0.0
+        self._moves = 0
+        self.resolves = 0
+
+    def url(self) -> str:
+        """Return the address to read from; asks the hub where none is known or its time is up.
+
+        Raises ModelChangedError where the hub announces another file than it did, HubError, and
+        what the HTTP client raises.
+        """
+        with self._lock:
+            if not self._url or time.monotonic() > self._until:
+                self._moves = 0
+                self._url = self._resolved()
+                self._until = time.monotonic() + LIFE
+            return self._url
+
+    def move(self, url: str, target: str) -> bool:
+        """Take the address that a server sends on to; False after too many of them."""
+        with self._lock:
+            self._moves += 1
+            if self._url == url:
+                self._url = target
+            return self._moves <= MOST_MOVES
+
+    def forget(self, url: str) -> None:
+        """Ask for another address at the next read: this one is not valid any more."""
+        with self._lock:
+            if self._url == url:
+                self._url = ""
+
+    def _resolved(self) -> str:
+        self.resolves += 1
+        url = self.file.url
+        for _ in range(MOST_HOPS):
+            response = self._ask(url)
+            announced = "x-linked-etag" in response.headers
+            if not response.is_redirect:
+                if self.file.blob and not announced:
+                    raise not_a_hub()
+                return url
+            target = urljoin(url, str(response.headers.get("location", "")))
+            check_downgrade(url, target)
+            if announced:
+                return target
+            url = target
+        raise not_a_hub()
+
+    def _ask(self, url: str) -> Any:
+        """Return the answer of a hub; the guard raises where it announces another file."""
+        file = self.file
+        with bounded(Bounds(file.size, file.commit, file.blob)):
+            response = request("HEAD", url)
+        if response.is_error:
+            raise_for_status(response)
+        return response
+
+
+class WebLocation(Location):
+    """The address of a file in a folder on the web, which signs nothing: each range tells whether
+    it still is that file."""
+
+    def _resolved(self) -> str:
+        self.resolves += 1
+        return self.file.url
+
+
+def request(method: str, url: str) -> Any:
+    """Return the answer to a request that follows no redirect; the token goes to the hub alone."""
+    from huggingface_hub import get_session
+
+    return get_session().request(
+        method, url, headers=headers_for(url), timeout=TIMEOUT, follow_redirects=False
+    )
+
+
+def headers_for(url: str) -> dict[str, str]:
+    """Return what is sent with a request: who asks, and the token where the hub is asked."""
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    headers = build_hf_headers() if is_hub(url) else build_hf_headers(token=False)
+    return {**headers, "Accept-Encoding": "identity"}
+
+
+def raise_for_status(response: Any) -> None:
+    """Raise the client's own error for an answer that is one."""
+    from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
+
+    hf_raise_for_status(response)
+
+
+def check_downgrade(url: str, target: str) -> None:
+    """Raise HubError where an address leads from https to anything else."""
+    schemes = urlsplit(url).scheme, urlsplit(target).scheme
+    if schemes[1] != "https" and schemes != ("http", "http"):
+        raise HubError(
+            f"{safe(urlsplit(url).hostname or '')} sends on to an address without encryption.",
+            "It is not used: check HF_ENDPOINT, or the address of the folder.",
+            field="model",
+        )
+
+
+def changed_there(file: RemoteFile) -> ModelChangedError:
+    """Return the error for a file that is not the one that was inspected any more."""
+    return ModelChangedError(
+        f"{file.name} has changed on its server since the model was inspected.",
+        "Scan again; no score mixes old and new files.",
+        field="model",
+    )

@@ -1,0 +1,130 @@
+"""Waiting for a network or a server, together for all threads that read from it."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from spectrum_tui.core import numbers
+from spectrum_tui.core.errors import HubError
+from spectrum_tui.core.hub.errors import RateLimitedError, is_cut, network_reason
+from spectrum_tui.core.hub.patience import LONGEST_WAIT
+from spectrum_tui.core.text import safe
+
+GIVE_UP = 600.0
+"""Seconds without a byte in any thread after which a scan is interrupted."""
+
+FIRST_WAIT, MOST_WAIT = 0.3, 15.0
+"""Seconds before the next attempt after a failure, twice as many each time."""
+
+TOLD_AFTER = 2.0
+"""Seconds without a byte after which a person is told that the network is waited for."""
+
+_TICK = 0.1
+
+
+class Outage:
+    """When to ask again, and when not to any more."""
+
+    def __init__(self, *, say: Callable[[str], None], check: Callable[[], None]) -> None:
+        self._say, self._check = say, check
+        self._lock = threading.Lock()
+        self._until = 0.0
+        self._since: float | None = None
+        self._told = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether nothing comes at the moment because of a failure or by a server's wish."""
+        return self._since is not None
+
+    def over(self) -> None:
+        """Note that bytes come again."""
+        if self._since is not None:
+            with self._lock:
+                self._since, self._told = None, False
+
+    def waits(self) -> Iterator[float]:
+        """Yield the seconds before each further attempt of one request; spread, so that threads
+        do not all ask at once."""
+        seconds = FIRST_WAIT
+        while True:
+            yield seconds * (0.7 + 0.6 * random.random())
+            seconds = min(2 * seconds, MOST_WAIT)
+
+    def hold(self) -> None:
+        """Wait until the time that a server has named is over."""
+        self._pause(self._until)
+
+    def limited(self, exc: RateLimitedError, waits: Iterator[float]) -> None:
+        """Let nobody ask before the time that a server names; raise where that is too far away."""
+        seconds = exc.seconds
+        if seconds == float("inf"):
+            seconds = next(waits)
+        if seconds > LONGEST_WAIT:
+            raise exc
+        self._begin()
+        with self._lock:
+            self._until = max(self._until, time.monotonic() + seconds)
+        self._tell(f"The server asks to wait {numbers.duration(max(seconds, 1.0))}", seconds)
+        self._give_up(exc)
+
+    def wait(self, exc: Exception, waits: Iterator[float]) -> None:
+        """Wait before the next attempt after a failure; raise what it means after `GIVE_UP`."""
+        self._begin()
+        error = lost(exc)
+        self._give_up(error)
+        reason = error.message.rstrip(".")
+        self._tell(f"{reason}: waiting for the network", 0.0)
+        self._pause(time.monotonic() + next(waits))
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._since is None:
+                self._since = time.monotonic()
+
+    def _give_up(self, error: Exception) -> None:
+        since = self._since
+        if since is not None and time.monotonic() - since > GIVE_UP:
+            raise error
+
+    def _tell(self, text: str, seconds: float) -> None:
+        since = self._since
+        with self._lock:
+            lasted = seconds + (time.monotonic() - since if since is not None else 0.0)
+            if self._told or lasted < TOLD_AFTER:
+                return
+            self._told = True
+        self._say(f"{text}; finished scores are kept.")
+
+    def _pause(self, until: float) -> None:
+        while (left := until - time.monotonic()) > 0:
+            self._check()
+            time.sleep(min(left, _TICK))
+
+
+def lost(exc: Exception) -> HubError:
+    """Return the error for a server that cannot be reached or that sends nothing."""
+    where = _host_of(exc)
+    status = getattr(getattr(exc, "response", None), "status_code", 0)
+    if status:
+        message = f"{where} reports an error of its own (HTTP {status})."
+    elif is_cut(exc):
+        message = f"The connection to {where} broke off."
+    elif isinstance(exc, TimeoutError) or "Timeout" in type(exc).__name__:
+        message = f"{where} sends nothing."
+    else:
+        message = f"Cannot reach {where}{network_reason(exc)}."
+    return HubError(
+        message, "Finished scores are kept: the same command goes on from there.", field="model"
+    )
+
+
+def _host_of(exc: Exception) -> str:
+    """Return whom a request was for, from the client's own error."""
+    with contextlib.suppress(RuntimeError, AttributeError):  # RuntimeError: it does not know
+        return safe(str(exc.request.url.host))  # type: ignore[attr-defined]
+    return "the server"

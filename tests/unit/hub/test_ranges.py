@@ -1,0 +1,248 @@
+"""Ranges of a file on the hub: whatever goes wrong, the bytes are the file's, each of them once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from email.utils import formatdate
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from spectrum_tui.core.errors import HubError, ModelChangedError
+from spectrum_tui.core.hub import location, outage, read_remote
+from spectrum_tui.core.hub.location import RemoteFile, remote_files
+from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
+from tests.fake_hub import CHUNK, GOOD_TOKEN, FakeHub
+from tests.hostile_answers import plain
+
+REPO = "org/large"
+NAME = "model.safetensors"
+
+
+@pytest.fixture(scope="session")
+def shard(repos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of 8 pieces of 64 KiB and a little, in a repository of its own."""
+    folder = tmp_path_factory.mktemp("large")
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    values = np.random.default_rng(0).integers(0, 255, 8 * CHUNK + 1000, dtype=np.uint8)
+    save_file({"a.weight": values.view(np.uint8)}, folder / NAME)
+    repos[REPO] = folder
+    return folder / NAME
+
+
+@pytest.fixture
+def file(shard: Path, online: FakeHub) -> RemoteFile:
+    """The file as the hub announces it; the requests for that are forgotten."""
+    files = read_remote(REPO).files
+    online.requests.clear()
+    online.bytes_sent = 0
+    (found,) = remote_files(files, [NAME]).values()
+    return found
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failures are waited for in milliseconds."""
+    monkeypatch.setattr(outage, "FIRST_WAIT", 0.002)
+    monkeypatch.setattr(outage, "MOST_WAIT", 0.01)
+
+
+class Clock:
+    """Time that passes by sleeping alone."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Let them pass."""
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which failures are waited for."""
+    clock = Clock()
+    monkeypatch.setattr(outage, "time", clock)
+    return clock
+
+
+def read(file: RemoteFile, start: int = 0, end: int | None = None, **how: Any) -> bytes:
+    """What a reader makes of a range of the file."""
+    buffer = bytearray((file.size if end is None else end) - start)
+    RangeReader({"it": file}, **how).fetch("it", start, memoryview(buffer))
+    return bytes(buffer)
+
+
+def statuses(hub: FakeHub, host: str) -> list[int]:
+    """What was answered at a host, in order."""
+    return [request.status for request in hub.requests if request.host == host]
+
+
+def test_the_token_goes_to_the_hub_alone(file: RemoteFile, online: FakeHub, shard: Path) -> None:
+    assert read(file) == shard.read_bytes()
+    tokens = {request.host: request.token for request in online.requests}
+    assert tokens == {"127.0.0.1": GOOD_TOKEN, "localhost": ""}
+
+
+def test_an_address_is_asked_for_once(file: RemoteFile, online: FakeHub, shard: Path) -> None:
+    reader, data = RangeReader({"it": file}), bytearray(10)
+    for start in range(0, 5000, 100):
+        reader.fetch("it", start, memoryview(data))
+        assert data == shard.read_bytes()[start : start + 10]
+    assert statuses(online, "127.0.0.1") == [302] and reader.resolves() == 1
+    assert statuses(online, "localhost") == [206] * 50
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("cut", [*range(CHUNK, 9 * CHUNK, CHUNK), CHUNK - 1, CHUNK + 1])
+def test_a_range_that_breaks_off_goes_on_where_it_did(
+    cut: int, file: RemoteFile, online: FakeHub, shard: Path
+) -> None:
+    online.cut_each = cut
+    reader, data = RangeReader({"it": file}), bytearray(file.size - 8)
+    reader.fetch("it", 8, memoryview(data))
+    assert data == shard.read_bytes()[8:]
+    assert reader.traffic.nbytes == file.size - 8  # none twice
+    assert len(statuses(online, "localhost")) == -(-(file.size - 8) // cut)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_address_that_expires_in_the_middle_is_asked_for_anew(
+    file: RemoteFile, online: FakeHub, shard: Path
+) -> None:
+    online.cut_each = CHUNK
+    online.failures["/signed/"] = [0, 0, 403, 0, 403]
+    reader, data = RangeReader({"it": file}), bytearray(file.size)
+    reader.fetch("it", 0, memoryview(data))
+    assert data == shard.read_bytes()
+    assert statuses(online, "127.0.0.1") == [302] * 3
+    assert reader.traffic.nbytes == file.size
+
+
+def test_a_fresh_address_that_is_refused_is_an_error_with_what_is_said(
+    file: RemoteFile, online: FakeHub
+) -> None:
+    online.hostile[f"READ /signed/{REPO}/{NAME}"] = plain(b"<Error>No \x1b[1mrights</Error>", 403)
+    with pytest.raises(HubError, match=r"refuses .*HTTP 403.*No .*rights") as caught:
+        read(file)
+    assert "\x1b" not in caught.value.message
+    assert statuses(online, "127.0.0.1") == [302, 302]  # expired once, then an error
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("named", ["7", "date", ""])
+def test_the_time_that_a_server_names_holds_everybody(
+    status: int, named: str, file: RemoteFile, online: FakeHub, shard: Path, clock: Clock
+) -> None:
+    after = formatdate(time.time() + 7, usegmt=True) if named == "date" else named
+    online.retry_after = online.busy_for = after
+    online.failures["/signed/"] = [status]
+    said: list[str] = []
+    reader = RangeReader({"it": file}, say=said.append)
+    data = bytearray(file.size)
+    reader.fetch("it", 0, memoryview(data))
+    assert data == shard.read_bytes()
+    if named:
+        assert 5.5 < clock.now - 1000 < 8.1
+        assert said == [
+            f"The server asks to wait {said[0].split()[5]} s; finished scores are kept."
+        ]
+    else:
+        assert 0 < clock.now - 1000 < 1 and not said
+    assert not reader.outage.waiting
+
+
+def test_a_time_that_is_too_far_away_is_an_error(file: RemoteFile, online: FakeHub) -> None:
+    online.retry_after = "86400"
+    online.failures["/signed/"] = [429]
+    with pytest.raises(HubError, match="429"):
+        read(file)
+
+
+def test_a_network_that_is_gone_is_waited_for_and_told(
+    file: RemoteFile, online: FakeHub, clock: Clock
+) -> None:
+    said: list[str] = []
+    gone = replace(file, url="http://127.0.0.1:9/nobody")
+    with pytest.raises(HubError, match=r"Cannot reach 127\.0\.0\.1 .connection refused") as caught:
+        read(gone, say=said.append)
+    assert outage.GIVE_UP < clock.now - 1000 < outage.GIVE_UP + 60
+    assert "the same command goes on from there" in caught.value.hint
+    (line,) = said
+    assert "waiting for the network" in line
+
+
+def test_whoever_waits_can_stop(file: RemoteFile, online: FakeHub, clock: Clock) -> None:
+    def stop() -> None:
+        if clock.now > 1005:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read(replace(file, url="http://127.0.0.1:9/nobody"), check=stop)
+    assert clock.now < 1010
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_connection_that_stalls_is_made_anew(
+    file: RemoteFile, online: FakeHub, shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spectrum_tui.core.hub.ranges.TIMEOUT", 0.2)
+    online.stalled = "/signed/"
+
+    def come_back(text: str) -> None:
+        online.stalled = ""
+
+    monkeypatch.setattr(outage, "TOLD_AFTER", 0.0)
+    assert read(file, say=come_back) == shard.read_bytes()
+
+
+def test_a_server_without_ranges_is_one(file: RemoteFile, online: FakeHub) -> None:
+    online.no_ranges = True
+    with pytest.raises(NoRangesError, match="whole file"):
+        read(file, 100, 200)
+
+
+@pytest.mark.parametrize(
+    ("body", "given"),
+    [
+        (b"x" * 100, "bytes 0-99/{size}"),
+        (b"x" * 100, "bytes 100-199/12"),
+        (b"x" * 50, "bytes 100-149/{size}"),
+        (b"x" * 100, ""),
+        (b"x" * 200, "bytes 100-199/{size}"),
+    ],
+    ids=["another part", "of another file", "shorter", "not named", "longer"],
+)
+def test_a_range_is_checked(body: bytes, given: str, file: RemoteFile, online: FakeHub) -> None:
+    named = given.format(size=file.size)
+    online.hostile[f"READ /signed/{REPO}/{NAME}"] = plain(body, 206, Content_Range=named)
+    with pytest.raises((HubError, ModelChangedError)):
+        read(file, 100, 200)
+
+
+def test_another_file_than_was_inspected_is_refused(file: RemoteFile, online: FakeHub) -> None:
+    with pytest.raises(HubError, match="not the file that was announced"):
+        read(replace(file, blob="a" * 64))
+    assert statuses(online, "localhost") == []
+
+
+def test_an_address_without_encryption_is_not_used(
+    file: RemoteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = SimpleNamespace(
+        is_redirect=True,
+        is_error=False,
+        headers={"location": "http://elsewhere/x", "x-linked-etag": f'"{file.blob}"'},
+    )
+    monkeypatch.setattr(location, "request", lambda *_: answer)
+    with pytest.raises(HubError, match="without encryption"):
+        read(replace(file, url="https://hub/x"))
