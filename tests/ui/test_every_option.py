@@ -323,7 +323,7 @@ async def test_saved_scores_open_with_every_option(
 ) -> None:
     asked: list[tuple[Path, str]] = []
 
-    def load_sized(*what: Any) -> Result:
+    def load_sized(*what: Any, **_: Any) -> Result:
         asked.append(what)
         return scores()
 
