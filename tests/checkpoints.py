@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from spectrum_tui.core.stored_types import Array, as_torch
+
 Tensors = dict[str, torch.Tensor]
 
 UNKNOWN = {"architectures": ["LlamaForCausalLM"], "model_type": "of-our-own"}
@@ -181,3 +183,9 @@ def save_in_hub_cache(
         file.rename(blob)
         file.symlink_to(Path("../../blobs") / blob.name)
     return snapshot
+
+
+def equal(found: Array | torch.Tensor, wanted: Array | torch.Tensor) -> bool:
+    """Whether both hold the same values in the same type."""
+    a, b = (x if isinstance(x, torch.Tensor) else as_torch(x) for x in (found, wanted))
+    return a.dtype is b.dtype and torch.equal(a, b)

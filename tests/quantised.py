@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.parameters import StoredSource
 from spectrum_tui.core.quantised.dequantise import Dequantised, dequantise
+from spectrum_tui.core.stored_types import numpy_dtype
 from tests.checkpoints import Tensors, save
 
 INSTEAD = "Scan the full-precision model that it was made from."
@@ -42,5 +41,5 @@ def the_weight(result: Dequantised, layer: str = LAYER) -> StoredSource:
     values = source.read()
     assert source.name == f"{layer}.weight"
     assert source.shape == tuple(values.shape)
-    assert {"BF16": torch.bfloat16, "F16": torch.float16}[source.dtype] == values.dtype
+    assert values.dtype == numpy_dtype(source.dtype) and source.dtype in ("BF16", "F16")
     return source

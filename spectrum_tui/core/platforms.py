@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -128,6 +129,17 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+def may_have_gpu() -> bool:
+    """Return whether torch could find a GPU here: False only where no driver of one is seen, by
+    its device on Linux (NVIDIA, AMD, and either under WSL), by its library on Windows."""
+    if sys.platform == "linux":
+        return any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/nvmap")))
+    if sys.platform == "win32":
+        root = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32")
+        return any((root / name).exists() for name in ("nvcuda.dll", "amdhip64.dll"))
+    return True
 
 
 def has_nvidia_gpu() -> bool:

@@ -311,20 +311,23 @@ def seconds_per_cost(device: str) -> float:
     Measured on one Gram matrix with its eigenvalues (512 x 512, 10 to 50 ms); a CPU scan
     has a worker on each core.
     """
-    import torch
+    import numpy as np
 
-    from spectrum_tui.core.scanning.devices import default_batch_size
+    from spectrum_tui.core.scanning.devices import default_batch_size, one_thread_each
     from spectrum_tui.core.scoring import svd
 
     if device == "mps":
         return seconds_per_cost("cpu")
     n = 512
-    matrix = torch.randn(n, n, dtype=torch.float64, device=device)
+    matrix = np.random.default_rng(0).standard_normal((n, n))
     best = float("inf")
-    for _ in range(3):
-        begin = time.perf_counter()
-        torch.linalg.eigvalsh(matrix.T @ matrix).cpu()
-        best = min(best, time.perf_counter() - begin)
+    with one_thread_each():
+        for _ in range(3):
+            begin = time.perf_counter()
+            gram = svd.device_of(device).gram(n, "float64")
+            gram.add(matrix)
+            gram.eigenvalues()
+            best = min(best, time.perf_counter() - begin)
     cores = default_batch_size(device) if device == "cpu" else 1
     return best / svd.cost(n, n) / cores
 

@@ -9,6 +9,7 @@ import torch
 import transformers
 
 from spectrum_tui.core.naming.parameters import ParameterPlan, RuntimeParameter
+from spectrum_tui.core.stored_types import as_torch
 
 
 def load_as_a_trainer(folder: Path, model_class: str) -> tuple[Any, dict[str, Any]]:
@@ -77,9 +78,9 @@ def check_matrices(plan: ParameterPlan, wanted: dict[str, torch.Tensor]) -> None
         expected = expected_matrices(parameter, wanted[parameter.name].detach())
         assert [ref.label for ref in refs] == list(expected)
         for ref in refs:
-            found, weight = ref.read(), expected[ref.label]
+            found, weight = as_torch(ref.read()), expected[ref.label]
             assert found.shape == (ref.rows, ref.columns)
             turned = found.shape != weight.shape
             assert same(found.T if turned else found, weight), (parameter.name, ref.label)
             pieces = [ref.values.read_rows(0, 1), ref.values.read_rows(1, ref.rows)]
-            assert torch.equal(torch.cat(pieces), found)
+            assert torch.equal(torch.cat([as_torch(piece) for piece in pieces]), found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from spectrum_tui.core.checkpoint import reading, sources
@@ -15,6 +14,7 @@ from spectrum_tui.core.naming.parameters import MatrixRef, ParameterPlan, Window
 from spectrum_tui.core.naming.plan import plan_parameters
 from tests.architectures.conftest import TinyModels
 from tests.architectures.tiny import ARCHITECTURES
+from tests.checkpoints import equal
 
 FUSED = (
     "mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "phimoe", "granitemoe", "minimax_m2",
@@ -40,7 +40,7 @@ def test_both_layouts_have_the_same_matrices(name: str, tiny: TinyModels) -> Non
     assert list(single) == list(fused) != []
     for key, ref in single.items():
         ours, theirs = ref.read(), fused[key].read()
-        assert torch.equal(ours if ours.shape == theirs.shape else ours.T, theirs), key
+        assert equal(ours if ours.shape == theirs.shape else ours.T, theirs), key
 
 
 @pytest.mark.parametrize("name", ONE_BY_ONE)
@@ -63,7 +63,7 @@ def test_gate_and_up_are_the_tensors_stored_under_these_names(name: str, tiny: T
                 and _layer(stored_name) == _layer(parameter)
                 and f".experts.{expert_of(label)}." in stored_name
             ]
-            assert len(found) == 1 and torch.equal(ref.read(), found[0])
+            assert len(found) == 1 and equal(ref.read(), found[0])
             checked += 1
         assert checked
 
@@ -78,7 +78,7 @@ def test_gpt_oss_alternates_gate_and_up(tiny: TinyModels) -> None:
     refs = expert_matrices(plan_of(tiny, "gpt_oss", "fused"))
     for half, start in (("gate", 0), ("up", 1)):
         ref = refs["model.layers.1.mlp.experts.gate_up_proj", f"expert 2 {half}"]
-        assert torch.equal(ref.read(), weight[2, :, start::2])
+        assert equal(ref.read(), weight[2, :, start::2])
 
 
 def test_llama4_has_gate_before_up_in_the_columns(tiny: TinyModels) -> None:
@@ -86,8 +86,8 @@ def test_llama4_has_gate_before_up_in_the_columns(tiny: TinyModels) -> None:
     name = "model.layers.0.feed_forward.experts.gate_up_proj"
     gate, up = model.get_parameter(name).detach()[3].chunk(2, dim=-1)
     refs = expert_matrices(plan_of(tiny, "llama4_text", "fused"))
-    assert torch.equal(refs[name, "expert 3 gate"].read(), gate)
-    assert torch.equal(refs[name, "expert 3 up"].read(), up)
+    assert equal(refs[name, "expert 3 gate"].read(), gate)
+    assert equal(refs[name, "expert 3 up"].read(), up)
 
 
 @pytest.mark.parametrize("layout", ["transformers-4", "fused"])
@@ -108,7 +108,7 @@ def test_a_matrix_reads_its_own_bytes(
         for ref in plan.matrices(parameter):
             counted.clear()
             found = ref.read()
-            assert sum(counted) == found.numel() * found.element_size(), ref.label
+            assert sum(counted) == found.nbytes, ref.label
             if parameter.experts:
                 counted.clear()
                 expert = plan.values[parameter.name].read_expert(expert_of(ref.label))
@@ -188,7 +188,7 @@ def test_a_window_cuts_rows_and_columns(tiny: TinyModels) -> None:
     parameter = plan.by_name["model.layers.0.mlp.down_proj.weight"]
     weight = plan.values[parameter.name].read()
     window = Window(parameter.sources[0], 3, 48, (1, 48, 2))
-    assert torch.equal(window.read_rows(2, 5), weight[5:8, 1::2])
+    assert equal(window.read_rows(2, 5), weight[5:8, 1::2])
 
 
 def test_every_architecture_of_experts_is_tried() -> None:

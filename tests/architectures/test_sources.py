@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from spectrum_tui.core.checkpoint.headers import Tensor, read_checkpoint
-from spectrum_tui.core.checkpoint.reading import torch_dtype
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.naming.mapping import match_sources
 from spectrum_tui.core.naming.parameters import StoredSource, Window, plain_source
 from spectrum_tui.core.naming.transformers_api import Renamer
-from tests.checkpoints import save
+from spectrum_tui.core.stored_types import Array, numpy_dtype
+from tests.checkpoints import equal, save
 
 
-def scaled(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+def scaled(parts: Sequence[Array]) -> Array:
     """Values times a scale for each row."""
     values, scales = parts
-    return values * scales.view(-1, *[1] * (values.ndim - 1))
+    return values * scales.reshape(-1, *[1] * (values.ndim - 1))
 
 
 @pytest.fixture
@@ -46,18 +46,18 @@ def test_a_decoded_source_reads_any_part(parts: dict[str, Tensor], aligned: bool
         row_aligned=aligned,
     )
     whole = torch.arange(60.0).view(5, 4, 3) * torch.arange(1.0, 6.0).view(5, 1, 1)
-    assert torch.equal(source.read(), whole)
-    assert torch.equal(source.read_rows(1, 3), whole[1:3])
+    assert equal(source.read(), whole)
+    assert equal(source.read_rows(1, 3), whole[1:3])
     for first, count in ((0, 60), (5, 1), (11, 14), (36, 24), (59, 1), (0, 0)):
-        assert torch.equal(source.read_elements(first, count), whole.reshape(-1)[first:][:count])
-    assert torch.equal(Window(source, 4, 3).read_rows(1, 3), whole.reshape(-1, 3)[5:7])
+        assert equal(source.read_elements(first, count), whole.reshape(-1)[first:][:count])
+    assert equal(Window(source, 4, 3).read_rows(1, 3), whole.reshape(-1, 3)[5:7])
     assert source.nbytes == 65 * 4
 
 
 def test_only_the_rows_that_are_needed_are_decoded(parts: dict[str, Tensor]) -> None:
-    seen: list[torch.Size] = []
+    seen: list[tuple[int, ...]] = []
 
-    def watched(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    def watched(tensors: Sequence[Array]) -> Array:
         seen.append(tensors[0].shape)
         return scaled(tensors)
 
@@ -65,7 +65,7 @@ def test_only_the_rows_that_are_needed_are_decoded(parts: dict[str, Tensor]) -> 
         name="w", shape=(5, 4, 3), dtype="F32", parts=(parts["w"], parts["s"]), decode=watched
     )
     source.read_elements(13, 10)
-    assert seen == [torch.Size((1, 4, 3))]
+    assert seen == [(1, 4, 3)]
 
 
 def test_nothing_and_one_value(parts: dict[str, Tensor]) -> None:
@@ -73,9 +73,9 @@ def test_nothing_and_one_value(parts: dict[str, Tensor]) -> None:
     assert plain_source(parts["scalar"]).read().item() == 7.0
 
 
-def test_a_type_that_torch_lacks_is_an_error_of_the_model() -> None:
+def test_a_type_that_nobody_reads_is_an_error_of_the_model() -> None:
     with pytest.raises(CheckpointError, match="F6_E2M3"):
-        torch_dtype("F6_E2M3")
+        numpy_dtype("F6_E2M3")
 
 
 def test_a_name_that_is_right_already_is_not_renamed_away() -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from spectrum_tui.core.adapters.targets import Update
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.reading import read_tensor
+from spectrum_tui.core.stored_types import as_torch
 
 if TYPE_CHECKING:
     import torch
@@ -113,4 +114,6 @@ def experts_of(factors: Factors, experts: int) -> Iterator[tuple[torch.Tensor, t
 def _wide(tensor: Tensor, dtype: torch.dtype) -> torch.Tensor:
     import torch
 
-    return read_tensor(tensor).to(torch.float64 if dtype == torch.float64 else torch.float32)
+    return as_torch(read_tensor(tensor)).to(
+        torch.float64 if dtype == torch.float64 else torch.float32
+    )

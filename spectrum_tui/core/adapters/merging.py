@@ -20,7 +20,7 @@ from spectrum_tui.core.adapters.new_values import NewValues
 from spectrum_tui.core.adapters.targets import Change, changes_of
 from spectrum_tui.core.adapters.ties import stored_name, untied
 from spectrum_tui.core.checkpoint.headers import BITS, Checkpoint, Tensor
-from spectrum_tui.core.checkpoint.reading import read_stored, read_tensor, torch_dtype
+from spectrum_tui.core.checkpoint.reading import read_stored, read_tensor
 from spectrum_tui.core.errors import AdapterError, InputError
 from spectrum_tui.core.naming.parameters import (
     ParameterPlan,
@@ -31,6 +31,7 @@ from spectrum_tui.core.naming.parameters import (
 from spectrum_tui.core.naming.values import ConvertedGroup, ConvertedValues, DirectValues
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.quantised.dequantise import Dequantised
+from spectrum_tui.core.stored_types import as_torch, torch_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -347,11 +348,11 @@ def _stored_bytes(tensor: Tensor) -> Iterator[bytes]:
 
 
 def _decoded(source: StoredSource) -> Iterator[memoryview]:
-    yield bytes_of(source.read())
+    yield bytes_of(as_torch(source.read()))
 
 
 def _as_dtype(tensor: Tensor, dtype: str) -> Iterator[memoryview]:
-    yield bytes_of(read_tensor(tensor).to(torch_dtype(dtype)))
+    yield bytes_of(as_torch(read_tensor(tensor)).to(torch_dtype(dtype)))
 
 
 def bytes_of(tensor: torch.Tensor) -> memoryview:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from spectrum_tui.core.adapters.arithmetic import Factors, merged_bias, with_rows
 from spectrum_tui.core.adapters.targets import Change, Update
-from spectrum_tui.core.checkpoint.reading import read_tensor, torch_dtype
+from spectrum_tui.core.checkpoint.reading import read_tensor
 from spectrum_tui.core.errors import AdapterError
 from spectrum_tui.core.naming.parameters import ParameterValues, RuntimeParameter
+from spectrum_tui.core.stored_types import as_torch, torch_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,8 @@ class NewValues:
         not be finite."""
         change = self.changes.get(name, Change())
         if change.whole is not None:
-            return _finite(read_tensor(change.whole).to(_dtype(parameter)), name, "The adapter")
+            whole = as_torch(read_tensor(change.whole)).to(_dtype(parameter))
+            return _finite(whole, name, "The adapter")
         value = self._beneath(change, parameter, values)
         if change.update is not None:
             value = self._updated(change.update, value)
@@ -39,7 +41,7 @@ class NewValues:
             value = merged_bias(value, change.added_bias)
         if change.tokens is not None:
             rows, of_tokens = change.tokens
-            value = with_rows(value, rows, read_tensor(of_tokens))
+            value = with_rows(value, rows, as_torch(read_tensor(of_tokens)))
         return _finite(value, name, "The merge") if change != Change() else value
 
     def expert(
@@ -63,7 +65,7 @@ class NewValues:
         self, change: Change, parameter: RuntimeParameter, values: ParameterValues
     ) -> torch.Tensor:
         if change.beneath is not None:
-            return read_tensor(change.beneath).to(_dtype(parameter))
+            return as_torch(read_tensor(change.beneath)).to(_dtype(parameter))
         # Converted values are kept for the next who asks, and must not be overwritten.
         return values.read().clone() if change != Change() else values.read()
 

@@ -8,10 +8,11 @@ never downloaded have the same ones.
 
 Any other file is known by its header, which also says its size, and by samples of its bytes. Sizes
 and times alone tell neither way: `touch` and `cp` change times of the same bytes, while rsync and
-archives give two versions one size and time. The samples lie at the begin, the middle and the end
-of every tensor, and 16 MiB apart within it; a file of up to 4 MiB is read whole. A few long samples
-of a shard would not do: of two fine-tunes of one base, three quarters of the layers may be the
-same, byte for byte.
+archives give two versions one size and time. Only while size, both times and inode of every shard
+are as they were, the samples of before are taken, where reading them took long. They lie at both
+ends of every tensor, and 16 MiB apart within it; a file of up to 4 MiB is read whole. A few long
+samples of a shard would not do: of two fine-tunes of one base, three quarters of the layers may be
+the same, byte for byte.
 
 What cannot be told, therefore: a change of a file outside the hub that leaves header and size as
 they are, and lies between all samples. A training changes its tensors nearly everywhere; values
@@ -30,6 +31,7 @@ import json
 import math
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -47,7 +49,7 @@ BLOCK = 4096
 """Bytes of a sample on each side of its place."""
 
 APART = 2**24
-"""Bytes between two samples within a tensor: 8,800 samples of a model of 140 GB."""
+"""Bytes between two samples within a tensor: 9,000 samples of a model of 140 GB."""
 
 WHOLE = 2**22
 """Bytes up to which a shard is read whole."""
@@ -58,9 +60,15 @@ _AT_ONCE = 8
 _IN_A_JOB = 128
 """Samples that a thread reads one after the other."""
 
+SLOW = 0.2
+"""Seconds from which on samples are kept for the next time: 90,000 take 1 s and more."""
+
+_SETTLED = 2.0
+"""Seconds since the last change after which another one has another time, on any file system."""
+
 _ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-_TAKEN, _SAMPLED = "taken as 1", "samples 1"
+_TAKEN, _SAMPLED, _FILES = "taken as 1", "samples 1", "files 1"
 _HOPS = 4
 
 _DECODING = ("quantization_config", "compression_config", "dtype", "torch_dtype")
@@ -74,11 +82,15 @@ _NAMING = re.compile(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """The names under which scores of a model's contents may be kept: by what the hub calls them,
-    by samples of them, and by what the system says of the files; "" where that is not known."""
+    by samples of them, and by what the system says of the files; "" where that is not known.
+
+    `files` stands for the files themselves where their samples are to be kept.
+    """
 
     published: str = ""
     sampled: str = ""
     by_system: str = ""
+    files: str = ""
 
 
 NOT_KNOWN = Identity()
@@ -86,9 +98,11 @@ NOT_KNOWN = Identity()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """A shard on this machine: its bytes from `start` on, and where its tensors end among them."""
+    """A shard on this machine, by the hash of its header: its bytes from `start` on, and where its
+    tensors end among them."""
 
     path: Path
+    header: str
     state: FileState
     start: int
     ends: tuple[int, ...]
@@ -156,14 +170,39 @@ def _downloaded(folder: Path, name: str, state: FileState) -> str:
     after that time."""
     path = folder / ".cache" / "huggingface" / "download" / f"{name}.metadata"
     with suppress(OSError, ValueError):
-        _, one, time, *_ = read_regular(path, BLOCK).decode().split("\n")
-        since = float(time)
+        _, one, noted, *_ = read_regular(path, BLOCK).decode().split("\n")
+        since = float(noted)
         if _ID.fullmatch(one) and math.isfinite(since) and state.mtime_ns / 1e9 - 1 <= since:
             return one
     return ""
 
 
 # -- samples -----------------------------------------------------------------------------------
+
+
+def sampled_as(shards: Sequence[Contents], said: str) -> tuple[str, str]:
+    """Return the fingerprint by samples, where the config decides what is `said`; and what stands
+    for the files, where `remember` is to keep it. Raises as `sampled_ids`."""
+    files = _files(shards, said)
+    known = _read(files, _FILES)
+    if known:
+        return known, ""
+    start, began = time.monotonic(), time.time()
+    found = fingerprint_of(sampled_ids(shards), (shard.header for shard in shards), said)
+    changes = (max(shard.state.mtime_ns, shard.state.ctime_ns) for shard in shards)
+    settled = max(changes, default=0) / 1e9 < began - _SETTLED
+    return found, files if settled and time.monotonic() - start > SLOW else ""
+
+
+def _files(shards: Sequence[Contents], said: str) -> str:
+    """Return what is the same as long as nobody writes to the files or puts others in their
+    place."""
+    digest = hashlib.sha256(said.encode())
+    for shard in shards:
+        state = shard.state
+        times = f"{state.mtime_ns} {state.ctime_ns}"
+        digest.update(f"{shard.header} {state.inode} {state.size} {times}\n".encode())
+    return digest.hexdigest()
 
 
 def sampled_ids(shards: Sequence[Contents]) -> list[str]:
@@ -211,8 +250,7 @@ def _places(shard: Contents) -> Iterator[int]:
     """Yield where the samples lie, in order."""
     start = shard.start
     for end in shard.ends:
-        inner = {*range(start, end, APART), (start + end) // 2}
-        yield from sorted(inner)
+        yield from range(start, max(end, start + 1), APART)
         start = end
     yield start
 
@@ -276,9 +314,11 @@ def same_contents(one: str, other: str) -> bool:
 
 
 def remember(identity: Identity) -> None:
-    """Note, once, which samples the files of a hub model have, so that copies of them and changes
-    to them are told. A cache that cannot be written is none."""
+    """Note, once, which samples the files have that took long to read; and those of a hub model, so
+    that copies of it and changes to it are told. A cache that cannot be written is none."""
     published, sampled = identity.published, identity.sampled
+    if identity.files:
+        _write(identity.files, _FILES, sampled)
     if not published or not sampled or kept_under(identity) != published:
         return
     if not _read(published, _SAMPLED):

@@ -13,16 +13,19 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
+
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.reading import read_block, read_elements, read_rows, read_tensor
 from spectrum_tui.core.experts import GateUpSplit
 from spectrum_tui.core.results.results import ModuleKind
 from spectrum_tui.core.scoring.svd import SCORABLE, MatrixValues
+from spectrum_tui.core.stored_types import Array
 
 if TYPE_CHECKING:
     import torch
 
-Decoder = Callable[[Sequence["torch.Tensor"]], "torch.Tensor"]
+Decoder = Callable[[Sequence[Array]], Array]
 """From the parts of a source, in their order, to its full-precision values."""
 
 Naming = Literal["known", "transformers", "suffix", "checkpoint"]
@@ -59,29 +62,31 @@ class StoredSource:
         """Bytes on disk."""
         return sum(part.nbytes for part in self.parts)
 
-    def read(self) -> torch.Tensor:
+    def read(self) -> Array:
         """Return the values, decoded."""
-        if self.decode is None:
-            return read_tensor(self.parts[0])
-        return self.decode([read_tensor(part) for part in self.parts])
+        return self._decoded([read_tensor(part) for part in self.parts])
 
-    def read_rows(self, start: int, stop: int) -> torch.Tensor:
+    def read_rows(self, start: int, stop: int) -> Array:
         """Return the slices [start, stop) of the first dimension, reading no more where that can
         be."""
-        if self.decode is None:
-            return read_rows(self.parts[0], start, stop)
-        if not self.row_aligned:
+        if self.decode is not None and not self.row_aligned:
             return self.read()[start:stop]
-        return self.decode([read_rows(part, start, stop) for part in self.parts])
+        return self._decoded([read_rows(part, start, stop) for part in self.parts])
 
-    def read_elements(self, first: int, count: int) -> torch.Tensor:
-        """`count` values from `first` on in row-major order, as a flat tensor."""
+    def read_elements(self, first: int, count: int) -> Array:
+        """`count` values from `first` on in row-major order, as a flat array."""
         if self.decode is None:
             return read_elements(self.parts[0], first, count)
         width = prod(self.shape[1:])
         start, stop = first // width, -(-(first + count) // width)
         rows = self.read_rows(start, stop).reshape(-1)
         return rows[first - start * width :][:count]
+
+    def _decoded(self, parts: Sequence[Array]) -> Array:
+        if self.decode is None:
+            return parts[0]
+        with np.errstate(all="ignore"):  # NaN and infinity are values like others here
+            return self.decode(parts)
 
 
 def plain_source(tensor: Tensor) -> StoredSource:
@@ -172,14 +177,14 @@ class Window:
         """Whether the values are stored as they are, not decoded whole for any part."""
         return self.source.decode is None
 
-    def read_rows(self, start: int, stop: int) -> torch.Tensor:
+    def read_rows(self, start: int, stop: int) -> Array:
         """Rows [start, stop) of the window; reads the bytes of these rows only."""
         count = (stop - start) * self.width
         flat = self.source.read_elements((self.first + start) * self.width, count)
-        rows = flat.view(stop - start, self.width)
+        rows = flat.reshape(stop - start, self.width)
         return rows[:, slice(*self.kept)] if self.kept else rows
 
-    def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:
+    def read_columns(self, rows: int, start: int, stop: int) -> Array:
         """Columns [start, stop) of the first `rows` rows; reads these bytes only where the
         values are stored as they are."""
         if self.source.decode is not None:
@@ -188,6 +193,18 @@ class Window:
         low, high = first + start * step, first + (stop - 1) * step + 1
         begin = self.first * self.width + low
         return read_block(self.source.parts[0], begin, rows, self.width, high - low)[:, ::step]
+
+
+class StoredValues(MatrixValues, Protocol):
+    """Where the rows of a matrix are read from that lies in files."""
+
+    def read_rows(self, start: int, stop: int) -> Array:
+        """Rows [start, stop), in the type that the values have when decoded."""
+        ...
+
+    def read_columns(self, rows: int, start: int, stop: int) -> Array:
+        """Columns [start, stop) of the first `rows` rows, alike."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +219,9 @@ class MatrixRef:
     label: str
     rows: int
     columns: int
-    values: MatrixValues
+    values: StoredValues
 
-    def read(self) -> torch.Tensor:
+    def read(self) -> Array:
         """Return the whole matrix."""
         return self.values.read_rows(0, self.rows)
 

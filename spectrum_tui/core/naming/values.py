@@ -8,12 +8,12 @@ from functools import cached_property, partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from spectrum_tui.core.checkpoint.reading import torch_dtype
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.experts import GATE_AND_UP, GateUpSplit, label
 from spectrum_tui.core.naming.mapping import SourceGroup
 from spectrum_tui.core.naming.parameters import MatrixRef, RuntimeParameter, StoredSource, Window
 from spectrum_tui.core.naming.transformers_api import Item, OneExpert
+from spectrum_tui.core.stored_types import Array, as_numpy, as_torch, torch_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -27,11 +27,11 @@ class DirectValues:
 
     def read(self) -> torch.Tensor:
         """Return all values."""
-        return self.source.read()
+        return as_torch(self.source.read())
 
     def read_expert(self, index: int) -> torch.Tensor:
         """Return the slice `index` of the first dimension."""
-        return self.source.read_rows(index, index + 1)[0]
+        return as_torch(self.source.read_rows(index, index + 1)[0])
 
     def can_read_expert(self) -> bool:
         """Return whether a slice is read without reading the others."""
@@ -202,7 +202,7 @@ def _alike(sources: Sequence[StoredSource], experts: int) -> bool:
 
 
 def _reader(source: StoredSource, row: int) -> Any:
-    return partial(source.read_rows, row, row + 1) if row >= 0 else source.read
+    return lambda: as_torch(source.read_rows(row, row + 1) if row >= 0 else source.read())
 
 
 def _empty_of(source: StoredSource, row: int) -> Any:
@@ -318,16 +318,16 @@ class Computed:
             return rows, columns
         return (rows // 2, columns) if self.split.axis == 1 else (rows, columns // 2)
 
-    def read_rows(self, start: int, stop: int) -> torch.Tensor:
+    def read_rows(self, start: int, stop: int) -> Array:
         """Rows [start, stop) of the converted matrix."""
         if self.expert < 0:
             whole = self.values.read()
-            return whole.reshape(whole.shape[0], -1)[start:stop]
+            return as_numpy(whole.reshape(whole.shape[0], -1)[start:stop])
         matrix = self.values.read_expert(self.expert)
         if self.split is not None:
             matrix = self.split.cut(matrix)[GATE_AND_UP.index(self.part)]
-        return matrix[start:stop]
+        return as_numpy(matrix[start:stop])
 
-    def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:
+    def read_columns(self, rows: int, start: int, stop: int) -> Array:
         """Columns [start, stop) of the first `rows` rows of the converted matrix."""
         return self.read_rows(0, rows)[:, start:stop]

@@ -1,25 +1,24 @@
 """One decoder for each stored form: from a weight's parts to the values that a trainer has.
 
 A decoder holds what the config and the headers say; the stored tensors are given to it in the
-order of its source's parts. torch is imported when the first tensor is decoded.
+order of its source's parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-from spectrum_tui.core.checkpoint.reading import torch_dtype
+import numpy as np
+
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.quantised import kernels
+from spectrum_tui.core.quantised.kernels import FLOAT32, Grid
+from spectrum_tui.core.stored_types import Array, numpy_dtype
 
-if TYPE_CHECKING:
-    import torch
-
-    from spectrum_tui.core.quantised.kernels import Grid
-
-StoredParts = Sequence["torch.Tensor"]
+StoredParts = Sequence[Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +27,9 @@ class Cast:
 
     dtype: str
 
-    def __call__(self, parts: StoredParts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> Array:
         """(weight)"""
-        return parts[0].to(torch_dtype(self.dtype))
+        return parts[0].astype(numpy_dtype(self.dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +47,14 @@ class Blocks:
     packed_fp4: bool = False
     by_scale_type: bool = False
 
-    def __call__(self, parts: StoredParts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> Array:
         """(weight, scale)"""
-        from spectrum_tui.core.quantised import kernels
-
         weight, scale = parts
         return kernels.blocks(
             weight,
             grid_shaped(scale, weight.ndim),
             self.block,
-            torch_dtype(self.dtype),
+            numpy_dtype(self.dtype),
             packed_fp4=self.packed_fp4,
             via=_via(scale, self.by_scale_type),
         )
@@ -69,11 +66,9 @@ class Mxfp4:
 
     dtype: str
 
-    def __call__(self, parts: StoredParts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> Array:
         """(blocks, scales)"""
-        from spectrum_tui.core.quantised import kernels
-
-        return kernels.mxfp4(parts[0], parts[1], torch_dtype(self.dtype))
+        return kernels.mxfp4(parts[0], parts[1], numpy_dtype(self.dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +78,15 @@ class Integers:
     block: tuple[int, int]
     dtype: str
 
-    def __call__(self, parts: StoredParts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> Array:
         """(weight, scale[, zero point])"""
-        from spectrum_tui.core.quantised import kernels
-
         weight, scale, *zero = parts
         grid = kernels.block_grid(
-            grid_shaped(scale, 2).float(), _matrix(weight), self.block, _via(scale, True)
+            grid_shaped(scale, 2).astype(np.float32), _matrix(weight), self.block, _via(scale, True)
         )
         if zero:
-            grid = _with_zero(grid, grid_shaped(zero[0], 2).float())
-        return kernels.integers(weight, grid, torch_dtype(self.dtype))
+            grid = _with_zero(grid, grid_shaped(zero[0], 2).astype(np.float32))
+        return kernels.integers(weight, grid, numpy_dtype(self.dtype))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,33 +105,27 @@ class PackedIntegers:
     has_zero: bool = False
     grouped_by_index: bool = False
 
-    def __call__(self, parts: StoredParts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> Array:
         """(packed, scale[, zero point][, group of each column])"""
-        from spectrum_tui.core.quantised import kernels
-
         packed, scale = parts[0], grid_shaped(parts[1], 2)
         shape = (packed.shape[0], self.columns)
         via = _via(scale, True)
-        grid = kernels.block_grid(scale.float(), shape, self.block, via)
+        grid = kernels.block_grid(scale.astype(np.float32), shape, self.block, via)
         if self.grouped_by_index and bool((parts[-1] >= 0).all()):
             column = _group_index(parts[-1], scale.shape[1])
             grid = kernels.Grid(scale=grid.scale, row=grid.row, column=column, via=via)
         zero = self._zero(parts[2] if self.has_zero else None, grid)
         return kernels.packed_integers(
-            packed, self.bits, self.columns, _with_zero(grid, zero), torch_dtype(self.dtype)
+            packed, self.bits, self.columns, _with_zero(grid, zero), numpy_dtype(self.dtype)
         )
 
-    def _zero(self, stored: torch.Tensor | None, grid: Grid) -> torch.Tensor:
-        import torch
-
-        from spectrum_tui.core.quantised import kernels
-
+    def _zero(self, stored: Array | None, grid: Grid) -> Array:
         raised = 2.0 ** (self.bits - 1)
         if stored is None:
-            return torch.full_like(grid.scale, raised)
-        if stored.dtype != torch.int32:
-            return grid_shaped(stored, 2).float() + raised
-        return kernels.unpack_rows(stored, self.bits)[: grid.scale.shape[0]].float()
+            return np.full_like(grid.scale, raised)
+        if stored.dtype != np.int32:
+            return grid_shaped(stored, 2).astype(np.float32) + raised
+        return kernels.unpack_rows(stored, self.bits)[: grid.scale.shape[0]].astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,25 +142,25 @@ class Gptq:
     zero_less_one: bool
     grouped_by_index: bool
 
-    def __call__(self, parts: StoredParts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> Array:
         """(qweight, qzeros, scales[, g_idx])"""
-        import torch
-
-        from spectrum_tui.core.quantised import kernels
-
         packed, zeros, scale = parts[:3]
         inputs, outputs = packed.shape[0] * 32 // self.bits, packed.shape[1]
         zero = kernels.unpack_columns(zeros, self.bits)[:, :outputs]
         if self.zero_less_one:
             zero = (zero + 1) & (2**self.bits - 1)
         grid = kernels.block_grid(
-            scale.float(), (inputs, outputs), (self.group, 1), _via(scale, True)
+            scale.astype(np.float32), (inputs, outputs), (self.group, 1), _via(scale, True)
         )
         row = _group_index(parts[3], scale.shape[0]) if self.grouped_by_index else grid.row
         grid = kernels.Grid(
-            scale=grid.scale, row=row, column=torch.arange(outputs), zero=zero.float(), via=grid.via
+            scale=grid.scale,
+            row=row,
+            column=np.arange(outputs),
+            zero=zero.astype(np.float32),
+            via=grid.via,
         )
-        return kernels.gptq(packed, self.bits, grid, torch_dtype(self.dtype))
+        return kernels.gptq(packed, self.bits, grid, numpy_dtype(self.dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +169,9 @@ class BnbInt8:
 
     dtype: str
 
-    def __call__(self, parts: StoredParts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> Array:
         """(weight, SCB)"""
-        from spectrum_tui.core.quantised import kernels
-
-        return kernels.bnb_int8(parts[0], parts[1], torch_dtype(self.dtype))
+        return kernels.bnb_int8(parts[0], parts[1], numpy_dtype(self.dtype))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,53 +187,47 @@ class Bnb4Bit:
     nested_block: int = 0
     nested_offset: float = 0.0
 
-    def __call__(self, parts: StoredParts) -> torch.Tensor:
+    def __call__(self, parts: StoredParts) -> Array:
         """(weight, absmax, quant_map[, nested_absmax, nested_quant_map])"""
-        from spectrum_tui.core.quantised import kernels
-
         packed, absmax, code = parts[:3]
         if self.nested_block:
             absmax = kernels.bnb_absmax(
                 absmax, parts[4], parts[3], self.nested_block, self.nested_offset
             )
         return kernels.bnb_4bit(
-            packed, code, absmax.float(), self.block, self.shape, torch_dtype(self.dtype)
+            packed, code, absmax.astype(np.float32), self.block, self.shape, numpy_dtype(self.dtype)
         )
 
 
-def grid_shaped(scale: torch.Tensor, ndim: int) -> torch.Tensor:
+def grid_shaped(scale: Array, ndim: int) -> Array:
     """One scale, one for each row or one for each expert, as a grid of a matrix's blocks."""
-    if scale.numel() == 1:
+    if scale.size == 1:
         return scale.reshape(1, 1)
     if scale.ndim == 1:
-        return scale.view(-1, *(1,) * (ndim - 1))
+        return scale.reshape(-1, *(1,) * (ndim - 1))
     return scale
 
 
-def _matrix(weight: torch.Tensor) -> tuple[int, int]:
+def _matrix(weight: Array) -> tuple[int, int]:
     rows, columns = weight.shape
     return rows, columns
 
 
-def _group_index(stored: torch.Tensor, groups: int) -> torch.Tensor:
+def _group_index(stored: Array, groups: int) -> Array:
     """Group numbers as an index; a damaged one must not wrap around or end in a traceback."""
-    if stored.numel() and not 0 <= int(stored.min()) <= int(stored.max()) < groups:
+    if stored.size and not 0 <= int(stored.min()) <= int(stored.max()) < groups:
         raise CheckpointError(
             f"A group index points outside of its {counted(groups, 'group')}.",
             "Download the model again.",
             field="model",
         )
-    return stored.long()
+    return stored.astype(np.int64)
 
 
-def _via(scale: torch.Tensor, by_scale_type: bool) -> torch.dtype:
+def _via(scale: Array, by_scale_type: bool) -> np.dtype[Any]:
     """Return the type that products are rounded to first."""
-    import torch
-
-    return scale.dtype if by_scale_type and scale.element_size() == 2 else torch.float32
+    return scale.dtype if by_scale_type and scale.itemsize == 2 else FLOAT32
 
 
-def _with_zero(grid: Grid, zero: torch.Tensor) -> Grid:
-    from spectrum_tui.core.quantised import kernels
-
+def _with_zero(grid: Grid, zero: Array) -> Grid:
     return kernels.Grid(scale=grid.scale, row=grid.row, column=grid.column, zero=zero, via=grid.via)

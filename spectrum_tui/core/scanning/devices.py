@@ -7,13 +7,14 @@ that the setup screen can check a device's name before its first paint.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from spectrum_tui.core.errors import InputError, ScanError
 from spectrum_tui.core.gc_pause import import_torch
 from spectrum_tui.core.numbers import size
-from spectrum_tui.core.platforms import cores, half_of_memory, known_free
+from spectrum_tui.core.platforms import cores, half_of_memory, known_free, may_have_gpu
 
 CPU = "cpu"
 
@@ -31,7 +32,12 @@ _SIGNS = (
 
 
 def available_devices() -> tuple[str, ...]:
-    """Return the devices of this machine by torch's names, the CPU first."""
+    """Return the devices of this machine by torch's names, the CPU first.
+
+    torch, whose import takes a second, is asked only where there may be another.
+    """
+    if not may_have_gpu():
+        return (CPU,)
     import_torch()
     import torch
 
@@ -129,17 +135,24 @@ def current(device: str) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Set torch's number of threads for a while (0 leaves it alone); its own comes back."""
-    import torch
+def one_thread_each() -> Iterator[None]:
+    """Let every call of BLAS, LAPACK and torch compute with one thread for a while: there is a
+    matrix for each core, and more threads would sum in another order."""
+    from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    if threads:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    from spectrum_tui.core.scoring import openblas
+
+    openblas.library()  # what is loaded later would not be limited
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    with threadpool_limits(1, "blas"):
+        if torch:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(before)
 
 
 # -- memory ------------------------------------------------------------------------------------

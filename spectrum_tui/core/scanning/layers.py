@@ -169,21 +169,25 @@ class LayerWork:
 def memory_need(layer: Layer) -> int:
     """Return the bytes that one matrix of a layer takes while it is in work.
 
-    2.5 Gram matrices of the shorter side and two chunks in float64, beside what is held of the
+    2.5 Gram matrices of the shorter side and two blocks in float64, beside what is held of the
     stored values.
     """
     short = min(layer.rows, layer.columns)
-    return int(GRAM_COPIES * 8 * short**2 + 2 * 8 * CHUNK_ELEMENTS + held_bytes(layer))
+    block = 8 * max(CHUNK_ELEMENTS, short * short // 8)
+    return int(GRAM_COPIES * gram_bytes(layer) + 2 * block + held_bytes(layer))
+
+
+def gram_bytes(layer: Layer) -> int:
+    """Return the bytes of one matrix's Gram matrix in float64."""
+    return 8 * min(layer.rows, layer.columns) ** 2
 
 
 def held_bytes(layer: Layer) -> int:
-    """Return the bytes of one matrix that the CPU's memory holds: a strip of a wide one, all
-    of one that is decoded whole (4 bytes each at most)."""
+    """Return the bytes of one matrix that the CPU's memory holds: a strip of it, all of one
+    that is decoded whole (4 bytes each at most)."""
     rows, columns = layer.rows, layer.columns
     if not all(matrix.values.by_rows for matrix in layer.matrices[:1]):
         return 4 * rows * columns
-    if columns <= rows:
-        return 0
     whole = layer.nbytes // layer.matrix_count
     return min(whole, whole * STRIP_ELEMENTS // (rows * columns))
 

@@ -44,7 +44,12 @@ from spectrum_tui.core.scanning.devices import (
     free_memory,
 )
 from spectrum_tui.core.scanning.following import Followed, turn
-from spectrum_tui.core.scanning.layers import LayerWork, how_many_fit
+from spectrum_tui.core.scanning.layers import (
+    LayerWork,
+    gram_bytes,
+    how_many_fit,
+    memory_need,
+)
 from spectrum_tui.core.scanning.precision import undecided_in_groups
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST
@@ -264,9 +269,12 @@ def _settle_order(
 
 
 def _helpers(plan: ScanPlan, works: Sequence[LayerWork]) -> int:
-    """Threads that share the products of all matrices in work: every core, 1 where there is a
-    matrix for each of at least half of them, 0 for a scan on GPUs."""
-    if plan.devices[0] != CPU:
+    """Threads that only help with the matrices of others: the cores that have none, as far as
+    there is memory for a Gram matrix more in each."""
+    if plan.devices[0] != CPU or not works:
         return 0
     in_work = min(plan.batch_size, sum(len(work.missing) for work in works))
-    return cores() if cores() >= 2 * in_work else 1
+    needed = in_work * max(memory_need(work.layer) for work in works)
+    each = max(gram_bytes(work.layer) for work in works)
+    fitting = int((SHARE * free_memory(CPU) - needed) // max(1, each))
+    return max(0, min(cores() - in_work, fitting))

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 from spectrum_tui.core.errors import ModelChangedError
@@ -23,14 +23,15 @@ from spectrum_tui.core.scanning.devices import (
     current,
     is_out_of_memory,
     load_solvers,
+    one_thread_each,
     refuse_if_lost,
     release,
     too_large,
-    torch_threads,
 )
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.metrics import FAILED, every_metric
+from spectrum_tui.core.scoring.sharing import Sharing, helped_by, helping
 from spectrum_tui.core.scoring.snr import why_unscored
 
 log = logging.getLogger(__name__)
@@ -73,9 +74,9 @@ class Workers:
 
     Costliest first, so that no thread is left alone with the vocabulary matrix at the end.
     Daemon threads, because an executor's would hold the process at exit until their matrix is
-    finished. On a CPU each computes with one thread of torch, and where there are more cores than
-    workers, `helpers` of them share the products: no score depends on either number. On GPUs,
-    with `helpers` 0, torch's setting is left alone.
+    finished. On a CPU each computes with one thread. One that is between two matrices helps with
+    the parts of the longest ones first, and so do `helpers` threads that have none of their own:
+    no score depends on either number.
 
     A matrix that does not fit into a device's memory goes back, and half as many are in work
     there from then on; one that does not fit alone is computed on the CPU.
@@ -96,8 +97,10 @@ class Workers:
         self._journal = journal
         self._pools = [WorkerPool(device, min(workers, len(self._todo))) for device in devices]
         self._precision = precision
-        self._torch_threads = 1 if helpers else 0
-        self._helpers = ThreadPoolExecutor(helpers, "helper") if helpers > 1 else None
+        on_cpu = list(devices) == [CPU]
+        self._one_thread_each = one_thread_each if on_cpu else nullcontext
+        self._sharing = Sharing(self._pools[0].threads + helpers) if on_cpu else None
+        self._helpers = helpers
         self._free = known_free()  # before anything is in work
         self._lock = threading.Lock()
         self._cpu_turn = threading.Lock()
@@ -121,7 +124,7 @@ class Workers:
             self._stop.set()
         for pool in self._pools:
             load_solvers(pool.device)
-        with torch_threads(self._torch_threads):
+        with self._one_thread_each(), helping(self._sharing, self._helpers):
             for thread in self._running:
                 thread.start()
             left = len(self._running)
@@ -141,8 +144,6 @@ class Workers:
         for thread in self._running:
             if thread.ident is not None:
                 thread.join()
-        if self._helpers is not None:
-            self._helpers.shutdown()
 
     def _next(self, cancelled: Callable[[], bool]) -> ScanEvent | BaseException | None:
         """Return the next event; looks ten times a second whether the scan is cancelled."""
@@ -156,13 +157,18 @@ class Workers:
 
     def _work(self, pool: WorkerPool) -> None:
         try:
-            with current(pool.device), svd.helped_by(self._helpers):
+            with current(pool.device), helped_by(self._sharing):
                 while (task := self._take(pool)) is not None:
                     self._score(pool, *task)
+                    self._help()
         except BaseException as exc:
             self._events.put(exc)
         finally:
             self._events.put(None)
+
+    def _help(self) -> None:
+        while self._sharing is not None and self._sharing.help():
+            pass
 
     def _take(self, pool: WorkerPool) -> tuple[LayerWork, int, int] | None:
         """Return the next matrix, and how many may be in work on the device together with it,

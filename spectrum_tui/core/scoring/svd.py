@@ -9,17 +9,18 @@ decomposition, as accurate as an SVD of the whole matrix, computes them again.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from spectrum_tui.core.results.results import FloatArray
+from spectrum_tui.core.scoring import sharing
+from spectrum_tui.core.scoring.on_cpu import Cpu
+from spectrum_tui.core.scoring.on_torch import Torch
 from spectrum_tui.core.scoring.snr import EPS, UnscorableError, relative_error_bound
+from spectrum_tui.core.stored_types import Array
 
 if TYPE_CHECKING:
     import torch
@@ -30,32 +31,26 @@ EPS32 = 2.0**-24
 SCORABLE = ("F64", "F32", "F16", "BF16")
 """Stored types that are numbers as they stand; anything else is quantised or an index."""
 
-CHUNK_ELEMENTS = 2**21
-"""Elements that are float64 at one time beside the Gram matrix: 16 MiB."""
+CHUNK_ELEMENTS = 2**19
+"""Elements that are widened at one time beside the Gram matrix: 4 MiB of float64. Blocks of an
+eighth as many rows as columns at least, since each is added to the whole Gram matrix."""
 
-STRIP_ELEMENTS = 2**27
-"""Elements of a wide matrix that are held as they are stored: 256 MiB of bfloat16. The widest of
-an 8 B model have 2^26, those of 405 B models 2^30; one of 2^33 takes 17 GB."""
+STRIP_ELEMENTS = 2**24
+"""Elements that are held as they are stored: 32 MiB of bfloat16. A strip of a wide matrix is read
+row by row, of 4,096 rows 8 KiB at a time."""
 
 EXACT, FAST = "exact", "fast"
 """`exact`: float64 throughout. `fast`: float32 where its error provably changes nothing that
 matters, float64 for the rest."""
 
-TOLERANCE = {EXACT: 1e-10, FAST: 1e-4}
+DTYPES = {EXACT: "float64", FAST: "float32"}
+
+TOLERANCE = {EXACT: 5e-10, FAST: 1e-4}
 """Largest relative error of an SNR that the Gram matrix may bring before a better way is taken;
-for `exact`, ten times below the 1e-9 that the program promises."""
+for `exact`, half of the 1e-9 that the program promises."""
 
 WAYS = {EXACT: (EXACT,), FAST: (FAST, EXACT)}
 """The Gram matrices that are tried in turn before the QR decomposition."""
-
-MIN_BLOCK = 64
-"""Columns of a block of the Gram matrix below which a call costs more than it saves."""
-
-MIN_SHARED = 512
-"""Columns of a Gram matrix below which sharing its blocks out costs more than it saves."""
-
-PADDING = 8
-"""Columns between two rows that would otherwise share cache lines: 64 bytes of float64."""
 
 FLOAT32_RANGE = (1e-18, 1e30)
 """Eigenvalues outside of it are left to float64: their neighbours would under- or overflow."""
@@ -86,13 +81,59 @@ class MatrixValues(Protocol):
         """Whether reading it in pieces costs no more than at once."""
         ...
 
-    def read_rows(self, start: int, stop: int) -> torch.Tensor:
-        """Rows [start, stop), on the CPU, in the type that the values have when decoded."""
+    def read_rows(self, start: int, stop: int) -> Array | torch.Tensor:
+        """Rows [start, stop), in the type that the values have when decoded."""
         ...
 
-    def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:
+    def read_columns(self, rows: int, start: int, stop: int) -> Array | torch.Tensor:
         """Columns [start, stop) of the first `rows` rows, alike."""
         ...
+
+
+class Gram(Protocol):
+    """The sum of block^T·block over the blocks of a matrix."""
+
+    def add(self, block: Any) -> None:
+        """Add the products of a block of `short` columns, stored in whatever type."""
+        ...
+
+    def add_sum(self, other: Any) -> None:
+        """Add what was summed over other blocks of the same matrix."""
+        ...
+
+    def is_finite(self) -> bool:
+        """Return whether the sums of squares are: NaN and infinity stay what they are."""
+        ...
+
+    def eigenvalues(self) -> FloatArray | None:
+        """Return them in ascending order, float64; None where they are not found. The sums are
+        lost."""
+        ...
+
+
+class Device(Protocol):
+    """What singular values are computed on: a library on a device."""
+
+    parts: int
+    """Parts that a matrix is split into at the most, for threads that help each other."""
+
+    def gram(self, short: int, dtype: str) -> Gram:
+        """Return an empty sum of products of `short` columns, float64 or float32."""
+        ...
+
+    def is_finite(self, block: Any) -> bool:
+        """Return whether a block holds neither NaN nor infinity."""
+        ...
+
+    def qr_singular_values(self, short: int, blocks: Iterable[Any]) -> FloatArray:
+        """Return the singular values of stacked blocks, descending, by QR decompositions folded
+        over them and an SVD of the last triangle."""
+        ...
+
+
+def device_of(name: str) -> Device:
+    """Return the device of a name of torch's; the CPU without torch."""
+    return Cpu() if name == "cpu" else Torch(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +165,7 @@ def singular_values(
 
 @dataclass(frozen=True, slots=True)
 class StoredMatrix:
-    """A rows x columns matrix on disk, and the pieces that it is worked on in."""
+    """A rows x columns matrix on disk, and the blocks that it is worked on in."""
 
     values: MatrixValues
     rows: int
@@ -135,52 +176,46 @@ class StoredMatrix:
         """The shorter side: how many singular values there are."""
         return min(self.rows, self.columns)
 
-    def chunks(self, device: str, dtype: torch.dtype) -> Iterator[torch.Tensor]:
-        """Pieces with `short` columns each, that stacked have the same singular values.
+    @property
+    def long(self) -> int:
+        """The longer side, which is cut into blocks."""
+        return max(self.rows, self.columns)
 
-        A tall matrix is read in blocks of rows; of a wide one, strips of the stored values are
-        held and blocks of them are widened, and so is all of one that can only be decoded whole.
+    def parts(self, most: int) -> int:
+        """Return how many parts of the longer side are worth a Gram matrix each: `most` at the
+        most, by the shape alone."""
+        return max(1, min(most, self.long // (2 * self.short))) if self.values.by_rows else 1
+
+    def blocks(self, part: int = 0, parts: int = 1) -> Iterator[Any]:
+        """Yield blocks of one of `parts` parts, with `short` columns each, as they are stored;
+        those of all parts stacked have the same singular values as the matrix.
+
+        Blocks of a tall matrix are rows of it, those of a wide one columns. Where they cannot be
+        read alone, the whole matrix is held.
         """
-        step = max(1, CHUNK_ELEMENTS // self.short)
-        for held in self._held(step):
-            moved = held.to(device)
-            for start in range(0, len(moved), step):
-                yield _widened(moved[start : start + step], dtype)
-            del held, moved  # before the next is read
+        step = max(1, CHUNK_ELEMENTS // self.short, self.short // 8)
+        length = -(-self.long // (step * parts)) * step
+        first, last = part * length, min((part + 1) * length, self.long)
+        for held in self._held(first, last, step):
+            for start in range(0, len(held), step):
+                yield held[start : start + step]
+            del held  # before the next is read
 
-    def _held(self, step: int) -> Iterator[torch.Tensor]:
+    def _held(self, first: int, last: int, step: int) -> Iterator[Any]:
         """Yield what is read at one time, with `short` columns, in whole multiples of `step` rows:
-        so that the pieces are the same however much is held."""
+        so that the blocks are the same however much is held."""
         tall = self.rows >= self.columns
         if not self.values.by_rows:
             whole = self.values.read_rows(0, self.rows)
             yield whole if tall else whole.T
-        elif tall:
-            for start in range(0, self.rows, step):
-                yield self.values.read_rows(start, min(start + step, self.rows))
-        else:
-            strip = max(step, STRIP_ELEMENTS // self.rows // step * step)
-            for start in range(0, self.columns, strip):
-                stop = min(start + strip, self.columns)
-                if stop - start == self.columns:
-                    yield self.values.read_rows(0, self.rows).T
-                else:
-                    yield self.values.read_columns(self.rows, start, stop).T
-
-
-def _widened(block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return the block in another type, its rows a little apart where they would share cache lines.
-
-    Rows of 1024 float64 values lie 8 KiB apart, which maps their columns to the same few lines
-    of a CPU's cache: half of the Gram matrix then takes 120 ms for 2048 rows, padded 69 ms.
-    """
-    import torch
-
-    rows, columns = block.shape
-    if columns % 512 or block.device.type != "cpu":
-        return block.to(dtype)
-    padded = torch.empty(rows, columns + PADDING, dtype=dtype)[:, :columns]
-    return padded.copy_(block)
+            return
+        strip = max(step, STRIP_ELEMENTS // self.short // step * step)
+        for start in range(first, last, strip):
+            stop = min(start + strip, last)
+            if tall:
+                yield self.values.read_rows(start, stop)
+            else:
+                yield self.values.read_columns(self.rows, start, stop).T
 
 
 def gram_singular_values(
@@ -188,27 +223,49 @@ def gram_singular_values(
 ) -> tuple[FloatArray, FloatArray]:
     """(singular values in descending order, a bound on each one's absolute error).
 
-    An eigenvalue of the Gram matrix that is off by d makes its singular value s off by at most
-    d/s, and by sqrt(d) where it is lost in rounding; d is that of `eigenvalue_errors`.
+    An eigenvalue of the Gram matrix that is off by d at most, d that of `eigenvalue_errors`,
+    leaves the root of it off by s - sqrt(s^2 - d) = d / (s + sqrt(s^2 - d)) at most, and by
+    sqrt(d) where it is lost in rounding.
     """
-    import torch
-
-    dtype = torch.float64 if precision == EXACT else torch.float32
-    gram = torch.zeros(matrix.short, matrix.short, dtype=dtype, device=device)
-    for chunk in matrix.chunks(device, dtype):
-        _add_gram(gram, chunk)
-        if not bool(torch.isfinite(gram.diagonal()).all()):
-            if precision == EXACT:
-                _refuse_non_finite(chunk)
-            return _unknown(matrix.short)  # squares overflow, if nothing worse
-    eigenvalues = torch.linalg.eigvalsh(gram, UPLO="L").flip(0).double().clamp_(min=0.0)
-    found: FloatArray = eigenvalues.cpu().numpy()
+    gram = _gram(matrix, device_of(device), precision)
+    eigenvalues = gram.eigenvalues() if gram is not None else None
+    if eigenvalues is None:
+        return _unknown(matrix.short)
+    found: FloatArray = np.maximum(eigenvalues[::-1], 0.0)
     low, high = FLOAT32_RANGE
     if precision == FAST and not low < found[0] < high:
         return _unknown(matrix.short)
     values: FloatArray = np.sqrt(found)
-    slack = eigenvalue_errors(found, max(matrix.rows, matrix.columns), precision)
-    return values, slack / np.maximum(values, np.sqrt(slack) + np.finfo(np.float64).tiny)
+    slack = eigenvalue_errors(found, matrix.long, precision)
+    least = np.sqrt(np.maximum(found - slack, 0.0)) + np.finfo(np.float64).tiny
+    return values, slack / np.maximum(values + least, np.sqrt(slack) + np.finfo(np.float64).tiny)
+
+
+def _gram(matrix: StoredMatrix, device: Device, precision: str) -> Gram | None:
+    """Return the Gram matrix of the shorter side; None where squares overflow, if nothing worse.
+
+    The longest are summed in parts, in their order. Whether it is finite is asked once, since
+    each time a GPU would be waited for. Raises UnscorableError, in float64, for a matrix that is
+    not finite.
+    """
+    parts = matrix.parts(device.parts)
+
+    def summed(part: int) -> Gram:
+        gram = device.gram(matrix.short, DTYPES[precision])
+        for block in matrix.blocks(part, parts):
+            gram.add(block)
+        return gram
+
+    grams = iter(sharing.each(summed, parts))
+    total = next(grams)
+    for gram in grams:
+        total.add_sum(gram)
+    if total.is_finite():
+        return total
+    if precision == EXACT:
+        for _ in _finite(device, matrix.blocks()):
+            pass
+    return None
 
 
 def eigenvalue_errors(eigenvalues: FloatArray, long: int, precision: str) -> FloatArray:
@@ -239,66 +296,19 @@ def _unknown(count: int) -> tuple[FloatArray, FloatArray]:
     return nothing, nothing
 
 
-class _Helpers(threading.local):
-    """Who takes part in the products of the matrix that this thread has in work."""
-
-    pool: Executor | None = None
-
-
-_helpers = _Helpers()
-
-
-@contextmanager
-def helped_by(pool: Executor | None) -> Iterator[None]:
-    """While it lasts, the blocks of this thread's Gram matrices are shared out to the pool.
-
-    Each block is one product in one thread, so that scores are the same to the last bit for any
-    number of them. More threads inside LAPACK would not be: eigenvalues differ by 1e-14 then.
-    """
-    _helpers.pool = pool
-    try:
-        yield
-    finally:
-        _helpers.pool = None
-
-
-def _add_gram(gram: torch.Tensor, chunk: torch.Tensor) -> None:
-    """Add chunk^T·chunk to the lower half of the Gram matrix, which is all that is looked at.
-
-    In eight steps 9/16 of the products; at 4096 columns 0.6 of the time of the whole.
-    """
-    columns = len(gram)
-    step = max(MIN_BLOCK, -(-columns // 8))
-
-    def add(start: int) -> None:
-        end = min(start + step, columns)
-        gram[start:end, :end].addmm_(chunk[:, start:end].T, chunk[:, :end])
-
-    starts = range(0, columns, step)
-    pool = _helpers.pool if columns >= MIN_SHARED else None
-    for _ in pool.map(add, reversed(starts)) if pool is not None else map(add, starts):
-        pass
-
-
 def qr_singular_values(matrix: StoredMatrix, device: str) -> FloatArray:
-    """Singular values by a QR decomposition folded over the chunks, then an SVD of R.
+    """Singular values by a QR decomposition folded over the blocks, then an SVD of R.
 
     Backward stable like an SVD of the whole matrix (the values are off by some eps·S[0]), at
     the memory of R; about four times the work of the Gram matrix.
     """
-    import torch
-
-    triangle = torch.zeros(0, matrix.short, dtype=torch.float64, device=device)
-    for chunk in matrix.chunks(device, torch.float64):
-        _refuse_non_finite(chunk)
-        triangle = torch.linalg.qr(torch.cat((triangle, chunk)), mode="r").R
-    values: FloatArray = torch.linalg.svdvals(triangle).cpu().numpy()
-    return values
+    on = device_of(device)
+    return on.qr_singular_values(matrix.short, _finite(on, matrix.blocks()))
 
 
-def _refuse_non_finite(chunk: torch.Tensor) -> None:
-    """Before any work on it: LAPACK would go on with NaN for minutes."""
-    import torch
-
-    if not bool(torch.isfinite(chunk).all()):
-        raise UnscorableError("holds NaN or Inf")
+def _finite(device: Device, blocks: Iterable[Any]) -> Iterator[Any]:
+    """Refuse before any work on it what is not finite: LAPACK would go on with NaN for minutes."""
+    for block in blocks:
+        if not device.is_finite(block):
+            raise UnscorableError("holds NaN or Inf")
+        yield block

@@ -25,6 +25,7 @@ from spectrum_tui.core.results.results import MetricColumn, Provenance, Result, 
 from spectrum_tui.core.scoring.metrics import described
 from spectrum_tui.core.scoring.snr import mean, why_unscored
 from spectrum_tui.core.scoring.svd import EXACT, singular_values
+from spectrum_tui.core.stored_types import Array, as_numpy
 from spectrum_tui.core.text import safe
 from spectrum_tui.core.training.live_adapters import LiveAdapter, live_adapters
 from spectrum_tui.core.training.live_names import (
@@ -94,23 +95,26 @@ class LiveLayer:
 class _Values:
     """A tensor as the rows that `core.scoring.svd` reads."""
 
-    tensor: torch.Tensor
+    values: Array | torch.Tensor
     by_rows: bool = True
 
-    def read_rows(self, start: int, stop: int) -> torch.Tensor:
+    def read_rows(self, start: int, stop: int) -> Array | torch.Tensor:
         """Rows [start, stop), a view."""
-        return self.tensor[start:stop]
+        return self.values[start:stop]
 
-    def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:
+    def read_columns(self, rows: int, start: int, stop: int) -> Array | torch.Tensor:
         """Columns [start, stop) of the first `rows` rows, a view."""
-        return self.tensor[:rows, start:stop]
+        return self.values[:rows, start:stop]
 
 
 def _score(matrix: torch.Tensor, metric: str) -> float:
     rows, columns = matrix.shape
     # Apple's GPUs have no float64.
-    device = "cpu" if matrix.device.type == "mps" else str(matrix.device)
-    found = singular_values(_Values(matrix), rows, columns, device, EXACT)
+    if matrix.device.type in ("cpu", "mps"):
+        values, device = _Values(as_numpy(matrix.detach().cpu())), "cpu"
+    else:
+        values, device = _Values(matrix.detach()), str(matrix.device)
+    found = singular_values(values, rows, columns, device, EXACT)
     return described(metric).of(found.values, rows, columns)
 
 

@@ -17,7 +17,7 @@ from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.plan import plan_parameters
 from spectrum_tui.core.quantised.dequantise import Dequantised
 from tests import quantisers as q
-from tests.checkpoints import Tensors
+from tests.checkpoints import Tensors, equal
 from tests.quantised import LAYER, by_name, config, dequantised, of_layer, the_weight
 
 # ---- transformers' own dequantisation
@@ -97,7 +97,7 @@ def test_fp8_experts_are_what_transformers_loads(tmp_path: Path) -> None:
     wanted = loaded(tmp_path / "fp8")
     assert_plan_is(tmp_path / "fp8", result, wanted)
     expert = by_name(result)["model.layers.0.mlp.experts.2.down_proj.weight"]
-    assert torch.equal(expert.read(), wanted["model.layers.0.mlp.experts.down_proj"][2])
+    assert equal(expert.read(), wanted["model.layers.0.mlp.experts.down_proj"][2])
 
 
 def assert_plan_is(folder: Path, result: Dequantised, wanted: Tensors) -> None:
@@ -108,12 +108,12 @@ def assert_plan_is(folder: Path, result: Dequantised, wanted: Tensors) -> None:
     assert not plan.unexpected
     for parameter in plan.parameters:
         values = plan.values[parameter.name]
-        assert torch.equal(values.read(), wanted[parameter.name]), parameter.name
+        assert equal(values.read(), wanted[parameter.name]), parameter.name
         assert not parameter.problem
         for expert in range(parameter.experts):
             assert values.can_read_expert()
             slice_ = values.read_expert(expert)
-            assert torch.equal(slice_, wanted[parameter.name][expert]), parameter.name
+            assert equal(slice_, wanted[parameter.name][expert]), parameter.name
 
 
 def gpt_oss(folder: Path) -> tuple[Tensors, dict[str, Any]]:
@@ -154,7 +154,7 @@ def test_mxfp4_by_the_values_of_the_standard(tmp_path: Path) -> None:
         values = q.fp4_bytes(packed[expert].reshape(32, -1)).reshape(32, 2, 32)
         values *= 2.0 ** (power[expert].astype(np.float32) - 127)[:, :, None]
         wanted = q.rounded(values.reshape(32, 64).T)
-        assert torch.equal(sources[name].read()[expert], wanted)
+        assert equal(sources[name].read()[expert], wanted)
 
 
 # ---- FP8
@@ -172,16 +172,16 @@ def test_fp8_with_the_last_block_cut_short(
     stored = of_layer({"weight": weight, "weight_scale_inv": scale})
     source = the_weight(dequantised(tmp_path, stored, entry))
     wanted = q.rounded(q.blockwise(weight, scale, (block, block)))
-    assert torch.equal(source.read(), wanted)
+    assert equal(source.read(), wanted)
     assert not source.row_aligned
-    assert torch.equal(source.read_rows(1, 4), wanted[1:4])
+    assert equal(source.read_rows(1, 4), wanted[1:4])
 
 
 def test_fp8_without_a_block_size_in_the_config_takes_a_power_of_two(tmp_path: Path) -> None:
     weight, scale = q.fp8(1, 24, 40), q.scales(2, 2, 3)
     stored = of_layer({"weight": weight, "weight_scale_inv": scale})
     source = the_weight(dequantised(tmp_path, stored, config("fp8")))
-    assert torch.equal(source.read(), q.rounded(q.blockwise(weight, scale, (16, 16))))
+    assert equal(source.read(), q.rounded(q.blockwise(weight, scale, (16, 16))))
 
 
 @pytest.mark.parametrize(
@@ -201,8 +201,8 @@ def test_fp8_scales_by_their_other_names_and_shapes(
     result = dequantised(tmp_path, of_layer({"weight": weight, leaf: scale}), config("fp8"))
     source = the_weight(result)
     grid = scale.reshape(-1, 1)
-    assert torch.equal(source.read(), q.rounded(q.blockwise(weight, grid, block)))
-    assert torch.equal(source.read_rows(2, 3), source.read()[2:3])
+    assert equal(source.read(), q.rounded(q.blockwise(weight, grid, block)))
+    assert equal(source.read_rows(2, 3), source.read()[2:3])
     assert source.row_aligned == (scale.numel() == 12)
 
 
@@ -214,7 +214,7 @@ def test_fp8_with_scales_that_are_powers_of_two(tmp_path: Path, as_bytes: bool) 
     stored = of_layer({"weight": weight, "weight_scale_inv": scale})
     source = the_weight(dequantised(tmp_path, stored, config("mxfp8")))
     factor = torch.from_numpy(2.0 ** (power.numpy().astype(np.float32) - 127))
-    assert torch.equal(source.read(), q.rounded(q.blockwise(weight, factor, (1, 32))))
+    assert equal(source.read(), q.rounded(q.blockwise(weight, factor, (1, 32))))
 
 
 def test_fp4_in_bytes_beside_fp8(tmp_path: Path) -> None:
@@ -227,9 +227,9 @@ def test_fp4_in_bytes_beside_fp8(tmp_path: Path) -> None:
     entry = config("fp8", weight_block_size=[128, 128])
     sources = by_name(dequantised(tmp_path, stored, entry))
     assert sources["e.weight"].shape == (6, 64)
-    assert torch.equal(sources["e.weight"].read(), q.rounded(q.fp4_bytes(packed)) / 128)
+    assert equal(sources["e.weight"].read(), q.rounded(q.fp4_bytes(packed)) / 128)
     wanted = q.rounded(q.blockwise(weight, scale, (128, 128)))
-    assert torch.equal(sources["d.weight"].read(), wanted)
+    assert equal(sources["d.weight"].read(), wanted)
 
 
 @pytest.mark.parametrize("per_expert", [(2, 3), (1, 1), ()])
@@ -243,8 +243,8 @@ def test_fused_fp8_experts_one_at_a_time(tmp_path: Path, per_expert: tuple[int, 
         block = (16, 16) if per_expert == (2, 3) else (24, 40)
         grid = scale[expert].reshape(per_expert or (1, 1))
         wanted = q.rounded(q.blockwise(weight[expert], grid, block))
-        assert torch.equal(source.read_rows(expert, expert + 1)[0], wanted)
-        assert torch.equal(source.read()[expert], wanted)
+        assert equal(source.read_rows(expert, expert + 1)[0], wanted)
+        assert equal(source.read()[expert], wanted)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_values_are_rounded_to_the_type_of_the_config(
         q.blockwise(weight, scale, (12, 10)), getattr(torch, named.rsplit(".", maxsplit=1)[-1])
     )
     assert source.dtype == dtype
-    assert torch.equal(source.read(), wanted)
+    assert equal(source.read(), wanted)
 
 
 def test_scales_of_activations_and_caches_are_dropped(tmp_path: Path) -> None:
@@ -279,5 +279,5 @@ def test_scales_of_activations_and_caches_are_dropped(tmp_path: Path) -> None:
 def test_fp8_without_scales_is_taken_as_it_stands(tmp_path: Path) -> None:
     weight = q.fp8(1, 4, 6)
     result = dequantised(tmp_path, of_layer({"weight": weight}), {"dtype": "bfloat16"})
-    assert torch.equal(the_weight(result).read(), weight.to(torch.bfloat16))
+    assert equal(the_weight(result).read(), weight.to(torch.bfloat16))
     assert result.quantisation.banner.startswith("Stored as FP8 without scales: ")

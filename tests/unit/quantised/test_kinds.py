@@ -13,7 +13,7 @@ from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.quantised.dequantise import dequantise
 from spectrum_tui.core.quantised.detect import NOT_QUANTISED, Quantisation, detect
 from tests import quantisers as q
-from tests.checkpoints import Tensors, llama, save
+from tests.checkpoints import Tensors, equal, llama, save
 from tests.quantised import INSTEAD, LAYER, config, dequantised, of_layer, the_weight
 
 # ---- which quantisation
@@ -156,7 +156,7 @@ def test_odd_settings_are_no_traceback(tmp_path: Path, groups: Any) -> None:
     made = q.compressed_pack(1, 4, 32, 16)
     entry = config("compressed-tensors", format="pack-quantized", config_groups=groups)
     source = the_weight(dequantised(tmp_path, of_layer(made.stored), entry))
-    assert torch.equal(source.read(), q.rounded(made.values))
+    assert equal(source.read(), q.rounded(made.values))
 
 
 # ---- damaged checkpoints

@@ -11,6 +11,7 @@ import torch
 
 from spectrum_tui.core.errors import CheckpointError
 from tests import quantisers as q
+from tests.checkpoints import equal
 from tests.quantised import INSTEAD, by_name, config, dequantised, of_layer, the_weight
 
 # ---- compressed-tensors
@@ -29,9 +30,9 @@ def test_compressed_tensors_packed(tmp_path: Path, bits: int, symmetric: bool, i
     entry = ct("pack-quantized", num_bits=bits, group_size=16)
     result = dequantised(tmp_path, of_layer(made.stored), entry)
     source = the_weight(result)
-    assert torch.equal(source.read(), q.rounded(made.values))
+    assert equal(source.read(), q.rounded(made.values))
     assert source.row_aligned == (symmetric and not index)
-    assert torch.equal(source.read_rows(2, 3), source.read()[2:3])
+    assert equal(source.read_rows(2, 3), source.read()[2:3])
     assert result.quantisation.banner == (
         "Stored as compressed-tensors: the scores are those of the rounded weights. For the"
         " model's own, scan the full-precision model that it was made from."
@@ -46,7 +47,7 @@ def test_compressed_tensors_packed_with_a_width_that_is_padded(
     entry = ct("pack-quantized", num_bits=4, group_size=16)
     source = the_weight(dequantised(tmp_path, of_layer(made.stored), entry))
     assert source.shape == (7, 44)
-    assert torch.equal(source.read(), q.rounded(made.values))
+    assert equal(source.read(), q.rounded(made.values))
 
 
 def test_compressed_tensors_index_that_says_in_order(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_compressed_tensors_index_that_says_in_order(tmp_path: Path) -> None:
     stored = made.stored | {"weight_g_idx": torch.full((32,), -1, dtype=torch.int32)}
     entry = ct("pack-quantized", num_bits=4, group_size=16)
     source = the_weight(dequantised(tmp_path, of_layer(stored), entry))
-    assert torch.equal(source.read(), q.rounded(made.values))
+    assert equal(source.read(), q.rounded(made.values))
 
 
 def test_compressed_tensors_of_two_widths(tmp_path: Path) -> None:
@@ -63,8 +64,8 @@ def test_compressed_tensors_of_two_widths(tmp_path: Path) -> None:
     entry = config("compressed-tensors", format="pack-quantized", config_groups=groups)
     stored = of_layer(four.stored, "a") | of_layer(eight.stored, "b")
     sources = by_name(dequantised(tmp_path, stored, entry))
-    assert torch.equal(sources["a.weight"].read(), q.rounded(four.values))
-    assert torch.equal(sources["b.weight"].read(), q.rounded(eight.values))
+    assert equal(sources["a.weight"].read(), q.rounded(four.values))
+    assert equal(sources["b.weight"].read(), q.rounded(eight.values))
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
@@ -84,8 +85,8 @@ def test_compressed_tensors_integers(
     columns = np.arange(24) // 8 if shape == (6, 3) else np.zeros(24, np.int64)
     grid = shape if len(shape) == 2 else (-1, 1)
     scale_of, zero_of = (part.reshape(grid)[:, columns] for part in (scale.numpy(), zero))
-    assert torch.equal(source.read(), q.rounded((weight - zero_of).astype(np.float32) * scale_of))
-    assert torch.equal(source.read_rows(3, 4), source.read()[3:4])
+    assert equal(source.read(), q.rounded((weight - zero_of).astype(np.float32) * scale_of))
+    assert equal(source.read_rows(3, 4), source.read()[3:4])
 
 
 @pytest.mark.parametrize("shape", [(6, 1), (1,)])
@@ -97,7 +98,7 @@ def test_compressed_tensors_fp8(tmp_path: Path, shape: tuple[int, ...]) -> None:
     )
     block = (1, 10) if scale.numel() == 6 else (6, 10)
     wanted = q.rounded(q.blockwise(weight, scale.reshape(-1, 1), block))
-    assert torch.equal(source.read(), wanted)
+    assert equal(source.read(), wanted)
 
 
 def test_compressed_tensors_multiplies_in_the_type_of_its_scales(tmp_path: Path) -> None:
@@ -107,8 +108,8 @@ def test_compressed_tensors_multiplies_in_the_type_of_its_scales(tmp_path: Path)
     source = the_weight(dequantised(tmp_path, stored, ct("float-quantized", num_bits=8)))
     product = q.blockwise(weight, scale.float(), (1, 64))
     wanted = q.rounded(product, torch.float16).to(torch.bfloat16)
-    assert torch.equal(source.read(), wanted)
-    assert not torch.equal(q.rounded(product), wanted)
+    assert equal(source.read(), wanted)
+    assert not equal(q.rounded(product), wanted)
 
 
 # ---- bitsandbytes
@@ -121,9 +122,9 @@ def test_bitsandbytes_4bit(tmp_path: Path, book: str, error: float, nested: bool
     made = q.bnb_4bit(weight, book, nested=nested)
     result = dequantised(tmp_path, of_layer(made.stored), config("bitsandbytes", load_in_4bit=True))
     source = the_weight(result)
-    assert torch.equal(source.read(), q.rounded(made.values))
+    assert equal(source.read(), q.rounded(made.values))
     # What the code books leave of a Gaussian: independent of how they are stored.
-    off = source.read().float().numpy() - weight
+    off = source.read().astype(np.float32) - weight
     assert np.linalg.norm(off) / np.linalg.norm(weight) == pytest.approx(error, rel=0.03)
     assert result.quantisation.banner.startswith("Stored as 4-bit bitsandbytes: ")
 
@@ -131,12 +132,12 @@ def test_bitsandbytes_4bit(tmp_path: Path, book: str, error: float, nested: bool
 def test_bitsandbytes_4bit_with_an_odd_count_and_another_storage(tmp_path: Path) -> None:
     made = q.bnb_4bit(q.random(1, 9, 15), "nf4", nested=True)
     source = the_weight(dequantised(tmp_path / "odd", of_layer(made.stored), {}))
-    assert torch.equal(source.read(), q.rounded(made.values))
+    assert equal(source.read(), q.rounded(made.values))
     made = q.bnb_4bit(q.random(1, 8, 64), "nf4")
     stored = made.stored | {"weight": made.stored["weight"].view(-1).view(torch.bfloat16)}
     entry = config("bitsandbytes", load_in_4bit=True)
     source = the_weight(dequantised(tmp_path / "bf16", of_layer(stored), entry))
-    assert torch.equal(source.read(), q.rounded(made.values))
+    assert equal(source.read(), q.rounded(made.values))
 
 
 def test_bitsandbytes_int8(tmp_path: Path) -> None:
@@ -147,8 +148,8 @@ def test_bitsandbytes_int8(tmp_path: Path) -> None:
     entry = config("bitsandbytes", load_in_8bit=True)
     source = the_weight(dequantised(tmp_path, of_layer(stored), entry))
     wanted = weight.astype(np.float64) * absmax.numpy()[:, None] / 127
-    assert torch.equal(source.read(), q.rounded(wanted.astype(np.float32)))
-    assert torch.equal(source.read_rows(1, 3), source.read()[1:3])
+    assert equal(source.read(), q.rounded(wanted.astype(np.float32)))
+    assert equal(source.read_rows(1, 3), source.read()[1:3])
 
 
 # ---- GPTQ
@@ -163,7 +164,7 @@ def test_gptq(tmp_path: Path, bits: int, v2: bool, act_order: bool) -> None:
     entry = config("gptq", bits=bits, group_size=16, **layout)
     result = dequantised(tmp_path, of_layer(made.stored), entry, gptq=True)
     wanted = q.rounded(made.values, torch.float16).to(torch.bfloat16)
-    assert torch.equal(the_weight(result).read(), wanted)
+    assert equal(the_weight(result).read(), wanted)
     assert result.quantisation.banner.startswith(f"Stored as {bits}-bit GPTQ: ")
 
 
@@ -172,7 +173,7 @@ def test_gptq_without_an_index_and_with_one_group(tmp_path: Path) -> None:
     stored = {leaf: tensor for leaf, tensor in made.stored.items() if leaf != "g_idx"}
     entry = config("gptq", bits=4, group_size=-1) | {"dtype": "float16"}
     source = the_weight(dequantised(tmp_path, of_layer(stored), entry, gptq=True))
-    assert torch.equal(source.read(), q.rounded(made.values, torch.float16))
+    assert equal(source.read(), q.rounded(made.values, torch.float16))
 
 
 def test_gptq_needs_the_flag(tmp_path: Path) -> None:

@@ -132,15 +132,16 @@ def test_the_largest_decide_how_many_fit(layers: list[Layer]) -> None:
 def test_a_very_wide_matrix_needs_no_more_than_a_strip(layers: list[Layer]) -> None:
     wide = next(layer for layer in layers if layer.type == "mlp.down_proj")
     row = replace(wide, shape=(1, 2**33), rows=1, columns=2**33, nbytes=2**34, numel=2**33)
-    assert held_bytes(row) == 2 * svd.STRIP_ELEMENTS == 2**28
-    assert memory_need(row) < 2**29
+    assert held_bytes(row) == 2 * svd.STRIP_ELEMENTS == 2**25
+    assert memory_need(row) < 2**26
 
 
-def test_a_wide_matrix_needs_its_stored_values_as_well(layers: list[Layer]) -> None:
+def test_a_wide_matrix_needs_what_a_tall_one_does(layers: list[Layer]) -> None:
     by_type = {layer.type: layer for layer in layers}
     tall, wide = by_type["mlp.up_proj"], by_type["mlp.down_proj"]
     assert (tall.rows, tall.columns) == (wide.columns, wide.rows)
-    assert memory_need(wide) - memory_need(tall) == wide.nbytes
+    assert held_bytes(wide) == held_bytes(tall) == wide.nbytes  # less than a strip
+    assert memory_need(wide) == memory_need(tall)
 
 
 def test_the_batch_is_what_memory_allows(

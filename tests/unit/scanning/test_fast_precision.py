@@ -17,6 +17,7 @@ from spectrum_tui.core.scanning.precision import Interval, undecided, undecided_
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.snr import spectrum_score
 from spectrum_tui.core.scoring.svd import EXACT, FAST, StoredMatrix, gram_singular_values
+from spectrum_tui.core.stored_types import Array, as_numpy
 from tests import oracle
 from tests.checkpoints import llama, save
 from tests.scans import run
@@ -29,11 +30,11 @@ class InMemory:
     tensor: torch.Tensor
     by_rows: bool = True
 
-    def read_rows(self, start: int, stop: int) -> torch.Tensor:
-        return self.tensor[start:stop]
+    def read_rows(self, start: int, stop: int) -> Array:
+        return as_numpy(self.tensor[start:stop])
 
-    def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:
-        return self.tensor[:rows, start:stop]
+    def read_columns(self, rows: int, start: int, stop: int) -> Array:
+        return as_numpy(self.tensor[:rows, start:stop])
 
 
 def snr(tensor: torch.Tensor, precision: str) -> tuple[float, float]:

@@ -23,8 +23,9 @@ from spectrum_tui.core.scoring.svd import (
     qr_singular_values,
     singular_values,
 )
+from spectrum_tui.core.stored_types import BFLOAT16, Array
 from tests import oracle
-from tests.checkpoints import matrix
+from tests.checkpoints import equal, matrix
 
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 2), (7, 3), (64, 64), (300, 1000), (1000, 300)]
 DTYPES = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
@@ -266,17 +267,19 @@ def test_a_tall_matrix_is_never_read_whole(tmp_path: Path, monkeypatch: pytest.M
     reads: list[int] = []
     read_rows = Window.read_rows
 
-    def spy(self: Window, start: int, stop: int) -> torch.Tensor:
+    def spy(self: Window, start: int, stop: int) -> Array:
         block = read_rows(self, start, stop)
-        reads.append(block.numel() * block.element_size())
+        reads.append(block.nbytes)
         return block
 
     monkeypatch.setattr(Window, "read_rows", spy)
-    monkeypatch.setattr(svd, "CHUNK_ELEMENTS", 4096)
+    monkeypatch.setattr(svd, "CHUNK_ELEMENTS", 1024)
+    monkeypatch.setattr(svd, "STRIP_ELEMENTS", 4096)
     tensor = matrix("tall", 3000, 30)
     program(tmp_path, tensor)
     assert max(reads) <= 4096 * 4
     assert sum(reads) == tensor.numel() * 4  # each byte once
+    assert len(reads) > 16
 
 
 def test_a_wide_matrix_is_widened_in_pieces(
@@ -285,10 +288,10 @@ def test_a_wide_matrix_is_widened_in_pieces(
     monkeypatch.setattr(svd, "CHUNK_ELEMENTS", 4096)
     tensor = matrix("wide", 30, 3000, dtype=torch.bfloat16)
     weight = in_file(tmp_path, tensor)
-    pieces = list(weight.chunks("cpu", torch.float64))
-    assert max(p.numel() for p in pieces) <= 4096
-    assert all(p.dtype is torch.float64 and p.shape[1] == 30 for p in pieces)
-    assert torch.equal(torch.cat(pieces).T, tensor.to(torch.float64))
+    pieces = list(weight.blocks())
+    assert max(p.size for p in pieces) <= 4096
+    assert all(p.dtype == BFLOAT16 and p.shape[1] == 30 for p in pieces)
+    assert equal(np.concatenate(pieces).T, tensor)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -302,21 +305,21 @@ def test_a_wide_matrix_is_held_in_strips_of_the_same_pieces(
     monkeypatch.setattr(svd, "CHUNK_ELEMENTS", 1024)
     tensor = matrix("strips", *shape, dtype=dtype)
     weight = in_file(tmp_path, tensor)
-    whole = list(weight.chunks("cpu", torch.float64))
+    whole = list(weight.blocks())
     score = gram_singular_values(weight, "cpu")[0]
     held: list[int] = []
     real = Window.read_columns
 
-    def spy(self: Window, rows: int, start: int, stop: int) -> torch.Tensor:
+    def spy(self: Window, rows: int, start: int, stop: int) -> Array:
         block = real(self, rows, start, stop)
-        held.append(block.numel())
+        held.append(block.size)
         return block
 
     monkeypatch.setattr(Window, "read_columns", spy)
     monkeypatch.setattr(svd, "STRIP_ELEMENTS", 5000)
-    pieces = list(weight.chunks("cpu", torch.float64))
+    pieces = list(weight.blocks())
     assert len(pieces) == len(whole)
-    assert all(torch.equal(a, b) for a, b in zip(pieces, whole, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(pieces, whole, strict=True))
     assert max(held) <= 5000
     assert sum(held) == tensor.numel()
     np.testing.assert_allclose(gram_singular_values(weight, "cpu")[0], score, rtol=1e-12)
@@ -337,7 +340,7 @@ def test_strips_of_a_half_are_its_columns(tmp_path: Path) -> None:
         window = Window(plain_source(tensor), 1, 40, kept)
         whole = window.read_rows(0, 4)
         for start, stop in ((0, 1), (3, 11), (19, 20), (0, whole.shape[1])):
-            assert torch.equal(window.read_columns(4, start, stop), whole[:, start:stop])
+            assert equal(window.read_columns(4, start, stop), whole[:, start:stop])
 
 
 def test_a_file_cut_short_since_its_header_was_read(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""Gram matrices, their eigenvalues and QR by torch: on a GPU, or on a CPU whose torch is faster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spectrum_tui.core.results.results import FloatArray
+from spectrum_tui.core.stored_types import Array, as_torch
+
+if TYPE_CHECKING:
+    import torch
+
+MIN_BLOCK = 64
+"""Columns of a block of the Gram matrix below which a call costs more than it saves."""
+
+
+class TorchGram:
+    """The sum of block^T·block over the blocks of a matrix: its lower triangle at least."""
+
+    def __init__(self, short: int, dtype: str, device: str) -> None:
+        import torch
+
+        self._sums = torch.zeros(short, short, dtype=getattr(torch, dtype), device=device)
+
+    def add(self, block: Array | torch.Tensor) -> None:
+        """Add the products of a block of `short` columns, stored in whatever type.
+
+        In eight steps 9/16 of the products; at 4096 columns 0.6 of the time of the whole.
+        """
+        values = _on(block, self._sums.device).to(self._sums.dtype)
+        columns = len(self._sums)
+        step = max(MIN_BLOCK, -(-columns // 8))
+        for start in range(0, columns, step):
+            end = min(start + step, columns)
+            self._sums[start:end, :end].addmm_(values[:, start:end].T, values[:, :end])
+
+    def add_sum(self, other: TorchGram) -> None:
+        """Add what was summed over other blocks of the same matrix."""
+        self._sums += other._sums
+
+    def is_finite(self) -> bool:
+        """Return whether the sums of squares are: NaN and infinity stay what they are."""
+        return bool(self._sums.diagonal().isfinite().all())
+
+    def eigenvalues(self) -> FloatArray | None:
+        """Return them in ascending order, float64; None where the solver does not find them."""
+        import torch
+
+        try:
+            found = torch.linalg.eigvalsh(self._sums, UPLO="L").double().cpu()
+        except RuntimeError as exc:
+            if type(exc).__name__ != "_LinAlgError":  # torch.linalg.LinAlgError, which mypy denies
+                raise
+            return None
+        values: FloatArray = found.numpy()
+        return values
+
+
+class Torch:
+    """A device of torch's."""
+
+    parts = 1
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+
+    def gram(self, short: int, dtype: str) -> TorchGram:
+        """Return an empty sum of products of `short` columns, float64 or float32."""
+        return TorchGram(short, dtype, self._device)
+
+    def is_finite(self, block: Array | torch.Tensor) -> bool:
+        """Return whether a block holds neither NaN nor infinity."""
+        return bool(_on(block, self._device).isfinite().all())
+
+    def qr_singular_values(self, short: int, blocks: Iterable[Array | torch.Tensor]) -> FloatArray:
+        """Return the singular values of stacked blocks, descending, by QR decompositions folded
+        over them and an SVD of the last triangle."""
+        import torch
+
+        triangle = torch.zeros(0, short, dtype=torch.float64, device=self._device)
+        for block in blocks:
+            values = _on(block, self._device).double()
+            triangle = torch.linalg.qr(torch.cat((triangle, values)), mode="r").R
+        found: FloatArray = torch.linalg.svdvals(triangle).cpu().numpy()
+        return found
+
+
+def _on(block: Array | torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    return (as_torch(block) if isinstance(block, np.ndarray) else block).to(device)
