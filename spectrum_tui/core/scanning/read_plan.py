@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from spectrum_tui.core.naming.extents import Extent, extents_of, shared_conversion
@@ -36,9 +36,11 @@ class Segment:
 
 class ReadPlan:
     """The segments of all matrices in order, none longer than `longest` bytes, and where to find
-    them."""
+    them; those in other files than these are read as they are needed."""
 
-    def __init__(self, order: Iterable[tuple[LayerWork, int]], longest: int) -> None:
+    def __init__(
+        self, order: Iterable[tuple[LayerWork, int]], longest: int, files: Collection[str]
+    ) -> None:
         self.segments: list[Segment] = []
         self._longest = longest
         self._of: dict[Key, list[Segment]] = defaultdict(list)
@@ -50,7 +52,8 @@ class ReadPlan:
             group = shared_conversion(matrix)
             if group not in converted:
                 for extent in extents_of(matrix):
-                    self._add(work.names[index], extent)
+                    if extent.file in files:
+                        self._add(work.names[index], extent)
             if group:
                 converted.add(group)
 
@@ -64,8 +67,8 @@ class ReadPlan:
         return self._of.pop(key, [])
 
     def find(self, file: str, at: int) -> tuple[Segment | None, int]:
-        """(the segment that holds byte `at` of a file, where it ends); without one, None and where
-        the next begins."""
+        """Return the segment that holds byte `at` of a file and where it ends; without one, None
+        and where the next begins."""
         starts, segments = self._starts[file], self._at[file]
         place = bisect_right(starts, at)
         if place and at < segments[place - 1].end:
