@@ -124,7 +124,7 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     _introduce(inspection)
     if streaming:
         say("it is scanned without a download: its values are read as they are needed")
-    if streaming or inspection.summary.is_local:
+    if streaming or inspection.summary.is_local or settings.cluster:
         return inspection
     return as_far_as_known(_downloaded(inspection, signals), settings)
 

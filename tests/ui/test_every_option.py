@@ -23,6 +23,7 @@ from spectrum_tui.cli import main, scan_model
 from spectrum_tui.cli import scan as scan_command
 from spectrum_tui.core import settings
 from spectrum_tui.core.audit import model_names as audit_names
+from spectrum_tui.core.checkpoint.headers import Checkpoint
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.model import inspection, kept_plans
 from spectrum_tui.core.policy_values import Budget
@@ -64,6 +65,7 @@ TYPED = {
     "metric": Typed(("--metric", OTHER), OTHER),
     "batch_size": Typed(("--batch-size", "3"), 3),
     "device": Typed(("--device", "cpu"), "cpu"),
+    "cluster": Typed(("--cluster", "local"), "local"),
     "precision": Typed(("--precision", "fast"), "fast"),
     "revision": Typed(("--revision", "v9"), "v9"),
     "stream": Typed(("--stream",)),
@@ -228,10 +230,8 @@ def test_every_option_is_typed_here() -> None:
 
 @pytest.mark.parametrize("name", TYPED)
 def test_what_changes_names_is_another_kept_plan(name: str) -> None:
-    checkpoint = SimpleNamespace(
-        fingerprint="f", config={}, has_config=True, indexed=False, has_adapter=False
-    )
-    found: Any = SimpleNamespace(checkpoint=checkpoint)
+    checkpoint = Checkpoint(folder=Path(), config={}, shards=(), fingerprint="f")
+    found: Any = SimpleNamespace(checkpoint=checkpoint, summary=SimpleNamespace(origin="folder"))
     changed = kept_plans.KeptModel(found, Settings(**{name: TYPED[name].value}))._path()
     same = changed == kept_plans.KeptModel(found)._path()
     assert same is (name not in ("model_class", "allow_gptq"))
@@ -324,7 +324,7 @@ async def test_saved_scores_open_with_every_option(
 ) -> None:
     asked: list[tuple[Path, str]] = []
 
-    def load_sized(*what: Any) -> Result:
+    def load_sized(*what: Any, **_: Any) -> Result:
         asked.append(what)
         return scores()
 

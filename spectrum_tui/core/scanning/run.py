@@ -47,6 +47,8 @@ from spectrum_tui.core.results.results import (
     int_array,
 )
 from spectrum_tui.core.saved import library, store
+from spectrum_tui.core.scanning.cluster import ClusterPlan
+from spectrum_tui.core.scanning.cluster_task import Reference
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
 from spectrum_tui.core.scanning.streaming import named, streamed, streams
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
@@ -73,15 +75,17 @@ def run_scan(
     output = output_folder(settings.output_dir)
     check_metric(settings.metric)
     inspection = _prepared(settings, inspection)
-    with _reader(inspection, cancelled) as reader:
+    with _reader(settings, inspection, cancelled) as reader:
         yield from _scanned(settings, inspection, reader, output, cancelled, keep)
 
 
 def _reader(
-    inspection: Inspection, cancelled: Callable[[], bool]
+    settings: Settings, inspection: Inspection, cancelled: Callable[[], bool]
 ) -> AbstractContextManager[RangeReader | None]:
-    """Return what reads the values of a model that is not on this machine."""
-    return nullcontext() if inspection.summary.is_local else streamed(inspection, cancelled)
+    """Return what reads the values of a model that is not on this machine, but by the nodes of a
+    cluster, which read for themselves."""
+    here = inspection.summary.is_local or bool(settings.cluster)
+    return nullcontext() if here else streamed(inspection, cancelled)
 
 
 def _scanned(
@@ -99,6 +103,7 @@ def _scanned(
         batch_size=settings.batch_size,
         since=settings.since,
         precision=settings.precision,
+        cluster=_cluster(settings, inspection),
     )
     if reader is not None:
         note = UNHASHED.format(inspection.summary.revision[:12])
@@ -123,6 +128,27 @@ def _scanned(
             _supersede_stopped(result, files)
         yield from map(ScanNote, notes)
         yield ResultReady(str(files.scores), outcome.finished)
+
+
+def _cluster(settings: Settings, inspection: Inspection) -> ClusterPlan | None:
+    """Return the cluster that was asked for, and how its nodes find the model."""
+    if not settings.cluster:
+        return None
+    summary = inspection.summary
+    reference = Reference(
+        folder=str(Path(summary.folder).resolve()) if summary.folder else "",
+        model="" if summary.origin == "folder" else summary.model,
+        revision=summary.revision,
+        fingerprint=inspection.checkpoint.fingerprint,
+        model_class=settings.model_class,
+        allow_gptq=settings.allow_gptq,
+    )
+    return ClusterPlan(
+        address=settings.cluster,
+        reference=reference,
+        device=settings.device.strip().lower() or "auto",
+        batch_size=settings.batch_size,
+    )
 
 
 def _stopped_folder() -> Path:
@@ -151,7 +177,8 @@ def _prepared(settings: Settings, inspection: Inspection | None) -> Inspection:
         inspection = inspect_model(settings.model, settings.revision)
         check_writable(output_folder(settings.output_dir))
     streaming = streams(settings, inspection)
-    if not streaming and not inspection.summary.is_local:
+    here = inspection.summary.is_local or bool(settings.cluster)  # or where the nodes have it
+    if not streaming and not here:
         raise ScanError(f"{settings.model} is not downloaded yet.", "Download it first.")
     if inspection.summary.naming:
         return inspection

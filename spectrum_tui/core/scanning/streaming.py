@@ -16,6 +16,7 @@ from spectrum_tui.core.hub.location import remote_files
 from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.platforms import known_free
+from spectrum_tui.core.scanning.cluster import ClusterWorkers
 from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
 from spectrum_tui.core.scanning.read_plan import ReadPlan
 from spectrum_tui.core.scanning.workers import Workers
@@ -77,10 +78,10 @@ def named(inspection: Inspection, settings: Settings) -> Inspection:
 
 
 @contextmanager
-def reading_ahead(reader: RangeReader | None, workers: Workers) -> Iterator[None]:
+def reading_ahead(reader: RangeReader | None, workers: Workers | ClusterWorkers) -> Iterator[None]:
     """Fetch what these workers will read before they do, and have them report how that goes; does
     nothing without a reader."""
-    if reader is None:
+    if reader is None or not isinstance(workers, Workers):
         yield
         return
     plan = ReadPlan(workers.order, SEGMENT, reader.files)
