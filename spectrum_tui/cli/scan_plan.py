@@ -16,7 +16,7 @@ from spectrum_tui.core.numbers import about, count, counted, size
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.scanning.run import choose_layers
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan
-from spectrum_tui.core.scanning.streaming import streams
+from spectrum_tui.core.scanning.streaming import named, streams
 from spectrum_tui.core.scoring.svd import FAST
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
@@ -59,8 +59,9 @@ class DryRun:
 def run_dry(settings: Settings, put_data: Callable[[object], None] = put_json) -> int:
     """Say what a scan of a model would do, from its headers, and begin none; returns the exit code,
     raises SpectrumError."""
-    found_there = inspect_model(settings.model, settings.revision, patience=Patience(say=say))
-    inspection = as_far_as_known(found_there, settings)
+    inspection = inspect_model(settings.model, settings.revision, patience=Patience(say=say))
+    known = named if streams(settings, inspection) else as_far_as_known
+    inspection = known(inspection, settings)
     introduce(inspection)
     found = planned(settings, inspection, chosen_types(settings, inspection))
     if settings.json:
