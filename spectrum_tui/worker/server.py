@@ -258,14 +258,18 @@ class Worker:
             self._send(event)
 
     def _on_this_machine(self, request: Request) -> Inspection:
-        """Return the model to scan, downloaded first where it is not there; the app hears of it."""
+        """Return the model to scan, downloaded first where it is not there and not to be streamed;
+        the app hears of it."""
         from spectrum_tui.core.files import check_writable, output_folder
+        from spectrum_tui.core.scanning.streaming import named, streams
 
         settings = request.settings
         model = self._inspected(request, lambda: not self._stop.is_set())
         check_writable(output_folder(settings.output_dir))  # before what takes time, not after
         if model.inspection.summary.is_local or settings.cluster:
             return model.exact()
+        if streams(settings, model.inspection):
+            return named(model.inspection, settings)
         local = self._fetched(request, model.inspection, self._stop.is_set)
         self._send(Downloaded(request.number, local.summary))
         exact = self._keep(request, local).exact()
