@@ -85,6 +85,7 @@ class KeptModel:
             folder=now.folder,
             name=now.name,
             local_bytes=now.local_bytes,
+            free=now.free,
             scored=scored,
             scored_fast=fast,
         )
