@@ -117,7 +117,7 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     check_writable(output)  # before a download and a scan, not after
     inspection = as_far_as_known(inspection, settings)  # what cannot be scanned is not downloaded
     _introduce(inspection)
-    if inspection.summary.is_local:
+    if inspection.summary.is_local or settings.cluster:
         return inspection
     return as_far_as_known(_downloaded(inspection, signals), settings)
 

@@ -9,7 +9,7 @@ from functools import partial
 from spectrum_tui.cli.scan_model import run_scan_command
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import slug
-from spectrum_tui.core.scanning.copies import copy_of
+from spectrum_tui.core.scanning.copies import Copy, copy_of
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.stdio.last_resort import INTERRUPTED, report_error
 from spectrum_tui.stdio.streams import put_json, say
@@ -22,7 +22,7 @@ def run_queue(queue: Sequence[Settings]) -> int:
     Of several copies of one command the first scans, and the others end at once.
     """
     _check_files(queue)
-    copy = copy_of(os.environ)
+    copy = Copy() if queue[0].cluster else copy_of(os.environ)
     if copy.said:
         say(copy.said)
     if not copy.first:

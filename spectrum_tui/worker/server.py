@@ -264,7 +264,7 @@ class Worker:
         settings = request.settings
         model = self._inspected(request, lambda: not self._stop.is_set())
         check_writable(output_folder(settings.output_dir))  # before what takes time, not after
-        if model.inspection.summary.is_local:
+        if model.inspection.summary.is_local or settings.cluster:
             return model.exact()
         local = self._fetched(request, model.inspection, self._stop.is_set)
         self._send(Downloaded(request.number, local.summary))

@@ -65,6 +65,7 @@ TYPED = {
     "metric": Typed(("--metric", OTHER), OTHER),
     "batch_size": Typed(("--batch-size", "3"), 3),
     "device": Typed(("--device", "cpu"), "cpu"),
+    "cluster": Typed(("--cluster", "local"), "local"),
     "precision": Typed(("--precision", "fast"), "fast"),
     "revision": Typed(("--revision", "v9"), "v9"),
     "stream": Typed(("--stream",)),

@@ -45,6 +45,8 @@ from spectrum_tui.core.results.results import (
     int_array,
 )
 from spectrum_tui.core.saved import library, store
+from spectrum_tui.core.scanning.cluster import ClusterPlan
+from spectrum_tui.core.scanning.cluster_task import Reference
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
 from spectrum_tui.core.scanning.streaming import streams
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
@@ -74,6 +76,7 @@ def run_scan(
         batch_size=settings.batch_size,
         since=settings.since,
         precision=settings.precision,
+        cluster=_cluster(settings, inspection),
     )
     outcome = Outcome(notes=plan.notes)
     for event in scan(plan, cancelled=cancelled):
@@ -95,6 +98,27 @@ def run_scan(
             _supersede_stopped(result, files)
         yield from map(ScanNote, notes)
         yield ResultReady(str(files.scores), outcome.finished)
+
+
+def _cluster(settings: Settings, inspection: Inspection) -> ClusterPlan | None:
+    """Return the cluster that was asked for, and how its nodes find the model."""
+    if not settings.cluster:
+        return None
+    summary = inspection.summary
+    reference = Reference(
+        folder=str(Path(summary.folder).resolve()) if summary.folder else "",
+        model="" if summary.origin == "folder" else summary.model,
+        revision=summary.revision,
+        fingerprint=inspection.checkpoint.fingerprint,
+        model_class=settings.model_class,
+        allow_gptq=settings.allow_gptq,
+    )
+    return ClusterPlan(
+        address=settings.cluster,
+        reference=reference,
+        device=settings.device.strip().lower() or "auto",
+        batch_size=settings.batch_size,
+    )
 
 
 def _stopped_folder() -> Path:
@@ -122,7 +146,8 @@ def _prepared(settings: Settings, inspection: Inspection | None) -> Inspection:
     if inspection is None:
         inspection = inspect_model(settings.model, settings.revision)
         check_writable(output_folder(settings.output_dir))
-    if not streams(settings, inspection) and not inspection.summary.is_local:
+    here = inspection.summary.is_local or bool(settings.cluster)  # or where the nodes have it
+    if not streams(settings, inspection) and not here:
         raise ScanError(f"{settings.model} is not downloaded yet.", "Download it first.")
     if inspection.summary.naming:
         return inspection

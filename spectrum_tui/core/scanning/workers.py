@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Protocol
 
 from spectrum_tui.core.errors import ModelChangedError
 from spectrum_tui.core.events import LayerStarted, ScanEvent
-from spectrum_tui.core.journal.journal import Entry, Journal
+from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import counted, size
@@ -38,6 +39,14 @@ log = logging.getLogger(__name__)
 
 Scored = tuple[Entry, KeptSpectrum]
 """What is written down of a matrix."""
+
+
+class Keeper(Protocol):
+    """What takes a score before it is told of: a journal."""
+
+    def append(self, entry: Entry, spectrum: KeptSpectrum | None = None) -> None:
+        """Keep a matrix's scores and singular values."""
+        ...
 
 
 class WorkerPool:
@@ -85,7 +94,7 @@ class Workers:
     def __init__(
         self,
         layers: Sequence[LayerWork],
-        journal: Journal,
+        journal: Keeper,
         *,
         devices: Sequence[str],
         precision: str,
@@ -112,6 +121,11 @@ class Workers:
     def notes(self) -> tuple[str, ...]:
         """What went otherwise than planned, a line for each device."""
         return tuple(pool.note for pool in self._pools if pool.note)
+
+    @property
+    def on_cpu(self) -> frozenset[str]:
+        """The matrices that did not fit into their device, and were computed on the CPU."""
+        return frozenset(name for pool in self._pools for name in pool.on_cpu)
 
     def run(self, cancelled: Callable[[], bool]) -> Iterator[ScanEvent]:
         """Yield the events of all layers, until none is left or the scan is cancelled."""
