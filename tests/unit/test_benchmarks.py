@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spectrum_tui.core.platforms import cores
+from spectrum_tui.core.scoring import openblas
 from tests.benchmarks import machine
 
 OURS = {
@@ -20,9 +21,9 @@ OPENMP = {"user_api": "openmp", "internal_api": "openmp", "filepath": "/x", "ver
 
 def test_the_blas_that_computes_the_scores_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "threadpool_info", lambda: [OPENMP, NUMPYS, OURS])
-    monkeypatch.setattr(machine.openblas, "library", object)
+    monkeypatch.setattr(openblas, "library", object)
     assert machine.blas() == "openblas 0.3.34, kernel Zen"
-    monkeypatch.setattr(machine.openblas, "library", lambda: None)
+    monkeypatch.setattr(openblas, "library", lambda: None)
     assert machine.blas() == "openblas 0.3.34, kernel Haswell"
     monkeypatch.setattr(machine, "threadpool_info", lambda: [OPENMP])
     assert machine.blas().startswith("the BLAS of numpy")
