@@ -313,6 +313,17 @@ def same_contents(one: str, other: str) -> bool:
     return one == other or canonical(one) == canonical(other)
 
 
+def agree(one: Identity, other: Identity) -> bool:
+    """Return whether what two machines know of a model is of the same contents: the hub's ids where
+    both have them, and the samples where both could read any."""
+    known = [
+        (mine, theirs)
+        for mine, theirs in ((one.published, other.published), (one.sampled, other.sampled))
+        if mine and theirs
+    ]
+    return bool(known) and all(mine == theirs for mine, theirs in known)
+
+
 def remember(identity: Identity) -> None:
     """Note, once, which samples the files have that took long to read; and those of a hub model, so
     that copies of it and changes to it are told. A cache that cannot be written is none."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from spectrum_tui import __version__
 from spectrum_tui.core import errors
-from spectrum_tui.core.checkpoint.identity import same_contents
+from spectrum_tui.core.checkpoint.identity import NOT_KNOWN, Identity, agree
 from spectrum_tui.core.errors import ModelChangedError, ScanError, SpectrumError
 from spectrum_tui.core.events import LayerFailed
 from spectrum_tui.core.journal.journal import Entry
@@ -34,7 +34,7 @@ class Reference:
     folder: str = ""
     model: str = ""
     revision: str = ""
-    fingerprint: str = ""
+    identity: Identity = NOT_KNOWN
     model_class: str = ""
     allow_gptq: bool = False
     version: str = __version__
@@ -148,7 +148,7 @@ def _described(reference: Reference) -> Inspection:
             f"{reference.model} is not downloaded there.",
             "Download it there, or into a folder that every node sees.",
         )
-    if not same_contents(found.checkpoint.fingerprint, reference.fingerprint):
+    if not agree(found.checkpoint.identity, reference.identity):
         raise ScanError(
             f"{found.summary.folder} holds other weights there.",
             "Copy the same files to every node.",

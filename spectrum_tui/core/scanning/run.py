@@ -109,7 +109,7 @@ def _cluster(settings: Settings, inspection: Inspection) -> ClusterPlan | None:
         folder=str(Path(summary.folder).resolve()) if summary.folder else "",
         model="" if summary.origin == "folder" else summary.model,
         revision=summary.revision,
-        fingerprint=inspection.checkpoint.fingerprint,
+        identity=inspection.checkpoint.identity,
         model_class=settings.model_class,
         allow_gptq=settings.allow_gptq,
     )

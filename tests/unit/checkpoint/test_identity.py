@@ -15,7 +15,7 @@ import torch
 
 from spectrum_tui.core.checkpoint import identity
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
-from spectrum_tui.core.checkpoint.identity import remember, same_contents
+from spectrum_tui.core.checkpoint.identity import Identity, agree, remember, same_contents
 from spectrum_tui.core.errors import CheckpointError, ModelChangedError
 from spectrum_tui.core.files import cache_dir
 from tests.checkpoints import llama, save, save_in_hub_cache
@@ -359,6 +359,15 @@ def test_a_damaged_or_closed_cache_is_none(tmp_path: Path, monkeypatch: pytest.M
     assert read_checkpoint(cached).fingerprint == known
     monkeypatch.setenv("SPECTRUM_TUI_CACHE", "/dev/null/none")
     assert fingerprint(cached) == known and fingerprint(copy) == alone
+
+
+def test_two_machines_agree_by_what_both_know() -> None:
+    one, other = Identity(published="a", sampled="b"), Identity(published="a")
+    copy, edited = Identity(sampled="b"), Identity(published="a", sampled="c")
+    assert agree(one, one) and agree(one, other) and agree(one, copy) and agree(copy, one)
+    assert not agree(one, edited) and not agree(other, copy) and not agree(edited, copy)
+    assert not agree(one, Identity(published="x", sampled="b"))
+    assert not agree(Identity(), Identity()) and not agree(one, Identity())
 
 
 def test_a_ring_of_names_ends(tmp_path: Path) -> None:

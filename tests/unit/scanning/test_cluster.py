@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from spectrum_tui.cli.main import main
+from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.errors import InputError, ModelChangedError, ScanError
 from spectrum_tui.core.events import (
     LayerRescored,
@@ -356,7 +357,7 @@ class TestPile:
 
 class TestReference:
     def answer(self, folder: Path, **named: str) -> str:
-        good = Reference(folder=str(folder), fingerprint="f" * 64)
+        good = Reference(folder=str(folder), identity=Identity(sampled="f" * 64))
         order = Order(("model.layers.0.mlp.up_proj",), "cpu", "exact")
         refused = carry_out(replace(good, **named), order).refused  # type: ignore[arg-type]
         assert refused is not None
