@@ -59,6 +59,11 @@ class Cpu:
     """The CPU of this machine, without torch."""
 
     parts = PARTS
+    chunks = 1
+
+    def takes_float32(self, short: int) -> bool:
+        """Return whether float32 has the errors here that `svd.eigenvalue_errors` bounds."""
+        return True
 
     def gram(self, short: int, dtype: str) -> CpuGram:
         """Return an empty sum of products of `short` columns, float64 or float32."""

@@ -117,6 +117,14 @@ class Device(Protocol):
     parts: int
     """Parts that a matrix is split into at the most, for threads that help each other."""
 
+    chunks: int
+    """Blocks of CHUNK_ELEMENTS that it is given at one time."""
+
+    def takes_float32(self, short: int) -> bool:
+        """Return whether the eigenvalues of `short` columns have the errors in float32 that
+        `eigenvalue_errors` bounds."""
+        ...
+
     def gram(self, short: int, dtype: str) -> Gram:
         """Return an empty sum of products of `short` columns, float64 or float32."""
         ...
@@ -155,6 +163,8 @@ def singular_values(
     Raises UnscorableError (it has no score) or CheckpointError (it cannot be read).
     """
     matrix = StoredMatrix(values, rows, columns)
+    if not device_of(device).takes_float32(matrix.short):
+        precision = EXACT
     for way in WAYS[precision]:
         singular, errors = gram_singular_values(matrix, device, way)
         error = relative_error_bound(singular, errors, rows, columns)
@@ -186,14 +196,14 @@ class StoredMatrix:
         most, by the shape alone."""
         return max(1, min(most, self.long // (2 * self.short))) if self.values.by_rows else 1
 
-    def blocks(self, part: int = 0, parts: int = 1) -> Iterator[Any]:
+    def blocks(self, part: int = 0, parts: int = 1, chunks: int = 1) -> Iterator[Any]:
         """Yield blocks of one of `parts` parts, with `short` columns each, as they are stored;
         those of all parts stacked have the same singular values as the matrix.
 
         Blocks of a tall matrix are rows of it, those of a wide one columns. Where they cannot be
         read alone, the whole matrix is held.
         """
-        step = max(1, CHUNK_ELEMENTS // self.short, self.short // 8)
+        step = max(1, chunks * CHUNK_ELEMENTS // self.short, self.short // 8)
         length = -(-self.long // (step * parts)) * step
         first, last = part * length, min((part + 1) * length, self.long)
         for held in self._held(first, last, step):
@@ -252,7 +262,7 @@ def _gram(matrix: StoredMatrix, device: Device, precision: str) -> Gram | None:
 
     def summed(part: int) -> Gram:
         gram = device.gram(matrix.short, DTYPES[precision])
-        for block in matrix.blocks(part, parts):
+        for block in matrix.blocks(part, parts, device.chunks):
             gram.add(block)
         return gram
 
@@ -263,7 +273,7 @@ def _gram(matrix: StoredMatrix, device: Device, precision: str) -> Gram | None:
     if total.is_finite():
         return total
     if precision == EXACT:
-        for _ in _finite(device, matrix.blocks()):
+        for _ in _finite(device, matrix.blocks(chunks=device.chunks)):
             pass
     return None
 
