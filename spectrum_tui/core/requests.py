@@ -38,7 +38,7 @@ class ModelSummary:
     `origin`: a local folder, a snapshot in the hub's cache, only on the hub, or the demo.
     `folder` is "" while nothing is local. `revision` is the commit of a hub model.
     `dtypes` counts bytes per stored type. `scored` counts for each type the layers that an
-    earlier scan of exactly these files has scored, `scored_fast` those of them that an exact scan
+    earlier scan of these weights has scored, `scored_fast` those of them that an exact scan
     computes again. `skipped` are (parameter, reason) that will have no score. `model` is as
     it was typed, `name` what the model is called in files and on screens. `notes` are what the
     user should know before scanning. `naming` says whose the parameter names are and

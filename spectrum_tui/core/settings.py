@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, fields
 from typing import Any
@@ -91,6 +92,25 @@ def parse_batch_size(text: str) -> int:
     if text.strip().lower() in ("", "auto"):
         return 0
     return whole_number(text, 1, 1024, "batch_size", "The batch size", "1 to 1,024, or auto")
+
+
+_ADDRESS = re.compile(r"(ray://)?[\w.:\[\]-]+:\d{1,5}", re.ASCII)
+
+
+def parse_cluster(text: str) -> str:
+    """Return where a cluster is, "" for `none`; raises InputError."""
+    address = text.strip()
+    if address.lower() in ("", "none"):
+        return ""
+    if address.lower() in (AUTO, "local"):
+        return address.lower()
+    if not _ADDRESS.fullmatch(address):
+        raise InputError(
+            f"{address!r} is no address of a cluster.",
+            "Give auto, local, HOST:PORT or ray://HOST:PORT.",
+            field="cluster",
+        )
+    return address
 
 
 def _now(asked: bool) -> float:
@@ -230,6 +250,17 @@ class Settings:
         label="Device",
         note="Where the matrices are scored",
     )
+    cluster: str = setting(
+        flag="--cluster",
+        default="",
+        metavar="WHERE",
+        help="score on a Ray cluster: auto (the one that runs here), local, HOST:PORT, "
+        "ray://HOST:10001, none (none)",
+        kept=True,
+        changes="speed",
+        check=parse_cluster,
+        unset="none",
+    )
     precision: str = setting(
         flag="--precision",
         default="auto",
@@ -343,6 +374,15 @@ class Settings:
         changes="speed",
         only="scan",
         check=_now,
+    )
+    dry_run: bool = setting(
+        flag="--dry-run",
+        takes="nothing",
+        default=False,
+        help="say what would be scanned, read and downloaded, and about how long it takes; the "
+        "headers alone are read",
+        changes="output",
+        only="scan",
     )
     json: bool = setting(
         flag="--json",

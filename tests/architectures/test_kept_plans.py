@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from spectrum_tui.core import hub
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.model import kept_plans
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
@@ -36,6 +38,25 @@ def test_the_second_look_is_the_first_one_from_disk(tiny: TinyModels, planned: l
     assert KeptModel(inspection).summary() == first
     assert first == with_exact_names(inspection).summary
     assert planned == [""]
+
+
+def test_the_same_weights_elsewhere_are_described_as_they_lie(
+    tiny: TinyModels, tmp_path: Path, planned: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One plan for a copy and another commit, another one for the cache, with its own notes."""
+    folder = tiny.folder("qwen3")
+    cached = [tmp_path / "hub" / "snapshots" / commit for commit in ("a" * 40, "b" * 40)]
+    copies = [shutil.copytree(folder, copy) for copy in (tmp_path / "m", *cached)]
+    for copy in copies:
+        (copy / "adapter_config.json").write_text("{}")
+    found: dict[str, str | tuple[Path, str]] = {"org/a": (copies[1], "a" * 40)}
+    found["org/b"] = (copies[2], "b" * 40)
+    monkeypatch.setattr(hub, "find_local", lambda model, revision: found[model])
+    for name in (str(copies[0]), "org/a", "org/b"):
+        inspection = inspect_model(name)
+        assert KeptModel(inspection).summary() == with_exact_names(inspection).summary
+        assert ("the repository has an adapter" in str(inspection.summary.notes)) == ("org" in name)
+    assert planned == ["", ""]
 
 
 def test_another_class_or_configuration_is_another_plan(

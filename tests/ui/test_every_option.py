@@ -19,10 +19,11 @@ from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.layers import LayersScreen
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
-from spectrum_tui.cli import main, scan_model
+from spectrum_tui.cli import main, scan_model, scan_plan
 from spectrum_tui.cli import scan as scan_command
 from spectrum_tui.core import settings
 from spectrum_tui.core.audit import model_names as audit_names
+from spectrum_tui.core.checkpoint.headers import Checkpoint
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.model import inspection, kept_plans
 from spectrum_tui.core.policy_values import Budget
@@ -64,6 +65,7 @@ TYPED = {
     "metric": Typed(("--metric", OTHER), OTHER),
     "batch_size": Typed(("--batch-size", "3"), 3),
     "device": Typed(("--device", "cpu"), "cpu"),
+    "cluster": Typed(("--cluster", "local"), "local"),
     "precision": Typed(("--precision", "fast"), "fast"),
     "revision": Typed(("--revision", "v9"), "v9"),
     "stream": Typed(("--stream",)),
@@ -77,6 +79,7 @@ TYPED = {
     "sizes_from": Typed(("--sizes-from", "near"), "near"),
     "types": Typed(("--types", "input_*"), (TYPE,)),
     "since": Typed(("--fresh",), NOW),
+    "dry_run": Typed(("--dry-run",)),
     "json": Typed(("--json",)),
     "signals": Typed(("--signals", "none"), ()),
     "no_embeddings": Typed(("--no-embeddings",)),
@@ -130,7 +133,7 @@ class Core:
         self.scans: list[Settings] = []
         self.asked: list[tuple[str, str]] = []
         self.named: list[tuple[str, bool]] = []
-        for room in (inspection, scan_model, audit_names):
+        for room in (inspection, scan_model, scan_plan, audit_names):
             monkeypatch.setattr(room, "inspect_model", self.inspect)
         monkeypatch.setattr(scan_model, "as_far_as_known", self.name)
         monkeypatch.setattr(kept_plans.KeptModel, "summary", lambda kept: kept.exact().summary)
@@ -228,10 +231,8 @@ def test_every_option_is_typed_here() -> None:
 
 @pytest.mark.parametrize("name", TYPED)
 def test_what_changes_names_is_another_kept_plan(name: str) -> None:
-    checkpoint = SimpleNamespace(
-        fingerprint="f", config={}, has_config=True, indexed=False, has_adapter=False
-    )
-    found: Any = SimpleNamespace(checkpoint=checkpoint)
+    checkpoint = Checkpoint(folder=Path(), config={}, shards=(), fingerprint="f")
+    found: Any = SimpleNamespace(checkpoint=checkpoint, summary=SimpleNamespace(origin="folder"))
     changed = kept_plans.KeptModel(found, Settings(**{name: TYPED[name].value}))._path()
     same = changed == kept_plans.KeptModel(found)._path()
     assert same is (name not in ("model_class", "allow_gptq"))
@@ -260,7 +261,11 @@ async def test_the_app_passes_every_option_on(
         assert app.screen.folder == output_folder(request.output_dir)
 
 
-@pytest.mark.parametrize("typed", [{}, HEADLESS], ids=["defaults", "every option"])
+SCANNED = {name: typed for name, typed in HEADLESS.items() if name != "dry_run"}
+"""All but the one with which nothing is scanned."""
+
+
+@pytest.mark.parametrize("typed", [{}, SCANNED], ids=["defaults", "every option"])
 @pytest.mark.parametrize("named", MODELS)
 def test_the_scan_command_passes_every_option_on(
     core: Core, capsys: pytest.CaptureFixture[str], named: str, typed: dict[str, Typed]
@@ -324,7 +329,7 @@ async def test_saved_scores_open_with_every_option(
 ) -> None:
     asked: list[tuple[Path, str]] = []
 
-    def load_sized(*what: Any) -> Result:
+    def load_sized(*what: Any, **_: Any) -> Result:
         asked.append(what)
         return scores()
 

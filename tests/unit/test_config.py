@@ -31,6 +31,7 @@ OTHER: dict[str, Any] = {
     "card": "24",
     "theme": "nord",
     "signals": ("bell", "title"),
+    "cluster": "ray://head:10001",
     "output_dir": 'a "b" \\c é',
 }
 """A value of every setting that is kept, which is not its default."""

@@ -52,12 +52,12 @@ class Written:
 def write_merge(merge: Merge, folder: Path, progress: Progress) -> Written:
     """Write a merged model into a folder that is not there, or go on with one; raises OutputError
     for a folder that holds anything else, and where the disk does not take it."""
-    shards = tuple(merge.shards)
+    identity, shards = _identity(merge), tuple(merge.shards)
     if _is_taken(folder):
-        return _there(merge, folder, progress)
+        return _there(merge, folder, identity, progress)
     work = folder.with_name(folder.name + UNFINISHED)
     with _claimed(work):
-        record = _started(work, merge)
+        record = _started(work, identity)
         reused = _sound(work, record, merge, progress)
         record["shards"] = {name: record["shards"][name] for name in shards if name in reused}
         for name, contents in merge.shards.items():
@@ -70,10 +70,10 @@ def write_merge(merge: Merge, folder: Path, progress: Progress) -> Written:
     return Written(folder=folder, written=len(shards) - len(reused), reused=len(reused))
 
 
-def _there(merge: Merge, folder: Path, progress: Progress) -> Written:
+def _there(merge: Merge, folder: Path, identity: Mapping[str, Any], progress: Progress) -> Written:
     """Return that a folder holds this very merge; raises OutputError for anything else."""
     record = _read_record(folder)
-    if record is None or not _is_of(record, merge):
+    if record is None or record["of"] != identity:
         raise OutputError(
             f"{folder} is there and holds something else.",
             "Choose a folder that does not exist yet.",
@@ -88,14 +88,6 @@ def _there(merge: Merge, folder: Path, progress: Progress) -> Written:
     return Written(folder=folder, written=0, reused=len(merge.shards), already_there=True)
 
 
-def _is_of(record: Mapping[str, Any], merge: Merge) -> bool:
-    """Return whether a record is of this merge, by whatever name of the same base."""
-    identity, of = _identity(merge), record["of"]
-    base = of.get("base")
-    known = isinstance(base, str) and merge.checkpoint.is_known_as(base)
-    return bool({**of, "base": identity["base"] if known else base} == identity)
-
-
 # -- what is there already -------------------------------------------------------------------
 
 
@@ -104,7 +96,8 @@ def _identity(merge: Merge) -> dict[str, Any]:
     return {
         "form": _FORM,
         "adapter": merge.adapter.fingerprint,
-        "base": merge.checkpoint.fingerprint,
+        # Its very files: a merge of two versions is worse than one that starts over.
+        "base": merge.checkpoint.identity.by_system,
         "base_name": config.base,
         "revision": config.revision,
         "dequantised": merge.dequantised,
@@ -160,15 +153,14 @@ def _claimed(work: Path) -> Iterator[None]:
         yield
 
 
-def _started(work: Path, merge: Merge) -> dict[str, Any]:
+def _started(work: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of an unfinished folder, a new one where there is none of this merge."""
     record = _read_record(work)
     if record is not None:
-        same = _is_of(record, merge)
-        _tidy(work, [] if same else list(record["shards"]))
-        if same:
+        _tidy(work, [] if record["of"] == identity else list(record["shards"]))
+        if record["of"] == identity:
             return record
-    record = {"of": _identity(merge), "shards": {}}
+    record = {"of": dict(identity), "shards": {}}
     _keep(work, record)
     return record
 

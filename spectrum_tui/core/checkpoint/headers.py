@@ -27,7 +27,7 @@ from spectrum_tui.core.checkpoint.identity import (
     kept_under,
     published_ids,
     same_contents,
-    sampled_ids,
+    sampled_as,
 )
 from spectrum_tui.core.checkpoint.shards import (
     INDEX_FILE,
@@ -156,8 +156,12 @@ class Checkpoint:
 
     def fingerprint_of(self, ids: Iterable[str], headers: Iterable[Header]) -> str:
         """Return its fingerprint by an id of the contents of each shard, and by their headers."""
-        said = deciding(self.config, decodes=self.is_decoded)
-        return fingerprint_of(ids, (header.digest for header in headers), said)
+        return fingerprint_of(ids, (header.digest for header in headers), self.said)
+
+    @property
+    def said(self) -> str:
+        """What the config says that belongs to the contents."""
+        return deciding(self.config, decodes=self.is_decoded)
 
     def is_known_as(self, fingerprint: str) -> bool:
         """Return whether a fingerprint that was noted somewhere means these contents."""
@@ -201,17 +205,19 @@ def _identity(checkpoint: Checkpoint, headers: Sequence[Header], by_system: str)
         states[name] = header.state
         contents.append(_contents(folder / name, header, header.state))
     ids = published_ids(folder, states)
+    sampled, files = sampled_as(contents, checkpoint.said)
     return Identity(
         published=checkpoint.fingerprint_of(ids, headers) if ids else "",
-        sampled=checkpoint.fingerprint_of(sampled_ids(contents), headers),
+        sampled=sampled,
         by_system=by_system,
+        files=files,
     )
 
 
 def _contents(path: Path, header: Header, state: FileState) -> Contents:
     start = header.tensors[0].start if header.tensors else state.size
     ends = tuple(tensor.end for tensor in header.tensors)
-    return Contents(path=path, state=state, start=start, ends=ends)
+    return Contents(path=path, header=header.digest, state=state, start=start, ends=ends)
 
 
 def is_unchanged(checkpoint: Checkpoint) -> bool:

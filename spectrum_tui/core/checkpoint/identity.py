@@ -4,20 +4,20 @@ lie.
 A model of the hub is known by the ids that the hub gives the contents of its shards, a SHA-256 or
 git's hash: as the names of the cache's blobs, in the metadata that a download into a folder leaves,
 or from the hub itself. A commit of the README, a mirror, a second download and a model that was
-never downloaded have the same ones.
+never downloaded have the same ones. An id counts as long as nobody wrote to the file since.
 
 Any other file is known by its header, which also says its size, and by samples of its bytes. Sizes
 and times alone tell neither way: `touch` and `cp` change times of the same bytes, while rsync and
-archives give two versions one size and time. The samples lie at the begin, the middle and the end
-of every tensor, and 16 MiB apart within it; a file of up to 4 MiB is read whole. A few long samples
-of a shard would not do: of two fine-tunes of one base, three quarters of the layers may be the
-same, byte for byte.
+archives give two versions one size and time. Only while size, both times and inode of every shard
+are as they were, the samples of before are taken, where reading them took long. They lie at both
+ends of every tensor, and 16 MiB apart within it; a file of up to 4 MiB is read whole. A few long
+samples of a shard would not do: of two fine-tunes of one base, three quarters of the layers may be
+the same, byte for byte.
 
-What cannot be told, therefore: a change of a file outside the hub that leaves header and size as
-they are, and lies between all samples. A training changes its tensors nearly everywhere; values
-that are put by hand into single rows may be missed. And files of the hub whose contents were
-changed, with the times set back, before they were looked at here for the first time: what is
-looked at later must have the samples of the first time.
+What cannot be told, therefore: a change of a file that leaves header and size as they are, and lies
+between all samples. A training changes its tensors nearly everywhere; values that are put by hand
+into single rows may be missed. And a cache of the hub whose files were changed, and that was copied
+then, before it was looked at here: what is looked at later must have the samples of the first time.
 
 Where names, or how values are decoded, depend on the config, its fields belong to the model too.
 """
@@ -30,6 +30,7 @@ import json
 import math
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -47,7 +48,7 @@ BLOCK = 4096
 """Bytes of a sample on each side of its place."""
 
 APART = 2**24
-"""Bytes between two samples within a tensor: 8,800 samples of a model of 140 GB."""
+"""Bytes between two samples within a tensor: 9,000 samples of a model of 140 GB."""
 
 WHOLE = 2**22
 """Bytes up to which a shard is read whole."""
@@ -58,9 +59,15 @@ _AT_ONCE = 8
 _IN_A_JOB = 128
 """Samples that a thread reads one after the other."""
 
+SLOW = 0.2
+"""Seconds from which on samples are kept for the next time: 90,000 take 1 s and more."""
+
+_SETTLED = 2.0
+"""Seconds since the last change after which another one has another time, on any file system."""
+
 _ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-_TAKEN, _SAMPLED = "taken as 1", "samples 1"
+_TAKEN, _SAMPLED, _FILES = "taken as 1", "samples 1", "files 1"
 _HOPS = 4
 
 _DECODING = ("quantization_config", "compression_config", "dtype", "torch_dtype")
@@ -74,11 +81,15 @@ _NAMING = re.compile(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """The names under which scores of a model's contents may be kept: by what the hub calls them,
-    by samples of them, and by what the system says of the files; "" where that is not known."""
+    by samples of them, and by what the system says of the files; "" where that is not known.
+
+    `files` stands for the files themselves where their samples are to be kept.
+    """
 
     published: str = ""
     sampled: str = ""
     by_system: str = ""
+    files: str = ""
 
 
 NOT_KNOWN = Identity()
@@ -86,9 +97,11 @@ NOT_KNOWN = Identity()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """A shard on this machine: its bytes from `start` on, and where its tensors end among them."""
+    """A shard on this machine, by the hash of its header: its bytes from `start` on, and where its
+    tensors end among them."""
 
     path: Path
+    header: str
     state: FileState
     start: int
     ends: tuple[int, ...]
@@ -140,30 +153,79 @@ def _is_flat(value: object) -> bool:
 
 def published_ids(folder: Path, states: Mapping[str, FileState]) -> list[str]:
     """Return the hub's id of each of a folder's shards; [] where that of any is not known."""
-    ids = [_blob(folder / name) or _downloaded(folder, name, states[name]) for name in states]
+    ids = [
+        _blob(folder / name, state) or _downloaded(folder, name, state)
+        for name, state in states.items()
+    ]
     return ids if all(ids) else []
 
 
-def _blob(path: Path) -> str:
-    """Return the name of the blob of the hub's cache that a file is; "" for any other."""
-    blob = path.resolve()
-    return blob.name if blob.parent.name == "blobs" and _ID.fullmatch(blob.name) else ""
+def _blob(path: Path, state: FileState) -> str:
+    """Return the name of the blob of the hub's cache that a file is, if it was not changed after
+    the link to it was made; "" for any other. Who saves a model into a snapshot writes to blobs."""
+    with suppress(OSError):
+        linked = _last_change(FileState.of(path.lstat()))
+        blob = next((place for place in _links(path) if place.parent.name == "blobs"), None)
+        if blob and _ID.fullmatch(blob.name) and _last_change(state) - 1 <= linked:
+            return blob.name
+    return ""
+
+
+def _links(path: Path) -> Iterator[Path]:
+    """Yield where a link leads, step by step: a blob may be a link itself, into the store that all
+    models of a cache share. Raises OSError."""
+    for _ in range(_HOPS):
+        if not path.is_symlink():
+            return
+        target = path.parent / path.readlink()
+        path = target.parent.resolve() / target.name
+        yield path
+
+
+def _last_change(state: FileState) -> float:
+    """Seconds since 1970, also where the time of the contents was set back."""
+    return max(state.mtime_ns, state.ctime_ns) / 1e9
 
 
 def _downloaded(folder: Path, name: str, state: FileState) -> str:
     """Return the id in the metadata that the hub's client left of a file: three lines with commit,
-    id and time. As for the client, they no longer hold where the file was changed a second or more
-    after that time."""
+    id and time. They no longer hold where the file was changed a second or more after that time, as
+    for the client, which goes by the time of the contents alone."""
     path = folder / ".cache" / "huggingface" / "download" / f"{name}.metadata"
     with suppress(OSError, ValueError):
-        _, one, time, *_ = read_regular(path, BLOCK).decode().split("\n")
-        since = float(time)
-        if _ID.fullmatch(one) and math.isfinite(since) and state.mtime_ns / 1e9 - 1 <= since:
+        _, one, noted, *_ = read_regular(path, BLOCK).decode().split("\n")
+        since = float(noted)
+        if _ID.fullmatch(one) and math.isfinite(since) and _last_change(state) - 1 <= since:
             return one
     return ""
 
 
 # -- samples -----------------------------------------------------------------------------------
+
+
+def sampled_as(shards: Sequence[Contents], said: str) -> tuple[str, str]:
+    """Return the fingerprint by samples, where the config decides what is `said`; and what stands
+    for the files, where `remember` is to keep it. Raises as `sampled_ids`."""
+    files = _files(shards, said)
+    known = _read(files, _FILES)
+    if known:
+        return known, ""
+    start, began = time.monotonic(), time.time()
+    found = fingerprint_of(sampled_ids(shards), (shard.header for shard in shards), said)
+    changes = (max(shard.state.mtime_ns, shard.state.ctime_ns) for shard in shards)
+    settled = max(changes, default=0) / 1e9 < began - _SETTLED
+    return found, files if settled and time.monotonic() - start > SLOW else ""
+
+
+def _files(shards: Sequence[Contents], said: str) -> str:
+    """Return what is the same as long as nobody writes to the files or puts others in their
+    place."""
+    digest = hashlib.sha256(said.encode())
+    for shard in shards:
+        state = shard.state
+        times = f"{state.mtime_ns} {state.ctime_ns}"
+        digest.update(f"{shard.header} {state.inode} {state.size} {times}\n".encode())
+    return digest.hexdigest()
 
 
 def sampled_ids(shards: Sequence[Contents]) -> list[str]:
@@ -211,8 +273,7 @@ def _places(shard: Contents) -> Iterator[int]:
     """Yield where the samples lie, in order."""
     start = shard.start
     for end in shard.ends:
-        inner = {*range(start, end, APART), (start + end) // 2}
-        yield from sorted(inner)
+        yield from range(start, max(end, start + 1), APART)
         start = end
     yield start
 
@@ -275,10 +336,23 @@ def same_contents(one: str, other: str) -> bool:
     return one == other or canonical(one) == canonical(other)
 
 
+def agree(one: Identity, other: Identity) -> bool:
+    """Return whether what two machines know of a model is of the same contents: the hub's ids where
+    both have them, and the samples where both could read any."""
+    known = [
+        (mine, theirs)
+        for mine, theirs in ((one.published, other.published), (one.sampled, other.sampled))
+        if mine and theirs
+    ]
+    return bool(known) and all(mine == theirs for mine, theirs in known)
+
+
 def remember(identity: Identity) -> None:
-    """Note, once, which samples the files of a hub model have, so that copies of them and changes
-    to them are told. A cache that cannot be written is none."""
+    """Note, once, which samples the files have that took long to read; and those of a hub model, so
+    that copies of it and changes to it are told. A cache that cannot be written is none."""
     published, sampled = identity.published, identity.sampled
+    if identity.files:
+        _write(identity.files, _FILES, sampled)
     if not published or not sampled or kept_under(identity) != published:
         return
     if not _read(published, _SAMPLED):

@@ -11,7 +11,7 @@ from spectrum_tui.core.naming.layers import Layer
 
 
 def kept_scores(checkpoint: Checkpoint) -> dict[str, float]:
-    """Return the matrices that earlier scans of exactly these files have scored, with the bound of
+    """Return the matrices that earlier scans of these weights have scored, with the bound of
     each score's relative error: 0 for an exact one."""
     kept = read_journal(journal_path(checkpoint.fingerprint))
     return {name: entry.error for name, entry in kept.items()}

@@ -42,7 +42,7 @@ class Inspection:
 
     `files` are what a download fetches of a model that is only on the hub; `preview` are the
     layers under the checkpoint's names, where `model` has those of a trainer. `scored` are the
-    matrices that an earlier scan of exactly these files has scored, with the `error` of each.
+    matrices that an earlier scan of these weights has scored, with the `error` of each.
     `dequantised` is what its tensors are loaded as, where that was asked for before.
     """
 

@@ -83,6 +83,7 @@ class KeptModel:
             summary,
             model=now.model,
             folder=now.folder,
+            revision=now.revision,
             name=now.name,
             local_bytes=now.local_bytes,
             scored=scored,
@@ -107,7 +108,10 @@ class KeptModel:
         checkpoint = self.inspection.checkpoint
         choices = " ".join(map(str, self._settings.that_change("names")))
         config = repr(sorted(checkpoint.config.items(), key=lambda item: item[0]))
+        # What is said of the same weights depends on where, and as which files, they lie.
+        origin = self.inspection.summary.origin
         beside = repr((checkpoint.has_config, checkpoint.indexed, checkpoint.has_adapter))
+        beside += repr((origin, checkpoint.shards))
         key = "\0".join((checkpoint.fingerprint, _transformers_version(), choices, config, beside))
         return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
 

@@ -38,7 +38,7 @@ def copy_of(environ: Mapping[str, str]) -> Copy:
 def _copy(why: str, mine: int) -> Copy:
     if mine:
         return Copy(first=False, said=f"{why}: copy {mine:,} ends here, copy 0 scans")
-    return Copy(said=f"{why}: this copy scans, all others end at once")
+    return Copy(said=f"{why}: this copy scans, all others end at once; --cluster divides a scan")
 
 
 def _whole(text: str) -> int:

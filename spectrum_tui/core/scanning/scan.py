@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from spectrum_tui.core.checkpoint.file_state import FileState, check_unchanged
 from spectrum_tui.core.checkpoint.headers import Checkpoint
+from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
@@ -23,6 +24,7 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
+from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.journal.journal import (
     Entry,
     Journal,
@@ -35,6 +37,16 @@ from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.platforms import cores
+from spectrum_tui.core.scanning.cluster import (
+    Cluster,
+    ClusterPlan,
+    ClusterWorkers,
+    check_device,
+    device_text,
+    members,
+    opened,
+    places_of,
+)
 from spectrum_tui.core.scanning.devices import (
     CPU,
     SHARE,
@@ -51,6 +63,7 @@ from spectrum_tui.core.scanning.layers import (
     memory_need,
 )
 from spectrum_tui.core.scanning.precision import undecided_in_groups
+from spectrum_tui.core.scanning.streaming import reading_ahead
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST
 
@@ -62,8 +75,9 @@ class ScanPlan:
     """The layers to score in the order of the results, and how: see `make_plan`.
 
     `batch_size` is for each of the `devices`; `files` are those that the layers lie in, as they
-    were when they were inspected. Scores older than `since` are computed again, and stay in the
-    journal until then.
+    were when they were inspected, `reader` reads those that are not on this machine. Scores older
+    than `since` are computed again, and stay in the journal until then. On a `cluster` its nodes
+    have the devices.
     """
 
     layers: tuple[Layer, ...]
@@ -74,6 +88,8 @@ class ScanPlan:
     since: float = 0.0
     precision: str = EXACT
     files: Mapping[str, FileState] = field(default_factory=dict)
+    reader: RangeReader | None = None
+    cluster: ClusterPlan | None = None
 
     @property
     def cost(self) -> float:
@@ -89,16 +105,18 @@ def make_plan(
     batch_size: int = 0,
     since: float = 0.0,
     precision: str = "auto",
+    cluster: ClusterPlan | None = None,
 ) -> ScanPlan:
     """Settle devices, batch size and precision for scoring `layers`.
 
-    Raises InputError for a device that does not exist.
+    On a cluster of many kinds of nodes all is exact, unless fast is asked for. Raises InputError
+    for a device that does not exist.
     """
-    devices, notes = choose_devices(device)
+    devices, notes = _devices(device, cluster)
     fast = any(choose_precision(precision, device) == FAST for device in devices)
     if fast:
         notes = (*notes, "Fast precision: float32, and float64 wherever a rank depends on it.")
-    if not batch_size:
+    if not batch_size and cluster is None:
         batch_size, reasons = auto_batch_size(layers, devices)
         notes += reasons
     return ScanPlan(
@@ -110,7 +128,16 @@ def make_plan(
         since=since,
         precision=FAST if fast else EXACT,
         files=checkpoint.states,
+        cluster=cluster,
     )
+
+
+def _devices(device: str, cluster: ClusterPlan | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(devices, notes for the user); a cluster counts as a CPU, whose float64 is fast."""
+    if cluster is None:
+        return choose_devices(device)
+    check_device(cluster.device)
+    return (CPU,), ()
 
 
 def auto_batch_size(layers: Sequence[Layer], devices: Sequence[str]) -> tuple[int, tuple[str, ...]]:
@@ -135,7 +162,11 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
     """
     done = failed = 0
     state = _State()
-    with ScanLock(plan.journal) as lock, closing(_events(plan, lock, state, cancelled)) as events:
+    with (
+        ScanLock(plan.journal) as lock,
+        opened(plan.cluster) as state.cluster,
+        closing(_events(plan, lock, state, cancelled)) as events,
+    ):
         for event in events:
             done += isinstance(event, LayerDone)
             failed += isinstance(event, LayerFailed)
@@ -147,11 +178,12 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
 
 @dataclass
 class _State:
-    """What of a scan is in no event: notes for its end, and whether it was cancelled while another
-    one was at work."""
+    """What of a scan is in no event: notes for its end, whether it was cancelled while another
+    one was at work, and the connection to a cluster."""
 
     notes: list[str] = field(default_factory=list)
     gave_up: bool = False
+    cluster: Cluster | None = None
 
 
 def _events(
@@ -161,7 +193,7 @@ def _events(
     holder = lock.take_soon()
     check_unchanged(plan.files)
     known = _known(plan)
-    yield _start(plan)
+    yield _start(plan, state.cluster)
     works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
     for work in works:
         yield from work.resumed()
@@ -170,10 +202,22 @@ def _events(
         yield from _follow(plan, works, lock, state, cancelled)
         if state.gave_up:
             return
-    with Journal(plan.journal) as journal:
-        yield from _run(plan, works, journal, plan.precision, state.notes, cancelled)
+    with Journal(plan.journal) as journal, _as_a_stop(plan, state):
+        yield from _run(plan, works, journal, plan.precision, state, cancelled)
         if plan.precision == FAST:
-            yield from _settle_order(plan, works, journal, state.notes, cancelled)
+            yield from _settle_order(plan, works, journal, state, cancelled)
+
+
+@contextmanager
+def _as_a_stop(plan: ScanPlan, state: _State) -> Iterator[None]:
+    """Take a network that is gone for a stop of the scan: what is finished is kept."""
+    try:
+        yield
+    except HubError as exc:
+        if plan.reader is None:
+            raise
+        state.gave_up = True
+        state.notes.append(str(exc))
 
 
 def _follow(
@@ -201,15 +245,19 @@ def _follow(
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 
 
-def _start(plan: ScanPlan) -> ScanStarted:
+def _start(plan: ScanPlan, cluster: Cluster | None) -> ScanStarted:
+    device, in_work = ", ".join(plan.devices), plan.batch_size * len(plan.devices)
+    if plan.cluster is not None and cluster is not None:
+        found = members(plan.cluster, cluster.nodes())
+        device, in_work = device_text(found), places_of(found)
     types = Counter(layer.type for layer in plan.layers)
     place = {name: i for i, name in enumerate(types)}
     return ScanStarted(
         layers=len(plan.layers),
         cost=plan.cost,
         types=dict(types),
-        device=", ".join(plan.devices),
-        batch_size=plan.batch_size * len(plan.devices),
+        device=device,
+        batch_size=in_work,
         notes=plan.notes,
         names=tuple(layer.name for layer in sorted(plan.layers, key=lambda one: place[one.type])),
     )
@@ -232,12 +280,33 @@ def _run(
     works: Sequence[LayerWork],
     journal: Journal,
     precision: str,
-    notes: list[str],
+    state: _State,
     cancelled: Callable[[], bool],
 ) -> Iterator[ScanEvent]:
-    """Score what the layers lack; what went otherwise than planned is added to `notes`."""
+    """Score what the layers lack; what went otherwise than planned is added to the notes."""
     todo = [work for work in works if not work.is_complete]
-    workers = Workers(
+    workers = _workers(plan, todo, journal, precision, state.cluster)
+    try:
+        with reading_ahead(plan.reader, workers):
+            yield from workers.run(cancelled)
+    finally:
+        workers.close()
+    state.notes += workers.notes
+
+
+def _workers(
+    plan: ScanPlan,
+    todo: Sequence[LayerWork],
+    journal: Journal,
+    precision: str,
+    cluster: Cluster | None,
+) -> Workers | ClusterWorkers:
+    """Return what scores these layers: threads of this process, or the nodes of a cluster."""
+    if plan.cluster is not None and cluster is not None:
+        return ClusterWorkers(
+            todo, journal, cluster=cluster, plan=plan.cluster, precision=precision
+        )
+    return Workers(
         todo,
         journal,
         devices=plan.devices,
@@ -245,25 +314,20 @@ def _run(
         workers=plan.batch_size,
         helpers=_helpers(plan, todo),
     )
-    try:
-        yield from workers.run(cancelled)
-    finally:
-        workers.close()
-    notes += workers.notes
 
 
 def _settle_order(
     plan: ScanPlan,
     works: Sequence[LayerWork],
     journal: Journal,
-    notes: list[str],
+    state: _State,
     cancelled: Callable[[], bool],
 ) -> Iterator[LayerRescored]:
     """Score in float64 what lies too near to another layer of its type to be ranked."""
     scored = [work for work in works if work.is_complete and not work.problem]
     close = undecided_in_groups((work.layer.type, work.interval) for work in scored)
     again = [LayerWork(scored[i].layer, {}) for i in close]
-    for event in _run(plan, again, journal, EXACT, notes, cancelled):
+    for event in _run(plan, again, journal, EXACT, state, cancelled):
         if isinstance(event, LayerDone):
             yield LayerRescored(event)
 

@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Protocol
 
-from spectrum_tui.core.errors import ModelChangedError
+from spectrum_tui.core.errors import HubError, ModelChangedError
 from spectrum_tui.core.events import LayerStarted, ScanEvent
-from spectrum_tui.core.journal.journal import Entry, Journal
+from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import counted, size
@@ -38,6 +39,14 @@ log = logging.getLogger(__name__)
 
 Scored = tuple[Entry, KeptSpectrum]
 """What is written down of a matrix."""
+
+
+class Keeper(Protocol):
+    """What takes a score before it is told of: a journal."""
+
+    def append(self, entry: Entry, spectrum: KeptSpectrum | None = None) -> None:
+        """Keep a matrix's scores and singular values."""
+        ...
 
 
 class WorkerPool:
@@ -80,12 +89,15 @@ class Workers:
 
     A matrix that does not fit into a device's memory goes back, and half as many are in work
     there from then on; one that does not fit alone is computed on the CPU.
+
+    `order` are the matrices as they are taken, `scored` is called with the name of each that is
+    done, before its event.
     """
 
     def __init__(
         self,
         layers: Sequence[LayerWork],
-        journal: Journal,
+        journal: Keeper,
         *,
         devices: Sequence[str],
         precision: str,
@@ -107,11 +119,22 @@ class Workers:
         self._stop = threading.Event()
         self._running: list[threading.Thread] = []
         self._events: queue.SimpleQueue[ScanEvent | BaseException | None] = queue.SimpleQueue()
+        self.order = tuple(self._todo)
+        self.scored: Callable[[str], None] = lambda name: None
+
+    def report(self, event: ScanEvent) -> None:
+        """Have `run` yield an event of somebody else's, in whichever thread."""
+        self._events.put(event)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What went otherwise than planned, a line for each device."""
         return tuple(pool.note for pool in self._pools if pool.note)
+
+    @property
+    def on_cpu(self) -> frozenset[str]:
+        """The matrices that did not fit into their device, and were computed on the CPU."""
+        return frozenset(name for pool in self._pools for name in pool.on_cpu)
 
     def run(self, cancelled: Callable[[], bool]) -> Iterator[ScanEvent]:
         """Yield the events of all layers, until none is left or the scan is cancelled."""
@@ -201,11 +224,12 @@ class Workers:
         """Return the score, or why there is none; None where memory ran out.
 
         Raises what concerns every other matrix too: ScanError for a device that is lost,
-        ModelChangedError for files that are not those that were inspected.
+        ModelChangedError for files that are not those that were inspected, HubError where they are
+        read over a network that is gone.
         """
         try:
             return self._score_of(work.names[index], work.layer.matrices[index], device)
-        except ModelChangedError:
+        except (ModelChangedError, HubError):
             raise
         except Exception as exc:  # whatever is wrong with one matrix, the others are scored
             if is_out_of_memory(exc):
@@ -243,6 +267,7 @@ class Workers:
                 entry, spectrum = score
                 self._journal.append(replace(entry, seconds=seconds, made=time.time()), spectrum)
                 events = work.add(index, entry.metrics, seconds, error=entry.error)
+        self.scored(work.names[index])
         for event in events:
             self._events.put(event)
 

@@ -15,7 +15,7 @@ import torch
 
 from spectrum_tui.core.checkpoint import identity
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
-from spectrum_tui.core.checkpoint.identity import remember, same_contents
+from spectrum_tui.core.checkpoint.identity import Identity, agree, remember, same_contents
 from spectrum_tui.core.errors import CheckpointError, ModelChangedError
 from spectrum_tui.core.files import cache_dir
 from tests.checkpoints import llama, save, save_in_hub_cache
@@ -112,7 +112,7 @@ def test_every_changed_byte_of_a_small_file_is_told(tmp_path: Path) -> None:
     assert fingerprint(tmp_path) == before
 
 
-def test_samples_lie_at_both_ends_the_middle_and_apart(
+def test_samples_lie_at_both_ends_and_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a large file: what they see of it, byte for byte, and so what they do not."""
@@ -124,8 +124,7 @@ def test_samples_lie_at_both_ends_the_middle_and_apart(
     data, checkpoint = file.read_bytes(), read_checkpoint(tmp_path)
     seen = set[int]()
     for tensor in checkpoint.tensors:
-        near = {tensor.start, (tensor.start + tensor.end) // 2, tensor.end}
-        near |= set(range(tensor.start, tensor.end, 90))
+        near = {tensor.end, *range(tensor.start, tensor.end, 90)}
         seen |= {byte for place in near for byte in range(place - 4, place + 4)}
     told = set[int]()
     places = range(checkpoint.tensors[0].start, len(data), 3)
@@ -182,6 +181,29 @@ def test_a_file_that_changes_while_it_is_sampled(
         read_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_checkpoint(tmp_path)
+
+
+def test_samples_that_took_long_are_taken_while_the_files_are_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "SLOW", -1.0)
+    file = save(tmp_path, llama(1)) / FILE
+    before = fingerprint(tmp_path)
+    assert not (cache_dir() / "identities").exists()  # just written: another change may follow
+    monkeypatch.setattr(identity, "_SETTLED", -100.0)
+    assert fingerprint(tmp_path) == before
+    with monkeypatch.context() as patch:
+        patch.setattr(identity, "sampled_ids", lambda shards: ["not read"])
+        assert fingerprint(tmp_path) == before
+        os.utime(file, (1, 1))
+        assert fingerprint(tmp_path) != before
+    data = file.read_bytes()
+    overwrite(file, flipped(data, len(data) - 1))
+    changed = fingerprint(tmp_path)
+    overwrite(file, data)
+    assert fingerprint(tmp_path) == before != changed
+    save(tmp_path, llama(1), config={"num_experts": 3})
+    assert fingerprint(tmp_path) != before
 
 
 # -- what the config decides ---------------------------------------------------------------------
@@ -269,11 +291,14 @@ def test_what_was_looked_at_is_known_without_the_hub_s_ids(tmp_path: Path) -> No
     assert not same_contents(before, "0" * 64)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "\n\n\n", f"c\n{'a' * 64}\nnan\n", f"c\n{'a' * 64}\ninf\n", f"c\n{'a' * 64}\nx\n",
-     f"c\n{'A' * 64}\n9e9\n", "c\n../../x\n9e9\n", f"c\n{'a' * 64}", "\ud800", "x" * 5000],
-)  # fmt: skip
+WRONG = (
+    *("", "\n\n\n", f"c\n{'a' * 64}", "\ud800", "x" * 5000),
+    *(f"c\n{'a' * 64}\n{noted}\n" for noted in ("nan", "inf", "x", "1")),
+    *(f"c\n{one}\n9e9\n" for one in ("A" * 64, "a" * 63, "../../x")),
+)
+
+
+@pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
 def test_metadata_of_any_other_form_are_none(text: str, tmp_path: Path) -> None:
     plain = fingerprint(save(tmp_path / "plain", llama(1)))
     folder = in_folder(tmp_path / "b")
@@ -301,6 +326,36 @@ def test_weights_of_the_hub_that_somebody_wrote_into_are_others(tmp_path: Path) 
     assert changed != before and not same_contents(changed, before)
     overwrite(cached / FILE, data)
     assert fingerprint(cached) == before
+
+
+def test_a_blob_in_the_store_that_models_share_has_its_own_id(tmp_path: Path) -> None:
+    """There it is called by another hash; huggingface_hub 2.4 keeps what comes by Xet so."""
+    cached = save_in_hub_cache(tmp_path / "a", "org/name", llama(1))
+    known = read_checkpoint(cached).identity.published
+    blob, store = (cached / FILE).resolve(), tmp_path / "a" / "blobs" / "ab"
+    store.mkdir(parents=True)
+    blob.rename(store / ("ab" * 32))
+    blob.symlink_to(Path("../../blobs/ab") / ("ab" * 32))
+    assert known and read_checkpoint(cached).identity.published == known
+    (tmp_path / "link").symlink_to(cached)
+    assert read_checkpoint(tmp_path / "link").fingerprint == known
+    alone = save(tmp_path / "b", llama(1)) / FILE
+    alone.unlink()
+    alone.symlink_to(store / ("ab" * 32))
+    assert not read_checkpoint(tmp_path / "b").identity.published
+
+
+def test_an_id_counts_as_long_as_nothing_was_written_since(tmp_path: Path) -> None:
+    """As who saves a model into a snapshot does; without a look before, nothing else would tell."""
+    tensors = llama(1)
+    cached = save_in_hub_cache(tmp_path / "a", "org/name", tensors)
+    base = read_checkpoint(cached).fingerprint
+    data = (cached / FILE).read_bytes()
+    (cached / FILE).write_bytes(flipped(data, len(data) - 9))
+    later = time.time() + 9
+    os.utime(cached / FILE, (later, later))
+    assert fingerprint(cached) != base
+    assert fingerprint(save_in_hub_cache(tmp_path / "b", "org/name", tensors)) == base
 
 
 def test_a_copy_that_may_be_either_of_two_models_is_neither(
@@ -334,6 +389,15 @@ def test_a_damaged_or_closed_cache_is_none(tmp_path: Path, monkeypatch: pytest.M
     assert read_checkpoint(cached).fingerprint == known
     monkeypatch.setenv("SPECTRUM_TUI_CACHE", "/dev/null/none")
     assert fingerprint(cached) == known and fingerprint(copy) == alone
+
+
+def test_two_machines_agree_by_what_both_know() -> None:
+    one, other = Identity(published="a", sampled="b"), Identity(published="a")
+    copy, edited = Identity(sampled="b"), Identity(published="a", sampled="c")
+    assert agree(one, one) and agree(one, other) and agree(one, copy) and agree(copy, one)
+    assert not agree(one, edited) and not agree(other, copy) and not agree(edited, copy)
+    assert not agree(one, Identity(published="x", sampled="b"))
+    assert not agree(Identity(), Identity()) and not agree(one, Identity())
 
 
 def test_a_ring_of_names_ends(tmp_path: Path) -> None:

@@ -101,6 +101,14 @@ def test_the_same_command_again_checks_what_is_there(
     assert "its files have changed" in refused(capsys, "merge", str(adapter), "-o", "m")
 
 
+def test_a_merge_is_of_the_very_files(base: Path, adapter: Path, capsys: Capture) -> None:
+    """A change of a large base between the samples of it would not be told later."""
+    assert main(["merge", str(adapter), "-o", "m"]) == 0
+    capsys.readouterr()
+    os.utime(next(base.glob("*.safetensors")), (1, 1))
+    assert "holds something else" in refused(capsys, "merge", str(adapter), "-o", "m")
+
+
 class Killed(BaseException):
     """As sudden as a signal."""
 

@@ -16,6 +16,7 @@ import pytest
 
 from spectrum_tui.core import hub
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
+from spectrum_tui.core.checkpoint.identity import take_as
 from spectrum_tui.core.dataset.kept_examples import read_examples
 from spectrum_tui.core.errors import (
     CheckpointError,
@@ -352,6 +353,9 @@ def test_another_model_in_the_same_folder_is_other_rows(tmp_path: Path) -> None:
     first = of_folder(tmp_path, scored, model)
     assert first.conditions.files and first.warning == ""
     assert of_folder(tmp_path, scored, model).conditions == first.conditions
+    os.utime(model / "model.safetensors", (1, 1))
+    again = of_folder(tmp_path, scored, model)
+    assert (again.conditions, again.warning) == (first.conditions, "")
     keys = {first.conditions.files}
     (model / "tokenizer.json").write_text("{ }")
     keys.add(of_folder(tmp_path, scored, model).conditions.files)
@@ -360,6 +364,37 @@ def test_another_model_in_the_same_folder_is_other_rows(tmp_path: Path) -> None:
     assert len(keys | {changed.conditions.files}) == 3
     assert changed.warning.startswith("the files of the model are not those that were scored")
     assert of_folder(tmp_path, result, model).warning == ""
+
+
+def test_rows_by_a_former_name_of_the_weights_are_found_again(tmp_path: Path) -> None:
+    """Scores that were taken under it have the rows that they had."""
+    model = checkpoints.save(tmp_path / "model", checkpoints.llama())
+    (model / "tokenizer.json").write_text("{}")
+    result = made.with_parameters(made.result())
+    former = read_checkpoint(model).identity.by_system
+    scored = of_folder(tmp_path, replace(result, checkpoint=former), model)
+    assert scored.warning == ""
+    take_as(former, read_checkpoint(model).fingerprint)
+    os.utime(model / "model.safetensors", (1, 1))
+    again = of_folder(tmp_path, replace(result, checkpoint=former), model)
+    assert (again.conditions, again.warning) == (scored.conditions, "")
+    other = of_folder(tmp_path, replace(result, checkpoint="0" * 64), model)
+    assert other.warning and other.conditions.files != scored.conditions.files
+
+
+def test_another_commit_with_the_weights_that_were_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoints.save(tmp_path / "m", checkpoints.llama())
+    monkeypatch.setattr(hub, "find_local", lambda name, commit="": (folder, "b" * 40))
+    plain = made.with_parameters(made.result())
+    origin = replace(plain.provenance, revision="a" * 40)
+    scored = replace(plain, provenance=origin, checkpoint=read_checkpoint(folder).fingerprint)
+    usual = asked(tmp_path)
+    there = replace(conditions_of(scored), revision="b" * 40)
+    assert prepare(replace(usual, result=scored, conditions=there)).warning == ""
+    other = replace(scored, checkpoint="0" * 64)
+    assert prepare(replace(usual, result=other, conditions=there)).warning
 
 
 def test_a_model_of_the_hub_is_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

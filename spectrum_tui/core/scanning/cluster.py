@@ -1,0 +1,343 @@
+"""The matrices of a scan on a cluster: which node scores what, and what happens when one is lost.
+
+The driver alone keeps the journal. It knows every node's cores, GPUs and memory, and gives a node
+as many orders as it can work at; nodes that join later get their share. An order whose process or
+node ends goes to another, so that each matrix is written down once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from spectrum_tui.core import errors
+from spectrum_tui.core.errors import InputError, ScanError
+from spectrum_tui.core.events import LayerStarted, ScanEvent, ScanNote
+from spectrum_tui.core.journal.journal import Journal
+from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.scanning.chunks import Item, Pile
+from spectrum_tui.core.scanning.cluster_task import Answer, Order, Reference
+from spectrum_tui.core.scanning.devices import CPU
+from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
+from spectrum_tui.core.scanning.ray_cluster import Lost, Node, connected
+from spectrum_tui.core.scoring.metrics import FAILED
+
+_BASE = 700 * 2**20
+"""Bytes of a process of a node beside its matrix: Python, torch, and a model's names."""
+_ON_A_GPU = 2
+"""Orders at once on a GPU, so that one reads while the other computes."""
+_TRIES = 3
+"""Processes that a matrix may take down by itself before it counts as failed."""
+_IN_A_ROW = 4
+"""Orders that a node may lose, one after the other and none done, before it takes no part."""
+_LOOK = 2.0
+"""Seconds between two looks at which nodes there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterPlan:
+    """Where a cluster is, how its nodes find the model, and which of their devices compute:
+    "auto" GPUs where a node has some, "cpu" and "cuda" those alone. `batch_size` is how many
+    matrices are in work on each device, 0 for a core each and two on a GPU."""
+
+    address: str
+    reference: Reference
+    device: str = "auto"
+    batch_size: int = 0
+
+
+class Cluster(Protocol):
+    """What a connection to a cluster can do: see `RayCluster`."""
+
+    def nodes(self) -> list[Node]: ...  # noqa: D102
+
+    def start(  # noqa: D102
+        self, node: Node, reference: Reference, order: Order, gpus: float, memory: int
+    ) -> object: ...
+
+    def finished(  # noqa: D102
+        self, started: Sequence[object], seconds: float
+    ) -> list[tuple[object, Answer | Lost]]: ...
+
+    def forget(self, started: Sequence[object]) -> None: ...  # noqa: D102
+
+
+def check_device(device: str) -> None:
+    """Raise InputError for a device that names one of a single machine."""
+    if device not in ("auto", CPU, "cuda"):
+        raise InputError(
+            f"On a cluster there is no device {device!r}.",
+            "Give auto (GPUs where a node has some), cpu or cuda.",
+            field="device",
+        )
+
+
+def opened(plan: ClusterPlan | None) -> AbstractContextManager[Cluster | None]:
+    """Connect to the cluster of a plan; None where it has none."""
+    return nullcontext() if plan is None else connected(plan.address)
+
+
+@dataclass(slots=True)
+class _Member:
+    """A node that takes part: what is in work on it, and how fast it is."""
+
+    node: Node
+    places: int
+    gpu: bool
+    in_work: int = 0
+    cores: int = 0
+    memory: int = 0
+    cost: float = 0.0
+    seconds: float = 0.0
+    lost: int = 0
+
+    @property
+    def seconds_per_cost(self) -> float:
+        """Of one process; 0 while nothing is known."""
+        return self.seconds / self.cost if self.cost else 0.0
+
+    def has_room(self, need: int) -> bool:
+        """Return whether another order can be in work here: always the first one."""
+        fits = not self.node.memory or self.memory + need <= self.node.memory
+        cores = self.gpu or self.cores < self.places
+        return self.in_work < self.places and cores and (fits or not self.in_work)
+
+
+@dataclass(slots=True)
+class _Started:
+    """An order in work."""
+
+    member: _Member
+    items: list[Item]
+    order: Order
+    need: int
+
+
+def members(plan: ClusterPlan, nodes: Sequence[Node]) -> list[_Member]:
+    """Return the nodes that can take part, and how many orders each has room for at once."""
+    found = []
+    for node in nodes:
+        gpu = plan.device != CPU and node.gpus > 0
+        if gpu:
+            places = node.gpus * (plan.batch_size or _ON_A_GPU)
+        elif plan.device == "cuda":
+            places = 0
+        else:
+            places = min(node.cores, plan.batch_size or node.cores)
+        if places:
+            found.append(_Member(node, places, gpu))
+    return found
+
+
+def places_of(found: Sequence[_Member]) -> int:
+    """Return how many orders are in work on these at once."""
+    return sum(member.places for member in found)
+
+
+def device_text(found: Sequence[_Member]) -> str:
+    """Return what computes, in words: 2 nodes (8 cores, 1 GPU)."""
+    if not found:
+        return "a cluster without nodes yet"
+    cores = sum(member.node.cores for member in found if not member.gpu)
+    gpus = sum(member.node.gpus for member in found if member.gpu)
+    parts = [counted(n, word) for n, word in ((cores, "core"), (gpus, "GPU")) if n]
+    return f"{counted(len(found), 'node')} ({', '.join(parts)})"
+
+
+@dataclass(slots=True)
+class _Said:
+    """What went otherwise than planned."""
+
+    again: set[str] = field(default_factory=set)
+    on_cpu: set[str] = field(default_factory=set)
+    refusal: str = ""
+
+    def notes(self) -> Iterator[str]:
+        """Yield a line for each kind."""
+        if self.again:
+            matrices = counted(len(self.again), "matrix was", "matrices were")
+            yield f"{matrices} given out again: a process or a node of the cluster had ended."
+        if self.on_cpu:
+            matrices = counted(len(self.on_cpu), "matrix was", "matrices were")
+            yield f"{matrices} computed on the CPU: a GPU had not enough memory."
+
+
+class ClusterWorkers:
+    """Scores matrices on the nodes of a cluster, as `Workers` does in threads of this process."""
+
+    def __init__(
+        self,
+        layers: Sequence[LayerWork],
+        journal: Journal,
+        *,
+        cluster: Cluster,
+        plan: ClusterPlan,
+        precision: str,
+    ) -> None:
+        self._cluster, self._plan, self._precision = cluster, plan, precision
+        self._journal = journal
+        self._place = {work.names[i]: (work, i) for work in layers for i in work.missing}
+        self._pile = Pile([self._item(name) for name in self._place])
+        self._members: dict[str, _Member] = {}
+        self._out: set[str] = set()
+        self._started: dict[object, _Started] = {}
+        self._ended: Counter[str] = Counter()
+        self._said = _Said()
+        self._looked = 0.0
+        self._waits = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went otherwise than planned, a line for each kind."""
+        return tuple(self._said.notes())
+
+    def run(self, cancelled: Callable[[], bool]) -> Iterator[ScanEvent]:
+        """Yield the events of all layers, until none is left or the scan is cancelled. Raises
+        ScanError where no node is left that can take part."""
+        while len(self._pile) or self._started:
+            stopped = cancelled()
+            if stopped and not self._started:
+                return
+            if not stopped and len(self._pile):
+                yield from self._look()
+                yield from self._give_out()
+            if self._started:
+                for handle, answer in self._cluster.finished(list(self._started), 0.2):
+                    yield from self._take(self._started.pop(handle), answer)
+            else:
+                time.sleep(0.2)
+
+    def close(self) -> None:
+        """End what is in work: nobody waits for it any more."""
+        self._cluster.forget(list(self._started))
+        self._started.clear()
+
+    def _item(self, name: str, *, alone: bool = False) -> Item:
+        work, _ = self._place[name]
+        return Item(name, work.matrix_cost, memory_need(work.layer), alone)
+
+    def _look(self) -> Iterator[ScanEvent]:
+        """Look which nodes there are, every few seconds."""
+        if time.monotonic() - self._looked < _LOOK and self._looked:
+            return
+        self._looked = time.monotonic()
+        found = {one.node.id: one for one in members(self._plan, self._cluster.nodes())}
+        usable = {id: one for id, one in found.items() if id not in self._out}
+        self._members = {id: self._members.get(id, one) for id, one in usable.items()}
+        if usable or self._started:
+            self._waits = False
+        elif self._said.refusal:
+            raise ScanError(
+                f"No node of the cluster can take part. {self._said.refusal}",
+                "Finished scores are kept: the same command goes on from there.",
+            )
+        elif not self._waits:
+            self._waits = True
+            yield ScanNote("No node of the cluster can compute yet: the scan waits for one.")
+
+    def _give_out(self) -> Iterator[ScanEvent]:
+        """Give every node as much as it has room for: one order each in turn."""
+        given = True
+        while given and len(self._pile):
+            given = False
+            for member in sorted(self._members.values(), key=_load):
+                if len(self._pile) and member.has_room(self._need(member, [self._pile.top])):
+                    yield self._start(member)
+                    given = True
+
+    def _start(self, member: _Member) -> LayerStarted:
+        places = places_of([*self._members.values()])
+        free = sum(one.places - one.in_work for one in self._members.values())
+        # Fewer matrices than cores: each gets several, which share its products.
+        threads = min(member.places - member.cores, max(1, free // len(self._pile)))
+        threads = 1 if member.gpu else threads
+        items = self._pile.take(member.seconds_per_cost, places)
+        names = tuple(item.name for item in items)
+        order = Order(names, "cuda:0" if member.gpu else CPU, self._precision, threads)
+        need = self._need(member, items)
+        gpus = member.node.gpus / member.places if member.gpu else 0.0
+        handle = self._cluster.start(member.node, self._plan.reference, order, gpus, need)
+        self._started[handle] = _Started(member, items, order, need)
+        member.in_work += 1
+        member.cores += threads
+        member.memory += need
+        work, index = self._place[names[0]]
+        cost = sum(item.cost for item in items)
+        return LayerStarted(names[0], work.layer.type, work.shape_of(index), cost)
+
+    def _need(self, member: _Member, items: Sequence[Item]) -> int:
+        if member.gpu:
+            return _BASE + max(held_bytes(self._place[item.name][0].layer) for item in items)
+        return _BASE + max(item.need for item in items)
+
+    def _take(self, started: _Started, answer: Answer | Lost) -> Iterator[ScanEvent]:
+        member = started.member
+        member.in_work -= 1
+        member.cores -= started.order.threads
+        member.memory -= started.need
+        if isinstance(answer, Lost):
+            yield from self._lost(started, answer)
+        elif answer.changed is not None:
+            raise errors.from_dict(dict(answer.changed))
+        elif answer.refused is not None:
+            yield from self._refused(started, answer.refused)
+        else:
+            member.lost = 0
+            yield from self._scored(started, answer)
+
+    def _scored(self, started: _Started, answer: Answer) -> Iterator[ScanEvent]:
+        seconds = 0.0
+        for entry, spectrum in answer.scores:
+            work, index = self._place[entry.layer]
+            self._journal.append(entry, spectrum)
+            seconds += entry.seconds
+            yield from work.add(index, entry.metrics, entry.seconds, error=entry.error)
+        for name, reason in answer.failed.items():
+            yield from self._failed(name, reason)
+        if not answer.failed:
+            started.member.seconds += seconds
+            started.member.cost += sum(item.cost for item in started.items)
+        self._said.on_cpu |= answer.on_cpu
+
+    def _failed(self, name: str, reason: str) -> Iterator[ScanEvent]:
+        work, index = self._place[name]
+        yield from work.add(index, FAILED, 0.0, reason)
+
+    def _lost(self, started: _Started, lost: Lost) -> Iterator[ScanEvent]:
+        """Give it out again, every matrix by itself: one that takes its process down is found so,
+        and has no score at last."""
+        names = [item.name for item in started.items]
+        if len(names) == 1 and not lost.with_node:
+            self._ended[names[0]] += 1
+            if self._ended[names[0]] == _TRIES:
+                yield from self._failed(
+                    names[0], f"its process ended {_TRIES} times: {lost.reason}"
+                )
+                return
+        self._said.again |= set(names)
+        self._pile.put_back([self._item(name, alone=not lost.with_node) for name in names])
+        self._looked = 0.0
+        started.member.lost += 1
+        if started.member.lost == _IN_A_ROW:
+            yield self._without(started.member, f"it lost {_IN_A_ROW} orders ({lost.reason})")
+
+    def _refused(self, started: _Started, told: Mapping[str, str]) -> Iterator[ScanEvent]:
+        self._pile.put_back(started.items)
+        if started.member.node.id not in self._out:
+            yield self._without(started.member, f"{told['message']} {told['hint']}".strip())
+
+    def _without(self, member: _Member, why: str) -> ScanNote:
+        """Give a node nothing more."""
+        self._out.add(member.node.id)
+        self._members.pop(member.node.id, None)
+        self._looked = 0.0
+        self._said.refusal = f"{member.node.host} takes no part: {why}"
+        return ScanNote(self._said.refusal)
+
+
+def _load(member: _Member) -> float:
+    return member.in_work / member.places

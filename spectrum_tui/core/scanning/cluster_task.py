@@ -1,0 +1,168 @@
+"""What a node of a cluster does: it finds the model for itself, and scores the matrices it is told.
+
+Nothing of a model is sent: a node reads its files by their path where it has them, otherwise as a
+model of the hub at the same commit. A process of a node describes the model once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from spectrum_tui import __version__
+from spectrum_tui.core import errors
+from spectrum_tui.core.checkpoint.identity import NOT_KNOWN, Identity, agree
+from spectrum_tui.core.errors import ModelChangedError, ScanError, SpectrumError
+from spectrum_tui.core.events import LayerFailed
+from spectrum_tui.core.journal.journal import Entry
+from spectrum_tui.core.journal.spectra import KeptSpectrum
+from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, inspect_model
+from spectrum_tui.core.naming.layers import Layer
+from spectrum_tui.core.scanning.layers import LayerWork
+from spectrum_tui.core.scanning.workers import Workers
+from spectrum_tui.core.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """How a node finds the model, and knows it for the same: its `folder` on the driver's machine
+    ("" where it is not there), its id on the hub and commit ("" for a plain folder), and the
+    options that its names depend on."""
+
+    folder: str = ""
+    model: str = ""
+    revision: str = ""
+    identity: Identity = NOT_KNOWN
+    model_class: str = ""
+    allow_gptq: bool = False
+    version: str = __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Matrices for one process of a node, by their names, with `threads` cores for each in turn."""
+
+    names: tuple[str, ...]
+    device: str
+    precision: str
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What has come of an order: scores, or why a matrix has none. A node that can take no order
+    at all says why in `refused`, one whose files are being written to in `changed`
+    (`errors.to_dict`). `on_cpu` did not fit into the node's GPU."""
+
+    scores: tuple[tuple[Entry, KeptSpectrum | None], ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    on_cpu: frozenset[str] = frozenset()
+    refused: Mapping[str, str] | None = None
+    changed: Mapping[str, str] | None = None
+
+
+def carry_out(reference: Reference, order: Order) -> Answer:
+    """Score the matrices of an order on this node."""
+    try:
+        return _scored(_layers_of(reference), order)
+    except ModelChangedError as exc:
+        return Answer(changed=errors.to_dict(exc))
+    except SpectrumError as exc:
+        return Answer(refused=errors.to_dict(exc))
+
+
+class _Collected:
+    """Takes what would go into a journal."""
+
+    def __init__(self) -> None:
+        self.scores: list[tuple[Entry, KeptSpectrum | None]] = []
+
+    def append(self, entry: Entry, spectrum: KeptSpectrum | None = None) -> None:
+        self.scores.append((entry, spectrum))
+
+
+def _scored(layers: Mapping[str, Layer], order: Order) -> Answer:
+    if unknown := [name for name in order.names if name not in layers]:
+        raise ScanError(
+            f"There is no {unknown[0]} under the names that this node gives the layers.",
+            "Install the same versions of spectrum-tui and transformers on every node.",
+        )
+    kept = _Collected()
+    workers = Workers(
+        [LayerWork(layers[name], {}, order.precision) for name in order.names],
+        kept,
+        devices=(order.device,),
+        precision=order.precision,
+        workers=1,
+        helpers=order.threads - 1,
+    )
+    try:
+        events = list(workers.run(lambda: False))
+    finally:
+        workers.close()
+    failed = {one.layer: one.reason for one in events if isinstance(one, LayerFailed)}
+    return Answer(scores=tuple(kept.scores), failed=failed, on_cpu=workers.on_cpu)
+
+
+_known: tuple[Reference, dict[str, Layer]] | None = None
+_lock = threading.Lock()
+
+
+def _layers_of(reference: Reference) -> dict[str, Layer]:
+    """{matrix: a layer of it alone} of the model, described at the first call."""
+    global _known  # noqa: PLW0603  # a process of a node serves one scan after the other
+    with _lock:
+        if _known is None or _known[0] != reference:
+            _known = reference, alone(_described(reference).model.layers)
+        return _known[1]
+
+
+def alone(layers: tuple[Layer, ...]) -> dict[str, Layer]:
+    """Return every matrix as a layer of its own, by its name."""
+    found: dict[str, Layer] = {}
+    for layer in layers:
+        for name, matrix in zip(layer.matrix_names, layer.matrices, strict=False):
+            found[name] = replace(
+                layer,
+                name=name,
+                shape=(matrix.rows, matrix.columns),
+                nbytes=layer.nbytes // layer.matrix_count,
+                matrix_count=1,
+                matrices=(replace(matrix, label=""),),
+            )
+    return found
+
+
+def _described(reference: Reference) -> Inspection:
+    """Return the model as this node has it; raises ScanError where it has another one, or none."""
+    if reference.version != __version__:
+        raise ScanError(
+            f"spectrum-tui {__version__} is installed there, here {reference.version}.",
+            "Install the same version on every node.",
+        )
+    found = inspect_model(_place(reference), reference.revision)
+    if not found.summary.is_local:
+        raise ScanError(
+            f"{reference.model} is not downloaded there.",
+            "Download it there, or into a folder that every node sees.",
+        )
+    if not agree(found.checkpoint.identity, reference.identity):
+        raise ScanError(
+            f"{found.summary.folder} holds other weights there.",
+            "Copy the same files to every node.",
+        )
+    names = Settings(model_class=reference.model_class, allow_gptq=reference.allow_gptq)
+    return as_far_as_known(found, names)
+
+
+def _place(reference: Reference) -> str:
+    if reference.folder and Path(reference.folder).is_dir():
+        return reference.folder
+    if reference.model:
+        return reference.model
+    raise ScanError(
+        f"There is no folder {reference.folder} there.",
+        "Put the model into a folder that every node sees, or name it by its id on the hub.",
+    )

@@ -1,0 +1,175 @@
+"""A scan on real nodes: the bytes of one process, whatever ends or comes meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ray")
+
+from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, ScanEnded, ScanEvent
+from spectrum_tui.core.journal.journal import read_journal
+from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
+from tests.checkpoints import experts, llama, save, spoil
+from tests.cluster.conftest import NODE, orders_in_work
+from tests.scans import failures_of, journal_of, resumed, scores_of
+
+LIMIT = 60
+Capture = pytest.CaptureFixture[str]
+
+
+def nothing(event: object, count: int) -> None:
+    """What is done beside a scan where nothing is."""
+
+
+def scanned(
+    folder: Path,
+    cluster: Any = None,
+    beside: Callable[[object, int], None] = nothing,
+    cancelled: Callable[[], bool] = lambda: False,
+    **named: Any,
+) -> tuple[list[ScanEvent], bytes]:
+    """(events, the file of scores); `beside` is called with each event and how many layers are
+    done."""
+    where = {"cluster": cluster.address} if cluster else {"device": "cpu"}
+    out = folder.parent / ("cluster" if cluster else "alone")
+    settings = Settings(model=str(folder), output_dir=str(out), **where, **named)
+    events: list[ScanEvent] = []
+    data = b""
+    for event in run_scan(settings, cancelled=cancelled):
+        if isinstance(event, ResultReady):
+            data = Path(event.path).read_bytes()
+            continue
+        events.append(event)
+        beside(event, sum(isinstance(one, LayerDone) for one in events))
+    return events, data
+
+
+def lines_of(folder: Path) -> int:
+    return len(journal_of(folder).read_bytes().splitlines())
+
+
+def one_process(folder: Path, **named: Any) -> tuple[list[ScanEvent], bytes]:
+    """The same in this process alone; nothing of it is kept."""
+    found = scanned(folder, **named)
+    journal_of(folder).unlink()
+    return found
+
+
+def notes_of(events: list[ScanEvent]) -> tuple[str, ...]:
+    assert isinstance(events[-1], ScanEnded)
+    return events[-1].notes
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    """A model of 9 matrices that take a core half a second each at the most."""
+    return save(tmp_path / "slow", llama(1, hidden=1024, vocabulary=2048))
+
+
+def test_the_bytes_of_one_process(two_nodes: Any, tmp_path: Path, capfd: Capture) -> None:
+    bad = "model.layers.0.mlp.up_proj"
+    folder = save(tmp_path / "m", spoil({**llama(2), **experts(2)}, bad, float("nan")))
+    alone, expected = one_process(folder)
+    capfd.readouterr()
+    events, data = scanned(folder, two_nodes)
+    assert data == expected
+    assert failures_of(events) == failures_of(alone)
+    assert list(failures_of(events)) == [bad]
+    assert lines_of(folder) == len(read_journal(journal_of(folder)))
+    assert notes_of(events) == ()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_fast_scores_are_settled(two_nodes: Any, tmp_path: Path) -> None:
+    tensors = llama(2, hidden=64)
+    name = "model.layers.{}.mlp.up_proj.weight"
+    tensors[name.format(1)] = tensors[name.format(0)].clone()
+    folder = save(tmp_path / "m", tensors)
+    exact = scores_of(one_process(folder, precision="exact")[0])
+    events, _ = scanned(folder, two_nodes, precision="fast")
+    again = {e.done.layer: e.done.snr for e in events if isinstance(e, LayerRescored)}
+    assert again
+    assert again == {layer: exact[layer] for layer in again}
+
+
+def test_a_node_is_killed_and_another_joins(two_nodes: Any, slow: Path, capfd: Capture) -> None:
+    _, expected = one_process(slow)
+    done: list[int] = []
+
+    def beside(event: object, count: int) -> None:
+        if isinstance(event, LayerDone) and not done:
+            done.append(count)
+            two_nodes.remove_node(two_nodes.worker_nodes.copy().pop(), allow_graceful=False)
+            two_nodes.add_node(**NODE)
+
+    capfd.readouterr()
+    events, data = scanned(slow, two_nodes, beside)
+    assert data == expected
+    assert lines_of(slow) == 9 == len(read_journal(journal_of(slow)))
+    assert capfd.readouterr() == ("", "")
+    assert all(note.endswith("had ended.") for note in notes_of(events))
+
+
+def test_a_process_is_killed(two_nodes: Any, slow: Path, capfd: Capture) -> None:
+    _, expected = one_process(slow)
+    killed: list[int] = []
+
+    def beside(event: object, count: int) -> None:
+        if isinstance(event, LayerDone) and not killed:
+            killed.extend(orders_in_work(two_nodes))
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    capfd.readouterr()
+    events, data = scanned(slow, two_nodes, beside)
+    assert data == expected
+    assert killed
+    assert lines_of(slow) == 9 == len(read_journal(journal_of(slow)))
+    assert "given out again" in notes_of(events)[0]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_driver_that_is_killed_is_resumed(two_nodes: Any, slow: Path) -> None:
+    _, expected = one_process(slow)
+    command = (sys.executable, "-m", "spectrum_tui", "scan", str(slow), "--cluster")
+    driver = subprocess.Popen(
+        [*command, two_nodes.address],
+        cwd=slow.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    end = time.monotonic() + LIMIT
+    while not read_journal(journal_of(slow)) and time.monotonic() < end:
+        time.sleep(0.02)
+    driver.kill()
+    driver.communicate()
+    kept = len(read_journal(journal_of(slow)))
+    assert 0 < kept < 9
+    events, data = scanned(slow, two_nodes)
+    assert data == expected
+    assert len(resumed(events)) == kept
+    assert lines_of(slow) == 9
+
+
+def test_cancelled_what_is_in_work_is_kept(two_nodes: Any, slow: Path) -> None:
+    done: list[int] = []
+
+    def beside(event: object, count: int) -> None:
+        if isinstance(event, LayerDone | LayerFailed):
+            done.append(count)
+
+    events, _ = scanned(slow, two_nodes, beside, cancelled=lambda: bool(done))
+    assert isinstance(events[-1], ScanEnded)
+    assert events[-1].reason == "stopped"
+    assert 0 < events[-1].done == lines_of(slow) < 9

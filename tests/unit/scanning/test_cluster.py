@@ -1,0 +1,409 @@
+"""A scan on a cluster whose nodes are in this process: who does what, and what is lost.
+
+`tests/cluster` has Ray, and real processes.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.checkpoint.identity import Identity
+from spectrum_tui.core.errors import InputError, ModelChangedError, ScanError
+from spectrum_tui.core.events import (
+    LayerRescored,
+    LayerStarted,
+    ScanEnded,
+    ScanEvent,
+    ScanNote,
+    ScanStarted,
+)
+from spectrum_tui.core.journal.journal import read_journal
+from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.scanning import cluster
+from spectrum_tui.core.scanning.chunks import Item, Pile
+from spectrum_tui.core.scanning.cluster_task import Answer, Order, Reference, carry_out
+from spectrum_tui.core.scanning.ray_cluster import Lost, Node
+from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings, parse_cluster
+from tests.checkpoints import experts, llama, save, spoil
+from tests.commands import Capture
+from tests.scans import failures_of, journal_of, scores_of
+
+MATRICES = 2 * 7 + 2
+ONE = Node("a", "one", 1, 0, 2**34)
+TWO = Node("b", "two", 2, 0, 2**34)
+GPUS = Node("g", "gpus", 4, 2, 2**34)
+CRASHED, GONE = Lost("it was killed", with_node=False), Lost("it is gone", with_node=True)
+
+Act = Callable[[Node, Order], Answer | Lost | None]
+
+
+@dataclass
+class Nodes:
+    """A cluster whose nodes carry an order out when it is asked for, unless `act` says how it
+    ends."""
+
+    found: list[Node]
+    act: Act = lambda node, order: None
+    started: dict[object, tuple[Node, Reference, Order]] = field(default_factory=dict)
+    orders: list[tuple[str, Order]] = field(default_factory=list)
+    most: Counter[str] = field(default_factory=Counter)
+    forgotten: int = 0
+
+    def nodes(self) -> list[Node]:
+        return self.found
+
+    def start(
+        self, node: Node, reference: Reference, order: Order, gpus: float, memory: int
+    ) -> object:
+        handle = object()
+        self.started[handle] = (node, reference, order)
+        self.orders.append((node.host, order))
+        in_work = Counter(node.host for node, _, _ in self.started.values())
+        self.most |= in_work
+        return handle
+
+    def finished(
+        self, started: Sequence[object], seconds: float
+    ) -> list[tuple[object, Answer | Lost]]:
+        handle = started[0]
+        node, reference, order = self.started.pop(handle)
+        return [(handle, self.act(node, order) or carry_out(reference, order))]
+
+    def forget(self, started: Sequence[object]) -> None:
+        self.forgotten += len(started)
+
+    @property
+    def given(self) -> Counter[str]:
+        """How often each matrix was given out."""
+        return Counter(name for _, order in self.orders for name in order.names)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save(tmp_path / "m", llama(2))
+
+
+def scanned(
+    nodes: Nodes, folder: Path, monkeypatch: pytest.MonkeyPatch, **named: Any
+) -> list[ScanEvent]:
+    """The events of a scan on these nodes."""
+
+    @contextmanager
+    def connected(address: str) -> Iterator[Nodes]:
+        yield nodes
+
+    cancelled = named.pop("cancelled", lambda: False)
+    monkeypatch.setattr(cluster, "connected", connected)
+    monkeypatch.setattr(cluster, "_LOOK", 0.0)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    out = str(folder.parent / "out")
+    settings = Settings(model=str(folder), cluster="auto", output_dir=out, **named)
+    events = run_scan(settings, cancelled=cancelled)
+    return [event for event in events if not isinstance(event, ResultReady)]
+
+
+def alone(folder: Path, **named: Any) -> dict[str, float]:
+    """The scores of a scan in this process, of which nothing is kept."""
+    out = str(folder.parent / "alone")
+    *events, _ = run_scan(Settings(model=str(folder), device="cpu", output_dir=out, **named))
+    journal_of(folder).unlink()
+    return scores_of(events)  # type: ignore[arg-type]
+
+
+def notes_of(events: list[ScanEvent]) -> list[str]:
+    return [event.text for event in events if isinstance(event, ScanNote)]
+
+
+def end_of(events: list[ScanEvent]) -> ScanEnded:
+    assert isinstance(events[-1], ScanEnded)
+    return events[-1]
+
+
+@pytest.mark.parametrize("made", [llama(2), {**llama(1), **experts(1)}], ids=["llama", "experts"])
+def test_the_scores_are_those_of_one_process(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(tmp_path / "m", made)
+    one = alone(folder)
+    nodes = Nodes([ONE, TWO])
+    events = scanned(nodes, folder, monkeypatch)
+    assert scores_of(events) == one
+    files = [tmp_path / out / "model_snr_results/snr_results_m.json" for out in ("alone", "out")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert set(nodes.given.values()) == {1}
+    assert nodes.most == {"one": 1, "two": 2}
+    lines = journal_of(folder).read_bytes().splitlines()
+    assert len(lines) == len(nodes.given) == len(read_journal(journal_of(folder)))
+    start = events[0]
+    assert isinstance(start, ScanStarted)
+    assert (start.device, start.batch_size) == ("2 nodes (3 cores)", 3)
+    assert end_of(events).notes == ()
+    assert sum(isinstance(event, LayerStarted) for event in events) == len(nodes.orders)
+
+
+@pytest.mark.parametrize("lost", [CRASHED, GONE])
+def test_what_a_process_or_a_node_had_goes_to_another(
+    lost: Lost, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = alone(folder)
+    died: list[Order] = []
+
+    def act(node: Node, order: Order) -> Lost | None:
+        if node is not TWO or len(died) == 2:
+            return None
+        died.append(order)
+        if lost.with_node and len(died) == 2:
+            nodes.found.remove(TWO)
+        return lost
+
+    nodes = Nodes([ONE, TWO], act)
+    events = scanned(nodes, folder, monkeypatch)
+    again = {name for order in died for name in order.names}
+    assert scores_of(events) == one
+    assert {name for name, count in nodes.given.items() if count > 1} == again
+    assert len(journal_of(folder).read_bytes().splitlines()) == MATRICES
+    assert end_of(events).notes[0].startswith(f"{len(again)} matrices were given out again")
+
+
+def test_a_matrix_that_takes_every_process_down_has_no_score(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many went with it: those have theirs."""
+    bad = "model.layers.1.mlp.up_proj"
+    nodes = Nodes([TWO], lambda node, order: CRASHED if bad in order.names else None)
+    events = scanned(nodes, folder, monkeypatch)
+    assert failures_of(events) == {bad: "its process ended 3 times: it was killed"}
+    assert len(scores_of(events)) == MATRICES - 1
+    assert end_of(events).failed == 1
+
+
+def test_a_failed_matrix_is_told_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = "model.layers.0.mlp.up_proj"
+    folder = save(tmp_path / "m", spoil(llama(2), bad, float("nan")))
+    events = scanned(Nodes([ONE]), folder, monkeypatch)
+    assert list(failures_of(events)) == [bad]
+    assert "NaN" in failures_of(events)[bad]
+
+
+def test_a_node_that_joins_late_takes_part(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def act(node: Node, order: Order) -> None:
+        if len(nodes.orders) == 3:
+            nodes.found.append(TWO)
+
+    nodes = Nodes([ONE], act)
+    events = scanned(nodes, folder, monkeypatch)
+    assert len(scores_of(events)) >= MATRICES
+    assert {host for host, _ in nodes.orders[:3]} == {"one"}
+    assert "two" in {host for host, _ in nodes.orders[3:]}
+    assert set(nodes.given.values()) == {1}
+
+
+def test_without_a_node_the_scan_waits_and_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = Nodes([])
+    looks = iter([[], [], [], [ONE]])
+    monkeypatch.setattr(nodes, "nodes", lambda: next(looks, [ONE]))
+    events = scanned(nodes, folder, monkeypatch)
+    assert notes_of(events) == ["No node of the cluster can compute yet: the scan waits for one."]
+    assert end_of(events).reason == "finished"
+
+
+def test_a_node_that_cannot_see_the_model_takes_no_part(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(node: Node, order: Order) -> Answer | None:
+        if node is ONE:
+            return None
+        return carry_out(Reference(folder="/nowhere/m"), order)
+
+    nodes = Nodes([ONE, TWO], act)
+    events = scanned(nodes, folder, monkeypatch)
+    assert len(notes_of(events)) == 1
+    assert notes_of(events)[0].startswith("two takes no part: There is no folder /nowhere/m there.")
+    assert end_of(events).reason == "finished"
+    assert end_of(events).notes == ()
+    with pytest.raises(ScanError, match=r"can take part\. two takes no part"):
+        scanned(Nodes([TWO], act), folder, monkeypatch, since=time.time())
+
+
+def test_a_node_that_loses_everything_takes_no_part(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = Nodes([ONE, TWO], lambda node, order: GONE if node is TWO else None)
+    events = scanned(nodes, folder, monkeypatch)
+    assert end_of(events).reason == "finished"
+    assert notes_of(events) == ["two takes no part: it lost 4 orders (it is gone)"]
+
+
+def test_files_that_change_on_a_node_end_the_scan(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = {"kind": "ModelChangedError", "message": "x has changed.", "hint": "", "field": ""}
+    nodes = Nodes(
+        [TWO], lambda node, order: Answer(changed=changed) if len(nodes.orders) > 4 else None
+    )
+    with pytest.raises(ModelChangedError, match="x has changed"):
+        scanned(nodes, folder, monkeypatch)
+    assert nodes.forgotten > 0
+
+
+def test_cancelled_what_is_in_work_is_finished(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = Nodes([TWO])
+    events = scanned(nodes, folder, monkeypatch, cancelled=lambda: len(nodes.orders) > 4)
+    assert end_of(events).reason == "stopped"
+    given = len(nodes.given)
+    assert len(journal_of(folder).read_bytes().splitlines()) == given < MATRICES
+    again = Nodes([TWO])
+    assert len(scores_of(scanned(again, folder, monkeypatch))) == MATRICES
+    assert len(again.given) == MATRICES - given
+
+
+def test_the_order_of_fast_scores_is_settled_on_the_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = llama(2, hidden=64)
+    close = [f"model.layers.{i}.mlp.up_proj" for i in range(2)]
+    tensors[f"{close[1]}.weight"] = tensors[f"{close[0]}.weight"].clone()
+    folder = save(tmp_path / "m", tensors)
+    exact = alone(folder, precision="exact")
+    nodes = Nodes([ONE, TWO])
+    events = scanned(nodes, folder, monkeypatch, precision="fast")
+    again = {e.done.layer: e.done.snr for e in events if isinstance(e, LayerRescored)}
+    assert again == {layer: exact[layer] for layer in again}
+    assert again.keys() >= set(close)
+    assert {order.precision for _, order in nodes.orders} == {"fast", "exact"}
+
+
+class TestPlaces:
+    def places(self, *nodes: Node, **named: Any) -> list[tuple[str, int, bool]]:
+        plan = cluster.ClusterPlan(address="auto", reference=Reference(), **named)
+        return [(one.node.host, one.places, one.gpu) for one in cluster.members(plan, nodes)]
+
+    def test_a_core_each_and_two_on_a_gpu(self) -> None:
+        assert self.places(ONE, TWO, GPUS) == [
+            ("one", 1, False), ("two", 2, False), ("gpus", 4, True),
+        ]  # fmt: skip
+        assert self.places(TWO, GPUS, batch_size=1) == [("two", 1, False), ("gpus", 2, True)]
+
+    def test_a_device_that_is_asked_for(self) -> None:
+        assert self.places(TWO, GPUS, device="cpu") == [("two", 2, False), ("gpus", 4, False)]
+        assert self.places(TWO, GPUS, device="cuda") == [("gpus", 4, True)]
+        with pytest.raises(InputError, match="no device 'cuda:1'"):
+            cluster.check_device("cuda:1")
+
+    def test_what_computes_in_words(self) -> None:
+        plan = cluster.ClusterPlan(address="auto", reference=Reference())
+        assert cluster.device_text(cluster.members(plan, [TWO, GPUS])) == (
+            "2 nodes (2 cores, 2 GPUs)"
+        )
+        assert "without nodes" in cluster.device_text([])
+
+    def test_a_node_takes_what_its_memory_holds(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """At least one matrix: it says itself what it lacks."""
+        small = replace(TWO, cores=8, memory=2**30 + 2**29)
+        nodes = Nodes([small])
+        scanned(nodes, folder, monkeypatch)
+        assert nodes.most == {"two": 2}
+
+    def test_few_matrices_share_the_cores_of_a_node(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        nodes = Nodes([replace(TWO, cores=8)])
+        scanned(nodes, folder, monkeypatch, types=("mlp.up_proj",))
+        assert [order.threads for _, order in nodes.orders] == [4, 4]
+
+
+class TestPile:
+    def items(self, *costs: float) -> list[Item]:
+        return [Item(str(i), cost, 0) for i, cost in enumerate(costs)]
+
+    def test_one_while_the_speed_is_unknown_and_the_costliest_first(self) -> None:
+        pile = Pile(self.items(1, 5, 3))
+        assert [pile.take(0.0, 4)[0].cost for _ in range(3)] == [5, 3, 1]
+        assert len(pile) == pile.cost == 0
+
+    def test_ten_seconds_of_work_then_less(self) -> None:
+        pile = Pile(self.items(*[1.0] * 1000))
+        sizes = []
+        while len(pile):
+            sizes.append(len(pile.take(0.5, 4)))
+        assert sizes[0] == 20
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[-4:] == [1, 1, 1, 1]
+        assert sum(sizes) == 1000
+
+    def test_what_took_a_process_down_goes_alone(self) -> None:
+        pile = Pile(self.items(*[1.0] * 8))
+        taken = pile.take(1.0, 1)
+        pile.put_back([replace(item, alone=True) for item in taken])
+        assert [len(pile.take(1.0, 1)) for _ in taken] == [1] * len(taken)
+
+
+class TestReference:
+    def answer(self, folder: Path, **named: str) -> str:
+        good = Reference(folder=str(folder), identity=Identity(sampled="f" * 64))
+        order = Order(("model.layers.0.mlp.up_proj",), "cpu", "exact")
+        refused = carry_out(replace(good, **named), order).refused  # type: ignore[arg-type]
+        assert refused is not None
+        return refused["message"]
+
+    def test_another_model_at_the_same_place_is_refused(self, folder: Path) -> None:
+        assert "holds other weights there" in self.answer(folder)
+
+    def test_another_version_is_refused(self, folder: Path) -> None:
+        assert "is installed there" in self.answer(folder, version="0.0")
+
+    def test_a_model_that_is_nowhere(self, folder: Path) -> None:
+        assert "There is no folder /x there" in self.answer(Path("/x"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "address"),
+    [
+        ("AUTO ", "auto"),
+        ("local", "local"),
+        ("none", ""),
+        ("", ""),
+        ("10.0.0.1:6379", "10.0.0.1:6379"),
+        ("ray://head.example:10001", "ray://head.example:10001"),
+        ("[::1]:6379", "[::1]:6379"),
+    ],
+)
+def test_an_address(typed: str, address: str) -> None:
+    assert parse_cluster(typed) == address
+
+
+@pytest.mark.parametrize(
+    "typed", ["head", "http://h:1", "h:", "h:port", "h:1 x", "ray://h", "\x1b:1"]
+)
+def test_no_address(typed: str) -> None:
+    with pytest.raises(InputError, match="is no address of a cluster"):
+        parse_cluster(typed)
+
+
+def test_without_ray_a_line_says_how_to_install_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["scan", str(folder), "--cluster", "auto"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == (
+        "spectrum-tui: --cluster needs Ray, which is not installed. "
+        "pip install 'spectrum-tui[cluster]'"
+    )
