@@ -68,12 +68,7 @@ def run_scan_command(settings: Settings, put_data: Callable[[object], None] = pu
 def _scan(settings: Settings, signals: TerminalSignals, put_data: Callable[[object], None]) -> int:
     output = output_folder(settings.output_dir)
     inspection = _prepare(settings, output, signals)
-    for note in inspection.summary.notes:
-        say(f"note: {note}")
-    if settings.revision and inspection.summary.origin == "folder":
-        say("note: --revision is ignored: the files of a folder are read as they are")
-    types = match_types(inspection.summary.types, settings.types)
-    _check_policy(settings, inspection, types)
+    types = chosen_types(settings, inspection)
     scan = _Scan(signals)
     result = scan.run(replace(settings, types=types), inspection)
     if scan.interrupted or scan.stopped:
@@ -102,6 +97,18 @@ def _scan(settings: Settings, signals: TerminalSignals, put_data: Callable[[obje
     return 1 if scan.progress.snapshot().failed else 0
 
 
+def chosen_types(settings: Settings, inspection: Inspection) -> tuple[str, ...]:
+    """Return the types that a scan computes, and say what is to be known of the model before it;
+    raises InputError for settings that it cannot be scanned with."""
+    for note in inspection.summary.notes:
+        say(f"note: {note}")
+    if settings.revision and inspection.summary.origin == "folder":
+        say("note: --revision is ignored: the files of a folder are read as they are")
+    types = match_types(inspection.summary.types, settings.types)
+    _check_policy(settings, inspection, types)
+    return types
+
+
 def _check_policy(settings: Settings, inspection: Inspection, types: Collection[str]) -> None:
     """Raise InputError for a policy that this scan cannot lead to: before it, not after hours."""
     check_metric(settings.metric)
@@ -121,7 +128,7 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     # What cannot be scanned is not downloaded.
     named_as = named if streaming else as_far_as_known
     inspection = named_as(inspection, settings)
-    _introduce(inspection)
+    introduce(inspection)
     if streaming:
         say("it is scanned without a download: its values are read as they are needed")
     if streaming or inspection.summary.is_local or settings.cluster:
@@ -221,7 +228,7 @@ def _progress(state: Snapshot) -> str:
     return f"{done}, {network_line(state.fetched)}" if state.fetched.total else done
 
 
-def _introduce(inspection: Inspection) -> None:
+def introduce(inspection: Inspection) -> None:
     """Say what the model is, by the counts that a trainer will see."""
     summary = inspection.summary
     matrices = sum(not info.one_dimensional for info in summary.types)
