@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from spectrum_tui.core.errors import ModelChangedError
+from spectrum_tui.core.errors import HubError, ModelChangedError
 from spectrum_tui.core.events import LayerStarted, ScanEvent
 from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.journal.spectra import KeptSpectrum
@@ -109,6 +109,9 @@ class Workers:
     A matrix that does not fit into a device's memory goes back, and half as many are in work
     there from then on; one that does not fit alone is computed on the CPU, and so is one that a
     library of the device fails at.
+
+    `order` are the matrices as they are taken, `scored` is called with the name of each that is
+    done, before its event.
     """
 
     def __init__(
@@ -136,6 +139,12 @@ class Workers:
         self._stop = threading.Event()
         self._running: list[threading.Thread] = []
         self._events: queue.SimpleQueue[ScanEvent | BaseException | None] = queue.SimpleQueue()
+        self.order = tuple(self._todo)
+        self.scored: Callable[[str], None] = lambda name: None
+
+    def report(self, event: ScanEvent) -> None:
+        """Have `run` yield an event of somebody else's, in whichever thread."""
+        self._events.put(event)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -241,11 +250,12 @@ class Workers:
         """Return the score, or why there is none, or why it is worth another try.
 
         Raises what concerns every other matrix too: ScanError for a device that is lost,
-        ModelChangedError for files that are not those that were inspected.
+        ModelChangedError for files that are not those that were inspected, HubError where they are
+        read over a network that is gone.
         """
         try:
             return self._score_of(work.names[index], work.layer.matrices[index], device)
-        except ModelChangedError:
+        except (ModelChangedError, HubError):
             raise
         except Exception as exc:  # whatever is wrong with one matrix, the others are scored
             if is_out_of_memory(exc):
@@ -292,6 +302,7 @@ class Workers:
                 entry, spectrum = score
                 self._journal.append(replace(entry, seconds=seconds, made=time.time()), spectrum)
                 events = work.add(index, entry.metrics, seconds, error=entry.error)
+        self.scored(work.names[index])
         for event in events:
             self._events.put(event)
 
