@@ -112,13 +112,17 @@ class ReadAhead:
                 self._changed.wait()
             segment = self._plan.segments[self._next]
             self._next += 1
-            segment.slot = self._free.pop()
-            slot = self._pool[segment.slot]
-            if slot is None:  # made when it is first needed: a small model needs few
-                slot = self._pool[segment.slot] = bytearray(self._segment)
-            segment.data = memoryview(slot)[: segment.nbytes]
-            segment.state = "coming"
+            self._place(segment)
             return segment
+
+    def _place(self, segment: Segment) -> None:
+        """Give a segment a free slot, to be fetched into."""
+        segment.slot = self._free.pop()
+        slot = self._pool[segment.slot]
+        if slot is None:  # made when it is first needed: a small model needs few
+            slot = self._pool[segment.slot] = bytearray(self._segment)
+        segment.data = memoryview(slot)[: segment.nbytes]
+        segment.state = "coming"
 
     def _is_next(self) -> bool:
         return self._plan.segments[self._next].state == "waiting"
@@ -170,23 +174,13 @@ class ReadAhead:
             at = stop
 
     def _copied(self, segment: Segment, at: int, target: memoryview, *, strided: bool) -> bool:
-        """Copy from a segment that is there or coming; False where the reader is to fetch.
-
-        Strips of a matrix are read row by row: a segment that is not there is brought whole then,
-        and kept until the matrix is scored.
-        """
+        """Copy from a segment that is there or coming; False where the reader is to fetch."""
         with self._changed:
-            if segment.state in ("waiting", "gone"):
-                kept = strided and self._overflow + segment.nbytes <= OVERFLOW
-                if not kept:
-                    segment.state = "gone"
-                    return False
-                segment.state, segment.slot = "coming", -1
-                segment.data = memoryview(bytearray(segment.nbytes))
-                self._overflow += segment.nbytes
-            else:
-                kept = False
-        if kept:
+            bring = segment.state in ("waiting", "gone")
+            if bring and not self._has_place(segment, strided=strided):
+                segment.state = "gone"
+                return False
+        if bring:
             assert segment.data is not None
             self._bring(segment, segment.data)
         with self._changed:
@@ -199,6 +193,19 @@ class ReadAhead:
             first = at - segment.start
             target[:] = segment.data[first : first + len(target)]
             self._was_read(segment, len(target))
+        return True
+
+    def _has_place(self, segment: Segment, *, strided: bool) -> bool:
+        """Return whether a reader can bring a segment for all of its matrix: into a free slot, or
+        beside the pool where strips of columns are read, row by row."""
+        if segment.state == "waiting" and (self._free or self._make_room()):
+            self._place(segment)
+            return True
+        if not strided or self._overflow + segment.nbytes > OVERFLOW:
+            return False
+        segment.state, segment.slot = "coming", -1
+        segment.data = memoryview(bytearray(segment.nbytes))
+        self._overflow += segment.nbytes
         return True
 
     def _was_read(self, segment: Segment, count: int) -> None:

@@ -58,6 +58,7 @@ from spectrum_tui.core.scanning.devices import (
 from spectrum_tui.core.scanning.following import Followed, turn
 from spectrum_tui.core.scanning.layers import (
     LayerWork,
+    gpu_need,
     gram_bytes,
     how_many_fit,
     memory_need,
@@ -142,9 +143,11 @@ def _devices(device: str, cluster: ClusterPlan | None) -> tuple[tuple[str, ...],
 
 def auto_batch_size(layers: Sequence[Layer], devices: Sequence[str]) -> tuple[int, tuple[str, ...]]:
     """(how many matrices at once on each device, a note where memory decided)."""
-    most = default_batch_size(devices[0])
+    sides = (min(layer.rows, layer.columns) for layer in layers if not layer.one_dimensional)
+    most = default_batch_size(devices[0], max(sides, default=0))
     free = min(free_memory(device) for device in devices)
-    fitting = how_many_fit(layers, SHARE * free, most)
+    need = memory_need if devices[0] == CPU else gpu_need
+    fitting = how_many_fit(layers, SHARE * free, most, need)
     if fitting == most:
         return most, ()
     return fitting, (f"{fitting} at a time instead of {most}: {size(free)} of memory is free.",)

@@ -55,7 +55,7 @@ def streamed(
     already in the cache."""
     files = inspection.files
     assert files is not None
-    shards = [name for name in inspection.checkpoint.shards if not (files.folder / name).is_file()]
+    shards = [name for name in inspection.checkpoint.shards if not files.holds(name)]
     ended = threading.Event()
 
     def check() -> None:

@@ -3,6 +3,8 @@ nothing of what is finished."""
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,17 @@ from spectrum_tui.core import hub as hub_room
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.events import Fetched, LayerDone
 from spectrum_tui.core.hub import outage
+from spectrum_tui.core.journal.journal import journal_path, read_entries
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning import streaming
 from spectrum_tui.core.scanning.streaming import streams
+from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import Tensors, experts, llama, save
 from tests.fake_hub import FakeHub
+from tests.forked import Forked
 from tests.streamed import REPO, Streamed, end, resumed, scores, stream_from
 
 WIDE = 48
@@ -204,3 +209,80 @@ def test_where_the_disk_has_no_room_the_model_is_streamed(
 def test_both_ways_at_once_are_refused(model: Streamed) -> None:
     with pytest.raises(InputError, match="--stream and --download"):
         streams(Settings(model=REPO, stream=True, download=True), inspect_model(REPO))
+
+
+SMALL = {"SEGMENT": 1500, "POOL": 3000}
+"""A pool of two slots, of which a matrix of the model needs several."""
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+@pytest.mark.parametrize("workers", [1, 2, 5, 8])
+def test_a_pool_of_two_slots_suffices(
+    workers: int, precision: str, model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exact scores of square matrices read a second time; fast ones are settled afterwards."""
+    for name, value in SMALL.items():
+        monkeypatch.setattr(streaming, name, value)
+    wanted = scores(model.local(precision=precision))
+    found = model.scan(precision=precision, batch_size=workers, since=1e12)
+    assert scores(found) == wanted
+    assert end(found).failed == 0
+
+
+def test_matrices_that_are_put_back_are_read_again(
+    model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SMALL.items():
+        monkeypatch.setattr(streaming, name, value)
+    wanted = scores(model.local())
+    real, failed = svd.singular_values, set[int]()
+
+    def short_of_memory(values: Any, *how: Any) -> Any:
+        found = real(values, *how)
+        if id(values) not in failed and len(failed) < 5:
+            failed.add(id(values))
+            raise MemoryError
+        return found
+
+    monkeypatch.setattr(svd, "singular_values", short_of_memory)
+    found = model.scan(batch_size=8, since=1e12)
+    assert scores(found) == wanted
+    assert any("ran out of memory" in note for note in end(found).notes)
+
+
+def killed_once(model: Streamed, lines: int) -> None:
+    """Kill a scan without mercy once it has written down so many matrices, and go on: the file is
+    that of one scan, and nothing is fetched of what was finished."""
+    wanted = Path(_ready(model.local(since=1e12)).path).read_bytes()
+    inspection = inspect_model(REPO)
+    journal = journal_path(inspection.checkpoint.fingerprint)
+    journal.unlink(missing_ok=True)
+    model.hub.requests.clear()
+    model.hub.delay = 0.004
+    child = Forked(lambda: model.scan(inspection, batch_size=2))
+    while _count(journal) < lines and child.alive():
+        time.sleep(0.002)
+    child.send(signal.SIGKILL)
+    child.wait()
+    model.hub.delay = 0.0
+    kept = list(read_entries(journal))
+    model.hub.requests.clear()
+    events = model.scan(inspection)
+    assert Path(_ready(events).path).read_bytes() == wanted
+    done = [event for event in events if isinstance(event, LayerDone)]
+    assert {entry.layer for entry in kept} == {e.layer for e in done if e.resumed and e.bytes > 200}
+    assert model.fetched() == sum(event.bytes for event in done if not event.resumed)
+
+
+def _ready(events: list[Any]) -> ResultReady:
+    assert isinstance(events[-1], ResultReady)
+    return events[-1]
+
+
+def _count(journal: Path) -> int:
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+@pytest.mark.parametrize("lines", [1, 9])
+def test_a_scan_that_is_killed_goes_on(lines: int, model: Streamed) -> None:
+    killed_once(model, lines)
