@@ -106,7 +106,7 @@ class FakeHub:
         class Handler(_Handler):
             owner = hub
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         # The default poll of 0.5 s is what shutting down would wait for.
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -236,9 +236,15 @@ def lfs(path: Path) -> dict[str, dict[str, object]]:
     return {"lfs": {"sha256": oid(path), "size": path.stat().st_size, "pointerSize": 134}}
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing on stderr for a client that is killed."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     owner: FakeHub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two packets: 40 ms between them
 
     def log_message(self, *args: object) -> None:
         """Nothing on stderr."""

@@ -29,6 +29,10 @@ class Forked:
         os.environ.update(environment)
         work()
 
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.is_alive()
+
     def send(self, signal: int) -> None:
         """Send it a signal."""
         assert self._process.pid

@@ -17,6 +17,7 @@ from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.cli.status_line import StatusLine
 from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.events import (
+    Fetched,
     LayerDone,
     LayerFailed,
     LayerStarted,
@@ -47,12 +48,13 @@ from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection, check_rule
 from spectrum_tui.core.saved import store
 from spectrum_tui.core.scanning.run import match_types, run_scan
+from spectrum_tui.core.scanning.streaming import named, streams
 from spectrum_tui.core.settings import METRIC, Settings, check_metric
 from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.last_resort import end_now
 from spectrum_tui.stdio.streams import draw, put, put_json, say
 from spectrum_tui.stdio.terminal_signals import TerminalSignals, short_name
-from spectrum_tui.worker.progress import ScanProgress, Snapshot
+from spectrum_tui.worker.progress import ScanProgress, Snapshot, network_line
 
 
 def run_scan_command(settings: Settings, put_data: Callable[[object], None] = put_json) -> int:
@@ -66,12 +68,7 @@ def run_scan_command(settings: Settings, put_data: Callable[[object], None] = pu
 def _scan(settings: Settings, signals: TerminalSignals, put_data: Callable[[object], None]) -> int:
     output = output_folder(settings.output_dir)
     inspection = _prepare(settings, output, signals)
-    for note in inspection.summary.notes:
-        say(f"note: {note}")
-    if settings.revision and inspection.summary.origin == "folder":
-        say("note: --revision is ignored: the files of a folder are read as they are")
-    types = match_types(inspection.summary.types, settings.types)
-    _check_policy(settings, inspection, types)
+    types = chosen_types(settings, inspection)
     scan = _Scan(signals)
     result = scan.run(replace(settings, types=types), inspection)
     if scan.interrupted or scan.stopped:
@@ -100,6 +97,18 @@ def _scan(settings: Settings, signals: TerminalSignals, put_data: Callable[[obje
     return 1 if scan.progress.snapshot().failed else 0
 
 
+def chosen_types(settings: Settings, inspection: Inspection) -> tuple[str, ...]:
+    """Return the types that a scan computes, and say what is to be known of the model before it;
+    raises InputError for settings that it cannot be scanned with."""
+    for note in inspection.summary.notes:
+        say(f"note: {note}")
+    if settings.revision and inspection.summary.origin == "folder":
+        say("note: --revision is ignored: the files of a folder are read as they are")
+    types = match_types(inspection.summary.types, settings.types)
+    _check_policy(settings, inspection, types)
+    return types
+
+
 def _check_policy(settings: Settings, inspection: Inspection, types: Collection[str]) -> None:
     """Raise InputError for a policy that this scan cannot lead to: before it, not after hours."""
     check_metric(settings.metric)
@@ -115,9 +124,14 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     """Return the model on this machine under its exact names."""
     inspection = inspect_model(settings.model, settings.revision, patience=Patience(say=say))
     check_writable(output)  # before a download and a scan, not after
-    inspection = as_far_as_known(inspection, settings)  # what cannot be scanned is not downloaded
-    _introduce(inspection)
-    if inspection.summary.is_local or settings.cluster:
+    streaming = streams(settings, inspection)
+    # What cannot be scanned is not downloaded.
+    named_as = named if streaming else as_far_as_known
+    inspection = named_as(inspection, settings)
+    introduce(inspection)
+    if streaming:
+        say("it is scanned without a download: its values are read as they are needed")
+    if streaming or inspection.summary.is_local or settings.cluster:
         return inspection
     return as_far_as_known(_downloaded(inspection, signals), settings)
 
@@ -181,6 +195,9 @@ class _Scan:
                 if self._line.is_due():
                     self._line.show(_progress(state))
                 self._signals.work(state.share, self._model, failed=state.failed > 0)
+            case Fetched():
+                if self._line.is_due():
+                    self._line.show(_progress(self.progress.snapshot()))
             case ScanNote():
                 self._line.clear()
                 say(event.text)
@@ -207,10 +224,11 @@ class _Scan:
 
 def _progress(state: Snapshot) -> str:
     left = f", about {duration(state.eta)} left" if state.eta is not None else ""
-    return f"{state.share:4.0%}  {state.done + state.failed}/{counted(state.layers, 'layer')}{left}"
+    done = f"{state.share:4.0%}  {state.done + state.failed}/{counted(state.layers, 'layer')}{left}"
+    return f"{done}, {network_line(state.fetched)}" if state.fetched.total else done
 
 
-def _introduce(inspection: Inspection) -> None:
+def introduce(inspection: Inspection) -> None:
     """Say what the model is, by the counts that a trainer will see."""
     summary = inspection.summary
     matrices = sum(not info.one_dimensional for info in summary.types)

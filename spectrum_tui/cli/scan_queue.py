@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from spectrum_tui.cli.scan_model import run_scan_command
+from spectrum_tui.cli.scan_plan import run_dry
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import slug
 from spectrum_tui.core.scanning.copies import Copy, copy_of
@@ -28,7 +29,7 @@ def run_queue(queue: Sequence[Settings]) -> int:
     if not copy.first:
         return 0
     if len(queue) == 1:
-        return run_scan_command(queue[0])
+        return _command(queue[0])(queue[0], put_json)
     worst = 0
     for number, settings in enumerate(queue, 1):
         say(f"model {number} of {len(queue)}: {settings.model}")
@@ -39,11 +40,15 @@ def run_queue(queue: Sequence[Settings]) -> int:
     return worst
 
 
+def _command(settings: Settings) -> Callable[[Settings, Callable[[object], None]], int]:
+    return run_dry if settings.dry_run else run_scan_command
+
+
 def _one_of(settings: Settings) -> int:
     """Scan one model of several: an error is said, and is data where the results are."""
     put = partial(put_json, one_line=True)
     try:
-        return run_scan_command(settings, put)
+        return _command(settings)(settings, put)
     except SpectrumError as exc:
         report_error(exc)
         if settings.json:

@@ -100,6 +100,17 @@ class ScanNote:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """How much of what a scan reads over the network has come: bytes of bytes, and bytes a second;
+    whether the network is `waited` for."""
+
+    done: int
+    total: int
+    speed: float
+    waited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ScanEnded:
     """The last event, always sent: all done, or stopped by the user with the rest kept.
 
@@ -120,5 +131,6 @@ ScanEvent = (
     | LayerRescored
     | LayerFailed
     | ScanNote
+    | Fetched
     | ScanEnded
 )

@@ -375,6 +375,15 @@ class Settings:
         only="scan",
         check=_now,
     )
+    dry_run: bool = setting(
+        flag="--dry-run",
+        takes="nothing",
+        default=False,
+        help="say what would be scanned, read and downloaded, and about how long it takes; the "
+        "headers alone are read",
+        changes="output",
+        only="scan",
+    )
     json: bool = setting(
         flag="--json",
         takes="nothing",

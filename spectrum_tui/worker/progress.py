@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from spectrum_tui.core import numbers
 from spectrum_tui.core.events import (
+    Fetched,
     LayerDone,
     LayerFailed,
     LayerRescored,
@@ -41,6 +43,7 @@ Phase = Literal[
 LIVE: tuple[Phase, ...] = ("starting", "fetching", "running", "stopping")
 """The phases in which a worker is at it."""
 NO_DOWNLOAD = DownloadProgress(0, 0, 0, 0.0)
+NOTHING_FETCHED = Fetched(0, 0, 0.0)
 
 
 @dataclass(slots=True)
@@ -92,6 +95,7 @@ class Snapshot:
     layers_per_second: float = 0.0
     bytes_per_second: float = 0.0
     download: DownloadProgress = NO_DOWNLOAD
+    fetched: Fetched = NOTHING_FETCHED
     in_work: tuple[InWork, ...] = ()
     types: dict[str, TypeProgress] = field(default_factory=dict)
     recent: tuple[LayerDone | LayerFailed, ...] = ()
@@ -263,6 +267,8 @@ class ScanProgress:
                     self._scored(event.done)
                 case LayerFailed():
                     self._layer_failed(event)
+                case Fetched():
+                    self._state.fetched = event
                 case ScanNote():
                     self._state.notes += (event.text,)
                 case ScanEnded():
@@ -368,9 +374,21 @@ class ScanProgress:
         self._in_work.clear()
 
     def _eta(self, now: float) -> float | None:
-        """Seconds left at the rate of the last minute."""
+        """Seconds left at the rate of the last minute; for the work or for what is still to come
+        over the network, whichever takes longer."""
         rate = self._rate.seconds_per_cost
         if rate <= 0 or self._state.phase not in ("running", "stopping"):
             return None
         in_work = [(work.cost, now - work.since) for work in self._in_work.values()]
-        return seconds_left(self._state.cost - self._state.cost_done, rate, self._workers, in_work)
+        work = seconds_left(self._state.cost - self._state.cost_done, rate, self._workers, in_work)
+        return max(work, _network_left(self._state.fetched))
+
+
+def _network_left(fetched: Fetched) -> float:
+    return (fetched.total - fetched.done) / fetched.speed if fetched.speed > 0 else 0.0
+
+
+def network_line(fetched: Fetched) -> str:
+    """Return how a scan over the network goes on: `42 MB/s · 12.3 GB of 163 GB`."""
+    speed = "waiting for the network" if fetched.waited else f"{numbers.size(fetched.speed)}/s"
+    return f"{speed} · {numbers.size(fetched.done)} of {numbers.size(fetched.total)}"

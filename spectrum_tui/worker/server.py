@@ -13,7 +13,6 @@ import os
 import queue
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -258,14 +257,18 @@ class Worker:
             self._send(event)
 
     def _on_this_machine(self, request: Request) -> Inspection:
-        """Return the model to scan, downloaded first where it is not there; the app hears of it."""
+        """Return the model to scan, downloaded first where it is not there and not to be streamed;
+        the app hears of it."""
         from spectrum_tui.core.files import check_writable, output_folder
+        from spectrum_tui.core.scanning.streaming import named, streams
 
         settings = request.settings
         model = self._inspected(request, lambda: not self._stop.is_set())
         check_writable(output_folder(settings.output_dir))  # before what takes time, not after
         if model.inspection.summary.is_local or settings.cluster:
             return model.exact()
+        if streams(settings, model.inspection):
+            return named(model.inspection, settings)
         local = self._fetched(request, model.inspection, self._stop.is_set)
         self._send(Downloaded(request.number, local.summary))
         exact = self._keep(request, local).exact()
@@ -291,6 +294,7 @@ class Worker:
         self._previewed.wait(HEAD_START)
         try:
             from spectrum_tui.core.scanning.devices import available_devices, choose_precision
+            from spectrum_tui.core.scanning.speed import seconds_per_cost
 
             devices = available_devices()
             speeds = {device: seconds_per_cost(device) for device in devices}
@@ -303,33 +307,6 @@ class Worker:
         data = wire.encode(message).encode() + b"\n"
         with self._lock:
             write_all(self._out, data)
-
-
-def seconds_per_cost(device: str) -> float:
-    """Seconds per unit of `svd.cost` on this device, all of it used: for a first estimate.
-
-    Measured on one Gram matrix with its eigenvalues (512 x 512, 10 to 50 ms); a CPU scan
-    has a worker on each core.
-    """
-    import numpy as np
-
-    from spectrum_tui.core.scanning.devices import default_batch_size, one_thread_each
-    from spectrum_tui.core.scoring import svd
-
-    if device == "mps":
-        return seconds_per_cost("cpu")
-    n = 512
-    matrix = np.random.default_rng(0).standard_normal((n, n))
-    best = float("inf")
-    with one_thread_each():
-        for _ in range(3):
-            begin = time.perf_counter()
-            gram = svd.device_of(device).gram(n, "float64")
-            gram.add(matrix)
-            gram.eigenvalues()
-            best = min(best, time.perf_counter() - begin)
-    cores = default_batch_size(device) if device == "cpu" else 1
-    return best / svd.cost(n, n) / cores
 
 
 def main() -> None:

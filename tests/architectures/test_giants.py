@@ -95,3 +95,23 @@ def test_imported_scores_get_sizes_by_headers_alone(fake: FakeHub, tmp_path: Pat
     assert "of 141 B parameters" in out
     assert "refuses further requests for 1 s (429, rate limit); waiting." in err
     assert not list(home.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("way", ["--download", "--stream"])
+def test_a_scan_is_planned_by_headers_alone(fake: FakeHub, tmp_path: Path, way: str) -> None:
+    home = tmp_path / "home"
+    asked = ("scan", CHEAP[0], "--dry-run", "--json", "--device", "cpu", way)
+    code, out, err = command(fake, home, *asked)
+    assert code == 0, err
+    assert err.startswith("giants/gpt-oss-120b: GptOssForCausalLM, 117 B parameters, 9 types")
+    found = json.loads(out)
+    types = {kind["type"]: kind for kind in found["types"]}
+    # Half a byte a value, and one for each 32 of them.
+    packed = 36 * 128 * 2880 * 2880 * 17 // 32
+    assert types["mlp.experts.down_proj"]["bytes"] == packed
+    assert types["mlp.experts.gate_up_proj"]["bytes"] == 2 * packed
+    assert types["mlp.experts.gate_up_proj"]["matrices"] == 36 * 128 * 2
+    assert types["lm_head"]["bytes"] == 2 * 201088 * 2880
+    assert found["streamed"] is (way == "--stream")
+    assert found["download_bytes"] == (0 if way == "--stream" else found["bytes"])
+    assert not list(home.rglob("*.safetensors"))

@@ -22,6 +22,7 @@ from spectrum_tui.core.proof.rates import best_rate, next_rate, trial_steps
 from spectrum_tui.core.proof.rows import Outcome, Progress, Row
 from spectrum_tui.proving.preparing import Prepared
 from spectrum_tui.proving.process import RowProcess
+from tests.benchmarks.machine import describe
 
 SEEDS, STEPS = 3, 100
 METHODS = ("tiers:25", "dynamic:25", "lora:100")
@@ -71,6 +72,7 @@ Make = Callable[[int, float, int], Row]
 
 def main(arguments: list[str]) -> None:
     """Print a table: loss, parameters, time of a step."""
+    print(describe())
     scores, model, train, held_out = arguments
     with tempfile.TemporaryDirectory() as folder:
         typed = f"--batch 2 --sequence 128 --steps {STEPS} --seeds {SEEDS} --device cpu --keep none"

@@ -22,6 +22,7 @@ from spectrum_tui.core.naming.stored import stored_plan
 from spectrum_tui.core.scanning.scan import make_plan, scan
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.worker.progress import ScanProgress
+from tests.benchmarks.machine import describe
 from tests.benchmarks.models import Shape, write_model
 
 MODELS = (
@@ -79,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How true the time left is.")
     parser.add_argument("--precision", choices=(svd.EXACT, svd.FAST), default=svd.EXACT)
     options = parser.parse_args()
+    print(describe())
     for number, shape in enumerate(MODELS):
         with tempfile.TemporaryDirectory() as place:
             os.environ["SPECTRUM_TUI_CACHE"] = f"{place}/cache"

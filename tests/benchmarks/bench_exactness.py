@@ -22,6 +22,7 @@ from spectrum_tui.core.naming.parameters import Window, plain_source
 from spectrum_tui.core.scoring.snr import spectrum_score
 from spectrum_tui.core.scoring.svd import EXACT, FAST, singular_values
 from tests import oracle
+from tests.benchmarks.machine import describe
 
 SHAPES = (
     *((1, 1), (1, 300), (2, 2), (3, 4096), (64, 64), (576, 1536), (1024, 256), (1000, 1000)),
@@ -71,6 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How exact the scores are.")
     parser.add_argument("--largest", type=int, default=4096, metavar="N", help="longest side")
     largest = parser.parse_args().largest
+    print(describe())
     worst_of_all = dict.fromkeys(PROMISED, 0.0)
     with tempfile.TemporaryDirectory() as place:
         for rows, columns in (shape for shape in SHAPES if max(shape) <= largest):

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 
+from tests.benchmarks.machine import describe
 from tests.benchmarks.models import Shape, write_model
 
 SHAPES = (
@@ -120,7 +121,7 @@ def report(model: Path) -> None:
 
 def main() -> None:
     """Print what computes, then each model."""
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {os.cpu_count()} cores")
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; {describe()}")
     for path in sys.argv[1:]:
         report(Path(path))
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks.machine import describe
+
 HIDDEN, INTERMEDIATE, VOCABULARY = 2048, 8192, 128_256
 SHAPES = {
     "self_attn.q_proj": (HIDDEN, HIDDEN),
@@ -69,6 +73,7 @@ def write_checkpoint(folder: Path, target: float) -> int:
 
 def main() -> None:
     target = float(sys.argv[1]) * 1e9 if len(sys.argv) > 1 else 2e9
+    print(describe())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model"
         folder.mkdir()

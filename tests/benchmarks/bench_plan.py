@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.machine import describe
+
 BYTES = {"BF16": 2, "F32": 4, "F8_E4M3": 1}
 Entry = tuple[str, str, tuple[int, ...]]
 """Name, stored type, shape."""
@@ -223,6 +225,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
 def main(names: Sequence[str]) -> None:
     """Print one line for each model."""
+    print(describe())
     print(
         f"{'model':17}{'tensors':>8}{'headers':>9}{'imports':>9}{'decoders':>9}{'plan':>7}",
         end="",

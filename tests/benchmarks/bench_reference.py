@@ -31,6 +31,7 @@ from safetensors import safe_open
 
 from spectrum_tui.core.scoring import svd
 from tests import oracle
+from tests.benchmarks.machine import describe
 from tests.benchmarks.models import Shape, trained, write_model
 
 ROOT = Path(__file__).parents[2]
@@ -279,19 +280,9 @@ def machine(options: argparse.Namespace) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     runs = f"{options.repeats} run{'s' if options.repeats > 1 else ''}"
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of {cpu_name()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, {describe()}, "
         f"Python {platform.python_version()}, {versions}; medians of {runs}."
     )
-
-
-def cpu_name() -> str:
-    """The processor as the system calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def arguments() -> argparse.Namespace:

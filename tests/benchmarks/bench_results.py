@@ -27,6 +27,7 @@ from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.core.saved.store import load_result, save_scores
 from spectrum_tui.core.settings import Settings
 from tests import made
+from tests.benchmarks.machine import describe
 
 LAYERS, TYPES = 61, 984
 SIZES = ((80, 24), (120, 40), (160, 50), (200, 50))
@@ -127,6 +128,7 @@ def main() -> int:
         os.environ["SPECTRUM_TUI_CACHE"] = str(Path(folder, "cache"))
         result = made.with_parameters(made.result(layers=LAYERS, types=TYPES))
         files = save_scores(result, Path(folder))
+        print(describe())
         print(f"{len(result.scores):,} layers of {TYPES} types, {repeats} keys each")
         good = [asyncio.run(measure(files.scores, size, repeats)) for size in SIZES]
     return 0 if all(good) else 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import random
 import statistics
 import sys
@@ -27,6 +26,7 @@ from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.screens.scan import ScanScreen
 from spectrum_tui.core.events import LayerDone, ScanStarted
 from spectrum_tui.worker.progress import ScanProgress
+from tests.benchmarks.machine import describe
 
 SIZES = ((80, 24), (120, 40), (200, 50))
 AT_ONCE, TARGET = 1000, 50.0
@@ -112,7 +112,7 @@ async def measure(
 
 
 def main() -> None:
-    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(describe())
     for what, kinds in KINDS.items():
         for size, shuffled in itertools.product(SIZES, (False, True)):
             taken = asyncio.run(measure(kinds, size, shuffled=shuffled))

@@ -40,6 +40,7 @@ from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.freeze import freeze_except
 from spectrum_tui.proving.measure import Peaks, static_bytes, trainable
+from tests.benchmarks.machine import describe
 
 SHAPE = {
     "vocab_size": 8192,
@@ -222,7 +223,6 @@ def loader(script: Path) -> Callable[[str], Any]:
 
 def print_table(ways: list[Way], rows: list[dict[str, float]]) -> None:
     """Markdown, and the machine that it was measured on."""
-    load = os.getloadavg()[0]
     total = rows[0]["trainable"]
     print("| method | trainable | weights | gradients | optimizer | static | peak | step |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
@@ -234,7 +234,7 @@ def print_table(ways: list[Way], rows: list[dict[str, float]]) -> None:
         print("| " + " | ".join(cells) + " |")
     print(
         f"\n{count(total)} parameters in bfloat16, {BATCH} × {TOKENS} tokens, "
-        f"one core, torch {torch.__version__}, load {load:.1f}; median of {STEPS} steps."
+        f"one core, torch {torch.__version__}; median of {STEPS} steps; {describe()}."
     )
 
 

@@ -14,6 +14,7 @@ from textual.app import App, ComposeResult
 
 from spectrum_tui.app.widgets.layer_tree import LayerTree
 from spectrum_tui.core.layer_types import Group, TypeInfo
+from tests.benchmarks.machine import describe
 
 TYPES = [
     TypeInfo(
@@ -49,6 +50,7 @@ async def median_ms(app: App[None], act: Callable[[], None], times: int = 30) ->
 
 
 async def main() -> None:
+    print(describe())
     app = Bench()
     async with app.run_test(size=(120, 40)) as pilot:
         lines = app.query_one(LayerTree).lines

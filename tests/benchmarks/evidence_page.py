@@ -27,6 +27,7 @@ from spectrum_tui.core.proof.store import read_proof
 from spectrum_tui.core.proof.summary import Summary, summaries
 from spectrum_tui.core.proof.table import markdown
 from tests.benchmarks.evidence_sources import HEAD, INPUTS, SOURCES
+from tests.benchmarks.machine import cpu_name
 
 KEPT_HERE = Path(__file__).parent / "evidence"
 FIRST = "first_run.json"
@@ -79,13 +80,10 @@ def machine() -> dict[str, str]:
     """Return what a training on the CPU depends on."""
     import torch
 
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     has_mkl = torch._C.has_mkl
     return {
         "Python": platform.python_version(),
-        "CPU": f"{next(models, platform.machine())}, {os.cpu_count()} cores",
+        "CPU": f"{cpu_name()}, {os.cpu_count()} cores",
         "BLAS": "MKL" if has_mkl else "not MKL",
     }
 

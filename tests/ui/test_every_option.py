@@ -19,7 +19,7 @@ from spectrum_tui.app.screens.audit import AuditScreen
 from spectrum_tui.app.screens.layers import LayersScreen
 from spectrum_tui.app.screens.results import ResultsScreen
 from spectrum_tui.app.screens.save import SaveScreen
-from spectrum_tui.cli import main, scan_model
+from spectrum_tui.cli import main, scan_model, scan_plan
 from spectrum_tui.cli import scan as scan_command
 from spectrum_tui.core import settings
 from spectrum_tui.core.audit import model_names as audit_names
@@ -79,6 +79,7 @@ TYPED = {
     "sizes_from": Typed(("--sizes-from", "near"), "near"),
     "types": Typed(("--types", "input_*"), (TYPE,)),
     "since": Typed(("--fresh",), NOW),
+    "dry_run": Typed(("--dry-run",)),
     "json": Typed(("--json",)),
     "signals": Typed(("--signals", "none"), ()),
     "no_embeddings": Typed(("--no-embeddings",)),
@@ -132,7 +133,7 @@ class Core:
         self.scans: list[Settings] = []
         self.asked: list[tuple[str, str]] = []
         self.named: list[tuple[str, bool]] = []
-        for room in (inspection, scan_model, audit_names):
+        for room in (inspection, scan_model, scan_plan, audit_names):
             monkeypatch.setattr(room, "inspect_model", self.inspect)
         monkeypatch.setattr(scan_model, "as_far_as_known", self.name)
         monkeypatch.setattr(kept_plans.KeptModel, "summary", lambda kept: kept.exact().summary)
@@ -260,7 +261,11 @@ async def test_the_app_passes_every_option_on(
         assert app.screen.folder == output_folder(request.output_dir)
 
 
-@pytest.mark.parametrize("typed", [{}, HEADLESS], ids=["defaults", "every option"])
+SCANNED = {name: typed for name, typed in HEADLESS.items() if name != "dry_run"}
+"""All but the one with which nothing is scanned."""
+
+
+@pytest.mark.parametrize("typed", [{}, SCANNED], ids=["defaults", "every option"])
 @pytest.mark.parametrize("named", MODELS)
 def test_the_scan_command_passes_every_option_on(
     core: Core, capsys: pytest.CaptureFixture[str], named: str, typed: dict[str, Typed]

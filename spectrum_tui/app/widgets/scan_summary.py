@@ -14,7 +14,7 @@ from spectrum_tui.app.scan_queue import Queued
 from spectrum_tui.app.widgets.found_panel import download_line
 from spectrum_tui.core import numbers
 from spectrum_tui.core.numbers import counted, part_of
-from spectrum_tui.worker.progress import Snapshot
+from spectrum_tui.worker.progress import Snapshot, network_line
 
 NARROW = 70
 """Columns below which six figures touch each other."""
@@ -141,7 +141,8 @@ def _figures(scan: Snapshot) -> Iterator[tuple[str, str]]:
     yield "eta", "–" if scan.eta is None else numbers.duration(scan.eta)
     rate = scan.layers_per_second
     yield "rate", numbers.three_digits(rate) if rate else "–"
-    yield "bytes", numbers.size(scan.bytes_per_second) if rate else "–"
+    speed = scan.fetched.speed if scan.fetched.total else scan.bytes_per_second
+    yield "bytes", numbers.size(speed) if rate or scan.fetched.total else "–"
     yield "memory", numbers.size(scan.memory) if scan.memory else "–"
 
 
@@ -160,6 +161,8 @@ def _sentences(scan: Snapshot) -> Iterator[str]:
         case "running":
             at_once = counted(scan.batch_size, "matrix", "matrices")
             yield f"On {scan.device}, {at_once} at a time."
+            if scan.fetched.total:
+                yield f"Without a download: {network_line(scan.fetched)}."
         case "stopping":
             yield "Press s again to stop at once; the matrices in progress would be lost."
         case "stopped" | "failed" | "died" if scan.download.total and not scan.layers:

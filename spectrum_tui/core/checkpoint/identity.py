@@ -4,7 +4,7 @@ lie.
 A model of the hub is known by the ids that the hub gives the contents of its shards, a SHA-256 or
 git's hash: as the names of the cache's blobs, in the metadata that a download into a folder leaves,
 or from the hub itself. A commit of the README, a mirror, a second download and a model that was
-never downloaded have the same ones.
+never downloaded have the same ones. An id counts as long as nobody wrote to the file since.
 
 Any other file is known by its header, which also says its size, and by samples of its bytes. Sizes
 and times alone tell neither way: `touch` and `cp` change times of the same bytes, while rsync and
@@ -14,11 +14,10 @@ ends of every tensor, and 16 MiB apart within it; a file of up to 4 MiB is read 
 samples of a shard would not do: of two fine-tunes of one base, three quarters of the layers may be
 the same, byte for byte.
 
-What cannot be told, therefore: a change of a file outside the hub that leaves header and size as
-they are, and lies between all samples. A training changes its tensors nearly everywhere; values
-that are put by hand into single rows may be missed. And files of the hub whose contents were
-changed, with the times set back, before they were looked at here for the first time: what is
-looked at later must have the samples of the first time.
+What cannot be told, therefore: a change of a file that leaves header and size as they are, and lies
+between all samples. A training changes its tensors nearly everywhere; values that are put by hand
+into single rows may be missed. And a cache of the hub whose files were changed, and that was copied
+then, before it was looked at here: what is looked at later must have the samples of the first time.
 
 Where names, or how values are decoded, depend on the config, its fields belong to the model too.
 """
@@ -154,25 +153,49 @@ def _is_flat(value: object) -> bool:
 
 def published_ids(folder: Path, states: Mapping[str, FileState]) -> list[str]:
     """Return the hub's id of each of a folder's shards; [] where that of any is not known."""
-    ids = [_blob(folder / name) or _downloaded(folder, name, states[name]) for name in states]
+    ids = [
+        _blob(folder / name, state) or _downloaded(folder, name, state)
+        for name, state in states.items()
+    ]
     return ids if all(ids) else []
 
 
-def _blob(path: Path) -> str:
-    """Return the name of the blob of the hub's cache that a file is; "" for any other."""
-    blob = path.resolve()
-    return blob.name if blob.parent.name == "blobs" and _ID.fullmatch(blob.name) else ""
+def _blob(path: Path, state: FileState) -> str:
+    """Return the name of the blob of the hub's cache that a file is, if it was not changed after
+    the link to it was made; "" for any other. Who saves a model into a snapshot writes to blobs."""
+    with suppress(OSError):
+        linked = _last_change(FileState.of(path.lstat()))
+        blob = next((place for place in _links(path) if place.parent.name == "blobs"), None)
+        if blob and _ID.fullmatch(blob.name) and _last_change(state) - 1 <= linked:
+            return blob.name
+    return ""
+
+
+def _links(path: Path) -> Iterator[Path]:
+    """Yield where a link leads, step by step: a blob may be a link itself, into the store that all
+    models of a cache share. Raises OSError."""
+    for _ in range(_HOPS):
+        if not path.is_symlink():
+            return
+        target = path.parent / path.readlink()
+        path = target.parent.resolve() / target.name
+        yield path
+
+
+def _last_change(state: FileState) -> float:
+    """Seconds since 1970, also where the time of the contents was set back."""
+    return max(state.mtime_ns, state.ctime_ns) / 1e9
 
 
 def _downloaded(folder: Path, name: str, state: FileState) -> str:
     """Return the id in the metadata that the hub's client left of a file: three lines with commit,
-    id and time. As for the client, they no longer hold where the file was changed a second or more
-    after that time."""
+    id and time. They no longer hold where the file was changed a second or more after that time, as
+    for the client, which goes by the time of the contents alone."""
     path = folder / ".cache" / "huggingface" / "download" / f"{name}.metadata"
     with suppress(OSError, ValueError):
         _, one, noted, *_ = read_regular(path, BLOCK).decode().split("\n")
         since = float(noted)
-        if _ID.fullmatch(one) and math.isfinite(since) and state.mtime_ns / 1e9 - 1 <= since:
+        if _ID.fullmatch(one) and math.isfinite(since) and _last_change(state) - 1 <= since:
             return one
     return ""
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from spectrum_tui.core.checkpoint.file_state import FileState
+from spectrum_tui.core.checkpoint.identity import published_ids
 from spectrum_tui.core.checkpoint.shards import (
     INDEX_FILE,
     expected_shards,
@@ -70,9 +72,22 @@ class HubFiles:
         """Bytes of those that need no download."""
         return sum(self.sizes[name] for name in self.cached())
 
+    def holds(self, name: str) -> bool:
+        """Return whether the snapshot folder has a file, and nobody wrote to it since it came."""
+        return is_as_announced(self.folder, name, self.blobs[name])
+
     def missing(self) -> list[str]:
         """Those that the snapshot folder lacks."""
         return [name for name in self.sizes if not (self.folder / name).is_file()]
+
+
+def is_as_announced(folder: Path, name: str, blob: str) -> bool:
+    """Return whether a file of a snapshot is the `blob` that the hub announces, by its link."""
+    try:
+        state = FileState.of((folder / name).stat())
+    except OSError:
+        return False
+    return published_ids(folder, {name: state}) == [blob]
 
 
 def repo_folder(repo_id: str) -> Path:

@@ -7,6 +7,7 @@ address, a folder on the web its ETag). The hash of the whole file cannot be.
 
 from __future__ import annotations
 
+import queue
 import re
 import threading
 import time
@@ -61,7 +62,7 @@ class Traffic:
 class RangeReader:
     """The values of remote files, `files` by the names in `Tensor.file`; used by many threads.
 
-    `say` gets a line when the network is waited for, `check` is called ten times a second
+    `said` has a line when the network is waited for, `check` is called ten times a second
     meanwhile and ends the wait by raising. Raises HubError where it is of no use to go on, and
     ModelChangedError for a file that is not the one that was inspected.
     """
@@ -70,14 +71,15 @@ class RangeReader:
         self,
         files: Mapping[str, RemoteFile],
         *,
-        say: Callable[[str], None] = lambda text: None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         guard_client()
         self._places = {
             name: (Location if file.commit else WebLocation)(file) for name, file in files.items()
         }
-        self.outage = Outage(say=say, check=check)
+        self.files = frozenset(files)
+        self.said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.outage = Outage(say=self.said.put, check=check)
         self.traffic = Traffic()
         self._lock = threading.Lock()
 

@@ -18,7 +18,12 @@ from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, choose_shards
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
-from spectrum_tui.core.hub.cache import HubFiles, missing_in_cache, snapshot_folder
+from spectrum_tui.core.hub.cache import (
+    HubFiles,
+    is_as_announced,
+    missing_in_cache,
+    snapshot_folder,
+)
 from spectrum_tui.core.hub.errors import (
     is_refused,
     not_a_hub,
@@ -209,9 +214,10 @@ class _Reader:
         """
         if end <= start:
             return b""
-        with contextlib.suppress(OSError), open_regular(self.folder / name) as file:
-            file.seek(start)
-            return file.read(end - start)
+        if is_as_announced(self.folder, name, self.blobs[name]):
+            with contextlib.suppress(OSError), open_regular(self.folder / name) as file:
+                file.seek(start)
+                return file.read(end - start)
         data = self.patience.ask(
             lambda: within(lambda: self._fetch(name, start, end), end - start, 3 * _timeout())
         )

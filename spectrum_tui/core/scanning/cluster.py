@@ -163,7 +163,7 @@ class _Said:
             yield f"{matrices} given out again: a process or a node of the cluster had ended."
         if self.on_cpu:
             matrices = counted(len(self.on_cpu), "matrix was", "matrices were")
-            yield f"{matrices} computed on the CPU: a GPU had not enough memory."
+            yield f"{matrices} computed on the CPU: a GPU had no memory, or failed."
 
 
 class ClusterWorkers:

@@ -8,13 +8,15 @@ that the setup screen can check a device's name before its first paint.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from spectrum_tui.core.errors import InputError, ScanError
 from spectrum_tui.core.gc_pause import import_torch
 from spectrum_tui.core.numbers import size
 from spectrum_tui.core.platforms import cores, half_of_memory, known_free, may_have_gpu
+from spectrum_tui.core.scanning import gpus
+from spectrum_tui.core.scoring import rounding
 
 CPU = "cpu"
 
@@ -77,7 +79,11 @@ def choose_devices(wanted: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     devices = pick_devices(wanted, available_devices())
     if devices == ("mps",):
         return (CPU,), ("MPS has no float64: the scan runs on the CPU.",)
-    return devices, ()
+    faults = {device: fault for device in devices if (fault := why_unusable(device))}
+    left = tuple(device for device in devices if device not in faults)
+    then = "the scan goes on without it" if left else "the scan runs on the CPU"
+    said = tuple(f"{device} cannot compute here ({why}): {then}." for device, why in faults.items())
+    return left or (CPU,), said
 
 
 def is_cuda(device: str) -> bool:
@@ -85,53 +91,67 @@ def is_cuda(device: str) -> bool:
     return device.startswith("cuda")
 
 
+def why_unusable(device: str) -> str:
+    """Return why nothing can be computed on a GPU, such as a torch that was built for others;
+    empty where it can, and for the CPU."""
+    if not is_cuda(device):
+        return ""
+    try:
+        gpus.try_out(device)
+    except (RuntimeError, ImportError, OSError) as exc:
+        return "" if is_out_of_memory(exc) else gpus.first_line(exc)
+    return ""
+
+
 # -- how precisely and how many at once --------------------------------------------------------
 
 
 def choose_precision(wanted: str, device: str) -> str:
-    """Return `exact` or `fast`; for "auto" that is `exact` unless the device has slow float64.
-
-    GPUs for computing (compute capability x.0: P100, V100, A100, H100, B200) do float64 at half
-    the rate of float32; those for games at a 32nd or a 64th.
-    """
+    """Return `exact` or `fast`; for "auto" that is `exact` unless the device has slow float64."""
     from spectrum_tui.core.scoring.svd import EXACT, FAST
 
     if wanted != "auto":
         return wanted
-    if not is_cuda(device):
-        return EXACT
-    import torch
-
-    _, minor = torch.cuda.get_device_capability(device)
-    return EXACT if minor == 0 else FAST
+    return EXACT if not is_cuda(device) or gpus.has_full_float64(device) else FAST
 
 
-def default_batch_size(device: str) -> int:
-    """Return one matrix for each core (single-threaded eigenvalue solvers beat threaded ones);
-    two for a GPU, so that one is read while the other computes."""
-    return cores() if device == CPU else 2
+ON_A_GPU = ((1024, 8), (2048, 4))
+"""Columns, and how many matrices up to there are in work on a GPU at once."""
+
+
+def default_batch_size(device: str, columns: int = 0) -> int:
+    """Return how many matrices are in work at once on a device, the largest of `columns` columns.
+
+    One for each core: single-threaded eigenvalue solvers beat threaded ones. On a GPU the solver
+    is a row of small calls that leave most of it idle, so several; two where one matrix fills it,
+    so that one is read while the other computes. Above four there is a core for each, to read.
+    """
+    if device == CPU:
+        return cores()
+    most = next((count for limit, count in ON_A_GPU if columns <= limit), 2)
+    return min(most, max(4, cores()))
 
 
 # -- threads and streams -----------------------------------------------------------------------
 
 
 def load_solvers(device: str) -> None:
-    """Have torch load a GPU's solvers, which it does at the first call; where two threads make it
-    at once, one of them gets "lazy wrapper should be called at most once"."""
+    """Have torch load a GPU's solvers before several threads ask for them. Where it cannot, each
+    matrix will say so."""
     if is_cuda(device):
-        import torch
-
-        torch.linalg.eigvalsh(torch.zeros(1, 1, device=device))
+        with suppress(RuntimeError, ImportError, OSError):
+            gpus.try_out(device)
 
 
 def current(device: str) -> AbstractContextManager[object]:
-    """Make a GPU the current one of torch in this thread: its libraries open their handles
-    there."""
-    if not is_cuda(device):
-        return nullcontext()
-    import torch
+    """Make a GPU the current one of torch in this thread, with a stream of its own."""
+    return gpus.own_stream(device) if is_cuda(device) else nullcontext()
 
-    return torch.cuda.device(device)
+
+def full_float32(devices: Iterable[str]) -> AbstractContextManager[object]:
+    """While it lasts, torch multiplies float32 as float32 where there is a GPU among the devices,
+    whatever it was told before."""
+    return rounding.full_float32() if any(map(is_cuda, devices)) else nullcontext()
 
 
 @contextmanager
@@ -185,9 +205,10 @@ def refuse_if_lost(device: str, exc: Exception) -> None:
     try:
         torch.zeros(1, device=device).add_(1).cpu()
     except RuntimeError as lost:
-        line = next(iter(str(lost).strip().splitlines()), type(lost).__name__)
+        if gpus.lacks_kernels(lost):
+            return
         raise ScanError(
-            f"{device} has stopped working ({line}).",
+            f"{device} has stopped working ({gpus.first_line(lost)}).",
             "Finished scores are kept: the same command goes on from there.",
         ) from None
 

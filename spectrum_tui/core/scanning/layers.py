@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, MatrixDone, ScanEvent
@@ -10,6 +10,7 @@ from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.scanning.precision import Interval
 from spectrum_tui.core.scoring.metrics import ONE_DIMENSIONAL
+from spectrum_tui.core.scoring.on_torch import GPU_CHUNKS
 from spectrum_tui.core.scoring.snr import mean
 from spectrum_tui.core.scoring.svd import CHUNK_ELEMENTS, EXACT, STRIP_ELEMENTS
 from spectrum_tui.core.settings import METRIC, METRICS
@@ -17,6 +18,9 @@ from spectrum_tui.core.settings import METRIC, METRICS
 GRAM_COPIES = 2.5
 """Peak memory in Gram matrices: itself, the solver's copy and its work (measured: 2.4 to 2.6 at
 1024 and 2048 columns)."""
+
+GPU_GRAM_COPIES = 4.0
+"""The same on a GPU, where the solver's work may be as large as two more matrices. An estimate."""
 
 
 class LayerWork:
@@ -177,6 +181,16 @@ def memory_need(layer: Layer) -> int:
     return int(GRAM_COPIES * gram_bytes(layer) + 2 * block + held_bytes(layer))
 
 
+def gpu_need(layer: Layer) -> int:
+    """Return the bytes of a GPU that one matrix of a layer takes while it is in work.
+
+    4 Gram matrices of the shorter side, and two blocks, each as it is stored and in float64.
+    """
+    short = min(layer.rows, layer.columns)
+    block = 16 * max(GPU_CHUNKS * CHUNK_ELEMENTS, short * short // 8)
+    return int(GPU_GRAM_COPIES * gram_bytes(layer) + 2 * block)
+
+
 def gram_bytes(layer: Layer) -> int:
     """Return the bytes of one matrix's Gram matrix in float64."""
     return 8 * min(layer.rows, layer.columns) ** 2
@@ -192,13 +206,18 @@ def held_bytes(layer: Layer) -> int:
     return min(whole, whole * STRIP_ELEMENTS // (rows * columns))
 
 
-def how_many_fit(layers: Iterable[Layer], budget: float, most: int) -> int:
+def how_many_fit(
+    layers: Iterable[Layer],
+    budget: float,
+    most: int,
+    need: Callable[[Layer], int] = memory_need,
+) -> int:
     """Return how many matrices of these layers are in work within `budget` bytes: 1 to `most`.
 
     The largest count, since they are taken first and so are in work together.
     """
     largest = sorted(
-        (need for layer in layers for need in [memory_need(layer)] * min(layer.matrix_count, most)),
+        (one for layer in layers for one in [need(layer)] * min(layer.matrix_count, most)),
         reverse=True,
     )[:most]
     if not largest:

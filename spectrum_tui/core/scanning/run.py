@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from spectrum_tui.core.files import (
     check_writable,
     output_folder,
 )
+from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.naming.layers import Layer
@@ -48,8 +50,11 @@ from spectrum_tui.core.saved import library, store
 from spectrum_tui.core.scanning.cluster import ClusterPlan
 from spectrum_tui.core.scanning.cluster_task import Reference
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
-from spectrum_tui.core.scanning.streaming import streams
+from spectrum_tui.core.scanning.streaming import named, streamed, streams
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
+
+UNHASHED = "Values were read in ranges at commit {}: the hashes of whole files were not checked."
+"""What stands in the provenance of a scan without a download."""
 
 
 def run_scan(
@@ -59,7 +64,8 @@ def run_scan(
     cancelled: Callable[[], bool] = lambda: False,
     keep: Callable[[Result], object] = lambda result: None,
 ) -> Iterator[ScanEvent | ResultReady]:
-    """Scan a local model and write its score files; ends with ResultReady.
+    """Scan a model and write its score files; ends with ResultReady. One that is on the hub alone
+    is streamed where `streams` says so.
 
     `keep` is called with the result, for whoever goes on with it in this process.
 
@@ -69,6 +75,27 @@ def run_scan(
     output = output_folder(settings.output_dir)
     check_metric(settings.metric)
     inspection = _prepared(settings, inspection)
+    with _reader(settings, inspection, cancelled) as reader:
+        yield from _scanned(settings, inspection, reader, output, cancelled, keep)
+
+
+def _reader(
+    settings: Settings, inspection: Inspection, cancelled: Callable[[], bool]
+) -> AbstractContextManager[RangeReader | None]:
+    """Return what reads the values of a model that is not on this machine, but by the nodes of a
+    cluster, which read for themselves."""
+    here = inspection.summary.is_local or bool(settings.cluster)
+    return nullcontext() if here else streamed(inspection, cancelled)
+
+
+def _scanned(
+    settings: Settings,
+    inspection: Inspection,
+    reader: RangeReader | None,
+    output: Path,
+    cancelled: Callable[[], bool],
+    keep: Callable[[Result], object],
+) -> Iterator[ScanEvent | ResultReady]:
     plan = make_plan(
         inspection.checkpoint,
         choose_layers(inspection, settings.types),
@@ -78,6 +105,9 @@ def run_scan(
         precision=settings.precision,
         cluster=_cluster(settings, inspection),
     )
+    if reader is not None:
+        note = UNHASHED.format(inspection.summary.revision[:12])
+        plan = replace(plan, reader=reader, notes=(*plan.notes, note))
     outcome = Outcome(notes=plan.notes)
     for event in scan(plan, cancelled=cancelled):
         outcome.add(event)
@@ -141,17 +171,18 @@ def _supersede_stopped(result: Result, files: OutputFiles) -> None:
 
 
 def _prepared(settings: Settings, inspection: Inspection | None) -> Inspection:
-    """Return the local model under its exact names. Who has inspected it has checked the output
+    """Return the model under its exact names. Who has inspected it has checked the output
     folder too, before its names took their time."""
     if inspection is None:
         inspection = inspect_model(settings.model, settings.revision)
         check_writable(output_folder(settings.output_dir))
+    streaming = streams(settings, inspection)
     here = inspection.summary.is_local or bool(settings.cluster)  # or where the nodes have it
-    if not streams(settings, inspection) and not here:
+    if not streaming and not here:
         raise ScanError(f"{settings.model} is not downloaded yet.", "Download it first.")
     if inspection.summary.naming:
         return inspection
-    return with_exact_names(inspection, settings)
+    return named(inspection, settings) if streaming else with_exact_names(inspection, settings)
 
 
 @dataclass(kw_only=True)

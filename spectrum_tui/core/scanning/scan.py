@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from spectrum_tui.core.checkpoint.file_state import FileState, check_unchanged
 from spectrum_tui.core.checkpoint.headers import Checkpoint
+from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
@@ -23,6 +24,7 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
+from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.journal.journal import (
     Entry,
     Journal,
@@ -56,11 +58,13 @@ from spectrum_tui.core.scanning.devices import (
 from spectrum_tui.core.scanning.following import Followed, turn
 from spectrum_tui.core.scanning.layers import (
     LayerWork,
+    gpu_need,
     gram_bytes,
     how_many_fit,
     memory_need,
 )
 from spectrum_tui.core.scanning.precision import undecided_in_groups
+from spectrum_tui.core.scanning.streaming import reading_ahead
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST
 
@@ -72,8 +76,9 @@ class ScanPlan:
     """The layers to score in the order of the results, and how: see `make_plan`.
 
     `batch_size` is for each of the `devices`; `files` are those that the layers lie in, as they
-    were when they were inspected. Scores older than `since` are computed again, and stay in the
-    journal until then. On a `cluster` its nodes have the devices.
+    were when they were inspected, `reader` reads those that are not on this machine. Scores older
+    than `since` are computed again, and stay in the journal until then. On a `cluster` its nodes
+    have the devices.
     """
 
     layers: tuple[Layer, ...]
@@ -84,6 +89,7 @@ class ScanPlan:
     since: float = 0.0
     precision: str = EXACT
     files: Mapping[str, FileState] = field(default_factory=dict)
+    reader: RangeReader | None = None
     cluster: ClusterPlan | None = None
 
     @property
@@ -137,9 +143,11 @@ def _devices(device: str, cluster: ClusterPlan | None) -> tuple[tuple[str, ...],
 
 def auto_batch_size(layers: Sequence[Layer], devices: Sequence[str]) -> tuple[int, tuple[str, ...]]:
     """(how many matrices at once on each device, a note where memory decided)."""
-    most = default_batch_size(devices[0])
+    sides = (min(layer.rows, layer.columns) for layer in layers if not layer.one_dimensional)
+    most = default_batch_size(devices[0], max(sides, default=0))
     free = min(free_memory(device) for device in devices)
-    fitting = how_many_fit(layers, SHARE * free, most)
+    need = memory_need if devices[0] == CPU else gpu_need
+    fitting = how_many_fit(layers, SHARE * free, most, need)
     if fitting == most:
         return most, ()
     return fitting, (f"{fitting} at a time instead of {most}: {size(free)} of memory is free.",)
@@ -197,10 +205,22 @@ def _events(
         yield from _follow(plan, works, lock, state, cancelled)
         if state.gave_up:
             return
-    with Journal(plan.journal) as journal:
+    with Journal(plan.journal) as journal, _as_a_stop(plan, state):
         yield from _run(plan, works, journal, plan.precision, state, cancelled)
         if plan.precision == FAST:
             yield from _settle_order(plan, works, journal, state, cancelled)
+
+
+@contextmanager
+def _as_a_stop(plan: ScanPlan, state: _State) -> Iterator[None]:
+    """Take a network that is gone for a stop of the scan: what is finished is kept."""
+    try:
+        yield
+    except HubError as exc:
+        if plan.reader is None:
+            raise
+        state.gave_up = True
+        state.notes.append(str(exc))
 
 
 def _follow(
@@ -270,7 +290,8 @@ def _run(
     todo = [work for work in works if not work.is_complete]
     workers = _workers(plan, todo, journal, precision, state.cluster)
     try:
-        yield from workers.run(cancelled)
+        with reading_ahead(plan.reader, workers):
+            yield from workers.run(cancelled)
     finally:
         workers.close()
     state.notes += workers.notes

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from spectrum_tui.core import hub
-from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.model.inspection import Inspection
+from spectrum_tui.core.checkpoint.sources import served
+from spectrum_tui.core.errors import HubError, InputError
+from spectrum_tui.core.events import Fetched, ScanNote
+from spectrum_tui.core.hub.location import remote_files
+from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
+from spectrum_tui.core.platforms import known_free
+from spectrum_tui.core.scanning.cluster import ClusterWorkers
+from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
+from spectrum_tui.core.scanning.read_plan import ReadPlan
+from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.settings import Settings
+
+SHARE = 8
+"""The pool of what is fetched ahead takes this part of the free memory at most."""
+
+TICK = 0.5
+"""Seconds between two reports of what has come."""
+
+WINDOW = 10
+"""Reports over which the speed is taken."""
 
 
 def streams(settings: Settings, inspection: Inspection) -> bool:
@@ -21,3 +45,71 @@ def streams(settings: Settings, inspection: Inspection) -> bool:
     if stream or download or inspection.files is None:
         return stream
     return not hub.has_room(inspection.files)
+
+
+@contextmanager
+def streamed(
+    inspection: Inspection, cancelled: Callable[[], bool] = lambda: False
+) -> Iterator[RangeReader]:
+    """While it lasts, read the values of a model on the hub from there, but for files that are
+    already in the cache."""
+    files = inspection.files
+    assert files is not None
+    shards = [name for name in inspection.checkpoint.shards if not files.holds(name)]
+    ended = threading.Event()
+
+    def check() -> None:
+        if ended.is_set() or cancelled():
+            raise HubError("The scan was stopped while it waited for the network.", field="model")
+
+    remote = remote_files(files, shards)
+    reader = RangeReader(remote, check=check)
+    try:
+        with served(remote, reader):
+            yield reader
+    finally:
+        ended.set()
+
+
+def named(inspection: Inspection, settings: Settings) -> Inspection:
+    """Return a model on the hub under its exact names, for which some values may be read."""
+    with streamed(inspection):
+        return as_far_as_known(inspection, settings)
+
+
+@contextmanager
+def reading_ahead(reader: RangeReader | None, workers: Workers | ClusterWorkers) -> Iterator[None]:
+    """Fetch what these workers will read before they do, and have them report how that goes; does
+    nothing without a reader."""
+    if reader is None or not isinstance(workers, Workers):
+        yield
+        return
+    plan = ReadPlan(workers.order, SEGMENT, reader.files)
+    free = known_free()
+    pool = POOL if free is None else min(POOL, free // SHARE)
+    ahead = ReadAhead(reader, plan, slots=max(2, pool // SEGMENT))
+    workers.scored = ahead.release
+    over = threading.Event()
+    teller = threading.Thread(target=_tell, args=(reader, plan.nbytes, workers, over), daemon=True)
+    with served(reader.files, ahead):
+        ahead.start()
+        teller.start()
+        try:
+            yield
+        finally:
+            over.set()
+            ahead.finish()
+
+
+def _tell(reader: RangeReader, total: int, workers: Workers, over: threading.Event) -> None:
+    """Report what has come until the work is over, and what is said about the network."""
+    before = reader.traffic.nbytes
+    seen = deque([(time.monotonic(), 0)], maxlen=WINDOW)
+    while not over.wait(TICK):
+        came = reader.traffic.nbytes - before
+        seen.append((time.monotonic(), came))
+        (start, first), (now, last) = seen[0], seen[-1]
+        speed = (last - first) / (now - start) if now > start else 0.0
+        workers.report(Fetched(min(came, total), total, speed, reader.outage.waiting))
+        while not reader.said.empty():
+            workers.report(ScanNote(reader.said.get()))

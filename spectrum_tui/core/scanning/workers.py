@@ -9,10 +9,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from spectrum_tui.core.errors import ModelChangedError
+from spectrum_tui.core.errors import HubError, ModelChangedError
 from spectrum_tui.core.events import LayerStarted, ScanEvent
 from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.journal.spectra import KeptSpectrum
@@ -22,6 +22,7 @@ from spectrum_tui.core.platforms import known_free
 from spectrum_tui.core.scanning.devices import (
     CPU,
     current,
+    full_float32,
     is_out_of_memory,
     load_solvers,
     one_thread_each,
@@ -29,6 +30,7 @@ from spectrum_tui.core.scanning.devices import (
     release,
     too_large,
 )
+from spectrum_tui.core.scanning.gpus import library_fault
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.metrics import FAILED, every_metric
@@ -39,6 +41,13 @@ log = logging.getLogger(__name__)
 
 Scored = tuple[Entry, KeptSpectrum]
 """What is written down of a matrix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """Why a matrix is tried elsewhere: a `fault` of the device's libraries, or memory if empty."""
+
+    fault: str = ""
 
 
 class Keeper(Protocol):
@@ -60,9 +69,19 @@ class WorkerPool:
         self.limit = self.threads = limit
         self.put_back: set[str] = set()
         self.on_cpu: set[str] = set()
+        self.faults: dict[str, set[str]] = {}
 
     @property
-    def note(self) -> str:
+    def notes(self) -> tuple[str, ...]:
+        """What went otherwise than planned, a line for each reason."""
+        faults = (
+            f"{self.device}: {fault}: {_matrices(names)} computed on the CPU."
+            for fault, names in self.faults.items()
+        )
+        return (*filter(None, [self._memory_note]), *faults)
+
+    @property
+    def _memory_note(self) -> str:
         """What memory that ran out changed; empty where it did not."""
         if not self.put_back and not self.on_cpu:
             return ""
@@ -88,7 +107,11 @@ class Workers:
     no score depends on either number.
 
     A matrix that does not fit into a device's memory goes back, and half as many are in work
-    there from then on; one that does not fit alone is computed on the CPU.
+    there from then on; one that does not fit alone is computed on the CPU, and so is one that a
+    library of the device fails at.
+
+    `order` are the matrices as they are taken, `scored` is called with the name of each that is
+    done, before its event.
     """
 
     def __init__(
@@ -116,16 +139,24 @@ class Workers:
         self._stop = threading.Event()
         self._running: list[threading.Thread] = []
         self._events: queue.SimpleQueue[ScanEvent | BaseException | None] = queue.SimpleQueue()
+        self.order = tuple(self._todo)
+        self.scored: Callable[[str], None] = lambda name: None
+
+    def report(self, event: ScanEvent) -> None:
+        """Have `run` yield an event of somebody else's, in whichever thread."""
+        self._events.put(event)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What went otherwise than planned, a line for each device."""
-        return tuple(pool.note for pool in self._pools if pool.note)
+        """What went otherwise than planned, a line for each device and reason."""
+        return tuple(note for pool in self._pools for note in pool.notes)
 
     @property
     def on_cpu(self) -> frozenset[str]:
-        """The matrices that did not fit into their device, and were computed on the CPU."""
-        return frozenset(name for pool in self._pools for name in pool.on_cpu)
+        """The matrices that did not fit into their device, or that its libraries failed at: they
+        were computed on the CPU."""
+        sets = (names for pool in self._pools for names in (pool.on_cpu, *pool.faults.values()))
+        return frozenset().union(*sets)
 
     def run(self, cancelled: Callable[[], bool]) -> Iterator[ScanEvent]:
         """Yield the events of all layers, until none is left or the scan is cancelled."""
@@ -138,7 +169,11 @@ class Workers:
             self._stop.set()
         for pool in self._pools:
             load_solvers(pool.device)
-        with self._one_thread_each(), helping(self._sharing, self._helpers):
+        with (
+            full_float32(pool.device for pool in self._pools),
+            self._one_thread_each(),
+            helping(self._sharing, self._helpers),
+        ):
             for thread in self._running:
                 thread.start()
             left = len(self._running)
@@ -203,30 +238,32 @@ class Workers:
         begin = time.perf_counter()
         need = memory_need(work.layer) if pool.device == CPU else held_bytes(work.layer)
         score = too_large(need, self._free) or self._attempt(work, index, pool.device)
-        if score is None:
+        if isinstance(score, Setback):
             release(pool.device)
-            if at_once > 1:
+            if at_once > 1 and not score.fault:
                 self._put_back(pool, work, index, at_once)
                 return
-            score = self._without_the_device(pool, work, index)
+            score = self._without_the_device(pool, work, index, score.fault)
         self._keep(work, index, score, time.perf_counter() - begin)
 
-    def _attempt(self, work: LayerWork, index: int, device: str) -> Scored | str | None:
-        """Return the score, or why there is none; None where memory ran out.
+    def _attempt(self, work: LayerWork, index: int, device: str) -> Scored | str | Setback:
+        """Return the score, or why there is none, or why it is worth another try.
 
         Raises what concerns every other matrix too: ScanError for a device that is lost,
-        ModelChangedError for files that are not those that were inspected.
+        ModelChangedError for files that are not those that were inspected, HubError where they are
+        read over a network that is gone.
         """
         try:
             return self._score_of(work.names[index], work.layer.matrices[index], device)
-        except ModelChangedError:
+        except (ModelChangedError, HubError):
             raise
         except Exception as exc:  # whatever is wrong with one matrix, the others are scored
             if is_out_of_memory(exc):
-                return None
+                return Setback()
             log.info("%s has no score", work.names[index], exc_info=exc)
             refuse_if_lost(device, exc)
-            return why_unscored(exc)
+            fault = library_fault(exc) if device != CPU else ""
+            return Setback(fault) if fault else why_unscored(exc)
 
     def _put_back(self, pool: WorkerPool, work: LayerWork, index: int, at_once: int) -> None:
         """For another try, among half as many: several that fail together halve it once."""
@@ -235,18 +272,26 @@ class Workers:
             pool.limit = min(pool.limit, at_once // 2)
             pool.put_back.add(work.names[index])
 
-    def _without_the_device(self, pool: WorkerPool, work: LayerWork, index: int) -> Scored | str:
-        """Return the score of a matrix that has the device to itself and still does not fit."""
+    def _without_the_device(
+        self, pool: WorkerPool, work: LayerWork, index: int, fault: str
+    ) -> Scored | str:
+        """Return the score of a matrix that has the device to itself and still does not fit, or
+        that its libraries fail at."""
         need = memory_need(work.layer)
         if pool.device != CPU:
             if reason := too_large(need, self._free):
                 return reason
             with self._cpu_turn:  # what no GPU can take is not tried twice at once
                 score = self._attempt(work, index, CPU)
-            if score is not None:
-                pool.on_cpu.add(work.names[index])
+            if not isinstance(score, Setback):
+                self._moved(pool, fault).add(work.names[index])
                 return score
         return f"not enough memory even for it alone on the CPU: it needs about {size(need)}"
+
+    def _moved(self, pool: WorkerPool, fault: str) -> set[str]:
+        """Return the names of what a device left to the CPU for this reason."""
+        with self._lock:
+            return pool.faults.setdefault(fault, set()) if fault else pool.on_cpu
 
     def _keep(self, work: LayerWork, index: int, score: Scored | str, seconds: float) -> None:
         """Write the score down, then report it."""
@@ -257,6 +302,7 @@ class Workers:
                 entry, spectrum = score
                 self._journal.append(replace(entry, seconds=seconds, made=time.time()), spectrum)
                 events = work.add(index, entry.metrics, seconds, error=entry.error)
+        self.scored(work.names[index])
         for event in events:
             self._events.put(event)
 

@@ -328,6 +328,36 @@ def test_weights_of_the_hub_that_somebody_wrote_into_are_others(tmp_path: Path) 
     assert fingerprint(cached) == before
 
 
+def test_a_blob_in_the_store_that_models_share_has_its_own_id(tmp_path: Path) -> None:
+    """There it is called by another hash; huggingface_hub 2.4 keeps what comes by Xet so."""
+    cached = save_in_hub_cache(tmp_path / "a", "org/name", llama(1))
+    known = read_checkpoint(cached).identity.published
+    blob, store = (cached / FILE).resolve(), tmp_path / "a" / "blobs" / "ab"
+    store.mkdir(parents=True)
+    blob.rename(store / ("ab" * 32))
+    blob.symlink_to(Path("../../blobs/ab") / ("ab" * 32))
+    assert known and read_checkpoint(cached).identity.published == known
+    (tmp_path / "link").symlink_to(cached)
+    assert read_checkpoint(tmp_path / "link").fingerprint == known
+    alone = save(tmp_path / "b", llama(1)) / FILE
+    alone.unlink()
+    alone.symlink_to(store / ("ab" * 32))
+    assert not read_checkpoint(tmp_path / "b").identity.published
+
+
+def test_an_id_counts_as_long_as_nothing_was_written_since(tmp_path: Path) -> None:
+    """As who saves a model into a snapshot does; without a look before, nothing else would tell."""
+    tensors = llama(1)
+    cached = save_in_hub_cache(tmp_path / "a", "org/name", tensors)
+    base = read_checkpoint(cached).fingerprint
+    data = (cached / FILE).read_bytes()
+    (cached / FILE).write_bytes(flipped(data, len(data) - 9))
+    later = time.time() + 9
+    os.utime(cached / FILE, (later, later))
+    assert fingerprint(cached) != base
+    assert fingerprint(save_in_hub_cache(tmp_path / "b", "org/name", tensors)) == base
+
+
 def test_a_copy_that_may_be_either_of_two_models_is_neither(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_hub import GOOD_TOKEN, FakeHub
+from tests.fake_hub import FakeHub
+from tests.online import go_online
 from tests.unit.hub.scripts import make_repos
 
 
@@ -43,14 +44,5 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def online(fake: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     """The hub as this process sees it, with large files at another host and a token in use."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import close_session  # type: ignore[attr-defined]
-
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, fake.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "ENDPOINT", fake.url)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_TOKEN", GOOD_TOKEN)
-    close_session()
-    fake.signed_seconds = 3600.0
+    go_online(fake, cache, monkeypatch)
     return fake

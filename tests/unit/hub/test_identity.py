@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
+from tests.checkpoints import llama, save
 from tests.fake_hub import FakeHub
 from tests.unit.hub.scripts import run
 
@@ -24,6 +25,39 @@ folder = fetch({repo!r}, files=remote.files)["folder"]
 again = hub.read_remote({repo!r})
 answer = [remote.checkpoint.fingerprint, read_checkpoint(Path(folder)).fingerprint]
 answer += [again.checkpoint.fingerprint, folder]
+"""
+SCANNED = """
+from spectrum_tui.core.model.inspection import fetch as download, inspect_model
+from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
+
+def scanned(found, **how):
+    settings = Settings(model="org/llama", device="cpu", output_dir={output!r}, **how)
+    events = run_scan(settings, found)
+    return [event.resumed for event in events if type(event).__name__ == "LayerDone"]
+
+remote = inspect_model("org/llama")
+answer = [remote.summary.origin, scanned(remote, stream=True)]
+local = download(remote, progress=lambda *step: None)
+answer += [local.summary.origin, local.summary.scored == remote.summary.scored, scanned(local)]
+"""
+SPOILT = """
+import os, time
+first, second = sorted(Path(fetch("org/llama")["folder"]).glob("*.safetensors"))
+blob = first.resolve()
+blob.write_bytes(blob.read_bytes()[:-900] + bytes(900))
+os.utime(blob, (time.time() + 9, time.time() + 9))
+second.resolve().unlink()
+second.unlink()
+"""
+SCORED = """
+from pathlib import Path
+from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
+{spoil}
+settings = Settings(model="org/llama", device="cpu", output_dir={output!r}, stream=True)
+events = list(run_scan(settings))
+answer = {{event.layer: event.snr for event in events if type(event).__name__ == "LayerDone"}}
 """
 NO_IDS = """
 from huggingface_hub import HfApi
@@ -57,6 +91,33 @@ def test_streamed_then_downloaded_from_a_mirror_of_another_commit(
     assert remote == local == again == known
     assert commit == fake.commit(repo) != mirror.commit(repo) == Path(folder).name
     assert read_checkpoint(Path(folder)).identity.published == known
+
+
+def test_a_scan_goes_on_after_the_download(tmp_path: Path) -> None:
+    """Streamed, then downloaded: nothing is computed again."""
+    repo = save(tmp_path / "repo", llama(1), shards=2)
+    with FakeHub({"org/llama": repo}) as fake:
+        script = SCANNED.format(output=str(tmp_path / "out"))
+        remote, first, local, unknown, again = run(fake.url, tmp_path / "home", script)
+    assert (remote, local) == ("hub", "cache")
+    assert len(first) == len(again) > 5 and not any(first) and all(again)
+    assert not unknown
+
+
+def test_a_file_of_the_cache_that_was_written_to_is_fetched(tmp_path: Path) -> None:
+    """A download that was stopped left one of two shards, and somebody wrote into it."""
+    repo = save(tmp_path / "repo", llama(1), shards=2)
+    with FakeHub({"org/llama": repo}) as fake:
+        clean, found = (
+            run(
+                fake.url,
+                tmp_path / name,
+                SCORED.format(output=str(tmp_path / name), spoil=spoil),
+                SPECTRUM_TUI_CACHE=str(tmp_path / f"scores of {name}"),
+            )
+            for name, spoil in (("whole", ""), ("spoilt", SPOILT))
+        )
+    assert found == clean and len(clean) > 5
 
 
 def test_a_hub_without_ids_is_known_by_the_commit(

@@ -82,6 +82,14 @@ def read(file: RemoteFile, start: int = 0, end: int | None = None, **how: Any) -
     return bytes(buffer)
 
 
+def lines(reader: RangeReader) -> list[str]:
+    """What the reader said."""
+    found = []
+    while not reader.said.empty():
+        found.append(reader.said.get())
+    return found
+
+
 def statuses(hub: FakeHub, host: str) -> list[int]:
     """What was answered at a host, in order."""
     return [request.status for request in hub.requests if request.host == host]
@@ -146,11 +154,10 @@ def test_the_time_that_a_server_names_holds_everybody(
     after = formatdate(time.time() + 7, usegmt=True) if named == "date" else named
     online.retry_after = online.busy_for = after
     online.failures["/signed/"] = [status]
-    said: list[str] = []
-    reader = RangeReader({"it": file}, say=said.append)
-    data = bytearray(file.size)
+    reader, data = RangeReader({"it": file}), bytearray(file.size)
     reader.fetch("it", 0, memoryview(data))
     assert data == shard.read_bytes()
+    said = lines(reader)
     if named:
         assert 5.5 < clock.now - 1000 < 8.1
         assert said == [
@@ -171,13 +178,13 @@ def test_a_time_that_is_too_far_away_is_an_error(file: RemoteFile, online: FakeH
 def test_a_network_that_is_gone_is_waited_for_and_told(
     file: RemoteFile, online: FakeHub, clock: Clock
 ) -> None:
-    said: list[str] = []
     gone = replace(file, url="http://127.0.0.1:9/nobody")
+    reader = RangeReader({"it": gone})
     with pytest.raises(HubError, match=r"Cannot reach 127\.0\.0\.1 .connection refused") as caught:
-        read(gone, say=said.append)
+        reader.fetch("it", 0, memoryview(bytearray(100)))
     assert outage.GIVE_UP < clock.now - 1000 < outage.GIVE_UP + 60
     assert "the same command goes on from there" in caught.value.hint
-    (line,) = said
+    (line,) = lines(reader)
     assert "waiting for the network" in line
 
 
@@ -198,11 +205,10 @@ def test_a_connection_that_stalls_is_made_anew(
     monkeypatch.setattr("spectrum_tui.core.hub.ranges.TIMEOUT", 0.2)
     online.stalled = "/signed/"
 
-    def come_back(text: str) -> None:
+    def come_back() -> None:
         online.stalled = ""
 
-    monkeypatch.setattr(outage, "TOLD_AFTER", 0.0)
-    assert read(file, say=come_back) == shard.read_bytes()
+    assert read(file, check=come_back) == shard.read_bytes()
 
 
 def test_a_server_without_ranges_is_one(file: RemoteFile, online: FakeHub) -> None:

@@ -1,0 +1,297 @@
+"""Whatever is read in whatever order, the bytes are right, and nothing comes to a standstill."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from spectrum_tui.core.checkpoint.headers import Tensor
+from spectrum_tui.core.errors import HubError
+from spectrum_tui.core.naming.parameters import MatrixRef, StoredSource, Window, plain_source
+from spectrum_tui.core.scanning import read_ahead
+from spectrum_tui.core.scanning.read_ahead import ReadAhead
+from spectrum_tui.core.scanning.read_plan import ReadPlan
+
+FILE = "hub/model.safetensors"
+LIMIT = 20.0
+"""Seconds after which a run counts as one that stands still."""
+
+
+class Line:
+    """A file at the other end of a line: every range that is fetched of it, and random delays."""
+
+    def __init__(self, size: int, seed: int = 0, slowest: float = 0.0) -> None:
+        self.data = random.Random(seed).randbytes(size)
+        self.fetched: Counter[int] = Counter()
+        self.most = self.ranges = 0
+        self.failing = False
+        self._slowest, self._random = slowest, random.Random(seed)
+        self._lock = threading.Lock()
+        self._now = 0
+
+    def fetch(self, file: str, start: int, buffer: memoryview) -> None:
+        """Fill the buffer."""
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+            self.ranges += 1
+            delay = self._random.uniform(0, self._slowest)
+        time.sleep(delay)
+        if self.failing:
+            raise HubError("The network is gone.")
+        buffer[:] = self.data[start : start + len(buffer)]
+        with self._lock:
+            self._now -= 1
+            self.fetched.update(range(start, start + len(buffer)))
+
+
+@dataclass
+class Model:
+    """Matrices that lie in one file one after the other, each of 2-byte values."""
+
+    matrices: list[MatrixRef]
+    size: int
+
+    @classmethod
+    def of(cls, *shapes: tuple[int, int]) -> Model:
+        matrices, at = [], 64
+        for i, (rows, columns) in enumerate(shapes):
+            end = at + 2 * rows * columns
+            tensor = Tensor(
+                name=f"m{i}", shape=(rows, columns), dtype="BF16", file=FILE, start=at, end=end
+            )
+            window = Window(plain_source(tensor), 0, columns)
+            matrices.append(MatrixRef("", rows, columns, window))
+            at = end
+        return cls(matrices, at)
+
+    @property
+    def order(self) -> list[tuple[Any, int]]:
+        """As `Workers.order`: matrix i is called m<i>."""
+        layer = SimpleNamespace(matrices=self.matrices)
+        names = [f"m{i}" for i in range(len(self.matrices))]
+        return [(SimpleNamespace(layer=layer, names=names), i) for i in range(len(names))]
+
+    def plan(self, segment: int) -> ReadPlan:
+        return ReadPlan(self.order, segment, {FILE})
+
+
+def tensor_of(matrix: MatrixRef) -> Tensor:
+    assert isinstance(matrix.values, Window)
+    return matrix.values.source.parts[0]
+
+
+def read(source: Any, matrix: MatrixRef, *, rows: int = 0, strip: int = 0) -> bytes:
+    """The matrix as it is read: in blocks of rows, or in strips of columns put together again."""
+    tensor, height, width = tensor_of(matrix), matrix.rows, 2 * matrix.columns
+    data = bytearray(height * width)
+    if not strip:
+        for first in range(0, height, rows or height):
+            last = min(first + (rows or height), height)
+            piece = memoryview(data)[first * width : last * width]
+            source.read_into(tensor, [(piece, tensor.start + first * width)])
+        return bytes(data)
+    for first in range(0, width, 2 * strip):
+        last = min(first + 2 * strip, width)
+        pieces = [bytearray(last - first) for _ in range(height)]
+        source.read_into(
+            tensor,
+            (
+                (memoryview(piece), tensor.start + row * width + first)
+                for row, piece in enumerate(pieces)
+            ),
+        )
+        for row, line in enumerate(pieces):
+            data[row * width + first : row * width + last] = line
+    return bytes(data)
+
+
+def ahead_of(line: Line, plan: ReadPlan, slots: int, segment: int, connections: int) -> ReadAhead:
+    ahead = ReadAhead(line, plan, slots=slots, segment=segment, connections=connections)
+    ahead.start()
+    return ahead
+
+
+def random_run(seed: int) -> None:
+    """Workers that read matrices in every way there is, of a random model through a random pool."""
+    rng = random.Random(seed)
+    shapes = [(rng.randint(1, 40), rng.randint(1, 40)) for _ in range(rng.randint(1, 25))]
+    if rng.random() < 0.3:  # a vocabulary, larger than the pool
+        shapes.insert(0, (rng.randint(200, 800), 8))
+    model = Model.of(*shapes)
+    line = Line(model.size, seed, slowest=rng.choice((0.0, 0.0005, 0.002)))
+    segment = rng.choice((16, 100, 1000, 5000))
+    plan = model.plan(segment)
+    ahead = ahead_of(line, plan, rng.choice((1, 2, 3, 16)), segment, rng.randint(1, 8))
+    todo = list(range(len(shapes)))
+    if rng.random() < 0.2:
+        rng.shuffle(todo)  # an order other than was planned
+    lock, wrong = threading.Lock(), list[int]()
+
+    def work(chance: random.Random) -> None:
+        while True:
+            with lock:
+                if not todo:
+                    return
+                number = todo.pop(0)
+            matrix = model.matrices[number]
+            put_back = chance.random() < 0.1
+            for _ in range(1 + (chance.random() < 0.4)):  # a QR decomposition reads again
+                strip = chance.choice((0, 0, 3)) if matrix.columns > matrix.rows else 0
+                found = read(ahead, matrix, rows=chance.choice((0, 1, 7)), strip=strip)
+                tensor = tensor_of(matrix)
+                if found != line.data[tensor.start : tensor.end]:
+                    wrong.append(number)
+            if put_back:
+                with lock:
+                    todo.insert(0, number)
+            else:
+                ahead.release(f"m{number}")
+
+    threads = [
+        threading.Thread(target=work, args=(random.Random(f"{seed} {i}"),), daemon=True)
+        for i in range(rng.randint(1, 8))
+    ]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + LIMIT
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    assert not any(thread.is_alive() for thread in threads), "stands still"
+    assert not wrong
+    ahead.finish()
+    for thread in ahead._threads:
+        thread.join(LIMIT)
+        assert not thread.is_alive()
+    slots = [slot for slot in ahead._pool if slot is not None]
+    assert len(ahead._free) == len(ahead._pool) and ahead._overflow == 0
+    assert all(len(slot) == segment for slot in slots)
+
+
+@pytest.mark.parametrize("seed", range(10, 30))
+def test_no_order_of_reads_comes_to_a_standstill(seed: int) -> None:
+    random_run(seed)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4, 64])
+@pytest.mark.parametrize("segment", [64, 1000, 2000])
+def test_what_is_read_once_is_fetched_once(slots: int, segment: int) -> None:
+    model = Model.of((400, 4), *[(20, 20)] * 8, (10, 40))
+    line = Line(model.size, slowest=0.001)
+    ahead = ahead_of(line, model.plan(segment), slots, segment, 4)
+    for i, matrix in enumerate(model.matrices):
+        assert read(ahead, matrix, rows=7) == line.data[slice(*_place(matrix))]
+        ahead.release(f"m{i}")
+    ahead.finish()
+    assert set(line.fetched.values()) == {1}
+    assert len(line.fetched) == model.size - 64
+
+
+def _place(matrix: MatrixRef) -> tuple[int, int]:
+    tensor = tensor_of(matrix)
+    return tensor.start, tensor.end
+
+
+def test_a_matrix_is_kept_until_it_is_scored() -> None:
+    """A second pass fetches nothing, where a quarter of the pool holds the matrix."""
+    model = Model.of(*[(30, 30)] * 10)
+    line = Line(model.size)
+    ahead = ahead_of(line, model.plan(900), 16, 900, 4)
+    for i, matrix in enumerate(model.matrices):
+        assert read(ahead, matrix) == read(ahead, matrix, rows=3)
+        ahead.release(f"m{i}")
+    assert set(line.fetched.values()) == {1}
+    ahead.finish()
+
+
+def test_a_wide_matrix_is_no_request_a_row() -> None:
+    """Strips of columns, of a matrix larger than the pool: its rows are fetched once, in whole
+    segments."""
+    model = Model.of((50, 400), (50, 400))
+    line = Line(model.size)
+    ahead = ahead_of(line, model.plan(4000), 2, 4000, 2)
+    for i, matrix in enumerate(model.matrices):
+        assert read(ahead, matrix, strip=60) == line.data[slice(*_place(matrix))]
+        ahead.release(f"m{i}")
+    ahead.finish()
+    assert line.ranges <= 2 * 10 + 2
+    assert max(line.fetched.values()) == 1
+
+
+def test_beyond_its_bound_a_wide_matrix_is_read_as_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_ahead, "OVERFLOW", 5000)
+    model = Model.of((20, 400))
+    line = Line(model.size)
+    ahead = ahead_of(line, model.plan(1000), 1, 1000, 1)
+    assert read(ahead, model.matrices[0], strip=60) == line.data[64:]
+    ahead.release("m0")
+    assert ahead._overflow == 0
+    ahead.finish()
+
+
+def test_no_more_is_held_than_slots_and_wide_matrices() -> None:
+    model = Model.of(*[(100, 10)] * 30)
+    line = Line(model.size)
+    plan = model.plan(500)
+    ahead = ahead_of(line, plan, 4, 500, 8)
+    time.sleep(0.05)
+    here = [segment for segment in plan.segments if segment.state == "here"]
+    assert len(here) <= 4 and line.ranges == 4  # fetched ahead: four slots, not more
+    for i, matrix in enumerate(model.matrices):
+        read(ahead, matrix)
+        ahead.release(f"m{i}")
+    assert sum(slot is not None for slot in ahead._pool) <= 4
+    ahead.finish()
+
+
+def test_a_network_that_is_gone_reaches_whoever_reads() -> None:
+    model = Model.of(*[(30, 30)] * 3)
+    line = Line(model.size)
+    line.failing = True
+    ahead = ahead_of(line, model.plan(500), 4, 500, 4)
+    for matrix in model.matrices:
+        with pytest.raises(HubError, match="gone"):
+            read(ahead, matrix)
+    ahead.finish()
+
+
+def test_what_nobody_wants_any_more_is_not_fetched() -> None:
+    model = Model.of(*[(30, 30)] * 10)
+    line = Line(model.size, slowest=0.002)
+    plan = model.plan(1800)
+    for i in range(1, 10):
+        ReadAhead(line, plan).release(f"m{i}")
+    ahead = ahead_of(line, plan, 4, 1800, 4)
+    read(ahead, model.matrices[0])
+    ahead.finish()
+    time.sleep(0.02)
+    assert line.ranges == 1
+
+
+def test_scales_come_with_their_weights() -> None:
+    """Parts near each other are one range; a gap is fetched along, a far part on its own."""
+
+    def part(name: str, start: int, rows: int, width: int) -> Tensor:
+        return Tensor(
+            name=name, shape=(rows, width), dtype="U8", file=FILE, start=start,
+            end=start + rows * width,
+        )  # fmt: skip
+
+    far = 10_000_000
+    weight, scale, other = part("w", 100, 8, 50), part("s", 700, 8, 4), part("o", far, 8, 4)
+    source = StoredSource(
+        name="w", shape=(8, 50), dtype="BF16", parts=(weight, scale, other), decode=lambda x: x[0]
+    )
+    matrix = MatrixRef("", 8, 50, Window(source, 0, 50))
+    whole = Model([matrix], far + 32).plan(2**20)
+    assert [(s.start, s.end) for s in whole.segments] == [(100, 732), (far, far + 32)]
+    expert = MatrixRef("", 1, 50, Window(source, 3, 50))
+    one = Model([expert], far + 32).plan(2**20)
+    assert [(s.start, s.end) for s in one.segments] == [(250, 716), (far + 12, far + 16)]

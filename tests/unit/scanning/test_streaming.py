@@ -1,0 +1,288 @@
+"""A scan without a download has the same scores, goes on after a network that was gone, and fetches
+nothing of what is finished."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spectrum_tui.core import hub as hub_room
+from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.events import Fetched, LayerDone
+from spectrum_tui.core.hub import outage
+from spectrum_tui.core.journal.journal import journal_path, read_entries
+from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.saved.store import load_result
+from spectrum_tui.core.scanning import streaming
+from spectrum_tui.core.scanning.streaming import streams
+from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.settings import Settings
+from tests.checkpoints import Tensors, experts, llama, save
+from tests.fake_hub import FakeHub
+from tests.forked import Forked
+from tests.streamed import REPO, Streamed, end, resumed, scores, stream_from
+
+WIDE = 48
+CONFIG = {"tie_word_embeddings": True}
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[FakeHub]:
+    with FakeHub({}) as running:
+        yield running
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outage, "FIRST_WAIT", 0.002)
+    monkeypatch.setattr(outage, "MOST_WAIT", 0.01)
+
+
+@pytest.fixture
+def model(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Streamed:
+    """A Llama in three shards."""
+    folder = save(tmp_path / "model", llama(3, hidden=WIDE), shards=3)
+    return stream_from(folder, hub, tmp_path, monkeypatch)
+
+
+def tied() -> Tensors:
+    tensors = llama(1)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    return tensors
+
+
+def untied() -> Tensors:
+    tensors = tied()
+    tensors["lm_head.weight"] *= torch.linspace(0.5, 2, 32)
+    return tensors
+
+
+@pytest.mark.parametrize(
+    ("tensors", "config"),
+    [
+        (llama(2), {}),
+        (llama(2, dtype=torch.float32), {}),
+        (llama(1) | experts(1), {}),
+        (tied(), CONFIG),
+        (untied(), CONFIG),
+    ],
+    ids=["bf16", "float32", "experts", "tied", "stored as tied, but trained apart"],
+)
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_scores_are_those_of_the_files(
+    tensors: Tensors,
+    config: dict[str, Any],
+    precision: str,
+    hub: FakeHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = save(tmp_path / "model", tensors, shards=2, config=config)
+    model = stream_from(folder, hub, tmp_path, monkeypatch)
+    found = model.scan(precision=precision)
+    wanted = model.local(precision=precision, since=1e12)
+    assert scores(found) == scores(wanted) and scores(found)
+    paths = [Path(event.path) for events in (found, wanted) for event in events[-1:]]  # type: ignore[union-attr]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_every_byte_of_a_matrix_is_fetched_once(model: Streamed) -> None:
+    events = model.scan(types=("mlp.down_proj", "self_attn.k_proj"))
+    sizes = [event.bytes for event in events if isinstance(event, LayerDone)]
+    assert len(sizes) == 6
+    assert model.fetched() == sum(sizes)
+    assert not (model.folder.parent / "hub-cache").exists()
+
+
+def test_the_provenance_says_what_was_not_checked(model: Streamed) -> None:
+    *_, ready = model.scan()
+    assert isinstance(ready, ResultReady)
+    provenance = load_result(Path(ready.path)).provenance
+    commit = model.hub.commit(REPO)
+    assert [note for note in provenance.notes if commit[:12] in note and "not checked" in note]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_bad_line_costs_no_score(model: Streamed) -> None:
+    wanted, inspection = scores(model.local()), inspect_model(REPO)
+    model.hub.cut_each = 700
+    model.hub.failures["/signed/"] = [0, 503, 0, 0, 429, 0, 403, 0, 502]
+    model.hub.retry_after = "0"
+    found = model.scan(inspection, since=1e12)
+    assert scores(found) == wanted
+    assert end(found).failed == 0
+
+
+def test_a_network_that_is_gone_stops_the_scan_which_goes_on_later(
+    model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "GIVE_UP", 0.05)
+    monkeypatch.setattr(outage, "FIRST_WAIT", 0.01)
+    inspection = inspect_model(REPO)
+    model.hub.failures["/signed/"] = [0] * 6 + [503] * 1000
+    events = model.scan(inspection)
+    ended = end(events)
+    assert (ended.reason, ended.failed) == ("stopped", 0)
+    assert "503" in ended.notes[-1] and "the same command goes on from there" in ended.notes[-1]
+    before = {event.layer for event in events if isinstance(event, LayerDone)}
+    model.hub.failures.clear()
+    model.hub.requests.clear()
+    later = model.scan()
+    assert end(later).reason == "finished"
+    assert {name for name in before if "norm" not in name} <= resumed(later)
+    assert scores(later) == scores(model.local(since=1e12))
+
+
+def test_what_is_finished_is_not_fetched_again(model: Streamed) -> None:
+    model.scan(types=("mlp.down_proj",))
+    model.hub.requests.clear()
+    events = model.scan(types=("mlp.down_proj", "mlp.up_proj"))
+    assert len(resumed(events)) == 3
+    new = [e.bytes for e in events if isinstance(e, LayerDone) and not e.resumed]
+    assert model.fetched() == sum(new)
+
+
+def test_progress_over_the_network_is_told(
+    model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "TICK", 0.01)
+    model.hub.delay = 0.02
+    told = [event for event in model.scan() if isinstance(event, Fetched)]
+    assert told and told[-1].total == sum(
+        path.stat().st_size for path in model.folder.glob("*.safetensors")
+    ) - _headers(model.folder)
+    assert sorted(event.done for event in told) == [event.done for event in told]
+    assert all(event.done <= event.total for event in told)
+
+
+def _headers(folder: Path) -> int:
+    """Bytes that are no matrix: headers and norms."""
+    from spectrum_tui.core.checkpoint.headers import read_checkpoint
+
+    tensors = read_checkpoint(folder).tensors
+    sizes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return sizes - sum(tensor.nbytes for tensor in tensors if len(tensor.shape) > 1)
+
+
+def test_a_stop_ends_the_wait_for_a_network(
+    model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "FIRST_WAIT", 300.0)
+    found = inspect_model(REPO)
+    model.hub.failures["/signed/"] = [0] * 6 + [503] * 1000
+
+    def cancelled() -> bool:
+        return any(request.status == 503 for request in model.hub.requests)
+
+    events = model.scan(found, cancelled=cancelled)
+    assert (end(events).reason, end(events).failed) == ("stopped", 0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "room", "wanted"),
+    [
+        ({}, True, False),
+        ({}, False, True),
+        ({"stream": True}, True, True),
+        ({"download": True}, False, False),
+    ],
+)
+def test_where_the_disk_has_no_room_the_model_is_streamed(
+    typed: dict[str, bool],
+    room: bool,
+    wanted: bool,
+    model: Streamed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub_room, "has_room", lambda files: room)
+    found = inspect_model(REPO)
+    assert streams(Settings(model=REPO, **typed), found) is wanted  # type: ignore[arg-type]
+
+
+def test_both_ways_at_once_are_refused(model: Streamed) -> None:
+    with pytest.raises(InputError, match="--stream and --download"):
+        streams(Settings(model=REPO, stream=True, download=True), inspect_model(REPO))
+
+
+SMALL = {"SEGMENT": 1500, "POOL": 3000}
+"""A pool of two slots, of which a matrix of the model needs several."""
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+@pytest.mark.parametrize("workers", [1, 2, 5, 8])
+def test_a_pool_of_two_slots_suffices(
+    workers: int, precision: str, model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exact scores of square matrices read a second time; fast ones are settled afterwards."""
+    for name, value in SMALL.items():
+        monkeypatch.setattr(streaming, name, value)
+    wanted = scores(model.local(precision=precision))
+    found = model.scan(precision=precision, batch_size=workers, since=1e12)
+    assert scores(found) == wanted
+    assert end(found).failed == 0
+
+
+def test_matrices_that_are_put_back_are_read_again(
+    model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SMALL.items():
+        monkeypatch.setattr(streaming, name, value)
+    wanted = scores(model.local())
+    real, failed = svd.singular_values, set[int]()
+
+    def short_of_memory(values: Any, *how: Any) -> Any:
+        found = real(values, *how)
+        if id(values) not in failed and len(failed) < 5:
+            failed.add(id(values))
+            raise MemoryError
+        return found
+
+    monkeypatch.setattr(svd, "singular_values", short_of_memory)
+    found = model.scan(batch_size=8, since=1e12)
+    assert scores(found) == wanted
+    assert any("ran out of memory" in note for note in end(found).notes)
+
+
+def killed_once(model: Streamed, lines: int) -> None:
+    """Kill a scan without mercy once it has written down so many matrices, and go on: the file is
+    that of one scan, and nothing is fetched of what was finished."""
+    wanted = Path(_ready(model.local(since=1e12)).path).read_bytes()
+    inspection = inspect_model(REPO)
+    journal = journal_path(inspection.checkpoint.fingerprint)
+    journal.unlink(missing_ok=True)
+    model.hub.requests.clear()
+    model.hub.delay = 0.004
+    child = Forked(lambda: model.scan(inspection, batch_size=2))
+    while _count(journal) < lines and child.alive():
+        time.sleep(0.002)
+    child.send(signal.SIGKILL)
+    child.wait()
+    model.hub.delay = 0.0
+    kept = list(read_entries(journal))
+    model.hub.requests.clear()
+    events = model.scan(inspection)
+    assert Path(_ready(events).path).read_bytes() == wanted
+    done = [event for event in events if isinstance(event, LayerDone)]
+    assert {entry.layer for entry in kept} == {e.layer for e in done if e.resumed and e.bytes > 200}
+    assert model.fetched() == sum(event.bytes for event in done if not event.resumed)
+
+
+def _ready(events: list[Any]) -> ResultReady:
+    assert isinstance(events[-1], ResultReady)
+    return events[-1]
+
+
+def _count(journal: Path) -> int:
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+@pytest.mark.parametrize("lines", [1, 9])
+def test_a_scan_that_is_killed_goes_on(lines: int, model: Streamed) -> None:
+    killed_once(model, lines)
