@@ -12,7 +12,7 @@ Task = Literal[
     "inspect", "recount", "download", "scan", "check", "names", "sizes", "suggest", "stop"
 ]
 
-Origin = Literal["folder", "cache", "hub", "demo"]
+Origin = Literal["folder", "cache", "hub", "web", "demo"]
 """Where a model is: in a folder, in the hub's cache, only on the hub, or made on the spot."""
 
 
@@ -35,7 +35,8 @@ class Request:
 class ModelSummary:
     """What headers alone tell about a model.
 
-    `origin`: a local folder, a snapshot in the hub's cache, only on the hub, or the demo.
+    `origin`: a local folder, a snapshot in the hub's cache, only on the hub, a folder on the web,
+    or the demo.
     `folder` is "" while nothing is local. `revision` is the commit of a hub model.
     `dtypes` counts bytes per stored type. `scored` counts for each type the layers that an
     earlier scan of these weights has scored, `scored_fast` those of them that an exact scan
