@@ -90,10 +90,11 @@ class LayersRequested(Message):
 class ScanRequested(Message):
     """Score every layer of these types, after a download where it takes one.
 
-    `fresh` ignores scores of an earlier scan.
+    `fresh` ignores scores of an earlier scan; the settings say how the values of a hub model come.
     """
 
     types: tuple[str, ...]
+    settings: Settings
     fresh: bool = False
 
 

@@ -60,6 +60,7 @@ class ScanningApp(BaseApp):
             return
         from spectrum_tui.app.screens.scan import ScanScreen
 
+        self.settings = message.settings
         model = Queued(
             summary=self._summary, settings=self.settings, types=message.types, fresh=message.fresh
         )

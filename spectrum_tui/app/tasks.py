@@ -20,11 +20,13 @@ TASKS: dict[str, dict[str, str]] = {
     "Go on": {
         "setup.continue": "Choose the layers of this model",
         "setup.download": "Download the model",
+        "setup.no-download": "Scan the model without downloading it",
         "setup.other-model": "Choose another model",
         "setup.library": "Open the library",
         "setup.cancel": "Stop reading or downloading",
         "layers.scan": "Scan the checked types",
         "layers.start-afresh": "Score everything again",
+        "layers.download-or-not": "Scan without a download, or after one",
         "scan.results": "Open the results so far",
         "scan.continue": "Go on with the scan",
         "scan.add-model": "Scan another model after this one",

@@ -8,6 +8,7 @@ from typing import Any
 
 from spectrum_tui.cli.output import aligned
 from spectrum_tui.cli.scan_model import chosen_types, introduce
+from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.hub import Patience
 from spectrum_tui.core.hub.transfer import free_space
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, inspect_model
@@ -60,6 +61,10 @@ class DryRun:
 def run_dry(settings: Settings, put_data: Callable[[object], None] = put_json) -> int:
     """Say what a scan of a model would do, from its headers, and begin none; returns the exit code,
     raises SpectrumError."""
+    if settings.cluster:
+        raise InputError(
+            "--dry-run and --cluster are given.", "A dry run is of this machine: leave one out."
+        )
     inspection = inspect_model(settings.model, settings.revision, patience=Patience(say=say))
     known = named if streams(settings, inspection) else as_far_as_known
     inspection = known(inspection, settings)

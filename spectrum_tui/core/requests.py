@@ -37,12 +37,13 @@ class ModelSummary:
 
     `origin`: a local folder, a snapshot in the hub's cache, only on the hub, a folder on the web,
     or the demo.
-    `folder` is "" while nothing is local. `revision` is the commit of a hub model.
-    `dtypes` counts bytes per stored type. `scored` counts for each type the layers that an
-    earlier scan of these weights has scored, `scored_fast` those of them that an exact scan
-    computes again. `skipped` are (parameter, reason) that will have no score. `model` is as
-    it was typed, `name` what the model is called in files and on screens. `notes` are what the
-    user should know before scanning. `naming` says whose the parameter names are and
+    `folder` is "" while nothing is local. `revision` is the commit of a hub model. `free` are the
+    bytes that the disk of the hub's cache has left, for a model that is only on the hub, None
+    where they are not known. `dtypes` counts bytes per stored type. `scored` counts for each type
+    the layers that an earlier scan of these weights has scored, `scored_fast` those of them
+    that an exact scan computes again. `skipped` are (parameter, reason) that will have no score.
+    `model` is as it was typed, `name` what the model is called in files and on screens. `notes` are
+    what the user should know before scanning. `naming` says whose the parameter names are and
     `model_class` which class gave them; both are empty in a preview from headers.
     """
 
@@ -65,11 +66,28 @@ class ModelSummary:
     notes: tuple[str, ...] = ()
     naming: str = ""
     model_class: str = ""
+    free: int | None = None
 
     @property
     def is_local(self) -> bool:
-        """Whether a scan can start without a download."""
+        """Whether its files are on this machine."""
         return bool(self.folder)
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes that a download would fetch."""
+        return self.nbytes - self.local_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether the disk has room for what a download would fetch."""
+        return self.free is None or self.missing_bytes <= self.free
+
+    def is_streamed(self, settings: Settings) -> bool:
+        """Return whether a scan reads the model on the hub, without a download: as it was asked
+        for, else where the disk has no room. The machines of a cluster always do."""
+        chosen = settings.stream or not (settings.download or self.fits)
+        return bool(chosen or settings.cluster) and not self.is_local
 
 
 @dataclass(frozen=True, slots=True)

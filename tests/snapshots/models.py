@@ -154,3 +154,16 @@ def towers() -> ModelSummary:
 def remote() -> ModelSummary:
     """A model that is not on this machine."""
     return replace(llama(), origin="hub", folder="", local_bytes=0, naming="", model_class="")
+
+
+def too_large() -> ModelSummary:
+    """A model that is not on this machine, whose disk has no room for it."""
+    seeing = towers()
+    return replace(
+        seeing,
+        origin="hub",
+        folder="",
+        local_bytes=0,
+        free=48_200_000_000,
+        skipped=(),
+    )

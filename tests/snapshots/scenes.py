@@ -45,7 +45,7 @@ from spectrum_tui.core.settings import Settings
 from spectrum_tui.worker.progress import ScanProgress
 from tests import made
 from tests.snapshots.made_results import with_head, with_sizes
-from tests.snapshots.models import DEPTH, MODEL, llama, mixture, remote, towers
+from tests.snapshots.models import DEPTH, MODEL, llama, mixture, remote, too_large, towers
 from tests.snapshots.shown import Prepare, still
 from tests.ui.worker_control import until
 
@@ -61,7 +61,7 @@ NO_SUCH_MODEL = (
 
 
 def setup(state: str) -> tuple[SetupScreen, Prepare]:
-    """The setup screen: empty, found, on_the_hub, downloading or error."""
+    """The setup screen: empty, found, on_the_hub, too_large, downloading or error."""
     screen = SetupScreen(Settings(output_dir="."), _third_fetched)
 
     def before() -> None:
@@ -72,6 +72,8 @@ def setup(state: str) -> tuple[SetupScreen, Prepare]:
                 _show(screen, llama())
             case "on_the_hub":
                 _show(screen, remote())
+            case "too_large":
+                _show(screen, too_large())
             case "downloading":
                 _show(screen, remote())
                 screen.action_download()

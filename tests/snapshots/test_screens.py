@@ -34,7 +34,9 @@ at_both_sizes = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "1
 
 
 @at_both_sizes
-@pytest.mark.parametrize("state", ["empty", "found", "on_the_hub", "downloading", "error"])
+@pytest.mark.parametrize(
+    "state", ["empty", "found", "on_the_hub", "too_large", "downloading", "error"]
+)
 def test_setup(look: Look, state: str, size: Size) -> None:
     screen, prepare = scenes.setup(state)
     look(screen, size, prepare)
@@ -76,18 +78,22 @@ def test_probe(look: Look, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- layers ------------------------------------------------------------------------------------
 
 
+LAYERS = {
+    "default": (models.llama, ()),
+    "filtered": (models.llama, ("slash", *"proj")),
+    "experts": (models.mixture, ("down", "down", "down")),
+    "towers": (models.towers, ()),
+    "nothing_checked": (models.llama, ("n", "s")),
+    "too_large": (models.too_large, ()),
+}
+"""(the model, the keys that are pressed) by what is shown."""
+
+
 @at_both_sizes
-@pytest.mark.parametrize("state", ["default", "filtered", "experts", "towers", "nothing_checked"])
+@pytest.mark.parametrize("state", LAYERS)
 def test_layers(look: Look, state: str, size: Size) -> None:
-    summary = {"experts": models.mixture, "towers": models.towers}.get(state, models.llama)()
-    keys = {
-        "default": (),
-        "filtered": ("slash", *"proj"),
-        "experts": ("down", "down", "down"),
-        "towers": (),
-        "nothing_checked": ("n", "s"),
-    }[state]
-    look(scenes.layers(summary), size, still(*keys))
+    model, keys = LAYERS[state]
+    look(scenes.layers(model()), size, still(*keys))
 
 
 # -- scan --------------------------------------------------------------------------------------

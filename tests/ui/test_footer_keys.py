@@ -126,6 +126,7 @@ async def _does_something(app: Recorder, pilot: Pilot[Any], key: str) -> bool:
     [
         "setup-found",
         "setup-on_the_hub",
+        "setup-too_large",
         "setup-downloading",
         "layers-default",
         "layers-filtered",

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import replace
 
 import pytest
+from textual.widgets import Button
 
 from spectrum_tui.app.widgets.plan_panel import NOTHING_CHECKED, CheckedTypes, estimate
 from spectrum_tui.core.requests import Ready
@@ -135,6 +136,52 @@ async def test_fast_scores_are_no_scores_for_an_exact_scan(
         assert kept in app.notes()
         again = "12 in fast precision will: this scan is exact."
         assert (again in app.notes()) is exact
+
+
+REMOTE = replace(SUMMARY, origin="hub", folder="", local_bytes=0)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("free", [None, 9_000_000_000, 7_000_000_000])
+async def test_a_hub_model_is_scanned_with_or_without_a_download(
+    size: tuple[int, int], free: int | None
+) -> None:
+    app = Host(replace(REMOTE, free=free))
+    without = free == 7_000_000_000
+    first, then = "The scan downloads 8.00 GB first", "The scan reads what it needs from the hub"
+    async with app.run_test(size=size) as pilot:
+        for streamed in (without, not without, without):
+            notes = " ".join(app.notes().split())
+            assert (then if streamed else first) in notes
+            assert (then not in notes) or (first not in notes)
+            label = "Scan without downloading" if streamed else "Download and scan"
+            button = app.layers.query_one("#start", Button)
+            assert f"{button.label}" == f"{label} (s)"
+            await pilot.press("s", "w")
+            await pilot.pause()
+        asked = [app.layers.summary.is_streamed(request.settings) for request in app.requests]
+        assert asked == [without, not without, without]
+    full = "8.00 GB do not fit on this disk (7.00 GB free)."
+    assert (full in notes) is without
+
+
+async def test_a_cluster_reads_from_the_hub() -> None:
+    app = Host(REMOTE, Settings(cluster="auto"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("w", "s")
+        await pilot.pause()
+        assert app.requests[0].settings == Settings(cluster="auto")
+        assert "from the hub, and keeps no file" in app.notes()
+        assert "Download" not in app.notes()
+
+
+async def test_a_local_model_asks_nothing_about_a_download() -> None:
+    app = Host(settings=Settings(stream=True))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("w", "s")
+        await pilot.pause()
+        assert app.requests[0].settings == Settings(stream=True)
+        assert "hub" not in app.notes()
 
 
 async def test_without_earlier_scores_there_is_nothing_to_start_afresh() -> None:

@@ -39,6 +39,46 @@ async def test_the_layers_of_a_hub_model_come_before_its_download() -> None:
             assert isinstance(asked, ask.LayersRequested) and asked.summary == told
 
 
+async def test_a_hub_model_is_scanned_without_a_download() -> None:
+    app = host(download=True)
+    async with app.run_test(size=SIZE) as pilot:
+        told = await remote(pilot, app)
+        for way in ("w", "click"):
+            app.asked.clear()
+            await (pilot.click("#stream") if way == "click" else pilot.press(way))
+            await pilot.pause()
+            (asked,) = app.asked
+            assert isinstance(asked, ask.LayersRequested) and asked.summary == told
+            assert asked.settings.stream and not asked.settings.download
+        app.setup.show_summary(summary(REMOTE))
+        await pilot.pause()
+        assert not app.setup.query_one("#stream", Button).display
+        app.asked.clear()
+        await pilot.press("w")
+        assert app.asked == []
+
+
+async def test_what_does_not_fit_on_the_disk_is_scanned_without_a_download() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        told = replace(await remote(pilot, app), free=1_999)
+        app.setup.show_summary(told)
+        await pilot.pause()
+        assert app.facts()["On this disk"] == (
+            "nothing yet; 2.00 kB do not fit into 2.00 kB that are free"
+        )
+        assert not app.setup.query_one("#continue", Button).display
+        assert app.focused is app.setup.query_one("#stream", Button)
+        app.asked.clear()
+        await pilot.press("enter")
+        (asked,) = app.asked
+        assert isinstance(asked, ask.LayersRequested) and asked.settings.stream
+        app.setup.show_summary(replace(told, free=2_000))
+        await pilot.pause()
+        assert app.facts()["On this disk"] == "nothing yet"
+        assert app.setup.query_one("#continue", Button).display
+
+
 async def test_exact_names_that_come_during_a_download_do_not_end_it() -> None:
     app = host()
     async with app.run_test(size=SIZE) as pilot:

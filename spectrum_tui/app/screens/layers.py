@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import on
@@ -52,6 +53,9 @@ class LayersScreen(NamedKeys, Screen[None]):
             "Start afresh",
             "The next scan computes earlier scores again, or keeps them",
         ),
+        hidden_key(
+            "w", "download", "Download or not", "Scan a model of the hub without a download"
+        ),
         hidden_key("u", "unscored", "Unscored", "List the parameters without a score"),
     ]
 
@@ -84,6 +88,8 @@ class LayersScreen(NamedKeys, Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "fresh":
             return bool(self.summary.scored)
+        if action == "download":
+            return not (self.summary.is_local or self.settings.cluster)
         if action == "unscored":
             return bool(self.summary.skipped)
         return True
@@ -98,7 +104,7 @@ class LayersScreen(NamedKeys, Screen[None]):
         elif not self.summary.naming:
             self._wait_for_names(True)
         else:
-            self.post_message(ScanRequested(checked, self.fresh))
+            self.post_message(ScanRequested(checked, self.settings, self.fresh))
 
     def _wait_for_names(self, waits: bool) -> None:
         self._scan_when_refined = waits
@@ -132,6 +138,12 @@ class LayersScreen(NamedKeys, Screen[None]):
     def action_fresh(self) -> None:
         self.fresh = not self.fresh
         self.panel.set_fresh(self.fresh)
+
+    def action_download(self) -> None:
+        """Choose between a download first and a scan without one."""
+        streamed = self.summary.is_streamed(self.settings)
+        self.settings = replace(self.settings, stream=not streamed, download=streamed)
+        self.panel.set_settings(self.settings)
 
     def action_unscored(self) -> None:
         self.app.push_screen(UnscoredScreen(self.summary.skipped))

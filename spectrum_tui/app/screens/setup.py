@@ -80,6 +80,12 @@ class SetupScreen(NamedKeys, Screen[None]):
         Binding("ctrl+l", "library", "Library", tooltip="Score files of this machine"),
         Binding("d", "download", "Download", tooltip="Fetch the model into the hub's cache"),
         Binding(
+            "w",
+            "stream",
+            "No download",
+            tooltip="Choose the layers of this model, to scan them without a download",
+        ),
+        Binding(
             "escape", "cancel", "Cancel", key_display="esc", tooltip="Stop the download or reading"
         ),
         Binding(
@@ -153,7 +159,7 @@ class SetupScreen(NamedKeys, Screen[None]):
         self.query_one(StepBar).detail = model_label(summary)
         waits = self.focused is None or self.focused.id in ("model", "revision", "cancel")
         if waits and self._found.state == "found":
-            self.query_one("#continue", Button).focus()
+            self._found.default.focus()
         goes_on, self._goes_on = self._goes_on, False
         if goes_on and self._found.state == "found":
             self.action_continue()
@@ -276,6 +282,14 @@ class SetupScreen(NamedKeys, Screen[None]):
         elif settings is not None:
             self.post_message(LayersRequested(self.summary, settings))
 
+    @on(Button.Pressed, "#stream")
+    def action_stream(self) -> None:
+        """Go on to the layers of a hub model, to scan them without a download."""
+        settings = self._form.read()
+        if self.summary is not None and settings is not None:
+            chosen = replace(settings, stream=True, download=False)
+            self.post_message(LayersRequested(self.summary, chosen))
+
     @on(Button.Pressed, "#download")
     def action_download(self) -> None:
         if self.summary is None or self.summary.is_local or self._found.state != "found":
@@ -306,7 +320,7 @@ class SetupScreen(NamedKeys, Screen[None]):
             self.query_one(ModelChoices).focus()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "download":
+        if action in ("download", "stream"):
             remote = self.summary is not None and not self.summary.is_local
             return remote and self._found.state == "found"
         if action == "continue":

@@ -64,10 +64,12 @@ class FoundPanel(Vertical):
         & > #found-bar > Bar { width: 1fr; }
         & > #found-actions { height: 1; display: none; }
         & > #found-actions > Button { display: none; margin: 0 2 0 0; }
+        &.-remote > #found-actions > Button { min-width: 12; margin: 0 1 0 0; }
         & > #found-actions > Static { width: 1fr; color: $foreground 70%; text-wrap: nowrap; }
         &.-found > #found-actions, &.-downloading > #found-actions { display: block; }
         &.-found #continue { display: block; }
-        &.-found.-remote #download { display: block; }
+        &.-found.-remote #stream, &.-found.-remote #download { display: block; }
+        &.-found.-full #continue { display: none; }
         &.-downloading #found-bar, &.-downloading #cancel { display: block; }
     }
     """
@@ -90,6 +92,7 @@ class FoundPanel(Vertical):
         yield self._bar
         with Horizontal(id="found-actions"):
             yield Button("Continue", id="continue", variant="primary", compact=True)
+            yield Button("Scan without downloading", id="stream", variant="primary", compact=True)
             yield Button("Download", id="download", variant="primary", compact=True)
             yield Button("Cancel", id="cancel", variant="default", compact=True)
             yield self._hint
@@ -109,10 +112,16 @@ class FoundPanel(Vertical):
     def show_found(self, summary: ModelSummary) -> None:
         self._become("found", "Found")
         self.set_class(not summary.is_local, "-remote")
+        self.set_class(not summary.is_local and not summary.fits, "-full")
         self.show_facts(summary)
-        missing = summary.nbytes - summary.local_bytes
-        self.query_one("#download", Button).label = f"Download {numbers.size(missing)}"
+        missing = numbers.size(summary.missing_bytes)
+        self.query_one("#download", Button).label = f"Download {missing}"
         self._tell("enter or ctrl+n: choose layers" if summary.is_local else "enter: layers")
+
+    @property
+    def default(self) -> Button:
+        """What enter does with a model that was found: what its disk allows."""
+        return self.query_one("#stream" if self.has_class("-full") else "#continue", Button)
 
     def show_facts(self, summary: ModelSummary) -> None:
         self._show(list(_fact_lines(summary)))
@@ -210,6 +219,9 @@ def _weights(summary: ModelSummary) -> str:
 def _local(summary: ModelSummary) -> str:
     if summary.is_local:
         return "all of it"
-    if not summary.local_bytes:
-        return "nothing yet"
-    return f"{numbers.size(summary.local_bytes)} of {numbers.size(summary.nbytes)}"
+    held = f"{numbers.size(summary.local_bytes)} of {numbers.size(summary.nbytes)}"
+    held = held if summary.local_bytes else "nothing yet"
+    if summary.free is None or summary.fits:
+        return held
+    missing, free = numbers.size(summary.missing_bytes), numbers.size(summary.free)
+    return f"{held}; {missing} do not fit into {free} that are free"

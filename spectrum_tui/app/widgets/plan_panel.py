@@ -210,10 +210,11 @@ class PlanPanel(Vertical):
         yield Static(self._about(), id="about")
         with Vertical(id="figures-row"):
             yield self.figures
-            start = "Start scan (s)" if self.summary.is_local else "Download and scan (s)"
-            yield Button(start, variant="primary", compact=True, id="start", action="screen.scan")
+            yield Button(
+                self._start(), variant="primary", compact=True, id="start", action="screen.scan"
+            )
         if not self.summary.is_local:
-            yield Static(self._download(), id="download-first")
+            yield Static(self._where_from(), id="where-from")
         if self.summary.scored:
             yield Static(self._scored(), id="scored")
         if any(info.one_dimensional for info in self.summary.types):
@@ -223,9 +224,25 @@ class PlanPanel(Vertical):
         if self.summary.skipped:
             yield Static(self._unscored(), id="unscored")
 
-    def _download(self) -> str:
-        missing = self.summary.nbytes - self.summary.local_bytes
-        return f"The scan downloads {numbers.size(missing)} first, into the hub's cache."
+    def _start(self) -> str:
+        if self.summary.is_local:
+            return "Start scan (s)"
+        without = self.summary.is_streamed(self.settings)
+        return "Scan without downloading (s)" if without else "Download and scan (s)"
+
+    def _where_from(self) -> Content:
+        """Return how the values of a model come that is only on the hub."""
+        missing = numbers.size(self.summary.missing_bytes)
+        if not self.summary.is_streamed(self.settings):
+            text = f"The scan downloads {missing} first, into the hub's cache."
+            return _note(text, "download", "w", "Without")
+        text = "The scan reads what it needs from the hub, and keeps no file."
+        if self.settings.cluster:
+            return Content(text)
+        if self.summary.free is not None and not self.summary.fits:
+            free = numbers.size(self.summary.free)
+            text = f"{missing} do not fit on this disk ({free} free). {text}"
+        return _note(text, "download", "w", "Download first")
 
     def _about(self) -> Content:
         summary, settings = self.summary, self.settings
@@ -250,6 +267,11 @@ class PlanPanel(Vertical):
     def set_ready(self, ready: Ready) -> None:
         self.ready = ready
         self._show_estimate()
+
+    def set_settings(self, settings: Settings) -> None:
+        self.settings = settings
+        self.query_one("#start", Button).label = self._start()
+        self.query_one("#where-from", Static).update(self._where_from())
 
     def set_fresh(self, fresh: bool) -> None:
         self.fresh = fresh

@@ -7,7 +7,7 @@ from spectrum_tui.core.hub.cache import HubFiles, cached_models, find_local, mis
 from spectrum_tui.core.hub.errors import validate
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.remote import RemoteCheckpoint, read_remote
-from spectrum_tui.core.hub.transfer import DownloadStopped, download, has_room
+from spectrum_tui.core.hub.transfer import DownloadStopped, download, free_space, has_room
 
 __all__ = [
     "DownloadStopped",
@@ -17,6 +17,7 @@ __all__ = [
     "cached_models",
     "download",
     "find_local",
+    "free_space",
     "has_room",
     "missing_in_cache",
     "read_remote",

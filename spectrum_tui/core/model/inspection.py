@@ -90,7 +90,8 @@ def inspect_model(
         revision=remote.files.commit,
         local=remote.files.cached_bytes(),
     )
-    return replace(found_there, files=remote.files)
+    summary = replace(found_there.summary, free=hub.free_space())
+    return replace(found_there, summary=summary, files=remote.files)
 
 
 def trimmed(typed: str) -> str:

@@ -86,6 +86,7 @@ class KeptModel:
             revision=now.revision,
             name=now.name,
             local_bytes=now.local_bytes,
+            free=now.free,
             scored=scored,
             scored_fast=fast,
         )

@@ -77,3 +77,5 @@ def test_what_an_earlier_scan_left_is_not_computed_again(model: Path, capsys: Ca
 def test_what_cannot_be_scanned_is_refused(model: Path, capsys: Capture) -> None:
     said = refused(capsys, "scan", str(model), "--dry-run", "--types", "nothing.*")
     assert "No layer type matches 'nothing.*'" in said
+    said = refused(capsys, "scan", str(model), "--dry-run", "--cluster", "auto")
+    assert "A dry run is of this machine" in said
