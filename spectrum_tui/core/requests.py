@@ -12,7 +12,7 @@ Task = Literal[
     "inspect", "recount", "download", "scan", "check", "names", "sizes", "suggest", "stop"
 ]
 
-Origin = Literal["folder", "cache", "hub", "demo"]
+Origin = Literal["folder", "cache", "hub", "web", "demo"]
 """Where a model is: in a folder, in the hub's cache, only on the hub, or made on the spot."""
 
 
@@ -35,7 +35,8 @@ class Request:
 class ModelSummary:
     """What headers alone tell about a model.
 
-    `origin`: a local folder, a snapshot in the hub's cache, only on the hub, or the demo.
+    `origin`: a local folder, a snapshot in the hub's cache, only on the hub, a folder on the web,
+    or the demo.
     `folder` is "" while nothing is local. `revision` is the commit of a hub model. `free` are the
     bytes that the disk of the hub's cache has left, for a model that is only on the hub, None
     where they are not known. `dtypes` counts bytes per stored type. `scored` counts for each type

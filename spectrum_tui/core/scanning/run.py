@@ -103,7 +103,9 @@ def _scanned(
         cluster=_cluster(settings, inspection),
     )
     if reader is not None:
-        note = UNHASHED.format(inspection.summary.revision[:12])
+        summary = inspection.summary
+        where = summary.model if inspection.web else f"commit {summary.revision[:12]}"
+        note = UNHASHED.format(where)
         plan = replace(plan, reader=reader, notes=(*plan.notes, note))
     outcome = Outcome(notes=plan.notes)
     for event in scan(plan, cancelled=cancelled):

@@ -302,6 +302,7 @@ def test_nodes_read_a_model_of_the_hub_straight_from_there(
         events = scanned(nodes, Path(REPO), monkeypatch, output_dir=str(tmp_path / "out"))
     assert scores_of(events) == one
     assert notes_of(events) == []
+    assert [note[:34] for note in end_of(events).notes] == ["Values were read in ranges at comm"]
     assert not list((tmp_path / "hub-cache").rglob("*.safetensors"))
 
 
