@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from spectrum_tui.core import hub
 from spectrum_tui.core.checkpoint.sources import served
 from spectrum_tui.core.errors import HubError, InputError
 from spectrum_tui.core.events import Fetched, ScanNote
@@ -36,22 +35,18 @@ UNHASHED = "Values were read in ranges at {}: the hashes of whole files were not
 
 
 def streams(settings: Settings, inspection: Inspection) -> bool:
-    """Return whether a model is scanned without a download: as it was asked for, else where the
-    disk has no room for it. Raises InputError where both are asked for."""
-    stream, download = settings.stream, settings.download
-    if inspection.summary.is_local:
-        return False
-    if stream and download:
+    """Return whether a model is scanned without a download, as `ModelSummary.is_streamed` says.
+
+    Raises InputError where both are asked for, HubError for a download of what cannot be.
+    """
+    summary = inspection.summary
+    if not summary.is_local and settings.stream and settings.download:
         raise InputError(
             "--stream and --download are given.", "Give one of them, or none.", field="model"
         )
-    if inspection.web:
-        if download:
-            raise not_downloaded(inspection.summary.model)
-        return True
-    if stream or download or inspection.files is None:
-        return stream
-    return not hub.has_room(inspection.files)
+    if summary.origin == "web" and settings.download:
+        raise not_downloaded(summary.model)
+    return summary.is_streamed(settings)
 
 
 @contextmanager
