@@ -30,6 +30,7 @@ GIANT = 200_000_000
 _API = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?/?")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 _SIGNED = re.compile(r"/signed/([^/]+/[^/]+)/(.+)")
+_WEB = re.compile(r"/web/([^/]+/[^/]+)/(.+)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _IS_LFS = (".safetensors", ".bin", ".gguf")
 
@@ -262,7 +263,9 @@ class _Handler(BaseHTTPRequestHandler):
             if self._is_hostile(path):
                 return
             self._fail_if_asked(path)
-            if match := _SIGNED.fullmatch(path):
+            if match := _WEB.fullmatch(path):
+                self._serve_from_web(match[1], match[2])
+            elif match := _SIGNED.fullmatch(path):
                 self._serve_signed(match[1], match[2], parts.query)
             elif match := _API.fullmatch(path):
                 self._serve_api(match[1], match[2] or "main")
@@ -317,6 +320,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(302, b"", {**headers, "Location": hub.signed(repo, name)})
                 return
         self._serve_range(path, headers)
+
+    def _serve_from_web(self, repo: str, name: str) -> None:
+        """Serve a folder as any web server does, without anything of a hub's."""
+        path = self.owner.files(repo).get(name)
+        if path is None:
+            raise RefusedError(404)
+        state = path.stat()
+        tag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
+        self._serve_range(path, {"ETag": tag, "Accept-Ranges": "bytes"})
 
     def _serve_signed(self, repo: str, name: str, query: str) -> None:
         """Serve what a redirect led to, on the other host; a token must not come along."""

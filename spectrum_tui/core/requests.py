@@ -12,7 +12,7 @@ Task = Literal[
     "inspect", "recount", "download", "scan", "check", "names", "sizes", "suggest", "stop"
 ]
 
-Origin = Literal["folder", "cache", "hub", "demo"]
+Origin = Literal["folder", "cache", "hub", "web", "demo"]
 """Where a model is: in a folder, in the hub's cache, only on the hub, or made on the spot."""
 
 
@@ -35,7 +35,8 @@ class Request:
 class ModelSummary:
     """What headers alone tell about a model.
 
-    `origin`: a local folder, a snapshot in the hub's cache, only on the hub, or the demo.
+    `origin`: a local folder, a snapshot in the hub's cache, only on the hub, a folder on the web,
+    or the demo.
     `folder` is "" while nothing is local. `revision` is the commit of a hub model. `free` are the
     bytes that the disk of the hub's cache has left, for a model that is only on the hub, None
     where they are not known. `dtypes` counts bytes per stored type. `scored` counts for each type
@@ -84,8 +85,10 @@ class ModelSummary:
 
     def is_streamed(self, settings: Settings) -> bool:
         """Return whether a scan reads the model on the hub, without a download: as it was asked
-        for, else where the disk has no room. The machines of a cluster always do."""
-        chosen = settings.stream or not (settings.download or self.fits)
+        for, else where the disk has no room. The machines of a cluster always do, and a folder on
+        the web is never downloaded."""
+        chosen = settings.stream or self.origin == "web"
+        chosen = chosen or not (settings.download or self.fits)
         return bool(chosen or settings.cluster) and not self.is_local
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+_HEALTH = {"health_check_period_ms": 500, "health_check_failure_threshold": 2}
+"""A node that is gone is noticed after 1 s instead of 12."""
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
@@ -23,7 +25,9 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         from ray.cluster_utils import Cluster
 
-        cluster = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
+        cluster = Cluster(
+            initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "_system_config": _HEALTH}
+        )
         try:
             for _ in range(2):
                 cluster.add_node(**NODE)

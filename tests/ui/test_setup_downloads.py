@@ -16,8 +16,8 @@ from tests.ui.setup_host import SIZE, Host, host, type_in
 from tests.ui.worker_control import until
 
 
-async def remote(pilot: Pilot[Any], app: Host) -> ModelSummary:
-    told = summary(REMOTE, local=False)
+async def remote(pilot: Pilot[Any], app: Host, free: int | None = None) -> ModelSummary:
+    told = replace(summary(REMOTE, local=False), free=free)
     await type_in(pilot, app, "model", REMOTE)
     await pilot.press("enter")
     app.setup.show_summary(told)
@@ -61,9 +61,7 @@ async def test_a_hub_model_is_scanned_without_a_download() -> None:
 async def test_what_does_not_fit_on_the_disk_is_scanned_without_a_download() -> None:
     app = host()
     async with app.run_test(size=SIZE) as pilot:
-        told = replace(await remote(pilot, app), free=1_999)
-        app.setup.show_summary(told)
-        await pilot.pause()
+        told = await remote(pilot, app, free=1_999)
         assert app.facts()["On this disk"] == (
             "nothing yet; 2.00 kB do not fit into 2.00 kB that are free"
         )

@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import spectrum_tui
+from tests.checkpoints import llama, save
 
 PACKAGE = Path(spectrum_tui.__file__).parent
 HEAVY = ("torch", "transformers", "huggingface_hub")
@@ -29,8 +32,7 @@ def loaded_by(*modules: str) -> set[str]:
 
 
 def test_the_core_loads_no_screen_and_nothing_heavy() -> None:
-    # kernels: arithmetic on tensors, imported by the decoders when they decode the first one
-    core = [name for name in modules_in(PACKAGE / "core") if not name.endswith(".kernels")]
+    core = modules_in(PACKAGE / "core")
     assert len(core) > 100
     assert not loaded_by(*core) & {*SCREEN, *HEAVY}
 
@@ -53,3 +55,23 @@ def test_saved_scores_need_nothing_heavy() -> None:
 
 def test_a_scan_without_a_screen_loads_none() -> None:
     assert not loaded_by("spectrum_tui.cli.scan") & {*SCREEN, *HEAVY}
+
+
+SCAN = """
+import sys
+from spectrum_tui.cli.main import main
+given = zip(("--precision", "--output-dir"), sys.argv[2:], strict=True)
+code = main(["scan", sys.argv[1], "--device", "cpu", *(part for pair in given for part in pair)])
+print(code, *{m.split(".")[0] for m in sys.modules}, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_a_scan_on_a_cpu_loads_no_torch(precision: str, tmp_path: Path) -> None:
+    folder = save(tmp_path / "m", llama(2), config={"attention_bias": False, "mlp_bias": False})
+    command = [sys.executable, "-c", SCAN, str(folder), precision, str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    code, *loaded = run.stderr.splitlines()[-1].split()
+    assert code == "0", run.stderr
+    assert "numpy" in loaded
+    assert not set(loaded) & {*SCREEN, "torch", "transformers"}

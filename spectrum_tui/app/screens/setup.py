@@ -68,6 +68,9 @@ class SetupScreen(NamedKeys, Screen[None]):
         &.-wide.-high Field { margin: 0 0 1 0; }
         &.-wide.-high #field-output_dir { margin: 0; }
         &.-wide.-high #found.-found #found-groups { display: block; }
+        &.-wide #found.-found.-remote > #found-actions { layout: vertical; height: auto; }
+        &.-wide #found.-found.-remote > #found-actions > Static { display: none; }
+        &.-wide.-high #found.-found.-remote #continue { margin: 0 0 1 0; }
         &.-wide Field { grid-columns: 15 35 1fr; }
         &.-wide Field.-stacked { grid-columns: 15 1fr; }
         & > #opening { display: none; height: 1fr; content-align: center middle; }

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Button, ProgressBar, Static
 
@@ -63,12 +63,14 @@ class FoundPanel(Vertical):
         & > #found-bar { width: 1fr; height: 1; display: none; }
         & > #found-bar > Bar { width: 1fr; }
         & > #found-actions { height: 1; display: none; }
-        & > #found-actions > Button { display: none; margin: 0 2 0 0; }
-        &.-remote > #found-actions > Button { min-width: 12; margin: 0 1 0 0; }
+        & > #found-actions Button { display: none; margin: 0 2 0 0; }
         & > #found-actions > Static { width: 1fr; color: $foreground 70%; text-wrap: nowrap; }
+        & #found-hub { display: none; layout: horizontal; width: auto; height: 1; }
+        &.-remote > #found-actions Button { min-width: 12; margin: 0 1 0 0; }
         &.-found > #found-actions, &.-downloading > #found-actions { display: block; }
         &.-found #continue { display: block; }
-        &.-found.-remote #stream, &.-found.-remote #download { display: block; }
+        &.-found.-remote #found-hub { display: block; }
+        &.-found.-remote #found-hub > Button { display: block; }
         &.-found.-full #continue { display: none; }
         &.-downloading #found-bar, &.-downloading #cancel { display: block; }
     }
@@ -92,8 +94,11 @@ class FoundPanel(Vertical):
         yield self._bar
         with Horizontal(id="found-actions"):
             yield Button("Continue", id="continue", variant="primary", compact=True)
-            yield Button("Scan without downloading", id="stream", variant="primary", compact=True)
-            yield Button("Download", id="download", variant="primary", compact=True)
+            with Container(id="found-hub"):
+                yield Button(
+                    "Scan without downloading", id="stream", variant="primary", compact=True
+                )
+                yield Button("Download", id="download", variant="primary", compact=True)
             yield Button("Cancel", id="cancel", variant="default", compact=True)
             yield self._hint
 

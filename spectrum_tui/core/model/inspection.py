@@ -15,6 +15,8 @@ from spectrum_tui.core.checkpoint.shards import unreadable
 from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError, SpectrumError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.gc_pause import without_collections
+from spectrum_tui.core.hub.location import RemoteFile
+from spectrum_tui.core.hub.web import is_web_folder, not_downloaded, read_web, web_name
 from spectrum_tui.core.journal.moving import take_over
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.model import demo
@@ -43,7 +45,8 @@ class Inspection:
     `files` are what a download fetches of a model that is only on the hub; `preview` are the
     layers under the checkpoint's names, where `model` has those of a trainer. `scored` are the
     matrices that an earlier scan of these weights has scored, with the `error` of each.
-    `dequantised` is what its tensors are loaded as, where that was asked for before.
+    `dequantised` is what its tensors are loaded as, where that was asked for before. `web` are
+    the files of a folder on the web, by the names in `Tensor.file`.
     """
 
     summary: ModelSummary
@@ -53,6 +56,7 @@ class Inspection:
     preview: ModelLayers | None = None
     scored: Mapping[str, float] = field(default_factory=dict)
     dequantised: Dequantised | None = None
+    web: Mapping[str, RemoteFile] = field(default_factory=dict)
 
 
 def inspect_model(
@@ -61,7 +65,8 @@ def inspect_model(
     """Describe a model without its weights; raises CheckpointError or HubError with a field.
 
     "demo" is the demonstration model (`./demo` is a folder); an existing folder wins over a hub
-    id, the hub's local cache over the network, which is asked with `patience`.
+    id, the hub's local cache over the network, which is asked with `patience`. An address is a
+    folder on the web.
     """
     model = trimmed(model)
     if model == DEMO:
@@ -69,6 +74,10 @@ def inspect_model(
     folder = local_folder(model)
     if folder is not None:
         return describe(model, "folder", _read_folder(folder), name=display_name(folder))
+    if is_web_folder(model):
+        web = read_web(model, patience)
+        found_there = describe(model, "web", web.checkpoint, name=web_name(model), local=0)
+        return replace(found_there, web=web.files)
     hub.validate(model)
     found = hub.find_local(model, revision)
     if found is not None:
@@ -173,7 +182,7 @@ def describe(
         dequantised = _dequantised_if_known(checkpoint)
     else:
         _check_scorable(typed, model)
-    is_local = origin != "hub"
+    is_local = origin not in ("hub", "web")
     take_over(checkpoint)
     scored = kept_scores(checkpoint)
     every, fast = scored_layers(scored, model.layers)
@@ -366,6 +375,8 @@ def fetch(
     found by that name then, without the hub. Raises HubError, OutputError.
     """
     files = inspection.files
+    if inspection.web:
+        raise not_downloaded(inspection.summary.model)
     if files is None:
         return inspection
     if branch is not None:

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -171,7 +172,7 @@ def _connect(ray: Any, address: str) -> None:
         quiet["job_config"] = importlib.import_module("ray.job_config").JobConfig(_client_job=True)
     _silence(importlib.import_module("ray._private.worker"))
     try:
-        with _own_signals():
+        with _own_signals(), _no_stderr():
             ray.init(address=_address(address), **quiet)
     except Exception as exc:  # of many kinds; a wrong version is a RuntimeError
         raise InputError(
@@ -186,7 +187,10 @@ def _address(typed: str) -> str:
 def _hint(address: str) -> str:
     if address in ("auto", LOCAL):
         return "Start one (ray start --head), or give its address."
-    return "From a machine outside of the cluster, ray://HOST:10001; Python and Ray as there."
+    return (
+        "From a machine outside of the cluster: ray://HOST:10001, with Python and Ray as there. "
+        "RAY_AUTH_MODE=token, if it asks for a token."
+    )
 
 
 def _check_answers(address: str) -> None:
@@ -221,6 +225,22 @@ def _own_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Drop what is written to stderr: each try to connect is a line of Ray's C++ there, which no
+    setting stops."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _node(told: dict[str, Any]) -> Node:

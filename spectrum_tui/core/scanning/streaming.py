@@ -5,18 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from spectrum_tui.core import hub
 from spectrum_tui.core.checkpoint.sources import served
 from spectrum_tui.core.errors import HubError, InputError
 from spectrum_tui.core.events import Fetched, ScanNote
-from spectrum_tui.core.hub.location import remote_files
+from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.web import not_downloaded
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.platforms import known_free
-from spectrum_tui.core.scanning.cluster import ClusterWorkers
 from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
 from spectrum_tui.core.scanning.read_plan import ReadPlan
 from spectrum_tui.core.scanning.workers import Workers
@@ -31,38 +30,38 @@ TICK = 0.5
 WINDOW = 10
 """Reports over which the speed is taken."""
 
+UNHASHED = "Values were read in ranges at {}: the hashes of whole files were not checked."
+"""What stands in the provenance of a scan without a download."""
+
 
 def streams(settings: Settings, inspection: Inspection) -> bool:
-    """Return whether a model is scanned without a download: as it was asked for, else where the
-    disk has no room for it. Raises InputError where both are asked for."""
-    stream, download = settings.stream, settings.download
-    if inspection.summary.is_local:
-        return False
-    if stream and download:
+    """Return whether a model is scanned without a download, as `ModelSummary.is_streamed` says.
+
+    Raises InputError where both are asked for, HubError for a download of what cannot be.
+    """
+    summary = inspection.summary
+    if not summary.is_local and settings.stream and settings.download:
         raise InputError(
             "--stream and --download are given.", "Give one of them, or none.", field="model"
         )
-    if stream or download or inspection.files is None:
-        return stream
-    return not hub.has_room(inspection.files)
+    if summary.origin == "web" and settings.download:
+        raise not_downloaded(summary.model)
+    return summary.is_streamed(settings)
 
 
 @contextmanager
 def streamed(
     inspection: Inspection, cancelled: Callable[[], bool] = lambda: False
 ) -> Iterator[RangeReader]:
-    """While it lasts, read the values of a model on the hub from there, but for files that are
-    already in the cache."""
-    files = inspection.files
-    assert files is not None
-    shards = [name for name in inspection.checkpoint.shards if not files.holds(name)]
+    """While it lasts, read the values of a model on the hub or on the web from there, but for
+    files that are already in the cache."""
+    remote = _remote(inspection)
     ended = threading.Event()
 
     def check() -> None:
         if ended.is_set() or cancelled():
             raise HubError("The scan was stopped while it waited for the network.", field="model")
 
-    remote = remote_files(files, shards)
     reader = RangeReader(remote, check=check)
     try:
         with served(remote, reader):
@@ -71,14 +70,22 @@ def streamed(
         ended.set()
 
 
+def _remote(inspection: Inspection) -> Mapping[str, RemoteFile]:
+    files = inspection.files
+    if files is None:
+        return inspection.web
+    shards = [name for name in inspection.checkpoint.shards if not files.holds(name)]
+    return remote_files(files, shards)
+
+
 def named(inspection: Inspection, settings: Settings) -> Inspection:
-    """Return a model on the hub under its exact names, for which some values may be read."""
+    """Return such a model under its exact names, for which some values may be read."""
     with streamed(inspection):
         return as_far_as_known(inspection, settings)
 
 
 @contextmanager
-def reading_ahead(reader: RangeReader | None, workers: Workers | ClusterWorkers) -> Iterator[None]:
+def reading_ahead(reader: RangeReader | None, workers: object) -> Iterator[None]:
     """Fetch what these workers will read before they do, and have them report how that goes; does
     nothing without a reader."""
     if reader is None or not isinstance(workers, Workers):

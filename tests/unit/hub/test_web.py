@@ -1,0 +1,118 @@
+"""A model in a folder on the web: looked at by its headers, scanned in ranges, with no token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError, SpectrumError
+from spectrum_tui.core.hub.web import is_web_folder, read_web, web_name
+from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.scanning.run import run_scan
+from spectrum_tui.core.settings import Settings
+from tests.checkpoints import llama, save
+from tests.fake_hub import FakeHub
+from tests.streamed import scores
+
+REPO = "org/on-the-web"
+
+
+@pytest.fixture
+def address(
+    online: FakeHub, repos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """A folder with a model in two shards, at another host than the hub's."""
+    monkeypatch.setitem(repos, REPO, save(tmp_path / "made", llama(1), shards=2))
+    assert online._server is not None
+    return f"http://localhost:{online._server.server_port}/web/{REPO}"
+
+
+def test_it_is_what_the_folder_is(address: str, repos: dict[str, Path]) -> None:
+    found, local = inspect_model(address), inspect_model(str(repos[REPO]))
+    assert (found.summary.origin, found.summary.name) == ("web", "on-the-web")
+    assert not found.summary.is_local
+    assert found.summary.types == local.summary.types
+    assert found.summary.parameters == local.summary.parameters
+
+
+def test_it_is_scanned_in_ranges_without_a_token(
+    address: str, online: FakeHub, repos: dict[str, Path], tmp_path: Path
+) -> None:
+    out = str(tmp_path / "out")
+    found = list(run_scan(Settings(model=address, device="cpu", output_dir=out)))
+    local = Settings(model=str(repos[REPO]), device="cpu", output_dir=f"{out}2")
+    assert scores(found) == scores(list(run_scan(local)))
+    assert isinstance(found[-1], ResultReady) and "on-the-web" in found[-1].path
+    there = [request for request in online.requests if request.path.startswith("/web/")]
+    assert there and not any(request.token for request in there)
+    assert {request.status for request in there} == {206, 404}  # 404: there is an index instead
+
+
+def test_a_file_that_changes_is_noticed(
+    address: str, repos: dict[str, Path], tmp_path: Path
+) -> None:
+    found = inspect_model(address)
+    save(repos[REPO], {name: tensor * 2 for name, tensor in llama(1).items()}, shards=2)
+    settings = Settings(model=address, device="cpu", output_dir=str(tmp_path / "out"))
+    with pytest.raises(ModelChangedError, match="has changed on its server"):
+        list(run_scan(settings, found))
+
+
+def test_a_download_is_refused(address: str, tmp_path: Path) -> None:
+    settings = Settings(model=address, download=True, output_dir=str(tmp_path / "out"))
+    with pytest.raises(HubError, match="without a download"):
+        list(run_scan(settings))
+
+
+def test_a_server_without_ranges_is_said(address: str, online: FakeHub) -> None:
+    online.no_ranges = True
+    with pytest.raises(HubError, match="answers a range with the whole file"):
+        read_web(address)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "said"),
+    [
+        ("config.json", "There is no config.json at"),
+        ("model.safetensors.index.json", "There is no model.safetensors and model.saf"),
+        ("model-00002-of-00002.safetensors", "There is no model-00002"),
+    ],
+)
+def test_what_a_folder_lacks_is_said(
+    lacks: str, said: str, address: str, repos: dict[str, Path]
+) -> None:
+    (repos[REPO] / lacks).unlink()
+    with pytest.raises(CheckpointError, match=said) as caught:
+        read_web(address)
+    assert "config.json" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://example.org/model",
+        "https://user:secret@example.org/model",
+        "https://example.org/model?x=1",
+        "https://example.org:port/model",
+        "https://[broken/model",
+    ],
+)
+def test_addresses_that_are_refused(address: str) -> None:
+    with pytest.raises(SpectrumError) as caught:
+        read_web(address)
+    assert "secret" not in str(caught.value)
+
+
+def test_nobody_there(online: FakeHub) -> None:
+    with pytest.raises(HubError, match=r"Cannot reach 127\.0\.0\.1 .connection refused"):
+        read_web("http://127.0.0.1:9/model")
+
+
+def test_which_addresses_are_folders(online: FakeHub) -> None:
+    assert is_web_folder("https://example.org/a/model/")
+    assert not is_web_folder(f"{online.url}/org/model")  # a page of the hub
+    assert not is_web_folder("org/model")
+    assert web_name("https://example.org/a/my%20model/") == "my model"
+    assert web_name("https://example.org") == "example.org"
