@@ -148,7 +148,7 @@ async def test_a_hub_model_is_scanned_with_or_without_a_download(
 ) -> None:
     app = Host(replace(REMOTE, free=free))
     without = free == 7_000_000_000
-    first, then = "The scan downloads 8.00 GB first", "The scan reads what it needs from the hub"
+    first, then = "The scan downloads 8.00 GB first", "The scan reads from the hub"
     async with app.run_test(size=size) as pilot:
         for streamed in (without, not without, without):
             notes = " ".join(app.notes().split())
@@ -171,7 +171,7 @@ async def test_a_cluster_reads_from_the_hub() -> None:
         await pilot.press("w", "s")
         await pilot.pause()
         assert app.requests[0].settings == Settings(cluster="auto")
-        assert "from the hub, and keeps no file" in app.notes()
+        assert "from the hub and keeps no file" in app.notes()
         assert "Download" not in app.notes()
 
 

@@ -236,7 +236,7 @@ class PlanPanel(Vertical):
         if not self.summary.is_streamed(self.settings):
             text = f"The scan downloads {missing} first, into the hub's cache."
             return _note(text, "download", "w", "Without")
-        text = "The scan reads what it needs from the hub, and keeps no file."
+        text = "The scan reads from the hub and keeps no file."
         if self.settings.cluster:
             return Content(text)
         if self.summary.free is not None and not self.summary.fits:
