@@ -85,8 +85,10 @@ class ModelSummary:
 
     def is_streamed(self, settings: Settings) -> bool:
         """Return whether a scan reads the model on the hub, without a download: as it was asked
-        for, else where the disk has no room. The machines of a cluster always do."""
-        chosen = settings.stream or not (settings.download or self.fits)
+        for, else where the disk has no room. The machines of a cluster always do, and a folder on
+        the web is never downloaded."""
+        chosen = settings.stream or self.origin == "web"
+        chosen = chosen or not (settings.download or self.fits)
         return bool(chosen or settings.cluster) and not self.is_local
 
 

@@ -7,7 +7,7 @@ from spectrum_tui.core.hub.cache import HubFiles, cached_models, find_local, mis
 from spectrum_tui.core.hub.errors import validate
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.remote import RemoteCheckpoint, read_remote
-from spectrum_tui.core.hub.transfer import DownloadStopped, download, free_space, has_room
+from spectrum_tui.core.hub.transfer import DownloadStopped, download, free_space
 
 __all__ = [
     "DownloadStopped",
@@ -18,7 +18,6 @@ __all__ = [
     "download",
     "find_local",
     "free_space",
-    "has_room",
     "missing_in_cache",
     "read_remote",
     "validate",

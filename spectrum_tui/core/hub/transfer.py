@@ -103,12 +103,6 @@ def free_space() -> int | None:
         return None
 
 
-def has_room(files: HubFiles) -> bool:
-    """Return whether the cache's disk has room for what is not in the cache of these files."""
-    free = free_space()
-    return free is None or files.nbytes - files.cached_bytes() <= free
-
-
 def _finish(job: _Job) -> None:
     files = job.files
     if job.error is not None:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from spectrum_tui.core import hub
 from spectrum_tui.core.checkpoint.sources import served
 from spectrum_tui.core.errors import HubError, InputError
 from spectrum_tui.core.events import Fetched, ScanNote
@@ -17,7 +16,6 @@ from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.hub.web import not_downloaded
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.platforms import known_free
-from spectrum_tui.core.scanning.cluster import ClusterWorkers
 from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
 from spectrum_tui.core.scanning.read_plan import ReadPlan
 from spectrum_tui.core.scanning.workers import Workers
@@ -32,24 +30,23 @@ TICK = 0.5
 WINDOW = 10
 """Reports over which the speed is taken."""
 
+UNHASHED = "Values were read in ranges at {}: the hashes of whole files were not checked."
+"""What stands in the provenance of a scan without a download."""
+
 
 def streams(settings: Settings, inspection: Inspection) -> bool:
-    """Return whether a model is scanned without a download: as it was asked for, else where the
-    disk has no room for it. Raises InputError where both are asked for."""
-    stream, download = settings.stream, settings.download
-    if inspection.summary.is_local:
-        return False
-    if stream and download:
+    """Return whether a model is scanned without a download, as `ModelSummary.is_streamed` says.
+
+    Raises InputError where both are asked for, HubError for a download of what cannot be.
+    """
+    summary = inspection.summary
+    if not summary.is_local and settings.stream and settings.download:
         raise InputError(
             "--stream and --download are given.", "Give one of them, or none.", field="model"
         )
-    if inspection.web:
-        if download:
-            raise not_downloaded(inspection.summary.model)
-        return True
-    if stream or download or inspection.files is None:
-        return stream
-    return not hub.has_room(inspection.files)
+    if summary.origin == "web" and settings.download:
+        raise not_downloaded(summary.model)
+    return summary.is_streamed(settings)
 
 
 @contextmanager
@@ -88,7 +85,7 @@ def named(inspection: Inspection, settings: Settings) -> Inspection:
 
 
 @contextmanager
-def reading_ahead(reader: RangeReader | None, workers: Workers | ClusterWorkers) -> Iterator[None]:
+def reading_ahead(reader: RangeReader | None, workers: object) -> Iterator[None]:
     """Fetch what these workers will read before they do, and have them report how that goes; does
     nothing without a reader."""
     if reader is None or not isinstance(workers, Workers):

@@ -201,7 +201,7 @@ def test_where_the_disk_has_no_room_the_model_is_streamed(
     model: Streamed,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hub_room, "has_room", lambda files: room)
+    monkeypatch.setattr(hub_room, "free_space", lambda: 2**40 if room else 1000)
     found = inspect_model(REPO)
     assert streams(Settings(model=REPO, **typed), found) is wanted  # type: ignore[arg-type]
 
