@@ -17,7 +17,7 @@ from spectrum_tui.core.numbers import about, count, counted, size
 from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.scanning.run import choose_layers
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan
-from spectrum_tui.core.scanning.speed import seconds_per_cost
+from spectrum_tui.core.scanning.speed import rate_of, usual_shape
 from spectrum_tui.core.scanning.streaming import named, streams
 from spectrum_tui.core.scoring.svd import FAST
 from spectrum_tui.core.settings import Settings
@@ -123,8 +123,8 @@ def _by_type(layers: Sequence[Layer], left: Sequence[Layer]) -> Iterator[TypePla
 def _seconds(left: Sequence[Layer], plan: ScanPlan) -> float:
     """Return about how long it takes to compute these layers, by what this machine does in a
     moment: without the time that their bytes take to come."""
-    rate = sum(1.0 / seconds_per_cost(device) for device in plan.devices)
-    return sum(layer.cost_in(plan.precision) for layer in left) / rate
+    cost = sum(layer.cost_in(plan.precision) for layer in left)
+    return cost * rate_of(plan.devices, usual_shape(left), plan.precision)
 
 
 def _lines(found: DryRun) -> Iterator[str]:

@@ -84,6 +84,7 @@ class RangeReader:
         self.said: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.outage = Outage(say=self.said.put, check=check)
         self.traffic = Traffic()
+        self._gives_ranges: bool | None = None
         self._lock = threading.Lock()
 
     def read_into(self, tensor: Tensor, pieces: Pieces) -> None:
@@ -100,15 +101,16 @@ class RangeReader:
         _Range(self, place, start, buffer).fill()
 
     def gives_ranges(self) -> bool:
-        """Return whether the server of the first file gives ranges; asks for one byte of it."""
-        for name, place in self._places.items():
-            if place.file.size:
-                try:
+        """Return whether the server of the first file gives ranges; asks for one byte of it, the
+        first time."""
+        if self._gives_ranges is None:
+            self._gives_ranges = True
+            try:
+                for name in list(self._places)[:1]:
                     self.fetch(name, 0, memoryview(bytearray(1)))
-                except NoRangesError:
-                    return False
-            break
-        return True
+            except NoRangesError:
+                self._gives_ranges = False
+        return self._gives_ranges
 
     def fetch_whole(self, name: str, begin: Callable[[], Callable[[bytes], object]]) -> None:
         """Hand a whole file to what `begin` returns, piece by piece; from the start again where

@@ -24,6 +24,7 @@ from spectrum_tui.core.scanning.cluster_task import Answer, Order, Reference
 from spectrum_tui.core.scanning.devices import CPU
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
 from spectrum_tui.core.scanning.ray_cluster import Lost, Node, connected
+from spectrum_tui.core.scanning.streaming import UNHASHED
 from spectrum_tui.core.scoring.metrics import FAILED
 
 _BASE = 700 * 2**20
@@ -150,10 +151,11 @@ def device_text(found: Sequence[_Member]) -> str:
 
 @dataclass(slots=True)
 class _Said:
-    """What went otherwise than planned."""
+    """What went otherwise than planned; `streamed` is what was read in ranges."""
 
     again: set[str] = field(default_factory=set)
     on_cpu: set[str] = field(default_factory=set)
+    streamed: str = ""
     refusal: str = ""
 
     def notes(self) -> Iterator[str]:
@@ -164,6 +166,8 @@ class _Said:
         if self.on_cpu:
             matrices = counted(len(self.on_cpu), "matrix was", "matrices were")
             yield f"{matrices} computed on the CPU: a GPU had no memory, or failed."
+        if self.streamed:
+            yield UNHASHED.format(self.streamed)
 
 
 class ClusterWorkers:
@@ -302,6 +306,9 @@ class ClusterWorkers:
             started.member.seconds += seconds
             started.member.cost += sum(item.cost for item in started.items)
         self._said.on_cpu |= answer.on_cpu
+        if answer.streamed:
+            model, revision = self._plan.reference.model, self._plan.reference.revision
+            self._said.streamed = f"commit {revision[:12]}" if revision else model
 
     def _failed(self, name: str, reason: str) -> Iterator[ScanEvent]:
         work, index = self._place[name]

@@ -1,13 +1,15 @@
 """What a node of a cluster does: it finds the model for itself, and scores the matrices it is told.
 
-Nothing of a model is sent: a node reads its files by their path where it has them, otherwise as a
-model of the hub at the same commit. A process of a node describes the model once.
+Nothing of a model is sent: a node reads its files by their path where it has them, otherwise those
+of the hub at the same commit, from its own cache or straight from there. A process of a node
+describes the model once.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,11 +18,13 @@ from spectrum_tui.core import errors
 from spectrum_tui.core.checkpoint.identity import NOT_KNOWN, Identity, agree
 from spectrum_tui.core.errors import ModelChangedError, ScanError, SpectrumError
 from spectrum_tui.core.events import LayerFailed
+from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, inspect_model
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.scanning.layers import LayerWork
+from spectrum_tui.core.scanning.streaming import reading_ahead, streamed
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.settings import Settings
 
@@ -54,11 +58,13 @@ class Order:
 class Answer:
     """What has come of an order: scores, or why a matrix has none. A node that can take no order
     at all says why in `refused`, one whose files are being written to in `changed`
-    (`errors.to_dict`). `on_cpu` did not fit into the node's GPU."""
+    (`errors.to_dict`). `on_cpu` did not fit into the node's GPU; `streamed` where the values came
+    from the hub in ranges."""
 
     scores: tuple[tuple[Entry, KeptSpectrum | None], ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     on_cpu: frozenset[str] = frozenset()
+    streamed: bool = False
     refused: Mapping[str, str] | None = None
     changed: Mapping[str, str] | None = None
 
@@ -66,7 +72,7 @@ class Answer:
 def carry_out(reference: Reference, order: Order) -> Answer:
     """Score the matrices of an order on this node."""
     try:
-        return _scored(_layers_of(reference), order)
+        return _scored(_model_of(reference), order)
     except ModelChangedError as exc:
         return Answer(changed=errors.to_dict(exc))
     except SpectrumError as exc:
@@ -83,7 +89,18 @@ class _Collected:
         self.scores.append((entry, spectrum))
 
 
-def _scored(layers: Mapping[str, Layer], order: Order) -> Answer:
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A model as this node has it: every matrix as a layer of its own, by its name, and what reads
+    it where it is on the hub alone."""
+
+    reference: Reference
+    layers: Mapping[str, Layer]
+    reader: RangeReader | None
+
+
+def _scored(model: _Model, order: Order) -> Answer:
+    layers = model.layers
     if unknown := [name for name in order.names if name not in layers]:
         raise ScanError(
             f"There is no {unknown[0]} under the names that this node gives the layers.",
@@ -99,24 +116,33 @@ def _scored(layers: Mapping[str, Layer], order: Order) -> Answer:
         helpers=order.threads - 1,
     )
     try:
-        events = list(workers.run(lambda: False))
+        with reading_ahead(model.reader, workers):
+            events = list(workers.run(lambda: False))
     finally:
         workers.close()
     failed = {one.layer: one.reason for one in events if isinstance(one, LayerFailed)}
-    return Answer(scores=tuple(kept.scores), failed=failed, on_cpu=workers.on_cpu)
+    return Answer(
+        scores=tuple(kept.scores),
+        failed=failed,
+        on_cpu=workers.on_cpu,
+        streamed=model.reader is not None,
+    )
 
 
-_known: tuple[Reference, dict[str, Layer]] | None = None
+_known: list[_Model] = []
+"""The model of the last order: a process of a node serves one scan after the other."""
+_streamed = ExitStack()
 _lock = threading.Lock()
 
 
-def _layers_of(reference: Reference) -> dict[str, Layer]:
-    """{matrix: a layer of it alone} of the model, described at the first call."""
-    global _known  # noqa: PLW0603  # a process of a node serves one scan after the other
+def _model_of(reference: Reference) -> _Model:
+    """Return the model, described at the first call; raises SpectrumError where it is not here."""
     with _lock:
-        if _known is None or _known[0] != reference:
-            _known = reference, alone(_described(reference).model.layers)
-        return _known[1]
+        if not _known or _known[0].reference != reference:
+            _known.clear()
+            _streamed.close()
+            _known.append(_described(reference))
+        return _known[0]
 
 
 def alone(layers: tuple[Layer, ...]) -> dict[str, Layer]:
@@ -135,26 +161,27 @@ def alone(layers: tuple[Layer, ...]) -> dict[str, Layer]:
     return found
 
 
-def _described(reference: Reference) -> Inspection:
+def _described(reference: Reference) -> _Model:
     """Return the model as this node has it; raises ScanError where it has another one, or none."""
+    found = _found(reference)
+    reader = None if found.summary.is_local else _streamed.enter_context(streamed(found))
+    names = Settings(model_class=reference.model_class, allow_gptq=reference.allow_gptq)
+    return _Model(reference, alone(as_far_as_known(found, names).model.layers), reader)
+
+
+def _found(reference: Reference) -> Inspection:
     if reference.version != __version__:
         raise ScanError(
             f"spectrum-tui {__version__} is installed there, here {reference.version}.",
             "Install the same version on every node.",
         )
     found = inspect_model(_place(reference), reference.revision)
-    if not found.summary.is_local:
-        raise ScanError(
-            f"{reference.model} is not downloaded there.",
-            "Download it there, or into a folder that every node sees.",
-        )
     if not agree(found.checkpoint.identity, reference.identity):
         raise ScanError(
-            f"{found.summary.folder} holds other weights there.",
+            f"{found.summary.folder or found.summary.model} holds other weights there.",
             "Copy the same files to every node.",
         )
-    names = Settings(model_class=reference.model_class, allow_gptq=reference.allow_gptq)
-    return as_far_as_known(found, names)
+    return found
 
 
 def _place(reference: Reference) -> str:

@@ -50,11 +50,8 @@ from spectrum_tui.core.saved import library, store
 from spectrum_tui.core.scanning.cluster import ClusterPlan
 from spectrum_tui.core.scanning.cluster_task import Reference
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
-from spectrum_tui.core.scanning.streaming import named, streamed, streams
+from spectrum_tui.core.scanning.streaming import UNHASHED, named, streamed, streams
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
-
-UNHASHED = "Values were read in ranges at {}: the hashes of whole files were not checked."
-"""What stands in the provenance of a scan without a download."""
 
 
 def run_scan(

@@ -64,6 +64,7 @@ from spectrum_tui.core.scanning.layers import (
     memory_need,
 )
 from spectrum_tui.core.scanning.precision import undecided_in_groups
+from spectrum_tui.core.scanning.speed import worker_rate
 from spectrum_tui.core.scanning.streaming import reading_ahead
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST
@@ -196,8 +197,8 @@ def _events(
     holder = lock.take_soon()
     check_unchanged(plan.files)
     known = _known(plan)
-    yield _start(plan, state.cluster)
     works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
+    yield _start(plan, state.cluster, 0.0 if holder else _expected(plan, works))
     for work in works:
         yield from work.resumed()
     if holder:
@@ -248,7 +249,16 @@ def _follow(
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 
 
-def _start(plan: ScanPlan, cluster: Cluster | None) -> ScanStarted:
+def _expected(plan: ScanPlan, works: Sequence[LayerWork]) -> float:
+    """Return the seconds per unit of cost that a worker of this machine is likely to take; 0 where
+    it is not known, as on a cluster."""
+    if plan.cluster is not None:
+        return 0.0
+    cost = sum(work.cost for work in works)
+    return worker_rate(plan.layers, cost, plan.devices, plan.batch_size, plan.precision)
+
+
+def _start(plan: ScanPlan, cluster: Cluster | None, seconds_per_cost: float) -> ScanStarted:
     device, in_work = ", ".join(plan.devices), plan.batch_size * len(plan.devices)
     if plan.cluster is not None and cluster is not None:
         found = members(plan.cluster, cluster.nodes())
@@ -263,6 +273,7 @@ def _start(plan: ScanPlan, cluster: Cluster | None) -> ScanStarted:
         batch_size=in_work,
         notes=plan.notes,
         names=tuple(layer.name for layer in sorted(plan.layers, key=lambda one: place[one.type])),
+        seconds_per_cost=seconds_per_cost,
     )
 
 

@@ -20,7 +20,6 @@ from spectrum_tui.core.hub.whole_files import WholeFiles
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.naming.extents import extents_of
 from spectrum_tui.core.platforms import known_free
-from spectrum_tui.core.scanning.cluster import ClusterWorkers
 from spectrum_tui.core.scanning.layers import LayerWork
 from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
 from spectrum_tui.core.scanning.read_plan import ReadPlan
@@ -40,6 +39,9 @@ TICK = 0.5
 
 WINDOW = 10
 """Reports over which the speed is taken."""
+
+UNHASHED = "Values were read in ranges at {}: the hashes of whole files were not checked."
+"""What stands in the provenance of a scan without a download."""
 
 
 def streams(settings: Settings, inspection: Inspection) -> bool:
@@ -96,7 +98,7 @@ def named(inspection: Inspection, settings: Settings) -> Inspection:
 
 
 @contextmanager
-def reading_ahead(reader: RangeReader | None, workers: Workers | ClusterWorkers) -> Iterator[None]:
+def reading_ahead(reader: RangeReader | None, workers: object) -> Iterator[None]:
     """Fetch what these workers will read before they do, and have them report how that goes; does
     nothing without a reader."""
     if reader is None or not isinstance(workers, Workers):

@@ -37,7 +37,9 @@ from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings, parse_cluster
 from tests.checkpoints import experts, llama, save, spoil
 from tests.commands import Capture
+from tests.fake_hub import FakeHub
 from tests.scans import failures_of, journal_of, scores_of
+from tests.streamed import REPO, stream_from
 
 MATRICES = 2 * 7 + 2
 ONE = Node("a", "one", 1, 0, 2**34)
@@ -107,8 +109,8 @@ def scanned(
     monkeypatch.setattr(cluster, "connected", connected)
     monkeypatch.setattr(cluster, "_LOOK", 0.0)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    out = str(folder.parent / "out")
-    settings = Settings(model=str(folder), cluster="auto", output_dir=out, **named)
+    named = {"output_dir": str(folder.parent / "out"), **named}
+    settings = Settings(model=str(folder), cluster="auto", **named)
     events = run_scan(settings, cancelled=cancelled)
     return [event for event in events if not isinstance(event, ResultReady)]
 
@@ -286,6 +288,22 @@ def test_the_order_of_fast_scores_is_settled_on_the_cluster(
     assert again == {layer: exact[layer] for layer in again}
     assert again.keys() >= set(close)
     assert {order.precision for _, order in nodes.orders} == {"fast", "exact"}
+
+
+def test_nodes_read_a_model_of_the_hub_straight_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver has its headers, and nobody downloads it."""
+    folder = save(tmp_path / "m", {**llama(2), **experts(2)}, shards=2)
+    one = alone(folder)
+    with FakeHub({}) as hub:
+        stream_from(folder, hub, tmp_path, monkeypatch)
+        nodes = Nodes([ONE, TWO])
+        events = scanned(nodes, Path(REPO), monkeypatch, output_dir=str(tmp_path / "out"))
+    assert scores_of(events) == one
+    assert notes_of(events) == []
+    assert [note[:34] for note in end_of(events).notes] == ["Values were read in ranges at comm"]
+    assert not list((tmp_path / "hub-cache").rglob("*.safetensors"))
 
 
 class TestPlaces:
