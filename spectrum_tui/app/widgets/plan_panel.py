@@ -238,8 +238,9 @@ class PlanPanel(Vertical):
         if not self.summary.is_streamed(self.settings):
             text = f"The scan downloads {missing} first, into the hub's cache."
             return _note(text, "download", "w", "Without")
-        text = "The scan reads what it needs from the hub, and keeps no file."
-        if self.settings.cluster:
+        where = "the hub" if self.summary.can_be_downloaded else "the web"
+        text = f"The scan reads from {where} and keeps no file."
+        if self.settings.cluster or not self.summary.can_be_downloaded:
             return Content(text)
         if self.summary.free is not None and not self.summary.fits:
             free = numbers.size(self.summary.free)

@@ -145,6 +145,11 @@ class Workers:
         self.order = tuple(self._todo)
         self.scored: Callable[[str], None] = lambda name: None
 
+    def take_by(self, place: Callable[[LayerWork, int], int]) -> None:
+        """Take the matrices by this place first, and by their cost among those of one place."""
+        self._todo = deque(sorted(self._todo, key=lambda task: place(*task)))
+        self.order = tuple(self._todo)
+
     def report(self, event: ScanEvent) -> None:
         """Have `run` yield an event of somebody else's, in whichever thread."""
         self._events.put(event)
