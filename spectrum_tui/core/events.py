@@ -11,7 +11,8 @@ from spectrum_tui.core.settings import METRIC
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanStarted:
     """The plan: how many layers, how much work (units of `svd.cost`), how it runs. `names` are the
-    layers, those of a type together, in the order of `types`."""
+    layers, those of a type together, in the order of `types`. `seconds_per_cost` is what a unit
+    takes one of those in work, as measured before; 0 where it was not."""
 
     layers: int
     cost: float
@@ -20,6 +21,7 @@ class ScanStarted:
     batch_size: int
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    seconds_per_cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

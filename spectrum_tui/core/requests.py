@@ -74,6 +74,11 @@ class ModelSummary:
         return bool(self.folder)
 
     @property
+    def can_be_downloaded(self) -> bool:
+        """Whether it is on the hub alone: a folder on the web is read where it is."""
+        return self.origin == "hub"
+
+    @property
     def missing_bytes(self) -> int:
         """Bytes that a download would fetch."""
         return self.nbytes - self.local_bytes

@@ -312,7 +312,7 @@ class ScanProgress:
         self.metric = METRIC
         self.names = LayerNames()
         self._rates, self._rate = _Window(RATE_SECONDS), Rate()
-        self._workers = 0
+        self._workers, self._expected = 0, 0.0
         self._began = self._ended = self._clock()
         self._rates.restart(self._began)
 
@@ -321,6 +321,7 @@ class ScanProgress:
         state.phase = "stopping" if state.phase == "stopping" else "running"
         state.layers, state.cost, state.notes = event.layers, event.cost, event.notes
         state.device, state.batch_size = event.device, event.batch_size
+        self._expected = event.seconds_per_cost
         state.types = {name: TypeProgress(total) for name, total in event.types.items()}
         if len(event.names) == sum(event.types.values()):
             self.names = LayerNames(event.names, event.types)
@@ -374,13 +375,16 @@ class ScanProgress:
         self._in_work.clear()
 
     def _eta(self, now: float) -> float | None:
-        """Seconds left at the rate of the last minute; for the work or for what is still to come
+        """Seconds left at the rate of the last minute, of what was measured before the first
+        matrix; for the work or for what is still to come
         over the network, whichever takes longer."""
-        rate = self._rate.seconds_per_cost
+        rate, workers = self._rate.seconds_per_cost, self._workers
+        if not rate:
+            rate, workers = self._expected, self._state.batch_size
         if rate <= 0 or self._state.phase not in ("running", "stopping"):
             return None
         in_work = [(work.cost, now - work.since) for work in self._in_work.values()]
-        work = seconds_left(self._state.cost - self._state.cost_done, rate, self._workers, in_work)
+        work = seconds_left(self._state.cost - self._state.cost_done, rate, workers, in_work)
         return max(work, _network_left(self._state.fetched))
 
 

@@ -58,6 +58,7 @@ class Worker:
         self._stop = threading.Event()
         self._torch_ready = threading.Event()
         self._previewed = threading.Event()
+        self._scanning = False
         self._asked = self._checked = 0
         self._model: KeptModel | None = None
 
@@ -117,7 +118,11 @@ class Worker:
             case "suggest":
                 self._suggest(request)
             case "scan":
-                self._scan(request)
+                self._scanning = True
+                try:
+                    self._scan(request)
+                finally:
+                    self._scanning = False
             case "names":
                 self._names(request)
 
@@ -133,6 +138,7 @@ class Worker:
         model = self._look(request, lambda: self._asked == request.number)
         self._send(Inspected(request.number, model.inspection.summary))
         self._previewed.set()
+        self._beside(request, partial(self._measure, model=model))
         self._refine_later(request, model)
 
     def _check(self, request: Request) -> None:
@@ -293,20 +299,43 @@ class Worker:
         # headers, which take 0.1 s alone, take seconds.
         self._previewed.wait(HEAD_START)
         try:
-            from spectrum_tui.core.scanning.devices import available_devices, choose_precision
-            from spectrum_tui.core.scanning.speed import seconds_per_cost
+            from spectrum_tui.core.scanning.speed import QUICK
 
-            devices = available_devices()
-            speeds = {device: seconds_per_cost(device) for device in devices}
-            fast = tuple(d for d in devices if choose_precision("auto", d) == "fast")
-            self._send(Ready(devices, speeds, fast))
+            self._send(_measured(QUICK))
         finally:
             self._torch_ready.set()
+
+    def _measure(self, _request: Request, model: KeptModel) -> None:
+        """Measure the machine with what the model has most of, unless a scan has begun."""
+        from spectrum_tui.core.scanning.speed import usual_shape
+
+        self._torch_ready.wait()
+        if model is self._model and not self._scanning:
+            self._send(_measured(usual_shape(model.inspection.model.layers)))
 
     def _send(self, message: object) -> None:
         data = wire.encode(message).encode() + b"\n"
         with self._lock:
             write_all(self._out, data)
+
+
+def _measured(shape: tuple[int, int]) -> Ready:
+    """Return which devices there are, and how fast they are with a matrix of that shape: per unit
+    of the cost in float64, whatever they compute in."""
+    from spectrum_tui.core.scanning.devices import available_devices, choose_precision, why_unusable
+    from spectrum_tui.core.scanning.speed import seconds_per_cost
+    from spectrum_tui.core.scoring import svd
+
+    devices, speeds, fast = available_devices(), {}, []
+    for device in devices:
+        precision = choose_precision("auto", device)
+        if precision == svd.FAST:
+            fast.append(device)
+        if not why_unusable(device):
+            share = svd.cost(*shape, precision) / max(1.0, svd.cost(*shape))
+            with contextlib.suppress(RuntimeError, MemoryError):  # a full GPU has no estimate
+                speeds[device] = seconds_per_cost(device, shape, precision) * share
+    return Ready(devices, speeds, tuple(fast))
 
 
 def main() -> None:

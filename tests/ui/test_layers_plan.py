@@ -9,7 +9,7 @@ import pytest
 from textual.widgets import Button
 
 from spectrum_tui.app.widgets.plan_panel import NOTHING_CHECKED, CheckedTypes, estimate
-from spectrum_tui.core.requests import Ready
+from spectrum_tui.core.requests import Origin, Ready
 from spectrum_tui.core.settings import Settings
 from tests.ui.layers_host import READY, SUMMARY, TYPES, Host
 
@@ -57,7 +57,11 @@ def test_estimate_picks_the_device_that_will_be_used() -> None:
     assert estimate(plan, READY, "auto") == ("about 1 min", "on cuda:0")
     assert estimate(plan, READY, "cuda") == ("about 1 min", "on cuda:0")
     assert estimate(plan, READY, "cpu", at_most=True) == ("at most about 4 min", "on cpu")
-    fast = Ready((), {"cpu": 1e-30})
+    several = replace(READY, devices=("cpu", "cuda:0", "cuda:1"))
+    several = replace(several, seconds_per_cost={"cpu": 2.0, "cuda:0": 0.5, "cuda:1": 0.125})
+    assert estimate(plan, several, "auto") == ("about 10 s", "on 2 GPUs")
+    assert estimate(plan, several, "cuda:0") == ("about 1 min", "on cuda:0")
+    fast = Ready(("cpu",), {"cpu": 1e-30})
     assert estimate(plan, fast, "cpu", at_most=True) == ("less than 1 s", "on cpu")
     assert estimate(plan, READY, "mps") == ("no estimate for mps", "")
     assert estimate(plan, Ready((), {}), "auto") == ("no estimate for auto", "")
@@ -148,7 +152,7 @@ async def test_a_hub_model_is_scanned_with_or_without_a_download(
 ) -> None:
     app = Host(replace(REMOTE, free=free))
     without = free == 7_000_000_000
-    first, then = "The scan downloads 8.00 GB first", "The scan reads what it needs from the hub"
+    first, then = "The scan downloads 8.00 GB first", "The scan reads from the hub"
     async with app.run_test(size=size) as pilot:
         for streamed in (without, not without, without):
             notes = " ".join(app.notes().split())
@@ -165,14 +169,18 @@ async def test_a_hub_model_is_scanned_with_or_without_a_download(
     assert (full in notes) is without
 
 
-async def test_a_cluster_reads_from_the_hub() -> None:
-    app = Host(REMOTE, Settings(cluster="auto"))
+@pytest.mark.parametrize(
+    ("origin", "settings", "where"),
+    [("hub", Settings(cluster="auto"), "the hub"), ("web", Settings(), "the web")],
+)
+async def test_what_is_never_downloaded(origin: Origin, settings: Settings, where: str) -> None:
+    app = Host(replace(REMOTE, origin=origin), settings)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("w", "s")
         await pilot.pause()
-        assert app.requests[0].settings == Settings(cluster="auto")
-        assert "from the hub, and keeps no file" in app.notes()
-        assert "Download" not in app.notes()
+        assert app.requests[0].settings == settings
+        assert f"from {where} and keeps no file" in app.notes()
+        assert "ownload" not in app.notes().replace("without downloading", "")
 
 
 async def test_a_local_model_asks_nothing_about_a_download() -> None:

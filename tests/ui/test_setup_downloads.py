@@ -77,6 +77,22 @@ async def test_what_does_not_fit_on_the_disk_is_scanned_without_a_download() -> 
         assert app.setup.query_one("#continue", Button).display
 
 
+async def test_a_folder_on_the_web_is_not_downloaded() -> None:
+    app = host()
+    async with app.run_test(size=SIZE) as pilot:
+        told = replace(await remote(pilot, app), origin="web")
+        app.setup.show_summary(told)
+        await pilot.pause()
+        assert app.facts()["On this disk"] == "nothing: a scan reads it where it is"
+        assert not app.setup.query_one("#download", Button).display
+        app.asked.clear()
+        await pilot.press("d", "w")
+        assert app.asked == []
+        await pilot.press("enter")
+        (asked,) = app.asked
+        assert isinstance(asked, ask.LayersRequested) and asked.summary == told
+
+
 async def test_exact_names_that_come_during_a_download_do_not_end_it() -> None:
     app = host()
     async with app.run_test(size=SIZE) as pilot:

@@ -89,7 +89,7 @@ class LayersScreen(NamedKeys, Screen[None]):
         if action == "fresh":
             return bool(self.summary.scored)
         if action == "download":
-            return not (self.summary.is_local or self.settings.cluster)
+            return self.summary.can_be_downloaded and not self.settings.cluster
         if action == "unscored":
             return bool(self.summary.skipped)
         return True

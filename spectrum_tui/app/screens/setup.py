@@ -295,7 +295,7 @@ class SetupScreen(NamedKeys, Screen[None]):
 
     @on(Button.Pressed, "#download")
     def action_download(self) -> None:
-        if self.summary is None or self.summary.is_local or self._found.state != "found":
+        if self.summary is None or not self.check_action("download", ()):
             return
         self._found.show_download(None)
         self.set_timer(DOWNLOAD_SECONDS, self._poll_download)
@@ -324,7 +324,7 @@ class SetupScreen(NamedKeys, Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("download", "stream"):
-            remote = self.summary is not None and not self.summary.is_local
+            remote = self.summary is not None and self.summary.can_be_downloaded
             return remote and self._found.state == "found"
         if action == "continue":
             busy = not self.is_mounted or self._found.state in ("reading", "downloading")

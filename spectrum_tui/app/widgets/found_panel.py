@@ -116,8 +116,8 @@ class FoundPanel(Vertical):
 
     def show_found(self, summary: ModelSummary) -> None:
         self._become("found", "Found")
-        self.set_class(not summary.is_local, "-remote")
-        self.set_class(not summary.is_local and not summary.fits, "-full")
+        self.set_class(summary.can_be_downloaded, "-remote")
+        self.set_class(summary.can_be_downloaded and not summary.fits, "-full")
         self.show_facts(summary)
         missing = numbers.size(summary.missing_bytes)
         self.query_one("#download", Button).label = f"Download {missing}"
@@ -224,6 +224,8 @@ def _weights(summary: ModelSummary) -> str:
 def _local(summary: ModelSummary) -> str:
     if summary.is_local:
         return "all of it"
+    if not summary.can_be_downloaded:
+        return "nothing: a scan reads it where it is"
     held = f"{numbers.size(summary.local_bytes)} of {numbers.size(summary.nbytes)}"
     held = held if summary.local_bytes else "nothing yet"
     if summary.free is None or summary.fits:

@@ -69,19 +69,21 @@ def estimate(
 ) -> tuple[str, str]:
     """Return how long a scan is likely to take, and where: `about 4 min`, `on cpu`.
 
-    `auto` is judged by the fastest device there is; `at_most` where earlier scores are kept.
+    `auto` and `cuda` are all GPUs at once; `at_most` where earlier scores are kept.
     """
     if ready is None:
         return "measuring this machine …", ""
     speeds = ready.seconds_per_cost
-    if device == "auto":
-        device = min(speeds, key=speeds.__getitem__, default="auto")
-    name = next((d for d in (device, f"{device}:0") if d in speeds), None)
-    if name is None:
+    try:
+        used = [name for name in pick_devices(device, ready.devices) if name in speeds]
+    except InputError:
+        used = []
+    if not used:
         return f"no estimate for {device}", ""
-    seconds = plan.cost * speeds[name]
+    seconds = plan.cost / sum(1.0 / speeds[name] for name in used)
     limit = "at most " if at_most and seconds >= 1 else ""  # "less than 1 s" is a limit itself
-    return f"{limit}{numbers.about(seconds)}", f"on {name}"
+    where = used[0] if len(used) == 1 else f"{len(used)} GPUs"
+    return f"{limit}{numbers.about(seconds)}", f"on {where}"
 
 
 class Figures(Widget):
@@ -236,8 +238,9 @@ class PlanPanel(Vertical):
         if not self.summary.is_streamed(self.settings):
             text = f"The scan downloads {missing} first, into the hub's cache."
             return _note(text, "download", "w", "Without")
-        text = "The scan reads what it needs from the hub, and keeps no file."
-        if self.settings.cluster:
+        where = "the hub" if self.summary.can_be_downloaded else "the web"
+        text = f"The scan reads from {where} and keeps no file."
+        if self.settings.cluster or not self.summary.can_be_downloaded:
             return Content(text)
         if self.summary.free is not None and not self.summary.fits:
             free = numbers.size(self.summary.free)

@@ -31,11 +31,14 @@ from spectrum_tui.core.hub.location import (
     headers_for,
     raise_for_status,
 )
-from spectrum_tui.core.hub.outage import Outage
+from spectrum_tui.core.hub.outage import Outage, lost
 from spectrum_tui.core.text import safe
 
 SLOWEST = 1_000
 """Bytes a second below which a connection counts as stalled."""
+
+MOST_ANEW = 4
+"""How often a file that comes without ranges is begun: who cuts each answer never ends."""
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _PASSING = (408, 500, 502, 503, 504)
@@ -81,6 +84,7 @@ class RangeReader:
         self.said: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.outage = Outage(say=self.said.put, check=check)
         self.traffic = Traffic()
+        self._gives_ranges: bool | None = None
         self._lock = threading.Lock()
 
     def read_into(self, tensor: Tensor, pieces: Pieces) -> None:
@@ -95,6 +99,59 @@ class RangeReader:
         if start + len(buffer) > place.file.size:
             raise changed_there(place.file)
         _Range(self, place, start, buffer).fill()
+
+    def gives_ranges(self) -> bool:
+        """Return whether the server of the first file gives ranges; asks for one byte of it, the
+        first time."""
+        if self._gives_ranges is None:
+            self._gives_ranges = True
+            try:
+                for name in list(self._places)[:1]:
+                    self.fetch(name, 0, memoryview(bytearray(1)))
+            except NoRangesError:
+                self._gives_ranges = False
+        return self._gives_ranges
+
+    def fetch_whole(self, name: str, begin: Callable[[], Callable[[bytes], object]]) -> None:
+        """Hand a whole file to what `begin` returns, piece by piece; from the start again where
+        the connection breaks off, `MOST_ANEW` times at the most."""
+        place, waits = self._places[name], self.outage.waits()
+        for left in reversed(range(MOST_ANEW)):
+            self.outage.hold()
+            try:
+                return self._whole(place, begin())
+            except RateLimitedError as exc:
+                self.outage.limited(exc, waits)
+            except SpectrumError:
+                raise
+            except OSError:  # of the disk
+                raise
+            except Exception as exc:
+                if not left or not _may_pass(exc):
+                    raise lost(exc) from None
+                self.outage.wait(exc, waits)
+        raise lost(StalledError())
+
+    def _whole(self, place: Location, take: Callable[[bytes], object]) -> None:
+        url, file = place.url(), place.file
+        self.asked()
+        with (
+            bounded(Bounds(file.size, file.commit)),
+            _client().stream(
+                "GET", url, headers=headers_for(url), timeout=TIMEOUT, follow_redirects=False
+            ) as response,
+        ):
+            if response.status_code != 200:
+                place.forget(url)
+                raise_for_status(response)
+                raise not_a_hub()
+            for piece in response.iter_raw():
+                take(piece)
+                self.came(len(piece))
+
+    def file(self, name: str) -> RemoteFile:
+        """Return what is known of a file, by its name in `Tensor.file`."""
+        return self._places[name].file
 
     def resolves(self) -> int:
         """Return how often addresses of files were asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import deque
@@ -11,11 +12,15 @@ from contextlib import contextmanager
 from spectrum_tui.core.checkpoint.sources import served
 from spectrum_tui.core.errors import HubError, InputError
 from spectrum_tui.core.events import Fetched, ScanNote
+from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
-from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
 from spectrum_tui.core.hub.web import not_downloaded
+from spectrum_tui.core.hub.whole_files import WholeFiles
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
+from spectrum_tui.core.naming.extents import extents_of
 from spectrum_tui.core.platforms import known_free
+from spectrum_tui.core.scanning.layers import LayerWork
 from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
 from spectrum_tui.core.scanning.read_plan import ReadPlan
 from spectrum_tui.core.scanning.workers import Workers
@@ -23,6 +28,11 @@ from spectrum_tui.core.settings import Settings
 
 SHARE = 8
 """The pool of what is fetched ahead takes this part of the free memory at most."""
+
+NO_RANGES = (
+    "The server gives no ranges of files: each is downloaded, scanned and deleted in turn, two of "
+    "them on the disk at a time."
+)
 
 TICK = 0.5
 """Seconds between two reports of what has come."""
@@ -80,7 +90,10 @@ def _remote(inspection: Inspection) -> Mapping[str, RemoteFile]:
 
 def named(inspection: Inspection, settings: Settings) -> Inspection:
     """Return such a model under its exact names, for which some values may be read."""
-    with streamed(inspection):
+    try:
+        with streamed(inspection):
+            return as_far_as_known(inspection, settings)
+    except NoRangesError:
         return as_far_as_known(inspection, settings)
 
 
@@ -91,21 +104,53 @@ def reading_ahead(reader: RangeReader | None, workers: object) -> Iterator[None]
     if reader is None or not isinstance(workers, Workers):
         yield
         return
+    if not reader.gives_ranges():
+        with _whole_files(reader, workers):
+            yield
+        return
     plan = ReadPlan(workers.order, SEGMENT, reader.files)
     free = known_free()
     pool = POOL if free is None else min(POOL, free // SHARE)
     ahead = ReadAhead(reader, plan, slots=max(2, pool // SEGMENT))
     workers.scored = ahead.release
-    over = threading.Event()
-    teller = threading.Thread(target=_tell, args=(reader, plan.nbytes, workers, over), daemon=True)
-    with served(reader.files, ahead):
+    with served(reader.files, ahead), _telling(reader, plan.nbytes, workers):
         ahead.start()
-        teller.start()
         try:
             yield
         finally:
-            over.set()
             ahead.finish()
+
+
+@contextmanager
+def _whole_files(reader: RangeReader, workers: Workers) -> Iterator[None]:
+    """Read file by file, each deleted once its matrices are scored."""
+    places = {name: place for place, name in enumerate(sorted(reader.files))}
+
+    def place(work: LayerWork, index: int) -> int:
+        files = [extent.file for extent in extents_of(work.layer.matrices[index])]
+        return max((places[file] for file in files if file in places), default=-1)
+
+    workers.take_by(place)
+    needed = {place(*task) for task in workers.order}
+    total = sum(reader.file(name).size for name, at in places.items() if at in needed)
+    workers.report(ScanNote(NO_RANGES))
+    folder = cache_dir() / "whole-files" / hashlib.sha256("".join(places).encode()).hexdigest()[:16]
+    with (
+        WholeFiles(reader, folder).opened() as whole,
+        served(reader.files, whole),
+        _telling(reader, total, workers),
+    ):
+        yield
+
+
+@contextmanager
+def _telling(reader: RangeReader, total: int, workers: Workers) -> Iterator[None]:
+    over = threading.Event()
+    threading.Thread(target=_tell, args=(reader, total, workers, over), daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _tell(reader: RangeReader, total: int, workers: Workers, over: threading.Event) -> None:

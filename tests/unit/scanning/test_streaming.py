@@ -3,9 +3,12 @@ nothing of what is finished."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,9 @@ import pytest
 import torch
 
 from spectrum_tui.core import hub as hub_room
-from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.events import Fetched, LayerDone
+from spectrum_tui.core.errors import HubError, InputError
+from spectrum_tui.core.events import Fetched, LayerDone, ScanNote
+from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub import outage
 from spectrum_tui.core.journal.journal import journal_path, read_entries
 from spectrum_tui.core.model.inspection import inspect_model
@@ -24,8 +28,9 @@ from spectrum_tui.core.scanning import streaming
 from spectrum_tui.core.scanning.streaming import streams
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.settings import Settings
+from tests import fake_hub
 from tests.checkpoints import Tensors, experts, llama, save
-from tests.fake_hub import FakeHub
+from tests.fake_hub import FakeHub, oid
 from tests.forked import Forked
 from tests.streamed import REPO, Streamed, end, resumed, scores, stream_from
 
@@ -286,3 +291,47 @@ def _count(journal: Path) -> int:
 @pytest.mark.parametrize("lines", [1, 9])
 def test_a_scan_that_is_killed_goes_on(lines: int, model: Streamed) -> None:
     killed_once(model, lines)
+
+
+def most_files(folder: Path, over: threading.Event) -> list[int]:
+    """How many files lay below a folder at each look, until it is over."""
+    counts: list[int] = []
+    while not over.wait(0.001):
+        with contextlib.suppress(OSError):
+            counts.append(sum(path.is_file() for path in folder.rglob("*")))
+    return counts
+
+
+def test_without_ranges_the_files_are_read_one_after_the_other(model: Streamed) -> None:
+    wanted, inspection = scores(model.local()), inspect_model(REPO)
+    model.hub.no_ranges = True
+    folder, over = cache_dir() / "whole-files", threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        looks = pool.submit(most_files, folder, over)
+        found = model.scan(inspection, since=1e12)
+        over.set()
+    assert scores(found) == wanted
+    assert [event for event in found if isinstance(event, ScanNote) and "no ranges" in event.text]
+    whole = [r.path for r in model.hub.requests if r.path.startswith("/signed/") and not r.range]
+    assert len(whole) == len({path.partition("?")[0] for path in whole}) == 3
+    assert max(looks.result()) <= 2 and not list(folder.rglob("*.*"))
+    assert not [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_whole_file_that_is_another_is_not_used(model: Streamed) -> None:
+    inspection = inspect_model(REPO)
+    model.hub.no_ranges = True
+    for path in model.folder.glob("*.safetensors"):
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        oids = {name: oid(name) for name in model.folder.glob("*.safetensors")}
+        path.write_bytes(data)
+        state = path.stat()
+        fake_hub._oids[str(path), state.st_size, state.st_mtime_ns] = oids[path]
+    with pytest.raises(HubError, match="not the file that was announced"):
+        _raise_end(model.scan(inspection))
+
+
+def _raise_end(events: list[Any]) -> None:
+    """The error that stopped a scan."""
+    raise HubError(end(events).notes[-1])

@@ -1,0 +1,133 @@
+"""Files of a hub that gives no ranges: fetched whole, one or two at a time, and deleted again.
+
+Needs the disk of two shards. Each file is what the hub announced, by its hash, before a byte of it
+is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from spectrum_tui.core import disk
+from spectrum_tui.core.checkpoint.headers import Tensor
+from spectrum_tui.core.checkpoint.sources import LocalFiles, Pieces
+from spectrum_tui.core.errors import OutputError, reason_of
+from spectrum_tui.core.hub.errors import not_the_file
+from spectrum_tui.core.hub.guard import file_is_blob
+from spectrum_tui.core.hub.location import RemoteFile
+from spectrum_tui.core.hub.ranges import RangeReader
+
+KEPT = 2
+"""Files that lie on the disk at the same time, where none is being read beside them."""
+
+
+class WholeFiles:
+    """A source of values that brings the file of a tensor to `folder` when it is first read there,
+    and keeps the two that were read last."""
+
+    def __init__(self, reader: RangeReader, folder: Path) -> None:
+        self._reader, self._folder = reader, folder
+        self._here: OrderedDict[str, Path] = OrderedDict()
+        self._in_use: dict[str, int] = {}
+        self._changed = threading.Condition()
+        self._coming: set[str] = set()
+        self._local = LocalFiles()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[WholeFiles]:
+        """Make the folder, and take it away with all that is in it at the end."""
+        self._remove()  # what a killed scan has left
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise _unwritable(self._folder, exc) from None
+        try:
+            yield self
+        finally:
+            self._remove()
+
+    def read_into(self, tensor: Tensor, pieces: Pieces) -> None:
+        """Fill the buffers from the file, which is fetched where it is not there."""
+        with self._held(tensor.file) as path:
+            self._local.read_into(replace(tensor, file=str(path), state=None), pieces)
+
+    @contextlib.contextmanager
+    def _held(self, file: str) -> Iterator[Path]:
+        """Keep a file from being deleted while it is read."""
+        with self._changed:
+            while file in self._coming:
+                self._changed.wait()
+            bring = file not in self._here
+            if bring:
+                self._coming.add(file)
+            self._in_use[file] = self._in_use.get(file, 0) + 1
+        try:
+            if bring:
+                self._bring(file)
+            with self._changed:
+                path = self._here[file]
+                self._here.move_to_end(file)
+            yield path
+        finally:
+            with self._changed:
+                self._in_use[file] -= 1
+
+    def _bring(self, file: str) -> None:
+        remote = self._reader.file(file)
+        path = self._folder / hashlib.sha256(file.encode()).hexdigest()
+        try:
+            self._make_room(file)
+            with path.open("wb") as out:
+
+                def begin() -> Callable[[bytes], object]:
+                    out.seek(0)
+                    out.truncate()
+                    return out.write
+
+                self._reader.fetch_whole(file, begin)
+            if not _is(remote, path):
+                path.unlink(missing_ok=True)
+                raise not_the_file(remote.name)
+            with self._changed:
+                self._here[file] = path
+        except OSError as exc:
+            raise _unwritable(path, exc) from None
+        finally:
+            with self._changed:
+                self._coming.discard(file)
+                self._changed.notify_all()
+
+    def _make_room(self, wanted: str) -> None:
+        """Delete what was read longest ago, so that with `wanted` two are there."""
+        with self._changed:
+            for file in list(self._here):
+                if len(self._here) < KEPT:
+                    return
+                if not self._in_use.get(file):
+                    self._here.pop(file).unlink(missing_ok=True)
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):
+            for name in disk.names_in(self._folder):
+                disk.remove(self._folder / name)
+            self._folder.rmdir()
+
+
+def _is(remote: RemoteFile, path: Path) -> bool:
+    """Return whether a file is the one that was announced: by its hash where the hub names one."""
+    if path.stat().st_size != remote.size:
+        return False
+    return not remote.blob or file_is_blob(path, remote.blob, lambda count: None)
+
+
+def _unwritable(path: Path, exc: OSError) -> OutputError:
+    return OutputError(
+        f"{path.parent} cannot hold the files of the model one at a time ({reason_of(exc)}).",
+        "Free some space there, or set SPECTRUM_TUI_CACHE to a folder on a larger disk.",
+    )
