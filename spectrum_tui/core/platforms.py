@@ -10,6 +10,7 @@ import contextlib
 import errno
 import importlib
 import os
+import platform
 import select
 import signal
 import subprocess
@@ -129,6 +130,16 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """Return the processor, as the system calls it; its kind alone where it does not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def may_have_gpu() -> bool:

@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import IO
 
 from spectrum_tui.core.logs import log_file
+from spectrum_tui.core.own_process import own_environment
 from spectrum_tui.core.platforms import end_group, own_group
 from spectrum_tui.core.proof.rows import Job, Outcome, Progress, job_text, message_of
 from spectrum_tui.proving.ends import ended, killed
-from spectrum_tui.worker.process import describe_exit, own_environment
+from spectrum_tui.worker.process import describe_exit
 
 COMMAND = (sys.executable, "-P", "-m", "spectrum_tui.proving")
 _OF_A_GROUP = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

@@ -9,7 +9,6 @@ written to the terminal would smear the screen.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import signal
 import subprocess
@@ -17,25 +16,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import IO, Protocol
 
-import spectrum_tui
 from spectrum_tui.core import wire
 from spectrum_tui.core.logs import log_file
+from spectrum_tui.core.own_process import own_environment
 from spectrum_tui.core.platforms import end_group, own_group, resident_bytes
 from spectrum_tui.core.requests import Request
 
 STOP_WAIT = 0.5
 """Seconds between asking a process to end and ending it; everything finished is on disk by then."""
-
-OWN_ENV = {
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TQDM_DISABLE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "PYTHONUNBUFFERED": "1",
-    "PYTHONSAFEPATH": "1",
-}
 
 
 class Listener(Protocol):
@@ -57,17 +47,6 @@ def default_command() -> list[str]:
     `-P`: without it a `torch.py` in the folder that the user happens to be in would be imported.
     """
     return [sys.executable, "-P", "-m", "spectrum_tui.worker"]
-
-
-def own_environment() -> dict[str, str]:
-    """Return the environment of a process of ours: it says nothing on its own, finds this package
-    where it is not installed, and hands `-P` on to what a library starts. A PYTHONPATH counts
-    first."""
-    env = {**os.environ, **OWN_ENV}
-    root = Path(spectrum_tui.__file__).parent.parent
-    if root.name not in ("site-packages", "dist-packages"):  # run from a checkout
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH"), str(root))))
-    return env
 
 
 def describe_exit(code: int) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.numbers import counted, duration, part_of
+from spectrum_tui.core.platforms import cpu_name
 from spectrum_tui.core.proof.comparing import HELD_OUT, KEPT
 from spectrum_tui.core.proof.methods import parse_method
 from spectrum_tui.core.proof.proof import Comparison, Proof, proof_text
@@ -27,7 +28,6 @@ from spectrum_tui.core.proof.store import read_proof
 from spectrum_tui.core.proof.summary import Summary, summaries
 from spectrum_tui.core.proof.table import markdown
 from tests.benchmarks.evidence_sources import HEAD, INPUTS, SOURCES
-from tests.benchmarks.machine import cpu_name
 
 KEPT_HERE = Path(__file__).parent / "evidence"
 FIRST = "first_run.json"

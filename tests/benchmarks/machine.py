@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from spectrum_tui.core.platforms import cores
+from spectrum_tui.core.platforms import cores, cpu_name
 from spectrum_tui.core.scoring import openblas
-
-
-def cpu_name() -> str:
-    """The processor, as the system calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def blas() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spectrum_tui.core.platforms import cores
+from spectrum_tui.core.platforms import cores, cpu_name
 from spectrum_tui.core.scoring import openblas
 from tests.benchmarks import machine
 
@@ -30,5 +30,5 @@ def test_the_blas_that_computes_the_scores_counts(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_machine_in_a_line() -> None:
-    assert machine.describe().startswith(f"{cores()} cores of {machine.cpu_name()}")
+    assert machine.describe().startswith(f"{cores()} cores of {cpu_name()}")
     assert "\n" not in machine.describe()

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from spectrum_tui.core.own_process import own_environment
 from spectrum_tui.core.recipes.choice import Choice
 from spectrum_tui.core.recipes.writing import drafted
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
-from spectrum_tui.worker.process import default_command, own_environment
+from spectrum_tui.worker.process import default_command
 from tests import made
 from tests.checkpoints import llama, save
 from tests.made import TEXT_KINDS

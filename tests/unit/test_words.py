@@ -80,7 +80,7 @@ ALWAYS_SEVERAL = {
     "freeze.py": {"rows"},
     "core/recipes/reference.py": {"layers"},  # after a type's name
     "jobs/training.py": {"parameters"},
-    "app/widgets/plan_panel.py": {"parameters"},
+    "app/widgets/plan_panel.py": {"GPUs", "parameters"},
     "app/widgets/layer_facts.py": {"parameters"},
 }
 

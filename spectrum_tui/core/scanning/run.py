@@ -198,7 +198,7 @@ class Outcome:
         """Take in one event."""
         match event:
             case ScanStarted():
-                self.device = event.device
+                self.device, self.notes = event.device, event.notes
             case LayerDone():
                 self.done[event.layer] = event
             case LayerRescored():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from spectrum_tui.core.checkpoint.file_state import FileState, check_unchanged
@@ -24,6 +24,7 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
+from spectrum_tui.core.gc_pause import import_torch
 from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.journal.journal import (
     Entry,
@@ -37,6 +38,7 @@ from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.platforms import cores
+from spectrum_tui.core.scanning import libraries
 from spectrum_tui.core.scanning.cluster import (
     Cluster,
     ClusterPlan,
@@ -64,10 +66,10 @@ from spectrum_tui.core.scanning.layers import (
     memory_need,
 )
 from spectrum_tui.core.scanning.precision import undecided_in_groups
-from spectrum_tui.core.scanning.speed import worker_rate
+from spectrum_tui.core.scanning.speed import usual_shape, worker_rate
 from spectrum_tui.core.scanning.streaming import reading_ahead
 from spectrum_tui.core.scanning.workers import Workers
-from spectrum_tui.core.scoring.svd import EXACT, FAST
+from spectrum_tui.core.scoring.svd import EXACT, FAST, TORCH_ON_CPU
 
 FOLLOWS = "its scores are shown as they come, and layers that it leaves are scored here"
 
@@ -78,7 +80,8 @@ class ScanPlan:
 
     `batch_size` is for each of the `devices`; `files` are those that the layers lie in, as they
     were when they were inspected, `reader` reads those that are not on this machine. Scores older
-    than `since` are computed again, and stay in the journal until then. On a `cluster` its nodes
+    than `since` are computed again, and stay in the journal until then. `cpu` is what
+    `svd` calls the library that computes on a CPU. On a `cluster` its nodes
     have the devices.
     """
 
@@ -92,6 +95,7 @@ class ScanPlan:
     files: Mapping[str, FileState] = field(default_factory=dict)
     reader: RangeReader | None = None
     cluster: ClusterPlan | None = None
+    cpu: str = CPU
 
     @property
     def cost(self) -> float:
@@ -198,6 +202,7 @@ def _events(
     check_unchanged(plan.files)
     known = _known(plan)
     works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
+    plan = plan if holder else _with_fastest_library(plan, works)
     yield _start(plan, state.cluster, 0.0 if holder else _expected(plan, works))
     for work in works:
         yield from work.resumed()
@@ -249,13 +254,26 @@ def _follow(
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 
 
+def _with_fastest_library(plan: ScanPlan, works: Sequence[LayerWork]) -> ScanPlan:
+    """Return the plan with torch for the CPU where a long scan is faster with it."""
+    if plan.cluster is not None or plan.devices != (CPU,):
+        return plan
+    cost = sum(work.cost for work in works)
+    gain = libraries.times_as_fast(cost, min(usual_shape(plan.layers)), plan.precision)
+    if gain < libraries.GAIN:
+        return plan
+    import_torch()
+    return replace(plan, cpu=TORCH_ON_CPU, notes=(*plan.notes, libraries.note_of(gain)))
+
+
 def _expected(plan: ScanPlan, works: Sequence[LayerWork]) -> float:
     """Return the seconds per unit of cost that a worker of this machine is likely to take; 0 where
     it is not known, as on a cluster."""
     if plan.cluster is not None:
         return 0.0
     cost = sum(work.cost for work in works)
-    return worker_rate(plan.layers, cost, plan.devices, plan.batch_size, plan.precision)
+    devices = tuple(plan.cpu if device == CPU else device for device in plan.devices)
+    return worker_rate(plan.layers, cost, devices, plan.batch_size, plan.precision)
 
 
 def _start(plan: ScanPlan, cluster: Cluster | None, seconds_per_cost: float) -> ScanStarted:
@@ -327,6 +345,7 @@ def _workers(
         precision=precision,
         workers=plan.batch_size,
         helpers=_helpers(plan, todo),
+        cpu=plan.cpu,
     )
 
 

@@ -103,17 +103,18 @@ def worker_rate(
 
 
 def _measure(device: str, shape: Shape, precision: str) -> float:
-    at_once = 1 if device == CPU else default_batch_size(device, min(shape))
-    work = _work(device, shape, precision)
-    with one_thread_each() if device == CPU else nullcontext(), full_float32([device]):
+    on_cpu = device in (CPU, svd.TORCH_ON_CPU)
+    at_once = 1 if on_cpu else default_batch_size(device, min(shape))
+    work = work_of(device, shape, precision)
+    with one_thread_each() if on_cpu else nullcontext(), full_float32([device]):
         _seconds(work, device, 1)  # loads kernels, and touches the memory
         runs = 1 if svd.cost(*shape) > MOST_COST / 5 else 3
         best = min(_seconds(work, device, at_once) for _ in range(runs))
-    shared = cores() if device == CPU else at_once
+    shared = cores() if on_cpu else at_once
     return best / svd.cost(*shape, precision) / shared
 
 
-def _work(device: str, shape: Shape, precision: str) -> Callable[[], object]:
+def work_of(device: str, shape: Shape, precision: str) -> Callable[[], object]:
     """Return what computes the values of one matrix."""
     matrix = svd.StoredMatrix(_Random(shape), *shape)
 

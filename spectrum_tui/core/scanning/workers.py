@@ -110,6 +110,7 @@ class Workers:
     there from then on; one that does not fit alone is computed on the CPU, and so is one that a
     library of the device fails at.
 
+    `cpu` is what `svd` calls the library that computes on a CPU.
     `order` are the matrices as they are taken, `scored` is called with the name of each that is
     done, before its event.
     """
@@ -123,12 +124,14 @@ class Workers:
         precision: str,
         workers: int,
         helpers: int,
+        cpu: str = CPU,
     ) -> None:
         ordered = sorted(layers, key=lambda work: work.matrix_cost, reverse=True)
         self._todo = deque((work, index) for work in ordered for index in work.missing)
         self._journal = journal
         self._pools = [WorkerPool(device, min(workers, len(self._todo))) for device in devices]
         self._precision = precision
+        self._cpu = cpu
         on_cpu = list(devices) == [CPU]
         self._one_thread_each = one_thread_each if on_cpu else nullcontext
         self._sharing = Sharing(self._pools[0].threads + helpers) if on_cpu else None
@@ -313,7 +316,8 @@ class Workers:
 
     def _score_of(self, name: str, matrix: MatrixRef, device: str) -> Scored:
         rows, columns = matrix.rows, matrix.columns
-        spectrum = svd.singular_values(matrix.values, rows, columns, device, self._precision)
+        on = self._cpu if device == CPU else device
+        spectrum = svd.singular_values(matrix.values, rows, columns, on, self._precision)
         error = spectrum.error if spectrum.error > svd.TOLERANCE[svd.EXACT] else 0.0
         metrics = every_metric(spectrum.values, rows, columns)
         entry = Entry(layer=name, metrics=metrics, error=error)

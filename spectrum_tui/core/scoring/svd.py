@@ -147,9 +147,15 @@ class Device(Protocol):
         ...
 
 
+TORCH_ON_CPU = "torch"
+"""The name of the CPU where torch computes."""
+
+
 def device_of(name: str) -> Device:
-    """Return the device of a name of torch's; the CPU without torch."""
-    return Cpu() if name == "cpu" else Torch(name)
+    """Return the device of a name of torch's; the CPU is without torch."""
+    if name == "cpu":
+        return Cpu()
+    return Torch("cpu" if name == TORCH_ON_CPU else name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from spectrum_tui.core.dataset.reading import read_dataset
 from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.logs import log_file
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.own_process import own_environment
 from spectrum_tui.core.probing.as_metrics import targets_of, with_probed
 from spectrum_tui.core.probing.records import Doing, Plan, Probed, ProbeJob, job_text, said_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.proving.preparing import conditions_of
 from spectrum_tui.proving.process import OwnProcess
-from spectrum_tui.worker.process import describe_exit, own_environment
+from spectrum_tui.worker.process import describe_exit
 
 COMMAND = (sys.executable, "-P", "-m", "spectrum_tui.proving.probing")
 
