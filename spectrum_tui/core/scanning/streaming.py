@@ -13,6 +13,7 @@ from spectrum_tui.core.checkpoint.sources import served
 from spectrum_tui.core.errors import HubError, InputError
 from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
+from spectrum_tui.core.hub.cloud import CloudReader, is_in_a_bucket
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
 from spectrum_tui.core.hub.web import not_downloaded
@@ -72,7 +73,8 @@ def streamed(
         if ended.is_set() or cancelled():
             raise HubError("The scan was stopped while it waited for the network.", field="model")
 
-    reader = RangeReader(remote, check=check)
+    in_a_bucket = any(is_in_a_bucket(name) for name in remote)
+    reader = (CloudReader if in_a_bucket else RangeReader)(remote, check=check)
     try:
         with served(remote, reader):
             yield reader
