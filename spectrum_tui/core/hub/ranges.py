@@ -19,14 +19,13 @@ from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import Pieces
 from spectrum_tui.core.errors import HubError, SpectrumError
 from spectrum_tui.core.hub.errors import RateLimitedError, named_wait, not_a_hub, translate
-from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_hub
+from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client, is_hub
 from spectrum_tui.core.hub.location import (
     TIMEOUT,
     Location,
     RemoteFile,
     WebLocation,
     changed_there,
-    check_downgrade,
     headers_for,
     raise_for_status,
 )

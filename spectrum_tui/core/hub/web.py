@@ -20,12 +20,11 @@ from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, parse_index
 from spectrum_tui.core.errors import CheckpointError, HubError, SpectrumError
 from spectrum_tui.core.hub.errors import hush_client
-from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_hub
+from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client, is_hub
 from spectrum_tui.core.hub.location import (
     MOST_HOPS,
     TIMEOUT,
     RemoteFile,
-    check_downgrade,
     headers_for,
 )
 from spectrum_tui.core.hub.outage import lost
