@@ -15,6 +15,7 @@ from spectrum_tui.core.checkpoint.shards import unreadable
 from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError, SpectrumError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.gc_pause import without_collections
+from spectrum_tui.core.hub.cloud import is_in_a_bucket, read_cloud
 from spectrum_tui.core.hub.location import RemoteFile
 from spectrum_tui.core.hub.web import is_web_folder, not_downloaded, read_web, web_name
 from spectrum_tui.core.journal.moving import take_over
@@ -66,7 +67,7 @@ def inspect_model(
 
     "demo" is the demonstration model (`./demo` is a folder); an existing folder wins over a hub
     id, the hub's local cache over the network, which is asked with `patience`. An address is a
-    folder on the web.
+    folder on the web or in a bucket.
     """
     model = trimmed(model)
     if model == DEMO:
@@ -74,8 +75,8 @@ def inspect_model(
     folder = local_folder(model)
     if folder is not None:
         return describe(model, "folder", _read_folder(folder), name=display_name(folder))
-    if is_web_folder(model):
-        web = read_web(model, patience)
+    if is_web_folder(model) or is_in_a_bucket(model):
+        web = read_cloud(model) if is_in_a_bucket(model) else read_web(model, patience)
         found_there = describe(model, "web", web.checkpoint, name=web_name(model), local=0)
         return replace(found_there, web=web.files)
     hub.validate(model)

@@ -29,8 +29,8 @@ from spectrum_tui.core.scoring.metrics import FAILED
 
 _BASE = 700 * 2**20
 """Bytes of a process of a node beside its matrix: Python, torch, and a model's names."""
-_ON_A_GPU = 2
-"""Orders at once on a GPU, so that one reads while the other computes."""
+_ON_A_GPU = 4
+"""Matrices at once on a GPU: one leaves most of it idle."""
 _TRIES = 3
 """Processes that a matrix may take down by itself before it counts as failed."""
 _IN_A_ROW = 4
@@ -43,7 +43,7 @@ _LOOK = 2.0
 class ClusterPlan:
     """Where a cluster is, how its nodes find the model, and which of their devices compute:
     "auto" GPUs where a node has some, "cpu" and "cuda" those alone. `batch_size` is how many
-    matrices are in work on each device, 0 for a core each and two on a GPU."""
+    matrices are in work on each device, 0 for a core each and four on a GPU."""
 
     address: str
     reference: Reference
@@ -57,7 +57,7 @@ class Cluster(Protocol):
     def nodes(self) -> list[Node]: ...  # noqa: D102
 
     def start(  # noqa: D102
-        self, node: Node, reference: Reference, order: Order, gpus: float, memory: int
+        self, node: Node, reference: Reference, order: Order, gpus: int, memory: int
     ) -> object: ...
 
     def finished(  # noqa: D102
@@ -84,22 +84,17 @@ def opened(plan: ClusterPlan | None) -> AbstractContextManager[Cluster | None]:
 
 @dataclass(slots=True)
 class _Member:
-    """A node that takes part: what is in work on it, and how fast it is."""
+    """A node that takes part: what is in work on it, and how fast its last order was, 0 before."""
 
     node: Node
     places: int
     gpu: bool
+    at_once: int
     in_work: int = 0
     cores: int = 0
     memory: int = 0
-    cost: float = 0.0
-    seconds: float = 0.0
+    seconds_per_cost: float = 0.0
     lost: int = 0
-
-    @property
-    def seconds_per_cost(self) -> float:
-        """Of one process; 0 while nothing is known."""
-        return self.seconds / self.cost if self.cost else 0.0
 
     def has_room(self, need: int) -> bool:
         """Return whether another order can be in work here: always the first one."""
@@ -120,23 +115,19 @@ class _Started:
 
 def members(plan: ClusterPlan, nodes: Sequence[Node]) -> list[_Member]:
     """Return the nodes that can take part, and how many orders each has room for at once."""
-    found = []
-    for node in nodes:
-        gpu = plan.device != CPU and node.gpus > 0
-        if gpu:
-            places = node.gpus * (plan.batch_size or _ON_A_GPU)
-        elif plan.device == "cuda":
-            places = 0
-        else:
-            places = min(node.cores, plan.batch_size or node.cores)
-        if places:
-            found.append(_Member(node, places, gpu))
-    return found
+    return [member for node in nodes if (member := _member(plan, node)).places]
 
 
-def places_of(found: Sequence[_Member]) -> int:
-    """Return how many orders are in work on these at once."""
-    return sum(member.places for member in found)
+def _member(plan: ClusterPlan, node: Node) -> _Member:
+    if node.gpus and plan.device != CPU:  # a process each, whose threads share it
+        return _Member(node, node.gpus, gpu=True, at_once=plan.batch_size or _ON_A_GPU)
+    places = 0 if plan.device == "cuda" else min(node.cores, plan.batch_size or node.cores)
+    return _Member(node, places, gpu=False, at_once=1)
+
+
+def in_work(found: Sequence[_Member]) -> int:
+    """Return how many matrices are in work on these at once."""
+    return sum(member.places * member.at_once for member in found)
 
 
 def device_text(found: Sequence[_Member]) -> str:
@@ -254,16 +245,19 @@ class ClusterWorkers:
                     given = True
 
     def _start(self, member: _Member) -> LayerStarted:
-        places = places_of([*self._members.values()])
+        places = sum(one.places for one in self._members.values())
         free = sum(one.places - one.in_work for one in self._members.values())
         # Fewer matrices than cores: each gets several, which share its products.
         threads = min(member.places - member.cores, max(1, free // len(self._pile)))
         threads = 1 if member.gpu else threads
         items = self._pile.take(member.seconds_per_cost, places)
         names = tuple(item.name for item in items)
-        order = Order(names, "cuda:0" if member.gpu else CPU, self._precision, threads)
+        if member.gpu:
+            order = Order(names, "cuda:0", self._precision, at_once=member.at_once)
+        else:
+            order = Order(names, CPU, self._precision, threads)
         need = self._need(member, items)
-        gpus = member.node.gpus / member.places if member.gpu else 0.0
+        gpus = int(member.gpu)
         handle = self._cluster.start(member.node, self._plan.reference, order, gpus, need)
         self._started[handle] = _Started(member, items, order, need)
         member.in_work += 1
@@ -294,17 +288,17 @@ class ClusterWorkers:
             yield from self._scored(started, answer)
 
     def _scored(self, started: _Started, answer: Answer) -> Iterator[ScanEvent]:
-        seconds = 0.0
+        # Those of a GPU are in work together: each took its part of the time, for the estimate.
+        part = answer.seconds / (sum(entry.seconds for entry, _ in answer.scores) or 1.0)
         for entry, spectrum in answer.scores:
             work, index = self._place[entry.layer]
             self._journal.append(entry, spectrum)
-            seconds += entry.seconds
-            yield from work.add(index, entry.metrics, entry.seconds, error=entry.error)
+            yield from work.add(index, entry.metrics, part * entry.seconds, error=entry.error)
         for name, reason in answer.failed.items():
             yield from self._failed(name, reason)
         if not answer.failed:
-            started.member.seconds += seconds
-            started.member.cost += sum(item.cost for item in started.items)
+            cost = sum(item.cost for item in started.items)
+            started.member.seconds_per_cost = answer.seconds / cost
         self._said.on_cpu |= answer.on_cpu
         if answer.streamed:
             model, revision = self._plan.reference.model, self._plan.reference.revision

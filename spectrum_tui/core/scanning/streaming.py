@@ -13,6 +13,7 @@ from spectrum_tui.core.checkpoint.sources import served
 from spectrum_tui.core.errors import HubError, InputError
 from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
+from spectrum_tui.core.hub.cloud import CloudReader, is_in_a_bucket
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
 from spectrum_tui.core.hub.web import not_downloaded
@@ -72,7 +73,8 @@ def streamed(
         if ended.is_set() or cancelled():
             raise HubError("The scan was stopped while it waited for the network.", field="model")
 
-    reader = RangeReader(remote, check=check)
+    in_a_bucket = any(is_in_a_bucket(name) for name in remote)
+    reader = (CloudReader if in_a_bucket else RangeReader)(remote, check=check)
     try:
         with served(remote, reader):
             yield reader
@@ -154,7 +156,7 @@ def _telling(reader: RangeReader, total: int, workers: Workers) -> Iterator[None
 
 
 def _tell(reader: RangeReader, total: int, workers: Workers, over: threading.Event) -> None:
-    """Report what has come until the work is over, and what is said about the network."""
+    """Report what has come until the work is over."""
     before = reader.traffic.nbytes
     seen = deque([(time.monotonic(), 0)], maxlen=WINDOW)
     while not over.wait(TICK):
@@ -162,6 +164,4 @@ def _tell(reader: RangeReader, total: int, workers: Workers, over: threading.Eve
         seen.append((time.monotonic(), came))
         (start, first), (now, last) = seen[0], seen[-1]
         speed = (last - first) / (now - start) if now > start else 0.0
-        workers.report(Fetched(min(came, total), total, speed, reader.outage.waiting))
-        while not reader.said.empty():
-            workers.report(ScanNote(reader.said.get()))
+        workers.report(Fetched(min(came, total), total, speed, reader.outage.reason))
