@@ -156,7 +156,7 @@ def _telling(reader: RangeReader, total: int, workers: Workers) -> Iterator[None
 
 
 def _tell(reader: RangeReader, total: int, workers: Workers, over: threading.Event) -> None:
-    """Report what has come until the work is over, and what is said about the network."""
+    """Report what has come until the work is over."""
     before = reader.traffic.nbytes
     seen = deque([(time.monotonic(), 0)], maxlen=WINDOW)
     while not over.wait(TICK):
@@ -164,6 +164,4 @@ def _tell(reader: RangeReader, total: int, workers: Workers, over: threading.Eve
         seen.append((time.monotonic(), came))
         (start, first), (now, last) = seen[0], seen[-1]
         speed = (last - first) / (now - start) if now > start else 0.0
-        workers.report(Fetched(min(came, total), total, speed, reader.outage.waiting))
-        while not reader.said.empty():
-            workers.report(ScanNote(reader.said.get()))
+        workers.report(Fetched(min(came, total), total, speed, reader.outage.reason))
