@@ -9,6 +9,7 @@ folder's.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -53,18 +54,31 @@ def run(hub: FakeHub, folder: Path, name: str, *arguments: str) -> Run:
     command = [sys.executable, "-m", "spectrum_tui", "scan", *arguments]
     command += ["--device", "cpu", "--output-dir", str(place / "out")]
     before, begin = hub.bytes_sent, time.perf_counter()
-    process = subprocess.Popen(
-        command, env=env, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, used = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begin
-    if status:
-        sys.exit(said.decode())
+    memory = 0
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, env=env, cwd=folder, stdout=subprocess.DEVNULL, stderr=said
+        )
+        while process.poll() is None:
+            memory = max(memory, peak(process.pid))
+            time.sleep(0.05)
+        seconds = time.perf_counter() - begin
+        if process.returncode:
+            said.seek(0)
+            sys.exit(said.read().decode())
     (scores,) = (place / "out").rglob("snr_results_*[!d].json")
-    memory = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Run(seconds, memory, hub.bytes_sent - before, scores.read_bytes())
+
+
+def peak(process: int) -> int:
+    """Bytes that were resident at most, 0 where the system does not tell. Not what is accounted at
+    its end: that begins with the memory of whoever started it."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+        for entry in status.splitlines():
+            if entry.startswith("VmHWM:"):
+                return int(entry.split()[1]) * 1024
+    return 0
 
 
 def line(what: str, found: Run) -> None:

@@ -93,12 +93,12 @@ class RayCluster:
         return True
 
     def start(
-        self, node: Node, reference: Reference, order: Order, gpus: float, memory: int
+        self, node: Node, reference: Reference, order: Order, gpus: int, memory: int
     ) -> object:
-        """Have an order carried out on a node, with a part of a GPU or without; returns what
+        """Have an order carried out on a node, with GPUs or without; returns what
         `finished` knows it by."""
         options: dict[str, Any] = {
-            "num_gpus": int(gpus * 10_000) / 10_000,  # finer parts are refused
+            "num_gpus": gpus,
             "num_cpus": 0 if gpus else min(order.threads, node.cores),
             "memory": min(memory, node.memory),
             "scheduling_strategy": self._on(node.id, soft=False),
