@@ -145,6 +145,7 @@ class _Scan:
         self.stopped = False
         self._told = False
         self._begun = False
+        self._waited = False
         self._signals = signals
         self._model = ""
         self._line = StatusLine(first_after=0.1)
@@ -196,6 +197,7 @@ class _Scan:
                     self._line.show(_progress(state))
                 self._signals.work(state.share, self._model, failed=state.failed > 0)
             case Fetched():
+                self._tell_waited(event.waited)
                 if self._line.is_due():
                     self._line.show(_progress(self.progress.snapshot()))
             case ScanNote():
@@ -208,6 +210,13 @@ class _Scan:
                     say("every layer was scored already; --fresh scores them again")
                 self._say_each(event.notes)
                 self.stopped = event.reason == "stopped"
+
+    def _tell_waited(self, reason: str) -> None:
+        """Say why the network is waited for, once each time."""
+        if reason and not self._waited:
+            self._line.clear()
+            say(f"{reason} Waiting for the network; finished scores are kept.")
+        self._waited = bool(reason)
 
     def _tell_resumed(self) -> None:
         """Once, when all that an earlier scan left is known: how much of it is used."""

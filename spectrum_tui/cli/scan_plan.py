@@ -48,7 +48,7 @@ class DryRun:
     summary: ModelSummary
     plan: ScanPlan
     types: tuple[TypePlan, ...]
-    seconds: float
+    seconds: float | None
     streamed: bool
 
     @property
@@ -120,11 +120,14 @@ def _by_type(layers: Sequence[Layer], left: Sequence[Layer]) -> Iterator[TypePla
         )
 
 
-def _seconds(left: Sequence[Layer], plan: ScanPlan) -> float:
+def _seconds(left: Sequence[Layer], plan: ScanPlan) -> float | None:
     """Return about how long it takes to compute these layers, by what this machine does in a
-    moment: without the time that their bytes take to come."""
+    moment: without the time that their bytes take to come. None where it cannot be measured."""
     cost = sum(layer.cost_in(plan.precision) for layer in left)
-    return cost * rate_of(plan.devices, usual_shape(left), plan.precision)
+    try:
+        return cost * rate_of(plan.devices, usual_shape(left), plan.precision)
+    except (RuntimeError, OSError, MemoryError):  # of a GPU that is full: a scan says it
+        return None
 
 
 def _lines(found: DryRun) -> Iterator[str]:
@@ -134,7 +137,8 @@ def _lines(found: DryRun) -> Iterator[str]:
     yield _where_from(found)
     devices = ", ".join(found.plan.devices)
     how = f"{found.plan.batch_size} at a time, {found.plan.precision}"
-    yield f"computed on {devices}, {how}: {about(found.seconds)}"
+    time = "no estimate" if found.seconds is None else about(found.seconds)
+    yield f"computed on {devices}, {how}: {time}"
     for note in found.plan.notes:
         yield f"note: {note}"
 

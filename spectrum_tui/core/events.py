@@ -104,12 +104,12 @@ class ScanNote:
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """How much of what a scan reads over the network has come: bytes of bytes, and bytes a second;
-    whether the network is `waited` for."""
+    why the network is `waited` for, as a sentence, "" where it is not."""
 
     done: int
     total: int
     speed: float
-    waited: bool = False
+    waited: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,12 +77,17 @@ def keys_during_scan(environment: dict[str, str], folder: Path) -> dict[str, lis
         terminal.wait_for("Failures", timeout=120)
         terminal.pump(2.0)
         for what, keys in [*IN_SCAN.items()] * KEYS:
+            try:
+                for key, text in keys:
+                    seconds = terminal.seconds_until(key, text, timeout=5.0)
+                    terminal.pump(0.2)
+                    waits[what].append(seconds)
+            except AssertionError:
+                if is_scanning(terminal):
+                    raise
             if not is_scanning(terminal):
-                print(f"The scan ended after {len(waits[what])} of {KEYS} rounds of keys.")
+                print(f"The scan ended after {len(waits[what]) // 2} of {KEYS} rounds of keys.")
                 break
-            for key, text in keys:
-                waits[what].append(terminal.seconds_until(key, text))
-                terminal.pump(0.2)
     return {what: seconds for what, seconds in waits.items() if seconds}
 
 

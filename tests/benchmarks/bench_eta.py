@@ -1,8 +1,9 @@
 """How true the time left is: `python -m tests.benchmarks.bench_eta [--precision exact|fast]`.
 
 Made-up models are scanned on the CPU with an empty cache; after every matrix the estimate is noted.
-Prints estimate over truth at 20, 40, 60 and 80 % of the time, and the seconds per unit of
-`svd.cost` of every shape: where these differ much, the cost function wants new constants.
+Prints estimate over truth before the scan, by what is measured with the model's usual shape, and at
+20, 40, 60 and 80 % of the time; and the seconds per unit of `svd.cost` of every shape: where these
+differ much, the cost function wants new constants.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from spectrum_tui.core.naming.layers import plan_layers
 from spectrum_tui.core.naming.parameters import plain_source
 from spectrum_tui.core.naming.stored import stored_plan
 from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scanning.speed import rate_of, usual_shape
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.worker.progress import ScanProgress
 from tests.benchmarks.machine import describe
@@ -34,12 +36,13 @@ Noted = list[tuple[float, float]]
 """(seconds since the start, seconds left as estimated then)."""
 
 
-def noted(folder: Path, precision: str) -> tuple[Noted, float, list[LayerDone]]:
-    """What was estimated when, the seconds of the whole scan, and its layers."""
+def noted(folder: Path, precision: str) -> tuple[float, Noted, float, list[LayerDone]]:
+    """What was estimated before and when, the seconds of the whole scan, and its layers."""
     checkpoint = read_checkpoint(folder)
     sources = map(plain_source, checkpoint.tensors)
     layers = plan_layers(stored_plan(checkpoint, sources, "")).layers
     plan = make_plan(checkpoint, layers, device="cpu", precision=precision)
+    before = plan.cost * rate_of(plan.devices, usual_shape(layers), precision)
     progress, found, done = ScanProgress(), [], []
     progress.begin()
     begin = time.perf_counter()
@@ -49,7 +52,7 @@ def noted(folder: Path, precision: str) -> tuple[Noted, float, list[LayerDone]]:
             done.append(event)
             if (eta := progress.snapshot().eta) is not None:
                 found.append((time.perf_counter() - begin, eta))
-    return found, time.perf_counter() - begin, done
+    return before, found, time.perf_counter() - begin, done
 
 
 def ratios(found: Noted, total: float) -> list[str]:
@@ -85,11 +88,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             os.environ["SPECTRUM_TUI_CACHE"] = f"{place}/cache"
             folder = write_model(shape, Path(place) / f"model-{number}")
-            found, total, done = noted(folder, options.precision)
+            before, found, total, done = noted(folder, options.precision)
         parts = ", ".join(
             f"{r} at {s:.0%}" for r, s in zip(ratios(found, total), SHARES, strict=True)
         )
-        print(f"{shape.name}, {options.precision}: {total:.1f} s; estimate over truth {parts}")
+        print(
+            f"{shape.name}, {options.precision}: {total:.1f} s; estimate over truth "
+            f"{before / total:.2f} before, {parts}"
+        )
         print("\n".join(rates(done, options.precision)), flush=True)
 
 

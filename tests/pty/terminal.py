@@ -99,6 +99,7 @@ class Terminal:
         while text not in written:
             left = timeout - (time.perf_counter() - begin)
             if not select.select([self._master], [], [], max(0.0, left))[0]:
+                self._take(written)
                 raise AssertionError(f"no {text!r} among {len(written)} bytes:\n{self.screen()}")
             written += os.read(self._master, 65536)
         seconds = time.perf_counter() - begin

@@ -163,6 +163,8 @@ def _sentences(scan: Snapshot) -> Iterator[str]:
             yield f"On {scan.device}, {at_once} at a time."
             if scan.fetched.total:
                 yield f"Without a download: {network_line(scan.fetched)}."
+            if scan.fetched.waited:
+                yield scan.fetched.waited
         case "stopping":
             yield "Press s again to stop at once; the matrices in progress would be lost."
         case "stopped" | "failed" | "died" if scan.download.total and not scan.layers:

@@ -23,7 +23,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import HubError
@@ -35,6 +35,7 @@ from spectrum_tui.core.hub.errors import (
     not_a_hub,
     not_the_file,
 )
+from spectrum_tui.core.text import safe
 
 T = TypeVar("T")
 
@@ -155,6 +156,9 @@ def _on_answer(response: Any) -> None:
     """Check the head of an answer, and bound its body."""
     if response.status_code == 429:  # the library would wait itself, in silence and for any time
         raise RateLimitedError(named_wait(response.headers))
+    url = str(response.request.url)
+    if response.is_redirect and url.startswith("https:"):
+        check_downgrade(url, urljoin(url, response.headers.get("location", "")))
     bounds = _bounds.get()
     _check_commit(response.headers, bounds)
     if response.request.method == "HEAD" and response.status_code < 400:
@@ -168,6 +172,17 @@ def _on_answer(response: Any) -> None:
     is_answer = 200 <= response.status_code < 300
     stream = _bounded_stream(type(response).__module__.partition(".")[0])
     response.stream = stream(response.stream, packed, bounds, cut=not is_answer)
+
+
+def check_downgrade(url: str, target: str) -> None:
+    """Raise HubError where an address leads from https to anything else."""
+    schemes = urlsplit(url).scheme, urlsplit(target).scheme
+    if schemes[1] != "https" and schemes != ("http", "http"):
+        raise HubError(
+            f"{safe(urlsplit(url).hostname or '')} sends on to an address without encryption.",
+            "It is not used: check HF_ENDPOINT, or the address of the folder.",
+            field="model",
+        )
 
 
 def _check_commit(headers: Any, bounds: Bounds) -> None:

@@ -13,13 +13,12 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
-from spectrum_tui.core.errors import HubError, ModelChangedError
+from spectrum_tui.core.errors import ModelChangedError
 from spectrum_tui.core.hub.cache import HubFiles
 from spectrum_tui.core.hub.errors import not_a_hub
-from spectrum_tui.core.hub.guard import Bounds, bounded, is_hub
-from spectrum_tui.core.text import safe
+from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, is_hub
 
 LIFE = 50 * 60.0
 """Seconds after which a signed address is asked for anew; they are valid for 3,600."""
@@ -166,17 +165,6 @@ def raise_for_status(response: Any) -> None:
     from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
     hf_raise_for_status(response)
-
-
-def check_downgrade(url: str, target: str) -> None:
-    """Raise HubError where an address leads from https to anything else."""
-    schemes = urlsplit(url).scheme, urlsplit(target).scheme
-    if schemes[1] != "https" and schemes != ("http", "http"):
-        raise HubError(
-            f"{safe(urlsplit(url).hostname or '')} sends on to an address without encryption.",
-            "It is not used: check HF_ENDPOINT, or the address of the folder.",
-            field="model",
-        )
 
 
 def changed_there(file: RemoteFile) -> ModelChangedError:

@@ -29,23 +29,19 @@ _TICK = 0.1
 class Outage:
     """When to ask again, and when not to any more."""
 
-    def __init__(self, *, say: Callable[[str], None], check: Callable[[], None]) -> None:
-        self._say, self._check = say, check
+    def __init__(self, *, check: Callable[[], None]) -> None:
+        self._check = check
         self._lock = threading.Lock()
         self._until = 0.0
         self._since: float | None = None
-        self._told = False
-
-    @property
-    def waiting(self) -> bool:
-        """Whether nothing comes at the moment because of a failure or by a server's wish."""
-        return self._since is not None
+        self.reason = ""
+        """Why nothing comes at the moment, once that has lasted for a while; a sentence."""
 
     def over(self) -> None:
         """Note that bytes come again."""
         if self._since is not None:
             with self._lock:
-                self._since, self._told = None, False
+                self._since, self.reason = None, ""
 
     def waits(self) -> Iterator[float]:
         """Yield the seconds before each further attempt of one request; spread, so that threads
@@ -69,7 +65,7 @@ class Outage:
         self._begin()
         with self._lock:
             self._until = max(self._until, time.monotonic() + seconds)
-        self._tell(f"The server asks to wait {numbers.duration(max(seconds, 1.0))}", seconds)
+        self._tell(f"The server asks to wait {numbers.duration(max(seconds, 1.0))}.", seconds)
         self._give_up(exc)
 
     def wait(self, exc: Exception, waits: Iterator[float]) -> None:
@@ -77,8 +73,7 @@ class Outage:
         self._begin()
         error = lost(exc)
         self._give_up(error)
-        reason = error.message.rstrip(".")
-        self._tell(f"{reason}: waiting for the network", 0.0)
+        self._tell(error.message, 0.0)
         self._pause(time.monotonic() + next(waits))
 
     def _begin(self) -> None:
@@ -95,10 +90,8 @@ class Outage:
         since = self._since
         with self._lock:
             lasted = seconds + (time.monotonic() - since if since is not None else 0.0)
-            if self._told or lasted < TOLD_AFTER:
-                return
-            self._told = True
-        self._say(f"{text}; finished scores are kept.")
+            if lasted >= TOLD_AFTER:
+                self.reason = text
 
     def _pause(self, until: float) -> None:
         while (left := until - time.monotonic()) > 0:
@@ -113,18 +106,23 @@ def lost(exc: Exception) -> HubError:
     if status:
         message = f"{where} reports an error of its own (HTTP {status})."
     elif is_cut(exc):
-        message = f"The connection to {where} broke off."
+        message = f"The connection to {_within(where)} broke off."
     elif isinstance(exc, TimeoutError) or "Timeout" in type(exc).__name__:
         message = f"{where} sends nothing."
     else:
-        message = f"Cannot reach {where}{network_reason(exc)}."
+        message = f"Cannot reach {_within(where)}{network_reason(exc)}."
     return HubError(
         message, "Finished scores are kept: the same command goes on from there.", field="model"
     )
 
 
+def _within(where: str) -> str:
+    return "the server" if where == "The server" else where
+
+
 def _host_of(exc: Exception) -> str:
     """Return whom a request was for, from the client's own error."""
-    with contextlib.suppress(RuntimeError, AttributeError):  # RuntimeError: it does not know
-        return safe(str(exc.request.url.host))  # type: ignore[attr-defined]
-    return "the server"
+    for holder in (getattr(exc, "response", None), exc):
+        with contextlib.suppress(RuntimeError, AttributeError):  # RuntimeError: it does not know
+            return safe(str(holder.request.url.host))  # type: ignore[union-attr]
+    return "The server"

@@ -7,7 +7,6 @@ address, a folder on the web its ETag). The hash of the whole file cannot be.
 
 from __future__ import annotations
 
-import queue
 import re
 import threading
 import time
@@ -20,14 +19,13 @@ from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import Pieces
 from spectrum_tui.core.errors import HubError, SpectrumError
 from spectrum_tui.core.hub.errors import RateLimitedError, named_wait, not_a_hub, translate
-from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_hub
+from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client, is_hub
 from spectrum_tui.core.hub.location import (
     TIMEOUT,
     Location,
     RemoteFile,
     WebLocation,
     changed_there,
-    check_downgrade,
     headers_for,
     raise_for_status,
 )
@@ -65,8 +63,8 @@ class Traffic:
 class RangeReader:
     """The values of remote files, `files` by the names in `Tensor.file`; used by many threads.
 
-    `said` has a line when the network is waited for, `check` is called ten times a second
-    meanwhile and ends the wait by raising. Raises HubError where it is of no use to go on, and
+    `check` is called ten times a second while the network is waited for (`outage.reason`), and
+    ends the wait by raising. Raises HubError where it is of no use to go on, and
     ModelChangedError for a file that is not the one that was inspected.
     """
 
@@ -81,8 +79,7 @@ class RangeReader:
             name: (Location if file.commit else WebLocation)(file) for name, file in files.items()
         }
         self.files = frozenset(files)
-        self.said: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.outage = Outage(say=self.said.put, check=check)
+        self.outage = Outage(check=check)
         self.traffic = Traffic()
         self._gives_ranges: bool | None = None
         self._lock = threading.Lock()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,11 @@ from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, parse_index
 from spectrum_tui.core.errors import CheckpointError, HubError, SpectrumError
 from spectrum_tui.core.hub.errors import hush_client
-from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_hub
+from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client, is_hub
 from spectrum_tui.core.hub.location import (
     MOST_HOPS,
     TIMEOUT,
     RemoteFile,
-    check_downgrade,
     headers_for,
 )
 from spectrum_tui.core.hub.outage import lost
@@ -75,7 +74,17 @@ def read_web(url: str, patience: Patience | None = None) -> WebModel:
     """
     guard_client()
     hush_client()
-    return _Folder(_checked(url), patience or Patience()).read()
+    asked = patience or Patience()
+
+    def begin(address: str, count: int) -> Part | None:
+        try:
+            return asked.ask(lambda: _beginning(address, count))
+        except SpectrumError:
+            raise
+        except Exception as exc:  # the client's classes differ by version
+            raise lost(exc) from None
+
+    return Folder(_checked(url), begin).read()
 
 
 def _checked(url: str) -> str:
@@ -100,7 +109,7 @@ def _checked(url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
     """The beginning of a file: its bytes, and the size and tag of the whole."""
 
     data: bytes
@@ -108,13 +117,17 @@ class _Part:
     tag: str
 
 
-class _Folder:
-    """One folder, and the beginnings of the files in it."""
+class Folder:
+    """One folder that cannot be listed, by the beginnings of the files in it.
 
-    def __init__(self, base: str, patience: Patience) -> None:
-        self.base, self.patience = base, patience
+    `begin` returns that of the file at an address, at most so many bytes; None where there is none.
+    """
+
+    def __init__(self, base: str, begin: Callable[[str, int], Part | None]) -> None:
+        self.base, self._at = base, begin
 
     def read(self) -> WebModel:
+        """Return the model in it."""
         config = self._small("config.json")
         if config is None:
             raise self._lacks("config.json")
@@ -162,23 +175,17 @@ class _Folder:
             )
         return None if part is None else part.data
 
-    def _begin(self, name: str, count: int) -> _Part | None:
-        """Return at most `count` bytes of the beginning of a file; None where there is none."""
-        try:
-            return self.patience.ask(lambda: _beginning(self._url(name), count))
-        except SpectrumError:
-            raise
-        except Exception as exc:  # the client's classes differ by version
-            raise lost(exc) from None
+    def _begin(self, name: str, count: int) -> Part | None:
+        return self._at(self._url(name), count)
 
     def _url(self, name: str) -> str:
-        return urljoin(self.base, quote(name))
+        return f"{self.base}{quote(name)}"
 
     def _lacks(self, name: str) -> CheckpointError:
         return CheckpointError(f"There is no {name} at {safe(self.base)}.", _NEEDED, field="model")
 
 
-def _beginning(url: str, count: int) -> _Part | None:
+def _beginning(url: str, count: int) -> Part | None:
     for _ in range(MOST_HOPS):
         with bounded(Bounds(count)), _opened(url, count) as response:
             if response.is_redirect:
@@ -192,7 +199,7 @@ def _beginning(url: str, count: int) -> _Part | None:
             if response.status_code != 206 or given is None:
                 raise _refused(url, response)
             tag = response.headers.get("etag", "")
-            return _Part(b"".join(response.iter_raw()), int(given[2]), tag)
+            return Part(b"".join(response.iter_raw()), int(given[2]), tag)
     raise HubError(
         f"{safe(urlsplit(url).hostname or '')} only sends on.",
         "Check the address.",

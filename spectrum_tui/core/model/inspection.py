@@ -15,6 +15,7 @@ from spectrum_tui.core.checkpoint.shards import unreadable
 from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError, SpectrumError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.gc_pause import without_collections
+from spectrum_tui.core.hub.cloud import is_in_a_bucket, read_cloud
 from spectrum_tui.core.hub.location import RemoteFile
 from spectrum_tui.core.hub.web import is_web_folder, not_downloaded, read_web, web_name
 from spectrum_tui.core.journal.moving import take_over
@@ -66,7 +67,7 @@ def inspect_model(
 
     "demo" is the demonstration model (`./demo` is a folder); an existing folder wins over a hub
     id, the hub's local cache over the network, which is asked with `patience`. An address is a
-    folder on the web.
+    folder on the web or in a bucket.
     """
     model = trimmed(model)
     if model == DEMO:
@@ -74,8 +75,8 @@ def inspect_model(
     folder = local_folder(model)
     if folder is not None:
         return describe(model, "folder", _read_folder(folder), name=display_name(folder))
-    if is_web_folder(model):
-        web = read_web(model, patience)
+    if is_web_folder(model) or is_in_a_bucket(model):
+        web = read_cloud(model) if is_in_a_bucket(model) else read_web(model, patience)
         found_there = describe(model, "web", web.checkpoint, name=web_name(model), local=0)
         return replace(found_there, web=web.files)
     hub.validate(model)
@@ -162,6 +163,7 @@ def _read_folder(folder: Path) -> Checkpoint:
         raise unreadable(folder, exc) from None
 
 
+@without_collections()
 def describe(
     typed: str,
     origin: Origin,
@@ -176,11 +178,10 @@ def describe(
     if quantisation.refuse:
         raise CheckpointError(quantisation.refuse, SCAN_INSTEAD, field="model")
     check_named_weights(checkpoint, name or typed)
-    model = model_layers(checkpoint)
-    dequantised = None
-    if quantisation.method:
-        dequantised = _dequantised_if_known(checkpoint)
-    else:
+    dequantised = _dequantised_if_known(checkpoint) if quantisation.method else None
+    loaded = replace(checkpoint, tensors=dequantised.tensors) if dequantised else checkpoint
+    model = model_layers(loaded)
+    if not quantisation.method:
         _check_scorable(typed, model)
     is_local = origin not in ("hub", "web")
     take_over(checkpoint)
@@ -192,7 +193,7 @@ def describe(
         folder=str(checkpoint.folder) if is_local else "",
         revision=revision,
         architecture=_architecture(checkpoint),
-        parameters=model.total_parameters + (dequantised.unpacked if dequantised else 0),
+        parameters=model.total_parameters,
         tensors=len(checkpoint.tensors),
         shards=len(checkpoint.shards),
         nbytes=checkpoint.nbytes,

@@ -8,7 +8,7 @@ node ends goes to another, so that each matrix is written down once.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -29,12 +29,12 @@ from spectrum_tui.core.scoring.metrics import FAILED
 
 _BASE = 700 * 2**20
 """Bytes of a process of a node beside its matrix: Python, torch, and a model's names."""
-_ON_A_GPU = 2
-"""Orders at once on a GPU, so that one reads while the other computes."""
+_ON_A_GPU = 4
+"""Matrices at once on a GPU: one leaves most of it idle."""
 _TRIES = 3
 """Processes that a matrix may take down by itself before it counts as failed."""
 _IN_A_ROW = 4
-"""Orders that a node may lose, one after the other and none done, before it takes no part."""
+"""Orders that a node may lose, others and none done in between, before it takes no part."""
 _LOOK = 2.0
 """Seconds between two looks at which nodes there are."""
 
@@ -43,7 +43,7 @@ _LOOK = 2.0
 class ClusterPlan:
     """Where a cluster is, how its nodes find the model, and which of their devices compute:
     "auto" GPUs where a node has some, "cpu" and "cuda" those alone. `batch_size` is how many
-    matrices are in work on each device, 0 for a core each and two on a GPU."""
+    matrices are in work on each device, 0 for a core each and four on a GPU."""
 
     address: str
     reference: Reference
@@ -57,7 +57,7 @@ class Cluster(Protocol):
     def nodes(self) -> list[Node]: ...  # noqa: D102
 
     def start(  # noqa: D102
-        self, node: Node, reference: Reference, order: Order, gpus: float, memory: int
+        self, node: Node, reference: Reference, order: Order, gpus: int, memory: int
     ) -> object: ...
 
     def finished(  # noqa: D102
@@ -84,22 +84,17 @@ def opened(plan: ClusterPlan | None) -> AbstractContextManager[Cluster | None]:
 
 @dataclass(slots=True)
 class _Member:
-    """A node that takes part: what is in work on it, and how fast it is."""
+    """A node that takes part: what is in work on it, and how fast its last order was, 0 before."""
 
     node: Node
     places: int
     gpu: bool
+    at_once: int
     in_work: int = 0
     cores: int = 0
     memory: int = 0
-    cost: float = 0.0
-    seconds: float = 0.0
-    lost: int = 0
-
-    @property
-    def seconds_per_cost(self) -> float:
-        """Of one process; 0 while nothing is known."""
-        return self.seconds / self.cost if self.cost else 0.0
+    seconds_per_cost: float = 0.0
+    lost: set[str] = field(default_factory=set)
 
     def has_room(self, need: int) -> bool:
         """Return whether another order can be in work here: always the first one."""
@@ -120,23 +115,19 @@ class _Started:
 
 def members(plan: ClusterPlan, nodes: Sequence[Node]) -> list[_Member]:
     """Return the nodes that can take part, and how many orders each has room for at once."""
-    found = []
-    for node in nodes:
-        gpu = plan.device != CPU and node.gpus > 0
-        if gpu:
-            places = node.gpus * (plan.batch_size or _ON_A_GPU)
-        elif plan.device == "cuda":
-            places = 0
-        else:
-            places = min(node.cores, plan.batch_size or node.cores)
-        if places:
-            found.append(_Member(node, places, gpu))
-    return found
+    return [member for node in nodes if (member := _member(plan, node)).places]
 
 
-def places_of(found: Sequence[_Member]) -> int:
-    """Return how many orders are in work on these at once."""
-    return sum(member.places for member in found)
+def _member(plan: ClusterPlan, node: Node) -> _Member:
+    if node.gpus and plan.device != CPU:  # a process each, whose threads share it
+        return _Member(node, node.gpus, gpu=True, at_once=plan.batch_size or _ON_A_GPU)
+    places = 0 if plan.device == "cuda" else min(node.cores, plan.batch_size or node.cores)
+    return _Member(node, places, gpu=False, at_once=1)
+
+
+def in_work(found: Sequence[_Member]) -> int:
+    """Return how many matrices are in work on these at once."""
+    return sum(member.places * member.at_once for member in found)
 
 
 def device_text(found: Sequence[_Member]) -> str:
@@ -190,6 +181,7 @@ class ClusterWorkers:
         self._out: set[str] = set()
         self._started: dict[object, _Started] = {}
         self._ended: Counter[str] = Counter()
+        self._lost_by: defaultdict[str, set[str]] = defaultdict(set)
         self._said = _Said()
         self._looked = 0.0
         self._waits = False
@@ -249,21 +241,31 @@ class ClusterWorkers:
         while given and len(self._pile):
             given = False
             for member in sorted(self._members.values(), key=_load):
-                if len(self._pile) and member.has_room(self._need(member, [self._pile.top])):
+                if len(self._pile) and self._may_take(member, self._pile.top):
                     yield self._start(member)
                     given = True
 
+    def _may_take(self, member: _Member, item: Item) -> bool:
+        """Return whether a node has room for a matrix, and has not lost it: then it goes to another
+        one, if there is one that has not."""
+        lost_by = self._lost_by[item.name]
+        elsewhere = member.node.id in lost_by and not self._members.keys() <= lost_by
+        return not elsewhere and member.has_room(self._need(member, [item]))
+
     def _start(self, member: _Member) -> LayerStarted:
-        places = places_of([*self._members.values()])
+        places = sum(one.places for one in self._members.values())
         free = sum(one.places - one.in_work for one in self._members.values())
         # Fewer matrices than cores: each gets several, which share its products.
         threads = min(member.places - member.cores, max(1, free // len(self._pile)))
         threads = 1 if member.gpu else threads
         items = self._pile.take(member.seconds_per_cost, places)
         names = tuple(item.name for item in items)
-        order = Order(names, "cuda:0" if member.gpu else CPU, self._precision, threads)
+        if member.gpu:
+            order = Order(names, "cuda:0", self._precision, at_once=member.at_once)
+        else:
+            order = Order(names, CPU, self._precision, threads)
         need = self._need(member, items)
-        gpus = member.node.gpus / member.places if member.gpu else 0.0
+        gpus = int(member.gpu)
         handle = self._cluster.start(member.node, self._plan.reference, order, gpus, need)
         self._started[handle] = _Started(member, items, order, need)
         member.in_work += 1
@@ -275,7 +277,9 @@ class ClusterWorkers:
 
     def _need(self, member: _Member, items: Sequence[Item]) -> int:
         if member.gpu:
-            return _BASE + max(held_bytes(self._place[item.name][0].layer) for item in items)
+            return _BASE + member.at_once * max(
+                held_bytes(self._place[item.name][0].layer) for item in items
+            )
         return _BASE + max(item.need for item in items)
 
     def _take(self, started: _Started, answer: Answer | Lost) -> Iterator[ScanEvent]:
@@ -290,21 +294,21 @@ class ClusterWorkers:
         elif answer.refused is not None:
             yield from self._refused(started, answer.refused)
         else:
-            member.lost = 0
+            member.lost.clear()
             yield from self._scored(started, answer)
 
     def _scored(self, started: _Started, answer: Answer) -> Iterator[ScanEvent]:
-        seconds = 0.0
+        # Those of a GPU are in work together: each took its part of the time, for the estimate.
+        part = answer.seconds / (sum(entry.seconds for entry, _ in answer.scores) or 1.0)
         for entry, spectrum in answer.scores:
             work, index = self._place[entry.layer]
             self._journal.append(entry, spectrum)
-            seconds += entry.seconds
-            yield from work.add(index, entry.metrics, entry.seconds, error=entry.error)
+            yield from work.add(index, entry.metrics, part * entry.seconds, error=entry.error)
         for name, reason in answer.failed.items():
             yield from self._failed(name, reason)
         if not answer.failed:
-            started.member.seconds += seconds
-            started.member.cost += sum(item.cost for item in started.items)
+            cost = sum(item.cost for item in started.items)
+            started.member.seconds_per_cost = answer.seconds / cost
         self._said.on_cpu |= answer.on_cpu
         if answer.streamed:
             model, revision = self._plan.reference.model, self._plan.reference.revision
@@ -325,11 +329,13 @@ class ClusterWorkers:
                     names[0], f"its process ended {_TRIES} times: {lost.reason}"
                 )
                 return
+        for name in names:
+            self._lost_by[name].add(started.member.node.id)
         self._said.again |= set(names)
         self._pile.put_back([self._item(name, alone=not lost.with_node) for name in names])
         self._looked = 0.0
-        started.member.lost += 1
-        if started.member.lost == _IN_A_ROW:
+        started.member.lost.add(names[0])
+        if len(started.member.lost) == _IN_A_ROW and started.member.node.id not in self._out:
             yield self._without(started.member, f"it lost {_IN_A_ROW} orders ({lost.reason})")
 
     def _refused(self, started: _Started, told: Mapping[str, str]) -> Iterator[ScanEvent]:

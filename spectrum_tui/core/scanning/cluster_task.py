@@ -8,6 +8,7 @@ describes the model once.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -46,23 +47,27 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Matrices for one process of a node, by their names, with `threads` cores for each in turn."""
+    """Matrices for one process of a node, by their names: on its cores one after the other, with
+    `threads` cores for each; on its GPU `at_once`."""
 
     names: tuple[str, ...]
     device: str
     precision: str
     threads: int = 1
+    at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What has come of an order: scores, or why a matrix has none. A node that can take no order
-    at all says why in `refused`, one whose files are being written to in `changed`
-    (`errors.to_dict`). `on_cpu` did not fit into the node's GPU; `streamed` where the values came
-    from the hub in ranges."""
+    """What has come of an order: scores, or why a matrix has none, and its `seconds`.
+
+    A node that can take no order at all says why in `refused`, one whose files are being written to
+    in `changed` (`errors.to_dict`). `on_cpu` did not fit into the node's GPU; `streamed` where the
+    values came from the hub in ranges."""
 
     scores: tuple[tuple[Entry, KeptSpectrum | None], ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
     on_cpu: frozenset[str] = frozenset()
     streamed: bool = False
     refused: Mapping[str, str] | None = None
@@ -106,13 +111,13 @@ def _scored(model: _Model, order: Order) -> Answer:
             f"There is no {unknown[0]} under the names that this node gives the layers.",
             "Install the same versions of spectrum-tui and transformers on every node.",
         )
-    kept = _Collected()
+    kept, begin = _Collected(), time.perf_counter()
     workers = Workers(
         [LayerWork(layers[name], {}, order.precision) for name in order.names],
         kept,
         devices=(order.device,),
         precision=order.precision,
-        workers=1,
+        workers=order.at_once,
         helpers=order.threads - 1,
     )
     try:
@@ -124,6 +129,7 @@ def _scored(model: _Model, order: Order) -> Answer:
     return Answer(
         scores=tuple(kept.scores),
         failed=failed,
+        seconds=time.perf_counter() - begin,
         on_cpu=workers.on_cpu,
         streamed=model.reader is not None,
     )

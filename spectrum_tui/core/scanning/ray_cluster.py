@@ -6,6 +6,7 @@ cannot see the model takes no part, and each is as busy as its cores and GPUs al
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import logging
 import os
@@ -13,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ LOCAL = "local"
 """The address of a cluster that is started for one scan, on this machine."""
 _STORE = 100 * 2**20
 """Bytes of the object store of a cluster on this machine: scores and singular values alone."""
+_PATIENCE = 20.0
+"""Seconds for which the head of a cluster may be silent; Ray has 60."""
 _CONNECT = 10.0
 """Seconds after which an address counts as dead."""
 
@@ -58,20 +62,43 @@ class RayCluster:
         strategies = importlib.import_module("ray.util.scheduling_strategies")
         self._on = strategies.NodeAffinitySchedulingStrategy
         self._task = ray.remote(max_retries=0)(carry_out)
+        self._head = _head(ray)
+        self._heard = time.monotonic()
+        self._found: list[Node] = []
+        self.lost = False
 
     def nodes(self) -> list[Node]:
-        """Return the nodes that are alive and have cores or GPUs, in a fixed order."""
-        with self._connection():
-            found = [_node(one) for one in self._ray.nodes() if one.get("Alive")]
-        return sorted((n for n in found if n.cores or n.gpus), key=lambda node: node.id)
+        """Return the nodes that are alive and have cores or GPUs, in a fixed order. While the head
+        is silent, those of before."""
+        if self._hears():
+            with self._connection():
+                found = [_node(one) for one in self._ray.nodes() if one.get("Alive")]
+            usable = (node for node in found if node.cores or node.gpus)
+            self._found = sorted(usable, key=lambda node: node.id)
+        return self._found
+
+    def _hears(self) -> bool:
+        """Return whether the head answers: Ray would wait for it a minute, and then end this
+        process with the exit code of a scan of which layers failed."""
+        if self._head is None:
+            return True
+        try:
+            socket.create_connection(self._head, _PATIENCE / 4).close()
+        except OSError as exc:
+            if time.monotonic() - self._heard < _PATIENCE:
+                return False
+            self.lost = True
+            raise _gone(reason_of(exc)) from None
+        self._heard = time.monotonic()
+        return True
 
     def start(
-        self, node: Node, reference: Reference, order: Order, gpus: float, memory: int
+        self, node: Node, reference: Reference, order: Order, gpus: int, memory: int
     ) -> object:
-        """Have an order carried out on a node, with a part of a GPU or without; returns what
+        """Have an order carried out on a node, with GPUs or without; returns what
         `finished` knows it by."""
         options: dict[str, Any] = {
-            "num_gpus": int(gpus * 10_000) / 10_000,  # finer parts are refused
+            "num_gpus": gpus,
             "num_cpus": 0 if gpus else min(order.threads, node.cores),
             "memory": min(memory, node.memory),
             "scheduling_strategy": self._on(node.id, soft=False),
@@ -92,7 +119,7 @@ class RayCluster:
 
     def forget(self, started: Sequence[object]) -> None:
         """End the processes that carry these out."""
-        for ref in started:
+        for ref in started if not self.lost else ():
             with suppress(Exception):
                 self._ray.cancel(ref, force=True)
 
@@ -120,10 +147,23 @@ class RayCluster:
         try:
             yield
         except (ConnectionError, RuntimeError, TimeoutError) as exc:
-            raise ScanError(
-                f"The cluster cannot be reached any more ({_line(exc)}).",
-                "Finished scores are kept: the same command goes on from there.",
-            ) from None
+            raise _gone(_line(exc)) from None
+
+
+def _gone(why: str) -> ScanError:
+    return ScanError(
+        f"The cluster cannot be reached any more ({why}).",
+        "Finished scores are kept: the same command goes on from there.",
+    )
+
+
+def _head(ray: Any) -> tuple[str, int] | None:
+    """Return where the head of the cluster listens, None for a driver outside of the cluster, whose
+    own connection says when it is gone."""
+    if ray.util.client.ray.is_connected():
+        return None
+    host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 _SAME = "Install the same versions of Python, Ray and spectrum-tui on every node."
@@ -141,11 +181,23 @@ def connected(address: str) -> Iterator[RayCluster]:
         yield RayCluster(ray)
         return
     _connect(ray, address)
+    cluster = RayCluster(ray)
     try:
-        yield RayCluster(ray)
+        yield cluster
     finally:
-        with suppress(Exception):
-            ray.shutdown()
+        if cluster.lost:
+            atexit.register(_end)
+        else:
+            with suppress(Exception):
+                ray.shutdown()
+
+
+def _end() -> None:
+    """End this process, whose scan has failed, before Ray does: without its head it waits for that
+    and exits as if layers had failed, or crashes."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(2)
 
 
 def _ray() -> Any:

@@ -45,9 +45,9 @@ from spectrum_tui.core.scanning.cluster import (
     ClusterWorkers,
     check_device,
     device_text,
+    in_work,
     members,
     opened,
-    places_of,
 )
 from spectrum_tui.core.scanning.devices import (
     CPU,
@@ -277,10 +277,10 @@ def _expected(plan: ScanPlan, works: Sequence[LayerWork]) -> float:
 
 
 def _start(plan: ScanPlan, cluster: Cluster | None, seconds_per_cost: float) -> ScanStarted:
-    device, in_work = ", ".join(plan.devices), plan.batch_size * len(plan.devices)
+    device, at_once = ", ".join(plan.devices), plan.batch_size * len(plan.devices)
     if plan.cluster is not None and cluster is not None:
         found = members(plan.cluster, cluster.nodes())
-        device, in_work = device_text(found), places_of(found)
+        device, at_once = device_text(found), in_work(found)
     types = Counter(layer.type for layer in plan.layers)
     place = {name: i for i, name in enumerate(types)}
     return ScanStarted(
@@ -288,7 +288,7 @@ def _start(plan: ScanPlan, cluster: Cluster | None, seconds_per_cost: float) -> 
         cost=plan.cost,
         types=dict(types),
         device=device,
-        batch_size=in_work,
+        batch_size=at_once,
         notes=plan.notes,
         names=tuple(layer.name for layer in sorted(plan.layers, key=lambda one: place[one.type])),
         seconds_per_cost=seconds_per_cost,

@@ -8,11 +8,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from spectrum_tui.core.checkpoint.sources import served
 from spectrum_tui.core.errors import HubError, InputError
 from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
+from spectrum_tui.core.hub.cloud import CloudReader, is_in_a_bucket
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
 from spectrum_tui.core.hub.web import not_downloaded
@@ -72,7 +74,8 @@ def streamed(
         if ended.is_set() or cancelled():
             raise HubError("The scan was stopped while it waited for the network.", field="model")
 
-    reader = RangeReader(remote, check=check)
+    in_a_bucket = any(is_in_a_bucket(name) for name in remote)
+    reader = (CloudReader if in_a_bucket else RangeReader)(remote, check=check)
     try:
         with served(remote, reader):
             yield reader
@@ -113,7 +116,7 @@ def reading_ahead(reader: RangeReader | None, workers: object) -> Iterator[None]
     pool = POOL if free is None else min(POOL, free // SHARE)
     ahead = ReadAhead(reader, plan, slots=max(2, pool // SEGMENT))
     workers.scored = ahead.release
-    with served(reader.files, ahead), _telling(reader, plan.nbytes, workers):
+    with served(reader.files, ahead), _telling(reader, plan.nbytes, workers, ahead.release):
         ahead.start()
         try:
             yield
@@ -144,24 +147,37 @@ def _whole_files(reader: RangeReader, workers: Workers) -> Iterator[None]:
 
 
 @contextmanager
-def _telling(reader: RangeReader, total: int, workers: Workers) -> Iterator[None]:
+def _telling(
+    reader: RangeReader,
+    total: int,
+    workers: Workers,
+    release: Callable[[str], None] = lambda name: None,
+) -> Iterator[None]:
     over = threading.Event()
-    threading.Thread(target=_tell, args=(reader, total, workers, over), daemon=True).start()
+    work = partial(_tell, reader, total, workers, release, over)
+    threading.Thread(target=work, daemon=True).start()
     try:
         yield
     finally:
         over.set()
 
 
-def _tell(reader: RangeReader, total: int, workers: Workers, over: threading.Event) -> None:
-    """Report what has come until the work is over, and what is said about the network."""
+def _tell(
+    reader: RangeReader,
+    total: int,
+    workers: Workers,
+    release: Callable[[str], None],
+    over: threading.Event,
+) -> None:
+    """Report what has come until the work is over; after a stop, have nothing fetched for what will
+    not be begun."""
     before = reader.traffic.nbytes
     seen = deque([(time.monotonic(), 0)], maxlen=WINDOW)
     while not over.wait(TICK):
+        for name in workers.left_out():
+            release(name)
         came = reader.traffic.nbytes - before
         seen.append((time.monotonic(), came))
         (start, first), (now, last) = seen[0], seen[-1]
         speed = (last - first) / (now - start) if now > start else 0.0
-        workers.report(Fetched(min(came, total), total, speed, reader.outage.waiting))
-        while not reader.said.empty():
-            workers.report(ScanNote(reader.said.get()))
+        workers.report(Fetched(min(came, total), total, speed, reader.outage.reason))

@@ -177,7 +177,7 @@ def singular_values(
     Raises UnscorableError (it has no score) or CheckpointError (it cannot be read).
     """
     matrix = StoredMatrix(values, rows, columns)
-    if not device_of(device).takes_float32(matrix.short):
+    if precision == FAST and not device_of(device).takes_float32(matrix.short):
         precision = EXACT
     for way in WAYS[precision]:
         singular, errors = gram_singular_values(matrix, device, way)

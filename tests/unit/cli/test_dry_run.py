@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from spectrum_tui.cli import scan_plan
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.scanning.workers import Workers
 from tests.checkpoints import llama, save
@@ -72,6 +73,20 @@ def test_what_an_earlier_scan_left_is_not_computed_again(model: Path, capsys: Ca
 
     assert scored() == {"mlp.down_proj": 0, "mlp.gate_proj": 0, "mlp.up_proj": 2}
     assert not any(scored("--fresh").values())
+
+
+def test_a_device_that_cannot_be_measured_has_no_estimate(
+    model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> float:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(scan_plan, "rate_of", full)
+    assert main(["scan", str(model), "--dry-run", *ON_CPU]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "computed on cpu, 1 at a time, exact: no estimate"
+    assert main(["scan", str(model), "--dry-run", *ON_CPU, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["seconds"] is None
 
 
 def test_what_cannot_be_scanned_is_refused(model: Path, capsys: Capture) -> None:

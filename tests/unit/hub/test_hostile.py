@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from urllib.parse import urljoin
 
 import pytest
 
@@ -274,6 +275,23 @@ def test_a_token_goes_to_the_hub_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         guard._before_request(request)
         assert ("authorization" in request.headers) is goes, url
         assert request.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("way", ["http://cdn.example/x", "ftp://cdn.example/x"])
+def test_no_answer_leads_out_of_encryption(way: str) -> None:
+    answer = SimpleNamespace(
+        status_code=302,
+        is_redirect=True,
+        request=SimpleNamespace(url="https://hub.example/x", method="GET"),
+        headers={"location": way},
+    )
+    with pytest.raises(HubError, match=r"hub\.example sends on to an address without encryption"):
+        guard._on_answer(answer)
+
+
+@pytest.mark.parametrize("way", ["https://cdn.example/x", "//cdn.example/x", "/x", ""])
+def test_an_address_may_lead_on_with_encryption(way: str) -> None:
+    guard.check_downgrade("https://hub.example/x", urljoin("https://hub.example/x", way))
 
 
 @pytest.mark.parametrize(

@@ -61,14 +61,16 @@ class Nodes:
     orders: list[tuple[str, Order]] = field(default_factory=list)
     most: Counter[str] = field(default_factory=Counter)
     forgotten: int = 0
+    references: list[Reference] = field(default_factory=list)
 
     def nodes(self) -> list[Node]:
         return self.found
 
     def start(
-        self, node: Node, reference: Reference, order: Order, gpus: float, memory: int
+        self, node: Node, reference: Reference, order: Order, gpus: int, memory: int
     ) -> object:
         handle = object()
+        self.references.append(reference)
         self.started[handle] = (node, reference, order)
         self.orders.append((node.host, order))
         in_work = Counter(node.host for node, _, _ in self.started.values())
@@ -84,6 +86,10 @@ class Nodes:
 
     def forget(self, started: Sequence[object]) -> None:
         self.forgotten += len(started)
+
+    def on_cpu(self, node: Node, order: Order) -> Answer:
+        """Carry an order for a GPU out on the CPU, as it is for one here."""
+        return carry_out(self.references[-1], replace(order, device="cpu"))
 
     @property
     def given(self) -> Counter[str]:
@@ -188,6 +194,29 @@ def test_a_matrix_that_takes_every_process_down_has_no_score(
     assert failures_of(events) == {bad: "its process ended 3 times: it was killed"}
     assert len(scores_of(events)) == MATRICES - 1
     assert end_of(events).failed == 1
+
+
+def test_what_one_node_lost_another_one_scores(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node with a fault of its own fails no matrix, however often it is the first to be free."""
+    nodes = Nodes([ONE, TWO], lambda node, order: CRASHED if node is TWO else None)
+    events = scanned(nodes, folder, monkeypatch)
+    assert failures_of(events) == {}
+    assert notes_of(events) == ["two takes no part: it lost 4 orders (it was killed)"]
+
+
+def test_a_matrix_that_two_nodes_lose_costs_none_of_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = "lm_head"
+    nodes = Nodes([ONE, TWO], lambda node, order: CRASHED if bad in order.names else None)
+    events = scanned(nodes, folder, monkeypatch)
+    assert list(failures_of(events)) == [bad]
+    assert notes_of(events) == []
+    tried = [host for host, order in nodes.orders if bad in order.names]
+    assert len(tried) == 3
+    assert tried[0] != tried[1]
 
 
 def test_a_failed_matrix_is_told_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,15 +340,15 @@ class TestPlaces:
         plan = cluster.ClusterPlan(address="auto", reference=Reference(), **named)
         return [(one.node.host, one.places, one.gpu) for one in cluster.members(plan, nodes)]
 
-    def test_a_core_each_and_two_on_a_gpu(self) -> None:
+    def test_a_core_each_and_a_gpu_each(self) -> None:
         assert self.places(ONE, TWO, GPUS) == [
-            ("one", 1, False), ("two", 2, False), ("gpus", 4, True),
+            ("one", 1, False), ("two", 2, False), ("gpus", 2, True),
         ]  # fmt: skip
         assert self.places(TWO, GPUS, batch_size=1) == [("two", 1, False), ("gpus", 2, True)]
 
     def test_a_device_that_is_asked_for(self) -> None:
         assert self.places(TWO, GPUS, device="cpu") == [("two", 2, False), ("gpus", 4, False)]
-        assert self.places(TWO, GPUS, device="cuda") == [("gpus", 4, True)]
+        assert self.places(TWO, GPUS, device="cuda") == [("gpus", 2, True)]
         with pytest.raises(InputError, match="no device 'cuda:1'"):
             cluster.check_device("cuda:1")
 
@@ -338,6 +367,20 @@ class TestPlaces:
         nodes = Nodes([small])
         scanned(nodes, folder, monkeypatch)
         assert nodes.most == {"two": 2}
+
+    def test_a_process_on_a_gpu_has_several_matrices_at_once(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = alone(folder)
+        nodes = Nodes([GPUS])
+        nodes.act = nodes.on_cpu
+        events = scanned(nodes, folder, monkeypatch)
+        assert scores_of(events) == one
+        assert {(order.device, order.at_once) for _, order in nodes.orders} == {("cuda:0", 4)}
+        start = events[0]
+        assert isinstance(start, ScanStarted)
+        assert (start.device, start.batch_size) == ("1 node (2 GPUs)", 8)
+        assert nodes.most == {"gpus": 2}
 
     def test_few_matrices_share_the_cores_of_a_node(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
