@@ -8,7 +8,7 @@ node ends goes to another, so that each matrix is written down once.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -180,7 +180,8 @@ class ClusterWorkers:
         self._members: dict[str, _Member] = {}
         self._out: set[str] = set()
         self._started: dict[object, _Started] = {}
-        self._lost_by: defaultdict[str, list[str]] = defaultdict(list)
+        self._ended: Counter[str] = Counter()
+        self._lost_by: defaultdict[str, set[str]] = defaultdict(set)
         self._said = _Said()
         self._looked = 0.0
         self._waits = False
@@ -248,7 +249,7 @@ class ClusterWorkers:
         """Return whether a node has room for a matrix, and has not lost it: then it goes to another
         one, if there is one that has not."""
         lost_by = self._lost_by[item.name]
-        elsewhere = member.node.id in lost_by and not self._members.keys() <= set(lost_by)
+        elsewhere = member.node.id in lost_by and not self._members.keys() <= lost_by
         return not elsewhere and member.has_room(self._need(member, [item]))
 
     def _start(self, member: _Member) -> LayerStarted:
@@ -322,12 +323,14 @@ class ClusterWorkers:
         and has no score at last."""
         names = [item.name for item in started.items]
         if len(names) == 1 and not lost.with_node:
-            self._lost_by[names[0]].append(started.member.node.id)
-            if len(self._lost_by[names[0]]) == _TRIES:
+            self._ended[names[0]] += 1
+            if self._ended[names[0]] == _TRIES:
                 yield from self._failed(
                     names[0], f"its process ended {_TRIES} times: {lost.reason}"
                 )
                 return
+        for name in names:
+            self._lost_by[name].add(started.member.node.id)
         self._said.again |= set(names)
         self._pile.put_back([self._item(name, alone=not lost.with_node) for name in names])
         self._looked = 0.0
