@@ -258,3 +258,31 @@ def test_answers_that_mean_harm_are_errors(
     online.hostile[f"READ /signed/{REPO}/nowhere"] = plain(b"", 302, Location="nowhere")
     with pytest.raises(HubError):
         read(file, 100, 200)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_client_that_was_closed_elsewhere_is_made_anew(
+    file: RemoteFile, online: FakeHub, shard: Path
+) -> None:
+    from huggingface_hub.utils import close_session  # type: ignore[attr-defined]
+
+    reader, data = RangeReader({"it": file}), bytearray(10)
+    for start in (0, 100, 200):
+        reader.fetch("it", start, memoryview(data))
+        assert data == shard.read_bytes()[start : start + 10]
+        close_session()
+
+
+def test_a_certificate_that_is_not_trusted_is_not_waited_for(
+    file: RemoteFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    class ConnectError(Exception):
+        """As the client has it."""
+
+    def refuse(*_: object) -> None:
+        raise ConnectError("CERTIFICATE_VERIFY_FAILED: certificate verify failed")
+
+    monkeypatch.setattr(location, "request", refuse)
+    with pytest.raises(HubError, match="its certificate is not trusted"):
+        read(file)
+    assert clock.now == 1000
