@@ -19,7 +19,7 @@ from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import Pieces
 from spectrum_tui.core.errors import HubError, SpectrumError
 from spectrum_tui.core.hub.errors import RateLimitedError, named_wait, not_a_hub, translate
-from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client, is_hub
+from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client
 from spectrum_tui.core.hub.location import (
     TIMEOUT,
     Location,
@@ -242,7 +242,7 @@ class _Range:
             if seconds < float("inf"):
                 raise RateLimitedError(seconds)
             raise_for_status(response)
-        if is_hub(url) and file.commit:
+        if url == file.url and file.commit:  # the hub itself
             raise_for_status(response)
         if self._refused or status not in _REFUSED:
             raise self._said(url, response)

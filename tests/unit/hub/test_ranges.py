@@ -18,7 +18,7 @@ from spectrum_tui.core.hub import location, outage, read_remote
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
 from tests.fake_hub import CHUNK, GOOD_TOKEN, FakeHub
-from tests.hostile_answers import plain
+from tests.hostile_answers import Answer, endless, plain
 
 REPO = "org/large"
 NAME = "model.safetensors"
@@ -244,3 +244,17 @@ def test_an_address_without_encryption_is_not_used(
     monkeypatch.setattr(location, "request", lambda *_: answer)
     with pytest.raises(HubError, match="without encryption"):
         read(replace(file, url="https://hub/x"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [endless(206), plain(b"", 302), plain(b"", 302, Location="nowhere"), plain(b"", 404)],
+    ids=["endless", "redirect to nothing", "redirect to itself", "not there"],
+)
+def test_answers_that_mean_harm_are_errors(
+    answer: Answer, file: RemoteFile, online: FakeHub
+) -> None:
+    online.hostile[f"READ /signed/{REPO}/{NAME}"] = answer
+    online.hostile[f"READ /signed/{REPO}/nowhere"] = plain(b"", 302, Location="nowhere")
+    with pytest.raises(HubError):
+        read(file, 100, 200)
