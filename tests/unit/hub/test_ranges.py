@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from spectrum_tui.core.errors import HubError, ModelChangedError
 from spectrum_tui.core.hub import location, outage, read_remote
+from spectrum_tui.core.hub.errors import RateLimitedError
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
 from tests.fake_hub import CHUNK, GOOD_TOKEN, FakeHub
@@ -286,3 +287,23 @@ def test_a_certificate_that_is_not_trusted_is_not_waited_for(
     with pytest.raises(HubError, match="its certificate is not trusted"):
         read(file)
     assert clock.now == 1000
+
+
+def test_an_address_is_asked_for_anew_at_the_end_of_its_life(
+    file: RemoteFile, online: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(location, "LIFE", -1.0)
+    reader = RangeReader({"it": file})
+    for _ in range(3):
+        reader.fetch("it", 0, memoryview(bytearray(10)))
+    assert reader.resolves() == 3
+
+
+def test_what_one_thread_is_told_holds_the_others(
+    file: RemoteFile, online: FakeHub, clock: Clock
+) -> None:
+    reader = RangeReader({"it": file})
+    reader.outage.limited(RateLimitedError(7.0), iter(()))
+    assert clock.now == 1000
+    reader.fetch("it", 0, memoryview(bytearray(10)))
+    assert clock.now == pytest.approx(1007, abs=0.2)
