@@ -60,8 +60,10 @@ threading.Thread(target=worker._serve, daemon=True).start()
 def until(*kinds):
     for line in lines:
         message = wire.decode(line)
-        heard.append(type(message).__name__)
-        if heard[-1] in kinds:
+        name = type(message).__name__
+        if name not in ("DownloadProgress", "Ready"):  # that come at any time
+            heard.append(name)
+        if name in kinds:
             return message
 
 def scan(number, types):
@@ -78,7 +80,7 @@ with open(scan(2, ("mlp.experts.gate_up_proj",)).path) as file:
     scores = file.read()
 again = len(heard)
 scan(3, ("mlp.experts.down_proj",))
-answer = [local, [each for each in heard if each != "DownloadProgress"], heard[again:], scores]
+answer = [local, heard, heard[again:], scores]
 answer.append(hub.find_local("org/mixtral"))
 """
 

@@ -39,6 +39,7 @@ from spectrum_tui.core.checkpoint.shards import (
 )
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
+from spectrum_tui.core.gc_pause import without_collections
 
 MAX_HEADER = 100_000_000
 """Bytes; the cap of the safetensors library itself."""
@@ -185,6 +186,7 @@ class Checkpoint:
         return {t.file: t.state for t in self.tensors if t.state is not None}
 
 
+@without_collections()
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Describe the model in `folder`; raise CheckpointError with the file that is at fault."""
     checkpoint = _unread(folder)

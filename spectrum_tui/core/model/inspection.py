@@ -163,6 +163,7 @@ def _read_folder(folder: Path) -> Checkpoint:
         raise unreadable(folder, exc) from None
 
 
+@without_collections()
 def describe(
     typed: str,
     origin: Origin,
@@ -177,11 +178,10 @@ def describe(
     if quantisation.refuse:
         raise CheckpointError(quantisation.refuse, SCAN_INSTEAD, field="model")
     check_named_weights(checkpoint, name or typed)
-    model = model_layers(checkpoint)
-    dequantised = None
-    if quantisation.method:
-        dequantised = _dequantised_if_known(checkpoint)
-    else:
+    dequantised = _dequantised_if_known(checkpoint) if quantisation.method else None
+    loaded = replace(checkpoint, tensors=dequantised.tensors) if dequantised else checkpoint
+    model = model_layers(loaded)
+    if not quantisation.method:
         _check_scorable(typed, model)
     is_local = origin not in ("hub", "web")
     take_over(checkpoint)
@@ -193,7 +193,7 @@ def describe(
         folder=str(checkpoint.folder) if is_local else "",
         revision=revision,
         architecture=_architecture(checkpoint),
-        parameters=model.total_parameters + (dequantised.unpacked if dequantised else 0),
+        parameters=model.total_parameters,
         tensors=len(checkpoint.tensors),
         shards=len(checkpoint.shards),
         nbytes=checkpoint.nbytes,

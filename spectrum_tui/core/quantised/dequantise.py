@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spectrum_tui.core.checkpoint.headers import Checkpoint
+from spectrum_tui.core.checkpoint.headers import Checkpoint, Tensor
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.naming.parameters import StoredSource, plain_source
 from spectrum_tui.core.quantised import detect
@@ -38,11 +38,10 @@ class Dequantised:
     dropped: tuple[str, ...] = ()
 
     @property
-    def unpacked(self) -> int:
-        """How many elements more there are than are stored: packed ones count for several, scales
-        for none."""
-        decoded = (source for source in self.sources if source.decode is not None)
-        return sum(source.numel - sum(part.numel for part in source.parts) for source in decoded)
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return the sources as if they were stored as their values: for what names, shapes and
+        sizes tell, not to be read."""
+        return tuple(map(_as_if_stored, self.sources))
 
 
 def dequantise(checkpoint: Checkpoint, *, allow_gptq: bool = False) -> Dequantised:
@@ -69,6 +68,20 @@ def dequantise(checkpoint: Checkpoint, *, allow_gptq: bool = False) -> Dequantis
     kept = decoded | rest
     sources = tuple(kept[t.name] for t in checkpoint.tensors if t.name in kept)
     return Dequantised(sources, quantisation, dropped)
+
+
+def _as_if_stored(source: StoredSource) -> Tensor:
+    first = source.parts[0]
+    if source.decode is None:
+        return first
+    return Tensor(
+        name=source.name,
+        shape=source.shape,
+        dtype=source.dtype,
+        file=first.file,
+        start=first.start,
+        end=first.start + source.nbytes,
+    )
 
 
 def _as_stored(checkpoint: Checkpoint, quantisation: Quantisation) -> Dequantised:

@@ -8,7 +8,7 @@ node ends goes to another, so that each matrix is written down once.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ _ON_A_GPU = 4
 _TRIES = 3
 """Processes that a matrix may take down by itself before it counts as failed."""
 _IN_A_ROW = 4
-"""Orders that a node may lose, one after the other and none done, before it takes no part."""
+"""Orders that a node may lose, others and none done in between, before it takes no part."""
 _LOOK = 2.0
 """Seconds between two looks at which nodes there are."""
 
@@ -94,7 +94,7 @@ class _Member:
     cores: int = 0
     memory: int = 0
     seconds_per_cost: float = 0.0
-    lost: int = 0
+    lost: set[str] = field(default_factory=set)
 
     def has_room(self, need: int) -> bool:
         """Return whether another order can be in work here: always the first one."""
@@ -181,6 +181,7 @@ class ClusterWorkers:
         self._out: set[str] = set()
         self._started: dict[object, _Started] = {}
         self._ended: Counter[str] = Counter()
+        self._lost_by: defaultdict[str, set[str]] = defaultdict(set)
         self._said = _Said()
         self._looked = 0.0
         self._waits = False
@@ -240,9 +241,16 @@ class ClusterWorkers:
         while given and len(self._pile):
             given = False
             for member in sorted(self._members.values(), key=_load):
-                if len(self._pile) and member.has_room(self._need(member, [self._pile.top])):
+                if len(self._pile) and self._may_take(member, self._pile.top):
                     yield self._start(member)
                     given = True
+
+    def _may_take(self, member: _Member, item: Item) -> bool:
+        """Return whether a node has room for a matrix, and has not lost it: then it goes to another
+        one, if there is one that has not."""
+        lost_by = self._lost_by[item.name]
+        elsewhere = member.node.id in lost_by and not self._members.keys() <= lost_by
+        return not elsewhere and member.has_room(self._need(member, [item]))
 
     def _start(self, member: _Member) -> LayerStarted:
         places = sum(one.places for one in self._members.values())
@@ -269,7 +277,9 @@ class ClusterWorkers:
 
     def _need(self, member: _Member, items: Sequence[Item]) -> int:
         if member.gpu:
-            return _BASE + max(held_bytes(self._place[item.name][0].layer) for item in items)
+            return _BASE + member.at_once * max(
+                held_bytes(self._place[item.name][0].layer) for item in items
+            )
         return _BASE + max(item.need for item in items)
 
     def _take(self, started: _Started, answer: Answer | Lost) -> Iterator[ScanEvent]:
@@ -284,7 +294,7 @@ class ClusterWorkers:
         elif answer.refused is not None:
             yield from self._refused(started, answer.refused)
         else:
-            member.lost = 0
+            member.lost.clear()
             yield from self._scored(started, answer)
 
     def _scored(self, started: _Started, answer: Answer) -> Iterator[ScanEvent]:
@@ -319,11 +329,13 @@ class ClusterWorkers:
                     names[0], f"its process ended {_TRIES} times: {lost.reason}"
                 )
                 return
+        for name in names:
+            self._lost_by[name].add(started.member.node.id)
         self._said.again |= set(names)
         self._pile.put_back([self._item(name, alone=not lost.with_node) for name in names])
         self._looked = 0.0
-        started.member.lost += 1
-        if started.member.lost == _IN_A_ROW:
+        started.member.lost.add(names[0])
+        if len(started.member.lost) == _IN_A_ROW and started.member.node.id not in self._out:
             yield self._without(started.member, f"it lost {_IN_A_ROW} orders ({lost.reason})")
 
     def _refused(self, started: _Started, told: Mapping[str, str]) -> Iterator[ScanEvent]:

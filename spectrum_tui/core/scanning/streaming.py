@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from spectrum_tui.core.checkpoint.sources import served
 from spectrum_tui.core.errors import HubError, InputError
@@ -115,7 +116,7 @@ def reading_ahead(reader: RangeReader | None, workers: object) -> Iterator[None]
     pool = POOL if free is None else min(POOL, free // SHARE)
     ahead = ReadAhead(reader, plan, slots=max(2, pool // SEGMENT))
     workers.scored = ahead.release
-    with served(reader.files, ahead), _telling(reader, plan.nbytes, workers):
+    with served(reader.files, ahead), _telling(reader, plan.nbytes, workers, ahead.release):
         ahead.start()
         try:
             yield
@@ -146,20 +147,35 @@ def _whole_files(reader: RangeReader, workers: Workers) -> Iterator[None]:
 
 
 @contextmanager
-def _telling(reader: RangeReader, total: int, workers: Workers) -> Iterator[None]:
+def _telling(
+    reader: RangeReader,
+    total: int,
+    workers: Workers,
+    release: Callable[[str], None] = lambda name: None,
+) -> Iterator[None]:
     over = threading.Event()
-    threading.Thread(target=_tell, args=(reader, total, workers, over), daemon=True).start()
+    work = partial(_tell, reader, total, workers, release, over)
+    threading.Thread(target=work, daemon=True).start()
     try:
         yield
     finally:
         over.set()
 
 
-def _tell(reader: RangeReader, total: int, workers: Workers, over: threading.Event) -> None:
-    """Report what has come until the work is over."""
+def _tell(
+    reader: RangeReader,
+    total: int,
+    workers: Workers,
+    release: Callable[[str], None],
+    over: threading.Event,
+) -> None:
+    """Report what has come until the work is over; after a stop, have nothing fetched for what will
+    not be begun."""
     before = reader.traffic.nbytes
     seen = deque([(time.monotonic(), 0)], maxlen=WINDOW)
     while not over.wait(TICK):
+        for name in workers.left_out():
+            release(name)
         came = reader.traffic.nbytes - before
         seen.append((time.monotonic(), came))
         (start, first), (now, last) = seen[0], seen[-1]

@@ -196,6 +196,29 @@ def test_a_matrix_that_takes_every_process_down_has_no_score(
     assert end_of(events).failed == 1
 
 
+def test_what_one_node_lost_another_one_scores(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node with a fault of its own fails no matrix, however often it is the first to be free."""
+    nodes = Nodes([ONE, TWO], lambda node, order: CRASHED if node is TWO else None)
+    events = scanned(nodes, folder, monkeypatch)
+    assert failures_of(events) == {}
+    assert notes_of(events) == ["two takes no part: it lost 4 orders (it was killed)"]
+
+
+def test_a_matrix_that_two_nodes_lose_costs_none_of_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = "lm_head"
+    nodes = Nodes([ONE, TWO], lambda node, order: CRASHED if bad in order.names else None)
+    events = scanned(nodes, folder, monkeypatch)
+    assert list(failures_of(events)) == [bad]
+    assert notes_of(events) == []
+    tried = [host for host, order in nodes.orders if bad in order.names]
+    assert len(tried) == 3
+    assert tried[0] != tried[1]
+
+
 def test_a_failed_matrix_is_told_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = "model.layers.0.mlp.up_proj"
     folder = save(tmp_path / "m", spoil(llama(2), bad, float("nan")))

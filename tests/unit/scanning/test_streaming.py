@@ -335,3 +335,15 @@ def test_a_whole_file_that_is_another_is_not_used(model: Streamed) -> None:
 def _raise_end(events: list[Any]) -> None:
     """The error that stopped a scan."""
     raise HubError(end(events).notes[-1])
+
+
+def test_after_a_stop_nothing_more_is_fetched(
+    model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "TICK", 0.001)
+    monkeypatch.setattr(streaming, "SEGMENT", 1500)
+    found = inspect_model(REPO)
+    model.hub.delay = 0.01
+    events = model.scan(found, cancelled=lambda: len(model.hub.requests) > 20, batch_size=1)
+    assert end(events).reason == "stopped"
+    assert model.fetched() < sum(path.stat().st_size for path in model.folder.glob("*.s*")) / 2

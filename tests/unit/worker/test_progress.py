@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from spectrum_tui.core.events import (
+    Fetched,
     LayerDone,
     LayerFailed,
     LayerRescored,
@@ -17,7 +18,7 @@ from spectrum_tui.core.events import (
     ScanEnded,
     ScanStarted,
 )
-from spectrum_tui.worker.progress import RECENT, ScanProgress
+from spectrum_tui.worker.progress import RECENT, ScanProgress, network_line
 
 
 class Clock:
@@ -163,6 +164,29 @@ def test_a_matrix_longer_than_the_window_has_a_rate(progress: ScanProgress, cloc
         clock.time += 40
         progress.feed(done(i))
     assert progress.snapshot().layers_per_second == pytest.approx(1 / 40)
+
+
+def test_the_time_left_is_that_of_the_network_where_it_takes_longer(
+    progress: ScanProgress, clock: Clock
+) -> None:
+    progress.feed(started(layers=3, cost=30.0))
+    progress.feed(LayerStarted("layers.0.mlp", "mlp", (4, 8), 10.0))
+    clock.time += 1
+    progress.feed(done(0))
+    assert progress.snapshot().eta == pytest.approx(2.0)
+    progress.feed(Fetched(100, 1000, 10.0))
+    assert progress.snapshot().eta == pytest.approx(90.0)
+    progress.feed(Fetched(990, 1000, 10.0))
+    assert progress.snapshot().eta == pytest.approx(2.0)
+    progress.feed(Fetched(990, 1000, 0.0, "Nobody answers."))
+    assert progress.snapshot().eta == pytest.approx(2.0)
+
+
+def test_how_the_network_goes_on_is_one_line() -> None:
+    assert network_line(Fetched(12_300_000_000, 163 * 10**9, 42e6)) == "42.0 MB/s · 12.3 of 163 GB"
+    assert network_line(Fetched(900, 2000, 0.0, "Gone.")).startswith(
+        "waiting for the network · 900"
+    )
 
 
 def test_resumed_layers_count_but_never_speed_up(progress: ScanProgress, clock: Clock) -> None:
