@@ -9,15 +9,19 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("ray")
 
+from spectrum_tui.cli.main import main
+from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, ScanEnded, ScanEvent
 from spectrum_tui.core.journal.journal import read_journal
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.scanning import ray_cluster
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import experts, llama, save, spoil
@@ -173,3 +177,28 @@ def test_cancelled_what_is_in_work_is_kept(two_nodes: Any, slow: Path) -> None:
     assert isinstance(events[-1], ScanEnded)
     assert events[-1].reason == "stopped"
     assert 0 < events[-1].done == lines_of(slow) < 9
+
+
+def test_an_address_where_nothing_answers(tmp_path: Path, capsys: Capture) -> None:
+    folder = save(tmp_path / "m", llama(1))
+    assert main(["scan", str(folder), "--cluster", "ray://127.0.0.1:1"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("spectrum-tui: No cluster answers at ray://127.0.0.1:1 (Connection refu")
+
+
+def test_a_head_that_is_gone_ends_the_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be silent for a while: nodes work on without it."""
+    outside = SimpleNamespace(is_connected=lambda: False)
+    ray = SimpleNamespace(
+        util=SimpleNamespace(client=SimpleNamespace(ray=outside)),
+        get_runtime_context=lambda: SimpleNamespace(gcs_address="127.0.0.1:1"),
+        remote=lambda **_: lambda function: function,
+    )
+    cluster = ray_cluster.RayCluster(ray)
+    assert cluster.nodes() == []
+    assert not cluster.lost
+    monkeypatch.setattr(ray_cluster, "_PATIENCE", 0.01)
+    time.sleep(0.02)
+    with pytest.raises(ScanError, match="cannot be reached any more"):
+        cluster.nodes()
+    assert cluster.lost

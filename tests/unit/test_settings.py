@@ -63,6 +63,7 @@ def test_a_scan_reads_every_setting_that_changes_it(settings: Settings) -> None:
     [n for n, option in OPTIONS.items() if option.changes == "speed" and n != "cluster"],
 )
 def test_what_changes_the_speed_changes_no_score(name: str, settings: Settings) -> None:
+    """Of a cluster, `tests/cluster` shows it."""
     before = scanned(settings)
     assert scanned(replace(settings, **AFRESH | {name: OTHER[name]})) == before
 

@@ -19,7 +19,7 @@ from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import Pieces
 from spectrum_tui.core.errors import HubError, SpectrumError
 from spectrum_tui.core.hub.errors import RateLimitedError, named_wait, not_a_hub, translate
-from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client, is_hub
+from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client
 from spectrum_tui.core.hub.location import (
     TIMEOUT,
     Location,
@@ -195,6 +195,8 @@ class _Range:
 
     def _after(self, exc: Exception, wait: Iterator[float]) -> None:
         """Wait where the failure may pass; raise what it means otherwise."""
+        if "certificate" in str(exc).lower():
+            raise lost(exc) from None
         if not _may_pass(exc):
             raise translate(exc, self._place.file.repo, self._place.file.commit) from None
         self._reader.outage.wait(exc, wait)
@@ -220,6 +222,10 @@ class _Range:
                 self._take(response)
 
     def _moved(self, url: str, response: Any) -> None:
+        file = self._place.file
+        announced = response.headers.get("x-linked-etag", "").strip('"')
+        if file.blob and url == file.url and announced != file.blob:
+            raise not_a_hub()
         target = urljoin(url, response.headers.get("location", ""))
         check_downgrade(url, target)
         if not self._place.move(url, target):
@@ -242,7 +248,7 @@ class _Range:
             if seconds < float("inf"):
                 raise RateLimitedError(seconds)
             raise_for_status(response)
-        if is_hub(url) and file.commit:
+        if url == file.url and file.commit:  # the hub itself
             raise_for_status(response)
         if self._refused or status not in _REFUSED:
             raise self._said(url, response)
@@ -302,5 +308,7 @@ def _may_pass(exc: Exception) -> bool:
     names = {cls.__name__ for cls in type(exc).__mro__}
     if "LocalProtocolError" in names or "UnsupportedProtocol" in names:
         return False
+    if isinstance(exc, RuntimeError) and "closed" in str(exc):
+        return True  # the client, by the hub's library after an error elsewhere: there is a new one
     status = getattr(getattr(exc, "response", None), "status_code", 0)
     return bool(status in _PASSING or names & {"TransportError", "TimeoutError"})

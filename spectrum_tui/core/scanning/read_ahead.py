@@ -4,6 +4,9 @@ A fixed pool of slots holds what has come. Whoever reads never waits for a slot:
 begun to fetch, it fetches itself, so that no order of matrices can come to a standstill. A slot is
 given back once its matrix is scored, as a QR decomposition reads a second time; a quarter of the
 pool keeps what was just read, the rest of it goes as soon as another segment needs the room.
+
+Where the pool is full the CPU is the limit: then one connection fetches, as more of them would only
+take the interpreter from those who compute, until somebody finds that a segment is not there.
 """
 
 from __future__ import annotations
@@ -59,6 +62,8 @@ class ReadAhead:
         self._next = 0
         self._closed = False
         self._error: BaseException | None = None
+        self._allowed = self._most = connections
+        self._fetching = 0
         self._changed = threading.Condition()
         count = min(connections, len(self._pool), len(plan.segments))
         self._threads = [
@@ -98,6 +103,9 @@ class ReadAhead:
         while (segment := self._take()) is not None:
             assert segment.data is not None
             self._bring(segment, segment.data)
+            with self._changed:
+                self._fetching -= 1
+                self._changed.notify_all()
 
     def _take(self) -> Segment | None:
         """Return the next segment, with a slot; None where nothing is to be fetched any more."""
@@ -107,11 +115,14 @@ class ReadAhead:
                     self._next += 1
                 if self._closed or self._error or self._next == len(self._plan.segments):
                     return None
-                if self._free or self._make_room():
-                    break
+                if self._fetching < self._allowed:
+                    if self._free or self._make_room():
+                        break
+                    self._allowed = 1
                 self._changed.wait()
             segment = self._plan.segments[self._next]
             self._next += 1
+            self._fetching += 1
             self._place(segment)
             return segment
 
@@ -176,6 +187,9 @@ class ReadAhead:
     def _copied(self, segment: Segment, at: int, target: memoryview, *, strided: bool) -> bool:
         """Copy from a segment that is there or coming; False where the reader is to fetch."""
         with self._changed:
+            if segment.state in ("waiting", "coming") and self._allowed < self._most:
+                self._allowed = self._most
+                self._changed.notify_all()
             bring = segment.state in ("waiting", "gone")
             if bring and not self._has_place(segment, strided=strided):
                 segment.state = "gone"

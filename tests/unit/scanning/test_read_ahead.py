@@ -295,3 +295,21 @@ def test_scales_come_with_their_weights() -> None:
     expert = MatrixRef("", 1, 50, Window(source, 3, 50))
     one = Model([expert], far + 32).plan(2**20)
     assert [(s.start, s.end) for s in one.segments] == [(250, 716), (far + 12, far + 16)]
+
+
+def test_one_connection_fetches_while_the_pool_is_full() -> None:
+    model = Model.of(*[(30, 30)] * 40)
+    line = Line(model.size, slowest=0.002)
+    ahead = ahead_of(line, model.plan(1800), 4, 1800, 8)
+    time.sleep(0.05)
+    line.most = 0
+    for i, matrix in enumerate(model.matrices[:20]):
+        time.sleep(0.006)  # the CPU is the limit
+        read(ahead, matrix)
+        ahead.release(f"m{i}")
+    assert line.most <= 2 and ahead._allowed == 1
+    for i, matrix in enumerate(model.matrices[20:], 20):
+        read(ahead, matrix)
+        ahead.release(f"m{i}")
+    assert line.most > 2  # the network is
+    ahead.finish()
