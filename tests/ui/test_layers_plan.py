@@ -44,6 +44,14 @@ async def test_the_time_is_known_once_the_machine_is_measured() -> None:
         assert "about 1 min" in app.plan()
 
 
+async def test_the_time_of_a_cluster_is_not_that_of_this_machine() -> None:
+    app = Host(settings=Settings(cluster="auto"))
+    app.layers.set_ready(READY)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        assert "no estimate for a cluster" in app.plan()
+
+
 async def test_a_machine_measured_before_the_screen_opens() -> None:
     app = Host(settings=Settings(device="cpu"))
     app.layers.set_ready(READY)

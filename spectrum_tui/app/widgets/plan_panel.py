@@ -28,6 +28,7 @@ LABEL = 13
 NORMS = "Norms start unchecked: 1-D weights all score 1.0 and rank by file order."
 WAITS = ("waits for the exact names", "· s takes back")
 NOTHING_LEFT = ("every score is there,", "nothing is read")
+NO_ESTIMATE = "no estimate for {}"
 NOTHING_CHECKED = "Check at least one type."
 
 
@@ -79,7 +80,7 @@ def estimate(
     except InputError:
         used = []
     if not used:
-        return f"no estimate for {device}", ""
+        return NO_ESTIMATE.format(device), ""
     seconds = plan.cost / sum(1.0 / speeds[name] for name in used)
     limit = "at most " if at_most and seconds >= 1 else ""  # "less than 1 s" is a limit itself
     where = used[0] if len(used) == 1 else f"{len(used)} GPUs"
@@ -294,6 +295,8 @@ class PlanPanel(Vertical):
     def _estimate(self, plan: CheckedTypes) -> tuple[str, str]:
         if plan.layers and plan.scored - self._unusable(plan) == plan.layers and not self.fresh:
             return NOTHING_LEFT
+        if self.settings.cluster:
+            return NO_ESTIMATE.format("a cluster"), ""  # of nodes that are not known yet
         kept = plan.scored > self._unusable(plan) and not self.fresh
         return estimate(plan, self.ready, self.settings.device, at_most=kept)
 

@@ -110,12 +110,14 @@ class Torch:
         """Return what an eigenvalue that was computed in float32 is off by at most, in units of
         2^-24: (of each itself, descending, of the root mean square of all).
 
-        Measured with a solver in float32: 8·sqrt(k) of itself among the largest tenth, 35 below,
-        and 12 of the root mean square.
+        Measured with MKL over normal, trained, shifted, sparse, steep and orthogonal matrices of
+        20 to 2,048 columns: 8·sqrt(k) of itself among the largest tenth, 35 below; and beyond 60
+        of itself 55 of the root mean square, in a steep one of 1,024. On no GPU was it measured,
+        whose sums are as long: so the margin.
         """
-        relative = np.full(short, 60.0)
-        relative[: -(-short // 10)] = max(60.0, 10.0 * np.sqrt(short))
-        return relative, 20.0
+        relative = np.full(short, 120.0)
+        relative[: -(-short // 10)] = max(120.0, 20.0 * np.sqrt(short))
+        return relative, 80.0
 
     def is_finite(self, block: Array | torch.Tensor) -> bool:
         """Return whether a block holds neither NaN nor infinity."""

@@ -328,7 +328,7 @@ def qr_singular_values(matrix: StoredMatrix, device: str) -> FloatArray:
     the memory of R; about four times the work of the Gram matrix.
     """
     on = device_of(device)
-    return on.qr_singular_values(matrix.short, _finite(on, matrix.blocks()))
+    return on.qr_singular_values(matrix.short, _finite(on, matrix.blocks(chunks=on.chunks)))
 
 
 def _finite(device: Device, blocks: Iterable[Any]) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from spectrum_tui.core.errors import HubError, ModelChangedError
 from spectrum_tui.core.hub import location, outage, read_remote
+from spectrum_tui.core.hub.errors import RateLimitedError
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
 from tests.fake_hub import CHUNK, GOOD_TOKEN, FakeHub
@@ -258,3 +259,51 @@ def test_answers_that_mean_harm_are_errors(
     online.hostile[f"READ /signed/{REPO}/nowhere"] = plain(b"", 302, Location="nowhere")
     with pytest.raises(HubError):
         read(file, 100, 200)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_client_that_was_closed_elsewhere_is_made_anew(
+    file: RemoteFile, online: FakeHub, shard: Path
+) -> None:
+    from huggingface_hub.utils import close_session  # type: ignore[attr-defined]
+
+    reader, data = RangeReader({"it": file}), bytearray(10)
+    for start in (0, 100, 200):
+        reader.fetch("it", start, memoryview(data))
+        assert data == shard.read_bytes()[start : start + 10]
+        close_session()
+
+
+def test_a_certificate_that_is_not_trusted_is_not_waited_for(
+    file: RemoteFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    class ConnectError(Exception):
+        """As the client has it."""
+
+    def refuse(*_: object) -> None:
+        raise ConnectError("CERTIFICATE_VERIFY_FAILED: certificate verify failed")
+
+    monkeypatch.setattr(location, "request", refuse)
+    with pytest.raises(HubError, match="its certificate is not trusted"):
+        read(file)
+    assert clock.now == 1000
+
+
+def test_an_address_is_asked_for_anew_at_the_end_of_its_life(
+    file: RemoteFile, online: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(location, "LIFE", -1.0)
+    reader = RangeReader({"it": file})
+    for _ in range(3):
+        reader.fetch("it", 0, memoryview(bytearray(10)))
+    assert reader.resolves() == 3
+
+
+def test_what_one_thread_is_told_holds_the_others(
+    file: RemoteFile, online: FakeHub, clock: Clock
+) -> None:
+    reader = RangeReader({"it": file})
+    reader.outage.limited(RateLimitedError(7.0), iter(()))
+    assert clock.now == 1000
+    reader.fetch("it", 0, memoryview(bytearray(10)))
+    assert clock.now == pytest.approx(1007, abs=0.2)

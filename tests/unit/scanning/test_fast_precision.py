@@ -16,7 +16,13 @@ from spectrum_tui.core.events import LayerDone, LayerRescored
 from spectrum_tui.core.scanning.precision import Interval, undecided, undecided_in_groups
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.snr import spectrum_score
-from spectrum_tui.core.scoring.svd import EXACT, FAST, StoredMatrix, gram_singular_values
+from spectrum_tui.core.scoring.svd import (
+    EXACT,
+    FAST,
+    TORCH_ON_CPU,
+    StoredMatrix,
+    gram_singular_values,
+)
 from spectrum_tui.core.stored_types import Array, as_numpy
 from tests import oracle
 from tests.checkpoints import llama, save
@@ -77,10 +83,11 @@ def families() -> Iterator[tuple[str, torch.Tensor]]:
                 yield f"{name} {rows}x{columns} {dtype}", tensor.to(dtype)
 
 
-def test_the_float32_bound_bounds_the_true_error() -> None:
+@pytest.mark.parametrize("device", ["cpu", TORCH_ON_CPU])
+def test_the_float32_bound_bounds_the_true_error(device: str) -> None:
     for name, tensor in families():
         matrix = StoredMatrix(InMemory(tensor), *tensor.shape)
-        values, errors = gram_singular_values(matrix, "cpu", FAST)
+        values, errors = gram_singular_values(matrix, device, FAST)
         true = oracle.singular_values(tensor.double().numpy())
         assert (np.abs(values - true) <= errors).all(), name
         assert errors[0] < 1e-3 * true[0], name  # it says something
