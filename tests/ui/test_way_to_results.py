@@ -84,7 +84,7 @@ async def test_a_scan_downloads_its_model_first(app: SpectrumApp, control: Direc
         await until(pilot, lambda: at(app, LayersScreen))
         panel = app.screen.query_one(PlanPanel)
         assert str(panel.query_one("#start", Button).label) == "Download and scan (s)"
-        assert "downloads 2.00 kB first" in str(panel.query_one("#download-first", Static).visual)
+        assert "downloads 2.00 kB first" in str(panel.query_one("#where-from", Static).visual)
         await pilot.press("s")
         await until(pilot, lambda: control.requests("scan"))
         request = control.requests("scan")[0]

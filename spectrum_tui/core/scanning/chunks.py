@@ -36,16 +36,18 @@ class Pile:
         """The one that is taken first."""
         return self._items[0]
 
-    def take(self, seconds_per_cost: float, processes: int) -> list[Item]:
-        """Take what one of `processes` does next: `MOST` seconds of work, and towards the end half
-        of an equal share, so that all end together. One matrix while the speed is unknown (0)."""
+    def take(self, seconds_per_cost: float, processes: int, at_once: int = 1) -> list[Item]:
+        """Take what one of `processes` does next, which computes `at_once`: `MOST` seconds of work,
+        and towards the end half of an equal share, so that all end together. As many as it can
+        begin with, while the speed is unknown (0)."""
         budget = 0.0
         if seconds_per_cost:
             budget = min(MOST / seconds_per_cost, self.cost / (2 * processes))
+        least = min(at_once, -(-len(self) // processes))
         taken = [self._items.popleft()]
         cost = taken[0].cost
         while self._items and not taken[0].alone and not self.top.alone:
-            if cost + self.top.cost > budget:
+            if len(taken) >= least and cost + self.top.cost > budget:
                 break
             cost += self.top.cost
             taken.append(self._items.popleft())

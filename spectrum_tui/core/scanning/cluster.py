@@ -28,7 +28,10 @@ from spectrum_tui.core.scanning.streaming import UNHASHED
 from spectrum_tui.core.scoring.metrics import FAILED
 
 _BASE = 700 * 2**20
-"""Bytes of a process of a node beside its matrix: Python, torch, and a model's names."""
+"""Bytes of a process of a node beside its matrices: Python, torch, and a model's names."""
+_CORES = 16
+"""Cores of a process at the most: each describes the model for itself, up to 0.9 GB and 10 s for
+one of 90,000 tensors, and asks a hub for its headers."""
 _ON_A_GPU = 4
 """Matrices at once on a GPU: one leaves most of it idle."""
 _TRIES = 3
@@ -84,23 +87,25 @@ def opened(plan: ClusterPlan | None) -> AbstractContextManager[Cluster | None]:
 
 @dataclass(slots=True)
 class _Member:
-    """A node that takes part: what is in work on it, and how fast its last order was, 0 before."""
+    """A node that takes part: how many processes it has room for, with how many cores and matrices
+    at once in each; what is in work on it, and how fast its last order was, 0 before."""
 
     node: Node
     places: int
-    gpu: bool
+    threads: int
     at_once: int
+    gpu: bool = False
     in_work: int = 0
-    cores: int = 0
-    memory: int = 0
     seconds_per_cost: float = 0.0
     lost: set[str] = field(default_factory=set)
 
-    def has_room(self, need: int) -> bool:
-        """Return whether another order can be in work here: always the first one."""
-        fits = not self.node.memory or self.memory + need <= self.node.memory
-        cores = self.gpu or self.cores < self.places
-        return self.in_work < self.places and cores and (fits or not self.in_work)
+    def fitting(self, need: int) -> int:
+        """Return how many matrices that take `need` bytes one of its processes has in work: at
+        least one, which says itself what it lacks."""
+        if not self.node.memory:
+            return self.at_once
+        free = self.node.memory / self.places - _BASE
+        return max(1, min(self.at_once, int(free // max(1, need))))
 
 
 @dataclass(slots=True)
@@ -109,8 +114,6 @@ class _Started:
 
     member: _Member
     items: list[Item]
-    order: Order
-    need: int
 
 
 def members(plan: ClusterPlan, nodes: Sequence[Node]) -> list[_Member]:
@@ -119,10 +122,11 @@ def members(plan: ClusterPlan, nodes: Sequence[Node]) -> list[_Member]:
 
 
 def _member(plan: ClusterPlan, node: Node) -> _Member:
-    if node.gpus and plan.device != CPU:  # a process each, whose threads share it
-        return _Member(node, node.gpus, gpu=True, at_once=plan.batch_size or _ON_A_GPU)
-    places = 0 if plan.device == "cuda" else min(node.cores, plan.batch_size or node.cores)
-    return _Member(node, places, gpu=False, at_once=1)
+    if node.gpus and plan.device != CPU:
+        return _Member(node, node.gpus, 1, plan.batch_size or _ON_A_GPU, gpu=True)
+    at_once = min(node.cores, plan.batch_size or node.cores) if plan.device != "cuda" else 0
+    places = min(at_once, -(-node.cores // _CORES))
+    return _Member(node, places, node.cores // max(1, places), at_once // max(1, places))
 
 
 def in_work(found: Sequence[_Member]) -> int:
@@ -242,7 +246,7 @@ class ClusterWorkers:
             given = False
             for member in sorted(self._members.values(), key=_load):
                 if len(self._pile) and self._may_take(member, self._pile.top):
-                    yield self._start(member)
+                    yield from self._start(member)
                     given = True
 
     def _may_take(self, member: _Member, item: Item) -> bool:
@@ -250,43 +254,35 @@ class ClusterWorkers:
         one, if there is one that has not."""
         lost_by = self._lost_by[item.name]
         elsewhere = member.node.id in lost_by and not self._members.keys() <= lost_by
-        return not elsewhere and member.has_room(self._need(member, [item]))
+        return not elsewhere and member.in_work < member.places
 
-    def _start(self, member: _Member) -> LayerStarted:
+    def _start(self, member: _Member) -> Iterator[LayerStarted]:
+        """Give a node an order; the events tell of as many matrices as are in work at once."""
         places = sum(one.places for one in self._members.values())
-        free = sum(one.places - one.in_work for one in self._members.values())
-        # Fewer matrices than cores: each gets several, which share its products.
-        threads = min(member.places - member.cores, max(1, free // len(self._pile)))
-        threads = 1 if member.gpu else threads
-        items = self._pile.take(member.seconds_per_cost, places)
+        need = self._need(member, self._pile.top)
+        at_once = member.fitting(need)
+        items = self._pile.take(member.seconds_per_cost, places, at_once)
         names = tuple(item.name for item in items)
-        if member.gpu:
-            order = Order(names, "cuda:0", self._precision, at_once=member.at_once)
-        else:
-            order = Order(names, CPU, self._precision, threads)
-        need = self._need(member, items)
+        device = "cuda:0" if member.gpu else CPU
+        order = Order(names, device, self._precision, member.threads, at_once)
+        memory = _BASE + at_once * need
         gpus = int(member.gpu)
-        handle = self._cluster.start(member.node, self._plan.reference, order, gpus, need)
-        self._started[handle] = _Started(member, items, order, need)
+        handle = self._cluster.start(member.node, self._plan.reference, order, gpus, memory)
+        self._started[handle] = _Started(member, items)
         member.in_work += 1
-        member.cores += threads
-        member.memory += need
-        work, index = self._place[names[0]]
-        cost = sum(item.cost for item in items)
-        return LayerStarted(names[0], work.layer.type, work.shape_of(index), cost)
+        first = names[:at_once]
+        cost = sum(item.cost for item in items) / len(first)
+        for name in first:
+            work, index = self._place[name]
+            yield LayerStarted(name, work.layer.type, work.shape_of(index), cost)
 
-    def _need(self, member: _Member, items: Sequence[Item]) -> int:
-        if member.gpu:
-            return _BASE + member.at_once * max(
-                held_bytes(self._place[item.name][0].layer) for item in items
-            )
-        return _BASE + max(item.need for item in items)
+    def _need(self, member: _Member, item: Item) -> int:
+        """Return the bytes of the node's own memory that a matrix takes while it is in work."""
+        return held_bytes(self._place[item.name][0].layer) if member.gpu else item.need
 
     def _take(self, started: _Started, answer: Answer | Lost) -> Iterator[ScanEvent]:
         member = started.member
         member.in_work -= 1
-        member.cores -= started.order.threads
-        member.memory -= started.need
         if isinstance(answer, Lost):
             yield from self._lost(started, answer)
         elif answer.changed is not None:
@@ -298,12 +294,10 @@ class ClusterWorkers:
             yield from self._scored(started, answer)
 
     def _scored(self, started: _Started, answer: Answer) -> Iterator[ScanEvent]:
-        # Those of a GPU are in work together: each took its part of the time, for the estimate.
-        part = answer.seconds / (sum(entry.seconds for entry, _ in answer.scores) or 1.0)
         for entry, spectrum in answer.scores:
             work, index = self._place[entry.layer]
             self._journal.append(entry, spectrum)
-            yield from work.add(index, entry.metrics, part * entry.seconds, error=entry.error)
+            yield from work.add(index, entry.metrics, entry.seconds, error=entry.error)
         for name, reason in answer.failed.items():
             yield from self._failed(name, reason)
         if not answer.failed:

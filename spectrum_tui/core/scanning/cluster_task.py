@@ -47,8 +47,8 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Matrices for one process of a node, by their names: on its cores one after the other, with
-    `threads` cores for each; on its GPU `at_once`."""
+    """Matrices for one process of a node, by their names, `at_once` of them in work: on `threads`
+    cores, those without a matrix helping with the others', or on its GPU."""
 
     names: tuple[str, ...]
     device: str
@@ -112,13 +112,14 @@ def _scored(model: _Model, order: Order) -> Answer:
             "Install the same versions of spectrum-tui and transformers on every node.",
         )
     kept, begin = _Collected(), time.perf_counter()
+    in_work = min(order.at_once, len(order.names))
     workers = Workers(
         [LayerWork(layers[name], {}, order.precision) for name in order.names],
         kept,
         devices=(order.device,),
         precision=order.precision,
-        workers=order.at_once,
-        helpers=order.threads - 1,
+        workers=in_work,
+        helpers=max(0, order.threads - in_work),
     )
     try:
         with reading_ahead(model.reader, workers):

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from spectrum_tui.cli.main import main
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.errors import InputError, ModelChangedError, ScanError
 from spectrum_tui.core.events import (
@@ -32,13 +33,14 @@ from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning import cluster
 from spectrum_tui.core.scanning.chunks import Item, Pile
 from spectrum_tui.core.scanning.cluster_task import Answer, Order, Reference, carry_out
+from spectrum_tui.core.scanning.layers import memory_need
 from spectrum_tui.core.scanning.ray_cluster import Lost, Node
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings, parse_cluster
 from tests.checkpoints import experts, llama, save, spoil
 from tests.commands import Capture
 from tests.fake_hub import FakeHub
-from tests.scans import failures_of, journal_of, scores_of
+from tests.scans import failures_of, journal_of, layers_of, scores_of
 from tests.streamed import REPO, stream_from
 
 MATRICES = 2 * 7 + 2
@@ -150,14 +152,17 @@ def test_the_scores_are_those_of_one_process(
     files = [tmp_path / out / "model_snr_results/snr_results_m.json" for out in ("alone", "out")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert set(nodes.given.values()) == {1}
-    assert nodes.most == {"one": 1, "two": 2}
+    assert nodes.most == {"one": 1, "two": 1}
+    assert {(host, order.at_once) for host, order in nodes.orders} == {("one", 1), ("two", 2)}
     lines = journal_of(folder).read_bytes().splitlines()
     assert len(lines) == len(nodes.given) == len(read_journal(journal_of(folder)))
     start = events[0]
     assert isinstance(start, ScanStarted)
     assert (start.device, start.batch_size) == ("2 nodes (3 cores)", 3)
     assert end_of(events).notes == ()
-    assert sum(isinstance(event, LayerStarted) for event in events) == len(nodes.orders)
+    told = [event.cost for event in events if isinstance(event, LayerStarted)]
+    assert len(told) == sum(min(order.at_once, len(order.names)) for _, order in nodes.orders)
+    assert sum(told) == pytest.approx(start.cost)
 
 
 @pytest.mark.parametrize("lost", [CRASHED, GONE])
@@ -215,7 +220,7 @@ def test_a_matrix_that_two_nodes_lose_costs_none_of_them(
     assert list(failures_of(events)) == [bad]
     assert notes_of(events) == []
     tried = [host for host, order in nodes.orders if bad in order.names]
-    assert len(tried) == 3
+    assert len(tried) == 4  # at first among others
     assert tried[0] != tried[1]
 
 
@@ -283,7 +288,7 @@ def test_files_that_change_on_a_node_end_the_scan(
 ) -> None:
     changed = {"kind": "ModelChangedError", "message": "x has changed.", "hint": "", "field": ""}
     nodes = Nodes(
-        [TWO], lambda node, order: Answer(changed=changed) if len(nodes.orders) > 4 else None
+        [ONE, TWO], lambda node, order: Answer(changed=changed) if len(nodes.orders) > 4 else None
     )
     with pytest.raises(ModelChangedError, match="x has changed"):
         scanned(nodes, folder, monkeypatch)
@@ -336,19 +341,23 @@ def test_nodes_read_a_model_of_the_hub_straight_from_there(
 
 
 class TestPlaces:
-    def places(self, *nodes: Node, **named: Any) -> list[tuple[str, int, bool]]:
+    def places(self, *nodes: Node, **named: Any) -> list[tuple[str, int, int, int]]:
+        """(host, processes, the cores of each, matrices at once in each)."""
         plan = cluster.ClusterPlan(address="auto", reference=Reference(), **named)
-        return [(one.node.host, one.places, one.gpu) for one in cluster.members(plan, nodes)]
+        found = cluster.members(plan, nodes)
+        return [(one.node.host, one.places, one.threads, one.at_once) for one in found]
 
-    def test_a_core_each_and_a_gpu_each(self) -> None:
-        assert self.places(ONE, TWO, GPUS) == [
-            ("one", 1, False), ("two", 2, False), ("gpus", 2, True),
-        ]  # fmt: skip
-        assert self.places(TWO, GPUS, batch_size=1) == [("two", 1, False), ("gpus", 2, True)]
+    def test_a_matrix_for_each_core_and_four_on_a_gpu(self) -> None:
+        found = self.places(ONE, TWO, GPUS, replace(TWO, cores=40))
+        assert found == [("one", 1, 1, 1), ("two", 1, 2, 2), ("gpus", 2, 1, 4), ("two", 3, 13, 13)]
+
+    def test_a_batch_size_is_for_each_node_or_gpu(self) -> None:
+        found = self.places(replace(TWO, cores=40), GPUS, batch_size=1)
+        assert found == [("two", 1, 40, 1), ("gpus", 2, 1, 1)]
 
     def test_a_device_that_is_asked_for(self) -> None:
-        assert self.places(TWO, GPUS, device="cpu") == [("two", 2, False), ("gpus", 4, False)]
-        assert self.places(TWO, GPUS, device="cuda") == [("gpus", 2, True)]
+        assert self.places(TWO, GPUS, device="cpu") == [("two", 1, 2, 2), ("gpus", 1, 4, 4)]
+        assert self.places(TWO, GPUS, device="cuda") == [("gpus", 2, 1, 4)]
         with pytest.raises(InputError, match="no device 'cuda:1'"):
             cluster.check_device("cuda:1")
 
@@ -363,10 +372,12 @@ class TestPlaces:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """At least one matrix: it says itself what it lacks."""
-        small = replace(TWO, cores=8, memory=2**30 + 2**29)
-        nodes = Nodes([small])
-        scanned(nodes, folder, monkeypatch)
-        assert nodes.most == {"two": 2}
+        need = max(memory_need(layer) for layer in layers_of(read_checkpoint(folder)))
+        for room, at_once in ((3.5 * need, 3), (0.0, 1)):
+            small = replace(TWO, cores=8, memory=int(cluster._BASE + room))
+            nodes = Nodes([small])
+            scanned(nodes, folder, monkeypatch, since=time.time(), types=("mlp.up_proj",))
+            assert {order.at_once for _, order in nodes.orders} == {at_once}
 
     def test_a_process_on_a_gpu_has_several_matrices_at_once(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -386,8 +397,9 @@ class TestPlaces:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         nodes = Nodes([replace(TWO, cores=8)])
-        scanned(nodes, folder, monkeypatch, types=("mlp.up_proj",))
-        assert [order.threads for _, order in nodes.orders] == [4, 4]
+        events = scanned(nodes, folder, monkeypatch, types=("mlp.up_proj",))
+        assert len(scores_of(events)) == 2
+        assert [(order.threads, len(order.names)) for _, order in nodes.orders] == [(8, 2)]
 
 
 class TestPile:
@@ -398,6 +410,11 @@ class TestPile:
         pile = Pile(self.items(1, 5, 3))
         assert [pile.take(0.0, 4)[0].cost for _ in range(3)] == [5, 3, 1]
         assert len(pile) == pile.cost == 0
+
+    def test_a_matrix_for_each_thread_and_no_more_than_a_share(self) -> None:
+        pile = Pile(self.items(*[1.0] * 10))
+        assert len(pile.take(0.0, 2, at_once=3)) == 3
+        assert len(pile.take(0.0, 2, at_once=16)) == 4
 
     def test_ten_seconds_of_work_then_less(self) -> None:
         pile = Pile(self.items(*[1.0] * 1000))
