@@ -103,15 +103,17 @@ def _scanned(
         cluster=_cluster(settings, inspection),
     )
     outcome = Outcome(notes=plan.notes)
+    unhashed: tuple[str, ...] = ()
     if reader is not None:
         summary = inspection.summary
         where = summary.model if inspection.web else f"commit {summary.revision[:12]}"
         plan = replace(plan, reader=reader)
-        outcome.notes += (UNHASHED.format(where),)  # for who reads the scores, not for the screen
+        unhashed = (UNHASHED.format(where),)  # for who reads the scores, not for the screen
     for event in scan(plan, cancelled=cancelled):
         outcome.add(event)
         yield event
     outcome.check()
+    outcome.notes += unhashed
     if outcome.done:
         result = build_result(inspection, plan, outcome).with_metric(settings.metric)
         folder = output if outcome.finished else _stopped_folder()
