@@ -1,4 +1,5 @@
-"""A scan on a GPU: times, and every score against the CPU's exact one.
+"""A scan on a GPU: times, every score against the CPU's exact one, and float32 against the bound on
+its errors, which was measured on CPUs alone.
 
 usage: python -m tests.benchmarks.bench_gpu [FOLDER OF A MODEL …]
 
@@ -20,16 +21,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from spectrum_tui.core.scanning.devices import full_float32
+from spectrum_tui.core.scoring.svd import FAST, StoredMatrix, gram_singular_values
 from tests.benchmarks.machine import describe
 from tests.benchmarks.models import Shape, write_model
+from tests.unit.scanning.test_fast_precision import InMemory, normal, with_signal
 
 SHAPES = (
     Shape("smollm2-135m", 30, 576, 1536, 49152, 9, 3),
     Shape("qwen-8-layers", 8, 1024, 3072, 151936, 16, 8, qwen=True),
     Shape("llama-1-block", 1, 4096, 14336, 512, 32, 8),
 )
+BOUND_SHAPES = ((600, 600), (3000, 1024), (1024, 1024), (2048, 2048))
 REPEATS = 2
 """Of each scan on the GPU; the faster one counts, since the first one loads kernels."""
 
@@ -119,9 +125,36 @@ def report(model: Path) -> None:
         )
 
 
+def float32_against_its_bound(device: str) -> None:
+    """Print the largest error of a value in float32, in units of the bound on it: above 1.00 the
+    bound is too narrow for this device."""
+    generator = torch.Generator().manual_seed(1)
+    for rows, columns in BOUND_SHAPES:
+        base = normal(generator, rows, columns)
+        chance = torch.rand(rows, columns, generator=generator)
+        kinds = {
+            "normal": base,
+            "trained": with_signal(generator, rows, columns),
+            "shifted": base + 3.0,
+            "sparse": base * (chance < 0.01),
+            "steep": base * torch.logspace(0, -2, columns),
+            "orthogonal": torch.linalg.qr(base).Q,
+        }
+        worst = []
+        for name, values in kinds.items():
+            matrix = StoredMatrix(InMemory(values.to(torch.bfloat16)), rows, columns)
+            exact = torch.linalg.svdvals(values.to(torch.bfloat16).double()).numpy()
+            found, errors = gram_singular_values(matrix, device, FAST)
+            worst.append((float(np.max(np.abs(found - exact) / errors)), name))
+        share, kind = max(worst)
+        print(f"float32, {rows}×{columns}: {share:.2f} of its bound ({kind})", flush=True)
+
+
 def main() -> None:
-    """Print what computes, then each model."""
+    """Print what computes, how good its float32 is, then each model."""
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; {describe()}")
+    with full_float32(["cuda:0"]):
+        float32_against_its_bound("cuda:0")
     for path in sys.argv[1:]:
         report(Path(path))
     with tempfile.TemporaryDirectory() as folder:

@@ -69,12 +69,13 @@ def families() -> Iterator[tuple[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(3)
     for rows, columns in ((40, 40), (64, 200), (400, 90), (200, 200)):
         base = normal(generator, rows, columns)
-        sparse = torch.rand(rows, columns, generator=generator) < 0.05
+        chance = torch.rand(rows, columns, generator=generator)
         made = {
             "normal": base,
             "trained": with_signal(generator, rows, columns),
             "shifted": base + 3.0,
-            "sparse": base * sparse,
+            "sparse": base * (chance < 0.05),
+            "nearly empty": base * (chance < 0.01),
             "steep": base * torch.logspace(0, -2, columns),
             "orthogonal": torch.linalg.qr(base.T if columns > rows else base).Q,
         }

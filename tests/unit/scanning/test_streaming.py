@@ -154,6 +154,18 @@ def test_what_is_finished_is_not_fetched_again(model: Streamed) -> None:
     assert model.fetched() == sum(new)
 
 
+def test_a_download_afterwards_has_the_scores_already(model: Streamed) -> None:
+    streamed = model.scan()
+    files = inspect_model(REPO).files
+    assert files is not None
+    hub_room.download(files, progress=lambda *_: None, cancelled=lambda: False)
+    local = inspect_model(REPO)
+    assert local.summary.is_local
+    later = model.scan(local)
+    assert {name for name in scores(later) if "norm" not in name} <= resumed(later)
+    assert scores(later) == scores(streamed)
+
+
 def test_progress_over_the_network_is_told(
     model: Streamed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
