@@ -130,7 +130,8 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     inspection = named_as(inspection, settings)
     introduce(inspection)
     if streaming:
-        say("it is scanned without a download: its values are read as they are needed")
+        say("it is scanned without a download: its values are read in ranges as they are needed,")
+        say("so that the hashes of whole files cannot be checked")
     if streaming or inspection.summary.is_local or settings.cluster:
         return inspection
     return as_far_as_known(_downloaded(inspection, signals), settings)

@@ -290,7 +290,7 @@ class Settings:
         flag="--download",
         takes="nothing",
         default=False,
-        help="download a model on the hub before it is scanned, even where the disk seems full",
+        help="download a model on the hub before it is scanned, in any case",
         changes="speed",
     )
     output_dir: str = setting(

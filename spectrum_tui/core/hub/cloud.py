@@ -14,7 +14,7 @@ from spectrum_tui.core.errors import HubError, InputError
 from spectrum_tui.core.hub.location import RemoteFile, changed_there
 from spectrum_tui.core.hub.outage import lost
 from spectrum_tui.core.hub.ranges import RangeReader
-from spectrum_tui.core.hub.web import Folder, Part, WebModel
+from spectrum_tui.core.hub.web import Folder, Part, WebModel, check_seen
 from spectrum_tui.core.text import safe
 
 SCHEMES = ("s3://", "gs://", "az://")
@@ -28,6 +28,7 @@ def is_in_a_bucket(model: str) -> bool:
 def read_cloud(url: str) -> WebModel:
     """Describe the model in a bucket, by its headers; raises HubError, CheckpointError, and
     InputError without the package that reads there."""
+    check_seen(url)
     _obstore()
     return Folder(f"{url.rstrip('/')}/", _beginning).read()
 

@@ -87,7 +87,14 @@ def read_web(url: str, patience: Patience | None = None) -> WebModel:
     return Folder(_checked(url), begin).read()
 
 
+def check_seen(url: str) -> None:
+    """Raise HubError for an address with characters that are not seen, or spaces."""
+    if not url.isprintable() or " " in url:
+        raise HubError(f"{url!r} is no usable address.", "Check it.", field="model")
+
+
 def _checked(url: str) -> str:
+    check_seen(url)
     try:
         parts = urlsplit(url)
         _ = parts.port

@@ -102,16 +102,18 @@ def _scanned(
         precision=settings.precision,
         cluster=_cluster(settings, inspection),
     )
+    outcome = Outcome(notes=plan.notes)
+    unhashed: tuple[str, ...] = ()
     if reader is not None:
         summary = inspection.summary
         where = summary.model if inspection.web else f"commit {summary.revision[:12]}"
-        note = UNHASHED.format(where)
-        plan = replace(plan, reader=reader, notes=(*plan.notes, note))
-    outcome = Outcome(notes=plan.notes)
+        plan = replace(plan, reader=reader)
+        unhashed = (UNHASHED.format(where),)  # for who reads the scores, not for the screen
     for event in scan(plan, cancelled=cancelled):
         outcome.add(event)
         yield event
     outcome.check()
+    outcome.notes += unhashed
     if outcome.done:
         result = build_result(inspection, plan, outcome).with_metric(settings.metric)
         folder = output if outcome.finished else _stopped_folder()

@@ -97,12 +97,15 @@ def test_what_a_folder_lacks_is_said(
         "https://example.org/model?x=1",
         "https://example.org:port/model",
         "https://[broken/model",
+        "https://example.org/\x1b[1mmodel",
+        "https://example.org/my model",
+        "https://",
     ],
 )
 def test_addresses_that_are_refused(address: str) -> None:
     with pytest.raises(SpectrumError) as caught:
         read_web(address)
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(caught.value) and "\x1b" not in str(caught.value)
 
 
 def test_nobody_there(online: FakeHub) -> None:

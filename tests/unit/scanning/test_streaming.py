@@ -4,6 +4,7 @@ nothing of what is finished."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import threading
 import time
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 import torch
 
+from spectrum_tui.core import disk
 from spectrum_tui.core import hub as hub_room
-from spectrum_tui.core.errors import HubError, InputError
+from spectrum_tui.core.errors import HubError, InputError, OutputError
 from spectrum_tui.core.events import Fetched, LayerDone, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub import outage
@@ -152,6 +154,18 @@ def test_what_is_finished_is_not_fetched_again(model: Streamed) -> None:
     assert len(resumed(events)) == 3
     new = [e.bytes for e in events if isinstance(e, LayerDone) and not e.resumed]
     assert model.fetched() == sum(new)
+
+
+def test_a_download_afterwards_has_the_scores_already(model: Streamed) -> None:
+    streamed = model.scan()
+    files = inspect_model(REPO).files
+    assert files is not None
+    hub_room.download(files, progress=lambda *_: None, cancelled=lambda: False)
+    local = inspect_model(REPO)
+    assert local.summary.is_local
+    later = model.scan(local)
+    assert {name for name in scores(later) if "norm" not in name} <= resumed(later)
+    assert scores(later) == scores(streamed)
 
 
 def test_progress_over_the_network_is_told(
@@ -330,6 +344,20 @@ def test_a_whole_file_that_is_another_is_not_used(model: Streamed) -> None:
         fake_hub._oids[str(path), state.st_size, state.st_mtime_ns] = oids[path]
     with pytest.raises(HubError, match="not the file that was announced"):
         _raise_end(model.scan(inspection))
+
+
+def test_a_disk_without_room_for_a_whole_file_ends_the_scan(
+    model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspection = inspect_model(REPO)
+    model.hub.no_ranges = True
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(disk, "replace", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        model.scan(inspection)
 
 
 def _raise_end(events: list[Any]) -> None:
