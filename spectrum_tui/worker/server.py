@@ -58,7 +58,7 @@ class Worker:
         self._stop = threading.Event()
         self._torch_ready = threading.Event()
         self._previewed = threading.Event()
-        self._scanning = False
+        self._scanning, self._measuring = False, threading.Lock()
         self._asked = self._checked = 0
         self._model: KeptModel | None = None
 
@@ -118,7 +118,8 @@ class Worker:
             case "suggest":
                 self._suggest(request)
             case "scan":
-                self._scanning = True
+                with self._measuring:  # which sets the threads of BLAS, as a scan does
+                    self._scanning = True
                 try:
                     self._scan(request)
                 finally:
@@ -310,8 +311,9 @@ class Worker:
         from spectrum_tui.core.scanning.speed import usual_shape
 
         self._torch_ready.wait()
-        if model is self._model and not self._scanning:
-            self._send(_measured(usual_shape(model.inspection.model.layers)))
+        with self._measuring:
+            if model is self._model and not self._scanning:
+                self._send(_measured(usual_shape(model.inspection.model.layers)))
 
     def _send(self, message: object) -> None:
         data = wire.encode(message).encode() + b"\n"

@@ -20,6 +20,7 @@ from spectrum_tui.core.model import inspection
 from spectrum_tui.core.requests import (
     Failed,
     Inspected,
+    Ready,
     Refined,
     Request,
     ResultReady,
@@ -27,7 +28,7 @@ from spectrum_tui.core.requests import (
     Sized,
 )
 from spectrum_tui.core.saved.sizes import load_sized
-from spectrum_tui.core.scanning import run
+from spectrum_tui.core.scanning import devices, run, speed
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
 from tests.ui.real_core import InProcessWorker
@@ -117,6 +118,58 @@ def test_names_that_are_not_there_yet_are_waited_for(
     ask("inspect", model=str(folder))
     scanned(folder, answers, ask)
     assert calls["exact_plan"] == calls["inspect_model"] == 1
+
+
+def test_the_machine_is_measured_with_the_model(
+    answers: Answers, ask: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a device that cannot compute has no estimate."""
+    shapes: list[tuple[int, int]] = []
+
+    def measure(device: str, shape: tuple[int, int], precision: str) -> float:
+        shapes.append(shape)
+        if device == "cuda:0":
+            raise RuntimeError("CUDA out of memory")
+        return 0.25
+
+    monkeypatch.setattr(devices, "available_devices", lambda: ("cpu", "cuda:0", "cuda:1"))
+    monkeypatch.setattr(devices, "choose_precision", lambda wanted, device: "exact")
+    broken = lambda device: "no kernel image" if device == "cuda:1" else ""  # noqa: E731
+    monkeypatch.setattr(devices, "why_unusable", broken)
+    monkeypatch.setattr(speed, "seconds_per_cost", measure)
+    ask("inspect", model=str(save(tmp_path / "m", llama(4, hidden=64))))
+    answers.until(Ready)  # of the start
+    ready = answers.until(Ready)
+    assert ready == Ready(("cpu", "cuda:0", "cuda:1"), {"cpu": 0.25})
+    assert set(shapes) == {(64, 64)}
+
+
+def test_a_scan_waits_for_a_measurement_whose_threads_it_would_get(
+    answers: Answers, ask: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def measure(device: str, shape: tuple[int, int], precision: str) -> float:
+        begun.set()
+        go_on.wait(10)
+        order.append("measured")
+        return 0.25
+
+    def run_scan(*_: object, **__: object) -> Iterator[ResultReady]:
+        order.append("scanned")
+        yield ResultReady("scores.json", complete=True)
+
+    monkeypatch.setattr(speed, "seconds_per_cost", measure)
+    monkeypatch.setattr(run, "run_scan", run_scan)
+    folder = str(save(tmp_path / "m", llama(1)))
+    ask("inspect", model=folder)
+    assert begun.wait(10)
+    ask("scan", model=folder, output_dir=str(tmp_path), **SCAN)
+    answers.until(Refined)
+    go_on.set()
+    answers.until(ResultReady)
+    assert order == ["measured", "scanned"]
 
 
 def test_a_proof_is_told_from_a_model(
