@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from spectrum_tui.core import errors
@@ -313,7 +313,8 @@ class ClusterWorkers:
     def _scored(self, started: _Started, answer: Answer) -> Iterator[ScanEvent]:
         for entry, spectrum in answer.scores:
             work, index = self._place[entry.layer]
-            self._journal.append(entry, spectrum)
+            # By this machine's clock, as --fresh asks for: a node's may be wrong.
+            self._journal.append(replace(entry, made=time.time()), spectrum)
             yield from work.add(index, entry.metrics, entry.seconds, error=entry.error)
         for name, reason in answer.failed.items():
             yield from self._failed(name, reason)

@@ -224,6 +224,20 @@ def test_a_matrix_that_two_nodes_lose_costs_none_of_them(
     assert tried[0] != tried[1]
 
 
+def test_scores_have_the_time_of_the_driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By which those of a scan with --fresh are known from older ones."""
+
+    def act(node: Node, order: Order) -> Answer:
+        answer = carry_out(nodes.references[-1], order)
+        old = [(replace(entry, made=1.0), spectrum) for entry, spectrum in answer.scores]
+        return replace(answer, scores=tuple(old))
+
+    begin = time.time()
+    nodes = Nodes([ONE], act)
+    scanned(nodes, folder, monkeypatch)
+    assert min(entry.made for entry in read_journal(journal_of(folder)).values()) >= begin
+
+
 def test_a_failed_matrix_is_told_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = "model.layers.0.mlp.up_proj"
     folder = save(tmp_path / "m", spoil(llama(2), bad, float("nan")))
