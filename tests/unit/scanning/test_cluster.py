@@ -227,7 +227,7 @@ def test_a_matrix_that_two_nodes_lose_costs_none_of_them(
 def test_scores_have_the_time_of_the_driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By which those of a scan with --fresh are known from older ones."""
 
-    def act(node: Node, order: Order) -> Answer:
+    def act(node: Node, order: WorkOrder) -> Answer:
         answer = carry_out(nodes.references[-1], order)
         old = [(replace(entry, made=1.0), spectrum) for entry, spectrum in answer.scores]
         return replace(answer, scores=tuple(old))
