@@ -109,14 +109,14 @@ class RangeReader:
                 self._gives_ranges = False
         return self._gives_ranges
 
-    def fetch_whole(self, name: str, begin: Callable[[], Callable[[bytes], object]]) -> None:
-        """Hand a whole file to what `begin` returns, piece by piece; from the start again where
-        the connection breaks off, `MOST_ANEW` times at the most."""
+    def fetch_whole(self, name: str, write: Callable[[Iterator[bytes]], object]) -> None:
+        """Have a whole file written, by its pieces; from the start again where the connection
+        breaks off, `MOST_ANEW` times at the most."""
         place, waits = self._places[name], self.outage.waits()
         for left in reversed(range(MOST_ANEW)):
             self.outage.hold()
             try:
-                return self._whole(place, begin())
+                return self._whole(place, write)
             except RateLimitedError as exc:
                 self.outage.limited(exc, waits)
             except SpectrumError:
@@ -129,7 +129,7 @@ class RangeReader:
                 self.outage.wait(exc, waits)
         raise lost(StalledError())
 
-    def _whole(self, place: Location, take: Callable[[bytes], object]) -> None:
+    def _whole(self, place: Location, write: Callable[[Iterator[bytes]], object]) -> None:
         url, file = place.url(), place.file
         self.asked()
         with (
@@ -142,9 +142,12 @@ class RangeReader:
                 place.forget(url)
                 raise_for_status(response)
                 raise not_a_hub()
-            for piece in response.iter_raw():
-                take(piece)
-                self.came(len(piece))
+            write(self._counted(response.iter_raw()))
+
+    def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.came(len(piece))
+            yield piece
 
     def file(self, name: str) -> RemoteFile:
         """Return what is known of a file, by its name in `Tensor.file`."""

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class WholeFiles:
         """Make the folder, and take it away with all that is in it at the end."""
         self._remove()  # what a killed scan has left
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            disk.make_folder(self._folder)
         except OSError as exc:
             raise _unwritable(self._folder, exc) from None
         try:
@@ -83,16 +83,9 @@ class WholeFiles:
         path = self._folder / hashlib.sha256(file.encode()).hexdigest()
         try:
             self._make_room(file)
-            with path.open("wb") as out:
-
-                def begin() -> Callable[[bytes], object]:
-                    out.seek(0)
-                    out.truncate()
-                    return out.write
-
-                self._reader.fetch_whole(file, begin)
+            self._reader.fetch_whole(file, lambda pieces: disk.replace(path, pieces, None))
             if not _is(remote, path):
-                path.unlink(missing_ok=True)
+                disk.remove(path)
                 raise not_the_file(remote.name)
             with self._changed:
                 self._here[file] = path
@@ -110,7 +103,7 @@ class WholeFiles:
                 if len(self._here) < KEPT:
                     return
                 if not self._in_use.get(file):
-                    self._here.pop(file).unlink(missing_ok=True)
+                    disk.remove(self._here.pop(file))
 
     def _remove(self) -> None:
         with contextlib.suppress(OSError):

@@ -19,8 +19,9 @@ GRAM_COPIES = 2.5
 """Peak memory in Gram matrices: itself, the solver's copy and its work (measured: 2.4 to 2.6 at
 1024 and 2048 columns)."""
 
-GPU_GRAM_COPIES = 4.0
-"""The same on a GPU, where the solver's work may be as large as two more matrices. An estimate."""
+GPU_GRAM_COPIES = 5.0
+"""The same on a GPU, where sums in float32 are there beside those in float64, and the solver's work
+may be as large as two more. An estimate."""
 
 
 class LayerWork:
@@ -184,7 +185,7 @@ def memory_need(layer: Layer) -> int:
 def gpu_need(layer: Layer) -> int:
     """Return the bytes of a GPU that one matrix of a layer takes while it is in work.
 
-    4 Gram matrices of the shorter side, and two blocks, each as it is stored and in float64.
+    5 Gram matrices of the shorter side, and two blocks, each as it is stored and in float64.
     """
     short = min(layer.rows, layer.columns)
     block = 16 * max(GPU_CHUNKS * CHUNK_ELEMENTS, short * short // 8)

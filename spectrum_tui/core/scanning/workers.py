@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from spectrum_tui.core.errors import HubError, ModelChangedError
+from spectrum_tui.core.errors import HubError, ModelChangedError, OutputError
 from spectrum_tui.core.events import LayerStarted, ScanEvent
 from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.journal.spectra import KeptSpectrum
@@ -266,11 +266,11 @@ class Workers:
 
         Raises what concerns every other matrix too: ScanError for a device that is lost,
         ModelChangedError for files that are not those that were inspected, HubError where they are
-        read over a network that is gone.
+        read over a network that is gone, OutputError for a disk without room for them.
         """
         try:
             return self._score_of(work.names[index], work.layer.matrices[index], device)
-        except (ModelChangedError, HubError):
+        except (ModelChangedError, HubError, OutputError):
             raise
         except Exception as exc:  # whatever is wrong with one matrix, the others are scored
             if is_out_of_memory(exc):

@@ -23,11 +23,6 @@ DEPTH_ELEMENTS = 2**19
 """Elements of the blocks that the products of float32 are summed over at one time, on a GPU too:
 those of the CPU (`svd.CHUNK_ELEMENTS`), with which their errors were measured."""
 
-JACOBI = 512
-"""Columns up to which torch takes Jacobi's method for the eigenvalues of float32 on a GPU
-(`cusolverDnSsyevj`, ATen's BatchLinearAlgebraLib.cpp). The bound of `svd.eigenvalue_errors` was
-measured with the reduction to tridiagonal form alone; so small matrices are cheap in float64."""
-
 GPU_CHUNKS = 16
 """Chunks of the CPU that a GPU takes as one block: 64 MiB in float64. Each block is a copy and
 nine calls, which take 0.1 ms to give."""
@@ -76,11 +71,16 @@ class TorchGram:
         return bool(self._sums.diagonal().isfinite().all())
 
     def eigenvalues(self) -> FloatArray | None:
-        """Return them in ascending order, float64; None where the solver does not find them."""
+        """Return them in ascending order, float64; None where the solver does not find them.
+
+        They are solved in float64, sums of float32 too. A solver in float32 has no bound that is
+        known: MKL's was off by four times `float32_factors` in a steep matrix of 3,072 columns,
+        and a GPU has another one up to 512 columns (Jacobi's) than above.
+        """
         import torch
 
         try:
-            found = torch.linalg.eigvalsh(self._sums, UPLO="L").double().cpu()
+            found = torch.linalg.eigvalsh(self._sums.double(), UPLO="L").cpu()
         except RuntimeError as exc:
             if type(exc).__name__ != "_LinAlgError":  # torch.linalg.LinAlgError, which mypy denies
                 raise
@@ -100,24 +100,21 @@ class Torch:
 
     def takes_float32(self, short: int) -> bool:
         """Return whether float32 has the errors here that `svd.eigenvalue_errors` bounds."""
-        return _is_cpu(self._device) or (short > JACOBI and not rounds_products(self._device))
+        return _is_cpu(self._device) or not rounds_products(self._device)
 
     def gram(self, short: int, dtype: str) -> TorchGram:
         """Return an empty sum of products of `short` columns, float64 or float32."""
         return TorchGram(short, dtype, self._device)
 
-    def float32_factors(self, short: int) -> tuple[FloatArray, float]:
-        """Return what an eigenvalue that was computed in float32 is off by at most, in units of
-        2^-24: (of each itself, descending, of the root mean square of all).
+    def float32_factors(self, short: int) -> tuple[float, float]:
+        """Return what an eigenvalue of sums in float32 is off by at most, in units of 2^-24: (of
+        itself, of the root mean square of all).
 
-        Measured with MKL over normal, trained, shifted, sparse, steep and orthogonal matrices of
-        20 to 2,048 columns: 8·sqrt(k) of itself among the largest tenth, 35 below; and beyond 60
-        of itself 55 of the root mean square, in a steep one of 1,024. On no GPU was it measured,
-        whose sums are as long: so the margin.
+        Measured with MKL's sums over normal, trained, shifted, sparse, steep and orthogonal
+        matrices of 20 to 3,072 columns: an eighth of it. A GPU sums as many products at one time,
+        in another order.
         """
-        relative = np.full(short, 120.0)
-        relative[: -(-short // 10)] = max(120.0, 20.0 * np.sqrt(short))
-        return relative, 80.0
+        return 60.0, 20.0
 
     def is_finite(self, block: Array | torch.Tensor) -> bool:
         """Return whether a block holds neither NaN nor infinity."""

@@ -4,6 +4,7 @@ nothing of what is finished."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import threading
 import time
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 import torch
 
+from spectrum_tui.core import disk
 from spectrum_tui.core import hub as hub_room
-from spectrum_tui.core.errors import HubError, InputError
+from spectrum_tui.core.errors import HubError, InputError, OutputError
 from spectrum_tui.core.events import Fetched, LayerDone, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub import outage
@@ -342,6 +344,20 @@ def test_a_whole_file_that_is_another_is_not_used(model: Streamed) -> None:
         fake_hub._oids[str(path), state.st_size, state.st_mtime_ns] = oids[path]
     with pytest.raises(HubError, match="not the file that was announced"):
         _raise_end(model.scan(inspection))
+
+
+def test_a_disk_without_room_for_a_whole_file_ends_the_scan(
+    model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspection = inspect_model(REPO)
+    model.hub.no_ranges = True
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(disk, "replace", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        model.scan(inspection)
 
 
 def _raise_end(events: list[Any]) -> None:

@@ -14,7 +14,7 @@ from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.naming.parameters import Window, plain_source
 from spectrum_tui.core.scanning.devices import full_float32
 from spectrum_tui.core.scoring import on_torch, pinned, rounding, svd
-from spectrum_tui.core.scoring.on_torch import JACOBI, Torch
+from spectrum_tui.core.scoring.on_torch import Torch
 from spectrum_tui.core.scoring.pinned import BUFFERS, Copies
 from tests import oracle
 from tests.checkpoints import matrix, save
@@ -167,33 +167,31 @@ def test_on_a_gpu_a_block_is_as_large_as_many_of_the_cpu(tmp_path: Path) -> None
     assert len(list(stored.blocks(chunks=Torch("cuda:0").chunks))) == 1
 
 
-def test_small_matrices_are_exact_on_a_gpu_in_fast(
+def test_sums_of_float32_are_solved_in_float64(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where torch would take Jacobi's method, whose errors in float32 are not known."""
-    monkeypatch.setattr(on_torch, "rounds_products", lambda device: False)
-    monkeypatch.setattr(svd, "device_of", lambda name: Gpu())
-    monkeypatch.setattr(
-        Gpu, "takes_float32", lambda self, short: Torch("cuda:0").takes_float32(short)
-    )
-    asked: list[tuple[int, str]] = []
-    real = Torch.gram
+    """What a solver in float32 is off by has no bound that is known."""
+    solved: list[torch.dtype] = []
+    real = torch.linalg.eigvalsh
 
-    def spy(self: Torch, short: int, dtype: str) -> on_torch.TorchGram:
-        asked.append((short, dtype))
-        return real(self, short, dtype)
+    def spy(matrix: torch.Tensor, UPLO: str) -> torch.Tensor:  # noqa: N803
+        solved.append(matrix.dtype)
+        found: torch.Tensor = real(matrix, UPLO=UPLO)
+        return found
 
-    monkeypatch.setattr(Torch, "gram", spy)
-    for short in (JACOBI, JACOBI + 1):
-        values = window(tmp_path / str(short), matrix(f"{short}", short + 70, short))
-        svd.singular_values(values, short + 70, short, "cuda:0", svd.FAST)
-    assert asked[:2] == [(JACOBI, "float64"), (JACOBI + 1, "float32")]
-    assert Torch("cpu").takes_float32(JACOBI)
+    monkeypatch.setattr(torch.linalg, "eigvalsh", spy)
+    stored = svd.StoredMatrix(window(tmp_path, matrix("w", 90, 70)), 90, 70)
+    gram = svd._gram(stored, Torch("cpu"), svd.FAST)
+    assert isinstance(gram, on_torch.TorchGram)
+    assert gram._sums.dtype == torch.float32
+    assert gram.eigenvalues() is not None
+    assert solved == [torch.float64]
 
 
 def test_products_that_are_rounded_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_torch, "rounds_products", lambda device: True)
     assert not Torch("cuda:0").takes_float32(4096)
+    assert Torch("cpu").takes_float32(4096)
 
 
 def test_rounding_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
