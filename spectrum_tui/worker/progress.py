@@ -376,12 +376,14 @@ class ScanProgress:
 
     def _eta(self, now: float) -> float | None:
         """Seconds left at the rate of the last minute, of what was measured before the first
-        matrix; for the work or for what is still to come
-        over the network, whichever takes longer."""
+        matrix; for the work or for what is still to come over the network, whichever takes longer.
+        None where nothing can be said, as while the network is waited for."""
         rate, workers = self._rate.seconds_per_cost, self._workers
         if not rate:
             rate, workers = self._expected, self._state.batch_size
         if rate <= 0 or self._state.phase not in ("running", "stopping"):
+            return None
+        if self._state.fetched.waited:
             return None
         in_work = [(work.cost, now - work.since) for work in self._in_work.values()]
         work = seconds_left(self._state.cost - self._state.cost_done, rate, workers, in_work)

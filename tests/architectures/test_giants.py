@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
+from spectrum_tui.core.naming.stored import NAMING
 from tests.fake_hub import FakeHub
+from tests.giants.deepseek import kimi_k2
 from tests.giants.hub import StillHub, giants_below
 from tests.giants.models import GIANTS
-from tests.giants.parts import named_by_transformers
+from tests.giants.parts import named_by_transformers, write
 from tests.unit.hub.scripts import run
 
 CHEAP = ("giants/gpt-oss-120b", "giants/Mixtral-8x22B", "giants/Llama-3.1-405B")
@@ -61,6 +66,23 @@ def test_counts_and_names_are_those_of_the_class(fake: FakeHub, tmp_path: Path, 
     looked_up = [r.path for r in fake.requests if r.status == 302]
     assert len(looked_up) == len(set(looked_up)) == giant.shards
     assert fake.bytes_sent < 20_000_000
+
+
+def test_experts_of_a_class_that_nobody_knows_are_a_type_each(tmp_path: Path) -> None:
+    """An index of one of Kimi-K2's experts means nothing across layers."""
+    kimi = kimi_k2()
+    first = takewhile(lambda tensor: not tensor[0].startswith("model.layers.3."), kimi.tensors())
+    few = replace(kimi, tensors=lambda: first, shards=2)
+    found = with_exact_names(inspect_model(str(write(tmp_path / "kimi", few))))
+    experts = [info for info in found.summary.types if ".experts." in info.name]
+    assert found.summary.naming == NAMING
+    assert [info.name.rpartition(".")[2] for info in experts] == [
+        "down_proj",
+        "gate_proj",
+        "up_proj",
+    ]
+    assert {info.name.rpartition(".")[0] for info in experts} == {"mlp.experts.*"}
+    assert all(info.layers > 384 for info in experts)
 
 
 def command(fake: FakeHub, home: Path, *arguments: str) -> Any:

@@ -28,7 +28,14 @@ from spectrum_tui.core.audit.audit import audit
 from spectrum_tui.core.comparison.compare import compare
 from spectrum_tui.core.comparison.differences import Differences
 from spectrum_tui.core.comparison.film import Frame
-from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
+from spectrum_tui.core.events import (
+    Fetched,
+    LayerDone,
+    LayerFailed,
+    LayerStarted,
+    ScanEnded,
+    ScanStarted,
+)
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.requests import (
     DownloadProgress,
@@ -172,9 +179,14 @@ def progress(*, failures: bool = False) -> ScanProgress:
 
 
 def scan_screen(state: str) -> ScanScreen:
-    """The scan screen: running, stopping, stopped, died or failures."""
+    """The scan screen: running, over a network or waiting for it, stopping, stopped, died or
+    failures."""
     scan = progress(failures=state == "failures")
     match state:
+        case "streamed":
+            scan.feed(Fetched(12_300_000_000, 163 * 10**9, 42e6))
+        case "waiting":
+            scan.feed(Fetched(12_300_000_000, 163 * 10**9, 0.0, lost_network()))
         case "stopping":
             scan.stopping()
         case "stopped":
@@ -182,6 +194,11 @@ def scan_screen(state: str) -> ScanScreen:
         case "died":
             scan.end("died", "The scan process was killed (SIGKILL; out of memory?).")
     return ScanScreen(scan, MODEL)
+
+
+def lost_network() -> str:
+    """Why nothing comes."""
+    return "Cannot reach cas-bridge.xethub.hf.co (no such host)."
 
 
 def queued(state: str = "failures") -> ScanScreen:

@@ -100,7 +100,9 @@ def test_layers(look: Look, state: str, size: Size) -> None:
 
 
 @at_both_sizes
-@pytest.mark.parametrize("state", ["running", "stopping", "stopped", "died", "failures"])
+@pytest.mark.parametrize(
+    "state", ["running", "streamed", "waiting", "stopping", "stopped", "died", "failures"]
+)
 def test_scan(look: Look, state: str, size: Size) -> None:
     screen = scenes.scan_screen(state)
     look(screen, size, scenes.filled(screen))

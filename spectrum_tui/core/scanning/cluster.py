@@ -20,7 +20,7 @@ from spectrum_tui.core.events import LayerStarted, ScanEvent, ScanNote
 from spectrum_tui.core.journal.journal import Journal
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.scanning.chunks import Item, Pile
-from spectrum_tui.core.scanning.cluster_task import Answer, Order, Reference
+from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder
 from spectrum_tui.core.scanning.devices import CPU
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
 from spectrum_tui.core.scanning.ray_cluster import Lost, Node, connected
@@ -60,7 +60,7 @@ class Cluster(Protocol):
     def nodes(self) -> list[Node]: ...  # noqa: D102
 
     def start(  # noqa: D102
-        self, node: Node, reference: Reference, order: Order, gpus: int, memory: int
+        self, node: Node, reference: Reference, order: WorkOrder, gpus: int, memory: int
     ) -> object: ...
 
     def finished(  # noqa: D102
@@ -85,7 +85,7 @@ def opened(plan: ClusterPlan | None) -> AbstractContextManager[Cluster | None]:
     return nullcontext() if plan is None else connected(plan.address)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Member:
     """A node that takes part: how many processes it has room for, with how many cores and matrices
     at once in each; what is in work on it, and how fast its last order was, 0 before."""
@@ -123,10 +123,21 @@ def members(plan: ClusterPlan, nodes: Sequence[Node]) -> list[_Member]:
 
 def _member(plan: ClusterPlan, node: Node) -> _Member:
     if node.gpus and plan.device != CPU:
-        return _Member(node, node.gpus, 1, plan.batch_size or _ON_A_GPU, gpu=True)
+        return _Member(
+            node=node,
+            places=node.gpus,
+            threads=1,
+            at_once=plan.batch_size or _ON_A_GPU,
+            gpu=True,
+        )
     at_once = min(node.cores, plan.batch_size or node.cores) if plan.device != "cuda" else 0
     places = min(at_once, -(-node.cores // _CORES))
-    return _Member(node, places, node.cores // max(1, places), at_once // max(1, places))
+    return _Member(
+        node=node,
+        places=places,
+        threads=node.cores // max(1, places),
+        at_once=at_once // max(1, places),
+    )
 
 
 def in_work(found: Sequence[_Member]) -> int:
@@ -264,7 +275,13 @@ class ClusterWorkers:
         items = self._pile.take(member.seconds_per_cost, places, at_once)
         names = tuple(item.name for item in items)
         device = "cuda:0" if member.gpu else CPU
-        order = Order(names, device, self._precision, member.threads, at_once)
+        order = WorkOrder(
+            names=names,
+            device=device,
+            precision=self._precision,
+            threads=member.threads,
+            at_once=at_once,
+        )
         memory = _BASE + at_once * need
         gpus = int(member.gpu)
         handle = self._cluster.start(member.node, self._plan.reference, order, gpus, memory)

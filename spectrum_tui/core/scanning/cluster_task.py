@@ -45,8 +45,8 @@ class Reference:
     version: str = __version__
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkOrder:
     """Matrices for one process of a node, by their names, `at_once` of them in work: on `threads`
     cores, those without a matrix helping with the others', or on its GPU."""
 
@@ -74,7 +74,7 @@ class Answer:
     changed: Mapping[str, str] | None = None
 
 
-def carry_out(reference: Reference, order: Order) -> Answer:
+def carry_out(reference: Reference, order: WorkOrder) -> Answer:
     """Score the matrices of an order on this node."""
     try:
         return _scored(_model_of(reference), order)
@@ -104,7 +104,7 @@ class _Model:
     reader: RangeReader | None
 
 
-def _scored(model: _Model, order: Order) -> Answer:
+def _scored(model: _Model, order: WorkOrder) -> Answer:
     layers = model.layers
     if unknown := [name for name in order.names if name not in layers]:
         raise ScanError(

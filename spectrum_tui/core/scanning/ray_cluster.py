@@ -22,7 +22,7 @@ from typing import Any
 
 from spectrum_tui.core.errors import InputError, ScanError, reason_of
 from spectrum_tui.core.platforms import cores
-from spectrum_tui.core.scanning.cluster_task import Answer, Order, Reference, carry_out
+from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder, carry_out
 from spectrum_tui.core.text import safe
 
 LOCAL = "local"
@@ -35,7 +35,7 @@ _CONNECT = 10.0
 """Seconds after which an address counts as dead."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A node of a cluster, and what of it tasks may use; `memory` in bytes."""
 
@@ -93,7 +93,7 @@ class RayCluster:
         return True
 
     def start(
-        self, node: Node, reference: Reference, order: Order, gpus: int, memory: int
+        self, node: Node, reference: Reference, order: WorkOrder, gpus: int, memory: int
     ) -> object:
         """Have an order carried out on a node, with GPUs or without; returns what
         `finished` knows it by."""
@@ -298,11 +298,11 @@ def _no_stderr() -> Iterator[None]:
 def _node(told: dict[str, Any]) -> Node:
     resources = told.get("Resources", {})
     return Node(
-        told["NodeID"],
-        safe(str(told.get("NodeManagerHostname") or told.get("NodeManagerAddress", "")))[:60],
-        int(resources.get("CPU", 0)),
-        int(resources.get("GPU", 0)),
-        int(resources.get("memory", 0)),
+        id=told["NodeID"],
+        host=safe(str(told.get("NodeManagerHostname") or told.get("NodeManagerAddress", "")))[:60],
+        cores=int(resources.get("CPU", 0)),
+        gpus=int(resources.get("GPU", 0)),
+        memory=int(resources.get("memory", 0)),
     )
 
 

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import Pieces
-from spectrum_tui.core.scanning.read_plan import Key, ReadPlan, Segment
+from spectrum_tui.core.scanning.read_plan import Key, PlannedRange, ReadPlan
 
 SEGMENT = 4 * 2**20
 """Bytes that are fetched at once, and of a slot; at 100 MB/s over 8 connections 0.3 s."""
@@ -57,7 +57,7 @@ class ReadAhead:
         self._segment = segment
         self._pool: list[bytearray | None] = [None] * max(1, slots)
         self._free = list(range(len(self._pool)))
-        self._read: OrderedDict[int, Segment] = OrderedDict()
+        self._read: OrderedDict[int, PlannedRange] = OrderedDict()
         self._overflow = 0
         self._next = 0
         self._closed = False
@@ -107,7 +107,7 @@ class ReadAhead:
                 self._fetching -= 1
                 self._changed.notify_all()
 
-    def _take(self) -> Segment | None:
+    def _take(self) -> PlannedRange | None:
         """Return the next segment, with a slot; None where nothing is to be fetched any more."""
         with self._changed:
             while True:
@@ -126,7 +126,7 @@ class ReadAhead:
             self._place(segment)
             return segment
 
-    def _place(self, segment: Segment) -> None:
+    def _place(self, segment: PlannedRange) -> None:
         """Give a segment a free slot, to be fetched into."""
         segment.slot = self._free.pop()
         slot = self._pool[segment.slot]
@@ -146,7 +146,7 @@ class ReadAhead:
         self._drop(segment)
         return True
 
-    def _bring(self, segment: Segment, data: memoryview) -> None:
+    def _bring(self, segment: PlannedRange, data: memoryview) -> None:
         try:
             self._fetcher.fetch(segment.file, segment.start, data)
             state = "here"
@@ -159,7 +159,7 @@ class ReadAhead:
                 self._drop(segment)
             self._changed.notify_all()
 
-    def _drop(self, segment: Segment) -> None:
+    def _drop(self, segment: PlannedRange) -> None:
         """Forget the data of a segment; of one that is coming, once it is there."""
         if segment.state == "coming":
             return
@@ -184,7 +184,7 @@ class ReadAhead:
                 self._fetcher.fetch(file, at, target)
             at = stop
 
-    def _copied(self, segment: Segment, at: int, target: memoryview, *, strided: bool) -> bool:
+    def _copied(self, segment: PlannedRange, at: int, target: memoryview, *, strided: bool) -> bool:
         """Copy from a segment that is there or coming; False where the reader is to fetch."""
         with self._changed:
             if segment.state in ("waiting", "coming") and self._allowed < self._most:
@@ -209,7 +209,7 @@ class ReadAhead:
             self._was_read(segment, len(target))
         return True
 
-    def _has_place(self, segment: Segment, *, strided: bool) -> bool:
+    def _has_place(self, segment: PlannedRange, *, strided: bool) -> bool:
         """Return whether a reader can bring a segment for all of its matrix: into a free slot, or
         beside the pool where strips of columns are read, row by row."""
         if segment.state == "waiting" and (self._free or self._make_room()):
@@ -222,7 +222,7 @@ class ReadAhead:
         self._overflow += segment.nbytes
         return True
 
-    def _was_read(self, segment: Segment, count: int) -> None:
+    def _was_read(self, segment: PlannedRange, count: int) -> None:
         segment.unread -= count
         if segment.slot >= 0 and segment.unread <= 0:
             self._read[id(segment)] = segment

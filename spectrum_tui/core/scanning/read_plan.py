@@ -14,8 +14,8 @@ Key = str
 """The name of a matrix."""
 
 
-@dataclass(slots=True, eq=False)
-class Segment:
+@dataclass(slots=True, eq=False, kw_only=True)
+class PlannedRange:
     """A range that is fetched at once, for the matrices `wanted` by name; `unread` counts the bytes
     that these will still read of it."""
 
@@ -41,11 +41,11 @@ class ReadPlan:
     def __init__(
         self, order: Iterable[tuple[LayerWork, int]], longest: int, files: Collection[str]
     ) -> None:
-        self.segments: list[Segment] = []
+        self.segments: list[PlannedRange] = []
         self._longest = longest
-        self._of: dict[Key, list[Segment]] = defaultdict(list)
+        self._of: dict[Key, list[PlannedRange]] = defaultdict(list)
         self._starts: dict[str, list[int]] = defaultdict(list)
-        self._at: dict[str, list[Segment]] = defaultdict(list)
+        self._at: dict[str, list[PlannedRange]] = defaultdict(list)
         converted: set[int] = set()
         for work, index in order:
             matrix = work.layer.matrices[index]
@@ -62,11 +62,11 @@ class ReadPlan:
         """Bytes to fetch, each counted once."""
         return sum(segment.nbytes for segment in self.segments)
 
-    def of(self, key: Key) -> list[Segment]:
+    def of(self, key: Key) -> list[PlannedRange]:
         """Return the segments of a matrix, and forget it."""
         return self._of.pop(key, [])
 
-    def find(self, file: str, at: int) -> tuple[Segment | None, int]:
+    def find(self, file: str, at: int) -> tuple[PlannedRange | None, int]:
         """Return the segment that holds byte `at` of a file and where it ends; without one, None
         and where the next begins."""
         starts, segments = self._starts[file], self._at[file]
@@ -88,8 +88,8 @@ class ReadPlan:
             self._of[key].append(found)
             at = end
 
-    def _new(self, file: str, start: int, end: int) -> Segment:
-        segment = Segment(file, start, end)
+    def _new(self, file: str, start: int, end: int) -> PlannedRange:
+        segment = PlannedRange(file=file, start=start, end=end)
         place = bisect_right(self._starts[file], start)
         self._starts[file].insert(place, start)
         self._at[file].insert(place, segment)

@@ -32,7 +32,7 @@ from spectrum_tui.core.journal.journal import read_journal
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning import cluster
 from spectrum_tui.core.scanning.chunks import Item, Pile
-from spectrum_tui.core.scanning.cluster_task import Answer, Order, Reference, carry_out
+from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder, carry_out
 from spectrum_tui.core.scanning.layers import memory_need
 from spectrum_tui.core.scanning.ray_cluster import Lost, Node
 from spectrum_tui.core.scanning.run import run_scan
@@ -44,12 +44,12 @@ from tests.scans import failures_of, journal_of, layers_of, scores_of
 from tests.streamed import REPO, stream_from
 
 MATRICES = 2 * 7 + 2
-ONE = Node("a", "one", 1, 0, 2**34)
-TWO = Node("b", "two", 2, 0, 2**34)
-GPUS = Node("g", "gpus", 4, 2, 2**34)
+ONE = Node(id="a", host="one", cores=1, gpus=0, memory=2**34)
+TWO = Node(id="b", host="two", cores=2, gpus=0, memory=2**34)
+GPUS = Node(id="g", host="gpus", cores=4, gpus=2, memory=2**34)
 CRASHED, GONE = Lost("it was killed", with_node=False), Lost("it is gone", with_node=True)
 
-Act = Callable[[Node, Order], Answer | Lost | None]
+Act = Callable[[Node, WorkOrder], Answer | Lost | None]
 
 
 @dataclass
@@ -59,8 +59,8 @@ class Nodes:
 
     found: list[Node]
     act: Act = lambda node, order: None
-    started: dict[object, tuple[Node, Reference, Order]] = field(default_factory=dict)
-    orders: list[tuple[str, Order]] = field(default_factory=list)
+    started: dict[object, tuple[Node, Reference, WorkOrder]] = field(default_factory=dict)
+    orders: list[tuple[str, WorkOrder]] = field(default_factory=list)
     most: Counter[str] = field(default_factory=Counter)
     forgotten: int = 0
     references: list[Reference] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Nodes:
         return self.found
 
     def start(
-        self, node: Node, reference: Reference, order: Order, gpus: int, memory: int
+        self, node: Node, reference: Reference, order: WorkOrder, gpus: int, memory: int
     ) -> object:
         handle = object()
         self.references.append(reference)
@@ -89,7 +89,7 @@ class Nodes:
     def forget(self, started: Sequence[object]) -> None:
         self.forgotten += len(started)
 
-    def on_cpu(self, node: Node, order: Order) -> Answer:
+    def on_cpu(self, node: Node, order: WorkOrder) -> Answer:
         """Carry an order for a GPU out on the CPU, as it is for one here."""
         return carry_out(self.references[-1], replace(order, device="cpu"))
 
@@ -170,9 +170,9 @@ def test_what_a_process_or_a_node_had_goes_to_another(
     lost: Lost, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = alone(folder)
-    died: list[Order] = []
+    died: list[WorkOrder] = []
 
-    def act(node: Node, order: Order) -> Lost | None:
+    def act(node: Node, order: WorkOrder) -> Lost | None:
         if node is not TWO or len(died) == 2:
             return None
         died.append(order)
@@ -227,7 +227,7 @@ def test_a_matrix_that_two_nodes_lose_costs_none_of_them(
 def test_scores_have_the_time_of_the_driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By which those of a scan with --fresh are known from older ones."""
 
-    def act(node: Node, order: Order) -> Answer:
+    def act(node: Node, order: WorkOrder) -> Answer:
         answer = carry_out(nodes.references[-1], order)
         old = [(replace(entry, made=1.0), spectrum) for entry, spectrum in answer.scores]
         return replace(answer, scores=tuple(old))
@@ -247,7 +247,7 @@ def test_a_failed_matrix_is_told_as_ever(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_node_that_joins_late_takes_part(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def act(node: Node, order: Order) -> None:
+    def act(node: Node, order: WorkOrder) -> None:
         if len(nodes.orders) == 3:
             nodes.found.append(TWO)
 
@@ -273,7 +273,7 @@ def test_without_a_node_the_scan_waits_and_says_so(
 def test_a_node_that_cannot_see_the_model_takes_no_part(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def act(node: Node, order: Order) -> Answer | None:
+    def act(node: Node, order: WorkOrder) -> Answer | None:
         if node is ONE:
             return None
         return carry_out(Reference(folder="/nowhere/m"), order)
@@ -450,7 +450,7 @@ class TestPile:
 class TestReference:
     def answer(self, folder: Path, **named: str) -> str:
         good = Reference(folder=str(folder), identity=Identity(sampled="f" * 64))
-        order = Order(("model.layers.0.mlp.up_proj",), "cpu", "exact")
+        order = WorkOrder(names=("model.layers.0.mlp.up_proj",), device="cpu", precision="exact")
         refused = carry_out(replace(good, **named), order).refused  # type: ignore[arg-type]
         assert refused is not None
         return refused["message"]

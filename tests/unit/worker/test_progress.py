@@ -179,7 +179,7 @@ def test_the_time_left_is_that_of_the_network_where_it_takes_longer(
     progress.feed(Fetched(990, 1000, 10.0))
     assert progress.snapshot().eta == pytest.approx(2.0)
     progress.feed(Fetched(990, 1000, 0.0, "Nobody answers."))
-    assert progress.snapshot().eta == pytest.approx(2.0)
+    assert progress.snapshot().eta is None
 
 
 def test_how_the_network_goes_on_is_one_line() -> None:
