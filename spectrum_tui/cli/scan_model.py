@@ -47,7 +47,7 @@ from spectrum_tui.core.results.policy import policy_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection, check_rule
 from spectrum_tui.core.saved import store
-from spectrum_tui.core.scanning.run import match_types, run_scan
+from spectrum_tui.core.scanning.run import match_types, needs_no_values, run_scan
 from spectrum_tui.core.scanning.streaming import named, streams
 from spectrum_tui.core.settings import METRIC, Settings, check_metric
 from spectrum_tui.core.text import safe
@@ -129,12 +129,23 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     named_as = named if streaming else as_far_as_known
     inspection = named_as(inspection, settings)
     introduce(inspection)
+    if inspection.summary.is_local or settings.cluster:
+        return inspection
+    if _is_scored(settings, inspection):
+        return inspection
     if streaming:
         say("it is scanned without a download: its values are read in ranges as they are needed,")
         say("so that the hashes of whole files cannot be checked")
-    if streaming or inspection.summary.is_local or settings.cluster:
         return inspection
     return as_far_as_known(_downloaded(inspection, signals), settings)
+
+
+def _is_scored(settings: Settings, inspection: Inspection) -> bool:
+    """Return whether every score is there, of the types that are asked for."""
+    if inspection.preview is None:  # other types may follow
+        return False
+    types = match_types(inspection.summary.types, settings.types)
+    return needs_no_values(replace(settings, types=types), inspection)
 
 
 class _Scan:
