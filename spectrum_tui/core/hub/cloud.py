@@ -6,6 +6,7 @@ is read must be of the object that was inspected, by its ETag.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
@@ -18,6 +19,25 @@ from spectrum_tui.core.hub.web import Folder, Part, WebModel, check_seen
 from spectrum_tui.core.text import safe
 
 SCHEMES = ("s3://", "gs://", "az://")
+
+ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+"""Where the address of a store of one's own stands, by scheme."""
+
+CREDENTIALS = {
+    "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a public bucket: AWS_SKIP_SIGNATURE=1.",
+    "gs": "Set GOOGLE_APPLICATION_CREDENTIALS; a public bucket: GOOGLE_SKIP_SIGNATURE=1.",
+    "az": "Set AZURE_STORAGE_ACCOUNT_KEY; a public container: AZURE_SKIP_SIGNATURE=1.",
+}
+
+_METADATA = ("169.254.169.254", "metadata.google.internal")
+"""Whom a machine in a cloud asks for credentials, the last place where they are looked for."""
+
+RETRIES = 2
+"""Attempts of the client itself after the first; its ten take minutes where no answer comes."""
 
 
 def is_in_a_bucket(model: str) -> bool:
@@ -47,6 +67,8 @@ class CloudReader(RangeReader):
             try:
                 data = _ranged(known, start, start + len(buffer))
             except _obstore().exceptions.GenericError as exc:  # after attempts of its own
+                if (error := _lasting(known.url, exc)) is not None:
+                    raise error from None
                 self.outage.wait(exc, waits)
                 continue
             buffer[:] = data
@@ -83,7 +105,7 @@ def _beginning(url: str, count: int) -> Part | None:
     except (obstore.exceptions.NotFoundError, FileNotFoundError):
         return None
     except obstore.exceptions.GenericError as exc:
-        raise lost(exc) from None
+        raise _lasting(url, exc) or _unreached(url, exc) from None
     except (obstore.exceptions.BaseError, ValueError) as exc:
         raise _refused(url, exc) from None
 
@@ -98,9 +120,48 @@ def _place(url: str) -> tuple[Any, str]:
 def _bucket(url: str) -> Any:
     obstore = _obstore()
     try:
-        return obstore.store.from_url(url)
+        options = {"client_options": {"allow_http": True}} if _is_plain(url) else {}
+        return obstore.store.from_url(url, retry_config={"max_retries": RETRIES}, **options)
     except (obstore.exceptions.BaseError, ValueError) as exc:
         raise _refused(url, exc) from None
+
+
+def _is_plain(url: str) -> bool:
+    """Return whether the user has set a store without encryption himself, and not forbidden it."""
+    names = ENDPOINTS[_scheme(url)]
+    given = next((value for name in names if (value := os.environ.get(name))), "")
+    return given.lower().startswith("http://") and "AWS_ALLOW_HTTP" not in os.environ
+
+
+def _scheme(url: str) -> str:
+    return url.partition(":")[0].lower()
+
+
+def _lasting(url: str, exc: BaseException) -> HubError | None:
+    """Return the error for what no other attempt mends; the client has one class for all, so that
+    they are told apart by its text, which is never shown."""
+    text, scheme = str(exc), _scheme(url)
+    if any(host in text for host in _METADATA):
+        message, hint = f"No credentials for {safe(url)} were found.", CREDENTIALS[scheme]
+    elif "BadScheme" in text:
+        message = f"The endpoint for {safe(url)} has no encryption (http://), which is not allowed."
+        hint = "Give one that begins with https://, or set AWS_ALLOW_HTTP=true."
+    elif "kind: Builder" in text or "RelativeUrlWithoutBase" in text:
+        message = f"The endpoint for {safe(url)} is no usable address."
+        hint = f"Check {' and '.join(ENDPOINTS[scheme])}."
+    elif "incorrectly configured region" in text or "BareRedirect" in text:
+        message = f"The bucket of {safe(url)} is in another region."
+        hint = "Set AWS_REGION to that of the bucket."
+    else:
+        return None
+    return HubError(message, hint, field="model")
+
+
+def _unreached(url: str, exc: BaseException) -> HubError:
+    """Return the error for a store that did not answer, or that could not even be asked."""
+    text = str(exc)
+    asked = "RetryError" in text or "HttpError" in text
+    return lost(exc) if asked and isinstance(exc, Exception) else _refused(url, exc)
 
 
 def _refused(url: str, exc: BaseException) -> HubError:

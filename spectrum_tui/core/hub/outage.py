@@ -39,7 +39,7 @@ class Outage:
 
     def over(self) -> None:
         """Note that bytes come again."""
-        if self._since is not None:
+        if (self._since is not None or self.reason) and time.monotonic() >= self._until:
             with self._lock:
                 self._since, self.reason = None, ""
 
@@ -87,10 +87,10 @@ class Outage:
             raise error
 
     def _tell(self, text: str, seconds: float) -> None:
-        since = self._since
         with self._lock:
-            lasted = seconds + (time.monotonic() - since if since is not None else 0.0)
-            if lasted >= TOLD_AFTER:
+            if self._since is None:  # bytes have come in another thread since this one failed
+                return
+            if seconds + time.monotonic() - self._since >= TOLD_AFTER:
                 self.reason = text
 
     def _pause(self, until: float) -> None:
@@ -111,9 +111,7 @@ def lost(exc: Exception) -> HubError:
         message = f"{where} sends nothing."
     else:
         message = f"Cannot reach {_within(where)}{network_reason(exc)}."
-    return HubError(
-        message, "Finished scores are kept: the same command goes on from there.", field="model"
-    )
+    return HubError(message, "Check the connection and try again.", field="model")
 
 
 def _within(where: str) -> str:

@@ -266,7 +266,7 @@ class _Range:
         said = f": {text}" if text else ""
         return HubError(
             f"{host} refuses {self._place.file.name} (HTTP {response.status_code}){said}",
-            "Finished scores are kept; try again later, or download the model.",
+            "Try again later, or download the model.",
             field="model",
         )
 

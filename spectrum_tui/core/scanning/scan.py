@@ -69,6 +69,8 @@ from spectrum_tui.core.scanning.streaming import reading_ahead
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST, TORCH_ON_CPU
 
+KEPT = "Finished scores are kept: the same command goes on from there."
+
 FOLLOWS = "its scores are shown as they come, and layers that it leaves are scored here"
 
 
@@ -224,7 +226,7 @@ def _as_a_stop(plan: ScanPlan, state: _State) -> Iterator[None]:
         if plan.reader is None:
             raise
         state.gave_up = True
-        state.notes.append(str(exc))
+        state.notes.append(f"{exc} {KEPT}")
 
 
 def _follow(

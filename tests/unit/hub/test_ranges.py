@@ -177,7 +177,7 @@ def test_a_network_that_is_gone_is_waited_for_and_told(
     with pytest.raises(HubError, match=r"Cannot reach 127\.0\.0\.1 .connection refused") as caught:
         reader.fetch("it", 0, memoryview(bytearray(100)))
     assert outage.GIVE_UP < clock.now - 1000 < outage.GIVE_UP + 60
-    assert "the same command goes on from there" in caught.value.hint
+    assert "Check the connection" in caught.value.hint
     assert reader.outage.reason == caught.value.message
 
 

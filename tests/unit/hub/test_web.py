@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError, SpectrumError
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.web import is_web_folder, read_web, web_name
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.requests import ResultReady
@@ -64,6 +65,12 @@ def test_a_download_is_refused(address: str, tmp_path: Path) -> None:
     settings = Settings(model=address, download=True, output_dir=str(tmp_path / "out"))
     with pytest.raises(HubError, match="without a download"):
         list(run_scan(settings))
+
+
+def test_a_first_look_promises_no_scores(online: FakeHub) -> None:
+    with pytest.raises(HubError, match=r"Cannot reach 127\.0\.0\.1") as caught:
+        read_web("http://127.0.0.1:1/x/y", Patience(()))
+    assert "kept" not in str(caught.value)
 
 
 def test_a_server_without_ranges_is_said(address: str, online: FakeHub) -> None:
