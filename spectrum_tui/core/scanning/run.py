@@ -50,7 +50,13 @@ from spectrum_tui.core.saved import library, store
 from spectrum_tui.core.scanning.cluster_nodes import ClusterPlan
 from spectrum_tui.core.scanning.cluster_task import Reference
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
-from spectrum_tui.core.scanning.streaming import UNHASHED, named, streamed, streams
+from spectrum_tui.core.scanning.streaming import (
+    check_at_end,
+    named,
+    read_notes,
+    streamed,
+    streams,
+)
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
 
 
@@ -105,12 +111,12 @@ def _scanned(
     outcome = Outcome(notes=plan.notes)
     unhashed: tuple[str, ...] = ()
     if reader is not None:
-        summary = inspection.summary
-        where = summary.model if inspection.web else f"commit {summary.revision[:12]}"
         plan = replace(plan, reader=reader)
-        unhashed = (UNHASHED.format(where),)  # for who reads the scores, not for the screen
+        unhashed = read_notes(inspection)  # for who reads the scores, not for the screen
     for event in scan(plan, cancelled=cancelled):
         outcome.add(event)
+        if outcome.finished:
+            check_at_end(inspection)
         yield event
     outcome.check()
     outcome.notes += unhashed
