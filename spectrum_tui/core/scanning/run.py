@@ -48,7 +48,7 @@ from spectrum_tui.core.results.results import (
     int_array,
 )
 from spectrum_tui.core.saved import library, store
-from spectrum_tui.core.scanning.cluster import ClusterPlan
+from spectrum_tui.core.scanning.cluster_nodes import ClusterPlan
 from spectrum_tui.core.scanning.cluster_task import Reference
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
 from spectrum_tui.core.scanning.streaming import (
