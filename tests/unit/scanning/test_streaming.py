@@ -364,8 +364,6 @@ def test_a_process_of_a_node_fetches_each_file_once(model: Streamed) -> None:
             answer = carry_out(reference, order)
             assert [entry.layer for entry, _ in answer.scores] == [name]
         whole = [r.path for r in model.hub.requests if "/signed/" in r.path and not r.range]
-            r.path for r in model.hub.requests if r.path.startswith("/signed/") and not r.range
-        ]
         assert len(whole) == len({path.partition("?")[0] for path in whole})
         for path in (cache_dir() / "whole-files").glob("*/*"):
             path.unlink()
