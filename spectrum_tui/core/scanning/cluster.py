@@ -19,12 +19,12 @@ from spectrum_tui.core.errors import InputError, ScanError
 from spectrum_tui.core.events import LayerStarted, ScanEvent, ScanNote
 from spectrum_tui.core.journal.journal import Journal
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning.chunks import Item, Pile
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder
 from spectrum_tui.core.scanning.devices import CPU
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
 from spectrum_tui.core.scanning.ray_cluster import Lost, Node, connected
-from spectrum_tui.core.scanning.streaming import UNHASHED
 from spectrum_tui.core.scoring.metrics import FAILED
 
 _BASE = 700 * 2**20

@@ -39,6 +39,7 @@ from spectrum_tui.core.naming.stored import NAMING
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import (
+    UNHASHED,
     MetricColumn,
     Parts,
     Provenance,
@@ -50,7 +51,7 @@ from spectrum_tui.core.saved import library, store
 from spectrum_tui.core.scanning.cluster import ClusterPlan
 from spectrum_tui.core.scanning.cluster_task import Reference
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
-from spectrum_tui.core.scanning.streaming import UNHASHED, named, streamed, streams
+from spectrum_tui.core.scanning.streaming import named, streamed, streams
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
 
 
@@ -103,17 +104,16 @@ def _scanned(
         cluster=_cluster(settings, inspection),
     )
     outcome = Outcome(notes=plan.notes)
-    unhashed: tuple[str, ...] = ()
-    if reader is not None:
-        summary = inspection.summary
-        where = summary.model if inspection.web else f"commit {summary.revision[:12]}"
-        plan = replace(plan, reader=reader)
-        unhashed = (UNHASHED.format(where),)  # for who reads the scores, not for the screen
+    plan = replace(plan, reader=reader)
     for event in scan(plan, cancelled=cancelled):
         outcome.add(event)
         yield event
     outcome.check()
-    outcome.notes += unhashed
+    if reader is not None and reader.traffic.nbytes and reader.gives_ranges():
+        # For who reads the scores, not for the screen.
+        summary = inspection.summary
+        where = summary.model if inspection.web else f"commit {summary.revision[:12]}"
+        outcome.notes += (UNHASHED.format(where),)
     if outcome.done:
         result = build_result(inspection, plan, outcome).with_metric(settings.metric)
         folder = output if outcome.finished else _stopped_folder()

@@ -42,9 +42,6 @@ TICK = 0.5
 WINDOW = 10
 """Reports over which the speed is taken."""
 
-UNHASHED = "Values were read in ranges at {}: the hashes of whole files were not checked."
-"""What stands in the provenance of a scan without a download."""
-
 
 def streams(settings: Settings, inspection: Inspection) -> bool:
     """Return whether a model is scanned without a download, as `ModelSummary.is_streamed` says.
@@ -103,8 +100,8 @@ def named(inspection: Inspection, settings: Settings) -> Inspection:
 @contextmanager
 def reading_ahead(reader: RangeReader | None, workers: object) -> Iterator[None]:
     """Fetch what these workers will read before they do, and have them report how that goes; does
-    nothing without a reader."""
-    if reader is None or not isinstance(workers, Workers):
+    nothing without a reader or work."""
+    if reader is None or not isinstance(workers, Workers) or not workers.order:
         yield
         return
     if not reader.gives_ranges():

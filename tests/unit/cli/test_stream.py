@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,18 @@ def test_a_model_is_scanned_without_a_download(
     assert [Path(line).is_file() for line in said.out.splitlines()] == [True] * 3
     assert not list((tmp_path / "hub-cache").rglob("*.safetensors"))
     (recipe,) = model.out.glob("*.yaml")
-    assert "org/model" in recipe.read_text(encoding="utf-8")
+    text = recipe.read_text(encoding="utf-8")
+    assert "org/model" in text and "hashes of whole files not checked" in text
+    assert scan(model, "--stream") == 0  # nothing is left to be read
+    assert "without a download" not in capsys.readouterr().err
+
+
+def test_json_has_what_was_not_checked(model: Streamed, capsys: Capture) -> None:
+    assert scan(model, "--stream", "--json") == 0
+    (note,) = json.loads(capsys.readouterr().out)["notes"]
+    assert "hashes of whole files were not checked" in note
+    assert scan(model, "--stream", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == []
 
 
 def test_a_network_that_is_gone_interrupts(

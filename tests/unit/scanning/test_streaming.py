@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from spectrum_tui.app.screens.result_notes import caveats
 from spectrum_tui.core import disk
 from spectrum_tui.core import hub as hub_room
 from spectrum_tui.core.errors import HubError, InputError, OutputError
@@ -114,6 +115,7 @@ def test_the_provenance_says_what_was_not_checked(model: Streamed) -> None:
     provenance = load_result(Path(ready.path)).provenance
     commit = model.hub.commit(REPO)
     assert [note for note in provenance.notes if commit[:12] in note and "not checked" in note]
+    assert caveats(load_result(Path(ready.path))) == [provenance.unhashed] != [""]
 
 
 @pytest.mark.usefixtures("quick")
@@ -328,6 +330,7 @@ def test_without_ranges_the_files_are_read_one_after_the_other(model: Streamed) 
     assert [event for event in found if isinstance(event, ScanNote) and "no ranges" in event.text]
     whole = [r.path for r in model.hub.requests if r.path.startswith("/signed/") and not r.range]
     assert len(whole) == len({path.partition("?")[0] for path in whole}) == 3
+    assert not load_result(Path(_ready(found).path)).provenance.unhashed  # they were
     assert max(looks.result()) <= 2 and not list(folder.rglob("*.*"))
     assert not [path for path in folder.rglob("*") if path.is_file()]
 
