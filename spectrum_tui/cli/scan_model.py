@@ -21,6 +21,7 @@ from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
     LayerStarted,
+    NodesChanged,
     ScanEnded,
     ScanNote,
     ScanStarted,
@@ -201,9 +202,9 @@ class _Scan:
                 self._tell_waited(event.waited)
                 if self._line.is_due():
                     self._line.show(_progress(self.progress.snapshot()))
-            case ScanNote():
+            case ScanNote() | NodesChanged():
                 self._line.clear()
-                say(event.text)
+                self._say_each([event.text] if event.text else [])
             case ScanEnded():
                 self._line.clear()
                 self._tell_resumed()

@@ -15,7 +15,7 @@ from spectrum_tui.core.errors import HubError, InputError
 from spectrum_tui.core.hub.location import RemoteFile, changed_there
 from spectrum_tui.core.hub.outage import lost
 from spectrum_tui.core.hub.ranges import RangeReader
-from spectrum_tui.core.hub.web import Folder, Part, WebModel, check_seen
+from spectrum_tui.core.hub.web import Folder, Part, WebModel, check_address
 from spectrum_tui.core.text import safe
 
 SCHEMES = ("s3://", "gs://", "az://")
@@ -48,9 +48,9 @@ def is_in_a_bucket(model: str) -> bool:
 def read_cloud(url: str) -> WebModel:
     """Describe the model in a bucket, by its headers; raises HubError, CheckpointError, and
     InputError without the package that reads there."""
-    check_seen(url)
+    check_address(url)
     _obstore()
-    return Folder(f"{url.rstrip('/')}/", _beginning).read()
+    return Folder(f"{url.rstrip('/')}/", _part).read()
 
 
 class CloudReader(RangeReader):
@@ -94,14 +94,15 @@ def _ranged(file: RemoteFile, start: int, end: int) -> Any:
     return data
 
 
-def _beginning(url: str, count: int) -> Part | None:
+def _part(url: str, start: int, end: int) -> Part | None:
     obstore = _obstore()
     store, path = _place(url)
     try:
         meta = obstore.head(store, path)
-        options = {"range": (0, min(count, meta["size"]))}
-        data = bytes(obstore.get(store, path, options=options).bytes()) if meta["size"] else b""
-        return Part(data, meta["size"], meta["e_tag"] or "")
+        size, tag = meta["size"], meta["e_tag"] or ""
+        options = {"range": (start, min(end, size))} | ({"if_match": tag} if tag else {})
+        data = bytes(obstore.get(store, path, options=options).bytes()) if size > start else b""
+        return Part(data, size, tag, f"{meta['last_modified']} {meta['version'] or ''}".strip())
     except (obstore.exceptions.NotFoundError, FileNotFoundError):
         return None
     except obstore.exceptions.GenericError as exc:

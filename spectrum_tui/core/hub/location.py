@@ -38,7 +38,7 @@ class RemoteFile:
     """One file of one commit of the repository `repo`, or in a folder on the web of that address.
 
     `url` is where it is asked for, `blob` its id on the hub (the SHA-256 of a large file; "" on the
-    web), `tag` the ETag that it had on the web, "" where it had none.
+    web), `tag` and `modified` the ETag and Last-Modified that it had on the web, "" without one.
     """
 
     repo: str
@@ -48,6 +48,12 @@ class RemoteFile:
     commit: str = ""
     blob: str = ""
     tag: str = ""
+    modified: str = ""
+
+    def is_marked(self, tag: str, modified: str) -> bool:
+        """Return whether an answer with this ETag and Last-Modified is of this file: one that is
+        not sent any more is not the same."""
+        return tag == self.tag if self.tag else modified == (self.modified or modified)
 
 
 def remote_files(files: HubFiles, names: Iterable[str]) -> dict[str, RemoteFile]:

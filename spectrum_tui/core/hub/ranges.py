@@ -2,7 +2,8 @@
 
 What can be checked of a range is: that it is one (206, its first and last byte, the file's size),
 and that it is of the file that was inspected (the hub announces its hash whenever it signs an
-address, a folder on the web its ETag). The hash of the whole file cannot be.
+address, a folder on the web its ETag, or else its Last-Modified). The hash of the whole file cannot
+be.
 """
 
 from __future__ import annotations
@@ -142,6 +143,7 @@ class RangeReader:
                 place.forget(url)
                 raise_for_status(response)
                 raise not_a_hub()
+            _check_mark(file, response)
             write(self._counted(response.iter_raw()))
 
     def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -279,9 +281,9 @@ class _Range:
             raise not_a_hub()
         if (int(given[1]), int(given[2])) != (first, last):
             raise not_a_hub()
-        tag = response.headers.get("etag", "")
-        if int(given[3]) != file.size or (file.tag and tag and tag != file.tag):
+        if int(given[3]) != file.size:
             raise changed_there(file)
+        _check_mark(file, response)
 
     def _take(self, response: Any) -> None:
         """Copy what comes; raises StalledError for a connection that does not get on."""
@@ -297,6 +299,12 @@ class _Range:
                 if self._got - seen < SLOWEST * TIMEOUT:
                     raise StalledError
                 since, seen = now, self._got
+
+
+def _check_mark(file: RemoteFile, response: Any) -> None:
+    headers = response.headers
+    if not file.is_marked(headers.get("etag", ""), headers.get("last-modified", "")):
+        raise changed_there(file)
 
 
 def _client() -> Any:

@@ -39,7 +39,6 @@ from spectrum_tui.core.naming.stored import NAMING
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import (
-    UNHASHED,
     MetricColumn,
     Parts,
     Provenance,
@@ -48,10 +47,16 @@ from spectrum_tui.core.results.results import (
     int_array,
 )
 from spectrum_tui.core.saved import library, store
-from spectrum_tui.core.scanning.cluster import ClusterPlan
+from spectrum_tui.core.scanning.cluster_nodes import ClusterPlan
 from spectrum_tui.core.scanning.cluster_task import Reference
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
-from spectrum_tui.core.scanning.streaming import named, streamed, streams
+from spectrum_tui.core.scanning.streaming import (
+    check_at_end,
+    named,
+    read_notes,
+    streamed,
+    streams,
+)
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
 
 
@@ -107,13 +112,13 @@ def _scanned(
     plan = replace(plan, reader=reader)
     for event in scan(plan, cancelled=cancelled):
         outcome.add(event)
+        if outcome.finished:
+            check_at_end(inspection)
         yield event
     outcome.check()
     if reader is not None and reader.traffic.nbytes and reader.gives_ranges():
         # For who reads the scores, not for the screen.
-        summary = inspection.summary
-        where = summary.model if inspection.web else f"commit {summary.revision[:12]}"
-        outcome.notes += (UNHASHED.format(where),)
+        outcome.notes += read_notes(inspection)
     if outcome.done:
         result = build_result(inspection, plan, outcome).with_metric(settings.metric)
         folder = output if outcome.finished else _stopped_folder()

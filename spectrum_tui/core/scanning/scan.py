@@ -39,15 +39,13 @@ from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.platforms import cores
 from spectrum_tui.core.scanning import libraries
-from spectrum_tui.core.scanning.cluster import (
-    Cluster,
+from spectrum_tui.core.scanning.cluster import Cluster, ClusterWorkers, opened
+from spectrum_tui.core.scanning.cluster_nodes import (
     ClusterPlan,
-    ClusterWorkers,
     check_device,
     device_text,
     in_work,
     members,
-    opened,
 )
 from spectrum_tui.core.scanning.devices import (
     CPU,
@@ -294,6 +292,7 @@ def _start(plan: ScanPlan, cluster: Cluster | None, seconds_per_cost: float) -> 
         notes=plan.notes,
         names=tuple(layer.name for layer in sorted(plan.layers, key=lambda one: place[one.type])),
         seconds_per_cost=seconds_per_cost,
+        elsewhere=plan.cluster is not None,
     )
 
 

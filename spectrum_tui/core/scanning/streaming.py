@@ -11,17 +11,18 @@ from contextlib import contextmanager
 from functools import partial
 
 from spectrum_tui.core.checkpoint.sources import served
-from spectrum_tui.core.errors import HubError, InputError
+from spectrum_tui.core.errors import HubError, InputError, ModelChangedError
 from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub.cloud import CloudReader, is_in_a_bucket
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
-from spectrum_tui.core.hub.web import not_downloaded
+from spectrum_tui.core.hub.web import not_downloaded, read_web
 from spectrum_tui.core.hub.whole_files import WholeFiles
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.naming.extents import extents_of
 from spectrum_tui.core.platforms import known_free
+from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning.layers import LayerWork
 from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
 from spectrum_tui.core.scanning.read_plan import ReadPlan
@@ -41,6 +42,37 @@ TICK = 0.5
 
 WINDOW = 10
 """Reports over which the speed is taken."""
+
+
+UNMARKED = (
+    "The server gives neither ETag nor Last-Modified: that its files did not change during the "
+    "scan is known by their sizes, headers and samples alone."
+)
+"""What stands there besides, for such a server."""
+
+
+def read_notes(inspection: Inspection) -> tuple[str, ...]:
+    """Return what stands in the provenance of a scan that read its values from elsewhere."""
+    summary = inspection.summary
+    where = summary.model if inspection.web else f"commit {summary.revision[:12]}"
+    return UNHASHED.format(where), *([UNMARKED] if _unmarked(inspection) else [])
+
+
+def check_at_end(inspection: Inspection) -> None:
+    """Look at the files again where a server gives nothing to tell them by; raise ModelChangedError
+    for others, HubError where they cannot be looked at."""
+    if _unmarked(inspection) and (
+        read_web(inspection.summary.model).checkpoint.identity != inspection.checkpoint.identity
+    ):
+        raise ModelChangedError(
+            f"The files at {inspection.summary.model} have changed during the scan.",
+            "Scan again with --fresh: its scores may mix old and new files.",
+            field="model",
+        )
+
+
+def _unmarked(inspection: Inspection) -> bool:
+    return not all(file.tag or file.modified for file in inspection.web.values())
 
 
 def streams(settings: Settings, inspection: Inspection) -> bool:

@@ -78,7 +78,15 @@ def test_models_with_the_same_files_are_refused(tmp_path: Path, capsys: Capture)
     pair = [str(tmp_path / folder / "checkpoint-500") for folder in ("x", "y")]
     assert "would have the same names" in refused(capsys, "scan", *pair)
     assert "would have the same names" in refused(capsys, "scan", pair[0], pair[0])
+    addresses = [f"https://example.org/{part}/m" for part in "ab"]
+    assert "would have the same names" in refused(capsys, "scan", *addresses)
+    assert "would have the same names" in refused(capsys, "scan", "s3://b/m", addresses[0])
     assert "uses its own model" in refused(capsys, "scan", "--demo", pair[0])
+
+
+def test_a_password_in_an_address_is_not_repeated(tmp_path: Path, capsys: Capture) -> None:
+    said = refused(capsys, "scan", "demo", "az://account/container/m?sig=SEKRIT")
+    assert "without user, password" in said and "SEKRIT" not in said
 
 
 def test_an_interrupt_ends_all(
