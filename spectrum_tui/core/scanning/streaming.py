@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from functools import partial
 
 from spectrum_tui.core.checkpoint.sources import served
-from spectrum_tui.core.errors import HubError, InputError, ModelChangedError
+from spectrum_tui.core.errors import InputError, ModelChangedError
 from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub.cloud import CloudReader, is_in_a_bucket
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
+from spectrum_tui.core.hub.outage import GivenUpError
 from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
 from spectrum_tui.core.hub.web import not_downloaded, read_web
 from spectrum_tui.core.hub.whole_files import WholeFiles
@@ -103,7 +104,7 @@ def streamed(
 
     def check() -> None:
         if ended.is_set() or cancelled():
-            raise HubError("The scan was stopped while it waited for the network.", field="model")
+            raise GivenUpError("The scan was stopped while it waited for the network.")
 
     in_a_bucket = any(is_in_a_bucket(name) for name in remote)
     reader = (CloudReader if in_a_bucket else RangeReader)(remote, check=check)
@@ -138,6 +139,7 @@ def reading_ahead(reader: RangeReader | None, workers: object) -> Iterator[None]
     if reader is None or not isinstance(workers, Workers):
         yield
         return
+    reader.outage.begin()
     if not reader.gives_ranges():
         with _whole_files(reader, workers):
             yield

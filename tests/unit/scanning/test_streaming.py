@@ -190,6 +190,19 @@ def _headers(folder: Path) -> int:
     return sizes - sum(tensor.nbytes for tensor in tensors if len(tensor.shape) > 1)
 
 
+@pytest.mark.parametrize("status", [403, 404, 418])
+def test_a_server_that_refuses_is_an_error_and_costs_no_score(status: int, model: Streamed) -> None:
+    inspection = inspect_model(REPO)
+    model.hub.failures["/signed/"] = [0] * 6 + [status] * 1000
+    with pytest.raises(HubError, match=rf"localhost refuses .*HTTP {status}") as caught:
+        model.scan(inspection, batch_size=1)
+    assert not isinstance(caught.value, outage.GivenUpError)
+    assert "scores are kept" in caught.value.hint
+    kept = list(read_entries(journal_path(inspection.checkpoint.fingerprint)))
+    model.hub.failures.clear()
+    assert {entry.layer for entry in kept} <= resumed(model.scan())
+
+
 def test_a_stop_ends_the_wait_for_a_network(
     model: Streamed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,7 +356,7 @@ def test_a_whole_file_that_is_another_is_not_used(model: Streamed) -> None:
         state = path.stat()
         fake_hub._oids[str(path), state.st_size, state.st_mtime_ns] = oids[path]
     with pytest.raises(HubError, match="not the file that was announced"):
-        _raise_end(model.scan(inspection))
+        model.scan(inspection)
 
 
 def test_a_disk_without_room_for_a_whole_file_ends_the_scan(
@@ -358,11 +371,6 @@ def test_a_disk_without_room_for_a_whole_file_ends_the_scan(
     monkeypatch.setattr(disk, "replace", full)
     with pytest.raises(OutputError, match="No space left on device"):
         model.scan(inspection)
-
-
-def _raise_end(events: list[Any]) -> None:
-    """The error that stopped a scan."""
-    raise HubError(end(events).notes[-1])
 
 
 def test_after_a_stop_nothing_more_is_fetched(
