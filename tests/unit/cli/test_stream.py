@@ -69,6 +69,18 @@ def test_a_network_that_is_gone_interrupts(
     assert scan(model, "--stream") == 0
 
 
+def test_a_refusal_fails_one_model_of_a_queue(
+    model: Streamed, tmp_path: Path, capsys: Capture
+) -> None:
+    other = save(tmp_path / "other", llama(1))
+    model.hub.failures["/signed/"] = [0, 0, 0, 0] + [403] * 1000
+    options = ("--stream", "--device", "cpu", "--output-dir", str(model.out))
+    assert main.main(["scan", REPO, str(other), *options]) == 2
+    said = capsys.readouterr().err
+    assert "HTTP 403" in said and "scores are kept" in said
+    assert "model 2 of 2" in said and list(model.out.rglob("snr_results_other.json"))
+
+
 def test_both_ways_are_refused(model: Streamed, capsys: Capture) -> None:
     assert scan(model, "--stream", "--download") == 2
     assert "--stream and --download are given." in capsys.readouterr().err
