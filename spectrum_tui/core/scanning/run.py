@@ -112,17 +112,16 @@ def _scanned(
         cluster=_cluster(settings, inspection),
     )
     outcome = Outcome(notes=plan.notes)
-    unhashed: tuple[str, ...] = ()
-    if reader is not None:
-        plan = replace(plan, reader=reader)
-        unhashed = read_notes(inspection)  # for who reads the scores, not for the screen
+    plan = replace(plan, reader=reader)
     for event in scan(plan, cancelled=cancelled):
         outcome.add(event)
         if outcome.finished:
             check_at_end(inspection)
         yield event
     outcome.check()
-    outcome.notes += unhashed
+    if reader is not None and reader.traffic.nbytes and reader.gives_ranges():
+        # For who reads the scores, not for the screen.
+        outcome.notes += read_notes(inspection)
     if outcome.done:
         result = build_result(inspection, plan, outcome).with_metric(settings.metric)
         folder = output if outcome.finished else _stopped_folder()

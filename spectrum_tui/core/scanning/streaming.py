@@ -11,17 +11,19 @@ from functools import partial
 from pathlib import Path
 
 from spectrum_tui.core.checkpoint.sources import served
-from spectrum_tui.core.errors import HubError, InputError, ModelChangedError
+from spectrum_tui.core.errors import InputError, ModelChangedError
 from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub.cloud import CloudReader, is_in_a_bucket
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
+from spectrum_tui.core.hub.outage import GivenUpError
 from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
 from spectrum_tui.core.hub.web import not_downloaded, read_web
 from spectrum_tui.core.hub.whole_files import WholeFiles
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.naming.extents import extents_of
 from spectrum_tui.core.platforms import known_free
+from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning.layers import LayerWork
 from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
 from spectrum_tui.core.scanning.read_plan import ReadPlan
@@ -41,9 +43,6 @@ TICK = 0.5
 
 WINDOW = 10
 """Reports over which the speed is taken."""
-
-UNHASHED = "Values were read in ranges at {}: the hashes of whole files were not checked."
-"""What stands in the provenance of a scan without a download."""
 
 
 UNMARKED = (
@@ -103,7 +102,7 @@ def streamed(
 
     def check() -> None:
         if ended.is_set() or cancelled():
-            raise HubError("The scan was stopped while it waited for the network.", field="model")
+            raise GivenUpError("The scan was stopped while it waited for the network.")
 
     in_a_bucket = any(is_in_a_bucket(name) for name in remote)
     reader = (CloudReader if in_a_bucket else RangeReader)(remote, check=check)
@@ -151,10 +150,12 @@ def reading_ahead(
     reader: RangeReader | None, workers: object, whole: WholeFiles | None = None
 ) -> Iterator[None]:
     """Fetch what these workers will read before they do, and have them report how that goes; does
-    nothing without a reader. `whole` is what `kept_whole` provides, where that outlives them."""
-    if reader is None or not isinstance(workers, Workers):
+    nothing without a reader or work. `whole` is what `kept_whole` provides, where that outlives
+    them."""
+    if reader is None or not isinstance(workers, Workers) or not workers.order:
         yield
         return
+    reader.outage.begin()
     if not reader.gives_ranges():
         with kept_whole(reader) if whole is None else nullcontext(whole) as kept:
             assert kept is not None

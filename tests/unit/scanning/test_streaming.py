@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from spectrum_tui.app.screens.result_notes import caveats
 from spectrum_tui.core import disk
 from spectrum_tui.core import hub as hub_room
 from spectrum_tui.core.errors import HubError, InputError, OutputError
@@ -117,6 +118,7 @@ def test_the_provenance_says_what_was_not_checked(model: Streamed) -> None:
     provenance = load_result(Path(ready.path)).provenance
     commit = model.hub.commit(REPO)
     assert [note for note in provenance.notes if commit[:12] in note and "not checked" in note]
+    assert caveats(load_result(Path(ready.path))) == [provenance.unhashed] != [""]
 
 
 @pytest.mark.usefixtures("quick")
@@ -191,6 +193,19 @@ def _headers(folder: Path) -> int:
     tensors = read_checkpoint(folder).tensors
     sizes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     return sizes - sum(tensor.nbytes for tensor in tensors if len(tensor.shape) > 1)
+
+
+@pytest.mark.parametrize("status", [403, 404, 418])
+def test_a_server_that_refuses_is_an_error_and_costs_no_score(status: int, model: Streamed) -> None:
+    inspection = inspect_model(REPO)
+    model.hub.failures["/signed/"] = [0] * 6 + [status] * 1000
+    with pytest.raises(HubError, match=rf"localhost refuses .*HTTP {status}") as caught:
+        model.scan(inspection, batch_size=1)
+    assert not isinstance(caught.value, outage.GivenUpError)
+    assert "scores are kept" in caught.value.hint
+    kept = list(read_entries(journal_path(inspection.checkpoint.fingerprint)))
+    model.hub.failures.clear()
+    assert {entry.layer for entry in kept} <= resumed(model.scan())
 
 
 def test_a_stop_ends_the_wait_for_a_network(
@@ -331,6 +346,7 @@ def test_without_ranges_the_files_are_read_one_after_the_other(model: Streamed) 
     assert [event for event in found if isinstance(event, ScanNote) and "no ranges" in event.text]
     whole = [r.path for r in model.hub.requests if r.path.startswith("/signed/") and not r.range]
     assert len(whole) == len({path.partition("?")[0] for path in whole}) == 3
+    assert not load_result(Path(_ready(found).path)).provenance.unhashed  # they were
     assert max(looks.result()) <= 2 and not list(folder.rglob("*.*"))
     assert not [path for path in folder.rglob("*") if path.is_file()]
 
@@ -386,7 +402,7 @@ def test_a_whole_file_that_is_another_is_not_used(model: Streamed) -> None:
         state = path.stat()
         fake_hub._oids[str(path), state.st_size, state.st_mtime_ns] = oids[path]
     with pytest.raises(HubError, match="not the file that was announced"):
-        _raise_end(model.scan(inspection))
+        model.scan(inspection)
 
 
 def test_a_disk_without_room_for_a_whole_file_ends_the_scan(
@@ -401,11 +417,6 @@ def test_a_disk_without_room_for_a_whole_file_ends_the_scan(
     monkeypatch.setattr(disk, "replace", full)
     with pytest.raises(OutputError, match="No space left on device"):
         model.scan(inspection)
-
-
-def _raise_end(events: list[Any]) -> None:
-    """The error that stopped a scan."""
-    raise HubError(end(events).notes[-1])
 
 
 def test_after_a_stop_nothing_more_is_fetched(
