@@ -131,9 +131,6 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     named_as = named if streaming else as_far_as_known
     inspection = named_as(inspection, settings)
     introduce(inspection)
-    if streaming:
-        say("it is scanned without a download: its values are read in ranges as they are needed,")
-        say("so that the hashes of whole files cannot be checked")
     if streaming or inspection.summary.is_local or settings.cluster:
         return inspection
     return as_far_as_known(_downloaded(inspection, signals), settings)
@@ -155,6 +152,7 @@ class _Scan:
         self._waited = False
         self._signals = signals
         self._model = ""
+        self._streams = False
         self._line = StatusLine(first_after=0.1)
 
     def run(self, settings: Settings, inspection: Inspection) -> Result | None:
@@ -162,6 +160,7 @@ class _Scan:
         results: list[Result] = []
         self.progress.begin()
         self._model = short_name(inspection.summary.name)
+        self._streams = not (inspection.summary.is_local or settings.cluster)
         try:
             events = run_scan(
                 settings,
@@ -194,6 +193,7 @@ class _Scan:
                 say(f"{layers} on {event.device}, {event.batch_size} at a time")
                 self._say_each(event.notes)
             case LayerStarted():
+                self._tell_way()
                 self._begun = True
                 self._tell_resumed()
             case LayerFailed():
@@ -222,6 +222,13 @@ class _Scan:
                     say("every layer was scored already; --fresh scores them again")
                 self._say_each(event.notes)
                 self.stopped = event.reason == "stopped"
+
+    def _tell_way(self) -> None:
+        """Say before the first matrix how a model is read that is not on this machine."""
+        if self._streams and not self._begun:
+            self._line.clear()
+            say("it is scanned without a download: its values are read in ranges as they are")
+            say("needed, so that the hashes of whole files cannot be checked")
 
     def _tell_waited(self, reason: str) -> None:
         """Say why the network is waited for, once each time."""
@@ -320,6 +327,7 @@ def _as_json(
         "model": result.provenance.model,
         "revision": result.provenance.revision,
         "naming": result.provenance.naming,
+        "notes": list(result.provenance.notes),
         "metric": result.scores.metric,
         "top_percent": settings.top_percent,
         "policy": policy_line(choice.policy, scores.metric).removeprefix(OPENING),

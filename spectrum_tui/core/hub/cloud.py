@@ -6,13 +6,15 @@ is read must be of the object that was inspected, by its ETag.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from functools import cache
+from functools import cache, partial
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from spectrum_tui.core.errors import HubError, InputError
-from spectrum_tui.core.hub.location import RemoteFile, changed_there
+from spectrum_tui.core.hub.attended import Attempt, StalledError, attended
+from spectrum_tui.core.hub.location import Location, RemoteFile, changed_there
 from spectrum_tui.core.hub.outage import lost
 from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.hub.web import Folder, Part, WebModel, check_address
@@ -36,6 +38,12 @@ CREDENTIALS = {
 _METADATA = ("169.254.169.254", "metadata.google.internal")
 """Whom a machine in a cloud asks for credentials, the last place where they are looked for."""
 
+CLIENT: dict[str, Any] = {"read_timeout": "20s", "timeout": "600s"}
+"""No read takes longer; a request as a whole may, as 4 MiB over a slow line, while bytes come."""
+
+PIECE = 1 << 16
+"""Bytes after which whoever waits for them is told of them."""
+
 RETRIES = 2
 """Attempts of the client itself after the first; its ten take minutes where no answer comes."""
 
@@ -56,16 +64,18 @@ def read_cloud(url: str) -> WebModel:
 class CloudReader(RangeReader):
     """The values of files in a bucket."""
 
-    def fetch(self, file: str, start: int, buffer: memoryview) -> None:
+    def _fetch(self, place: Location, start: int, buffer: memoryview) -> None:
         """Fill the buffer from byte `start` of a file; what has failed is asked for again."""
-        known, waits = self.file(file), self.outage.waits()
-        if start + len(buffer) > known.size:
-            raise changed_there(known)
+        known, waits = place.file, self.outage.waits()
+        ask = partial(_ranged, known, start, start + len(buffer))
         while True:
             self.outage.hold()
             self.asked()
             try:
-                data = _ranged(known, start, start + len(buffer))
+                data = attended(ask, self.outage.check, _host(known.url))
+            except StalledError as exc:
+                self.outage.wait(exc, waits)
+                continue
             except _obstore().exceptions.GenericError as exc:  # after attempts of its own
                 if (error := _lasting(known.url, exc)) is not None:
                     raise error from None
@@ -73,16 +83,17 @@ class CloudReader(RangeReader):
                 continue
             buffer[:] = data
             self.came(len(buffer))
+            self.outage.over()
             return
 
 
-def _ranged(file: RemoteFile, start: int, end: int) -> Any:
+def _ranged(file: RemoteFile, start: int, end: int, attempt: Attempt) -> Any:
     """Return the bytes of a range of an object that is still the one that was inspected."""
     obstore = _obstore()
     options = {"range": (start, end)} | ({"if_match": file.tag} if file.tag else {})
     try:
         answer = obstore.get(*_place(file.url), options=options)
-        size, data = answer.meta["size"], memoryview(answer.bytes())
+        size, data = answer.meta["size"], _bytes_of(answer, attempt)
     except (obstore.exceptions.PreconditionError, obstore.exceptions.NotFoundError):
         raise changed_there(file) from None
     except obstore.exceptions.GenericError:
@@ -94,14 +105,39 @@ def _ranged(file: RemoteFile, start: int, end: int) -> Any:
     return data
 
 
+def _bytes_of(answer: Any, attempt: Attempt) -> bytes:
+    data = bytearray()
+    for piece in answer.stream(min_chunk_size=PIECE):
+        attempt.came(len(piece))
+        data += memoryview(piece)
+    return bytes(data)
+
+
+def _host(url: str) -> str:
+    """Return where a store is, for sentences: its own endpoint's host, or the bucket."""
+    given = next((value for name in ENDPOINTS[_scheme(url)] if (value := os.environ.get(name))), "")
+    with contextlib.suppress(ValueError):
+        return urlsplit(given or url).hostname or ""
+    return ""
+
+
 def _part(url: str, start: int, end: int) -> Part | None:
+    try:
+        return attended(partial(_asked, url, start, end), host=_host(url))
+    except StalledError as exc:
+        raise lost(exc) from None
+
+
+def _asked(url: str, start: int, end: int, attempt: Attempt) -> Part | None:
     obstore = _obstore()
     store, path = _place(url)
     try:
         meta = obstore.head(store, path)
         size, tag = meta["size"], meta["e_tag"] or ""
         options = {"range": (start, min(end, size))} | ({"if_match": tag} if tag else {})
-        data = bytes(obstore.get(store, path, options=options).bytes()) if size > start else b""
+        data = b""
+        if size > start:
+            data = _bytes_of(obstore.get(store, path, options=options), attempt)
         return Part(data, size, tag, f"{meta['last_modified']} {meta['version'] or ''}".strip())
     except (obstore.exceptions.NotFoundError, FileNotFoundError):
         return None
@@ -121,8 +157,9 @@ def _place(url: str) -> tuple[Any, str]:
 def _bucket(url: str) -> Any:
     obstore = _obstore()
     try:
-        options = {"client_options": {"allow_http": True}} if _is_plain(url) else {}
-        return obstore.store.from_url(url, retry_config={"max_retries": RETRIES}, **options)
+        client = CLIENT | ({"allow_http": True} if _is_plain(url) else {})
+        retries = {"max_retries": RETRIES}
+        return obstore.store.from_url(url, retry_config=retries, client_options=client)
     except (obstore.exceptions.BaseError, ValueError) as exc:
         raise _refused(url, exc) from None
 

@@ -21,6 +21,7 @@ from spectrum_tui.core.checkpoint import headers as ck
 from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, parse_index
 from spectrum_tui.core.errors import CheckpointError, HubError, SpectrumError
+from spectrum_tui.core.hub.attended import Attempt, attended
 from spectrum_tui.core.hub.errors import hush_client
 from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client, is_hub
 from spectrum_tui.core.hub.location import (
@@ -87,7 +88,9 @@ def read_web(url: str, patience: Patience | None = None) -> WebModel:
 
     def part(address: str, start: int, end: int) -> Part | None:
         try:
-            return asked.ask(lambda: _part(address, start, end))
+            return asked.ask(
+                lambda: attended(partial(_part, address, start, end), host=_host(address))
+            )
         except SpectrumError:
             raise
         except Exception as exc:  # the client's classes differ by version
@@ -249,10 +252,10 @@ class Folder:
         return CheckpointError(f"There is no {name} at {safe(self.base)}.", _NEEDED, field="model")
 
 
-def _part(url: str, start: int, end: int) -> Part | None:
+def _part(url: str, start: int, end: int, attempt: Attempt) -> Part | None:
     for _ in range(MOST_HOPS):
         with bounded(Bounds(end - start)), _opened(url, start, end) as response:
-            if response.is_redirect:
+            if response.has_redirect_location:
                 target = urljoin(url, str(response.headers.get("location", "")))
                 check_downgrade(url, target)
                 url = target
@@ -264,7 +267,11 @@ def _part(url: str, start: int, end: int) -> Part | None:
                 raise _refused(url, response)
             headers = response.headers
             tag, modified = headers.get("etag", ""), headers.get("last-modified", "")
-            return Part(b"".join(response.iter_raw()), int(given[2]), tag, modified)
+            data = bytearray()
+            for piece in response.iter_raw():
+                attempt.came(len(piece))
+                data += piece
+            return Part(bytes(data), int(given[2]), tag, modified)
     raise HubError(
         f"{safe(urlsplit(url).hostname or '')} only sends on.",
         "Check the address.",
@@ -283,8 +290,12 @@ def _opened(url: str, start: int, end: int) -> Iterator[Any]:
         yield response
 
 
+def _host(url: str) -> str:
+    return safe(urlsplit(url).hostname or "")
+
+
 def _refused(url: str, response: Any) -> HubError:
-    host = safe(urlsplit(url).hostname or "")
+    host = _host(url)
     if response.status_code == 200:
         return HubError(
             f"{host} answers a range with the whole file.",

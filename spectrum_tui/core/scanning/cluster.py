@@ -19,6 +19,7 @@ from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.events import LayerStarted, NodesChanged, ScanEvent, ScanNote
 from spectrum_tui.core.journal.journal import Journal
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning.chunks import Item, Pile
 from spectrum_tui.core.scanning.cluster_nodes import (
     BASE,
@@ -34,7 +35,6 @@ from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder
 from spectrum_tui.core.scanning.devices import CPU
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
 from spectrum_tui.core.scanning.ray_cluster import Lost, Node, connected
-from spectrum_tui.core.scanning.streaming import UNHASHED
 from spectrum_tui.core.scoring.metrics import FAILED
 
 _TRIES = 3

@@ -32,6 +32,7 @@ from spectrum_tui.core.files import (
     output_folder,
 )
 from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.whole_files import remove_leftovers
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.naming.layers import Layer
@@ -56,6 +57,7 @@ from spectrum_tui.core.scanning.streaming import (
     read_notes,
     streamed,
     streams,
+    whole_files_folder,
 )
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
 
@@ -78,6 +80,7 @@ def run_scan(
     output = output_folder(settings.output_dir)
     check_metric(settings.metric)
     inspection = _prepared(settings, inspection)
+    remove_leftovers(whole_files_folder())
     with _reader(settings, inspection, cancelled) as reader:
         yield from _scanned(settings, inspection, reader, output, cancelled, keep)
 
@@ -109,17 +112,16 @@ def _scanned(
         cluster=_cluster(settings, inspection),
     )
     outcome = Outcome(notes=plan.notes)
-    unhashed: tuple[str, ...] = ()
-    if reader is not None:
-        plan = replace(plan, reader=reader)
-        unhashed = read_notes(inspection)  # for who reads the scores, not for the screen
+    plan = replace(plan, reader=reader)
     for event in scan(plan, cancelled=cancelled):
         outcome.add(event)
         if outcome.finished:
             check_at_end(inspection)
         yield event
     outcome.check()
-    outcome.notes += unhashed
+    if reader is not None and reader.traffic.nbytes and reader.gives_ranges():
+        # For who reads the scores, not for the screen.
+        outcome.notes += read_notes(inspection)
     if outcome.done:
         result = build_result(inspection, plan, outcome).with_metric(settings.metric)
         folder = output if outcome.finished else _stopped_folder()

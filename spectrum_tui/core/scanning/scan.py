@@ -25,6 +25,7 @@ from spectrum_tui.core.events import (
     ScanStarted,
 )
 from spectrum_tui.core.gc_pause import import_torch
+from spectrum_tui.core.hub.outage import GivenUpError
 from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.journal.journal import (
     Entry,
@@ -211,22 +212,24 @@ def _events(
         yield from _follow(plan, works, lock, state, cancelled)
         if state.gave_up:
             return
-    with Journal(plan.journal) as journal, _as_a_stop(plan, state):
+    with Journal(plan.journal) as journal, _as_a_stop(state):
         yield from _run(plan, works, journal, plan.precision, state, cancelled)
         if plan.precision == FAST:
             yield from _settle_order(plan, works, journal, state, cancelled)
 
 
 @contextmanager
-def _as_a_stop(plan: ScanPlan, state: _State) -> Iterator[None]:
-    """Take a network that is gone for a stop of the scan: what is finished is kept."""
+def _as_a_stop(state: _State) -> Iterator[None]:
+    """Take a network that is gone for a stop of the scan; a server that refuses is an error."""
     try:
         yield
-    except HubError as exc:
-        if plan.reader is None:
-            raise
+    except GivenUpError as exc:
         state.gave_up = True
         state.notes.append(f"{exc} {KEPT}")
+    except HubError as exc:
+        if "are kept" not in exc.hint:
+            exc.hint = f"{exc.hint} {KEPT}".strip()
+        raise
 
 
 def _follow(

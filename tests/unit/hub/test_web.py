@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError, SpectrumError
-from spectrum_tui.core.hub import remote, web
+from spectrum_tui.core.hub import attended, remote, web
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.web import is_web_folder, read_web, web_name
 from spectrum_tui.core.model.inspection import called, inspect_model
@@ -18,6 +18,7 @@ from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
 from tests.fake_hub import FakeHub
+from tests.hostile_answers import part_drip as drip
 from tests.streamed import scores
 
 REPO = "org/on-the-web"
@@ -216,3 +217,20 @@ def test_which_addresses_are_folders(online: FakeHub) -> None:
     assert not is_web_folder("org/model")
     assert web_name("https://example.org/a/my%20model/") == "my model"
     assert web_name("https://example.org") == "example.org"
+
+
+def test_a_folder_in_single_bytes_is_given_up(
+    address: str, online: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attended, "STALL", 0.15)
+    online.hostile[f"READ /web/{REPO}/config.json"] = drip
+    with pytest.raises(HubError, match="localhost sends nothing"):
+        read_web(address)
+
+
+def test_a_web_server_that_limits_is_named(address: str, online: FakeHub) -> None:
+    online.failures["/web/"] = [429]
+    online.retry_after = "86400"
+    with pytest.raises(HubError, match="localhost refuses further requests") as caught:
+        read_web(address)
+    assert "hf auth login" not in caught.value.hint
