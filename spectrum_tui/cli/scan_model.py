@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -136,6 +137,10 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     return as_far_as_known(there, settings)
 
 
+_AT_ONCE = "interrupted at once; the same command goes on from what is kept"
+"""What a second Ctrl-C says: it may come while the counts are being changed."""
+
+
 class _Scan:
     """A scan with its progress on stderr; the first Ctrl-C stops it gently, the second hard."""
 
@@ -175,6 +180,8 @@ class _Scan:
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
+            with suppress(RuntimeError):  # of a stream that was just being written to
+                say(_AT_ONCE)
             end_now()  # everything finished is on disk
         self.interrupted = True
         say("stopping after the matrices in progress (Ctrl-C again to stop at once)")
@@ -203,9 +210,12 @@ class _Scan:
                 self._tell_waited(event.waited)
                 if self._line.is_due():
                     self._line.show(_progress(self.progress.snapshot()))
-            case ScanNote() | NodesChanged():
+            case ScanNote():
                 self._line.clear()
-                self._say_each([event.text] if event.text else [])
+                say(event.text)
+            case NodesChanged():
+                self._line.clear()
+                say(f"{event.text} Now on {event.device}, {event.batch_size} at a time.".strip())
             case ScanEnded():
                 self._line.clear()
                 self._tell_resumed()
