@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
-import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from spectrum_tui.cli.choosing import tell_unmatched, way_of
+from spectrum_tui.cli.downloading import downloaded
 from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.cli.status_line import StatusLine
 from spectrum_tui.core.errors import SelectionError
@@ -36,7 +36,7 @@ from spectrum_tui.core.files import (
 )
 from spectrum_tui.core.hub import Patience
 from spectrum_tui.core.memory.budget import filled
-from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, fetch, inspect_model
+from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, inspect_model
 from spectrum_tui.core.numbers import count, counted, duration, finite, part_of, scored_text, size
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
@@ -132,7 +132,13 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     introduce(inspection)
     if streaming or inspection.summary.is_local or settings.cluster:
         return inspection
-    return as_far_as_known(_downloaded(inspection, signals), settings)
+    short = f"↓ {short_name(inspection.summary.name)}"
+    there = downloaded(inspection, lambda share: signals.work(share, short))
+    return as_far_as_known(there, settings)
+
+
+_AT_ONCE = "interrupted at once; the same command goes on from what is kept"
+"""What a second Ctrl-C says: it may come while the counts are being changed."""
 
 
 class _Scan:
@@ -174,6 +180,8 @@ class _Scan:
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
+            with suppress(RuntimeError):  # of a stream that was just being written to
+                say(_AT_ONCE)
             end_now()  # everything finished is on disk
         self.interrupted = True
         say("stopping after the matrices in progress (Ctrl-C again to stop at once)")
@@ -202,9 +210,12 @@ class _Scan:
                 self._tell_waited(event.waited)
                 if self._line.is_due():
                     self._line.show(_progress(self.progress.snapshot()))
-            case ScanNote() | NodesChanged():
+            case ScanNote():
                 self._line.clear()
-                self._say_each([event.text] if event.text else [])
+                say(event.text)
+            case NodesChanged():
+                self._line.clear()
+                say(f"{event.text} Now on {event.device}, {event.batch_size} at a time.".strip())
             case ScanEnded():
                 self._line.clear()
                 self._tell_resumed()
@@ -254,20 +265,6 @@ def introduce(inspection: Inspection) -> None:
         f"{safe(summary.name)}: {summary.architecture}, {count(summary.parameters)} parameters, "
         f"{counted(matrices, 'type')} of matrices, {size(summary.nbytes)}"
     )
-
-
-def _downloaded(inspection: Inspection, signals: TerminalSignals) -> Inspection:
-    last = [0.0]
-    model = short_name(inspection.summary.name)
-
-    def report(done: int, total: int, speed: float) -> None:
-        signals.work(done / total if total else 0.0, f"↓ {model}")
-        now = time.monotonic()
-        if now - last[0] >= (1.0 if sys.stderr.isatty() else 10.0):
-            last[0] = now
-            say(f"downloading {size(done)} of {size(total)}, {size(speed)}/s")
-
-    return fetch(inspection, progress=report, say=say)
 
 
 def _interrupted(state: Snapshot, *, fresh: bool = False) -> int:

@@ -297,7 +297,8 @@ class ClusterWorkers:
                 return
         for name in names:
             self._lost_by[name].add(started.member.node.id)
-        self._said.again |= set(names)
+        if not self._stopped:
+            self._said.again |= set(names)
         self._pile.put_back([self._item(name, alone=not lost.with_node) for name in names])
         self._looked = 0.0
         started.member.lost.add(names[0])

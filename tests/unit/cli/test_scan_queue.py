@@ -105,6 +105,25 @@ def test_an_interrupt_ends_all(
     assert "model 2 of 2" not in capsys.readouterr().err
 
 
+def test_a_second_interrupt_ends_at_once_and_says_so(
+    models: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def hanging(*args: Any, **kwargs: Any) -> Any:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        yield from ()
+
+    def end_now() -> None:
+        raise SystemExit(130)
+
+    monkeypatch.setattr(scan_model, "run_scan", hanging)
+    monkeypatch.setattr(scan_model, "end_now", end_now)
+    with pytest.raises(SystemExit):
+        main(["scan", models[0], *TYPES])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "interrupted at once; the same command goes on from what is kept"
+
+
 @pytest.mark.parametrize(
     "count, number", [("SLURM_NTASKS", "SLURM_PROCID"), ("WORLD_SIZE", "RANK")]
 )
