@@ -72,7 +72,8 @@ class FakeHub:
     silence. `no_ranges` answers every range with the whole file. With `signed_seconds`, large files
     are answered as by the real hub: with a redirect to another host, whose addresses are good for
     so long; `cut_each` then closes each connection to it after so many bytes of a body. `rate` are
-    the bytes a second that all connections share.
+    the bytes a second that all connections share; `web_marks` what a folder on the web says of a
+    file besides its size.
     """
 
     repos: Mapping[str, Path]
@@ -89,6 +90,7 @@ class FakeHub:
     signed_seconds: float = 0.0
     cut_each: int = 0
     rate: float = 0.0
+    web_marks: tuple[str, ...] = ("ETag", "Last-Modified")
     requests: list[Request] = field(default_factory=list)
     bytes_sent: int = 0
     _server: ThreadingHTTPServer | None = None
@@ -131,7 +133,7 @@ class FakeHub:
         self.cuts.clear()
         self.bytes_sent, self.delay, self.no_ranges, self.signed_seconds = 0, 0.0, False, 0.0
         self.stalled, self.retry_after, self.cut_each, self.rate = "", "7", 0, 0.0
-        self.busy_for = ""
+        self.busy_for, self.web_marks = "", ("ETag", "Last-Modified")
 
     def fetched(self, name: str) -> list[Request]:
         """The requests that were for the contents of the file `name`."""
@@ -327,8 +329,12 @@ class _Handler(BaseHTTPRequestHandler):
         if path is None:
             raise RefusedError(404)
         state = path.stat()
-        tag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
-        self._serve_range(path, {"ETag": tag, "Accept-Ranges": "bytes"})
+        marks = {
+            "ETag": f'"{state.st_mtime_ns:x}-{state.st_size:x}"',
+            "Last-Modified": self.date_time_string(int(state.st_mtime)),
+        }
+        given = {name: marks[name] for name in self.owner.web_marks}
+        self._serve_range(path, {**given, "Accept-Ranges": "bytes"})
 
     def _serve_signed(self, repo: str, name: str, query: str) -> None:
         """Serve what a redirect led to, on the other host; a token must not come along."""

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -75,6 +76,41 @@ def drip(handler: BaseHTTPRequestHandler) -> None:
             yield b" "
 
     _pieces(handler, pieces(), 200)
+
+
+def part_drip(handler: BaseHTTPRequestHandler) -> None:
+    """The range that was asked for, as it seems, a byte at a time."""
+    first, last = _asked(handler)
+    handler.send_response(206)
+    handler.send_header("Content-Range", f"bytes {first}-{last}/{_size(handler)}")
+    handler.send_header("Content-Length", str(last + 1 - first))
+    handler.end_headers()
+    for _ in range(first, last + 1):
+        handler.wfile.write(b"a")
+        time.sleep(PAUSE)
+
+
+def nothing(handler: BaseHTTPRequestHandler) -> None:
+    """The head of the range that was asked for, and not one byte of it."""
+    first, last = _asked(handler)
+    handler.send_response(206)
+    handler.send_header("Content-Range", f"bytes {first}-{last}/{_size(handler)}")
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(b"0\r\n\r\n")
+
+
+def _asked(handler: BaseHTTPRequestHandler) -> tuple[int, int]:
+    first, _, last = handler.headers["Range"].removeprefix("bytes=").partition("-")
+    return int(first), int(last)
+
+
+def _size(handler: BaseHTTPRequestHandler) -> int:
+    """The size of the file that is asked for; of all hubs."""
+    repos: dict[str, Path] = handler.owner.repos  # type: ignore[attr-defined]
+    name = handler.path.partition("?")[0].rpartition("/")[2]
+    repo = next(repo for repo in repos if f"/{repo}/" in handler.path)
+    return (repos[repo] / name).stat().st_size
 
 
 def head_drip(handler: BaseHTTPRequestHandler) -> None:

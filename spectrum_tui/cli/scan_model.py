@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
-import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from spectrum_tui.cli.choosing import tell_unmatched, way_of
+from spectrum_tui.cli.downloading import downloaded
 from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.cli.status_line import StatusLine
 from spectrum_tui.core.errors import SelectionError
@@ -21,6 +21,7 @@ from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
     LayerStarted,
+    NodesChanged,
     ScanEnded,
     ScanNote,
     ScanStarted,
@@ -35,7 +36,7 @@ from spectrum_tui.core.files import (
 )
 from spectrum_tui.core.hub import Patience
 from spectrum_tui.core.memory.budget import filled
-from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, fetch, inspect_model
+from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, inspect_model
 from spectrum_tui.core.numbers import count, counted, duration, finite, part_of, scored_text, size
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
@@ -129,15 +130,17 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     named_as = named if streaming else as_far_as_known
     inspection = named_as(inspection, settings)
     introduce(inspection)
-    if inspection.summary.is_local or settings.cluster:
+    if streaming or inspection.summary.is_local or settings.cluster:
         return inspection
     if _is_scored(settings, inspection):
         return inspection
-    if streaming:
-        say("it is scanned without a download: its values are read in ranges as they are needed,")
-        say("so that the hashes of whole files cannot be checked")
-        return inspection
-    return as_far_as_known(_downloaded(inspection, signals), settings)
+    short = f"↓ {short_name(inspection.summary.name)}"
+    there = downloaded(inspection, lambda share: signals.work(share, short))
+    return as_far_as_known(there, settings)
+
+
+_AT_ONCE = "interrupted at once; the same command goes on from what is kept"
+"""What a second Ctrl-C says: it may come while the counts are being changed."""
 
 
 def _is_scored(settings: Settings, inspection: Inspection) -> bool:
@@ -160,6 +163,7 @@ class _Scan:
         self._waited = False
         self._signals = signals
         self._model = ""
+        self._streams = False
         self._line = StatusLine(first_after=0.1)
 
     def run(self, settings: Settings, inspection: Inspection) -> Result | None:
@@ -167,6 +171,7 @@ class _Scan:
         results: list[Result] = []
         self.progress.begin()
         self._model = short_name(inspection.summary.name)
+        self._streams = not (inspection.summary.is_local or settings.cluster)
         try:
             events = run_scan(
                 settings,
@@ -185,6 +190,8 @@ class _Scan:
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
+            with suppress(RuntimeError):  # of a stream that was just being written to
+                say(_AT_ONCE)
             end_now()  # everything finished is on disk
         self.interrupted = True
         say("stopping after the matrices in progress (Ctrl-C again to stop at once)")
@@ -197,6 +204,7 @@ class _Scan:
                 say(f"{layers} on {event.device}, {event.batch_size} at a time")
                 self._say_each(event.notes)
             case LayerStarted():
+                self._tell_way()
                 self._begun = True
                 self._tell_resumed()
             case LayerFailed():
@@ -215,6 +223,9 @@ class _Scan:
             case ScanNote():
                 self._line.clear()
                 say(event.text)
+            case NodesChanged():
+                self._line.clear()
+                say(f"{event.text} Now on {event.device}, {event.batch_size} at a time.".strip())
             case ScanEnded():
                 self._line.clear()
                 self._tell_resumed()
@@ -222,6 +233,13 @@ class _Scan:
                     say("every layer was scored already; --fresh scores them again")
                 self._say_each(event.notes)
                 self.stopped = event.reason == "stopped"
+
+    def _tell_way(self) -> None:
+        """Say before the first matrix how a model is read that is not on this machine."""
+        if self._streams and not self._begun:
+            self._line.clear()
+            say("it is scanned without a download: its values are read in ranges as they are")
+            say("needed, so that the hashes of whole files cannot be checked")
 
     def _tell_waited(self, reason: str) -> None:
         """Say why the network is waited for, once each time."""
@@ -257,20 +275,6 @@ def introduce(inspection: Inspection) -> None:
         f"{safe(summary.name)}: {summary.architecture}, {count(summary.parameters)} parameters, "
         f"{counted(matrices, 'type')} of matrices, {size(summary.nbytes)}"
     )
-
-
-def _downloaded(inspection: Inspection, signals: TerminalSignals) -> Inspection:
-    last = [0.0]
-    model = short_name(inspection.summary.name)
-
-    def report(done: int, total: int, speed: float) -> None:
-        signals.work(done / total if total else 0.0, f"↓ {model}")
-        now = time.monotonic()
-        if now - last[0] >= (1.0 if sys.stderr.isatty() else 10.0):
-            last[0] = now
-            say(f"downloading {size(done)} of {size(total)}, {size(speed)}/s")
-
-    return fetch(inspection, progress=report, say=say)
 
 
 def _interrupted(state: Snapshot, *, fresh: bool = False) -> int:
@@ -320,6 +324,7 @@ def _as_json(
         "model": result.provenance.model,
         "revision": result.provenance.revision,
         "naming": result.provenance.naming,
+        "notes": list(result.provenance.notes),
         "metric": result.scores.metric,
         "top_percent": settings.top_percent,
         "policy": policy_line(choice.policy, scores.metric).removeprefix(OPENING),

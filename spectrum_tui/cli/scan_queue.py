@@ -10,6 +10,7 @@ from spectrum_tui.cli.scan_model import run_scan_command
 from spectrum_tui.cli.scan_plan import run_dry
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import slug
+from spectrum_tui.core.model.inspection import called
 from spectrum_tui.core.scanning.copies import Copy, copy_of
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.stdio.last_resort import INTERRUPTED, report_error
@@ -61,7 +62,7 @@ def _check_files(queue: Sequence[Settings]) -> None:
     """Raise InputError for two models whose files have the same names: before hours of scans."""
     known: dict[str, str] = {}
     for settings in queue:
-        name = slug(settings.model)
+        name = slug(called(settings.model))
         if name in known:
             raise InputError(
                 f"The files of {known[name]} and {settings.model} would have the same names.",

@@ -12,7 +12,8 @@ from spectrum_tui.core.settings import METRIC
 class ScanStarted:
     """The plan: how many layers, how much work (units of `svd.cost`), how it runs. `names` are the
     layers, those of a type together, in the order of `types`. `seconds_per_cost` is what a unit
-    takes one of those in work, as measured before; 0 where it was not."""
+    takes one of those in work, as measured before; 0 where it was not. `elsewhere`: on the nodes of
+    a cluster, of whose memory nothing is known here."""
 
     layers: int
     cost: float
@@ -22,6 +23,7 @@ class ScanStarted:
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     seconds_per_cost: float = 0.0
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,16 @@ class ScanNote:
 
 
 @dataclass(frozen=True, slots=True)
+class NodesChanged:
+    """Other nodes of a cluster compute now; `text` says which came or went, "" where a note has
+    said it, the rest as in `ScanStarted`."""
+
+    device: str
+    batch_size: int
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """How much of what a scan reads over the network has come: bytes of bytes, and bytes a second;
     why the network is `waited` for, as a sentence, "" where it is not."""
@@ -133,6 +145,7 @@ ScanEvent = (
     | LayerRescored
     | LayerFailed
     | ScanNote
+    | NodesChanged
     | Fetched
     | ScanEnded
 )

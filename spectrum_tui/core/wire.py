@@ -23,6 +23,7 @@ _KINDS: dict[str, type[Any]] = {
         events.LayerRescored,
         events.LayerFailed,
         events.ScanNote,
+        events.NodesChanged,
         events.Fetched,
         events.ScanEnded,
         Settings,

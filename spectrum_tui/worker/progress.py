@@ -22,6 +22,7 @@ from spectrum_tui.core.events import (
     LayerRescored,
     LayerStarted,
     MatrixDone,
+    NodesChanged,
     ScanEnded,
     ScanEvent,
     ScanNote,
@@ -81,6 +82,7 @@ class Snapshot:
     phase: Phase = "idle"
     reason: str = ""
     notes: tuple[str, ...] = ()
+    nodes: str = ""
     device: str = ""
     batch_size: int = 0
     layers: int = 0
@@ -237,9 +239,10 @@ class ScanProgress:
             state.download = progress
 
     def set_memory(self, nbytes: int) -> None:
-        """Take the worker's resident memory, 0 when the system does not tell."""
+        """Take the worker's resident memory, 0 when the system does not tell; of a scan on a
+        cluster it says nothing."""
         with self._lock:
-            self._state.memory = nbytes
+            self._state.memory = 0 if self._elsewhere else nbytes
 
     @property
     def live(self) -> bool:
@@ -271,6 +274,10 @@ class ScanProgress:
                     self._state.fetched = event
                 case ScanNote():
                     self._state.notes += (event.text,)
+                case NodesChanged():
+                    state = self._state
+                    state.device, state.batch_size = event.device, event.batch_size
+                    state.nodes = event.text or state.nodes  # the last one: there may be hundreds
                 case ScanEnded():
                     self._state.notes += event.notes
                     self._finish(event.reason, "")
@@ -312,7 +319,7 @@ class ScanProgress:
         self.metric = METRIC
         self.names = LayerNames()
         self._rates, self._rate = _Window(RATE_SECONDS), Rate()
-        self._workers, self._expected = 0, 0.0
+        self._workers, self._expected, self._elsewhere = 0, 0.0, False
         self._began = self._ended = self._clock()
         self._rates.restart(self._began)
 
@@ -321,7 +328,8 @@ class ScanProgress:
         state.phase = "stopping" if state.phase == "stopping" else "running"
         state.layers, state.cost, state.notes = event.layers, event.cost, event.notes
         state.device, state.batch_size = event.device, event.batch_size
-        self._expected = event.seconds_per_cost
+        self._expected, self._elsewhere = event.seconds_per_cost, event.elsewhere
+        state.memory = 0 if event.elsewhere else state.memory
         state.types = {name: TypeProgress(total) for name, total in event.types.items()}
         if len(event.names) == sum(event.types.values()):
             self.names = LayerNames(event.names, event.types)

@@ -15,7 +15,7 @@ import obstore
 from moto.server import ThreadedMotoServer
 from obstore.store import from_url
 
-from spectrum_tui.core.errors import CheckpointError, ModelChangedError, SpectrumError
+from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError, SpectrumError
 from spectrum_tui.core.events import LayerDone, ScanEnded
 from spectrum_tui.core.hub import cloud, outage
 from spectrum_tui.core.model.inspection import inspect_model
@@ -42,7 +42,6 @@ def folder(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     host, port = server.get_host_and_port()
     for name, value in {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ALLOW_HTTP": "true",
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_REGION": "us-east-1",
@@ -60,7 +59,7 @@ def folder(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def upload(folder: Path) -> None:
-    store = from_url("s3://models")
+    store = from_url("s3://models", client_options={"allow_http": True})
     for path in folder.iterdir():
         obstore.put(store, f"family/tiny/{path.name}", path.read_bytes())
 
@@ -105,6 +104,45 @@ def test_a_store_that_is_gone_stops_the_scan(
     assert (ended.reason, ended.failed) == ("stopped", 0)
     assert "goes on from there" in ended.notes[-1] and "secret" not in ended.notes[-1]
     assert not [e for e in events if isinstance(e, LayerDone) and len(e.shape) > 1]
+
+
+def test_a_store_without_encryption_needs_nothing_more(folder: Path) -> None:
+    assert inspect_model(URL).summary.origin == "web"
+
+
+def test_encryption_is_asked_for_where_the_user_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "false")
+    with pytest.raises(HubError, match="has no encryption") as caught:
+        inspect_model(URL)
+    assert "AWS_ALLOW_HTTP=true" in caught.value.hint
+
+
+def test_missing_credentials_are_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = inspect_model(URL)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1/169.254.169.254")
+    cloud._bucket.cache_clear()
+    monkeypatch.setattr(cloud, "RETRIES", 0)
+    with pytest.raises(HubError, match=r"No credentials for s3://models/family/tiny") as caught:
+        inspect_model(URL)
+    assert "AWS_SKIP_SIGNATURE" in caught.value.hint
+    # Nor are they waited for in a scan.
+    file = next(iter(found.web.values()))
+    with pytest.raises(HubError, match="No credentials"):
+        cloud.CloudReader({file.url: file}).fetch(file.url, 0, memoryview(bytearray(1)))
+
+
+def test_a_store_that_is_not_reached_keeps_no_scores(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr(cloud, "RETRIES", 0)
+    with pytest.raises(HubError, match=r"connection refused") as caught:
+        inspect_model(URL)
+    assert "kept" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3:///x", "s3://no such/x", "az://a"])

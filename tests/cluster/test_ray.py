@@ -22,6 +22,7 @@ from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, Scan
 from spectrum_tui.core.journal.journal import read_journal
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning import ray_cluster
+from spectrum_tui.core.scanning.cluster_task import Reference, WorkOrder
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import experts, llama, save, spoil
@@ -186,15 +187,63 @@ def test_an_address_where_nothing_answers(tmp_path: Path, capsys: Capture) -> No
     assert last.startswith("spectrum-tui: No cluster answers at ray://127.0.0.1:1 (Connection refu")
 
 
+def made_ray(through: list[str], **more: Any) -> SimpleNamespace:
+    """What a driver asks Ray for, on 127.0.0.1; it goes `through` the last of these nodes."""
+    outside = SimpleNamespace(is_connected=lambda: False)
+    return SimpleNamespace(
+        util=SimpleNamespace(client=SimpleNamespace(ray=outside)),
+        get_runtime_context=lambda: SimpleNamespace(
+            gcs_address="127.0.0.1:1", get_node_id=lambda: through[-1]
+        ),
+        remote=lambda **_: (
+            lambda function: SimpleNamespace(
+                options=lambda **_: SimpleNamespace(remote=lambda *_: object())
+            )
+        ),
+        **more,
+    )
+
+
+def told(id: str, *, alive: bool, host: str = "127.0.0.1") -> dict[str, Any]:
+    """A node as Ray tells of it."""
+    resources = {"CPU": 1.0, "memory": 2.0**34} if alive else {}
+    return {"NodeID": id, "Alive": alive, "NodeManagerAddress": host, "Resources": resources}
+
+
+def test_the_node_that_a_driver_goes_through_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It connects through another one of its machine, and every order goes out again; without
+    such a node that ends the scan."""
+    one, two, elsewhere = ("a" * 56, "b" * 56, "c" * 56)
+    through = [one]
+    listed = [told(one, alive=True), told(two, alive=True)]
+    ray = made_ray(through, nodes=lambda: listed, shutdown=lambda: None)
+    connected: list[str] = []
+
+    def connect(_: Any, address: str) -> None:
+        connected.append(address)
+        through.append(two)
+
+    monkeypatch.setattr(ray_cluster, "_connect", connect)
+    monkeypatch.setattr(ray_cluster.RayCluster, "_hears", lambda self: True)
+    cluster = ray_cluster.RayCluster(ray, "auto")
+    assert [node.id for node in cluster.nodes()] == [one, two]
+    order = WorkOrder(names=("x",), device="cpu", precision="exact")
+    given = [cluster.start(node, Reference(), order, 0, 1) for node in cluster.nodes()]
+    listed[0] = told(one, alive=False)
+    assert [node.id for node in cluster.nodes()] == [two]
+    assert connected == ["127.0.0.1:1"]
+    answers = cluster.finished(given, 0.0)
+    assert [ref for ref, _ in answers] == given
+    assert all(isinstance(answer, ray_cluster.Lost) and answer.with_node for _, answer in answers)
+    listed[:] = [told(two, alive=False), told(elsewhere, alive=True, host="10.0.0.2")]
+    with pytest.raises(ScanError, match="the node that it went through has ended"):
+        cluster.nodes()
+    assert len(connected) == 1
+
+
 def test_a_head_that_is_gone_ends_the_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be silent for a while: nodes work on without it."""
-    outside = SimpleNamespace(is_connected=lambda: False)
-    ray = SimpleNamespace(
-        util=SimpleNamespace(client=SimpleNamespace(ray=outside)),
-        get_runtime_context=lambda: SimpleNamespace(gcs_address="127.0.0.1:1"),
-        remote=lambda **_: lambda function: function,
-    )
-    cluster = ray_cluster.RayCluster(ray)
+    cluster = ray_cluster.RayCluster(made_ray(["a"]))
     assert cluster.nodes() == []
     assert not cluster.lost
     monkeypatch.setattr(ray_cluster, "_PATIENCE", 0.01)

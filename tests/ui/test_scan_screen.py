@@ -19,6 +19,7 @@ from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
     LayerStarted,
+    NodesChanged,
     ScanEnded,
     ScanStarted,
 )
@@ -148,6 +149,33 @@ async def test_memory_that_is_not_known_is_not_made_up() -> None:
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()
         assert app.figure("memory") == "–"
+
+
+async def test_the_nodes_of_a_cluster_are_followed() -> None:
+    """Their memory is not this machine's; of those that come and go the last is told."""
+    app = Host()
+    app.begin()
+    app.progress.feed(
+        ScanStarted(
+            layers=10,
+            cost=100.0,
+            types={TYPE: 10},
+            device="2 nodes (2 cores)",
+            batch_size=2,
+            elsewhere=True,
+        )
+    )
+    app.progress.set_memory(1_234_000_000)
+    for name in ("a", "b"):
+        lost = f"1 node of the cluster is lost ({name})."
+        app.progress.feed(NodesChanged("1 node (1 core)", 1, lost))
+    app.progress.feed(NodesChanged("1 node (2 cores)", 2))
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        assert app.figure("memory") == "–"
+        assert app.note() == (
+            "On 1 node (2 cores), 2 matrices at a time. 1 node of the cluster is lost (b)."
+        )
 
 
 async def test_failures_are_rows_with_a_reason_and_can_be_shown_alone() -> None:

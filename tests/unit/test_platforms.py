@@ -352,3 +352,11 @@ def test_a_file_is_read_at_its_end_by_seeking(tmp_path: Path) -> None:
     assert file.append(b"d") == 3
     file.close()
     assert (tmp_path / "x").read_bytes() == b"abcd"
+
+
+def test_a_thread_that_computes_takes_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for system in ("linux", "win32"):
+        monkeypatch.setattr(sys, "platform", system)
+        begin = platforms.thread_seconds()
+        while platforms.thread_seconds() <= begin:
+            sum(range(1000))

@@ -93,6 +93,7 @@ MESSAGES = [
     events.LayerFailed(layer="l", type="t", shape=(), reason="holds NaN or Inf", cost=1.0),
     events.LayerRescored(DONE),
     events.ScanNote("a note"),
+    events.NodesChanged("1 node (1 core)", 1, "A node is lost."),
     events.Fetched(3, 2**40, 1.5e6, waited="Nobody answers."),
     events.ScanEnded("stopped", 1, 2),
     settings.Settings(

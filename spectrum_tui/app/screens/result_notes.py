@@ -105,6 +105,8 @@ def caveats(result: Result) -> list[str]:
     if not result.provenance.version:
         found.append(f"imported scores, {_rule(result.provenance.generation)}")
         found.extend(map(printable, result.provenance.notes))
+    if unhashed := result.provenance.unhashed:
+        found.append(unhashed)
     if result.embeddings_are_guessed:
         found.append(f"names assumed: {', '.join(printable(h.name) for h in result.embeddings)}")
     return found

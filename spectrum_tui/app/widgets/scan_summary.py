@@ -180,4 +180,4 @@ def _sentences(scan: Snapshot) -> Iterator[str]:
         yield f"{scan.resumed:,} came from an earlier scan."
     if scan.failed:
         yield f"✗ {scan.failed:,} failed."
-    yield from scan.notes
+    yield from filter(None, (scan.nodes, *scan.notes))

@@ -6,18 +6,46 @@ is read must be of the object that was inspected, by its ETag.
 
 from __future__ import annotations
 
-from functools import cache
+import contextlib
+import os
+from functools import cache, partial
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from spectrum_tui.core.errors import HubError, InputError
-from spectrum_tui.core.hub.location import RemoteFile, changed_there
+from spectrum_tui.core.hub.attended import Attempt, StalledError, attended
+from spectrum_tui.core.hub.location import Location, RemoteFile, changed_there
 from spectrum_tui.core.hub.outage import lost
 from spectrum_tui.core.hub.ranges import RangeReader
-from spectrum_tui.core.hub.web import Folder, Part, WebModel, check_seen
+from spectrum_tui.core.hub.web import Folder, Part, WebModel, check_address
 from spectrum_tui.core.text import safe
 
 SCHEMES = ("s3://", "gs://", "az://")
+
+ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+"""Where the address of a store of one's own stands, by scheme."""
+
+CREDENTIALS = {
+    "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a public bucket: AWS_SKIP_SIGNATURE=1.",
+    "gs": "Set GOOGLE_APPLICATION_CREDENTIALS; a public bucket: GOOGLE_SKIP_SIGNATURE=1.",
+    "az": "Set AZURE_STORAGE_ACCOUNT_KEY; a public container: AZURE_SKIP_SIGNATURE=1.",
+}
+
+_METADATA = ("169.254.169.254", "metadata.google.internal")
+"""Whom a machine in a cloud asks for credentials, the last place where they are looked for."""
+
+CLIENT: dict[str, Any] = {"read_timeout": "20s", "timeout": "600s"}
+"""No read takes longer; a request as a whole may, as 4 MiB over a slow line, while bytes come."""
+
+PIECE = 1 << 16
+"""Bytes after which whoever waits for them is told of them."""
+
+RETRIES = 2
+"""Attempts of the client itself after the first; its ten take minutes where no answer comes."""
 
 
 def is_in_a_bucket(model: str) -> bool:
@@ -28,39 +56,44 @@ def is_in_a_bucket(model: str) -> bool:
 def read_cloud(url: str) -> WebModel:
     """Describe the model in a bucket, by its headers; raises HubError, CheckpointError, and
     InputError without the package that reads there."""
-    check_seen(url)
+    check_address(url)
     _obstore()
-    return Folder(f"{url.rstrip('/')}/", _beginning).read()
+    return Folder(f"{url.rstrip('/')}/", _part).read()
 
 
 class CloudReader(RangeReader):
     """The values of files in a bucket."""
 
-    def fetch(self, file: str, start: int, buffer: memoryview) -> None:
+    def _fetch(self, place: Location, start: int, buffer: memoryview) -> None:
         """Fill the buffer from byte `start` of a file; what has failed is asked for again."""
-        known, waits = self.file(file), self.outage.waits()
-        if start + len(buffer) > known.size:
-            raise changed_there(known)
+        known, waits = place.file, self.outage.waits()
+        ask = partial(_ranged, known, start, start + len(buffer))
         while True:
             self.outage.hold()
             self.asked()
             try:
-                data = _ranged(known, start, start + len(buffer))
+                data = attended(ask, self.outage.check, _host(known.url))
+            except StalledError as exc:
+                self.outage.wait(exc, waits)
+                continue
             except _obstore().exceptions.GenericError as exc:  # after attempts of its own
+                if (error := _lasting(known.url, exc)) is not None:
+                    raise error from None
                 self.outage.wait(exc, waits)
                 continue
             buffer[:] = data
             self.came(len(buffer))
+            self.outage.over()
             return
 
 
-def _ranged(file: RemoteFile, start: int, end: int) -> Any:
+def _ranged(file: RemoteFile, start: int, end: int, attempt: Attempt) -> Any:
     """Return the bytes of a range of an object that is still the one that was inspected."""
     obstore = _obstore()
     options = {"range": (start, end)} | ({"if_match": file.tag} if file.tag else {})
     try:
         answer = obstore.get(*_place(file.url), options=options)
-        size, data = answer.meta["size"], memoryview(answer.bytes())
+        size, data = answer.meta["size"], _bytes_of(answer, attempt)
     except (obstore.exceptions.PreconditionError, obstore.exceptions.NotFoundError):
         raise changed_there(file) from None
     except obstore.exceptions.GenericError:
@@ -72,18 +105,44 @@ def _ranged(file: RemoteFile, start: int, end: int) -> Any:
     return data
 
 
-def _beginning(url: str, count: int) -> Part | None:
+def _bytes_of(answer: Any, attempt: Attempt) -> bytes:
+    data = bytearray()
+    for piece in answer.stream(min_chunk_size=PIECE):
+        attempt.came(len(piece))
+        data += memoryview(piece)
+    return bytes(data)
+
+
+def _host(url: str) -> str:
+    """Return where a store is, for sentences: its own endpoint's host, or the bucket."""
+    given = next((value for name in ENDPOINTS[_scheme(url)] if (value := os.environ.get(name))), "")
+    with contextlib.suppress(ValueError):
+        return urlsplit(given or url).hostname or ""
+    return ""
+
+
+def _part(url: str, start: int, end: int) -> Part | None:
+    try:
+        return attended(partial(_asked, url, start, end), host=_host(url))
+    except StalledError as exc:
+        raise lost(exc) from None
+
+
+def _asked(url: str, start: int, end: int, attempt: Attempt) -> Part | None:
     obstore = _obstore()
     store, path = _place(url)
     try:
         meta = obstore.head(store, path)
-        options = {"range": (0, min(count, meta["size"]))}
-        data = bytes(obstore.get(store, path, options=options).bytes()) if meta["size"] else b""
-        return Part(data, meta["size"], meta["e_tag"] or "")
+        size, tag = meta["size"], meta["e_tag"] or ""
+        options = {"range": (start, min(end, size))} | ({"if_match": tag} if tag else {})
+        data = b""
+        if size > start:
+            data = _bytes_of(obstore.get(store, path, options=options), attempt)
+        return Part(data, size, tag, f"{meta['last_modified']} {meta['version'] or ''}".strip())
     except (obstore.exceptions.NotFoundError, FileNotFoundError):
         return None
     except obstore.exceptions.GenericError as exc:
-        raise lost(exc) from None
+        raise _lasting(url, exc) or _unreached(url, exc) from None
     except (obstore.exceptions.BaseError, ValueError) as exc:
         raise _refused(url, exc) from None
 
@@ -98,9 +157,49 @@ def _place(url: str) -> tuple[Any, str]:
 def _bucket(url: str) -> Any:
     obstore = _obstore()
     try:
-        return obstore.store.from_url(url)
+        client = CLIENT | ({"allow_http": True} if _is_plain(url) else {})
+        retries = {"max_retries": RETRIES}
+        return obstore.store.from_url(url, retry_config=retries, client_options=client)
     except (obstore.exceptions.BaseError, ValueError) as exc:
         raise _refused(url, exc) from None
+
+
+def _is_plain(url: str) -> bool:
+    """Return whether the user has set a store without encryption himself, and not forbidden it."""
+    names = ENDPOINTS[_scheme(url)]
+    given = next((value for name in names if (value := os.environ.get(name))), "")
+    return given.lower().startswith("http://") and "AWS_ALLOW_HTTP" not in os.environ
+
+
+def _scheme(url: str) -> str:
+    return url.partition(":")[0].lower()
+
+
+def _lasting(url: str, exc: BaseException) -> HubError | None:
+    """Return the error for what no other attempt mends; the client has one class for all, so that
+    they are told apart by its text, which is never shown."""
+    text, scheme = str(exc), _scheme(url)
+    if any(host in text for host in _METADATA):
+        message, hint = f"No credentials for {safe(url)} were found.", CREDENTIALS[scheme]
+    elif "BadScheme" in text:
+        message = f"The endpoint for {safe(url)} has no encryption (http://), which is not allowed."
+        hint = "Give one that begins with https://, or set AWS_ALLOW_HTTP=true."
+    elif "kind: Builder" in text or "RelativeUrlWithoutBase" in text:
+        message = f"The endpoint for {safe(url)} is no usable address."
+        hint = f"Check {' and '.join(ENDPOINTS[scheme])}."
+    elif "incorrectly configured region" in text or "BareRedirect" in text:
+        message = f"The bucket of {safe(url)} is in another region."
+        hint = "Set AWS_REGION to that of the bucket."
+    else:
+        return None
+    return HubError(message, hint, field="model")
+
+
+def _unreached(url: str, exc: BaseException) -> HubError:
+    """Return the error for a store that did not answer, or that could not even be asked."""
+    text = str(exc)
+    asked = "RetryError" in text or "HttpError" in text
+    return lost(exc) if asked and isinstance(exc, Exception) else _refused(url, exc)
 
 
 def _refused(url: str, exc: BaseException) -> HubError:

@@ -29,6 +29,10 @@ _FILE_IN_URL = re.compile(r"/resolve/[^/]+/(.+)$")
 _NOT_A_HUB = "FileMetadataError", "JSONDecodeError", "DecodingError", "TooManyRedirects"
 _RESET = re.compile(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})(?!\d)")
 _A_DAY = 86_400.0
+PASSING = (408, 500, 502, 503, 504, *range(520, 525))
+"""Statuses after which the same request may succeed; 520 to 524 are a CDN's whose origin is
+away."""
+
 _OUT_OF_REACH = {"OfflineModeIsEnabled", "TransportError", "TimeoutError"}
 _CUT = "ReadError", "WriteError", "RemoteProtocolError"
 _BAD_TOKEN = "LocalProtocolError", "UnicodeEncodeError"
@@ -136,7 +140,7 @@ def is_transient(exc: BaseException) -> bool:
     """Return whether the same request may well succeed in a second: a server error, a cut
     connection."""
     names = [_names(link) for link in chain(exc)]
-    if any(_status(link) in (408, 500, 502, 503, 504) for link in chain(exc)):
+    if any(_status(link) in PASSING for link in chain(exc)):
         return True
     passing = {*_CUT, "ReadTimeout", "WriteTimeout"}
     return any(passing & each for each in names) or _is_short_file(exc)
@@ -262,16 +266,29 @@ def _bad_token() -> HubError:
 
 
 class RateLimitedError(HubError):
-    """The hub takes no more requests for `seconds`, infinity where it named no time."""
+    """A server takes no more requests for `seconds`, infinity where it named no time.
 
-    def __init__(self, seconds: float) -> None:
-        after = f"in {numbers.duration(seconds)}" if seconds < _A_DAY else "in a few minutes"
+    `where` is its host, "" for the hub; `status` is what it answered.
+    """
+
+    def __init__(self, seconds: float, where: str = "", status: int = 429) -> None:
+        self.seconds = seconds
+        kind = "429, rate limit" if status == 429 else f"HTTP {status}"
+        self.who, self.kind = safe(where) or host(), kind
+        raises = "" if where or status != 429 else "; `hf auth login` raises the limit"
         super().__init__(
-            f"{host()} refuses further requests for now (429, rate limit).",
-            f"Try again {after}; `hf auth login` raises the limit.",
+            f"{self.who} refuses further requests for now ({kind}).",
+            f"Try again {_after(seconds)}{raises}.",
             field="model",
         )
-        self.seconds = seconds
+
+
+def _after(seconds: float) -> str:
+    if seconds == math.inf:
+        return "in a few minutes"
+    if seconds < _A_DAY:
+        return f"in {numbers.duration(seconds)}"
+    return f"later: it asks to wait {numbers.counted(math.ceil(seconds / _A_DAY), 'day')}"
 
 
 def named_wait(headers: Mapping[str, str]) -> float:

@@ -154,9 +154,10 @@ def is_hub(url: str) -> bool:
 
 def _on_answer(response: Any) -> None:
     """Check the head of an answer, and bound its body."""
-    if response.status_code == 429:  # the library would wait itself, in silence and for any time
-        raise RateLimitedError(named_wait(response.headers))
     url = str(response.request.url)
+    if response.status_code == 429:  # the library would wait itself, in silence and for any time
+        where = "" if is_hub(url) else urlsplit(url).hostname or ""
+        raise RateLimitedError(named_wait(response.headers), where)
     if response.is_redirect and url.startswith("https:"):
         check_downgrade(url, urljoin(url, response.headers.get("location", "")))
     bounds = _bounds.get()

@@ -13,12 +13,12 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from spectrum_tui.core.errors import ModelChangedError
 from spectrum_tui.core.hub.cache import HubFiles
 from spectrum_tui.core.hub.errors import not_a_hub
-from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, is_hub
+from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, is_hub, within
 
 LIFE = 50 * 60.0
 """Seconds after which a signed address is asked for anew; they are valid for 3,600."""
@@ -38,7 +38,7 @@ class RemoteFile:
     """One file of one commit of the repository `repo`, or in a folder on the web of that address.
 
     `url` is where it is asked for, `blob` its id on the hub (the SHA-256 of a large file; "" on the
-    web), `tag` the ETag that it had on the web, "" where it had none.
+    web), `tag` and `modified` the ETag and Last-Modified that it had on the web, "" without one.
     """
 
     repo: str
@@ -48,6 +48,12 @@ class RemoteFile:
     commit: str = ""
     blob: str = ""
     tag: str = ""
+    modified: str = ""
+
+    def is_marked(self, tag: str, modified: str) -> bool:
+        """Return whether an answer with this ETag and Last-Modified is of this file: one that is
+        not sent any more is not the same."""
+        return tag == self.tag if self.tag else modified == (self.modified or modified)
 
 
 def remote_files(files: HubFiles, names: Iterable[str]) -> dict[str, RemoteFile]:
@@ -93,6 +99,11 @@ class Location:
                 self._until = time.monotonic() + LIFE
             return self._url
 
+    @property
+    def host(self) -> str:
+        """The host that is read from, or where its address is asked for."""
+        return urlsplit(self._url or self.file.url).hostname or ""
+
     def move(self, url: str, target: str) -> bool:
         """Take the address that a server sends on to; False after too many of them."""
         with self._lock:
@@ -113,7 +124,7 @@ class Location:
         for _ in range(MOST_HOPS):
             response = self._ask(url)
             announced = "x-linked-etag" in response.headers
-            if not response.is_redirect:
+            if not response.has_redirect_location:
                 if self.file.blob and not announced:
                     raise not_a_hub()
                 return url
@@ -127,8 +138,12 @@ class Location:
     def _ask(self, url: str) -> Any:
         """Return the answer of a hub; the guard raises where it announces another file."""
         file = self.file
-        with bounded(Bounds(file.size, file.commit, file.blob)):
-            response = request("HEAD", url)
+
+        def ask() -> Any:
+            with bounded(Bounds(file.size, file.commit, file.blob)):
+                return request("HEAD", url)
+
+        response = within(ask)  # all threads that read the file wait for this one
         if response.is_error:
             raise_for_status(response)
         return response

@@ -26,20 +26,40 @@ TOLD_AFTER = 2.0
 _TICK = 0.1
 
 
+class GivenUpError(HubError):
+    """A network or server that was waited for in vain, or until somebody stopped."""
+
+
 class Outage:
-    """When to ask again, and when not to any more."""
+    """When to ask again, and when not to any more; the first error of any thread ends all waits."""
 
     def __init__(self, *, check: Callable[[], None]) -> None:
-        self._check = check
+        self._stop = check
+        self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._until = 0.0
         self._since: float | None = None
         self.reason = ""
         """Why nothing comes at the moment, once that has lasted for a while; a sentence."""
 
+    def check(self) -> None:
+        """Raise the error that has ended it in another thread, or what whoever may stop raises."""
+        if self._error is not None:
+            raise self._error
+        self._stop()
+
+    def fail(self, error: BaseException) -> None:
+        """End all waits with this error; the first one counts."""
+        with self._lock:
+            self._error = self._error or error
+
+    def begin(self) -> None:
+        """Forget the error that has ended earlier reads."""
+        self._error = None
+
     def over(self) -> None:
         """Note that bytes come again."""
-        if self._since is not None:
+        if (self._since is not None or self.reason) and time.monotonic() >= self._until:
             with self._lock:
                 self._since, self.reason = None, ""
 
@@ -57,26 +77,25 @@ class Outage:
 
     def limited(self, exc: RateLimitedError, waits: Iterator[float]) -> None:
         """Let nobody ask before the time that a server names; raise where that is too far away."""
-        seconds = exc.seconds
-        if seconds == float("inf"):
-            seconds = next(waits)
+        seconds = exc.seconds if exc.seconds < float("inf") else 0.0
         if seconds > LONGEST_WAIT:
             raise exc
-        self._begin()
+        seconds = max(seconds, next(waits, 0.0))  # a server may name 0 s, or a time that is over
+        self._note()
         with self._lock:
             self._until = max(self._until, time.monotonic() + seconds)
         self._tell(f"The server asks to wait {numbers.duration(max(seconds, 1.0))}.", seconds)
-        self._give_up(exc)
+        self._give_up(given_up(exc))
 
     def wait(self, exc: Exception, waits: Iterator[float]) -> None:
         """Wait before the next attempt after a failure; raise what it means after `GIVE_UP`."""
-        self._begin()
+        self._note()
         error = lost(exc)
-        self._give_up(error)
+        self._give_up(given_up(error))
         self._tell(error.message, 0.0)
         self._pause(time.monotonic() + next(waits))
 
-    def _begin(self) -> None:
+    def _note(self) -> None:
         with self._lock:
             if self._since is None:
                 self._since = time.monotonic()
@@ -87,16 +106,22 @@ class Outage:
             raise error
 
     def _tell(self, text: str, seconds: float) -> None:
-        since = self._since
         with self._lock:
-            lasted = seconds + (time.monotonic() - since if since is not None else 0.0)
-            if lasted >= TOLD_AFTER:
+            if self._since is None:  # bytes have come in another thread since this one failed
+                return
+            if seconds + time.monotonic() - self._since >= TOLD_AFTER:
                 self.reason = text
 
     def _pause(self, until: float) -> None:
+        self.check()
         while (left := until - time.monotonic()) > 0:
-            self._check()
             time.sleep(min(left, _TICK))
+            self.check()
+
+
+def given_up(error: HubError) -> GivenUpError:
+    """Return the same error as one of a wait in vain."""
+    return GivenUpError(error.message, error.hint, field=error.field)
 
 
 def lost(exc: Exception) -> HubError:
@@ -111,9 +136,7 @@ def lost(exc: Exception) -> HubError:
         message = f"{where} sends nothing."
     else:
         message = f"Cannot reach {_within(where)}{network_reason(exc)}."
-    return HubError(
-        message, "Finished scores are kept: the same command goes on from there.", field="model"
-    )
+    return HubError(message, "Check the connection and try again.", field="model")
 
 
 def _within(where: str) -> str:
@@ -122,6 +145,8 @@ def _within(where: str) -> str:
 
 def _host_of(exc: Exception) -> str:
     """Return whom a request was for, from the client's own error."""
+    if named := getattr(exc, "host", ""):
+        return safe(str(named))
     for holder in (getattr(exc, "response", None), exc):
         with contextlib.suppress(RuntimeError, AttributeError):  # RuntimeError: it does not know
             return safe(str(holder.request.url.host))  # type: ignore[union-attr]

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.hub.errors import RateLimitedError, host, is_transient
+from spectrum_tui.core.hub.errors import RateLimitedError, is_transient
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -82,8 +82,8 @@ class Patience:
             if not self.waiting:
                 self._left -= 1
                 self._say(
-                    f"{host()} refuses further requests for "
-                    f"{numbers.duration(limited.seconds + 1.0)} (429, rate limit); waiting."
+                    f"{limited.who} refuses further requests for "
+                    f"{numbers.duration(limited.seconds + 1.0)} ({limited.kind}); waiting."
                 )
             self._until = until
 

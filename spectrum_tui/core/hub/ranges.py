@@ -2,24 +2,27 @@
 
 What can be checked of a range is: that it is one (206, its first and last byte, the file's size),
 and that it is of the file that was inspected (the hub announces its hash whenever it signs an
-address, a folder on the web its ETag). The hash of the whole file cannot be.
+address, a folder on the web its ETag, or else its Last-Modified). The hash of the whole file cannot
+be.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import Pieces
 from spectrum_tui.core.errors import HubError, SpectrumError
-from spectrum_tui.core.hub.errors import RateLimitedError, named_wait, not_a_hub, translate
-from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client
+from spectrum_tui.core.hub.attended import Attempt, Pace, StalledError, attended, attended_pieces
+from spectrum_tui.core.hub.errors import PASSING, RateLimitedError, named_wait, not_a_hub, translate
+from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client, is_hub
 from spectrum_tui.core.hub.location import (
     TIMEOUT,
     Location,
@@ -29,27 +32,19 @@ from spectrum_tui.core.hub.location import (
     headers_for,
     raise_for_status,
 )
-from spectrum_tui.core.hub.outage import Outage, lost
+from spectrum_tui.core.hub.outage import Outage, given_up, lost
 from spectrum_tui.core.text import safe
-
-SLOWEST = 1_000
-"""Bytes a second below which a connection counts as stalled."""
 
 MOST_ANEW = 4
 """How often a file that comes without ranges is begun: who cuts each answer never ends."""
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
-_PASSING = (408, 500, 502, 503, 504)
 _REFUSED = (401, 403, 410)
 _ERROR_SHOWN = 200
 
 
 class NoRangesError(HubError):
     """A server that answers a range with the whole file."""
-
-
-class StalledError(TimeoutError):
-    """A connection over which almost nothing comes."""
 
 
 @dataclass
@@ -93,9 +88,24 @@ class RangeReader:
         """Fill the buffer from byte `start` of a file; a range that breaks off goes on where it
         did."""
         place = self._places[file]
-        if start + len(buffer) > place.file.size:
-            raise changed_there(place.file)
+        with self._ends_all():
+            if start + len(buffer) > place.file.size:
+                raise changed_there(place.file)
+            self._fetch(place, start, buffer)
+
+    def _fetch(self, place: Location, start: int, buffer: memoryview) -> None:
         _Range(self, place, start, buffer).fill()
+
+    @contextlib.contextmanager
+    def _ends_all(self) -> Iterator[None]:
+        """Let an error end the waits of all threads, but one that has another way."""
+        try:
+            yield
+        except NoRangesError:
+            raise
+        except SpectrumError as exc:
+            self.outage.fail(exc)
+            raise
 
     def gives_ranges(self) -> bool:
         """Return whether the server of the first file gives ranges; asks for one byte of it, the
@@ -112,24 +122,31 @@ class RangeReader:
     def fetch_whole(self, name: str, write: Callable[[Iterator[bytes]], object]) -> None:
         """Have a whole file written, by its pieces; from the start again where the connection
         breaks off, `MOST_ANEW` times at the most."""
+        with self._ends_all():
+            self._fetch_whole(name, write)
+
+    def _fetch_whole(self, name: str, write: Callable[[Iterator[bytes]], object]) -> None:
         place, waits = self._places[name], self.outage.waits()
         for left in reversed(range(MOST_ANEW)):
             self.outage.hold()
             try:
-                return self._whole(place, write)
+                write(attended_pieces(partial(self._whole, place), self.outage.check, place.host))
+                return
             except RateLimitedError as exc:
                 self.outage.limited(exc, waits)
             except SpectrumError:
                 raise
-            except OSError:  # of the disk
-                raise
             except Exception as exc:
-                if not left or not _may_pass(exc):
+                if isinstance(exc, OSError) and not isinstance(exc, TimeoutError):
+                    raise  # of the disk
+                if not _may_pass(exc):
                     raise lost(exc) from None
+                if not left:
+                    raise given_up(lost(exc)) from None
                 self.outage.wait(exc, waits)
-        raise lost(StalledError())
+        raise given_up(lost(StalledError(place.host)))
 
-    def _whole(self, place: Location, write: Callable[[Iterator[bytes]], object]) -> None:
+    def _whole(self, place: Location) -> Iterator[bytes]:
         url, file = place.url(), place.file
         self.asked()
         with (
@@ -142,12 +159,14 @@ class RangeReader:
                 place.forget(url)
                 raise_for_status(response)
                 raise not_a_hub()
-            write(self._counted(response.iter_raw()))
-
-    def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        for piece in pieces:
-            self.came(len(piece))
-            yield piece
+            _check_mark(file, response)
+            pace, got = Pace(), 0
+            for piece in response.iter_raw():
+                got += len(piece)
+                self.came(len(piece))
+                if pace.moved(got):
+                    self.outage.over()
+                yield piece
 
     def file(self, name: str) -> RemoteFile:
         """Return what is known of a file, by its name in `Tensor.file`."""
@@ -161,7 +180,6 @@ class RangeReader:
         """Count bytes from the network."""
         with self._lock:
             self.traffic.nbytes += count
-        self.outage.over()
 
     def asked(self) -> None:
         """Count a request for a range."""
@@ -178,23 +196,25 @@ class _Range:
         self._reader, self._place, self._start, self._buffer = reader, place, start, buffer
         self._got = 0
         self._refused = False
+        self._pace, self._progress = Pace(), 0
 
     def fill(self) -> None:
         """Ask until all of it is there."""
-        wait = self._reader.outage.waits()
+        outage, wait = self._reader.outage, self._reader.outage.waits()
         while self._got < len(self._buffer):
-            before = self._got
-            self._reader.outage.hold()
+            progress = self._progress
+            outage.hold()
             try:
-                self._ask()
+                attended(self._ask, outage.check, self._place.host)
             except RateLimitedError as exc:
-                self._reader.outage.limited(exc, wait)
+                outage.limited(exc, wait)
             except SpectrumError:
                 raise
             except Exception as exc:
                 self._after(exc, wait)
-            if self._got > before:
-                wait = self._reader.outage.waits()
+            if self._progress > progress:
+                wait = outage.waits()
+        outage.over()
 
     def _after(self, exc: Exception, wait: Iterator[float]) -> None:
         """Wait where the failure may pass; raise what it means otherwise."""
@@ -204,10 +224,11 @@ class _Range:
             raise translate(exc, self._place.file.repo, self._place.file.commit) from None
         self._reader.outage.wait(exc, wait)
 
-    def _ask(self) -> None:
+    def _ask(self, attempt: Attempt) -> None:
         file, first = self._place.file, self._start + self._got
         last = self._start + len(self._buffer) - 1
         url = self._place.url()
+        attempt.came(0)
         headers = {**headers_for(url), "Range": f"bytes={first}-{last}"}
         self._reader.asked()
         with (
@@ -216,13 +237,13 @@ class _Range:
                 "GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=False
             ) as response,
         ):
-            if response.is_redirect:
+            if response.has_redirect_location:
                 self._moved(url, response)
             elif response.status_code != 206:
                 self._refuse(url, response)
             else:
-                self._check(response, first, last)
-                self._take(response)
+                self._check(url, response, first, last)
+                self._take(response, attempt)
 
     def _moved(self, url: str, response: Any) -> None:
         file = self._place.file
@@ -232,7 +253,7 @@ class _Range:
         target = urljoin(url, response.headers.get("location", ""))
         check_downgrade(url, target)
         if not self._place.move(url, target):
-            raise not_a_hub()
+            raise _odd(url, "sends on in circles")
 
     def _refuse(self, url: str, response: Any) -> None:
         """Raise what an answer without the range means; an address that may have expired is asked
@@ -246,10 +267,11 @@ class _Range:
             )
         if status == 416:
             raise changed_there(file)
-        if status in _PASSING:
+        if status in PASSING:
             seconds = named_wait(response.headers)
             if seconds < float("inf"):
-                raise RateLimitedError(seconds)
+                host = "" if is_hub(url) else urlsplit(url).hostname or ""
+                raise RateLimitedError(seconds, host, status)
             raise_for_status(response)
         if url == file.url and file.commit:  # the hub itself
             raise_for_status(response)
@@ -266,37 +288,54 @@ class _Range:
         said = f": {text}" if text else ""
         return HubError(
             f"{host} refuses {self._place.file.name} (HTTP {response.status_code}){said}",
-            "Finished scores are kept; try again later, or download the model.",
+            "Try again later, or download the model.",
             field="model",
         )
 
-    def _check(self, response: Any, first: int, last: int) -> None:
+    def _check(self, url: str, response: Any, first: int, last: int) -> None:
         """Raise for a range other than the one that was asked for, or of another file."""
         file = self._place.file
         given = _RANGE.fullmatch(response.headers.get("content-range", ""))
         length = response.headers.get("content-length", str(last + 1 - first))
         if given is None or length != str(last + 1 - first):
-            raise not_a_hub()
+            raise _odd(url, "does not give the range that it was asked for")
         if (int(given[1]), int(given[2])) != (first, last):
-            raise not_a_hub()
-        tag = response.headers.get("etag", "")
-        if int(given[3]) != file.size or (file.tag and tag and tag != file.tag):
+            raise _odd(url, "gives another range than it was asked for")
+        if int(given[3]) != file.size:
             raise changed_there(file)
+        _check_mark(file, response)
 
-    def _take(self, response: Any) -> None:
-        """Copy what comes; raises StalledError for a connection that does not get on."""
-        since, seen = time.monotonic(), self._got
+    def _take(self, response: Any, attempt: Attempt) -> None:
+        """Copy what comes; raises StalledError where less comes than was announced."""
         for piece in response.iter_raw():  # as it comes: what is gathered is lost with a cut
-            end = self._got + len(piece)
-            self._buffer[self._got : end] = piece
-            self._got = end
-            self._refused = False
-            self._reader.came(len(piece))
-            now = time.monotonic()
-            if now - since > TIMEOUT:
-                if self._got - seen < SLOWEST * TIMEOUT:
-                    raise StalledError
-                since, seen = now, self._got
+            attempt.came(len(piece), partial(self._copy, piece))
+        if self._got < len(self._buffer):
+            raise StalledError(self._place.host)
+
+    def _copy(self, piece: bytes) -> None:
+        end = self._got + len(piece)
+        self._buffer[self._got : end] = piece
+        self._got = end
+        self._refused = False
+        self._reader.came(len(piece))
+        if self._pace.moved(self._got):
+            self._progress += 1
+            self._reader.outage.over()
+
+
+def _odd(url: str, what: str) -> HubError:
+    """Return the error for a server whose answers cannot be used, by its own name."""
+    return HubError(
+        f"{safe(urlsplit(url).hostname or 'The server')} {what}.",
+        "Finished scores are kept; try again later, or download the model.",
+        field="model",
+    )
+
+
+def _check_mark(file: RemoteFile, response: Any) -> None:
+    headers = response.headers
+    if not file.is_marked(headers.get("etag", ""), headers.get("last-modified", "")):
+        raise changed_there(file)
 
 
 def _client() -> Any:
@@ -314,4 +353,4 @@ def _may_pass(exc: Exception) -> bool:
     if isinstance(exc, RuntimeError) and "closed" in str(exc):
         return True  # the client, by the hub's library after an error elsewhere: there is a new one
     status = getattr(getattr(exc, "response", None), "status_code", 0)
-    return bool(status in _PASSING or names & {"TransportError", "TimeoutError"})
+    return bool(status in PASSING or names & {"TransportError", "TimeoutError"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,23 @@ def read_remote(
         raise translate(exc, repo_id, revision, lacks) from None
 
 
+class HeaderBytes:
+    """The bytes of all headers of a model, read by several threads."""
+
+    def __init__(self, model: str, hint: str) -> None:
+        self._model, self._hint = model, hint
+        self._read, self._lock = 0, threading.Lock()
+
+    def add(self, nbytes: int) -> None:
+        """Count a header before it is read; raise CheckpointError above `MAX_HEADERS`."""
+        with self._lock:
+            self._read += nbytes
+            too_many = self._read > MAX_HEADERS
+        if too_many:
+            message = f"The headers of {self._model} are too large for a model."
+            raise CheckpointError(message, self._hint, field="model")
+
+
 class _Reader:
     """One repository at one commit: its list of files, and ranges of bytes out of them.
 
@@ -112,7 +130,7 @@ class _Reader:
                 raise
             raise not_a_hub() from None
         self.folder = snapshot_folder(repo_id, self.commit)
-        self._read = 0
+        self._headers = HeaderBytes(repo_id, _DAMAGED)
 
     def _ask(self) -> Any:
         from huggingface_hub import HfApi
@@ -193,19 +211,13 @@ class _Reader:
         head = self._bytes(name, 0, min(FIRST_READ, FIRST_READ if size is None else size))
         try:
             end = 8 + ck.header_length(head[:8], name, size)
-            self._count(end)
+            self._headers.add(end)
             if end > len(head):
                 head += self._bytes(name, len(head), end)
             tensors = ck.parse_header(head[8:end], str(self.folder / name), size)
             return ck.Header(tensors=tensors, digest=hashlib.sha256(head[8:end]).hexdigest())
         except CheckpointError as exc:
             raise CheckpointError(exc.message, _DAMAGED, field="model") from None
-
-    def _count(self, nbytes: int) -> None:
-        self._read += nbytes
-        if self._read > MAX_HEADERS:
-            message = f"The headers of {self.repo_id} are too large for a model."
-            raise CheckpointError(message, _DAMAGED, field="model")
 
     def _bytes(self, name: str, start: int, end: int, *, whole: bool = False) -> bytes:
         """Bytes [start, end) of a file, from the cache where it is there; fewer at its end.

@@ -9,30 +9,40 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+from zlib import crc32
 
 from spectrum_tui.core.checkpoint import headers as ck
 from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, parse_index
 from spectrum_tui.core.errors import CheckpointError, HubError, SpectrumError
+from spectrum_tui.core.hub.attended import Attempt, attended
 from spectrum_tui.core.hub.errors import hush_client
 from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client, is_hub
 from spectrum_tui.core.hub.location import (
     MOST_HOPS,
     TIMEOUT,
     RemoteFile,
+    changed_there,
     headers_for,
 )
 from spectrum_tui.core.hub.outage import lost
 from spectrum_tui.core.hub.patience import Patience, each
-from spectrum_tui.core.hub.remote import FIRST_READ, MAX_REMOTE_JSON, WORKERS
+from spectrum_tui.core.hub.remote import FIRST_READ, MAX_REMOTE_JSON, WORKERS, HeaderBytes
 from spectrum_tui.core.text import safe
 
-_RANGE = re.compile(r"bytes 0-(\d{1,18})/(\d{1,18})")
+SAMPLES = 64
+"""Samples of a model's values: 8 at once take 0.4 s where an answer takes 50 ms."""
+
+SAMPLE = 8192
+"""Bytes of each, around the end of a tensor."""
+
+_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NEEDED = "It must hold config.json, and model.safetensors or model.safetensors.index.json."
 
@@ -76,40 +86,44 @@ def read_web(url: str, patience: Patience | None = None) -> WebModel:
     hush_client()
     asked = patience or Patience()
 
-    def begin(address: str, count: int) -> Part | None:
+    def part(address: str, start: int, end: int) -> Part | None:
         try:
-            return asked.ask(lambda: _beginning(address, count))
+            return asked.ask(
+                lambda: attended(partial(_part, address, start, end), host=_host(address))
+            )
         except SpectrumError:
             raise
         except Exception as exc:  # the client's classes differ by version
             raise lost(exc) from None
 
-    return Folder(_checked(url), begin).read()
+    return Folder(_checked(url), part).read()
 
 
-def check_seen(url: str) -> None:
-    """Raise HubError for an address with characters that are not seen, or spaces."""
-    if not url.isprintable() or " " in url:
-        raise HubError(f"{url!r} is no usable address.", "Check it.", field="model")
-
-
-def _checked(url: str) -> str:
-    check_seen(url)
+def check_address(url: str) -> SplitResult:
+    """Return the parts of an address; raise HubError for one with a password or a signature in it,
+    which is not quoted, or with characters that are not seen."""
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
         raise HubError("This is no usable address.", "Check it.", field="model") from None
+    if "@" in parts.netloc or "?" in url or "#" in url:
+        raise HubError(
+            "A folder on the web or in a bucket is an address without user, password, ? and #.",
+            "Give https://HOST/FOLDER or s3://BUCKET/FOLDER.",
+            field="model",
+        )
+    if not url.isprintable() or " " in url:
+        raise HubError(f"{url!r} is no usable address.", "Check it.", field="model")
+    return parts
+
+
+def _checked(url: str) -> str:
+    parts = check_address(url)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise HubError(
             f"{safe(parts.hostname or 'The address')} is given without encryption.",
             "Give an address that begins with https://.",
-            field="model",
-        )
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise HubError(
-            "A folder on the web is an address without user, password, ? and #.",
-            "Give https://HOST/FOLDER.",
             field="model",
         )
     return f"{url.rstrip('/')}/"
@@ -117,21 +131,33 @@ def _checked(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The beginning of a file: its bytes, and the size and tag of the whole."""
+    """A part of a file: its bytes, and the size, ETag and Last-Modified of the whole."""
 
     data: bytes
     size: int
     tag: str
+    modified: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """A shard's header, the file, and a hash of the values that came with the header."""
+
+    header: ck.Header
+    file: RemoteFile
+    values: str
 
 
 class Folder:
-    """One folder that cannot be listed, by the beginnings of the files in it.
+    """One folder that cannot be listed, by parts of the files in it.
 
-    `begin` returns that of the file at an address, at most so many bytes; None where there is none.
+    `part` returns bytes [start, end) of the file at an address, fewer at its end; None where there
+    is no such file.
     """
 
-    def __init__(self, base: str, begin: Callable[[str, int], Part | None]) -> None:
-        self.base, self._at = base, begin
+    def __init__(self, base: str, part: Callable[[str, int, int], Part | None]) -> None:
+        self.base, self._at = base, part
+        self._headers = HeaderBytes(safe(base), "Check the address.")
 
     def read(self) -> WebModel:
         """Return the model in it."""
@@ -140,15 +166,42 @@ class Folder:
             raise self._lacks("config.json")
         single = self._begin(SINGLE_FILE, FIRST_READ)
         shards = [SINGLE_FILE] if single else self._indexed()
-        parts = each(self._header, shards, WORKERS)
-        files = {self._url(name): part[1] for name, part in zip(shards, parts, strict=True)}
-        found = [header for header, _ in parts]
+        read_shards = each(self._shard, shards, WORKERS)
+        found = [shard.header for shard in read_shards]
         read = ck.parse_config(config)
         checkpoint = ck.Checkpoint.unread(Path(web_name(self.base)), read, shards, (INDEX_FILE,))
         checkpoint = checkpoint.with_headers(found, safe(self.base))
-        ids = [f"{file.size} {file.tag or self.base}" for file in files.values()]
-        published = checkpoint.fingerprint_of(ids, found)
+        published = checkpoint.fingerprint_of(self._ids(read_shards), found)
+        files = {shard.file.url: shard.file for shard in read_shards}
         return WebModel(checkpoint.known_as(Identity(published=published)), files)
+
+    def _ids(self, shards: Sequence[_Shard]) -> list[str]:
+        """Return what tells the contents of each shard from others. An ETag alone does not: nginx
+        makes it of time and size."""
+        tensors = [tensor for shard in shards for tensor in shard.header.tensors]
+        tensors = [tensor for tensor in tensors if tensor.end > FIRST_READ]
+        # By chance, but the same ones each time: layers repeat in steps.
+        tensors.sort(key=lambda tensor: (crc32(tensor.name.encode()), tensor.file, tensor.end))
+        files = {shard.file.url: shard.file for shard in shards}
+        tensors = tensors[:SAMPLES]
+        samples = {url: hashlib.sha256() for url in files}
+        work = partial(self._sample, files)
+        for tensor, sample in zip(tensors, each(work, tensors, WORKERS), strict=True):
+            samples[tensor.file].update(sample)
+        return [
+            f"{url} {shard.file.size} {shard.file.tag} {shard.file.modified} {shard.values} "
+            f"{samples[url].hexdigest()}"
+            for url, shard in zip(files, shards, strict=True)
+        ]
+
+    def _sample(self, files: Mapping[str, RemoteFile], tensor: ck.Tensor) -> bytes:
+        """Return the end of a tensor, and the beginning of what follows in its file."""
+        file = files[tensor.file]
+        start, end = max(0, tensor.end - SAMPLE // 2), min(tensor.end + SAMPLE // 2, file.size)
+        part = self._at(file.url, start, end)
+        if part is None or part.size != file.size or not file.is_marked(part.tag, part.modified):
+            raise changed_there(file)
+        return part.data
 
     def _indexed(self) -> list[str]:
         index = self._small(INDEX_FILE)
@@ -156,20 +209,27 @@ class Folder:
             raise self._lacks(f"{SINGLE_FILE} and {INDEX_FILE}")
         return parse_index(index, INDEX_FILE)
 
-    def _header(self, name: str) -> tuple[ck.Header, RemoteFile]:
+    def _shard(self, name: str) -> _Shard:
         part = self._begin(name, FIRST_READ)
         if part is None:
             raise self._lacks(name)
         end = 8 + ck.header_length(part.data[:8], name, part.size)
+        self._headers.add(end)
         if end > len(part.data):
             part = self._begin(name, end) or part
         url = self._url(name)
         blob = part.data[8:end]
         digest = hashlib.sha256(blob).hexdigest()
         header = ck.Header(tensors=ck.parse_header(blob, url, part.size), digest=digest)
-        return header, RemoteFile(
-            repo=safe(self.base), name=name, url=url, size=part.size, tag=part.tag
+        file = RemoteFile(
+            repo=safe(self.base),
+            name=name,
+            url=url,
+            size=part.size,
+            tag=part.tag,
+            modified=part.modified,
         )
+        return _Shard(header, file, hashlib.sha256(part.data[end:]).hexdigest())
 
     def _small(self, name: str) -> bytes | None:
         """Return a whole file of JSON; None where there is none."""
@@ -183,7 +243,7 @@ class Folder:
         return None if part is None else part.data
 
     def _begin(self, name: str, count: int) -> Part | None:
-        return self._at(self._url(name), count)
+        return self._at(self._url(name), 0, count)
 
     def _url(self, name: str) -> str:
         return f"{self.base}{quote(name)}"
@@ -192,10 +252,10 @@ class Folder:
         return CheckpointError(f"There is no {name} at {safe(self.base)}.", _NEEDED, field="model")
 
 
-def _beginning(url: str, count: int) -> Part | None:
+def _part(url: str, start: int, end: int, attempt: Attempt) -> Part | None:
     for _ in range(MOST_HOPS):
-        with bounded(Bounds(count)), _opened(url, count) as response:
-            if response.is_redirect:
+        with bounded(Bounds(end - start)), _opened(url, start, end) as response:
+            if response.has_redirect_location:
                 target = urljoin(url, str(response.headers.get("location", "")))
                 check_downgrade(url, target)
                 url = target
@@ -203,10 +263,15 @@ def _beginning(url: str, count: int) -> Part | None:
             if response.status_code in (404, 410):
                 return None
             given = _RANGE.fullmatch(response.headers.get("content-range", ""))
-            if response.status_code != 206 or given is None:
+            if response.status_code != 206 or given is None or int(given[1]) != start:
                 raise _refused(url, response)
-            tag = response.headers.get("etag", "")
-            return Part(b"".join(response.iter_raw()), int(given[2]), tag)
+            headers = response.headers
+            tag, modified = headers.get("etag", ""), headers.get("last-modified", "")
+            data = bytearray()
+            for piece in response.iter_raw():
+                attempt.came(len(piece))
+                data += piece
+            return Part(bytes(data), int(given[2]), tag, modified)
     raise HubError(
         f"{safe(urlsplit(url).hostname or '')} only sends on.",
         "Check the address.",
@@ -215,18 +280,22 @@ def _beginning(url: str, count: int) -> Part | None:
 
 
 @contextlib.contextmanager
-def _opened(url: str, count: int) -> Iterator[Any]:
+def _opened(url: str, start: int, end: int) -> Iterator[Any]:
     from huggingface_hub import get_session
 
-    headers = {**headers_for(url), "Range": f"bytes=0-{count - 1}"}
+    headers = {**headers_for(url), "Range": f"bytes={start}-{end - 1}"}
     with get_session().stream(
         "GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=False
     ) as response:
         yield response
 
 
+def _host(url: str) -> str:
+    return safe(urlsplit(url).hostname or "")
+
+
 def _refused(url: str, response: Any) -> HubError:
-    host = safe(urlsplit(url).hostname or "")
+    host = _host(url)
     if response.status_code == 200:
         return HubError(
             f"{host} answers a range with the whole file.",

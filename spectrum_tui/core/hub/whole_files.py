@@ -1,13 +1,16 @@
 """Files of a hub that gives no ranges: fetched whole, one or two at a time, and deleted again.
 
-Needs the disk of two shards. Each file is what the hub announced, by its hash, before a byte of it
-is used.
+Needs the disk of two shards for each process, which has a folder of its own, and a lock beside it
+that tells whether it still runs. Each file is what the hub announced, by its hash, before a byte of
+it is used.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -17,22 +20,26 @@ from pathlib import Path
 from spectrum_tui.core import disk
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import LocalFiles, Pieces
-from spectrum_tui.core.errors import OutputError, reason_of
+from spectrum_tui.core.errors import CheckpointError, OutputError, reason_of
 from spectrum_tui.core.hub.errors import not_the_file
 from spectrum_tui.core.hub.guard import file_is_blob
 from spectrum_tui.core.hub.location import RemoteFile
 from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.platforms import lock
 
 KEPT = 2
 """Files that lie on the disk at the same time, where none is being read beside them."""
 
 
+_LOCK = ".lock"
+
+
 class WholeFiles:
-    """A source of values that brings the file of a tensor to `folder` when it is first read there,
-    and keeps the two that were read last."""
+    """A source of values that brings the file of a tensor to a folder in `folder` when it is first
+    read, and keeps the two that were read last."""
 
     def __init__(self, reader: RangeReader, folder: Path) -> None:
-        self._reader, self._folder = reader, folder
+        self._reader, self._folder = reader, folder / secrets.token_hex(8)
         self._here: OrderedDict[str, Path] = OrderedDict()
         self._in_use: dict[str, int] = {}
         self._changed = threading.Condition()
@@ -42,20 +49,31 @@ class WholeFiles:
     @contextlib.contextmanager
     def opened(self) -> Iterator[WholeFiles]:
         """Make the folder, and take it away with all that is in it at the end."""
-        self._remove()  # what a killed scan has left
         try:
-            disk.make_folder(self._folder)
+            disk.make_folder(self._folder.parent)
+            handle = _opened_lock(self._folder)
         except OSError as exc:
             raise _unwritable(self._folder, exc) from None
         try:
+            with contextlib.suppress(OSError):  # where there are no locks, nobody takes this one
+                lock(handle)
             yield self
         finally:
-            self._remove()
+            _remove(self._folder)
+            os.close(handle)
+            with contextlib.suppress(OSError):
+                disk.remove(_lock_of(self._folder))
 
     def read_into(self, tensor: Tensor, pieces: Pieces) -> None:
         """Fill the buffers from the file, which is fetched where it is not there."""
         with self._held(tensor.file) as path:
-            self._local.read_into(replace(tensor, file=str(path), state=None), pieces)
+            try:
+                self._local.read_into(replace(tensor, file=str(path), state=None), pieces)
+            except CheckpointError:  # what was announced had all of its bytes
+                raise OutputError(
+                    f"{path.parent} has lost files of the model while they were read.",
+                    "Scan again, and let nothing else write there.",
+                ) from None
 
     @contextlib.contextmanager
     def _held(self, file: str) -> Iterator[Path]:
@@ -82,6 +100,7 @@ class WholeFiles:
         remote = self._reader.file(file)
         path = self._folder / hashlib.sha256(file.encode()).hexdigest()
         try:
+            disk.make_folder(self._folder)
             self._make_room(file)
             self._reader.fetch_whole(file, lambda pieces: disk.replace(path, pieces, None))
             if not _is(remote, path):
@@ -105,11 +124,39 @@ class WholeFiles:
                 if not self._in_use.get(file):
                     disk.remove(self._here.pop(file))
 
-    def _remove(self) -> None:
-        with contextlib.suppress(OSError):
-            for name in disk.names_in(self._folder):
-                disk.remove(self._folder / name)
-            self._folder.rmdir()
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what processes that were killed have left of files in `folder`."""
+    with contextlib.suppress(OSError):
+        for name in disk.names_in(folder):
+            if not name.endswith(_LOCK):
+                _remove_if_left(folder / name)
+
+
+def _remove_if_left(place: Path) -> None:
+    with contextlib.suppress(OSError):
+        handle = _opened_lock(place)
+        try:
+            if lock(handle):
+                _remove(place)
+                disk.remove(_lock_of(place))
+        finally:
+            os.close(handle)
+
+
+def _remove(place: Path) -> None:
+    with contextlib.suppress(OSError):
+        for name in disk.names_in(place):
+            disk.remove(place / name)
+        place.rmdir()
+
+
+def _opened_lock(place: Path) -> int:
+    return disk.open_kept(_lock_of(place), os.O_RDWR | os.O_CREAT)
+
+
+def _lock_of(place: Path) -> Path:
+    return place.with_name(place.name + _LOCK)
 
 
 def _is(remote: RemoteFile, path: Path) -> bool:

@@ -17,7 +17,13 @@ from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.hub.cloud import is_in_a_bucket, read_cloud
 from spectrum_tui.core.hub.location import RemoteFile
-from spectrum_tui.core.hub.web import is_web_folder, not_downloaded, read_web, web_name
+from spectrum_tui.core.hub.web import (
+    check_address,
+    is_web_folder,
+    not_downloaded,
+    read_web,
+    web_name,
+)
 from spectrum_tui.core.journal.moving import take_over
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.model import demo
@@ -71,13 +77,13 @@ def inspect_model(
     """
     model = trimmed(model)
     if model == DEMO:
-        return describe(model, "demo", read_checkpoint(demo.make_demo_model()), name=DEMO_NAME)
+        return describe(model, "demo", read_checkpoint(demo.make_demo_model()), name=called(model))
     folder = local_folder(model)
     if folder is not None:
-        return describe(model, "folder", _read_folder(folder), name=display_name(folder))
+        return describe(model, "folder", _read_folder(folder), name=called(model))
     if is_web_folder(model) or is_in_a_bucket(model):
         web = read_cloud(model) if is_in_a_bucket(model) else read_web(model, patience)
-        found_there = describe(model, "web", web.checkpoint, name=web_name(model), local=0)
+        found_there = describe(model, "web", web.checkpoint, name=called(model), local=0)
         return replace(found_there, web=web.files)
     hub.validate(model)
     found = hub.find_local(model, revision)
@@ -93,6 +99,22 @@ def inspect_model(
     )
     summary = replace(found_there.summary, free=hub.free_space())
     return replace(found_there, summary=summary, files=remote.files)
+
+
+def called(model: str) -> str:
+    """Return what the files of a model are named after; raises HubError for an address that may
+    not be shown, and leaves what is wrong with a path to `inspect_model`."""
+    model = trimmed(model)
+    if model == DEMO:
+        return DEMO_NAME
+    with contextlib.suppress(CheckpointError):
+        folder = local_folder(model)
+        if folder is not None:
+            return display_name(folder)
+    if is_web_folder(model) or is_in_a_bucket(model):
+        check_address(model)
+        return web_name(model)
+    return model
 
 
 def trimmed(typed: str) -> str:

@@ -229,7 +229,8 @@ def provenance_comment(result: Result, policy: Policy, note: str) -> list[str]:
 
 def source_of(origin: Provenance) -> str:
     """Return which weights the scores are of, in a line."""
-    parts = (origin.model, origin.revision[:12], origin.architecture, origin.dtypes)
+    weights = (origin.model, origin.revision[:12], origin.architecture, origin.dtypes)
+    parts = (*weights, origin.unhashed)
     return " · ".join(filter(None, parts))
 
 

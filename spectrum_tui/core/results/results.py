@@ -134,6 +134,10 @@ class EmbeddingParameter:
     task: bool = False
 
 
+UNHASHED = "Values were read in ranges at {}: the hashes of whole files were not checked."
+"""What the notes of a scan without a download say."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Where scores come from: written into every file made of them.
@@ -152,6 +156,13 @@ class Provenance:
     generation: Generation = Generation.CURRENT
     notes: tuple[str, ...] = ()
     precision: str = "exact"
+
+    @property
+    def unhashed(self) -> str:
+        """Return in short that values were read in ranges; empty where the notes do not say so."""
+        opening = UNHASHED.partition("{")[0]
+        said = any(note.startswith(opening) for note in self.notes)
+        return "read in ranges, hashes of whole files not checked" if said else ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -9,49 +9,43 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from spectrum_tui.core import errors
-from spectrum_tui.core.errors import InputError, ScanError
-from spectrum_tui.core.events import LayerStarted, ScanEvent, ScanNote
+from spectrum_tui.core.errors import ScanError
+from spectrum_tui.core.events import LayerStarted, NodesChanged, ScanEvent, ScanNote
 from spectrum_tui.core.journal.journal import Journal
 from spectrum_tui.core.numbers import counted
+from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning.chunks import Item, Pile
+from spectrum_tui.core.scanning.cluster_nodes import (
+    BASE,
+    ClusterPlan,
+    Member,
+    came_and_went,
+    device_text,
+    in_work,
+    load,
+    members,
+)
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder
 from spectrum_tui.core.scanning.devices import CPU
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
 from spectrum_tui.core.scanning.ray_cluster import Lost, Node, connected
-from spectrum_tui.core.scanning.streaming import UNHASHED
 from spectrum_tui.core.scoring.metrics import FAILED
 
-_BASE = 700 * 2**20
-"""Bytes of a process of a node beside its matrices: Python, torch, and a model's names."""
-_CORES = 16
-"""Cores of a process at the most: each describes the model for itself, up to 0.9 GB and 10 s for
-one of 90,000 tensors, and asks a hub for its headers."""
-_ON_A_GPU = 4
-"""Matrices at once on a GPU: one leaves most of it idle."""
 _TRIES = 3
 """Processes that a matrix may take down by itself before it counts as failed."""
 _IN_A_ROW = 4
 """Orders that a node may lose, others and none done in between, before it takes no part."""
 _LOOK = 2.0
 """Seconds between two looks at which nodes there are."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterPlan:
-    """Where a cluster is, how its nodes find the model, and which of their devices compute:
-    "auto" GPUs where a node has some, "cpu" and "cuda" those alone. `batch_size` is how many
-    matrices are in work on each device, 0 for a core each and four on a GPU."""
-
-    address: str
-    reference: Reference
-    device: str = "auto"
-    batch_size: int = 0
+_GRACE = 6.0
+"""Seconds for which a scan that is stopped waits for what is in work."""
+_STREAMED = "The nodes read values from the hub as needed; their traffic is not counted here."
 
 
 class Cluster(Protocol):
@@ -70,96 +64,26 @@ class Cluster(Protocol):
     def forget(self, started: Sequence[object]) -> None: ...  # noqa: D102
 
 
-def check_device(device: str) -> None:
-    """Raise InputError for a device that names one of a single machine."""
-    if device not in ("auto", CPU, "cuda"):
-        raise InputError(
-            f"On a cluster there is no device {device!r}.",
-            "Give auto (GPUs where a node has some), cpu or cuda.",
-            field="device",
-        )
-
-
 def opened(plan: ClusterPlan | None) -> AbstractContextManager[Cluster | None]:
     """Connect to the cluster of a plan; None where it has none."""
     return nullcontext() if plan is None else connected(plan.address)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Member:
-    """A node that takes part: how many processes it has room for, with how many cores and matrices
-    at once in each; what is in work on it, and how fast its last order was, 0 before."""
-
-    node: Node
-    places: int
-    threads: int
-    at_once: int
-    gpu: bool = False
-    in_work: int = 0
-    seconds_per_cost: float = 0.0
-    lost: set[str] = field(default_factory=set)
-
-    def fitting(self, need: int) -> int:
-        """Return how many matrices that take `need` bytes one of its processes has in work: at
-        least one, which says itself what it lacks."""
-        if not self.node.memory:
-            return self.at_once
-        free = self.node.memory / self.places - _BASE
-        return max(1, min(self.at_once, int(free // max(1, need))))
 
 
 @dataclass(slots=True)
 class _Started:
     """An order in work."""
 
-    member: _Member
+    member: Member
     items: list[Item]
-
-
-def members(plan: ClusterPlan, nodes: Sequence[Node]) -> list[_Member]:
-    """Return the nodes that can take part, and how many orders each has room for at once."""
-    return [member for node in nodes if (member := _member(plan, node)).places]
-
-
-def _member(plan: ClusterPlan, node: Node) -> _Member:
-    if node.gpus and plan.device != CPU:
-        return _Member(
-            node=node,
-            places=node.gpus,
-            threads=1,
-            at_once=plan.batch_size or _ON_A_GPU,
-            gpu=True,
-        )
-    at_once = min(node.cores, plan.batch_size or node.cores) if plan.device != "cuda" else 0
-    places = min(at_once, -(-node.cores // _CORES))
-    return _Member(
-        node=node,
-        places=places,
-        threads=node.cores // max(1, places),
-        at_once=at_once // max(1, places),
-    )
-
-
-def in_work(found: Sequence[_Member]) -> int:
-    """Return how many matrices are in work on these at once."""
-    return sum(member.places * member.at_once for member in found)
-
-
-def device_text(found: Sequence[_Member]) -> str:
-    """Return what computes, in words: 2 nodes (8 cores, 1 GPU)."""
-    if not found:
-        return "a cluster without nodes yet"
-    cores = sum(member.node.cores for member in found if not member.gpu)
-    gpus = sum(member.node.gpus for member in found if member.gpu)
-    parts = [counted(n, word) for n, word in ((cores, "core"), (gpus, "GPU")) if n]
-    return f"{counted(len(found), 'node')} ({', '.join(parts)})"
 
 
 @dataclass(slots=True)
 class _Said:
-    """What went otherwise than planned; `streamed` is what was read in ranges."""
+    """What went otherwise than planned; `streamed` is what was read in ranges, `given_up` what was
+    in work when a scan was stopped."""
 
     again: set[str] = field(default_factory=set)
+    given_up: int = 0
     on_cpu: set[str] = field(default_factory=set)
     streamed: str = ""
     refusal: str = ""
@@ -169,6 +93,9 @@ class _Said:
         if self.again:
             matrices = counted(len(self.again), "matrix was", "matrices were")
             yield f"{matrices} given out again: a process or a node of the cluster had ended."
+        if self.given_up:
+            matrices = counted(self.given_up, "matrix was", "matrices were")
+            yield f"{matrices} given up: {_GRACE:.0f} s after the stop there was no answer yet."
         if self.on_cpu:
             matrices = counted(len(self.on_cpu), "matrix was", "matrices were")
             yield f"{matrices} computed on the CPU: a GPU had no memory, or failed."
@@ -192,14 +119,14 @@ class ClusterWorkers:
         self._journal = journal
         self._place = {work.names[i]: (work, i) for work in layers for i in work.missing}
         self._pile = Pile([self._item(name) for name in self._place])
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str, Member] = {}
         self._out: set[str] = set()
         self._started: dict[object, _Started] = {}
         self._ended: Counter[str] = Counter()
         self._lost_by: defaultdict[str, set[str]] = defaultdict(set)
         self._said = _Said()
-        self._looked = 0.0
-        self._waits = False
+        self._looked = self._stopped = 0.0
+        self._seen = self._waits = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -211,16 +138,24 @@ class ClusterWorkers:
         ScanError where no node is left that can take part."""
         while len(self._pile) or self._started:
             stopped = cancelled()
-            if stopped and not self._started:
+            if stopped and (not self._started or self._has_waited()):
                 return
-            if not stopped and len(self._pile):
-                yield from self._look()
+            yield from self._look()
+            if not stopped:
                 yield from self._give_out()
             if self._started:
                 for handle, answer in self._cluster.finished(list(self._started), 0.2):
                     yield from self._take(self._started.pop(handle), answer)
             else:
                 time.sleep(0.2)
+
+    def _has_waited(self) -> bool:
+        """Return whether a stopped scan has waited long enough for what is in work."""
+        self._stopped = self._stopped or time.monotonic()
+        if time.monotonic() - self._stopped < _GRACE:
+            return False
+        self._said.given_up = sum(len(one.items) for one in self._started.values())
+        return True
 
     def close(self) -> None:
         """End what is in work: nobody waits for it any more."""
@@ -236,10 +171,16 @@ class ClusterWorkers:
         if time.monotonic() - self._looked < _LOOK and self._looked:
             return
         self._looked = time.monotonic()
-        found = {one.node.id: one for one in members(self._plan, self._cluster.nodes())}
+        nodes = self._cluster.nodes()
+        yield from self._without_answer({node.id for node in nodes})
+        found = {one.node.id: one for one in members(self._plan, nodes)}
         usable = {id: one for id, one in found.items() if id not in self._out}
-        self._members = {id: self._members.get(id, one) for id, one in usable.items()}
-        if usable or self._started:
+        before = self._members
+        self._members = {id: before.get(id, one) for id, one in usable.items()}
+        if self._seen and before.keys() != usable.keys():
+            yield self._changed(" ".join(came_and_went(before, self._members)))
+        self._seen = True
+        if usable or self._started or not len(self._pile):
             self._waits = False
         elif self._said.refusal:
             raise ScanError(
@@ -250,24 +191,35 @@ class ClusterWorkers:
             self._waits = True
             yield ScanNote("No node of the cluster can compute yet: the scan waits for one.")
 
+    def _without_answer(self, alive: Set[str]) -> Iterator[ScanEvent]:
+        """Take back what nodes have in work that are gone: Ray may never say so."""
+        gone = [id for id, one in self._started.items() if one.member.node.id not in alive]
+        self._cluster.forget(gone)
+        for handle in gone:
+            yield from self._take(self._started.pop(handle), Lost("it is gone", with_node=True))
+
+    def _changed(self, text: str = "") -> NodesChanged:
+        found = list(self._members.values())
+        return NodesChanged(device_text(found), in_work(found), text)
+
     def _give_out(self) -> Iterator[ScanEvent]:
         """Give every node as much as it has room for: one order each in turn."""
         given = True
         while given and len(self._pile):
             given = False
-            for member in sorted(self._members.values(), key=_load):
+            for member in sorted(self._members.values(), key=load):
                 if len(self._pile) and self._may_take(member, self._pile.top):
                     yield from self._start(member)
                     given = True
 
-    def _may_take(self, member: _Member, item: Item) -> bool:
+    def _may_take(self, member: Member, item: Item) -> bool:
         """Return whether a node has room for a matrix, and has not lost it: then it goes to another
         one, if there is one that has not."""
         lost_by = self._lost_by[item.name]
         elsewhere = member.node.id in lost_by and not self._members.keys() <= lost_by
         return not elsewhere and member.in_work < member.places
 
-    def _start(self, member: _Member) -> Iterator[LayerStarted]:
+    def _start(self, member: Member) -> Iterator[LayerStarted]:
         """Give a node an order; the events tell of as many matrices as are in work at once."""
         places = sum(one.places for one in self._members.values())
         need = self._need(member, self._pile.top)
@@ -282,7 +234,7 @@ class ClusterWorkers:
             threads=member.threads,
             at_once=at_once,
         )
-        memory = _BASE + at_once * need
+        memory = BASE + at_once * need
         gpus = int(member.gpu)
         handle = self._cluster.start(member.node, self._plan.reference, order, gpus, memory)
         self._started[handle] = _Started(member, items)
@@ -293,7 +245,7 @@ class ClusterWorkers:
             work, index = self._place[name]
             yield LayerStarted(name, work.layer.type, work.shape_of(index), cost)
 
-    def _need(self, member: _Member, item: Item) -> int:
+    def _need(self, member: Member, item: Item) -> int:
         """Return the bytes of the node's own memory that a matrix takes while it is in work."""
         return held_bytes(self._place[item.name][0].layer) if member.gpu else item.need
 
@@ -323,6 +275,8 @@ class ClusterWorkers:
             started.member.seconds_per_cost = answer.seconds / cost
         self._said.on_cpu |= answer.on_cpu
         if answer.streamed:
+            if not self._said.streamed:
+                yield ScanNote(_STREAMED)
             model, revision = self._plan.reference.model, self._plan.reference.revision
             self._said.streamed = f"commit {revision[:12]}" if revision else model
 
@@ -343,26 +297,24 @@ class ClusterWorkers:
                 return
         for name in names:
             self._lost_by[name].add(started.member.node.id)
-        self._said.again |= set(names)
+        if not self._stopped:
+            self._said.again |= set(names)
         self._pile.put_back([self._item(name, alone=not lost.with_node) for name in names])
         self._looked = 0.0
         started.member.lost.add(names[0])
         if len(started.member.lost) == _IN_A_ROW and started.member.node.id not in self._out:
-            yield self._without(started.member, f"it lost {_IN_A_ROW} orders ({lost.reason})")
+            yield from self._without(started.member, f"it lost {_IN_A_ROW} orders ({lost.reason})")
 
     def _refused(self, started: _Started, told: Mapping[str, str]) -> Iterator[ScanEvent]:
         self._pile.put_back(started.items)
         if started.member.node.id not in self._out:
-            yield self._without(started.member, f"{told['message']} {told['hint']}".strip())
+            yield from self._without(started.member, f"{told['message']} {told['hint']}".strip())
 
-    def _without(self, member: _Member, why: str) -> ScanNote:
+    def _without(self, member: Member, why: str) -> Iterator[ScanEvent]:
         """Give a node nothing more."""
         self._out.add(member.node.id)
         self._members.pop(member.node.id, None)
         self._looked = 0.0
         self._said.refusal = f"{member.node.host} takes no part: {why}"
-        return ScanNote(self._said.refusal)
-
-
-def _load(member: _Member) -> float:
-    return member.in_work / member.places
+        yield ScanNote(self._said.refusal)
+        yield self._changed()

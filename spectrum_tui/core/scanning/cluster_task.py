@@ -7,6 +7,7 @@ describes the model once.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Mapping
@@ -20,12 +21,18 @@ from spectrum_tui.core.checkpoint.identity import NOT_KNOWN, Identity, agree
 from spectrum_tui.core.errors import ModelChangedError, ScanError, SpectrumError
 from spectrum_tui.core.events import LayerFailed
 from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.whole_files import WholeFiles, remove_leftovers
 from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, inspect_model
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.scanning.layers import LayerWork
-from spectrum_tui.core.scanning.streaming import reading_ahead, streamed
+from spectrum_tui.core.scanning.streaming import (
+    kept_whole,
+    reading_ahead,
+    streamed,
+    whole_files_folder,
+)
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.settings import Settings
 
@@ -97,11 +104,12 @@ class _Collected:
 @dataclass(frozen=True, slots=True)
 class _Model:
     """A model as this node has it: every matrix as a layer of its own, by its name, and what reads
-    it where it is on the hub alone."""
+    it where it is on the hub alone; its `whole` files where that gives no ranges."""
 
     reference: Reference
     layers: Mapping[str, Layer]
     reader: RangeReader | None
+    whole: WholeFiles | None
 
 
 def _scored(model: _Model, order: WorkOrder) -> Answer:
@@ -122,7 +130,7 @@ def _scored(model: _Model, order: WorkOrder) -> Answer:
         helpers=max(0, order.threads - in_work),
     )
     try:
-        with reading_ahead(model.reader, workers):
+        with reading_ahead(model.reader, workers, model.whole):
             events = list(workers.run(lambda: False))
     finally:
         workers.close()
@@ -139,6 +147,7 @@ def _scored(model: _Model, order: WorkOrder) -> Answer:
 _known: list[_Model] = []
 """The model of the last order: a process of a node serves one scan after the other."""
 _streamed = ExitStack()
+atexit.register(_streamed.close)
 _lock = threading.Lock()
 
 
@@ -173,7 +182,10 @@ def _described(reference: Reference) -> _Model:
     found = _found(reference)
     reader = None if found.summary.is_local else _streamed.enter_context(streamed(found))
     names = Settings(model_class=reference.model_class, allow_gptq=reference.allow_gptq)
-    return _Model(reference, alone(as_far_as_known(found, names).model.layers), reader)
+    layers = alone(as_far_as_known(found, names).model.layers)
+    remove_leftovers(whole_files_folder())
+    whole = _streamed.enter_context(kept_whole(reader)) if reader else None
+    return _Model(reference, layers, reader, whole)
 
 
 def _found(reference: Reference) -> Inspection:

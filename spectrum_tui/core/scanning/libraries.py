@@ -14,14 +14,13 @@ import json
 import platform
 import subprocess
 import sys
-import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.own_process import own_environment
-from spectrum_tui.core.platforms import cores, cpu_name
+from spectrum_tui.core.platforms import cores, cpu_name, thread_seconds
 from spectrum_tui.core.scanning.devices import one_thread_each
 from spectrum_tui.core.scanning.speed import USUAL, work_of
 from spectrum_tui.core.scoring import openblas
@@ -120,9 +119,9 @@ def compare(columns: int, precision: str) -> float:
             work()  # touches the memory, and finds what is found at the first call
         for _ in range(RUNS):
             for i, work in enumerate(works):
-                begin = time.thread_time()
+                begin = thread_seconds()
                 work()
-                best[i] = min(best[i], time.thread_time() - begin)
+                best[i] = min(best[i], thread_seconds() - begin)
     return best[0] / max(best[1], 1e-9)
 
 

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -57,22 +57,32 @@ class Lost:
 class RayCluster:
     """A connection to a cluster; raises ScanError from any call once it is lost."""
 
-    def __init__(self, ray: Any) -> None:
-        self._ray = ray
+    def __init__(self, ray: Any, address: str = "") -> None:
+        """`address` is where it was connected to; "" for a connection of the program around."""
+        self._ray, self._address = ray, address
         strategies = importlib.import_module("ray.util.scheduling_strategies")
         self._on = strategies.NodeAffinitySchedulingStrategy
-        self._task = ray.remote(max_retries=0)(carry_out)
-        self._head = _head(ray)
         self._heard = time.monotonic()
         self._found: list[Node] = []
         self.lost = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Note what belongs to this connection alone: a task, the node it goes through, orders."""
+        self._task = self._ray.remote(max_retries=0)(carry_out)
+        self._head = _head(self._ray)
+        self._through = str(self._ray.get_runtime_context().get_node_id())
+        self._given: set[object] = set()
 
     def nodes(self) -> list[Node]:
         """Return the nodes that are alive and have cores or GPUs, in a fixed order. While the head
         is silent, those of before."""
         if self._hears():
             with self._connection():
-                found = [_node(one) for one in self._ray.nodes() if one.get("Alive")]
+                told = self._ray.nodes()
+            if any(one["NodeID"] == self._through and not one.get("Alive") for one in told):
+                self._connect_again(told)
+            found = [_node(one) for one in told if one.get("Alive")]
             usable = (node for node in found if node.cores or node.gpus)
             self._found = sorted(usable, key=lambda node: node.id)
         return self._found
@@ -92,6 +102,24 @@ class RayCluster:
         self._heard = time.monotonic()
         return True
 
+    def _connect_again(self, told: Sequence[Mapping[str, Any]]) -> None:
+        """Connect through another node of this machine: without the one it went through, Ray 2.60
+        answers nothing, and orders on other nodes neither end nor fail."""
+        host = next(one for one in told if one["NodeID"] == self._through)["NodeManagerAddress"]
+        here = any(one["NodeManagerAddress"] == host for one in told if one.get("Alive"))
+        inside = self._head is not None
+        if not self._address or (inside and not here):
+            raise _gone("the node that it went through has ended")
+        self._given.clear()
+        with suppress(Exception):
+            self._ray.shutdown()
+        try:
+            _connect(self._ray, _typed(self._head) if self._head is not None else self._address)
+        except InputError as exc:
+            raise _gone(f"the node that it went through has ended. {exc.message}") from None
+        with self._connection():
+            self._begin()
+
     def start(
         self, node: Node, reference: Reference, order: WorkOrder, gpus: int, memory: int
     ) -> object:
@@ -104,30 +132,38 @@ class RayCluster:
             "scheduling_strategy": self._on(node.id, soft=False),
         }
         with self._connection():
-            return self._task.options(**options).remote(reference, order)
+            ref: object = self._task.options(**options).remote(reference, order)
+        self._given.add(ref)
+        return ref
 
     def finished(
         self, started: Sequence[object], seconds: float
     ) -> list[tuple[object, Answer | Lost]]:
-        """Return what has ended of these, after `seconds` at the latest."""
+        """Return what has ended of these, after `seconds` at the latest; at once all that was
+        given before the cluster was connected again."""
+        if before := [ref for ref in started if ref not in self._given]:
+            return [(ref, Lost("its connection has ended", with_node=True)) for ref in before]
         refs = list(started)
         with self._connection():
             ready, _ = self._ray.wait(refs, num_returns=1, timeout=seconds)
             if ready and len(refs) > 1:
                 ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+        self._given.difference_update(ready)
         return [(ref, self._answer(ref)) for ref in ready]
 
     def forget(self, started: Sequence[object]) -> None:
         """End the processes that carry these out."""
         for ref in started if not self.lost else ():
-            with suppress(Exception):
-                self._ray.cancel(ref, force=True)
+            if ref in self._given:
+                self._given.remove(ref)
+                with suppress(Exception):
+                    self._ray.cancel(ref, force=True)
 
     def _answer(self, ref: object) -> Answer | Lost:
         known = self._ray.exceptions
         with self._connection():
             try:
-                answer = self._ray.get(ref)
+                answer = self._ray.get(ref, timeout=_PATIENCE)
             except known.RayTaskError as exc:
                 line = f"Unexpected: {_line(exc.cause if exc.cause is not None else exc)}"
                 return Answer(refused={"message": line, "hint": _SAME, "field": ""})
@@ -166,6 +202,11 @@ def _head(ray: Any) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
+def _typed(head: tuple[str, int]) -> str:
+    host, port = head
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 _SAME = "Install the same versions of Python, Ray and spectrum-tui on every node."
 
 
@@ -181,7 +222,7 @@ def connected(address: str) -> Iterator[RayCluster]:
         yield RayCluster(ray)
         return
     _connect(ray, address)
-    cluster = RayCluster(ray)
+    cluster = RayCluster(ray, address)
     try:
         yield cluster
     finally:

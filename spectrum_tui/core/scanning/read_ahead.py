@@ -5,6 +5,10 @@ begun to fetch, it fetches itself, so that no order of matrices can come to a st
 given back once its matrix is scored, as a QR decomposition reads a second time; a quarter of the
 pool keeps what was just read, the rest of it goes as soon as another segment needs the room.
 
+All connections bring parts of the first segment that is not there yet, of a length that takes each
+of them half a second: on a slow line one segment a connection would begin many matrices and finish
+none.
+
 Where the pool is full the CPU is the limit: then one connection fetches, as more of them would only
 take the interpreter from those who compute, until somebody finds that a segment is not there.
 """
@@ -12,6 +16,7 @@ take the interpreter from those who compute, until somebody finds that a segment
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from typing import Protocol
 
@@ -20,7 +25,13 @@ from spectrum_tui.core.checkpoint.sources import Pieces
 from spectrum_tui.core.scanning.read_plan import Key, PlannedRange, ReadPlan
 
 SEGMENT = 4 * 2**20
-"""Bytes that are fetched at once, and of a slot; at 100 MB/s over 8 connections 0.3 s."""
+"""Bytes that are fetched at once at the most, and of a slot: 0.3 s at 100 MB/s, shared by 8."""
+
+PART = 128 * 2**10
+"""Bytes that a connection fetches at once at the least; twice as many at first."""
+
+PART_SECONDS = 0.5
+"""How long a part of a segment takes a connection."""
 
 POOL = 128 * 2**20
 """Bytes of all slots."""
@@ -30,7 +41,10 @@ OVERFLOW = 2**30
 needed again for the next strip."""
 
 CONNECTIONS = 8
-"""Segments that are fetched at a time."""
+"""Parts that are fetched at a time."""
+
+Part = tuple[PlannedRange, int, int]
+"""A segment, and from where to where in it."""
 
 
 class Fetcher(Protocol):
@@ -52,12 +66,15 @@ class ReadAhead:
         slots: int = POOL // SEGMENT,
         segment: int = SEGMENT,
         connections: int = CONNECTIONS,
+        part: int = PART,
     ) -> None:
         self._fetcher, self._plan = fetcher, plan
         self._segment = segment
         self._pool: list[bytearray | None] = [None] * max(1, slots)
         self._free = list(range(len(self._pool)))
         self._read: OrderedDict[int, PlannedRange] = OrderedDict()
+        self._open: list[PlannedRange] = []
+        self._part, self._length, self._pace = part, 2 * part, 0.0
         self._overflow = 0
         self._next = 0
         self._closed = False
@@ -65,10 +82,9 @@ class ReadAhead:
         self._allowed = self._most = connections
         self._fetching = 0
         self._changed = threading.Condition()
-        count = min(connections, len(self._pool), len(plan.segments))
         self._threads = [
             threading.Thread(target=self._fetch_all, name="read-ahead", daemon=True)
-            for _ in range(count)
+            for _ in range(connections if plan.segments else 0)
         ]
 
     def start(self) -> None:
@@ -88,7 +104,7 @@ class ReadAhead:
             for segment in self._plan.of(key):
                 segment.wanted.discard(key)
                 if not segment.wanted:
-                    self._drop(segment)
+                    self._leave(segment)
             self._changed.notify_all()
 
     def read_into(self, tensor: Tensor, pieces: Pieces) -> None:
@@ -100,31 +116,44 @@ class ReadAhead:
     # -- fetching ------------------------------------------------------------------------------
 
     def _fetch_all(self) -> None:
-        while (segment := self._take()) is not None:
-            assert segment.data is not None
-            self._bring(segment, segment.data)
+        while (part := self._take()) is not None:
+            self._bring(*part)
             with self._changed:
                 self._fetching -= 1
                 self._changed.notify_all()
 
-    def _take(self) -> PlannedRange | None:
-        """Return the next segment, with a slot; None where nothing is to be fetched any more."""
+    def _take(self) -> Part | None:
+        """Return the next part, of a segment with a slot; None where nothing is to be fetched any
+        more."""
         with self._changed:
             while True:
                 while self._next < len(self._plan.segments) and not self._is_next():
                     self._next += 1
-                if self._closed or self._error or self._next == len(self._plan.segments):
+                none_left = self._next == len(self._plan.segments) and not self._open
+                if self._closed or self._error or none_left:
                     return None
                 if self._fetching < self._allowed:
-                    if self._free or self._make_room():
+                    if self._open or self._free or self._make_room():
                         break
                     self._allowed = 1
                 self._changed.wait()
-            segment = self._plan.segments[self._next]
-            self._next += 1
+            if not self._open:
+                self._place(self._plan.segments[self._next])
+                self._next += 1
             self._fetching += 1
-            self._place(segment)
-            return segment
+            return self._part_of(self._open[0])
+
+    def _part_of(self, segment: PlannedRange) -> Part | None:
+        """Return the next part of a segment that is coming; None where others bring all of it."""
+        first, last = segment.taken, min(segment.taken + self._length, segment.nbytes)
+        if segment.state != "coming" or first == segment.nbytes:
+            return None
+        if segment.nbytes - last < self._part:
+            last = segment.nbytes
+        segment.taken, segment.flying = last, segment.flying + 1
+        if last == segment.nbytes:
+            self._open.remove(segment)
+        return segment, first, last
 
     def _place(self, segment: PlannedRange) -> None:
         """Give a segment a free slot, to be fetched into."""
@@ -132,8 +161,12 @@ class ReadAhead:
         slot = self._pool[segment.slot]
         if slot is None:  # made when it is first needed: a small model needs few
             slot = self._pool[segment.slot] = bytearray(self._segment)
-        segment.data = memoryview(slot)[: segment.nbytes]
-        segment.state = "coming"
+        self._begin(segment, memoryview(slot)[: segment.nbytes])
+        self._open.append(segment)
+
+    def _begin(self, segment: PlannedRange, data: memoryview) -> None:
+        segment.data, segment.state = data, "coming"
+        segment.taken = segment.came = 0
 
     def _is_next(self) -> bool:
         return self._plan.segments[self._next].state == "waiting"
@@ -146,23 +179,54 @@ class ReadAhead:
         self._drop(segment)
         return True
 
-    def _bring(self, segment: PlannedRange, data: memoryview) -> None:
+    def _bring(self, segment: PlannedRange, first: int, last: int) -> None:
+        assert segment.data is not None
+        begin, error = time.monotonic(), None
         try:
-            self._fetcher.fetch(segment.file, segment.start, data)
-            state = "here"
+            self._fetcher.fetch(segment.file, segment.start + first, segment.data[first:last])
         except BaseException as exc:  # of any kind: it is raised by whoever reads
-            self._error = self._error or exc
-            state = "gone"
+            error = exc
         with self._changed:
-            segment.state = state
-            if state == "gone" or not segment.wanted:
-                self._drop(segment)
+            segment.flying -= 1
+            if error is None:
+                segment.came += last - first
+                self._measure(last - first, time.monotonic() - begin)
+            else:
+                self._error = self._error or error
+                self._give_up(segment)
+            self._settle(segment)
             self._changed.notify_all()
 
-    def _drop(self, segment: PlannedRange) -> None:
-        """Forget the data of a segment; of one that is coming, once it is there."""
-        if segment.state == "coming":
+    def _measure(self, count: int, seconds: float) -> None:
+        """Choose the length of further parts by how fast this one came."""
+        pace = count / max(seconds, 1e-3)
+        self._pace = (self._pace + pace) / 2 if self._pace else pace
+        self._length = max(self._part, int(self._pace * PART_SECONDS))
+
+    def _give_up(self, segment: PlannedRange) -> None:
+        """Bring no further part of a segment."""
+        if segment in self._open:
+            self._open.remove(segment)
+        segment.taken = segment.nbytes
+
+    def _settle(self, segment: PlannedRange) -> None:
+        """Note that a segment is there, or that it will not be, once no part is on its way."""
+        if segment.flying or segment.taken < segment.nbytes:
             return
+        segment.state = "here" if segment.came == segment.nbytes else "gone"
+        if segment.state == "gone" or not segment.wanted:
+            self._drop(segment)
+
+    def _leave(self, segment: PlannedRange) -> None:
+        """Forget a segment that no matrix wants any more; what is on its way of it still comes."""
+        if segment.state == "coming":
+            self._give_up(segment)
+            self._settle(segment)
+        else:
+            self._drop(segment)
+
+    def _drop(self, segment: PlannedRange) -> None:
+        """Forget the data of a segment of which nothing is on its way."""
         segment.state = "gone"
         self._read.pop(id(segment), None)
         if segment.slot >= 0:
@@ -194,9 +258,8 @@ class ReadAhead:
             if bring and not self._has_place(segment, strided=strided):
                 segment.state = "gone"
                 return False
-        if bring:
-            assert segment.data is not None
-            self._bring(segment, segment.data)
+        while (part := self._next_of(segment)) is not None:
+            self._bring(*part)
         with self._changed:
             while segment.state == "coming":
                 self._changed.wait()
@@ -214,13 +277,19 @@ class ReadAhead:
         beside the pool where strips of columns are read, row by row."""
         if segment.state == "waiting" and (self._free or self._make_room()):
             self._place(segment)
+            self._open.insert(0, self._open.pop())  # somebody waits for it
             return True
         if not strided or self._overflow + segment.nbytes > OVERFLOW:
             return False
-        segment.state, segment.slot = "coming", -1
-        segment.data = memoryview(bytearray(segment.nbytes))
+        segment.slot = -1
+        self._begin(segment, memoryview(bytearray(segment.nbytes)))
+        self._open.insert(0, segment)
         self._overflow += segment.nbytes
         return True
+
+    def _next_of(self, segment: PlannedRange) -> Part | None:
+        with self._changed:
+            return self._part_of(segment)
 
     def _was_read(self, segment: PlannedRange, count: int) -> None:
         segment.unread -= count

@@ -16,8 +16,11 @@ Key = str
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class PlannedRange:
-    """A range that is fetched at once, for the matrices `wanted` by name; `unread` counts the bytes
-    that these will still read of it."""
+    """A range that is fetched at once, for the matrices `wanted` by name.
+
+    `unread` counts the bytes that these will still read of it. Of its parts, `taken` bytes are
+    given out to be fetched, `came` are there, and `flying` are on their way.
+    """
 
     file: str
     start: int
@@ -27,6 +30,9 @@ class PlannedRange:
     state: str = "waiting"
     data: memoryview | None = None
     slot: int = -1
+    taken: int = 0
+    came: int = 0
+    flying: int = 0
 
     @property
     def nbytes(self) -> int:

@@ -32,6 +32,7 @@ from spectrum_tui.core.files import (
     output_folder,
 )
 from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.whole_files import remove_leftovers
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.naming.layers import Layer
@@ -47,10 +48,17 @@ from spectrum_tui.core.results.results import (
     int_array,
 )
 from spectrum_tui.core.saved import library, store
-from spectrum_tui.core.scanning.cluster import ClusterPlan
+from spectrum_tui.core.scanning.cluster_nodes import ClusterPlan
 from spectrum_tui.core.scanning.cluster_task import Reference
 from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, reads_nothing, scan
-from spectrum_tui.core.scanning.streaming import UNHASHED, named, streamed, streams
+from spectrum_tui.core.scanning.streaming import (
+    check_at_end,
+    named,
+    read_notes,
+    streamed,
+    streams,
+    whole_files_folder,
+)
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
 
 
@@ -73,6 +81,7 @@ def run_scan(
     check_metric(settings.metric)
     inspection = _prepared(settings, inspection)
     plan = plan_of(settings, inspection)
+    remove_leftovers(whole_files_folder())
     with _reader(plan, inspection, cancelled) as reader:
         plan = replace(plan, reader=reader)
         yield from _scanned(settings, inspection, plan, output, cancelled, keep)
@@ -118,16 +127,16 @@ def _scanned(
     keep: Callable[[Result], object],
 ) -> Iterator[ScanEvent | ResultReady]:
     outcome = Outcome(notes=plan.notes)
-    unhashed: tuple[str, ...] = ()
-    if plan.reader is not None:
-        summary = inspection.summary
-        where = summary.model if inspection.web else f"commit {summary.revision[:12]}"
-        unhashed = (UNHASHED.format(where),)  # for who reads the scores, not for the screen
     for event in scan(plan, cancelled=cancelled):
         outcome.add(event)
+        if outcome.finished:
+            check_at_end(inspection)
         yield event
     outcome.check()
-    outcome.notes += unhashed
+    reader = plan.reader
+    if reader is not None and reader.traffic.nbytes and reader.gives_ranges():
+        # For who reads the scores, not for the screen.
+        outcome.notes += read_notes(inspection)
     if outcome.done:
         result = build_result(inspection, plan, outcome).with_metric(settings.metric)
         folder = output if outcome.finished else _stopped_folder()

@@ -25,6 +25,7 @@ from spectrum_tui.core.events import (
     ScanStarted,
 )
 from spectrum_tui.core.gc_pause import import_torch
+from spectrum_tui.core.hub.outage import GivenUpError
 from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.journal.journal import (
     Entry,
@@ -39,15 +40,13 @@ from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.platforms import cores
 from spectrum_tui.core.scanning import libraries
-from spectrum_tui.core.scanning.cluster import (
-    Cluster,
+from spectrum_tui.core.scanning.cluster import Cluster, ClusterWorkers, opened
+from spectrum_tui.core.scanning.cluster_nodes import (
     ClusterPlan,
-    ClusterWorkers,
     check_device,
     device_text,
     in_work,
     members,
-    opened,
 )
 from spectrum_tui.core.scanning.devices import (
     CPU,
@@ -70,6 +69,8 @@ from spectrum_tui.core.scanning.speed import usual_shape, worker_rate
 from spectrum_tui.core.scanning.streaming import reading_ahead
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST, TORCH_ON_CPU
+
+KEPT = "Finished scores are kept: the same command goes on from there."
 
 FOLLOWS = "its scores are shown as they come, and layers that it leaves are scored here"
 
@@ -220,22 +221,24 @@ def _events(
         yield from _follow(plan, works, lock, state, cancelled)
         if state.gave_up:
             return
-    with Journal(plan.journal) as journal, _as_a_stop(plan, state):
+    with Journal(plan.journal) as journal, _as_a_stop(state):
         yield from _run(plan, works, journal, plan.precision, state, cancelled)
         if plan.precision == FAST:
             yield from _settle_order(plan, works, journal, state, cancelled)
 
 
 @contextmanager
-def _as_a_stop(plan: ScanPlan, state: _State) -> Iterator[None]:
-    """Take a network that is gone for a stop of the scan: what is finished is kept."""
+def _as_a_stop(state: _State) -> Iterator[None]:
+    """Take a network that is gone for a stop of the scan; a server that refuses is an error."""
     try:
         yield
-    except HubError as exc:
-        if plan.reader is None:
-            raise
+    except GivenUpError as exc:
         state.gave_up = True
-        state.notes.append(str(exc))
+        state.notes.append(f"{exc} {KEPT}")
+    except HubError as exc:
+        if "are kept" not in exc.hint:
+            exc.hint = f"{exc.hint} {KEPT}".strip()
+        raise
 
 
 def _follow(
@@ -301,6 +304,7 @@ def _start(plan: ScanPlan, cluster: Cluster | None, seconds_per_cost: float) -> 
         notes=plan.notes,
         names=tuple(layer.name for layer in sorted(plan.layers, key=lambda one: place[one.type])),
         seconds_per_cost=seconds_per_cost,
+        elsewhere=plan.cluster is not None,
     )
 
 

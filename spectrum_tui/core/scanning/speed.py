@@ -26,7 +26,7 @@ from spectrum_tui.core.stored_types import Array
 Shape = tuple[int, int]
 
 QUICK: Shape = (512, 512)
-"""What is measured where no model is known: 10 to 30 ms on a core."""
+"""What is measured where no model is known: 16 ms on a core, ten times."""
 
 MOST_COST = 2.5e10
 """Work of what is measured, at the most: half a second on a core of `USUAL` speed."""
@@ -37,6 +37,9 @@ USUAL = 2e-11
 SEVERAL = 3
 """Matrices of a shape from which it is a usual one: an embedding and a head are two."""
 
+RUNS = 10
+"""Of a small matrix, at the most."""
+
 _measured: dict[tuple[str, Shape, str], float] = {}
 
 
@@ -44,7 +47,7 @@ def usual_shape(layers: Iterable[Layer]) -> Shape:
     """Return the shape that most of the work of a model is in: of its blocks, where it has any."""
     counts, work = Counter[Shape](), Counter[Shape]()
     for layer in layers:
-        if not layer.one_dimensional:
+        if layer.cost > 0:  # not 1-D, nor a single row
             counts[layer.rows, layer.columns] += layer.matrix_count
             work[layer.rows, layer.columns] += int(layer.cost)
     usual = [shape for shape, count in counts.items() if count >= SEVERAL]
@@ -108,10 +111,11 @@ def _measure(device: str, shape: Shape, precision: str) -> float:
     work = work_of(device, shape, precision)
     with one_thread_each() if on_cpu else nullcontext(), full_float32([device]):
         _seconds(work, device, 1)  # loads kernels, and touches the memory
-        runs = 1 if svd.cost(*shape) > MOST_COST / 5 else 3
-        best = min(_seconds(work, device, at_once) for _ in range(runs))
+        runs = max(1, min(RUNS, int(MOST_COST / 3 // svd.cost(*shape))))
+        # The mean, not the best: whatever else the machine does, it does during the scan too.
+        mean = sum(_seconds(work, device, at_once) for _ in range(runs)) / runs
     shared = cores() if on_cpu else at_once
-    return best / svd.cost(*shape, precision) / shared
+    return mean / svd.cost(*shape, precision) / shared
 
 
 def work_of(device: str, shape: Shape, precision: str) -> Callable[[], object]:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 
 from spectrum_tui.core.checkpoint.sources import served
-from spectrum_tui.core.errors import HubError, InputError
+from spectrum_tui.core.errors import InputError, ModelChangedError
 from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub.cloud import CloudReader, is_in_a_bucket
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
+from spectrum_tui.core.hub.outage import GivenUpError
 from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
-from spectrum_tui.core.hub.web import not_downloaded
+from spectrum_tui.core.hub.web import not_downloaded, read_web
 from spectrum_tui.core.hub.whole_files import WholeFiles
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.naming.extents import extents_of
 from spectrum_tui.core.platforms import known_free
+from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning.layers import LayerWork
 from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
 from spectrum_tui.core.scanning.read_plan import ReadPlan
@@ -42,8 +44,36 @@ TICK = 0.5
 WINDOW = 10
 """Reports over which the speed is taken."""
 
-UNHASHED = "Values were read in ranges at {}: the hashes of whole files were not checked."
-"""What stands in the provenance of a scan without a download."""
+
+UNMARKED = (
+    "The server gives neither ETag nor Last-Modified: that its files did not change during the "
+    "scan is known by their sizes, headers and samples alone."
+)
+"""What stands there besides, for such a server."""
+
+
+def read_notes(inspection: Inspection) -> tuple[str, ...]:
+    """Return what stands in the provenance of a scan that read its values from elsewhere."""
+    summary = inspection.summary
+    where = summary.model if inspection.web else f"commit {summary.revision[:12]}"
+    return UNHASHED.format(where), *([UNMARKED] if _unmarked(inspection) else [])
+
+
+def check_at_end(inspection: Inspection) -> None:
+    """Look at the files again where a server gives nothing to tell them by; raise ModelChangedError
+    for others, HubError where they cannot be looked at."""
+    if _unmarked(inspection) and (
+        read_web(inspection.summary.model).checkpoint.identity != inspection.checkpoint.identity
+    ):
+        raise ModelChangedError(
+            f"The files at {inspection.summary.model} have changed during the scan.",
+            "Scan again with --fresh: its scores may mix old and new files.",
+            field="model",
+        )
+
+
+def _unmarked(inspection: Inspection) -> bool:
+    return not all(file.tag or file.modified for file in inspection.web.values())
 
 
 def streams(settings: Settings, inspection: Inspection) -> bool:
@@ -72,7 +102,7 @@ def streamed(
 
     def check() -> None:
         if ended.is_set() or cancelled():
-            raise HubError("The scan was stopped while it waited for the network.", field="model")
+            raise GivenUpError("The scan was stopped while it waited for the network.")
 
     in_a_bucket = any(is_in_a_bucket(name) for name in remote)
     reader = (CloudReader if in_a_bucket else RangeReader)(remote, check=check)
@@ -100,16 +130,37 @@ def named(inspection: Inspection, settings: Settings) -> Inspection:
         return as_far_as_known(inspection, settings)
 
 
+def whole_files_folder() -> Path:
+    """Return where the files of servers without ranges lie while they are read."""
+    return cache_dir() / "whole-files"
+
+
 @contextmanager
-def reading_ahead(reader: RangeReader | None, workers: object) -> Iterator[None]:
+def kept_whole(reader: RangeReader) -> Iterator[WholeFiles | None]:
+    """Provide the place for the files of a server that gives no ranges; None for one that does."""
+    if reader.gives_ranges():
+        yield None
+        return
+    with WholeFiles(reader, whole_files_folder()).opened() as whole:
+        yield whole
+
+
+@contextmanager
+def reading_ahead(
+    reader: RangeReader | None, workers: object, whole: WholeFiles | None = None
+) -> Iterator[None]:
     """Fetch what these workers will read before they do, and have them report how that goes; does
-    nothing without a reader."""
-    if reader is None or not isinstance(workers, Workers):
+    nothing without a reader or work. `whole` is what `kept_whole` provides, where that outlives
+    them."""
+    if reader is None or not isinstance(workers, Workers) or not workers.order:
         yield
         return
+    reader.outage.begin()
     if not reader.gives_ranges():
-        with _whole_files(reader, workers):
-            yield
+        with kept_whole(reader) if whole is None else nullcontext(whole) as kept:
+            assert kept is not None
+            with _file_by_file(reader, workers, kept):
+                yield
         return
     plan = ReadPlan(workers.order, SEGMENT, reader.files)
     free = known_free()
@@ -125,7 +176,7 @@ def reading_ahead(reader: RangeReader | None, workers: object) -> Iterator[None]
 
 
 @contextmanager
-def _whole_files(reader: RangeReader, workers: Workers) -> Iterator[None]:
+def _file_by_file(reader: RangeReader, workers: Workers, whole: WholeFiles) -> Iterator[None]:
     """Read file by file, each deleted once its matrices are scored."""
     places = {name: place for place, name in enumerate(sorted(reader.files))}
 
@@ -137,12 +188,7 @@ def _whole_files(reader: RangeReader, workers: Workers) -> Iterator[None]:
     needed = {place(*task) for task in workers.order}
     total = sum(reader.file(name).size for name, at in places.items() if at in needed)
     workers.report(ScanNote(NO_RANGES))
-    folder = cache_dir() / "whole-files" / hashlib.sha256("".join(places).encode()).hexdigest()[:16]
-    with (
-        WholeFiles(reader, folder).opened() as whole,
-        served(reader.files, whole),
-        _telling(reader, total, workers),
-    ):
+    with served(reader.files, whole), _telling(reader, total, workers):
         yield
 
 

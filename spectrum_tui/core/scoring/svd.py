@@ -52,8 +52,9 @@ for `exact`, half of the 1e-9 that the program promises."""
 WAYS = {EXACT: (EXACT,), FAST: (FAST, EXACT)}
 """The Gram matrices that are tried in turn before the QR decomposition."""
 
-FLOAT32_RANGE = (1e-18, 1e30)
-"""Eigenvalues outside of it are left to float64: their neighbours would under- or overflow."""
+RANGES = {EXACT: (1e-285, 1e300), FAST: (1e-18, 1e30)}
+"""Of the largest eigenvalue; outside of them those of the small ones, or their errors, under- or
+overflow, and a better way is taken."""
 
 
 _COSTS = {EXACT: (1.0, 2.2, 1000.0, 105.0, 1.0e7), FAST: (0.51, 1.45, 650.0, 80.0, 9.0e6)}
@@ -257,8 +258,8 @@ def gram_singular_values(
     if eigenvalues is None:
         return _unknown(matrix.short)
     found: FloatArray = np.maximum(eigenvalues[::-1], 0.0)
-    low, high = FLOAT32_RANGE
-    if precision == FAST and not low < found[0] < high:
+    low, high = RANGES[precision]
+    if not low < found[0] < high:
         return _unknown(matrix.short)
     values: FloatArray = np.sqrt(found)
     slack = eigenvalue_errors(found, matrix.long, precision, on)

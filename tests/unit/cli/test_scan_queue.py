@@ -78,7 +78,15 @@ def test_models_with_the_same_files_are_refused(tmp_path: Path, capsys: Capture)
     pair = [str(tmp_path / folder / "checkpoint-500") for folder in ("x", "y")]
     assert "would have the same names" in refused(capsys, "scan", *pair)
     assert "would have the same names" in refused(capsys, "scan", pair[0], pair[0])
+    addresses = [f"https://example.org/{part}/m" for part in "ab"]
+    assert "would have the same names" in refused(capsys, "scan", *addresses)
+    assert "would have the same names" in refused(capsys, "scan", "s3://b/m", addresses[0])
     assert "uses its own model" in refused(capsys, "scan", "--demo", pair[0])
+
+
+def test_a_password_in_an_address_is_not_repeated(tmp_path: Path, capsys: Capture) -> None:
+    said = refused(capsys, "scan", "demo", "az://account/container/m?sig=SEKRIT")
+    assert "without user, password" in said and "SEKRIT" not in said
 
 
 def test_an_interrupt_ends_all(
@@ -95,6 +103,25 @@ def test_an_interrupt_ends_all(
     monkeypatch.setattr(scan_model, "run_scan", interrupted)
     assert main(["scan", models[0], models[2], *TYPES]) == 130
     assert "model 2 of 2" not in capsys.readouterr().err
+
+
+def test_a_second_interrupt_ends_at_once_and_says_so(
+    models: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def hanging(*args: Any, **kwargs: Any) -> Any:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        yield from ()
+
+    def end_now() -> None:
+        raise SystemExit(130)
+
+    monkeypatch.setattr(scan_model, "run_scan", hanging)
+    monkeypatch.setattr(scan_model, "end_now", end_now)
+    with pytest.raises(SystemExit):
+        main(["scan", models[0], *TYPES])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "interrupted at once; the same command goes on from what is kept"
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli import downloading, main
 from spectrum_tui.core.hub import outage
+from spectrum_tui.core.hub.transfer import Progress
 from spectrum_tui.core.scanning import streaming
 from tests.checkpoints import llama, save
 from tests.fake_hub import FakeHub
@@ -37,7 +39,18 @@ def test_a_model_is_scanned_without_a_download(
     assert [Path(line).is_file() for line in said.out.splitlines()] == [True] * 3
     assert not list((tmp_path / "hub-cache").rglob("*.safetensors"))
     (recipe,) = model.out.glob("*.yaml")
-    assert "org/model" in recipe.read_text(encoding="utf-8")
+    text = recipe.read_text(encoding="utf-8")
+    assert "org/model" in text and "hashes of whole files not checked" in text
+    assert scan(model, "--stream") == 0  # nothing is left to be read
+    assert "without a download" not in capsys.readouterr().err
+
+
+def test_json_has_what_was_not_checked(model: Streamed, capsys: Capture) -> None:
+    assert scan(model, "--stream", "--json") == 0
+    (note,) = json.loads(capsys.readouterr().out)["notes"]
+    assert "hashes of whole files were not checked" in note
+    assert scan(model, "--stream", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == []
 
 
 def test_a_network_that_is_gone_interrupts(
@@ -55,6 +68,35 @@ def test_a_network_that_is_gone_interrupts(
     assert "the same command goes on from there" in said and "failed" not in said
     model.hub.failures.clear()
     assert scan(model, "--stream") == 0
+
+
+def test_a_refusal_fails_one_model_of_a_queue(
+    model: Streamed, tmp_path: Path, capsys: Capture
+) -> None:
+    other = save(tmp_path / "other", llama(1))
+    model.hub.failures["/signed/"] = [0, 0, 0, 0] + [403] * 1000
+    options = ("--stream", "--device", "cpu", "--output-dir", str(model.out))
+    assert main.main(["scan", REPO, str(other), *options]) == 2
+    said = capsys.readouterr().err
+    assert "HTTP 403" in said and "scores are kept" in said
+    assert "model 2 of 2" in said and list(model.out.rglob("snr_results_other.json"))
+
+
+def test_an_interrupted_download_says_what_is_kept(
+    model: Streamed, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloading, "BETWEEN", 0.0)
+
+    def interrupted(inspection: object, *, progress: Progress, **_: object) -> None:
+        progress(0, 1000, 0.0)
+        progress(500, 1000, 250.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(downloading, "fetch", interrupted)
+    assert scan(model, "--download") == 130
+    said = capsys.readouterr().err
+    assert "downloading 500 B of 1.00 kB, 250 B/s\n" in said
+    assert "interrupted: finished files are kept; the same command downloads the others" in said
 
 
 def test_both_ways_are_refused(model: Streamed, capsys: Capture) -> None:

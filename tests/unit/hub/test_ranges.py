@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from spectrum_tui.core.errors import HubError, ModelChangedError
-from spectrum_tui.core.hub import location, outage, read_remote
+from spectrum_tui.core.hub import attended, location, outage, read_remote
 from spectrum_tui.core.hub.errors import RateLimitedError
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
 from tests.fake_hub import CHUNK, GOOD_TOKEN, FakeHub
-from tests.hostile_answers import Answer, endless, plain
+from tests.hostile_answers import (
+    Answer,
+    drip,
+    endless,
+    head_drip,
+    nothing,
+    part_drip,
+    plain,
+    redirect,
+    silence,
+)
 
 REPO = "org/large"
 NAME = "model.safetensors"
@@ -177,7 +189,7 @@ def test_a_network_that_is_gone_is_waited_for_and_told(
     with pytest.raises(HubError, match=r"Cannot reach 127\.0\.0\.1 .connection refused") as caught:
         reader.fetch("it", 0, memoryview(bytearray(100)))
     assert outage.GIVE_UP < clock.now - 1000 < outage.GIVE_UP + 60
-    assert "the same command goes on from there" in caught.value.hint
+    assert "Check the connection" in caught.value.hint
     assert reader.outage.reason == caught.value.message
 
 
@@ -195,7 +207,7 @@ def test_whoever_waits_can_stop(file: RemoteFile, online: FakeHub, clock: Clock)
 def test_a_connection_that_stalls_is_made_anew(
     file: RemoteFile, online: FakeHub, shard: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spectrum_tui.core.hub.ranges.TIMEOUT", 0.2)
+    monkeypatch.setattr("spectrum_tui.core.hub.attended.STALL", 0.2)
     online.stalled = "/signed/"
 
     def come_back() -> None:
@@ -238,7 +250,7 @@ def test_an_address_without_encryption_is_not_used(
     file: RemoteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = SimpleNamespace(
-        is_redirect=True,
+        has_redirect_location=True,
         is_error=False,
         headers={"location": "http://elsewhere/x", "x-linked-etag": f'"{file.blob}"'},
     )
@@ -307,3 +319,142 @@ def test_what_one_thread_is_told_holds_the_others(
     assert clock.now == 1000
     reader.fetch("it", 0, memoryview(bytearray(10)))
     assert clock.now == pytest.approx(1007, abs=0.2)
+
+
+SIGNED = f"READ /signed/{REPO}/{NAME}"
+
+
+def test_an_answer_without_a_byte_is_a_failure(
+    file: RemoteFile, online: FakeHub, clock: Clock
+) -> None:
+    online.hostile[SIGNED] = nothing
+    with pytest.raises(outage.GivenUpError, match="localhost sends nothing"):
+        read(file)
+    assert outage.GIVE_UP < clock.now - 1000 < outage.GIVE_UP + 60
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("named", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_time_that_is_over_is_waited_for_as_any_failure(
+    named: str, status: int, file: RemoteFile, online: FakeHub, clock: Clock
+) -> None:
+    asked: list[int] = []
+
+    def answer(handler: Any) -> None:
+        asked.append(1)
+        plain(b"", status, Retry_After=named)(handler)
+
+    online.hostile[SIGNED] = answer
+    with pytest.raises(outage.GivenUpError, match=f"localhost refuses .*{status}"):
+        read(file)
+    assert len(asked) < 80 and outage.GIVE_UP < clock.now - 1000 < outage.GIVE_UP + 60
+
+
+@pytest.mark.parametrize("answer", [part_drip, head_drip, silence], ids=["body", "head", "nothing"])
+def test_whoever_waits_for_single_bytes_can_stop(
+    answer: Answer, file: RemoteFile, online: FakeHub
+) -> None:
+    def stop() -> None:
+        if time.monotonic() > begin + 0.2:
+            raise KeyboardInterrupt
+
+    online.hostile[SIGNED] = answer
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        read(file, check=stop)
+    assert time.monotonic() - begin < 3
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("answer", [part_drip, head_drip], ids=["body", "head"])
+@pytest.mark.parametrize("where", ["signed", "hub"])
+def test_single_bytes_are_no_progress(
+    where: str,
+    answer: Answer,
+    file: RemoteFile,
+    online: FakeHub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attended, "STALL", 0.15)
+    monkeypatch.setattr(outage, "GIVE_UP", 0.3)
+    online.hostile[SIGNED] = answer
+    if where == "hub":
+        online.hostile[f"HEAD {urlsplit(file.url).path}"] = head_drip
+    begin = time.monotonic()
+    with pytest.raises(outage.GivenUpError, match="sends nothing"):
+        read(file)
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_whole_file_in_single_bytes_is_given_up(
+    file: RemoteFile, online: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attended, "STALL", 0.15)
+    online.hostile[SIGNED.replace("READ", "GET")] = drip
+    with pytest.raises(outage.GivenUpError, match="localhost sends nothing"):
+        RangeReader({"it": file}).fetch_whole("it", b"".join)
+
+    monkeypatch.setattr(attended, "STALL", 20.0)
+    begin = time.monotonic()
+
+    def stop() -> None:
+        if reader.traffic.nbytes:
+            raise KeyboardInterrupt
+
+    reader = RangeReader({"it": file}, check=stop)
+    with pytest.raises(KeyboardInterrupt):
+        reader.fetch_whole("it", b"".join)
+    assert time.monotonic() - begin < 3
+
+
+def test_a_file_that_has_changed_ends_the_waits_of_others(
+    file: RemoteFile, online: FakeHub
+) -> None:
+    online.failures["/signed/"] = [503]
+    online.busy_for = "300"
+    reader, found = RangeReader({"it": file, "other": replace(file, size=7)}), []
+
+    def wait() -> None:
+        try:
+            reader.fetch("it", 0, memoryview(bytearray(100)))
+        except ModelChangedError as exc:
+            found.append(exc)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    while not reader.outage.reason:
+        time.sleep(0.005)
+    with pytest.raises(ModelChangedError):
+        reader.fetch("other", 0, memoryview(bytearray(100)))
+    waiting.join(1)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("status", [520, 522, 524])
+@pytest.mark.usefixtures("quick")
+def test_what_a_cdn_says_of_its_origin_passes(
+    status: int, file: RemoteFile, online: FakeHub, shard: Path
+) -> None:
+    online.failures["/signed/"] = [status]
+    assert read(file) == shard.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "answer", [redirect(), plain(b"", 304), plain(b"", 204)], ids=["circle", "304", "204"]
+)
+def test_a_host_that_is_not_the_hub_is_named_itself(
+    answer: Answer, file: RemoteFile, online: FakeHub
+) -> None:
+    online.hostile[SIGNED] = answer
+    with pytest.raises(HubError, match=r"^localhost ") as caught:
+        read(file)
+    assert "127.0.0.1" not in str(caught.value)
+
+
+def test_who_refuses_and_how_is_said() -> None:
+    hub, other = RateLimitedError(60.0), RateLimitedError(999999999.0, "files.example")
+    assert "429, rate limit" in hub.message and "hf auth login" in hub.hint
+    assert other.message.startswith("files.example refuses") and "login" not in other.hint
+    assert "11,575 days" in other.hint and "minutes" not in other.hint
+    assert "(HTTP 503)" in RateLimitedError(60.0, status=503).message

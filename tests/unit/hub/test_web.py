@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError, SpectrumError
+from spectrum_tui.core.hub import attended, remote, web
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.web import is_web_folder, read_web, web_name
-from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.model.inspection import called, inspect_model
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
 from tests.fake_hub import FakeHub
+from tests.hostile_answers import part_drip as drip
 from tests.streamed import scores
 
 REPO = "org/on-the-web"
@@ -60,10 +65,103 @@ def test_a_file_that_changes_is_noticed(
         list(run_scan(settings, found))
 
 
+def changed(folder: Path, second: int = 0) -> None:
+    """Put other weights into a folder, of the same header and size."""
+    others = {name: -tensor for name, tensor in llama(1).items()}
+    for path in save(folder, others, shards=2).iterdir():
+        os.utime(path, (second, second))
+
+
+def test_two_folders_with_one_tag_are_two_models(
+    address: str, repos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(repos, "org/other", tmp_path / "other")
+    for folder in (repos[REPO], tmp_path / "other"):
+        changed(folder)  # the same weights, even
+    one, other = read_web(address), read_web(address.replace(REPO, "org/other"))
+    assert [f.tag for f in one.files.values()] == [f.tag for f in other.files.values()]
+    assert one.checkpoint.fingerprint != other.checkpoint.fingerprint
+
+
+@pytest.mark.parametrize("marks", [(), ("ETag",), ("Last-Modified",)])
+def test_changed_weights_are_another_model(
+    marks: tuple[str, ...], address: str, online: FakeHub, repos: dict[str, Path]
+) -> None:
+    online.web_marks = marks
+    for path in repos[REPO].iterdir():
+        os.utime(path, (0, 0))
+    before = read_web(address).checkpoint.fingerprint
+    assert read_web(address).checkpoint.fingerprint == before
+    changed(repos[REPO])
+    assert read_web(address).checkpoint.fingerprint != before
+
+
+def test_changed_weights_far_from_the_header_are_seen(
+    address: str, online: FakeHub, repos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "FIRST_READ", 16)  # nothing of the values comes with the header
+    online.web_marks = ()
+    before = read_web(address).checkpoint.fingerprint
+    changed(repos[REPO])
+    assert read_web(address).checkpoint.fingerprint != before
+    of_values = [r for r in online.requests if r.status == 206 and "bytes=0-" not in r.range]
+    assert 0 < len(of_values) <= 2 * web.SAMPLES
+
+
+@pytest.mark.parametrize("then", [("Last-Modified",), ()])
+def test_a_change_is_noticed_without_tags(
+    then: tuple[str, ...], address: str, online: FakeHub, repos: dict[str, Path], tmp_path: Path
+) -> None:
+    online.web_marks = ("Last-Modified",)
+    found = inspect_model(address)
+    changed(repos[REPO], second=7)
+    online.web_marks = then
+    settings = Settings(model=address, device="cpu", output_dir=str(tmp_path / "out"))
+    with pytest.raises(ModelChangedError, match="has changed on its server"):
+        list(run_scan(settings, found))
+
+
+def test_what_a_server_says_nothing_of_is_looked_at_again(
+    address: str, online: FakeHub, repos: dict[str, Path], tmp_path: Path
+) -> None:
+    online.web_marks = ()
+    out = tmp_path / "out"
+    settings = Settings(model=address, device="cpu", output_dir=str(out), since=1e12)
+    (*_, ready) = run_scan(settings)
+    assert isinstance(ready, ResultReady)
+    assert any("neither ETag nor" in n for n in load_result(Path(ready.path)).provenance.notes)
+    found = inspect_model(address)
+    changed(repos[REPO])
+    with pytest.raises(ModelChangedError, match="changed during the scan"):
+        list(run_scan(settings, found))
+
+
+def test_headers_are_bounded_together(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MAX_HEADERS", 500)
+    with pytest.raises(CheckpointError, match="are too large for a model"):
+        read_web(address)
+
+
+@pytest.mark.parametrize(
+    "url", ["az://acct/c/m?sig=SEKRIT", "s3://k:SEKRIT@b/m", "gs://b/m#SEKRIT"]
+)
+def test_a_bucket_has_no_password_either(url: str) -> None:
+    for look in (inspect_model, called):
+        with pytest.raises(HubError, match="without user, password") as caught:
+            look(url)
+        assert "SEKRIT" not in str(caught.value)
+
+
 def test_a_download_is_refused(address: str, tmp_path: Path) -> None:
     settings = Settings(model=address, download=True, output_dir=str(tmp_path / "out"))
     with pytest.raises(HubError, match="without a download"):
         list(run_scan(settings))
+
+
+def test_a_first_look_promises_no_scores(online: FakeHub) -> None:
+    with pytest.raises(HubError, match=r"Cannot reach 127\.0\.0\.1") as caught:
+        read_web("http://127.0.0.1:1/x/y", Patience(()))
+    assert "kept" not in str(caught.value)
 
 
 def test_a_server_without_ranges_is_said(address: str, online: FakeHub) -> None:
@@ -119,3 +217,20 @@ def test_which_addresses_are_folders(online: FakeHub) -> None:
     assert not is_web_folder("org/model")
     assert web_name("https://example.org/a/my%20model/") == "my model"
     assert web_name("https://example.org") == "example.org"
+
+
+def test_a_folder_in_single_bytes_is_given_up(
+    address: str, online: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attended, "STALL", 0.15)
+    online.hostile[f"READ /web/{REPO}/config.json"] = drip
+    with pytest.raises(HubError, match="localhost sends nothing"):
+        read_web(address)
+
+
+def test_a_web_server_that_limits_is_named(address: str, online: FakeHub) -> None:
+    online.failures["/web/"] = [429]
+    online.retry_after = "86400"
+    with pytest.raises(HubError, match="localhost refuses further requests") as caught:
+        read_web(address)
+    assert "hf auth login" not in caught.value.hint

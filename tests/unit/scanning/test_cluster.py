@@ -23,6 +23,7 @@ from spectrum_tui.core.errors import InputError, ModelChangedError, ScanError
 from spectrum_tui.core.events import (
     LayerRescored,
     LayerStarted,
+    NodesChanged,
     ScanEnded,
     ScanEvent,
     ScanNote,
@@ -30,7 +31,7 @@ from spectrum_tui.core.events import (
 )
 from spectrum_tui.core.journal.journal import read_journal
 from spectrum_tui.core.requests import ResultReady
-from spectrum_tui.core.scanning import cluster
+from spectrum_tui.core.scanning import cluster, cluster_nodes
 from spectrum_tui.core.scanning.chunks import Item, Pile
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder, carry_out
 from spectrum_tui.core.scanning.layers import memory_need
@@ -99,6 +100,23 @@ class Nodes:
         return Counter(name for _, order in self.orders for name in order.names)
 
 
+class Silent(Nodes):
+    """A cluster that never says what becomes of the orders of TWO, which is gone once nothing else
+    is in work, unless it `stays`."""
+
+    def __init__(self, found: list[Node], *, stays: bool = False) -> None:
+        super().__init__(found)
+        self.stays, self.lost = stays, 0
+
+    def finished(
+        self, started: Sequence[object], seconds: float
+    ) -> list[tuple[object, Answer | Lost]]:
+        heard = [handle for handle in started if self.started[handle][0] is not TWO]
+        if not heard and not self.stays:
+            self.found, self.lost = [ONE], len(started)
+        return super().finished(heard, seconds) if heard else []
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return save(tmp_path / "m", llama(2))
@@ -133,6 +151,10 @@ def alone(folder: Path, **named: Any) -> dict[str, float]:
 
 def notes_of(events: list[ScanEvent]) -> list[str]:
     return [event.text for event in events if isinstance(event, ScanNote)]
+
+
+def changes_of(events: list[ScanEvent]) -> list[NodesChanged]:
+    return [event for event in events if isinstance(event, NodesChanged)]
 
 
 def end_of(events: list[ScanEvent]) -> ScanEnded:
@@ -256,7 +278,42 @@ def test_a_node_that_joins_late_takes_part(folder: Path, monkeypatch: pytest.Mon
     assert len(scores_of(events)) >= MATRICES
     assert {host for host, _ in nodes.orders[:3]} == {"one"}
     assert "two" in {host for host, _ in nodes.orders[3:]}
+    assert changes_of(events) == [
+        NodesChanged("2 nodes (3 cores)", 3, "1 node of the cluster is there now (two).")
+    ]
     assert set(nodes.given.values()) == {1}
+
+
+def test_a_node_that_is_gone_gives_back_its_orders_whatever_is_said_of_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the last ones, when nothing is left to give out; whoever shows the nodes follows."""
+    one = alone(folder)
+    silent = Silent([ONE, TWO])
+    events = scanned(silent, folder, monkeypatch)
+    assert scores_of(events) == one
+    again = {name for name, count in silent.given.items() if count > 1}
+    assert again == {name for host, order in silent.orders if host == "two" for name in order.names}
+    assert silent.forgotten == silent.lost == 1
+    assert changes_of(events) == [
+        NodesChanged("1 node (1 core)", 1, "1 node of the cluster is lost (two).")
+    ]
+    assert end_of(events).notes[0].startswith(f"{len(again)} matrices were given out again")
+    assert len(journal_of(folder).read_bytes().splitlines()) == MATRICES
+
+
+def test_a_stopped_scan_does_not_wait_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_GRACE", 0.0)
+    silent = Silent([ONE, TWO], stays=True)
+    events = scanned(silent, folder, monkeypatch, cancelled=lambda: len(silent.orders) > 5)
+    assert end_of(events).reason == "stopped"
+    assert end_of(events).done == len(journal_of(folder).read_bytes().splitlines()) > 0
+    assert silent.forgotten == 1
+    assert end_of(events).notes == (
+        "2 matrices were given up: 0 s after the stop there was no answer yet.",
+    )
 
 
 def test_without_a_node_the_scan_waits_and_says_so(
@@ -282,6 +339,7 @@ def test_a_node_that_cannot_see_the_model_takes_no_part(
     events = scanned(nodes, folder, monkeypatch)
     assert len(notes_of(events)) == 1
     assert notes_of(events)[0].startswith("two takes no part: There is no folder /nowhere/m there.")
+    assert changes_of(events) == [NodesChanged("1 node (1 core)", 1)]
     assert end_of(events).reason == "finished"
     assert end_of(events).notes == ()
     with pytest.raises(ScanError, match=r"can take part\. two takes no part"):
@@ -349,7 +407,7 @@ def test_nodes_read_a_model_of_the_hub_straight_from_there(
         nodes = Nodes([ONE, TWO])
         events = scanned(nodes, Path(REPO), monkeypatch, output_dir=str(tmp_path / "out"))
     assert scores_of(events) == one
-    assert notes_of(events) == []
+    assert [note[:33] for note in notes_of(events)] == ["The nodes read values from the hub"[:33]]
     assert [note[:34] for note in end_of(events).notes] == ["Values were read in ranges at comm"]
     assert not list((tmp_path / "hub-cache").rglob("*.safetensors"))
 
@@ -357,8 +415,8 @@ def test_nodes_read_a_model_of_the_hub_straight_from_there(
 class TestPlaces:
     def places(self, *nodes: Node, **named: Any) -> list[tuple[str, int, int, int]]:
         """(host, processes, the cores of each, matrices at once in each)."""
-        plan = cluster.ClusterPlan(address="auto", reference=Reference(), **named)
-        found = cluster.members(plan, nodes)
+        plan = cluster_nodes.ClusterPlan(address="auto", reference=Reference(), **named)
+        found = cluster_nodes.members(plan, nodes)
         return [(one.node.host, one.places, one.threads, one.at_once) for one in found]
 
     def test_a_matrix_for_each_core_and_four_on_a_gpu(self) -> None:
@@ -373,14 +431,14 @@ class TestPlaces:
         assert self.places(TWO, GPUS, device="cpu") == [("two", 1, 2, 2), ("gpus", 1, 4, 4)]
         assert self.places(TWO, GPUS, device="cuda") == [("gpus", 2, 1, 4)]
         with pytest.raises(InputError, match="no device 'cuda:1'"):
-            cluster.check_device("cuda:1")
+            cluster_nodes.check_device("cuda:1")
 
     def test_what_computes_in_words(self) -> None:
-        plan = cluster.ClusterPlan(address="auto", reference=Reference())
-        assert cluster.device_text(cluster.members(plan, [TWO, GPUS])) == (
+        plan = cluster_nodes.ClusterPlan(address="auto", reference=Reference())
+        assert cluster_nodes.device_text(cluster_nodes.members(plan, [TWO, GPUS])) == (
             "2 nodes (2 cores, 2 GPUs)"
         )
-        assert "without nodes" in cluster.device_text([])
+        assert "without nodes" in cluster_nodes.device_text([])
 
     def test_a_node_takes_what_its_memory_holds(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -388,7 +446,7 @@ class TestPlaces:
         """At least one matrix: it says itself what it lacks."""
         need = max(memory_need(layer) for layer in layers_of(read_checkpoint(folder)))
         for room, at_once in ((3.5 * need, 3), (0.0, 1)):
-            small = replace(TWO, cores=8, memory=int(cluster._BASE + room))
+            small = replace(TWO, cores=8, memory=int(cluster_nodes.BASE + room))
             nodes = Nodes([small])
             scanned(nodes, folder, monkeypatch, since=time.time(), types=("mlp.up_proj",))
             assert {order.at_once for _, order in nodes.orders} == {at_once}

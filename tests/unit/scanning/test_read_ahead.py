@@ -113,8 +113,15 @@ def read(source: Any, matrix: MatrixRef, *, rows: int = 0, strip: int = 0) -> by
     return bytes(data)
 
 
-def ahead_of(line: Line, plan: ReadPlan, slots: int, segment: int, connections: int) -> ReadAhead:
-    ahead = ReadAhead(line, plan, slots=slots, segment=segment, connections=connections)
+def ahead_of(
+    line: Line,
+    plan: ReadPlan,
+    slots: int,
+    segment: int,
+    connections: int,
+    part: int = read_ahead.PART,
+) -> ReadAhead:
+    ahead = ReadAhead(line, plan, slots=slots, segment=segment, connections=connections, part=part)
     ahead.start()
     return ahead
 
@@ -129,7 +136,8 @@ def random_run(seed: int) -> None:
     line = Line(model.size, seed, slowest=rng.choice((0.0, 0.0005, 0.002)))
     segment = rng.choice((16, 100, 1000, 5000))
     plan = model.plan(segment)
-    ahead = ahead_of(line, plan, rng.choice((1, 2, 3, 16)), segment, rng.randint(1, 8))
+    part = rng.choice((1, 7, 64, 5000))
+    ahead = ahead_of(line, plan, rng.choice((1, 2, 3, 16)), segment, rng.randint(1, 8), part)
     todo = list(range(len(shapes)))
     if rng.random() < 0.2:
         rng.shuffle(todo)  # an order other than was planned
@@ -176,8 +184,57 @@ def random_run(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10, 30))
-def test_no_order_of_reads_comes_to_a_standstill(seed: int) -> None:
+@pytest.mark.parametrize("seconds", [read_ahead.PART_SECONDS, 0.0])  # 0: the least parts
+def test_no_order_of_reads_comes_to_a_standstill(
+    seed: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_ahead, "PART_SECONDS", seconds)
     random_run(seed)
+
+
+class SlowLine(Line):
+    """A line whose connections share so many bytes a second."""
+
+    def __init__(self, size: int, speed: float) -> None:
+        super().__init__(size)
+        self.came: list[int] = []
+        self._speed, self._free_at = speed, 0.0
+        self._turn = threading.Lock()
+
+    def fetch(self, file: str, start: int, buffer: memoryview) -> None:
+        for at in range(0, len(buffer), 50):
+            with self._turn:
+                self._free_at = max(self._free_at, time.monotonic()) + 50 / self._speed
+                wait = self._free_at - time.monotonic()
+            time.sleep(max(0.0, wait))
+            self.came.append(start + at)
+        super().fetch(file, start, buffer)
+
+
+def test_on_a_slow_line_the_first_matrix_is_there_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight connections share its parts, and each begins little of others."""
+    monkeypatch.setattr(read_ahead, "PART_SECONDS", 0.02)
+    model = Model.of(*[(40, 40)] * 12)  # 3,200 bytes each
+    line = SlowLine(model.size, 50_000.0)
+    ahead = ahead_of(line, model.plan(4000), 32, 4000, 8, 100)
+    assert read(ahead, model.matrices[0]) == line.data[slice(*_place(model.matrices[0]))]
+    assert len(line.came) * 50 < 2.2 * 3200  # one segment each were 8 of them
+    ahead.finish()
+
+
+def test_what_is_left_is_not_brought_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_ahead, "PART_SECONDS", 0.0)
+    model = Model.of((100, 40), (10, 40))
+    line = SlowLine(model.size, 50_000.0)
+    ahead = ahead_of(line, model.plan(8000), 4, 8000, 2, 200)
+    ahead.release("m0")
+    assert read(ahead, model.matrices[1]) == line.data[slice(*_place(model.matrices[1]))]
+    assert len(line.came) * 50 < 4000
+    ahead.release("m1")
+    ahead.finish()
+    for thread in ahead._threads:
+        thread.join(LIMIT)
+    assert len(ahead._free) == 4
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4, 64])

@@ -16,17 +16,21 @@ from typing import Any
 import pytest
 import torch
 
+from spectrum_tui.app.screens.result_notes import caveats
 from spectrum_tui.core import disk
 from spectrum_tui.core import hub as hub_room
 from spectrum_tui.core.errors import HubError, InputError, OutputError
 from spectrum_tui.core.events import Fetched, LayerDone, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub import outage
+from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.whole_files import WholeFiles
 from spectrum_tui.core.journal.journal import journal_path, read_entries
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
-from spectrum_tui.core.scanning import streaming
+from spectrum_tui.core.scanning import cluster_task, streaming
+from spectrum_tui.core.scanning.cluster_task import Reference, WorkOrder, carry_out
 from spectrum_tui.core.scanning.streaming import streams
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.settings import Settings
@@ -114,6 +118,7 @@ def test_the_provenance_says_what_was_not_checked(model: Streamed) -> None:
     provenance = load_result(Path(ready.path)).provenance
     commit = model.hub.commit(REPO)
     assert [note for note in provenance.notes if commit[:12] in note and "not checked" in note]
+    assert caveats(load_result(Path(ready.path))) == [provenance.unhashed] != [""]
 
 
 @pytest.mark.usefixtures("quick")
@@ -188,6 +193,19 @@ def _headers(folder: Path) -> int:
     tensors = read_checkpoint(folder).tensors
     sizes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     return sizes - sum(tensor.nbytes for tensor in tensors if len(tensor.shape) > 1)
+
+
+@pytest.mark.parametrize("status", [403, 404, 418])
+def test_a_server_that_refuses_is_an_error_and_costs_no_score(status: int, model: Streamed) -> None:
+    inspection = inspect_model(REPO)
+    model.hub.failures["/signed/"] = [0] * 6 + [status] * 1000
+    with pytest.raises(HubError, match=rf"localhost refuses .*HTTP {status}") as caught:
+        model.scan(inspection, batch_size=1)
+    assert not isinstance(caught.value, outage.GivenUpError)
+    assert "scores are kept" in caught.value.hint
+    kept = list(read_entries(journal_path(inspection.checkpoint.fingerprint)))
+    model.hub.failures.clear()
+    assert {entry.layer for entry in kept} <= resumed(model.scan())
 
 
 def test_a_stop_ends_the_wait_for_a_network(
@@ -312,7 +330,7 @@ def most_files(folder: Path, over: threading.Event) -> list[int]:
     counts: list[int] = []
     while not over.wait(0.001):
         with contextlib.suppress(OSError):
-            counts.append(sum(path.is_file() for path in folder.rglob("*")))
+            counts.append(sum(path.is_file() for path in folder.glob("*/*")))
     return counts
 
 
@@ -328,8 +346,49 @@ def test_without_ranges_the_files_are_read_one_after_the_other(model: Streamed) 
     assert [event for event in found if isinstance(event, ScanNote) and "no ranges" in event.text]
     whole = [r.path for r in model.hub.requests if r.path.startswith("/signed/") and not r.range]
     assert len(whole) == len({path.partition("?")[0] for path in whole}) == 3
+    assert not load_result(Path(_ready(found).path)).provenance.unhashed  # they were
     assert max(looks.result()) <= 2 and not list(folder.rglob("*.*"))
     assert not [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_what_a_killed_scan_has_left_is_deleted_by_the_next_one(model: Streamed) -> None:
+    model.hub.no_ranges = True
+    place = cache_dir() / "whole-files"
+    (place / "dead").mkdir(parents=True)
+    (place / "dead" / "shard").write_bytes(b"1")
+    (place / "dead.lock").touch()
+    with WholeFiles(RangeReader({}), place).opened() as alive:
+        alive._folder.mkdir()
+        (alive._folder / "shard").write_bytes(b"2")
+        model.local(since=1e12)  # of a model on this machine
+        names = {str(path.relative_to(place)) for path in place.rglob("*")}
+        mine = alive._folder.name
+        assert names == {mine, f"{mine}/shard", f"{mine}.lock"}
+    assert not list(place.iterdir())
+
+
+def test_a_process_of_a_node_fetches_each_file_once(model: Streamed) -> None:
+    found = inspect_model(REPO)
+    model.hub.no_ranges = True
+    reference = Reference(
+        model=REPO, revision=found.summary.revision, identity=found.checkpoint.identity
+    )
+    names = [layer.name for layer in found.model.layers if "layers.0.mlp" in layer.name][:3]
+    try:
+        for name in names:
+            order = WorkOrder(names=(name,), device="cpu", precision="exact")
+            answer = carry_out(reference, order)
+            assert [entry.layer for entry, _ in answer.scores] == [name]
+        whole = [r.path for r in model.hub.requests if "/signed/" in r.path and not r.range]
+        assert len(whole) == len({path.partition("?")[0] for path in whole})
+        for path in (cache_dir() / "whole-files").glob("*/*"):
+            path.unlink()
+        lost = carry_out(reference, order)
+        assert lost.refused and "has lost files" in lost.refused["message"] and not lost.failed
+    finally:
+        cluster_task._known.clear()
+        cluster_task._streamed.close()
+    assert not list((cache_dir() / "whole-files").iterdir())
 
 
 def test_a_whole_file_that_is_another_is_not_used(model: Streamed) -> None:
@@ -343,7 +402,7 @@ def test_a_whole_file_that_is_another_is_not_used(model: Streamed) -> None:
         state = path.stat()
         fake_hub._oids[str(path), state.st_size, state.st_mtime_ns] = oids[path]
     with pytest.raises(HubError, match="not the file that was announced"):
-        _raise_end(model.scan(inspection))
+        model.scan(inspection)
 
 
 def test_a_disk_without_room_for_a_whole_file_ends_the_scan(
@@ -358,11 +417,6 @@ def test_a_disk_without_room_for_a_whole_file_ends_the_scan(
     monkeypatch.setattr(disk, "replace", full)
     with pytest.raises(OutputError, match="No space left on device"):
         model.scan(inspection)
-
-
-def _raise_end(events: list[Any]) -> None:
-    """The error that stopped a scan."""
-    raise HubError(end(events).notes[-1])
 
 
 def test_after_a_stop_nothing_more_is_fetched(
