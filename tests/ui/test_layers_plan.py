@@ -171,7 +171,7 @@ async def test_a_hub_model_is_scanned_with_or_without_a_download(
             button = app.layers.query_one("#start", Button)
             assert f"{button.label}" == f"{label} (s)"
             assert button.size.width >= len(f"{label} (s)")  # as wide as what it says by now
-            (key,) = [one for one in app.query(FooterKey) if one.key == "w"]
+            (key,) = [one for one in app.layers.query(FooterKey) if one.key == "w"]
             assert key.description == ("Download" if streamed else "No download")
             await pilot.press("s", "w")
             await pilot.pause()

@@ -287,10 +287,11 @@ class PlanPanel(Vertical):
 
     def _show_way(self) -> None:
         """Say where the values come from, on the button too, which is as wide as its label."""
-        button, label = self.query_one("#start", Button), Content(self._start())
-        if button.label != label:
-            button.label = label
-            button.refresh(layout=True)
+        label = Content(self._start())
+        for button in self.query("#start").results(Button):
+            if button.label != label:
+                button.label = label
+                button.refresh(layout=True)
         where = self._where_from()
         for line in self.query("#where-from").results(Static):
             if line.content != where:
