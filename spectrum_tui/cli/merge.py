@@ -92,6 +92,7 @@ def _output(typed: str) -> Path:
 def _base(adapter: Adapter, into: str, revision: str) -> Inspection:
     """Return the base that was given, or the one that the adapter names; fetches it from the hub
     where it is not on this machine."""
+    from spectrum_tui.cli.downloading import downloaded
     from spectrum_tui.core.model.inspection import inspect_model
 
     config = adapter.config
@@ -102,7 +103,7 @@ def _base(adapter: Adapter, into: str, revision: str) -> Inspection:
         revision = revision or config.revision
     try:
         inspection = inspect_model(model, revision, patience=Patience(say=say))
-        return inspection if inspection.summary.is_local else _downloaded(inspection)
+        return inspection if inspection.summary.is_local else downloaded(inspection)
     except (CheckpointError, HubError) as exc:
         if into:
             raise
@@ -110,21 +111,6 @@ def _base(adapter: Adapter, into: str, revision: str) -> Inspection:
             f"The base that the adapter names cannot be read: {exc.message}",
             f"Give it: --into MODEL. {exc.hint}",
         ) from None
-
-
-def _downloaded(inspection: Inspection) -> Inspection:
-    from spectrum_tui.core.model.inspection import fetch
-
-    line = StatusLine(first_after=0)
-
-    def progress(done: int, total: int, speed: float) -> None:
-        if line.is_due():
-            line.show(f"downloading {size(done)} of {size(total)}, {size(speed)}/s")
-
-    try:
-        return fetch(inspection, progress=progress, say=say)
-    finally:
-        line.clear()
 
 
 def _introduce(merge: Merge, inspection: Inspection) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
-import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from spectrum_tui.cli.choosing import tell_unmatched, way_of
+from spectrum_tui.cli.downloading import downloaded
 from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.cli.status_line import StatusLine
 from spectrum_tui.core.errors import SelectionError
@@ -37,7 +36,7 @@ from spectrum_tui.core.files import (
 )
 from spectrum_tui.core.hub import Patience
 from spectrum_tui.core.memory.budget import filled
-from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, fetch, inspect_model
+from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, inspect_model
 from spectrum_tui.core.numbers import count, counted, duration, finite, part_of, scored_text, size
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
@@ -133,7 +132,9 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     introduce(inspection)
     if streaming or inspection.summary.is_local or settings.cluster:
         return inspection
-    return as_far_as_known(_downloaded(inspection, signals), settings)
+    short = f"↓ {short_name(inspection.summary.name)}"
+    there = downloaded(inspection, lambda share: signals.work(share, short))
+    return as_far_as_known(there, settings)
 
 
 _AT_ONCE = "interrupted at once; the same command goes on from what is kept"
@@ -264,20 +265,6 @@ def introduce(inspection: Inspection) -> None:
         f"{safe(summary.name)}: {summary.architecture}, {count(summary.parameters)} parameters, "
         f"{counted(matrices, 'type')} of matrices, {size(summary.nbytes)}"
     )
-
-
-def _downloaded(inspection: Inspection, signals: TerminalSignals) -> Inspection:
-    last = [0.0]
-    model = short_name(inspection.summary.name)
-
-    def report(done: int, total: int, speed: float) -> None:
-        signals.work(done / total if total else 0.0, f"↓ {model}")
-        now = time.monotonic()
-        if now - last[0] >= (1.0 if sys.stderr.isatty() else 10.0):
-            last[0] = now
-            say(f"downloading {size(done)} of {size(total)}, {size(speed)}/s")
-
-    return fetch(inspection, progress=report, say=say)
 
 
 def _interrupted(state: Snapshot, *, fresh: bool = False) -> int:

@@ -11,12 +11,12 @@ _LONGEST = 200
 
 
 class StatusLine:
-    """Progress: on a terminal redrawn ten times a second, elsewhere a line every ten seconds."""
+    """Progress: on a terminal redrawn ten times a second, elsewhere a line `between` seconds."""
 
-    def __init__(self, *, first_after: float | None = None) -> None:
+    def __init__(self, *, first_after: float | None = None, between: float = 10.0) -> None:
         """`first_after`: seconds until the first one, None for as long as between two."""
         self.on_terminal = sys.stderr.isatty()
-        self._period = 0.1 if self.on_terminal else 10.0
+        self._period = 0.1 if self.on_terminal else between
         early = 0.0 if first_after is None else self._period - first_after
         self._last = time.monotonic() - early
         self._shown = False

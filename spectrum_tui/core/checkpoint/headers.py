@@ -19,6 +19,7 @@ from spectrum_tui.core import json_text
 from spectrum_tui.core.checkpoint.file_state import FileState, changed, check_unchanged
 from spectrum_tui.core.checkpoint.identity import (
     NOT_KNOWN,
+    SMALL,
     Contents,
     Identity,
     deciding,
@@ -219,7 +220,16 @@ def _identity(checkpoint: Checkpoint, headers: Sequence[Header], by_system: str)
 def _contents(path: Path, header: Header, state: FileState) -> Contents:
     start = header.tensors[0].start if header.tensors else state.size
     ends = tuple(tensor.end for tensor in header.tensors)
-    return Contents(path=path, header=header.digest, state=state, start=start, ends=ends)
+    experts = tuple(_expert(tensor) for tensor in header.tensors)
+    return Contents(
+        path=path, header=header.digest, state=state, start=start, ends=ends, experts=experts
+    )
+
+
+def _expert(tensor: Tensor) -> int:
+    """Return the bytes of one matrix of a tensor that may hold a row of them; 0 for others."""
+    each = tensor.nbytes // tensor.shape[0] if len(tensor.shape) > 2 and tensor.shape[0] else 0
+    return each if each > SMALL else 0
 
 
 def is_unchanged(checkpoint: Checkpoint) -> bool:

@@ -10,7 +10,8 @@ Any other file is known by its header, which also says its size, and by samples 
 and times alone tell neither way: `touch` and `cp` change times of the same bytes, while rsync and
 archives give two versions one size and time. Only while size, both times and inode of every shard
 are as they were, the samples of before are taken, where reading them took long. They lie at both
-ends of every tensor, and 16 MiB apart within it; a file of up to 4 MiB is read whole. A few long
+ends of every tensor and of every expert in a fused one, and 4 MiB apart within it, in models above
+275 GB up to 16; a file of up to 4 MiB is read whole. A few long
 samples of a shard would not do: of two fine-tunes of one base, three quarters of the layers may be
 the same, byte for byte.
 
@@ -47,8 +48,14 @@ from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 BLOCK = 4096
 """Bytes of a sample on each side of its place."""
 
-APART = 2**24
-"""Bytes between two samples within a tensor: 9,000 samples of a model of 140 GB."""
+APART = 2**22
+"""Bytes between two samples within a tensor: 33,000 samples of a model of 140 GB."""
+
+MANY = 2**16
+"""Samples from which on they lie twice as far apart, and once more: a million would take 20 s."""
+
+SMALL = 2**16
+"""Bytes up to which rows of a tensor have no samples of their own: no expert is so small."""
 
 WHOLE = 2**22
 """Bytes up to which a shard is read whole."""
@@ -67,7 +74,7 @@ _SETTLED = 2.0
 
 _ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-_TAKEN, _SAMPLED, _FILES = "taken as 1", "samples 1", "files 1"
+_TAKEN, _SAMPLED, _FILES = "taken as 1", "samples 2", "files 2"
 _HOPS = 4
 
 _DECODING = ("quantization_config", "compression_config", "dtype", "torch_dtype")
@@ -97,14 +104,15 @@ NOT_KNOWN = Identity()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """A shard on this machine, by the hash of its header: its bytes from `start` on, and where its
-    tensors end among them."""
+    """A shard on this machine, by the hash of its header: its bytes from `start` on, where its
+    tensors end among them, and the bytes of one expert in each (0 without)."""
 
     path: Path
     header: str
     state: FileState
     start: int
     ends: tuple[int, ...]
+    experts: tuple[int, ...]
 
 
 # -- fingerprints ------------------------------------------------------------------------------
@@ -234,7 +242,8 @@ def sampled_ids(shards: Sequence[Contents]) -> list[str]:
     Raises ModelChangedError for a shard that is no longer as its `state` says, CheckpointError for
     one that cannot be read.
     """
-    jobs = [(shard, blocks) for shard in shards for blocks in _jobs(shard)]
+    apart = _apart(sum(shard.state.size for shard in shards))
+    jobs = [(shard, blocks) for shard in shards for blocks in _jobs(shard, apart)]
     if len(jobs) == 1:
         hashes = [_hash_of(jobs[0])]
     else:
@@ -249,19 +258,24 @@ def sampled_ids(shards: Sequence[Contents]) -> list[str]:
 _Blocks = Sequence[tuple[int, int]]
 
 
-def _jobs(shard: Contents) -> Iterator[_Blocks]:
-    blocks = list(_blocks(shard))
+def _apart(nbytes: int) -> int:
+    """Return the bytes between two samples within a tensor of a model of this size."""
+    return next((step for step in (APART, 2 * APART) if nbytes <= step * MANY), 4 * APART)
+
+
+def _jobs(shard: Contents, apart: int) -> Iterator[_Blocks]:
+    blocks = list(_blocks(shard, apart))
     yield from (blocks[i : i + _IN_A_JOB] for i in range(0, len(blocks), _IN_A_JOB))
 
 
-def _blocks(shard: Contents) -> Iterator[tuple[int, int]]:
+def _blocks(shard: Contents, apart: int) -> Iterator[tuple[int, int]]:
     """Yield (begin, end) of the bytes that are read of a shard, in order and without overlaps."""
     size = shard.state.size
     if size <= WHOLE:
         yield shard.start, size
         return
     begin = end = shard.start
-    for place in _places(shard):
+    for place in _places(shard, apart):
         if place - BLOCK > end:
             yield begin, end
             begin = place - BLOCK
@@ -269,11 +283,13 @@ def _blocks(shard: Contents) -> Iterator[tuple[int, int]]:
     yield begin, end
 
 
-def _places(shard: Contents) -> Iterator[int]:
+def _places(shard: Contents, apart: int) -> Iterator[int]:
     """Yield where the samples lie, in order."""
     start = shard.start
-    for end in shard.ends:
-        yield from range(start, max(end, start + 1), APART)
+    for end, expert in zip(shard.ends, shard.experts, strict=True):
+        step = expert or max(1, end - start)
+        for begin in range(start, max(end, start + 1), step):
+            yield from range(begin, max(min(begin + step, end), begin + 1), apart)
         start = end
     yield start
 
@@ -298,10 +314,10 @@ def _hash_of(job: tuple[Contents, _Blocks]) -> bytes:
 def _bytes(file: io.FileIO, begin: int, end: int) -> bytes:
     """Return bytes [begin, end) of a file, fewer where it is shorter."""
     file.seek(begin)
-    found = bytearray()
-    while piece := file.read(end - begin - len(found)):
+    found = file.read(end - begin)
+    while len(found) < end - begin and (piece := file.read(end - begin - len(found))):
         found += piece
-    return bytes(found)
+    return found
 
 
 # -- what is known of them from before ---------------------------------------------------------

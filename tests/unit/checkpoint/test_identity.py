@@ -136,6 +136,22 @@ def test_samples_lie_at_both_ends_and_apart(
     assert 0 < len(told) < 0.6 * len(places)
 
 
+def test_each_expert_of_a_fused_tensor_is_seen(tmp_path: Path) -> None:
+    """16 experts of 1 MiB: each but for every fourth lies between the samples 4 MiB apart."""
+    weight = torch.randn(16, 256, 1024)
+    seen = {fingerprint(save(tmp_path, {"experts": weight}))}
+    for expert in range(16):
+        other = weight.clone()
+        other[expert] *= 1.01
+        seen.add(fingerprint(save(tmp_path, {"experts": other})))
+    assert len(seen) == 17
+
+
+@pytest.mark.parametrize(("gigabytes", "mebibytes"), [(140, 4), (400, 8), (700, 16), (2000, 16)])
+def test_samples_of_giants_lie_farther_apart(gigabytes: int, mebibytes: int) -> None:
+    assert identity._apart(gigabytes * 10**9) == mebibytes * 2**20
+
+
 @pytest.mark.parametrize("shards", [1, 3])
 def test_two_fine_tunes_of_one_base_never_mix(
     shards: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -172,9 +188,9 @@ def test_a_file_that_changes_while_it_is_sampled(
     real = identity._jobs
     changes = [lambda: overwrite(file, file.read_bytes()), file.unlink]
 
-    def jobs(shard: identity.Contents) -> object:
+    def jobs(shard: identity.Contents, apart: int) -> object:
         changes.pop(0)()
-        return real(shard)
+        return real(shard, apart)
 
     monkeypatch.setattr(identity, "_jobs", jobs)
     with pytest.raises(ModelChangedError):

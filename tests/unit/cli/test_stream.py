@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.cli import main
+from spectrum_tui.cli import downloading, main
 from spectrum_tui.core.hub import outage
+from spectrum_tui.core.hub.transfer import Progress
 from spectrum_tui.core.scanning import streaming
 from tests.checkpoints import llama, save
 from tests.fake_hub import FakeHub
@@ -79,6 +80,23 @@ def test_a_refusal_fails_one_model_of_a_queue(
     said = capsys.readouterr().err
     assert "HTTP 403" in said and "scores are kept" in said
     assert "model 2 of 2" in said and list(model.out.rglob("snr_results_other.json"))
+
+
+def test_an_interrupted_download_says_what_is_kept(
+    model: Streamed, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloading, "BETWEEN", 0.0)
+
+    def interrupted(inspection: object, *, progress: Progress, **_: object) -> None:
+        progress(0, 1000, 0.0)
+        progress(500, 1000, 250.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(downloading, "fetch", interrupted)
+    assert scan(model, "--download") == 130
+    said = capsys.readouterr().err
+    assert "downloading 500 B of 1.00 kB, 250 B/s\n" in said
+    assert "interrupted: finished files are kept; the same command downloads the others" in said
 
 
 def test_both_ways_are_refused(model: Streamed, capsys: Capture) -> None:
