@@ -128,13 +128,15 @@ class Fetched:
 class ScanEnded:
     """The last event, always sent: all done, or stopped by the user with the rest kept.
 
-    `notes` say what went otherwise than planned (a device that ran out of memory).
+    `notes` say what went otherwise than planned (a device that ran out of memory), `earlier` where
+    what was scored before was read in ranges.
     """
 
     reason: Literal["finished", "stopped"]
     done: int
     failed: int
     notes: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
 
 
 ScanEvent = (

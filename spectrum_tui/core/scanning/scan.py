@@ -182,15 +182,19 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
             yield event
     check_unchanged(plan.files)
     stopped = done + failed < len(plan.layers) or state.gave_up
-    yield ScanEnded("stopped" if stopped else "finished", done, failed, tuple(state.notes))
+    yield ScanEnded(
+        "stopped" if stopped else "finished", done, failed, tuple(state.notes), state.earlier
+    )
 
 
 @dataclass
 class _State:
-    """What of a scan is in no event: notes for its end, whether it was cancelled while another
-    one was at work, and the connection to a cluster."""
+    """What of a scan is in no event: notes for its end, where matrices that were scored before were
+    read in ranges, whether it was cancelled while another one was at work, and the connection to a
+    cluster."""
 
     notes: list[str] = field(default_factory=list)
+    earlier: tuple[str, ...] = ()
     gave_up: bool = False
     cluster: Cluster | None = None
 
@@ -203,6 +207,7 @@ def _events(
     check_unchanged(plan.files)
     known = _known(plan)
     works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
+    state.earlier = _read_at(works, known)
     plan = plan if holder else _with_fastest_library(plan, works)
     yield _start(plan, state.cluster, 0.0 if holder else _expected(plan, works))
     for work in works:
@@ -252,9 +257,17 @@ def _follow(
         state.gave_up = not ours
     if state.gave_up:
         return
-    yield from followed.take(_known(plan).values())
+    known = _known(plan)
+    state.earlier = _read_at(works, known)
+    yield from followed.take(known.values())
     left = sum(not work.is_complete for work in works)
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
+
+
+def _read_at(works: Sequence[LayerWork], known: Mapping[str, Entry]) -> tuple[str, ...]:
+    """Return where those of these matrices that are scored were read in ranges."""
+    entries = (known[name] for work in works for name in work.names if name in known)
+    return tuple(dict.fromkeys(entry.ranges for entry in entries if entry.ranges))
 
 
 def _with_fastest_library(plan: ScanPlan, works: Sequence[LayerWork]) -> ScanPlan:
