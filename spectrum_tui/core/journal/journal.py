@@ -41,8 +41,8 @@ class Entry:
     `metrics` are {name: value} of every metric, the SNR always among them. `error` bounds the
     relative error of the SNR where it was computed in the `fast` precision; it is 0 for an exact
     one. `spectrum` is where the singular values lie in the file beside the journal `file`. `made`
-    is when they were computed, in seconds since 1970. `ranges` is where the matrix was read in ranges,
-    so that the hashes of whole files were not checked; "" where it was not.
+    is when they were computed, in seconds since 1970. `ranges` is where the matrix was read in
+    ranges, so that the hashes of whole files were not checked; "" where it was not.
     """
 
     layer: str

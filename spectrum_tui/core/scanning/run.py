@@ -198,8 +198,8 @@ def _prepared(settings: Settings, inspection: Inspection | None) -> Inspection:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What the events of a scan come to; `device` and `notes` say how it ran, `earlier` how what was
-    scored before was read."""
+    """What the events of a scan come to; `device` and `notes` say how it ran, `earlier` how
+    what was scored before was read."""
 
     done: dict[str, LayerDone] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -213,6 +213,7 @@ class Outcome:
         match event:
             case ScanStarted():
                 self.device, self.notes = event.device, event.notes
+                self.earlier = tuple(map(UNHASHED.format, event.ranges))
             case LayerDone():
                 self.done[event.layer] = event
             case LayerRescored():
@@ -222,7 +223,6 @@ class Outcome:
             case ScanEnded():
                 self.finished = event.reason == "finished"
                 self.notes += event.notes
-                self.earlier = tuple(map(UNHASHED.format, event.earlier))
 
     def check(self) -> None:
         """Raise ScanError where every layer failed: that is no result."""

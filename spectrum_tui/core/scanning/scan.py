@@ -182,19 +182,15 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
             yield event
     check_unchanged(plan.files)
     stopped = done + failed < len(plan.layers) or state.gave_up
-    yield ScanEnded(
-        "stopped" if stopped else "finished", done, failed, tuple(state.notes), state.earlier
-    )
+    yield ScanEnded("stopped" if stopped else "finished", done, failed, tuple(state.notes))
 
 
 @dataclass
 class _State:
-    """What of a scan is in no event: notes for its end, where matrices that were scored before were
-    read in ranges, whether it was cancelled while another one was at work, and the connection to a
-    cluster."""
+    """What of a scan is in no event: notes for its end, whether it was cancelled while another
+    one was at work, and the connection to a cluster."""
 
     notes: list[str] = field(default_factory=list)
-    earlier: tuple[str, ...] = ()
     gave_up: bool = False
     cluster: Cluster | None = None
 
@@ -207,9 +203,9 @@ def _events(
     check_unchanged(plan.files)
     known = _known(plan)
     works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
-    state.earlier = _read_at(works, known)
     plan = plan if holder else _with_fastest_library(plan, works)
-    yield _start(plan, state.cluster, 0.0 if holder else _expected(plan, works))
+    started = _start(plan, state.cluster, 0.0 if holder else _expected(plan, works))
+    yield replace(started, ranges=_read_at(works, known))
     for work in works:
         yield from work.resumed()
     if holder:
@@ -257,9 +253,7 @@ def _follow(
         state.gave_up = not ours
     if state.gave_up:
         return
-    known = _known(plan)
-    state.earlier = _read_at(works, known)
-    yield from followed.take(known.values())
+    yield from followed.take(_known(plan).values())
     left = sum(not work.is_complete for work in works)
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 
