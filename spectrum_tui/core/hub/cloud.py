@@ -41,6 +41,11 @@ _METADATA = ("169.254.169.254", "metadata.google.internal")
 CLIENT: dict[str, Any] = {"read_timeout": "20s", "timeout": "600s"}
 """No read takes longer; a request as a whole may, as 4 MiB over a slow line, while bytes come."""
 
+PREFIXES = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+FLAGS = ("allow_http", "allow_invalid_certificates")
+GIVEN = (*FLAGS, "proxy_url", "proxy_ca_certificate", "proxy_excludes", "connect_timeout")
+"""Options of the client that stand in the environment, behind the provider's prefix."""
+
 PIECE = 1 << 16
 """Bytes after which whoever waits for them is told of them."""
 
@@ -157,11 +162,21 @@ def _place(url: str) -> tuple[Any, str]:
 def _bucket(url: str) -> Any:
     obstore = _obstore()
     try:
-        client = CLIENT | ({"allow_http": True} if _is_plain(url) else {})
+        client = CLIENT | _given(url) | ({"allow_http": True} if _is_plain(url) else {})
         retries = {"max_retries": RETRIES}
         return obstore.store.from_url(url, retry_config=retries, client_options=client)
     except (obstore.exceptions.BaseError, ValueError) as exc:
         raise _refused(url, exc) from None
+
+
+def _given(url: str) -> dict[str, Any]:
+    """Return what the user has set for the client: options that are given replace all of it."""
+    found: dict[str, Any] = {}
+    for name in GIVEN:
+        value = os.environ.get(f"{PREFIXES[_scheme(url)]}_{name.upper()}")
+        if value is not None:
+            found[name] = value.lower() in ("1", "true", "yes", "on") if name in FLAGS else value
+    return found
 
 
 def _is_plain(url: str) -> bool:
