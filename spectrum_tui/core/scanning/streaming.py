@@ -172,6 +172,7 @@ def reading_ahead(
             with _file_by_file(reader, workers, kept):
                 yield
         return
+    workers.ranges = reader.where
     plan = ReadPlan(workers.order, SEGMENT, reader.files)
     free = known_free()
     pool = POOL if free is None else min(POOL, free // SHARE)
