@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from obstore.store import from_url
 
 from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError, SpectrumError
 from spectrum_tui.core.events import LayerDone, ScanEnded
-from spectrum_tui.core.hub import cloud, outage
+from spectrum_tui.core.hub import attended, cloud, outage
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning.run import run_scan
@@ -145,7 +147,38 @@ def test_a_store_that_is_not_reached_keeps_no_scores(
     assert "kept" not in str(caught.value)
 
 
+@pytest.mark.parametrize("allowed", ["true", None])
+def test_a_store_that_says_nothing_is_given_up(
+    allowed: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = inspect_model(URL)
+    monkeypatch.setattr(attended, "STALL", 0.3)
+    monkeypatch.setattr(outage, "GIVE_UP", 0.1)
+    monkeypatch.setattr(outage, "FIRST_WAIT", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.delenv("AWS_ALLOW_HTTP", raising=False)
+        if allowed:
+            monkeypatch.setenv("AWS_ALLOW_HTTP", allowed)
+        cloud._bucket.cache_clear()
+        with pytest.raises(HubError, match=r"127\.0\.0\.1 sends nothing"):
+            inspect_model(URL)
+        file = next(iter(found.web.values()))
+        reader = cloud.CloudReader({file.url: file})
+        with pytest.raises(outage.GivenUpError, match=r"127\.0\.0\.1 sends nothing"):
+            reader.fetch(file.url, 0, memoryview(bytearray(1)))
+
+
 @pytest.mark.parametrize("url", ["s3://", "s3:///x", "s3://no such/x", "az://a"])
 def test_addresses_that_are_none(url: str, folder: Path) -> None:
     with pytest.raises(SpectrumError):
         inspect_model(url)
+
+
+def test_an_object_without_tags_is_told_by_its_time(folder: Path, tmp_path: Path) -> None:
+    found = inspect_model(URL)
+    files = {name: replace(file, tag="") for name, file in found.web.items()}
+    list(run_scan(settings(tmp_path, since=1e12), replace(found, web=files)))
+    files = {name: replace(file, modified="2001-01-01") for name, file in files.items()}
+    with pytest.raises(ModelChangedError, match="has changed on its server"):
+        list(run_scan(settings(tmp_path, since=1e12), replace(found, web=files)))

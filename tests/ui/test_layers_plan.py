@@ -127,21 +127,22 @@ async def test_the_earlier_scores_that_are_counted_are_those_of_the_checked_type
 
 
 @pytest.mark.parametrize(
-    ("precision", "device", "exact"),
+    ("precision", "device", "cluster", "exact"),
     [
-        ("exact", "cuda", True),
-        ("fast", "cpu", False),
-        ("auto", "auto", False),
-        ("auto", "cpu", True),
-        ("auto", "cuda:9", True),
+        ("exact", "cuda", "", True),
+        ("fast", "cpu", "", False),
+        ("auto", "auto", "", False),
+        ("auto", "auto", "local", True),
+        ("auto", "cpu", "", True),
+        ("auto", "cuda:9", "", True),
     ],
 )
 async def test_fast_scores_are_no_scores_for_an_exact_scan(
-    precision: str, device: str, exact: bool
+    precision: str, device: str, cluster: str, exact: bool
 ) -> None:
     name = TYPES[0].name
     summary = replace(SUMMARY, scored={name: 30}, scored_fast={name: 12})
-    app = Host(summary, Settings(precision=precision, device=device))
+    app = Host(summary, Settings(precision=precision, device=device, cluster=cluster))
     async with app.run_test(size=(80, 24)) as pilot:
         app.layers.set_ready(replace(READY, fast=("cuda:0",)))
         await pilot.pause()

@@ -322,9 +322,10 @@ class PlanPanel(Vertical):
         return estimate(plan, self.ready, self.settings.device, at_most=kept)
 
     def _unusable(self, plan: CheckedTypes) -> int:
-        """Return the scored layers that are not exact enough for this scan."""
-        precision = self.settings.precision
-        if precision == "auto" and self.ready is not None and self.ready.fast:
+        """Return the scored layers that are not exact enough for this scan; on a cluster `auto` is
+        exact, whatever GPUs are here."""
+        precision, here = self.settings.precision, not self.settings.cluster
+        if precision == "auto" and here and self.ready is not None and self.ready.fast:
             with contextlib.suppress(InputError):
                 devices = pick_devices(self.settings.device, self.ready.devices)
                 precision = "fast" if set(devices) & set(self.ready.fast) else "exact"

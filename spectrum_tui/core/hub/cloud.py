@@ -41,6 +41,11 @@ _METADATA = ("169.254.169.254", "metadata.google.internal")
 CLIENT: dict[str, Any] = {"read_timeout": "20s", "timeout": "600s"}
 """No read takes longer; a request as a whole may, as 4 MiB over a slow line, while bytes come."""
 
+PREFIXES = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+FLAGS = ("allow_http", "allow_invalid_certificates")
+GIVEN = (*FLAGS, "proxy_url", "proxy_ca_certificate", "proxy_excludes", "connect_timeout")
+"""Options of the client that stand in the environment, behind the provider's prefix."""
+
 PIECE = 1 << 16
 """Bytes after which whoever waits for them is told of them."""
 
@@ -100,9 +105,15 @@ def _ranged(file: RemoteFile, start: int, end: int, attempt: Attempt) -> Any:
         raise
     except obstore.exceptions.BaseError as exc:
         raise _refused(file.url, exc) from None
-    if size != file.size or len(data) != end - start:
+    marked = file.is_marked(answer.meta["e_tag"] or "", _modified(answer.meta))
+    if size != file.size or len(data) != end - start or not marked:
         raise changed_there(file)
     return data
+
+
+def _modified(meta: Any) -> str:
+    """Return when an object was written, and its version in a bucket that keeps several."""
+    return f"{meta['last_modified']} {meta['version'] or ''}".strip()
 
 
 def _bytes_of(answer: Any, attempt: Attempt) -> bytes:
@@ -138,7 +149,7 @@ def _asked(url: str, start: int, end: int, attempt: Attempt) -> Part | None:
         data = b""
         if size > start:
             data = _bytes_of(obstore.get(store, path, options=options), attempt)
-        return Part(data, size, tag, f"{meta['last_modified']} {meta['version'] or ''}".strip())
+        return Part(data, size, tag, _modified(meta))
     except (obstore.exceptions.NotFoundError, FileNotFoundError):
         return None
     except obstore.exceptions.GenericError as exc:
@@ -157,11 +168,21 @@ def _place(url: str) -> tuple[Any, str]:
 def _bucket(url: str) -> Any:
     obstore = _obstore()
     try:
-        client = CLIENT | ({"allow_http": True} if _is_plain(url) else {})
+        client = CLIENT | _given(url) | ({"allow_http": True} if _is_plain(url) else {})
         retries = {"max_retries": RETRIES}
         return obstore.store.from_url(url, retry_config=retries, client_options=client)
     except (obstore.exceptions.BaseError, ValueError) as exc:
         raise _refused(url, exc) from None
+
+
+def _given(url: str) -> dict[str, Any]:
+    """Return what the user has set for the client: options that are given replace all of it."""
+    found: dict[str, Any] = {}
+    for name in GIVEN:
+        value = os.environ.get(f"{PREFIXES[_scheme(url)]}_{name.upper()}")
+        if value is not None:
+            found[name] = value.lower() in ("1", "true", "yes", "on") if name in FLAGS else value
+    return found
 
 
 def _is_plain(url: str) -> bool:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from spectrum_tui.core.errors import ModelChangedError
+from spectrum_tui.core.errors import HubError, ModelChangedError
 from spectrum_tui.core.hub.cache import HubFiles
 from spectrum_tui.core.hub.errors import not_a_hub
 from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, is_hub, within
+from spectrum_tui.core.text import safe
 
 LIFE = 50 * 60.0
 """Seconds after which a signed address is asked for anew; they are valid for 3,600."""
@@ -128,8 +129,7 @@ class Location:
                 if self.file.blob and not announced:
                     raise not_a_hub()
                 return url
-            target = urljoin(url, str(response.headers.get("location", "")))
-            check_downgrade(url, target)
+            target = next_address(url, response)
             if announced:
                 return target
             url = target
@@ -165,6 +165,24 @@ def request(method: str, url: str) -> Any:
     return get_session().request(
         method, url, headers=headers_for(url), timeout=TIMEOUT, follow_redirects=False
     )
+
+
+def next_address(url: str, response: Any) -> str:
+    """Return where an answer of `url` sends on to; raises HubError where that is of no use."""
+    try:
+        target = urljoin(url, str(response.headers.get("location", "")))
+        parts = urlsplit(target)
+        usable = bool(parts.hostname) and target.isprintable() and (parts.port or 1) > 0
+    except ValueError:  # a port that is none, half an IPv6 address
+        usable = False
+    if not usable:
+        raise HubError(
+            f"{safe(urlsplit(url).hostname or 'The server')} sends on to what is no address.",
+            "Try again later; check any proxy in between.",
+            field="model",
+        )
+    check_downgrade(url, target)
+    return target
 
 
 def headers_for(url: str) -> dict[str, str]:

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import Pieces
 from spectrum_tui.core.errors import HubError, SpectrumError
 from spectrum_tui.core.hub.attended import Attempt, Pace, StalledError, attended, attended_pieces
 from spectrum_tui.core.hub.errors import PASSING, RateLimitedError, named_wait, not_a_hub, translate
-from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client, is_hub
+from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_hub
 from spectrum_tui.core.hub.location import (
     TIMEOUT,
     Location,
@@ -30,6 +30,7 @@ from spectrum_tui.core.hub.location import (
     WebLocation,
     changed_there,
     headers_for,
+    next_address,
     raise_for_status,
 )
 from spectrum_tui.core.hub.outage import Outage, given_up, lost
@@ -172,6 +173,15 @@ class RangeReader:
         """Return what is known of a file, by its name in `Tensor.file`."""
         return self._places[name].file
 
+    @property
+    def where(self) -> str:
+        """Return where it reads: the commit of a repository on the hub, or the address of a folder;
+        empty without files."""
+        for place in self._places.values():
+            file = place.file
+            return f"commit {file.commit[:12]}" if file.commit else file.repo.rstrip("/")
+        return ""
+
     def resolves(self) -> int:
         """Return how often addresses of files were asked for."""
         return sum(place.resolves for place in self._places.values())
@@ -250,8 +260,7 @@ class _Range:
         announced = response.headers.get("x-linked-etag", "").strip('"')
         if file.blob and url == file.url and announced != file.blob:
             raise not_a_hub()
-        target = urljoin(url, response.headers.get("location", ""))
-        check_downgrade(url, target)
+        target = next_address(url, response)
         if not self._place.move(url, target):
             raise _odd(url, "sends on in circles")
 
@@ -285,7 +294,7 @@ class _Range:
         response.read()
         text = " ".join(safe(response.text).split())[:_ERROR_SHOWN]
         host = safe(urlsplit(url).hostname or "")
-        said = f": {text}" if text else ""
+        said = f": {text}" if text else "."
         return HubError(
             f"{host} refuses {self._place.file.name} (HTTP {response.status_code}){said}",
             "Try again later, or download the model.",

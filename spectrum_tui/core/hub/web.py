@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 from zlib import crc32
 
 from spectrum_tui.core.checkpoint import headers as ck
@@ -23,13 +23,14 @@ from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, parse_i
 from spectrum_tui.core.errors import CheckpointError, HubError, SpectrumError
 from spectrum_tui.core.hub.attended import Attempt, attended
 from spectrum_tui.core.hub.errors import hush_client
-from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, guard_client, is_hub
+from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_hub
 from spectrum_tui.core.hub.location import (
     MOST_HOPS,
     TIMEOUT,
     RemoteFile,
     changed_there,
     headers_for,
+    next_address,
 )
 from spectrum_tui.core.hub.outage import lost
 from spectrum_tui.core.hub.patience import Patience, each
@@ -256,9 +257,7 @@ def _part(url: str, start: int, end: int, attempt: Attempt) -> Part | None:
     for _ in range(MOST_HOPS):
         with bounded(Bounds(end - start)), _opened(url, start, end) as response:
             if response.has_redirect_location:
-                target = urljoin(url, str(response.headers.get("location", "")))
-                check_downgrade(url, target)
-                url = target
+                url = next_address(url, response)
                 continue
             if response.status_code in (404, 410):
                 return None

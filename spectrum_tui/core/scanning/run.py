@@ -40,6 +40,7 @@ from spectrum_tui.core.naming.stored import NAMING
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import (
+    UNHASHED,
     MetricColumn,
     Parts,
     Provenance,
@@ -137,6 +138,7 @@ def _scanned(
     if reader is not None and reader.traffic.nbytes and reader.gives_ranges():
         # For who reads the scores, not for the screen.
         outcome.notes += read_notes(inspection)
+    outcome.notes = tuple(dict.fromkeys((*outcome.notes, *outcome.earlier)))
     if outcome.done:
         result = build_result(inspection, plan, outcome).with_metric(settings.metric)
         folder = output if outcome.finished else _stopped_folder()
@@ -211,12 +213,14 @@ def _prepared(settings: Settings, inspection: Inspection | None) -> Inspection:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What the events of a scan come to; `device` and `notes` say how it ran."""
+    """What the events of a scan come to; `device` and `notes` say how it ran, `earlier` how
+    what was scored before was read."""
 
     done: dict[str, LayerDone] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     device: str = ""
     notes: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
     finished: bool = False
 
     def add(self, event: ScanEvent) -> None:
@@ -224,6 +228,7 @@ class Outcome:
         match event:
             case ScanStarted():
                 self.device, self.notes = event.device, event.notes
+                self.earlier = tuple(map(UNHASHED.format, event.ranges))
             case LayerDone():
                 self.done[event.layer] = event
             case LayerRescored():

@@ -213,7 +213,8 @@ def _events(
     known = _known(plan)
     works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
     plan = plan if holder else _with_fastest_library(plan, works)
-    yield _start(plan, state.cluster, 0.0 if holder else _expected(plan, works))
+    started = _start(plan, state.cluster, 0.0 if holder else _expected(plan, works))
+    yield replace(started, ranges=_read_at(works, known))
     for work in works:
         yield from work.resumed()
     if holder:
@@ -264,6 +265,12 @@ def _follow(
     yield from followed.take(_known(plan).values())
     left = sum(not work.is_complete for work in works)
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
+
+
+def _read_at(works: Sequence[LayerWork], known: Mapping[str, Entry]) -> tuple[str, ...]:
+    """Return where those of these matrices that are scored were read in ranges."""
+    entries = (known[name] for work in works for name in work.names if name in known)
+    return tuple(dict.fromkeys(entry.ranges for entry in entries if entry.ranges))
 
 
 def _with_fastest_library(plan: ScanPlan, works: Sequence[LayerWork]) -> ScanPlan:

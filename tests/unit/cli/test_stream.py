@@ -49,7 +49,19 @@ def test_json_has_what_was_not_checked(model: Streamed, capsys: Capture) -> None
     assert scan(model, "--stream", "--json") == 0
     (note,) = json.loads(capsys.readouterr().out)["notes"]
     assert "hashes of whole files were not checked" in note
-    assert scan(model, "--stream", "--json") == 0
+    assert scan(model, "--stream", "--json") == 0  # from the scan before
+    assert json.loads(capsys.readouterr().out)["notes"] == [note]
+
+
+def test_what_is_computed_again_from_whole_files_is_checked(
+    model: Streamed, capsys: Capture
+) -> None:
+    only = ("--json", "--types", "mlp.up_proj")
+    assert scan(model, "--stream", *only) == 0
+    capsys.readouterr()
+    assert scan(model, "--download", *only) == 0
+    assert json.loads(capsys.readouterr().out)["notes"]
+    assert scan(model, "--fresh", *only) == 0
     assert json.loads(capsys.readouterr().out)["notes"] == []
 
 

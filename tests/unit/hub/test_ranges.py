@@ -458,3 +458,14 @@ def test_who_refuses_and_how_is_said() -> None:
     assert other.message.startswith("files.example refuses") and "login" not in other.hint
     assert "11,575 days" in other.hint and "minutes" not in other.hint
     assert "(HTTP 503)" in RateLimitedError(60.0, status=503).message
+
+
+@pytest.mark.parametrize(
+    "target", ["http://localhost:99999999/", "http://[::1", "http://a\x07b/", "https:///x"]
+)
+def test_an_address_that_is_none_is_an_error(
+    target: str, file: RemoteFile, online: FakeHub
+) -> None:
+    online.hostile[SIGNED] = redirect(target)
+    with pytest.raises(HubError, match=r"^localhost sends on to what is no address"):
+        read(file)
