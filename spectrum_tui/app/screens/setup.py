@@ -137,8 +137,12 @@ class SetupScreen(NamedKeys, Screen[None]):
     @on(ScreenResume)
     def _leave_field(self) -> None:
         """Keep the cursor out of the field while a model is read, as AUTO_FOCUS does not."""
-        if self.focused is None and self.wants_answer and self.summary is None:
-            self.call_later(self.set_focus, None)
+        if self.focused is None and self.wants_answer:
+            self.call_after_refresh(self._focus_found)
+
+    def _focus_found(self) -> None:
+        if self.wants_answer:
+            self.set_focus(self._found.default if self.summary is not None else None)
 
     @on(ScreenSuspend)
     def _behind(self) -> None:
