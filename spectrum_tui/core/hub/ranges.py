@@ -173,6 +173,15 @@ class RangeReader:
         """Return what is known of a file, by its name in `Tensor.file`."""
         return self._places[name].file
 
+    @property
+    def where(self) -> str:
+        """Return where it reads: the commit of a repository on the hub, or the address of a folder;
+        empty without files."""
+        for place in self._places.values():
+            file = place.file
+            return f"commit {file.commit[:12]}" if file.commit else file.repo.rstrip("/")
+        return ""
+
     def resolves(self) -> int:
         """Return how often addresses of files were asked for."""
         return sum(place.resolves for place in self._places.values())

@@ -41,7 +41,8 @@ class Entry:
     `metrics` are {name: value} of every metric, the SNR always among them. `error` bounds the
     relative error of the SNR where it was computed in the `fast` precision; it is 0 for an exact
     one. `spectrum` is where the singular values lie in the file beside the journal `file`. `made`
-    is when they were computed, in seconds since 1970.
+    is when they were computed, in seconds since 1970. `ranges` is where the matrix was read in
+    ranges, so that the hashes of whole files were not checked; "" where it was not.
     """
 
     layer: str
@@ -52,6 +53,7 @@ class Entry:
     spectrum: int = NOWHERE
     file: str = ""
     made: float = 0.0
+    ranges: str = ""
 
 
 def journal_path(fingerprint: str) -> Path:
@@ -182,7 +184,7 @@ def _is_sound(entry: Entry) -> bool:
     floats = (entry.seconds, entry.error, entry.made, *entry.metrics.values())
     return (
         set(map(type, floats)) == {float}
-        and type(entry.layer) is type(entry.rule) is str
+        and type(entry.layer) is type(entry.rule) is type(entry.ranges) is str
         and type(entry.spectrum) is int
         and entry.metrics.get(METRIC, -1.0) >= 0.0
         and 0.0 <= entry.error < math.inf
@@ -221,6 +223,8 @@ class Journal:
             entry = replace(entry, spectrum=self._spectra.append(entry.layer, spectrum))
         data = asdict(entry)
         del data["file"]  # that is this one, whatever it will be called
+        if not entry.ranges:
+            del data["ranges"]
         try:
             self._file.append(sealed(data) + b"\n")
             self._file.sync()

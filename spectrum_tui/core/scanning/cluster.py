@@ -77,7 +77,7 @@ class _Started:
     items: list[Item]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Said:
     """What went otherwise than planned; `streamed` is what was read in ranges, `given_up` what was
     in work when a scan was stopped."""

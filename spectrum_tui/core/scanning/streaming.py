@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from spectrum_tui.core.checkpoint.sources import served
-from spectrum_tui.core.errors import InputError, ModelChangedError
+from spectrum_tui.core.errors import HubError, InputError, ModelChangedError
 from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub.cloud import CloudReader, is_in_a_bucket
@@ -60,14 +60,24 @@ def read_notes(inspection: Inspection) -> tuple[str, ...]:
 
 
 def check_at_end(inspection: Inspection) -> None:
-    """Look at the files again where a server gives nothing to tell them by; raise ModelChangedError
-    for others, HubError where they cannot be looked at."""
-    if _unmarked(inspection) and (
-        read_web(inspection.summary.model).checkpoint.identity != inspection.checkpoint.identity
-    ):
+    """Look at the files of a folder on the web again: most servers mark them by the second, so that
+    one that was written twice in a second has one mark.
+
+    Raises ModelChangedError for others, and HubError where files without marks cannot be looked at.
+    """
+    model = inspection.summary.model
+    if not inspection.web or is_in_a_bucket(model):
+        return
+    try:
+        now = read_web(model)
+    except HubError:
+        if _unmarked(inspection):
+            raise
+        return  # each range had its mark
+    if now.checkpoint.identity != inspection.checkpoint.identity:
         raise ModelChangedError(
-            f"The files at {inspection.summary.model} have changed during the scan.",
-            "Scan again with --fresh: its scores may mix old and new files.",
+            f"The files at {model} have changed during the scan.",
+            "Scan again with --fresh: the scores so far may mix old and new files.",
             field="model",
         )
 
@@ -82,7 +92,7 @@ def streams(settings: Settings, inspection: Inspection) -> bool:
     Raises InputError where both are asked for, HubError for a download of what cannot be.
     """
     summary = inspection.summary
-    if not summary.is_local and settings.stream and settings.download:
+    if settings.stream and settings.download:
         raise InputError(
             "--stream and --download are given.", "Give one of them, or none.", field="model"
         )
@@ -162,6 +172,7 @@ def reading_ahead(
             with _file_by_file(reader, workers, kept):
                 yield
         return
+    workers.ranges = reader.where
     plan = ReadPlan(workers.order, SEGMENT, reader.files)
     free = known_free()
     pool = POOL if free is None else min(POOL, free // SHARE)

@@ -112,7 +112,7 @@ class Workers:
 
     `cpu` is what `svd` calls the library that computes on a CPU.
     `order` are the matrices as they are taken, `scored` is called with the name of each that is
-    done, before its event.
+    done, before its event; `ranges` is where the matrices are read in ranges.
     """
 
     def __init__(
@@ -144,6 +144,7 @@ class Workers:
         self._events: queue.SimpleQueue[ScanEvent | BaseException | None] = queue.SimpleQueue()
         self.order = tuple(self._todo)
         self.scored: Callable[[str], None] = lambda name: None
+        self.ranges = ""
 
     def take_by(self, place: Callable[[LayerWork, int], int]) -> None:
         """Take the matrices by this place first, and by their cost among those of one place."""
@@ -315,7 +316,9 @@ class Workers:
                 events = work.add(index, FAILED, seconds, score)
             else:
                 entry, spectrum = score
-                self._journal.append(replace(entry, seconds=seconds, made=time.time()), spectrum)
+                made = time.time()
+                entry = replace(entry, seconds=seconds, made=made, ranges=self.ranges)
+                self._journal.append(entry, spectrum)
                 events = work.add(index, entry.metrics, seconds, error=entry.error)
         self.scored(work.names[index])
         for event in events:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError, SpectrumError
+from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.hub import attended, remote, web
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.web import is_web_folder, read_web, web_name
@@ -134,6 +135,22 @@ def test_what_a_server_says_nothing_of_is_looked_at_again(
     changed(repos[REPO])
     with pytest.raises(ModelChangedError, match="changed during the scan"):
         list(run_scan(settings, found))
+
+
+def test_a_change_within_a_second_is_seen_at_the_end(
+    address: str, online: FakeHub, repos: dict[str, Path], tmp_path: Path
+) -> None:
+    online.web_marks = ("Last-Modified",)
+    for path in repos[REPO].iterdir():
+        os.utime(path, (0, 0))
+    out = tmp_path / "out"
+    settings = Settings(model=address, device="cpu", output_dir=str(out), since=1e12)
+    events = run_scan(settings)
+    next(event for event in events if isinstance(event, LayerDone))
+    changed(repos[REPO])
+    with pytest.raises(ModelChangedError, match="changed during the scan"):
+        list(events)
+    assert not list(out.rglob("*.json"))
 
 
 def test_headers_are_bounded_together(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

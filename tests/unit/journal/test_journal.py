@@ -109,6 +109,8 @@ WRONG: list[tuple[str, Any]] = [
     ("spectrum", True),
     ("spectrum", None),
     ("file", "../../etc/passwd"),
+    ("ranges", None),
+    ("ranges", ["x"]),
     ("of_a_future_version", 1),
 ]
 
