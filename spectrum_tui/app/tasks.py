@@ -26,7 +26,8 @@ TASKS: dict[str, dict[str, str]] = {
         "setup.cancel": "Stop reading or downloading",
         "layers.scan": "Scan the checked types",
         "layers.start-afresh": "Score everything again",
-        "layers.download-or-not": "Scan without a download, or after one",
+        "layers.no-download": "Scan without a download",
+        "layers.download": "Download the model before its scan",
         "scan.results": "Open the results so far",
         "scan.continue": "Go on with the scan",
         "scan.add-model": "Scan another model after this one",
@@ -117,6 +118,7 @@ TASKS: dict[str, dict[str, str]] = {
         "scan.failures": "Show failures only, or every score",
         "audit.model": "Give the model of the recipe",
         "setup.choices": "List local models and earlier scores",
+        "setup.read-on": "",
         **dict.fromkeys((f"{screen}.back" for screen in _WITH_BACK), "Go back"),
     },
 }

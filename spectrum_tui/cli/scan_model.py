@@ -48,7 +48,7 @@ from spectrum_tui.core.results.policy import policy_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection, check_rule
 from spectrum_tui.core.saved import store
-from spectrum_tui.core.scanning.run import match_types, run_scan
+from spectrum_tui.core.scanning.run import match_types, needs_no_values, run_scan
 from spectrum_tui.core.scanning.streaming import named, streams
 from spectrum_tui.core.settings import METRIC, Settings, check_metric
 from spectrum_tui.core.text import safe
@@ -132,6 +132,8 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     introduce(inspection)
     if streaming or inspection.summary.is_local or settings.cluster:
         return inspection
+    if _is_scored(settings, inspection):
+        return inspection
     short = f"↓ {short_name(inspection.summary.name)}"
     there = downloaded(inspection, lambda share: signals.work(share, short))
     return as_far_as_known(there, settings)
@@ -139,6 +141,14 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
 
 _AT_ONCE = "interrupted at once; the same command goes on from what is kept"
 """What a second Ctrl-C says: it may come while the counts are being changed."""
+
+
+def _is_scored(settings: Settings, inspection: Inspection) -> bool:
+    """Return whether every score is there, of the types that are asked for."""
+    if inspection.preview is None:  # other types may follow
+        return False
+    types = match_types(inspection.summary.types, settings.types)
+    return needs_no_values(replace(settings, types=types), inspection)
 
 
 class _Scan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from spectrum_tui.cli.output import aligned
@@ -15,8 +15,8 @@ from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, insp
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import about, count, counted, size
 from spectrum_tui.core.requests import ModelSummary
-from spectrum_tui.core.scanning.run import choose_layers
-from spectrum_tui.core.scanning.scan import ScanPlan, make_plan
+from spectrum_tui.core.scanning.run import plan_of
+from spectrum_tui.core.scanning.scan import ScanPlan, reads_nothing
 from spectrum_tui.core.scanning.speed import rate_of, usual_shape
 from spectrum_tui.core.scanning.streaming import named, streams
 from spectrum_tui.core.scoring.svd import FAST
@@ -29,8 +29,8 @@ _TITLES = ("type", "layers", "matrices", "parameters", "to read")
 
 @dataclass(frozen=True, kw_only=True)
 class TypePlan:
-    """What a scan does with a layer type: `bytes` are those that its matrices are stored in, and
-    `scored` are the layers whose scores an earlier scan has left, which are not read again."""
+    """What a scan does with a layer type: `scored` are the layers whose scores an earlier scan has
+    left, and `bytes` those that the matrices of the others are stored in."""
 
     type: str
     layers: int
@@ -52,9 +52,14 @@ class DryRun:
     streamed: bool
 
     @property
+    def reads_nothing(self) -> bool:
+        """Whether earlier scans have left every score."""
+        return reads_nothing(self.plan)
+
+    @property
     def download_bytes(self) -> int:
         """Bytes that are fetched to this machine first."""
-        fetched = not (self.summary.is_local or self.streamed)
+        fetched = not (self.summary.is_local or self.streamed or self.reads_nothing)
         return self.summary.nbytes - self.summary.local_bytes if fetched else 0
 
 
@@ -79,20 +84,12 @@ def run_dry(settings: Settings, put_data: Callable[[object], None] = put_json) -
 
 def planned(settings: Settings, inspection: Inspection, types: tuple[str, ...]) -> DryRun:
     """Return what a scan of these types would do."""
-    layers = choose_layers(inspection, types)
-    plan = make_plan(
-        inspection.checkpoint,
-        layers,
-        device=settings.device,
-        batch_size=settings.batch_size,
-        since=settings.since,
-        precision=settings.precision,
-    )
-    left = [layer for layer in layers if not _is_scored(layer, plan, inspection)]
+    plan = plan_of(replace(settings, types=types), inspection)
+    left = [layer for layer in plan.layers if not _is_scored(layer, plan, inspection)]
     return DryRun(
         summary=inspection.summary,
         plan=plan,
-        types=tuple(_by_type(layers, left)),
+        types=tuple(_by_type(plan.layers, left)),
         seconds=_seconds(left, plan),
         streamed=streams(settings, inspection),
     )
@@ -115,7 +112,7 @@ def _by_type(layers: Sequence[Layer], left: Sequence[Layer]) -> Iterator[TypePla
             layers=len(members),
             matrices=sum(layer.matrix_count for layer in members),
             parameters=sum(layer.numel for layer in members),
-            bytes=sum(layer.nbytes for layer in members if not layer.one_dimensional),
+            bytes=sum(layer.nbytes for layer in members if layer.name in waiting),
             scored=sum(layer.name not in waiting for layer in members),
         )
 
@@ -162,10 +159,13 @@ def _in_all(types: Sequence[TypePlan]) -> TypePlan:
 
 def _where_from(found: DryRun) -> str:
     """Return a line on where the values come from, and what has to be fetched."""
+    if found.reads_nothing:
+        return "nothing is read: every score is there"
     if found.summary.is_local:
         return "read from this machine"
     if found.streamed:
-        return "read from the hub as it is needed, without a download"
+        where = "web" if found.summary.origin == "web" else "hub"
+        return f"read from the {where} as it is needed, without a download"
     free = free_space()
     room = "" if free is None else f" ({size(free)} free)"
     return f"downloads {size(found.download_bytes)} into the hub's cache first{room}"

@@ -267,6 +267,7 @@ class Worker:
         """Return the model to scan, downloaded first where it is not there and not to be streamed;
         the app hears of it."""
         from spectrum_tui.core.files import check_writable, output_folder
+        from spectrum_tui.core.scanning.run import needs_no_values
         from spectrum_tui.core.scanning.streaming import named, streams
 
         settings = request.settings
@@ -276,6 +277,8 @@ class Worker:
             return model.exact()
         if streams(settings, model.inspection):
             return named(model.inspection, settings)
+        if needs_no_values(settings, model.exact()):
+            return model.exact()
         local = self._fetched(request, model.inspection, self._stop.is_set)
         self._send(Downloaded(request.number, local.summary))
         exact = self._keep(request, local).exact()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,12 @@ def test_a_store_that_says_nothing_is_given_up(
 def test_addresses_that_are_none(url: str, folder: Path) -> None:
     with pytest.raises(SpectrumError):
         inspect_model(url)
+
+
+def test_an_object_without_tags_is_told_by_its_time(folder: Path, tmp_path: Path) -> None:
+    found = inspect_model(URL)
+    files = {name: replace(file, tag="") for name, file in found.web.items()}
+    list(run_scan(settings(tmp_path, since=1e12), replace(found, web=files)))
+    files = {name: replace(file, modified="2001-01-01") for name, file in files.items()}
+    with pytest.raises(ModelChangedError, match="has changed on its server"):
+        list(run_scan(settings(tmp_path, since=1e12), replace(found, web=files)))

@@ -104,6 +104,7 @@ def _type(screen: SetupScreen, model: str) -> None:
 
 def _show(screen: SetupScreen, summary: ModelSummary) -> None:
     _type(screen, summary.model)
+    screen.settings = replace(screen.settings, model=summary.model)
     screen.show_summary(summary)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from textual.widgets import Button
+from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app.widgets.plan_panel import NOTHING_CHECKED, CheckedTypes, estimate
 from spectrum_tui.core.requests import Origin, Ready
@@ -170,12 +171,27 @@ async def test_a_hub_model_is_scanned_with_or_without_a_download(
             label = "Scan without downloading" if streamed else "Download and scan"
             button = app.layers.query_one("#start", Button)
             assert f"{button.label}" == f"{label} (s)"
+            assert button.size.width >= len(f"{label} (s)")  # as wide as what it says by now
+            (key,) = [one for one in app.layers.query(FooterKey) if one.key == "w"]
+            assert key.description == ("Download" if streamed else "No download")
             await pilot.press("s", "w")
             await pilot.pause()
         asked = [app.layers.summary.is_streamed(request.settings) for request in app.requests]
         assert asked == [without, not without, without]
     full = "8.00 GB do not fit on this disk (7.00 GB free)."
     assert (full in notes) is without
+
+
+async def test_a_hub_model_with_every_score_is_not_downloaded() -> None:
+    scored = {info.name: info.layers for info in REMOTE.types}
+    app = Host(replace(REMOTE, scored=scored))
+    async with app.run_test(size=(80, 24)) as pilot:
+        button = app.layers.query_one("#start", Button)
+        assert "downloads and reads nothing" in app.notes() and "first" not in app.notes()
+        assert f"{button.label}" == "Start scan (s)" and "nothing is read" in app.plan()
+        await pilot.press("f")
+        assert "The scan downloads 8.00 GB first" in " ".join(app.notes().split())
+        assert f"{button.label}" == "Download and scan (s)"
 
 
 @pytest.mark.parametrize(

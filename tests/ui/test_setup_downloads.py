@@ -93,6 +93,20 @@ async def test_a_folder_on_the_web_is_not_downloaded() -> None:
         assert isinstance(asked, ask.LayersRequested) and asked.summary == told
 
 
+async def test_a_cluster_reads_the_hub_itself() -> None:
+    app = host(cluster="auto")
+    async with app.run_test(size=SIZE) as pilot:
+        told = await remote(pilot, app, free=0)
+        assert app.focused is app.setup.query_one("#continue", Button)
+        assert not app.setup.query_one("#download", Button).display
+        app.asked.clear()
+        await pilot.press("d", "w")
+        assert app.asked == []
+        await pilot.press("enter")
+        (asked,) = app.asked
+        assert isinstance(asked, ask.LayersRequested) and asked.summary == told
+
+
 async def test_exact_names_that_come_during_a_download_do_not_end_it() -> None:
     app = host()
     async with app.run_test(size=SIZE) as pilot:

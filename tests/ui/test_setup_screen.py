@@ -35,7 +35,9 @@ async def test_an_enter_while_the_model_is_read_goes_on_when_it_is() -> None:
 async def test_who_types_another_model_meanwhile_goes_nowhere_with_it() -> None:
     app = host(output_dir="/out")
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.press(*"goo", "enter", "enter", "d", "enter")
+        await pilot.press(*"goo", "enter", "enter")
+        app.value("model").focus()
+        await pilot.press("end", "d", "enter")
         assert app.asked == [ask.InspectRequested("goo", ""), ask.InspectRequested("good", "")]
         app.setup.show_summary(summary("good"))
         await pilot.pause()

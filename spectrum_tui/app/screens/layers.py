@@ -46,15 +46,14 @@ class LayersScreen(NamedKeys, Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "scan", "Scan", tooltip="Score every layer of the checked types"),
+        Binding("w", "stream", "No download", tooltip="Scan the model without a download"),
+        Binding("w", "download", "Download", tooltip="Download the model before its scan"),
         Binding("escape", "back", "Back", key_display="esc", tooltip="Back to the model"),
         hidden_key(
             "f",
             "fresh",
             "Start afresh",
             "The next scan computes earlier scores again, or keeps them",
-        ),
-        hidden_key(
-            "w", "download", "Download or not", "Scan a model of the hub without a download"
         ),
         hidden_key("u", "unscored", "Unscored", "List the parameters without a score"),
     ]
@@ -88,8 +87,10 @@ class LayersScreen(NamedKeys, Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "fresh":
             return bool(self.summary.scored)
-        if action == "download":
-            return self.summary.can_be_downloaded and not self.settings.cluster
+        if action in ("download", "stream"):
+            offered = self.summary.can_be_downloaded and not self.settings.cluster
+            streamed = self.summary.is_streamed(self.settings)
+            return offered and streamed is (action == "download")
         if action == "unscored":
             return bool(self.summary.skipped)
         return True
@@ -140,10 +141,17 @@ class LayersScreen(NamedKeys, Screen[None]):
         self.panel.set_fresh(self.fresh)
 
     def action_download(self) -> None:
-        """Choose between a download first and a scan without one."""
-        streamed = self.summary.is_streamed(self.settings)
-        self.settings = replace(self.settings, stream=not streamed, download=streamed)
+        """Have the model downloaded first."""
+        self._choose(stream=False)
+
+    def action_stream(self) -> None:
+        """Have the model scanned without a download."""
+        self._choose(stream=True)
+
+    def _choose(self, *, stream: bool) -> None:
+        self.settings = replace(self.settings, stream=stream, download=not stream)
         self.panel.set_settings(self.settings)
+        self.refresh_bindings()
 
     def action_unscored(self) -> None:
         self.app.push_screen(UnscoredScreen(self.summary.skipped))

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.events import ScreenSuspend
+from textual.events import ScreenResume, ScreenSuspend
 from textual.screen import Screen
 from textual.widgets import Button, Input, Static
 
@@ -29,14 +29,13 @@ from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.found_panel import FoundPanel
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.model_choices import ModelChoices
-from spectrum_tui.app.widgets.setup_form import FIELDS, OF_THE_MODEL, SetupForm
+from spectrum_tui.app.widgets.setup_form import OF_THE_MODEL, SetupForm
 from spectrum_tui.app.widgets.step_bar import StepBar, model_label
 from spectrum_tui.core.files import output_folder
 from spectrum_tui.core.requests import DownloadProgress, Failed, ModelSummary, Ready, Suggestions
 from spectrum_tui.core.saved.steps import step_of
-from spectrum_tui.core.settings import DEMO, OPTIONS, RECIPES, Settings
+from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 
-KEPT_FIELDS = tuple(name for name in FIELDS if OPTIONS[name].kept)
 DOWNLOAD_SECONDS = 0.2
 """Between two looks at a running download."""
 
@@ -95,6 +94,7 @@ class SetupScreen(NamedKeys, Screen[None]):
             "escape", "other", "Other model", key_display="esc", tooltip="Back to the model field"
         ),
         hidden_key("down", "choices", "Choices", "From the model field to the list"),
+        hidden_key("enter", "inspect", "Read on", "Go on to the layers once the model is read"),
     ]
 
     def __init__(
@@ -112,7 +112,7 @@ class SetupScreen(NamedKeys, Screen[None]):
         self._download = download
         self.summary: ModelSummary | None = None
         self._form = SetupForm(settings)
-        self._found = FoundPanel(id="found")
+        self._found = FoundPanel(on_cluster=bool(settings.cluster), id="found")
 
     def compose(self) -> ComposeResult:
         yield StepBar(1)
@@ -128,11 +128,17 @@ class SetupScreen(NamedKeys, Screen[None]):
         self.query_one("#choices").border_title = "Local models and earlier scores"
         self.query_one("#choices").border_subtitle = "↓ from the model field, enter chooses"
         if self.settings.model:
-            self.call_after_refresh(self._inspect)
+            self.call_after_refresh(self.action_inspect)
 
     def show_form(self) -> None:
         """Show the form, whatever was opening."""
         self.remove_class("-opening")
+
+    @on(ScreenResume)
+    def _leave_field(self) -> None:
+        """Keep the cursor out of the field while a model is read, as AUTO_FOCUS does not."""
+        if self.focused is None and self.wants_answer and self.summary is None:
+            self.call_later(self.set_focus, None)
 
     @on(ScreenSuspend)
     def _behind(self) -> None:
@@ -150,18 +156,29 @@ class SetupScreen(NamedKeys, Screen[None]):
         self._form.suggester.known = [*suggestions.models, DEMO]
         self.query_one(ModelChoices).suggest(suggestions)
 
+    @property
+    def wants_answer(self) -> bool:
+        """Whether a model is asked for that is still the one in the field."""
+        return bool(self.settings.model)
+
     def show_summary(self, summary: ModelSummary) -> None:
+        """Show what a model is; nothing of one that the user has taken back meanwhile. An error
+        that is on show stays."""
+        if not self.wants_answer:
+            return
         self.summary = summary
-        self._form.field("model").show_help()
-        self._form.field("revision").show_help()
+        fields = [self._form.field(name) for name in OF_THE_MODEL]
+        for field in fields:
+            if not field.error:
+                field.show_help()
         if self._found.state == "downloading" and not summary.is_local:
             self._found.show_facts(summary)  # the exact names came meanwhile
         else:
             self._found.show_found(summary)
         self._show_found_panel(True)
         self.query_one(StepBar).detail = model_label(summary)
-        waits = self.focused is None or self.focused.id in ("model", "revision", "cancel")
-        if waits and self._found.state == "found":
+        waits = self.focused is None or self.focused.id in (*OF_THE_MODEL, "cancel")
+        if waits and not any(field.error for field in fields) and self._found.state == "found":
             self._found.default.focus()
         goes_on, self._goes_on = self._goes_on, False
         if goes_on and self._found.state == "found":
@@ -169,6 +186,8 @@ class SetupScreen(NamedKeys, Screen[None]):
 
     def open_run(self, folder: Path) -> None:
         """Open the training run that was typed as a model; until it is there, it is being read."""
+        if not self.wants_answer:
+            return
         if self._form.parse("top_percent") is None:  # said beside its field
             self._clear_found()
             return
@@ -181,7 +200,10 @@ class SetupScreen(NamedKeys, Screen[None]):
             self._form.field("model").show_help(text)
 
     def show_failure(self, failed: Failed) -> None:
-        """Put an error beside the field that caused it; on the model where that is unknown."""
+        """Put an error beside the field that caused it; on the model where that is unknown. None of
+        a model that the user has taken back."""
+        if not self.wants_answer:
+            return
         error = failed.error
         self.show_error(error.get("field", ""), error.get("message", ""), error.get("hint", ""))
 
@@ -190,6 +212,7 @@ class SetupScreen(NamedKeys, Screen[None]):
         self.show_form()
         fields = {field.id for field in self.query(Field)}
         field = self._form.field(name if f"field-{name}" in fields else "model")
+        hint = self._form.with_option(name, hint)
         if self._found.state == "downloading" and self.summary is not None:
             self._found.show_found(self.summary)
         elif self.summary is None:
@@ -200,15 +223,7 @@ class SetupScreen(NamedKeys, Screen[None]):
         field.control.focus()
         self.refresh_bindings()
         if field is self._form.field("model"):
-            self._list_models(self._form.typed()[0])
-
-    @work(exclusive=True, group="folders")
-    async def _list_models(self, typed: str) -> None:
-        """List the models in a folder that is none itself."""
-        folder = f"{typed.rstrip('/')}/"
-        found = await self._form.suggester.inside(folder) if typed else ()
-        if models := tuple(one for one in found if one.holds_model):
-            self._form.post_message(self._form.FoldersFound(typed, models))
+            self._form.list_models()
 
     def _poll_download(self) -> None:
         if self._found.state == "downloading":
@@ -224,7 +239,7 @@ class SetupScreen(NamedKeys, Screen[None]):
         if self.summary is not None:
             self.action_continue()
         else:
-            self._inspect()
+            self.action_inspect()
 
     @on(Input.Submitted)
     def value_submitted(self, event: Input.Submitted) -> None:
@@ -245,14 +260,6 @@ class SetupScreen(NamedKeys, Screen[None]):
             for name in OF_THE_MODEL:
                 self._form.field(name).show_help()
 
-    @on(Input.Changed, "#model, #revision, #output_dir")
-    def value_mended(self, event: Input.Changed) -> None:
-        """Clear an error: it is of what stood there; what stands there now is looked at when it is
-        used."""
-        field = self._form.field(event.input.id or "")
-        if field.error:
-            field.show_help()
-
     @on(SetupForm.FoldersFound)
     def folders_found(self, event: SetupForm.FoldersFound) -> None:
         if event.typed == self._form.input("model").value:  # else more was typed meanwhile
@@ -270,7 +277,7 @@ class SetupScreen(NamedKeys, Screen[None]):
         self._form.input("model").focus()
         self._form.input("model").value = event.model
         self._form.input("revision").value = ""
-        self._inspect()
+        self.action_inspect()
 
     @on(ModelChoices.ResultChosen)
     def result_chosen(self, event: ModelChoices.ResultChosen) -> None:
@@ -281,7 +288,7 @@ class SetupScreen(NamedKeys, Screen[None]):
         """Go on to the layers, or say what is missing; what is on the hub is fetched later."""
         settings = self._form.read()
         if self.summary is None:
-            self._inspect()
+            self.action_inspect()
         elif settings is not None:
             self.post_message(LayersRequested(self.summary, settings))
 
@@ -324,8 +331,7 @@ class SetupScreen(NamedKeys, Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("download", "stream"):
-            remote = self.summary is not None and self.summary.can_be_downloaded
-            return remote and self._found.state == "found"
+            return self._found.state == "found" and self._found.offers_download
         if action == "continue":
             busy = not self.is_mounted or self._found.state in ("reading", "downloading")
             return not busy and (self.summary is not None or self._form.typed()[0] != "")
@@ -333,18 +339,19 @@ class SetupScreen(NamedKeys, Screen[None]):
             return self.is_mounted and self._found.state in ("reading", "downloading")
         if action == "other":
             return self.is_mounted and self._found.state == "found"
+        if action == "inspect":
+            return self.is_mounted and self.focused is None and self._found.state == "reading"
         if action == "choices":
             return self.focused is not None and self.focused.id == "model"
         return True
 
     def defaults(self) -> dict[str, Any]:
         """Return what "Keep these as my defaults" keeps: every field that is kept and usable."""
-        settings = self._form.read()
-        return {} if settings is None else {n: getattr(settings, n) for n in KEPT_FIELDS}
+        return self._form.kept()
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _inspect(self) -> None:
+    def action_inspect(self) -> None:
         model, revision = self._form.typed()
         asked = (self.settings.model, self.settings.revision)
         if self._found.state == "reading" and (model, revision) == asked:
@@ -360,28 +367,20 @@ class SetupScreen(NamedKeys, Screen[None]):
         self.summary, self._goes_on = None, False
         self._form.field("model").show_help(f"Reading the headers of {model} …")
         self._found.show_reading(model)
+        self.set_focus(None)  # what is pressed from now on is not meant for the field
         self.refresh_bindings()
         self.post_message(InspectRequested(model, revision))
 
     def _open(self, path: Path) -> None:
-        settings = self._to_open_with()
+        settings = self._form.to_open_with(self.settings)
         if settings is not None:
             film = step_of(path) is not None
             self.post_message(OpenRequested(path, settings, film))
 
     def action_library(self) -> None:
-        settings = self._to_open_with()
+        settings = self._form.to_open_with(self.settings)
         if settings is not None:
             self.post_message(LibraryRequested(settings))
-
-    def _to_open_with(self) -> Settings | None:
-        """Return what the fields say for files that are opened; a device or batch size is of no use
-        to them."""
-        percent = self._form.parse("top_percent")
-        if percent is None:
-            return None
-        revision, folder = self._form.typed()[1], self._form.output_dir()
-        return replace(self.settings, revision=revision, top_percent=percent, output_dir=folder)
 
     def _clear_found(self) -> None:
         self._opening_run = self._goes_on = False

@@ -76,8 +76,11 @@ class FoundPanel(Vertical):
     }
     """
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, *, on_cluster: bool = False, id: str | None = None) -> None:
+        """On a cluster the nodes read a model of the hub: it is not downloaded to this machine."""
         super().__init__(id=id)
+        self._on_cluster = on_cluster
+        self.offers_download = False
         self.state: State = "empty"
         self.facts: list[tuple[str, str]] = []
         self._table = Static()
@@ -116,8 +119,9 @@ class FoundPanel(Vertical):
 
     def show_found(self, summary: ModelSummary) -> None:
         self._become("found", "Found")
-        self.set_class(summary.can_be_downloaded, "-remote")
-        self.set_class(summary.can_be_downloaded and not summary.fits, "-full")
+        self.offers_download = summary.can_be_downloaded and not self._on_cluster
+        self.set_class(self.offers_download, "-remote")
+        self.set_class(self.offers_download and not summary.fits, "-full")
         self.show_facts(summary)
         missing = numbers.size(summary.missing_bytes)
         self.query_one("#download", Button).label = f"Download {missing}"

@@ -28,6 +28,7 @@ LABEL = 13
 NORMS = "Norms start unchecked: 1-D weights all score 1.0 and rank by file order."
 WAITS = ("waits for the exact names", "· s takes back")
 NOTHING_LEFT = ("every score is there,", "nothing is read")
+NOTHING_COMES = "Every score is there: the scan downloads and reads nothing."
 NO_ESTIMATE = "no estimate for {}"
 NOTHING_CHECKED = "Check at least one type."
 
@@ -149,6 +150,7 @@ class Figures(Widget):
             f"{numbers.counted(plan.types, 'type')}{layers} ({share})",
             f"{numbers.counted(plan.types, 'type')}{layers}",
             f"{numbers.counted(plan.types, 'type')}{layers.removesuffix(' parameters')}",
+            f"{numbers.counted(plan.types, 'type')}{layers.rpartition(' · ')[0]}",
         )
         return next((text for text in wordings if len(text) <= self.size.width), wordings[-1])
 
@@ -228,17 +230,24 @@ class PlanPanel(Vertical):
             yield Static(self._unscored(), id="unscored")
 
     def _start(self) -> str:
-        if self.summary.is_local:
+        if self.summary.is_local or self._is_scored:
             return "Start scan (s)"
         without = self.summary.is_streamed(self.settings)
         return "Scan without downloading (s)" if without else "Download and scan (s)"
 
+    @property
+    def _is_scored(self) -> bool:
+        """Whether the checked types have every score, so that no value is needed."""
+        return self.figures.time == NOTHING_LEFT
+
     def _where_from(self) -> Content:
         """Return how the values of a model come that is only on the hub."""
+        if self._is_scored:
+            return Content(NOTHING_COMES)
         missing = numbers.size(self.summary.missing_bytes)
         if not self.summary.is_streamed(self.settings):
             text = f"The scan downloads {missing} first, into the hub's cache."
-            return _note(text, "download", "w", "Without")
+            return _note(text, "stream", "w", "No download")
         where = "the hub" if self.summary.can_be_downloaded else "the web"
         text = f"The scan reads from {where} and keeps no file."
         if self.settings.cluster or not self.summary.can_be_downloaded:
@@ -246,7 +255,7 @@ class PlanPanel(Vertical):
         if self.summary.free is not None and not self.summary.fits:
             free = numbers.size(self.summary.free)
             text = f"{missing} do not fit on this disk ({free} free). {text}"
-        return _note(text, "download", "w", "Download first")
+        return _note(text, "download", "w", "Download")
 
     def _about(self) -> Content:
         summary, settings = self.summary, self.settings
@@ -274,8 +283,19 @@ class PlanPanel(Vertical):
 
     def set_settings(self, settings: Settings) -> None:
         self.settings = settings
-        self.query_one("#start", Button).label = self._start()
-        self.query_one("#where-from", Static).update(self._where_from())
+        self._show_way()
+
+    def _show_way(self) -> None:
+        """Say where the values come from, on the button too, which is as wide as its label."""
+        label = Content(self._start())
+        for button in self.query("#start").results(Button):
+            if button.label != label:
+                button.label = label
+                button.refresh(layout=True)
+        where = self._where_from()
+        for line in self.query("#where-from").results(Static):
+            if line.content != where:
+                line.update(where)
 
     def set_fresh(self, fresh: bool) -> None:
         self.fresh = fresh
@@ -287,6 +307,7 @@ class PlanPanel(Vertical):
     def _show_estimate(self) -> None:
         if self.figures.plan is not None:
             self.figures.time = self._estimate(self.figures.plan)
+            self._show_way()
         note = self._scored()
         for line in self.query("#scored").results(Static):
             if line.content != note:  # an update lays the screen out again

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
@@ -18,7 +18,7 @@ from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.model.folders import Folder
 from spectrum_tui.core.option import Option
 from spectrum_tui.core.scanning.devices import pick_devices
-from spectrum_tui.core.settings import OPTIONS, Settings
+from spectrum_tui.core.settings import DEFAULTS, OPTIONS, Settings
 
 FIELDS = ("model", "revision", "batch_size", "device", "top_percent", "output_dir")
 """The settings with a field, in this order."""
@@ -26,6 +26,9 @@ OF_THE_MODEL = tuple(name for name in FIELDS if OPTIONS[name].changes == "model"
 """The fields that say what is read; the others say how it is scanned."""
 CHECKED = tuple(name for name in FIELDS if OPTIONS[name].check)
 """The fields whose values can be wrong by themselves."""
+KEPT = tuple(name for name in FIELDS if OPTIONS[name].kept)
+"""The fields that the user's defaults can hold."""
+NO_FIELD = "--{} has no field here: start without it, or with another value."
 
 
 class SetupForm(Vertical):
@@ -85,9 +88,15 @@ class SetupForm(Vertical):
 
     @on(Input.Changed)
     def value_changed(self, event: Input.Changed) -> None:
+        """Look again at a value that was wrong. An error of what is only known by using it is
+        cleared: it is of what stood there."""
         name = event.input.id or ""
-        if name not in OF_THE_MODEL and self.field(name).error:
+        if not self.field(name).error:
+            return
+        if name in CHECKED:
             self.read()
+        else:
+            self.field(name).show_help()
 
     @on(Input.Blurred)
     def value_left(self, event: Input.Blurred) -> None:
@@ -128,6 +137,35 @@ class SetupForm(Vertical):
             output_dir=self.output_dir(),
             **checked,
         )
+
+    def to_open_with(self, settings: Settings) -> Settings | None:
+        """Return these settings with what the fields say for files that are opened, to which a
+        device or batch size is of no use; None where that is unusable."""
+        percent = self.parse("top_percent")
+        if percent is None:
+            return None
+        revision, folder = self.typed()[1], self.output_dir()
+        return replace(settings, revision=revision, top_percent=percent, output_dir=folder)
+
+    def kept(self) -> dict[str, Any]:
+        """Return the values that the user's defaults can hold, if every one is usable."""
+        settings = self.read()
+        return {} if settings is None else {name: getattr(settings, name) for name in KEPT}
+
+    def with_option(self, name: str, hint: str) -> str:
+        """Return a hint that also says where a setting comes from that has no field."""
+        given = name in OPTIONS and getattr(self._settings, name) != getattr(DEFAULTS, name)
+        if name in FIELDS or not given:
+            return hint
+        return f"{hint} {NO_FIELD.format(name.replace('_', '-'))}"
+
+    @work(exclusive=True, group="folders")
+    async def list_models(self) -> None:
+        """List the models in the folder that is typed, which is none itself."""
+        typed = self.typed()[0]
+        found = await self.suggester.inside(f"{typed.rstrip('/')}/") if typed else ()
+        if models := tuple(one for one in found if one.holds_model):
+            self.post_message(self.FoldersFound(typed, models))
 
     def output_dir(self) -> str:
         return self.input("output_dir").value.strip() or "."

@@ -105,9 +105,15 @@ def _ranged(file: RemoteFile, start: int, end: int, attempt: Attempt) -> Any:
         raise
     except obstore.exceptions.BaseError as exc:
         raise _refused(file.url, exc) from None
-    if size != file.size or len(data) != end - start:
+    marked = file.is_marked(answer.meta["e_tag"] or "", _modified(answer.meta))
+    if size != file.size or len(data) != end - start or not marked:
         raise changed_there(file)
     return data
+
+
+def _modified(meta: Any) -> str:
+    """Return when an object was written, and its version in a bucket that keeps several."""
+    return f"{meta['last_modified']} {meta['version'] or ''}".strip()
 
 
 def _bytes_of(answer: Any, attempt: Attempt) -> bytes:
@@ -143,7 +149,7 @@ def _asked(url: str, start: int, end: int, attempt: Attempt) -> Part | None:
         data = b""
         if size > start:
             data = _bytes_of(obstore.get(store, path, options=options), attempt)
-        return Part(data, size, tag, f"{meta['last_modified']} {meta['version'] or ''}".strip())
+        return Part(data, size, tag, _modified(meta))
     except (obstore.exceptions.NotFoundError, FileNotFoundError):
         return None
     except obstore.exceptions.GenericError as exc:

@@ -24,7 +24,12 @@ from spectrum_tui.core.errors import HubError, OutputError, SpectrumError
 from spectrum_tui.core.text import safe
 
 _ID = re.compile(r"(?:\b[\w.-]{1,96}\b/)?\b[\w.-]{1,96}\b", re.ASCII)
-_URL = re.compile(r"https?://[^/\s]+/([^/\s]+/[^/\s?#]+)")
+_ADDRESS = re.compile(r"https?://")
+_PAGE = re.compile(
+    r"https?://[^/\s]+/([^/\s]+/[^/\s?#]+)"
+    r"(?:/(?:(?:tree|blob|resolve|raw|commits?|discussions)\b.*)?)?(?:[?#].*)?"
+)
+"""The address of a page of a model on the hub, with its id."""
 _FILE_IN_URL = re.compile(r"/resolve/[^/]+/(.+)$")
 _NOT_A_HUB = "FileMetadataError", "JSONDecodeError", "DecodingError", "TooManyRedirects"
 _RESET = re.compile(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})(?!\d)")
@@ -66,9 +71,11 @@ def validate(model: str) -> None:
 def not_an_id(model: str) -> HubError:
     """Return the error for a `model` that the hub would not accept as an id."""
     hint = "Give a folder that exists, or an id as on huggingface.co: Qwen/Qwen3-0.6B."
-    url = _URL.match(model.strip())
-    if url and is_model_id(url[1]):
-        hint = f"Give the id alone: {url[1]}."
+    page = _PAGE.fullmatch(model.strip())
+    if page and is_model_id(page[1]):
+        hint = f"Give the id alone: {page[1]}."
+    elif _ADDRESS.match(model.strip()):
+        hint = f"Below {endpoint()} are the models of the hub: give an id, or another server."
     message = f"{_shown(model)} is neither a folder nor a model id like org/name."
     return HubError(message, hint, field="model")
 

@@ -51,7 +51,7 @@ from spectrum_tui.core.results.results import (
 from spectrum_tui.core.saved import library, store
 from spectrum_tui.core.scanning.cluster_nodes import ClusterPlan
 from spectrum_tui.core.scanning.cluster_task import Reference
-from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, scan
+from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, reads_nothing, scan
 from spectrum_tui.core.scanning.streaming import (
     check_at_end,
     named,
@@ -81,29 +81,16 @@ def run_scan(
     output = output_folder(settings.output_dir)
     check_metric(settings.metric)
     inspection = _prepared(settings, inspection)
+    plan = plan_of(settings, inspection)
     remove_leftovers(whole_files_folder())
-    with _reader(settings, inspection, cancelled) as reader:
-        yield from _scanned(settings, inspection, reader, output, cancelled, keep)
+    with _reader(plan, inspection, cancelled) as reader:
+        plan = replace(plan, reader=reader)
+        yield from _scanned(settings, inspection, plan, output, cancelled, keep)
 
 
-def _reader(
-    settings: Settings, inspection: Inspection, cancelled: Callable[[], bool]
-) -> AbstractContextManager[RangeReader | None]:
-    """Return what reads the values of a model that is not on this machine, but by the nodes of a
-    cluster, which read for themselves."""
-    here = inspection.summary.is_local or bool(settings.cluster)
-    return nullcontext() if here else streamed(inspection, cancelled)
-
-
-def _scanned(
-    settings: Settings,
-    inspection: Inspection,
-    reader: RangeReader | None,
-    output: Path,
-    cancelled: Callable[[], bool],
-    keep: Callable[[Result], object],
-) -> Iterator[ScanEvent | ResultReady]:
-    plan = make_plan(
+def plan_of(settings: Settings, inspection: Inspection) -> ScanPlan:
+    """Return the plan of a scan of these settings; raises InputError as `make_plan` does."""
+    return make_plan(
         inspection.checkpoint,
         choose_layers(inspection, settings.types),
         device=settings.device,
@@ -112,14 +99,42 @@ def _scanned(
         precision=settings.precision,
         cluster=_cluster(settings, inspection),
     )
+
+
+def needs_no_values(settings: Settings, inspection: Inspection) -> bool:
+    """Return whether every score that is asked for is there, of a model under its exact names: its
+    files are of no use then. Raises InputError as `make_plan` does."""
+    # `preview` is missing while the names are those of the files: other ones may follow.
+    is_exact = inspection.preview is not None
+    return is_exact and not settings.cluster and reads_nothing(plan_of(settings, inspection))
+
+
+def _reader(
+    plan: ScanPlan, inspection: Inspection, cancelled: Callable[[], bool]
+) -> AbstractContextManager[RangeReader | None]:
+    """Return what reads the values of a model that is not on this machine, but by the nodes of a
+    cluster, which read for themselves."""
+    if inspection.summary.is_local or plan.cluster is not None or reads_nothing(plan):
+        return nullcontext()
+    return streamed(inspection, cancelled)
+
+
+def _scanned(
+    settings: Settings,
+    inspection: Inspection,
+    plan: ScanPlan,
+    output: Path,
+    cancelled: Callable[[], bool],
+    keep: Callable[[Result], object],
+) -> Iterator[ScanEvent | ResultReady]:
     outcome = Outcome(notes=plan.notes)
-    plan = replace(plan, reader=reader)
     for event in scan(plan, cancelled=cancelled):
         outcome.add(event)
         if outcome.finished:
             check_at_end(inspection)
         yield event
     outcome.check()
+    reader = plan.reader
     if reader is not None and reader.traffic.nbytes and reader.gives_ranges():
         # For who reads the scores, not for the screen.
         outcome.notes += read_notes(inspection)
@@ -189,7 +204,7 @@ def _prepared(settings: Settings, inspection: Inspection | None) -> Inspection:
         check_writable(output_folder(settings.output_dir))
     streaming = streams(settings, inspection)
     here = inspection.summary.is_local or bool(settings.cluster)  # or where the nodes have it
-    if not streaming and not here:
+    if not (streaming or here or needs_no_values(settings, inspection)):
         raise ScanError(f"{settings.model} is not downloaded yet.", "Download it first.")
     if inspection.summary.naming:
         return inspection

@@ -159,6 +159,15 @@ def auto_batch_size(layers: Sequence[Layer], devices: Sequence[str]) -> tuple[in
     return fitting, (f"{fitting} at a time instead of {most}: {size(free)} of memory is free.",)
 
 
+def reads_nothing(plan: ScanPlan) -> bool:
+    """Return whether earlier scans have left every score of a plan, so that no value is read."""
+    known = _known(plan)
+    works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
+    if not all(work.is_complete for work in works):
+        return False
+    return plan.precision != FAST or not _undecided(works)
+
+
 def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> Iterator[ScanEvent]:
     """Score the planned layers; yields ScanStarted, then each layer's events, then ScanEnded.
 
@@ -368,12 +377,17 @@ def _settle_order(
     cancelled: Callable[[], bool],
 ) -> Iterator[LayerRescored]:
     """Score in float64 what lies too near to another layer of its type to be ranked."""
-    scored = [work for work in works if work.is_complete and not work.problem]
-    close = undecided_in_groups((work.layer.type, work.interval) for work in scored)
-    again = [LayerWork(scored[i].layer, {}) for i in close]
+    again = [LayerWork(layer, {}) for layer in _undecided(works)]
     for event in _run(plan, again, journal, EXACT, state, cancelled):
         if isinstance(event, LayerDone):
             yield LayerRescored(event)
+
+
+def _undecided(works: Sequence[LayerWork]) -> list[Layer]:
+    """Return the layers whose place among those of their type their errors leave open."""
+    scored = [work for work in works if work.is_complete and not work.problem]
+    close = undecided_in_groups((work.layer.type, work.interval) for work in scored)
+    return [scored[i].layer for i in close]
 
 
 def _helpers(plan: ScanPlan, works: Sequence[LayerWork]) -> int:

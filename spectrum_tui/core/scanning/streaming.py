@@ -92,7 +92,7 @@ def streams(settings: Settings, inspection: Inspection) -> bool:
     Raises InputError where both are asked for, HubError for a download of what cannot be.
     """
     summary = inspection.summary
-    if not summary.is_local and settings.stream and settings.download:
+    if settings.stream and settings.download:
         raise InputError(
             "--stream and --download are given.", "Give one of them, or none.", field="model"
         )

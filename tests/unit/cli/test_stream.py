@@ -114,3 +114,34 @@ def test_an_interrupted_download_says_what_is_kept(
 def test_both_ways_are_refused(model: Streamed, capsys: Capture) -> None:
     assert scan(model, "--stream", "--download") == 2
     assert "--stream and --download are given." in capsys.readouterr().err
+
+
+def test_a_model_whose_scores_are_all_there_is_not_downloaded(
+    model: Streamed, tmp_path: Path, capsys: Capture
+) -> None:
+    assert scan(model, "--stream") == 0
+    scores = {path: path.read_bytes() for path in model.out.glob("**/*.json")}
+    model.hub.forget()
+    capsys.readouterr()
+    for way in ((), ("--stream",), ("--download",)):
+        assert scan(model, "--dry-run", *way) == 0
+        told = capsys.readouterr().out.splitlines()
+        assert told[-2] == "nothing is read: every score is there"
+        assert told[-4].endswith("0 B")
+        assert scan(model, *way) == 0
+        said = capsys.readouterr().err
+        assert "every layer was scored already" in said
+        assert "downloading" not in said and "in ranges" not in said
+    assert model.fetched() == 0
+    assert not list((tmp_path / "hub-cache").rglob("*.safetensors"))
+    assert {path: path.read_bytes() for path in scores} == scores
+    assert scan(model, "--dry-run", "--json", "--fresh") == 0
+    assert '"download_bytes": 0' not in capsys.readouterr().out
+
+
+def test_both_ways_are_refused_for_a_model_on_this_machine(
+    model: Streamed, capsys: Capture
+) -> None:
+    for more in ((), ("--dry-run",)):
+        assert main.main(["scan", str(model.folder), "--stream", "--download", *more]) == 2
+        assert "--stream and --download are given." in capsys.readouterr().err

@@ -46,3 +46,9 @@ def test_an_address_is_answered_with_the_id_in_it() -> None:
     with pytest.raises(HubError) as caught:
         hub.validate("https://huggingface.co/Qwen/Qwen3-0.6B/tree/main?x=1")
     assert caught.value.hint == "Give the id alone: Qwen/Qwen3-0.6B."
+
+
+def test_a_folder_below_the_hubs_address_is_not_taken_for_an_id() -> None:
+    with pytest.raises(HubError) as caught:
+        hub.validate("https://huggingface.co/web/org/model")
+    assert caught.value.hint.startswith("Below ") and "id alone" not in caught.value.hint
