@@ -290,7 +290,8 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
     def _say(self) -> None:
         """Say how much it is in all, or what is wrong."""
         methods = tuple(proof_offers.checked(self.methods.offers, Path()))
-        self.query_one("#list").border_title = f"Methods to compare: {len(methods)} checked"
+        for panel in self.query("#list"):  # gone where the screen is left meanwhile
+            panel.border_title = f"Methods to compare: {len(methods)} checked"
         lines = self._lines(methods)
         if self._problem:
             lines[0] = Content.styled(printable(self._problem), "$error")

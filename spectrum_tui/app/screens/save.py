@@ -208,7 +208,7 @@ class SaveScreen(Dialog[Saved | None]):
         self._files.update(_listing(plan.files, order.folder, self._files.size.width))
         self._report.update(plan.report)
         self._experts.display = plan.experts
-        self.query_one("#dialog").set_class(plan.refusal is not None, "-nothing")
+        self.query("#dialog").set_class(plan.refusal is not None, "-nothing")
         if plan.refusal is not None:
             self._show_error(plan.refusal.message, plan.refusal.hint)
 
@@ -270,7 +270,7 @@ class SaveScreen(Dialog[Saved | None]):
     def _show_error(self, message: str, hint: str = "") -> None:
         self._error.update(printable(f"✗ {message} {hint}".strip()) if message else "")
         self._error.set_class(bool(message), "-shown")
-        self.query_one("#dialog").set_class(bool(message), "-refused")
+        self.query("#dialog").set_class(bool(message), "-refused")
 
     @on(Button.Pressed, "#cancel")
     def action_cancel(self) -> None:
