@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum_tui.cli import scan_model
+from spectrum_tui.cli import downloading, scan_model
 from spectrum_tui.cli.main import main
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
@@ -213,7 +213,7 @@ def test_refused_before_the_download_not_after(
         raise AssertionError("downloaded")
 
     monkeypatch.setattr(scan_model, "inspect_model", lambda *_, **__: remote)
-    monkeypatch.setattr(scan_model, "fetch", no_download)
+    monkeypatch.setattr(downloading, "fetch", no_download)
     assert word in refused(capsys, "scan", "org/name", *options)
 
 

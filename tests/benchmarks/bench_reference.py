@@ -28,8 +28,10 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from threadpoolctl import threadpool_limits
 
-from spectrum_tui.core.scoring import svd
+from spectrum_tui.core.scoring import openblas, svd
+from spectrum_tui.core.stored_types import Array, as_numpy
 from tests import oracle
 from tests.benchmarks.machine import describe
 from tests.benchmarks.models import Shape, trained, write_model
@@ -226,13 +228,13 @@ class InMemory:
     values: torch.Tensor
     by_rows: bool = True
 
-    def read_rows(self, start: int, stop: int) -> torch.Tensor:
+    def read_rows(self, start: int, stop: int) -> Array:
         """Rows [start, stop)."""
-        return self.values[start:stop]
+        return as_numpy(self.values[start:stop])
 
-    def read_columns(self, rows: int, start: int, stop: int) -> torch.Tensor:
+    def read_columns(self, rows: int, start: int, stop: int) -> Array:
         """Columns [start, stop) of the first `rows` rows."""
-        return self.values[:rows, start:stop]
+        return as_numpy(self.values[:rows, start:stop])
 
 
 def single(options: argparse.Namespace) -> Iterator[str]:
@@ -240,6 +242,8 @@ def single(options: argparse.Namespace) -> Iterator[str]:
     yield "| matrix | way | seconds | of `svdvals` |"
     yield "|---|---|---:|---:|"
     torch.set_num_threads(options.threads)
+    openblas.library()  # what is loaded later would not be limited
+    threadpool_limits(options.threads, "blas")
     for way in ways_for(torch.randn(256, 256)).values():
         way()  # libraries start up at their first call
     for rows, columns in QUICK_SINGLE if options.quick else SINGLE:

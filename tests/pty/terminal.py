@@ -84,6 +84,14 @@ class Terminal:
             if left <= 0 or not self._read(min(left, 0.1)):
                 raise AssertionError(f"no {pattern!r} on the screen:\n{self.screen()}")
 
+    def wait_for_bytes(self, text: bytes, timeout: float = 20.0) -> None:
+        """Read until this has been received, whatever the screen shows of it."""
+        end = time.monotonic() + timeout
+        while text not in self.received:
+            left = end - time.monotonic()
+            if left <= 0 or not self._read(min(left, 0.1)):
+                raise AssertionError(f"no {text!r} among {len(self.received)} bytes")
+
     def send(self, keys: str) -> None:
         """Type."""
         os.write(self._master, keys.encode())

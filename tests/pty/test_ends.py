@@ -51,6 +51,7 @@ def scanning(tmp_path: Path, model: Path, environment: dict[str, str]) -> Iterat
     """The app in the middle of the long matrix, all small ones done."""
     with Terminal((*PROGRAM, str(model)), environment, cwd=tmp_path) as terminal:
         start_scan(terminal)
+        terminal.wait_for_bytes(b"\x1b]9;4;1;")  # the taskbar is told twice a second
         yield terminal
 
 

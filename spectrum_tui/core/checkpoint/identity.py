@@ -78,11 +78,11 @@ _TAKEN, _SAMPLED, _FILES = "taken as 1", "samples 2", "files 2"
 _HOPS = 4
 
 _DECODING = ("quantization_config", "compression_config", "dtype", "torch_dtype")
-_NAMING = re.compile(
-    r"architectures|model_type|quantization_config|compression_config|transformers_weights"
-    r"|(tie|is|num|n)_\w+|\w+_(size|dim|dims|heads|layers|rank)|\w*experts?\w*"
-)
-"""Fields of a config that classes, names, shapes and experts follow from."""
+_NAMING = ("architectures", "model_type", "transformers_weights", *_DECODING[:2])
+_BEGINS = ("tie_", "is_", "num_", "n_")
+_ENDS = ("_size", "_dim", "_dims", "_heads", "_layers", "_rank")
+"""Fields of a config that classes, names, shapes and experts follow from, and what the names of
+further ones begin and end with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ def deciding(config: Mapping[str, Any], *, decodes: bool) -> str:
         {
             name: value
             for name, value in part.items()
-            if _NAMING.fullmatch(name) and (_is_flat(value) or name in _DECODING)
+            if _decides(name) and (_is_flat(value) or name in _DECODING)
         }
         for part in parts
     ]
@@ -149,6 +149,12 @@ def decoding(config: Mapping[str, Any]) -> str:
     parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
     found = [{name: part[name] for name in _DECODING if name in part} for part in parts]
     return json.dumps([part for part in found if part], sort_keys=True)
+
+
+def _decides(name: str) -> bool:
+    """Return whether classes, names, shapes or experts follow from a field of this name."""
+    named = name in _NAMING or name.startswith(_BEGINS) or name.endswith(_ENDS)
+    return named or "expert" in name
 
 
 def _is_flat(value: object) -> bool:

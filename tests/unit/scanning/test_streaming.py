@@ -297,11 +297,13 @@ def killed_once(model: Streamed, lines: int) -> None:
     model.hub.requests.clear()
     model.hub.delay = 0.004
     child = Forked(lambda: model.scan(inspection, batch_size=2))
-    while _count(journal) < lines and child.alive():
+    latest = time.monotonic() + 30
+    while _count(journal) < lines and child.alive() and time.monotonic() < latest:
         time.sleep(0.002)
     child.send(signal.SIGKILL)
     child.wait()
     model.hub.delay = 0.0
+    _wait_until_quiet(model.hub)
     kept = list(read_entries(journal))
     model.hub.requests.clear()
     events = model.scan(inspection)
@@ -309,6 +311,14 @@ def killed_once(model: Streamed, lines: int) -> None:
     done = [event for event in events if isinstance(event, LayerDone)]
     assert {entry.layer for entry in kept} == {e.layer for e in done if e.resumed and e.bytes > 200}
     assert model.fetched() == sum(event.bytes for event in done if not event.resumed)
+
+
+def _wait_until_quiet(hub: FakeHub) -> None:
+    """Wait until the hub has counted what a killed process had asked for."""
+    seen = -1
+    while seen != len(hub.requests):
+        seen = len(hub.requests)
+        time.sleep(0.1)
 
 
 def _ready(events: list[Any]) -> ResultReady:
