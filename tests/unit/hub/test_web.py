@@ -148,7 +148,7 @@ def test_a_change_within_a_second_is_seen_at_the_end(
     events = run_scan(settings)
     next(event for event in events if isinstance(event, LayerDone))
     changed(repos[REPO])
-    with pytest.raises(ModelChangedError, match="changed during the scan"):
+    with pytest.raises(ModelChangedError):  # by a range, if one comes between write and time
         list(events)
     assert not list(out.rglob("*.json"))
 
