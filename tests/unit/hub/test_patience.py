@@ -14,22 +14,8 @@ from spectrum_tui.core.hub import patience
 from spectrum_tui.core.hub.errors import RateLimitedError, named_wait
 from spectrum_tui.core.hub.patience import LONGEST_WAIT, MOST_WAITS, Patience
 from tests.fake_hub import FakeHub
+from tests.unit.hub.clock import Clock
 from tests.unit.hub.scripts import run
-
-
-class Clock:
-    """Time that passes by sleeping alone."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        """Let them pass."""
-        self.now += seconds
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from tests.hostile_answers import (
     redirect,
     silence,
 )
+from tests.unit.hub.clock import Clock
 
 REPO = "org/large"
 NAME = "model.safetensors"
@@ -63,21 +64,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures are waited for in milliseconds."""
     monkeypatch.setattr(outage, "FIRST_WAIT", 0.002)
     monkeypatch.setattr(outage, "MOST_WAIT", 0.01)
-
-
-class Clock:
-    """Time that passes by sleeping alone."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        """Let them pass."""
-        self.now += seconds
 
 
 @pytest.fixture
