@@ -104,6 +104,34 @@ def test_scores_are_those_of_the_files(
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+@pytest.mark.parametrize("has_room", [True, False])
+def test_wide_matrices_take_no_more_memory_than_others(
+    has_room: bool, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read in strips: what the pool cannot hold lies on the disk meanwhile, or is fetched
+    for each strip."""
+    tensors = {"model.layers.0.mlp.down_proj.weight": torch.randn(64, 700, dtype=torch.bfloat16)}
+    folder = save(tmp_path / "model", tensors)
+    model = stream_from(folder, hub, tmp_path, monkeypatch)
+    wanted = scores(model.local())
+    monkeypatch.setattr(streaming, "SEGMENT", 8192)
+    monkeypatch.setattr(streaming, "POOL", 2 * 8192)
+    monkeypatch.setattr(svd, "CHUNK_ELEMENTS", 64 * 100)
+    monkeypatch.setattr(svd, "STRIP_ELEMENTS", 64 * 100)
+    if not has_room:
+        monkeypatch.setattr(disk, "free_space", lambda folder: 0)
+    events = model.scan()
+    found = scores(events)
+    assert found.keys() == wanted.keys() and len(found) == 1
+    assert next(iter(found.values())) == pytest.approx(next(iter(wanted.values())), rel=1e-9)
+    notes = [event.text for event in events if isinstance(event, ScanNote)]
+    told = [note for note in notes if str(cache_dir()) in note and "fetches its whole" in note]
+    assert len(told) == (not has_room)
+    size = 2 * 64 * 700
+    assert model.fetched() == size if has_room else 4 * size < model.fetched() < 8 * size
+    assert not [path for path in cache_dir().iterdir() if path.name.startswith(".")]
+
+
 def test_every_byte_of_a_matrix_is_fetched_once(model: Streamed) -> None:
     events = model.scan(types=("mlp.down_proj", "self_attn.k_proj"))
     sizes = [event.bytes for event in events if isinstance(event, LayerDone)]
