@@ -39,7 +39,7 @@ PASSING = (408, 500, 502, 503, 504, *range(520, 525))
 away."""
 
 _OUT_OF_REACH = {"OfflineModeIsEnabled", "TransportError", "TimeoutError"}
-_CUT = "ReadError", "WriteError", "RemoteProtocolError"
+_CUT = "ReadError", "WriteError", "RemoteProtocolError", "CutShortError"
 _BAD_TOKEN = "LocalProtocolError", "UnicodeEncodeError"
 """What the HTTP library raises for a token that cannot stand in a header."""
 
@@ -298,8 +298,16 @@ def _after(seconds: float) -> str:
     return f"later: it asks to wait {numbers.counted(math.ceil(seconds / _A_DAY), 'day')}"
 
 
+class CutShortError(ConnectionError):
+    """An answer of which less came from `host` than it announced."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__()
+        self.host = host
+
+
 def named_wait(headers: Mapping[str, str]) -> float:
-    """Seconds that a 429 asks to wait, infinity where it names none.
+    """Seconds that a 429 or a 503 asks to wait, infinity where it names none.
 
     `Retry-After` is in seconds or an HTTP date (RFC 9110, 10.2.3); the hub's own is
     `RateLimit: "api";r=0;t=55`.
