@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import HubError, OutputError, SpectrumError
+from spectrum_tui.core.hub.client_faults import client_fault
 from spectrum_tui.core.text import safe
 
 _ID = re.compile(r"(?:\b[\w.-]{1,96}\b/)?\b[\w.-]{1,96}\b", re.ASCII)
@@ -92,7 +93,8 @@ def endpoint() -> str:
 
     try:
         parts = urlsplit(constants.ENDPOINT)
-        host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+        _ = parts.port
+        host = parts.netloc.rpartition("@")[2]
     except ValueError:  # a port that is no number
         return "HF_ENDPOINT"
     return f"{parts.scheme}://{host}" if parts.scheme and host else "HF_ENDPOINT"
@@ -131,6 +133,8 @@ def _translated(exc: BaseException, repo_id: str, revision: str) -> SpectrumErro
     for link in links:
         if isinstance(link, SpectrumError):
             return link
+    if fault := client_fault(links):
+        return fault
     for rule in (_by_class, _by_status, _by_network, _by_system):
         for link in links:
             error = rule(link, repo_id, revision)

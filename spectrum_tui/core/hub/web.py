@@ -276,6 +276,8 @@ def _read(url: str, start: int, end: int, response: Any, attempt: Attempt) -> Pa
     if response.status_code in PASSING:
         raise_for_status(response)
     headers = response.headers
+    if response.status_code == 416 and start == 0:  # an empty file
+        return Part(b"", 0, headers.get("etag", ""), headers.get("last-modified", ""))
     given = _RANGE.fullmatch(headers.get("content-range", ""))
     if response.status_code != 206 or given is None:
         raise _refused(url, response)

@@ -206,6 +206,15 @@ def test_what_a_folder_lacks_is_said(
     assert "config.json" in caught.value.hint
 
 
+def test_files_without_a_byte_are_said_to_be_damaged(address: str, repos: dict[str, Path]) -> None:
+    (repos[REPO] / "model-00002-of-00002.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+        read_web(address)
+    (repos[REPO] / "model.safetensors.index.json").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"index\.json is not readable JSON"):
+        read_web(address)
+
+
 @pytest.mark.parametrize(
     "address",
     [
