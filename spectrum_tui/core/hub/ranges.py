@@ -21,8 +21,8 @@ from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import Pieces
 from spectrum_tui.core.errors import HubError, SpectrumError
 from spectrum_tui.core.hub.attended import Attempt, Pace, StalledError, attended, attended_pieces
-from spectrum_tui.core.hub.errors import PASSING, RateLimitedError, named_wait, not_a_hub, translate
-from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_hub
+from spectrum_tui.core.hub.errors import PASSING, RateLimitedError, not_a_hub, translate
+from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client
 from spectrum_tui.core.hub.location import (
     TIMEOUT,
     Location,
@@ -292,13 +292,7 @@ class _Range:
             )
         if status == 416:
             raise changed_there(file)
-        if status in PASSING:
-            seconds = named_wait(response.headers)
-            if seconds < float("inf"):
-                host = "" if is_hub(url) else urlsplit(url).hostname or ""
-                raise RateLimitedError(seconds, host, status)
-            raise_for_status(response)
-        if url == file.url and file.commit:  # the hub itself
+        if status in PASSING or (url == file.url and file.commit):  # the latter: the hub itself
             raise_for_status(response)
         if self._refused or status not in _REFUSED:
             raise self._said(url, response)
