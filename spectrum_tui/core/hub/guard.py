@@ -162,6 +162,8 @@ def _on_answer(response: Any) -> None:
     _check_limit(response, where)
     if response.is_redirect and url.startswith("https:"):
         check_downgrade(url, urljoin(url, response.headers.get("location", "")))
+    if "x-xet-cas-url" in response.headers:  # hf_xet takes http:// and local://FOLDER too
+        check_downgrade(url, response.headers["x-xet-cas-url"])
     bounds = _bounds.get()
     _check_commit(response.headers, bounds)
     if response.request.method == "HEAD" and response.status_code < 400:

@@ -128,6 +128,7 @@ def streamed(
             yield reader
     finally:
         ended.set()
+        reader.close()
 
 
 def _remote(inspection: Inspection) -> Mapping[str, RemoteFile]:
