@@ -9,7 +9,6 @@ resume one across calls.
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spectrum_tui.core import disk
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.cache import HubFiles, remember_revision, remove_leftovers
 from spectrum_tui.core.hub.errors import cache_root, disk_full, host, not_the_file, translate
@@ -98,10 +98,7 @@ def free_space() -> int | None:
     place = cache_root()
     while not place.exists() and place != place.parent:
         place = place.parent
-    try:
-        return shutil.disk_usage(place).free
-    except OSError:
-        return None
+    return disk.free_space(place)
 
 
 def _finish(job: _Job) -> None:

@@ -341,11 +341,11 @@ def _run(
     """Score what the layers lack; what went otherwise than planned is added to the notes."""
     todo = [work for work in works if not work.is_complete]
     workers = _workers(plan, todo, journal, precision, state.cluster)
-    try:
-        with reading_ahead(plan.reader, workers):
+    with reading_ahead(plan.reader, workers):
+        try:
             yield from workers.run(cancelled)
-    finally:
-        workers.close()
+        finally:
+            workers.close()  # what is in work reads on
     state.notes += workers.notes
 
 
