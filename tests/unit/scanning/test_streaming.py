@@ -20,7 +20,7 @@ from spectrum_tui.app.screens.result_notes import caveats
 from spectrum_tui.core import disk
 from spectrum_tui.core import hub as hub_room
 from spectrum_tui.core.errors import HubError, InputError, OutputError
-from spectrum_tui.core.events import Fetched, LayerDone, ScanNote
+from spectrum_tui.core.events import Fetched, LayerDone, ScanEnded, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub import outage
 from spectrum_tui.core.hub.ranges import RangeReader
@@ -31,6 +31,7 @@ from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning import cluster_task, streaming
 from spectrum_tui.core.scanning.cluster_task import Reference, WorkOrder, carry_out
+from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.streaming import streams
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.settings import Settings
@@ -248,6 +249,29 @@ def test_a_stop_ends_the_wait_for_a_network(
 
     events = model.scan(found, cancelled=cancelled)
     assert (end(events).reason, end(events).failed) == ("stopped", 0)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_time_that_a_server_asks_for_is_told_and_a_stop_does_not_wait_for_it(
+    status: int, model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the files have changed meanwhile is not asked before."""
+    monkeypatch.setattr(streaming, "TICK", 0.01)
+    found = inspect_model(REPO)
+    model.hub.retry_after = model.hub.busy_for = "300"
+    model.hub.failures["/signed/"] = [0] * 6 + [status] * 1000
+    settings = Settings(model=REPO, stream=True, device="cpu", output_dir=str(model.out))
+    told: list[str] = []
+    ended: list[ScanEnded] = []
+    begin = time.monotonic()
+    for event in run_scan(settings, found, cancelled=lambda: bool(told)):
+        if isinstance(event, Fetched) and event.waited:
+            told.append(event.waited)
+        if isinstance(event, ScanEnded):
+            ended.append(event)
+    assert set(told) == {"The server asks to wait 5 min 00 s."}
+    assert [(one.reason, one.failed) for one in ended] == [("stopped", 0)]
+    assert time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize(
