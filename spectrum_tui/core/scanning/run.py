@@ -244,7 +244,8 @@ class Outcome:
         if self.failed and not self.done:
             layer, reason = next(iter(self.failed.items()))
             raise ScanError(
-                f"None of {counted(len(self.failed), 'layer')} could be scored; {layer}: {reason}.",
+                f"None of {counted(len(self.failed), 'layer')} could be scored; {layer}: "
+                f"{reason.rstrip('.')}.",
                 "Check that the files are the full-precision weights, or download them again.",
             )
 

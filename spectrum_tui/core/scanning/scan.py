@@ -14,7 +14,7 @@ from pathlib import Path
 
 from spectrum_tui.core.checkpoint.file_state import FileState, check_unchanged
 from spectrum_tui.core.checkpoint.headers import Checkpoint
-from spectrum_tui.core.errors import HubError
+from spectrum_tui.core.errors import HubError, OutOfReachError
 from spectrum_tui.core.events import (
     LayerDone,
     LayerFailed,
@@ -189,7 +189,8 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
             done += isinstance(event, LayerDone)
             failed += isinstance(event, LayerFailed)
             yield event
-    check_unchanged(plan.files)
+    with _as_a_stop(state):
+        check_unchanged(plan.files)
     stopped = done + failed < len(plan.layers) or state.gave_up
     yield ScanEnded("stopped" if stopped else "finished", done, failed, tuple(state.notes))
 
@@ -230,12 +231,14 @@ def _events(
 
 @contextmanager
 def _as_a_stop(state: _State) -> Iterator[None]:
-    """Take a network that is gone for a stop of the scan; a server that refuses is an error."""
+    """Take a network or a mount that is gone for a stop of the scan; a server that refuses is an
+    error."""
     try:
         yield
-    except GivenUpError as exc:
+    except (GivenUpError, OutOfReachError) as exc:
+        if not state.gave_up:
+            state.notes.append(f"{exc} {KEPT}")
         state.gave_up = True
-        state.notes.append(f"{exc} {KEPT}")
     except HubError as exc:
         if "are kept" not in exc.hint:
             exc.hint = f"{exc.hint} {KEPT}".strip()
