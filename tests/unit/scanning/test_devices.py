@@ -22,7 +22,7 @@ from spectrum_tui.core.scanning.devices import (
     pick_devices,
 )
 from spectrum_tui.core.scanning.layers import held_bytes, how_many_fit, memory_need
-from spectrum_tui.core.scanning.scan import auto_batch_size, make_plan
+from spectrum_tui.core.scanning.plan import auto_batch_size, make_plan
 from spectrum_tui.core.scoring import svd
 from tests.checkpoints import experts, llama, save
 from tests.scans import is_matrix, layers_of
