@@ -12,7 +12,8 @@ from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.hub import attended, patience, remote, web
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.web import is_web_folder, read_web, web_name
-from spectrum_tui.core.model.inspection import called, inspect_model
+from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.model.named import called
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan

@@ -151,7 +151,7 @@ def test_the_batch_is_what_memory_allows(
     needs = sorted((memory_need(layer) for layer in layers), reverse=True)
 
     def with_free(free: float) -> tuple[int, tuple[str, ...]]:
-        monkeypatch.setattr("spectrum_tui.core.scanning.scan.free_memory", lambda device: int(free))
+        monkeypatch.setattr("spectrum_tui.core.scanning.plan.free_memory", lambda device: int(free))
         return auto_batch_size(layers, ("cpu",))
 
     assert with_free(1e12) == (8, ())
