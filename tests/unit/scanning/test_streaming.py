@@ -419,6 +419,7 @@ def test_what_a_killed_scan_has_left_is_deleted_by_the_next_one(model: Streamed)
     (place / "dead").mkdir(parents=True)
     (place / "dead" / "shard").write_bytes(b"1")
     (place / "dead.lock").touch()
+    (place / "dead-before-its-first-file.lock").touch()
     with WholeFiles(RangeReader({}), place).opened() as alive:
         alive._folder.mkdir()
         (alive._folder / "shard").write_bytes(b"2")
