@@ -3,11 +3,11 @@
 They come before plain ranges because chunks are stored compressed: SmolLM2-135M, which is bf16, in
 87 % of its bytes, float32 in 95 %, float16 and fp8 as they are. All of SmolLM2 over a line with
 30 ms of latency, eight ranges of 1.5 MiB at a time, took 9.4 s against 10.8 s at 25 MB/s and 2.4
-against 2.7 s at 100 MB/s; 1 s more of the processor a GB, and 75 MB of memory in a scan. Where
-nothing limits, plain ranges are faster, 776 against 526 MB/s over the loopback: each range asks
-twice, for its chunks and for their bytes. So both ways are tried: in scans at 10 and 25 MB/s ranges
-came at 1.07 to 1.17 of the speed of plain ones, with 0.2 s of latency at 100 MB/s at 0.77, whatever
-else the machine did.
+against 2.7 s at 100 MB/s; 1 s more of the processor a GB, and 80 to 100 MB of memory in a scan.
+Where nothing limits, plain ranges are faster, 776 against 526 MB/s over the loopback: each range
+asks twice, for its chunks and for their bytes. So both ways are tried: in scans at 10 and 25 MB/s
+ranges came at 1.07 to 1.17 of the speed of plain ones, with 0.2 s of latency at 100 MB/s at 0.77,
+whatever else the machine did.
 
 hf_xet checks the lengths of chunks and not their hashes: a bit that was changed on the way comes
 through. So it verifies no more than plain ranges do, and the provenance says the same. The bounds
@@ -198,7 +198,7 @@ def _session() -> Any:
     from huggingface_hub import constants
 
     # It writes its log and folders here, and where it cannot, its log to stdout.
-    folder = Path(constants.HF_XET_CACHE) / "logs"
+    folder = Path(constants.HF_XET_CACHE).expanduser() / "logs"
     disk.make_folder(folder)
     disk.probe(folder)
     from hf_xet import XetConfig, XetSession

@@ -319,6 +319,20 @@ def test_the_faster_way_is_kept(
         store.took(nbytes, 9.0, by_xet=is_kept)
 
 
+def test_its_log_lies_in_the_home_that_a_person_names(
+    reader: RangeReader,
+    cas: FakeCas,
+    shard: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(constants, "HF_XET_CACHE", "~/elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert read(reader, 0, 20_000) == shard.read_bytes()[:20_000] and cas.requests
+    assert (tmp_path / "elsewhere" / "logs").is_dir() and not (tmp_path / "~").exists()
+
+
 def test_more_bytes_than_were_asked_for_are_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
     class Group:
         def download_stream(self, info: object, start: int, end: int) -> list[bytes]:
