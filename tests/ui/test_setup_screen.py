@@ -217,6 +217,7 @@ async def test_an_error_goes_when_the_model_changes() -> None:
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press(*"goo", "enter")
         app.setup.show_error("model", "There is no goo.")
+        await until(pilot, lambda: app.field("model").error)
         await pilot.press("d")
         assert app.field("model").error == ""
 

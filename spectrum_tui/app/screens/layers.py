@@ -14,6 +14,7 @@ from textual.screen import Screen
 from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.messages import RecountRequested, ScanRequested
 from spectrum_tui.app.screens.unscored import UnscoredScreen
+from spectrum_tui.app.unasked import by_itself
 from spectrum_tui.app.widgets.found_panel import parameters_of
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.layer_tree import LayerTree
@@ -132,6 +133,7 @@ class LayersScreen(NamedKeys, Screen[None]):
         if self._scan_when_refined:
             self._wait_for_names(False)
             if self.tree_view.checked == before:
+                by_itself(self)
                 self.action_scan()
             else:
                 self.notify("Some names have changed: look again, then press s.", timeout=10)

@@ -24,6 +24,7 @@ from spectrum_tui.app.messages import (
     LibraryRequested,
     OpenRequested,
 )
+from spectrum_tui.app.unasked import by_itself
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.found_panel import FoundPanel
@@ -170,6 +171,8 @@ class SetupScreen(NamedKeys, Screen[None]):
         that is on show stays."""
         if not self.wants_answer:
             return
+        if self._found.state == "downloading" and summary.is_local:
+            by_itself(self)
         self.summary = summary
         fields = [self._form.field(name) for name in OF_THE_MODEL]
         for field in fields:
@@ -186,6 +189,7 @@ class SetupScreen(NamedKeys, Screen[None]):
             self._found.default.focus()
         goes_on, self._goes_on = self._goes_on, False
         if goes_on and self._found.state == "found":
+            by_itself(self)
             self.action_continue()
 
     def open_run(self, folder: Path) -> None:
@@ -212,7 +216,11 @@ class SetupScreen(NamedKeys, Screen[None]):
         self.show_error(error.get("field", ""), error.get("message", ""), error.get("hint", ""))
 
     def show_error(self, name: str, message: str, hint: str = "") -> None:
-        """Show an error beside a field, and give up what was going on."""
+        """Show an error beside a field, and give up what was going on. Who types in another field
+        meanwhile goes on there."""
+        by_itself(self)
+        waited = self._found.state in ("reading", "downloading")
+        types_on = waited and isinstance(self.focused, Input)
         self.show_form()
         fields = {field.id for field in self.query(Field)}
         field = self._form.field(name if f"field-{name}" in fields else "model")
@@ -224,7 +232,8 @@ class SetupScreen(NamedKeys, Screen[None]):
         if self._form.field("model") is not field:
             self._form.field("model").show_help()
         field.show_error(message, hint)
-        field.control.focus()
+        if not types_on:
+            field.control.focus()
         self.refresh_bindings()
         if field is self._form.field("model"):
             self._form.list_models()

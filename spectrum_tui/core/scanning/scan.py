@@ -39,6 +39,7 @@ from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.platforms import cores
+from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning import libraries
 from spectrum_tui.core.scanning.cluster import Cluster, ClusterWorkers, opened
 from spectrum_tui.core.scanning.cluster_nodes import (
@@ -260,9 +261,11 @@ def _follow(
     for entries, ours in turn(lock, new_entries, cancelled):
         yield from followed.take(entries)
         state.gave_up = not ours
+    if not state.gave_up:
+        yield from followed.take(_known(plan).values())
+    state.notes += map(UNHASHED.format, followed.ranges)
     if state.gave_up:
         return
-    yield from followed.take(_known(plan).values())
     left = sum(not work.is_complete for work in works)
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 
