@@ -186,6 +186,17 @@ async def test_a_hub_model_is_scanned_with_or_without_a_download(
     assert (full in notes) is without
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_the_time_over_a_network_is_that_of_computing(size: tuple[int, int]) -> None:
+    for summary, said in ((REMOTE, True), (SUMMARY, False)):
+        app = Host(summary, Settings(device="cpu"))
+        app.layers.set_ready(READY)
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            assert "about 4 min" in app.plan()
+            assert ("computing" in app.plan()) is said
+
+
 async def test_a_hub_model_with_every_score_is_not_downloaded() -> None:
     scored = {info.name: info.layers for info in REMOTE.types}
     app = Host(replace(REMOTE, scored=scored))

@@ -11,7 +11,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.events import ScreenResume, ScreenSuspend
+from textual.events import Resize, ScreenResume, ScreenSuspend
 from textual.screen import Screen
 from textual.widgets import Button, Input, Static
 
@@ -37,6 +37,8 @@ from spectrum_tui.core.requests import DownloadProgress, Failed, ModelSummary, R
 from spectrum_tui.core.saved.steps import step_of
 from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 
+SLIM = 72
+"""Columns below which the help beside a field takes up to three lines."""
 DOWNLOAD_SECONDS = 0.2
 """Between two looks at a running download."""
 
@@ -71,6 +73,14 @@ class SetupScreen(NamedKeys, Screen[None]):
         &.-wide #found.-found.-remote > #found-actions { layout: vertical; height: auto; }
         &.-wide #found.-found.-remote > #found-actions > Static { display: none; }
         &.-wide.-high #found.-found.-remote #continue { margin: 0 0 1 0; }
+        &.-slim Field { grid-size: 2; grid-columns: 15 1fr; }
+        &.-slim Field > .field--help { display: none; }
+        &.-slim Field.-stacked > .field--help { display: block; }
+        &.-slim Field.-error > .field--help {
+            display: block; column-span: 2; padding: 0 0 0 16;
+        }
+        &.-slim #found.-found.-remote > #found-actions { layout: vertical; height: auto; }
+        &.-slim #found.-found.-remote > #found-actions > Static { display: none; }
         &.-wide Field { grid-columns: 15 35 1fr; }
         &.-wide Field.-stacked { grid-columns: 15 1fr; }
         & > #opening { display: none; height: 1fr; content-align: center middle; }
@@ -130,6 +140,10 @@ class SetupScreen(NamedKeys, Screen[None]):
         self.query_one("#choices").border_subtitle = "↓ from the model field, enter chooses"
         if self.settings.model:
             self.call_after_refresh(self.action_inspect)
+
+    def on_resize(self, event: Resize) -> None:
+        """Leave out the help where it would take the room of what was found."""
+        self.set_class(event.size.width < SLIM, "-slim")
 
     def show_form(self) -> None:
         """Show the form, whatever was opening."""

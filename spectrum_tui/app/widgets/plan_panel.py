@@ -104,6 +104,8 @@ class Figures(Widget):
     plan: reactive[CheckedTypes | None] = reactive(None)
     time: reactive[tuple[str, str]] = reactive(("", ""))
     problem: reactive[str] = reactive("")
+    remote: reactive[bool] = reactive(False)
+    """Whether the values come over a network, whose time is not known before."""
     waits: reactive[bool] = reactive(False)
     """Whether a scan was asked for that cannot begin yet."""
 
@@ -125,15 +127,16 @@ class Figures(Widget):
             ("", f"{numbers.percent(plan.share)} of the model"),
             ("", share),
             ("to read", "–" if self.time == NOTHING_LEFT else numbers.size(plan.nbytes)),
-            ("time", self._strong(about)),
+            ("computing" if self.remote and device else "time", self._strong(about)),
             ("", self._strong(device)),
         )
 
     def _two_lines(self, plan: CheckedTypes) -> Content:
         time, where = self._when()
         read, brief = f"{numbers.size(plan.nbytes)} to read", self._strong(time)
-        long = self._strong(f"{time} {where}".strip())
-        ways: list[list[Words]] = [[read, long], [read, brief], [brief]]
+        what = f"{time} of computing" if self.remote and where else time
+        long, medium = self._strong(f"{what} {where}".strip()), self._strong(what)
+        ways: list[list[Words]] = [[read, long], [read, medium], [read, brief], [brief]]
         if self.time == NOTHING_LEFT:
             ways = [[long]]
         second = first_fitting(ways, self.size.width)
@@ -211,6 +214,7 @@ class PlanPanel(Vertical):
         figures = Figures()
         figures.set_reactive(Figures.plan, self._left)
         figures.set_reactive(Figures.time, self._estimate())
+        figures.set_reactive(Figures.remote, not self.summary.is_local)
         return figures
 
     @property

@@ -16,6 +16,7 @@ from spectrum_tui.core.checkpoint.file_state import FileState, check_unchanged
 from spectrum_tui.core.checkpoint.headers import Checkpoint
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.events import (
+    KEPT,
     LayerDone,
     LayerFailed,
     LayerRescored,
@@ -70,8 +71,6 @@ from spectrum_tui.core.scanning.speed import usual_shape, worker_rate
 from spectrum_tui.core.scanning.streaming import reading_ahead
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST, TORCH_ON_CPU
-
-KEPT = "Finished scores are kept: the same command goes on from there."
 
 FOLLOWS = "its scores are shown as they come, and layers that it leaves are scored here"
 
@@ -223,20 +222,22 @@ def _events(
         yield from _follow(plan, works, lock, state, cancelled)
         if state.gave_up:
             return
-    with Journal(plan.journal) as journal, _as_a_stop(state):
+    with Journal(plan.journal) as journal, _as_a_stop(state, cancelled):
         yield from _run(plan, works, journal, plan.precision, state, cancelled)
         if plan.precision == FAST:
             yield from _settle_order(plan, works, journal, state, cancelled)
 
 
 @contextmanager
-def _as_a_stop(state: _State) -> Iterator[None]:
-    """Take a network that is gone for a stop of the scan; a server that refuses is an error."""
+def _as_a_stop(state: _State, cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Take a network that is gone for a stop of the scan, with a note unless it was cancelled; a
+    server that refuses is an error."""
     try:
         yield
     except GivenUpError as exc:
         state.gave_up = True
-        state.notes.append(f"{exc} {KEPT}")
+        if not cancelled():
+            state.notes.append(f"{exc} {KEPT}")
     except HubError as exc:
         if "are kept" not in exc.hint:
             exc.hint = f"{exc.hint} {KEPT}".strip()
