@@ -69,7 +69,11 @@ class ScanSummary(Vertical):
         & > #scan-bar { width: 1fr; height: 1; }
         & > #scan-bar > Bar { width: 1fr; }
         & > #scan-figures { height: 2; }
-        & > #scan-figures > #layers { width: 1.4fr; }
+        & > #scan-figures > #layers { width: 1.5fr; }
+        & > #scan-figures > #elapsed { width: 1.1fr; }
+        & > #scan-figures > #eta { width: 1.2fr; }
+        & > #scan-figures > #bytes { width: 0.9fr; }
+        & > #scan-figures > #memory { width: 0.8fr; }
         & > #scan-note { height: auto; color: $foreground 80%; }
         & > #scan-actions { height: 1; display: none; }
         & > #scan-actions > Button { margin: 0 2 0 0; }
