@@ -40,7 +40,10 @@ class LayersScreen(NamedKeys, Screen[None]):
             & #figures-row { layout: vertical; }
             & Figures { height: 8; width: 100%; }
             & Static { margin: 1 0 0 0; }
-            & #about { display: block; margin: 0 0 1 0; color: $foreground; }
+            & #about {
+                display: block; margin: 0 0 1 0; color: $foreground;
+                text-wrap: nowrap; text-overflow: ellipsis;
+            }
             & Button { width: 100%; margin: 1 0 0 0; }
         }
     }

@@ -70,6 +70,8 @@ class SetupScreen(NamedKeys, Screen[None]):
         &.-wide.-high Field { margin: 0 0 1 0; }
         &.-wide.-high #field-output_dir { margin: 0; }
         &.-wide.-high #found.-found #found-groups { display: block; }
+        &.-wide #found.-downloading > #found-actions,
+        &.-slim #found.-downloading > #found-actions,
         &.-wide #found.-found.-remote > #found-actions { layout: vertical; height: auto; }
         &.-wide #found.-found.-remote > #found-actions > Static { display: none; }
         &.-wide.-high #found.-found.-remote #continue { margin: 0 0 1 0; }
