@@ -12,7 +12,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -73,7 +73,7 @@ class FakeHub:
     are answered as by the real hub: with a redirect to another host, whose addresses are good for
     so long; `cut_each` then closes each connection to it after so many bytes of a body. `rate` are
     the bytes a second that all connections share; `web_marks` what a folder on the web says of a
-    file besides its size.
+    file besides its size; `announced` more headers of a large file.
     """
 
     repos: Mapping[str, Path]
@@ -91,6 +91,7 @@ class FakeHub:
     cut_each: int = 0
     rate: float = 0.0
     web_marks: tuple[str, ...] = ("ETag", "Last-Modified")
+    announced: Callable[[Path], Headers] = lambda path: {}
     requests: list[Request] = field(default_factory=list)
     bytes_sent: int = 0
     _server: ThreadingHTTPServer | None = None
@@ -134,6 +135,7 @@ class FakeHub:
         self.bytes_sent, self.delay, self.no_ranges, self.signed_seconds = 0, 0.0, False, 0.0
         self.stalled, self.retry_after, self.cut_each, self.rate = "", "7", 0, 0.0
         self.busy_for, self.web_marks = "", ("ETag", "Last-Modified")
+        self.announced = lambda path: {}
 
     def fetched(self, name: str) -> list[Request]:
         """The requests that were for the contents of the file `name`."""
@@ -318,6 +320,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": etag, "X-Repo-Commit": hub.commit(repo), "Accept-Ranges": "bytes"}
         if name.endswith(_IS_LFS):
             headers |= {"X-Linked-ETag": etag, "X-Linked-Size": str(path.stat().st_size)}
+            headers |= hub.announced(path)
             if hub.signed_seconds:
                 self._answer(302, b"", {**headers, "Location": hub.signed(repo, name)})
                 return

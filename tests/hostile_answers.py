@@ -90,6 +90,28 @@ def part_drip(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(PAUSE)
 
 
+def halved(handler: BaseHTTPRequestHandler) -> None:
+    """Half of the range that was asked for, without a length, as HTTP/1.0 has it."""
+    first, last = _asked(handler)
+    handler.send_response(206)
+    handler.send_header("Content-Range", f"bytes {first}-{last}/{_size(handler)}")
+    handler.end_headers()
+    handler.wfile.write(_path(handler).read_bytes()[first : (first + last) // 2])
+    handler.close_connection = True
+
+
+def packed_part(how: str) -> Answer:
+    """The range that was asked for, said to be packed in a way that nobody asked for."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        first, last = _asked(handler)
+        given = f"bytes {first}-{last}/{_size(handler)}"
+        data = _path(handler).read_bytes()[first : last + 1]
+        plain(data, 206, Content_Range=given, Content_Encoding=how)(handler)
+
+    return answer
+
+
 def nothing(handler: BaseHTTPRequestHandler) -> None:
     """The head of the range that was asked for, and not one byte of it."""
     first, last = _asked(handler)
@@ -102,15 +124,19 @@ def nothing(handler: BaseHTTPRequestHandler) -> None:
 
 def _asked(handler: BaseHTTPRequestHandler) -> tuple[int, int]:
     first, _, last = handler.headers["Range"].removeprefix("bytes=").partition("-")
-    return int(first), int(last)
+    return int(first), min(int(last), _size(handler) - 1)
 
 
 def _size(handler: BaseHTTPRequestHandler) -> int:
-    """The size of the file that is asked for; of all hubs."""
+    return _path(handler).stat().st_size
+
+
+def _path(handler: BaseHTTPRequestHandler) -> Path:
+    """The file that is asked for; of all hubs."""
     repos: dict[str, Path] = handler.owner.repos  # type: ignore[attr-defined]
     name = handler.path.partition("?")[0].rpartition("/")[2]
     repo = next(repo for repo in repos if f"/{repo}/" in handler.path)
-    return (repos[repo] / name).stat().st_size
+    return repos[repo] / name
 
 
 def head_drip(handler: BaseHTTPRequestHandler) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spectrum_tui.core.memory.budget import parse_way, way_text
 from spectrum_tui.core.memory.estimate import Estimate, MemoryTable
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import Training
+from spectrum_tui.core.memory.ways import parse_way, way_text
 from spectrum_tui.core.policy_values import Budget
 from spectrum_tui.core.recipes.choice import Choice, Tiers
 from spectrum_tui.core.results.policy import Policy

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from spectrum_tui.core.config import read_config
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.memory.budget import filled, parse_way
 from spectrum_tui.core.memory.presets import Training
+from spectrum_tui.core.memory.ways import parse_way
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.results.policy import Policy, policy_of
@@ -22,6 +22,8 @@ _MOST_SHOWN = 3
 def policy_for(settings: Settings, selection: Selection, tiers: Tiers = Tiers()) -> Policy:  # noqa: B008 - frozen
     """Return the policy, its budget filled; raises SpectrumError for one that these scores do not
     allow. Layers of a recipe's policy that are not here are said."""
+    from spectrum_tui.core.memory.budget import filled  # later: a scan needs no estimates
+
     policy = policy_of(settings)
     way_of(settings, tiers)  # said also where no budget needs it
     tell_unmatched(selection.unknown(policy), settings)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from spectrum_tui.cli.choosing import tell_unmatched, way_of
 from spectrum_tui.cli.downloading import downloaded
-from spectrum_tui.cli.output import say_frozen, say_too_small
 from spectrum_tui.cli.status_line import StatusLine
-from spectrum_tui.core.errors import SelectionError
 from spectrum_tui.core.events import (
     Fetched,
     LayerDone,
@@ -26,28 +22,16 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
-from spectrum_tui.core.files import (
-    OutputFiles,
-    cache_note,
-    check_writable,
-    output_folder,
-    usable_cache,
-    write_text,
-)
+from spectrum_tui.core.files import cache_note, check_writable, output_folder, usable_cache
 from spectrum_tui.core.hub import Patience
-from spectrum_tui.core.memory.budget import filled
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, inspect_model
-from spectrum_tui.core.numbers import count, counted, duration, finite, part_of, scored_text, size
-from spectrum_tui.core.recipes.choice import Choice, Tiers
-from spectrum_tui.core.recipes.kinds import DEFAULT_KIND
-from spectrum_tui.core.recipes.policy_line import OPENING, policy_line
-from spectrum_tui.core.recipes.writing import drafted
+from spectrum_tui.core.numbers import count, counted, duration, part_of, size
+from spectrum_tui.core.recipes.choice import Tiers
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.names import unmatched
 from spectrum_tui.core.results.policy import policy_of
 from spectrum_tui.core.results.results import Result
-from spectrum_tui.core.results.selection import Selection, check_rule
-from spectrum_tui.core.saved import store
+from spectrum_tui.core.results.selection import check_rule
 from spectrum_tui.core.scanning.run import match_types, needs_no_values, run_scan
 from spectrum_tui.core.scanning.streaming import named, streams
 from spectrum_tui.core.settings import METRIC, Settings, check_metric
@@ -76,25 +60,15 @@ def _scan(settings: Settings, signals: TerminalSignals, put_data: Callable[[obje
         return _interrupted(scan.progress.snapshot(), fresh=bool(settings.since))
     if result is None:
         return 1
-    files = store.files_of(result, output)
-    selection = Selection(result)
-    try:
-        policy = filled(policy_of(settings), selection, Tiers())
-        choice = Choice(selection=selection, policy=policy, allow_missing=settings.allow_missing)
-        recipe = drafted(DEFAULT_KIND, choice)[0]
-    except SelectionError:
-        say(f"the scores are in {files.scores}")
-        raise
-    path = files.ending(recipe.ending)
-    write_text(path, recipe.text)
-    say_too_small(selection, policy)
-    say_frozen(choice)
-    signals.over(f"{inspection.summary.name}: {_scored(result)}.")
+    from spectrum_tui.cli.scan_files import write_files  # 30 ms, which no score waits for
+
+    written = write_files(result, settings, output)
+    signals.over(f"{inspection.summary.name}: {written.said}.")
     if settings.json:
-        put_data(_as_json(choice, files, path, settings))
+        put_data(written.as_json(settings))
     else:
-        put("".join(f"{one}\n" for one in (files.scores, files.sorted_scores, path)))
-    say(_scored(result))
+        put("".join(f"{one}\n" for one in written.paths))
+    say(written.said)
     return 1 if scan.progress.snapshot().failed else 0
 
 
@@ -286,52 +260,3 @@ def _interrupted(state: Snapshot, *, fresh: bool = False) -> int:
         same = "the same command without --fresh" if fresh else "the same command"
         say(f"interrupted: {done} kept; {same} goes on from there")
     return 130
-
-
-def _scored(result: Result) -> str:
-    failed = len(result.scores.problems)
-    return scored_text(len(result.scores) - failed, failed)
-
-
-def _as_json(
-    choice: Choice, files: OutputFiles, recipe: Path, settings: Settings
-) -> dict[str, Any]:
-    """Return what `scan --json` prints. A score that is infinite is null with "infinite": true,
-    since strict JSON has no Infinity; among the matrices of a layer it is null. As in the score
-    files, "snr" is the value in the metric that ranks, which "metric" names."""
-    result = choice.selection.result
-    scores = result.scores
-    mask = choice.selection.trained(choice.policy)
-    rows = []
-    for i, layer in enumerate(scores.layers):
-        score = float(scores.values[i])
-        row: dict[str, Any] = {
-            "layer": layer,
-            "type": scores.type_names[scores.type_ids[i]],
-            "snr": finite(score),
-            "trains": bool(mask[i]),
-            "metrics": {name: finite(column.values[i]) for name, column in scores.metrics.items()},
-        }
-        if math.isinf(score):
-            row["infinite"] = True
-        if i in scores.problems:
-            row["problem"] = scores.problems[i]
-        if i in scores.parts:
-            parts = scores.parts[i]
-            row["matrices"] = {label: finite(x) for label, x in parts}
-        rows.append(row)
-    return {
-        "model": result.provenance.model,
-        "revision": result.provenance.revision,
-        "naming": result.provenance.naming,
-        "notes": list(result.provenance.notes),
-        "metric": result.scores.metric,
-        "top_percent": settings.top_percent,
-        "policy": policy_line(choice.policy, scores.metric).removeprefix(OPENING),
-        "files": {
-            "scores": str(files.scores),
-            "sorted": str(files.sorted_scores),
-            "yaml": str(recipe),
-        },
-        "layers": rows,
-    }

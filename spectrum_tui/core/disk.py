@@ -1,8 +1,8 @@
 """The file system, as everything that is kept or written goes through it.
 
-Every access of ours to the output and to the cache is one of `os`, called from here or from
-`platforms`, so that a test can let any of them fail. All functions raise OSError; `files` makes
-lines for the user of it.
+Every access of ours to the output and to the cache is one of `os`, called from here, from
+`file_locks` or `platforms`, so that a test can let any of them fail. All functions raise OSError;
+`files` makes lines for the user of it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -253,7 +254,7 @@ def _read_all(handle: int, most: int = -1) -> bytes:
     return bytes(found)
 
 
-def write_all(handle: int, data: bytes) -> None:
+def write_all(handle: int, data: bytes | memoryview) -> None:
     """Write all of the data: an almost full disk accepts part of it before OSError is raised."""
     view = memoryview(data)
     while view:
@@ -341,6 +342,41 @@ class GrowingFile:
         if self._handle >= 0:
             os.close(self._handle)
         self._handle = -1
+
+
+class ScratchFile:
+    """A file of the cache that no other process finds, and that is gone with this one however it
+    ends; raises OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        make_folder(folder)
+        path, by_itself = _beside(folder / "scratch"), open_flags("O_TEMPORARY")
+        self._handle = open_kept(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | by_itself)
+        if not by_itself:  # Windows deletes such a file at its end, and no open one before
+            os.unlink(path)
+
+    def write(self, start: int, data: memoryview) -> None:
+        """Put all of the data there."""
+        os.lseek(self._handle, start, os.SEEK_SET)
+        write_all(self._handle, data)
+
+    def read_into(self, start: int, target: memoryview) -> None:
+        """Fill the buffer from there."""
+        os.lseek(self._handle, start, os.SEEK_SET)
+        target[:] = _read_all(self._handle, len(target))
+
+    def close(self) -> None:
+        """Give its room back."""
+        os.close(self._handle)
+
+
+def free_space(folder: Path) -> int | None:
+    """Return the free bytes of the disk that a folder is on; None where the system does not
+    tell."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
 
 
 def rewrite(handle: int, data: bytes) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +20,11 @@ import pytest
 pytest.importorskip("ray")
 
 from spectrum_tui.cli.main import main
-from spectrum_tui.core.errors import ScanError
+from spectrum_tui.core.errors import InputError, ScanError
 from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, ScanEnded, ScanEvent
 from spectrum_tui.core.journal.journal import read_journal
 from spectrum_tui.core.requests import ResultReady
-from spectrum_tui.core.scanning import ray_cluster
+from spectrum_tui.core.scanning import ray_cluster, ray_connection
 from spectrum_tui.core.scanning.cluster_task import Reference, WorkOrder
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
@@ -223,7 +226,7 @@ def test_the_node_that_a_driver_goes_through_is_lost(monkeypatch: pytest.MonkeyP
         connected.append(address)
         through.append(two)
 
-    monkeypatch.setattr(ray_cluster, "_connect", connect)
+    monkeypatch.setattr(ray_cluster, "connect", connect)
     monkeypatch.setattr(ray_cluster.RayCluster, "_hears", lambda self: True)
     cluster = ray_cluster.RayCluster(ray, "auto")
     assert [node.id for node in cluster.nodes()] == [one, two]
@@ -251,3 +254,48 @@ def test_a_head_that_is_gone_ends_the_scan(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ScanError, match="cannot be reached any more"):
         cluster.nodes()
     assert cluster.lost
+
+
+def test_a_line_that_is_cut_ends_the_scan_of_a_driver_outside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray's own call would come back after minutes."""
+    over = threading.Event()
+    outside = made_ray(["a"], nodes=lambda: over.wait(LIMIT))
+    outside.util.client.ray.is_connected = lambda: True
+    monkeypatch.setattr(ray_cluster, "_PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        port = there.getsockname()[1]
+        cluster = ray_cluster.RayCluster(outside, f"ray://127.0.0.1:{port}")
+        answer = threading.Timer(0.2, over.set)
+        answer.start()
+        with suppress(TypeError):  # what it answers then is no list of nodes
+            cluster.nodes()
+        assert not cluster.lost
+    over.clear()
+    with pytest.raises(ScanError, match="cannot be reached any more"):
+        while True:
+            cluster.nodes()
+    assert cluster.lost
+    over.set()
+
+
+@pytest.mark.parametrize(("failing", "tries"), [(0, 1), (2, 3), (9, 3)])
+def test_a_driver_outside_tries_again(
+    failing: int, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def init(address: str, **_: Any) -> None:
+        tried.append(address)
+        if len(tried) <= failing:
+            raise ConnectionAbortedError("Initialization failure from server:\nA\n  B: began not")
+
+    monkeypatch.setattr(ray_connection, "_check_answers", lambda address: None)
+    ray = SimpleNamespace(init=init, shutdown=lambda: None)
+    if failing < 3:
+        ray_connection.connect(ray, "ray://head:10001")
+    else:
+        with pytest.raises(InputError, match=r"answers at ray://head:10001 \(B: began not\)"):
+            ray_connection.connect(ray, "ray://head:10001")
+    assert tried == ["ray://head:10001"] * tries

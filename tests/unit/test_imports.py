@@ -57,6 +57,13 @@ def test_a_scan_without_a_screen_loads_none() -> None:
     assert not loaded_by("spectrum_tui.cli.scan") & {*SCREEN, *HEAVY}
 
 
+def test_what_is_written_after_a_scan_is_loaded_after_it() -> None:
+    code = "import sys, spectrum_tui.cli.scan_model\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    later = ("recipes.kinds", "recipes.writing", "trainers.trainers", "memory.estimate")
+    assert not {f"spectrum_tui.core.{name}" for name in later} & set(run.stdout.split())
+
+
 SCAN = """
 import sys
 from spectrum_tui.cli.main import main

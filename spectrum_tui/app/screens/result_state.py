@@ -14,8 +14,9 @@ from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.app.training_memory import TrainingMemory
 from spectrum_tui.core.errors import SelectionError, SpectrumError
 from spectrum_tui.core.layer_types import family
-from spectrum_tui.core.memory.budget import filled, parse_way
+from spectrum_tui.core.memory.budget import filled
 from spectrum_tui.core.memory.presets import Training
+from spectrum_tui.core.memory.ways import parse_way
 from spectrum_tui.core.numbers import part_of
 from spectrum_tui.core.policy_values import RULES, Budget, card_of
 from spectrum_tui.core.recipes.choice import Choice, Tiers

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import HubError, OutputError, SpectrumError
+from spectrum_tui.core.hub.client_faults import client_fault
 from spectrum_tui.core.text import safe
 
 _ID = re.compile(r"(?:\b[\w.-]{1,96}\b/)?\b[\w.-]{1,96}\b", re.ASCII)
@@ -39,7 +40,7 @@ PASSING = (408, 500, 502, 503, 504, *range(520, 525))
 away."""
 
 _OUT_OF_REACH = {"OfflineModeIsEnabled", "TransportError", "TimeoutError"}
-_CUT = "ReadError", "WriteError", "RemoteProtocolError"
+_CUT = "ReadError", "WriteError", "RemoteProtocolError", "CutShortError"
 _BAD_TOKEN = "LocalProtocolError", "UnicodeEncodeError"
 """What the HTTP library raises for a token that cannot stand in a header."""
 
@@ -92,7 +93,8 @@ def endpoint() -> str:
 
     try:
         parts = urlsplit(constants.ENDPOINT)
-        host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+        _ = parts.port
+        host = parts.netloc.rpartition("@")[2]
     except ValueError:  # a port that is no number
         return "HF_ENDPOINT"
     return f"{parts.scheme}://{host}" if parts.scheme and host else "HF_ENDPOINT"
@@ -131,6 +133,8 @@ def _translated(exc: BaseException, repo_id: str, revision: str) -> SpectrumErro
     for link in links:
         if isinstance(link, SpectrumError):
             return link
+    if fault := client_fault(links):
+        return fault
     for rule in (_by_class, _by_status, _by_network, _by_system):
         for link in links:
             error = rule(link, repo_id, revision)
@@ -298,8 +302,16 @@ def _after(seconds: float) -> str:
     return f"later: it asks to wait {numbers.counted(math.ceil(seconds / _A_DAY), 'day')}"
 
 
+class CutShortError(ConnectionError):
+    """An answer of which less came from `host` than it announced."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__()
+        self.host = host
+
+
 def named_wait(headers: Mapping[str, str]) -> float:
-    """Seconds that a 429 asks to wait, infinity where it names none.
+    """Seconds that a 429 or a 503 asks to wait, infinity where it names none.
 
     `Retry-After` is in seconds or an HTTP date (RFC 9110, 10.2.3); the hub's own is
     `RateLimit: "api";r=0;t=55`.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import re
 import threading
@@ -28,6 +29,7 @@ from urllib.parse import urljoin, urlsplit
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.errors import (
+    PASSING,
     RateLimitedError,
     host,
     hush_client,
@@ -49,6 +51,7 @@ LEAST_SECONDS = 30.0
 SLOWEST = 20_000
 """A request as a whole may take these seconds, and one more for each `SLOWEST` bytes of it."""
 
+_CHECK_HUB = "Check HF_ENDPOINT, or try again later."
 _PIECE = 1 << 16
 _PIECE_OF_FILE = 1 << 20
 _HEX_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -155,11 +158,12 @@ def is_hub(url: str) -> bool:
 def _on_answer(response: Any) -> None:
     """Check the head of an answer, and bound its body."""
     url = str(response.request.url)
-    if response.status_code == 429:  # the library would wait itself, in silence and for any time
-        where = "" if is_hub(url) else urlsplit(url).hostname or ""
-        raise RateLimitedError(named_wait(response.headers), where)
+    where = "" if is_hub(url) else urlsplit(url).hostname or ""
+    _check_limit(response, where)
     if response.is_redirect and url.startswith("https:"):
         check_downgrade(url, urljoin(url, response.headers.get("location", "")))
+    if "x-xet-cas-url" in response.headers:  # hf_xet takes http:// and local://FOLDER too
+        check_downgrade(url, response.headers["x-xet-cas-url"])
     bounds = _bounds.get()
     _check_commit(response.headers, bounds)
     if response.request.method == "HEAD" and response.status_code < 400:
@@ -172,7 +176,15 @@ def _on_answer(response: Any) -> None:
             response.headers.pop(name, None)
     is_answer = 200 <= response.status_code < 300
     stream = _bounded_stream(type(response).__module__.partition(".")[0])
-    response.stream = stream(response.stream, packed, bounds, cut=not is_answer)
+    response.stream = stream(response.stream, packed, bounds, where, cut=not is_answer)
+
+
+def _check_limit(response: Any, where: str) -> None:
+    """Raise RateLimitedError for an answer that asks to wait: the library would do that itself, in
+    silence and for any time, or ask again at once."""
+    status, seconds = response.status_code, named_wait(response.headers)
+    if status == 429 or (status in PASSING and seconds < math.inf):
+        raise RateLimitedError(seconds, where, status)
 
 
 def check_downgrade(url: str, target: str) -> None:
@@ -224,21 +236,23 @@ def _is_route(url: str) -> bool:
 
 
 class _Bounded:
-    """A body that ends: with an error at its bound, or just there where it is `cut`."""
+    """A body that ends: with an error at its bound, or just there where it is `cut`. It comes from
+    the host `where`, "" for the hub."""
 
-    def __init__(self, body: Any, packed: str, bounds: Bounds, *, cut: bool) -> None:
+    def __init__(self, body: Any, packed: str, bounds: Bounds, where: str, *, cut: bool) -> None:
         self._body, self._packed, self._bounds, self._cut = body, packed, bounds, cut
+        self._where = where
 
     def __iter__(self) -> Iterator[bytes]:
         most = left = MAX_ERROR if self._cut else self._bounds.most
         if self._cut and self._packed != "identity":
             return
-        for piece in _unpacked(self._body, self._packed):
+        for piece in _unpacked(self._body, self._packed, self._where):
             left -= len(piece)
             if left < 0 and self._cut:
                 return
             if left < 0:
-                raise too_much(most)
+                raise too_much(most, self._where)
             self._bounds.seen(len(piece))
             yield piece
 
@@ -247,13 +261,13 @@ class _Bounded:
         self._body.close()
 
 
-def _unpacked(body: Any, packed: str) -> Iterator[bytes]:
+def _unpacked(body: Any, packed: str, where: str) -> Iterator[bytes]:
     """Yield the pieces of a body, each of a size that can be looked at before the next is made."""
     if packed == "identity":
         yield from body
         return
     if packed not in ("gzip", "x-gzip", "deflate"):
-        raise not_a_hub()
+        raise _oddly_packed(where)
     unzip = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
         for piece in body:
@@ -262,7 +276,17 @@ def _unpacked(body: Any, packed: str) -> Iterator[bytes]:
                 piece = unzip.unconsumed_tail  # noqa: PLW2901
         yield unzip.flush(_PIECE)
     except zlib.error:
-        raise not_a_hub() from None
+        raise _oddly_packed(where) from None
+
+
+def _oddly_packed(where: str) -> HubError:
+    if not where:
+        return not_a_hub()
+    return HubError(
+        f"{safe(where)} sends what cannot be unpacked.",
+        "Try again later; check any proxy in between.",
+        field="model",
+    )
 
 
 @cache
@@ -271,12 +295,14 @@ def _bounded_stream(library: str) -> Any:
     return type("BoundedStream", (_Bounded, import_module(library).SyncByteStream), {})
 
 
-def too_much(most: int) -> HubError:
-    """Return the error for an answer that exceeds its limit."""
+def too_much(most: int, where: str) -> HubError:
+    """Return the error for an answer of the host `where`, "" for the hub, that exceeds its
+    limit."""
     from spectrum_tui.core import numbers
 
-    message = f"{host()} sent more than {numbers.size(most)}, the limit for this answer."
-    hint = "Check HF_ENDPOINT, or try again later."
+    sender = safe(where) or host()
+    message = f"{sender} sent more than {numbers.size(most)}, the limit for this answer."
+    hint = "Try again later; check any proxy in between." if where else _CHECK_HUB
     return HubError(message, hint, field="model")
 
 

@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 from spectrum_tui.core.errors import HubError, ModelChangedError
 from spectrum_tui.core.hub.cache import HubFiles
 from spectrum_tui.core.hub.errors import not_a_hub
-from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, is_hub, within
+from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, is_hex_id, is_hub, within
 from spectrum_tui.core.text import safe
 
 LIFE = 50 * 60.0
@@ -76,8 +76,19 @@ def remote_files(files: HubFiles, names: Iterable[str]) -> dict[str, RemoteFile]
     return {str(files.folder / name): file(name) for name in names}
 
 
+@dataclass(frozen=True, slots=True)
+class XetFile:
+    """A file in the hub's store of chunks: its hash there, and where the hub lets one in."""
+
+    hash: str
+    route: str
+
+
 class Location:
-    """The address of one file, for all threads that read it."""
+    """The address of one file, for all threads that read it.
+
+    `xet` is the same file in the store of chunks, where the hub has one, once `url` was asked for.
+    """
 
     def __init__(self, file: RemoteFile) -> None:
         self.file = file
@@ -86,6 +97,7 @@ class Location:
         self._until = 0.0
         self._moves = 0
         self.resolves = 0
+        self.xet: XetFile | None = None
 
     def url(self) -> str:
         """Return the address to read from; asks the hub where none is known or its time is up.
@@ -125,6 +137,8 @@ class Location:
         for _ in range(MOST_HOPS):
             response = self._ask(url)
             announced = "x-linked-etag" in response.headers
+            if announced:
+                self.xet = _xet_of(response)
             if not response.has_redirect_location:
                 if self.file.blob and not announced:
                     raise not_a_hub()
@@ -147,6 +161,18 @@ class Location:
         if response.is_error:
             raise_for_status(response)
         return response
+
+
+def _xet_of(response: Any) -> XetFile | None:
+    """Return where else the hub has a file, as far as the guard has left that in its answer."""
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        parse_xet_file_data_from_response,
+    )
+
+    found = parse_xet_file_data_from_response(response)
+    if found is None or len(found.file_hash) != 64 or not is_hex_id(found.file_hash):
+        return None
+    return XetFile(found.file_hash, found.refresh_route) if is_hub(found.refresh_route) else None
 
 
 class WebLocation(Location):

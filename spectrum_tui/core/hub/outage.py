@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import HubError
-from spectrum_tui.core.hub.errors import RateLimitedError, is_cut, network_reason
+from spectrum_tui.core.hub.client_faults import client_fault, try_again
+from spectrum_tui.core.hub.errors import RateLimitedError, chain, is_cut, network_reason
 from spectrum_tui.core.hub.patience import LONGEST_WAIT
 from spectrum_tui.core.text import safe
 
@@ -126,6 +127,8 @@ def given_up(error: HubError) -> GivenUpError:
 
 def lost(exc: Exception) -> HubError:
     """Return the error for a server that cannot be reached or that sends nothing."""
+    if fault := client_fault(chain(exc)):
+        return fault
     where = _host_of(exc)
     status = getattr(getattr(exc, "response", None), "status_code", 0)
     if status:
@@ -136,7 +139,7 @@ def lost(exc: Exception) -> HubError:
         message = f"{where} sends nothing."
     else:
         message = f"Cannot reach {_within(where)}{network_reason(exc)}."
-    return HubError(message, "Check the connection and try again.", field="model")
+    return HubError(message, try_again(), field="model")
 
 
 def _within(where: str) -> str:

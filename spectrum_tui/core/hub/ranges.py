@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +22,8 @@ from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import Pieces
 from spectrum_tui.core.errors import HubError, SpectrumError
 from spectrum_tui.core.hub.attended import Attempt, Pace, StalledError, attended, attended_pieces
-from spectrum_tui.core.hub.errors import PASSING, RateLimitedError, named_wait, not_a_hub, translate
-from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_hub
+from spectrum_tui.core.hub.errors import PASSING, RateLimitedError, not_a_hub, translate
+from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client
 from spectrum_tui.core.hub.location import (
     TIMEOUT,
     Location,
@@ -34,6 +35,7 @@ from spectrum_tui.core.hub.location import (
     raise_for_status,
 )
 from spectrum_tui.core.hub.outage import Outage, given_up, lost
+from spectrum_tui.core.hub.xet import XetStore
 from spectrum_tui.core.text import safe
 
 MOST_ANEW = 4
@@ -77,6 +79,7 @@ class RangeReader:
         self.files = frozenset(files)
         self.outage = Outage(check=check)
         self.traffic = Traffic()
+        self.xet = XetStore()
         self._gives_ranges: bool | None = None
         self._lock = threading.Lock()
 
@@ -182,6 +185,10 @@ class RangeReader:
             return f"commit {file.commit[:12]}" if file.commit else file.repo.rstrip("/")
         return ""
 
+    def close(self) -> None:
+        """End what is under way for reads that nobody waits for."""
+        self.xet.close()
+
     def resolves(self) -> int:
         """Return how often addresses of files were asked for."""
         return sum(place.resolves for place in self._places.values())
@@ -205,7 +212,7 @@ class _Range:
     ) -> None:
         self._reader, self._place, self._start, self._buffer = reader, place, start, buffer
         self._got = 0
-        self._refused = False
+        self._refused = self._by_xet = False
         self._pace, self._progress = Pace(), 0
 
     def fill(self) -> None:
@@ -221,7 +228,10 @@ class _Range:
             except SpectrumError:
                 raise
             except Exception as exc:
-                self._after(exc, wait)
+                if self._by_xet:
+                    self._reader.xet.leave(exc)
+                else:
+                    self._after(exc, wait)
             if self._progress > progress:
                 wait = outage.waits()
         outage.over()
@@ -237,10 +247,18 @@ class _Range:
     def _ask(self, attempt: Attempt) -> None:
         file, first = self._place.file, self._start + self._got
         last = self._start + len(self._buffer) - 1
+        self._by_xet = False
         url = self._place.url()
         attempt.came(0)
-        headers = {**headers_for(url), "Range": f"bytes={first}-{last}"}
+        begun, got = time.monotonic(), self._got
         self._reader.asked()
+        store, xet = self._reader.xet, self._place.xet
+        if xet is not None and store.gives(xet, last + 1 - first):
+            self._by_xet = True
+            self._take(store.pieces(xet, file.size, first, last + 1), attempt)
+            store.took(self._got - got, time.monotonic() - begun, by_xet=True)
+            return
+        headers = {**headers_for(url), "Range": f"bytes={first}-{last}"}
         with (
             bounded(Bounds(last + 1 - first, file.commit)),
             _client().stream(
@@ -253,7 +271,9 @@ class _Range:
                 self._refuse(url, response)
             else:
                 self._check(url, response, first, last)
-                self._take(response, attempt)
+                # As it comes: what is gathered is lost with a cut.
+                self._take(response.iter_raw(), attempt)
+                store.took(self._got - got, time.monotonic() - begun)
 
     def _moved(self, url: str, response: Any) -> None:
         file = self._place.file
@@ -276,13 +296,7 @@ class _Range:
             )
         if status == 416:
             raise changed_there(file)
-        if status in PASSING:
-            seconds = named_wait(response.headers)
-            if seconds < float("inf"):
-                host = "" if is_hub(url) else urlsplit(url).hostname or ""
-                raise RateLimitedError(seconds, host, status)
-            raise_for_status(response)
-        if url == file.url and file.commit:  # the hub itself
+        if status in PASSING or (url == file.url and file.commit):  # the latter: the hub itself
             raise_for_status(response)
         if self._refused or status not in _REFUSED:
             raise self._said(url, response)
@@ -314,9 +328,9 @@ class _Range:
             raise changed_there(file)
         _check_mark(file, response)
 
-    def _take(self, response: Any, attempt: Attempt) -> None:
+    def _take(self, pieces: Iterator[bytes], attempt: Attempt) -> None:
         """Copy what comes; raises StalledError where less comes than was announced."""
-        for piece in response.iter_raw():  # as it comes: what is gathered is lost with a cut
+        for piece in pieces:
             attempt.came(len(piece), partial(self._copy, piece))
         if self._got < len(self._buffer):
             raise StalledError(self._place.host)

@@ -13,8 +13,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from spectrum_tui.core.checkpoint import headers as ck
+from spectrum_tui.core.checkpoint.heads import header_length
 from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, choose_shards
 from spectrum_tui.core.disk import open_regular
@@ -26,6 +28,7 @@ from spectrum_tui.core.hub.cache import (
     snapshot_folder,
 )
 from spectrum_tui.core.hub.errors import (
+    CutShortError,
     is_refused,
     not_a_hub,
     not_the_file,
@@ -41,8 +44,9 @@ from spectrum_tui.core.hub.guard import (
     is_hex_id,
     within,
 )
-from spectrum_tui.core.hub.patience import Patience, each
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.json_text import WRONG_SHAPE
+from spectrum_tui.core.together import each
 
 LIST_BYTES = 600_000
 """Bytes of a long list of files, for how long it may take: 2,000 of them."""
@@ -62,7 +66,7 @@ SMALL_JSON = 1_000_000
 WORKERS = 8
 """Headers read at once."""
 
-_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _DAMAGED = "The model is damaged on the hub itself: use another revision or repository."
 _ODD = (*WRONG_SHAPE, AssertionError)
 """What the client raises for JSON of another shape than a hub's."""
@@ -210,7 +214,7 @@ class _Reader:
         size = self.sizes[name]
         head = self._bytes(name, 0, min(FIRST_READ, FIRST_READ if size is None else size))
         try:
-            end = 8 + ck.header_length(head[:8], name, size)
+            end = 8 + header_length(head[:8], name, size)
             self._headers.add(end)
             if end > len(head):
                 head += self._bytes(name, len(head), end)
@@ -267,24 +271,28 @@ class _Reader:
         ):
             hf_raise_for_status(response)
             # The range may not be heeded; then the answer is the whole file.
-            skip = start
+            skip, least = start, 0
             if response.status_code == 206:
                 skip = 0
-                self._check_range(name, response.headers, start)
+                least = self._checked_range(name, response.headers, start)
                 self._signed[name] = str(response.url)
             for chunk in response.iter_bytes():
                 got += chunk
                 if len(got) >= skip + end - start:
                     break
+        if len(got) < min(least, end - start):  # an answer without a length
+            raise CutShortError(urlsplit(url).hostname or "")
         return bytes(got[skip : skip + end - start])
 
-    def _check_range(self, name: str, headers: Mapping[str, str], start: int) -> None:
-        """Raise HubError for a part that begins elsewhere, or is of a file of another size."""
+    def _checked_range(self, name: str, headers: Mapping[str, str], start: int) -> int:
+        """Return how many bytes a part has; raise HubError for one that begins elsewhere, or is of
+        a file of another size."""
         given = _RANGE.fullmatch(headers.get("content-range", ""))
         if given is None or int(given[1]) != start:
             raise not_a_hub()
-        if self.sizes[name] is not None and int(given[2]) != self.sizes[name]:
+        if self.sizes[name] is not None and int(given[3]) != self.sizes[name]:
             raise not_the_file(name)
+        return int(given[2]) + 1 - start
 
 
 def _timeout() -> float:

@@ -9,7 +9,6 @@ resume one across calls.
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections import deque
@@ -18,12 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spectrum_tui.core import disk
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.cache import HubFiles, remember_revision, remove_leftovers
 from spectrum_tui.core.hub.errors import cache_root, disk_full, host, not_the_file, translate
 from spectrum_tui.core.hub.guard import Bounds, bounded, file_is_blob, guard_client
-from spectrum_tui.core.hub.patience import Patience, each
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.numbers import part_of
+from spectrum_tui.core.together import each
 
 Progress = Callable[[int, int, float], None]
 """Called with bytes done, bytes in all, and bytes per second."""
@@ -97,10 +98,7 @@ def free_space() -> int | None:
     place = cache_root()
     while not place.exists() and place != place.parent:
         place = place.parent
-    try:
-        return shutil.disk_usage(place).free
-    except OSError:
-        return None
+    return disk.free_space(place)
 
 
 def _finish(job: _Job) -> None:

@@ -18,11 +18,12 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from zlib import crc32
 
 from spectrum_tui.core.checkpoint import headers as ck
+from spectrum_tui.core.checkpoint.heads import header_length
 from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, parse_index
 from spectrum_tui.core.errors import CheckpointError, HubError, SpectrumError
 from spectrum_tui.core.hub.attended import Attempt, attended
-from spectrum_tui.core.hub.errors import hush_client
+from spectrum_tui.core.hub.errors import PASSING, CutShortError, hush_client
 from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_hub
 from spectrum_tui.core.hub.location import (
     MOST_HOPS,
@@ -31,11 +32,13 @@ from spectrum_tui.core.hub.location import (
     changed_there,
     headers_for,
     next_address,
+    raise_for_status,
 )
 from spectrum_tui.core.hub.outage import lost
-from spectrum_tui.core.hub.patience import Patience, each
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.remote import FIRST_READ, MAX_REMOTE_JSON, WORKERS, HeaderBytes
 from spectrum_tui.core.text import safe
+from spectrum_tui.core.together import each
 
 SAMPLES = 64
 """Samples of a model's values: 8 at once take 0.4 s where an answer takes 50 ms."""
@@ -43,7 +46,7 @@ SAMPLES = 64
 SAMPLE = 8192
 """Bytes of each, around the end of a tensor."""
 
-_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NEEDED = "It must hold config.json, and model.safetensors or model.safetensors.index.json."
 
@@ -214,7 +217,7 @@ class Folder:
         part = self._begin(name, FIRST_READ)
         if part is None:
             raise self._lacks(name)
-        end = 8 + ck.header_length(part.data[:8], name, part.size)
+        end = 8 + header_length(part.data[:8], name, part.size)
         self._headers.add(end)
         if end > len(part.data):
             part = self._begin(name, end) or part
@@ -261,21 +264,37 @@ def _part(url: str, start: int, end: int, attempt: Attempt) -> Part | None:
                 continue
             if response.status_code in (404, 410):
                 return None
-            given = _RANGE.fullmatch(response.headers.get("content-range", ""))
-            if response.status_code != 206 or given is None or int(given[1]) != start:
-                raise _refused(url, response)
-            headers = response.headers
-            tag, modified = headers.get("etag", ""), headers.get("last-modified", "")
-            data = bytearray()
-            for piece in response.iter_raw():
-                attempt.came(len(piece))
-                data += piece
-            return Part(bytes(data), int(given[2]), tag, modified)
+            return _read(url, start, end, response, attempt)
     raise HubError(
         f"{safe(urlsplit(url).hostname or '')} only sends on.",
         "Check the address.",
         field="model",
     )
+
+
+def _read(url: str, start: int, end: int, response: Any, attempt: Attempt) -> Part:
+    """Return what an answer holds; raises HubError for one without bytes [start, end) of a file,
+    and what may pass."""
+    if response.status_code in PASSING:
+        raise_for_status(response)
+    headers = response.headers
+    if response.status_code == 416 and start == 0:  # an empty file
+        return Part(b"", 0, headers.get("etag", ""), headers.get("last-modified", ""))
+    given = _RANGE.fullmatch(headers.get("content-range", ""))
+    if response.status_code != 206 or given is None:
+        raise _refused(url, response)
+    first, last, size = map(int, given.groups())
+    if (first, last) != (start, min(end, size) - 1):
+        raise _refused(url, response)
+    data = bytearray()
+    for piece in response.iter_raw():
+        attempt.came(len(piece))
+        data += piece
+    if len(data) < last + 1 - first:  # an answer without a length
+        raise CutShortError(_host(url))
+    if len(data) > last + 1 - first:
+        raise _refused(url, response)
+    return Part(bytes(data), size, headers.get("etag", ""), headers.get("last-modified", ""))
 
 
 @contextlib.contextmanager
@@ -299,6 +318,12 @@ def _refused(url: str, response: Any) -> HubError:
         return HubError(
             f"{host} answers a range with the whole file.",
             "Download the folder and give its path.",
+            field="model",
+        )
+    if response.status_code == 206:
+        return HubError(
+            f"{host} does not give the range that it was asked for.",
+            "Check the address and any proxy in between, or download the folder and give its path.",
             field="model",
         )
     return HubError(

@@ -8,31 +8,32 @@ from __future__ import annotations
 
 import atexit
 import importlib
-import logging
 import os
-import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from spectrum_tui.core.errors import InputError, ScanError, reason_of
-from spectrum_tui.core.platforms import cores
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder, carry_out
+from spectrum_tui.core.scanning.ray_connection import (
+    connect,
+    host_and_port,
+    imported_ray,
+    line_of,
+)
 from spectrum_tui.core.text import safe
 
-LOCAL = "local"
-"""The address of a cluster that is started for one scan, on this machine."""
-_STORE = 100 * 2**20
-"""Bytes of the object store of a cluster on this machine: scores and singular values alone."""
+T = TypeVar("T")
+
 _PATIENCE = 20.0
 """Seconds for which the head of a cluster may be silent; Ray has 60."""
-_CONNECT = 10.0
-"""Seconds after which an address counts as dead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +71,23 @@ class RayCluster:
     def _begin(self) -> None:
         """Note what belongs to this connection alone: a task, the node it goes through, orders."""
         self._task = self._ray.remote(max_retries=0)(carry_out)
-        self._head = _head(self._ray)
+        self._outside = bool(self._ray.util.client.ray.is_connected())
+        self._head = self._where()
         self._through = str(self._ray.get_runtime_context().get_node_id())
         self._given: set[object] = set()
+
+    def _where(self) -> tuple[str, int] | None:
+        """Return where the head listens; for a driver outside of the cluster at the address that
+        it was given, None if the program around knows it."""
+        if not self._outside:
+            return host_and_port(str(self._ray.get_runtime_context().gcs_address))
+        return host_and_port(self._address) if self._address else None
 
     def nodes(self) -> list[Node]:
         """Return the nodes that are alive and have cores or GPUs, in a fixed order. While the head
         is silent, those of before."""
         if self._hears():
-            with self._connection():
-                told = self._ray.nodes()
+            told = self._asked(self._ray.nodes)
             if any(one["NodeID"] == self._through and not one.get("Alive") for one in told):
                 self._connect_again(told)
             found = [_node(one) for one in told if one.get("Alive")]
@@ -107,14 +115,14 @@ class RayCluster:
         answers nothing, and orders on other nodes neither end nor fail."""
         host = next(one for one in told if one["NodeID"] == self._through)["NodeManagerAddress"]
         here = any(one["NodeManagerAddress"] == host for one in told if one.get("Alive"))
-        inside = self._head is not None
+        inside = not self._outside
         if not self._address or (inside and not here):
             raise _gone("the node that it went through has ended")
         self._given.clear()
         with suppress(Exception):
             self._ray.shutdown()
         try:
-            _connect(self._ray, _typed(self._head) if self._head is not None else self._address)
+            connect(self._ray, _typed(self._head) if inside and self._head else self._address)
         except InputError as exc:
             raise _gone(f"the node that it went through has ended. {exc.message}") from None
         with self._connection():
@@ -131,8 +139,8 @@ class RayCluster:
             "memory": min(memory, node.memory),
             "scheduling_strategy": self._on(node.id, soft=False),
         }
-        with self._connection():
-            ref: object = self._task.options(**options).remote(reference, order)
+        task = self._task.options(**options)
+        ref: object = self._asked(lambda: task.remote(reference, order))
         self._given.add(ref)
         return ref
 
@@ -144,10 +152,9 @@ class RayCluster:
         if before := [ref for ref in started if ref not in self._given]:
             return [(ref, Lost("its connection has ended", with_node=True)) for ref in before]
         refs = list(started)
-        with self._connection():
-            ready, _ = self._ray.wait(refs, num_returns=1, timeout=seconds)
-            if ready and len(refs) > 1:
-                ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+        ready, _ = self._asked(lambda: self._ray.wait(refs, num_returns=1, timeout=seconds))
+        if ready and len(refs) > 1:
+            ready, _ = self._asked(lambda: self._ray.wait(refs, num_returns=len(refs), timeout=0))
         self._given.difference_update(ready)
         return [(ref, self._answer(ref)) for ref in ready]
 
@@ -157,25 +164,41 @@ class RayCluster:
             if ref in self._given:
                 self._given.remove(ref)
                 with suppress(Exception):
-                    self._ray.cancel(ref, force=True)
+                    self._asked(partial(self._ray.cancel, ref, force=True))
 
     def _answer(self, ref: object) -> Answer | Lost:
         known = self._ray.exceptions
         with self._connection():
             try:
-                answer = self._ray.get(ref, timeout=_PATIENCE)
+                answer = self._within_patience(lambda: self._ray.get(ref, timeout=_PATIENCE))
             except known.RayTaskError as exc:
-                line = f"Unexpected: {_line(exc.cause if exc.cause is not None else exc)}"
+                line = f"Unexpected: {line_of(exc.cause if exc.cause is not None else exc)}"
                 return Answer(refused={"message": line, "hint": _SAME, "field": ""})
             except known.OutOfMemoryError:
                 return Lost("its node ran out of memory", with_node=False)
             except (known.NodeDiedError, known.TaskUnschedulableError) as exc:
-                return Lost(_line(exc), with_node=True)
+                return Lost(line_of(exc), with_node=True)
             except known.RayError as exc:
-                return Lost(_line(exc), with_node=False)
+                return Lost(line_of(exc), with_node=False)
         if not isinstance(answer, Answer):
             return Answer(refused={"message": "An answer of another version.", "hint": _SAME})
         return answer
+
+    def _asked(self, work: Callable[[], T]) -> T:
+        """Return what Ray answers; raises ScanError where the cluster is lost."""
+        with self._connection():
+            return self._within_patience(work)
+
+    def _within_patience(self, work: Callable[[], T]) -> T:
+        """Return what a call comes to. From outside of the cluster it is made in a thread: over a
+        line that is cut off, Ray 2.60 comes back after 100 s."""
+        if not self._outside:
+            return work()
+        answer: Future[T] = Future()
+        threading.Thread(target=_call, args=(work, answer), daemon=True).start()
+        while not wait([answer], _PATIENCE / 10).done:
+            self._hears()
+        return answer.result()
 
     @contextmanager
     def _connection(self) -> Iterator[None]:
@@ -183,7 +206,7 @@ class RayCluster:
         try:
             yield
         except (ConnectionError, RuntimeError, TimeoutError) as exc:
-            raise _gone(_line(exc)) from None
+            raise _gone(line_of(exc)) from None
 
 
 def _gone(why: str) -> ScanError:
@@ -193,13 +216,11 @@ def _gone(why: str) -> ScanError:
     )
 
 
-def _head(ray: Any) -> tuple[str, int] | None:
-    """Return where the head of the cluster listens, None for a driver outside of the cluster, whose
-    own connection says when it is gone."""
-    if ray.util.client.ray.is_connected():
-        return None
-    host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
-    return host.strip("[]"), int(port)
+def _call(work: Callable[[], T], answer: Future[T]) -> None:
+    try:
+        answer.set_result(work())
+    except BaseException as exc:
+        answer.set_exception(exc)
 
 
 def _typed(head: tuple[str, int]) -> str:
@@ -217,11 +238,11 @@ def connected(address: str) -> Iterator[RayCluster]:
     Within a program that has connected to one, that one is used. Raises InputError without Ray
     and for an address where no cluster answers.
     """
-    ray = _ray()
+    ray = imported_ray()
     if ray.is_initialized():
         yield RayCluster(ray)
         return
-    _connect(ray, address)
+    connect(ray, address)
     cluster = RayCluster(ray, address)
     try:
         yield cluster
@@ -241,101 +262,6 @@ def _end() -> None:
     os._exit(2)
 
 
-def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        return importlib.import_module("ray")
-    except ImportError:
-        raise InputError(
-            "--cluster needs Ray, which is not installed.",
-            "pip install 'spectrum-tui[cluster]'",
-            field="cluster",
-        ) from None
-
-
-def _connect(ray: Any, address: str) -> None:
-    _check_answers(address)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    if address == LOCAL:
-        # On this machine alone: whoever reaches a cluster can run programs on it.
-        own = {"_node_ip_address": "127.0.0.1", "num_cpus": cores()}
-        quiet |= {"include_dashboard": False, "object_store_memory": _STORE, **own}
-    if not address.startswith("ray://"):
-        # As for a driver elsewhere, whose folder the nodes' processes import nothing from.
-        quiet["job_config"] = importlib.import_module("ray.job_config").JobConfig(_client_job=True)
-    _silence(importlib.import_module("ray._private.worker"))
-    try:
-        with _own_signals(), _no_stderr():
-            ray.init(address=_address(address), **quiet)
-    except Exception as exc:  # of many kinds; a wrong version is a RuntimeError
-        raise InputError(
-            f"No cluster answers at {address} ({_line(exc)}).", _hint(address), field="cluster"
-        ) from None
-
-
-def _address(typed: str) -> str:
-    return os.environ.get("RAY_ADDRESS") or "auto" if typed == "auto" else typed
-
-
-def _hint(address: str) -> str:
-    if address in ("auto", LOCAL):
-        return "Start one (ray start --head), or give its address."
-    return (
-        "From a machine outside of the cluster: ray://HOST:10001, with Python and Ray as there. "
-        "RAY_AUTH_MODE=token, if it asks for a token."
-    )
-
-
-def _check_answers(address: str) -> None:
-    """Raise InputError where nothing listens: Ray itself tries for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon:
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT).close()
-    except (OSError, ValueError, OverflowError) as exc:
-        why = reason_of(exc) if isinstance(exc, OSError) else _line(exc)
-        raise InputError(
-            f"No cluster answers at {address} ({why}).", _hint(address), field="cluster"
-        ) from None
-
-
-def _silence(worker: Any) -> None:
-    """Keep the driver from printing what happens to nodes, on stdout: they are data's, and the
-    notes of the scan say it. No option of `ray.init` does."""
-    if hasattr(worker, "print_to_stdstream"):
-        worker.print_to_stdstream = lambda *_, **__: None
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep our handler of SIGTERM, which `ray.init` replaces by one that ends the process."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _no_stderr() -> Iterator[None]:
-    """Drop what is written to stderr: each try to connect is a line of Ray's C++ there, which no
-    setting stops."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def _node(told: dict[str, Any]) -> Node:
     resources = told.get("Resources", {})
     return Node(
@@ -345,9 +271,3 @@ def _node(told: dict[str, Any]) -> Node:
         gpus=int(resources.get("GPU", 0)),
         memory=int(resources.get("memory", 0)),
     )
-
-
-def _line(exc: BaseException) -> str:
-    """Return the first line of what is told, and its kind where that says nothing."""
-    line = next((part for part in str(exc).splitlines() if part.strip()), "")
-    return safe(line.strip() or type(exc).__name__)[:200].rstrip(".")

@@ -9,6 +9,10 @@ All connections bring parts of the first segment that is not there yet, of a len
 of them half a second: on a slow line one segment a connection would begin many matrices and finish
 none.
 
+A wide matrix is read in strips of columns, each of which needs all of its rows. What the pool has
+no room for is kept on the disk until it is scored; without room there, each strip fetches all of it
+anew.
+
 Where the pool is full the CPU is the limit: then one connection fetches, as more of them would only
 take the interpreter from those who compute, until somebody finds that a segment is not there.
 """
@@ -23,6 +27,7 @@ from typing import Protocol
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import Pieces
 from spectrum_tui.core.scanning.read_plan import Key, PlannedRange, ReadPlan
+from spectrum_tui.core.scanning.scratch import Scratch
 
 SEGMENT = 4 * 2**20
 """Bytes that are fetched at once at the most, and of a slot: 0.3 s at 100 MB/s, shared by 8."""
@@ -35,10 +40,6 @@ PART_SECONDS = 0.5
 
 POOL = 128 * 2**20
 """Bytes of all slots."""
-
-OVERFLOW = 2**30
-"""Bytes beside the pool, for wide matrices that are read in strips of columns: all their rows are
-needed again for the next strip."""
 
 CONNECTIONS = 8
 """Parts that are fetched at a time."""
@@ -62,20 +63,20 @@ class ReadAhead:
         self,
         fetcher: Fetcher,
         plan: ReadPlan,
+        scratch: Scratch,
         *,
         slots: int = POOL // SEGMENT,
         segment: int = SEGMENT,
         connections: int = CONNECTIONS,
         part: int = PART,
     ) -> None:
-        self._fetcher, self._plan = fetcher, plan
+        self._fetcher, self._plan, self._scratch = fetcher, plan, scratch
         self._segment = segment
         self._pool: list[bytearray | None] = [None] * max(1, slots)
         self._free = list(range(len(self._pool)))
         self._read: OrderedDict[int, PlannedRange] = OrderedDict()
         self._open: list[PlannedRange] = []
         self._part, self._length, self._pace = part, 2 * part, 0.0
-        self._overflow = 0
         self._next = 0
         self._closed = False
         self._error: BaseException | None = None
@@ -110,8 +111,9 @@ class ReadAhead:
     def read_into(self, tensor: Tensor, pieces: Pieces) -> None:
         """Fill the buffers; raises what the fetcher does."""
         listed = list(pieces)
+        strip = _Strip(self._fetcher) if len(listed) > 1 else None
         for buffer, offset in listed:
-            self._fill(tensor.file, offset, buffer, strided=len(listed) > 1)
+            self._fill(tensor.file, offset, buffer, strip)
 
     # -- fetching ------------------------------------------------------------------------------
 
@@ -194,8 +196,10 @@ class ReadAhead:
             else:
                 self._error = self._error or error
                 self._give_up(segment)
-            self._settle(segment)
+            is_to_move = self._settle(segment)
             self._changed.notify_all()
+        if is_to_move:
+            self._put_away(segment)
 
     def _measure(self, count: int, seconds: float) -> None:
         """Choose the length of further parts by how fast this one came."""
@@ -209,20 +213,35 @@ class ReadAhead:
             self._open.remove(segment)
         segment.taken = segment.nbytes
 
-    def _settle(self, segment: PlannedRange) -> None:
-        """Note that a segment is there, or that it will not be, once no part is on its way."""
+    def _settle(self, segment: PlannedRange) -> bool:
+        """Note that a segment is there, or that it will not be, once no part is on its way; return
+        whether it is to be moved to the disk."""
         if segment.flying or segment.taken < segment.nbytes:
-            return
-        segment.state = "here" if segment.came == segment.nbytes else "gone"
-        if segment.state == "gone" or not segment.wanted:
+            return False
+        if segment.came < segment.nbytes or not segment.wanted:
             self._drop(segment)
+            return False
+        segment.state = "here" if segment.slot >= 0 else "moving"
+        return segment.slot < 0
+
+    def _put_away(self, segment: PlannedRange) -> None:
+        """Move a segment from the memory to its place on the disk."""
+        assert segment.data is not None
+        is_kept = self._scratch.write(segment.place, segment.data)
+        with self._changed:
+            segment.data, segment.state = None, "here"
+            if not is_kept:
+                segment.place = -1
+            if not is_kept or not segment.wanted:
+                self._drop(segment)
+            self._changed.notify_all()
 
     def _leave(self, segment: PlannedRange) -> None:
         """Forget a segment that no matrix wants any more; what is on its way of it still comes."""
         if segment.state == "coming":
             self._give_up(segment)
             self._settle(segment)
-        else:
+        elif segment.state != "moving":  # whoever moves it drops it
             self._drop(segment)
 
     def _drop(self, segment: PlannedRange) -> None:
@@ -232,59 +251,72 @@ class ReadAhead:
         if segment.slot >= 0:
             self._free.append(segment.slot)
             segment.slot = -1
-        elif segment.data is not None:
-            self._overflow -= segment.nbytes
+        if segment.place >= 0:
+            self._scratch.give_back(segment.place)
+            segment.place = -1
         segment.data = None
 
     # -- reading -------------------------------------------------------------------------------
 
-    def _fill(self, file: str, offset: int, buffer: memoryview, *, strided: bool) -> None:
+    def _fill(self, file: str, offset: int, buffer: memoryview, strip: _Strip | None) -> None:
         at, end = offset, offset + len(buffer)
         while at < end:
             segment, stop = self._plan.find(file, at)
             stop = min(stop, end)
             target = buffer[at - offset : stop - offset]
-            if segment is None or not self._copied(segment, at, target, strided=strided):
+            if segment is None:
                 self._fetcher.fetch(file, at, target)
+            elif not self._copied(segment, at, target, is_strip=strip is not None):
+                if strip is None:
+                    self._fetcher.fetch(file, at, target)
+                else:
+                    strip.copy(segment, at, target)
             at = stop
 
-    def _copied(self, segment: PlannedRange, at: int, target: memoryview, *, strided: bool) -> bool:
+    def _copied(
+        self, segment: PlannedRange, at: int, target: memoryview, *, is_strip: bool
+    ) -> bool:
         """Copy from a segment that is there or coming; False where the reader is to fetch."""
         with self._changed:
             if segment.state in ("waiting", "coming") and self._allowed < self._most:
                 self._allowed = self._most
                 self._changed.notify_all()
             bring = segment.state in ("waiting", "gone")
-            if bring and not self._has_place(segment, strided=strided):
+            if bring and not self._has_place(segment, is_strip=is_strip):
                 segment.state = "gone"
                 return False
         while (part := self._next_of(segment)) is not None:
             self._bring(*part)
+        first = at - segment.start
         with self._changed:
-            while segment.state == "coming":
+            while segment.state in ("coming", "moving"):
                 self._changed.wait()
-            if segment.state != "here" or segment.data is None:
+            place = segment.place
+            if segment.state != "here":
                 if self._error is not None:
                     raise self._error
                 return False
-            first = at - segment.start
-            target[:] = segment.data[first : first + len(target)]
+            if segment.data is not None:
+                target[:] = segment.data[first : first + len(target)]
             self._was_read(segment, len(target))
-        return True
+        if place < 0:
+            return True
+        was_read = self._scratch.read_into(place, first, target)
+        with self._changed:  # whoever takes the place after that overwrites it
+            return was_read and segment.place == place
 
-    def _has_place(self, segment: PlannedRange, *, strided: bool) -> bool:
+    def _has_place(self, segment: PlannedRange, *, is_strip: bool) -> bool:
         """Return whether a reader can bring a segment for all of its matrix: into a free slot, or
-        beside the pool where strips of columns are read, row by row."""
+        to the disk where strips are read."""
         if segment.state == "waiting" and (self._free or self._make_room()):
             self._place(segment)
             self._open.insert(0, self._open.pop())  # somebody waits for it
             return True
-        if not strided or self._overflow + segment.nbytes > OVERFLOW:
+        segment.place = self._scratch.take() if is_strip else -1
+        if segment.place < 0:
             return False
-        segment.slot = -1
         self._begin(segment, memoryview(bytearray(segment.nbytes)))
         self._open.insert(0, segment)
-        self._overflow += segment.nbytes
         return True
 
     def _next_of(self, segment: PlannedRange) -> Part | None:
@@ -297,3 +329,21 @@ class ReadAhead:
             self._read[id(segment)] = segment
             self._read.move_to_end(id(segment))
             self._changed.notify_all()
+
+
+class _Strip:
+    """What is fetched for one strip of columns alone: the segment that its row is in."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self._segment: PlannedRange | None = None
+        self._data = memoryview(b"")
+
+    def copy(self, segment: PlannedRange, at: int, target: memoryview) -> None:
+        """Fill the buffer from byte `at` of the file, which is in this segment."""
+        if segment is not self._segment:
+            self._segment, self._data = None, memoryview(bytearray(segment.nbytes))
+            self._fetcher.fetch(segment.file, segment.start, self._data)
+            self._segment = segment
+        first = at - segment.start
+        target[:] = self._data[first : first + len(target)]

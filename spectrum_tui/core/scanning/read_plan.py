@@ -18,8 +18,11 @@ Key = str
 class PlannedRange:
     """A range that is fetched at once, for the matrices `wanted` by name.
 
-    `unread` counts the bytes that these will still read of it. Of its parts, `taken` bytes are
-    given out to be fetched, `came` are there, and `flying` are on their way.
+    Its `state` is "waiting" until somebody begins to fetch it, then "coming"; "here" once `data`
+    holds it, in the pool's `slot` if that is not -1, or the scratch file's `place`, which it is
+    "moving" to before; "gone" when it is not to be had any more. `unread` counts the bytes that
+    its matrices will still read of it. Of its parts, `taken` bytes are given out to be fetched,
+    `came` are there, and `flying` are on their way.
     """
 
     file: str
@@ -30,6 +33,7 @@ class PlannedRange:
     state: str = "waiting"
     data: memoryview | None = None
     slot: int = -1
+    place: int = -1
     taken: int = 0
     came: int = 0
     flying: int = 0

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -27,8 +27,10 @@ from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning.layers import LayerWork
 from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
 from spectrum_tui.core.scanning.read_plan import ReadPlan
+from spectrum_tui.core.scanning.scratch import Scratch
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.settings import Settings
+from spectrum_tui.core.text import safe
 
 SHARE = 8
 """The pool of what is fetched ahead takes this part of the free memory at most."""
@@ -36,6 +38,11 @@ SHARE = 8
 NO_RANGES = (
     "The server gives no ranges of files: each is downloaded, scanned and deleted in turn, two of "
     "them on the disk at a time."
+)
+
+NO_SCRATCH = (
+    "The disk of {} has no room for the wide matrices, which are read in strips: each strip "
+    "fetches its whole matrix again."
 )
 
 TICK = 0.5
@@ -121,6 +128,7 @@ def streamed(
             yield reader
     finally:
         ended.set()
+        reader.close()
 
 
 def _remote(inspection: Inspection) -> Mapping[str, RemoteFile]:
@@ -176,14 +184,21 @@ def reading_ahead(
     plan = ReadPlan(workers.order, SEGMENT, reader.files)
     free = known_free()
     pool = POOL if free is None else min(POOL, free // SHARE)
-    ahead = ReadAhead(reader, plan, slots=max(2, pool // SEGMENT))
-    workers.scored = ahead.release
-    with served(reader.files, ahead), _telling(reader, plan.nbytes, workers, ahead.release):
-        ahead.start()
-        try:
-            yield
-        finally:
-            ahead.finish()
+    with closing(_scratch(workers)) as scratch:
+        ahead = ReadAhead(reader, plan, scratch, slots=max(2, pool // SEGMENT))
+        workers.scored = ahead.release
+        with served(reader.files, ahead), _telling(reader, plan.nbytes, workers, ahead.release):
+            ahead.start()
+            try:
+                yield
+            finally:
+                ahead.finish()
+
+
+def _scratch(workers: Workers) -> Scratch:
+    folder = cache_dir()
+    note = NO_SCRATCH.format(safe(str(folder)))
+    return Scratch(folder, SEGMENT, lambda: workers.report(ScanNote(note)))
 
 
 @contextmanager

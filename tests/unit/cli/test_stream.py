@@ -145,3 +145,22 @@ def test_both_ways_are_refused_for_a_model_on_this_machine(
     for more in ((), ("--dry-run",)):
         assert main.main(["scan", str(model.folder), "--stream", "--download", *more]) == 2
         assert "--stream and --download are given." in capsys.readouterr().err
+
+
+def test_a_dry_run_of_a_folder_on_the_web_fetches_headers_alone(
+    model: Streamed, capsys: Capture
+) -> None:
+    assert model.hub._server is not None
+    address = f"http://localhost:{model.hub._server.server_port}/web/{REPO}"
+    assert main.main(["scan", address, "--dry-run", "--device", "cpu"]) == 0
+    said = capsys.readouterr()
+    assert "read from the web as it is needed, without a download" in said.out.splitlines()
+    assert "in all" not in said.out and "model: LlamaForCausalLM" in said.err
+    assert main.main(["scan", address, "--dry-run", "--device", "cpu", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    told = {name: found[name] for name in ("model", "local", "streamed", "download_bytes")}
+    assert told == {"model": "model", "local": False, "streamed": True, "download_bytes": 0}
+    assert all(kind["bytes"] and not kind["scored"] for kind in found["types"])
+    assert main.main(["scan", address, "--dry-run", "--device", "cpu", "--download"]) == 2
+    assert "can be scanned without a download alone" in capsys.readouterr().err
+    assert not model.out.exists()

@@ -7,8 +7,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
-from spectrum_tui.core.hub.errors import is_transient, translate
+from spectrum_tui.core.hub.errors import endpoint, is_transient, translate
+from spectrum_tui.core.hub.outage import lost
 from tests.fake_hub import FakeHub
 from tests.unit.hub.scripts import error, run, shard_name
 
@@ -192,3 +194,45 @@ def test_the_real_cause_is_found_behind_not_in_the_cache(
     assert told.field == "model" and told.hint
     assert "secret" not in str(told)
     assert is_transient(outer) is transient
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        (ImportError("Using SOCKS proxy, but the 'socksio' package is not installed."), "socksio"),
+        (FileNotFoundError(2, "No such file or directory"), "that SSL_CERT_FILE names are not"),
+    ],
+)
+def test_what_keeps_the_client_from_being_made_is_said(
+    cause: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    assert said in translate(cause, "org/x").message
+    assert said in lost(cause).message
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert "SSL_CERT_FILE" not in lost(FileNotFoundError(2, "")).message
+
+
+def test_who_asks_through_a_proxy_is_told_to_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:hunter2@127.0.0.1:1")
+    assert lost(OSError()).hint == "Check the connection and the proxy and try again."
+    for name in ("http", "https", "all"):
+        monkeypatch.delenv(f"{name}_proxy", raising=False)
+        monkeypatch.delenv(f"{name.upper()}_PROXY", raising=False)
+    assert lost(OSError()).hint == "Check the connection and try again."
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("http://[::1]:8080/hf/", "http://[::1]:8080"),
+        ("https://user:hunter2@example.org", "https://example.org"),
+        ("https://example.org:port", "HF_ENDPOINT"),
+        ("example.org", "HF_ENDPOINT"),
+    ],
+)
+def test_the_endpoint_is_shown_without_its_password(
+    typed: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", typed)
+    assert endpoint() == shown

@@ -307,6 +307,18 @@ def test_the_faster_storage_gets_no_token_sent_elsewhere(route: str, kept: bool)
         assert ("x-xet-hash" in headers) is kept
 
 
+@pytest.mark.parametrize("address", ["http://cas.example", "local:///home/me/cas", "", "x"])
+def test_the_faster_storage_is_asked_with_encryption(address: str) -> None:
+    answer = SimpleNamespace(
+        status_code=200,
+        is_redirect=False,
+        request=SimpleNamespace(url="https://hub.example/api/x", method="GET"),
+        headers={"x-xet-cas-url": address},
+    )
+    with pytest.raises(HubError, match=r"hub\.example sends on to an address without encryption"):
+        guard._on_answer(answer)
+
+
 def test_a_file_that_comes_again_and_again_is_given_up() -> None:
     files = HubFiles(
         repo_id="org/x", revision="", commit="c" * 40, sizes={"a": 1000}, blobs={"a": OTHER_ID}

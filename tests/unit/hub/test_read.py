@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors import safe_open
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
+from spectrum_tui.core.errors import HubError
+from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.hub.remote import read_remote
 from tests.fake_hub import FakeHub
+from tests.hostile_answers import halved
 from tests.unit.hub.scripts import run, shard_name
 
 DESCRIBE = """
@@ -123,3 +128,11 @@ def test_passing_failures_are_overcome(
     answer = run(fake.url, tmp_path, DESCRIBE.format(repo="org/sharded"))
     assert_described(answer, repos["org/sharded"])
     assert not any(fake.failures.values()) and not fake.cuts
+
+
+def test_half_of_a_header_is_a_connection_that_broke_off(
+    online: FakeHub, repos: dict[str, Path]
+) -> None:
+    online.hostile["READ /signed/org/single/model.safetensors"] = halved
+    with pytest.raises(HubError, match=r"The connection to 127\.0\.0\.1:\d+ broke off"):
+        read_remote("org/single", patience=Patience((0.01,)))

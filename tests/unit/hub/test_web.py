@@ -9,18 +9,21 @@ import pytest
 
 from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError, SpectrumError
 from spectrum_tui.core.events import LayerDone
-from spectrum_tui.core.hub import attended, remote, web
+from spectrum_tui.core.hub import attended, patience, remote, web
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.web import is_web_folder, read_web, web_name
-from spectrum_tui.core.model.inspection import called, inspect_model
+from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.model.named import called
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
 from tests.fake_hub import FakeHub
+from tests.hostile_answers import Answer, halved, packed_part, plain
 from tests.hostile_answers import part_drip as drip
 from tests.streamed import scores
+from tests.unit.hub.clock import Clock
 
 REPO = "org/on-the-web"
 
@@ -204,6 +207,15 @@ def test_what_a_folder_lacks_is_said(
     assert "config.json" in caught.value.hint
 
 
+def test_files_without_a_byte_are_said_to_be_damaged(address: str, repos: dict[str, Path]) -> None:
+    (repos[REPO] / "model-00002-of-00002.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+        read_web(address)
+    (repos[REPO] / "model.safetensors.index.json").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"index\.json is empty"):
+        read_web(address)
+
+
 @pytest.mark.parametrize(
     "address",
     [
@@ -251,3 +263,45 @@ def test_a_web_server_that_limits_is_named(address: str, online: FakeHub) -> Non
     with pytest.raises(HubError, match="localhost refuses further requests") as caught:
         read_web(address)
     assert "hf auth login" not in caught.value.hint
+
+
+PARTS = f"READ /web/{REPO}/model-00001-of-00002.safetensors"
+CONFIG = f"READ /web/{REPO}/config.json"
+QUICK = Patience((0.01, 0.01))
+
+
+@pytest.mark.parametrize(
+    ("request_line", "answer", "said"),
+    [
+        (CONFIG, halved, "The connection to localhost broke off"),
+        (PARTS, halved, "The connection to localhost broke off"),
+        (CONFIG, packed_part("br"), "localhost sends what cannot be unpacked"),
+        (CONFIG, packed_part("gzip"), "localhost sends what cannot be unpacked"),
+        (CONFIG, plain(b"a" * 9, 206, Content_Range="bytes 0-8/*"), "does not give the range"),
+        (CONFIG, plain(b"a" * 9, 206, Content_Range="bytes 0-8/90"), "does not give the range"),
+        (CONFIG, plain(b"a" * 9, 206), "localhost does not give the range"),
+        (CONFIG, plain(b"a" * 9, 206, Content_Range="bytes 0-7/8"), "does not give the range"),
+        (CONFIG, plain(b"", 503), "localhost reports an error of its own"),
+        (CONFIG, plain(b"", 503, Retry_After="86400"), "localhost refuses further requests"),
+        (CONFIG, plain(b"", 401), "whether it needs a login"),
+    ],
+)  # fmt: skip
+def test_answers_that_are_of_no_use_are_said_as_they_are(
+    request_line: str, answer: Answer, said: str, address: str, online: FakeHub
+) -> None:
+    online.hostile[request_line] = answer
+    with pytest.raises(HubError, match=said) as caught:
+        read_web(address, QUICK)
+    assert online.url not in str(caught.value)
+
+
+def test_what_may_pass_is_asked_again(
+    address: str, online: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = read_web(address).checkpoint
+    said: list[str] = []
+    monkeypatch.setattr(patience, "time", Clock())
+    online.failures[f"GET /web/{REPO}"] = [503, 502, 0, 429]
+    online.busy_for, online.retry_after = "0", "0"
+    assert read_web(address, Patience((0.01, 0.01), say=said.append)).checkpoint == wanted
+    assert [line for line in said if "HTTP 503" in line]

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spectrum_tui.core.errors import InputError, RecipeError, ResultsError, SelectionError
-from spectrum_tui.core.memory.budget import filled, parse_way, way_text
+from spectrum_tui.core.memory.budget import filled
 from spectrum_tui.core.memory.estimate import MemoryTable
 from spectrum_tui.core.memory.model import ModelSizes
 from spectrum_tui.core.memory.presets import PRESETS, SHARDINGS, Preset, Sharding, Training
+from spectrum_tui.core.memory.ways import parse_way, way_text
 from spectrum_tui.core.policy_values import (
     RULES,
     parse_blocks,

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import random
+import tempfile
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from spectrum_tui.core import disk
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.naming.parameters import MatrixRef, StoredSource, Window, plain_source
-from spectrum_tui.core.scanning import read_ahead
+from spectrum_tui.core.scanning import read_ahead, scratch
 from spectrum_tui.core.scanning.read_ahead import ReadAhead
 from spectrum_tui.core.scanning.read_plan import ReadPlan
+from spectrum_tui.core.scanning.scratch import Scratch
 
 FILE = "hub/model.safetensors"
 LIMIT = 20.0
@@ -113,6 +118,41 @@ def read(source: Any, matrix: MatrixRef, *, rows: int = 0, strip: int = 0) -> by
     return bytes(data)
 
 
+class Room(Scratch):
+    """A disk with room for so many segments, which refuses every so-many-th write (0 for none)."""
+
+    def __init__(self, length: int = 8000, most: int = 1000, fails: int = 0) -> None:
+        self.told = self.taken = self.writes = 0
+        self._turn = threading.Lock()
+        super().__init__(Path(tempfile.gettempdir()), length, self._tell)
+        self._most, self._fails = most, fails
+
+    def _tell(self) -> None:
+        self.told += 1
+
+    def take(self) -> int:
+        """Return a place, as long as there are any."""
+        with self._turn:
+            place = super().take() if self.taken < self._most else -1
+            self.taken += place >= 0
+            return place
+
+    def write(self, place: int, data: memoryview) -> bool:
+        """Write, or fail as a disk does."""
+        with self._turn:
+            self.writes += 1
+            if self._fails and self.writes % self._fails == 0:
+                self.taken -= 1
+                return False
+        return super().write(place, data)
+
+    def give_back(self, place: int) -> None:
+        """Take it back."""
+        with self._turn:
+            self.taken -= 1
+            super().give_back(place)
+
+
 def ahead_of(
     line: Line,
     plan: ReadPlan,
@@ -120,8 +160,18 @@ def ahead_of(
     segment: int,
     connections: int,
     part: int = read_ahead.PART,
+    *,
+    room: Room | None = None,
 ) -> ReadAhead:
-    ahead = ReadAhead(line, plan, slots=slots, segment=segment, connections=connections, part=part)
+    ahead = ReadAhead(
+        line,
+        plan,
+        room or Room(),
+        slots=slots,
+        segment=segment,
+        connections=connections,
+        part=part,
+    )
     ahead.start()
     return ahead
 
@@ -137,7 +187,9 @@ def random_run(seed: int) -> None:
     segment = rng.choice((16, 100, 1000, 5000))
     plan = model.plan(segment)
     part = rng.choice((1, 7, 64, 5000))
-    ahead = ahead_of(line, plan, rng.choice((1, 2, 3, 16)), segment, rng.randint(1, 8), part)
+    room = Room(segment, rng.choice((0, 3, 1000)), rng.choice((0, 0, 2)))
+    slots, connections = rng.choice((1, 2, 3, 16)), rng.randint(1, 8)
+    ahead = ahead_of(line, plan, slots, segment, connections, part, room=room)
     todo = list(range(len(shapes)))
     if rng.random() < 0.2:
         rng.shuffle(todo)  # an order other than was planned
@@ -178,9 +230,9 @@ def random_run(seed: int) -> None:
     for thread in ahead._threads:
         thread.join(LIMIT)
         assert not thread.is_alive()
-    slots = [slot for slot in ahead._pool if slot is not None]
-    assert len(ahead._free) == len(ahead._pool) and ahead._overflow == 0
-    assert all(len(slot) == segment for slot in slots)
+    assert len(ahead._free) == len(ahead._pool) and room.taken == 0
+    assert all(slot is None or len(slot) == segment for slot in ahead._pool)
+    room.close()
 
 
 @pytest.mark.parametrize("seed", range(10, 30))
@@ -268,29 +320,72 @@ def test_a_matrix_is_kept_until_it_is_scored() -> None:
     ahead.finish()
 
 
-def test_a_wide_matrix_is_no_request_a_row() -> None:
-    """Strips of columns, of a matrix larger than the pool: its rows are fetched once, in whole
-    segments."""
+def test_a_wide_matrix_is_fetched_once() -> None:
+    """Strips of columns, of a matrix larger than the pool: its rows are fetched in whole
+    segments, and what the pool has no room for lies on the disk until the matrix is scored."""
     model = Model.of((50, 400), (50, 400))
-    line = Line(model.size)
-    ahead = ahead_of(line, model.plan(4000), 2, 4000, 2)
+    line, room = Line(model.size), Room(4000)
+    ahead = ahead_of(line, model.plan(4000), 2, 4000, 2, room=room)
     for i, matrix in enumerate(model.matrices):
         assert read(ahead, matrix, strip=60) == line.data[slice(*_place(matrix))]
+        assert 8 <= room.taken <= 10
+        held = [segment.data for segment in ahead._plan.segments if segment.data is not None]
+        assert len(held) <= 2
         ahead.release(f"m{i}")
+        assert room.taken == 0
     ahead.finish()
     assert line.ranges <= 2 * 10 + 2
     assert max(line.fetched.values()) == 1
 
 
-def test_beyond_its_bound_a_wide_matrix_is_read_as_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_ahead, "OVERFLOW", 5000)
-    model = Model.of((20, 400))
+def test_without_room_on_the_disk_each_strip_fetches_its_matrix() -> None:
+    model = Model.of((50, 400))
     line = Line(model.size)
-    ahead = ahead_of(line, model.plan(1000), 1, 1000, 1)
-    assert read(ahead, model.matrices[0], strip=60) == line.data[64:]
+    ahead = ahead_of(line, model.plan(4000), 2, 4000, 2, room=Room(most=0))
+    assert read(ahead, model.matrices[0], strip=100) == line.data[64:]  # 4 strips, 10 segments
+    held = [segment for segment in ahead._plan.segments if segment.data is not None]
     ahead.release("m0")
-    assert ahead._overflow == 0
     ahead.finish()
+    assert len(held) <= 2
+    assert line.ranges <= 4 * 10 + 2
+    assert max(line.fetched.values()) == 4
+
+
+def test_a_disk_that_is_full_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    room = Scratch(tmp_path / "cache", 4000, lambda: told.append("full"))
+    monkeypatch.setattr(disk, "free_space", lambda folder: scratch.LEFT_FREE + 4000)
+    first = room.take()
+    assert first == 0 and room.write(first, memoryview(b"a" * 3000))
+    assert not list((tmp_path / "cache").iterdir())  # nothing is left by who is killed
+    monkeypatch.setattr(disk, "free_space", lambda folder: scratch.LEFT_FREE + 3999)
+    assert room.take() == -1 and room.take() == -1 and told == ["full"]
+    found = bytearray(5)
+    assert room.read_into(first, 2000, memoryview(found)) and found == b"aaaaa"
+    assert not room.read_into(first, 2998, memoryview(found))
+    room.give_back(first)
+    assert room.take() == first
+    room.close()
+    assert room.take() == -1 and not room.write(first, memoryview(b"a"))
+
+
+def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    room = Scratch(tmp_path, 4000, lambda: told.append("full"))
+    place = room.take()
+
+    def full(handle: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(disk, "write_all", full)
+    assert not room.write(place, memoryview(b"a")) and told == ["full"]
+    assert room.take() == -1
+    room.close()
+    (tmp_path / "file").write_text("")
+    assert Scratch(tmp_path / "file", 4000, lambda: told.append("no folder")).take() == -1
+    assert told == ["full", "no folder"]
 
 
 def test_no_more_is_held_than_slots_and_wide_matrices() -> None:
@@ -324,7 +419,7 @@ def test_what_nobody_wants_any_more_is_not_fetched() -> None:
     line = Line(model.size, slowest=0.002)
     plan = model.plan(1800)
     for i in range(1, 10):
-        ReadAhead(line, plan).release(f"m{i}")
+        ReadAhead(line, plan, Room()).release(f"m{i}")
     ahead = ahead_of(line, plan, 4, 1800, 4)
     read(ahead, model.matrices[0])
     ahead.finish()

@@ -20,7 +20,7 @@ from spectrum_tui.app.screens.result_notes import caveats
 from spectrum_tui.core import disk
 from spectrum_tui.core import hub as hub_room
 from spectrum_tui.core.errors import HubError, InputError, OutputError
-from spectrum_tui.core.events import Fetched, LayerDone, ScanNote
+from spectrum_tui.core.events import Fetched, LayerDone, ScanEnded, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub import outage
 from spectrum_tui.core.hub.ranges import RangeReader
@@ -31,6 +31,7 @@ from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning import cluster_task, streaming
 from spectrum_tui.core.scanning.cluster_task import Reference, WorkOrder, carry_out
+from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.streaming import streams
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.settings import Settings
@@ -102,6 +103,34 @@ def test_scores_are_those_of_the_files(
     assert scores(found) == scores(wanted) and scores(found)
     paths = [Path(event.path) for events in (found, wanted) for event in events[-1:]]  # type: ignore[union-attr]
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_wide_matrices_take_no_more_memory_than_others(
+    has_room: bool, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read in strips: what the pool cannot hold lies on the disk meanwhile, or is fetched
+    for each strip."""
+    tensors = {"model.layers.0.mlp.down_proj.weight": torch.randn(64, 700, dtype=torch.bfloat16)}
+    folder = save(tmp_path / "model", tensors)
+    model = stream_from(folder, hub, tmp_path, monkeypatch)
+    wanted = scores(model.local())
+    monkeypatch.setattr(streaming, "SEGMENT", 8192)
+    monkeypatch.setattr(streaming, "POOL", 2 * 8192)
+    monkeypatch.setattr(svd, "CHUNK_ELEMENTS", 64 * 100)
+    monkeypatch.setattr(svd, "STRIP_ELEMENTS", 64 * 100)
+    if not has_room:
+        monkeypatch.setattr(disk, "free_space", lambda folder: 0)
+    events = model.scan()
+    found = scores(events)
+    assert found.keys() == wanted.keys() and len(found) == 1
+    assert next(iter(found.values())) == pytest.approx(next(iter(wanted.values())), rel=1e-9)
+    notes = [event.text for event in events if isinstance(event, ScanNote)]
+    told = [note for note in notes if str(cache_dir()) in note and "fetches its whole" in note]
+    assert len(told) == (not has_room)
+    size = 2 * 64 * 700
+    assert model.fetched() == size if has_room else 4 * size < model.fetched() < 8 * size
+    assert not [path for path in cache_dir().iterdir() if path.name.startswith(".")]
 
 
 def test_every_byte_of_a_matrix_is_fetched_once(model: Streamed) -> None:
@@ -221,6 +250,29 @@ def test_a_stop_ends_the_wait_for_a_network(
     ended = end(model.scan(found, cancelled=cancelled))
     assert (ended.reason, ended.failed) == ("stopped", 0)
     assert not any("network" in note for note in ended.notes), "who stops a scan knows why"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_time_that_a_server_asks_for_is_told_and_a_stop_does_not_wait_for_it(
+    status: int, model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the files have changed meanwhile is not asked before."""
+    monkeypatch.setattr(streaming, "TICK", 0.01)
+    found = inspect_model(REPO)
+    model.hub.retry_after = model.hub.busy_for = "300"
+    model.hub.failures["/signed/"] = [0] * 6 + [status] * 1000
+    settings = Settings(model=REPO, stream=True, device="cpu", output_dir=str(model.out))
+    told: list[str] = []
+    ended: list[ScanEnded] = []
+    begin = time.monotonic()
+    for event in run_scan(settings, found, cancelled=lambda: bool(told)):
+        if isinstance(event, Fetched) and event.waited:
+            told.append(event.waited)
+        if isinstance(event, ScanEnded):
+            ended.append(event)
+    assert set(told) == {"The server asks to wait 5 min 00 s."}
+    assert [(one.reason, one.failed) for one in ended] == [("stopped", 0)]
+    assert time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize(
@@ -368,6 +420,7 @@ def test_what_a_killed_scan_has_left_is_deleted_by_the_next_one(model: Streamed)
     (place / "dead").mkdir(parents=True)
     (place / "dead" / "shard").write_bytes(b"1")
     (place / "dead.lock").touch()
+    (place / "dead-before-its-first-file.lock").touch()
     with WholeFiles(RangeReader({}), place).opened() as alive:
         alive._folder.mkdir()
         (alive._folder / "shard").write_bytes(b"2")

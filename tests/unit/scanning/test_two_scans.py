@@ -29,11 +29,13 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
+from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.journal import lock
 from spectrum_tui.core.journal.journal import Journal, read_journal
 from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.results.results import UNHASHED
-from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scanning.plan import make_plan
+from spectrum_tui.core.scanning.scan import scan
 from spectrum_tui.worker.progress import ScanProgress
 from tests.checkpoints import llama, save
 from tests.scans import (
@@ -332,6 +334,15 @@ def test_where_no_lock_can_be_the_scan_goes_on(place: Callable[[Path], None], fo
     events = run(folder, only=is_matrix)
     assert len(scores_of(events)) == MATRICES
     assert not notes(events)
+
+
+def test_no_lock_is_left_by_who_ends_and_none_of_the_killed_stops_anybody(folder: Path) -> None:
+    lock = journal_of(folder).with_suffix(".lock")
+    lock.parent.mkdir(parents=True)
+    lock.write_text('[7, "host", 0]')  # what a killed one leaves
+    events = run(folder, only=is_matrix)
+    assert len(scores_of(events)) == MATRICES and not notes(events)
+    assert not list(cache_dir().rglob("*.lock"))
 
 
 def test_models_do_not_wait_for_each_other(folder: Path, tmp_path: Path) -> None:

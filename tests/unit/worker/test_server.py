@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from huggingface_hub import constants
 
 from spectrum_tui.app.loading import ResultSized, post_sized
 from spectrum_tui.core import hub, wire
+from spectrum_tui.core.events import ScanEnded
 from spectrum_tui.core.journal import journal
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.model import inspection
@@ -31,6 +33,8 @@ from spectrum_tui.core.saved.sizes import load_sized
 from spectrum_tui.core.scanning import devices, run, speed
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
+from tests.fake_hub import FakeHub
+from tests.streamed import REPO, scores, stream_from
 from tests.ui.real_core import InProcessWorker
 
 Answer = TypeVar("Answer")
@@ -313,3 +317,29 @@ class TestSizes:
         answers.until(Sized)
         found.set()
         answers.until(ResultReady)
+
+
+@pytest.mark.parametrize("way", [{"download": True}, {"stream": True}, {}])
+def test_a_scan_that_needs_no_values_fetches_none(
+    way: dict[str, bool],
+    calls: Counter[str],
+    answers: Answers,
+    ask: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All scores are there from a scan of the same files: the model stays on the hub."""
+    with FakeHub({}) as running:
+        model = stream_from(save(tmp_path / "m", llama(1)), running, tmp_path, monkeypatch)
+        before = scores(model.scan())
+        running.forget()
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "nothing-yet"))
+        ask("inspect", model=REPO)
+        answers.until(Refined)
+        out = str(tmp_path / "out")
+        ask("scan", model=REPO, output_dir=out, **SCAN | way)
+        ended = answers.until(ScanEnded)
+        ready = answers.until(ResultReady)
+    assert (ended.reason, ended.done) == ("finished", len(before))
+    assert len(json.loads(Path(ready.path).read_text(encoding="utf-8"))) == len(before)
+    assert model.fetched() == 0 and not (tmp_path / "nothing-yet").exists()
