@@ -24,12 +24,8 @@ from spectrum_tui.core.hub.web import (
 from spectrum_tui.core.journal.moving import take_over
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.model import demo
-<<<<<<< HEAD
 from spectrum_tui.core.model.earlier import kept_scores, measured, with_earlier
-=======
-from spectrum_tui.core.model.earlier import kept_scores, scored_layers
 from spectrum_tui.core.model.named import OWNED, called, local_folder, trimmed
->>>>>>> main
 from spectrum_tui.core.model.notes import beside_weights, mismatches, missing, unscored_share
 from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.layers import Layer, ModelLayers, plan_layers

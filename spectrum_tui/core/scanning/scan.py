@@ -95,7 +95,7 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
             done += isinstance(event, LayerDone)
             failed += isinstance(event, LayerFailed)
             yield event
-    with _as_a_stop(state):
+    with _as_a_stop(state, cancelled):
         check_unchanged(plan.files)
     stopped = done + failed < len(plan.layers) or state.gave_up
     yield ScanEnded("stopped" if stopped else "finished", done, failed, tuple(state.notes))
@@ -136,26 +136,15 @@ def _events(
 
 
 @contextmanager
-<<<<<<< HEAD
 def _as_a_stop(state: _State, cancelled: Callable[[], bool]) -> Iterator[None]:
-    """Take a network that is gone for a stop of the scan, with a note unless it was cancelled; a
-    server that refuses is an error."""
-=======
-def _as_a_stop(state: _State) -> Iterator[None]:
-    """Take a network or a mount that is gone for a stop of the scan; a server that refuses is an
-    error."""
->>>>>>> main
+    """Take a network or a mount that is gone for a stop of the scan, with a note unless it was
+    cancelled; a server that refuses is an error."""
     try:
         yield
     except (GivenUpError, OutOfReachError) as exc:
-        if not state.gave_up:
+        if not (state.gave_up or cancelled()):
             state.notes.append(f"{exc} {KEPT}")
         state.gave_up = True
-<<<<<<< HEAD
-        if not cancelled():
-            state.notes.append(f"{exc} {KEPT}")
-=======
->>>>>>> main
     except HubError as exc:
         if "are kept" not in exc.hint:
             exc.hint = f"{exc.hint} {KEPT}".strip()
