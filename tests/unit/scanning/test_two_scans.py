@@ -33,7 +33,8 @@ from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.journal import lock
 from spectrum_tui.core.journal.journal import Journal, read_journal
 from spectrum_tui.core.journal.lock import ScanLock
-from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scanning.plan import make_plan
+from spectrum_tui.core.scanning.scan import scan
 from spectrum_tui.worker.progress import ScanProgress
 from tests.checkpoints import llama, save
 from tests.scans import (
