@@ -161,6 +161,8 @@ class XetStore:
     def _group(self, route: str) -> Any:
         """Return what opens streams, with a token that is good for a while."""
         with self._opening:
+            if self._left:  # while another thread waited for the hub
+                raise XetError("it was left")
             until, group = self._groups.get(route, (0.0, None))
             if time.time() >= until:
                 address, token, ends = _access(route)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import hf_hub_download
 
 from spectrum_tui.app.screens.result_notes import caveats
 from spectrum_tui.core import disk
@@ -139,6 +140,16 @@ def test_every_byte_of_a_matrix_is_fetched_once(model: Streamed) -> None:
     assert len(sizes) == 6
     assert model.fetched() == sum(sizes)
     assert not (model.folder.parent / "hub-cache").exists()
+
+
+def test_shards_that_are_in_the_cache_are_read_there(model: Streamed) -> None:
+    first, *_, last = sorted(path.name for path in model.folder.glob("*.safetensors"))
+    hf_hub_download(REPO, first, revision=model.hub.commit(REPO))
+    wanted = scores(model.local(since=1e12))
+    model.hub.requests.clear()
+    assert scores(model.scan()) == wanted
+    assert [r for r in model.hub.ranges(last) if r[0]]
+    assert not model.hub.ranges(first)
 
 
 def test_the_provenance_says_what_was_not_checked(model: Streamed) -> None:
