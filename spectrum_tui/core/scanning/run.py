@@ -51,7 +51,8 @@ from spectrum_tui.core.results.results import (
 from spectrum_tui.core.saved import library, store
 from spectrum_tui.core.scanning.cluster_nodes import ClusterPlan
 from spectrum_tui.core.scanning.cluster_task import Reference
-from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, reads_nothing, scan
+from spectrum_tui.core.scanning.plan import ScanPlan, make_plan
+from spectrum_tui.core.scanning.scan import reads_nothing, scan
 from spectrum_tui.core.scanning.streaming import (
     check_at_end,
     named,

@@ -22,8 +22,9 @@ from spectrum_tui.core.naming.stored import same_bytes, stored_plan
 from spectrum_tui.core.quantised.companions import Stored
 from spectrum_tui.core.quantised.dequantise import dequantise
 from spectrum_tui.core.quantised.detect import detect
+from spectrum_tui.core.scanning.plan import make_plan
 from spectrum_tui.core.scanning.run import run_scan
-from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scanning.scan import scan
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.settings import Settings
 from tests import quantised, quantisers

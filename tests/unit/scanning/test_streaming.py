@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import hf_hub_download
 
 from spectrum_tui.app.screens.result_notes import caveats
 from spectrum_tui.core import disk
@@ -141,6 +142,16 @@ def test_every_byte_of_a_matrix_is_fetched_once(model: Streamed) -> None:
     assert not (model.folder.parent / "hub-cache").exists()
 
 
+def test_shards_that_are_in_the_cache_are_read_there(model: Streamed) -> None:
+    first, *_, last = sorted(path.name for path in model.folder.glob("*.safetensors"))
+    hf_hub_download(REPO, first, revision=model.hub.commit(REPO))
+    wanted = scores(model.local(since=1e12))
+    model.hub.requests.clear()
+    assert scores(model.scan()) == wanted
+    assert [r for r in model.hub.ranges(last) if r[0]]
+    assert not model.hub.ranges(first)
+
+
 def test_the_provenance_says_what_was_not_checked(model: Streamed) -> None:
     *_, ready = model.scan()
     assert isinstance(ready, ResultReady)
@@ -247,8 +258,9 @@ def test_a_stop_ends_the_wait_for_a_network(
     def cancelled() -> bool:
         return any(request.status == 503 for request in model.hub.requests)
 
-    events = model.scan(found, cancelled=cancelled)
-    assert (end(events).reason, end(events).failed) == ("stopped", 0)
+    ended = end(model.scan(found, cancelled=cancelled))
+    assert (ended.reason, ended.failed) == ("stopped", 0)
+    assert not any("network" in note for note in ended.notes), "who stops a scan knows why"
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -419,6 +431,7 @@ def test_what_a_killed_scan_has_left_is_deleted_by_the_next_one(model: Streamed)
     (place / "dead").mkdir(parents=True)
     (place / "dead" / "shard").write_bytes(b"1")
     (place / "dead.lock").touch()
+    (place / "dead-before-its-first-file.lock").touch()
     with WholeFiles(RangeReader({}), place).opened() as alive:
         alive._folder.mkdir()
         (alive._folder / "shard").write_bytes(b"2")
