@@ -128,12 +128,10 @@ class XetStore:
             raise XetError(f"{type(exc).__name__}: {_without_queries(str(exc))}") from None
 
     def _streamed(self, file: XetFile, size: int, start: int, end: int) -> Iterator[bytes]:
+        group, got = self._group(file.route), 0
         from hf_xet import XetFileInfo
 
-        got = 0
-        stream = self._group(file.route).download_stream(
-            XetFileInfo(file.hash, size), start=start, end=end
-        )
+        stream = group.download_stream(XetFileInfo(file.hash, size), start=start, end=end)
         for piece in stream:
             got += len(piece)
             if got > end - start:
@@ -161,6 +159,8 @@ class XetStore:
     def _group(self, route: str) -> Any:
         """Return what opens streams, with a token that is good for a while."""
         with self._opening:
+            if self._left:  # while another thread waited for the hub
+                raise XetError("it was left")
             until, group = self._groups.get(route, (0.0, None))
             if time.time() >= until:
                 address, token, ends = _access(route)

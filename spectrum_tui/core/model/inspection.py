@@ -24,7 +24,7 @@ from spectrum_tui.core.hub.web import (
 from spectrum_tui.core.journal.moving import take_over
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.model import demo
-from spectrum_tui.core.model.earlier import kept_scores, scored_layers
+from spectrum_tui.core.model.earlier import kept_scores, measured, with_earlier
 from spectrum_tui.core.model.named import OWNED, called, local_folder, trimmed
 from spectrum_tui.core.model.notes import beside_weights, mismatches, missing, unscored_share
 from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
@@ -141,7 +141,6 @@ def describe(
     is_local = origin not in ("hub", "web")
     take_over(checkpoint)
     scored = kept_scores(checkpoint)
-    every, fast = scored_layers(scored, model.layers)
     summary = ModelSummary(
         model=typed,
         origin=origin,
@@ -156,13 +155,11 @@ def describe(
         dtypes=_dtypes(checkpoint),
         types=tuple(summarise_types(model.layers)),
         skipped=model.skipped,
-        scored=every,
-        scored_fast=fast,
         name=name or typed,
         notes=(*beside_weights(checkpoint, origin), *filter(None, (quantisation.banner,))),
     )
     return Inspection(
-        summary=summary,
+        summary=with_earlier(summary, scored, measured(model.layers)),
         checkpoint=checkpoint,
         model=model,
         scored=scored,
@@ -229,14 +226,11 @@ def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> I
         *mismatches(plan),
         *missing(plan),
     )
-    scored, fast = scored_layers(inspection.scored, model.layers)
     summary = replace(
-        inspection.summary,
+        with_earlier(inspection.summary, inspection.scored, measured(model.layers)),
         parameters=model.total_parameters,
         types=tuple(summarise_types(model.layers)),
         skipped=model.skipped,
-        scored=scored,
-        scored_fast=fast,
         notes=(*filter(None, (*banners, cache_note())), *unscored_share(model)),
         naming=naming_of(plan),
         model_class=plan.model_class,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from spectrum_tui.core.checkpoint.file_state import check_unchanged
 from spectrum_tui.core.errors import HubError, OutOfReachError
 from spectrum_tui.core.events import (
+    KEPT,
     LayerDone,
     LayerFailed,
     LayerRescored,
@@ -35,6 +36,7 @@ from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.platforms import cores
+from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning import libraries
 from spectrum_tui.core.scanning.cluster import Cluster, ClusterWorkers, opened
 from spectrum_tui.core.scanning.cluster_nodes import (
@@ -59,8 +61,6 @@ from spectrum_tui.core.scanning.speed import usual_shape, worker_rate
 from spectrum_tui.core.scanning.streaming import reading_ahead
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST, TORCH_ON_CPU
-
-KEPT = "Finished scores are kept: the same command goes on from there."
 
 FOLLOWS = "its scores are shown as they come, and layers that it leaves are scored here"
 
@@ -95,7 +95,7 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
             done += isinstance(event, LayerDone)
             failed += isinstance(event, LayerFailed)
             yield event
-    with _as_a_stop(state):
+    with _as_a_stop(state, cancelled):
         check_unchanged(plan.files)
     stopped = done + failed < len(plan.layers) or state.gave_up
     yield ScanEnded("stopped" if stopped else "finished", done, failed, tuple(state.notes))
@@ -129,20 +129,20 @@ def _events(
         yield from _follow(plan, works, lock, state, cancelled)
         if state.gave_up:
             return
-    with Journal(plan.journal) as journal, _as_a_stop(state):
+    with Journal(plan.journal) as journal, _as_a_stop(state, cancelled):
         yield from _run(plan, works, journal, plan.precision, state, cancelled)
         if plan.precision == FAST:
             yield from _settle_order(plan, works, journal, state, cancelled)
 
 
 @contextmanager
-def _as_a_stop(state: _State) -> Iterator[None]:
-    """Take a network or a mount that is gone for a stop of the scan; a server that refuses is an
-    error."""
+def _as_a_stop(state: _State, cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Take a network or a mount that is gone for a stop of the scan, with a note unless it was
+    cancelled; a server that refuses is an error."""
     try:
         yield
     except (GivenUpError, OutOfReachError) as exc:
-        if not state.gave_up:
+        if not (state.gave_up or cancelled()):
             state.notes.append(f"{exc} {KEPT}")
         state.gave_up = True
     except HubError as exc:
@@ -169,9 +169,11 @@ def _follow(
     for entries, ours in turn(lock, new_entries, cancelled):
         yield from followed.take(entries)
         state.gave_up = not ours
+    if not state.gave_up:
+        yield from followed.take(_known(plan).values())
+    state.notes += map(UNHASHED.format, followed.ranges)
     if state.gave_up:
         return
-    yield from followed.take(_known(plan).values())
     left = sum(not work.is_complete for work in works)
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 

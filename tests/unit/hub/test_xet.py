@@ -333,6 +333,28 @@ def test_its_log_lies_in_the_home_that_a_person_names(
     assert (tmp_path / "elsewhere" / "logs").is_dir() and not (tmp_path / "~").exists()
 
 
+def test_who_waited_while_it_was_left_asks_the_hub_for_nothing(
+    reader: RangeReader, cas: FakeCas, online: FakeHub
+) -> None:
+    read(reader, 0, 99)
+    file = reader._places["it"].xet
+    assert file is not None
+    reader.xet._opening.acquire()
+    failed = list[xet.XetError]()
+
+    def work() -> None:
+        with pytest.raises(xet.XetError) as caught:
+            next(reader.xet.pieces(file, 1000, 0, 1000))
+        failed.append(caught.value)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    reader.xet.leave(xet.XetError("the hub is silent"))
+    reader.xet._opening.release()
+    thread.join()
+    assert failed and not cas.let_in
+
+
 def test_more_bytes_than_were_asked_for_are_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
     class Group:
         def download_stream(self, info: object, start: int, end: int) -> list[bytes]:
@@ -350,7 +372,8 @@ def test_a_process_ends_with_streams_open(file: RemoteFile, cas: FakeCas, tmp_pa
     cas.stalled = "xorbs"
     code = f"""
 import threading, time
-from spectrum_tui.core.hub import xet
+from spectrum_tui.core.hub import guard, xet
+guard.guard_client()
 xet._access = lambda route: ({cas.address!r}, {TOKEN!r}, int(time.time()) + 3600)
 store, file = xet.XetStore(), xet.XetFile({_hash(cas)!r}, "")
 work = lambda: next(store.pieces(file, {file.size}, 0, 40_000))
@@ -365,6 +388,8 @@ print("open", flush=True)
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "open\n", "")
     assert time.monotonic() - before < 10 and cas.asked.count("xorbs")
+    (written,) = (tmp_path / "xet" / "logs").iterdir()
+    assert written.stat().st_size < 1000  # else 40 kB of these three ranges
 
 
 def _hash(cas: FakeCas) -> str:

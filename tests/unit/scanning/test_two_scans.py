@@ -33,6 +33,7 @@ from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.journal import lock
 from spectrum_tui.core.journal.journal import Journal, read_journal
 from spectrum_tui.core.journal.lock import ScanLock
+from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning.plan import make_plan
 from spectrum_tui.core.scanning.scan import scan
 from spectrum_tui.worker.progress import ScanProgress
@@ -72,12 +73,12 @@ class First:
         assert self._lock.take()
         self._journal = Journal(self.path).__enter__()
 
-    def finish(self, count: int) -> set[str]:
-        """The layers that are written down now."""
+    def finish(self, count: int, ranges: str = "") -> set[str]:
+        """The layers that are written down now, as read in `ranges`."""
         names = set()
         for _ in range(count):
             entry = self._entries.pop()
-            self._journal.append(entry)
+            self._journal.append(replace(entry, ranges=ranges))
             names.add(entry.layer)
         return names
 
@@ -176,6 +177,22 @@ def test_what_the_first_finished_is_not_computed_again(folder: Path, computed: l
     assert scores_of(events) == first.right
     assert not computed
     assert notes(events)[-1] == "The other scan has ended: 0 layers left to score."
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_the_first_read_in_ranges_is_said_at_the_end(folder: Path, stopped: bool) -> None:
+    with First(folder) as first:
+        second = Second(folder)
+        second.until(is_note)
+        first.finish(1)
+        first.finish(2, ranges="commit 0123456789ab")
+        second.done(3)
+        if stopped:
+            second.stop.set()
+            second.until(lambda event: isinstance(event, ScanEnded))
+    end = second.rest()[-1]
+    assert isinstance(end, ScanEnded) and end.reason == ("stopped" if stopped else "finished")
+    assert end.notes == (UNHASHED.format("commit 0123456789ab"),)
 
 
 def test_a_stop_while_it_follows(folder: Path, computed: list[str]) -> None:
