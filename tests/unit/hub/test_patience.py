@@ -149,7 +149,7 @@ def test_a_shorter_time_that_another_thread_is_told_shortens_no_wait(clock: Cloc
 def test_a_slow_disk_is_no_slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """While nobody takes what came, nothing was asked for."""
     monkeypatch.setattr(attended, "STALL", 0.05)
-    for _ in attended.attended_pieces(lambda: (b"a" * 30 for _ in range(4)), lambda: None):
+    for _piece in attended.attended_pieces(lambda: (b"a" * 30 for _ in range(4)), lambda: None):
         time.sleep(0.08)
 
 
