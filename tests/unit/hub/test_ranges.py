@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 import time
 from dataclasses import replace
@@ -476,3 +477,13 @@ def test_a_hub_that_sends_on_in_mid_file_must_announce_the_same_file(
     online.hostile[f"READ {asked}"] = plain(b"", 302, Location=there, X_Linked_ETag=announced)
     with pytest.raises(HubError, match="does not answer like a model hub"):
         reader.fetch("it", 0, memoryview(data))
+
+
+def test_a_range_that_comes_packed_is_unpacked(
+    file: RemoteFile, online: FakeHub, shard: Path
+) -> None:
+    """Its Content-Length is that of the packed bytes."""
+    data = gzip.compress(shard.read_bytes()[100:5000])
+    given = f"bytes 100-4999/{file.size}"
+    online.hostile[SIGNED] = plain(data, 206, Content_Range=given, Content_Encoding="gzip")
+    assert read(file, 100, 5000) == shard.read_bytes()[100:5000]
